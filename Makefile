@@ -1,0 +1,83 @@
+# make distill   everything a fresh Debian 12 with the Swift toolchain needs, the static binary, and the demo
+# make test      everything it needs, and every test
+# make perf      the microbenchmarks          make install PREFIX=/usr/local
+# make build     the static binary alone      make clean
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.SILENT:
+MAKEFLAGS += --no-print-directory
+
+PREFIX ?= /usr/local
+BINARY := .build/dmae
+
+# The OpenMP runtime is built once per machine and kept outside .build, so that a clean clone is quick.
+export DMAE_OPENMP ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dmae/openmp-19
+OPENMP := $(DMAE_OPENMP)/lib/libomp.a
+
+# Headers and static archives the binary is made of, then what builds them.
+PACKAGES := libc6-dev libstdc++-12-dev libomp-19-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev \
+            binutils ca-certificates cmake make git gcc g++ python3 dpkg-dev xz-utils
+TEST_PACKAGES := qemu-user
+
+STATIC := -c release --static-swift-stdlib -Xswiftc -static-executable
+
+.PHONY: build distill test perf install clean packages test-packages
+build: $(BINARY)
+
+packages:
+	missing=$$(for package in $(PACKAGES); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done)
+	if [ -n "$$missing" ]; then $(call install-packages,$$missing); fi
+
+test-packages: packages
+	missing=$$(for package in $(TEST_PACKAGES); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done)
+	if [ -n "$$missing" ]; then $(call install-packages,$$missing); fi
+
+define install-packages
+echo "Installing" $(1); \
+root=$$([ $$(id -u) = 0 ] || echo sudo); \
+$$root apt-get update -qq && \
+DEBIAN_FRONTEND=noninteractive $$root apt-get install -y -qq --no-install-recommends $(1) >/dev/null
+endef
+
+# Debian's libomp-19-dev holds a shared library only; its source package, unpacked in part, gives the static one.
+# The source index goes into a private apt state: the machine's own sources are left as they are.
+$(OPENMP): | packages
+	work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT
+	mkdir -p "$$work"/lists/partial "$$work"/cache/archives/partial "$$work/build"
+	chmod -R a+rX "$$work"
+	apt-get indextargets --format '$$(REPO_URI) $$(RELEASE)' 'Created-By: Packages' 'Component: main' 'Origin: Debian' | sort -u | \
+	  sed 's|^|deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] |; s|$$| main|' > "$$work/sources.list"
+	private="-o Dir::Etc::SourceList=$$work/sources.list -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists=$$work/lists \
+	  -o Dir::Cache=$$work/cache -o APT::Sandbox::User=root"
+	version=$$(dpkg-query -W -f '$${source:Version}' libomp-19-dev)
+	echo "Building a static LLVM OpenMP runtime ($$version), once for this machine"
+	apt-get $$private -qq update
+	(cd "$$work" && apt-get $$private -qq source --download-only "llvm-toolchain-19=$$version" >/dev/null)
+	tar -C "$$work" --strip-components=1 --wildcards -xf "$$work"/llvm-toolchain-19_*.orig.tar.xz '*/openmp/*' '*/cmake/*'
+	clang=$$(dirname "$$(command -v swift)")/clang
+	cmake -S "$$work/openmp" -B "$$work/build" -G "Unix Makefiles" -DCMAKE_BUILD_TYPE=Release \
+	  -DCMAKE_C_COMPILER="$$clang" -DCMAKE_CXX_COMPILER="$$clang++" -DCMAKE_INSTALL_PREFIX="$(DMAE_OPENMP)" \
+	  -DOPENMP_STANDALONE_BUILD=ON -DLIBOMP_ENABLE_SHARED=OFF -DOPENMP_ENABLE_LIBOMPTARGET=OFF -DLIBOMP_OMPT_SUPPORT=OFF \
+	  -DLIBOMP_INSTALL_ALIASES=OFF > "$$work/configure.log" 2>&1 || { tail -n 20 "$$work/configure.log" >&2; exit 1; }
+	cmake --build "$$work/build" --target omp -j 2 > "$$work/build.log" 2>&1 || { tail -n 20 "$$work/build.log" >&2; exit 1; }
+	mkdir -p "$(DMAE_OPENMP)/lib" "$(DMAE_OPENMP)/include"
+	cp "$$work/build/runtime/src/omp.h" "$(DMAE_OPENMP)/include/"
+	cp "$$work/build/runtime/src/libomp.a" "$@.part"
+	mv "$@.part" "$@"
+
+# FORCE: swift build decides by itself what is out of date.
+$(BINARY): FORCE | packages $(OPENMP)
+	swift build $(STATIC) --product dmae 2>&1 | \
+	  (grep --line-buffered -v 'in statically linked applications requires\|is dangerous, better use' || true)
+	nm .build/release/dmae | grep -c __kmpc_fork_call > /dev/null || { echo "error: the build holds no OpenMP; clang compiled serial code" >&2; exit 1; }
+	strip -o $@ .build/release/dmae
+FORCE:
+
+test: build test-packages
+	swift build -c release --build-tests --scratch-path .build/tests
+	DMAE_BINARY="$$PWD/$(BINARY)" swift test -c release --skip-build --disable-swift-testing --scratch-path .build/tests
+
+clean:
+	rm -rf .build

@@ -1,0 +1,54 @@
+// swift-tools-version: 6.0
+// The static OpenMP runtime is made by `make`; see the README. Debian's packages give the rest.
+import PackageDescription
+
+let home = Context.environment["HOME"] ?? "/root"
+let cache = Context.environment["XDG_CACHE_HOME"] ?? "\(home)/.cache"
+let openMP = Context.environment["DMAE_OPENMP"] ?? "\(cache)/dmae/openmp-19"
+
+let kernelFlags: [CSetting] = [
+    .headerSearchPath("."),
+    .unsafeFlags([
+        // Kernels are optimised in every configuration: a debug build of them is unusable, not easier to debug.
+        "-O3", "-fopenmp", "-I\(openMP)/include", "-fno-math-errno", "-ffp-contract=off", "-fvisibility=hidden",
+        "-Wall", "-Wextra", "-Werror=implicit-function-declaration",
+    ]),
+]
+let swiftFlags: [SwiftSetting] = [.swiftLanguageMode(.v5)]
+
+/// A library room of the house, and the test target that mirrors it.
+func room(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: swiftFlags)
+}
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies + ["TestSupport"], swiftSettings: swiftFlags)
+}
+
+let package = Package(
+    name: "dmae",
+    products: [.executable(name: "dmae", targets: ["dmae"])],
+    dependencies: [.package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")],
+    targets: [
+        .target(
+            name: "CKernels", cSettings: kernelFlags,
+            linkerSettings: [.unsafeFlags(["-L\(openMP)/lib"]), .linkedLibrary("omp"), .linkedLibrary("m")]),
+        .systemLibrary(name: "CCodecs"),
+        room("Tensors", ["CKernels"]),
+        room("Models", ["Tensors"]),
+        room("Weights", ["Tensors"]),
+        room("Images", ["Tensors", "CCodecs"]),
+        room("Training", ["Tensors", "Models", "Weights", "Images"]),
+        .executableTarget(
+            name: "dmae",
+            dependencies: ["Training", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            swiftSettings: swiftFlags),
+        .target(name: "TestSupport", dependencies: ["Tensors", "Weights"], path: "Tests/TestSupport", swiftSettings: swiftFlags),
+        tests("KernelTests", ["CKernels"]),
+        tests("TensorTests", ["Tensors"]),
+        tests("ModelTests", ["Models"]),
+        tests("WeightTests", ["Weights"]),
+        tests("ImageTests", ["Images"]),
+        tests("TrainingTests", ["Training"]),
+        tests("CommandTests", []),
+    ]
+)

@@ -1,0 +1,155 @@
+// The operations dmae's engine is made of: what each computes, on what layout, and what it promises.
+//
+// Everything here is a driver: it checks its contract with assertions, chooses the variant for this processor (see
+// variants.inc), splits the work among OpenMP threads and calls single-threaded kernels.
+//
+// Promises common to all of them
+//   * Matrices are row-major; `ld*` is the distance between rows in elements. Nothing needs more than 4-byte alignment.
+//   * The same bits come out for any number of threads: threads own whole outputs, and every sum runs in an order that
+//     depends on the shape alone.
+//   * Nothing is allocated. Scratch memory is the caller's: `workspace` of at least dmae_*_workspace(...) bytes, aligned to
+//     64 bytes, whose size covers up to dmae_threads() threads.
+//   * Outputs may not overlap inputs except where a comment says so.
+//   * A count of zero is allowed and does nothing (sums become zero).
+#ifndef DMAE_KERNELS_H
+#define DMAE_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DMAE_EXPORT __attribute__((visibility("default")))
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// ---- Processor, variants, threads ------------------------------------------------------------------------------------
+
+/// Instruction sets in rising order; a processor that has one has all below it.
+typedef enum { DMAE_ISA_SCALAR = 0, DMAE_ISA_AVX2 = 1, DMAE_ISA_AVX512 = 2, DMAE_ISA_COUNT = 3 } dmae_isa;
+
+/// The highest instruction set this processor and operating system run.
+DMAE_EXPORT dmae_isa dmae_isa_available(void);
+/// "scalar", "avx2", "avx512"; never NULL.
+DMAE_EXPORT const char *dmae_isa_name(dmae_isa isa);
+/// The instruction set in use: the highest available one, or what dmae_isa_use chose.
+DMAE_EXPORT dmae_isa dmae_isa_selected(void);
+/// Uses `isa` from now on. False, and no change, where the processor lacks it. Not to be called while kernels run.
+DMAE_EXPORT bool dmae_isa_use(dmae_isa isa);
+/// Reads DMAE_ISA from the environment. 0: applied or absent; 1: not a name; 2: the processor lacks it.
+DMAE_EXPORT int dmae_isa_from_environment(void);
+
+/// One row of the list of variants.
+typedef struct {
+    const char *operation;  ///< "gemm_f32"
+    const char *name;       ///< "gemm_f32_avx512_14x32"
+    dmae_isa isa;
+} dmae_variant;
+DMAE_EXPORT size_t dmae_variant_count(void);
+DMAE_EXPORT dmae_variant dmae_variant_at(size_t index);
+/// Whether the row is the one that its operation uses now.
+DMAE_EXPORT bool dmae_variant_is_selected(size_t index);
+
+/// Threads of every driver from now on, at least 1. Resizing is not thread-safe.
+DMAE_EXPORT void dmae_set_threads(int count);
+DMAE_EXPORT int dmae_threads(void);
+/// The threads a parallel region really gets: 1 here with dmae_threads() > 1 means that OpenMP is serial.
+DMAE_EXPORT int dmae_threads_observed(void);
+/// The OpenMP version macro (yyyymm) this was compiled against.
+DMAE_EXPORT int dmae_openmp_version(void);
+/// Calls body(context, begin, end) for the chunks [0,chunk), [chunk,2·chunk) … of [0,count), in parallel.
+DMAE_EXPORT void dmae_parallel_for(size_t count, size_t chunk, void *context,
+                                   void (*body)(void *context, size_t begin, size_t end));
+
+// ---- GEMM ------------------------------------------------------------------------------------------------------------
+
+/// C[m,n] (+)= op(A)[m,k] · op(B)[k,n], then the epilogue, in this order: + bias[n], keep in C, then GELU into `activation`;
+/// or + residual[m,n]. k may be 0: the product is then zero.
+typedef struct {
+    size_t m, n, k;
+    const float *a;  ///< [m,k], or [k,m] when a_transposed
+    size_t lda;
+    bool a_transposed;
+    const float *b;  ///< [k,n], or [n,k] when b_transposed (a Linear's weight in the forward direction)
+    size_t ldb;
+    bool b_transposed;
+    float *c;  ///< [m,n]; may be NULL when `activation` is given: the value before GELU is then not kept
+    size_t ldc;
+    bool accumulate;        ///< C += product instead of C = product; not together with activation
+    const float *bias;      ///< [n] or NULL
+    const float *residual;  ///< [m,n] or NULL, added after bias; may be the same memory as c (same ld); not with activation
+    size_t ldr;
+    float *activation;  ///< [m,n] or NULL: exact (erf) GELU of what C receives
+    size_t ldactivation;
+    void *workspace;
+} dmae_gemm_f32_arguments;
+DMAE_EXPORT size_t dmae_gemm_f32_workspace(size_t m, size_t n, size_t k);
+DMAE_EXPORT void dmae_gemm_f32(const dmae_gemm_f32_arguments *arguments);
+
+// ---- Attention -------------------------------------------------------------------------------------------------------
+
+/// Multi-head self-attention over short rows of tokens, fused: the scores of one head never leave the cache.
+///   qkv    [batch, tokens, 3·heads·head_size]: Q, K, V thirds, each head-major
+///   output [batch, tokens, heads·head_size] = softmax(Q·Kᵀ·head_size^-½)·V
+///   log_sum_exp [batch, heads, tokens]: of the scaled scores, for the backward pass; NULL when it will not be run
+DMAE_EXPORT size_t dmae_attention_f32_workspace(size_t tokens, size_t head_size);
+DMAE_EXPORT void dmae_attention_f32_forward(size_t batch, size_t tokens, size_t heads, size_t head_size, const float *qkv,
+                                            float *output, float *log_sum_exp, void *workspace);
+/// d_qkv = gradient by qkv (overwritten), given the forward's qkv, output and log_sum_exp.
+DMAE_EXPORT void dmae_attention_f32_backward(size_t batch, size_t tokens, size_t heads, size_t head_size, const float *qkv,
+                                             const float *output, const float *log_sum_exp, const float *d_output,
+                                             float *d_qkv, void *workspace);
+
+// ---- LayerNorm -------------------------------------------------------------------------------------------------------
+
+/// y[r,:] = (x[r,:] - mean) · rstd · gamma + beta with rstd = 1/sqrt(biased variance + epsilon).
+/// mean, rstd [rows]: written for the backward pass, or both NULL.
+DMAE_EXPORT void dmae_layernorm_f32_forward(size_t rows, size_t width, const float *x, const float *gamma, const float *beta,
+                                            float epsilon, float *y, float *mean, float *rstd);
+/// y again from stored statistics, bit for bit what the forward pass wrote.
+DMAE_EXPORT void dmae_layernorm_f32_apply(size_t rows, size_t width, const float *x, const float *gamma, const float *beta,
+                                          const float *mean, const float *rstd, float *y);
+/// d_x += gradient by x when accumulate, else d_x = (d_x may be d_y); d_gamma += ; d_beta +=.
+DMAE_EXPORT size_t dmae_layernorm_f32_backward_workspace(size_t rows, size_t width);
+DMAE_EXPORT void dmae_layernorm_f32_backward(size_t rows, size_t width, const float *x, const float *gamma, const float *mean,
+                                             const float *rstd, const float *d_y, bool accumulate, float *d_x, float *d_gamma,
+                                             float *d_beta, void *workspace);
+
+// ---- GELU ------------------------------------------------------------------------------------------------------------
+
+/// y = x·Φ(x), exact (erf), within 2 ulp of the correctly rounded erf form or 1e-7 absolute. y may be x.
+DMAE_EXPORT void dmae_gelu_f32_forward(size_t count, const float *x, float *y);
+/// d_x = d_y · gelu'(x); d_x may be d_y. y receives gelu(x) again, or NULL.
+DMAE_EXPORT void dmae_gelu_f32_backward(size_t count, const float *x, const float *d_y, float *d_x, float *y);
+
+// ---- Reductions ------------------------------------------------------------------------------------------------------
+
+/// sum[n] += Σ over rows of x[rows, n]. Workspace as dmae_layernorm_f32_backward_workspace(rows, n).
+DMAE_EXPORT void dmae_column_sum_f32(size_t rows, size_t n, const float *x, size_t ldx, float *sum, void *workspace);
+/// Σ x², accumulated in double over fixed chunks.
+DMAE_EXPORT double dmae_sum_of_squares_f32(size_t count, const float *x);
+
+// ---- Optimiser -------------------------------------------------------------------------------------------------------
+
+/// One AdamW step on `count` elements, as PyTorch's (decoupled decay, bias correction, epsilon outside the root):
+///   g = gradient·gradient_scale;  w -= learning_rate·weight_decay·w;  m = β1 m + (1-β1) g;  v = β2 v + (1-β2) g²
+///   w -= learning_rate/(1-β1^step) · m / (sqrt(v)/sqrt(1-β2^step) + epsilon)
+/// The bias corrections are computed in double from step ≥ 1.
+typedef struct {
+    float learning_rate, beta1, beta2, epsilon, weight_decay, gradient_scale;
+    uint64_t step;
+} dmae_adamw_f32_settings;
+DMAE_EXPORT void dmae_adamw_f32(size_t count, const dmae_adamw_f32_settings *settings, const float *gradient, float *weight,
+                                float *first_moment, float *second_moment);
+
+// ---- Measuring the machine -------------------------------------------------------------------------------------------
+
+/// FLOP done by `threads` threads, each running `iterations` rounds of independent multiply-adds in registers, of the
+/// selected instruction set. Time it to know the peak.
+DMAE_EXPORT double dmae_peak_f32_flops(int threads, size_t iterations);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

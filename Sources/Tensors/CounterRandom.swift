@@ -1,0 +1,86 @@
+#if canImport(Glibc)
+import Glibc
+#endif
+
+/// Counter-based random numbers (Philox 4×32-10, Salmon et al., SC 2011): a stream is named by what it is for, not by when it
+/// is drawn, so masks, crops and flips are the same for any number of threads and after any resumption.
+public struct CounterRandom: RandomNumberGenerator {
+    /// What a stream is for. Raw values are part of what makes a run reproducible: never renumber.
+    public enum Purpose: UInt32, Sendable {
+        case weights = 1, order = 2, crop = 3, flip = 4, mask = 5, benchmark = 6, test = 7
+    }
+
+    private var counter: SIMD4<UInt32>
+    private let key: SIMD2<UInt32>
+    private var block = SIMD4<UInt32>()
+    private var used = 4
+
+    /// The stream for `purpose`, `epoch` and `index` (a sample, a parameter, a step) under `seed`. 2³² blocks of four long.
+    ///
+    /// `epoch` keeps its low 24 bits and `index` its low 64 bits.
+    public init(seed: UInt64, purpose: Purpose, epoch: Int = 0, index: Int = 0) {
+        key = SIMD2(UInt32(truncatingIfNeeded: seed), UInt32(truncatingIfNeeded: seed >> 32))
+        let index = UInt64(bitPattern: Int64(index))
+        counter = SIMD4(
+            0, purpose.rawValue << 24 | UInt32(truncatingIfNeeded: epoch) & 0xFF_FFFF,
+            UInt32(truncatingIfNeeded: index), UInt32(truncatingIfNeeded: index >> 32))
+    }
+
+    /// One Philox 4×32-10 block.
+    static func philox(counter: SIMD4<UInt32>, key: SIMD2<UInt32>) -> SIMD4<UInt32> {
+        var c = counter
+        var k = key
+        for _ in 0..<10 {
+            let p0 = UInt64(0xD251_1F53) * UInt64(c[0])
+            let p1 = UInt64(0xCD9E_8D57) * UInt64(c[2])
+            c = SIMD4(
+                UInt32(p1 >> 32) ^ c[1] ^ k[0], UInt32(truncatingIfNeeded: p1),
+                UInt32(p0 >> 32) ^ c[3] ^ k[1], UInt32(truncatingIfNeeded: p0))
+            k &+= SIMD2(0x9E37_79B9, 0xBB67_AE85)
+        }
+        return c
+    }
+
+    private mutating func next32() -> UInt32 {
+        if used == 4 {
+            block = Self.philox(counter: counter, key: key)
+            counter[0] &+= 1
+            used = 0
+        }
+        defer { used += 1 }
+        return block[used]
+    }
+
+    public mutating func next() -> UInt64 {
+        let low = UInt64(next32())
+        return UInt64(next32()) << 32 | low
+    }
+
+    /// Uniform in [0, 1) on the grid of 2⁻²⁴.
+    public mutating func uniform() -> Float {
+        Float(next32() >> 8) * 0x1p-24
+    }
+
+    /// Uniform in [low, high), on 53 bits.
+    public mutating func uniform(_ low: Double, _ high: Double) -> Double {
+        low + (high - low) * (Double(next() >> 11) * 0x1p-53)
+    }
+
+    /// Uniform in 0..<bound without bias (Lemire's multiply-and-reject). `bound` > 0.
+    public mutating func below(_ bound: Int) -> Int {
+        Int.random(in: 0..<bound, using: &self)
+    }
+
+    /// Normal with mean 0 and standard deviation 1 (Box–Muller).
+    public mutating func normal() -> Double {
+        let radius = (-2 * log(1 - uniform(0, 1))).squareRoot()
+        return radius * cos(2 * Double.pi * uniform(0, 1))
+    }
+
+    /// The numbers 0..<count in an order that depends on the stream alone (Fisher–Yates).
+    public mutating func permutation(_ count: Int) -> [Int] {
+        var order = Array(0..<count)
+        for last in stride(from: count - 1, to: 0, by: -1) { order.swapAt(last, below(last + 1)) }
+        return order
+    }
+}

@@ -1,0 +1,5 @@
+import ArgumentParser
+import FoundationEssentials
+import Images
+import Tensors
+print(pngVersion(), FileManager.default.currentDirectoryPath, Threads.observed)
