@@ -1,0 +1,155 @@
+/// A strict reader of JSON text (RFC 8259) that walks the bytes once and hands out one token at a time.
+///
+/// Nothing recurses and nothing is allocated but the strings asked for, so hostile text costs no more than its length.
+struct JSONReader {
+    /// What is wrong with the text, in words that complete "the header …".
+    struct Fault: Error {
+        let message: String
+    }
+
+    private let bytes: UnsafeRawBufferPointer
+    private(set) var position = 0
+
+    init(_ bytes: UnsafeRawBufferPointer) {
+        self.bytes = bytes
+    }
+
+    private func fault(_ what: String) -> Fault {
+        Fault(message: position < bytes.count ? "\(what) at byte \(position)" : "\(what) before its end")
+    }
+
+    private mutating func skipSpace() {
+        while position < bytes.count, [0x20, 0x09, 0x0A, 0x0D].contains(bytes[position]) { position += 1 }
+    }
+
+    /// The next byte that is not white space, not consumed; nil at the end.
+    mutating func peek() -> UInt8? {
+        skipSpace()
+        return position < bytes.count ? bytes[position] : nil
+    }
+
+    /// Consumes `character` if it comes next.
+    mutating func take(_ character: Character) -> Bool {
+        guard peek() == character.asciiValue else { return false }
+        position += 1
+        return true
+    }
+
+    mutating func expect(_ character: Character) throws {
+        guard take(character) else { throw fault("is not JSON: '\(character)' is missing") }
+    }
+
+    /// Refuses anything but white space up to the end.
+    mutating func expectEnd() throws {
+        if peek() != nil { throw fault("is followed by something that is not white space") }
+    }
+
+    /// Calls `member` with each key of an object; `member` reads the value.
+    mutating func object(_ member: (inout JSONReader, String) throws -> Void) throws {
+        try expect("{")
+        if take("}") { return }
+        repeat {
+            guard peek() == 0x22 else { throw fault("is not JSON: a quoted key is missing") }
+            let key = try string()
+            try expect(":")
+            try member(&self, key)
+        } while take(",")
+        try expect("}")
+    }
+
+    /// Calls `element` for each element of an array; `element` reads it.
+    mutating func array(_ element: (inout JSONReader) throws -> Void) throws {
+        try expect("[")
+        if take("]") { return }
+        repeat { try element(&self) } while take(",")
+        try expect("]")
+    }
+
+    /// A whole number ≥ 0 that fits in an Int, written without sign, fraction, exponent or leading zero.
+    mutating func natural() throws -> Int {
+        guard let first = peek() else { throw fault("is not JSON: a number is missing") }
+        if first == 0x2D { throw fault("holds a negative number") }
+        guard (0x30...0x39).contains(first) else { throw fault("is not JSON: a number is missing") }
+        let start = position
+        var value = 0
+        while position < bytes.count, (0x30...0x39).contains(bytes[position]) {
+            let (product, overflow) = value.multipliedReportingOverflow(by: 10)
+            let (sum, carry) = product.addingReportingOverflow(Int(bytes[position] - 0x30))
+            if overflow || carry { throw fault("holds a number beyond 2^63") }
+            value = sum
+            position += 1
+        }
+        if first == 0x30, position - start > 1 { throw fault("is not JSON: a number starts with 0") }
+        if position < bytes.count, [0x2E, 0x45, 0x65].contains(bytes[position]) {
+            throw fault("holds a number that is not whole")
+        }
+        return value
+    }
+
+    /// A string, its escapes resolved and its UTF-8 checked.
+    mutating func string() throws -> String {
+        try expect("\"")
+        let start = position
+        while position < bytes.count, bytes[position] != 0x22, bytes[position] != 0x5C, bytes[position] >= 0x20 { position += 1 }
+        if position < bytes.count, bytes[position] == 0x22 {
+            position += 1
+            return try decoded(UnsafeRawBufferPointer(rebasing: bytes[start..<position - 1]))
+        }
+        var text = [UInt8](bytes[start..<position])
+        while true {
+            guard position < bytes.count else { throw fault("is not JSON: a string is not closed") }
+            let byte = bytes[position]
+            if byte < 0x20 { throw fault("is not JSON: a string holds a raw control character") }
+            position += 1
+            if byte == 0x22 { break }
+            if byte == 0x5C { try appendEscape(to: &text) } else { text.append(byte) }
+        }
+        return try text.withUnsafeBytes { try decoded($0) }
+    }
+
+    private func decoded(_ text: UnsafeRawBufferPointer) throws -> String {
+        guard let string = String(validating: text, as: UTF8.self) else {
+            throw Fault(message: "is not UTF-8 in the string before byte \(position)")
+        }
+        return string
+    }
+
+    private mutating func appendEscape(to text: inout [UInt8]) throws {
+        guard position < bytes.count else { throw fault("is not JSON: a string is not closed") }
+        let byte = bytes[position]
+        position += 1
+        switch byte {
+        case 0x22, 0x5C, 0x2F: text.append(byte)
+        case 0x62: text.append(0x08)
+        case 0x66: text.append(0x0C)
+        case 0x6E: text.append(0x0A)
+        case 0x72: text.append(0x0D)
+        case 0x74: text.append(0x09)
+        case 0x75:
+            var scalar = try fourHexadecimalDigits()
+            if (0xD800...0xDBFF).contains(scalar), position + 1 < bytes.count, bytes[position] == 0x5C, bytes[position + 1] == 0x75 {
+                position += 2
+                let low = try fourHexadecimalDigits()
+                guard (0xDC00...0xDFFF).contains(low) else { throw fault("is not JSON: half of a surrogate pair is missing") }
+                scalar = 0x10000 + (scalar - 0xD800) << 10 + (low - 0xDC00)
+            }
+            guard let value = Unicode.Scalar(scalar) else { throw fault("is not JSON: half of a surrogate pair is missing") }
+            text.append(contentsOf: Array(String(value).utf8))
+        default:
+            position -= 1
+            throw fault("is not JSON: an unknown escape")
+        }
+    }
+
+    private mutating func fourHexadecimalDigits() throws -> UInt32 {
+        var value: UInt32 = 0
+        for _ in 0..<4 {
+            guard position < bytes.count, let digit = Character(Unicode.Scalar(bytes[position])).hexDigitValue,
+                bytes[position] < 0x80
+            else { throw fault("is not JSON: \\u is not followed by four hexadecimal digits") }
+            value = value << 4 | UInt32(digit)
+            position += 1
+        }
+        return value
+    }
+}

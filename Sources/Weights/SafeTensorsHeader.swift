@@ -1,0 +1,130 @@
+import Tensors
+
+/// The JSON header of a safetensors file, read strictly and checked against the size of the data that follows it.
+///
+///     {"__metadata__": {"key": "text", …},
+///      "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, …}
+///
+/// Offsets count from the end of the header. Together the tensors cover the data exactly: no hole, no overlap, no rest.
+struct SafeTensorsHeader {
+    /// What the format allows a header at most.
+    static let maximumLength = 100_000_000
+
+    private(set) var metadata: [String: String] = [:]
+    /// In the order of the data.
+    private(set) var entries: [SafeTensorsFile.Entry] = []
+
+    /// Throws `JSONReader.Fault`: what is wrong, in words that complete "the header …".
+    init(_ text: UnsafeRawBufferPointer, dataLength: Int) throws {
+        var reader = JSONReader(text)
+        // The format wants the brace first, so that a file can be recognised.
+        guard text.first == 0x7B else { throw JSONReader.Fault(message: "does not begin with '{'") }
+        var seen = Set<String>()
+        try reader.object { reader, name in
+            guard seen.insert(name).inserted else { throw JSONReader.Fault(message: "names \(quoted(name)) twice") }
+            if name == "__metadata__" {
+                metadata = try Self.metadata(&reader)
+            } else {
+                entries.append(try Self.entry(&reader, name: name))
+            }
+        }
+        try reader.expectEnd()
+        try orderAndCheckCoverage(dataLength: dataLength)
+    }
+
+    private static func metadata(_ reader: inout JSONReader) throws -> [String: String] {
+        guard reader.peek() == 0x7B else { throw JSONReader.Fault(message: "holds a __metadata__ that is not an object") }
+        var metadata: [String: String] = [:]
+        try reader.object { reader, key in
+            guard reader.peek() == 0x22 else {
+                throw JSONReader.Fault(message: "holds metadata \(quoted(key)) that is not a string")
+            }
+            guard metadata.updateValue(try reader.string(), forKey: key) == nil else {
+                throw JSONReader.Fault(message: "holds metadata \(quoted(key)) twice")
+            }
+        }
+        return metadata
+    }
+
+    private static func entry(_ reader: inout JSONReader, name: String) throws -> SafeTensorsFile.Entry {
+        func fault(_ what: String) -> JSONReader.Fault { .init(message: "describes tensor \(quoted(name)) \(what)") }
+        guard reader.peek() == 0x7B else { throw fault("by something that is not an object") }
+        var type: TensorType?
+        var shape: [Int]?
+        var offsets: [Int]?
+
+        /// The numbers of a list, faults told as the tensor's own; stops early once `limit` is passed.
+        func naturals(_ reader: inout JSONReader, _ key: String, limit: Int = .max) throws -> [Int] {
+            guard reader.peek() == 0x5B else { throw fault("with \(key) that is not a list") }
+            var values: [Int] = []
+            try reader.array { reader in
+                guard values.count < limit else { throw fault("with \(key) of more than \(limit) numbers") }
+                do { values.append(try reader.natural()) } catch let problem as JSONReader.Fault {
+                    throw JSONReader.Fault(message: "\(problem.message), in \(key) of tensor \(quoted(name))")
+                }
+            }
+            return values
+        }
+        try reader.object { reader, key in
+            switch key {
+            case "dtype":
+                guard type == nil else { throw fault("with dtype twice") }
+                guard reader.peek() == 0x22 else { throw fault("with a dtype that is not a string") }
+                let text = try reader.string()
+                guard let known = TensorType(rawValue: text) else {
+                    throw fault("with dtype \(quoted(text)), which is not one of "
+                        + TensorType.allCases.map(\.rawValue).joined(separator: " "))
+                }
+                type = known
+            case "shape":
+                guard shape == nil else { throw fault("with shape twice") }
+                shape = try naturals(&reader, "shape")
+            case "data_offsets":
+                guard offsets == nil else { throw fault("with data_offsets twice") }
+                offsets = try naturals(&reader, "data_offsets", limit: 2)
+            default:
+                throw fault("with \(quoted(key)), which is not dtype, shape or data_offsets")
+            }
+        }
+        guard let type else { throw fault("without dtype") }
+        guard let shape else { throw fault("without shape") }
+        guard let offsets else { throw fault("without data_offsets") }
+        guard offsets.count == 2 else { throw fault("with data_offsets of fewer than 2 numbers") }
+        guard offsets[0] <= offsets[1] else { throw fault("with data_offsets that end before they begin") }
+        var size = type.size
+        for dimension in shape {
+            let (product, overflow) = size.multipliedReportingOverflow(by: dimension)
+            if overflow { throw fault("with a shape of more than 2^63 bytes") }
+            size = product
+        }
+        guard offsets[1] - offsets[0] == size else {
+            throw fault("with \(offsets[1] - offsets[0]) bytes where its shape and dtype need \(size)")
+        }
+        return .init(name: name, type: type, shape: shape, byteRange: offsets[0]..<offsets[1])
+    }
+
+    private mutating func orderAndCheckCoverage(dataLength: Int) throws {
+        // By index last: the sort need not be stable, and empty tensors share their offsets.
+        let order = entries.indices.sorted {
+            let (a, b) = (entries[$0].byteRange, entries[$1].byteRange)
+            return (a.lowerBound, a.upperBound, $0) < (b.lowerBound, b.upperBound, $1)
+        }
+        entries = order.map { entries[$0] }
+        var end = 0
+        for entry in entries {
+            if entry.byteRange.lowerBound < end {
+                throw JSONReader.Fault(message: "lets tensor \(quoted(entry.name)) overlap the one before it")
+            }
+            if entry.byteRange.lowerBound > end {
+                throw JSONReader.Fault(message: "leaves \(entry.byteRange.lowerBound - end) unused bytes before tensor \(quoted(entry.name))")
+            }
+            end = entry.byteRange.upperBound
+        }
+        if end > dataLength {
+            throw JSONReader.Fault(message: "describes \(end) bytes of data but the file holds \(dataLength): it was cut off")
+        }
+        if end < dataLength {
+            throw JSONReader.Fault(message: "describes \(end) bytes of data but \(dataLength) follow it")
+        }
+    }
+}

@@ -1,0 +1,134 @@
+import Tensors
+
+/// Writes a safetensors file from tensors that stay where they are in memory: nothing is copied but the header.
+///
+/// The same tensors and metadata give the same bytes: metadata keys are sorted, tensors stand in the order given, wider
+/// element types first so that each is aligned to its element. The header is padded with spaces to a multiple of 8.
+public struct SafeTensorsWriter {
+    /// The metadata key under which `write(checksummed: true)` leaves the checksum of the whole file.
+    public static let checksumKey = "dmae.checksum"
+    static let checksumPrefix = "xxh64:"
+    static let checksumPlaceholder = checksumPrefix + String(repeating: "0", count: 16)
+
+    private struct Tensor {
+        let name: String
+        let type: TensorType
+        let shape: [Int]
+        let bytes: UnsafeRawBufferPointer
+    }
+
+    private var tensors: [Tensor] = []
+    /// Becomes the header's `__metadata__`.
+    public var metadata: [String: String]
+
+    public init(metadata: [String: String] = [:]) {
+        self.metadata = metadata
+    }
+
+    /// Adds a tensor of 32-bit floats. `floats` holds as many as `shape` says and must stay valid until `write` returns.
+    public mutating func add(_ name: String, shape: [Int], floats: UnsafeBufferPointer<Float>) {
+        add(name, type: .f32, shape: shape, bytes: UnsafeRawBufferPointer(floats))
+    }
+
+    /// Adds a tensor of any type from its little-endian bytes, which must stay valid until `write` returns.
+    public mutating func add(_ name: String, type: TensorType, shape: [Int], bytes: UnsafeRawBufferPointer) {
+        precondition(shape.reduce(type.size, *) == bytes.count, "tensor \(name) of shape \(shape) has \(bytes.count) bytes")
+        precondition(name != "__metadata__", "__metadata__ is not a tensor's name")
+        tensors.append(Tensor(name: name, type: type, shape: shape, bytes: bytes))
+    }
+
+    /// Writes the file through `AtomicFile`, with the checksum of all its bytes in the metadata where `checksummed`.
+    ///
+    /// Names must be distinct. Throws `Failure(.inputOutput)` with the path and the system's reason; nothing is left behind then.
+    public func write(to path: String, checksummed: Bool = false) throws {
+        precondition(Set(tensors.map(\.name)).count == tensors.count, "two tensors of one name")
+        var ordered: [Tensor] = []
+        for size in [8, 4, 2, 1] { ordered += tensors.filter { $0.type.size == size } }
+        var header = Self.header(ordered, metadata: metadata, checksummed: checksummed)
+        if checksummed, let digits = Self.checksumDigits(in: header) {
+            var hash = XXHash64()
+            header.withUnsafeBytes { hash.update($0) }
+            for tensor in ordered { hash.update(tensor.bytes) }
+            header.replaceSubrange(digits, with: Self.hexadecimal(hash.finish()))
+        }
+        try AtomicFile.write(to: path) { file in
+            try header.withUnsafeBytes { try file.append($0) }
+            for tensor in ordered { try file.append(tensor.bytes) }
+        }
+    }
+
+    /// The length and the JSON text, padded.
+    private static func header(_ tensors: [Tensor], metadata: [String: String], checksummed: Bool) -> [UInt8] {
+        var metadata = metadata
+        metadata[checksumKey] = checksummed ? checksumPlaceholder : nil
+        var members: [String] = []
+        if !metadata.isEmpty {
+            let pairs = metadata.sorted { $0.key < $1.key }.map { "\(json($0.key)):\(json($0.value))" }
+            members.append("\"__metadata__\":{\(pairs.joined(separator: ","))}")
+        }
+        var offset = 0
+        for tensor in tensors {
+            let end = offset + tensor.bytes.count
+            let shape = tensor.shape.map(String.init).joined(separator: ",")
+            members.append(
+                "\(json(tensor.name)):{\"dtype\":\"\(tensor.type.rawValue)\",\"shape\":[\(shape)],\"data_offsets\":[\(offset),\(end)]}")
+            offset = end
+        }
+        var text = Array("{\(members.joined(separator: ","))}".utf8)
+        text += [UInt8](repeating: 0x20, count: (8 - text.count % 8) % 8)
+        precondition(text.count <= SafeTensorsHeader.maximumLength, "a header of \(text.count) bytes")
+        return withUnsafeBytes(of: UInt64(text.count).littleEndian, Array.init) + text
+    }
+
+    private static func json(_ text: String) -> String {
+        var result = "\""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"": result += "\\\""
+            case "\\": result += "\\\\"
+            case "\n": result += "\\n"
+            case "\r": result += "\\r"
+            case "\t": result += "\\t"
+            case "\0"..<" ":
+                let digits = String(scalar.value, radix: 16)
+                result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+            default: result.unicodeScalars.append(scalar)
+            }
+        }
+        return result + "\""
+    }
+
+    /// Where the sixteen digits of the checksum stand in a header.
+    static func checksumDigits(in header: some Collection<UInt8>) -> Range<Int>? {
+        let mark = Array("\"\(checksumKey)\":\"\(checksumPrefix)".utf8)
+        guard let found = Array(header).firstRange(of: mark), found.upperBound + 16 <= header.count else { return nil }
+        return found.upperBound..<found.upperBound + 16
+    }
+
+    static func hexadecimal(_ value: UInt64) -> [UInt8] {
+        let digits = String(value, radix: 16)
+        return Array((String(repeating: "0", count: 16 - digits.count) + digits).utf8)
+    }
+}
+
+extension SafeTensorsFile {
+    /// Reads every byte and compares with the checksum that `SafeTensorsWriter` left: throws `Failure(.badData)` where the
+    /// file holds none or another, that is, where any bit of the header or the data has changed.
+    public func verifyChecksum() throws {
+        guard let stored = metadata[SafeTensorsWriter.checksumKey], let digits = SafeTensorsWriter.checksumDigits(in: headerBytes)
+        else {
+            throw Failure(.badData, "\(quoted(path: path)) holds no checksum; use a file that dmae wrote as a checkpoint")
+        }
+        var header = Array(headerBytes)
+        header.replaceSubrange(digits, with: [UInt8](repeating: 0x30, count: 16))
+        var hash = XXHash64()
+        header.withUnsafeBytes { hash.update($0) }
+        hash.update(dataBytes)
+        let found = SafeTensorsWriter.checksumPrefix + String(decoding: SafeTensorsWriter.hexadecimal(hash.finish()), as: UTF8.self)
+        guard stored == found else {
+            throw Failure(
+                .badData,
+                "\(quoted(path: path)) is damaged: its checksum is \(quoted(stored)) but its content gives \(found); use an older checkpoint")
+        }
+    }
+}

@@ -1,0 +1,32 @@
+/// How a list of wanted tensors compares with what a file holds.
+public struct TensorMatching: Equatable, Sendable {
+    /// A tensor that is there in another shape.
+    public struct ShapeDifference: Equatable, Sendable {
+        public let name: String
+        public let wanted: [Int]
+        public let found: [Int]
+    }
+
+    /// Wanted names the file lacks, in the order wanted.
+    public private(set) var missing: [String] = []
+    /// Names of the file that nobody wanted, in the order of the file.
+    public private(set) var unexpected: [String] = []
+    /// Tensors of another shape than wanted, in the order wanted.
+    public private(set) var differences: [ShapeDifference] = []
+
+    /// Compares `wanted` (distinct names) with every tensor of `file`.
+    public init(wanted: [(name: String, shape: [Int])], file: SafeTensorsFile) {
+        for (name, shape) in wanted {
+            guard let entry = file[name] else {
+                missing.append(name)
+                continue
+            }
+            if entry.shape != shape { differences.append(.init(name: name, wanted: shape, found: entry.shape)) }
+        }
+        let names = Set(wanted.map(\.name))
+        unexpected = file.names.filter { !names.contains($0) }
+    }
+
+    /// Every wanted tensor is there in the wanted shape; the file may hold more.
+    public var isComplete: Bool { missing.isEmpty && differences.isEmpty }
+}

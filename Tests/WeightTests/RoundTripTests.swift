@@ -1,0 +1,95 @@
+import Foundation
+import Tensors
+import Weights
+import XCTest
+
+final class RoundTripTests: XCTestCase {
+    private let folder = TemporaryFolder()
+
+    /// What the Python package wrote reads as numpy reads it, to the bit.
+    func testReadsThePythonPackage() throws {
+        let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .appendingPathComponent("../../Fixtures/safetensors")
+        let file = try SafeTensorsFile(path: fixtures.appendingPathComponent("reference.safetensors").path)
+        let types: [String: TensorType] = [
+            "float32": .f32, "float16": .f16, "bfloat16": .bf16, "float64": .f64, "int64": .i64, "int32": .i32,
+            "int16": .i16, "int8": .i8, "uint8": .u8, "bool": .bool,
+        ]
+        let lines = try String(contentsOf: fixtures.appendingPathComponent("reference.txt"), encoding: .utf8)
+            .split(separator: "\n")
+        XCTAssertEqual(lines.count, 14)
+        XCTAssertEqual(file.entries.count, lines.count)
+        XCTAssertEqual(file.metadata, ["note": "a \"quoted\" \\ line\nand é"])
+        for line in lines {
+            let fields = line.split(separator: " ", omittingEmptySubsequences: false)
+            let hexadecimal = Array(fields[0])
+            let name = String(
+                decoding: stride(from: 0, to: hexadecimal.count, by: 2).map {
+                    UInt8(String(hexadecimal[$0...$0 + 1]), radix: 16)!
+                }, as: UTF8.self)
+            let entry = try file.entry(name)
+            XCTAssertEqual(entry.type, types[String(fields[1])], name)
+            XCTAssertEqual(entry.shape, fields[2].dropFirst().dropLast().split(separator: ",").map { Int($0)! }, name)
+            let expected = fields[3...].filter { !$0.isEmpty }.map { UInt32($0, radix: 16)! }
+            XCTAssertEqual(entry.count, expected.count, name)
+            XCTAssertEqual(try file.floats(name).map(\.bitPattern), expected, name)
+        }
+        XCTAssertEqual(file.elementCount, file.entries.reduce(0) { $0 + $1.shape.reduce(1, *) })
+    }
+
+    /// Any bits come back as they were, in the order given, and the same input gives the same file.
+    func testWritesAndReadsBitExact() throws {
+        var random = CounterRandom(seed: 1, purpose: .test)
+        let shapes: [[Int]] = [[3, 7], [1, 1, 5], [], [0, 3], [129]]
+        let memory = shapes.map { shape in
+            (0..<shape.reduce(1, *)).map { _ in Float(bitPattern: UInt32(truncatingIfNeeded: random.next())) }
+        }
+        let path = folder.file("a.safetensors")
+        for copy in [path, folder.file("b.safetensors")] {
+            var writer = SafeTensorsWriter(metadata: ["b": "2", "a": "line\nbreak \"\u{1}\\", "c": "é"])
+            try withBuffers(memory) { buffers in
+                for (index, buffer) in buffers.enumerated() {
+                    writer.add("tensor.\(index)", shape: shapes[index], floats: buffer)
+                }
+                try writer.write(to: copy, checksummed: true)
+            }
+        }
+        let file = try SafeTensorsFile(path: path)
+        try file.verifyChecksum()
+        XCTAssertEqual(file.names, (0..<5).map { "tensor.\($0)" })
+        XCTAssertEqual(file.metadata.filter { $0.key != SafeTensorsWriter.checksumKey },
+                       ["b": "2", "a": "line\nbreak \"\u{1}\\", "c": "é"])
+        for (index, values) in memory.enumerated() {
+            XCTAssertEqual(file["tensor.\(index)"]?.shape, shapes[index])
+            XCTAssertEqual(try file.floats("tensor.\(index)").map(\.bitPattern), values.map(\.bitPattern))
+        }
+        XCTAssertEqual(try bytes(path), try bytes(folder.file("b.safetensors")))
+        XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted(), ["a.safetensors", "b.safetensors"])
+    }
+}
+
+/// A folder that goes away with the test.
+final class TemporaryFolder {
+    let path: String
+    init() {
+        path = NSTemporaryDirectory() + "dmae-weights-\(getpid())-\(UInt32.random(in: 0 ... .max))"
+        try! FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    }
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+    func file(_ name: String) -> String { path + "/" + name }
+}
+
+func bytes(_ path: String) throws -> [UInt8] {
+    [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
+}
+
+/// Calls `body` with copies of the arrays that stay where they are.
+func withBuffers(_ arrays: [[Float]], _ body: ([UnsafeBufferPointer<Float>]) throws -> Void) rethrows {
+    let copies = arrays.map { array in
+        let copy = UnsafeMutableBufferPointer<Float>.allocate(capacity: max(array.count, 1))
+        _ = copy.initialize(from: array)
+        return copy
+    }
+    defer { copies.forEach { $0.deallocate() } }
+    try body(zip(copies, arrays).map { UnsafeBufferPointer(rebasing: $0[..<$1.count]) })
+}
