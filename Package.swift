@@ -30,7 +30,7 @@ let package = Package(
     dependencies: [.package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")],
     targets: [
         .target(
-            name: "CKernels", cSettings: kernelFlags,
+            name: "CKernels", exclude: ["variants.inc"], cSettings: kernelFlags,
             linkerSettings: [.unsafeFlags(["-L\(openMP)/lib"]), .linkedLibrary("omp"), .linkedLibrary("m")]),
         .systemLibrary(name: "CCodecs"),
         room("Tensors", ["CKernels"]),

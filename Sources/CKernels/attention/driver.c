@@ -1,0 +1,56 @@
+#include "attention/attention.h"
+#include "cpu/threads.h"
+
+#include <math.h>
+
+size_t attention_f32_scratch(size_t tokens, size_t head_size) {
+    const size_t t = dmae_round_up(tokens, 32), d = dmae_round_up(head_size, 32);
+    return 6 * t * d + 2 * t * t + 4 * t;
+}
+
+size_t dmae_attention_f32_workspace(size_t tokens, size_t head_size) {
+    return (size_t)dmae_threads() * attention_f32_scratch(tokens, head_size) * sizeof(float);
+}
+
+static struct attention_f32_head head_at(size_t index, size_t tokens, size_t heads, size_t head_size, const float *qkv) {
+    const size_t width = heads * head_size;
+    const float *const q = qkv + (index / heads) * tokens * 3 * width + (index % heads) * head_size;
+    return (struct attention_f32_head){.tokens = tokens,
+                                       .head_size = head_size,
+                                       .stride = 3 * width,
+                                       .output_stride = width,
+                                       .scale = (float)(1 / sqrt((double)head_size)),
+                                       .q = q,
+                                       .k = q + width,
+                                       .v = q + 2 * width};
+}
+
+void dmae_attention_f32_forward(size_t batch, size_t tokens, size_t heads, size_t head_size, const float *qkv, float *output,
+                                float *log_sum_exp, void *workspace) {
+    if (tokens == 0 || head_size == 0) return;
+    const struct attention_f32_kernels *const kernels = KERNELS(attention_f32);
+    const size_t scratch = attention_f32_scratch(tokens, head_size);
+#pragma omp parallel for num_threads(dmae_threads_for(batch * heads)) schedule(dynamic, 1)
+    for (size_t i = 0; i < batch * heads; ++i) {
+        const struct attention_f32_head head = head_at(i, tokens, heads, head_size, qkv);
+        kernels->forward(&head, output + ((i / heads) * tokens * heads + i % heads) * head_size,
+                         log_sum_exp ? log_sum_exp + i * tokens : NULL,
+                         (float *)workspace + (size_t)omp_get_thread_num() * scratch);
+    }
+}
+
+void dmae_attention_f32_backward(size_t batch, size_t tokens, size_t heads, size_t head_size, const float *qkv,
+                                 const float *output, const float *log_sum_exp, const float *d_output, float *d_qkv,
+                                 void *workspace) {
+    if (tokens == 0 || head_size == 0) return;
+    const struct attention_f32_kernels *const kernels = KERNELS(attention_f32);
+    const size_t scratch = attention_f32_scratch(tokens, head_size), width = heads * head_size;
+#pragma omp parallel for num_threads(dmae_threads_for(batch * heads)) schedule(dynamic, 1)
+    for (size_t i = 0; i < batch * heads; ++i) {
+        const struct attention_f32_head head = head_at(i, tokens, heads, head_size, qkv);
+        const size_t at = ((i / heads) * tokens * heads + i % heads) * head_size;
+        float *const d_q = d_qkv + (head.q - qkv);
+        kernels->backward(&head, output + at, log_sum_exp + i * tokens, d_output + at, d_q, d_q + width, d_q + 2 * width,
+                          (float *)workspace + (size_t)omp_get_thread_num() * scratch);
+    }
+}

@@ -1,0 +1,91 @@
+// What this processor and operating system run, what is in use, and the list of variants.
+#include "cpu/variants.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+static uint64_t enabled_state(void) {
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | low;
+}
+
+dmae_isa dmae_isa_available(void) {
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return DMAE_ISA_SCALAR;
+    const unsigned fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28;
+    if ((c & (fma | osxsave | avx)) != (fma | osxsave | avx)) return DMAE_ISA_SCALAR;
+    // The operating system must save the registers too: bits 1, 2 are XMM and YMM; 5 to 7 the masks and the two halves of ZMM.
+    const uint64_t state = enabled_state();
+    if ((state & 0x6) != 0x6) return DMAE_ISA_SCALAR;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return DMAE_ISA_SCALAR;
+    if (!(b & 1u << 5)) return DMAE_ISA_SCALAR;
+    const unsigned f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31;
+    if ((state & 0xe6) != 0xe6 || (b & (f | dq | bw | vl)) != (f | dq | bw | vl)) return DMAE_ISA_AVX2;
+    return DMAE_ISA_AVX512;
+}
+#else
+dmae_isa dmae_isa_available(void) { return DMAE_ISA_SCALAR; }
+#endif
+
+static const char *const isa_names[DMAE_ISA_COUNT] = {"scalar", "avx2", "avx512"};
+const char *dmae_isa_name(dmae_isa isa) { return (unsigned)isa < DMAE_ISA_COUNT ? isa_names[isa] : "unknown"; }
+
+enum { isa_scalar = DMAE_ISA_SCALAR, isa_avx2 = DMAE_ISA_AVX2, isa_avx512 = DMAE_ISA_AVX512 };
+
+static const struct row {
+    enum dmae_operation operation;
+    dmae_variant variant;
+    const void *kernels;
+} rows[] = {
+#define VARIANT(operation, isa, tile) \
+    {dmae_operation_##operation, {#operation, #operation "_" #isa #tile, (dmae_isa)isa_##isa}, &operation##_##isa##tile},
+#include "variants.inc"
+};
+enum { row_count = sizeof rows / sizeof rows[0] };
+
+static _Atomic int selected_isa = -1;
+
+dmae_isa dmae_isa_selected(void) {
+    int isa = atomic_load_explicit(&selected_isa, memory_order_relaxed);
+    if (isa < 0) {
+        isa = (int)dmae_isa_available();
+        int none = -1;
+        if (!atomic_compare_exchange_strong(&selected_isa, &none, isa)) isa = none;
+    }
+    return (dmae_isa)isa;
+}
+
+bool dmae_isa_use(dmae_isa isa) {
+    if ((unsigned)isa >= DMAE_ISA_COUNT || isa > dmae_isa_available()) return false;
+    atomic_store(&selected_isa, (int)isa);
+    return true;
+}
+
+int dmae_isa_from_environment(void) {
+    const char *const name = getenv("DMAE_ISA");
+    if (name == NULL || *name == 0) return 0;
+    for (int isa = 0; isa < DMAE_ISA_COUNT; ++isa)
+        if (strcmp(name, isa_names[isa]) == 0) return dmae_isa_use((dmae_isa)isa) ? 0 : 2;
+    return 1;
+}
+
+// The list is short, and a driver looks once per call.
+static const struct row *selected_row(enum dmae_operation operation) {
+    const dmae_isa limit = dmae_isa_selected();
+    const struct row *best = NULL;
+    for (const struct row *row = rows; row < rows + row_count; ++row)
+        if (row->operation == operation && row->variant.isa <= limit && (best == NULL || row->variant.isa >= best->variant.isa))
+            best = row;
+    return best;
+}
+
+const void *dmae_selected_kernels(enum dmae_operation operation) { return selected_row(operation)->kernels; }
+
+size_t dmae_variant_count(void) { return row_count; }
+dmae_variant dmae_variant_at(size_t index) { return rows[index].variant; }
+bool dmae_variant_is_selected(size_t index) { return selected_row(rows[index].operation) == &rows[index]; }

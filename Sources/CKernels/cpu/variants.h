@@ -1,0 +1,21 @@
+// How a driver reaches its kernels: `KERNELS(gemm_f32)->tile(...)`.
+#ifndef DMAE_VARIANTS_H
+#define DMAE_VARIANTS_H
+
+#include "dmae_kernels.h"
+
+enum dmae_operation {
+#define OPERATION(operation) dmae_operation_##operation,
+#include "variants.inc"
+    dmae_operation_count
+};
+
+#define VARIANT(operation, isa, tile) extern const struct operation##_kernels operation##_##isa##tile;
+#include "variants.inc"
+
+/// The kernels of the selected instruction set, or of the highest below it that has a row.
+const void *dmae_selected_kernels(enum dmae_operation operation);
+
+#define KERNELS(operation) ((const struct operation##_kernels *)dmae_selected_kernels(dmae_operation_##operation))
+
+#endif

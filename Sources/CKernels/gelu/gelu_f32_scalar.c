@@ -1,0 +1,16 @@
+#include "gelu/gelu_f32_scalar.h"
+#include "gelu/gelu.h"
+
+static void forward(size_t count, const float *x, float *y) {
+    for (size_t i = 0; i < count; ++i) y[i] = x[i] * gelu_f32_cumulative(x[i]);
+}
+
+static void backward(size_t count, const float *x, const float *d_y, float *d_x, float *y) {
+    for (size_t i = 0; i < count; ++i) {
+        const float value = x[i], cumulative = gelu_f32_cumulative(value);
+        d_x[i] = d_y[i] * (cumulative + value * gelu_f32_density(value));
+        if (y) y[i] = value * cumulative;
+    }
+}
+
+const struct gelu_f32_kernels gelu_f32_scalar = {forward, backward};

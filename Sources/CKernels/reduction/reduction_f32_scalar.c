@@ -1,0 +1,20 @@
+#include "reduction/reduction.h"
+
+static void column_sum(size_t rows, size_t n, const float *x, size_t ldx, float *sum) {
+    for (size_t j = 0; j < n; ++j) sum[j] = 0;
+    for (size_t i = 0; i < rows; ++i)
+        for (size_t j = 0; j < n; ++j) sum[j] += x[i * ldx + j];
+}
+
+static double sum_of_squares(size_t count, const float *x) {
+    double lanes[16] = {0};
+    size_t i = 0;
+    for (; i + 16 <= count; i += 16)
+        for (int lane = 0; lane < 16; ++lane) lanes[lane] += (double)x[i + lane] * (double)x[i + lane];
+    for (int lane = 0; i < count; ++i, ++lane) lanes[lane] += (double)x[i] * (double)x[i];
+    for (int width = 8; width > 0; width /= 2)
+        for (int lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
+    return lanes[0];
+}
+
+const struct reduction_f32_kernels reduction_f32_scalar = {column_sum, sum_of_squares};
