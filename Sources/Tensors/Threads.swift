@@ -1,7 +1,103 @@
 import CKernels
 
+#if canImport(Glibc)
+import Glibc
+#endif
+
 /// The OpenMP threads every kernel driver uses.
 public enum Threads {
+    /// Threads of every kernel from now on; at least 1. Choose before memory is planned: workspaces grow with it.
+    public static var count: Int {
+        get { Int(dmae_threads()) }
+        set { dmae_set_threads(Int32(max(1, newValue))) }
+    }
+
     /// The threads a parallel region really gets; 1 while `count` is more means that OpenMP is serial.
     public static var observed: Int { Int(dmae_threads_observed()) }
+
+    /// The OpenMP specification the kernels were compiled for, as yyyymm.
+    public static var openMPVersion: Int { Int(dmae_openmp_version()) }
+
+    /// Processors this process may run on (its affinity mask).
+    public static var affinity: Int {
+        let mask = lines(of: "/proc/self/status").first { $0.hasPrefix("Cpus_allowed:") }
+        let bits = mask?.split(separator: "\t").last?.reduce(0) { $0 + ($1.hexDigitValue ?? 0).nonzeroBitCount } ?? 0
+        return bits > 0 ? bits : sysconf(Int32(_SC_NPROCESSORS_ONLN))
+    }
+
+    /// Processors' worth of time that control groups grant (v2 `cpu.max` of the own group and those above it, or v1
+    /// `cpu.cfs_quota_us`), or nil where nothing limits it.
+    public static var controlGroupQuota: Double? {
+        var quotas: [Double] = []
+        for line in lines(of: "/proc/self/cgroup") {
+            let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+            guard fields.count == 3 else { continue }
+            var path = String(fields[2])
+            let second = fields[0] == "0"
+            guard second || fields[1].split(separator: ",").contains("cpu") else { continue }
+            while true {
+                let folder = "/sys/fs/cgroup" + (second ? "" : "/cpu") + (path == "/" ? "" : path)
+                if second, let words = lines(of: folder + "/cpu.max").first?.split(separator: " "), words.count == 2,
+                    let quota = Double(words[0]), let period = Double(words[1]), period > 0 {
+                    quotas.append(quota / period)
+                }
+                if !second, let quota = lines(of: folder + "/cpu.cfs_quota_us").first.flatMap({ Double($0) }), quota > 0,
+                    let period = lines(of: folder + "/cpu.cfs_period_us").first.flatMap({ Double($0) }), period > 0 {
+                    quotas.append(quota / period)
+                }
+                guard let slash = path.lastIndex(of: "/"), path != "/" else { break }
+                path = slash == path.startIndex ? "/" : String(path[..<slash])
+            }
+        }
+        return quotas.min()
+    }
+
+    /// Threads to use unless told otherwise: the affinity mask, cut to the control group's quota. More threads than the
+    /// quota can slow a run tenfold, as each of them waits for the one that is throttled.
+    public static var recommended: Int {
+        guard let quota = controlGroupQuota else { return max(1, affinity) }
+        return max(1, min(affinity, Int(quota.rounded(.up))))
+    }
+
+    private static func lines(of path: String) -> [Substring] {
+        guard let file = fopen(path, "r") else { return [] }
+        defer { fclose(file) }
+        var text: [UInt8] = []
+        while true {
+            let byte = fgetc(file)
+            if byte == EOF || text.count > 65_536 { break }
+            text.append(UInt8(byte))
+        }
+        return String(decoding: text, as: UTF8.self).split(separator: "\n")
+    }
+}
+
+/// Independent rows of work whose outputs do not overlap, run by all threads.
+///
+/// A type, not a closure: a closure passed through C would be allocated on every call.
+public protocol ParallelRows {
+    /// Does the rows of `range`. Each row's result may depend on nothing but the row.
+    func run(_ range: Range<Int>)
+}
+
+extension ParallelRows {
+    /// Runs all rows 0..<count, handing out `chunk` of them at a time.
+    public func runAll(_ count: Int, chunk: Int = 1) {
+        withUnsafePointer(to: self) { work in
+            var context = Context(type: Self.self, work: UnsafeRawPointer(work))
+            dmae_parallel_for(count, chunk, &context) { context, begin, end in
+                let context = context!.assumingMemoryBound(to: Context.self).pointee
+                context.type.run(context.work, begin..<end)
+            }
+        }
+    }
+
+    fileprivate static func run(_ work: UnsafeRawPointer, _ range: Range<Int>) {
+        work.assumingMemoryBound(to: Self.self).pointee.run(range)
+    }
+}
+
+private struct Context {
+    let type: any ParallelRows.Type
+    let work: UnsafeRawPointer
 }

@@ -1,0 +1,206 @@
+import Tensors
+
+/// The sizes of a Vision Transformer encoder over fixed-size images.
+public struct EncoderConfiguration: Codable, Equatable, Sendable {
+    /// Embedding width D.
+    public var width: Int
+    /// Transformer blocks.
+    public var depth: Int
+    /// Attention heads; must divide the width.
+    public var heads: Int
+    /// Side p of a square patch, in pixels.
+    public var patchSize: Int
+    /// Image height and width in pixels; multiples of the patch size.
+    public var imageHeight: Int
+    public var imageWidth: Int
+    /// Input channels C.
+    public var channels: Int
+
+    public init(
+        width: Int, depth: Int, heads: Int, patchSize: Int, imageHeight: Int, imageWidth: Int, channels: Int = 3
+    ) {
+        self.width = width
+        self.depth = depth
+        self.heads = heads
+        self.patchSize = patchSize
+        self.imageHeight = imageHeight
+        self.imageWidth = imageWidth
+        self.channels = channels
+    }
+
+    /// Rows and columns of the patch grid.
+    public var gridRows: Int { imageHeight / patchSize }
+    public var gridColumns: Int { imageWidth / patchSize }
+    /// Patches L of one image.
+    public var patches: Int { gridRows * gridColumns }
+    /// Values p·p·C of one patch.
+    public var patchElements: Int { patchSize * patchSize * channels }
+
+    /// - Throws: `Failure.usage`, naming the sizes that do not fit together; `role` is "student" or "teacher".
+    public func validate(role: String) throws {
+        func check(_ condition: Bool, _ message: @autoclosure () -> String) throws {
+            if !condition { throw Failure(.usage, "\(role): " + message()) }
+        }
+        try check(width > 0 && depth > 0 && heads > 0 && patchSize > 0 && channels > 0, "every size must be at least 1")
+        try check(width % heads == 0, "\(heads) heads do not divide the width \(width): choose a number of heads that does")
+        try check(width % 4 == 0, "the width \(width) is not a multiple of 4, which the sin-cos position table needs")
+        try check(
+            imageHeight > 0 && imageWidth > 0 && imageHeight % patchSize == 0 && imageWidth % patchSize == 0,
+            "patches of \(patchSize) pixels do not tile an image of \(imageHeight)×\(imageWidth): choose an --image-size that "
+                + "is a multiple of \(patchSize)")
+    }
+}
+
+/// The sizes of MAE's decoder.
+public struct DecoderConfiguration: Codable, Equatable, Sendable {
+    /// Width E.
+    public var width: Int
+    public var depth: Int
+    public var heads: Int
+
+    public init(width: Int, depth: Int, heads: Int) {
+        self.width = width
+        self.depth = depth
+        self.heads = heads
+    }
+
+    /// - Throws: `Failure.usage`, naming the sizes that do not fit together.
+    public func validate() throws {
+        guard width > 0, depth > 0, heads > 0 else { throw Failure(.usage, "decoder: every size must be at least 1") }
+        guard width % heads == 0 else {
+            throw Failure(.usage, "decoder: \(heads) heads do not divide the width \(width): choose a number of heads that does")
+        }
+        guard width % 4 == 0 else {
+            throw Failure(.usage, "decoder: the width \(width) is not a multiple of 4, which the sin-cos position table needs")
+        }
+    }
+}
+
+/// A pair of blocks, counted from 0, whose outputs the distillation brings together.
+public struct AlignedPair: Codable, Equatable, Sendable {
+    public var studentBlock: Int
+    public var teacherBlock: Int
+
+    public init(studentBlock: Int, teacherBlock: Int) {
+        self.studentBlock = studentBlock
+        self.teacherBlock = teacherBlock
+    }
+}
+
+/// The distance between features.
+public enum AlignmentDistance: String, Codable, CaseIterable, Sendable {
+    case l1 = "L1"
+    case l2 = "L2"
+}
+
+/// What carries student features of width Ds to the teacher's width Dt.
+public enum Projection: String, Codable, CaseIterable, Sendable {
+    /// Raw features are compared; the widths must be equal.
+    case none
+    /// Linear Ds→Dt; features are compared on the unit sphere.
+    case linear
+    /// Ds→Dt→Dt with GELU; features are compared on the unit sphere.
+    case mlp
+}
+
+/// How the student's features are held to the teacher's.
+public struct AlignmentConfiguration: Codable, Equatable, Sendable {
+    public var pairs: [AlignedPair]
+    public var distance: AlignmentDistance
+    public var projection: Projection
+    /// Weight α of the alignment losses in the total.
+    public var weight: Float
+
+    public init(
+        pairs: [AlignedPair], distance: AlignmentDistance = .l1, projection: Projection = .linear, weight: Float = 1
+    ) {
+        self.pairs = pairs
+        self.distance = distance
+        self.projection = projection
+        self.weight = weight
+    }
+}
+
+/// Everything that decides what a training step computes. Without a teacher it is MAE's pre-training.
+public struct ModelConfiguration: Codable, Equatable, Sendable {
+    public var student: EncoderConfiguration
+    public var decoder: DecoderConfiguration
+    /// Patch size, image size and channels must be the student's.
+    public var teacher: EncoderConfiguration?
+    public var alignment: AlignmentConfiguration
+    /// Share of patches removed.
+    public var maskRatio: Double
+    /// Whether each target patch is standardised (MAE's `norm_pix_loss`).
+    public var normalizePixels: Bool
+
+    public init(
+        student: EncoderConfiguration, decoder: DecoderConfiguration, teacher: EncoderConfiguration? = nil,
+        alignment: AlignmentConfiguration = AlignmentConfiguration(pairs: []), maskRatio: Double = 0.75,
+        normalizePixels: Bool = false
+    ) {
+        self.student = student
+        self.decoder = decoder
+        self.teacher = teacher
+        self.alignment = alignment
+        self.maskRatio = maskRatio
+        self.normalizePixels = normalizePixels
+    }
+
+    /// Patches K that stay visible: int(L·(1 - ratio)), truncated as Python does it in double.
+    public var keptPatches: Int { Int(Double(student.patches) * (1 - maskRatio)) }
+
+    /// The last teacher block that is aligned, after which the teacher stops; nil without a teacher.
+    public var lastTeacherBlock: Int? { teacher == nil ? nil : alignment.pairs.map(\.teacherBlock).max() }
+
+    /// - Throws: `Failure.usage`, one sentence on the first thing that does not fit.
+    public func validate() throws {
+        try student.validate(role: "student")
+        try decoder.validate()
+        guard maskRatio >= 0, maskRatio < 1 else {
+            throw Failure(.usage, "--mask-ratio \(maskRatio) is not a share of patches: it must be at least 0 and below 1")
+        }
+        guard keptPatches >= 1 else {
+            throw Failure(
+                .usage, "--mask-ratio \(maskRatio) leaves none of the \(student.patches) patches visible: lower it")
+        }
+        guard keptPatches < student.patches else {
+            throw Failure(
+                .usage,
+                "--mask-ratio \(maskRatio) removes none of the \(student.patches) patches, so there is nothing to reconstruct: "
+                    + "raise it")
+        }
+        guard let teacher else {
+            guard alignment.pairs.isEmpty else { throw Failure(.usage, "blocks can be aligned only where there is a teacher") }
+            return
+        }
+        try teacher.validate(role: "teacher")
+        guard teacher.patchSize == student.patchSize, teacher.channels == student.channels,
+            teacher.imageHeight == student.imageHeight, teacher.imageWidth == student.imageWidth
+        else {
+            throw Failure(
+                .usage,
+                "teacher and student must see the same patches: the teacher's are \(teacher.patchSize) pixels with "
+                    + "\(teacher.channels) channels of \(teacher.imageHeight)×\(teacher.imageWidth) images, the student's "
+                    + "\(student.patchSize) pixels with \(student.channels) channels of "
+                    + "\(student.imageHeight)×\(student.imageWidth) images")
+        }
+        for pair in alignment.pairs {
+            guard (0..<student.depth).contains(pair.studentBlock) else {
+                throw Failure(
+                    .usage,
+                    "student block \(pair.studentBlock) does not exist: the student's blocks are 0 to \(student.depth - 1)")
+            }
+            guard (0..<teacher.depth).contains(pair.teacherBlock) else {
+                throw Failure(
+                    .usage,
+                    "teacher block \(pair.teacherBlock) does not exist: the teacher's blocks are 0 to \(teacher.depth - 1)")
+            }
+        }
+        if alignment.projection == .none, !alignment.pairs.isEmpty, teacher.width != student.width {
+            throw Failure(
+                .usage,
+                "without a projection the widths must be equal, but the student's is \(student.width) and the teacher's "
+                    + "\(teacher.width): use --projection linear")
+        }
+    }
+}

@@ -1,0 +1,110 @@
+import Tensors
+
+// Letters: B batch, L patches, K kept patches, E decoder width, D encoder width, T = 1 + L tokens, R = B·T rows.
+
+/// MAE's decoder: all patches again, mask tokens in the removed places, down to predicted pixels.
+public final class Decoder {
+    private let configuration: DecoderConfiguration
+    private let batch: Int
+    private let masking: Masking
+    private let embedding: Linear
+    private let maskToken: Parameters.Parameter
+    private let positions: Parameters.Parameter
+    private let blocks: [TransformerBlock]
+    private let norm: LayerNorm
+    private let predictionLinear: Linear
+
+    private let embedded: Tensor
+    private let states: [Tensor]
+    private let normed: Tensor
+    /// Predicted patches, values in (row, column, channel) order, the class token's row first in each image: [R, p·p·C].
+    public let prediction: Tensor
+    private let d: Tensor?
+    private let dNormed: Tensor?
+
+    init(
+        _ configuration: DecoderConfiguration, encoder: EncoderConfiguration, batch: Int, masking: Masking,
+        in parameters: Parameters, plan: MemoryPlan, training: Bool
+    ) {
+        self.configuration = configuration
+        self.batch = batch
+        self.masking = masking
+        let width = configuration.width
+        let tokens = 1 + masking.patches
+        let rows = batch * tokens
+        embedding = Linear(
+            "decoder_embed", inputs: encoder.width, outputs: width, rows: batch * (1 + masking.kept), in: parameters, plan: plan)
+        maskToken = parameters.add("mask_token", [1, 1, width], .token)
+        positions = parameters.add(
+            "decoder_pos_embed", [1, encoder.patches + 1, width],
+            .positions(rows: encoder.gridRows, columns: encoder.gridColumns))
+        blocks = (0..<configuration.depth).map {
+            TransformerBlock(
+                "decoder_blocks.\($0)", batch: batch, tokens: tokens, width: width, heads: configuration.heads, in: parameters,
+                plan: plan, keep: training)
+        }
+        norm = LayerNorm("decoder_norm", width: width, rows: rows, in: parameters, plan: plan, keep: training)
+        predictionLinear = Linear(
+            "decoder_pred", inputs: width, outputs: encoder.patchElements, rows: rows, in: parameters, plan: plan)
+        embedded = plan.scratch("decoder embedded", batch * (1 + masking.kept), width)
+        if training {
+            states = (0...configuration.depth).map { _ in plan.reserve(rows, width, .activations) }
+        } else {
+            states = Array(repeating: plan.scratch("decoder state", rows, width), count: configuration.depth + 1)
+        }
+        normed = plan.reserve(rows, width, .activations)
+        prediction = plan.reserve(rows, encoder.patchElements, .activations)
+        d = training ? plan.scratch("decoder gradient", rows, width) : nil
+        dNormed = training ? plan.scratch("block normed gradient", rows, width) : nil
+    }
+
+    /// Predicts every patch from latent[B·(1+K), D].
+    func forward(_ latent: Tensor) {
+        embedding.forward(latent, embedded)
+        assembleTokens()
+        for (index, block) in blocks.enumerated() { block.forward(states[index], states[index + 1]) }
+        norm.forward(states[blocks.count], normed)
+        predictionLinear.forward(normed, prediction)
+    }
+
+    private func assembleTokens() {
+        let width = configuration.width
+        let table = positions.weight.pointer
+        let state = states[0].pointer
+        for image in 0..<batch {
+            let source = embedded.pointer + image * (1 + masking.kept) * width
+            for token in 0...masking.patches {
+                let target = state + (image * (1 + masking.patches) + token) * width
+                let place = token == 0 ? 0 : 1 + masking.restore(image, token - 1)
+                let value = place <= masking.kept ? source + place * width : maskToken.weight.pointer
+                let position = table + token * width
+                for i in 0..<width { target[i] = value[i] + position[i] }
+            }
+        }
+    }
+
+    /// From dPrediction[R, p·p·C] to dLatent[B·(1+K), D] (overwritten) and the weights' gradients.
+    func backward(dPrediction: Tensor, latent: Tensor, dLatent: Tensor) {
+        let d = d!
+        predictionLinear.weightGradient(dPrediction, normed)
+        predictionLinear.inputGradient(dPrediction, dNormed!)
+        norm.backward(states[blocks.count], dY: dNormed!, dX: d, accumulate: false)
+        for index in blocks.indices.reversed() { blocks[index].backward(states[index], d: d) }
+        let width = configuration.width
+        let dMaskToken = maskToken.gradient!.pointer
+        for image in 0..<batch {
+            let target = embedded.pointer + image * (1 + masking.kept) * width
+            for token in 0...masking.patches {
+                let source = d.pointer + (image * (1 + masking.patches) + token) * width
+                let place = token == 0 ? 0 : 1 + masking.restore(image, token - 1)
+                if place <= masking.kept {
+                    (target + place * width).update(from: source, count: width)
+                } else {
+                    for i in 0..<width { dMaskToken[i] += source[i] }
+                }
+            }
+        }
+        embedding.weightGradient(embedded, latent)
+        embedding.inputGradient(embedded, dLatent)
+    }
+}

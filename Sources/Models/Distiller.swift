@@ -1,0 +1,116 @@
+import Tensors
+
+// Letters: B batch, L patches, K kept patches, C channels, H × W pixels.
+
+/// One micro-batch of the method: teacher to its last aligned block, student, decoder, both losses, and all gradients.
+///
+/// Without a teacher it is MAE's pre-training. All memory is planned in `init` and mapped by the caller's `plan.commit()`.
+public final class Distiller {
+    public let configuration: ModelConfiguration
+    /// Images of a micro-batch.
+    public let batch: Int
+    /// Normalised pixels [B, C·H·W]; written by the caller before a step.
+    public let images: Tensor
+    /// Which patches stay; its noise is written by the caller before a step.
+    public let masking: Masking
+    /// The student's weights: encoder, decoder and projection heads.
+    public let parameters: Parameters
+    /// The teacher's weights up to its last aligned block.
+    public let teacherParameters: Parameters?
+    public let student: Encoder
+    public let decoder: Decoder
+    public let alignments: [AlignmentLoss]
+
+    private let teacher: Encoder?
+    private let reconstruction: ReconstructionLoss
+    private let dLatent: Tensor?
+    private let dState: Tensor?
+
+    /// The losses of the micro-batch last seen.
+    public struct Losses: Sendable {
+        /// Mean squared error over the removed patches.
+        public var reconstruction: Float = 0
+        /// One distance per aligned pair.
+        public var alignments: [Float]
+        /// reconstruction + α·Σ alignments.
+        public var total: Float = 0
+    }
+    public private(set) var losses: Losses
+
+    /// - Parameter training: whether `backward` will be called.
+    /// - Throws: `Failure.usage` where the configuration does not fit together.
+    public init(_ configuration: ModelConfiguration, batch: Int, plan: MemoryPlan, training: Bool = true) throws {
+        try configuration.validate()
+        self.configuration = configuration
+        self.batch = batch
+        let studentConfiguration = configuration.student
+        images = plan.reserve(
+            batch, studentConfiguration.channels * studentConfiguration.imageHeight * studentConfiguration.imageWidth, .batch)
+        masking = Masking(
+            batch: batch, patches: studentConfiguration.patches, kept: configuration.keptPatches, plan: plan)
+        let rows = batch * (1 + configuration.keptPatches)
+        let parameters = Parameters(plan: plan, trained: training)
+        student = Encoder(
+            studentConfiguration, batch: batch, masking: masking, blockCount: studentConfiguration.depth, in: parameters,
+            plan: plan, training: training, hasNorm: true)
+        decoder = Decoder(
+            configuration.decoder, encoder: studentConfiguration, batch: batch, masking: masking, in: parameters, plan: plan,
+            training: training)
+        reconstruction = ReconstructionLoss(
+            studentConfiguration, masking: masking, normalizesPixels: configuration.normalizePixels, plan: plan)
+        if let teacherConfiguration = configuration.teacher, let last = configuration.lastTeacherBlock {
+            let teacherParameters = Parameters(plan: plan, trained: false)
+            teacher = Encoder(
+                teacherConfiguration, batch: batch, masking: masking, blockCount: last + 1, in: teacherParameters, plan: plan,
+                training: false, hasNorm: false)
+            self.teacherParameters = teacherParameters
+            alignments = configuration.alignment.pairs.indices.map {
+                AlignmentLoss(
+                    $0, configuration.alignment, studentWidth: studentConfiguration.width,
+                    teacherWidth: teacherConfiguration.width, rows: rows, in: parameters, plan: plan)
+            }
+        } else {
+            teacher = nil
+            teacherParameters = nil
+            alignments = []
+        }
+        self.parameters = parameters
+        dLatent = training ? plan.scratch("latent gradient", rows, studentConfiguration.width) : nil
+        dState = training ? plan.scratch("encoder gradient", rows, studentConfiguration.width) : nil
+        losses = Losses(alignments: Array(repeating: 0, count: alignments.count))
+    }
+
+    /// Runs teacher, student, decoder and losses on `images` under the mask that the noise gives.
+    ///
+    /// - Parameter scale: what the gradients are multiplied by; 1/accumulation for the mean over an effective batch.
+    public func forward(scale: Float = 1) {
+        masking.update()
+        if let teacher {
+            teacher.forward(images) { block, feature in
+                for alignment in self.alignments where alignment.pair.teacherBlock == block {
+                    alignment.teacherFeature.copy(from: feature)
+                }
+            }
+        }
+        student.forward(images)
+        decoder.forward(student.latent!)
+        losses.reconstruction = reconstruction.evaluate(images, prediction: decoder.prediction, scale: scale)
+        var sum: Float = 0
+        for (index, alignment) in alignments.enumerated() {
+            let feature = student.feature(afterBlock: alignment.pair.studentBlock)
+            losses.alignments[index] = alignment.evaluate(feature, scale: scale * configuration.alignment.weight)
+            sum += losses.alignments[index]
+        }
+        losses.total = losses.reconstruction + configuration.alignment.weight * sum
+    }
+
+    /// Adds the gradients of what `forward` saw to the parameters' gradients.
+    public func backward() {
+        decoder.backward(dPrediction: reconstruction.dPrediction, latent: student.latent!, dLatent: dLatent!)
+        student.backward(dLatent: dLatent!, d: dState!) { block, d in
+            for alignment in self.alignments where alignment.pair.studentBlock == block {
+                alignment.backward(self.student.feature(afterBlock: block), d: d)
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+import Tensors
+
+// Letters: R rows (batch × tokens), K inputs, N outputs, D width. "d" before a name is the gradient of the loss by it.
+
+/// y = x·Wᵀ + b.
+struct Linear {
+    let weight: Parameters.Parameter
+    let bias: Parameters.Parameter
+    private let workspace: Workspace
+
+    /// Names `name.weight` [outputs, inputs] and `name.bias` [outputs]; `shape` where the file keeps the weight in more dimensions.
+    init(
+        _ name: String, inputs: Int, outputs: Int, rows: Int, in parameters: Parameters, plan: MemoryPlan, shape: [Int]? = nil
+    ) {
+        weight = parameters.add(name + ".weight", shape ?? [outputs, inputs], .xavier)
+        bias = parameters.add(name + ".bias", [outputs], .zero)
+        workspace = plan.workspace(
+            "kernel workspace", bytes: Kernels.linearWorkspaceBytes(rows: rows, inputs: inputs, outputs: outputs))
+    }
+
+    /// output[R, N] = x[R, K]·Wᵀ + b, then the epilogue.
+    func forward(_ x: Tensor, _ output: Tensor?, _ epilogue: Kernels.Epilogue = .none) {
+        Kernels.linear(x, weight: weight.weight, bias: bias.weight, output: output, epilogue, workspace: workspace)
+    }
+
+    /// dX[R, K] = (or +=) dY[R, N]·W.
+    func inputGradient(_ dY: Tensor, _ dX: Tensor, accumulate: Bool = false) {
+        Kernels.linearInputGradient(dY, weight: weight.weight, dX: dX, accumulate: accumulate, workspace: workspace)
+    }
+
+    /// dW += dYᵀ·x; db += column sums of dY.
+    func weightGradient(_ dY: Tensor, _ x: Tensor) {
+        Kernels.linearWeightGradient(dY, x, dWeight: weight.gradient!, dBias: bias.gradient!, workspace: workspace)
+    }
+}
+
+/// LayerNorm over the last dimension, with the statistics of its rows where a backward pass will follow.
+struct LayerNorm {
+    let gamma: Parameters.Parameter
+    let beta: Parameters.Parameter
+    private let mean: Tensor?
+    private let rstd: Tensor?
+    private let workspace: Workspace
+
+    init(_ name: String, width: Int, rows: Int, in parameters: Parameters, plan: MemoryPlan, keep: Bool) {
+        gamma = parameters.add(name + ".weight", [width], .one)
+        beta = parameters.add(name + ".bias", [width], .zero)
+        mean = keep ? plan.reserve(rows, 1, .activations) : nil
+        rstd = keep ? plan.reserve(rows, 1, .activations) : nil
+        workspace = plan.workspace("kernel workspace", bytes: Kernels.reductionWorkspaceBytes(rows: rows, width: width))
+    }
+
+    /// y = LayerNorm(x).
+    func forward(_ x: Tensor, _ y: Tensor) {
+        Kernels.layerNorm(x, gamma: gamma.weight, beta: beta.weight, y: y, mean: mean, rstd: rstd)
+    }
+
+    /// y = LayerNorm(x) once more, bit for bit, instead of having kept it.
+    func again(_ x: Tensor, _ y: Tensor) {
+        Kernels.layerNormAgain(x, gamma: gamma.weight, beta: beta.weight, mean: mean!, rstd: rstd!, y: y)
+    }
+
+    /// dX = (or +=) the gradient by x; dγ, dβ +=.
+    func backward(_ x: Tensor, dY: Tensor, dX: Tensor, accumulate: Bool) {
+        Kernels.layerNormGradient(
+            x, gamma: gamma.weight, mean: mean!, rstd: rstd!, dY: dY, accumulate: accumulate, dX: dX, dGamma: gamma.gradient!,
+            dBeta: beta.gradient!, workspace: workspace)
+    }
+}

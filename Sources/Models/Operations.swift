@@ -1,0 +1,47 @@
+/// Floating-point operations of a training step, counted from the products it really executes (a multiply-add is two).
+public struct Operations: Sendable {
+    /// GFLOP per image, by part.
+    public let teacher: Double
+    public let student: Double
+    public let decoder: Double
+    public let alignment: Double
+    public var total: Double { teacher + student + decoder + alignment }
+
+    /// Matrix products and attention of one image's forward and backward pass; norms, GELU and the optimiser are left out.
+    public init(_ configuration: ModelConfiguration) {
+        func gemm(_ m: Int, _ n: Int, _ k: Int) -> Double { 2 * Double(m) * Double(n) * Double(k) * 1e-9 }
+        /// One block, forward: four linear layers, and two products per head.
+        func block(_ tokens: Int, _ width: Int) -> (linear: Double, attention: Double) {
+            (gemm(tokens, 12 * width, width), 2 * gemm(tokens, tokens, width))
+        }
+        let kept = configuration.keptPatches
+        let student = configuration.student
+        let decoder = configuration.decoder
+        // Backward, a linear layer is two products; attention is five (the scores again, then dV, dP, dQ, dK).
+        let studentBlock = block(1 + kept, student.width)
+        self.student =
+            Double(student.depth) * (3 * studentBlock.linear + 3.5 * studentBlock.attention)
+            + 2 * gemm(kept, student.width, student.patchElements)
+        let decoderBlock = block(1 + student.patches, decoder.width)
+        self.decoder =
+            Double(decoder.depth) * (3 * decoderBlock.linear + 3.5 * decoderBlock.attention)
+            + 3 * gemm(1 + kept, decoder.width, student.width)
+            + 3 * gemm(1 + student.patches, student.patchElements, decoder.width)
+        guard let teacher = configuration.teacher, let last = configuration.lastTeacherBlock else {
+            self.teacher = 0
+            alignment = 0
+            return
+        }
+        let teacherBlock = block(1 + kept, teacher.width)
+        self.teacher =
+            Double(last + 1) * (teacherBlock.linear + teacherBlock.attention)
+            + gemm(kept, teacher.width, teacher.patchElements)
+        let pairs = Double(configuration.alignment.pairs.count)
+        switch configuration.alignment.projection {
+        case .none: alignment = 0
+        case .linear: alignment = pairs * 3 * gemm(1 + kept, teacher.width, student.width)
+        case .mlp:
+            alignment = pairs * 3 * (gemm(1 + kept, teacher.width, student.width) + gemm(1 + kept, teacher.width, teacher.width))
+        }
+    }
+}

@@ -1,0 +1,89 @@
+import Tensors
+
+/// The named weights of a model, with their gradients and optimiser moments where they are trained.
+public final class Parameters {
+    /// One named tensor.
+    public struct Parameter {
+        /// MAE's name for it, such as `blocks.0.attn.qkv.weight`.
+        public let name: String
+        /// Its shape in files.
+        public let shape: [Int]
+        /// Seen as a matrix: [first dimension, all others]; vectors are one row.
+        public let weight: Tensor
+        /// Nil where the weight is fixed.
+        public let gradient: Tensor?
+        public let firstMoment: Tensor?
+        public let secondMoment: Tensor?
+        /// Whether weight decay applies: to everything but biases and 1-D tensors (class and mask token do decay).
+        public let decays: Bool
+        fileprivate let initial: Initial
+    }
+
+    /// How a weight starts.
+    public enum Initial: Sendable {
+        case zero
+        case one
+        /// N(0, 0.02).
+        case token
+        /// Xavier-uniform of the matrix [first dimension, all others].
+        case xavier
+        /// A fixed sin-cos table for a grid of patches.
+        case positions(rows: Int, columns: Int)
+    }
+
+    public private(set) var all: [Parameter] = []
+    private let plan: MemoryPlan
+    private let trained: Bool
+
+    /// - Parameter trained: whether gradients and moments are planned too; a frozen teacher has none.
+    public init(plan: MemoryPlan, trained: Bool) {
+        self.plan = plan
+        self.trained = trained
+    }
+
+    /// Adds a parameter; its memory is planned at once.
+    func add(_ name: String, _ shape: [Int], _ initial: Initial) -> Parameter {
+        let count = shape.reduce(1, *)
+        let rows = shape.count == 1 ? 1 : shape[0]
+        var fixed = !trained
+        if case .positions = initial { fixed = true }
+        func tensor(_ purpose: MemoryPlan.Purpose) -> Tensor? {
+            fixed ? nil : plan.reserve(rows, count / rows, purpose)
+        }
+        let parameter = Parameter(
+            name: name, shape: shape, weight: plan.reserve(rows, count / rows, trained ? .weights : .teacherWeights),
+            gradient: tensor(.gradients), firstMoment: tensor(.moments), secondMoment: tensor(.moments), decays: shape.count > 1,
+            initial: initial)
+        all.append(parameter)
+        return parameter
+    }
+
+    /// Scalars in all, or of trained weights only.
+    public func count(trainedOnly: Bool = false) -> Int {
+        all.reduce(0) { $0 + (trainedOnly && $1.gradient == nil ? 0 : $1.weight.count) }
+    }
+
+    /// Fills every weight with its starting value. Each parameter has a random stream of its own, named by its place in `all`.
+    public func initialize(seed: UInt64) {
+        for (index, parameter) in all.enumerated() {
+            let elements = parameter.weight.elements
+            var random = CounterRandom(seed: seed, purpose: .weights, index: index)
+            switch parameter.initial {
+            case .zero: elements.update(repeating: 0)
+            case .one: elements.update(repeating: 1)
+            case .token: for i in elements.indices { elements[i] = Float(0.02 * random.normal()) }
+            case .xavier:
+                let fan = parameter.shape[0] + parameter.weight.count / parameter.shape[0]
+                let bound = (6 / Double(fan)).squareRoot()
+                for i in elements.indices { elements[i] = Float(random.uniform(-bound, bound)) }
+            case .positions(let rows, let columns):
+                PositionTable.fill(elements, rows: rows, columns: columns, width: parameter.shape.last!)
+            }
+        }
+    }
+
+    /// Sets every gradient to zero, as each accumulation starts.
+    public func clearGradients() {
+        for index in all.indices { all[index].gradient?.clear() }
+    }
+}

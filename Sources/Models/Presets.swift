@@ -1,0 +1,36 @@
+/// The published sizes by their names.
+public enum Preset {
+    /// width, depth, heads, patch size.
+    public static let encoders: [(name: String, width: Int, depth: Int, heads: Int, patchSize: Int)] = [
+        ("vit-miniature", 48, 4, 3, 8),
+        ("vit-miniature-teacher", 96, 6, 3, 8),
+        ("vit-tiny", 192, 12, 3, 16),
+        ("vit-small", 384, 12, 6, 16),
+        ("vit-base", 768, 12, 12, 16),
+        ("vit-large", 1024, 24, 16, 16),
+        ("vit-huge", 1280, 32, 16, 14),
+    ]
+
+    /// width, depth, heads.
+    public static let decoders: [(name: String, width: Int, depth: Int, heads: Int)] = [
+        ("dec-miniature", 64, 2, 4),
+        ("dec512d8", 512, 8, 16),
+        ("dec512d2", 512, 2, 16),
+    ]
+
+    /// The encoder called `name`, for images of a given size, or nil. The miniatures are for tests and the demo.
+    public static func encoder(
+        _ name: String, imageHeight: Int, imageWidth: Int, channels: Int = 3
+    ) -> EncoderConfiguration? {
+        encoders.first { $0.name == name }.map {
+            EncoderConfiguration(
+                width: $0.width, depth: $0.depth, heads: $0.heads, patchSize: $0.patchSize, imageHeight: imageHeight,
+                imageWidth: imageWidth, channels: channels)
+        }
+    }
+
+    /// The decoder called `name`, or nil.
+    public static func decoder(_ name: String) -> DecoderConfiguration? {
+        decoders.first { $0.name == name }.map { DecoderConfiguration(width: $0.width, depth: $0.depth, heads: $0.heads) }
+    }
+}

@@ -1,0 +1,137 @@
+import Tensors
+
+// Letters: B batch, L patches, p patch side, C channels, P = p·p·C values of a patch.
+
+/// MAE's pixel loss: squared error of each removed patch, mean over its values, mean over the removed patches of the batch.
+public final class ReconstructionLoss {
+    private let configuration: EncoderConfiguration
+    private let masking: Masking
+    private let normalizesPixels: Bool
+    /// Mean squared error per patch, zero where it is kept: [B·L].
+    private let patchLosses: Tensor
+    /// Gradient by the decoder's prediction, class rows included: [B·(1+L), P].
+    let dPrediction: Tensor
+
+    init(_ configuration: EncoderConfiguration, masking: Masking, normalizesPixels: Bool, plan: MemoryPlan) {
+        self.configuration = configuration
+        self.masking = masking
+        self.normalizesPixels = normalizesPixels
+        patchLosses = plan.reserve(masking.batch, masking.patches, .activations)
+        dPrediction = plan.scratch(
+            "prediction gradient", masking.batch * (1 + masking.patches), configuration.patchElements)
+    }
+
+    /// The loss of prediction[B·(1+L), P] against images[B, C, H, W]; and `dPrediction`, the gradient of `scale` times it.
+    func evaluate(_ images: Tensor, prediction: Tensor, scale: Float) -> Float {
+        let removed = masking.batch * (masking.patches - masking.kept)
+        let rows = Rows(
+            images: images, prediction: prediction, dPrediction: dPrediction, losses: patchLosses, masking: masking,
+            configuration: configuration, normalizesPixels: normalizesPixels,
+            gradientScale: 2 * scale / (Float(configuration.patchElements) * Float(max(1, removed))))
+        rows.runAll(masking.batch * masking.patches, chunk: 16)
+        // The class token predicts nothing.
+        for image in 0..<masking.batch {
+            (dPrediction.pointer + image * (1 + masking.patches) * dPrediction.columns)
+                .update(repeating: 0, count: dPrediction.columns)
+        }
+        let sum = patchLosses.elements.reduce(0.0) { $0 + Double($1) }
+        return Float(sum / Double(max(1, removed)))
+    }
+
+    private struct Rows: ParallelRows {
+        let images: Tensor
+        let prediction: Tensor
+        let dPrediction: Tensor
+        let losses: Tensor
+        let masking: Masking
+        let configuration: EncoderConfiguration
+        let normalizesPixels: Bool
+        let gradientScale: Float
+
+        func run(_ range: Range<Int>) {
+            let elements = configuration.patchElements
+            for row in range {
+                let (image, patch) = row.quotientAndRemainder(dividingBy: masking.patches)
+                let start = (image * (1 + masking.patches) + 1 + patch) * elements
+                // The gradient's row holds the target until the gradient takes its place.
+                let gradient = dPrediction.pointer + start
+                guard masking.mask.pointer[row] == 1 else {
+                    losses.pointer[row] = 0
+                    gradient.update(repeating: 0, count: elements)
+                    continue
+                }
+                TargetPatch.read(images, configuration, image: image, patch: patch, into: gradient)
+                if normalizesPixels { TargetPatch.standardize(gradient, elements) }
+                let predicted = prediction.pointer + start
+                let sum = SIMDRow.sum(
+                    elements,
+                    {
+                        let difference = SIMDRow.load(predicted + $0) - SIMDRow.load(gradient + $0)
+                        return difference * difference
+                    },
+                    {
+                        let difference = predicted[$0] - gradient[$0]
+                        return difference * difference
+                    })
+                losses.pointer[row] = Float(sum / Double(elements))
+                var i = 0
+                while i + 16 <= elements {
+                    SIMDRow.store((SIMDRow.load(predicted + i) - SIMDRow.load(gradient + i)) * gradientScale, gradient + i)
+                    i += 16
+                }
+                while i < elements {
+                    gradient[i] = (predicted[i] - gradient[i]) * gradientScale
+                    i += 1
+                }
+            }
+        }
+    }
+}
+
+/// A patch of an image as the decoder is to predict it: values in (row, column, channel) order.
+public enum TargetPatch {
+    /// Reads patch `patch` of image `image` of images[B, C, H, W] into `target` [p·p·C].
+    public static func read(
+        _ images: Tensor, _ configuration: EncoderConfiguration, image: Int, patch: Int, into target: UnsafeMutablePointer<Float>
+    ) {
+        let side = configuration.patchSize
+        let channels = configuration.channels
+        let width = configuration.imageWidth
+        let plane = configuration.imageHeight * width
+        let (row, column) = patch.quotientAndRemainder(dividingBy: configuration.gridColumns)
+        let source = images.pointer + image * channels * plane + row * side * width + column * side
+        for channel in 0..<channels {
+            for y in 0..<side {
+                let line = source + channel * plane + y * width
+                var place = y * side * channels + channel
+                for x in 0..<side {
+                    target[place] = line[x]
+                    place += channels
+                }
+            }
+        }
+    }
+
+    /// The mean and the standard deviation sqrt(unbiased variance + 1e-6) of `count` values.
+    public static func statistics(_ values: UnsafePointer<Float>, _ count: Int) -> (mean: Float, deviation: Float) {
+        let mean = SIMDRow.sum(count, { SIMDRow.load(values + $0) }, { values[$0] }) / Double(count)
+        let center = Float(mean)
+        let squares = SIMDRow.sum(
+            count,
+            {
+                let difference = SIMDRow.load(values + $0) - center
+                return difference * difference
+            },
+            {
+                let difference = values[$0] - center
+                return difference * difference
+            })
+        return (center, Float((squares / Double(count - 1) + 1e-6).squareRoot()))
+    }
+
+    /// (x - mean) / sqrt(unbiased variance + 1e-6), in place.
+    static func standardize(_ values: UnsafeMutablePointer<Float>, _ count: Int) {
+        let (mean, deviation) = statistics(values, count)
+        for i in 0..<count { values[i] = (values[i] - mean) / deviation }
+    }
+}

@@ -1,0 +1,231 @@
+import CKernels
+
+/// The Swift faces of the C kernels: shapes are checked here, once, and pointers taken here only.
+///
+/// Letters: R rows, D width, N outputs, K inputs, B batch, T tokens, H heads.
+public enum Kernels {
+    // MARK: Linear layers
+
+    /// What a product's result goes through on its way to memory.
+    public enum Epilogue {
+        /// Stored as it is.
+        case none
+        /// The residual [R, N] is added; it may be the output itself.
+        case residual(Tensor)
+        /// `activation` [R, N] receives GELU of the result.
+        case gelu(activation: Tensor)
+    }
+
+    /// Bytes of workspace for a linear layer's forward and both backward products at `rows` rows.
+    public static func linearWorkspaceBytes(rows: Int, inputs: Int, outputs: Int) -> Int {
+        max(
+            dmae_gemm_f32_workspace(rows, outputs, inputs), dmae_gemm_f32_workspace(rows, inputs, outputs),
+            dmae_gemm_f32_workspace(outputs, inputs, rows), reductionWorkspaceBytes(rows: rows, width: outputs))
+    }
+
+    /// output[R, N] = x[R, K] · weight[N, K]ᵀ + bias[N], then the epilogue. `output` may be nil with GELU: the value before it
+    /// is then not kept.
+    public static func linear(
+        _ x: Tensor, weight: Tensor, bias: Tensor?, output: Tensor?, _ epilogue: Epilogue = .none, workspace: Workspace
+    ) {
+        precondition(x.columns == weight.columns && (bias == nil || bias!.count == weight.rows))
+        var arguments = dmae_gemm_f32_arguments()
+        arguments.m = x.rows
+        arguments.n = weight.rows
+        arguments.k = x.columns
+        arguments.a = UnsafePointer(x.pointer)
+        arguments.lda = x.stride
+        arguments.b = UnsafePointer(weight.pointer)
+        arguments.ldb = weight.stride
+        arguments.b_transposed = true
+        if let output {
+            precondition(output.rows == x.rows && output.columns == weight.rows)
+            arguments.c = output.pointer
+            arguments.ldc = output.stride
+        }
+        if let bias { arguments.bias = UnsafePointer(bias.pointer) }
+        switch epilogue {
+        case .none: break
+        case .residual(let residual):
+            precondition(residual.rows == x.rows && residual.columns == weight.rows)
+            arguments.residual = UnsafePointer(residual.pointer)
+            arguments.ldr = residual.stride
+        case .gelu(let activation):
+            precondition(activation.rows == x.rows && activation.columns == weight.rows)
+            arguments.activation = activation.pointer
+            arguments.ldactivation = activation.stride
+        }
+        arguments.workspace = workspace.pointer
+        dmae_gemm_f32(&arguments)
+    }
+
+    /// dX[R, K] = (or += when `accumulate`) dY[R, N] · weight[N, K].
+    public static func linearInputGradient(
+        _ dY: Tensor, weight: Tensor, dX: Tensor, accumulate: Bool = false, workspace: Workspace
+    ) {
+        precondition(dY.columns == weight.rows && dX.rows == dY.rows && dX.columns == weight.columns)
+        var arguments = dmae_gemm_f32_arguments()
+        arguments.m = dY.rows
+        arguments.n = weight.columns
+        arguments.k = weight.rows
+        arguments.a = UnsafePointer(dY.pointer)
+        arguments.lda = dY.stride
+        arguments.b = UnsafePointer(weight.pointer)
+        arguments.ldb = weight.stride
+        arguments.c = dX.pointer
+        arguments.ldc = dX.stride
+        arguments.accumulate = accumulate
+        arguments.workspace = workspace.pointer
+        dmae_gemm_f32(&arguments)
+    }
+
+    /// dWeight[N, K] += dY[R, N]ᵀ · x[R, K]; dBias[N] += column sums of dY.
+    public static func linearWeightGradient(_ dY: Tensor, _ x: Tensor, dWeight: Tensor, dBias: Tensor, workspace: Workspace) {
+        precondition(dY.rows == x.rows && dWeight.rows == dY.columns && dWeight.columns == x.columns)
+        precondition(dBias.count == dY.columns)
+        dmae_column_sum_f32(dY.rows, dY.columns, dY.pointer, dY.stride, dBias.pointer, workspace.pointer)
+        var arguments = dmae_gemm_f32_arguments()
+        arguments.m = dY.columns
+        arguments.n = x.columns
+        arguments.k = x.rows
+        arguments.a = UnsafePointer(dY.pointer)
+        arguments.lda = dY.stride
+        arguments.a_transposed = true
+        arguments.b = UnsafePointer(x.pointer)
+        arguments.ldb = x.stride
+        arguments.c = dWeight.pointer
+        arguments.ldc = dWeight.stride
+        arguments.accumulate = true
+        arguments.workspace = workspace.pointer
+        dmae_gemm_f32(&arguments)
+    }
+
+    // MARK: Attention
+
+    /// Bytes of workspace for attention, forward and backward.
+    public static func attentionWorkspaceBytes(tokens: Int, headSize: Int) -> Int {
+        dmae_attention_f32_workspace(tokens, headSize)
+    }
+
+    /// output[B·T, D] = softmax(Q·Kᵀ·(D/H)^-½)·V per head, from qkv[B·T, 3D]; logSumExp[B·H·T] is kept for the backward pass.
+    public static func attention(
+        _ qkv: Tensor, batch: Int, heads: Int, output: Tensor, logSumExp: Tensor?, workspace: Workspace
+    ) {
+        let tokens = checkAttention(qkv, output, batch: batch, heads: heads)
+        dmae_attention_f32_forward(
+            batch, tokens, heads, output.columns / heads, qkv.pointer, output.pointer, logSumExp?.pointer, workspace.pointer)
+    }
+
+    /// dQKV[B·T, 3D] = gradient by qkv, from what the forward pass saw and wrote.
+    public static func attentionGradient(
+        _ qkv: Tensor, output: Tensor, logSumExp: Tensor, dOutput: Tensor, batch: Int, heads: Int, dQKV: Tensor,
+        workspace: Workspace
+    ) {
+        let tokens = checkAttention(qkv, output, batch: batch, heads: heads)
+        precondition(dOutput.count == output.count && dQKV.count == qkv.count && logSumExp.count == batch * heads * tokens)
+        dmae_attention_f32_backward(
+            batch, tokens, heads, output.columns / heads, qkv.pointer, output.pointer, logSumExp.pointer, dOutput.pointer,
+            dQKV.pointer, workspace.pointer)
+    }
+
+    private static func checkAttention(_ qkv: Tensor, _ output: Tensor, batch: Int, heads: Int) -> Int {
+        precondition(qkv.columns == 3 * output.columns && qkv.rows == output.rows)
+        precondition(output.rows % batch == 0 && output.columns % heads == 0)
+        precondition(qkv.stride == qkv.columns && output.stride == output.columns)
+        return output.rows / batch
+    }
+
+    // MARK: LayerNorm
+
+    /// ε of every LayerNorm in MAE's models.
+    public static let layerNormEpsilon: Float = 1e-6
+
+    /// Bytes of workspace for a LayerNorm's backward pass or a column sum.
+    public static func reductionWorkspaceBytes(rows: Int, width: Int) -> Int {
+        dmae_layernorm_f32_backward_workspace(rows, width)
+    }
+
+    /// y[R, D] = LayerNorm(x); mean[R] and rstd[R] are kept for the backward pass, or both nil.
+    public static func layerNorm(_ x: Tensor, gamma: Tensor, beta: Tensor, y: Tensor, mean: Tensor?, rstd: Tensor?) {
+        precondition(x.count == y.count && gamma.count == x.columns && beta.count == x.columns)
+        dmae_layernorm_f32_forward(
+            x.rows, x.columns, x.pointer, gamma.pointer, beta.pointer, layerNormEpsilon, y.pointer, mean?.pointer, rstd?.pointer)
+    }
+
+    /// y[R, D] as the forward pass wrote it, from its statistics.
+    public static func layerNormAgain(_ x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, rstd: Tensor, y: Tensor) {
+        precondition(x.count == y.count && gamma.count == x.columns && beta.count == x.columns)
+        dmae_layernorm_f32_apply(
+            x.rows, x.columns, x.pointer, gamma.pointer, beta.pointer, mean.pointer, rstd.pointer, y.pointer)
+    }
+
+    /// dX[R, D] = (or += when `accumulate`) the gradient by x; dGamma, dBeta [D] +=.
+    public static func layerNormGradient(
+        _ x: Tensor, gamma: Tensor, mean: Tensor, rstd: Tensor, dY: Tensor, accumulate: Bool, dX: Tensor, dGamma: Tensor,
+        dBeta: Tensor, workspace: Workspace
+    ) {
+        precondition(x.count == dY.count && x.count == dX.count && gamma.count == x.columns)
+        dmae_layernorm_f32_backward(
+            x.rows, x.columns, x.pointer, gamma.pointer, mean.pointer, rstd.pointer, dY.pointer, accumulate, dX.pointer,
+            dGamma.pointer, dBeta.pointer, workspace.pointer)
+    }
+
+    // MARK: GELU
+
+    /// y = x·Φ(x).
+    public static func gelu(_ x: Tensor, y: Tensor) {
+        precondition(x.count == y.count)
+        dmae_gelu_f32_forward(x.count, x.pointer, y.pointer)
+    }
+
+    /// dX = dY·gelu'(x), in place allowed; `activation` receives gelu(x) again.
+    public static func geluGradient(_ x: Tensor, dY: Tensor, dX: Tensor, activation: Tensor?) {
+        precondition(x.count == dY.count && x.count == dX.count)
+        dmae_gelu_f32_backward(x.count, x.pointer, dY.pointer, dX.pointer, activation?.pointer)
+    }
+
+    // MARK: Reductions and the optimiser
+
+    /// Σ x² in double.
+    public static func sumOfSquares(_ x: Tensor) -> Double {
+        dmae_sum_of_squares_f32(x.count, x.elements.baseAddress)
+    }
+
+    /// What an AdamW step needs beside the tensors.
+    public struct AdamWSettings {
+        /// Learning rate of this step.
+        public var learningRate: Float
+        public var beta1: Float
+        public var beta2: Float
+        public var epsilon: Float
+        /// Decoupled weight decay; zero for the parameters that do not decay.
+        public var weightDecay: Float
+        /// Every gradient is multiplied by this first.
+        public var gradientScale: Float
+        /// Steps taken, this one included; ≥ 1.
+        public var step: Int
+
+        public init(
+            learningRate: Float, beta1: Float, beta2: Float, epsilon: Float, weightDecay: Float, gradientScale: Float, step: Int
+        ) {
+            self.learningRate = learningRate
+            self.beta1 = beta1
+            self.beta2 = beta2
+            self.epsilon = epsilon
+            self.weightDecay = weightDecay
+            self.gradientScale = gradientScale
+            self.step = step
+        }
+    }
+
+    /// One AdamW step (PyTorch's order of operations) on a weight and its moments.
+    public static func adamW(
+        weight: Tensor, gradient: Tensor, firstMoment: Tensor, secondMoment: Tensor, _ settings: AdamWSettings
+    ) {
+        precondition(weight.count == gradient.count && weight.count == firstMoment.count && weight.count == secondMoment.count)
+        var c = dmae_adamw_f32_settings(
+            learning_rate: settings.learningRate, beta1: settings.beta1, beta2: settings.beta2, epsilon: settings.epsilon,
+            weight_decay: settings.weightDecay, gradient_scale: settings.gradientScale, step: UInt64(settings.step))
+        dmae_adamw_f32(weight.count, &c, gradient.pointer, weight.pointer, firstMoment.pointer, secondMoment.pointer)
+    }
+}

@@ -1,0 +1,49 @@
+import Models
+
+/// What a run learns from.
+public enum Method: String, Codable, Sendable {
+    /// MAE's pre-training: pixels alone.
+    case pretrain
+    /// DMAE's distillation: pixels, and a teacher's features.
+    case distill
+}
+
+/// A published or shipped set of values for one kind of run; every value can be overridden by a flag.
+public struct Recipe: Sendable {
+    /// What `--recipe` takes.
+    public let name: String
+    /// One line for the help screen.
+    public let summary: String
+    public let method: Method
+    /// Name of the student's preset.
+    public var student: String
+    /// Name of the teacher's preset; nil where the method has none.
+    public var teacher: String?
+    /// Name of the decoder's preset.
+    public var decoder: String
+    /// Side of the square training images, in pixels.
+    public var imageSize: Int
+    public var maskRatio: Double
+    public var normalizePixels: Bool
+    public var alignment: AlignmentConfiguration
+    /// Images per optimiser step.
+    public var effectiveBatch: Int
+    /// Images per forward and backward pass.
+    public var batch: Int
+    /// Learning rate per 256 images of effective batch.
+    public var baseLearningRate: Double
+    public var minimumLearningRate: Double
+    public var epochs: Double
+    public var warmupEpochs: Double
+    public var optimizer: Optimizer
+    /// Share of an image's area that RandomResizedCrop takes, at least and at most.
+    public var cropArea: ClosedRange<Double>
+
+    /// All recipes, in the order of the help screen.
+    public static let all: [Recipe] = [.paper, .mae, .demo, .demoTeacher]
+
+    /// The recipe called `name` for `method`, or nil.
+    public static func named(_ name: String, for method: Method) -> Recipe? {
+        all.first { $0.name == name && $0.method == method }
+    }
+}

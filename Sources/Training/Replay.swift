@@ -1,0 +1,203 @@
+import FoundationEssentials
+import Models
+import Tensors
+import Weights
+
+/// Runs recorded training steps and writes down everything: what golden tests, and people porting the method, compare with.
+public enum Replay {
+    /// The JSON under the metadata key `dmae.replay`.
+    struct Description: Decodable {
+        struct Size: Decodable {
+            let width, depth, heads: Int
+        }
+        struct Align: Decodable {
+            let studentBlocks, teacherBlocks: [Int]
+            let loss: AlignmentDistance?
+            let projection: Projection?
+        }
+        struct AdamW: Decodable {
+            let lr: Float
+            let betas: [Float]
+            let weightDecay: Float
+            let eps: Float
+        }
+        /// A square's side, or [height, width].
+        struct ImageSize: Decodable {
+            let height, width: Int
+
+            init(from decoder: any Swift.Decoder) throws {
+                let container = try decoder.singleValueContainer()
+                if let side = try? container.decode(Int.self) {
+                    (height, width) = (side, side)
+                    return
+                }
+                let sides = try container.decode([Int].self)
+                guard sides.count == 2 else {
+                    throw DecodingError.dataCorruptedError(in: container, debugDescription: "image_size is not one or two numbers")
+                }
+                (height, width) = (sides[0], sides[1])
+            }
+        }
+        let imageSize: ImageSize
+        let patchSize: Int
+        let teacher: Size?
+        let student: Size
+        let decoder: Size
+        let maskRatio: Double
+        let normPixLoss: Bool?
+        let align: Align?
+        let optimizer: AdamW
+        let steps: Int
+    }
+
+    /// Replays `input` and writes `output`; the file layouts are those of the catalog's article on replay.
+    ///
+    /// - Throws: `Failure.badData` where the recording lacks something or does not fit together; `Failure.inputOutput`.
+    public static func run(input: String, output: String) throws {
+        let file = try SafeTensorsFile(path: input)
+        guard let text = file.metadata["dmae.replay"] else {
+            throw Failure(.badData, "\(input): holds no recorded steps: the metadata key dmae.replay is missing")
+        }
+        let description: Description
+        do {
+            let decoder = JSONDecoder()
+            decoder.keyDecodingStrategy = .convertFromSnakeCase
+            description = try decoder.decode(Description.self, from: Data(text.utf8))
+        } catch {
+            throw Failure(.badData, "\(input): the description under dmae.replay cannot be read: \(reason(error))")
+        }
+        let images = try entry(file, "images", dimensions: 4)
+        let noise = try entry(file, "noise", dimensions: 2)
+        let model = try modelConfiguration(description, channels: images.shape[1], input: input)
+        let batch = images.shape[0]
+        guard batch >= 1, images.shape[2] == model.student.imageHeight, images.shape[3] == model.student.imageWidth else {
+            throw Failure(.badData, "\(input): images is \(images.shape), which is not [batch, channels, height, width] of image_size")
+        }
+        guard noise.shape == [batch, model.student.patches] else {
+            throw Failure(
+                .badData, "\(input): noise is \(noise.shape), but \(batch) images of \(model.student.patches) patches need "
+                    + "[\(batch), \(model.student.patches)]")
+        }
+        guard description.steps >= 1, description.optimizer.betas.count == 2 else {
+            throw Failure(.badData, "\(input): a replay needs at least one step and two betas")
+        }
+
+        let plan = MemoryPlan()
+        let distiller = try Distiller(model, batch: batch, plan: plan)
+        try plan.commit()
+        distiller.parameters.initialize(seed: 0)
+        distiller.teacherParameters?.initialize(seed: 0)
+        try distiller.parameters.load(from: file, prefix: "student.")
+        try distiller.teacherParameters?.load(from: file, prefix: "teacher.")
+        try file.copyFloats("images", into: distiller.images.elements)
+        try file.copyFloats("noise", into: distiller.masking.noise.elements)
+        try write(steps: description, of: distiller, to: output)
+    }
+
+    private static func modelConfiguration(_ description: Description, channels: Int, input: String) throws -> ModelConfiguration {
+        func encoder(_ size: Description.Size) -> EncoderConfiguration {
+            EncoderConfiguration(
+                width: size.width, depth: size.depth, heads: size.heads, patchSize: description.patchSize,
+                imageHeight: description.imageSize.height, imageWidth: description.imageSize.width, channels: channels)
+        }
+        let align = description.align
+        guard align?.studentBlocks.count == align?.teacherBlocks.count else {
+            throw Failure(.badData, "\(input): student_blocks and teacher_blocks are not of one length")
+        }
+        let pairs = zip(align?.studentBlocks ?? [], align?.teacherBlocks ?? []).map {
+            AlignedPair(studentBlock: $0, teacherBlock: $1)
+        }
+        let model = ModelConfiguration(
+            student: encoder(description.student),
+            decoder: DecoderConfiguration(
+                width: description.decoder.width, depth: description.decoder.depth, heads: description.decoder.heads),
+            teacher: description.teacher.map(encoder),
+            alignment: AlignmentConfiguration(
+                pairs: pairs, distance: align?.loss ?? .l1, projection: align?.projection ?? .linear),
+            maskRatio: description.maskRatio, normalizePixels: description.normPixLoss ?? false)
+        do { try model.validate() } catch let failure as Failure {
+            throw Failure(.badData, "\(input): \(failure.message)")
+        }
+        return model
+    }
+
+    private static func write(steps description: Description, of distiller: Distiller, to output: String) throws {
+        let batch = distiller.batch
+        let pairs = distiller.alignments.count
+        var copies: [(name: String, shape: [Int], values: [Float])] = []
+        func record(_ name: String, _ shape: [Int], _ values: some Sequence<Float>) {
+            copies.append((name, shape, Array(values)))
+        }
+        let optimizer = Optimizer(
+            beta1: description.optimizer.betas[0], beta2: description.optimizer.betas[1], epsilon: description.optimizer.eps,
+            weightDecay: description.optimizer.weightDecay)
+        var totals: [Float] = []
+        var reconstructions: [Float] = []
+        var alignments = Array(repeating: [Float](), count: pairs)
+        for step in 1...description.steps {
+            distiller.parameters.clearGradients()
+            distiller.forward()
+            distiller.backward()
+            totals.append(distiller.losses.total)
+            reconstructions.append(distiller.losses.reconstruction)
+            for pair in 0..<pairs { alignments[pair].append(distiller.losses.alignments[pair]) }
+            if step == 1 {
+                let patches = distiller.configuration.student.patches
+                let elements = distiller.configuration.student.patchElements
+                let prediction = distiller.decoder.prediction.elements
+                record(
+                    "prediction", [batch, patches, elements],
+                    (0..<batch).flatMap { image in
+                        prediction[((image * (1 + patches) + 1) * elements)..<((image + 1) * (1 + patches) * elements)]
+                    })
+                record("mask", [batch, patches], distiller.masking.mask.elements)
+                let latent = distiller.student.latent!
+                record("student.latent", [batch, latent.rows / batch, latent.columns], latent.elements)
+                for (index, alignment) in distiller.alignments.enumerated() {
+                    let teacher = alignment.teacherFeature
+                    record("teacher.feature.\(index)", [batch, teacher.rows / batch, teacher.columns], teacher.elements)
+                    let student = distiller.student.feature(afterBlock: alignment.pair.studentBlock)
+                    record("student.feature.\(index)", [batch, student.rows / batch, student.columns], student.elements)
+                }
+                for parameter in distiller.parameters.all {
+                    if let gradient = parameter.gradient { record("grad.\(parameter.name)", parameter.shape, gradient.elements) }
+                }
+            }
+            optimizer.update(distiller.parameters, learningRate: description.optimizer.lr, step: step)
+        }
+        record("loss.total", [totals.count], totals)
+        record("loss.reconstruction", [totals.count], reconstructions)
+        for pair in 0..<pairs { record("loss.align.\(pair)", [totals.count], alignments[pair]) }
+        for parameter in distiller.parameters.all { record("after.\(parameter.name)", parameter.shape, parameter.weight.elements) }
+
+        var writer = SafeTensorsWriter()
+        // The writer reads the values where they are: they stay put until it is done.
+        let storage = copies.map { copy in
+            let buffer = UnsafeMutableBufferPointer<Float>.allocate(capacity: max(1, copy.values.count))
+            _ = buffer.initialize(from: copy.values)
+            writer.add(
+                copy.name, shape: copy.shape, floats: UnsafeBufferPointer(start: buffer.baseAddress, count: copy.values.count))
+            return buffer
+        }
+        defer { storage.forEach { $0.deallocate() } }
+        try writer.write(to: output)
+    }
+
+    private static func entry(_ file: SafeTensorsFile, _ name: String, dimensions: Int) throws -> SafeTensorsFile.Entry {
+        guard let entry = file[name] else { throw Failure(.badData, "\(file.path): the tensor \(name) is missing") }
+        guard entry.shape.count == dimensions else {
+            throw Failure(.badData, "\(file.path): \(name) has \(entry.shape.count) dimensions instead of \(dimensions)")
+        }
+        return entry
+    }
+
+    private static func reason(_ error: any Error) -> String {
+        switch error {
+        case DecodingError.keyNotFound(let key, _): "\(key.stringValue) is missing"
+        case DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context):
+            "\(context.codingPath.map(\.stringValue).joined(separator: ".")) is of another type than expected"
+        case DecodingError.dataCorrupted(let context): context.debugDescription
+        default: "it is not JSON"
+        }
+    }
+}

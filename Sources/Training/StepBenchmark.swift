@@ -1,0 +1,95 @@
+#if canImport(Glibc)
+import Glibc
+#endif
+import Models
+import Tensors
+
+/// Times training steps on random weights and images: what `dmae bench` prints and `--dry-run` extrapolates from.
+public struct StepBenchmark: Sendable {
+    /// Seconds of each timed step: forward, backward, optimiser.
+    public private(set) var stepSeconds: [Double] = []
+    /// Seconds of each timed step that the optimiser took.
+    public private(set) var optimizerSeconds: [Double] = []
+    /// Peak of this machine, measured between the steps with the same threads, in GFLOP/s; the median.
+    public private(set) var peakGFLOPS = 0.0
+    public let operations: Operations
+    public let batch: Int
+
+    /// Images per second at the median step.
+    public var imagesPerSecond: Double { Double(batch) / Self.median(stepSeconds) }
+    /// Share of the measured peak that the products alone would take at that speed.
+    public var fractionOfPeak: Double { imagesPerSecond * operations.total / peakGFLOPS }
+
+    /// Runs one step to warm up, then `steps` timed ones.
+    ///
+    /// - Parameter progress: called with the number and seconds of each step.
+    /// - Throws: `Failure` where the model does not fit together or memory cannot be mapped.
+    public init(
+        _ model: ModelConfiguration, batch: Int, steps: Int, optimizer: Optimizer = Optimizer(), seed: UInt64 = 0,
+        progress: (Int, Double) -> Void = { _, _ in }
+    ) throws {
+        let plan = MemoryPlan()
+        let distiller = try Distiller(model, batch: batch, plan: plan)
+        try plan.commit()
+        distiller.parameters.initialize(seed: seed)
+        distiller.teacherParameters?.initialize(seed: seed &+ 1)
+        var random = CounterRandom(seed: seed, purpose: .benchmark)
+        for index in distiller.images.elements.indices { distiller.images.pointer[index] = 4 * random.uniform() - 2 }
+        operations = Operations(model)
+        self.batch = batch
+        var peaks: [Double] = []
+        for step in 0...steps {
+            for image in 0..<batch { distiller.masking.draw(image, seed: seed, sample: step * batch + image) }
+            let start = Self.now()
+            distiller.parameters.clearGradients()
+            distiller.forward()
+            distiller.backward()
+            let middle = Self.now()
+            // A rate of zero would still touch everything; a small one keeps random weights where they are.
+            optimizer.update(distiller.parameters, learningRate: 1e-6, step: step + 1)
+            let end = Self.now()
+            guard step > 0 else { continue }
+            stepSeconds.append(end - start)
+            optimizerSeconds.append(end - middle)
+            peaks.append(Self.peak())
+            progress(step, end - start)
+        }
+        peakGFLOPS = Self.median(peaks)
+    }
+
+    /// Measured peak of all threads in GFLOP/s: multiply-adds in registers for about a tenth of a second.
+    static func peak() -> Double {
+        let threads = Threads.count
+        let trial = 200_000
+        var start = now()
+        _ = InstructionSet.peakFLOP(threads: threads, iterations: trial)
+        let rounds = max(1, Int(0.1 / max(1e-6, now() - start) * Double(trial)))
+        start = now()
+        let operations = InstructionSet.peakFLOP(threads: threads, iterations: rounds)
+        return operations / (now() - start) * 1e-9
+    }
+
+    /// The middle value, or the mean of the two in the middle.
+    public static func median(_ values: [Double]) -> Double {
+        let sorted = values.sorted()
+        guard !sorted.isEmpty else { return .nan }
+        return (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
+    }
+
+    /// Monotonic seconds.
+    static func now() -> Double {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
+    }
+}
+
+/// What the operating system says of this process's memory.
+public enum ResidentMemory {
+    /// Largest resident set so far, in bytes.
+    public static var peakBytes: Int {
+        var usage = rusage()
+        getrusage(RUSAGE_SELF, &usage)
+        return usage.ru_maxrss * 1024
+    }
+}

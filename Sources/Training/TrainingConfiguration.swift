@@ -1,0 +1,100 @@
+import Models
+import Tensors
+
+/// A run's resolved configuration: everything that decides its result, and how it is stored.
+public struct TrainingConfiguration: Codable, Equatable, Sendable {
+    public var method: Method
+    /// Name of the recipe the values started from.
+    public var recipe: String
+    public var model: ModelConfiguration
+    /// Folder of images.
+    public var data: String
+    /// File of teacher weights; nil for pre-training.
+    public var teacher: String?
+    /// Images per forward and backward pass.
+    public var batch: Int
+    /// Forward and backward passes per optimiser step.
+    public var accumulation: Int
+    public var epochs: Double
+    public var warmupEpochs: Double
+    /// Learning rate per 256 images of effective batch.
+    public var baseLearningRate: Double
+    public var minimumLearningRate: Double
+    public var optimizer: Optimizer
+    public var seed: UInt64
+    /// Share of an image's area that RandomResizedCrop takes, at least and at most.
+    public var minimumCropArea: Double
+    public var maximumCropArea: Double
+    /// Turns images by their EXIF orientation first.
+    public var appliesOrientation: Bool
+    /// Share of unreadable images above which the run stops.
+    public var unreadableLimit: Double
+    /// Optimiser steps between checkpoints; 0 stands for one epoch.
+    public var checkpointEvery: Int
+    /// Checkpoints kept; the newest ones.
+    public var keep: Int
+
+    public init(
+        method: Method, recipe: String, model: ModelConfiguration, data: String, teacher: String?, batch: Int,
+        accumulation: Int, epochs: Double, warmupEpochs: Double, baseLearningRate: Double, minimumLearningRate: Double,
+        optimizer: Optimizer, seed: UInt64 = 0, minimumCropArea: Double = 0.2, maximumCropArea: Double = 1,
+        appliesOrientation: Bool = false, unreadableLimit: Double = 0.01, checkpointEvery: Int = 0, keep: Int = 2
+    ) {
+        self.method = method
+        self.recipe = recipe
+        self.model = model
+        self.data = data
+        self.teacher = teacher
+        self.batch = batch
+        self.accumulation = accumulation
+        self.epochs = epochs
+        self.warmupEpochs = warmupEpochs
+        self.baseLearningRate = baseLearningRate
+        self.minimumLearningRate = minimumLearningRate
+        self.optimizer = optimizer
+        self.seed = seed
+        self.minimumCropArea = minimumCropArea
+        self.maximumCropArea = maximumCropArea
+        self.appliesOrientation = appliesOrientation
+        self.unreadableLimit = unreadableLimit
+        self.checkpointEvery = checkpointEvery
+        self.keep = keep
+    }
+
+    /// Images per optimiser step.
+    public var effectiveBatch: Int { batch * accumulation }
+
+    /// The learning rate at the top of the schedule: blr · effective batch / 256.
+    public var peakLearningRate: Double { baseLearningRate * Double(effectiveBatch) / 256 }
+
+    /// Optimiser steps of the whole run over `images` images. The remainder of an epoch is carried over into the next: the
+    /// stream of samples has no gaps, and only what is left at the very end is dropped.
+    public func steps(images: Int) -> Int { Int(epochs * Double(images) / Double(effectiveBatch)) }
+
+    /// The epoch, with its fraction, that starts with optimiser step `step` (from 0).
+    public func epoch(step: Int, images: Int) -> Double { Double(step) * Double(effectiveBatch) / Double(images) }
+
+    /// - Throws: `Failure.usage`, naming the flag that does not fit.
+    public func validate() throws {
+        try model.validate()
+        func check(_ condition: Bool, _ message: @autoclosure () -> String) throws {
+            if !condition { throw Failure(.usage, message()) }
+        }
+        try check(batch >= 1, "--batch must be at least 1")
+        try check(accumulation >= 1, "--accumulation must be at least 1")
+        try check(epochs > 0 && epochs.isFinite, "--epochs must be above 0")
+        try check(warmupEpochs >= 0 && warmupEpochs.isFinite, "--warmup-epochs must be at least 0")
+        try check(baseLearningRate >= 0 && baseLearningRate.isFinite, "--base-learning-rate must be at least 0")
+        try check(minimumLearningRate >= 0 && minimumLearningRate.isFinite, "--minimum-learning-rate must be at least 0")
+        try check(optimizer.weightDecay >= 0 && optimizer.weightDecay.isFinite, "--weight-decay must be at least 0")
+        try check((0..<1).contains(optimizer.beta1), "--beta1 must be at least 0 and below 1")
+        try check((0..<1).contains(optimizer.beta2), "--beta2 must be at least 0 and below 1")
+        try check(optimizer.epsilon > 0, "--epsilon must be above 0")
+        try check(
+            minimumCropArea > 0 && minimumCropArea <= maximumCropArea && maximumCropArea <= 1,
+            "--minimum-crop-area must be above 0 and at most --maximum-crop-area, which is at most 1")
+        try check((0...1).contains(unreadableLimit), "--unreadable-limit is a share from 0 to 1")
+        try check(checkpointEvery >= 0, "--checkpoint-every must be at least 0")
+        try check(keep >= 1, "--keep must be at least 1")
+    }
+}
