@@ -145,11 +145,12 @@ public enum Replay {
                 let patches = distiller.configuration.student.patches
                 let elements = distiller.configuration.student.patchElements
                 let prediction = distiller.decoder.prediction.elements
-                record(
-                    "prediction", [batch, patches, elements],
-                    (0..<batch).flatMap { image in
-                        prediction[((image * (1 + patches) + 1) * elements)..<((image + 1) * (1 + patches) * elements)]
-                    })
+                var predicted: [Float] = []
+                for image in 0..<batch {
+                    let first = (image * (1 + patches) + 1) * elements
+                    predicted += prediction[first..<first + patches * elements]
+                }
+                record("prediction", [batch, patches, elements], predicted)
                 record("mask", [batch, patches], distiller.masking.mask.elements)
                 let latent = distiller.student.latent!
                 record("student.latent", [batch, latent.rows / batch, latent.columns], latent.elements)

@@ -89,7 +89,7 @@ public enum ResidentMemory {
     /// Largest resident set so far, in bytes.
     public static var peakBytes: Int {
         var usage = rusage()
-        getrusage(RUSAGE_SELF, &usage)
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
         return usage.ru_maxrss * 1024
     }
 }
