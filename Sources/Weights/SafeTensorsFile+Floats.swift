@@ -48,7 +48,7 @@ extension SafeTensorsFile {
                 "tensor \(quoted(name)) of \(quoted(path: path)) is of type \(entry.type.rawValue), which cannot be used as weights; "
                     + "convert it to F32, F16 or BF16")
         }
-        releasePages(entry)
+        releasePages(entry.byteRange)
     }
 }
 

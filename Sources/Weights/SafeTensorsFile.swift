@@ -93,11 +93,12 @@ public final class SafeTensorsFile: @unchecked Sendable {
     /// The data of all tensors.
     var dataBytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: mapping[dataStart...]) }
 
-    /// Lets the kernel drop a tensor's pages from this process, so that reading a file does not count twice in resident memory.
-    func releasePages(_ entry: Entry) {
+    /// Lets the kernel drop the pages of part of the data from this process, so that reading a file does not count twice in
+    /// resident memory.
+    func releasePages(_ range: Range<Int>) {
         let page = Int(sysconf(Int32(_SC_PAGESIZE)))
-        let first = (dataStart + entry.byteRange.lowerBound + page - 1) / page * page
-        let last = (dataStart + entry.byteRange.upperBound) / page * page
+        let first = (dataStart + range.lowerBound + page - 1) / page * page
+        let last = (dataStart + range.upperBound) / page * page
         guard first < last, let base = mapping.baseAddress else { return }
         madvise(UnsafeMutableRawPointer(mutating: base + first), last - first, MADV_DONTNEED)
     }

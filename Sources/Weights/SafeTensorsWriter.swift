@@ -110,25 +110,3 @@ public struct SafeTensorsWriter {
         return Array((String(repeating: "0", count: 16 - digits.count) + digits).utf8)
     }
 }
-
-extension SafeTensorsFile {
-    /// Reads every byte and compares with the checksum that `SafeTensorsWriter` left: throws `Failure(.badData)` where the
-    /// file holds none or another, that is, where any bit of the header or the data has changed.
-    public func verifyChecksum() throws {
-        guard let stored = metadata[SafeTensorsWriter.checksumKey], let digits = SafeTensorsWriter.checksumDigits(in: headerBytes)
-        else {
-            throw Failure(.badData, "\(quoted(path: path)) holds no checksum; use a file that dmae wrote as a checkpoint")
-        }
-        var header = Array(headerBytes)
-        header.replaceSubrange(digits, with: [UInt8](repeating: 0x30, count: 16))
-        var hash = XXHash64()
-        header.withUnsafeBytes { hash.update($0) }
-        hash.update(dataBytes)
-        let found = SafeTensorsWriter.checksumPrefix + String(decoding: SafeTensorsWriter.hexadecimal(hash.finish()), as: UTF8.self)
-        guard stored == found else {
-            throw Failure(
-                .badData,
-                "\(quoted(path: path)) is damaged: its checksum is \(quoted(stored)) but its content gives \(found); use an older checkpoint")
-        }
-    }
-}

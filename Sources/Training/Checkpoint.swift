@@ -1,0 +1,117 @@
+import Glibc
+import Tensors
+import Weights
+
+/// The checkpoints of a run: `checkpoint-00001234.safetensors`, named by the optimiser step they were taken after.
+///
+/// A checkpoint holds the weights under their own names, the optimiser's state under `optimizer.first_moment.NAME` and
+/// `optimizer.second_moment.NAME`, gradients that wait for the rest of their batch under `gradient.NAME`, the run's strings in
+/// the metadata, and a checksum of the whole file.
+public struct CheckpointStore: Sendable {
+    public static let firstMomentPrefix = "optimizer.first_moment."
+    public static let secondMomentPrefix = "optimizer.second_moment."
+    public static let gradientPrefix = "gradient."
+    /// The metadata key of the step, written by the store.
+    public static let stepKey = "dmae.step"
+
+    /// A tensor to be written, where it is in memory.
+    public struct Tensor {
+        public let name: String
+        public let shape: [Int]
+        /// As many as `shape` says.
+        public let floats: UnsafeBufferPointer<Float>
+
+        public init(name: String, shape: [Int], floats: UnsafeBufferPointer<Float>) {
+            self.name = name
+            self.shape = shape
+            self.floats = floats
+        }
+    }
+
+    /// A checkpoint that was found whole.
+    public struct Checkpoint: Sendable {
+        /// Optimiser steps done.
+        public let step: Int
+        public let file: SafeTensorsFile
+    }
+
+    public let directory: String
+    /// How many are kept, at least 1.
+    public let keep: Int
+
+    /// The store in `directory`. Nothing is touched: readers may use one while a run writes.
+    public init(directory: String, keep: Int) {
+        precondition(keep >= 1, "at least one checkpoint is kept")
+        self.directory = directory
+        self.keep = keep
+    }
+
+    /// Where the checkpoint of `step` is.
+    public func path(step: Int) -> String {
+        let digits = String(step)
+        return "\(directory)/checkpoint-\(String(repeating: "0", count: max(0, 8 - digits.count)))\(digits).safetensors"
+    }
+
+    /// The steps of the checkpoints there are, rising. Throws `Failure(.inputOutput)` where the folder cannot be listed.
+    public func steps() throws -> [Int] {
+        try RunDirectory.names(in: directory).compactMap(Self.step(of:)).sorted()
+    }
+
+    /// Writes the checkpoint of `step`, then removes the oldest ones beyond `keep`, and returns its path.
+    ///
+    /// The file is on the disk, whole and in its place, when this returns. Whatever fails, the older checkpoints stay. Throws
+    /// `Failure(.inputOutput)`.
+    @discardableResult
+    public func write(step: Int, tensors: [Tensor], metadata: [String: String]) throws -> String {
+        precondition(step >= 0, "a step counts from 0")
+        var writer = SafeTensorsWriter(metadata: metadata)
+        writer.metadata[Self.stepKey] = String(step)
+        for tensor in tensors { writer.add(tensor.name, shape: tensor.shape, floats: tensor.floats) }
+        let path = path(step: step)
+        try writer.write(to: path, checksummed: true)
+        // Later steps, left by a run that resumed from an older checkpoint, are not this one's elders.
+        for old in try steps().filter({ $0 < step }).dropLast(keep - 1) { unlink(self.path(step: old)) }
+        return path
+    }
+
+    /// The newest checkpoint that is whole to the last bit; nil where there is none.
+    ///
+    /// Each damaged one is passed over after `report` was given a sentence that names it. Throws `Failure(.inputOutput)` where
+    /// the folder cannot be listed.
+    public func newestValid(report: (String) -> Void) throws -> Checkpoint? {
+        for step in try steps().reversed() {
+            do {
+                let checkpoint = try Self.open(path(step: step))
+                guard checkpoint.step == step else {
+                    report("passing over \(quoted(path: path(step: step))): it is the checkpoint of step \(checkpoint.step), renamed")
+                    continue
+                }
+                return checkpoint
+            } catch let failure as Failure {
+                report("passing over a checkpoint: \(failure.message)")
+            }
+        }
+        return nil
+    }
+
+    /// Opens one checkpoint and verifies every byte of it.
+    ///
+    /// Throws `Failure`: `.inputOutput` where it cannot be read, `.badData` where it is damaged or no checkpoint.
+    public static func open(_ path: String) throws -> Checkpoint {
+        let file = try SafeTensorsFile(path: path)
+        try file.verifyChecksum()
+        guard let step = file.metadata[stepKey].flatMap({ Int($0) }), step >= 0 else {
+            throw Failure(.badData, "\(quoted(path: path)) does not say its step; use a checkpoint that dmae wrote")
+        }
+        return Checkpoint(step: step, file: file)
+    }
+
+    /// The step in the name of a checkpoint; nil for any other name.
+    static func step(of name: String) -> Int? {
+        guard name.hasPrefix("checkpoint-"), name.hasSuffix(".safetensors") else { return nil }
+        let digits = name.dropFirst("checkpoint-".count).dropLast(".safetensors".count)
+        guard digits.count >= 8, digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
+        // Nine digits that begin with 0 are not how a step is written.
+        return digits.count == 8 || digits.first != "0" ? Int(digits) : nil
+    }
+}

@@ -1,0 +1,195 @@
+import Glibc
+import Synchronization
+
+/// The progress of a run on standard error: at a terminal one line that overwrites itself, elsewhere a plain line now and then.
+///
+/// Safe to use from several threads.
+public final class ProgressLine: Sendable {
+    /// Where the line goes to and what it asks the world; replaced in tests.
+    package struct Surroundings: Sendable {
+        package var isTerminal: Bool
+        package var hasColor: Bool
+        /// Columns of the terminal.
+        package var width: @Sendable () -> Int
+        /// Seconds since any fixed moment.
+        package var clock: @Sendable () -> Double
+        package var residentBytes: @Sendable () -> Int
+        package var write: @Sendable (String) -> Void
+
+        package init(
+            isTerminal: Bool, hasColor: Bool, width: @escaping @Sendable () -> Int, clock: @escaping @Sendable () -> Double,
+            residentBytes: @escaping @Sendable () -> Int, write: @escaping @Sendable (String) -> Void
+        ) {
+            self.isTerminal = isTerminal
+            self.hasColor = hasColor
+            self.width = width
+            self.clock = clock
+            self.residentBytes = residentBytes
+            self.write = write
+        }
+    }
+
+    private struct State {
+        var lastRecord: StepRecord?
+        var lastDrawn: (step: Int, time: Double)?
+        /// What the speed is measured from: the first record of this process.
+        var start: (step: Int, time: Double)?
+        /// Whether the cursor stands in a drawn line.
+        var isOpen = false
+    }
+
+    /// Seconds between two drawings at a terminal, and between two plain lines.
+    package static let terminalInterval = 0.1, plainInterval = 10.0
+
+    private let total: Int
+    private let surroundings: Surroundings
+    private let state = Mutex(State())
+
+    /// For a run of `totalSteps` optimiser steps, those before a resumption included.
+    public convenience init(totalSteps: Int) {
+        let isDumb = getenv("TERM").map { String(cString: $0) == "dumb" } ?? true
+        let noColor = getenv("NO_COLOR").map { $0.pointee != 0 } ?? false
+        self.init(
+            totalSteps: totalSteps,
+            surroundings: Surroundings(
+                isTerminal: isatty(2) != 0 && !isDumb, hasColor: !noColor, width: Self.terminalWidth, clock: Self.monotonicSeconds,
+                residentBytes: Self.residentBytes, write: Self.writeToStandardError))
+    }
+
+    package init(totalSteps: Int, surroundings: Surroundings) {
+        total = totalSteps
+        self.surroundings = surroundings
+    }
+
+    /// Takes note of a step and shows it when it is time: the first, the last, and those an interval apart.
+    public func update(_ record: StepRecord) {
+        state.withLock { state in
+            let now = surroundings.clock()
+            state.lastRecord = record
+            if state.start == nil { state.start = (record.step, now) }
+            let interval = surroundings.isTerminal ? Self.terminalInterval : Self.plainInterval
+            if let last = state.lastDrawn, now - last.time < interval, record.step < total { return }
+            draw(&state, now)
+        }
+    }
+
+    /// Prints a line of its own above the progress line.
+    public func message(_ text: String) {
+        state.withLock { state in
+            surroundings.write((state.isOpen ? "\r\u{1B}[K" : "") + text + "\n")
+            state.isOpen = false
+            if surroundings.isTerminal, state.lastRecord != nil { draw(&state, surroundings.clock()) }
+        }
+    }
+
+    /// Shows the last step, if it was not shown, and ends the line.
+    public func finish() {
+        state.withLock { state in
+            if let record = state.lastRecord, state.lastDrawn?.step != record.step { draw(&state, surroundings.clock()) }
+            if state.isOpen { surroundings.write("\n") }
+            state.isOpen = false
+            state.lastRecord = nil
+        }
+    }
+
+    private func draw(_ state: inout State, _ now: Double) {
+        guard let record = state.lastRecord else { return }
+        state.lastDrawn = (record.step, now)
+        var perStep: Double?
+        if let start = state.start, record.step > start.step { perStep = (now - start.time) / Double(record.step - start.step) }
+        let fields = fields(record, secondsPerStep: perStep)
+        if surroundings.isTerminal {
+            // The last column stays free: some terminals wrap as soon as it is written.
+            surroundings.write("\r" + fitted(fields, columns: surroundings.width() - 1) + "\u{1B}[K")
+            state.isOpen = true
+        } else {
+            surroundings.write(fields.map(\.text).joined(separator: "  ") + "\n")
+        }
+    }
+
+    // MARK: Text
+
+    private struct Field {
+        let text: String
+        /// The higher, the sooner it gives way to a narrow terminal.
+        let dispensability: Int
+        var isDim = false
+    }
+
+    private func fields(_ record: StepRecord, secondsPerStep: Double?) -> [Field] {
+        var parts = ["reconstruction \(decimal(Double(record.lossReconstruction), 4))"]
+        if !record.lossAlign.isEmpty {
+            parts.append("align " + record.lossAlign.map { decimal(Double($0), 4) }.joined(separator: " "))
+        }
+        var fields = [
+            Field(text: "step \(record.step)/\(total)", dispensability: 0),
+            Field(text: "epoch \(decimal(record.epoch, 2))", dispensability: 4),
+            Field(text: "loss \(decimal(Double(record.loss), 4))", dispensability: 1),
+            Field(text: "(\(parts.joined(separator: ", ")))", dispensability: 6, isDim: true),
+            Field(text: "\(decimal(Double(record.imagesPerSecond), 1)) images/s", dispensability: 3),
+            Field(text: "\(decimal(Double(surroundings.residentBytes()) / 1e9, 2)) GB", dispensability: 5, isDim: true),
+        ]
+        if let secondsPerStep, record.step < total {
+            fields.append(Field(text: "\(duration(Double(total - record.step) * secondsPerStep)) left", dispensability: 2))
+        }
+        return fields
+    }
+
+    private func fitted(_ fields: [Field], columns: Int) -> String {
+        var fields = fields
+        while fields.count > 1, fields.reduce(-2, { $0 + $1.text.utf8.count + 2 }) > columns {
+            let victim = fields.indices.max { fields[$0].dispensability < fields[$1].dispensability }!
+            fields.remove(at: victim)
+        }
+        if fields.count == 1 { return String(fields[0].text.prefix(max(0, columns))) }
+        return fields.map { $0.isDim && surroundings.hasColor ? "\u{1B}[2m\($0.text)\u{1B}[0m" : $0.text }.joined(separator: "  ")
+    }
+
+    /// `value` rounded to `digits` places after the point.
+    private func decimal(_ value: Double, _ digits: Int) -> String {
+        guard value.isFinite, abs(value) < 1e12 else { return value.description }
+        let scale = (0..<digits).reduce(1) { power, _ in power * 10 }
+        let scaled = Int((abs(value) * Double(scale)).rounded())
+        let fraction = String(scaled % scale)
+        let sign = value < 0 && scaled > 0 ? "-" : ""
+        return "\(sign)\(scaled / scale)." + String(repeating: "0", count: digits - fraction.count) + fraction
+    }
+
+    /// Seconds in the two largest units that matter.
+    private func duration(_ seconds: Double) -> String {
+        let seconds = Int(min(max(seconds, 0), 1e12).rounded())
+        if seconds < 60 { return "\(seconds) s" }
+        if seconds < 3600 { return "\(seconds / 60) min \(seconds % 60) s" }
+        if seconds < 86400 { return "\(seconds / 3600) h \(seconds % 3600 / 60) min" }
+        return "\(seconds / 86400) d \(seconds % 86400 / 3600) h"
+    }
+
+    // MARK: The world
+
+    private static let terminalWidth: @Sendable () -> Int = {
+        var size = winsize()
+        return ioctl(2, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
+    }
+
+    private static let monotonicSeconds: @Sendable () -> Double = {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
+    }
+
+    /// The second number of /proc/self/statm, in pages.
+    private static let residentBytes: @Sendable () -> Int = {
+        let descriptor = open("/proc/self/statm", O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return 0 }
+        defer { close(descriptor) }
+        var buffer = [UInt8](repeating: 0, count: 128)
+        let count = read(descriptor, &buffer, buffer.count)
+        let fields = String(decoding: buffer.prefix(max(0, count)), as: UTF8.self).split(separator: " ")
+        return fields.count > 1 ? (Int(fields[1]) ?? 0) * sysconf(Int32(_SC_PAGESIZE)) : 0
+    }
+
+    private static let writeToStandardError: @Sendable (String) -> Void = { text in
+        // What cannot be shown is not worth an error; one call keeps a line in one piece.
+        _ = Glibc.write(2, text, text.utf8.count)
+    }
+}

@@ -1,0 +1,141 @@
+import FoundationEssentials
+import Glibc
+import Tensors
+import Weights
+
+/// The folder of one run: `configuration.json`, `log.jsonl`, the checkpoints, and `lock`, held while a process writes here.
+public final class RunDirectory {
+    public let path: String
+    private let lock: Int32
+
+    /// Where the resolved configuration is.
+    public var configurationPath: String { "\(path)/configuration.json" }
+    /// Where the log is, one JSON object per optimiser step.
+    public var logPath: String { "\(path)/log.jsonl" }
+
+    /// Creates the folder, its parents too, and locks it until `self` goes away; parts that a killed process left are removed.
+    ///
+    /// A folder that already holds a run is refused unless `resuming`; resuming in an empty folder is allowed. Throws `Failure`:
+    /// `.usage` where a run is there, `.inputOutput` where the folder cannot be made, written or locked.
+    public init(path: String, resuming: Bool) throws {
+        precondition(!path.isEmpty, "a run needs a folder")
+        self.path = path
+        try Self.makeFolder(path)
+        lock = try Self.lock(path)
+        do {
+            let names = try Self.names(in: path)
+            let holdsRun = names.contains { $0 == "configuration.json" || $0 == "log.jsonl" || CheckpointStore.step(of: $0) != nil }
+            if holdsRun, !resuming {
+                throw Failure(
+                    .usage, "\(quoted(path: path)) already holds a run; go on with it by --resume auto, or name another --output folder")
+            }
+            for name in names where Self.isLeftover(name) { unlink("\(path)/\(name)") }
+        } catch {
+            close(lock)
+            throw error
+        }
+    }
+
+    deinit {
+        close(lock)
+    }
+
+    /// Writes `configuration.json`: keys sorted, indented, whole or not at all.
+    public func writeConfiguration(_ configuration: some Encodable) throws {
+        try AtomicFile.write(Self.json(configuration, indented: true) + [0x0A], to: configurationPath)
+    }
+
+    /// Reads `configuration.json` back; nil where there is none. Throws `Failure(.badData)` where it does not fit `type`.
+    public func configuration<Configuration: Decodable>(as type: Configuration.Type) throws -> Configuration? {
+        var status = stat()
+        if stat(configurationPath, &status) != 0, errno == ENOENT { return nil }
+        let data: Data
+        do { data = try Data(contentsOf: URL(filePath: configurationPath)) } catch {
+            throw Failure(.inputOutput, "cannot read \(quoted(path: configurationPath)); check its permissions")
+        }
+        do { return try JSONDecoder().decode(type, from: data) } catch {
+            throw Failure(
+                .badData,
+                "\(quoted(path: configurationPath)) is not the configuration of a run; start again in another --output folder")
+        }
+    }
+
+    /// `value` as JSON with sorted keys: the same value gives the same bytes.
+    public static func json(_ value: some Encodable, indented: Bool = false) throws -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = indented ? [.sortedKeys, .withoutEscapingSlashes, .prettyPrinted] : [.sortedKeys, .withoutEscapingSlashes]
+        return [UInt8](try encoder.encode(value))
+    }
+
+    // MARK: The folder
+
+    private static func makeFolder(_ path: String) throws {
+        var prefix = path.hasPrefix("/") ? "/" : ""
+        for part in path.split(separator: "/") {
+            prefix += part + "/"
+            guard mkdir(prefix, 0o777) == 0 || errno == EEXIST || errno == EISDIR else {
+                throw Failure(
+                    .inputOutput, "cannot create folder \(quoted(path: path)): \(errorText(errno)); choose a place that can be written")
+            }
+        }
+        var status = stat()
+        guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+            throw Failure(.inputOutput, "cannot create folder \(quoted(path: path)): something else has that name; choose another name")
+        }
+    }
+
+    private static func lock(_ path: String) throws -> Int32 {
+        let place = "\(path)/lock"
+        let descriptor = open(place, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
+        guard descriptor >= 0 else {
+            throw Failure(.inputOutput, "cannot write in \(quoted(path: path)): \(errorText(errno)); choose a folder that can be written")
+        }
+        if flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+            let number = errno
+            defer { close(descriptor) }
+            guard number == EWOULDBLOCK else {
+                throw Failure(
+                    .inputOutput,
+                    "cannot lock \(quoted(path: place)): \(errorText(number)); choose a folder on a file system that can lock files")
+            }
+            var buffer = [UInt8](repeating: 0, count: 20)
+            let count = pread(descriptor, &buffer, buffer.count, 0)
+            let digits = buffer.prefix(max(0, count)).prefix { (0x30...0x39).contains($0) }
+            let holder = digits.isEmpty ? "another process" : "process \(String(decoding: digits, as: UTF8.self))"
+            throw Failure(
+                .inputOutput,
+                "\(quoted(path: path)) is being written by \(holder); wait for its end or name another --output folder")
+        }
+        // The file stays when the lock goes: removing it could take away the lock of a process that has just opened it.
+        let text = "\(getpid())\n"
+        if ftruncate(descriptor, 0) != 0 || pwrite(descriptor, text, text.utf8.count, 0) != text.utf8.count {
+            let number = errno
+            close(descriptor)
+            throw Failure(.inputOutput, "cannot write \(quoted(path: place)): \(errorText(number)); free some space or choose another folder")
+        }
+        return descriptor
+    }
+
+    /// Names in a folder, sorted; none where there is no such folder.
+    static func names(in folder: String) throws -> [String] {
+        guard let directory = opendir(folder) else {
+            if errno == ENOENT { return [] }
+            throw Failure(.inputOutput, "cannot list folder \(quoted(path: folder)): \(errorText(errno)); check its permissions")
+        }
+        defer { closedir(directory) }
+        var names: [String] = []
+        while let entry = readdir(directory) {
+            names.append(withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: MemoryLayout.size(ofValue: $0.pointee)) { String(cString: $0) }
+            })
+        }
+        return names.sorted()
+    }
+
+    /// Whether a name is that of a part of a file of ours.
+    private static func isLeftover(_ name: String) -> Bool {
+        guard let mark = name.firstRange(of: AtomicFile.partMark) else { return false }
+        let whole = String(name[..<mark.lowerBound])
+        return whole == "configuration.json" || CheckpointStore.step(of: whole) != nil
+    }
+}

@@ -1,0 +1,145 @@
+import Glibc
+import Tensors
+import Weights
+
+/// What is known of one optimiser step.
+public struct StepRecord: Equatable, Sendable {
+    /// Counted from 1.
+    public var step: Int
+    /// Where the step ends, fractional.
+    public var epoch: Double
+    /// The total that was minimised.
+    public var loss: Float
+    public var lossReconstruction: Float
+    /// One per aligned pair, unweighted.
+    public var lossAlign: [Float]
+    public var learningRate: Double
+    /// The Euclidean norm over all parameters.
+    public var gradientNorm: Float
+    public var imagesPerSecond: Float
+
+    public init(
+        step: Int, epoch: Double, loss: Float, lossReconstruction: Float, lossAlign: [Float], learningRate: Double,
+        gradientNorm: Float, imagesPerSecond: Float
+    ) {
+        self.step = step
+        self.epoch = epoch
+        self.loss = loss
+        self.lossReconstruction = lossReconstruction
+        self.lossAlign = lossAlign
+        self.learningRate = learningRate
+        self.gradientNorm = gradientNorm
+        self.imagesPerSecond = imagesPerSecond
+    }
+}
+
+/// The log of a run, one JSON object per optimiser step and line:
+///
+///     {"step":1,"epoch":0.02,"loss":…,"loss_reconstruction":…,"loss_align":[…],"learning_rate":…,"gradient_norm":…,"images_per_second":…}
+///
+/// Numbers are the shortest that read back to the same bits; what is not finite is null. `step` comes first, which is what a
+/// resumed run finds its place by.
+public final class RunLog {
+    private static let firstKey = Array("{\"step\":".utf8)
+
+    public let path: String
+    private let descriptor: Int32
+    /// Kept from line to line, so that a line allocates nothing but the digits of its longest numbers.
+    private var line: [UInt8] = []
+
+    /// Opens the log for a run that goes on after `step` (0: from the start): lines of later steps and a torn last line are cut.
+    ///
+    /// Throws `Failure(.inputOutput)`.
+    public init(path: String, after step: Int) throws {
+        self.path = path
+        descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o666)
+        guard descriptor >= 0 else { throw failure(errno) }
+        do {
+            let kept = try lengthKept(after: step)
+            guard ftruncate(descriptor, kept) == 0 else { throw failure(errno) }
+        } catch {
+            close(descriptor)
+            throw error
+        }
+    }
+
+    deinit {
+        close(descriptor)
+    }
+
+    /// Adds the line of one step. Throws `Failure(.inputOutput)`.
+    public func append(_ record: StepRecord) throws {
+        line.removeAll(keepingCapacity: true)
+        line.append(contentsOf: Self.firstKey)
+        text("\(record.step)")
+        text(",\"epoch\":")
+        number(record.epoch)
+        text(",\"loss\":")
+        number(record.loss)
+        text(",\"loss_reconstruction\":")
+        number(record.lossReconstruction)
+        text(",\"loss_align\":[")
+        for (index, loss) in record.lossAlign.enumerated() {
+            if index > 0 { text(",") }
+            number(loss)
+        }
+        text("],\"learning_rate\":")
+        number(record.learningRate)
+        text(",\"gradient_norm\":")
+        number(record.gradientNorm)
+        text(",\"images_per_second\":")
+        number(record.imagesPerSecond)
+        text("}\n")
+        var written = 0
+        while written < line.count {
+            let count = line.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress! + written, $0.count - written) }
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else { throw failure(errno) }
+            written += count
+        }
+    }
+
+    /// Forces the lines to the disk. Called before a checkpoint is written, it keeps the log from falling behind one.
+    public func synchronize() throws {
+        guard fdatasync(descriptor) == 0 || errno == EINVAL else { throw failure(errno) }
+    }
+
+    private func text(_ text: String) {
+        line.append(contentsOf: text.utf8)
+    }
+
+    private func number(_ value: some BinaryFloatingPoint & CustomStringConvertible) {
+        text(value.isFinite ? value.description : "null")
+    }
+
+    private func failure(_ number: Int32) -> Failure {
+        Failure(.inputOutput, "cannot write \(quoted(path: path)): \(errorText(number)); check the folder and the space on its disk")
+    }
+
+    /// The length up to and including the last whole line of a step ≤ `step`.
+    private func lengthKept(after step: Int) throws -> Int {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw failure(errno) }
+        let length = Int(status.st_size)
+        guard length > 0, step > 0 else { return 0 }
+        guard let base = mmap(nil, length, PROT_READ, MAP_PRIVATE, descriptor, 0), base != MAP_FAILED else { throw failure(errno) }
+        defer { munmap(base, length) }
+        let bytes = UnsafeRawBufferPointer(start: base, count: length)
+        // Backwards: only what is to be cut is looked at.
+        var end = length
+        while end > 0 {
+            var start = end - 1
+            while start > 0, bytes[start - 1] != 0x0A { start -= 1 }
+            if let found = Self.step(of: bytes[start..<end]), found <= step { return end }
+            end = start
+        }
+        return 0
+    }
+
+    /// The step of a whole line, its line feed included; nil where the line is torn or not of this log.
+    private static func step(of line: Slice<UnsafeRawBufferPointer>) -> Int? {
+        guard line.starts(with: firstKey), line.suffix(2).elementsEqual([0x7D, 0x0A]) else { return nil }
+        let digits = line.dropFirst(firstKey.count).prefix { (0x30...0x39).contains($0) }
+        return Int(String(decoding: digits, as: UTF8.self))
+    }
+}
