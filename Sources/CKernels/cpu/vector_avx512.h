@@ -1,0 +1,103 @@
+// The few vector operations that kernels are written in, on 16 floats of AVX-512. vector_avx2.h has the same names on 8.
+//
+// Including this opens a region in which every function is compiled for the instruction set; the including file closes it with
+// `#pragma clang attribute pop`. System headers must come before.
+#ifndef DMAE_VECTOR_H
+#define DMAE_VECTOR_H
+
+#include <immintrin.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma"))), apply_to = function)
+
+#define VECTOR_INLINE static inline __attribute__((always_inline, unused))
+enum { LANES = 16 };
+typedef __m512 V;
+typedef __mmask16 M;
+
+VECTOR_INLINE V v_zero(void) { return _mm512_setzero_ps(); }
+VECTOR_INLINE V v_set(float x) { return _mm512_set1_ps(x); }
+VECTOR_INLINE V v_load(const float *p) { return _mm512_loadu_ps(p); }
+VECTOR_INLINE void v_store(float *p, V x) { _mm512_storeu_ps(p, x); }
+/// The first `count` lanes; all of them when count >= LANES.
+VECTOR_INLINE M v_mask(size_t count) { return count >= LANES ? (M)0xffff : (M)((1u << count) - 1); }
+VECTOR_INLINE V v_load_masked(M mask, const float *p) { return _mm512_maskz_loadu_ps(mask, p); }
+VECTOR_INLINE void v_store_masked(M mask, float *p, V x) { _mm512_mask_storeu_ps(p, mask, x); }
+VECTOR_INLINE V v_keep(M mask, V x) { return _mm512_maskz_mov_ps(mask, x); }
+
+VECTOR_INLINE V v_add(V a, V b) { return _mm512_add_ps(a, b); }
+VECTOR_INLINE V v_subtract(V a, V b) { return _mm512_sub_ps(a, b); }
+VECTOR_INLINE V v_multiply(V a, V b) { return _mm512_mul_ps(a, b); }
+VECTOR_INLINE V v_divide(V a, V b) { return _mm512_div_ps(a, b); }
+VECTOR_INLINE V v_square_root(V a) { return _mm512_sqrt_ps(a); }
+/// a·b + c, a·b - c and c - a·b, rounded once.
+VECTOR_INLINE V v_fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+VECTOR_INLINE V v_fms(V a, V b, V c) { return _mm512_fmsub_ps(a, b, c); }
+VECTOR_INLINE V v_fnma(V a, V b, V c) { return _mm512_fnmadd_ps(a, b, c); }
+/// The second operand when either is NaN.
+VECTOR_INLINE V v_max(V a, V b) { return _mm512_max_ps(a, b); }
+VECTOR_INLINE V v_min(V a, V b) { return _mm512_min_ps(a, b); }
+VECTOR_INLINE V v_absolute(V a) { return _mm512_abs_ps(a); }
+/// if_negative where x has its sign bit set, otherwise where not.
+VECTOR_INLINE V v_by_sign(V x, V if_negative, V otherwise) {
+    return _mm512_mask_mov_ps(otherwise, _mm512_movepi32_mask(_mm512_castps_si512(x)), if_negative);
+}
+
+VECTOR_INLINE V v_round(V x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+/// x·2^n for n a whole number.
+VECTOR_INLINE V v_scale(V x, V n) { return _mm512_scalef_ps(x, n); }
+
+// Halves are added to halves: the same tree for every instruction set.
+VECTOR_INLINE float v_sum4(__m128 x) {
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
+}
+VECTOR_INLINE float v_sum(V x) {
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    return v_sum4(_mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+}
+VECTOR_INLINE float v_greatest(V x) { return _mm512_reduce_max_ps(x); }
+/// Σ over lanes of x², added to sum[0 .. 16) in double.
+VECTOR_INLINE void v_add_squares(V x, __m512d sum[2]) {
+    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(x)), high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+    sum[0] = _mm512_fmadd_pd(low, low, sum[0]);
+    sum[1] = _mm512_fmadd_pd(high, high, sum[1]);
+}
+typedef __m512d D;
+VECTOR_INLINE D d_zero(void) { return _mm512_setzero_pd(); }
+VECTOR_INLINE D d_add(D a, D b) { return _mm512_add_pd(a, b); }
+VECTOR_INLINE void d_store(double *p, D x) { _mm512_storeu_pd(p, x); }
+
+/// Transposes r as a LANES×LANES matrix of rows.
+VECTOR_INLINE void v_transpose(V r[LANES]) {
+    V t[16];
+    // Pairs, then fours, inside each 128-bit quarter …
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        r[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
+        r[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
+        r[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        r[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+    // … then whole quarters.
+    for (int i = 0; i < 4; ++i) {
+        t[i] = _mm512_shuffle_f32x4(r[i], r[4 + i], 0x88);
+        t[4 + i] = _mm512_shuffle_f32x4(r[i], r[4 + i], 0xdd);
+        t[8 + i] = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0x88);
+        t[12 + i] = _mm512_shuffle_f32x4(r[8 + i], r[12 + i], 0xdd);
+    }
+    for (int i = 0; i < 4; ++i) {
+        r[i] = _mm512_shuffle_f32x4(t[i], t[8 + i], 0x88);
+        r[8 + i] = _mm512_shuffle_f32x4(t[i], t[8 + i], 0xdd);
+        r[4 + i] = _mm512_shuffle_f32x4(t[4 + i], t[12 + i], 0x88);
+        r[12 + i] = _mm512_shuffle_f32x4(t[4 + i], t[12 + i], 0xdd);
+    }
+}
+
+#endif

@@ -1,0 +1,8 @@
+#if defined(__x86_64__)
+#include "peak/peak.h"
+#include "cpu/vector_avx512.h"
+#include "peak/peak_f32_kernels.h"
+
+const struct peak_f32_kernels peak_f32_avx512 = {2 * LANES * CHAINS, run};
+#pragma clang attribute pop
+#endif

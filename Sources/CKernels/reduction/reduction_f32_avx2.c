@@ -1,0 +1,8 @@
+#if defined(__x86_64__)
+#include "reduction/reduction.h"
+#include "cpu/vector_avx2.h"
+#include "reduction/reduction_f32_kernels.h"
+
+const struct reduction_f32_kernels reduction_f32_avx2 = {column_sum, sum_of_squares};
+#pragma clang attribute pop
+#endif
