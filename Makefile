@@ -79,5 +79,24 @@ test: build test-packages
 	swift build -c release --build-tests --scratch-path .build/tests
 	DMAE_BINARY="$$PWD/$(BINARY)" swift test -c release --skip-build --disable-swift-testing --scratch-path .build/tests
 
+DEMO := .build/demo
+distill: build
+	rm -rf $(DEMO) && mkdir -p $(DEMO)
+	$(BINARY) distill --recipe demo --teacher Fixtures/demo/teacher.safetensors --data Fixtures/demo/images --output $(DEMO)/run
+	echo
+	$(BINARY) reconstruct --weights $(DEMO)/run/model.safetensors --input Fixtures/demo/held-out/* --output $(DEMO)/reconstruction.png
+
+install: build
+	install -D -m 755 $(BINARY) "$(DESTDIR)$(PREFIX)/bin/dmae"
+	for shell in bash zsh fish; do
+	  case $$shell in
+	    bash) place=share/bash-completion/completions/dmae ;;
+	    zsh) place=share/zsh/site-functions/_dmae ;;
+	    fish) place=share/fish/vendor_completions.d/dmae.fish ;;
+	  esac
+	  mkdir -p "$$(dirname "$(DESTDIR)$(PREFIX)/$$place")"
+	  $(BINARY) --generate-completion-script $$shell > "$(DESTDIR)$(PREFIX)/$$place"
+	done
+
 clean:
 	rm -rf .build
