@@ -16,9 +16,10 @@ BINARY := .build/dmae
 export DMAE_OPENMP ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dmae/openmp-19
 OPENMP := $(DMAE_OPENMP)/lib/libomp.a
 
-# Headers and static archives the binary is made of, then what builds them.
+# Headers and static archives the binary is made of; what builds them; what the Swift toolchain itself is linked with.
 PACKAGES := libc6-dev libstdc++-12-dev libomp-19-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev \
-            binutils ca-certificates cmake make git gcc g++ python3 dpkg-dev xz-utils
+            binutils ca-certificates cmake make git gcc g++ python3 dpkg-dev xz-utils \
+            libncurses6 libcurl4 libxml2 libsqlite3-0 libedit2
 TEST_PACKAGES := qemu-user
 
 STATIC := -c release --static-swift-stdlib -Xswiftc -static-executable
