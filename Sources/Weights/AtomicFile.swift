@@ -36,7 +36,11 @@ public final class AtomicFile {
         var place = path
         var status = stat()
         if lstat(path, &status) == 0 {
-            if status.st_mode & S_IFMT == S_IFLNK, let resolved = realpath(path, nil) {
+            if status.st_mode & S_IFMT == S_IFLNK {
+                guard let resolved = realpath(path, nil) else {
+                    throw Failure(
+                        .inputOutput, "cannot write \(quoted(path: path)): it is a symbolic link that leads nowhere; name another file")
+                }
                 place = String(cString: resolved)
                 free(resolved)
                 stat(place, &status)

@@ -19,7 +19,11 @@ struct JSONReader {
     }
 
     private mutating func skipSpace() {
-        while position < bytes.count, [0x20, 0x09, 0x0A, 0x0D].contains(bytes[position]) { position += 1 }
+        while position < bytes.count {
+            let byte = bytes[position]
+            guard byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09 else { return }
+            position += 1
+        }
     }
 
     /// The next byte that is not white space, not consumed; nil at the end.
@@ -80,7 +84,7 @@ struct JSONReader {
             position += 1
         }
         if first == 0x30, position - start > 1 { throw fault("is not JSON: a number starts with 0") }
-        if position < bytes.count, [0x2E, 0x45, 0x65].contains(bytes[position]) {
+        if position < bytes.count, bytes[position] == 0x2E || bytes[position] | 0x20 == 0x65 {
             throw fault("holds a number that is not whole")
         }
         return value

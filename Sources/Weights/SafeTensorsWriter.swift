@@ -45,7 +45,7 @@ public struct SafeTensorsWriter {
         var ordered: [Tensor] = []
         for size in [8, 4, 2, 1] { ordered += tensors.filter { $0.type.size == size } }
         var header = Self.header(ordered, metadata: metadata, checksummed: checksummed)
-        if checksummed, let digits = Self.checksumDigits(in: header) {
+        if checksummed, let digits = header.withUnsafeBytes(Self.checksumDigits) {
             var hash = XXHash64()
             header.withUnsafeBytes { hash.update($0) }
             for tensor in ordered { hash.update(tensor.bytes) }
@@ -99,10 +99,13 @@ public struct SafeTensorsWriter {
     }
 
     /// Where the sixteen digits of the checksum stand in a header.
-    static func checksumDigits(in header: some Collection<UInt8>) -> Range<Int>? {
+    static func checksumDigits(in header: UnsafeRawBufferPointer) -> Range<Int>? {
+        // Inside a string the quotes would be escaped, so nothing else looks like this.
         let mark = Array("\"\(checksumKey)\":\"\(checksumPrefix)".utf8)
-        guard let found = Array(header).firstRange(of: mark), found.upperBound + 16 <= header.count else { return nil }
-        return found.upperBound..<found.upperBound + 16
+        for start in 0..<max(0, header.count - mark.count - 15) where header[start] == mark[0] {
+            if header[start...].starts(with: mark) { return start + mark.count..<start + mark.count + 16 }
+        }
+        return nil
     }
 
     static func hexadecimal(_ value: UInt64) -> [UInt8] {

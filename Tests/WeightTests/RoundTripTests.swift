@@ -1,5 +1,6 @@
 import Foundation
 import Tensors
+import TestSupport
 import Weights
 import XCTest
 
@@ -63,33 +64,7 @@ final class RoundTripTests: XCTestCase {
             XCTAssertEqual(file["tensor.\(index)"]?.shape, shapes[index])
             XCTAssertEqual(try file.floats("tensor.\(index)").map(\.bitPattern), values.map(\.bitPattern))
         }
-        XCTAssertEqual(try bytes(path), try bytes(folder.file("b.safetensors")))
-        XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted(), ["a.safetensors", "b.safetensors"])
+        XCTAssertEqual(folder.read("a.safetensors"), folder.read("b.safetensors"))
+        XCTAssertEqual(folder.names(), ["a.safetensors", "b.safetensors"])
     }
-}
-
-/// A folder that goes away with the test.
-final class TemporaryFolder {
-    let path: String
-    init() {
-        path = NSTemporaryDirectory() + "dmae-weights-\(getpid())-\(UInt32.random(in: 0 ... .max))"
-        try! FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    }
-    deinit { try? FileManager.default.removeItem(atPath: path) }
-    func file(_ name: String) -> String { path + "/" + name }
-}
-
-func bytes(_ path: String) throws -> [UInt8] {
-    [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
-}
-
-/// Calls `body` with copies of the arrays that stay where they are.
-func withBuffers(_ arrays: [[Float]], _ body: ([UnsafeBufferPointer<Float>]) throws -> Void) rethrows {
-    let copies = arrays.map { array in
-        let copy = UnsafeMutableBufferPointer<Float>.allocate(capacity: max(array.count, 1))
-        _ = copy.initialize(from: array)
-        return copy
-    }
-    defer { copies.forEach { $0.deallocate() } }
-    try body(zip(copies, arrays).map { UnsafeBufferPointer(rebasing: $0[..<$1.count]) })
 }

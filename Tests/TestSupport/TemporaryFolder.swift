@@ -1,0 +1,79 @@
+import Foundation
+import Tensors
+
+/// A folder that goes away with its last reference.
+public final class TemporaryFolder {
+    public let path: String
+
+    public init() {
+        path = NSTemporaryDirectory() + "/dmae-tests-\(getpid())-\(UInt64.random(in: 0 ... .max))"
+        try! FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    }
+
+    deinit {
+        try? FileManager.default.removeItem(atPath: path)
+    }
+
+    /// The path of `name` in the folder.
+    public func file(_ name: String) -> String {
+        path + "/" + name
+    }
+
+    /// Everything in the folder, sorted.
+    public func names() -> [String] {
+        try! FileManager.default.contentsOfDirectory(atPath: path).sorted()
+    }
+
+    /// Writes a file and returns its path.
+    @discardableResult
+    public func write(_ bytes: some Sequence<UInt8>, _ name: String) -> String {
+        // Some file systems force a file that is cut and written again to the disk at once, which takes long ten thousand times.
+        unlink(file(name))
+        try! Data(bytes).write(to: URL(fileURLWithPath: file(name)))
+        return file(name)
+    }
+
+    /// The bytes of a file in the folder.
+    public func read(_ name: String) -> [UInt8] {
+        [UInt8](try! Data(contentsOf: URL(fileURLWithPath: file(name))))
+    }
+
+    /// Runs `body` while no file of this process may grow beyond `bytes`, as on a disk that is full.
+    public static func limitingFileSize<Result>(to bytes: Int, _ body: () throws -> Result) rethrows -> Result {
+        var old = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &old)
+        var limited = old
+        limited.rlim_cur = rlim_t(bytes)
+        // Without this the kernel ends the process instead of failing the write.
+        let handler = signal(SIGXFSZ, SIG_IGN)
+        setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limited)
+        defer {
+            setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &old)
+            signal(SIGXFSZ, handler)
+        }
+        return try body()
+    }
+}
+
+/// Calls `body` with copies of the arrays that stay where they are.
+public func withBuffers<Result>(
+    _ arrays: [[Float]], _ body: ([UnsafeBufferPointer<Float>]) throws -> Result
+) rethrows -> Result {
+    let copies = arrays.map { array in
+        let copy = UnsafeMutableBufferPointer<Float>.allocate(capacity: max(array.count, 1))
+        _ = copy.initialize(from: array)
+        return copy
+    }
+    defer { copies.forEach { $0.deallocate() } }
+    return try body(zip(copies, arrays).map { UnsafeBufferPointer(rebasing: $0[..<$1.count]) })
+}
+
+/// The failure that `body` throws; nil where it throws none. Anything else it throws is fatal.
+public func failure(_ body: () throws -> Void) -> Failure? {
+    do {
+        try body()
+        return nil
+    } catch {
+        return (error as! Failure)
+    }
+}

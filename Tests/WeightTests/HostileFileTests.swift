@@ -1,0 +1,261 @@
+import Foundation
+import Tensors
+import TestSupport
+import Weights
+import XCTest
+
+/// Files that are wrong: each is refused in its own words, and none of them brings the process down.
+final class HostileFileTests: XCTestCase {
+    private let folder = TemporaryFolder()
+
+    private func file(header: [UInt8], length: UInt64? = nil, data: Int = 0) -> [UInt8] {
+        withUnsafeBytes(of: (length ?? UInt64(header.count)).littleEndian, Array.init) + header
+            + [UInt8](repeating: 1, count: data)
+    }
+
+    /// The message after the quoted path.
+    private func refusal(_ bytes: [UInt8]) throws -> String {
+        let path = folder.write(bytes, "hostile.safetensors")
+        let found = try XCTUnwrap(failure { _ = try SafeTensorsFile(path: path) }, "was accepted")
+        XCTAssertEqual(found.code, .badData)
+        XCTAssertTrue(found.message.hasPrefix("\"\(path)\" is "), found.message)
+        XCTAssertFalse(found.message.contains("\n"), found.message)
+        return String(found.message.dropFirst(path.utf8.count + 3))
+    }
+
+    func testHeaderFaults() throws {
+        func f32(_ shape: String, _ begin: Int, _ end: Int) -> String {
+            "{\"dtype\":\"F32\",\"shape\":\(shape),\"data_offsets\":[\(begin),\(end)]}"
+        }
+        let types = TensorType.allCases.map(\.rawValue).joined(separator: " ")
+        // Header, bytes of data that follow, what is said of it.
+        let cases: [(header: String, data: Int, what: String)] = [
+            ("", 0, "does not begin with '{'"),
+            (" {}", 0, "does not begin with '{'"),
+            ("[]", 0, "does not begin with '{'"),
+            ("{", 0, "is not JSON: a quoted key is missing before its end"),
+            ("{}x", 0, "is followed by something that is not white space at byte 2"),
+            ("{}\0", 0, "is followed by something that is not white space at byte 2"),
+            ("{,}", 0, "is not JSON: a quoted key is missing at byte 1"),
+            ("{a:1}", 0, "is not JSON: a quoted key is missing at byte 1"),
+            ("{\"a\"}", 0, "is not JSON: ':' is missing at byte 4"),
+            ("{\"a", 0, "is not JSON: a string is not closed before its end"),
+            ("{\"a\\", 0, "is not JSON: a string is not closed before its end"),
+            ("{\"a\u{1}\":1}", 0, "is not JSON: a string holds a raw control character at byte 3"),
+            ("{\"\\q\":1}", 0, "is not JSON: an unknown escape at byte 3"),
+            ("{\"\\u12G4\":1}", 0, "is not JSON: \\u is not followed by four hexadecimal digits at byte 6"),
+            ("{\"\\ud800\":1}", 0, "is not JSON: half of a surrogate pair is missing at byte 8"),
+            ("{\"\\ud800\\u0041\":1}", 0, "is not JSON: half of a surrogate pair is missing at byte 14"),
+            ("{\"\\udc00\":1}", 0, "is not JSON: half of a surrogate pair is missing at byte 8"),
+            ("{\"a\":\(f32("[1]", 0, 4)) \"b\":1}", 4, "is not JSON: '}' is missing at byte 54"),
+            ("{\"a\":\(f32("[1]", 0, 4)),}", 4, "is not JSON: a quoted key is missing at byte 54"),
+            ("{\"a\":\(f32("[1]", 0, 4))", 4, "is not JSON: '}' is missing before its end"),
+            ("{\"a\":1}", 0, "describes tensor \"a\" by something that is not an object"),
+            ("{\"a\":null}", 0, "describes tensor \"a\" by something that is not an object"),
+            ("{\"a\":[[[[[[[[]]]]]]]]}", 0, "describes tensor \"a\" by something that is not an object"),
+            ("{\"a\":{}}", 0, "describes tensor \"a\" without dtype"),
+            ("{\"a\":{\"dtype\":\"F32\"}}", 0, "describes tensor \"a\" without shape"),
+            ("{\"a\":{\"dtype\":\"F32\",\"shape\":[]}}", 0, "describes tensor \"a\" without data_offsets"),
+            ("{\"a\":{\"dtype\":5}}", 0, "describes tensor \"a\" with a dtype that is not a string"),
+            ("{\"a\":{\"dtype\":\"F33\"}}", 0, "describes tensor \"a\" with dtype \"F33\", which is not one of \(types)"),
+            ("{\"a\":{\"dtype\":\"f32\"}}", 0, "describes tensor \"a\" with dtype \"f32\", which is not one of \(types)"),
+            ("{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\"}}", 0, "describes tensor \"a\" with dtype twice"),
+            ("{\"a\":{\"shape\":[],\"shape\":[]}}", 0, "describes tensor \"a\" with shape twice"),
+            ("{\"a\":{\"data_offsets\":[0,0],\"data_offsets\":[0,0]}}", 0, "describes tensor \"a\" with data_offsets twice"),
+            ("{\"a\":{\"strides\":[1]}}", 0, "describes tensor \"a\" with \"strides\", which is not dtype, shape or data_offsets"),
+            ("{\"a\":{\"shape\":3}}", 0, "describes tensor \"a\" with shape that is not a list"),
+            ("{\"a\":{\"shape\":[1,]}}", 0, "is not JSON: a number is missing at byte 17, in shape of tensor \"a\""),
+            ("{\"a\":{\"shape\":[\"1\"]}}", 0, "is not JSON: a number is missing at byte 15, in shape of tensor \"a\""),
+            ("{\"a\":{\"shape\":[[1]]}}", 0, "is not JSON: a number is missing at byte 15, in shape of tensor \"a\""),
+            ("{\"a\":{\"shape\":[-1]}}", 0, "holds a negative number at byte 15, in shape of tensor \"a\""),
+            ("{\"a\":{\"shape\":[1.0]}}", 0, "holds a number that is not whole at byte 16, in shape of tensor \"a\""),
+            ("{\"a\":{\"shape\":[1e3]}}", 0, "holds a number that is not whole at byte 16, in shape of tensor \"a\""),
+            ("{\"a\":{\"shape\":[01]}}", 0, "is not JSON: a number starts with 0 at byte 17, in shape of tensor \"a\""),
+            ("{\"a\":{\"shape\":[9223372036854775808]}}", 0, "holds a number beyond 2^63 at byte 33, in shape of tensor \"a\""),
+            ("{\"a\":{\"shape\":[99999999999999999999]}}", 0, "holds a number beyond 2^63 at byte 33, in shape of tensor \"a\""),
+            ("{\"a\":{\"shape\":[1 2]}}", 0, "is not JSON: ']' is missing at byte 17"),
+            ("{\"a\":{\"data_offsets\":[0]," + "\"dtype\":\"F32\",\"shape\":[]}}", 4,
+             "describes tensor \"a\" with data_offsets of fewer than 2 numbers"),
+            ("{\"a\":{\"data_offsets\":[0,4,8]}}", 4, "describes tensor \"a\" with data_offsets of more than 2 numbers"),
+            ("{\"a\":\(f32("[1]", 4, 0))}", 4, "describes tensor \"a\" with data_offsets that end before they begin"),
+            ("{\"a\":\(f32("[2]", 0, 4))}", 4, "describes tensor \"a\" with 4 bytes where its shape and dtype need 8"),
+            ("{\"a\":\(f32("[]", 0, 8))}", 8, "describes tensor \"a\" with 8 bytes where its shape and dtype need 4"),
+            ("{\"a\":\(f32("[0]", 0, 4))}", 4, "describes tensor \"a\" with 4 bytes where its shape and dtype need 0"),
+            ("{\"a\":\(f32("[4611686018427387904]", 0, 0))}", 0, "describes tensor \"a\" with a shape of more than 2^63 bytes"),
+            ("{\"a\":\(f32("[4294967296,4294967296,0]", 0, 0))}", 0, "describes tensor \"a\" with a shape of more than 2^63 bytes"),
+            ("{\"a\":\(f32("[1]", 0, 4)),\"a\":\(f32("[1]", 4, 8))}", 8, "names \"a\" twice"),
+            ("{\"a\":\(f32("[1]", 0, 4)),\"\\u0061\":\(f32("[1]", 4, 8))}", 8, "names \"a\" twice"),
+            ("{\"a\":\(f32("[2]", 0, 8)),\"b\":\(f32("[2]", 4, 12))}", 12, "lets tensor \"b\" overlap the one before it"),
+            ("{\"a\":\(f32("[2]", 0, 8)),\"b\":\(f32("[2]", 0, 8))}", 8, "lets tensor \"b\" overlap the one before it"),
+            ("{\"a\":\(f32("[1]", 0, 4)),\"b\":\(f32("[1]", 8, 12))}", 12, "leaves 4 unused bytes before tensor \"b\""),
+            ("{\"a\":\(f32("[1]", 4, 8))}", 8, "leaves 4 unused bytes before tensor \"a\""),
+            ("{\"a\":\(f32("[2]", 0, 8))}", 7, "describes 8 bytes of data but the file holds 7: it was cut off"),
+            ("{\"a\":\(f32("[2]", 0, 8))}", 9, "describes 8 bytes of data but 9 follow it"),
+            ("{}", 1, "describes 0 bytes of data but 1 follow it"),
+            ("{\"__metadata__\":null}", 0, "holds a __metadata__ that is not an object"),
+            ("{\"__metadata__\":[]}", 0, "holds a __metadata__ that is not an object"),
+            ("{\"__metadata__\":{\"k\":1}}", 0, "holds metadata \"k\" that is not a string"),
+            ("{\"__metadata__\":{\"k\":\"1\",\"k\":\"2\"}}", 0, "holds metadata \"k\" twice"),
+            ("{\"__metadata__\":{},\"__metadata__\":{}}", 0, "names \"__metadata__\" twice"),
+            ("{\"a\\n\\u001b[31m\":1}", 0, "describes tensor \"a\\n\\u{1B}[31m\" by something that is not an object"),
+            ("{\"\(String(repeating: "n", count: 200))\":1}", 0,
+             "describes tensor \"\(String(repeating: "n", count: 80))…\" by something that is not an object"),
+        ]
+        var said = Set<String>()
+        for (header, data, what) in cases {
+            XCTAssertEqual(
+                try refusal(file(header: Array(header.utf8), data: data)),
+                "is not a valid safetensors file: its header \(what); download or write the file again", header)
+            said.insert(what)
+        }
+        XCTAssertGreaterThanOrEqual(said.count, 50)
+    }
+
+    func testNotUTF8() throws {
+        for raw: [UInt8] in [[0xFF], [0xC0, 0x80], [0xED, 0xA0, 0x80], [0xF4, 0x90, 0x80, 0x80], [0xC3]] {
+            XCTAssertEqual(
+                try refusal(file(header: Array("{\"".utf8) + raw + Array("\":1}".utf8))),
+                "is not a valid safetensors file: its header is not UTF-8 in the string before byte \(raw.count + 3); "
+                    + "download or write the file again")
+        }
+    }
+
+    func testHeaderLengthFaults() throws {
+        XCTAssertEqual(
+            try refusal([]),
+            "is not a safetensors file: it holds 0 bytes, fewer than the 8 of a header length; download or write the file again")
+        XCTAssertEqual(
+            try refusal([1, 0, 0, 0, 0, 0, 0]),
+            "is not a safetensors file: it holds 7 bytes, fewer than the 8 of a header length; download or write the file again")
+        XCTAssertEqual(
+            try refusal(file(header: Array("{}".utf8), length: 100_000_001)),
+            "is not a safetensors file: its first 8 bytes give a header of 100000001 bytes, and 100000000 are allowed; "
+                + "name a safetensors file")
+        XCTAssertEqual(
+            try refusal(file(header: Array("{}".utf8), length: .max)),
+            "is not a safetensors file: its first 8 bytes give a header of 18446744073709551615 bytes, and 100000000 are "
+                + "allowed; name a safetensors file")
+        XCTAssertEqual(
+            try refusal(file(header: Array("{}".utf8), length: 3)),
+            "is cut off or not a safetensors file: its header should have 3 bytes and only 2 follow; "
+                + "download or write the file again")
+        XCTAssertEqual(
+            try refusal([0x50, 0x4B, 3, 4, 0, 0, 0, 0, 0, 0]),
+            "is a zip archive, perhaps a PyTorch checkpoint, not a safetensors file; convert it first")
+    }
+
+    func testFilesThatCannotBeRead() {
+        func message(_ path: String) -> Failure? { failure { _ = try SafeTensorsFile(path: path) } }
+        let absent = folder.file("absent.safetensors")
+        XCTAssertEqual(
+            message(absent),
+            Failure(.inputOutput, "cannot open \"\(absent)\": No such file or directory; check the path and its permissions"))
+        XCTAssertEqual(
+            message(folder.path),
+            Failure(.inputOutput, "cannot read \"\(folder.path)\": it is a folder; name a safetensors file"))
+        let pipe = folder.file("pipe")
+        mkfifo(pipe, 0o600)
+        for path in [pipe, "/dev/zero"] {
+            XCTAssertEqual(
+                message(path), Failure(.inputOutput, "cannot read \"\(path)\": it is not a regular file; name a safetensors file"))
+        }
+    }
+
+    func testMissingTensorsAndTypesWithoutConversion() throws {
+        let header = #"{"x":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]},"y":{"dtype":"F8_E5M2","shape":[],"data_offsets":[2,3]}}"#
+        let path = folder.write(file(header: Array(header.utf8), data: 3), "eight.safetensors")
+        let file = try SafeTensorsFile(path: path)
+        XCTAssertEqual(file.entries.map(\.type), [.f8e4m3, .f8e5m2])
+        XCTAssertEqual(Array(try file.bytes("x")), [1, 1])
+        XCTAssertNil(file["z"])
+        XCTAssertEqual(
+            failure { _ = try file.floats("z") },
+            Failure(.badData, "\"\(path)\" holds no tensor \"z\"; list what it holds with: dmae inspect"))
+        XCTAssertEqual(
+            failure { _ = try file.floats("x") },
+            Failure(
+                .badData,
+                "tensor \"x\" of \"\(path)\" is of type F8_E4M3, which cannot be used as weights; convert it to F32, F16 or BF16"))
+        XCTAssertEqual(
+            failure { try file.verifyChecksum() },
+            Failure(.badData, "\"\(path)\" holds no checksum; use a file that dmae wrote as a checkpoint"))
+    }
+
+    /// What looks unusual but is allowed.
+    func testUnusualFilesThatAreRight() throws {
+        for (header, data, names) in [
+            ("{}", 0, []), ("{}  \n\t\r ", 0, []), ("{\"__metadata__\":{}}", 0, []),
+            (#"{ "b" : { "shape" : [ 2 , 1 ] , "data_offsets" : [ 4 , 12 ] , "dtype" : "F32" } ,"#
+                + #""a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}"#, 12, ["a", "b"]),
+            (#"{"\ud83d\ude00\/\b\f\n\r\t\"\\\u00e9":{"dtype":"BOOL","shape":[],"data_offsets":[0,1]}}"#, 1,
+             ["😀/\u{8}\u{C}\n\r\t\"\\é"]),
+            (#"{"z":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},"y":{"dtype":"F64","shape":[3,0],"data_offsets":[0,0]}}"#, 0,
+             ["z", "y"]),
+        ] as [(String, Int, [String])] {
+            let file = try SafeTensorsFile(path: folder.write(file(header: Array(header.utf8), data: data), "right.safetensors"))
+            XCTAssertEqual(file.names, names, header)
+            XCTAssertEqual(file.dataByteCount, data)
+        }
+    }
+
+    /// A small file of every convertible type, as the writer writes it.
+    private func valid() throws -> [UInt8] {
+        let path = folder.file("valid.safetensors")
+        var writer = SafeTensorsWriter(metadata: ["format": "pt", "dmae.step": "12"])
+        let memory = (0..<64).map { UInt8($0) }
+        try memory.withUnsafeBytes { bytes in
+            for (index, type) in TensorType.allCases.enumerated() {
+                writer.add("tensor.\(index)", type: type, shape: [2, 1], bytes: UnsafeRawBufferPointer(rebasing: bytes[..<(2 * type.size)]))
+            }
+            try writer.write(to: path, checksummed: true)
+        }
+        return folder.read("valid.safetensors")
+    }
+
+    func testEveryTruncationIsRefused() throws {
+        let bytes = try valid()
+        for length in 0..<bytes.count { _ = try refusal(Array(bytes[..<length])) }
+    }
+
+    /// Reads all of what opens, and tells whether it opened.
+    private func opens(_ bytes: [UInt8]) -> Bool {
+        let path = folder.write(bytes, "flipped.safetensors")
+        let refused = failure {
+            let file = try SafeTensorsFile(path: path)
+            for name in file.names {
+                let isEightBitFloat = [.f8e4m3, .f8e5m2].contains(try file.entry(name).type)
+                XCTAssertEqual(failure { _ = try file.floats(name) } == nil, !isEightBitFloat)
+            }
+            if failure({ try file.verifyChecksum() }) == nil { XCTFail("a changed file passed its checksum") }
+        }
+        if let refused { XCTAssertEqual(refused.code, .badData) }
+        return refused == nil
+    }
+
+    func testTenThousandBitFlips() throws {
+        let seed: UInt64 = 2023
+        let bytes = try valid()
+        var random = CounterRandom(seed: seed, purpose: .test)
+        var opened = 0
+        for _ in 0..<10_000 {
+            var flipped = bytes
+            var flips = Set<Int>()
+            while flips.count < 1 + random.below(4) { flips.insert(random.below(bytes.count * 8)) }
+            for bit in flips { flipped[bit / 8] ^= 1 << (bit % 8) }
+            if opens(flipped) { opened += 1 }
+        }
+        print("bit flips with seed \(seed): \(opened) of 10000 files still open")
+        // Data, names and metadata may change and the file still be one; punctuation and numbers may not.
+        XCTAssertTrue((500..<5000).contains(opened), "\(opened)")
+    }
+
+    /// The checksum covers every bit of the file: length, metadata, names, padding and data.
+    func testEverySingleBitFlipIsFound() throws {
+        let bytes = try valid()
+        for bit in 0..<bytes.count * 8 {
+            var flipped = bytes
+            flipped[bit / 8] ^= 1 << (bit % 8)
+            _ = opens(flipped)
+        }
+    }
+}
