@@ -32,7 +32,10 @@ let package = Package(
         .target(
             name: "CKernels", exclude: ["variants.inc"], cSettings: kernelFlags,
             linkerSettings: [.unsafeFlags(["-L\(openMP)/lib"]), .linkedLibrary("omp"), .linkedLibrary("m")]),
-        .systemLibrary(name: "CCodecs"),
+        // The little C around libjpeg-turbo and libpng that catches their longjmp; see its header.
+        .target(
+            name: "CCodecs", cSettings: [.unsafeFlags(["-O2", "-Wall", "-Wextra"])],
+            linkerSettings: [.linkedLibrary("jpeg"), .linkedLibrary("png"), .linkedLibrary("z"), .linkedLibrary("m")]),
         room("Tensors", ["CKernels"]),
         room("Models", ["Tensors"]),
         room("Weights", ["Tensors"]),

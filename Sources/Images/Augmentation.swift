@@ -1,0 +1,134 @@
+import Glibc
+import Tensors
+
+/// How a picture of any size becomes a sample of one size, as torchvision's transforms do it.
+public struct Augmentation: Equatable, Sendable {
+    /// What part of the picture is taken.
+    public enum Framing: Equatable, Sendable {
+        /// RandomResizedCrop and a horizontal flip: a rectangle of `area` (shares of the picture's) and `aspect` (width to height,
+        /// uniform in its logarithm) at a random place; mirrored with probability `flip`.
+        case random(area: ClosedRange<Double>, aspect: ClosedRange<Double>, flip: Double)
+        /// The short side brought to 8⁄7 of the sample's (no margin above 224), then the centre cut out.
+        case centre
+        /// The whole picture stretched to the sample's size.
+        case whole
+    }
+
+    /// Size of a sample.
+    public let width, height: Int
+    /// 1 (grey) or 3 (RGB).
+    public let channels: Int
+    public var framing: Framing
+    public var normalisation: Normalisation
+    /// Whether pictures are first turned as their EXIF orientation says.
+    public var orienting: Bool
+
+    /// The augmentation of pre-training and distillation unless told otherwise: area 0.2 to 1, aspect 3⁄4 to 4⁄3, flip ½.
+    public init(
+        width: Int, height: Int, channels: Int = 3,
+        framing: Framing = .random(area: 0.2...1, aspect: 3.0 / 4...4.0 / 3, flip: 0.5),
+        normalisation: Normalisation? = nil, orienting: Bool = false
+    ) {
+        precondition(width > 0 && height > 0 && (channels == 1 || channels == 3))
+        self.width = width
+        self.height = height
+        self.channels = channels
+        self.framing = framing
+        self.normalisation = normalisation ?? .imageNet(channels: channels)
+        precondition(self.normalisation.mean.count == channels)
+        self.orienting = orienting
+    }
+
+    /// Bytes of a sample before it is normalised; floats of it after.
+    public var sampleCount: Int { width * height * channels }
+
+    /// The sample made of `picture` as it stands at `index` of `epoch` under `seed`, before normalisation.
+    public func apply(to picture: Pixels, seed: UInt64, epoch: Int, index: Int) -> Pixels {
+        let picture = channels == 1 ? picture.grey() : picture
+        return Pixels(width: width, height: height, channels: channels) { target in
+            apply(to: picture, seed: seed, epoch: epoch, index: index, with: Resampler(), into: target)
+        }
+    }
+
+    /// As above, to `target`[height, width, channels]. `picture` has `channels` channels.
+    func apply(
+        to picture: borrowing Pixels, seed: UInt64, epoch: Int, index: Int, with resampler: Resampler,
+        into target: UnsafeMutablePointer<UInt8>
+    ) {
+        precondition(picture.channels == channels)
+        switch framing {
+        case .random(let area, let aspect, let flip):
+            var draw = CounterRandom(seed: seed, purpose: .crop, epoch: epoch, index: index)
+            let rectangle = randomCrop(width: picture.width, height: picture.height, area: area, aspect: aspect, using: &draw)
+            resampler.resample(picture, croppedTo: rectangle, width: width, height: height, into: target)
+            var coin = CounterRandom(seed: seed, purpose: .flip, epoch: epoch, index: index)
+            if coin.uniform(0, 1) < flip { mirror(target) }
+        case .centre:
+            let frame = centreFrame(width: picture.width, height: picture.height)
+            resampler.resample(
+                picture, width: frame.resized.width, height: frame.resized.height, window: frame.crop, into: target)
+        case .whole:
+            resampler.resample(picture, width: width, height: height, into: target)
+        }
+    }
+
+    /// The size a picture is brought to, and what is then cut out of it, for the centre framing.
+    ///
+    /// A square sample gets torchvision's Resize(int(size / 0.875)) and CenterCrop(size); above 224 Resize(size). For another shape the
+    /// picture is brought to just cover the sample and its margin.
+    public func centreFrame(width pictureWidth: Int, height pictureHeight: Int)
+        -> (resized: (width: Int, height: Int), crop: Rectangle)
+    {
+        let margin = max(width, height) <= 224 ? 0.875 : 1
+        let targetWidth = Int(Double(width) / margin), targetHeight = Int(Double(height) / margin)
+        var resized = (width: targetWidth, height: targetHeight)
+        if pictureWidth * targetHeight <= pictureHeight * targetWidth {
+            resized.height = targetWidth * pictureHeight / pictureWidth
+        } else {
+            resized.width = targetHeight * pictureWidth / pictureHeight
+        }
+        // Python rounds halves to even.
+        let left = Int((Double(resized.width - width) / 2).rounded(.toNearestOrEven))
+        let top = Int((Double(resized.height - height) / 2).rounded(.toNearestOrEven))
+        return (resized, Rectangle(left: left, top: top, width: width, height: height))
+    }
+
+    private func mirror(_ target: UnsafeMutablePointer<UInt8>) {
+        for y in 0..<height {
+            let row = target + y * width * channels
+            for x in 0..<width / 2 {
+                for channel in 0..<channels {
+                    let left = x * channels + channel, right = (width - 1 - x) * channels + channel
+                    (row[left], row[right]) = (row[right], row[left])
+                }
+            }
+        }
+    }
+}
+
+/// torchvision's RandomResizedCrop.get_params with the numbers drawn from `draw`: ten tries, then as much of the centre as the aspect allows.
+public func randomCrop(
+    width: Int, height: Int, area: ClosedRange<Double>, aspect: ClosedRange<Double>, using draw: inout CounterRandom
+) -> Rectangle {
+    let whole = Double(width * height)
+    for _ in 0..<10 {
+        let target = whole * draw.uniform(area.lowerBound, area.upperBound)
+        let ratio = exp(draw.uniform(log(aspect.lowerBound), log(aspect.upperBound)))
+        // Python rounds halves to even.
+        let cutWidth = Int((target * ratio).squareRoot().rounded(.toNearestOrEven))
+        let cutHeight = Int((target / ratio).squareRoot().rounded(.toNearestOrEven))
+        if 0 < cutWidth && cutWidth <= width && 0 < cutHeight && cutHeight <= height {
+            let top = draw.below(height - cutHeight + 1)
+            let left = draw.below(width - cutWidth + 1)
+            return Rectangle(left: left, top: top, width: cutWidth, height: cutHeight)
+        }
+    }
+    var cut = (width: width, height: height)
+    let shape = Double(width) / Double(height)
+    if shape < aspect.lowerBound {
+        cut.height = Int((Double(width) / aspect.lowerBound).rounded(.toNearestOrEven))
+    } else if shape > aspect.upperBound {
+        cut.width = Int((Double(height) * aspect.upperBound).rounded(.toNearestOrEven))
+    }
+    return Rectangle(left: (width - cut.width) / 2, top: (height - cut.height) / 2, width: cut.width, height: cut.height)
+}

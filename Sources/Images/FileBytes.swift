@@ -1,0 +1,45 @@
+import Glibc
+import Tensors
+
+/// Reads the whole regular file at `path`, or only `prefix` bytes of it, into memory.
+///
+/// Throws `Failure(.inputOutput)` naming the path and the system's reason.
+func readFile(_ path: String, where accept: (UnsafeRawBufferPointer) throws -> Void) throws -> [UInt8] {
+    // Not blocking: a pipe with an image's name must not stop the run.
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard descriptor >= 0 else { throw Failure(.inputOutput, "cannot open \(path): \(systemReason())") }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { throw Failure(.inputOutput, "cannot read \(path): \(systemReason())") }
+    guard status.st_mode & S_IFMT == S_IFREG else { throw Failure(.inputOutput, "\(path) is not a regular file") }
+
+    /// Fills `buffer` as far as the file goes.
+    func fill(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int {
+        var done = 0
+        while done < buffer.count {
+            let count = read(descriptor, buffer.baseAddress! + done, buffer.count - done)
+            if count < 0 {
+                if errno == EINTR { continue }
+                throw Failure(.inputOutput, "cannot read \(path): \(systemReason())")
+            }
+            if count == 0 { break }
+            done += count
+        }
+        return done
+    }
+    // The first bytes decide before a huge file of another kind is read.
+    var head = [UInt8](repeating: 0, count: min(16, Int(status.st_size)))
+    let headCount = try head.withUnsafeMutableBytes(fill)
+    try head.withUnsafeBytes { try accept(UnsafeRawBufferPointer(rebasing: $0[..<headCount])) }
+    let size = max(headCount, Int(status.st_size))
+    return try [UInt8](unsafeUninitializedCapacity: size) { buffer, initialized in
+        for index in 0..<headCount { buffer[index] = head[index] }
+        let rest = UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(rebasing: buffer[headCount...]))
+        initialized = headCount + (try fill(rest))
+    }
+}
+
+/// What errno says, in words.
+func systemReason(_ code: Int32 = errno) -> String {
+    String(cString: strerror(code))
+}

@@ -1,0 +1,144 @@
+import CCodecs
+import Tensors
+
+extension Pixels {
+    /// Decodes the JPEG or PNG file at `path`; what it is shows in its first bytes, whatever its name.
+    ///
+    /// The result equals, bit for bit, Pillow's `Image.open(path).convert("RGB")` for 3 channels and `.convert("L")` for 1: alpha is
+    /// dropped without compositing, CMYK is taken as Adobe writes it, 16-bit colour keeps its high byte, 16-bit grey is cut off at 255.
+    /// EXIF orientation is ignored unless `orienting`; then the picture is turned as the camera meant it.
+    ///
+    /// Throws `Failure`, naming the path: `.inputOutput` where the file cannot be read, `.badData` where it is no whole JPEG or PNG or
+    /// has more than `maximumCount` pixels.
+    public init(contentsOf path: String, channels: Int = 3, orienting: Bool = false) throws {
+        let file = try readFile(path) { head in
+            guard FileKind(head) != nil else { throw FileKind.refusal(path, empty: head.isEmpty) }
+        }
+        try self.init(decoding: file, named: path, channels: channels, orienting: orienting)
+    }
+
+    /// Decodes a JPEG or PNG file held in memory; as `init(contentsOf:)`. `name` stands for the path in errors.
+    public init(decoding file: [UInt8], named name: String, channels: Int = 3, orienting: Bool = false) throws {
+        precondition(channels == 1 || channels == 3)
+        let decoded = try file.withUnsafeBytes { bytes in
+            guard let kind = FileKind(bytes) else { throw FileKind.refusal(name, empty: bytes.isEmpty) }
+            return try Self.decode(bytes, kind, name, channels)
+        }
+        self = orienting ? decoded.oriented(exifOrientation(of: file)) : decoded
+    }
+
+    private static func decode(
+        _ bytes: UnsafeRawBufferPointer, _ kind: FileKind, _ name: String, _ channels: Int
+    ) throws -> Pixels {
+        var header = dmae_image_header()
+        // One call of a codec, its error turned into a failure that names the file.
+        func attempt<Result>(_ call: (UnsafeMutablePointer<CChar>) -> Result, _ worked: (Result) -> Bool) throws -> Result {
+            try withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(DMAE_CODEC_MESSAGE)) { message in
+                message.initialize(repeating: 0)
+                let result = call(message.baseAddress!)
+                guard worked(result) else {
+                    throw Failure(
+                        .badData, "\(name) is a damaged \(kind.rawValue) file: \(String(cString: message.baseAddress!))")
+                }
+                return result
+            }
+        }
+        let start = bytes.bindMemory(to: UInt8.self).baseAddress!
+        let open = kind == .jpeg ? dmae_jpeg_open : dmae_png_open
+        let read = kind == .jpeg ? dmae_jpeg_read : dmae_png_read
+        let close = kind == .jpeg ? dmae_jpeg_close : dmae_png_close
+        let decoder = try attempt({ open(start, bytes.count, &header, $0) }, { $0 != nil })
+        defer { close(decoder) }
+
+        let width = Int(header.width), height = Int(header.height)
+        guard width > 0, height > 0 else { throw Failure(.badData, "\(name) declares an image of \(width)×\(height) pixels") }
+        guard width <= Self.maximumCount / height else {
+            throw Failure(
+                .badData, "\(name) declares \(width)×\(height) pixels, more than the \(Self.maximumCount) that are accepted")
+        }
+        let perPixel = Int(header.bytes_per_pixel), count = width * height
+        // Grey and RGB are decoded in place; everything else by way of the file's own samples.
+        if header.samples == DMAE_SAMPLES_RGB && channels == 3 || header.samples == DMAE_SAMPLES_GREY && channels == 1 {
+            return try Pixels(width: width, height: height, channels: channels) { target in
+                _ = try attempt({ read(decoder, target, $0) }, { $0 == 0 })
+            }
+        }
+        let samples = UnsafeMutablePointer<UInt8>.allocate(capacity: count * perPixel)
+        defer { samples.deallocate() }
+        _ = try attempt({ read(decoder, samples, $0) }, { $0 == 0 })
+        return Pixels(width: width, height: height, channels: channels) { target in
+            let meaning = header.samples
+            withUnsafeBytes(of: &header.palette) { palette in
+                for pixel in 0..<count {
+                    let sample = samples + pixel * perPixel
+                    let red, green, blue: UInt8
+                    switch meaning {
+                    case DMAE_SAMPLES_GREY:
+                        (red, green, blue) = (sample[0], sample[0], sample[0])
+                    case DMAE_SAMPLES_GREY16:
+                        // Pillow cuts off at 255 rather than scaling.
+                        let grey = sample[0] > 0 ? 255 : sample[1]
+                        (red, green, blue) = (grey, grey, grey)
+                    case DMAE_SAMPLES_CMYK:
+                        (red, green, blue) = (
+                            inked(sample[0], sample[3]), inked(sample[1], sample[3]), inked(sample[2], sample[3])
+                        )
+                    case DMAE_SAMPLES_PALETTE:
+                        let entry = 3 * Int(sample[0])
+                        (red, green, blue) = (palette[entry], palette[entry + 1], palette[entry + 2])
+                    default:
+                        (red, green, blue) = (sample[0], sample[1], sample[2])
+                    }
+                    if channels == 3 {
+                        target[3 * pixel] = red
+                        target[3 * pixel + 1] = green
+                        target[3 * pixel + 2] = blue
+                    } else {
+                        target[pixel] = luma(red, green, blue)
+                    }
+                }
+            }
+        }
+    }
+
+    /// The picture in one channel, as Pillow's convert("L"): ITU-R 601-2 luma in 16-bit fixed point, rounded.
+    public func grey() -> Pixels {
+        guard channels == 3 else { return self }
+        return Pixels(width: width, height: height, channels: 1) { target in
+            for pixel in 0..<width * height { target[pixel] = luma(bytes[3 * pixel], bytes[3 * pixel + 1], bytes[3 * pixel + 2]) }
+        }
+    }
+}
+
+/// The kinds of image file, told apart by their first bytes.
+private enum FileKind: String {
+    case jpeg = "JPEG"
+    case png = "PNG"
+
+    init?(_ bytes: UnsafeRawBufferPointer) {
+        if bytes.starts(with: [0xFF, 0xD8, 0xFF]) {
+            self = .jpeg
+        } else if bytes.starts(with: [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]) {
+            self = .png
+        } else {
+            return nil
+        }
+    }
+
+    static func refusal(_ name: String, empty: Bool) -> Failure {
+        Failure(.badData, empty ? "\(name) is empty" : "\(name) is neither a JPEG nor a PNG file, whatever its name says")
+    }
+}
+
+/// Light left by a stored ink and black: stored values are 255 - ink, and the product is divided by 255 with rounding, as Pillow does.
+@inline(__always)
+private func inked(_ stored: UInt8, _ storedBlack: UInt8) -> UInt8 {
+    let light = Int32(storedBlack)
+    let product = (255 - Int32(stored)) * light + 128
+    return UInt8(truncatingIfNeeded: max(0, light - ((product >> 8) + product) >> 8))
+}
+
+@inline(__always)
+private func luma(_ red: UInt8, _ green: UInt8, _ blue: UInt8) -> UInt8 {
+    UInt8(truncatingIfNeeded: (UInt32(red) * 19595 + UInt32(green) * 38470 + UInt32(blue) * 7471 + 0x8000) >> 16)
+}
