@@ -20,6 +20,9 @@ struct attention_f32_kernels {
                      const float *d_output, float *d_q, float *d_k, float *d_v, float *scratch);
 };
 
+/// Queries whose scores are held at once: [tokens, block] of scores stay in the second-level cache.
+enum { attention_f32_query_block = 64 };
+
 /// Floats of scratch of one thread, enough for every variant; a multiple of 16.
 size_t attention_f32_scratch(size_t tokens, size_t head_size);
 #endif

@@ -4,8 +4,8 @@
 #include <math.h>
 
 size_t attention_f32_scratch(size_t tokens, size_t head_size) {
-    const size_t t = dmae_round_up(tokens, 32), d = dmae_round_up(head_size, 32);
-    return 6 * t * d + 2 * t * t + 4 * t;
+    const size_t width = dmae_round_up(head_size, 16), block = attention_f32_query_block;
+    return dmae_round_up(4 * tokens * width + 2 * width * block + 2 * tokens * block + 2 * block, 16);
 }
 
 size_t dmae_attention_f32_workspace(size_t tokens, size_t head_size) {

@@ -1,32 +1,6 @@
-// The packed-panel kernels on the operations of vector_*.h. The including file says MR and VECTORS: a tile is MR rows of VECTORS
-// vectors, and lives in registers with one row of B and one element of A beside it.
+// The packed-panel kernels on the operations of vector_*.h and a register tile the including file has chosen.
 #include "gelu/gelu_f32_vector.h"
-
-enum { NR = VECTORS * LANES };
-_Static_assert(MR * VECTORS + VECTORS + 1 <= REGISTERS, "the tile does not fit the registers");
-_Static_assert(MR <= LANES, "packing A transposes one vector of rows at a time");
-
-/// panel[p·unit + i] = source[i·ld + p] for i < count <= LANES, zero from there to `width`; p < k.
-VECTOR_INLINE void pack_transposed(size_t count, size_t width, size_t unit, size_t k, const float *source, size_t ld,
-                                   float *panel) {
-    const M written = v_mask(width);
-    for (size_t p = 0; p < k; p += LANES) {
-        const size_t depth = k - p < LANES ? k - p : LANES;
-        V rows[LANES];
-        if (depth == LANES) {
-            for (size_t i = 0; i < LANES; ++i) rows[i] = i < count ? v_load(source + i * ld + p) : v_zero();
-        } else {
-            const M mask = v_mask(depth);
-            for (size_t i = 0; i < LANES; ++i) rows[i] = i < count ? v_load_masked(mask, source + i * ld + p) : v_zero();
-        }
-        v_transpose(rows);
-        if (width == LANES && depth == LANES) {
-            for (size_t i = 0; i < LANES; ++i) v_store(panel + (p + i) * unit, rows[i]);
-        } else {
-            for (size_t i = 0; i < depth; ++i) v_store_masked(written, panel + (p + i) * unit, rows[i]);
-        }
-    }
-}
+#include "gemm/register_tile_f32.h"
 
 static void pack_a(size_t count, size_t k, const float *source, size_t ld, bool across, float *panel) {
     if (!across) {
@@ -58,23 +32,7 @@ static void pack_b(size_t count, size_t k, const float *source, size_t ld, bool 
 /// ROWS and WIDTH (vectors of columns, the last perhaps masked) are constants wherever this is inlined.
 VECTOR_INLINE void run(const struct gemm_f32_tile *t, const int ROWS, const int WIDTH, const bool masked) {
     V sum[MR][VECTORS];
-#pragma clang loop unroll(full)
-    for (int i = 0; i < ROWS; ++i)
-#pragma clang loop unroll(full)
-        for (int j = 0; j < WIDTH; ++j) sum[i][j] = v_zero();
-    const float *a = t->a, *b = t->b;
-#pragma clang loop unroll(disable)
-    for (size_t p = t->k; p != 0; --p, a += MR, b += NR) {
-        V row[VECTORS];
-#pragma clang loop unroll(full)
-        for (int j = 0; j < WIDTH; ++j) row[j] = v_load(b + j * LANES);
-#pragma clang loop unroll(full)
-        for (int i = 0; i < ROWS; ++i) {
-            const V element = v_set(a[i]);
-#pragma clang loop unroll(full)
-            for (int j = 0; j < WIDTH; ++j) sum[i][j] = v_fma(element, row[j], sum[i][j]);
-        }
-    }
+    tile_product(ROWS, WIDTH, t->k, t->a, 1, MR, t->b, NR, sum);
     const M last = v_mask(t->columns - (size_t)(WIDTH - 1) * LANES);
 #define LOAD(pointer, j) (masked && (j) == WIDTH - 1 ? v_load_masked(last, (pointer) + (j) * LANES) : v_load((pointer) + (j) * LANES))
 #define STORE(pointer, j, value) \
@@ -116,10 +74,8 @@ VECTOR_INLINE void run(const struct gemm_f32_tile *t, const int ROWS, const int 
 #undef STORE
 }
 
-#define ROWS_CASE(rows)                                      \
-    case rows:                                               \
-        if (t->columns == NR) run(t, rows, VECTORS, false);  \
-        else if (t->columns > LANES) run(t, rows, 2, true);  \
-        else run(t, rows, 1, true);                          \
-        break;
-_Static_assert(VECTORS == 2, "tile() chooses between one and two vectors");
+static void tile(const struct gemm_f32_tile *t) {
+#define RUN(rows, width, masked) run(t, rows, width, masked)
+    switch (t->rows) { TILE_CASES(t->columns, RUN) }
+#undef RUN
+}

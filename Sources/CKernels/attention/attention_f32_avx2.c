@@ -1,0 +1,11 @@
+#if defined(__x86_64__)
+#include "attention/attention.h"
+#include "cpu/vector_avx2.h"
+
+enum { MR = 6, VECTORS = 2, REGISTERS = 16 };
+#define TILE_CASES TILE_CASES_6
+#include "attention/attention_f32_kernels.h"
+
+const struct attention_f32_kernels attention_f32_avx2 = {forward, backward};
+#pragma clang attribute pop
+#endif

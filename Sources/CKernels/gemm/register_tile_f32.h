@@ -1,0 +1,70 @@
+// The heart of every product here, on the operations of vector_*.h: a tile of sums held in registers. The including file says MR,
+// VECTORS and REGISTERS: a tile is at most MR rows of VECTORS vectors, with one row of B and one element of A beside it.
+#ifndef DMAE_REGISTER_TILE_F32_H
+#define DMAE_REGISTER_TILE_F32_H
+
+enum { NR = VECTORS * LANES };
+_Static_assert(MR * VECTORS + VECTORS + 1 <= REGISTERS, "the tile does not fit the registers");
+_Static_assert(MR <= LANES, "packing A transposes one vector of rows at a time");
+_Static_assert(VECTORS == 2, "the callers choose between one and two vectors");
+
+/// sum[i][j] = Σ over p < k, in rising order, of a[i·a_row + p·a_step] · b[p·b_step + lanes of j]. ROWS and WIDTH, at most MR and
+/// VECTORS, are constants wherever this is inlined.
+VECTOR_INLINE void tile_product(const int ROWS, const int WIDTH, size_t k, const float *a, size_t a_row, size_t a_step,
+                                const float *b, size_t b_step, V sum[MR][VECTORS]) {
+#pragma clang loop unroll(full)
+    for (int i = 0; i < ROWS; ++i)
+#pragma clang loop unroll(full)
+        for (int j = 0; j < WIDTH; ++j) sum[i][j] = v_zero();
+#pragma clang loop unroll(disable)
+    for (; k != 0; --k, a += a_step, b += b_step) {
+        V row[VECTORS];
+#pragma clang loop unroll(full)
+        for (int j = 0; j < WIDTH; ++j) row[j] = v_load(b + j * LANES);
+#pragma clang loop unroll(full)
+        for (int i = 0; i < ROWS; ++i) {
+            const V element = v_set(a[(size_t)i * a_row]);
+#pragma clang loop unroll(full)
+            for (int j = 0; j < WIDTH; ++j) sum[i][j] = v_fma(element, row[j], sum[i][j]);
+        }
+    }
+}
+
+/// panel[p·unit + i] = source[i·ld + p] for i < count <= LANES, zero from there to `width`; p < k.
+VECTOR_INLINE void pack_transposed(size_t count, size_t width, size_t unit, size_t k, const float *source, size_t ld,
+                                   float *panel) {
+    const M written = v_mask(width);
+    for (size_t p = 0; p < k; p += LANES) {
+        const size_t depth = k - p < LANES ? k - p : LANES;
+        V rows[LANES];
+        if (depth == LANES) {
+            for (size_t i = 0; i < LANES; ++i) rows[i] = i < count ? v_load(source + i * ld + p) : v_zero();
+        } else {
+            const M mask = v_mask(depth);
+            for (size_t i = 0; i < LANES; ++i) rows[i] = i < count ? v_load_masked(mask, source + i * ld + p) : v_zero();
+        }
+        v_transpose(rows);
+        if (width == LANES && depth == LANES) {
+            for (size_t i = 0; i < LANES; ++i) v_store(panel + (p + i) * unit, rows[i]);
+        } else {
+            for (size_t i = 0; i < depth; ++i) v_store_masked(written, panel + (p + i) * unit, rows[i]);
+        }
+    }
+}
+
+// One case of a switch over the rows of a tile: RUN(rows, vectors, masked) with constants.
+#define TILE_CASE(ROWS, columns, RUN)                      \
+    case ROWS:                                             \
+        if ((columns) >= NR) RUN(ROWS, VECTORS, false);    \
+        else if ((columns) > LANES) RUN(ROWS, 2, true);    \
+        else RUN(ROWS, 1, true);                           \
+        break;
+#define TILE_CASES_6(columns, RUN)                                                                          \
+    TILE_CASE(1, columns, RUN) TILE_CASE(2, columns, RUN) TILE_CASE(3, columns, RUN) TILE_CASE(4, columns, RUN) \
+    TILE_CASE(5, columns, RUN) TILE_CASE(6, columns, RUN)
+#define TILE_CASES_14(columns, RUN)                                                                              \
+    TILE_CASES_6(columns, RUN)                                                                                   \
+    TILE_CASE(7, columns, RUN) TILE_CASE(8, columns, RUN) TILE_CASE(9, columns, RUN) TILE_CASE(10, columns, RUN) \
+    TILE_CASE(11, columns, RUN) TILE_CASE(12, columns, RUN) TILE_CASE(13, columns, RUN) TILE_CASE(14, columns, RUN)
+
+#endif
