@@ -30,7 +30,8 @@ public final class ProgressLine: Sendable {
     }
 
     private struct State {
-        var lastRecord: StepRecord?
+        /// What came last, and when.
+        var last: (record: StepRecord, time: Double)?
         var lastDrawn: (step: Int, time: Double)?
         /// What the speed is measured from: the first record of this process.
         var start: (step: Int, time: Double)?
@@ -65,7 +66,7 @@ public final class ProgressLine: Sendable {
     public func update(_ record: StepRecord) {
         state.withLock { state in
             let now = surroundings.clock()
-            state.lastRecord = record
+            state.last = (record, now)
             if state.start == nil { state.start = (record.step, now) }
             let interval = surroundings.isTerminal ? Self.terminalInterval : Self.plainInterval
             if let last = state.lastDrawn, now - last.time < interval, record.step < total { return }
@@ -78,25 +79,25 @@ public final class ProgressLine: Sendable {
         state.withLock { state in
             surroundings.write((state.isOpen ? "\r\u{1B}[K" : "") + text + "\n")
             state.isOpen = false
-            if surroundings.isTerminal, state.lastRecord != nil { draw(&state, surroundings.clock()) }
+            if surroundings.isTerminal, state.last != nil { draw(&state, surroundings.clock()) }
         }
     }
 
     /// Shows the last step, if it was not shown, and ends the line.
     public func finish() {
         state.withLock { state in
-            if let record = state.lastRecord, state.lastDrawn?.step != record.step { draw(&state, surroundings.clock()) }
+            if let last = state.last, state.lastDrawn?.step != last.record.step { draw(&state, surroundings.clock()) }
             if state.isOpen { surroundings.write("\n") }
             state.isOpen = false
-            state.lastRecord = nil
+            state.last = nil
         }
     }
 
     private func draw(_ state: inout State, _ now: Double) {
-        guard let record = state.lastRecord else { return }
+        guard let (record, time) = state.last else { return }
         state.lastDrawn = (record.step, now)
         var perStep: Double?
-        if let start = state.start, record.step > start.step { perStep = (now - start.time) / Double(record.step - start.step) }
+        if let start = state.start, record.step > start.step { perStep = (time - start.time) / Double(record.step - start.step) }
         let fields = fields(record, secondsPerStep: perStep)
         if surroundings.isTerminal {
             // The last column stays free: some terminals wrap as soon as it is written.

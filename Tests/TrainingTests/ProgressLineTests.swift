@@ -1,0 +1,166 @@
+import Foundation
+import Training
+import XCTest
+
+final class ProgressLineTests: XCTestCase {
+    /// A world under control.
+    private final class World: @unchecked Sendable {
+        var text = ""
+        var time = 0.0
+        var width = 200
+
+        func line(terminal: Bool, color: Bool = false, total: Int = 1000) -> ProgressLine {
+            ProgressLine(
+                totalSteps: total,
+                surroundings: .init(
+                    isTerminal: terminal, hasColor: color, width: { self.width }, clock: { self.time },
+                    residentBytes: { 1_234_000_000 }, write: { self.text += $0 }))
+        }
+
+        func take() -> String {
+            defer { text = "" }
+            return text
+        }
+    }
+
+    private func record(_ step: Int) -> StepRecord {
+        StepRecord(
+            step: step, epoch: 1.5, loss: 0.6124, lossReconstruction: 0.5, lossAlign: [0.1, 0.0123], learningRate: 1e-4,
+            gradientNorm: 1, imagesPerSecond: 12.34)
+    }
+
+    func testTheWholeLine() {
+        let world = World()
+        let line = world.line(terminal: true)
+        line.update(record(1))
+        XCTAssertEqual(
+            world.take(),
+            "\rstep 1/1000  epoch 1.50  loss 0.6124  (reconstruction 0.5000, align 0.1000 0.0123)  12.3 images/s  1.23 GB\u{1B}[K")
+        world.time = 100
+        line.update(record(11))
+        XCTAssertEqual(
+            world.take(),
+            "\rstep 11/1000  epoch 1.50  loss 0.6124  (reconstruction 0.5000, align 0.1000 0.0123)  12.3 images/s  1.23 GB"
+                + "  2 h 44 min left\u{1B}[K")
+        line.finish()
+        XCTAssertEqual(world.take(), "\n")
+    }
+
+    func testTimeLeft() {
+        for (perStep, text) in [(0.01, "10 s"), (0.1, "1 min 40 s"), (3.6005, "1 h 0 min"), (86.4 * 2.5, "2 d 12 h")] {
+            let world = World()
+            let line = world.line(terminal: true, total: 1002)
+            line.update(record(1))
+            world.time = perStep
+            line.update(record(2))
+            world.time = max(perStep, 1)
+            line.message("m")
+            XCTAssertTrue(world.take().contains("  \(text) left"), "\(perStep) s a step")
+        }
+    }
+
+    /// It never reaches the last column, and what matters most goes last.
+    func testFitsTheTerminal() {
+        let world = World()
+        let whole = 110
+        for width in 0...140 {
+            world.width = width
+            let line = world.line(terminal: true)
+            line.update(record(1))
+            let text = world.take().dropFirst().replacingOccurrences(of: "\u{1B}[K", with: "")
+            XCTAssertLessThanOrEqual(text.count, max(0, width - 1), "width \(width)")
+            if width >= 12 { XCTAssertTrue(text.hasPrefix("step 1/1000"), text) }
+            if width >= 26 { XCTAssertTrue(text.contains("loss 0.6124"), text) }
+            if width <= whole / 2 { XCTAssertFalse(text.contains("reconstruction"), text) }
+        }
+    }
+
+    func testAtATerminalTenTimesASecondAtMost() {
+        let world = World()
+        let line = world.line(terminal: true)
+        var drawn = 0
+        for step in 1...1000 {
+            world.time = Double(step) * 0.01
+            line.update(record(step))
+            if !world.take().isEmpty { drawn += 1 }
+        }
+        // Steps 1, 11 … 991, and the last; rounding of the clock may let one slip to the next step each time.
+        XCTAssertTrue((90...102).contains(drawn), "\(drawn)")
+    }
+
+    func testElsewhereAPlainLineEveryTenSeconds() {
+        let world = World()
+        let line = world.line(terminal: false, color: true, total: 100)
+        for step in 1...100 {
+            world.time = Double(step)
+            line.update(record(step))
+        }
+        line.finish()
+        let lines = world.take().split(separator: "\n", omittingEmptySubsequences: false)
+        XCTAssertEqual(
+            lines.map { $0.split(separator: " ").dropFirst().first.map(String.init) },
+            ["1/100", "11/100", "21/100", "31/100", "41/100", "51/100", "61/100", "71/100", "81/100", "91/100", "100/100", nil])
+        XCTAssertFalse(lines.joined().contains { $0 == "\u{1B}" || $0 == "\r" })
+        XCTAssertTrue(lines[1].hasSuffix("  1 min 29 s left"), String(lines[1]))
+    }
+
+    /// Stopped early, the last step is shown, once.
+    func testFinishShowsTheLastStep() {
+        let world = World()
+        let line = world.line(terminal: false)
+        for step in 1...3 { line.update(record(step)) }
+        XCTAssertTrue(world.take().hasPrefix("step 1/1000"))
+        line.finish()
+        XCTAssertTrue(world.take().hasPrefix("step 3/1000"))
+        line.finish()
+        XCTAssertEqual(world.take(), "")
+    }
+
+    func testMessagesGoAboveTheLine() {
+        let world = World()
+        let plain = world.line(terminal: false)
+        plain.message("before")
+        plain.update(record(1))
+        XCTAssertTrue(world.take().hasPrefix("before\nstep 1/1000  "))
+        plain.message("after")
+        XCTAssertEqual(world.take(), "after\n")
+
+        world.width = 12
+        let line = world.line(terminal: true)
+        line.message("before")
+        XCTAssertEqual(world.take(), "before\n")
+        line.update(record(1))
+        XCTAssertEqual(world.take(), "\rstep 1/1000\u{1B}[K")
+        line.message("between")
+        XCTAssertEqual(world.take(), "\r\u{1B}[Kbetween\n\rstep 1/1000\u{1B}[K")
+        line.finish()
+        line.message("after")
+        XCTAssertEqual(world.take(), "\nafter\n")
+    }
+
+    func testColorOnlyWhereWanted() {
+        let world = World()
+        world.line(terminal: true, color: true).update(record(1))
+        XCTAssertTrue(world.take().contains("\u{1B}[2m(reconstruction 0.5000, align 0.1000 0.0123)\u{1B}[0m"))
+        world.line(terminal: true, color: false).update(record(1))
+        XCTAssertFalse(world.take().contains("\u{1B}[2m"))
+    }
+
+    func testNumbersThatAreOutOfRange() {
+        let world = World()
+        let line = world.line(terminal: false)
+        var record = record(1)
+        record.loss = .nan
+        record.lossReconstruction = .infinity
+        record.lossAlign = [-0.00001, 0x1p100]
+        line.update(record)
+        XCTAssertTrue(world.take().contains("loss nan  (reconstruction inf, align 0.0000 1.2676506002282294e+30)"))
+    }
+
+    /// The line that is built for standard error itself does not fail outside a terminal.
+    func testStandardError() {
+        let line = ProgressLine(totalSteps: 1)
+        line.update(record(1))
+        line.finish()
+    }
+}

@@ -1,0 +1,97 @@
+import Foundation
+import Tensors
+import TestSupport
+import Training
+import XCTest
+
+final class RunDirectoryTests: XCTestCase {
+    private let folder = TemporaryFolder()
+
+    private struct Configuration: Codable, Equatable {
+        var student = "vit-base"
+        var maskRatio = 0.75
+        var data = "/images/train"
+        var align = [8]
+    }
+
+    func testMakesFoldersAndConfiguration() throws {
+        let run = try RunDirectory(path: folder.file("a/b/run"), resuming: false)
+        XCTAssertNil(try run.configuration(as: Configuration.self))
+        try run.writeConfiguration(Configuration())
+        XCTAssertEqual(
+            String(decoding: folder.read("a/b/run/configuration.json"), as: UTF8.self),
+            """
+            {
+              "align" : [
+                8
+              ],
+              "data" : "/images/train",
+              "maskRatio" : 0.75,
+              "student" : "vit-base"
+            }
+
+            """)
+        XCTAssertEqual(try run.configuration(as: Configuration.self), Configuration())
+        XCTAssertEqual(
+            String(decoding: try RunDirectory.json(Configuration()), as: UTF8.self),
+            #"{"align":[8],"data":"/images/train","maskRatio":0.75,"student":"vit-base"}"#)
+        folder.write("{\"student\": 5}".utf8, "a/b/run/configuration.json")
+        XCTAssertEqual(
+            failure { _ = try run.configuration(as: Configuration.self) },
+            Failure(
+                .badData,
+                "\"\(run.configurationPath)\" is not the configuration of a run; start again in another --output folder"))
+    }
+
+    func testRefusesAFolderThatHoldsARun() throws {
+        for name in ["configuration.json", "log.jsonl", "checkpoint-00000005.safetensors"] {
+            let path = folder.file("run-with-\(name)")
+            mkdir(path, 0o700)
+            folder.write("x".utf8, "run-with-\(name)/\(name)")
+            XCTAssertEqual(
+                failure { _ = try RunDirectory(path: path, resuming: false) },
+                Failure(.usage, "\"\(path)\" already holds a run; go on with it by --resume auto, or name another --output folder"))
+            XCTAssertNil(failure { _ = try RunDirectory(path: path, resuming: true) })
+            XCTAssertEqual(folder.read("run-with-\(name)/\(name)"), Array("x".utf8))
+        }
+        // Something else in the folder is no run, nor is a lock left behind.
+        folder.write("x".utf8, "notes.txt")
+        for _ in 0..<2 { XCTAssertNil(failure { _ = try RunDirectory(path: folder.path, resuming: false) }) }
+        XCTAssertNil(failure { _ = try RunDirectory(path: folder.file("empty"), resuming: true) })
+    }
+
+    func testOneProcessAtATime() throws {
+        let path = folder.file("run")
+        var run: RunDirectory? = try RunDirectory(path: path, resuming: false)
+        XCTAssertEqual(run?.path, path)
+        for resuming in [false, true] {
+            XCTAssertEqual(
+                failure { _ = try RunDirectory(path: path, resuming: resuming) },
+                Failure(
+                    .inputOutput,
+                    "\"\(path)\" is being written by process \(getpid()); wait for its end or name another --output folder"))
+        }
+        run = nil
+        XCTAssertNil(failure { _ = try RunDirectory(path: path, resuming: false) })
+    }
+
+    func testRemovesLeftoversOfOursAlone() throws {
+        let kept = ["checkpoint-00000005.safetensors", "mine.part-12", "checkpoint-5.safetensors.part-3"]
+        for name in kept + ["checkpoint-00000006.safetensors.part-77", "configuration.json.part-1"] { folder.write([1], name) }
+        _ = try RunDirectory(path: folder.path, resuming: true)
+        XCTAssertEqual(folder.names(), (kept + ["lock"]).sorted())
+    }
+
+    func testPlacesThatCannotBeUsed() {
+        folder.write([1], "file")
+        for (path, reason) in [
+            (folder.file("file"), "something else has that name; choose another name"),
+            (folder.file("file/run"), "Not a directory; choose a place that can be written"),
+            ("/proc/run", "No such file or directory; choose a place that can be written"),
+        ] {
+            XCTAssertEqual(
+                failure { _ = try RunDirectory(path: path, resuming: false) },
+                Failure(.inputOutput, "cannot create folder \"\(path)\": \(reason)"))
+        }
+    }
+}

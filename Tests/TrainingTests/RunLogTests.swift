@@ -1,0 +1,121 @@
+import Foundation
+import Tensors
+import TestSupport
+import Training
+import XCTest
+
+final class RunLogTests: XCTestCase {
+    private let folder = TemporaryFolder()
+    private var path: String { folder.file("log.jsonl") }
+
+    private func record(_ step: Int) -> StepRecord {
+        StepRecord(
+            step: step, epoch: Double(step) / 3, loss: 0.1, lossReconstruction: 0.05, lossAlign: [0.025, 1e-10],
+            learningRate: 1.5e-4, gradientNorm: 12.5, imagesPerSecond: 100)
+    }
+
+    func testOneObjectPerStep() throws {
+        let log = try RunLog(path: path, after: 0)
+        try log.append(record(1))
+        var second = record(2)
+        second.loss = .nan
+        second.lossReconstruction = .infinity
+        second.lossAlign = []
+        try log.append(second)
+        try log.synchronize()
+        XCTAssertEqual(
+            String(decoding: folder.read("log.jsonl"), as: UTF8.self),
+            """
+            {"step":1,"epoch":0.3333333333333333,"loss":0.1,"loss_reconstruction":0.05,"loss_align":[0.025,1e-10],\
+            "learning_rate":0.00015,"gradient_norm":12.5,"images_per_second":100.0}
+            {"step":2,"epoch":0.6666666666666666,"loss":null,"loss_reconstruction":null,"loss_align":[],\
+            "learning_rate":0.00015,"gradient_norm":12.5,"images_per_second":100.0}
+
+            """)
+    }
+
+    /// Any finite float is written so that a JSON reader gets the same bits back.
+    func testNumbersReadBackExactly() throws {
+        let seed: UInt64 = 7
+        print("seed \(seed)")
+        var random = CounterRandom(seed: seed, purpose: .test)
+        var records: [StepRecord] = []
+        let log = try RunLog(path: path, after: 0)
+        for step in 1...500 {
+            func float() -> Float {
+                let value = Float(bitPattern: UInt32(truncatingIfNeeded: random.next()))
+                return value.isFinite ? value : -0.0
+            }
+            var record = record(step)
+            record.loss = float()
+            record.lossReconstruction = float()
+            record.lossAlign = [float(), float(), float()]
+            record.epoch = Double(step) * 0.1 / 3
+            record.learningRate = random.uniform(0, 1) * 1e-6
+            records.append(record)
+            try log.append(record)
+        }
+        let lines = folder.read("log.jsonl").split(separator: 0x0A)
+        XCTAssertEqual(lines.count, records.count)
+        for (line, record) in zip(lines, records) {
+            // Not JSONSerialization: on Linux it loses the last bits of a number.
+            let object = try JSONDecoder().decode(Line.self, from: Data(line))
+            XCTAssertEqual(object.step, record.step)
+            XCTAssertEqual(object.epoch, record.epoch)
+            XCTAssertEqual(object.learning_rate, record.learningRate)
+            XCTAssertEqual(object.loss.bitPattern, record.loss.bitPattern)
+            XCTAssertEqual(object.loss_reconstruction.bitPattern, record.lossReconstruction.bitPattern)
+            XCTAssertEqual(object.loss_align.map(\.bitPattern), record.lossAlign.map(\.bitPattern))
+            XCTAssertEqual(object.gradient_norm, record.gradientNorm)
+            XCTAssertEqual(object.images_per_second, record.imagesPerSecond)
+        }
+    }
+
+    private struct Line: Decodable {
+        let step: Int
+        let epoch, learning_rate: Double
+        let loss, loss_reconstruction, gradient_norm, images_per_second: Float
+        let loss_align: [Float]
+    }
+
+    /// Wherever the log was cut and whatever the checkpoint, what stays is the whole lines up to the checkpoint's step.
+    func testResumeCutsLaterAndTornLines() throws {
+        let whole = try RunLog(path: path, after: 0)
+        for step in 1...12 { try whole.append(record(step)) }
+        let bytes = folder.read("log.jsonl")
+        let ends = bytes.indices.filter { bytes[$0] == 0x0A }.map { $0 + 1 }
+        for length in 0...bytes.count {
+            for step in [0, 1, 9, 10, 12, 99] {
+                folder.write(bytes[..<length], "log.jsonl")
+                _ = try RunLog(path: path, after: step)
+                let kept = ends.prefix(step).last { $0 <= length } ?? 0
+                XCTAssertEqual(folder.read("log.jsonl").count, kept, "cut at \(length), resumed after \(step)")
+            }
+        }
+        folder.write(bytes[..<(bytes.count - 5)], "log.jsonl")
+        let resumed = try RunLog(path: path, after: 7)
+        for step in 8...12 { try resumed.append(record(step)) }
+        XCTAssertEqual(folder.read("log.jsonl"), bytes)
+    }
+
+    func testZeroedTailIsCut() throws {
+        let log = try RunLog(path: path, after: 0)
+        for step in 1...2 { try log.append(record(step)) }
+        let bytes = folder.read("log.jsonl")
+        folder.write(bytes + [UInt8](repeating: 0, count: 4096) + [0x0A], "log.jsonl")
+        _ = try RunLog(path: path, after: 5)
+        XCTAssertEqual(folder.read("log.jsonl"), bytes)
+    }
+
+    func testFullDiskAndMissingFolder() throws {
+        let log = try RunLog(path: path, after: 0)
+        try log.append(record(1))
+        XCTAssertEqual(
+            TemporaryFolder.limitingFileSize(to: 200) { failure { try log.append(record(2)) } },
+            Failure(.inputOutput, "cannot write \"\(path)\": File too large; check the folder and the space on its disk"))
+        let absent = folder.file("absent/log.jsonl")
+        XCTAssertEqual(
+            failure { _ = try RunLog(path: absent, after: 0) },
+            Failure(.inputOutput, "cannot write \"\(absent)\": No such file or directory; check the folder and the space on its disk"))
+    }
+}
