@@ -2,8 +2,8 @@
 public enum Preset {
     /// width, depth, heads, patch size.
     public static let encoders: [(name: String, width: Int, depth: Int, heads: Int, patchSize: Int)] = [
-        ("vit-miniature", 48, 4, 3, 8),
-        ("vit-miniature-teacher", 96, 6, 3, 8),
+        ("vit-miniature", 64, 4, 4, 8),
+        ("vit-miniature-teacher", 128, 6, 4, 8),
         ("vit-tiny", 192, 12, 3, 16),
         ("vit-small", 384, 12, 6, 16),
         ("vit-base", 768, 12, 12, 16),
@@ -13,7 +13,7 @@ public enum Preset {
 
     /// width, depth, heads.
     public static let decoders: [(name: String, width: Int, depth: Int, heads: Int)] = [
-        ("dec-miniature", 64, 2, 4),
+        ("dec-miniature", 96, 2, 6),
         ("dec512d8", 512, 8, 16),
         ("dec512d2", 512, 2, 16),
     ]

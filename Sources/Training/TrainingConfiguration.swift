@@ -80,6 +80,9 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         func check(_ condition: Bool, _ message: @autoclosure () -> String) throws {
             if !condition { throw Failure(.usage, message()) }
         }
+        try check(
+            model.student.channels == 1 || model.student.channels == 3,
+            "image files give 1 or 3 channels, not \(model.student.channels): use --channels 1 or 3")
         try check(batch >= 1, "--batch must be at least 1")
         try check(accumulation >= 1, "--accumulation must be at least 1")
         try check(epochs > 0 && epochs.isFinite, "--epochs must be above 0")

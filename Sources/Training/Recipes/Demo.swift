@@ -1,4 +1,4 @@
-// The miniature pair of `make distill`: a teacher of six blocks of width 96, a student of four blocks of width 48, on 64×64
+// The miniature pair of `make distill`: a teacher of six blocks of width 128, a student of four blocks of width 64, on 64×64
 // crops of a few hundred pictures from Debian's openclipart. The expected results stand in Fixtures/demo/README.md, next to the
 // commands and logs that gave them.
 

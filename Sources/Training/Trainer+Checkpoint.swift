@@ -1,0 +1,135 @@
+import FoundationEssentials
+import Models
+import Tensors
+import Weights
+
+extension Trainer {
+    private enum Key {
+        /// JSON of the `ModelConfiguration`: what `dmae reconstruct` needs to know of a file.
+        static let model = "dmae.configuration"
+        /// JSON of the `TrainingConfiguration`.
+        static let training = "dmae.training"
+        /// Images of the folder, which decide the order of samples.
+        static let images = "dmae.images"
+        /// Micro-batches of the next step that are summed already.
+        static let pending = "dmae.pending"
+        /// Their sums of losses, as the bit patterns of doubles.
+        static let lossSums = "dmae.loss_sums"
+    }
+
+    /// Writes the state between two micro-batches: weights, moments, and the summed gradients of a step that is under way.
+    ///
+    /// - Returns: the checkpoint's path.
+    func save(to store: CheckpointStore) throws -> String {
+        var tensors: [CheckpointStore.Tensor] = []
+        func add(_ prefix: String, _ parameter: Parameters.Parameter, _ tensor: Tensor?) {
+            guard let tensor else { return }
+            tensors.append(
+                CheckpointStore.Tensor(
+                    name: prefix + parameter.name, shape: parameter.shape, floats: UnsafeBufferPointer(tensor.elements)))
+        }
+        for parameter in distiller.parameters.all { add("", parameter, parameter.weight) }
+        for parameter in distiller.parameters.all { add(CheckpointStore.firstMomentPrefix, parameter, parameter.firstMoment) }
+        for parameter in distiller.parameters.all { add(CheckpointStore.secondMomentPrefix, parameter, parameter.secondMoment) }
+        if pending > 0 {
+            for parameter in distiller.parameters.all { add(CheckpointStore.gradientPrefix, parameter, parameter.gradient) }
+        }
+        var metadata = try weightsMetadata()
+        metadata[Key.images] = String(folder.count)
+        metadata[Key.pending] = String(pending)
+        metadata[Key.lossSums] = lossSums.map { String($0.bitPattern) }.joined(separator: ",")
+        return try store.write(step: step, tensors: tensors, metadata: metadata)
+    }
+
+    /// Writes the weights alone, for whoever uses the student.
+    func writeWeights(to path: String) throws {
+        var writer = SafeTensorsWriter(metadata: try weightsMetadata())
+        for parameter in distiller.parameters.all {
+            writer.add(parameter.name, shape: parameter.shape, floats: UnsafeBufferPointer(parameter.weight.elements))
+        }
+        try writer.write(to: path)
+    }
+
+    private func weightsMetadata() throws -> [String: String] {
+        [
+            Key.model: String(decoding: try RunDirectory.json(configuration.model), as: UTF8.self),
+            Key.training: String(decoding: try RunDirectory.json(configuration), as: UTF8.self),
+        ]
+    }
+
+    /// Takes up a run where `checkpoint` left it, to the bit. Call after `prepare()`.
+    ///
+    /// - Throws: `Failure.usage` where the checkpoint is of another configuration, `Failure.badData` where it lacks something.
+    public func restore(_ checkpoint: CheckpointStore.Checkpoint) throws {
+        let file = checkpoint.file
+        guard let text = file.metadata[Key.training],
+            let saved = try? JSONDecoder().decode(TrainingConfiguration.self, from: Data(text.utf8)),
+            let images = file.metadata[Key.images].flatMap({ Int($0) }),
+            let pending = file.metadata[Key.pending].flatMap({ Int($0) }), (0..<configuration.accumulation).contains(pending)
+        else {
+            throw Failure(.badData, "\(file.path): is not a checkpoint of a training run that dmae can go on with")
+        }
+        if let difference = Self.difference(saved, configuration) {
+            throw Failure(
+                .usage,
+                "\(file.path): was taken with \(difference.name) \(difference.saved), not \(difference.wanted): give the flags "
+                    + "the run was started with, or another --output folder")
+        }
+        guard images == folder.count else {
+            throw Failure(
+                .badData,
+                "\(configuration.data): holds \(folder.count) images, but \(images) when the run was started: a resumed "
+                    + "run needs the same images")
+        }
+        guard checkpoint.step <= totalSteps else {
+            throw Failure(.badData, "\(file.path): is of step \(checkpoint.step), but the run has \(totalSteps) steps")
+        }
+        let parameters = distiller.parameters
+        // Weights first: their check names everything that is missing before anything is overwritten.
+        try parameters.load(from: file, optional: { _ in false })
+        func copy(_ prefix: String, _ name: String, _ tensor: Tensor?) throws {
+            if let tensor { try file.copyFloats(prefix + name, into: tensor.elements) }
+        }
+        for parameter in parameters.all {
+            try copy(CheckpointStore.firstMomentPrefix, parameter.name, parameter.firstMoment)
+            try copy(CheckpointStore.secondMomentPrefix, parameter.name, parameter.secondMoment)
+            if pending > 0 { try copy(CheckpointStore.gradientPrefix, parameter.name, parameter.gradient) }
+        }
+        let sums = (file.metadata[Key.lossSums] ?? "").split(separator: ",").compactMap { UInt64($0) }
+        guard sums.count == lossSums.count else {
+            throw Failure(.badData, "\(file.path): lacks the losses of the step that is under way")
+        }
+        for index in sums.indices { lossSums[index] = Double(bitPattern: sums[index]) }
+        step = checkpoint.step
+        self.pending = pending
+    }
+
+    /// The first value that differs between two configurations and decides a run's result.
+    private static func difference(
+        _ saved: TrainingConfiguration, _ wanted: TrainingConfiguration
+    ) -> (name: String, saved: String, wanted: String)? {
+        func values(_ configuration: TrainingConfiguration) -> [(name: String, value: String)] {
+            var configuration = configuration
+            // Where things lie, and how they are stored, may change between two parts of a run.
+            configuration.data = ""
+            configuration.teacher = configuration.teacher.map { _ in "" }
+            configuration.checkpointEvery = 0
+            configuration.keep = 1
+            configuration.unreadableLimit = 0
+            return leaves(configuration, "")
+        }
+        for (old, new) in zip(values(saved), values(wanted)) where old != new {
+            return (new.name, old.value, new.value)
+        }
+        return nil
+    }
+
+    /// Every stored value with its path, such as ("model.student.width", "48").
+    private static func leaves(_ value: Any, _ path: String) -> [(name: String, value: String)] {
+        let mirror = Mirror(reflecting: value)
+        guard mirror.displayStyle == .struct, !mirror.children.isEmpty else { return [(path, "\(value)")] }
+        return mirror.children.flatMap { child in
+            leaves(child.value, path.isEmpty ? child.label ?? "" : path + "." + (child.label ?? ""))
+        }
+    }
+}

@@ -1,0 +1,211 @@
+import Images
+import Models
+import Tensors
+import Weights
+
+/// Runs a whole training: data, schedule, optimiser, checkpoints, log. One trainer for every method.
+///
+/// Samples form one endless stream, epoch after epoch, each in an order of its own. Optimiser step s takes samples
+/// s·E ..< (s+1)·E of it, E being the effective batch, so an epoch's remainder is carried over into the next.
+public final class Trainer {
+    public let configuration: TrainingConfiguration
+    public let folder: ImageFolder
+    public let distiller: Distiller
+    public let plan = MemoryPlan()
+    public let operations: Operations
+    /// Optimiser steps of the whole run.
+    public let totalSteps: Int
+
+    /// Optimiser steps done.
+    public internal(set) var step = 0
+    /// Micro-batches of the next step whose gradients are already summed; above 0 only after an interruption.
+    var pending = 0
+    /// Sums over those micro-batches: reconstruction, total, then each alignment.
+    var lossSums: [Double]
+    private let schedule: LearningRateSchedule
+    private var memoryIsMapped = false
+
+    /// How a run ended.
+    public enum Outcome: Sendable {
+        /// All steps are done; the weights alone are in the file at this path.
+        case finished(weights: String)
+        /// A signal stopped it; it goes on from this checkpoint.
+        case interrupted(signal: String, checkpoint: String)
+    }
+
+    /// Checks the configuration against the data and plans all memory; maps none.
+    ///
+    /// - Throws: `Failure.usage` where values do not fit together or nothing would be trained; `Failure` from the image folder.
+    public init(_ configuration: TrainingConfiguration) throws {
+        try configuration.validate()
+        self.configuration = configuration
+        folder = try ImageFolder(configuration.data)
+        totalSteps = configuration.steps(images: folder.count)
+        guard totalSteps >= 1 else {
+            throw Failure(
+                .usage,
+                "nothing would be trained: \(configuration.epochs) epochs of \(folder.count) images hold less than one "
+                    + "effective batch of \(configuration.effectiveBatch): raise --epochs or lower --effective-batch")
+        }
+        distiller = try Distiller(configuration.model, batch: configuration.batch, plan: plan)
+        operations = Operations(configuration.model)
+        schedule = LearningRateSchedule(
+            baseLearningRate: configuration.peakLearningRate, minimumLearningRate: configuration.minimumLearningRate,
+            warmupEpochs: configuration.warmupEpochs, epochs: configuration.epochs)
+        lossSums = Array(repeating: 0, count: 2 + distiller.alignments.count)
+    }
+
+    /// What a person should know before the run starts, a sentence each.
+    public var notes: [String] {
+        var notes: [String] = []
+        let images = folder.count
+        if images < configuration.effectiveBatch {
+            notes.append(
+                "an epoch of \(images) images holds less than one effective batch of \(configuration.effectiveBatch): what is "
+                    + "left of an epoch is carried over into the next, \(totalSteps) steps in all")
+        }
+        return notes
+    }
+
+    /// Maps the memory and sets the starting weights, teacher included.
+    ///
+    /// - Returns: how the teacher's file compares with what is needed of it; nil without a teacher.
+    /// - Throws: `Failure` where memory cannot be mapped or the teacher's weights do not fit.
+    @discardableResult
+    public func prepare() throws -> TensorMatching? {
+        precondition(!memoryIsMapped, "a trainer is prepared once")
+        // The teacher is opened first: a wrong path should not cost the time to fill gigabytes.
+        let file = try configuration.teacher.map { try SafeTensorsFile(path: $0) }
+        try plan.commit()
+        memoryIsMapped = true
+        distiller.parameters.initialize(seed: configuration.seed)
+        guard let teacher = distiller.teacherParameters, let file else { return nil }
+        teacher.initialize(seed: configuration.seed)
+        return try teacher.load(from: file)
+    }
+
+    /// Seconds that the whole run would take: the median of `steps` timed micro-batches on random images, after one to warm
+    /// up, and of the optimiser. Spoils the weights: only for a dry run.
+    public func estimateSeconds(steps: Int) -> (run: Double, step: Double) {
+        var random = CounterRandom(seed: configuration.seed, purpose: .benchmark)
+        for index in distiller.images.elements.indices { distiller.images.pointer[index] = 4 * random.uniform() - 2 }
+        var micro: [Double] = []
+        var update: [Double] = []
+        for step in 0...steps {
+            for image in 0..<configuration.batch { distiller.masking.draw(image, seed: 0, sample: step * configuration.batch + image) }
+            let start = StepBenchmark.now()
+            distiller.forward()
+            distiller.backward()
+            let middle = StepBenchmark.now()
+            _ = Optimizer.gradientNorm(distiller.parameters)
+            configuration.optimizer.update(distiller.parameters, learningRate: 0, step: step + 1)
+            distiller.parameters.clearGradients()
+            if step > 0 {
+                micro.append(middle - start)
+                update.append(StepBenchmark.now() - middle)
+            }
+        }
+        let seconds =
+            StepBenchmark.median(micro) * Double(configuration.accumulation) + StepBenchmark.median(update)
+        return (seconds * Double(totalSteps), seconds)
+    }
+
+    /// Trains from where the weights stand to the last step, writing everything under `directory`.
+    ///
+    /// - Parameters:
+    ///   - workers: decoding threads beside the kernels'; they never change the result.
+    ///   - progress: shown to a person; nil stays silent.
+    ///   - message: told what a person should know: unreadable images, checkpoints passed over.
+    /// - Throws: `Failure.failure` on a non-finite loss, `Failure.badData` on too many unreadable images, `Failure.inputOutput`.
+    public func run(
+        in directory: RunDirectory, workers: Int, progress: ProgressLine?, message: @escaping (String) -> Void
+    ) throws -> Outcome {
+        let store = CheckpointStore(directory: directory.path, keep: configuration.keep)
+        let log = try RunLog(path: directory.logPath, after: step)
+        let images = folder.count
+        let loader = BatchLoader(
+            folder: folder, augmentation: augmentation, batchSize: configuration.batch, seed: configuration.seed,
+            firstSample: (step * configuration.accumulation + pending) * configuration.batch,
+            lastSample: totalSteps * configuration.effectiveBatch, workers: workers,
+            unreadableLimit: configuration.unreadableLimit, report: message)
+        defer { loader.stop() }
+        let every = configuration.checkpointEvery > 0 ? configuration.checkpointEvery : max(1, images / configuration.effectiveBatch)
+        var lastCheckpoint = step > 0 || pending > 0 ? store.path(step: step) : nil
+        var stepStart = StepBenchmark.now()
+        var imagesThisStep = 0
+        while step < totalSteps {
+            let rate = schedule.rate(epoch: configuration.epoch(step: step, images: images))
+            if pending == 0 {
+                distiller.parameters.clearGradients()
+                for index in lossSums.indices { lossSums[index] = 0 }
+            }
+            while pending < configuration.accumulation {
+                let first = (step * configuration.accumulation + pending) * configuration.batch
+                try loader.next(into: distiller.images.pointer)
+                for image in 0..<configuration.batch {
+                    distiller.masking.draw(image, seed: configuration.seed, sample: first + image)
+                }
+                distiller.forward(scale: 1 / Float(configuration.accumulation))
+                guard distiller.losses.total.isFinite else { throw nonFinite(lastCheckpoint) }
+                distiller.backward()
+                addLosses()
+                pending += 1
+                imagesThisStep += configuration.batch
+                // A step of many micro-batches can take an hour; nobody who sends SIGTERM waits that long.
+                if pending < configuration.accumulation, let signal = Signals.requested {
+                    return .interrupted(signal: signal, checkpoint: try save(to: store))
+                }
+            }
+            let norm = Optimizer.gradientNorm(distiller.parameters)
+            configuration.optimizer.update(distiller.parameters, learningRate: Float(rate), step: step + 1)
+            step += 1
+            pending = 0
+            let now = StepBenchmark.now()
+            let speed = Double(imagesThisStep) / max(1e-9, now - stepStart)
+            stepStart = now
+            imagesThisStep = 0
+            let scale = 1 / Double(configuration.accumulation)
+            let record = StepRecord(
+                step: step, epoch: configuration.epoch(step: step, images: images), loss: Float(lossSums[1] * scale),
+                lossReconstruction: Float(lossSums[0] * scale), lossAlign: lossSums.dropFirst(2).map { Float($0 * scale) },
+                learningRate: rate, gradientNorm: norm, imagesPerSecond: Float(speed))
+            try log.append(record)
+            progress?.update(record)
+            let signal = Signals.requested
+            if step % every == 0 || step == totalSteps || signal != nil {
+                try log.synchronize()
+                lastCheckpoint = try save(to: store)
+                if let signal, step < totalSteps { return .interrupted(signal: signal, checkpoint: lastCheckpoint!) }
+            }
+        }
+        let weights = directory.path + "/model.safetensors"
+        try writeWeights(to: weights)
+        return .finished(weights: weights)
+    }
+
+    private func addLosses() {
+        let losses = distiller.losses
+        lossSums[0] += Double(losses.reconstruction)
+        lossSums[1] += Double(losses.total)
+        for pair in distiller.alignments.indices { lossSums[2 + pair] += Double(losses.alignments[pair]) }
+    }
+
+    private func nonFinite(_ lastCheckpoint: String?) -> Failure {
+        let losses = distiller.losses
+        let parts = losses.alignments.enumerated().map { ", alignment \($0.offset) \($0.element)" }.joined()
+        return Failure(
+            .failure,
+            "the loss is not finite at step \(step + 1): reconstruction \(losses.reconstruction)\(parts), total \(losses.total); "
+                + (lastCheckpoint.map { "the last good checkpoint is \($0)" } ?? "no checkpoint was written yet")
+                + ": lower --base-learning-rate or look at the images of that step")
+    }
+
+    private var augmentation: Augmentation {
+        let size = configuration.model.student
+        return Augmentation(
+            width: size.imageWidth, height: size.imageHeight, channels: size.channels,
+            framing: .random(
+                area: configuration.minimumCropArea...configuration.maximumCropArea, aspect: 3.0 / 4...4.0 / 3, flip: 0.5),
+            orienting: configuration.appliesOrientation)
+    }
+}
