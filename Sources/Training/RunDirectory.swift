@@ -72,8 +72,12 @@ public final class RunDirectory {
     private static func makeFolder(_ path: String) throws {
         var prefix = path.hasPrefix("/") ? "/" : ""
         for part in path.split(separator: "/") {
-            prefix += part + "/"
-            guard mkdir(prefix, 0o777) == 0 || errno == EEXIST || errno == EISDIR else {
+            prefix += part
+            defer { prefix += "/" }
+            if mkdir(prefix, 0o777) == 0 {
+                // Best effort: a parent that may not be read cannot be forced to the disk, and the run is none the worse for it.
+                try? AtomicFile.synchronizeFolder(of: prefix)
+            } else if errno != EEXIST, errno != EISDIR {
                 throw Failure(
                     .inputOutput, "cannot create folder \(quoted(path: path)): \(errorText(errno)); choose a place that can be written")
             }

@@ -9,6 +9,8 @@ import Tensors
 struct SafeTensorsHeader {
     /// What the format allows a header at most.
     static let maximumLength = 100_000_000
+    /// Dimensions of one tensor at most: as many as PyTorch allows, and no invitation to fill memory with ones.
+    private static let maximumRank = 64
 
     private(set) var metadata: [String: String] = [:]
     /// In the order of the data.
@@ -54,7 +56,7 @@ struct SafeTensorsHeader {
         var offsets: [Int]?
 
         /// The numbers of a list, faults told as the tensor's own; stops early once `limit` is passed.
-        func naturals(_ reader: inout JSONReader, _ key: String, limit: Int = .max) throws -> [Int] {
+        func naturals(_ reader: inout JSONReader, _ key: String, limit: Int) throws -> [Int] {
             guard reader.peek() == 0x5B else { throw fault("with \(key) that is not a list") }
             var values: [Int] = []
             try reader.array { reader in
@@ -78,7 +80,7 @@ struct SafeTensorsHeader {
                 type = known
             case "shape":
                 guard shape == nil else { throw fault("with shape twice") }
-                shape = try naturals(&reader, "shape")
+                shape = try naturals(&reader, "shape", limit: maximumRank)
             case "data_offsets":
                 guard offsets == nil else { throw fault("with data_offsets twice") }
                 offsets = try naturals(&reader, "data_offsets", limit: 2)

@@ -73,6 +73,8 @@ final class HostileFileTests: XCTestCase {
             ("{\"a\":{\"shape\":[01]}}", 0, "is not JSON: a number starts with 0 at byte 17, in shape of tensor \"a\""),
             ("{\"a\":{\"shape\":[9223372036854775808]}}", 0, "holds a number beyond 2^63 at byte 33, in shape of tensor \"a\""),
             ("{\"a\":{\"shape\":[99999999999999999999]}}", 0, "holds a number beyond 2^63 at byte 33, in shape of tensor \"a\""),
+            ("{\"a\":{\"shape\":[\(String(repeating: "1,", count: 64))1]}}", 0,
+             "describes tensor \"a\" with shape of more than 64 numbers"),
             ("{\"a\":{\"shape\":[1 2]}}", 0, "is not JSON: ']' is missing at byte 17"),
             ("{\"a\":{\"data_offsets\":[0]," + "\"dtype\":\"F32\",\"shape\":[]}}", 4,
              "describes tensor \"a\" with data_offsets of fewer than 2 numbers"),
