@@ -83,7 +83,9 @@ public struct CheckpointStore: Sendable {
             do {
                 let checkpoint = try Self.open(path(step: step))
                 guard checkpoint.step == step else {
-                    report("passing over \(quoted(path: path(step: step))): it is the checkpoint of step \(checkpoint.step), renamed")
+                    report(
+                        "passing over \(quoted(path: path(step: step))): it is the checkpoint of step \(checkpoint.step), renamed"
+                    )
                     continue
                 }
                 return checkpoint

@@ -53,7 +53,8 @@ public final class ProgressLine: Sendable {
         self.init(
             totalSteps: totalSteps,
             surroundings: Surroundings(
-                isTerminal: isatty(2) != 0 && !isDumb, hasColor: !noColor, width: Self.terminalWidth, clock: Self.monotonicSeconds,
+                isTerminal: isatty(2) != 0 && !isDumb, hasColor: !noColor, width: Self.terminalWidth,
+                clock: Self.monotonicSeconds,
                 residentBytes: Self.residentBytes, write: Self.writeToStandardError))
     }
 
@@ -97,7 +98,9 @@ public final class ProgressLine: Sendable {
         guard let (record, time) = state.last else { return }
         state.lastDrawn = (record.step, now)
         var perStep: Double?
-        if let start = state.start, record.step > start.step { perStep = (time - start.time) / Double(record.step - start.step) }
+        if let start = state.start, record.step > start.step {
+            perStep = (time - start.time) / Double(record.step - start.step)
+        }
         let fields = fields(record, secondsPerStep: perStep)
         if surroundings.isTerminal {
             // The last column stays free: some terminals wrap as soon as it is written.
@@ -128,7 +131,7 @@ public final class ProgressLine: Sendable {
             Field(text: "loss \(decimal(Double(record.loss), 4))", dispensability: 1),
             Field(text: "(\(parts.joined(separator: ", ")))", dispensability: 6, isDim: true),
             Field(text: "\(decimal(Double(record.imagesPerSecond), 1)) images/s", dispensability: 3),
-            Field(text: "\(decimal(Double(surroundings.residentBytes()) / 1e9, 2)) GB", dispensability: 5, isDim: true),
+            Field(text: "\(decimal(Double(surroundings.residentBytes()) / 1e9, 2)) GB", dispensability: 5, isDim: true)
         ]
         if let secondsPerStep, record.step < total {
             fields.append(Field(text: "\(duration(Double(total - record.step) * secondsPerStep)) left", dispensability: 2))
@@ -143,7 +146,8 @@ public final class ProgressLine: Sendable {
             fields.remove(at: victim)
         }
         if fields.count == 1 { return String(fields[0].text.prefix(max(0, columns))) }
-        return fields.map { $0.isDim && surroundings.hasColor ? "\u{1B}[2m\($0.text)\u{1B}[0m" : $0.text }.joined(separator: "  ")
+        return fields.map { $0.isDim && surroundings.hasColor ? "\u{1B}[2m\($0.text)\u{1B}[0m" : $0.text }.joined(
+            separator: "  ")
     }
 
     /// `value` rounded to `digits` places after the point.

@@ -24,10 +24,14 @@ public final class RunDirectory {
         lock = try Self.lock(path)
         do {
             let names = try Self.names(in: path)
-            let holdsRun = names.contains { $0 == "configuration.json" || $0 == "log.jsonl" || CheckpointStore.step(of: $0) != nil }
+            let holdsRun = names.contains {
+                $0 == "configuration.json" || $0 == "log.jsonl" || CheckpointStore.step(of: $0) != nil
+            }
             if holdsRun, !resuming {
                 throw Failure(
-                    .usage, "\(quoted(path: path)) already holds a run; go on with it by --resume auto, or name another --output folder")
+                    .usage,
+                    "\(quoted(path: path)) already holds a run; go on with it by --resume auto, or name another --output folder"
+                )
             }
             for name in names where Self.isLeftover(name) { unlink("\(path)/\(name)") }
         } catch {
@@ -56,14 +60,16 @@ public final class RunDirectory {
         do { return try JSONDecoder().decode(type, from: data) } catch {
             throw Failure(
                 .badData,
-                "\(quoted(path: configurationPath)) is not the configuration of a run; start again in another --output folder")
+                "\(quoted(path: configurationPath)) is not the configuration of a run; start again in another --output folder"
+            )
         }
     }
 
     /// `value` as JSON with sorted keys: the same value gives the same bytes.
     public static func json(_ value: some Encodable, indented: Bool = false) throws -> [UInt8] {
         let encoder = JSONEncoder()
-        encoder.outputFormatting = indented ? [.sortedKeys, .withoutEscapingSlashes, .prettyPrinted] : [.sortedKeys, .withoutEscapingSlashes]
+        encoder.outputFormatting =
+            indented ? [.sortedKeys, .withoutEscapingSlashes, .prettyPrinted] : [.sortedKeys, .withoutEscapingSlashes]
         return [UInt8](try encoder.encode(value))
     }
 
@@ -79,12 +85,15 @@ public final class RunDirectory {
                 try? AtomicFile.synchronizeFolder(of: prefix)
             } else if errno != EEXIST, errno != EISDIR {
                 throw Failure(
-                    .inputOutput, "cannot create folder \(quoted(path: path)): \(errorText(errno)); choose a place that can be written")
+                    .inputOutput,
+                    "cannot create folder \(quoted(path: path)): \(errorText(errno)); choose a place that can be written")
             }
         }
         var status = stat()
         guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
-            throw Failure(.inputOutput, "cannot create folder \(quoted(path: path)): something else has that name; choose another name")
+            throw Failure(
+                .inputOutput,
+                "cannot create folder \(quoted(path: path)): something else has that name; choose another name")
         }
     }
 
@@ -92,7 +101,9 @@ public final class RunDirectory {
         let place = "\(path)/lock"
         let descriptor = open(place, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
         guard descriptor >= 0 else {
-            throw Failure(.inputOutput, "cannot write in \(quoted(path: path)): \(errorText(errno)); choose a folder that can be written")
+            throw Failure(
+                .inputOutput,
+                "cannot write in \(quoted(path: path)): \(errorText(errno)); choose a folder that can be written")
         }
         if flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
             let number = errno
@@ -100,7 +111,8 @@ public final class RunDirectory {
             guard number == EWOULDBLOCK else {
                 throw Failure(
                     .inputOutput,
-                    "cannot lock \(quoted(path: place)): \(errorText(number)); choose a folder on a file system that can lock files")
+                    "cannot lock \(quoted(path: place)): \(errorText(number)); choose a folder on a file system that can lock files"
+                )
             }
             var buffer = [UInt8](repeating: 0, count: 20)
             let count = pread(descriptor, &buffer, buffer.count, 0)
@@ -115,7 +127,9 @@ public final class RunDirectory {
         if ftruncate(descriptor, 0) != 0 || pwrite(descriptor, text, text.utf8.count, 0) != text.utf8.count {
             let number = errno
             close(descriptor)
-            throw Failure(.inputOutput, "cannot write \(quoted(path: place)): \(errorText(number)); free some space or choose another folder")
+            throw Failure(
+                .inputOutput,
+                "cannot write \(quoted(path: place)): \(errorText(number)); free some space or choose another folder")
         }
         return descriptor
     }
@@ -124,14 +138,18 @@ public final class RunDirectory {
     static func names(in folder: String) throws -> [String] {
         guard let directory = opendir(folder) else {
             if errno == ENOENT { return [] }
-            throw Failure(.inputOutput, "cannot list folder \(quoted(path: folder)): \(errorText(errno)); check its permissions")
+            throw Failure(
+                .inputOutput, "cannot list folder \(quoted(path: folder)): \(errorText(errno)); check its permissions")
         }
         defer { closedir(directory) }
         var names: [String] = []
         while let entry = readdir(directory) {
-            names.append(withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: MemoryLayout.size(ofValue: $0.pointee)) { String(cString: $0) }
-            })
+            names.append(
+                withUnsafePointer(to: &entry.pointee.d_name) {
+                    $0.withMemoryRebound(to: CChar.self, capacity: MemoryLayout.size(ofValue: $0.pointee)) {
+                        String(cString: $0)
+                    }
+                })
         }
         return names.sorted()
     }

@@ -113,7 +113,9 @@ public final class RunLog {
     }
 
     private func failure(_ number: Int32) -> Failure {
-        Failure(.inputOutput, "cannot write \(quoted(path: path)): \(errorText(number)); check the folder and the space on its disk")
+        Failure(
+            .inputOutput,
+            "cannot write \(quoted(path: path)): \(errorText(number)); check the folder and the space on its disk")
     }
 
     /// The length up to and including the last whole line of a step ≤ `step`.
@@ -122,7 +124,9 @@ public final class RunLog {
         guard fstat(descriptor, &status) == 0 else { throw failure(errno) }
         let length = Int(status.st_size)
         guard length > 0, step > 0 else { return 0 }
-        guard let base = mmap(nil, length, PROT_READ, MAP_PRIVATE, descriptor, 0), base != MAP_FAILED else { throw failure(errno) }
+        guard let base = mmap(nil, length, PROT_READ, MAP_PRIVATE, descriptor, 0), base != MAP_FAILED else {
+            throw failure(errno)
+        }
         defer { munmap(base, length) }
         let bytes = UnsafeRawBufferPointer(start: base, count: length)
         // Backwards: only what is to be cut is looked at.

@@ -39,7 +39,8 @@ public final class AtomicFile {
             if status.st_mode & S_IFMT == S_IFLNK {
                 guard let resolved = realpath(path, nil) else {
                     throw Failure(
-                        .inputOutput, "cannot write \(quoted(path: path)): it is a symbolic link that leads nowhere; name another file")
+                        .inputOutput,
+                        "cannot write \(quoted(path: path)): it is a symbolic link that leads nowhere; name another file")
                 }
                 place = String(cString: resolved)
                 free(resolved)
@@ -104,12 +105,15 @@ public final class AtomicFile {
         let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
         let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else {
-            throw Failure(.inputOutput, "cannot open folder \(quoted(path: folder)): \(errorText(errno)); check its permissions")
+            throw Failure(
+                .inputOutput, "cannot open folder \(quoted(path: folder)): \(errorText(errno)); check its permissions")
         }
         defer { close(descriptor) }
         // EINVAL: the file system has nothing to force.
         guard fsync(descriptor) == 0 || errno == EINVAL else {
-            throw Failure(.inputOutput, "cannot write folder \(quoted(path: folder)) to the disk: \(errorText(errno)); check its disk")
+            throw Failure(
+                .inputOutput, "cannot write folder \(quoted(path: folder)) to the disk: \(errorText(errno)); check its disk"
+            )
         }
     }
 }

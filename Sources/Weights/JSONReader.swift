@@ -94,7 +94,9 @@ struct JSONReader {
     mutating func string() throws -> String {
         try expect("\"")
         let start = position
-        while position < bytes.count, bytes[position] != 0x22, bytes[position] != 0x5C, bytes[position] >= 0x20 { position += 1 }
+        while position < bytes.count, bytes[position] != 0x22, bytes[position] != 0x5C, bytes[position] >= 0x20 {
+            position += 1
+        }
         if position < bytes.count, bytes[position] == 0x22 {
             position += 1
             return try decoded(UnsafeRawBufferPointer(rebasing: bytes[start..<position - 1]))
@@ -131,13 +133,19 @@ struct JSONReader {
         case 0x74: text.append(0x09)
         case 0x75:
             var scalar = try fourHexadecimalDigits()
-            if (0xD800...0xDBFF).contains(scalar), position + 1 < bytes.count, bytes[position] == 0x5C, bytes[position + 1] == 0x75 {
+            if (0xD800...0xDBFF).contains(scalar), position + 1 < bytes.count, bytes[position] == 0x5C,
+                bytes[position + 1] == 0x75
+            {
                 position += 2
                 let low = try fourHexadecimalDigits()
-                guard (0xDC00...0xDFFF).contains(low) else { throw fault("is not JSON: half of a surrogate pair is missing") }
+                guard (0xDC00...0xDFFF).contains(low) else {
+                    throw fault("is not JSON: half of a surrogate pair is missing")
+                }
                 scalar = 0x10000 + (scalar - 0xD800) << 10 + (low - 0xDC00)
             }
-            guard let value = Unicode.Scalar(scalar) else { throw fault("is not JSON: half of a surrogate pair is missing") }
+            guard let value = Unicode.Scalar(scalar) else {
+                throw fault("is not JSON: half of a surrogate pair is missing")
+            }
             text.append(contentsOf: Array(String(value).utf8))
         default:
             position -= 1

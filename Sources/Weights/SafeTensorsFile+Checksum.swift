@@ -4,7 +4,8 @@ extension SafeTensorsFile {
     /// Reads every byte and compares with the checksum that `SafeTensorsWriter` left: throws `Failure(.badData)` where the
     /// file holds none or another, that is, where any bit of the header or the data has changed.
     public func verifyChecksum() throws {
-        guard let stored = metadata[SafeTensorsWriter.checksumKey], let digits = SafeTensorsWriter.checksumDigits(in: headerBytes)
+        guard let stored = metadata[SafeTensorsWriter.checksumKey],
+            let digits = SafeTensorsWriter.checksumDigits(in: headerBytes)
         else {
             throw Failure(.badData, "\(quoted(path: path)) holds no checksum; use a file that dmae wrote as a checkpoint")
         }
@@ -18,11 +19,13 @@ extension SafeTensorsFile {
             hash.update(UnsafeRawBufferPointer(rebasing: dataBytes[range]))
             releasePages(range)
         }
-        let found = SafeTensorsWriter.checksumPrefix + String(decoding: SafeTensorsWriter.hexadecimal(hash.finish()), as: UTF8.self)
+        let found =
+            SafeTensorsWriter.checksumPrefix + String(decoding: SafeTensorsWriter.hexadecimal(hash.finish()), as: UTF8.self)
         guard stored == found else {
             throw Failure(
                 .badData,
-                "\(quoted(path: path)) is damaged: its checksum is \(quoted(stored)) but its content gives \(found); use an older checkpoint")
+                "\(quoted(path: path)) is damaged: its checksum is \(quoted(stored)) but its content gives \(found); use an older checkpoint"
+            )
         }
     }
 }

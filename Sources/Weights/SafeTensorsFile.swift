@@ -48,7 +48,8 @@ public final class SafeTensorsFile: @unchecked Sendable {
             guard let fault = error as? JSONReader.Fault else { throw error }
             throw Failure(
                 .badData,
-                "\(quoted(path: path)) is not a valid safetensors file: its header \(fault.message); download or write the file again")
+                "\(quoted(path: path)) is not a valid safetensors file: its header \(fault.message); download or write the file again"
+            )
         }
     }
 
@@ -73,7 +74,8 @@ public final class SafeTensorsFile: @unchecked Sendable {
     /// The tensor called `name`; throws `Failure(.badData)` where there is none.
     public func entry(_ name: String) throws -> Entry {
         guard let entry = self[name] else {
-            throw Failure(.badData, "\(quoted(path: path)) holds no tensor \(quoted(name)); list what it holds with: dmae inspect")
+            throw Failure(
+                .badData, "\(quoted(path: path)) holds no tensor \(quoted(name)); list what it holds with: dmae inspect")
         }
         return entry
     }
@@ -109,12 +111,14 @@ public final class SafeTensorsFile: @unchecked Sendable {
         // Non-blocking: opening a named pipe must not wait for a writer.
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else {
-            throw Failure(.inputOutput, "cannot open \(quoted(path: path)): \(errorText(errno)); check the path and its permissions")
+            throw Failure(
+                .inputOutput, "cannot open \(quoted(path: path)): \(errorText(errno)); check the path and its permissions")
         }
         defer { close(descriptor) }
         var status = stat()
         guard fstat(descriptor, &status) == 0 else {
-            throw Failure(.inputOutput, "cannot examine \(quoted(path: path)): \(errorText(errno)); check the file system it is on")
+            throw Failure(
+                .inputOutput, "cannot examine \(quoted(path: path)): \(errorText(errno)); check the file system it is on")
         }
         guard status.st_mode & S_IFMT == S_IFREG else {
             let what = status.st_mode & S_IFMT == S_IFDIR ? "a folder" : "not a regular file"
@@ -128,7 +132,8 @@ public final class SafeTensorsFile: @unchecked Sendable {
                     + "download or write the file again")
         }
         guard let base = mmap(nil, length, PROT_READ, MAP_PRIVATE, descriptor, 0), base != MAP_FAILED else {
-            throw Failure(.inputOutput, "cannot map \(quoted(path: path)): \(errorText(errno)); free some memory and try again")
+            throw Failure(
+                .inputOutput, "cannot map \(quoted(path: path)): \(errorText(errno)); free some memory and try again")
         }
         return UnsafeRawBufferPointer(start: base, count: length)
     }
@@ -142,7 +147,9 @@ public final class SafeTensorsFile: @unchecked Sendable {
         // A zip archive begins with these letters, and read as a length they are absurd.
         if mapping.starts(with: [0x50, 0x4B, 0x03, 0x04]) {
             throw Failure(
-                .badData, "\(quoted(path: path)) is a zip archive, perhaps a PyTorch checkpoint, not a safetensors file; convert it first")
+                .badData,
+                "\(quoted(path: path)) is a zip archive, perhaps a PyTorch checkpoint, not a safetensors file; convert it first"
+            )
         }
         guard length <= UInt64(SafeTensorsHeader.maximumLength) else {
             throw Failure(

@@ -74,8 +74,9 @@ struct SafeTensorsHeader {
                 guard reader.peek() == 0x22 else { throw fault("with a dtype that is not a string") }
                 let text = try reader.string()
                 guard let known = TensorType(rawValue: text) else {
-                    throw fault("with dtype \(quoted(text)), which is not one of "
-                        + TensorType.allCases.map(\.rawValue).joined(separator: " "))
+                    throw fault(
+                        "with dtype \(quoted(text)), which is not one of "
+                            + TensorType.allCases.map(\.rawValue).joined(separator: " "))
                 }
                 type = known
             case "shape":
@@ -118,12 +119,14 @@ struct SafeTensorsHeader {
                 throw JSONReader.Fault(message: "lets tensor \(quoted(entry.name)) overlap the one before it")
             }
             if entry.byteRange.lowerBound > end {
-                throw JSONReader.Fault(message: "leaves \(entry.byteRange.lowerBound - end) unused bytes before tensor \(quoted(entry.name))")
+                throw JSONReader.Fault(
+                    message: "leaves \(entry.byteRange.lowerBound - end) unused bytes before tensor \(quoted(entry.name))")
             }
             end = entry.byteRange.upperBound
         }
         if end > dataLength {
-            throw JSONReader.Fault(message: "describes \(end) bytes of data but the file holds \(dataLength): it was cut off")
+            throw JSONReader.Fault(
+                message: "describes \(end) bytes of data but the file holds \(dataLength): it was cut off")
         }
         if end < dataLength {
             throw JSONReader.Fault(message: "describes \(end) bytes of data but \(dataLength) follow it")

@@ -41,7 +41,8 @@ public struct XXHash64 {
     public func finish() -> UInt64 {
         var hash: UInt64
         if total >= 32 {
-            hash = Self.rotate(lanes.0, 1) &+ Self.rotate(lanes.1, 7) &+ Self.rotate(lanes.2, 12) &+ Self.rotate(lanes.3, 18)
+            hash =
+                Self.rotate(lanes.0, 1) &+ Self.rotate(lanes.1, 7) &+ Self.rotate(lanes.2, 12) &+ Self.rotate(lanes.3, 18)
             for lane in [lanes.0, lanes.1, lanes.2, lanes.3] {
                 hash = (hash ^ Self.round(0, lane)) &* Self.prime1 &+ Self.prime4
             }

@@ -30,7 +30,8 @@ public final class TemporaryFolder {
         // Not Data.write: it waits for the disk, which takes long ten thousand times.
         let descriptor = open(file(name), O_WRONLY | O_CREAT | O_TRUNC, 0o666)
         let bytes = Array(bytes)
-        precondition(descriptor >= 0 && Glibc.write(descriptor, bytes, bytes.count) == bytes.count, "cannot write \(file(name))")
+        precondition(
+            descriptor >= 0 && Glibc.write(descriptor, bytes, bytes.count) == bytes.count, "cannot write \(file(name))")
         close(descriptor)
         return file(name)
     }

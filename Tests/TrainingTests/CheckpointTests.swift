@@ -19,9 +19,11 @@ final class CheckpointTests: XCTestCase {
                 step: step,
                 tensors: [
                     .init(name: "norm.weight", shape: [2, count / 2], floats: buffers[0]),
-                    .init(name: CheckpointStore.firstMomentPrefix + "norm.weight", shape: [2, count / 2], floats: buffers[1]),
-                    .init(name: CheckpointStore.secondMomentPrefix + "norm.weight", shape: [2, count / 2], floats: buffers[2]),
-                    .init(name: CheckpointStore.gradientPrefix + "cls_token", shape: [1], floats: buffers[3]),
+                    .init(
+                        name: CheckpointStore.firstMomentPrefix + "norm.weight", shape: [2, count / 2], floats: buffers[1]),
+                    .init(
+                        name: CheckpointStore.secondMomentPrefix + "norm.weight", shape: [2, count / 2], floats: buffers[2]),
+                    .init(name: CheckpointStore.gradientPrefix + "cls_token", shape: [1], floats: buffers[3])
                 ],
                 metadata: ["dmae.samples": "\(step * 4)", "dmae.seed": "9"])
             XCTAssertEqual(path, folder.file(name(step)))
@@ -46,8 +48,11 @@ final class CheckpointTests: XCTestCase {
         let found = try XCTUnwrap(store.newestValid { XCTFail($0) })
         XCTAssertEqual(found.step, 200)
         XCTAssertEqual(
-            found.file.names, ["norm.weight", "optimizer.first_moment.norm.weight", "optimizer.second_moment.norm.weight",
-                               "gradient.cls_token"])
+            found.file.names,
+            [
+                "norm.weight", "optimizer.first_moment.norm.weight", "optimizer.second_moment.norm.weight",
+                "gradient.cls_token"
+            ])
         XCTAssertEqual(try found.file.floats("optimizer.first_moment.norm.weight"), [-200, -201, -202, -203, -204, -205])
         XCTAssertEqual(found.file.metadata["dmae.step"], "200")
         XCTAssertEqual(found.file.metadata["dmae.samples"], "800")
@@ -82,7 +87,8 @@ final class CheckpointTests: XCTestCase {
             "passing over a checkpoint: \"\(folder.file(name(4)))\" is not a valid safetensors file: its header describes 76 bytes of "
                 + "data but the file holds 75: it was cut off; download or write the file again")
         XCTAssertTrue(
-            reports[2].hasPrefix("passing over a checkpoint: \"\(folder.file(name(3)))\" is damaged: its checksum is \"xxh64:"), reports[2])
+            reports[2].hasPrefix(
+                "passing over a checkpoint: \"\(folder.file(name(3)))\" is damaged: its checksum is \"xxh64:"), reports[2])
         XCTAssertTrue(reports[2].hasSuffix("; use an older checkpoint"), reports[2])
         // All damaged: nothing is found, and each is named.
         for step in [1, 2] { folder.write([], name(step)) }
@@ -110,7 +116,8 @@ final class CheckpointTests: XCTestCase {
             found,
             Failure(
                 .inputOutput,
-                "cannot write \"\(folder.file(name(2)))\": File too large; raise the limit on the size of files (ulimit -f)"))
+                "cannot write \"\(folder.file(name(2)))\": File too large; raise the limit on the size of files (ulimit -f)"
+            ))
         XCTAssertEqual(folder.names(), [name(1)])
         XCTAssertEqual(try newest(store).step, 1)
     }

@@ -35,7 +35,8 @@ final class ProgressLineTests: XCTestCase {
         line.update(record(1))
         XCTAssertEqual(
             world.take(),
-            "\rstep 1/1000  epoch 1.50  loss 0.6124  (reconstruction 0.5000, align 0.1000 0.0123)  12.3 images/s  1.23 GB\u{1B}[K")
+            "\rstep 1/1000  epoch 1.50  loss 0.6124  (reconstruction 0.5000, align 0.1000 0.0123)  12.3 images/s  1.23 GB\u{1B}[K"
+        )
         world.time = 100
         line.update(record(11))
         XCTAssertEqual(
@@ -99,7 +100,10 @@ final class ProgressLineTests: XCTestCase {
         let lines = world.take().split(separator: "\n", omittingEmptySubsequences: false)
         XCTAssertEqual(
             lines.map { $0.split(separator: " ").dropFirst().first.map(String.init) },
-            ["1/100", "11/100", "21/100", "31/100", "41/100", "51/100", "61/100", "71/100", "81/100", "91/100", "100/100", nil])
+            [
+                "1/100", "11/100", "21/100", "31/100", "41/100", "51/100", "61/100", "71/100", "81/100", "91/100",
+                "100/100", nil
+            ])
         XCTAssertFalse(lines.joined().contains { $0 == "\u{1B}" || $0 == "\r" })
         XCTAssertTrue(lines[1].hasSuffix("  1 min 29 s left"), String(lines[1]))
     }
@@ -157,10 +161,68 @@ final class ProgressLineTests: XCTestCase {
         XCTAssertTrue(world.take().contains("loss nan  (reconstruction inf, align 0.0000 1.2676506002282294e+30)"))
     }
 
-    /// The line that is built for standard error itself does not fail outside a terminal.
-    func testStandardError() {
-        let line = ProgressLine(totalSteps: 1)
-        line.update(record(1))
-        line.finish()
+    /// What a child process writes to a real terminal of 40 columns, and what it writes with another environment.
+    func testATerminalOfItsOwn() throws {
+        if ProcessInfo.processInfo.environment["DMAE_PROGRESS_CHILD"] != nil {
+            let line = ProgressLine(totalSteps: 2)
+            line.update(record(1))
+            line.message("a message")
+            line.update(record(2))
+            line.finish()
+            exit(0)
+        }
+        let wide =
+            "step 1/2  epoch 1.50  loss 0.6124  \u{1B}[2m(reconstruction 0.5000, align 0.1000 0.0123)\u{1B}[0m  12.3 images/s"
+        let colored = try terminal(columns: 200, ["TERM": "xterm"])
+        XCTAssertTrue(colored.contains(wide), colored)
+        let plain = try terminal(columns: 200, ["TERM": "xterm", "NO_COLOR": "1"])
+        XCTAssertTrue(
+            plain.contains(
+                wide.replacingOccurrences(of: "\u{1B}[2m", with: "").replacingOccurrences(of: "\u{1B}[0m", with: "")), plain
+        )
+        // The terminal turns a line feed into carriage return and line feed.
+        let narrow = "loss 0.6124  12.3 images/s"
+        XCTAssertEqual(
+            try terminal(columns: 40, ["TERM": "xterm"]),
+            "\rstep 1/2  \(narrow)\u{1B}[K\r\u{1B}[Ka message\r\n\rstep 1/2  \(narrow)\u{1B}[K\rstep 2/2  \(narrow)\u{1B}[K\r\n"
+        )
+        let dumb = try terminal(columns: 40, ["TERM": "dumb"])
+        XCTAssertFalse(dumb.contains("\u{1B}"), dumb)
+        XCTAssertTrue(dumb.contains("GB\r\na message\r\nstep 2/2"), dumb)
+    }
+
+    /// Runs the child of `testATerminalOfItsOwn` with a new terminal as its standard error and returns what arrives there.
+    private func terminal(columns: UInt16, _ environment: [String: String]) throws -> String {
+        let leader = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC)
+        XCTAssertGreaterThanOrEqual(leader, 0)
+        defer { close(leader) }
+        // TIOCSPTLCK and TIOCGPTN: Swift does not see grantpt and its kin.
+        var lock: Int32 = 0
+        var number: Int32 = -1
+        XCTAssertEqual(ioctl(leader, 0x4004_5431, &lock), 0)
+        XCTAssertEqual(ioctl(leader, 0x8004_5430, &number), 0)
+        var size = winsize(ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0)
+        XCTAssertEqual(ioctl(leader, UInt(TIOCSWINSZ), &size), 0)
+        let follower = open("/dev/pts/\(number)", O_RDWR | O_NOCTTY | O_CLOEXEC)
+        XCTAssertGreaterThanOrEqual(follower, 0)
+        let child = Process()
+        child.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+        child.arguments = ["TrainingTests.ProgressLineTests/testATerminalOfItsOwn"]
+        child.environment = ProcessInfo.processInfo.environment.filter { $0.key != "NO_COLOR" }
+            .merging(environment) { $1 }.merging(["DMAE_PROGRESS_CHILD": "1"]) { $1 }
+        child.standardOutput = FileHandle.nullDevice
+        child.standardError = FileHandle(fileDescriptor: follower)
+        try child.run()
+        child.waitUntilExit()
+        XCTAssertEqual(child.terminationStatus, 0)
+        close(follower)
+        // A few hundred bytes fit in the terminal's buffer; once the follower is closed, reading ends in an error.
+        var bytes = [UInt8](repeating: 0, count: 1 << 14)
+        var text: [UInt8] = []
+        while true {
+            let count = read(leader, &bytes, bytes.count)
+            if count <= 0 { return String(decoding: text, as: UTF8.self) }
+            text += bytes[..<count]
+        }
     }
 }

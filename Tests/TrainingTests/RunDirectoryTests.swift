@@ -50,7 +50,9 @@ final class RunDirectoryTests: XCTestCase {
             folder.write("x".utf8, "run-with-\(name)/\(name)")
             XCTAssertEqual(
                 failure { _ = try RunDirectory(path: path, resuming: false) },
-                Failure(.usage, "\"\(path)\" already holds a run; go on with it by --resume auto, or name another --output folder"))
+                Failure(
+                    .usage,
+                    "\"\(path)\" already holds a run; go on with it by --resume auto, or name another --output folder"))
             XCTAssertNil(failure { _ = try RunDirectory(path: path, resuming: true) })
             XCTAssertEqual(folder.read("run-with-\(name)/\(name)"), Array("x".utf8))
         }
@@ -69,7 +71,8 @@ final class RunDirectoryTests: XCTestCase {
                 failure { _ = try RunDirectory(path: path, resuming: resuming) },
                 Failure(
                     .inputOutput,
-                    "\"\(path)\" is being written by process \(getpid()); wait for its end or name another --output folder"))
+                    "\"\(path)\" is being written by process \(getpid()); wait for its end or name another --output folder")
+            )
         }
         run = nil
         XCTAssertNil(failure { _ = try RunDirectory(path: path, resuming: false) })
@@ -77,7 +80,9 @@ final class RunDirectoryTests: XCTestCase {
 
     func testRemovesLeftoversOfOursAlone() throws {
         let kept = ["checkpoint-00000005.safetensors", "mine.part-12", "checkpoint-5.safetensors.part-3"]
-        for name in kept + ["checkpoint-00000006.safetensors.part-77", "configuration.json.part-1"] { folder.write([1], name) }
+        for name in kept + ["checkpoint-00000006.safetensors.part-77", "configuration.json.part-1"] {
+            folder.write([1], name)
+        }
         _ = try RunDirectory(path: folder.path, resuming: true)
         XCTAssertEqual(folder.names(), (kept + ["lock"]).sorted())
     }
@@ -87,7 +92,7 @@ final class RunDirectoryTests: XCTestCase {
         for (path, reason) in [
             (folder.file("file"), "something else has that name; choose another name"),
             (folder.file("file/run"), "Not a directory; choose a place that can be written"),
-            ("/proc/run", "No such file or directory; choose a place that can be written"),
+            ("/proc/run", "No such file or directory; choose a place that can be written")
         ] {
             XCTAssertEqual(
                 failure { _ = try RunDirectory(path: path, resuming: false) },

@@ -116,6 +116,8 @@ final class RunLogTests: XCTestCase {
         let absent = folder.file("absent/log.jsonl")
         XCTAssertEqual(
             failure { _ = try RunLog(path: absent, after: 0) },
-            Failure(.inputOutput, "cannot write \"\(absent)\": No such file or directory; check the folder and the space on its disk"))
+            Failure(
+                .inputOutput,
+                "cannot write \"\(absent)\": No such file or directory; check the folder and the space on its disk"))
     }
 }

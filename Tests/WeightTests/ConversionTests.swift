@@ -10,7 +10,8 @@ final class ConversionTests: XCTestCase {
 
     /// All 65,536 patterns, behind one byte that leaves them unaligned.
     private func everyPattern(_ type: String) throws -> [Float] {
-        let header = #"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"#
+        let header =
+            #"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"#
             + #""x":{"dtype":"\#(type)","shape":[65536],"data_offsets":[1,131073]}}"#
         var bytes = withUnsafeBytes(of: UInt64(header.utf8.count).littleEndian, Array.init) + Array(header.utf8) + [0]
         for pattern in UInt16.min ... .max { withUnsafeBytes(of: pattern.littleEndian) { bytes += $0 } }

@@ -61,8 +61,14 @@ final class HostileFileTests: XCTestCase {
             ("{\"a\":{\"dtype\":\"f32\"}}", 0, "describes tensor \"a\" with dtype \"f32\", which is not one of \(types)"),
             ("{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\"}}", 0, "describes tensor \"a\" with dtype twice"),
             ("{\"a\":{\"shape\":[],\"shape\":[]}}", 0, "describes tensor \"a\" with shape twice"),
-            ("{\"a\":{\"data_offsets\":[0,0],\"data_offsets\":[0,0]}}", 0, "describes tensor \"a\" with data_offsets twice"),
-            ("{\"a\":{\"strides\":[1]}}", 0, "describes tensor \"a\" with \"strides\", which is not dtype, shape or data_offsets"),
+            (
+                "{\"a\":{\"data_offsets\":[0,0],\"data_offsets\":[0,0]}}", 0,
+                "describes tensor \"a\" with data_offsets twice"
+            ),
+            (
+                "{\"a\":{\"strides\":[1]}}", 0,
+                "describes tensor \"a\" with \"strides\", which is not dtype, shape or data_offsets"
+            ),
             ("{\"a\":{\"shape\":3}}", 0, "describes tensor \"a\" with shape that is not a list"),
             ("{\"a\":{\"shape\":[1,]}}", 0, "is not JSON: a number is missing at byte 17, in shape of tensor \"a\""),
             ("{\"a\":{\"shape\":[\"1\"]}}", 0, "is not JSON: a number is missing at byte 15, in shape of tensor \"a\""),
@@ -71,20 +77,36 @@ final class HostileFileTests: XCTestCase {
             ("{\"a\":{\"shape\":[1.0]}}", 0, "holds a number that is not whole at byte 16, in shape of tensor \"a\""),
             ("{\"a\":{\"shape\":[1e3]}}", 0, "holds a number that is not whole at byte 16, in shape of tensor \"a\""),
             ("{\"a\":{\"shape\":[01]}}", 0, "is not JSON: a number starts with 0 at byte 17, in shape of tensor \"a\""),
-            ("{\"a\":{\"shape\":[9223372036854775808]}}", 0, "holds a number beyond 2^63 at byte 33, in shape of tensor \"a\""),
-            ("{\"a\":{\"shape\":[99999999999999999999]}}", 0, "holds a number beyond 2^63 at byte 33, in shape of tensor \"a\""),
-            ("{\"a\":{\"shape\":[\(String(repeating: "1,", count: 64))1]}}", 0,
-             "describes tensor \"a\" with shape of more than 64 numbers"),
+            (
+                "{\"a\":{\"shape\":[9223372036854775808]}}", 0,
+                "holds a number beyond 2^63 at byte 33, in shape of tensor \"a\""
+            ),
+            (
+                "{\"a\":{\"shape\":[99999999999999999999]}}", 0,
+                "holds a number beyond 2^63 at byte 33, in shape of tensor \"a\""
+            ),
+            (
+                "{\"a\":{\"shape\":[\(String(repeating: "1,", count: 64))1]}}", 0,
+                "describes tensor \"a\" with shape of more than 64 numbers"
+            ),
             ("{\"a\":{\"shape\":[1 2]}}", 0, "is not JSON: ']' is missing at byte 17"),
-            ("{\"a\":{\"data_offsets\":[0]," + "\"dtype\":\"F32\",\"shape\":[]}}", 4,
-             "describes tensor \"a\" with data_offsets of fewer than 2 numbers"),
+            (
+                "{\"a\":{\"data_offsets\":[0]," + "\"dtype\":\"F32\",\"shape\":[]}}", 4,
+                "describes tensor \"a\" with data_offsets of fewer than 2 numbers"
+            ),
             ("{\"a\":{\"data_offsets\":[0,4,8]}}", 4, "describes tensor \"a\" with data_offsets of more than 2 numbers"),
             ("{\"a\":\(f32("[1]", 4, 0))}", 4, "describes tensor \"a\" with data_offsets that end before they begin"),
             ("{\"a\":\(f32("[2]", 0, 4))}", 4, "describes tensor \"a\" with 4 bytes where its shape and dtype need 8"),
             ("{\"a\":\(f32("[]", 0, 8))}", 8, "describes tensor \"a\" with 8 bytes where its shape and dtype need 4"),
             ("{\"a\":\(f32("[0]", 0, 4))}", 4, "describes tensor \"a\" with 4 bytes where its shape and dtype need 0"),
-            ("{\"a\":\(f32("[4611686018427387904]", 0, 0))}", 0, "describes tensor \"a\" with a shape of more than 2^63 bytes"),
-            ("{\"a\":\(f32("[4294967296,4294967296,0]", 0, 0))}", 0, "describes tensor \"a\" with a shape of more than 2^63 bytes"),
+            (
+                "{\"a\":\(f32("[4611686018427387904]", 0, 0))}", 0,
+                "describes tensor \"a\" with a shape of more than 2^63 bytes"
+            ),
+            (
+                "{\"a\":\(f32("[4294967296,4294967296,0]", 0, 0))}", 0,
+                "describes tensor \"a\" with a shape of more than 2^63 bytes"
+            ),
             ("{\"a\":\(f32("[1]", 0, 4)),\"a\":\(f32("[1]", 4, 8))}", 8, "names \"a\" twice"),
             ("{\"a\":\(f32("[1]", 0, 4)),\"\\u0061\":\(f32("[1]", 4, 8))}", 8, "names \"a\" twice"),
             ("{\"a\":\(f32("[2]", 0, 8)),\"b\":\(f32("[2]", 4, 12))}", 12, "lets tensor \"b\" overlap the one before it"),
@@ -100,8 +122,10 @@ final class HostileFileTests: XCTestCase {
             ("{\"__metadata__\":{\"k\":\"1\",\"k\":\"2\"}}", 0, "holds metadata \"k\" twice"),
             ("{\"__metadata__\":{},\"__metadata__\":{}}", 0, "names \"__metadata__\" twice"),
             ("{\"a\\n\\u001b[31m\":1}", 0, "describes tensor \"a\\n\\u{1B}[31m\" by something that is not an object"),
-            ("{\"\(String(repeating: "n", count: 200))\":1}", 0,
-             "describes tensor \"\(String(repeating: "n", count: 80))…\" by something that is not an object"),
+            (
+                "{\"\(String(repeating: "n", count: 200))\":1}", 0,
+                "describes tensor \"\(String(repeating: "n", count: 80))…\" by something that is not an object"
+            )
         ]
         var said = Set<String>()
         for (header, data, what) in cases {
@@ -125,10 +149,12 @@ final class HostileFileTests: XCTestCase {
     func testHeaderLengthFaults() throws {
         XCTAssertEqual(
             try refusal([]),
-            "is not a safetensors file: it holds 0 bytes, fewer than the 8 of a header length; download or write the file again")
+            "is not a safetensors file: it holds 0 bytes, fewer than the 8 of a header length; download or write the file again"
+        )
         XCTAssertEqual(
             try refusal([1, 0, 0, 0, 0, 0, 0]),
-            "is not a safetensors file: it holds 7 bytes, fewer than the 8 of a header length; download or write the file again")
+            "is not a safetensors file: it holds 7 bytes, fewer than the 8 of a header length; download or write the file again"
+        )
         XCTAssertEqual(
             try refusal(file(header: Array("{}".utf8), length: 100_000_001)),
             "is not a safetensors file: its first 8 bytes give a header of 100000001 bytes, and 100000000 are allowed; "
@@ -151,7 +177,8 @@ final class HostileFileTests: XCTestCase {
         let absent = folder.file("absent.safetensors")
         XCTAssertEqual(
             message(absent),
-            Failure(.inputOutput, "cannot open \"\(absent)\": No such file or directory; check the path and its permissions"))
+            Failure(
+                .inputOutput, "cannot open \"\(absent)\": No such file or directory; check the path and its permissions"))
         XCTAssertEqual(
             message(folder.path),
             Failure(.inputOutput, "cannot read \"\(folder.path)\": it is a folder; name a safetensors file"))
@@ -159,12 +186,14 @@ final class HostileFileTests: XCTestCase {
         mkfifo(pipe, 0o600)
         for path in [pipe, "/dev/zero"] {
             XCTAssertEqual(
-                message(path), Failure(.inputOutput, "cannot read \"\(path)\": it is not a regular file; name a safetensors file"))
+                message(path),
+                Failure(.inputOutput, "cannot read \"\(path)\": it is not a regular file; name a safetensors file"))
         }
     }
 
     func testMissingTensorsAndTypesWithoutConversion() throws {
-        let header = #"{"x":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]},"y":{"dtype":"F8_E5M2","shape":[],"data_offsets":[2,3]}}"#
+        let header =
+            #"{"x":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]},"y":{"dtype":"F8_E5M2","shape":[],"data_offsets":[2,3]}}"#
         let path = folder.write(file(header: Array(header.utf8), data: 3), "eight.safetensors")
         let file = try SafeTensorsFile(path: path)
         XCTAssertEqual(file.entries.map(\.type), [.f8e4m3, .f8e5m2])
@@ -177,7 +206,8 @@ final class HostileFileTests: XCTestCase {
             failure { _ = try file.floats("x") },
             Failure(
                 .badData,
-                "tensor \"x\" of \"\(path)\" is of type F8_E4M3, which cannot be used as weights; convert it to F32, F16 or BF16"))
+                "tensor \"x\" of \"\(path)\" is of type F8_E4M3, which cannot be used as weights; convert it to F32, F16 or BF16"
+            ))
         XCTAssertEqual(
             failure { try file.verifyChecksum() },
             Failure(.badData, "\"\(path)\" holds no checksum; use a file that dmae wrote as a checkpoint"))
@@ -187,14 +217,22 @@ final class HostileFileTests: XCTestCase {
     func testUnusualFilesThatAreRight() throws {
         for (header, data, names) in [
             ("{}", 0, []), ("{}  \n\t\r ", 0, []), ("{\"__metadata__\":{}}", 0, []),
-            (#"{ "b" : { "shape" : [ 2 , 1 ] , "data_offsets" : [ 4 , 12 ] , "dtype" : "F32" } ,"#
-                + #""a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}"#, 12, ["a", "b"]),
-            (#"{"\ud83d\ude00\/\b\f\n\r\t\"\\\u00e9":{"dtype":"BOOL","shape":[],"data_offsets":[0,1]}}"#, 1,
-             ["😀/\u{8}\u{C}\n\r\t\"\\é"]),
-            (#"{"z":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},"y":{"dtype":"F64","shape":[3,0],"data_offsets":[0,0]}}"#, 0,
-             ["z", "y"]),
+            (
+                #"{ "b" : { "shape" : [ 2 , 1 ] , "data_offsets" : [ 4 , 12 ] , "dtype" : "F32" } ,"#
+                    + #""a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}"#, 12, ["a", "b"]
+            ),
+            (
+                #"{"\ud83d\ude00\/\b\f\n\r\t\"\\\u00e9":{"dtype":"BOOL","shape":[],"data_offsets":[0,1]}}"#, 1,
+                ["😀/\u{8}\u{C}\n\r\t\"\\é"]
+            ),
+            (
+                #"{"z":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},"y":{"dtype":"F64","shape":[3,0],"data_offsets":[0,0]}}"#,
+                0,
+                ["z", "y"]
+            )
         ] as [(String, Int, [String])] {
-            let file = try SafeTensorsFile(path: folder.write(file(header: Array(header.utf8), data: data), "right.safetensors"))
+            let file = try SafeTensorsFile(
+                path: folder.write(file(header: Array(header.utf8), data: data), "right.safetensors"))
             XCTAssertEqual(file.names, names, header)
             XCTAssertEqual(file.dataByteCount, data)
         }
@@ -207,7 +245,9 @@ final class HostileFileTests: XCTestCase {
         let memory = (0..<64).map { UInt8($0) }
         try memory.withUnsafeBytes { bytes in
             for (index, type) in TensorType.allCases.enumerated() {
-                writer.add("tensor.\(index)", type: type, shape: [2, 1], bytes: UnsafeRawBufferPointer(rebasing: bytes[..<(2 * type.size)]))
+                writer.add(
+                    "tensor.\(index)", type: type, shape: [2, 1],
+                    bytes: UnsafeRawBufferPointer(rebasing: bytes[..<(2 * type.size)]))
             }
             try writer.write(to: path, checksummed: true)
         }

@@ -14,7 +14,7 @@ final class RoundTripTests: XCTestCase {
         let file = try SafeTensorsFile(path: fixtures.appendingPathComponent("reference.safetensors").path)
         let types: [String: TensorType] = [
             "float32": .f32, "float16": .f16, "bfloat16": .bf16, "float64": .f64, "int64": .i64, "int32": .i32,
-            "int16": .i16, "int8": .i8, "uint8": .u8, "bool": .bool,
+            "int16": .i16, "int8": .i8, "uint8": .u8, "bool": .bool
         ]
         let lines = try String(contentsOf: fixtures.appendingPathComponent("reference.txt"), encoding: .utf8)
             .split(separator: "\n")
@@ -58,13 +58,42 @@ final class RoundTripTests: XCTestCase {
         let file = try SafeTensorsFile(path: path)
         try file.verifyChecksum()
         XCTAssertEqual(file.names, (0..<5).map { "tensor.\($0)" })
-        XCTAssertEqual(file.metadata.filter { $0.key != SafeTensorsWriter.checksumKey },
-                       ["b": "2", "a": "line\nbreak \"\u{1}\\", "c": "é"])
+        XCTAssertEqual(
+            file.metadata.filter { $0.key != SafeTensorsWriter.checksumKey },
+            ["b": "2", "a": "line\nbreak \"\u{1}\\", "c": "é"])
         for (index, values) in memory.enumerated() {
             XCTAssertEqual(file["tensor.\(index)"]?.shape, shapes[index])
             XCTAssertEqual(try file.floats("tensor.\(index)").map(\.bitPattern), values.map(\.bitPattern))
         }
         XCTAssertEqual(folder.read("a.safetensors"), folder.read("b.safetensors"))
         XCTAssertEqual(folder.names(), ["a.safetensors", "b.safetensors"])
+    }
+
+    /// Wider types first, else as given: each tensor is aligned to its element, and the bytes are these.
+    func testAlignsTensorsOfSeveralTypes() throws {
+        let path = folder.file("mixed.safetensors")
+        let memory = (1...16).map { UInt8($0) }
+        try memory.withUnsafeBytes { bytes in
+            func first(_ count: Int) -> UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: bytes[..<count]) }
+            var writer = SafeTensorsWriter(metadata: ["z": "1", "a": "2"])
+            writer.add("u8", type: .u8, shape: [3], bytes: first(3))
+            writer.add("b", type: .f32, shape: [1], bytes: first(4))
+            writer.add("long", type: .i64, shape: [], bytes: first(8))
+            writer.add("a", type: .f32, shape: [1, 1], bytes: first(4))
+            try writer.write(to: path)
+        }
+        let text =
+            #"{"__metadata__":{"a":"2","z":"1"},"long":{"dtype":"I64","shape":[],"data_offsets":[0,8]},"#
+            + #""b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]},"a":{"dtype":"F32","shape":[1,1],"data_offsets":[12,16]},"#
+            + #""u8":{"dtype":"U8","shape":[3],"data_offsets":[16,19]}}"#
+        let padded = Array(text.utf8) + [UInt8](repeating: 0x20, count: (8 - text.utf8.count % 8) % 8)
+        var expected = withUnsafeBytes(of: UInt64(padded.count).littleEndian, Array.init)
+        expected += padded
+        for count in [8, 4, 4, 3] { expected += memory[..<count] }
+        XCTAssertEqual(folder.read("mixed.safetensors"), expected)
+        let file = try SafeTensorsFile(path: path)
+        XCTAssertEqual(file.names, ["long", "b", "a", "u8"])
+        XCTAssertEqual(file.byteCount, 8 + padded.count + 19)
+        XCTAssertEqual(file.elementCount, 6)
     }
 }
