@@ -158,6 +158,6 @@ public final class RunDirectory {
     private static func isLeftover(_ name: String) -> Bool {
         guard let mark = name.firstRange(of: AtomicFile.partMark) else { return false }
         let whole = String(name[..<mark.lowerBound])
-        return whole == "configuration.json" || CheckpointStore.step(of: whole) != nil
+        return ["configuration.json", "model.safetensors"].contains(whole) || CheckpointStore.step(of: whole) != nil
     }
 }

@@ -1,17 +1,32 @@
 import Foundation
 import Tensors
 
-/// A folder that goes away with its last reference.
+/// A folder that goes away when the process ends: XCTest keeps its test cases, and what they hold, until then.
 public final class TemporaryFolder {
+    private static let all: AllFolders = {
+        atexit { TemporaryFolder.all.remove() }
+        return AllFolders()
+    }()
+
+    private final class AllFolders: @unchecked Sendable {
+        private let lock = NSLock()
+        private var paths: [String] = []
+
+        func add(_ path: String) {
+            lock.withLock { paths.append(path) }
+        }
+
+        func remove() {
+            lock.withLock { paths.forEach { try? FileManager.default.removeItem(atPath: $0) } }
+        }
+    }
+
     public let path: String
 
     public init() {
         path = NSTemporaryDirectory() + "/dmae-tests-\(getpid())-\(UInt64.random(in: 0 ... .max))"
         try! FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    }
-
-    deinit {
-        try? FileManager.default.removeItem(atPath: path)
+        Self.all.add(path)
     }
 
     /// The path of `name` in the folder.

@@ -80,7 +80,7 @@ final class RunDirectoryTests: XCTestCase {
 
     func testRemovesLeftoversOfOursAlone() throws {
         let kept = ["checkpoint-00000005.safetensors", "mine.part-12", "checkpoint-5.safetensors.part-3"]
-        for name in kept + ["checkpoint-00000006.safetensors.part-77", "configuration.json.part-1"] {
+        for name in kept + ["checkpoint-00000006.safetensors.part-77", "configuration.json.part-1", "model.safetensors.part-2"] {
             folder.write([1], name)
         }
         _ = try RunDirectory(path: folder.path, resuming: true)
