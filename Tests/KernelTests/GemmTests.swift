@@ -1,0 +1,164 @@
+import CKernels
+import Foundation
+import XCTest
+
+/// m, n, k as in the contract. Bound of an element: a sum of k products and up to three more terms, in any order, fused or not, is
+/// off by at most (k + 3)·u/(1 - (k + 3)·u) of the sum of the magnitudes (Higham, Accuracy and Stability, §3.1); k + 4 covers the
+/// denominator. GELU's slope is below 1.13; its own error is at most 2 ulp or 1e-7 (contract).
+final class GemmTests: KernelTestCase {
+    private struct Epilogue: CaseIterable {
+        var accumulate = false, bias = false, residual = false, inPlace = false, activation = false, keep = true
+        static let allCases: [Epilogue] = [
+            .init(), .init(bias: true), .init(residual: true), .init(bias: true, residual: true), .init(inPlace: true),
+            .init(bias: true, inPlace: true), .init(accumulate: true), .init(accumulate: true, bias: true),
+            .init(accumulate: true, residual: true), .init(accumulate: true, bias: true, residual: true),
+            .init(activation: true), .init(bias: true, activation: true), .init(activation: true, keep: false),
+            .init(bias: true, activation: true, keep: false),
+        ]
+    }
+
+    private let memory = (0..<7).map { _ in GuardedMemory(floats: 1 << 19) }
+    private let workspaces = GuardedMemory(floats: 1 << 21)
+
+    private func check(_ variants: [Variant], m: Int, n: Int, k: Int, transposed: (Bool, Bool), _ epilogue: Epilogue,
+                       threads: [Int32] = [2], _ random: inout Random) {
+        let (ta, tb) = transposed
+        func ld(_ width: Int) -> Int { max(1, width + Int(random.next() % 4)) }
+        let lda = ld(ta ? m : k), ldb = ld(tb ? k : n), ldc = ld(n), ldr = epilogue.inPlace ? ldc : ld(n), ldy = ld(n)
+        let a = memory[0].matrix(rows: ta ? k : m, width: ta ? m : k, ld: lda, &random)
+        let b = memory[1].matrix(rows: tb ? n : k, width: tb ? k : n, ld: ldb, &random)
+        let bias = memory[2].matrix(rows: 1, width: n, ld: n, &random)
+        let residual = memory[3].matrix(rows: m, width: n, ld: ldr, &random)
+        let cCount = (m - 1) * ldc + n, yCount = (m - 1) * ldy + n
+        let start = array(memory[4].matrix(rows: m, width: n, ld: ldc, &random), cCount)
+        let c = memory[4].floats(cCount), y = memory[5].floats(yCount)
+        var expected = [Double](repeating: 0, count: m * n), bound = expected
+        for i in 0..<m {
+            for j in 0..<n {
+                var sum = 0.0, magnitude = 0.0
+                for p in 0..<k {
+                    let product = Double(ta ? a[p * lda + i] : a[i * lda + p]) * Double(tb ? b[j * ldb + p] : b[p * ldb + j])
+                    sum += product
+                    magnitude += abs(product)
+                }
+                func add(_ x: Float) { sum += Double(x); magnitude += abs(Double(x)) }
+                if epilogue.accumulate || epilogue.inPlace { add(start[i * ldc + j]) }
+                if epilogue.bias { add(bias[j]) }
+                if epilogue.residual { add(residual[i * ldr + j]) }
+                expected[i * n + j] = sum
+                bound[i * n + j] = Double(k + 4) * u * magnitude
+            }
+        }
+        for variant in variants {
+            dmae_isa_use(variant.isa)
+            var first: ([Float], [Float])?
+            for count in threads {
+                dmae_set_threads(count)
+                c.update(from: start, count: cCount)
+                y.update(repeating: GuardedMemory.sentinel, count: yCount)
+                var arguments = dmae_gemm_f32_arguments()
+                (arguments.m, arguments.n, arguments.k) = (m, n, k)
+                (arguments.a, arguments.lda, arguments.a_transposed) = (UnsafePointer(a), lda, ta)
+                (arguments.b, arguments.ldb, arguments.b_transposed) = (UnsafePointer(b), ldb, tb)
+                (arguments.c, arguments.ldc) = (epilogue.keep ? c : nil, ldc)
+                arguments.accumulate = epilogue.accumulate
+                arguments.bias = epilogue.bias ? UnsafePointer(bias) : nil
+                if epilogue.residual || epilogue.inPlace {
+                    (arguments.residual, arguments.ldr) = (UnsafePointer(epilogue.inPlace ? c : residual), ldr)
+                }
+                if epilogue.activation { (arguments.activation, arguments.ldactivation) = (y, ldy) }
+                arguments.workspace = workspaces.workspace(bytes: dmae_gemm_f32_workspace(m, n, k))
+                dmae_gemm_f32(&arguments)
+                let place = "\(variant.name) m \(m) n \(n) k \(k) transposed \(transposed) \(epilogue) threads \(count)"
+                for i in 0..<m {
+                    for j in 0..<n {
+                        let value = expected[i * n + j], allowed = bound[i * n + j]
+                        if epilogue.keep {
+                            let got = Double(c[i * ldc + j])
+                            if !(abs(got - value) <= allowed) { return XCTFail("\(place): C[\(i),\(j)] \(got), not \(value)") }
+                        }
+                        if epilogue.activation {
+                            let gelu = value * 0.5 * erfc(-value / 2.0.squareRoot()), got = Double(y[i * ldy + j])
+                            let slack = 1.13 * allowed + max(1e-7, 2 * Double(Float(gelu).ulp))
+                            if !(abs(got - gelu) <= slack) { return XCTFail("\(place): GELU[\(i),\(j)] \(got), not \(gelu)") }
+                        }
+                    }
+                    for j in n..<max(n, ldc) where i < m - 1 && c[i * ldc + j] != GuardedMemory.sentinel {
+                        return XCTFail("\(place): wrote outside C")
+                    }
+                    for j in n..<max(n, ldy) where i < m - 1 && y[i * ldy + j] != GuardedMemory.sentinel {
+                        return XCTFail("\(place): wrote outside the activation")
+                    }
+                }
+                let bits = (array(c, cCount), array(y, yCount))
+                if let first {
+                    XCTAssertTrue(first.0 == bits.0 && first.1 == bits.1, "\(place): other bits than with \(threads[0]) threads")
+                } else {
+                    first = bits
+                }
+            }
+        }
+    }
+
+    private func variants() -> [Variant] {
+        var found: [Variant] = []
+        forEachVariant(of: "gemm_f32") { found.append($0) }
+        return found
+    }
+    private let forms = [(false, false), (false, true), (true, false), (true, true)]
+
+    /// Every height up to two of the tallest tiles and one, widths around the widest, in all four forms.
+    func testEveryEdge() {
+        let variants = variants()
+        var random = Random("gemm edges"), turn = 0
+        for m in 1...29 {
+            for n in [1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 65] {
+                for k in [0, 1, 2, 7, 15, 16, 17, 33] {
+                    for form in forms where (m + n + k + turn) % 2 == 0 || m < 3 {
+                        check(variants, m: m, n: n, k: k, transposed: form, Epilogue.allCases[turn % Epilogue.allCases.count],
+                              &random)
+                        turn += 1
+                    }
+                    turn += 1
+                }
+            }
+        }
+    }
+
+    /// Every epilogue in every form, over one block of k, several, and blocks of unlike depth; and the same bits for any threads.
+    func testEveryEpilogueAcrossBlocks() {
+        let variants = variants()
+        var random = Random("gemm epilogues")
+        for epilogue in Epilogue.allCases {
+            for form in forms {
+                for (m, n, k) in [(15, 33, 29), (20, 70, 513), (5, 17, 1025), (43, 100, 512)] {
+                    check(variants, m: m, n: n, k: k, transposed: form, epilogue, threads: [1, 2, 3], &random)
+                }
+            }
+        }
+    }
+
+    /// Shapes that fill several tasks of the driver.
+    func testTheSameBitsForAnyThreads() {
+        let variants = variants()
+        var random = Random("gemm threads")
+        for (m, n, k) in [(130, 300, 700), (300, 130, 64), (1, 1000, 100), (1000, 1, 100), (257, 513, 40)] {
+            for form in forms {
+                check(variants, m: m, n: n, k: k, transposed: form, Epilogue(bias: true), threads: [1, 2, 3, 5], &random)
+                check(variants, m: m, n: n, k: k, transposed: form, Epilogue(accumulate: true), threads: [1, 2], &random)
+            }
+        }
+    }
+
+    func testNothingToDo() {
+        var arguments = dmae_gemm_f32_arguments()
+        var c: Float = 7
+        withUnsafeMutablePointer(to: &c) { pointer in
+            arguments.c = pointer
+            arguments.ldc = 1
+            arguments.n = 1
+            dmae_gemm_f32(&arguments)
+        }
+        XCTAssertEqual(c, 7)
+    }
+}

@@ -1,0 +1,41 @@
+import Foundation
+
+/// Memory that ends at a page nobody may touch: a kernel that reads or writes one element too far stops the test run. The
+/// elements in front of it are the sentinel, and `check` finds whether one was overwritten.
+final class GuardedMemory {
+    private let base: UnsafeMutableRawPointer
+    private let capacity: Int
+    private static let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+    static let sentinel: Float = 8_388_607.5
+
+    init(floats: Int) {
+        capacity = (floats * 4 + 64 + Self.page - 1) / Self.page * Self.page
+        base = mmap(nil, capacity + Self.page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)!
+        precondition(base != MAP_FAILED, "mmap failed")
+        precondition(mprotect(base + capacity, Self.page, PROT_NONE) == 0, "mprotect failed")
+    }
+    deinit { munmap(base, capacity + Self.page) }
+
+    /// The last `count` floats before the guard page: seldom aligned to more than four bytes.
+    func floats(_ count: Int) -> UnsafeMutablePointer<Float> {
+        precondition(count * 4 <= capacity)
+        return (base + (capacity - count * 4)).assumingMemoryBound(to: Float.self)
+    }
+    /// `count` floats with the rows of width `width` random and what lies between the rows the sentinel.
+    func matrix(rows: Int, width: Int, ld: Int, _ random: inout Random) -> UnsafeMutablePointer<Float> {
+        let count = rows == 0 ? 0 : (rows - 1) * ld + width
+        let matrix = floats(count)
+        for i in 0..<count { matrix[i] = i % ld < width ? random.float() : Self.sentinel }
+        return matrix
+    }
+    /// `bytes` of workspace, aligned to 64 and filled with NaN: a kernel that reads what it did not write gives itself away.
+    func workspace(bytes: Int) -> UnsafeMutableRawPointer {
+        precondition(bytes + 64 <= capacity)
+        let start = (capacity - bytes) / 64 * 64
+        memset(base + start, 0xff, capacity - start)
+        return base + start
+    }
+}
+
+/// A copy of what a kernel wrote.
+func array(_ start: UnsafePointer<Float>, _ count: Int) -> [Float] { Array(UnsafeBufferPointer(start: start, count: count)) }

@@ -1,0 +1,81 @@
+import CKernels
+import Foundation
+import XCTest
+
+final class VariantTests: KernelTestCase {
+    func testEveryOperationHasAScalarReference() {
+        let operations = Set(Variant.all.map(\.operation))
+        XCTAssertTrue(operations.isSuperset(of: ["gemm_f32", "attention_f32", "layernorm_f32", "gelu_f32", "adamw_f32"]))
+        for operation in operations {
+            XCTAssertTrue(Variant.all.contains { $0.operation == operation && $0.isa == DMAE_ISA_SCALAR }, operation)
+        }
+    }
+
+    func testNamesSayOperationAndInstructionSet() {
+        XCTAssertEqual(Set(Variant.all.map(\.name)).count, Variant.all.count)
+        for variant in Variant.all {
+            let isa = String(cString: dmae_isa_name(variant.isa))
+            XCTAssertTrue(variant.name.hasPrefix("\(variant.operation)_\(isa)"), variant.name)
+        }
+    }
+
+    func testOneVariantOfEachOperationIsSelected() {
+        for isa in 0..<DMAE_ISA_COUNT.rawValue where dmae_isa_use(dmae_isa(isa)) {
+            XCTAssertEqual(dmae_isa_selected().rawValue, isa)
+            for operation in Set(Variant.all.map(\.operation)) {
+                let selected = Variant.all.filter { $0.operation == operation && dmae_variant_is_selected($0.index) }
+                XCTAssertEqual(selected.count, 1, operation)
+                XCTAssertLessThanOrEqual(selected[0].isa.rawValue, isa)
+            }
+        }
+    }
+
+    func testInstructionSetFromTheEnvironment() {
+        defer { unsetenv("DMAE_ISA") }
+        setenv("DMAE_ISA", "scalar", 1)
+        XCTAssertEqual(dmae_isa_from_environment(), 0)
+        XCTAssertEqual(dmae_isa_selected(), DMAE_ISA_SCALAR)
+        setenv("DMAE_ISA", "sse9", 1)
+        XCTAssertEqual(dmae_isa_from_environment(), 1)
+        XCTAssertEqual(dmae_isa_selected(), DMAE_ISA_SCALAR)
+        for isa in 0..<DMAE_ISA_COUNT.rawValue {
+            setenv("DMAE_ISA", dmae_isa_name(dmae_isa(isa)), 1)
+            XCTAssertEqual(dmae_isa_from_environment(), isa <= dmae_isa_available().rawValue ? 0 : 2)
+        }
+        unsetenv("DMAE_ISA")
+        XCTAssertEqual(dmae_isa_from_environment(), 0)
+    }
+
+    func testThreads() {
+        XCTAssertGreaterThanOrEqual(dmae_openmp_version(), 201511)
+        for threads: Int32 in [1, 2, 3] {
+            dmae_set_threads(threads)
+            XCTAssertEqual(dmae_threads(), threads)
+            XCTAssertEqual(dmae_threads_observed(), threads, "OpenMP is serial")
+        }
+        dmae_set_threads(0)
+        XCTAssertEqual(dmae_threads(), 1)
+    }
+
+    func testParallelForVisitsEveryElementOnce() {
+        dmae_set_threads(3)
+        for (count, chunk) in [(0, 4), (1, 4), (10, 1), (10, 3), (100, 7), (5, 100), (9, 0)] {
+            var visits = [Int32](repeating: 0, count: count)
+            visits.withUnsafeMutableBufferPointer { visits in
+                dmae_parallel_for(count, chunk, visits.baseAddress) { context, begin, end in
+                    let visits = context!.assumingMemoryBound(to: Int32.self)
+                    for i in begin..<end { visits[i] += 1 }
+                }
+            }
+            XCTAssertEqual(visits, [Int32](repeating: 1, count: count), "count \(count), chunk \(chunk)")
+        }
+    }
+
+    func testPeakCountsItsWork() {
+        forEachVariant(of: "peak_f32") { _ in
+            let one = dmae_peak_f32_flops(1, 1000)
+            XCTAssertGreaterThan(one, 0)
+            XCTAssertEqual(dmae_peak_f32_flops(2, 3000), 6 * one)
+        }
+    }
+}
