@@ -45,7 +45,7 @@ let package = Package(
             name: "dmae",
             dependencies: ["Training", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: swiftFlags),
-        .target(name: "TestSupport", dependencies: ["Tensors", "Weights"], path: "Tests/TestSupport", swiftSettings: swiftFlags),
+        .target(name: "TestSupport", dependencies: ["Tensors", "Models", "Weights"], path: "Tests/TestSupport", swiftSettings: swiftFlags),
         tests("KernelTests", ["CKernels"]),
         tests("TensorTests", ["Tensors"]),
         tests("ModelTests", ["Models"]),

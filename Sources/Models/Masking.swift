@@ -34,10 +34,10 @@ public final class Masking {
     }
 
     /// The patch at kept place `place` of image `image`.
-    @inline(__always) func keep(_ image: Int, _ place: Int) -> Int { Int(keepStorage[image * kept + place]) }
+    @inline(__always) package func keep(_ image: Int, _ place: Int) -> Int { Int(keepStorage[image * kept + place]) }
 
     /// The place of patch `patch` of image `image` in the image's order.
-    @inline(__always) func restore(_ image: Int, _ patch: Int) -> Int { Int(restoreStorage[image * patches + patch]) }
+    @inline(__always) package func restore(_ image: Int, _ patch: Int) -> Int { Int(restoreStorage[image * patches + patch]) }
 
     /// Sorts the noise. A rank is a count of smaller numbers: quadratic in L, but branch-free and without memory of its own.
     public func update() {

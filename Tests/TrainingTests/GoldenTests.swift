@@ -1,0 +1,198 @@
+import Foundation
+import Tensors
+import TestSupport
+import Training
+import Weights
+import XCTest
+
+/// Recorded steps of PyTorch, replayed with every instruction set and number of threads.
+final class GoldenTests: XCTestCase {
+    private let folder = TemporaryFolder()
+
+    /// Every recorded tensor comes back within what f32 arithmetic may lose, nothing is missing, and nothing is there beside.
+    func testReplayAgreesWithPyTorch() throws {
+        let cases = try Fixtures.golden()
+        XCTAssertGreaterThanOrEqual(cases.count, 4)
+        let ran = try withEachInstructionSet { set in
+            for recorded in cases {
+                let output = folder.file("\(recorded.name).\(set.name).safetensors")
+                try Replay.run(input: recorded.inputPath, output: output)
+                let found = try SafeTensorsFile(path: output)
+                XCTAssertEqual(Set(found.names), Set(recorded.expected.names), "\(recorded.name), \(set.name)")
+                try compare(recorded, found, set)
+            }
+        }
+        XCTAssertFalse(ran.isEmpty)
+    }
+
+    private func compare(_ recorded: GoldenCase, _ found: SafeTensorsFile, _ set: InstructionSet) throws {
+        let bounds = try Bounds(recorded)
+        XCTAssertLessThan(bounds.gradient, 3e-5, "\(recorded.name): a bound this wide tests little")
+        var comparison = TensorComparison()
+        for entry in recorded.expected.entries {
+            guard let own = found[entry.name] else { continue }
+            XCTAssertEqual(own.shape, entry.shape, "\(recorded.name): \(entry.name)")
+            let expected = try recorded.expected.floats(entry.name)
+            let values = try found.floats(entry.name)
+            if entry.name == "mask" {
+                comparison.compare(entry.name, expected: expected, found: values) { _ in 0 }
+            } else if entry.name.hasPrefix("loss.") {
+                comparison.compare(entry.name, expected: expected, found: values) { bounds.loss(Double(expected[$0]), step: $0) }
+            } else if entry.name.hasPrefix("grad.") {
+                comparison.compare(entry.name, expected: expected, found: values, relative: bounds.gradient)
+            } else if entry.name.hasPrefix("after.") {
+                let bound = try bounds.weights(String(entry.name.dropFirst("after.".count)), expected)
+                comparison.compare(entry.name, expected: expected, found: values) { bound[$0] }
+            } else {
+                comparison.compare(entry.name, expected: expected, found: values, relative: bounds.forward)
+            }
+        }
+        XCTAssertEqual(comparison.failures, [], "\(recorded.name) with \(set.name)")
+        XCTAssertEqual(comparison.tensors, recorded.expected.entries.count)
+        print("\(recorded.name), \(set.name): \(comparison.summary)")
+    }
+
+    /// How far f32 may stray from the record (float64, rounded once).
+    ///
+    /// A product over k terms loses about u·√(k/2) of its result, u = 2⁻²⁴: its k roundings are independent, each in proportion
+    /// to a partial sum. The losses of S such stages in a row are independent too: u·√(S·k) in all, twice that being the bound
+    /// for the largest of many elements, in proportion to the tensor's largest value. k is the longest sum of the model; a
+    /// block is nine stages (two norms, four linear layers, scores, softmax, values), and backward goes through all of them again.
+    private struct Bounds {
+        let forward: Double
+        let gradient: Double
+        private let recorded: GoldenCase
+        /// What a loss may drift by over the steps, through the weights.
+        private var drift = 0.0
+
+        init(_ recorded: GoldenCase) throws {
+            self.recorded = recorded
+            let description = recorded.description
+            let images = try recorded.input.entry("images").shape
+            let patches = try recorded.input.entry("noise").shape[1]
+            let widths = [description.student.width, description.decoder.width, description.teacher?.width ?? 0]
+            let terms = max(4 * widths.max()!, description.patchSize * description.patchSize * images[1], images[0] * (1 + patches))
+            let blocks = max(description.student.depth + description.decoder.depth, description.teacher?.depth ?? 0)
+            // Beside the blocks: patch and decoder embedding, two norms, prediction, loss.
+            let stages = 9 * blocks + 6
+            let u = 0x1p-24
+            forward = 2 * u * Double(stages * terms).squareRoot()
+            gradient = 2 * u * Double(2 * stages * terms).squareRoot()
+            var square = 0.0
+            for entry in recorded.expected.entries where entry.name.hasPrefix("grad.") {
+                let name = String(entry.name.dropFirst("grad.".count))
+                let bound = try weights(name, recorded.expected.floats("after." + name))
+                for (gradient, bound) in zip(try recorded.expected.floats(entry.name), bound) {
+                    square += (Double(gradient) * bound) * (Double(gradient) * bound)
+                }
+            }
+            drift = square.squareRoot()
+        }
+
+        /// A loss of step `step` (from 0): the forward pass, and to first order the weights it starts from, each off by at most its
+        /// bound, with signs of their own.
+        func loss(_ expected: Double, step: Int) -> Double {
+            forward * expected.magnitude + (step > 0 ? 2 * drift : 0)
+        }
+
+        /// How far each weight may be off after the recorded AdamW steps.
+        ///
+        /// Step t moves a weight by lr·m̂/(√v̂ + ε), where m̂ and √v̂ are a weighted mean and a weighted root mean square of the
+        /// gradients so far. An error δ of the gradients moves neither by more than δ, and |m̂| ≤ C·√v̂ with C² = Σ aᵢ²/bᵢ for
+        /// the two sets of weights (Cauchy and Schwarz); so the step is off by at most lr·(1 + C)·δ/(√v̂ + ε). Of √v̂ we know
+        /// that it is at least √b₁·|g₁|, g₁ being the recorded first gradient. δ is the gradient's bound, and grows with each
+        /// step as the weights drift apart. Where g₁ is as small as the noise (a key's bias: softmax does not see it) that is
+        /// nearly lr·δ/ε. Every tensor must keep to 1e-4 of its largest value besides.
+        func weights(_ name: String, _ after: [Float]) throws -> [Double] {
+            let largest = TensorComparison.largest(after)
+            guard recorded.expected["grad." + name] != nil else {
+                // A position table: fixed, computed in double, rounded once.
+                return after.map { _ in 0x1p-24 * largest }
+            }
+            let first = try recorded.expected.floats("grad." + name)
+            let optimizer = recorded.description.optimizer
+            let delta = gradient * TensorComparison.largest(first)
+            let (beta1, beta2) = (optimizer.betas[0], optimizer.betas[1])
+            // Per step: 1 + C, and √b₁.
+            let shares = (1...recorded.description.steps).map { step in
+                func share(_ beta: Double, _ i: Int) -> Double {
+                    (1 - beta) * pow(beta, Double(step - i)) / (1 - pow(beta, Double(step)))
+                }
+                let square = (1...step).reduce(0.0) { $0 + share(beta1, $1) * share(beta1, $1) / share(beta2, $1) }
+                return (factor: 1 + square.squareRoot(), root: share(beta2, 1).squareRoot())
+            }
+            return zip(after, first).map { weight, gradient in
+                let surely = max(0, Double(gradient.magnitude) - delta)
+                var bound = 0.0
+                for (index, share) in shares.enumerated() {
+                    bound += optimizer.lr * share.factor * Double(index + 1) * delta / (share.root * surely + optimizer.eps)
+                    // Decay, update and their difference are rounded.
+                    bound += 3 * 0x1p-24 * Double(weight.magnitude) + 4 * 0x1p-24 * optimizer.lr
+                }
+                return min(bound, 1e-4 * largest)
+            }
+        }
+    }
+
+    /// One, two and three threads write the same file, with every instruction set.
+    func testThreadsDoNotChangeAByte() throws {
+        let ran = try withEachInstructionSet { set in
+            for recorded in try Fixtures.golden() {
+                let files = try [1, 2, 3].map { threads in
+                    try withThreads(threads) {
+                        XCTAssertEqual(Threads.observed, threads)
+                        let name = "\(recorded.name).\(set.name).\(threads).safetensors"
+                        try Replay.run(input: recorded.inputPath, output: folder.file(name))
+                        return folder.read(name)
+                    }
+                }
+                XCTAssertEqual(files[1], files[0], "\(recorded.name), \(set.name): two threads")
+                XCTAssertEqual(files[2], files[0], "\(recorded.name), \(set.name): three threads")
+            }
+        }
+        XCTAssertFalse(ran.isEmpty)
+    }
+
+    /// Recordings that do not fit together are refused with the file and what is wrong.
+    func testRefusesRecordingsThatDoNotFit() throws {
+        let recorded = try XCTUnwrap(Fixtures.golden().first { $0.name == "linear" })
+        let metadata = try XCTUnwrap(recorded.input.metadata["dmae.replay"])
+        func attempt(dropping: String? = nil, _ metadata: String?) throws -> Failure? {
+            let names = recorded.input.names.filter { $0 != dropping }
+            let path = folder.file("changed.safetensors")
+            try withBuffers(names.map { try recorded.input.floats($0) }) { buffers in
+                var writer = SafeTensorsWriter(metadata: metadata.map { ["dmae.replay": $0] } ?? [:])
+                for (name, buffer) in zip(names, buffers) {
+                    writer.add(name, shape: try recorded.input.entry(name).shape, floats: buffer)
+                }
+                try writer.write(to: path)
+            }
+            return failure { try Replay.run(input: path, output: folder.file("replayed.safetensors")) }
+        }
+        func changed(_ old: String, _ new: String) -> String {
+            XCTAssertTrue(metadata.contains(old), old)
+            return metadata.replacingOccurrences(of: old, with: new)
+        }
+        XCTAssertNil(try attempt(metadata))
+        XCTAssertTrue(folder.names().contains("replayed.safetensors"))
+        let attempts: [(Failure?, String)] = [
+            (try attempt(nil), "dmae.replay is missing"),
+            (try attempt("{"), "cannot be read"),
+            (try attempt(changed("\"steps\":3", "\"steps\":0")), "at least one step"),
+            (try attempt(changed("\"steps\":3", "\"steps\":\"three\"")), "steps is of another type"),
+            (try attempt(changed("\"patch_size\":8", "\"patch_size\":7")), "patches of 7 pixels do not tile"),
+            (try attempt(changed("\"teacher_blocks\":[2]", "\"teacher_blocks\":[9]")), "teacher block 9 does not exist"),
+            (try attempt(changed("\"teacher_blocks\":[2]", "\"teacher_blocks\":[1,2]")), "not of one length"),
+            (try attempt(changed("\"width\":24", "\"width\":36")), "has shape"),
+            (try attempt(changed("\"mask_ratio\":0.75", "\"mask_ratio\":0.99")), "leaves none of the 16 patches"),
+            (try attempt(dropping: "noise", metadata), "noise is missing"),
+            (try attempt(dropping: "student.norm.weight", metadata), "student.norm.weight"),
+            (try attempt(dropping: "teacher.cls_token", metadata), "teacher.cls_token"),
+        ]
+        for (failure, words) in attempts {
+            XCTAssertEqual(failure?.code, .badData, words)
+            XCTAssertTrue(failure?.message.contains(words) == true, "\(failure?.message ?? "accepted") says nothing of: \(words)")
+            XCTAssertTrue(failure?.message.contains("changed.safetensors") == true, failure?.message ?? "accepted")
+        }
+    }
+}
