@@ -27,7 +27,7 @@ public struct CounterRandom: RandomNumberGenerator {
     }
 
     /// One Philox 4×32-10 block.
-    static func philox(counter: SIMD4<UInt32>, key: SIMD2<UInt32>) -> SIMD4<UInt32> {
+    package static func philox(counter: SIMD4<UInt32>, key: SIMD2<UInt32>) -> SIMD4<UInt32> {
         var c = counter
         var k = key
         for _ in 0..<10 {

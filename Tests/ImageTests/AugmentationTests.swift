@@ -1,0 +1,94 @@
+import Images
+import Tensors
+import XCTest
+
+final class AugmentationTests: XCTestCase {
+    func testCropsAreTorchvisionsRule() {
+        for entry in Expected.read.crops {
+            var draw = CounterRandom(seed: UInt64(entry.seed)!, purpose: .crop, epoch: entry.epoch, index: entry.index)
+            let crop = randomCrop(
+                width: entry.size[0], height: entry.size[1], area: entry.area[0]...entry.area[1], aspect: 3.0 / 4...4.0 / 3,
+                using: &draw)
+            XCTAssertEqual([crop.left, crop.top, crop.width, crop.height], entry.crop, "\(entry)")
+        }
+    }
+
+    func testWholeSamplesEqualPillows() throws {
+        let source = try ResizingTests.source("large.png")
+        XCTAssert(Expected.read.samples.contains { $0.flipped } && Expected.read.samples.contains { !$0.flipped })
+        for entry in Expected.read.samples {
+            let augmentation = Augmentation(width: entry.size[0], height: entry.size[1])
+            let sample = augmentation.apply(to: source, seed: UInt64(entry.seed)!, epoch: entry.epoch, index: entry.index)
+            XCTAssertEqual(crc32(sample), entry.crc, "\(entry)")
+        }
+    }
+
+    func testCentreFramingEqualsTorchvisions() throws {
+        for entry in Expected.read.frames {
+            let source = try ResizingTests.source(entry.source)
+            let augmentation = Augmentation(width: entry.size, height: entry.size, channels: source.channels, framing: .centre)
+            let frame = augmentation.centreFrame(width: source.width, height: source.height)
+            XCTAssertEqual([frame.resized.width, frame.resized.height], entry.resized, "\(entry)")
+            XCTAssertEqual([frame.crop.left, frame.crop.top, frame.crop.width, frame.crop.height], entry.crop, "\(entry)")
+            XCTAssertEqual(crc32(augmentation.apply(to: source, seed: 0, epoch: 0, index: 0)), entry.crc, "\(entry)")
+        }
+    }
+
+    /// Whatever the shapes, the frame lies inside the resized picture, and only what the frame shows is computed.
+    func testCentreFramingOfOddShapes() {
+        for (width, height) in [(1, 1), (1, 200_000), (200_000, 1), (17, 1000), (333, 500)] {
+            for (sampleWidth, sampleHeight) in [(32, 32), (48, 16), (16, 64), (300, 200)] {
+                let augmentation = Augmentation(width: sampleWidth, height: sampleHeight, channels: 1, framing: .centre)
+                let frame = augmentation.centreFrame(width: width, height: height)
+                XCTAssert(frame.crop.left >= 0 && frame.crop.left + sampleWidth <= frame.resized.width, "\(width)×\(height): \(frame)")
+                XCTAssert(frame.crop.top >= 0 && frame.crop.top + sampleHeight <= frame.resized.height, "\(width)×\(height): \(frame)")
+                let flat = Pixels(width: width, height: height, channels: 1, bytes: [UInt8](repeating: 93, count: width * height))
+                let sample = augmentation.apply(to: flat, seed: 1, epoch: 0, index: 0)
+                XCTAssertEqual(Set(sample.bytes), [93], "a flat picture stays flat")
+            }
+        }
+    }
+
+    /// The frame of a picture resized in full is what is computed of the frame alone, in grey and in colour.
+    func testWindowEqualsFullResize() throws {
+        for name in ["large.png", "grey.png", "wide.png"] {
+            let source = try ResizingTests.source(name)
+            for (width, height) in [(40, 24), (24, 40), (5, 5)] {
+                let augmentation = Augmentation(width: width, height: height, channels: source.channels, framing: .centre)
+                let frame = augmentation.centreFrame(width: source.width, height: source.height)
+                let full = source.resized(width: frame.resized.width, height: frame.resized.height).cropped(to: frame.crop)
+                XCTAssertEqual(augmentation.apply(to: source, seed: 0, epoch: 0, index: 0), full, name)
+            }
+        }
+    }
+
+    func testColourBecomesGreyWhereAskedFor() throws {
+        let source = try ResizingTests.source("large.png")
+        let augmentation = Augmentation(width: 20, height: 10, channels: 1, framing: .whole)
+        XCTAssertEqual(augmentation.apply(to: source, seed: 0, epoch: 0, index: 0), source.grey().resized(width: 20, height: 10))
+    }
+
+    func testNormalisationAndBack() throws {
+        for (name, channels) in [("large.png", 3), ("grey.png", 1)] {
+            let source = try ResizingTests.source(name)
+            let normalisation = Normalisation.imageNet(channels: channels)
+            let count = source.width * source.height
+            var values = [Float](repeating: .nan, count: channels * count)
+            normalisation.write(source, to: &values)
+            for channel in 0..<channels {
+                for pixel in stride(from: 0, to: count, by: 97) {
+                    let byte = Float(source.bytes[pixel * channels + channel])
+                    let value = (byte / 255 - normalisation.mean[channel]) / normalisation.deviation[channel]
+                    XCTAssertEqual(values[channel * count + pixel], value)
+                }
+            }
+            XCTAssertEqual(normalisation.pixels(values, width: source.width, height: source.height), source)
+        }
+    }
+
+    func testDenormalisationCutsOff() {
+        let normalisation = Normalisation(mean: [0.5], deviation: [0.25])
+        let values: [Float] = [.nan, -.infinity, .infinity, -3, 3, 0, -2, 2]
+        XCTAssertEqual(normalisation.pixels(values, width: 8, height: 1).bytes, [0, 0, 255, 0, 255, 128, 0, 255])
+    }
+}

@@ -1,0 +1,103 @@
+import Foundation
+import Images
+import Tensors
+import TestSupport
+import XCTest
+
+final class DecodingTests: XCTestCase {
+    let folder = Expected.folder
+
+    func testEveryFormatGivesPillowsPixels() throws {
+        XCTAssertGreaterThan(Expected.read.files.count, 80)
+        for file in Expected.read.files {
+            let colour = try Pixels(contentsOf: "\(folder)/files/\(file.name)")
+            XCTAssertEqual([colour.width, colour.height, colour.channels], [file.width, file.height, 3], file.name)
+            XCTAssertEqual(crc32(colour), file.rgb, "\(file.name) (\(file.mode)) as RGB")
+            let grey = try Pixels(contentsOf: "\(folder)/files/\(file.name)", channels: 1)
+            XCTAssertEqual([grey.width, grey.height, grey.channels], [file.width, file.height, 1], file.name)
+            XCTAssertEqual(crc32(grey), file.grey, "\(file.name) (\(file.mode)) as L")
+        }
+    }
+
+    func testOrientation() throws {
+        XCTAssertEqual(Expected.read.orientations.count, 30)
+        for file in Expected.read.orientations {
+            let path = "\(folder)/files/\(file.name)"
+            XCTAssertEqual(crc32(try Pixels(contentsOf: path)), file.plain, "\(file.name) with its orientation ignored")
+            let upright = try Pixels(contentsOf: path, orienting: true)
+            XCTAssertEqual([upright.width, upright.height], [file.width, file.height], file.name)
+            XCTAssertEqual(crc32(upright), file.rgb, "\(file.name) turned upright")
+        }
+    }
+
+    /// What Pillow refuses is refused; what it accepts of a damaged JPEG gives the same pixels; a PNG whose checksums do not hold may be
+    /// refused where Pillow does not look, but never gives other pixels.
+    func testDamage() throws {
+        var refused = 0, accepted = 0, stricter = 0
+        for damage in Expected.read.damaged {
+            var bytes = [UInt8](FileManager.default.contents(atPath: "\(folder)/damaged/\(damage.name)")!)
+            if let length = damage.length { bytes = Array(bytes[..<length]) }
+            if let flip = damage.flip { bytes[flip[0]] ^= 1 << flip[1] }
+            let what = "\(damage.name), length \(damage.length ?? -1), flip \(damage.flip ?? [])"
+            do {
+                let picture = try Pixels(decoding: bytes, named: damage.name)
+                XCTAssertEqual(crc32(picture), damage.rgb, what)
+                accepted += 1
+            } catch let failure as Failure {
+                XCTAssertEqual(failure.code, .badData, what)
+                XCTAssert(failure.message.contains(damage.name), failure.message)
+                if damage.rgb != nil {
+                    stricter += 1
+                    XCTAssert(damage.name.hasSuffix(".png"), "\(what) is refused though Pillow reads it: \(failure)")
+                }
+                refused += 1
+            }
+        }
+        print("damaged files: \(refused) refused, \(stricter) of them accepted by Pillow; \(accepted) accepted")
+        XCTAssertGreaterThan(refused, 200)
+        XCTAssertGreaterThan(accepted, 100)
+    }
+
+    func testBadFilesAreRefusedByName() {
+        for (name, reason) in [
+            ("text.jpg", "neither a JPEG nor a PNG"), ("empty.png", "is empty"), ("three-bytes.jpg", "truncated"),
+            ("signature.png", "truncated"), ("gif.jpg", "neither a JPEG nor a PNG"), ("truncated.jpg", "truncated"),
+            ("truncated.png", "truncated"), ("two-components.jpg", "damaged JPEG"), ("huge.png", "declares 60000×60000 pixels"),
+            ("huge.jpg", "declares 65000×65000 pixels"),
+        ] {
+            let path = "\(folder)/bad/\(name)"
+            let failure = failure { _ = try Pixels(contentsOf: path) }
+            XCTAssertEqual(failure?.code, .badData, name)
+            XCTAssert(failure?.message.contains(path) == true && failure?.message.contains(reason) == true, "\(name): \(failure as Any)")
+        }
+    }
+
+    func testFilesThatCannotBeRead() throws {
+        let folder = TemporaryFolder()
+        mkfifo("\(folder.path)/pipe.jpg", 0o600)
+        for (path, reason) in [
+            ("\(folder.path)/missing.jpg", "No such file"), (folder.path, "not a regular file"), ("\(folder.path)/pipe.jpg", "not a regular file"),
+        ] {
+            let failure = failure { _ = try Pixels(contentsOf: path) }
+            XCTAssertEqual(failure?.code, .inputOutput, path)
+            XCTAssert(failure?.message.contains(path) == true && failure?.message.contains(reason) == true, "\(failure as Any)")
+        }
+    }
+
+    /// Random bytes behind a valid start: any outcome but a crash.
+    func testNoiseDoesNotCrash() {
+        let seed = UInt64.random(in: .min ... .max)
+        print("seed \(seed)")
+        var draw = CounterRandom(seed: seed, purpose: .test)
+        var refused = 0
+        for name in ["baseline.jpg", "progressive.jpg", "rgb.png", "interlaced.png"] {
+            let file = [UInt8](FileManager.default.contents(atPath: "\(folder)/damaged/\(name)")!)
+            for _ in 0..<200 {
+                var bytes = file
+                for _ in 0..<draw.below(20) + 1 { bytes[8 + draw.below(file.count - 8)] = UInt8(draw.below(256)) }
+                do { _ = try Pixels(decoding: bytes, named: name, orienting: true) } catch { refused += 1 }
+            }
+        }
+        XCTAssertGreaterThan(refused, 100)
+    }
+}

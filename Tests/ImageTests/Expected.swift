@@ -1,0 +1,39 @@
+import Foundation
+import Images
+
+/// What Fixtures/images/make_images.py wrote down of Pillow's results.
+struct Expected: Decodable {
+    struct File: Decodable { let name, mode: String; let width, height: Int; let rgb, grey: UInt32 }
+    struct Damage: Decodable { let name: String; let length: Int?; let flip: [Int]?; let rgb: UInt32? }
+    struct Orientation: Decodable { let name: String; let width, height: Int; let rgb, plain: UInt32 }
+    struct Resize: Decodable { let source: String; let crop: [Int]?; let box: [Float]?; let size: [Int]; let crc: UInt32 }
+    struct Crop: Decodable { let size: [Int]; let area: [Double]; let seed: String; let epoch, index: Int; let crop: [Int] }
+    struct Sample: Decodable { let size: [Int]; let seed: String; let epoch, index: Int; let flipped: Bool; let crc: UInt32 }
+    struct Frame: Decodable { let source: String; let size: Int; let resized, crop: [Int]; let crc: UInt32 }
+    let files: [File]
+    let damaged: [Damage]
+    let orientations: [Orientation]
+    let resizes: [Resize]
+    let crops: [Crop]
+    let samples: [Sample]
+    let frames: [Frame]
+
+    static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().appendingPathComponent("Fixtures/images").path
+    static let read: Expected = {
+        let data = FileManager.default.contents(atPath: "\(folder)/expected.json")!
+        return try! JSONDecoder().decode(Expected.self, from: data)
+    }()
+}
+
+/// CRC-32 as zlib and PNG reckon it.
+func crc32(_ bytes: [UInt8]) -> UInt32 {
+    var crc = ~UInt32(0)
+    for byte in bytes {
+        crc ^= UInt32(byte)
+        for _ in 0..<8 { crc = crc >> 1 ^ (crc & 1 == 1 ? 0xEDB8_8320 : 0) }
+    }
+    return ~crc
+}
+
+func crc32(_ picture: Pixels) -> UInt32 { crc32(picture.bytes) }

@@ -1,2 +1,0 @@
-import XCTest
-final class ImageTestsPlaceholder: XCTestCase { func testNothing() {} }
