@@ -66,12 +66,13 @@ public final class BatchLoader {
         }
         let total = pipeline.folder.count
         if pipeline.exceeds(unreadable.count, unreadableLimit) || batch.exhausted {
-            let more = unreadable.count > firstUnreadable.count ? ", …" : ""
+            let some = firstUnreadable.joined(separator: ", ") + (unreadable.count > firstUnreadable.count ? ", …" : "")
             throw Failure(
                 .badData,
-                "\(unreadable.count) of the \(total) images in \(pipeline.folder.root) cannot be read "
-                    + "(\(firstUnreadable.joined(separator: ", "))\(more)), more than the share of \(unreadableLimit) that is allowed; "
-                    + "mend or remove them, or raise --unreadable-limit")
+                unreadable.count == total
+                    ? "none of the \(total) images in \(pipeline.folder.root) can be read (\(some)); name a folder of JPEG or PNG files"
+                    : "\(unreadable.count) of the \(total) images in \(pipeline.folder.root) cannot be read (\(some)), more than the share "
+                        + "of \(unreadableLimit) that is allowed; mend or remove them, or raise --unreadable-limit")
         }
         let augmentation = pipeline.augmentation, pixelCount = augmentation.width * augmentation.height
         for sample in 0..<batch.count {

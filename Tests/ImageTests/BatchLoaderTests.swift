@@ -1,0 +1,199 @@
+import Foundation
+import Images
+import Tensors
+import TestSupport
+import XCTest
+
+final class BatchLoaderTests: XCTestCase {
+    /// A flat folder of `count` small pictures, each of its own size and colours; those of `broken` are no images.
+    private func pictures(_ count: Int, broken: Set<Int> = []) throws -> (TemporaryFolder, ImageFolder) {
+        let folder = TemporaryFolder()
+        for number in 0..<count {
+            let name = String(format: "%03d.png", number)
+            if broken.contains(number) {
+                folder.write(Array("no picture".utf8), name)
+            } else {
+                var draw = CounterRandom(seed: 1, purpose: .test, index: number)
+                let width = 9 + number % 7, height = 8 + number % 5
+                let bytes = (0..<width * height * 3).map { _ in UInt8(draw.below(256)) }
+                try PNGWriter.write(Pixels(width: width, height: height, channels: 3, bytes: bytes), to: folder.file(name))
+            }
+        }
+        return (folder, try ImageFolder(folder.path))
+    }
+
+    private let augmentation = Augmentation(width: 8, height: 6)
+    private let seed: UInt64 = 77
+
+    /// The samples of the stream in `range`, by a loader, each with the file it shows.
+    private func load(
+        _ folder: ImageFolder, _ range: Range<Int>, batch: Int, workers: Int, ahead: Int = 3, limit: Double = 0.01,
+        report: @escaping (String) -> Void = { _ in }
+    ) throws -> (values: [Float], files: [Int], unreadable: Int) {
+        let loader = BatchLoader(
+            folder: folder, augmentation: augmentation, batchSize: batch, seed: seed, firstSample: range.lowerBound,
+            lastSample: range.upperBound, workers: workers, unreadableLimit: limit, batchesAhead: ahead, report: report)
+        defer { loader.stop() }
+        var values: [Float] = [], files: [Int] = []
+        var buffer = [Float](repeating: .nan, count: batch * augmentation.sampleCount)
+        while true {
+            let count = try loader.next(into: &buffer)
+            if count == 0 { break }
+            XCTAssertEqual(count, min(batch, range.count - files.count))
+            values += buffer[..<(count * augmentation.sampleCount)]
+            files += loader.lastFiles
+        }
+        XCTAssertEqual(try loader.next(into: &buffer), 0, "the end stays the end")
+        return (values, files, loader.unreadableCount)
+    }
+
+    /// The same samples by the definition alone: one after another, no threads.
+    private func byDefinition(_ folder: ImageFolder, _ range: Range<Int>, broken: Set<Int> = []) throws -> (values: [Float], files: [Int]) {
+        var values: [Float] = [], files: [Int] = []
+        for position in range {
+            let (epoch, index) = (position / folder.count, position % folder.count)
+            var draw = CounterRandom(seed: seed, purpose: .order, epoch: epoch)
+            let order = draw.permutation(folder.count)
+            let file = (0..<folder.count).map { order[(index + $0) % folder.count] }.first { !broken.contains($0) }!
+            let sample = augmentation.apply(to: try Pixels(contentsOf: folder.path(file)), seed: seed, epoch: epoch, index: index)
+            var normalised = [Float](repeating: .nan, count: augmentation.sampleCount)
+            augmentation.normalisation.write(sample, to: &normalised)
+            values += normalised
+            files.append(file)
+        }
+        return (values, files)
+    }
+
+    func testTheStreamIsWhatItsDefinitionSays() throws {
+        let (_folder, folder) = try pictures(13)
+        defer { withExtendedLifetime(_folder) {} }
+        let expected = try byDefinition(folder, 0..<60)
+        for workers in [1, 2, 3, 8] {
+            for (batch, ahead) in [(4, 3), (7, 1), (60, 2), (100, 1), (1, 5)] {
+                let loaded = try load(folder, 0..<60, batch: batch, workers: workers, ahead: ahead)
+                XCTAssertEqual(loaded.files, expected.files, "\(workers) workers, batches of \(batch)")
+                XCTAssert(loaded.values == expected.values, "\(workers) workers, batches of \(batch)")
+                XCTAssertEqual(loaded.unreadable, 0)
+            }
+        }
+        // Every epoch shows every file once, each time in another order.
+        let epochs = stride(from: 0, to: 52, by: 13).map { Array(expected.files[$0..<$0 + 13]) }
+        for epoch in epochs { XCTAssertEqual(epoch.sorted(), Array(0..<13)) }
+        XCTAssertEqual(Set(epochs).count, 4)
+    }
+
+    func testStartingAnywhereGivesTheSameStream() throws {
+        let (_folder, folder) = try pictures(11, broken: [2])
+        defer { withExtendedLifetime(_folder) {} }
+        let whole = try load(folder, 0..<90, batch: 9, workers: 2, limit: 0.1)
+        let start = UInt64.random(in: .min ... .max)
+        print("seed \(start)")
+        var draw = CounterRandom(seed: start, purpose: .test)
+        for _ in 0..<12 {
+            let first = draw.below(91)
+            let part = try load(folder, first..<90, batch: 1 + draw.below(12), workers: 1 + draw.below(3), limit: 0.1)
+            XCTAssert(part.files[...] == whole.files[first...], "from \(first)")
+            XCTAssert(part.values[...] == whole.values[(first * augmentation.sampleCount)...], "from \(first)")
+        }
+    }
+
+    func testUnreadableImagesAreReportedCountedAndReplaced() throws {
+        let broken: Set = [3, 4, 10]
+        let (_folder, folder) = try pictures(16, broken: broken)
+        defer { withExtendedLifetime(_folder) {} }
+        let expected = try byDefinition(folder, 5..<75, broken: broken)
+        var first: [String]?
+        for workers in [1, 2, 3] {
+            var reports: [String] = []
+            // 3 of 16 is 0.1875, exactly allowed.
+            let loaded = try load(folder, 5..<75, batch: 8, workers: workers, limit: 0.1875) { reports.append($0) }
+            XCTAssertEqual(loaded.files, expected.files)
+            XCTAssert(loaded.values == expected.values)
+            XCTAssertEqual(loaded.unreadable, 3)
+            XCTAssertEqual(reports.count, 3, "once for each file")
+            for file in broken { XCTAssertEqual(reports.filter { $0.contains(folder.path(file)) }.count, 1) }
+            XCTAssertEqual(reports, first ?? reports, "in the same order whatever the threads do")
+            first = reports
+        }
+    }
+
+    func testTooManyUnreadableImagesStopTheRun() throws {
+        let (_folder, folder) = try pictures(16, broken: [3, 4, 10])
+        defer { withExtendedLifetime(_folder) {} }
+        for workers in [1, 3] {
+            var reports = 0
+            let failure = failure { _ = try self.load(folder, 0..<1000, batch: 4, workers: workers, limit: 0.18) { _ in reports += 1 } }
+            XCTAssertEqual(failure?.code, .badData)
+            XCTAssertEqual(reports, 3)
+            let message = failure?.message ?? ""
+            XCTAssert(message.hasPrefix("3 of the 16 images in \(folder.root) cannot be read ("), message)
+            XCTAssert(message.contains("--unreadable-limit") && message.contains("0.18"), message)
+            for file in [3, 4, 10] { XCTAssert(message.contains(folder.path(file)), message) }
+        }
+    }
+
+    func testAllUnreadableEnds() throws {
+        let (_folder, folder) = try pictures(40, broken: Set(0..<40))
+        defer { withExtendedLifetime(_folder) {} }
+        for limit in [0.0, 0.01, 0.5, 1.0] {
+            let failure = failure { _ = try self.load(folder, 0..<1000, batch: 4, workers: 2, limit: limit) }
+            XCTAssertEqual(failure?.code, .badData, "limit \(limit)")
+            let start = limit == 1 ? "none of the 40 images in \(folder.root) can be read (" : "of the 40 images in \(folder.root) cannot"
+            XCTAssert(failure?.message.contains(start) == true && failure?.message.contains(", …)") == true, "\(failure as Any)")
+        }
+    }
+
+    func testAFileThatVanishesIsUnreadable() throws {
+        let (temporary, folder) = try pictures(10)
+        try FileManager.default.removeItem(atPath: temporary.file("004.png"))
+        var reports: [String] = []
+        let loaded = try load(folder, 0..<20, batch: 5, workers: 2, limit: 0.1) { reports.append($0) }
+        XCTAssertEqual(loaded.unreadable, 1)
+        XCTAssertEqual(reports.count, 1)
+        XCTAssert(reports[0].contains("004.png") && reports[0].contains("No such file"), reports[0])
+    }
+
+    func testStoppingEarly() throws {
+        let (_folder, folder) = try pictures(10)
+        defer { withExtendedLifetime(_folder) {} }
+        var buffer = [Float](repeating: 0, count: 4 * augmentation.sampleCount)
+        for taken in 0..<4 {
+            let loader = BatchLoader(
+                folder: folder, augmentation: augmentation, batchSize: 4, seed: 1, firstSample: 0, lastSample: .max, workers: 3,
+                report: { _ in })
+            for _ in 0..<taken { XCTAssertEqual(try loader.next(into: &buffer), 4) }
+            loader.stop()
+            loader.stop()
+            XCTAssertEqual(failure { try loader.next(into: &buffer) }?.code, .failure)
+        }
+        // Dropped without being stopped: its threads end as well.
+        for _ in 0..<20 {
+            _ = BatchLoader(
+                folder: folder, augmentation: augmentation, batchSize: 4, seed: 1, firstSample: 0, lastSample: 100, workers: 3,
+                report: { _ in })
+        }
+        let threads = try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task").count
+        XCTAssertLessThan(threads, 40)
+    }
+
+    func testGreyAndTheDemoSet() throws {
+        let root = URL(fileURLWithPath: Expected.folder).deletingLastPathComponent().appendingPathComponent("demo/images").path
+        let folder = try ImageFolder(root)
+        XCTAssertGreaterThan(folder.classes.count, 10)
+        XCTAssertGreaterThan(folder.count, 300)
+        for channels in [1, 3] {
+            let augmentation = Augmentation(width: 64, height: 64, channels: channels)
+            let loader = BatchLoader(
+                folder: folder, augmentation: augmentation, batchSize: folder.count, seed: 5, firstSample: 0, lastSample: folder.count,
+                workers: 2, unreadableLimit: 0, report: { XCTFail($0) })
+            var buffer = [Float](repeating: .nan, count: folder.count * augmentation.sampleCount)
+            XCTAssertEqual(try loader.next(into: &buffer), folder.count)
+            XCTAssertEqual(loader.lastFiles.sorted(), Array(0..<folder.count))
+            XCTAssert(buffer.allSatisfy(\.isFinite))
+            loader.stop()
+        }
+        let held = try ImageFolder(root.replacingOccurrences(of: "demo/images", with: "demo/held-out"))
+        XCTAssertEqual(held.count, 16)
+        for index in 0..<held.count { _ = try Pixels(contentsOf: held.path(index)) }
+    }
+}

@@ -1,0 +1,80 @@
+import Foundation
+import Images
+import Tensors
+import TestSupport
+import XCTest
+
+final class ImageFolderTests: XCTestCase {
+    /// A folder of empty files (searching does not open them) and directories (names that end in a slash).
+    private func folder(_ names: [String]) throws -> TemporaryFolder {
+        let folder = TemporaryFolder()
+        for name in names {
+            // Up to the last slash.
+            let parent = name.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+            try FileManager.default.createDirectory(atPath: folder.file(parent), withIntermediateDirectories: true)
+            if !name.hasSuffix("/") { folder.write([], name) }
+        }
+        return folder
+    }
+
+    /// The order is that of `sorted(os.walk(class))`: directories by their whole path ("n", then "n-1", then "n/m"), files by name, in bytes.
+    func testClassesAreReadAsTorchvisionDoes() throws {
+        let folder = try folder([
+            "dog/b.jpg", "dog/a.JPG", "dog/Z.jpeg", "dog/n/x.png", "dog/n-1/y.png", "dog/n/m/w.png", "dog/notes.txt", "dog/noextension", "dog/é.webp",
+            "Cat/1.TIFF", "Cat/.hidden.png", "ant/deep/er/1.bmp", "empty/", "stray.png", "readme.md",
+        ])
+        let images = try ImageFolder(folder.path)
+        XCTAssertEqual(images.classes, ["Cat", "ant", "dog", "empty"])
+        XCTAssertEqual(
+            images.files,
+            [
+                "Cat/.hidden.png", "Cat/1.TIFF", "ant/deep/er/1.bmp", "dog/Z.jpeg", "dog/a.JPG", "dog/b.jpg", "dog/é.webp", "dog/n/x.png",
+                "dog/n-1/y.png", "dog/n/m/w.png",
+            ])
+        XCTAssertEqual(images.labels, [0, 0, 1, 2, 2, 2, 2, 2, 2, 2])
+        XCTAssertEqual(images.strayCount, 1)
+        XCTAssertEqual(images.path(0), folder.file("Cat/.hidden.png"))
+        XCTAssertEqual(try ImageFolder(folder.path + "/").path(0), folder.file("Cat/.hidden.png"))
+    }
+
+    func testFlatFolder() throws {
+        let folder = try folder(["b.png", "a.jpg", "B.jpg", "notes.txt", "empty/", "other/notes.txt"])
+        let images = try ImageFolder(folder.path)
+        XCTAssertEqual(images.files, ["B.jpg", "a.jpg", "b.png"])
+        XCTAssertEqual(images.classes, [])
+        XCTAssertEqual(images.labels, [])
+        XCTAssertEqual(images.strayCount, 0)
+    }
+
+    func testLinksAreFollowedButNotForEver() throws {
+        let folder = try folder(["real/a/1.png", "real/2.png", "elsewhere/x/3.png"])
+        let manager = FileManager.default
+        try manager.createSymbolicLink(atPath: folder.file("real/loop"), withDestinationPath: "..")
+        try manager.createSymbolicLink(atPath: folder.file("real/a/up"), withDestinationPath: "../../real")
+        try manager.createSymbolicLink(atPath: folder.file("real/side"), withDestinationPath: "../elsewhere")
+        try manager.createSymbolicLink(atPath: folder.file("real/4.png"), withDestinationPath: "2.png")
+        try manager.createSymbolicLink(atPath: folder.file("zlink"), withDestinationPath: "real/a")
+        try manager.createSymbolicLink(atPath: folder.file("real/gone.png"), withDestinationPath: "nowhere.png")
+        let images = try ImageFolder(folder.path)
+        XCTAssertEqual(images.classes, ["elsewhere", "real", "zlink"])
+        // zlink is real/a by another name; its link "up" leads to real, which is searched, and from there no further.
+        XCTAssertEqual(
+            images.files,
+            [
+                "elsewhere/x/3.png", "real/2.png", "real/4.png", "real/gone.png", "real/a/1.png", "real/side/x/3.png", "zlink/1.png",
+                "zlink/up/2.png", "zlink/up/4.png", "zlink/up/gone.png", "zlink/up/side/x/3.png",
+            ])
+    }
+
+    func testErrorsSayWhatIsWrong() throws {
+        let folder = try folder(["only/notes.txt", "file.jpg/", "x"])
+        for (path, code, reason) in [
+            (folder.file("missing"), Failure.Code.inputOutput, "No such file"), (folder.file("x"), .inputOutput, "is not a folder"),
+            (folder.path, .badData, "holds no images (.jpg"),
+        ] {
+            let failure = failure { _ = try ImageFolder(path) }
+            XCTAssertEqual(failure?.code, code)
+            XCTAssert(failure?.message.contains(path) == true && failure?.message.contains(reason) == true, "\(failure as Any)")
+        }
+    }
+}
