@@ -71,29 +71,4 @@ public struct RunSummary: Sendable {
         for index in row.alignments.indices { row.alignments[index] /= count }
         rows.append(row)
     }
-
-    /// The rows as an aligned table with a header.
-    public var table: String {
-        func column(_ text: String, _ width: Int) -> String {
-            String(repeating: " ", count: max(0, width - text.count)) + text
-        }
-        func fixed(_ value: Double, _ digits: Int) -> String {
-            guard value.isFinite else { return "\(value)" }
-            var scale = 1.0
-            for _ in 0..<digits { scale *= 10 }
-            let scaled = Int((value.magnitude * scale).rounded())
-            let fraction = String(scaled % Int(scale))
-            return (value < 0 ? "-" : "") + "\(scaled / Int(scale))." + String(repeating: "0", count: digits - fraction.count) + fraction
-        }
-        var header = column("step", 8) + column("epoch", 9) + column("loss", 10) + column("reconstruction", 16)
-        for index in (rows.first?.alignments ?? []).indices { header += column("alignment \(index)", 13) }
-        header += column("images/s", 10)
-        let body = rows.map { row in
-            var line = column("\(row.step)", 8) + column(fixed(row.epoch, 1), 9) + column(fixed(row.loss, 5), 10)
-            line += column(fixed(row.reconstruction, 5), 16)
-            for value in row.alignments { line += column(fixed(value, 5), 13) }
-            return line + column(fixed(row.imagesPerSecond, 1), 10)
-        }
-        return ([header] + body).joined(separator: "\n")
-    }
 }

@@ -1,0 +1,101 @@
+import ArgumentParser
+import Models
+import Tensors
+import Training
+
+struct Bench: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Time a training step and hold it against the machine's peak.",
+        discussion: """
+            Random weights and images; one step to warm up, then the timed ones, each followed by a measurement of the peak of \
+            multiply-adds in registers, on as many threads. GFLOP are those of the matrix products and of attention that are really executed.
+
+              dmae bench distill --recipe paper --batch 32 --mask-ratio 0.75 --precision f32 --threads 2 --steps 5 --json
+            """)
+
+    @Argument(help: "distill or pretrain.")
+    var method: Method
+
+    @Option(help: ArgumentHelp("Values to start from. Default: paper for distill, mae for pretrain.", valueName: "name"))
+    var recipe: String?
+
+    @Option(help: ArgumentHelp("Images per step. Default: the recipe's.", valueName: "images"))
+    var batch: Int?
+
+    @Option(help: ArgumentHelp("Arithmetic of the products; f32 is the only one so far.", valueName: "precision"))
+    var precision = "f32"
+
+    @Option(help: ArgumentHelp("Timed steps.", valueName: "count"))
+    var steps = 5
+
+    @Flag(help: "Print one JSON object.")
+    var json = false
+
+    @OptionGroup(title: "Model") var model: ModelOptions
+    @OptionGroup(title: "Method") var methodOptions: MethodOptions
+    @OptionGroup(title: "Alignment") var alignment: AlignmentOptions
+    @OptionGroup(title: "Compute") var compute: ComputeOptions
+
+    func validate() throws {
+        if let batch, batch < 1 { throw ValidationError("--batch must be at least 1.") }
+        if steps < 1 { throw ValidationError("--steps must be at least 1.") }
+    }
+
+    private struct Report: Encodable {
+        let version, method, recipe, precision, instruction_set: String
+        let batch, threads: Int
+        let mask_ratio: Double
+        let images_per_second: Double
+        let step_seconds, optimizer_seconds: [Double]
+        let peak_rss_bytes: Int
+        let gflop_per_image, peak_gflops, fraction_of_peak: Double
+    }
+
+    func run() throws {
+        guard precision == "f32" else {
+            throw Failure(.usage, "--precision \(precision) does not exist in this version: use f32")
+        }
+        try compute.apply()
+        let recipe = try Recipe.find(recipe ?? (method == .distill ? "paper" : "mae"), for: method)
+        let student = try model.encoder(recipe.student, imageSize: recipe.imageSize)
+        var configuration = ModelConfiguration(
+            student: student, decoder: try model.decoder(recipe.decoder),
+            maskRatio: methodOptions.maskRatio ?? recipe.maskRatio,
+            normalizePixels: methodOptions.normalizePixels ?? recipe.normalizePixels)
+        if let teacher = recipe.teacher {
+            configuration.alignment = try alignment.alignment(recipe.alignment)
+            configuration.teacher = try ModelOptions.preset(
+                alignment.teacherModel ?? teacher, height: student.imageHeight, width: student.imageWidth,
+                channels: student.channels)
+        }
+        let batch = batch ?? recipe.batch
+        if !json {
+            Terminal.note("batch \(batch), \(Threads.count) threads, \(InstructionSet.selected.name); one step to warm up …")
+        }
+        let benchmark = try StepBenchmark(configuration, batch: batch, steps: steps, optimizer: recipe.optimizer) { step, seconds in
+            if !json { Terminal.note("step \(step) of \(steps): \(Format.fixed(seconds, 3)) s") }
+        }
+        guard json else {
+            print(
+                Format.table([
+                    ["images per second (median)", Format.fixed(benchmark.imagesPerSecond, 3)],
+                    ["step (median)", Format.fixed(StepBenchmark.median(benchmark.stepSeconds), 3) + " s"],
+                    ["of which optimiser", Format.fixed(StepBenchmark.median(benchmark.optimizerSeconds), 3) + " s"],
+                    ["GFLOP per image", Format.fixed(benchmark.operations.total, 3)],
+                    ["GFLOP/s", Format.fixed(benchmark.imagesPerSecond * benchmark.operations.total, 1)],
+                    ["peak GFLOP/s, measured", Format.fixed(benchmark.peakGFLOPS, 1)],
+                    ["fraction of peak", Format.fixed(100 * benchmark.fractionOfPeak, 1) + " %"],
+                    ["peak resident memory", Format.bytes(ResidentMemory.peakBytes)],
+                ]))
+            return
+        }
+        let report = Report(
+            version: Dmae.version, method: method.rawValue, recipe: recipe.name, precision: precision,
+            instruction_set: InstructionSet.selected.name, batch: batch, threads: Threads.count,
+            mask_ratio: configuration.maskRatio, images_per_second: benchmark.imagesPerSecond,
+            step_seconds: benchmark.stepSeconds, optimizer_seconds: benchmark.optimizerSeconds,
+            peak_rss_bytes: ResidentMemory.peakBytes, gflop_per_image: benchmark.operations.total,
+            peak_gflops: benchmark.peakGFLOPS, fraction_of_peak: benchmark.fractionOfPeak)
+        print(String(decoding: try RunDirectory.json(report), as: UTF8.self))
+    }
+}

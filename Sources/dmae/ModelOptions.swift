@@ -1,0 +1,157 @@
+import ArgumentParser
+import Models
+import Tensors
+import Training
+
+extension Method: ExpressibleByArgument {}
+extension AlignmentDistance: ExpressibleByArgument {}
+extension Projection: ExpressibleByArgument {}
+
+/// "224" or "224x160" (height × width).
+struct ImageSize: ExpressibleByArgument {
+    let height: Int
+    let width: Int
+
+    init?(argument: String) {
+        let sides = argument.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) }
+        guard (1...2).contains(sides.count), let height = sides[0], let width = sides.last!, height > 0, width > 0 else { return nil }
+        self.height = height
+        self.width = width
+    }
+}
+
+extension AlignedPair: ExpressibleByArgument {
+    /// "8:17", student's block first.
+    public init?(argument: String) {
+        let blocks = argument.split(separator: ":", omittingEmptySubsequences: false).map { Int($0) }
+        guard blocks.count == 2, let student = blocks[0], let teacher = blocks[1], student >= 0, teacher >= 0 else { return nil }
+        self.init(studentBlock: student, teacherBlock: teacher)
+    }
+}
+
+/// Sizes of student and decoder, where they differ from the recipe's.
+struct ModelOptions: ParsableArguments {
+    @Option(help: "Student: \(Self.encoderNames).")
+    var student: String?
+
+    @Option(help: "Decoder: \(Preset.decoders.map(\.name).joined(separator: ", ")).")
+    var decoder: String?
+
+    @Option(help: ArgumentHelp("Side of the training images, or HEIGHTxWIDTH, in pixels.", valueName: "pixels"))
+    var imageSize: ImageSize?
+
+    @Option(help: ArgumentHelp("Side of a square patch, in pixels.", valueName: "pixels"))
+    var patchSize: Int?
+
+    @Option(help: ArgumentHelp("Channels of the images: 1 for grey, 3 for RGB.", valueName: "count"))
+    var channels: Int?
+
+    @Option(help: ArgumentHelp("Width of the student.", valueName: "width"))
+    var width: Int?
+
+    @Option(help: ArgumentHelp("Transformer blocks of the student.", valueName: "blocks"))
+    var depth: Int?
+
+    @Option(help: ArgumentHelp("Attention heads of the student.", valueName: "heads"))
+    var heads: Int?
+
+    @Option(help: ArgumentHelp("Width of the decoder.", valueName: "width"))
+    var decoderWidth: Int?
+
+    @Option(help: ArgumentHelp("Transformer blocks of the decoder.", valueName: "blocks"))
+    var decoderDepth: Int?
+
+    @Option(help: ArgumentHelp("Attention heads of the decoder.", valueName: "heads"))
+    var decoderHeads: Int?
+
+    static let encoderNames = Preset.encoders.map(\.name).joined(separator: ", ")
+
+    /// The encoder `name` (a preset) with the overrides of this command line.
+    func encoder(_ name: String, imageSize side: Int) throws -> EncoderConfiguration {
+        var encoder = try Self.preset(
+            student ?? name, height: imageSize?.height ?? side, width: imageSize?.width ?? side, channels: channels ?? 3)
+        encoder.patchSize = patchSize ?? encoder.patchSize
+        encoder.width = width ?? encoder.width
+        encoder.depth = depth ?? encoder.depth
+        encoder.heads = heads ?? encoder.heads
+        return encoder
+    }
+
+    /// The decoder `name` (a preset) with the overrides of this command line.
+    func decoder(_ name: String) throws -> DecoderConfiguration {
+        guard var configuration = Preset.decoder(decoder ?? name) else {
+            throw Failure(
+                .usage,
+                "--decoder \(decoder ?? name) is not known: use one of \(Preset.decoders.map(\.name).joined(separator: ", "))")
+        }
+        configuration.width = decoderWidth ?? configuration.width
+        configuration.depth = decoderDepth ?? configuration.depth
+        configuration.heads = decoderHeads ?? configuration.heads
+        return configuration
+    }
+
+    static func preset(_ name: String, height: Int, width: Int, channels: Int) throws -> EncoderConfiguration {
+        guard let encoder = Preset.encoder(name, imageHeight: height, imageWidth: width, channels: channels) else {
+            throw Failure(.usage, "the model \(name) is not known: use one of \(encoderNames)")
+        }
+        return encoder
+    }
+}
+
+/// What is masked and what the targets are, where it differs from the recipe's.
+struct MethodOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("Share of the patches that is removed, such as 0.75, 0.95 or 0.98.", valueName: "ratio"))
+    var maskRatio: Double?
+
+    @Flag(inversion: .prefixedNo, help: "Standardise each target patch (MAE's norm_pix_loss).")
+    var normalizePixels: Bool?
+}
+
+/// Teacher and alignment, where they differ from the recipe's.
+struct AlignmentOptions: ParsableArguments {
+    @Option(help: "Teacher's size: \(ModelOptions.encoderNames). Default: what its file says, else the recipe's.")
+    var teacherModel: String?
+
+    @Option(
+        name: .customLong("align"), parsing: .singleValue,
+        help: ArgumentHelp(
+            "A student block and a teacher block, counted from 0, whose outputs are brought together; may be repeated.",
+            valueName: "student:teacher"))
+    var pairs: [AlignedPair] = []
+
+    @Option(help: ArgumentHelp("Distance between the features: L1 or L2.", valueName: "distance"))
+    var alignmentDistance: AlignmentDistance?
+
+    @Option(help: ArgumentHelp("How student features reach the teacher's width: none, linear or mlp.", valueName: "kind"))
+    var projection: Projection?
+
+    @Option(help: ArgumentHelp("Weight of the alignment losses in the total.", valueName: "weight"))
+    var alignmentWeight: Float?
+
+    /// The recipe's alignment with the overrides of this command line.
+    func alignment(_ recipe: AlignmentConfiguration) throws -> AlignmentConfiguration {
+        var alignment = recipe
+        if !pairs.isEmpty { alignment.pairs = pairs }
+        alignment.distance = alignmentDistance ?? alignment.distance
+        alignment.projection = projection ?? alignment.projection
+        alignment.weight = alignmentWeight ?? alignment.weight
+        guard alignment.weight >= 0, alignment.weight.isFinite else { throw Failure(.usage, "--alignment-weight must be at least 0") }
+        return alignment
+    }
+}
+
+extension Recipe {
+    /// The recipe `name` of `method`.
+    ///
+    /// - Throws: `Failure.usage`, listing the method's recipes.
+    static func find(_ name: String, for method: Method) throws -> Recipe {
+        if let recipe = Recipe.named(name, for: method) { return recipe }
+        let names = Recipe.all.filter { $0.method == method }.map(\.name).joined(separator: ", ")
+        throw Failure(.usage, "--recipe \(name) is not a recipe of `dmae \(method.rawValue)`: use one of \(names)")
+    }
+
+    /// The help text of `--recipe` for one method: its recipes, a line each.
+    static func help(for method: Method) -> String {
+        "Values to start from. " + all.filter { $0.method == method }.map { "\($0.name): \($0.summary)." }.joined(separator: " ")
+    }
+}

@@ -1,0 +1,34 @@
+import ArgumentParser
+import Models
+import Training
+
+struct Pretrain: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Pre-train a ViT as a masked autoencoder.",
+        discussion: """
+            MAE alone: encode the visible patches, reconstruct the removed ones. It makes teachers for `dmae distill`, and the paper's \
+            baseline.
+
+              dmae pretrain --recipe mae --student vit-small --data images --output run --epochs 200
+
+            SIGTERM, SIGINT and SIGUSR1 write a checkpoint and end the run with exit code 75; the same command with --resume auto goes on. \
+            At the end --output holds model.safetensors: encoder and decoder under MAE's names.
+            """)
+
+    @Option(help: ArgumentHelp(Recipe.help(for: .pretrain), valueName: "name"))
+    var recipe = "mae"
+
+    @OptionGroup(title: "Run") var training: TrainingOptions
+    @OptionGroup(title: "Model") var model: ModelOptions
+    @OptionGroup(title: "Method") var method: MethodOptions
+    @OptionGroup(title: "Compute") var compute: ComputeOptions
+
+    func run() throws {
+        try compute.apply()
+        let recipe = try Recipe.find(recipe, for: .pretrain)
+        let configuration = ModelConfiguration(
+            student: try model.encoder(recipe.student, imageSize: recipe.imageSize), decoder: try model.decoder(recipe.decoder),
+            maskRatio: method.maskRatio ?? recipe.maskRatio, normalizePixels: method.normalizePixels ?? recipe.normalizePixels)
+        try training.run(training.configuration(recipe, model: configuration, teacher: nil))
+    }
+}

@@ -1,0 +1,83 @@
+import ArgumentParser
+import Images
+import Models
+import Tensors
+import Training
+import Weights
+
+struct Reconstruct: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Draw original, masked picture and reconstruction side by side.",
+        discussion: """
+            One row per input. The removed patches are grey in the middle picture; on the right they are what the model predicts, pasted among \
+            the visible ones. Weights of `dmae distill` and `dmae pretrain` say what model they are; for others name it by --student, \
+            --decoder and the other model flags.
+
+              dmae reconstruct --weights run/model.safetensors --input cat.jpg dog.png --output grid.png
+            """)
+
+    @Option(help: ArgumentHelp("Weights of an encoder and its decoder: a safetensors file.", valueName: "file"))
+    var weights: String
+
+    @Option(parsing: .upToNextOption, help: ArgumentHelp("Pictures, JPEG or PNG.", valueName: "image"))
+    var input: [String]
+
+    @Option(help: ArgumentHelp("Where the grid goes: a PNG file.", valueName: "file"))
+    var output: String
+
+    @Option(help: ArgumentHelp("Black-and-white picture, stretched over the patches: those under white are removed.", valueName: "file"))
+    var mask: String?
+
+    @Option(help: ArgumentHelp("Names the random mask.", valueName: "number"))
+    var seed: UInt64 = 0
+
+    @Flag(help: "Stretch the whole picture to the model's size instead of cutting out its centre.")
+    var stretch = false
+
+    @OptionGroup(title: "Model") var model: ModelOptions
+    @OptionGroup(title: "Method") var method: MethodOptions
+    @OptionGroup(title: "Compute") var compute: ComputeOptions
+
+    func validate() throws {
+        if mask != nil, method.maskRatio != nil { throw ValidationError("--mask and --mask-ratio exclude each other.") }
+        if input.isEmpty { throw ValidationError("--input needs at least one picture.") }
+    }
+
+    func run() throws {
+        try compute.apply()
+        let file = try SafeTensorsFile(path: weights)
+        let written = Reconstruction.configuration(in: file)
+        var configuration: ModelConfiguration
+        if let written, model.student == nil {
+            configuration = written
+        } else {
+            configuration = ModelConfiguration(
+                student: try model.encoder("vit-base", imageSize: 224), decoder: try model.decoder("dec512d8"))
+        }
+        configuration.maskRatio = method.maskRatio ?? written?.maskRatio ?? 0.75
+        configuration.normalizePixels = method.normalizePixels ?? written?.normalizePixels ?? false
+        if configuration.normalizePixels {
+            Terminal.warning(
+                "these weights were trained on normalised pixels: each removed patch is shown with the mean and deviation of the "
+                    + "original, which the model did not predict")
+        }
+        let removed = try mask.map { Reconstruction.mask(try Pixels(contentsOf: $0, channels: 1), for: configuration.student) }
+        let reconstruction = try Reconstruction(
+            file: file, configuration: configuration, mask: removed.map(Reconstruction.Mask.given) ?? .random(seed: seed),
+            stretches: stretch)
+        var rows: [[Pixels]] = []
+        var losses = [["input", "mean squared error"]]
+        for path in input {
+            let pictures = try reconstruction.pictures(of: path)
+            rows.append([pictures.original, pictures.masked, pictures.reconstruction])
+            losses.append([path, Format.fixed(Double(pictures.loss), 5)])
+        }
+        let grid = Pixels.grid(rows)
+        try PNGWriter.write(grid, to: output)
+        print(Format.table(losses))
+        let kept = reconstruction.configuration.keptPatches
+        let patches = reconstruction.configuration.student.patches
+        print("\(patches - kept) of \(patches) patches removed; original, masked picture and reconstruction from left to right")
+        print("grid  \(output)  \(grid.width)×\(grid.height)")
+    }
+}

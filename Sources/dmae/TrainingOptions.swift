@@ -1,0 +1,244 @@
+import ArgumentParser
+import Models
+import Tensors
+import Training
+import Weights
+
+/// What `dmae distill` and `dmae pretrain` share.
+struct TrainingOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("Folder of images: one folder per class, or a flat one.", valueName: "folder"))
+    var data: String
+
+    @Option(help: ArgumentHelp("Folder of the run: configuration, log, checkpoints, weights.", valueName: "folder"))
+    var output: String
+
+    @Option(help: ArgumentHelp("auto goes on from the newest whole checkpoint in --output; a path from that one.", valueName: "auto|file"))
+    var resume: String?
+
+    @Flag(help: "Print parameters, memory, GFLOP and an estimate of the time for the whole run, and stop.")
+    var dryRun = false
+
+    @Option(help: ArgumentHelp("Images per forward and backward pass.", valueName: "images"))
+    var batch: Int?
+
+    @Option(help: ArgumentHelp("Images per optimiser step; a multiple of --batch.", valueName: "images"))
+    var effectiveBatch: Int?
+
+    @Option(help: ArgumentHelp("Passes over the images.", valueName: "epochs"))
+    var epochs: Double?
+
+    @Option(help: ArgumentHelp("Epochs in which the learning rate rises from 0.", valueName: "epochs"))
+    var warmupEpochs: Double?
+
+    @Option(help: ArgumentHelp("Learning rate per 256 images of effective batch.", valueName: "rate"))
+    var baseLearningRate: Double?
+
+    @Option(help: ArgumentHelp("Learning rate at the end of the cosine.", valueName: "rate"))
+    var minimumLearningRate: Double?
+
+    @Option(help: ArgumentHelp("Decoupled weight decay of AdamW.", valueName: "decay"))
+    var weightDecay: Float?
+
+    @Option(help: ArgumentHelp("AdamW's decay of the first moment.", valueName: "beta"))
+    var beta1: Float?
+
+    @Option(help: ArgumentHelp("AdamW's decay of the second moment.", valueName: "beta"))
+    var beta2: Float?
+
+    @Option(help: ArgumentHelp("AdamW's epsilon.", valueName: "epsilon"))
+    var epsilon: Float?
+
+    @Option(help: ArgumentHelp("Names all random numbers of the run.", valueName: "number"))
+    var seed: UInt64 = 0
+
+    @Option(help: ArgumentHelp("Least share of an image's area that a random crop takes.", valueName: "share"))
+    var minimumCropArea: Double?
+
+    @Option(help: ArgumentHelp("Largest share of an image's area that a random crop takes.", valueName: "share"))
+    var maximumCropArea: Double?
+
+    @Flag(help: "Turn images as their EXIF orientation says; without it they are read as they are stored.")
+    var applyOrientation = false
+
+    @Option(help: ArgumentHelp("Share of unreadable images above which the run stops.", valueName: "share"))
+    var unreadableLimit: Double = 0.01
+
+    @Option(help: ArgumentHelp("Decoding threads beside the kernels'; the result does not depend on it.", valueName: "count"))
+    var workers: Int = 1
+
+    @Option(help: ArgumentHelp("Optimiser steps between checkpoints. Default: an epoch's worth.", valueName: "steps"))
+    var checkpointEvery: Int?
+
+    @Option(help: ArgumentHelp("Checkpoints kept, the newest.", valueName: "count"))
+    var keep: Int = 2
+
+    @Flag(help: "No progress; warnings and errors only.")
+    var quiet = false
+
+    func validate() throws {
+        if workers < 1 { throw ValidationError("--workers must be at least 1.") }
+        if let checkpointEvery, checkpointEvery < 1 { throw ValidationError("--checkpoint-every must be at least 1.") }
+    }
+
+    /// The resolved configuration of a run of `recipe` over `model`.
+    func configuration(_ recipe: Recipe, model: ModelConfiguration, teacher: String?) throws -> TrainingConfiguration {
+        // A batch given alone leaves the recipe's effective batch where it divides it.
+        let effective = effectiveBatch ?? recipe.effectiveBatch
+        let batch = batch ?? min(recipe.batch, effective)
+        guard batch >= 1, effective >= 1, effective % batch == 0 else {
+            throw Failure(
+                .usage,
+                "--effective-batch \(effective) is not a multiple of --batch \(batch): choose both so that whole batches add up to it")
+        }
+        var optimizer = recipe.optimizer
+        optimizer.beta1 = beta1 ?? optimizer.beta1
+        optimizer.beta2 = beta2 ?? optimizer.beta2
+        optimizer.epsilon = epsilon ?? optimizer.epsilon
+        optimizer.weightDecay = weightDecay ?? optimizer.weightDecay
+        let configuration = TrainingConfiguration(
+            method: recipe.method, recipe: recipe.name, model: model, data: data, teacher: teacher, batch: batch,
+            accumulation: effective / batch, epochs: epochs ?? recipe.epochs, warmupEpochs: warmupEpochs ?? recipe.warmupEpochs,
+            baseLearningRate: baseLearningRate ?? recipe.baseLearningRate,
+            minimumLearningRate: minimumLearningRate ?? recipe.minimumLearningRate, optimizer: optimizer, seed: seed,
+            minimumCropArea: minimumCropArea ?? recipe.cropArea.lowerBound,
+            maximumCropArea: maximumCropArea ?? recipe.cropArea.upperBound, appliesOrientation: applyOrientation,
+            unreadableLimit: unreadableLimit, checkpointEvery: checkpointEvery ?? 0, keep: keep)
+        try configuration.validate()
+        return configuration
+    }
+
+    /// Runs the training, or prints its plan.
+    func run(_ configuration: TrainingConfiguration) throws {
+        let trainer = try Trainer(configuration)
+        trainer.notes.forEach(Terminal.note)
+        if dryRun { return try printPlan(of: trainer) }
+
+        Signals.install()
+        // Locked, and refused where it holds another run, before the minutes it may take to read a teacher.
+        let directory = try RunDirectory(path: output, resuming: resume != nil)
+        try prepare(trainer)
+        try takeUp(trainer, in: directory)
+        try directory.writeConfiguration(configuration)
+        let progress = quiet ? nil : ProgressLine(totalSteps: trainer.totalSteps)
+        let message: (String) -> Void = { text in
+            if let progress { progress.message(text) } else { Terminal.note(text) }
+        }
+        let outcome: Trainer.Outcome
+        do {
+            outcome = try trainer.run(in: directory, workers: workers, progress: progress, message: message)
+        } catch {
+            progress?.finish()
+            throw error
+        }
+        progress?.finish()
+        switch outcome {
+        case .finished(let weights):
+            print(Self.table(try RunSummary(log: directory.logPath)))
+            print("weights  \(weights)")
+        case .interrupted(let signal, let checkpoint):
+            throw Failure(
+                .interrupted, "stopped by \(signal) at step \(trainer.step) of \(trainer.totalSteps); the same command with --resume auto "
+                    + "goes on from \(checkpoint)")
+        }
+    }
+
+    /// Memory and starting weights, and what the teacher's file held.
+    private func prepare(_ trainer: Trainer) throws {
+        guard let matching = try trainer.prepare(), let parameters = trainer.distiller.teacherParameters else { return }
+        let used = parameters.all.count - matching.missing.count
+        var text = "teacher: \(used) tensors used of \(trainer.configuration.teacher!)"
+        if !matching.missing.isEmpty { text += "; \(matching.missing.count) missing and computed (\(Self.names(matching.missing)))" }
+        // Later blocks, the final norm and the decoder are what a teacher has and distillation never runs.
+        let unneeded = matching.unexpected.filter(Self.isBeyondAlignment)
+        let unexpected = matching.unexpected.filter { !Self.isBeyondAlignment($0) }
+        if !unneeded.isEmpty { text += "; \(unneeded.count) not needed (blocks after the last aligned one, norm, decoder)" }
+        if !unexpected.isEmpty { text += "; \(unexpected.count) unexpected (\(Self.names(unexpected)))" }
+        if !quiet { Terminal.note(text) }
+    }
+
+    private static func isBeyondAlignment(_ name: String) -> Bool {
+        ["blocks.", "norm.", "fc_norm.", "head.", "decoder_", "aligned_feature_projection_heads.", "mask_token"]
+            .contains { name.hasPrefix($0) }
+    }
+
+    private static func names(_ names: [String]) -> String {
+        names.prefix(3).joined(separator: ", ") + (names.count > 3 ? ", …" : "")
+    }
+
+    /// Restores the checkpoint that --resume asks for.
+    private func takeUp(_ trainer: Trainer, in directory: RunDirectory) throws {
+        guard let resume else { return }
+        let checkpoint: CheckpointStore.Checkpoint?
+        if resume == "auto" {
+            checkpoint = try CheckpointStore(directory: directory.path, keep: keep).newestValid(report: Terminal.warning)
+        } else {
+            checkpoint = try CheckpointStore.open(resume)
+        }
+        guard let checkpoint else {
+            Terminal.note("no checkpoint in \(directory.path): starting from the beginning")
+            return
+        }
+        try trainer.restore(checkpoint)
+        Terminal.note("going on from \(checkpoint.file.path), step \(trainer.step) of \(trainer.totalSteps)")
+    }
+
+    private func printPlan(of trainer: Trainer) throws {
+        let configuration = trainer.configuration
+        let all = trainer.distiller.parameters.all
+        func count(_ part: (String) -> Bool) -> String {
+            Format.count(all.filter { part($0.name) }.reduce(0) { $0 + $1.weight.count })
+        }
+        let isHead: (String) -> Bool = { $0.hasPrefix("aligned_feature_projection_heads.") }
+        let isDecoder: (String) -> Bool = { $0.hasPrefix("decoder_") || $0 == "mask_token" }
+        var rows = [
+            ["images", "\(trainer.folder.count)"],
+            ["effective batch", "\(configuration.effectiveBatch) (\(configuration.accumulation) × \(configuration.batch))"],
+            ["optimiser steps", "\(trainer.totalSteps)"],
+            ["peak learning rate", "\(Float(configuration.peakLearningRate))"],
+            [""],
+            ["parameters: student", count { !isHead($0) && !isDecoder($0) }],
+            ["parameters: decoder", count(isDecoder)],
+        ]
+        if let teacher = trainer.distiller.teacherParameters {
+            rows.append(["parameters: projection heads", count(isHead)])
+            rows.append(["parameters: teacher, to its last aligned block", Format.count(teacher.count())])
+        }
+        rows.append([""])
+        for purpose in MemoryPlan.Purpose.allCases where trainer.plan.bytes(of: purpose) > 0 {
+            rows.append(["memory: \(purpose.rawValue)", Format.bytes(trainer.plan.bytes(of: purpose))])
+        }
+        rows.append(["memory: in all", Format.bytes(trainer.plan.totalBytes)])
+        rows.append([""])
+        let operations = trainer.operations
+        for (name, value) in [
+            ("teacher", operations.teacher), ("student", operations.student), ("decoder", operations.decoder),
+            ("projection heads", operations.alignment), ("in all", operations.total),
+        ] where value > 0 {
+            rows.append(["GFLOP per image: \(name)", Format.fixed(value, value < 1 ? 4 : 2)])
+        }
+        print(Format.table(rows))
+        try prepare(trainer)
+        if !quiet { Terminal.note("timing three batches of \(configuration.batch) images …") }
+        let (run, step) = trainer.estimateSeconds(steps: 3)
+        print("")
+        print(
+            Format.table([
+                ["images per second", Format.fixed(Double(configuration.effectiveBatch) / step, 2)],
+                ["one optimiser step", Format.duration(step)],
+                ["the whole run, decoding aside", Format.duration(run)],
+            ]))
+    }
+
+    /// The loss curve as an aligned table.
+    private static func table(_ summary: RunSummary) -> String {
+        var rows = [["step", "epoch", "loss", "reconstruction"]]
+        for index in (summary.rows.first?.alignments ?? []).indices { rows[0].append("alignment \(index)") }
+        rows[0].append("images/s")
+        for row in summary.rows {
+            rows.append(
+                ["\(row.step)", Format.fixed(row.epoch, 1), Format.fixed(row.loss, 5), Format.fixed(row.reconstruction, 5)]
+                    + row.alignments.map { Format.fixed($0, 5) } + [Format.fixed(row.imagesPerSecond, 1)])
+        }
+        return Format.table(rows)
+    }
+}
