@@ -99,5 +99,10 @@ install: build
 	  $(BINARY) --generate-completion-script $$shell > "$(DESTDIR)$(PREFIX)/$$place"
 	done
 
+# FILTER=attention shows the rows that hold this text.
+perf: | packages $(OPENMP)
+	swift build -c release --scratch-path .build/perf --product kernel-benchmark 2>&1 | (grep -E -A3 'error:' || true)
+	.build/perf/release/kernel-benchmark $(if $(FILTER),--filter "$(FILTER)")
+
 clean:
 	rm -rf .build

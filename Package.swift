@@ -45,6 +45,9 @@ let package = Package(
             name: "dmae",
             dependencies: ["Training", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: swiftFlags),
+        .executableTarget(
+            name: "kernel-benchmark", dependencies: ["CKernels", "Images"], path: "Perf",
+            exclude: ["peers", "picture-500x375.jpg", "picture.py"], swiftSettings: swiftFlags),
         .target(name: "TestSupport", dependencies: ["Tensors", "Models", "Weights"], path: "Tests/TestSupport", swiftSettings: swiftFlags),
         tests("KernelTests", ["CKernels"]),
         tests("TensorTests", ["Tensors"]),

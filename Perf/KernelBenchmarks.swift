@@ -1,0 +1,130 @@
+import CKernels
+import Glibc
+
+// m rows (batch 32 times tokens), n outputs, k inputs of a Linear: forward is X·Wᵀ, dX = dY·W, dW += dYᵀ·X.
+private func gemm(_ name: String, m: Int, n: Int, k: Int, transposed: (Bool, Bool) = (false, true), accumulate: Bool = false,
+                  gelu: Bool = false, residual: Bool = false) -> Benchmark {
+    let bytes = 4 * Double(m * k + n * k + m * n * (1 + (accumulate || residual || gelu ? 1 : 0)))
+    return Benchmark(name: "gemm " + name, shape: "\(m)×\(n)×\(k)", work: .kernel(flop: 2 * Double(m) * Double(n) * Double(k), bytes: bytes)) {
+        var arguments = dmae_gemm_f32_arguments()
+        (arguments.m, arguments.n, arguments.k) = (m, n, k)
+        (arguments.a, arguments.lda, arguments.a_transposed) = (UnsafePointer(memory(m * k)), transposed.0 ? m : k, transposed.0)
+        (arguments.b, arguments.ldb, arguments.b_transposed) = (UnsafePointer(memory(n * k)), transposed.1 ? k : n, transposed.1)
+        (arguments.c, arguments.ldc, arguments.accumulate) = (memory(m * n), n, accumulate)
+        if !accumulate { arguments.bias = UnsafePointer(memory(n)) }
+        if gelu { (arguments.activation, arguments.ldactivation) = (memory(m * n), n) }
+        if residual { (arguments.residual, arguments.ldr) = (UnsafePointer(memory(m * n)), n) }
+        arguments.workspace = UnsafeMutableRawPointer(memory(dmae_gemm_f32_workspace(m, n, k) / 4 + 16))
+        let fixed = arguments
+        return {
+            var arguments = fixed
+            dmae_gemm_f32(&arguments)
+        }
+    }
+}
+
+private func forward(_ name: String, rows: Int, width d: Int) -> [Benchmark] {
+    [
+        gemm("\(name) qkv", m: rows, n: 3 * d, k: d), gemm("\(name) proj", m: rows, n: d, k: d, residual: true),
+        gemm("\(name) fc1+gelu", m: rows, n: 4 * d, k: d, gelu: true), gemm("\(name) fc2", m: rows, n: d, k: 4 * d, residual: true),
+    ]
+}
+private func backward(_ name: String, rows: Int, width d: Int) -> [Benchmark] {
+    [("qkv", 3 * d, d), ("proj", d, d), ("fc1", 4 * d, d), ("fc2", d, 4 * d)].flatMap { layer, n, k in
+        [
+            gemm("\(name) \(layer) dX", m: rows, n: k, k: n, transposed: (false, false)),
+            gemm("\(name) \(layer) dW", m: n, n: k, k: rows, transposed: (true, false), accumulate: true),
+        ]
+    }
+}
+
+private func attention(tokens: Int, heads: Int, size: Int) -> [Benchmark] {
+    let batch = 32, width = heads * size, rows = batch * tokens
+    let product = 2 * Double(batch * heads) * Double(tokens * tokens) * Double(size)
+    func memories() -> (UnsafeMutablePointer<Float>, UnsafeMutablePointer<Float>, UnsafeMutablePointer<Float>, UnsafeMutableRawPointer) {
+        (memory(rows * 3 * width), memory(rows * width), memory(batch * heads * tokens),
+         UnsafeMutableRawPointer(memory(dmae_attention_f32_workspace(tokens, size) / 4)))
+    }
+    return [
+        Benchmark(name: "attention forward", shape: "\(tokens) tokens \(heads)×\(size)",
+                  work: .kernel(flop: 2 * product, bytes: 16 * Double(rows * width))) {
+            let (qkv, output, log, workspace) = memories()
+            return { dmae_attention_f32_forward(batch, tokens, heads, size, qkv, output, log, workspace) }
+        },
+        Benchmark(name: "attention backward", shape: "\(tokens) tokens \(heads)×\(size)",
+                  work: .kernel(flop: 5 * product, bytes: 32 * Double(rows * width))) {
+            let (qkv, output, log, workspace) = memories(), gradient = memory(rows * 3 * width), d = memory(rows * width)
+            dmae_attention_f32_forward(batch, tokens, heads, size, qkv, output, log, workspace)
+            return { dmae_attention_f32_backward(batch, tokens, heads, size, qkv, output, log, d, gradient, workspace) }
+        },
+    ]
+}
+
+private func layerNorm(rows: Int, width: Int) -> [Benchmark] {
+    let count = rows * width, shape = "\(rows)×\(width)"
+    return [
+        Benchmark(name: "layernorm forward", shape: shape, work: .kernel(flop: 0, bytes: 8 * Double(count))) {
+            let x = memory(count), y = memory(count), gamma = memory(width), beta = memory(width), mean = memory(rows), rstd = memory(rows)
+            return { dmae_layernorm_f32_forward(rows, width, x, gamma, beta, 1e-6, y, mean, rstd) }
+        },
+        Benchmark(name: "layernorm backward", shape: shape, work: .kernel(flop: 0, bytes: 16 * Double(count))) {
+            let x = memory(count), dY = memory(count), dX = memory(count), gamma = memory(width), dGamma = memory(width)
+            let dBeta = memory(width), mean = memory(rows), rstd = memory(rows)
+            let workspace = memory(dmae_layernorm_f32_backward_workspace(rows, width) / 4)
+            return { dmae_layernorm_f32_backward(rows, width, x, gamma, mean, rstd, dY, true, dX, dGamma, dBeta, workspace) }
+        },
+    ]
+}
+
+private func gelu(rows: Int, width: Int) -> [Benchmark] {
+    let count = rows * width, shape = "\(rows)×\(width)"
+    return [
+        Benchmark(name: "gelu forward", shape: shape, work: .kernel(flop: 0, bytes: 8 * Double(count))) {
+            let x = memory(count), y = memory(count)
+            return { dmae_gelu_f32_forward(count, x, y) }
+        },
+        Benchmark(name: "gelu backward", shape: shape, work: .kernel(flop: 0, bytes: 16 * Double(count))) {
+            let x = memory(count), d = memory(count), y = memory(count)
+            return { dmae_gelu_f32_backward(count, x, d, d, y) }
+        },
+    ]
+}
+
+/// The step of the paper's recipe: teacher ViT-L (1024), student ViT-B (768), decoder 512, batch 32, 75 % masked: 50 tokens; the
+/// student also at 98 %: 4 tokens.
+func kernelBenchmarks() -> [Benchmark] {
+    var all = forward("teacher", rows: 1600, width: 1024)
+    all += forward("student", rows: 1600, width: 768) + backward("student", rows: 1600, width: 768)
+    all += forward("decoder", rows: 6304, width: 512) + backward("decoder", rows: 6304, width: 512)
+    all += [
+        gemm("teacher patches", m: 1568, n: 1024, k: 768), gemm("student patches", m: 1568, n: 768, k: 768),
+        gemm("decoder embed", m: 1600, n: 512, k: 768), gemm("feature head", m: 1600, n: 1024, k: 768),
+        gemm("prediction", m: 6304, n: 768, k: 512),
+        gemm("prediction dX", m: 6304, n: 512, k: 768, transposed: (false, false)),
+        gemm("prediction dW", m: 768, n: 512, k: 6304, transposed: (true, false), accumulate: true),
+    ]
+    all += forward("student 98 %", rows: 128, width: 768) + backward("student 98 %", rows: 128, width: 768)
+    for tokens in [4, 10, 50] { all += attention(tokens: tokens, heads: 12, size: 64) }
+    all += attention(tokens: 197, heads: 16, size: 32) + attention(tokens: 197, heads: 12, size: 64)
+    all += layerNorm(rows: 1600, width: 768) + layerNorm(rows: 6304, width: 512)
+    all += gelu(rows: 1600, width: 3072) + gelu(rows: 6304, width: 2048)
+    let parameters = 1 << 24
+    all.append(Benchmark(name: "adamw", shape: "\(parameters) weights", work: .kernel(flop: 0, bytes: 28 * Double(parameters))) {
+        let g = memory(parameters), w = memory(parameters), m = memory(parameters), v = memory(parameters)
+        for i in 0..<parameters { v[i] = abs(v[i]) }
+        return {
+            var settings = dmae_adamw_f32_settings(
+                learning_rate: 1e-4, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.05, gradient_scale: 1, step: 10)
+            dmae_adamw_f32(parameters, &settings, g, w, m, v)
+        }
+    })
+    all.append(Benchmark(name: "sum of squares", shape: "\(parameters) weights", work: .kernel(flop: 0, bytes: 4 * Double(parameters))) {
+        let x = memory(parameters)
+        return { _ = dmae_sum_of_squares_f32(parameters, x) }
+    })
+    all.append(Benchmark(name: "column sum", shape: "6304×2048", work: .kernel(flop: 0, bytes: 4 * 6304 * 2048)) {
+        let x = memory(6304 * 2048), sum = memory(2048), workspace = memory(dmae_layernorm_f32_backward_workspace(6304, 2048) / 4)
+        return { dmae_column_sum_f32(6304, 2048, x, 2048, sum, workspace) }
+    })
+    return all
+}

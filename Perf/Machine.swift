@@ -1,0 +1,92 @@
+import CKernels
+import Glibc
+
+func now() -> Double {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Double(time.tv_sec) + 1e-9 * Double(time.tv_nsec)
+}
+
+func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
+
+/// What this machine can do at best, measured: the two roofs that every row is held against.
+struct Machine {
+    let threads: Int
+    /// Multiply-adds in registers, FLOP/s of all threads.
+    private(set) var peak = 0.0
+    /// Copying memory far larger than the caches, bytes read and written per second.
+    private(set) var bandwidth = 0.0
+    private let rounds: Int
+
+    init(threads: Int) {
+        self.threads = threads
+        // As many rounds as take about four milliseconds: long enough for the clock, short beside what is measured.
+        var rounds = 10_000
+        while Self.time({ _ = dmae_peak_f32_flops(Int32(threads), rounds) }) < 0.004 { rounds *= 2 }
+        self.rounds = rounds
+        peak = median((0..<15).map { _ in peakNow() })
+        let floats = 1 << 24, from = memory(floats), to = memory(floats)
+        copy(from, to, floats)
+        bandwidth = median((0..<7).map { _ in Double(8 * floats) / Self.time { copy(from, to, floats) } })
+        releaseMemory()
+    }
+
+    /// The peak at this moment: other programs and the clock change it, so it is measured beside each row's repetitions.
+    func peakNow() -> Double {
+        let start = now()
+        return dmae_peak_f32_flops(Int32(threads), rounds) / (now() - start)
+    }
+
+    static func time(_ body: () -> Void) -> Double {
+        let start = now()
+        body()
+        return now() - start
+    }
+
+    /// The bytes of a file, or nil.
+    static func contents(of path: String) -> [UInt8]? {
+        guard let file = fopen(path, "rb") else { return nil }
+        defer { fclose(file) }
+        var bytes: [UInt8] = [], part = [UInt8](repeating: 0, count: 1 << 16)
+        while case let count = fread(&part, 1, part.count, file), count > 0 { bytes += part[..<count] }
+        return bytes
+    }
+
+    static var processor: String {
+        for line in String(decoding: contents(of: "/proc/cpuinfo") ?? [], as: UTF8.self).split(separator: "\n")
+        where line.hasPrefix("model name") {
+            return String(line[line.index(line.firstIndex(of: ":")!, offsetBy: 2)...])
+        }
+        return "unknown processor"
+    }
+}
+
+/// What the row being measured has taken.
+private var taken: [UnsafeMutableRawPointer] = []
+func releaseMemory() {
+    taken.forEach { free($0) }
+    taken = []
+}
+
+/// Random numbers in [-0.5, 0.5), until releaseMemory. Writing them also keeps page faults out of the measurement.
+func memory(_ floats: Int) -> UnsafeMutablePointer<Float> {
+    let pointer = aligned_alloc(64, (floats * 4 + 63) / 64 * 64)!.bindMemory(to: Float.self, capacity: floats)
+    taken.append(pointer)
+    var state: UInt32 = 1
+    for i in 0..<floats {
+        state = state &* 1_664_525 &+ 1_013_904_223
+        pointer[i] = Float(state >> 8) * 0x1p-24 - 0.5
+    }
+    return pointer
+}
+
+private func copy(_ from: UnsafeMutablePointer<Float>, _ to: UnsafeMutablePointer<Float>, _ floats: Int) {
+    var pointers = (UnsafeRawPointer(from), UnsafeMutableRawPointer(to))
+    withUnsafeMutablePointer(to: &pointers) { context in
+        dmae_parallel_for(floats / 16, 1 << 13, context) { context, begin, end in
+            let (from, to) = context!.assumingMemoryBound(to: (UnsafeRawPointer, UnsafeMutableRawPointer).self).pointee
+            let source = from.assumingMemoryBound(to: SIMD16<Float>.self), target = to.assumingMemoryBound(to: SIMD16<Float>.self)
+            for i in begin..<end { target[i] = source[i] }
+        }
+    }
+}
