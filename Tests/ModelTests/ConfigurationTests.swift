@@ -1,0 +1,73 @@
+import Models
+import Tensors
+import TestSupport
+import XCTest
+
+final class ConfigurationTests: XCTestCase {
+    /// What does not fit together is refused in a sentence that names it.
+    func testValidation() {
+        func message(_ change: (inout ModelConfiguration) -> Void) -> String {
+            var configuration = ModelConfiguration.small()
+            change(&configuration)
+            guard let failure = failure({ try configuration.validate() }) else { return "accepted" }
+            XCTAssertEqual(failure.code, .usage)
+            return failure.message
+        }
+        XCTAssertEqual(message { _ in }, "accepted")
+        let attempts: [(String, (inout ModelConfiguration) -> Void)] = [
+            ("student: every size", { $0.student.depth = 0 }),
+            ("student: 5 heads do not divide the width 12", { $0.student.heads = 5 }),
+            ("teacher: 3 heads do not divide the width 20", { $0.teacher!.heads = 3 }),
+            ("student: the width 18 is not a multiple of 4", { $0.student.width = 18 }),
+            ("decoder: the width 18 is not a multiple of 4", { $0.decoder.width = 18 }),
+            ("decoder: 7 heads do not divide the width 16", { $0.decoder.heads = 7 }),
+            ("decoder: every size", { $0.decoder.width = 0 }),
+            ("student: patches of 5 pixels do not tile an image of 12×16", { $0.student.patchSize = 5 }),
+            ("--mask-ratio 1.0", { $0.maskRatio = 1 }),
+            ("--mask-ratio -0.1", { $0.maskRatio = -0.1 }),
+            ("--mask-ratio nan", { $0.maskRatio = .nan }),
+            ("leaves none of the 12 patches visible", { $0.maskRatio = 0.95 }),
+            ("removes none of the 12 patches", { $0.maskRatio = 0 }),
+            ("only where there is a teacher", { $0.teacher = nil }),
+            ("teacher and student must see the same patches", { $0.teacher!.patchSize = 2 }),
+            ("student block 3 does not exist: the student's blocks are 0 to 2", { $0.alignment.pairs[0].studentBlock = 3 }),
+            ("student block -1 does not exist", { $0.alignment.pairs[0].studentBlock = -1 }),
+            ("teacher block 3 does not exist: the teacher's blocks are 0 to 2", { $0.alignment.pairs[0].teacherBlock = 3 }),
+            ("the student's is 12 and the teacher's 20", { $0.alignment.projection = .none }),
+        ]
+        for (words, change) in attempts {
+            let message = message(change)
+            XCTAssertTrue(message.contains(words), "\(message) says nothing of: \(words)")
+        }
+    }
+
+    /// The sizes of METHOD's table.
+    func testPresets() {
+        for (name, width, depth, heads, patch) in [
+            ("vit-tiny", 192, 12, 3, 16), ("vit-small", 384, 12, 6, 16), ("vit-base", 768, 12, 12, 16),
+            ("vit-large", 1024, 24, 16, 16), ("vit-huge", 1280, 32, 16, 14),
+        ] {
+            let encoder = Preset.encoder(name, imageHeight: 224, imageWidth: 224)
+            XCTAssertEqual(
+                encoder,
+                EncoderConfiguration(
+                    width: width, depth: depth, heads: heads, patchSize: patch, imageHeight: 224, imageWidth: 224, channels: 3))
+            XCTAssertNoThrow(try encoder?.validate(role: name))
+        }
+        XCTAssertEqual(Preset.decoder("dec512d8"), DecoderConfiguration(width: 512, depth: 8, heads: 16))
+        XCTAssertEqual(Preset.decoder("dec512d2"), DecoderConfiguration(width: 512, depth: 2, heads: 16))
+        XCTAssertNil(Preset.encoder("vit-gigantic", imageHeight: 224, imageWidth: 224))
+        XCTAssertNil(Preset.decoder("none"))
+    }
+
+    /// Standardised with unbiased variance, and a flat patch comes to zero, not to a division by it.
+    func testTargetPatchStatistics() {
+        let values: [Float] = [1, 2, 3, 4, 5, 6]
+        let (mean, deviation) = TargetPatch.statistics(values, 6)
+        XCTAssertEqual(mean, 3.5)
+        XCTAssertEqual(deviation, Float((3.5 + 1e-6).squareRoot()), accuracy: 1e-7)
+        let flat = TargetPatch.statistics([Float](repeating: 0.1, count: 48), 48)
+        XCTAssertEqual(flat.mean, 0.1, accuracy: 1e-8)
+        XCTAssertEqual(flat.deviation, 1e-3, accuracy: 1e-8)
+    }
+}

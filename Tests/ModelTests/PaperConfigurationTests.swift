@@ -1,0 +1,102 @@
+import Models
+import Tensors
+import XCTest
+
+/// What the paper's ViT-L to ViT-B step costs.
+final class PaperConfigurationTests: XCTestCase {
+    private func paper(_ ratio: Double) -> ModelConfiguration {
+        ModelConfiguration(
+            student: Preset.encoder("vit-base", imageHeight: 224, imageWidth: 224)!, decoder: Preset.decoder("dec512d8")!,
+            teacher: Preset.encoder("vit-large", imageHeight: 224, imageWidth: 224)!,
+            alignment: AlignmentConfiguration(pairs: [AlignedPair(studentBlock: 8, teacherBlock: 17)]), maskRatio: ratio)
+    }
+
+    /// The figures known for the paper's step are of the blocks alone, a backward pass being twice a forward one: the encoders'
+    /// linear layers, the decoder's linear layers and attention; their last digit is the tolerance. What runs besides makes up the
+    /// rest: attention in the encoders, whose backward pass is five products for two, embeddings, and the prediction.
+    func testOperations() {
+        for (ratio, kept, teacher, student, total) in [(0.75, 49, 22.6, 25.5, 80.0), (0.98, 3, 1.8, 2.0, 35.6)] {
+            let operations = Operations(paper(ratio))
+            let tokens = 1 + kept
+            func product(_ m: Int, _ n: Int, _ k: Int) -> Double { 2 * Double(m) * Double(n) * Double(k) * 1e-9 }
+            let teacherBlocks = 18 * product(tokens, 12 * 1024, 1024)
+            XCTAssertEqual(teacherBlocks, teacher, accuracy: 0.1)
+            let teacherRest = 18 * 2 * product(tokens, tokens, 1024) + product(kept, 1024, 768)
+            XCTAssertEqual(operations.teacher, teacherBlocks + teacherRest, accuracy: 1e-9, "ratio \(ratio)")
+
+            let studentBlocks = 12 * 3 * product(tokens, 12 * 768, 768)
+            XCTAssertEqual(studentBlocks, student, accuracy: 0.1)
+            let studentRest = 12 * 7 * product(tokens, tokens, 768) + 2 * product(kept, 768, 768)
+            XCTAssertEqual(operations.student, studentBlocks + studentRest, accuracy: 1e-9, "ratio \(ratio)")
+
+            let decoderBlocks = 8 * 3 * (product(197, 12 * 512, 512) + 2 * product(197, 197, 512))
+            XCTAssertEqual(decoderBlocks, 31.6, accuracy: 0.1)
+            let decoderRest = 8 * product(197, 197, 512) + 3 * product(tokens, 512, 768) + 3 * product(197, 768, 512)
+            XCTAssertEqual(operations.decoder, decoderBlocks + decoderRest, accuracy: 1e-9, "ratio \(ratio)")
+
+            XCTAssertEqual(operations.alignment, 3 * product(tokens, 1024, 768), accuracy: 1e-9)
+            let rest = teacherRest + studentRest + decoderRest + operations.alignment
+            XCTAssertEqual(operations.total - rest, total, accuracy: 0.5, "ratio \(ratio)")
+            XCTAssertLessThan(rest, 0.04 * total)
+        }
+    }
+
+    /// The blocks alone, counted by hand for a tiny model: 2·m·n·k for each product that runs.
+    func testOperationsOfATinyModel() {
+        var configuration = ModelConfiguration.smallForCounting
+        configuration.alignment.projection = .mlp
+        let operations = Operations(configuration)
+        // 8 patches of 2 values, 4 kept: 5 tokens, width 4; decoder width 8 on 9 tokens; teacher width 12, two of three blocks.
+        let studentBlock = 2 * 5 * 4 * (12 + 4 + 16 + 16) * 3 + 2 * 2 * 5 * 5 * 4 + 5 * 2 * 5 * 5 * 4
+        let decoderBlock = 2 * 9 * 8 * (24 + 8 + 32 + 32) * 3 + 2 * 2 * 9 * 9 * 8 + 5 * 2 * 9 * 9 * 8
+        let teacherBlock = 2 * 5 * 12 * (36 + 12 + 48 + 48) + 2 * 2 * 5 * 5 * 12
+        XCTAssertEqual(operations.student * 1e9, Double(1 * studentBlock + 2 * 2 * 4 * 4 * 2), accuracy: 1e-3)
+        XCTAssertEqual(operations.decoder * 1e9, Double(1 * decoderBlock + 3 * 2 * 5 * 8 * 4 + 3 * 2 * 9 * 2 * 8), accuracy: 1e-3)
+        XCTAssertEqual(operations.teacher * 1e9, Double(2 * teacherBlock + 2 * 4 * 12 * 2), accuracy: 1e-3)
+        XCTAssertEqual(operations.alignment * 1e9, Double(3 * 2 * 5 * 12 * 4 + 3 * 2 * 5 * 12 * 12), accuracy: 1e-3)
+    }
+
+    /// At batch 32 the whole plan is below 8 GB; weights, gradients and moments are what the parameters need.
+    func testMemoryAtBatch32() throws {
+        let plan = MemoryPlan()
+        let distiller = try Distiller(paper(0.75), batch: 32, plan: plan)
+        XCTAssertLessThan(plan.totalBytes, 8_000_000_000)
+        let parameters = distiller.parameters
+        // Each buffer is rounded up to a cache line.
+        let slack = MemoryPlan.alignment * parameters.all.count
+        func check(_ purpose: MemoryPlan.Purpose, _ count: Int, _ slack: Int) {
+            XCTAssertGreaterThanOrEqual(plan.bytes(of: purpose), 4 * count)
+            XCTAssertLessThanOrEqual(plan.bytes(of: purpose), 4 * count + slack)
+        }
+        check(.weights, parameters.count(), slack)
+        check(.gradients, parameters.count(trainedOnly: true), slack)
+        check(.moments, 2 * parameters.count(trainedOnly: true), 2 * slack)
+        let teacher = try XCTUnwrap(distiller.teacherParameters)
+        check(.teacherWeights, teacher.count(), MemoryPlan.alignment * teacher.all.count)
+        // Images, noise and mask.
+        check(.batch, 32 * (3 * 224 * 224 + 2 * 196), 3 * MemoryPlan.alignment)
+        for purpose in MemoryPlan.Purpose.allCases { print("\(purpose.rawValue): \(plan.bytes(of: purpose) >> 20) MiB") }
+        print("in all: \(plan.totalBytes >> 20) MiB")
+    }
+
+    /// A model that is only looked through keeps no activations for a backward pass.
+    func testInferenceNeedsFarLess() throws {
+        let (training, inference) = (MemoryPlan(), MemoryPlan())
+        _ = try Distiller(paper(0.75), batch: 1, plan: training)
+        _ = try Distiller(paper(0.75), batch: 1, plan: inference, training: false)
+        XCTAssertEqual(inference.bytes(of: .gradients), 0)
+        XCTAssertEqual(inference.bytes(of: .moments), 0)
+        XCTAssertLessThan(inference.bytes(of: .activations), training.bytes(of: .activations) / 10)
+    }
+}
+
+extension ModelConfiguration {
+    fileprivate static var smallForCounting: ModelConfiguration {
+        func encoder(_ width: Int, _ depth: Int) -> EncoderConfiguration {
+            EncoderConfiguration(width: width, depth: depth, heads: 1, patchSize: 1, imageHeight: 2, imageWidth: 4, channels: 2)
+        }
+        return ModelConfiguration(
+            student: encoder(4, 1), decoder: DecoderConfiguration(width: 8, depth: 1, heads: 1), teacher: encoder(12, 3),
+            alignment: AlignmentConfiguration(pairs: [AlignedPair(studentBlock: 0, teacherBlock: 1)]), maskRatio: 0.5)
+    }
+}

@@ -1,0 +1,91 @@
+import Models
+import Tensors
+import TestSupport
+import XCTest
+
+/// A step gives the same bits for any number of threads.
+final class ThreadInvarianceTests: XCTestCase {
+    /// Everything that a step computes: losses, features, prediction, gradients and the square of their norm.
+    private func outcome(_ configuration: ModelConfiguration, batch: Int, threads: Int, seed: UInt64) throws -> [String: [UInt32]] {
+        try withThreads(threads) {
+            XCTAssertEqual(Threads.observed, threads)
+            let model = try RandomModel(configuration, batch: batch, seed: seed)
+            var result: [String: [UInt32]] = [:]
+            // Accumulates over two micro-batches, then takes the optimiser's step, twice.
+            for step in 1...2 {
+                model.parameters.clearGradients()
+                for micro in 0..<2 {
+                    model.fillInputs(seed: seed &+ UInt64(2 * step + micro))
+                    model.distiller.forward(scale: 0.5)
+                    model.distiller.backward()
+                }
+                let losses = model.distiller.losses
+                result["losses \(step)"] = ([losses.reconstruction, losses.total] + losses.alignments).bits
+                result["prediction \(step)"] = model.distiller.decoder.prediction.values.bits
+                result["latent \(step)"] = model.distiller.student.latent!.values.bits
+                for (index, alignment) in model.distiller.alignments.enumerated() {
+                    result["teacher feature \(index) \(step)"] = alignment.teacherFeature.values.bits
+                }
+                var square = 0.0
+                for parameter in model.parameters.all {
+                    guard let gradient = parameter.gradient else { continue }
+                    result["gradient of \(parameter.name) \(step)"] = gradient.values.bits
+                    square += Kernels.sumOfSquares(gradient)
+                    Kernels.adamW(
+                        weight: parameter.weight, gradient: gradient, firstMoment: parameter.firstMoment!,
+                        secondMoment: parameter.secondMoment!,
+                        Kernels.AdamWSettings(
+                            learningRate: 1e-3, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: parameter.decays ? 0.05 : 0,
+                            gradientScale: 1, step: step))
+                    result["\(parameter.name) \(step)"] = parameter.weight.values.bits
+                    result["first moment of \(parameter.name) \(step)"] = parameter.firstMoment!.values.bits
+                    result["second moment of \(parameter.name) \(step)"] = parameter.secondMoment!.values.bits
+                }
+                result["gradient norm \(step)"] = [UInt32(truncatingIfNeeded: square.bitPattern), UInt32(square.bitPattern >> 32)]
+            }
+            return result
+        }
+    }
+
+    func testAStepHasTheSameBitsForAnyThreads() throws {
+        let seed = testSeed(21)
+        let pairs = [AlignedPair(studentBlock: 1, teacherBlock: 0), AlignedPair(studentBlock: 2, teacherBlock: 2)]
+        // The wide one has weights, sums and rows past every size at which work is cut into pieces.
+        var wide = ModelConfiguration.small(
+            imageHeight: 32, imageWidth: 40, studentWidth: 132, teacherWidth: 148, pairs: pairs, distance: .l1, projection: .mlp,
+            normalizePixels: true)
+        wide.decoder = DecoderConfiguration(width: 96, depth: 2, heads: 4)
+        let cases: [(name: String, configuration: ModelConfiguration, batch: Int)] = [
+            ("wide", wide, 7), ("small", .small(pairs: pairs), 3), ("raw", .small(teacherWidth: 12, projection: .none), 1),
+            ("no teacher", .small(channels: 1, teacherWidth: nil), 2),
+        ]
+        let ran = try withEachInstructionSet { set in
+            for (name, configuration, batch) in cases {
+                let one = try outcome(configuration, batch: batch, threads: 1, seed: seed)
+                XCTAssertGreaterThan(one.count, 400)
+                for threads in [2, 3] {
+                    let other = try outcome(configuration, batch: batch, threads: threads, seed: seed)
+                    XCTAssertEqual(Set(other.keys), Set(one.keys))
+                    let different = one.keys.filter { other[$0] != one[$0] }.sorted()
+                    XCTAssertEqual(different, [], "\(name), \(set.name), \(threads) threads")
+                }
+            }
+        }
+        XCTAssertFalse(ran.isEmpty)
+    }
+
+    /// A step depends on nothing that an earlier one left behind: the same inputs give the same bits again.
+    func testAStepLeavesNothingBehind() throws {
+        let seed = testSeed(22)
+        let model = try RandomModel(.small(distance: .l1, projection: .mlp, normalizePixels: true), batch: 2, seed: seed)
+        model.step()
+        let (loss, first) = (model.distiller.losses.total, model.gradients())
+        model.fillInputs(seed: seed &+ 1)
+        model.step()
+        XCTAssertNotEqual(model.distiller.losses.total, loss)
+        model.fillInputs(seed: seed)
+        model.step()
+        XCTAssertEqual(model.distiller.losses.total, loss)
+        for (name, gradient) in model.gradients() { XCTAssertEqual(gradient.bits, first[name]?.bits, name) }
+    }
+}
