@@ -43,8 +43,10 @@ public struct Augmentation: Equatable, Sendable {
     public var sampleCount: Int { width * height * channels }
 
     /// The sample made of `picture` as it stands at `index` of `epoch` under `seed`, before normalisation.
+    ///
+    /// The picture is converted to the sample's channels; only the random framing draws numbers.
     public func apply(to picture: Pixels, seed: UInt64, epoch: Int, index: Int) -> Pixels {
-        let picture = channels == 1 ? picture.grey() : picture
+        let picture = picture.converted(channels: channels)
         return Pixels(width: width, height: height, channels: channels) { target in
             apply(to: picture, seed: seed, epoch: epoch, index: index, with: Resampler(), into: target)
         }

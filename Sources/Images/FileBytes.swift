@@ -1,9 +1,12 @@
 import Glibc
 import Tensors
 
-/// Reads the whole regular file at `path`, or only `prefix` bytes of it, into memory.
+/// More than the largest accepted image takes uncompressed.
+private let maximumFileSize = 1 << 30
+
+/// Reads the whole regular file at `path` into memory, once `accept` has seen its first 16 bytes and not thrown.
 ///
-/// Throws `Failure(.inputOutput)` naming the path and the system's reason.
+/// Throws `Failure`, naming the path: `.inputOutput` with the system's reason, `.badData` for a file too large to be an image.
 func readFile(_ path: String, where accept: (UnsafeRawBufferPointer) throws -> Void) throws -> [UInt8] {
     // Not blocking: a pipe with an image's name must not stop the run.
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
@@ -26,6 +29,9 @@ func readFile(_ path: String, where accept: (UnsafeRawBufferPointer) throws -> V
             done += count
         }
         return done
+    }
+    guard status.st_size <= maximumFileSize else {
+        throw Failure(.badData, "\(path) is larger than the \(maximumFileSize >> 20) MiB that an image file may have")
     }
     // The first bytes decide before a huge file of another kind is read.
     var head = [UInt8](repeating: 0, count: min(16, Int(status.st_size)))

@@ -101,11 +101,17 @@ extension Pixels {
         }
     }
 
-    /// The picture in one channel, as Pillow's convert("L"): ITU-R 601-2 luma in 16-bit fixed point, rounded.
-    public func grey() -> Pixels {
-        guard channels == 3 else { return self }
-        return Pixels(width: width, height: height, channels: 1) { target in
-            for pixel in 0..<width * height { target[pixel] = luma(bytes[3 * pixel], bytes[3 * pixel + 1], bytes[3 * pixel + 2]) }
+    /// The picture in 1 or 3 channels, as Pillow's convert("L") and convert("RGB"): grey by ITU-R 601-2 luma in 16-bit fixed point, rounded.
+    public func converted(channels: Int) -> Pixels {
+        guard channels != self.channels else { return self }
+        return Pixels(width: width, height: height, channels: channels) { target in
+            for pixel in 0..<width * height {
+                if channels == 1 {
+                    target[pixel] = luma(bytes[3 * pixel], bytes[3 * pixel + 1], bytes[3 * pixel + 2])
+                } else {
+                    for channel in 0..<3 { target[3 * pixel + channel] = bytes[pixel] }
+                }
+            }
         }
     }
 }

@@ -86,7 +86,7 @@ public final class Reconstruction {
 
     /// The patches that a black-and-white picture removes: those at least half of which is white once it is stretched over the grid.
     public static func mask(_ picture: Pixels, for student: EncoderConfiguration) -> [Bool] {
-        let grid = picture.grey().resized(width: student.gridColumns, height: student.gridRows)
+        let grid = picture.converted(channels: 1).resized(width: student.gridColumns, height: student.gridRows)
         return grid.bytes.map { $0 >= 128 }
     }
 

@@ -62,10 +62,14 @@ final class AugmentationTests: XCTestCase {
         }
     }
 
-    func testColourBecomesGreyWhereAskedFor() throws {
-        let source = try ResizingTests.source("large.png")
-        let augmentation = Augmentation(width: 20, height: 10, channels: 1, framing: .whole)
-        XCTAssertEqual(augmentation.apply(to: source, seed: 0, epoch: 0, index: 0), source.grey().resized(width: 20, height: 10))
+    func testChannelsAreConverted() throws {
+        for (name, channels) in [("large.png", 1), ("grey.png", 3)] {
+            let source = try ResizingTests.source(name)
+            let asDecoded = try Pixels(contentsOf: "\(Expected.folder)/resize/\(name)", channels: channels)
+            XCTAssertEqual(source.converted(channels: channels), asDecoded)
+            let augmentation = Augmentation(width: 20, height: 10, channels: channels, framing: .whole)
+            XCTAssertEqual(augmentation.apply(to: source, seed: 0, epoch: 0, index: 0), asDecoded.resized(width: 20, height: 10))
+        }
     }
 
     func testNormalisationAndBack() throws {

@@ -86,6 +86,25 @@ final class DecodingTests: XCTestCase {
         }
     }
 
+    /// Sizes that would exhaust memory or time are refused: a sparse file of a terabyte, a thousand scans of one picture.
+    func testHostileFiles() throws {
+        let folder = TemporaryFolder()
+        let png = [UInt8](FileManager.default.contents(atPath: "\(self.folder)/damaged/rgb.png")!)
+        let path = folder.write(png, "sparse.png")
+        XCTAssertEqual(truncate(path, 1 << 40), 0)
+        let sparse = failure { _ = try Pixels(contentsOf: path) }
+        XCTAssertEqual(sparse?.code, .badData)
+        XCTAssert(sparse?.message.contains("\(path) is larger than the 1024 MiB") == true, "\(sparse as Any)")
+
+        let jpeg = [UInt8](FileManager.default.contents(atPath: "\(self.folder)/damaged/progressive.jpg")!)
+        let lastScan = (0..<jpeg.count - 1).last { jpeg[$0] == 0xFF && jpeg[$0 + 1] == 0xDA }!
+        let scan = jpeg[lastScan..<jpeg.count - 2]
+        func repeated(_ count: Int) -> [UInt8] { jpeg.dropLast(2) + (0..<count).flatMap { _ in scan } + jpeg.suffix(2) }
+        XCTAssertNoThrow(try Pixels(decoding: repeated(100), named: "scans.jpg"))
+        let scans = failure { _ = try Pixels(decoding: repeated(1100), named: "scans.jpg") }
+        XCTAssertEqual(scans, Failure(.badData, "scans.jpg is a damaged JPEG file: more than 1000 scans"))
+    }
+
     /// Random bytes behind a valid start: any outcome but a crash.
     func testNoiseDoesNotCrash() {
         let seed = UInt64.random(in: .min ... .max)

@@ -27,6 +27,18 @@ final class WritingTests: XCTestCase {
         XCTAssertEqual(folder.names(), ["taken.png"])
     }
 
+    func testAFullDiskKeepsTheOldFile() throws {
+        let folder = TemporaryFolder()
+        let old = try ResizingTests.source("dot.png"), new = try ResizingTests.source("large.png")
+        let path = folder.file("out.png")
+        try PNGWriter.write(old, to: path)
+        let failure = failure { try TemporaryFolder.limitingFileSize(to: 5000) { try PNGWriter.write(new, to: path) } }
+        XCTAssertEqual(failure?.code, .inputOutput)
+        XCTAssert(failure?.message.contains(path) == true, "\(failure as Any)")
+        XCTAssertEqual(try Pixels(contentsOf: path), old)
+        XCTAssertEqual(folder.names(), ["out.png"])
+    }
+
     func testGrid() {
         let grey = Pixels(width: 2, height: 1, channels: 1, bytes: [10, 20])
         let dot = Pixels(width: 1, height: 2, channels: 1, bytes: [30, 40])
