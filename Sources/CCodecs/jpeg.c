@@ -56,7 +56,8 @@ static void end_source(j_decompress_ptr info) { (void)info; }
 
 static const char truncated[] = "the file is truncated";
 
-dmae_decoder *dmae_jpeg_open(const uint8_t *bytes, size_t count, dmae_image_header *header, char message[DMAE_CODEC_MESSAGE]) {
+dmae_decoder *dmae_jpeg_open(const uint8_t *bytes, size_t count, dmae_image_header *header,
+                             char message[DMAE_CODEC_MESSAGE]) {
     dmae_decoder *decoder = calloc(1, sizeof *decoder);
     if (!decoder) {
         snprintf(message, DMAE_CODEC_MESSAGE, "out of memory");
@@ -110,7 +111,8 @@ dmae_decoder *dmae_jpeg_open(const uint8_t *bytes, size_t count, dmae_image_head
             decoder->info.out_color_space = JCS_CMYK;
             break;
         default:
-            snprintf(message, DMAE_CODEC_MESSAGE, "a JPEG of %d components is neither grey, RGB nor CMYK", decoder->info.num_components);
+            snprintf(message, DMAE_CODEC_MESSAGE, "%d components are neither grey, RGB nor CMYK",
+                     decoder->info.num_components);
             dmae_jpeg_close(decoder);
             return NULL;
     }

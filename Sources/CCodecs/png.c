@@ -35,7 +35,8 @@ static void read_bytes(png_structp png, png_bytep destination, size_t count) {
     decoder->left -= count;
 }
 
-dmae_decoder *dmae_png_open(const uint8_t *bytes, size_t count, dmae_image_header *header, char message[DMAE_CODEC_MESSAGE]) {
+dmae_decoder *dmae_png_open(const uint8_t *bytes, size_t count, dmae_image_header *header,
+                            char message[DMAE_CODEC_MESSAGE]) {
     dmae_decoder *decoder = calloc(1, sizeof *decoder);
     if (!decoder) {
         snprintf(message, DMAE_CODEC_MESSAGE, "out of memory");

@@ -5,8 +5,8 @@ import Tensors
 public struct Augmentation: Equatable, Sendable {
     /// What part of the picture is taken.
     public enum Framing: Equatable, Sendable {
-        /// RandomResizedCrop and a horizontal flip: a rectangle of `area` (shares of the picture's) and `aspect` (width to height,
-        /// uniform in its logarithm) at a random place; mirrored with probability `flip`.
+        /// RandomResizedCrop and a horizontal flip: a rectangle of `area` (shares of the picture's) and `aspect`
+        /// (width to height, uniform in its logarithm) at a random place; mirrored with probability `flip`.
         case random(area: ClosedRange<Double>, aspect: ClosedRange<Double>, flip: Double)
         /// The short side brought to 8⁄7 of the sample's (no margin above 224), then the centre cut out.
         case centre
@@ -23,7 +23,8 @@ public struct Augmentation: Equatable, Sendable {
     /// Whether pictures are first turned as their EXIF orientation says.
     public var orienting: Bool
 
-    /// The augmentation of pre-training and distillation unless told otherwise: area 0.2 to 1, aspect 3⁄4 to 4⁄3, flip ½.
+    /// The augmentation of pre-training and distillation unless told otherwise: area 0.2 to 1, aspect 3⁄4 to 4⁄3,
+    /// flip ½.
     public init(
         width: Int, height: Int, channels: Int = 3,
         framing: Framing = .random(area: 0.2...1, aspect: 3.0 / 4...4.0 / 3, flip: 0.5),
@@ -76,8 +77,8 @@ public struct Augmentation: Equatable, Sendable {
 
     /// The size a picture is brought to, and what is then cut out of it, for the centre framing.
     ///
-    /// A square sample gets torchvision's Resize(int(size / 0.875)) and CenterCrop(size); above 224 Resize(size). For another shape the
-    /// picture is brought to just cover the sample and its margin.
+    /// A square sample gets torchvision's Resize(int(size / 0.875)) and CenterCrop(size); above 224 Resize(size). For
+    /// another shape the picture is brought to just cover the sample and its margin.
     public func centreFrame(width pictureWidth: Int, height pictureHeight: Int)
         -> (resized: (width: Int, height: Int), crop: Rectangle)
     {
@@ -108,7 +109,8 @@ public struct Augmentation: Equatable, Sendable {
     }
 }
 
-/// torchvision's RandomResizedCrop.get_params with the numbers drawn from `draw`: ten tries, then as much of the centre as the aspect allows.
+/// torchvision's RandomResizedCrop.get_params with the numbers drawn from `draw`: ten tries, then as much of the
+/// centre as the aspect allows.
 public func randomCrop(
     width: Int, height: Int, area: ClosedRange<Double>, aspect: ClosedRange<Double>, using draw: inout CounterRandom
 ) -> Rectangle {

@@ -3,13 +3,14 @@ import Tensors
 
 /// Batches of an endless, reproducible stream of samples, decoded ahead of their use on threads of its own.
 ///
-/// Position s of the stream belongs to epoch s / N, N being the number of files, and shows file s % N of that epoch's order; crop and flip
-/// are drawn for (epoch, s % N). So what a position shows depends on the seed and the files alone: not on the number of threads, on the
-/// batch size, or on where the stream was started. An image that cannot be decoded is replaced by the next readable one in the epoch's
-/// order, beginning again at its start, with the crop and flip of the position it stands in for.
+/// Position s of the stream belongs to epoch s / N, N being the number of files, and shows file s % N of that epoch's
+/// order; crop and flip are drawn for (epoch, s % N). So what a position shows depends on the seed and the files
+/// alone: not on the number of threads, on the batch size, or on where the stream was started. An image that cannot
+/// be decoded is replaced by the next readable one in the epoch's order, beginning again at its start, with the crop
+/// and flip of the position it stands in for.
 ///
-/// All memory for batches is allocated when the loader is made: `batchesAhead` batches of bytes, normalised only when they are handed
-/// over. One thread at a time may call `next` and `stop`.
+/// All memory for batches is allocated when the loader is made: `batchesAhead` batches of bytes, normalised only when
+/// they are handed over. One thread at a time may call `next` and `stop`.
 public final class BatchLoader {
     private let pipeline: Pipeline
     private let table: [Float]
@@ -36,10 +37,11 @@ public final class BatchLoader {
     ///   - batchesAhead: batches held in memory at a time, the one being handed over included.
     ///   - report: called by `next`, on its thread, once for each file found unreadable, with a sentence that names the file.
     public init(
-        folder: ImageFolder, augmentation: Augmentation, batchSize: Int, seed: UInt64, firstSample: Int, lastSample: Int, workers: Int,
-        unreadableLimit: Double = 0.01, batchesAhead: Int = 3, report: @escaping (String) -> Void
+        folder: ImageFolder, augmentation: Augmentation, batchSize: Int, seed: UInt64, firstSample: Int,
+        lastSample: Int, workers: Int, unreadableLimit: Double = 0.01, batchesAhead: Int = 3, report: @escaping (String) -> Void
     ) {
-        precondition(batchSize > 0 && batchesAhead > 0 && firstSample >= 0 && firstSample <= lastSample && folder.count > 0)
+        precondition(batchSize > 0 && batchesAhead > 0 && folder.count > 0)
+        precondition(firstSample >= 0 && firstSample <= lastSample)
         self.unreadableLimit = unreadableLimit
         self.report = report
         table = augmentation.normalisation.table
@@ -51,7 +53,8 @@ public final class BatchLoader {
 
     deinit { stop() }
 
-    /// Writes the next batch, normalised, to `destination`[batchSize, channels, height, width], waiting for it where it is not ready.
+    /// Writes the next batch, normalised, to `destination`[batchSize, channels, height, width], waiting for it where
+    /// it is not ready.
     ///
     /// - Returns: the number of samples written: `batchSize`, fewer at the end of the stream, 0 after it.
     /// - Throws: `Failure(.badData)` once more than the limit of the files, or all of them, proved unreadable.
@@ -70,9 +73,11 @@ public final class BatchLoader {
             throw Failure(
                 .badData,
                 unreadable.count == total
-                    ? "none of the \(total) images in \(pipeline.folder.root) can be read (\(some)); name a folder of JPEG or PNG files"
-                    : "\(unreadable.count) of the \(total) images in \(pipeline.folder.root) cannot be read (\(some)), more than the share "
-                        + "of \(unreadableLimit) that is allowed; mend or remove them, or raise --unreadable-limit")
+                    ? "none of the \(total) images in \(pipeline.folder.root) can be read (\(some)); "
+                        + "name a folder of JPEG or PNG files"
+                    : "\(unreadable.count) of the \(total) images in \(pipeline.folder.root) cannot be read (\(some)), "
+                        + "more than the share of \(unreadableLimit) that is allowed; "
+                        + "mend or remove them, or raise --unreadable-limit")
         }
         let augmentation = pipeline.augmentation, pixelCount = augmentation.width * augmentation.height
         for sample in 0..<batch.count {
@@ -110,7 +115,9 @@ public final class BatchLoader {
                 }, context.toOpaque())
             guard code == 0 else {
                 context.release()
-                if threads.isEmpty { startFailure = Failure(.failure, "cannot start a decoding thread: \(systemReason(code))") }
+                if threads.isEmpty {
+                    startFailure = Failure(.failure, "cannot start a decoding thread: \(systemReason(code))")
+                }
                 return
             }
             threads.append(thread)
@@ -161,8 +168,8 @@ private final class Pipeline {
     private var orders: [(epoch: Int, order: [Int])] = []
 
     init(
-        folder: ImageFolder, augmentation: Augmentation, batchSize: Int, seed: UInt64, samples: Range<Int>, unreadableLimit: Double,
-        depth: Int
+        folder: ImageFolder, augmentation: Augmentation, batchSize: Int, seed: UInt64, samples: Range<Int>,
+        unreadableLimit: Double, depth: Int
     ) {
         self.folder = folder
         self.augmentation = augmentation
@@ -279,8 +286,8 @@ private final class Pipeline {
         }
     }
 
-    /// Puts the sample of that stream position into its place; gives the file it shows, nil where none could be read, and the files
-    /// that had to be passed over, in that order.
+    /// Puts the sample of that stream position into its place; gives the file it shows, nil where none could be read,
+    /// and the files that had to be passed over, in that order.
     private func produce(_ sample: Int, _ resampler: Resampler) -> (file: Int?, failures: [Int]) {
         let epoch = sample / folder.count, index = sample % folder.count
         let order = order(of: epoch)

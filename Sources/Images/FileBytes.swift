@@ -6,7 +6,8 @@ private let maximumFileSize = 1 << 30
 
 /// Reads the whole regular file at `path` into memory, once `accept` has seen its first 16 bytes and not thrown.
 ///
-/// Throws `Failure`, naming the path: `.inputOutput` with the system's reason, `.badData` for a file too large to be an image.
+/// Throws `Failure`, naming the path: `.inputOutput` with the system's reason, `.badData` for a file too large to be
+/// an image.
 func readFile(_ path: String, where accept: (UnsafeRawBufferPointer) throws -> Void) throws -> [UInt8] {
     // Not blocking: a pipe with an image's name must not stop the run.
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)

@@ -3,10 +3,11 @@ import Tensors
 
 /// The image files below a folder, in torchvision's order.
 ///
-/// A folder with one directory per class is read as torchvision's ImageFolder reads it: class directories sorted by name, each searched
-/// to any depth, files by name within directories by path. A folder whose images lie directly in it, with no class directory that holds
-/// any, is read flat: no classes, no labels. Files count by their extension, in any case; what they are is only seen when they are
-/// decoded. Symbolic links are followed, but never into a directory that is being searched already.
+/// A folder with one directory per class is read as torchvision's ImageFolder reads it: class directories sorted by
+/// name, each searched to any depth, files by name within directories by path. A folder whose images lie directly in
+/// it, with no class directory that holds any, is read flat: no classes, no labels. Files count by their extension,
+/// in any case; what they are is only seen when they are decoded. Symbolic links are followed, but never into a
+/// directory that is being searched already.
 public struct ImageFolder: Sendable {
     /// The folder, as it was given.
     public let root: String
@@ -19,7 +20,8 @@ public struct ImageFolder: Sendable {
     /// Images directly in a folder that has class directories: as in torchvision, no part of `files`.
     public let strayCount: Int
 
-    /// The extensions of files that are taken for images, torchvision's list. Whatever a file is called, only JPEG and PNG are decoded.
+    /// The extensions of files that are taken for images, torchvision's list. Whatever a file is called, only JPEG
+    /// and PNG are decoded.
     public static let extensions = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"]
 
     /// Number of files.
@@ -30,13 +32,15 @@ public struct ImageFolder: Sendable {
 
     /// Searches the folder at `root`.
     ///
-    /// Throws `Failure(.inputOutput)` where a directory is missing or cannot be read and `Failure(.badData)` where there is no image.
+    /// Throws `Failure(.inputOutput)` where a directory is missing or cannot be read and `Failure(.badData)` where
+    /// there is no image.
     public init(_ root: String) throws {
         self.root = root
         var status = stat()
-        guard stat(root, &status) == 0 else { throw Failure(.inputOutput, "cannot open the folder \(root): \(systemReason())") }
+        guard stat(root, &status) == 0 else { throw cannotOpen(root) }
         guard status.st_mode & S_IFMT == S_IFDIR else {
-            throw Failure(.inputOutput, "\(root) is not a folder; name the folder that holds the images or their class directories")
+            throw Failure(
+                .inputOutput, "\(root) is not a folder; name the folder that holds the images or their class directories")
         }
         let top = try Directory(root)
         var files: [String] = [], labels: [Int32] = []
@@ -65,7 +69,7 @@ public struct ImageFolder: Sendable {
     ) throws {
         let path = "\(root)/\(folder)"
         var status = stat()
-        guard stat(path, &status) == 0 else { throw Failure(.inputOutput, "cannot open the folder \(path): \(systemReason())") }
+        guard stat(path, &status) == 0 else { throw cannotOpen(path) }
         let identity = FileIdentity(status)
         // A link back to a directory on the way here would never end.
         guard !above.contains(identity) else { return }
@@ -73,6 +77,11 @@ public struct ImageFolder: Sendable {
         if !directory.images.isEmpty { found.append((folder, directory.images)) }
         for name in directory.folders { try search(root, "\(folder)/\(name)", above: above + [identity], &found) }
     }
+}
+
+/// The failure of a folder that the system will not open.
+private func cannotOpen(_ path: String) -> Failure {
+    Failure(.inputOutput, "cannot open the folder \(path): \(systemReason())")
 }
 
 /// What makes two paths the same directory.
@@ -90,7 +99,7 @@ private struct Directory {
     var folders: [String] = []
 
     init(_ path: String) throws {
-        guard let stream = opendir(path) else { throw Failure(.inputOutput, "cannot open the folder \(path): \(systemReason())") }
+        guard let stream = opendir(path) else { throw cannotOpen(path) }
         defer { closedir(stream) }
         while true {
             errno = 0
@@ -104,7 +113,9 @@ private struct Directory {
             if name == "." || name == ".." { continue }
             if Self.isFolder("\(path)/\(name)", Int32(entry.pointee.d_type)) {
                 folders.append(name)
-            } else if let dot = name.lastIndex(of: "."), ImageFolder.extensions.contains(name[name.index(after: dot)...].lowercased()) {
+            } else if let dot = name.lastIndex(of: "."),
+                ImageFolder.extensions.contains(name[name.index(after: dot)...].lowercased())
+            {
                 images.append(name)
             }
         }

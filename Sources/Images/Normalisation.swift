@@ -16,7 +16,8 @@ public struct Normalisation: Equatable, Sendable {
             : Normalisation(mean: [0.449], deviation: [0.226])
     }
 
-    /// Standardised values of the 256 bytes of each channel: [channels][256], the rounding of (byte / 255 - mean) / deviation in f32.
+    /// Standardised values of the 256 bytes of each channel: [channels][256], the rounding of (byte / 255 - mean) /
+    /// deviation in f32.
     var table: [Float] {
         zip(mean, deviation).flatMap { mean, deviation in
             (0..<256).map { (Float($0) / 255 - mean) / deviation }
@@ -51,8 +52,8 @@ public struct Normalisation: Equatable, Sendable {
         }
     }
 
-    /// The picture that `values`[channels, height, width], standardised, stand for: rounded to the nearest byte, cut off at 0 and 255;
-    /// what is not a number becomes 0.
+    /// The picture that `values`[channels, height, width], standardised, stand for: rounded to the nearest byte, cut
+    /// off at 0 and 255; what is not a number becomes 0.
     public func pixels(_ values: UnsafePointer<Float>, width: Int, height: Int) -> Pixels {
         let channels = mean.count, count = width * height
         return Pixels(width: width, height: height, channels: channels) { target in

@@ -4,12 +4,13 @@ import Tensors
 extension Pixels {
     /// Decodes the JPEG or PNG file at `path`; what it is shows in its first bytes, whatever its name.
     ///
-    /// The result equals, bit for bit, Pillow's `Image.open(path).convert("RGB")` for 3 channels and `.convert("L")` for 1: alpha is
-    /// dropped without compositing, CMYK is taken as Adobe writes it, 16-bit colour keeps its high byte, 16-bit grey is cut off at 255.
-    /// EXIF orientation is ignored unless `orienting`; then the picture is turned as the camera meant it.
+    /// The result equals, bit for bit, Pillow's `Image.open(path).convert("RGB")` for 3 channels and `.convert("L")`
+    /// for 1: alpha is dropped without compositing, CMYK is taken as Adobe writes it, 16-bit colour keeps its high
+    /// byte, 16-bit grey is cut off at 255. EXIF orientation is ignored unless `orienting`; then the picture is
+    /// turned as the camera meant it.
     ///
-    /// Throws `Failure`, naming the path: `.inputOutput` where the file cannot be read, `.badData` where it is no whole JPEG or PNG or
-    /// has more than `maximumCount` pixels.
+    /// Throws `Failure`, naming the path: `.inputOutput` where the file cannot be read, `.badData` where it is no
+    /// whole JPEG or PNG or has more than `maximumCount` pixels.
     public init(contentsOf path: String, channels: Int = 3, orienting: Bool = false) throws {
         let file = try readFile(path) { head in
             guard FileKind(head) != nil else { throw FileKind.refusal(path, empty: head.isEmpty) }
@@ -32,7 +33,9 @@ extension Pixels {
     ) throws -> Pixels {
         var header = dmae_image_header()
         // One call of a codec, its error turned into a failure that names the file.
-        func attempt<Result>(_ call: (UnsafeMutablePointer<CChar>) -> Result, _ worked: (Result) -> Bool) throws -> Result {
+        func attempt<Result>(
+            _ call: (UnsafeMutablePointer<CChar>) -> Result, _ worked: (Result) -> Bool
+        ) throws -> Result {
             try withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(DMAE_CODEC_MESSAGE)) { message in
                 message.initialize(repeating: 0)
                 let result = call(message.baseAddress!)
@@ -51,8 +54,7 @@ extension Pixels {
         defer { close(decoder) }
 
         let width = Int(header.width), height = Int(header.height)
-        guard width > 0, height > 0 else { throw Failure(.badData, "\(name) declares an image of \(width)×\(height) pixels") }
-        guard width <= Self.maximumCount / height else {
+        guard width > 0, height > 0, width <= Self.maximumCount / height else {
             throw Failure(
                 .badData, "\(name) declares \(width)×\(height) pixels, more than the \(Self.maximumCount) that are accepted")
         }
@@ -101,7 +103,8 @@ extension Pixels {
         }
     }
 
-    /// The picture in 1 or 3 channels, as Pillow's convert("L") and convert("RGB"): grey by ITU-R 601-2 luma in 16-bit fixed point, rounded.
+    /// The picture in 1 or 3 channels, as Pillow's convert("L") and convert("RGB"): grey by ITU-R 601-2 luma in
+    /// 16-bit fixed point, rounded.
     public func converted(channels: Int) -> Pixels {
         guard channels != self.channels else { return self }
         return Pixels(width: width, height: height, channels: channels) { target in
@@ -136,7 +139,8 @@ private enum FileKind: String {
     }
 }
 
-/// Light left by a stored ink and black: stored values are 255 - ink, and the product is divided by 255 with rounding, as Pillow does.
+/// Light left by a stored ink and black: stored values are 255 - ink, and the product is divided by 255 with
+/// rounding, as Pillow does.
 @inline(__always)
 private func inked(_ stored: UInt8, _ storedBlack: UInt8) -> UInt8 {
     let light = Int32(storedBlack)

@@ -1,8 +1,8 @@
 extension Pixels {
     /// One picture of `tiles`, row by row, with `padding` pixels of `background` brightness around and between them.
     ///
-    /// Columns are as wide and rows as high as their largest tile, smaller ones stand at the upper left of their place, rows may differ in
-    /// length. The result is grey where every tile is, otherwise RGB. At least one tile.
+    /// Columns are as wide and rows as high as their largest tile, smaller ones stand at the upper left of their
+    /// place, rows may differ in length. The result is grey where every tile is, otherwise RGB. At least one tile.
     public static func grid(_ tiles: [[Pixels]], padding: Int = 2, background: UInt8 = 255) -> Pixels {
         precondition(tiles.contains { !$0.isEmpty } && padding >= 0)
         let columnCount = tiles.map(\.count).max()!

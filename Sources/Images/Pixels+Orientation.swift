@@ -1,8 +1,8 @@
 extension Pixels {
     /// The picture turned and mirrored as EXIF orientation 1 to 8 asks; any other number leaves it alone.
     ///
-    /// 2 mirrors left to right, 3 turns by 180°, 4 mirrors top to bottom, 5 transposes, 6 turns clockwise by 90°, 7 mirrors along the
-    /// other diagonal, 8 turns counter-clockwise by 90°.
+    /// 2 mirrors left to right, 3 turns by 180°, 4 mirrors top to bottom, 5 transposes, 6 turns clockwise by 90°, 7
+    /// mirrors along the other diagonal, 8 turns counter-clockwise by 90°.
     public func oriented(_ orientation: Int) -> Pixels {
         guard (2...8).contains(orientation) else { return self }
         let transposed = orientation >= 5
@@ -27,7 +27,8 @@ extension Pixels {
     }
 }
 
-/// The orientation (1 to 8) that the EXIF block of a JPEG or PNG file names; 1 where there is none or it cannot be read.
+/// The orientation (1 to 8) that the EXIF block of a JPEG or PNG file names; 1 where there is none or it cannot be
+/// read.
 func exifOrientation(of file: [UInt8]) -> Int {
     func big(_ offset: Int, _ count: Int) -> Int? {
         guard offset >= 0, offset + count <= file.count else { return nil }

@@ -6,8 +6,8 @@ extension Pixels {
         resized(from: (0, 0, Float(self.width), Float(self.height)), width: width, height: height)
     }
 
-    /// The part of the picture inside `box` (fractions of a pixel allowed), resampled to `width` × `height`, bit for bit as Pillow's
-    /// `resize((width, height), BICUBIC, box)`: pixels outside the box still weigh in at its edges.
+    /// The part of the picture inside `box` (fractions of a pixel allowed), resampled to `width` × `height`, bit for
+    /// bit as Pillow's `resize((width, height), BICUBIC, box)`: pixels outside the box still weigh in at its edges.
     public func resized(
         from box: (left: Float, top: Float, right: Float, bottom: Float), width: Int, height: Int
     ) -> Pixels {
@@ -18,8 +18,8 @@ extension Pixels {
         }
     }
 
-    /// The picture cut to `rectangle` and then resampled, bit for bit as Pillow's `crop(…).resize((width, height), BICUBIC)`:
-    /// pixels outside the rectangle do not count.
+    /// The picture cut to `rectangle` and then resampled, bit for bit as Pillow's `crop(…).resize((width, height),
+    /// BICUBIC)`: pixels outside the rectangle do not count.
     public func resized(croppingTo rectangle: Rectangle, width: Int, height: Int) -> Pixels {
         Pixels(width: width, height: height, channels: channels) { target in
             Resampler().resample(self, croppedTo: rectangle, width: width, height: height, into: target)
@@ -27,10 +27,11 @@ extension Pixels {
     }
 }
 
-/// Pillow's 8-bit bicubic resampling (a = −½, the filter widened by the shrink factor), with the memory it needs kept between calls.
+/// Pillow's 8-bit bicubic resampling (a = −½, the filter widened by the shrink factor), with the memory it needs kept
+/// between calls.
 ///
-/// Two passes, columns first, each rounding to 8 bits; the weights are integers of 22 fractional bits, so that sums are exact and do not
-/// depend on their order. Belongs to one thread at a time.
+/// Two passes, columns first, each rounding to 8 bits; the weights are integers of 22 fractional bits, so that sums
+/// are exact and do not depend on their order. Belongs to one thread at a time.
 final class Resampler {
     /// Which samples make one output column or row, and how much each weighs.
     private struct Filter {
@@ -41,7 +42,8 @@ final class Resampler {
         var stride = 0
         private var exact: [Double] = []
 
-        /// Weights for those of `outputs` samples, made from the stretch [from, to) of `inputs` samples, that are `wanted`.
+        /// Weights for those of `outputs` samples, made from the stretch [from, to) of `inputs` samples, that are
+        /// `wanted`.
         mutating func plan(inputs: Int, from: Float, to: Float, outputs: Int, wanted: Range<Int>) {
             // Single precision here and double below: the last bit of a weight depends on it.
             let scale = Double(to - from) / Double(outputs)
@@ -85,18 +87,18 @@ final class Resampler {
     private var narrowed: [UInt8] = []
     private var lastRow: [UInt8] = []
 
-    /// Resamples `picture` to `width` × `height` and writes the part of the result inside `window`, all of it where there is none, to
-    /// `target`[rows, columns, channels]. `rectangle`: the picture is first cut to it; `box`: the part of that which is resampled.
+    /// Resamples `picture` to `width` × `height` and writes the part of the result inside `window`, all of it where
+    /// there is none, to `target`[rows, columns, channels]. `rectangle`: the picture is first cut to it; `box`: the
+    /// part of that which is resampled.
     func resample(
         _ picture: borrowing Pixels, croppedTo rectangle: Rectangle? = nil,
-        from box: (left: Float, top: Float, right: Float, bottom: Float)? = nil, width: Int, height: Int, window: Rectangle? = nil,
-        into target: UnsafeMutablePointer<UInt8>
+        from box: (left: Float, top: Float, right: Float, bottom: Float)? = nil, width: Int, height: Int,
+        window: Rectangle? = nil, into target: UnsafeMutablePointer<UInt8>
     ) {
         let cut = rectangle ?? Rectangle(left: 0, top: 0, width: picture.width, height: picture.height)
         let box = box ?? (0, 0, Float(cut.width), Float(cut.height))
         let window = window ?? Rectangle(left: 0, top: 0, width: width, height: height)
-        precondition(cut.left >= 0 && cut.top >= 0 && cut.left + cut.width <= picture.width && cut.top + cut.height <= picture.height)
-        precondition(window.left >= 0 && window.left + window.width <= width && window.top >= 0 && window.top + window.height <= height)
+        precondition(cut.fits(width: picture.width, height: picture.height) && window.fits(width: width, height: height))
         let channels = picture.channels, row = window.width * channels
         // As in Pillow, a pass that would change nothing is left out.
         let needsColumns = width != cut.width || box.left != 0 || box.right != Float(width)
@@ -149,16 +151,21 @@ final class Resampler {
                         for x in 0..<outputs {
                             let span = spans[x]
                             var sum = Self.half
-                            for tap in 0..<span.count { sum &+= Int32(row[span.first + tap]) &* weights[x * stride + tap] }
+                            for tap in 0..<span.count {
+                                sum &+= Int32(row[span.first + tap]) &* weights[x * stride + tap]
+                            }
                             out[x] = UInt8(truncatingIfNeeded: min(max(sum >> 22, 0), 255))
                         }
                     } else if y < count - 1 {
                         narrowColour(row, spans, weights, stride, out, outputs)
                     } else {
-                        // Pixels are loaded four bytes at a time; behind the very last one there may be nothing to load.
+                        // Pixels are loaded four bytes at a time; behind the very last one there may be nothing to
+                        // load.
                         if lastRow.count < 3 * inputs + 1 { lastRow = [UInt8](repeating: 0, count: 3 * inputs + 1) }
                         lastRow.withUnsafeMutableBufferPointer { $0.baseAddress!.update(from: row, count: 3 * inputs) }
-                        lastRow.withUnsafeBufferPointer { narrowColour($0.baseAddress!, spans, weights, stride, out, outputs) }
+                        lastRow.withUnsafeBufferPointer {
+                            narrowColour($0.baseAddress!, spans, weights, stride, out, outputs)
+                        }
                     }
                 }
             }
@@ -167,8 +174,8 @@ final class Resampler {
 
     @inline(__always)
     private func narrowColour(
-        _ row: UnsafePointer<UInt8>, _ spans: UnsafeBufferPointer<(first: Int, count: Int)>, _ weights: UnsafeBufferPointer<Int32>,
-        _ stride: Int, _ out: UnsafeMutablePointer<UInt8>, _ outputs: Int
+        _ row: UnsafePointer<UInt8>, _ spans: UnsafeBufferPointer<(first: Int, count: Int)>,
+        _ weights: UnsafeBufferPointer<Int32>, _ stride: Int, _ out: UnsafeMutablePointer<UInt8>, _ outputs: Int
     ) {
         let raw = UnsafeRawPointer(row)
         for x in 0..<outputs {
@@ -178,16 +185,19 @@ final class Resampler {
                 let pixel = raw.loadUnaligned(fromByteOffset: 3 * (span.first + tap), as: SIMD4<UInt8>.self)
                 sum &+= SIMD4<Int32>(truncatingIfNeeded: pixel) &* weights[x * stride + tap]
             }
-            let clipped = SIMD4<UInt8>(truncatingIfNeeded: (sum &>> 22).clamped(lowerBound: .zero, upperBound: SIMD4(repeating: 255)))
+            sum = (sum &>> 22).clamped(lowerBound: .zero, upperBound: SIMD4(repeating: 255))
+            let clipped = SIMD4<UInt8>(truncatingIfNeeded: sum)
             out[3 * x] = clipped[0]
             out[3 * x + 1] = clipped[1]
             out[3 * x + 2] = clipped[2]
         }
     }
 
-    /// The pass along the columns: rows of `width` bytes, the first of which is row `top` of the filter's input, become `outputs` rows.
+    /// The pass along the columns: rows of `width` bytes, the first of which is row `top` of the filter's input,
+    /// become `outputs` rows.
     private func shorten(
-        _ source: UnsafePointer<UInt8>, _ pitch: Int, _ top: Int, _ width: Int, _ outputs: Int, into target: UnsafeMutablePointer<UInt8>
+        _ source: UnsafePointer<UInt8>, _ pitch: Int, _ top: Int, _ width: Int, _ outputs: Int,
+        into target: UnsafeMutablePointer<UInt8>
     ) {
         typealias Wide = SIMD16<Int32>
         rows.weights.withUnsafeBufferPointer { weights in
@@ -203,8 +213,9 @@ final class Resampler {
                         let samples = UnsafeRawPointer(first + tap * pitch + x).loadUnaligned(as: SIMD16<UInt8>.self)
                         sum &+= Wide(truncatingIfNeeded: samples) &* weights[tap]
                     }
-                    let clipped = (sum &>> 22).clamped(lowerBound: .zero, upperBound: Wide(repeating: 255))
-                    UnsafeMutableRawPointer(out + x).storeBytes(of: SIMD16<UInt8>(truncatingIfNeeded: clipped), as: SIMD16<UInt8>.self)
+                    sum = (sum &>> 22).clamped(lowerBound: .zero, upperBound: Wide(repeating: 255))
+                    let clipped = SIMD16<UInt8>(truncatingIfNeeded: sum)
+                    UnsafeMutableRawPointer(out + x).storeBytes(of: clipped, as: SIMD16<UInt8>.self)
                     x += 16
                 }
                 while x < width {

@@ -37,8 +37,7 @@ public struct Pixels: Equatable, Sendable {
 
     /// The part of the picture inside `rectangle`, which must lie within it.
     public func cropped(to rectangle: Rectangle) -> Pixels {
-        precondition(rectangle.left >= 0 && rectangle.top >= 0 && rectangle.width > 0 && rectangle.height > 0)
-        precondition(rectangle.left + rectangle.width <= width && rectangle.top + rectangle.height <= height)
+        precondition(rectangle.fits(width: width, height: height))
         let row = rectangle.width * channels
         return Pixels(width: rectangle.width, height: rectangle.height, channels: channels) { target in
             bytes.withUnsafeBufferPointer { source in
@@ -60,5 +59,10 @@ public struct Rectangle: Equatable, Sendable {
         self.top = top
         self.width = width
         self.height = height
+    }
+
+    /// Whether all of it lies within a picture of that size, and it is not empty.
+    func fits(width pictureWidth: Int, height pictureHeight: Int) -> Bool {
+        left >= 0 && top >= 0 && width > 0 && height > 0 && left + width <= pictureWidth && top + height <= pictureHeight
     }
 }

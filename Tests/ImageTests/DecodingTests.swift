@@ -30,9 +30,10 @@ final class DecodingTests: XCTestCase {
         }
     }
 
-    /// What Pillow refuses is refused; what it accepts of a damaged JPEG gives the same pixels; a PNG whose checksums do not hold may be
-    /// refused where Pillow does not look, but never gives other pixels. One exception: a progressive JPEG that lacks coefficients is
-    /// smoothed, and Pillow's newer libjpeg-turbo smooths a little differently than Debian's (whose djpeg agrees with us).
+    /// What Pillow refuses is refused; what it accepts of a damaged JPEG gives the same pixels; a PNG whose checksums
+    /// do not hold may be refused where Pillow does not look, but never gives other pixels. One exception: a
+    /// progressive JPEG that lacks coefficients is smoothed, and Pillow's newer libjpeg-turbo smooths a little
+    /// differently than Debian's (whose djpeg agrees with us).
     func testDamage() throws {
         var refused = 0, accepted = 0, stricter = 0
         for damage in Expected.read.damaged {
@@ -86,7 +87,8 @@ final class DecodingTests: XCTestCase {
         }
     }
 
-    /// Sizes that would exhaust memory or time are refused: a sparse file of a terabyte, a thousand scans of one picture.
+    /// Sizes that would exhaust memory or time are refused: a sparse file of a terabyte, a thousand scans of one
+    /// picture.
     func testHostileFiles() throws {
         let folder = TemporaryFolder()
         let png = [UInt8](FileManager.default.contents(atPath: "\(self.folder)/damaged/rgb.png")!)

@@ -17,7 +17,8 @@ final class ImageFolderTests: XCTestCase {
         return folder
     }
 
-    /// The order is that of `sorted(os.walk(class))`: directories by their whole path ("n", then "n-1", then "n/m"), files by name, in bytes.
+    /// The order is that of `sorted(os.walk(class))`: directories by their whole path ("n", then "n-1", then "n/m"),
+    /// files by name, in bytes.
     func testClassesAreReadAsTorchvisionDoes() throws {
         let folder = try folder([
             "dog/b.jpg", "dog/a.JPG", "dog/Z.jpeg", "dog/n/x.png", "dog/n-1/y.png", "dog/n/m/w.png", "dog/notes.txt", "dog/noextension", "dog/é.webp",

@@ -16,7 +16,8 @@ final class CounterRandomTests: XCTestCase {
             SIMD4(0xD16C_FE09, 0x94FD_CCEB, 0x5001_E420, 0x2412_6EA1))
     }
 
-    /// The stream's layout is part of what makes a run reproducible; Fixtures/images/make_images.py renders it a second time.
+    /// The stream's layout is part of what makes a run reproducible; Fixtures/images/make_images.py renders it a
+    /// second time.
     func testPermutationKnownAnswer() {
         var draw = CounterRandom(seed: 81_985_529_216_486_895, purpose: .order, epoch: 7)
         XCTAssertEqual(
@@ -42,8 +43,9 @@ final class CounterRandomTests: XCTestCase {
         XCTAssert(seen.contains(again.next()))
     }
 
-    /// Pearson's chi-square of `counts` against equal expectation. With k - 1 degrees of freedom its mean is k - 1, its variance
-    /// 2(k - 1); six standard deviations are exceeded less often than once in a million runs, and the streams are fixed anyway.
+    /// Pearson's chi-square of `counts` against equal expectation. With k - 1 degrees of freedom its mean is k - 1,
+    /// its variance 2(k - 1); six standard deviations are exceeded less often than once in a million runs, and the
+    /// streams are fixed anyway.
     private func assertUniform(_ counts: [Int], _ what: String, line: UInt = #line) {
         let expected = Double(counts.reduce(0, +)) / Double(counts.count)
         let statistic = counts.reduce(0) { $0 + (Double($1) - expected) * (Double($1) - expected) / expected }
@@ -91,7 +93,8 @@ final class CounterRandomTests: XCTestCase {
         XCTAssertEqual(draw.permutation(1), [0])
     }
 
-    /// Mean within 5 standard errors (1/√n), variance within 5 of its own (√(2/n)), tail shares by the normal distribution.
+    /// Mean within 5 standard errors (1/√n), variance within 5 of its own (√(2/n)), tail shares by the normal
+    /// distribution.
     func testNormal() {
         var draw = CounterRandom(seed: 4, purpose: .weights)
         let count = 200_000, root = Double(count).squareRoot()

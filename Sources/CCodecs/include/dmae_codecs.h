@@ -32,8 +32,10 @@ typedef struct {
 
 /* Reads the header of the JPEG or PNG file that lies in bytes[0..<count], which must stay there until dmae_*_close.
  * NULL with `message` filled where that is impossible. */
-dmae_decoder *dmae_jpeg_open(const uint8_t *bytes, size_t count, dmae_image_header *header, char message[DMAE_CODEC_MESSAGE]);
-dmae_decoder *dmae_png_open(const uint8_t *bytes, size_t count, dmae_image_header *header, char message[DMAE_CODEC_MESSAGE]);
+dmae_decoder *dmae_jpeg_open(const uint8_t *bytes, size_t count, dmae_image_header *header,
+                             char message[DMAE_CODEC_MESSAGE]);
+dmae_decoder *dmae_png_open(const uint8_t *bytes, size_t count, dmae_image_header *header,
+                            char message[DMAE_CODEC_MESSAGE]);
 
 /* Writes height rows of width * bytes_per_pixel bytes to `samples`. 0, or -1 with `message` filled. To be called once. */
 int dmae_jpeg_read(dmae_decoder *decoder, uint8_t *samples, char message[DMAE_CODEC_MESSAGE]);
