@@ -55,6 +55,6 @@ let package = Package(
         tests("WeightTests", ["Weights"]),
         tests("ImageTests", ["Images"]),
         tests("TrainingTests", ["Training"]),
-        tests("CommandTests", []),
+        tests("CommandTests", ["Training", "Images"]),
     ]
 )

@@ -1,0 +1,366 @@
+import Foundation
+import Images
+import Models
+import Tensors
+import TestSupport
+import Training
+import Weights
+import XCTest
+
+/// What the documentation catalog says, held to the code: tables, file layouts, names, links and flags.
+final class DocumentationTests: XCTestCase {
+    private static let root = URL(fileURLWithPath: Fixtures.folder).deletingLastPathComponent()
+    private static let catalog = root.appendingPathComponent("Sources/dmae/dmae.docc")
+
+    /// Text of a page, by its name without ".md".
+    private static let pages: [String: String] = {
+        let files = (try? FileManager.default.contentsOfDirectory(at: catalog, includingPropertiesForKeys: nil)) ?? []
+        return Dictionary(
+            uniqueKeysWithValues: files.filter { $0.pathExtension == "md" }.map {
+                ($0.deletingPathExtension().lastPathComponent, try! String(contentsOf: $0, encoding: .utf8))
+            })
+    }()
+
+    /// The cells of the table in `page` whose first row has `header` at its left, without that row and the ruler.
+    private func table(_ page: String, _ header: String, file: StaticString = #filePath, line: UInt = #line) throws -> [[String]] {
+        let lines = try XCTUnwrap(Self.pages[page]).components(separatedBy: "\n")
+        let first = try XCTUnwrap(lines.firstIndex { $0.hasPrefix("| \(header) |") }, "\(page): no table \(header)", file: file, line: line)
+        return lines[(first + 2)...].prefix { $0.hasPrefix("|") }.map {
+            $0.split(separator: "|", omittingEmptySubsequences: false).dropFirst().dropLast()
+                .map { $0.trimmingCharacters(in: .whitespaces) }
+        }
+    }
+
+    /// Everything between backquotes, code blocks aside.
+    private func codes(_ text: String) -> [String] {
+        let prose = text.components(separatedBy: "```").enumerated().filter { $0.offset % 2 == 0 }.map(\.element).joined()
+        return prose.components(separatedBy: "`").enumerated().filter { $0.offset % 2 == 1 }.map(\.element)
+    }
+
+    /// The code blocks of one language.
+    private func blocks(_ text: String, _ language: String) -> [String] {
+        text.components(separatedBy: "```").enumerated().filter { $0.offset % 2 == 1 && $0.element.hasPrefix(language + "\n") }
+            .map { String($0.element.dropFirst(language.count + 1)) }
+    }
+
+    private func files(_ folder: String, _ endings: Set<String>) -> [URL] {
+        let all = FileManager.default.enumerator(at: Self.root.appendingPathComponent(folder), includingPropertiesForKeys: nil)
+        return (all?.compactMap { $0 as? URL } ?? []).filter { endings.contains($0.pathExtension) }
+    }
+
+    // MARK: Links and places
+
+    /// Every page is reached from the first one, and no link leads nowhere.
+    func testLinks() throws {
+        XCTAssertGreaterThanOrEqual(Self.pages.count, 7)
+        let link = try NSRegularExpression(pattern: "<doc:([^>]*)>")
+        for (name, text) in Self.pages {
+            let whole = NSRange(text.startIndex..., in: text)
+            let targets = link.matches(in: text, range: whole).map { String(text[Range($0.range(at: 1), in: text)!]) }
+            for target in targets { XCTAssertNotNil(Self.pages[target], "\(name) links to \(target)") }
+            if name == "dmae" { XCTAssertEqual(Set(targets), Set(Self.pages.keys).subtracting(["dmae"])) }
+        }
+        let readme = try String(contentsOf: Self.root.appendingPathComponent("README.md"), encoding: .utf8)
+        XCTAssertTrue(readme.contains("Sources/dmae/dmae.docc/dmae.md"), "README.md does not link the catalog")
+    }
+
+    /// Files and folders of the repository that a page names are there.
+    func testPlaces() {
+        var count = 0
+        for (page, text) in Self.pages {
+            for code in codes(text) where ["Sources/", "Tests/", "Fixtures/", "Perf/"].contains(where: code.hasPrefix) {
+                let path = Self.root.appendingPathComponent(code).path
+                XCTAssertTrue(FileManager.default.fileExists(atPath: path), "\(page) names \(code)")
+                count += 1
+            }
+        }
+        XCTAssertGreaterThan(count, 5)
+    }
+
+    /// Targets import what the table of rooms allows, and nothing else of the package.
+    func testRooms() throws {
+        let rooms = try table("dmae", "target")
+        let names = rooms.map { $0[0] }
+        let targets = try FileManager.default.contentsOfDirectory(atPath: Self.root.appendingPathComponent("Sources").path)
+        XCTAssertEqual(Set(names), Set(targets.filter { !$0.hasPrefix(".") }))
+        for room in rooms {
+            var allowed = Set(room[2].components(separatedBy: CharacterSet(charactersIn: ", ")))
+            if room[0] == "dmae" { allowed = Set(names).subtracting(["dmae", "CKernels", "CCodecs"]) }
+            for source in files("Sources/" + room[0], ["swift"]) {
+                for line in try String(contentsOf: source, encoding: .utf8).components(separatedBy: "\n") {
+                    guard line.hasPrefix("import ") else { continue }
+                    let module = String(line.dropFirst("import ".count))
+                    XCTAssertNotEqual(module, "Foundation", "\(source.lastPathComponent): FoundationEssentials is enough")
+                    if names.contains(module) {
+                        XCTAssertTrue(allowed.contains(module), "\(room[0])/\(source.lastPathComponent) imports \(module)")
+                    }
+                }
+            }
+        }
+    }
+
+    // MARK: The method
+
+    func testPresets() throws {
+        XCTAssertEqual(
+            try table("Method", "encoder"),
+            Preset.encoders.map { [$0.name, "\($0.width)", "\($0.depth)", "\($0.heads)", "\($0.patchSize)"] })
+        XCTAssertEqual(
+            try table("Method", "decoder"), Preset.decoders.map { [$0.name, "\($0.width)", "\($0.depth)", "\($0.heads)"] })
+    }
+
+    func testRecipes() throws {
+        let rows = try table("Method", "value")
+        let text = try XCTUnwrap(Self.pages["Method"])
+        XCTAssertTrue(text.contains("| value | " + Recipe.all.map(\.name).joined(separator: " | ") + " |"))
+        func number(_ value: Double) -> String { value == value.rounded() ? "\(Int(value))" : String(format: "%.6g", value) }
+        let hasTeacher = { (recipe: Recipe, value: String) in recipe.teacher == nil ? "–" : value }
+        let expected: [(String, (Recipe) -> String)] = [
+            ("command", { $0.method.rawValue }), ("student", { $0.student }), ("teacher", { $0.teacher ?? "–" }),
+            ("decoder", { $0.decoder }), ("image size", { "\($0.imageSize)" }), ("mask ratio", { number($0.maskRatio) }),
+            ("normalised target pixels", { $0.normalizePixels ? "yes" : "no" }),
+            (
+                "aligned blocks, student:teacher",
+                { recipe in
+                    hasTeacher(recipe, recipe.alignment.pairs.map { "\($0.studentBlock):\($0.teacherBlock)" }.joined(separator: ", "))
+                }
+            ),
+            ("distance", { hasTeacher($0, $0.alignment.distance.rawValue) }),
+            ("projection", { hasTeacher($0, $0.alignment.projection.rawValue) }),
+            ("weight α", { hasTeacher($0, number(Double($0.alignment.weight))) }),
+            ("effective batch", { "\($0.effectiveBatch)" }), ("batch", { "\($0.batch)" }),
+            ("base learning rate", { number($0.baseLearningRate) }), ("minimum learning rate", { number($0.minimumLearningRate) }),
+            ("epochs", { number($0.epochs) }), ("warm-up epochs", { number($0.warmupEpochs) }),
+            ("weight decay", { number(Double($0.optimizer.weightDecay)) }),
+            ("β1, β2", { "\(number(Double($0.optimizer.beta1))), \(number(Double($0.optimizer.beta2)))" }),
+            ("ε", { String(format: "%.0e", Double($0.optimizer.epsilon)).replacingOccurrences(of: "e-0", with: "e-") }),
+            ("crop area", { "\(number($0.cropArea.lowerBound))–\(number($0.cropArea.upperBound))" }),
+        ]
+        XCTAssertEqual(rows, expected.map { name, value in [name] + Recipe.all.map(value) })
+    }
+
+    func testPurposesOfRandomNumbers() throws {
+        let purposes = (0...255).compactMap { CounterRandom.Purpose(rawValue: $0) }
+        XCTAssertEqual(try table("Method", "purpose").map { [$0[0], $0[1]] }, purposes.map { ["\($0)", "\($0.rawValue)"] })
+    }
+
+    /// Names and shapes of every parameter of an odd-sized pair, in the order of the table.
+    func testTensorNames() throws {
+        let student = EncoderConfiguration(width: 24, depth: 1, heads: 3, patchSize: 4, imageHeight: 8, imageWidth: 12, channels: 5)
+        var teacher = student
+        teacher.width = 36
+        let configuration = ModelConfiguration(
+            student: student, decoder: DecoderConfiguration(width: 20, depth: 1, heads: 2), teacher: teacher,
+            alignment: AlignmentConfiguration(pairs: [AlignedPair(studentBlock: 0, teacherBlock: 0)]), maskRatio: 0.5)
+        let distiller = try Distiller(configuration, batch: 2, plan: MemoryPlan())
+        let letters = ["D": 24, "Dt": 36, "E": 20, "L": 6, "C": 5, "p": 4, "F": 80]
+
+        var documented: [String: [Int]] = [:]
+        for row in try table("Method", "tensor") where row[1] != "" {
+            let shape = try row[1].dropFirst().dropLast().components(separatedBy: ", ").map { dimension in
+                try dimension.components(separatedBy: "+").reduce(0) { sum, term in
+                    let digits = term.prefix { $0.isNumber }
+                    let letter = String(term.dropFirst(digits.count))
+                    return try sum + (Int(digits) ?? 1) * (letter == "" ? 1 : XCTUnwrap(letters[letter], term))
+                }
+            }
+            for name in codes(row[0]) {
+                let name = name.replacingOccurrences(of: ".i.", with: ".0.").replacingOccurrences(of: ".k.", with: ".0.")
+                XCTAssertNil(documented.updateValue(shape, forKey: name), name)
+            }
+        }
+        // One row stands for the decoder's blocks.
+        for (name, shape) in documented where name.hasPrefix("blocks.") {
+            documented["decoder_" + name] = shape.map { $0 / 24 * 20 }
+        }
+        let actual = Dictionary(uniqueKeysWithValues: distiller.parameters.all.map { ($0.name, $0.shape) })
+        XCTAssertEqual(documented, actual)
+        // The teacher is a part of it.
+        for parameter in try XCTUnwrap(distiller.teacherParameters).all { XCTAssertNotNil(documented[parameter.name], parameter.name) }
+    }
+
+    /// The numbers of tensors that the page gives, and the kept patches it gives for mask ratios.
+    func testCounts() throws {
+        for (preset, count) in [("vit-base", 254), ("vit-large", 398)] {
+            let encoder = try XCTUnwrap(Preset.encoder(preset, imageHeight: 224, imageWidth: 224))
+            let decoder = try XCTUnwrap(Preset.decoder("dec512d8"))
+            let plan = MemoryPlan()
+            for (ratio, kept) in [(0.75, 49), (0.90, 19), (0.95, 9), (0.98, 3)] {
+                XCTAssertEqual(ModelConfiguration(student: encoder, decoder: decoder, maskRatio: ratio).keptPatches, kept)
+            }
+            let distiller = try Distiller(ModelConfiguration(student: encoder, decoder: decoder), batch: 1, plan: plan)
+            XCTAssertEqual(distiller.parameters.all.count, count, preset)
+            XCTAssertTrue(try XCTUnwrap(Self.pages["Method"]).contains("\(count)"))
+        }
+    }
+
+    // MARK: Files
+
+    func testLogFields() throws {
+        let folder = TemporaryFolder()
+        let log = try RunLog(path: folder.file("log.jsonl"), after: 0)
+        try log.append(
+            StepRecord(
+                step: 1, epoch: 0.5, loss: 2, lossReconstruction: 1, lossAlign: [1], learningRate: 1, gradientNorm: 1, imagesPerSecond: 1))
+        let line = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(folder.read("log.jsonl"))) as? [String: Any])
+        let fields = try table("Runs", "field").flatMap { codes($0[0]) }
+        XCTAssertEqual(Set(fields), Set(line.keys))
+        let example = try XCTUnwrap(blocks(XCTUnwrap(Self.pages["Runs"]), "json").first)
+        let shown = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(example.utf8)) as? [String: Any])
+        XCTAssertEqual(Set(shown.keys), Set(line.keys))
+    }
+
+    func testConfigurationKeys() throws {
+        let recipe = Recipe.paper
+        let student = try XCTUnwrap(Preset.encoder(recipe.student, imageHeight: 224, imageWidth: 224))
+        let configuration = TrainingConfiguration(
+            method: recipe.method, recipe: recipe.name,
+            model: ModelConfiguration(student: student, decoder: try XCTUnwrap(Preset.decoder(recipe.decoder))), data: "images",
+            teacher: "teacher.safetensors", batch: 1, accumulation: 1, epochs: 1, warmupEpochs: 0, baseLearningRate: 1,
+            minimumLearningRate: 0, optimizer: recipe.optimizer)
+        let json = try RunDirectory.json(configuration)
+        let object = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(json)) as? [String: Any])
+        let rows = try table("Runs", "key")
+        XCTAssertEqual(Set(rows.flatMap { codes($0[0]) }), Set(object.keys))
+        let optimizer = try XCTUnwrap(object["optimizer"] as? [String: Any])
+        XCTAssertEqual(Set(try XCTUnwrap(rows.first { $0[0] == "`optimizer`" }.map { codes($0[1]) })), Set(optimizer.keys))
+    }
+
+    /// Metadata keys that the sources write are those that the pages explain; prefixes of a checkpoint's tensors too.
+    func testCheckpointLayout() throws {
+        let key = try NSRegularExpression(pattern: "\"(dmae\\.[a-z_]+)\"")
+        var written: Set<String> = []
+        for source in files("Sources/Training", ["swift"]) + files("Sources/Weights", ["swift"]) {
+            let text = try String(contentsOf: source, encoding: .utf8)
+            for match in key.matches(in: text, range: NSRange(text.startIndex..., in: text)) {
+                written.insert(String(text[Range(match.range(at: 1), in: text)!]))
+            }
+        }
+        let explained = try table("Runs", "metadata key").flatMap { codes($0[0]) }
+        XCTAssertEqual(Set(explained), written.subtracting(["dmae.replay"]))
+        XCTAssertTrue(written.contains(CheckpointStore.stepKey) && written.contains(SafeTensorsWriter.checksumKey))
+        XCTAssertEqual(
+            try table("Runs", "tensors").flatMap { codes($0[0]) },
+            [CheckpointStore.firstMomentPrefix, CheckpointStore.secondMomentPrefix, CheckpointStore.gradientPrefix].map { $0 + "NAME" })
+        let path = CheckpointStore(directory: "run", keep: 1).path(step: 1234)
+        XCTAssertTrue(try table("Runs", "file").contains { codes($0[0]) == [String(path.dropFirst("run/".count))] }, path)
+    }
+
+    func testExitCodes() throws {
+        let codes = (0...255).compactMap { Failure.Code(rawValue: $0)?.rawValue }
+        // Beside the failures: success, and the end by a second SIGINT.
+        XCTAssertEqual(try table("Runs", "code").map { Int32($0[0]) }, [0] + codes + [130])
+    }
+
+    func testPurposesOfMemory() throws {
+        XCTAssertEqual(try table("Runs", "purpose").map { $0[0] }, MemoryPlan.Purpose.allCases.map(\.rawValue))
+    }
+
+    /// The example of a replay's description names every key of the recordings in the repository, and its tables every tensor.
+    func testReplay() throws {
+        let text = try XCTUnwrap(Self.pages["Replay"])
+        let example = try XCTUnwrap(
+            JSONSerialization.jsonObject(with: Data(XCTUnwrap(blocks(text, "json").first).utf8)) as? [String: Any])
+        let cases = try Fixtures.golden()
+        XCTAssertEqual(Set(try table("Replay", "recording").map { $0[0] }), Set(cases.map(\.name)))
+        var shown: Set<String> = []
+        for row in text.components(separatedBy: "\n") where row.hasPrefix("|") { shown.formUnion(codes(row)) }
+        for recorded in cases {
+            let metadata = try XCTUnwrap(recorded.input.metadata["dmae.replay"])
+            let description = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(metadata.utf8)) as? [String: Any])
+            XCTAssertEqual(Set(description.keys), Set(example.keys))
+            for part in ["align", "optimizer", "student"] {
+                XCTAssertEqual(
+                    Set(try XCTUnwrap(description[part] as? [String: Any]).keys),
+                    Set(try XCTUnwrap(example[part] as? [String: Any]).keys), part)
+            }
+            for key in description.keys where key != "align" { XCTAssertTrue(shown.contains(key), key) }
+            for name in recorded.input.names {
+                XCTAssertTrue(shown.contains(name) || shown.contains(String(name.prefix { $0 != "." }) + ".NAME"), name)
+            }
+            for name in recorded.expected.names {
+                let parts = name.components(separatedBy: ".")
+                let general = Int(parts.last!) == nil ? parts[0] + ".NAME" : parts.dropLast().joined(separator: ".") + ".I"
+                XCTAssertTrue(shown.contains(name) || shown.contains(general) || general == "after.NAME", name)
+            }
+        }
+        XCTAssertTrue(codes(text).contains("after.NAME"))
+    }
+
+    // MARK: Images and kernels
+
+    func testImages() throws {
+        let text = try XCTUnwrap(Self.pages["Data"])
+        for ending in ImageFolder.extensions { XCTAssertTrue(codes(text).contains(ending), ending) }
+        let formatter = NumberFormatter()
+        formatter.locale = Locale(identifier: "en_US")
+        formatter.numberStyle = .decimal
+        XCTAssertTrue(text.contains(try XCTUnwrap(formatter.string(from: NSNumber(value: Pixels.maximumCount)))))
+        let rows = try table("Data", "channels")
+        for (row, channels) in zip(rows, [3, 1]) {
+            let normalisation = Normalisation.imageNet(channels: channels)
+            XCTAssertEqual(row[1], normalisation.mean.map(\.description).joined(separator: ", "))
+            XCTAssertEqual(row[2], normalisation.deviation.map(\.description).joined(separator: ", "))
+        }
+        XCTAssertEqual(rows.count, 2)
+    }
+
+    func testVariants() throws {
+        let rows = try table("Kernels", "operation")
+        let documented = Set(rows.flatMap { $0.flatMap { codes($0) } })
+        let present = Set(InstructionSet.variants.map(\.name))
+        #if arch(x86_64)
+        XCTAssertEqual(documented, present)
+        #else
+        XCTAssertTrue(documented.isSuperset(of: present))
+        #endif
+        XCTAssertEqual(Set(rows.map { $0[0] }), Set(InstructionSet.variants.map(\.operation)))
+        let text = try XCTUnwrap(Self.pages["Kernels"])
+        XCTAssertTrue(text.contains("| operation | " + InstructionSet.allCases.map(\.name).joined(separator: " | ") + " |"))
+    }
+
+    // MARK: The command line
+
+    /// Every command and flag that a page or the README shows is in the help of the program.
+    func testCommandsAndFlags() throws {
+        let binary = try XCTUnwrap(
+            ProcessInfo.processInfo.environment["DMAE_BINARY"], "DMAE_BINARY names the program to test; make test sets it")
+        func help(_ arguments: [String]) throws -> String {
+            let process = Process()
+            process.executableURL = URL(fileURLWithPath: binary)
+            process.arguments = arguments + ["--help"]
+            let output = Pipe()
+            process.standardOutput = output
+            try process.run()
+            let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+            process.waitUntilExit()
+            return text
+        }
+        /// Flags of a text: "--batch", not "--batch-size" for "--batch".
+        func flags(_ text: String) -> Set<String> {
+            let flag = try! NSRegularExpression(pattern: "(?<![\\w-])--[a-z][a-z0-9-]*[a-z0-9]")
+            return Set(flag.matches(in: text, range: NSRange(text.startIndex..., in: text)).map { String(text[Range($0.range, in: text)!]) })
+        }
+        let commands = ["distill", "pretrain", "reconstruct", "replay", "bench", "inspect", "doctor"]
+        let known = Dictionary(uniqueKeysWithValues: try commands.map { ($0, flags(try help([$0]))) })
+        for (command, flags) in known { XCTAssertTrue(flags.contains("--help"), command) }
+        let anywhere = known.values.reduce(into: Set(["--generate-completion-script"])) { $0.formUnion($1) }
+        var checked = 0
+        let readme = try String(contentsOf: Self.root.appendingPathComponent("README.md"), encoding: .utf8)
+        for (page, text) in Self.pages.merging(["README": readme], uniquingKeysWith: { $1 }) {
+            for code in codes(text) where !code.hasPrefix("make ") {
+                for flag in flags(code) { XCTAssertTrue(anywhere.contains(flag), "\(page): \(flag)") }
+            }
+            let shell = blocks(text, "sh").joined(separator: "\n").replacingOccurrences(of: "\\\n", with: " ")
+            for line in shell.components(separatedBy: "\n") {
+                let words = line.components(separatedBy: " ").filter { !$0.isEmpty }
+                guard let program = words.first, program == "dmae" || program.hasSuffix("/dmae") else { continue }
+                let command = try XCTUnwrap(words.dropFirst().first, line)
+                let own = try XCTUnwrap(known[command], "\(page): \(line)")
+                XCTAssertTrue(flags(line).isSubset(of: own), "\(page): \(line)")
+                checked += 1
+            }
+        }
+        XCTAssertGreaterThan(checked, 8)
+    }
+}
