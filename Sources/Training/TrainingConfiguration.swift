@@ -87,6 +87,8 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         try check(accumulation >= 1, "--accumulation must be at least 1")
         try check(epochs > 0 && epochs.isFinite, "--epochs must be above 0")
         try check(warmupEpochs >= 0 && warmupEpochs.isFinite, "--warmup-epochs must be at least 0")
+        try check(
+            warmupEpochs <= epochs, "--warmup-epochs \(warmupEpochs) is more than the \(epochs) epochs of the run: lower it, or raise --epochs")
         try check(baseLearningRate >= 0 && baseLearningRate.isFinite, "--base-learning-rate must be at least 0")
         try check(minimumLearningRate >= 0 && minimumLearningRate.isFinite, "--minimum-learning-rate must be at least 0")
         try check(optimizer.weightDecay >= 0 && optimizer.weightDecay.isFinite, "--weight-decay must be at least 0")

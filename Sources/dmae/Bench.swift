@@ -10,7 +10,11 @@ struct Bench: ParsableCommand {
             Random weights and images; one step to warm up, then the timed ones, each followed by a measurement of the peak of \
             multiply-adds in registers, on as many threads. GFLOP are those of the matrix products and of attention that are really executed.
 
-              dmae bench distill --recipe paper --batch 32 --mask-ratio 0.75 --precision f32 --threads 2 --steps 5 --json
+              dmae bench distill --batch 32 --mask-ratio 0.75 --threads 2 --steps 5
+              dmae bench distill --recipe paper --mask-ratio 0.98 --json > step.json
+              dmae bench pretrain --student vit-small --batch 16
+
+            What has no default below is the recipe's; `dmae distill --help` and `dmae pretrain --help` list the recipes.
             """)
 
     @Argument(help: "distill or pretrain.")
@@ -62,15 +66,13 @@ struct Bench: ParsableCommand {
             student: student, decoder: try model.decoder(recipe.decoder),
             maskRatio: methodOptions.maskRatio ?? recipe.maskRatio,
             normalizePixels: methodOptions.normalizePixels ?? recipe.normalizePixels)
-        if let teacher = recipe.teacher {
+        if method == .distill {
             configuration.alignment = try alignment.alignment(recipe.alignment)
-            configuration.teacher = try ModelOptions.preset(
-                alignment.teacherModel ?? teacher, height: student.imageHeight, width: student.imageWidth,
-                channels: student.channels)
+            configuration.teacher = try alignment.teacher(recipe, student: student)
         }
         let batch = batch ?? recipe.batch
         if !json {
-            Terminal.note("batch \(batch), \(Threads.count) threads, \(InstructionSet.selected.name); one step to warm up …")
+            Terminal.note("batch \(batch), \(Format.counted(Threads.count, "thread")), \(InstructionSet.selected.name); one step to warm up …")
         }
         let benchmark = try StepBenchmark(configuration, batch: batch, steps: steps, optimizer: recipe.optimizer) { step, seconds in
             if !json { Terminal.note("step \(step) of \(steps): \(Format.fixed(seconds, 3)) s") }

@@ -1,5 +1,4 @@
 import ArgumentParser
-import FoundationEssentials
 import Models
 import Tensors
 import Training
@@ -14,18 +13,29 @@ struct Distill: ParsableCommand {
 
             The paper's run, with a plan first:
 
-              dmae distill --recipe paper --teacher vit-large.safetensors --data imagenet/train --output run --dry-run
-              dmae distill --recipe paper --teacher vit-large.safetensors --data imagenet/train --output run
+              dmae distill --teacher vit-large.safetensors --data imagenet/train --dry-run
+              dmae distill --teacher vit-large.safetensors --data imagenet/train \\
+                --output run
+
+            With another student, half of the epochs, and only 9 of 196 patches visible:
+
+              dmae distill --teacher vit-large.safetensors --data imagenet/train \\
+                --output run --student vit-small --epochs 50 --mask-ratio 0.95
 
             SIGTERM, SIGINT and SIGUSR1 write a checkpoint and end the run with exit code 75; the same command with --resume auto goes on, \
             and ends in the same bytes as a run that was never stopped. At the end --output holds model.safetensors: student, decoder \
             and projection heads under MAE's names.
+
+            \(Recipe.listing(of: .distill))
             """)
 
-    @Option(help: ArgumentHelp("Teacher's weights: safetensors with MAE's names.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp("Teacher's weights: safetensors with MAE's names, an encoder at least.", valueName: "file"),
+        completion: .file(extensions: ["safetensors"]))
     var teacher: String
 
-    @Option(help: ArgumentHelp(Recipe.help(for: .distill), valueName: "name"))
+    @Option(
+        help: ArgumentHelp("Values to start from, as listed above.", valueName: "name"), completion: .list(Recipe.names(of: .distill)))
     var recipe = "paper"
 
     @OptionGroup(title: "Run") var training: TrainingOptions
@@ -38,29 +48,13 @@ struct Distill: ParsableCommand {
         try compute.apply()
         let recipe = try Recipe.find(recipe, for: .distill)
         let student = try model.encoder(recipe.student, imageSize: recipe.imageSize)
+        let written = try Reconstruction.configuration(in: SafeTensorsFile(path: teacher))?.student
         var configuration = ModelConfiguration(
-            student: student, decoder: try model.decoder(recipe.decoder), teacher: try teacherConfiguration(recipe, student: student),
+            student: student, decoder: try model.decoder(recipe.decoder),
+            teacher: try alignment.teacher(recipe, student: student, written: written),
             alignment: try alignment.alignment(recipe.alignment), maskRatio: method.maskRatio ?? recipe.maskRatio,
             normalizePixels: method.normalizePixels ?? recipe.normalizePixels)
         if configuration.alignment.pairs.isEmpty { configuration.teacher = nil }
         try training.run(training.configuration(recipe, model: configuration, teacher: teacher))
-    }
-
-    /// The teacher's size: as --teacher-model says, else as its file says, else the recipe's.
-    private func teacherConfiguration(_ recipe: Recipe, student: EncoderConfiguration) throws -> EncoderConfiguration {
-        var configuration: EncoderConfiguration
-        if alignment.teacherModel == nil,
-            let text = try SafeTensorsFile(path: teacher).metadata["dmae.configuration"],
-            let written = try? JSONDecoder().decode(ModelConfiguration.self, from: Data(text.utf8)) {
-            configuration = written.student
-        } else {
-            configuration = try ModelOptions.preset(
-                alignment.teacherModel ?? recipe.teacher!, height: student.imageHeight, width: student.imageWidth,
-                channels: student.channels)
-        }
-        // The position table is computed for the images of this run.
-        configuration.imageHeight = student.imageHeight
-        configuration.imageWidth = student.imageWidth
-        return configuration
     }
 }

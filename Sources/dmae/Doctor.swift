@@ -1,12 +1,18 @@
 import ArgumentParser
 import FoundationEssentials
+import Glibc
 import Images
 import Tensors
 
 struct Doctor: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Say what processor, kernels, threads and libraries are in use.",
-        discussion: "Ends with 1 where something is wrong, such as a parallel region that gets one thread only.")
+        discussion: """
+            The threads are started and counted: where a parallel region gets one though more were asked for, the exit code is 1.
+
+              dmae doctor
+              DMAE_ISA=avx2 dmae doctor --threads 2
+            """)
 
     @OptionGroup(title: "Compute") var compute: ComputeOptions
 
@@ -15,7 +21,10 @@ struct Doctor: ParsableCommand {
         let processor = Self.values(of: "/proc/cpuinfo")
         let memory = Self.values(of: "/proc/meminfo")
         let features = Set((processor["flags"] ?? processor["Features"] ?? "").split(separator: " ").map(String.init))
-        let relevant = ["sse2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "amx_bf16"]
+        let relevant = [
+            "sse2", "sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni",
+            "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8",
+        ]
         let quota = Threads.controlGroupQuota
         let observed = Threads.observed
         let isLowered = InstructionSet.selected != InstructionSet.available
@@ -23,7 +32,7 @@ struct Doctor: ParsableCommand {
             ("dmae", Dmae.version),
             ("processor", processor["model name"] ?? "unknown"),
             ("features", relevant.filter(features.contains).joined(separator: " ")),
-            ("memory available", memory["MemAvailable"] ?? "unknown"),
+            ("memory available", Self.bytes(memory["MemAvailable"])),
             ("huge pages", Self.hugePages),
             ("", ""),
             (
@@ -31,7 +40,14 @@ struct Doctor: ParsableCommand {
                 InstructionSet.selected.name + (isLowered ? " (DMAE_ISA; \(InstructionSet.available.name) is available)" : "")
             ),
         ]
-        for variant in InstructionSet.variants where variant.isSelected { lines.append(("  " + variant.operation, variant.name)) }
+        let variants = InstructionSet.variants
+        let width = variants.map(\.name.count).max() ?? 0
+        for variant in variants where variant.isSelected {
+            let all = variants.filter { $0.operation == variant.operation }.map(\.instructionSet.name).joined(separator: " ")
+            lines.append((
+                "  " + variant.operation, variant.name + String(repeating: " ", count: width - variant.name.count) + "  of " + all
+            ))
+        }
         lines += [
             ("", ""),
             ("processors in the affinity mask", "\(Threads.affinity)"),
@@ -43,12 +59,26 @@ struct Doctor: ParsableCommand {
             ("OpenMP", "\(Threads.openMPVersion), LLVM's, linked in"),
         ]
         lines += ImageLibraries.versions.map { ($0.name, $0.version) }
+        lines.append(("C library", Self.libraryVersion))
         print(Format.lines(lines))
         guard observed > 1 || Threads.count == 1 else {
             throw Failure(
                 .failure,
                 "a parallel region got one thread instead of \(Threads.count): unset OMP_THREAD_LIMIT, or rebuild with LLVM's OpenMP")
         }
+    }
+
+    /// "24676372 kB" as bytes a person reads.
+    private static func bytes(_ field: String?) -> String {
+        guard let count = field?.split(separator: " ").first.flatMap({ Int($0) }) else { return "unknown" }
+        return Format.bytes(count * 1024)
+    }
+
+    /// "glibc 2.36"; what is linked in, whatever the machine has.
+    private static var libraryVersion: String {
+        var name = [CChar](repeating: 0, count: 64)
+        confstr(Int32(_CS_GNU_LIBC_VERSION), &name, name.count)
+        return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
     /// "key : value" lines; the first of each key.

@@ -31,37 +31,39 @@ extension AlignedPair: ExpressibleByArgument {
 
 /// Sizes of student and decoder, where they differ from the recipe's.
 struct ModelOptions: ParsableArguments {
-    @Option(help: "Student: \(Self.encoderNames).")
+    @Option(help: ArgumentHelp("Student: \(Self.encoderNames).", valueName: "preset"), completion: .list(Preset.encoders.map(\.name)))
     var student: String?
 
-    @Option(help: "Decoder: \(Preset.decoders.map(\.name).joined(separator: ", ")).")
+    @Option(
+        help: ArgumentHelp("Decoder: \(Preset.decoders.map(\.name).joined(separator: ", ")).", valueName: "preset"),
+        completion: .list(Preset.decoders.map(\.name)))
     var decoder: String?
 
     @Option(help: ArgumentHelp("Side of the training images, or HEIGHTxWIDTH, in pixels.", valueName: "pixels"))
     var imageSize: ImageSize?
 
-    @Option(help: ArgumentHelp("Side of a square patch, in pixels.", valueName: "pixels"))
+    @Option(help: ArgumentHelp("Side of a square patch, in pixels. Default: the preset's.", valueName: "pixels"))
     var patchSize: Int?
 
-    @Option(help: ArgumentHelp("Channels of the images: 1 for grey, 3 for RGB.", valueName: "count"))
+    @Option(help: ArgumentHelp("Channels of the images: 1 for grey, 3 for RGB. Default: 3.", valueName: "count"))
     var channels: Int?
 
-    @Option(help: ArgumentHelp("Width of the student.", valueName: "width"))
+    @Option(help: ArgumentHelp("Width of the student. Default: the preset's.", valueName: "width"))
     var width: Int?
 
-    @Option(help: ArgumentHelp("Transformer blocks of the student.", valueName: "blocks"))
+    @Option(help: ArgumentHelp("Transformer blocks of the student. Default: the preset's.", valueName: "blocks"))
     var depth: Int?
 
-    @Option(help: ArgumentHelp("Attention heads of the student.", valueName: "heads"))
+    @Option(help: ArgumentHelp("Attention heads of the student. Default: the preset's.", valueName: "heads"))
     var heads: Int?
 
-    @Option(help: ArgumentHelp("Width of the decoder.", valueName: "width"))
+    @Option(help: ArgumentHelp("Width of the decoder. Default: the preset's.", valueName: "width"))
     var decoderWidth: Int?
 
-    @Option(help: ArgumentHelp("Transformer blocks of the decoder.", valueName: "blocks"))
+    @Option(help: ArgumentHelp("Transformer blocks of the decoder. Default: the preset's.", valueName: "blocks"))
     var decoderDepth: Int?
 
-    @Option(help: ArgumentHelp("Attention heads of the decoder.", valueName: "heads"))
+    @Option(help: ArgumentHelp("Attention heads of the decoder. Default: the preset's.", valueName: "heads"))
     var decoderHeads: Int?
 
     static let encoderNames = Preset.encoders.map(\.name).joined(separator: ", ")
@@ -109,8 +111,20 @@ struct MethodOptions: ParsableArguments {
 
 /// Teacher and alignment, where they differ from the recipe's.
 struct AlignmentOptions: ParsableArguments {
-    @Option(help: "Teacher's size: \(ModelOptions.encoderNames). Default: what its file says, else the recipe's.")
+    @Option(
+        help: ArgumentHelp(
+            "Teacher: one of the student's presets. Default: what its file says, else the recipe's.", valueName: "preset"),
+        completion: .list(Preset.encoders.map(\.name)))
     var teacherModel: String?
+
+    @Option(help: ArgumentHelp("Width of the teacher. Default: its file's or preset's.", valueName: "width"))
+    var teacherWidth: Int?
+
+    @Option(help: ArgumentHelp("Transformer blocks of the teacher. Default: its file's or preset's.", valueName: "blocks"))
+    var teacherDepth: Int?
+
+    @Option(help: ArgumentHelp("Attention heads of the teacher. Default: its file's or preset's.", valueName: "heads"))
+    var teacherHeads: Int?
 
     @Option(
         name: .customLong("align"), parsing: .singleValue,
@@ -119,14 +133,39 @@ struct AlignmentOptions: ParsableArguments {
             valueName: "student:teacher"))
     var pairs: [AlignedPair] = []
 
-    @Option(help: ArgumentHelp("Distance between the features: L1 or L2.", valueName: "distance"))
+    @Option(help: ArgumentHelp("Distance between the features.", valueName: "distance"))
     var alignmentDistance: AlignmentDistance?
 
-    @Option(help: ArgumentHelp("How student features reach the teacher's width: none, linear or mlp.", valueName: "kind"))
+    @Option(help: ArgumentHelp("How student features reach the teacher's width.", valueName: "kind"))
     var projection: Projection?
 
     @Option(help: ArgumentHelp("Weight of the alignment losses in the total.", valueName: "weight"))
     var alignmentWeight: Float?
+
+    /// The teacher with the overrides of this command line, seeing the images and patches that the student sees.
+    ///
+    /// - Parameter written: what the teacher's file says of itself; `--teacher-model` goes before it, the recipe's name after.
+    func teacher(_ recipe: Recipe, student: EncoderConfiguration, written: EncoderConfiguration? = nil) throws -> EncoderConfiguration {
+        var teacher: EncoderConfiguration
+        if teacherModel == nil, let written {
+            teacher = written
+        } else {
+            guard let name = teacherModel ?? recipe.teacher else {
+                throw Failure(.usage, "--teacher-model is needed: recipe \(recipe.name) names no teacher")
+            }
+            teacher = try ModelOptions.preset(
+                name, height: student.imageHeight, width: student.imageWidth, channels: student.channels)
+            // Presets fix no patch size that weights could not have otherwise; a file's own word stands, and is checked.
+            teacher.patchSize = student.patchSize
+        }
+        // The position table is computed for the images of this run.
+        teacher.imageHeight = student.imageHeight
+        teacher.imageWidth = student.imageWidth
+        teacher.width = teacherWidth ?? teacher.width
+        teacher.depth = teacherDepth ?? teacher.depth
+        teacher.heads = teacherHeads ?? teacher.heads
+        return teacher
+    }
 
     /// The recipe's alignment with the overrides of this command line.
     func alignment(_ recipe: AlignmentConfiguration) throws -> AlignmentConfiguration {
@@ -146,12 +185,39 @@ extension Recipe {
     /// - Throws: `Failure.usage`, listing the method's recipes.
     static func find(_ name: String, for method: Method) throws -> Recipe {
         if let recipe = Recipe.named(name, for: method) { return recipe }
-        let names = Recipe.all.filter { $0.method == method }.map(\.name).joined(separator: ", ")
+        let names = names(of: method).joined(separator: ", ")
         throw Failure(.usage, "--recipe \(name) is not a recipe of `dmae \(method.rawValue)`: use one of \(names)")
     }
 
-    /// The help text of `--recipe` for one method: its recipes, a line each.
-    static func help(for method: Method) -> String {
-        "Values to start from. " + all.filter { $0.method == method }.map { "\($0.name): \($0.summary)." }.joined(separator: " ")
+    /// Names of one method's recipes.
+    static func names(of method: Method) -> [String] { all.filter { $0.method == method }.map(\.name) }
+
+    /// The recipes of one method with all their values, for help screens.
+    static func listing(of method: Method) -> String {
+        "Recipes; what has no default below is the recipe's:\n\n"
+            + all.filter { $0.method == method }.map(\.text).joined(separator: "\n\n")
+    }
+
+    private var text: String {
+        var lines = ["  \(name)", "    \(summary)"]
+        lines.append("    student \(student), decoder \(decoder)" + (teacher.map { ", teacher \($0)" } ?? ""))
+        let pixels = normalizePixels ? "normalised" : "raw"
+        lines.append("    image size \(imageSize), mask ratio \(Format.shortest(maskRatio)), \(pixels) pixels")
+        if !alignment.pairs.isEmpty {
+            let pairs = alignment.pairs.map { "\($0.studentBlock):\($0.teacherBlock)" }.joined(separator: " ")
+            lines.append(
+                "    align \(pairs), alignment distance \(alignment.distance.rawValue), projection \(alignment.projection.rawValue), "
+                    + "weight \(Format.shortest(alignment.weight))")
+        }
+        lines.append(
+            "    batch \(batch), effective batch \(effectiveBatch), epochs \(Format.shortest(epochs)), warm-up epochs "
+                + Format.shortest(warmupEpochs))
+        lines.append(
+            "    base learning rate \(Format.shortest(baseLearningRate)), minimum \(Format.shortest(minimumLearningRate)), weight decay "
+                + Format.shortest(optimizer.weightDecay))
+        lines.append(
+            "    beta1 \(optimizer.beta1), beta2 \(optimizer.beta2), epsilon \(optimizer.epsilon), crop area "
+                + "\(Format.shortest(cropArea.lowerBound)) to \(Format.shortest(cropArea.upperBound))")
+        return lines.joined(separator: "\n")
     }
 }

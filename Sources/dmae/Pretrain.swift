@@ -9,13 +9,16 @@ struct Pretrain: ParsableCommand {
             MAE alone: encode the visible patches, reconstruct the removed ones. It makes teachers for `dmae distill`, and the paper's \
             baseline.
 
-              dmae pretrain --recipe mae --student vit-small --data images --output run --epochs 200
+              dmae pretrain --student vit-small --epochs 200 --data images --output run
 
             SIGTERM, SIGINT and SIGUSR1 write a checkpoint and end the run with exit code 75; the same command with --resume auto goes on. \
             At the end --output holds model.safetensors: encoder and decoder under MAE's names.
+
+            \(Recipe.listing(of: .pretrain))
             """)
 
-    @Option(help: ArgumentHelp(Recipe.help(for: .pretrain), valueName: "name"))
+    @Option(
+        help: ArgumentHelp("Values to start from, as listed above.", valueName: "name"), completion: .list(Recipe.names(of: .pretrain)))
     var recipe = "mae"
 
     @OptionGroup(title: "Run") var training: TrainingOptions

@@ -13,7 +13,8 @@ struct Reconstruct: ParsableCommand {
             the visible ones. Weights of `dmae distill` and `dmae pretrain` say what model they are; for others name it by --student, \
             --decoder and the other model flags.
 
-              dmae reconstruct --weights run/model.safetensors --input cat.jpg dog.png --output grid.png
+              dmae reconstruct --weights run/model.safetensors --input cat.jpg dog.png \\
+                --output grid.png
             """)
 
     @Option(help: ArgumentHelp("Weights of an encoder and its decoder: a safetensors file.", valueName: "file"))

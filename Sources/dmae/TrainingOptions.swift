@@ -6,11 +6,13 @@ import Weights
 
 /// What `dmae distill` and `dmae pretrain` share.
 struct TrainingOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Folder of images: one folder per class, or a flat one.", valueName: "folder"))
+    @Option(help: ArgumentHelp("Folder of images: one folder per class, or a flat one.", valueName: "folder"), completion: .directory)
     var data: String
 
-    @Option(help: ArgumentHelp("Folder of the run: configuration, log, checkpoints, weights.", valueName: "folder"))
-    var output: String
+    @Option(
+        help: ArgumentHelp("Folder of the run: configuration, log, checkpoints, weights. --dry-run needs none.", valueName: "folder"),
+        completion: .directory)
+    var output: String?
 
     @Option(help: ArgumentHelp("auto goes on from the newest whole checkpoint in --output; a path from that one.", valueName: "auto|file"))
     var resume: String?
@@ -76,7 +78,8 @@ struct TrainingOptions: ParsableArguments {
     var quiet = false
 
     func validate() throws {
-        if workers < 1 { throw ValidationError("--workers must be at least 1.") }
+        if output?.isEmpty ?? !dryRun { throw ValidationError("--output is needed: name a folder for the run.") }
+        if !(1...1024).contains(workers) { throw ValidationError("--workers must be 1 to 1024.") }
         if let checkpointEvery, checkpointEvery < 1 { throw ValidationError("--checkpoint-every must be at least 1.") }
     }
 
@@ -115,7 +118,7 @@ struct TrainingOptions: ParsableArguments {
 
         Signals.install()
         // Locked, and refused where it holds another run, before the minutes it may take to read a teacher.
-        let directory = try RunDirectory(path: output, resuming: resume != nil)
+        let directory = try RunDirectory(path: output!, resuming: resume != nil)
         try prepare(trainer)
         try takeUp(trainer, in: directory)
         try directory.writeConfiguration(configuration)
