@@ -29,4 +29,21 @@ extension Pixels {
         }
         return Pixels(width: width, height: height, channels: channels, bytes: bytes)
     }
+
+    /// Every pixel `factor` times as wide and as high; `factor` ≥ 1.
+    public func enlarged(by factor: Int) -> Pixels {
+        precondition(factor >= 1)
+        if factor == 1 { return self }
+        var enlarged: [UInt8] = []
+        enlarged.reserveCapacity(bytes.count * factor * factor)
+        for y in 0..<height {
+            var line: [UInt8] = []
+            for x in 0..<width {
+                let pixel = bytes[(y * width + x) * channels..<(y * width + x + 1) * channels]
+                for _ in 0..<factor { line += pixel }
+            }
+            for _ in 0..<factor { enlarged += line }
+        }
+        return Pixels(width: width * factor, height: height * factor, channels: channels, bytes: enlarged)
+    }
 }

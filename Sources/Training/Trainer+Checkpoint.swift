@@ -102,6 +102,7 @@ extension Trainer {
         for index in sums.indices { lossSums[index] = Double(bitPattern: sums[index]) }
         step = checkpoint.step
         self.pending = pending
+        resumedFrom = file.path
     }
 
     /// The first value that differs between two configurations and decides a run's result.

@@ -22,6 +22,8 @@ public final class Trainer {
     var pending = 0
     /// Sums over those micro-batches: reconstruction, total, then each alignment.
     var lossSums: [Double]
+    /// The checkpoint this run goes on from.
+    var resumedFrom: String?
     private let schedule: LearningRateSchedule
     private var memoryIsMapped = false
 
@@ -130,7 +132,7 @@ public final class Trainer {
             unreadableLimit: configuration.unreadableLimit, report: message)
         defer { loader.stop() }
         let every = configuration.checkpointEvery > 0 ? configuration.checkpointEvery : max(1, images / configuration.effectiveBatch)
-        var lastCheckpoint = step > 0 || pending > 0 ? store.path(step: step) : nil
+        var lastCheckpoint = resumedFrom
         var stepStart = StepBenchmark.now()
         var imagesThisStep = 0
         while step < totalSteps {
@@ -153,6 +155,7 @@ public final class Trainer {
                 imagesThisStep += configuration.batch
                 // A step of many micro-batches can take an hour; nobody who sends SIGTERM waits that long.
                 if pending < configuration.accumulation, let signal = Signals.requested {
+                    try log.synchronize()
                     return .interrupted(signal: signal, checkpoint: try save(to: store))
                 }
             }

@@ -66,18 +66,21 @@ struct Reconstruct: ParsableCommand {
         let reconstruction = try Reconstruction(
             file: file, configuration: configuration, mask: removed.map(Reconstruction.Mask.given) ?? .random(seed: seed),
             stretches: stretch)
+        let student = reconstruction.configuration.student
+        // Pictures of 64 pixels are hard to judge on a screen; whole factors keep their pixels what they are.
+        let enlargement = max(1, 192 / max(student.imageHeight, student.imageWidth))
         var rows: [[Pixels]] = []
         var losses = [["input", "mean squared error"]]
         for path in input {
             let pictures = try reconstruction.pictures(of: path)
-            rows.append([pictures.original, pictures.masked, pictures.reconstruction])
+            rows.append([pictures.original, pictures.masked, pictures.reconstruction].map { $0.enlarged(by: enlargement) })
             losses.append([path, Format.fixed(Double(pictures.loss), 5)])
         }
         let grid = Pixels.grid(rows)
         try PNGWriter.write(grid, to: output)
         print(Format.table(losses))
         let kept = reconstruction.configuration.keptPatches
-        let patches = reconstruction.configuration.student.patches
+        let patches = student.patches
         print("\(patches - kept) of \(patches) patches removed; original, masked picture and reconstruction from left to right")
         print("grid  \(output)  \(grid.width)×\(grid.height)")
     }

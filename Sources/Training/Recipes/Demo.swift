@@ -18,6 +18,6 @@ extension Recipe {
         name: "demo-teacher", summary: "the miniature teacher that `make distill` learns from", method: .pretrain,
         student: "vit-miniature-teacher", teacher: nil, decoder: "dec-miniature", imageSize: 64, maskRatio: 0.75,
         normalizePixels: false, alignment: AlignmentConfiguration(pairs: []), effectiveBatch: 64, batch: 64,
-        baseLearningRate: 4e-3, minimumLearningRate: 0, epochs: 1600, warmupEpochs: 40,
+        baseLearningRate: 4e-3, minimumLearningRate: 0, epochs: 800, warmupEpochs: 40,
         optimizer: Optimizer(beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.05), cropArea: 0.2...1)
 }
