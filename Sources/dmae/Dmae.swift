@@ -39,6 +39,11 @@ struct Dmae: ParsableCommand {
             guard fflush(stdout) == 0, ferror(stdout) == 0 else {
                 throw Failure(.inputOutput, "cannot write to standard output: check where it goes, and the space there")
             }
+        } catch let failure as Failure where failure.code == .interrupted {
+            // A run that was asked to stop, and can go on, did not fail.
+            fflush(stdout)
+            Terminal.note(failure.message)
+            Glibc.exit(failure.code.rawValue)
         } catch let failure as Failure {
             end(failure.message, failure.code.rawValue)
         } catch {
