@@ -137,6 +137,11 @@ final class DocumentationTests: XCTestCase {
             ("crop area", { "\(number($0.cropArea.lowerBound))–\(number($0.cropArea.upperBound))" }),
         ]
         XCTAssertEqual(rows, expected.map { name, value in [name] + Recipe.all.map(value) })
+        let pictures = try ImageFolder(Fixtures.path("demo/images")).count
+        let words = try XCTUnwrap(Self.pages["GettingStarted"]).components(separatedBy: .whitespacesAndNewlines).joined(separator: " ")
+        let demo = Recipe.demo
+        let sentence = "effective batch of \(demo.effectiveBatch) and \(number(demo.epochs)) epochs for its \(pictures) pictures"
+        XCTAssertTrue(words.contains(sentence), sentence)
     }
 
     func testPurposesOfRandomNumbers() throws {
