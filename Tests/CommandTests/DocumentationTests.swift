@@ -22,9 +22,9 @@ final class DocumentationTests: XCTestCase {
     }()
 
     /// The cells of the table in `page` whose first row has `header` at its left, without that row and the ruler.
-    private func table(_ page: String, _ header: String, file: StaticString = #filePath, line: UInt = #line) throws -> [[String]] {
+    private func table(_ page: String, _ header: String) throws -> [[String]] {
         let lines = try XCTUnwrap(Self.pages[page]).components(separatedBy: "\n")
-        let first = try XCTUnwrap(lines.firstIndex { $0.hasPrefix("| \(header) |") }, "\(page): no table \(header)", file: file, line: line)
+        let first = try XCTUnwrap(lines.firstIndex { $0.hasPrefix("| \(header) |") }, "\(page): no table \(header)")
         return lines[(first + 2)...].prefix { $0.hasPrefix("|") }.map {
             $0.split(separator: "|", omittingEmptySubsequences: false).dropFirst().dropLast()
                 .map { $0.trimmingCharacters(in: .whitespaces) }
@@ -138,7 +138,7 @@ final class DocumentationTests: XCTestCase {
         ]
         XCTAssertEqual(rows, expected.map { name, value in [name] + Recipe.all.map(value) })
         let pictures = try ImageFolder(Fixtures.path("demo/images")).count
-        let words = try XCTUnwrap(Self.pages["GettingStarted"]).components(separatedBy: .whitespacesAndNewlines).joined(separator: " ")
+        let words = try XCTUnwrap(Self.pages["GettingStarted"]).split(whereSeparator: \.isWhitespace).joined(separator: " ")
         let demo = Recipe.demo
         let sentence = "effective batch of \(demo.effectiveBatch) and \(number(demo.epochs)) epochs for its \(pictures) pictures"
         XCTAssertTrue(words.contains(sentence), sentence)
@@ -181,7 +181,9 @@ final class DocumentationTests: XCTestCase {
         let actual = Dictionary(uniqueKeysWithValues: distiller.parameters.all.map { ($0.name, $0.shape) })
         XCTAssertEqual(documented, actual)
         // The teacher is a part of it.
-        for parameter in try XCTUnwrap(distiller.teacherParameters).all { XCTAssertNotNil(documented[parameter.name], parameter.name) }
+        for parameter in try XCTUnwrap(distiller.teacherParameters).all {
+            XCTAssertNotNil(documented[parameter.name], parameter.name)
+        }
     }
 
     /// The numbers of tensors that the page gives, and the kept patches it gives for mask ratios.
@@ -206,7 +208,8 @@ final class DocumentationTests: XCTestCase {
         let log = try RunLog(path: folder.file("log.jsonl"), after: 0)
         try log.append(
             StepRecord(
-                step: 1, epoch: 0.5, loss: 2, lossReconstruction: 1, lossAlign: [1], learningRate: 1, gradientNorm: 1, imagesPerSecond: 1))
+                step: 1, epoch: 0.5, loss: 2, lossReconstruction: 1, lossAlign: [1], learningRate: 1, gradientNorm: 1,
+                imagesPerSecond: 1))
         let line = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(folder.read("log.jsonl"))) as? [String: Any])
         let fields = try table("Runs", "field").flatMap { codes($0[0]) }
         XCTAssertEqual(Set(fields), Set(line.keys))
@@ -344,7 +347,8 @@ final class DocumentationTests: XCTestCase {
         /// Flags of a text: "--batch", not "--batch-size" for "--batch".
         func flags(_ text: String) -> Set<String> {
             let flag = try! NSRegularExpression(pattern: "(?<![\\w-])--[a-z][a-z0-9-]*[a-z0-9]")
-            return Set(flag.matches(in: text, range: NSRange(text.startIndex..., in: text)).map { String(text[Range($0.range, in: text)!]) })
+            let matches = flag.matches(in: text, range: NSRange(text.startIndex..., in: text))
+            return Set(matches.map { String(text[Range($0.range, in: text)!]) })
         }
         let commands = ["distill", "pretrain", "reconstruct", "replay", "bench", "inspect", "doctor"]
         let known = Dictionary(uniqueKeysWithValues: try commands.map { ($0, flags(try help([$0]))) })
