@@ -54,7 +54,8 @@ let package = Package(
         tests("ModelTests", ["Models"]),
         tests("WeightTests", ["Weights"]),
         tests("ImageTests", ["Images"]),
-        tests("TrainingTests", ["Training"]),
+        .target(name: "AllocationCounter", path: "Tests/AllocationCounter", cSettings: [.unsafeFlags(["-O2", "-fno-omit-frame-pointer"])]),
+        tests("TrainingTests", ["Training", "AllocationCounter"]),
         tests("CommandTests", ["Training", "Images"]),
     ]
 )

@@ -23,9 +23,8 @@ void dmae_adamw_f32(size_t count, const dmae_adamw_f32_settings *settings, const
         .epsilon = settings->epsilon,
     };
     const struct adamw_f32_kernels *const kernels = KERNELS(adamw_f32);
-    const size_t chunks = dmae_ceiling(count, chunk);
-#pragma omp parallel for num_threads(dmae_threads_for(chunks)) schedule(dynamic, 4)
-    for (size_t i = 0; i < chunks; ++i)
+    DMAE_PARALLEL_FOR(i, dmae_ceiling(count, chunk), 4, {
         kernels->update(dmae_least(chunk, count - i * chunk), &step, gradient + i * chunk, weight + i * chunk,
                         first_moment + i * chunk, second_moment + i * chunk);
+    });
 }

@@ -30,13 +30,12 @@ void dmae_attention_f32_forward(size_t batch, size_t tokens, size_t heads, size_
     if (tokens == 0 || head_size == 0) return;
     const struct attention_f32_kernels *const kernels = KERNELS(attention_f32);
     const size_t scratch = attention_f32_scratch(tokens, head_size);
-#pragma omp parallel for num_threads(dmae_threads_for(batch * heads)) schedule(dynamic, 1)
-    for (size_t i = 0; i < batch * heads; ++i) {
+    DMAE_PARALLEL_FOR(i, batch * heads, 1, {
         const struct attention_f32_head head = head_at(i, tokens, heads, head_size, qkv);
         kernels->forward(&head, output + ((i / heads) * tokens * heads + i % heads) * head_size,
                          log_sum_exp ? log_sum_exp + i * tokens : NULL,
                          (float *)workspace + (size_t)omp_get_thread_num() * scratch);
-    }
+    });
 }
 
 void dmae_attention_f32_backward(size_t batch, size_t tokens, size_t heads, size_t head_size, const float *qkv,
@@ -45,12 +44,11 @@ void dmae_attention_f32_backward(size_t batch, size_t tokens, size_t heads, size
     if (tokens == 0 || head_size == 0) return;
     const struct attention_f32_kernels *const kernels = KERNELS(attention_f32);
     const size_t scratch = attention_f32_scratch(tokens, head_size), width = heads * head_size;
-#pragma omp parallel for num_threads(dmae_threads_for(batch * heads)) schedule(dynamic, 1)
-    for (size_t i = 0; i < batch * heads; ++i) {
+    DMAE_PARALLEL_FOR(i, batch * heads, 1, {
         const struct attention_f32_head head = head_at(i, tokens, heads, head_size, qkv);
         const size_t at = ((i / heads) * tokens * heads + i % heads) * head_size;
         float *const d_q = d_qkv + (head.q - qkv);
         kernels->backward(&head, output + at, log_sum_exp + i * tokens, d_output + at, d_q, d_q + width, d_q + 2 * width,
                           (float *)workspace + (size_t)omp_get_thread_num() * scratch);
-    }
+    });
 }

@@ -21,9 +21,8 @@ int dmae_threads_observed(void) {
 void dmae_parallel_for(size_t count, size_t chunk, void *context, void (*body)(void *context, size_t begin, size_t end)) {
     if (chunk == 0) chunk = 1;
     const size_t chunks = dmae_ceiling(count, chunk);
-#pragma omp parallel for num_threads(dmae_threads_for(chunks)) schedule(dynamic, 1)
-    for (size_t i = 0; i < chunks; ++i) {
+    DMAE_PARALLEL_FOR(i, chunks, 1, {
         const size_t begin = i * chunk;
         body(context, begin, count - begin < chunk ? count : begin + chunk);
-    }
+    });
 }

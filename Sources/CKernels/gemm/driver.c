@@ -12,13 +12,9 @@ size_t dmae_gemm_f32_workspace(size_t m, size_t n, size_t k) {
     return (dmae_round_up(m, 16) + most_mr + dmae_round_up(n, 16) + most_nr) * block_of(k) * sizeof(float) + 256;
 }
 
-void dmae_gemm_f32(const dmae_gemm_f32_arguments *arguments) {
+/// A thread's share of the product; all of it where there is no parallel region.
+static void share(const dmae_gemm_f32_arguments *arguments, const struct gemm_f32_kernels *kernels) {
     const dmae_gemm_f32_arguments g = *arguments;
-    assert(g.c || g.activation);
-    assert(!(g.accumulate && g.activation) && !(g.residual && g.activation));
-    assert(!g.accumulate || g.residual == NULL || g.residual != g.c);
-    if (g.m == 0 || g.n == 0) return;
-    const struct gemm_f32_kernels *const kernels = KERNELS(gemm_f32);
     const size_t mr = kernels->mr, nr = kernels->nr, k_block = block_of(g.k);
     const size_t a_panels = dmae_ceiling(g.m, mr), b_panels = dmae_ceiling(g.n, nr);
     const size_t b_per_task = 8, a_per_task = 8;
@@ -27,11 +23,10 @@ void dmae_gemm_f32(const dmae_gemm_f32_arguments *arguments) {
     // Partial sums between blocks of k rest in C, or in the activation when C is not kept.
     float *const rest = g.c ? g.c : g.activation;
     const size_t ld_rest = g.c ? g.ldc : g.ldactivation;
-#pragma omp parallel num_threads(dmae_threads_for(a_panels * b_panels))
     for (size_t first = 0; first == 0 || first < g.k; first += k_block) {
         const size_t depth = dmae_least(k_block, g.k - first);
         const bool is_first = first == 0, is_last = first + depth >= g.k;
-#pragma omp for schedule(dynamic, 1)
+#pragma omp for schedule(monotonic : dynamic, 1)
         for (size_t panel = 0; panel < a_panels + b_panels; ++panel) {
             if (panel < b_panels) {
                 const size_t j = panel * nr;
@@ -43,7 +38,7 @@ void dmae_gemm_f32(const dmae_gemm_f32_arguments *arguments) {
                                 g.lda, g.a_transposed, packed_a + i * depth);
             }
         }
-#pragma omp for schedule(dynamic, 1)
+#pragma omp for schedule(monotonic : dynamic, 1)
         for (size_t task = 0; task < a_tasks * b_tasks; ++task) {
             const size_t a_end = dmae_least(a_panels, (task % a_tasks + 1) * a_per_task);
             const size_t b_end = dmae_least(b_panels, (task / a_tasks + 1) * b_per_task);
@@ -78,5 +73,22 @@ void dmae_gemm_f32(const dmae_gemm_f32_arguments *arguments) {
                 }
         }
         if (k_block == 0) break;
+    }
+}
+
+void dmae_gemm_f32(const dmae_gemm_f32_arguments *arguments) {
+    const dmae_gemm_f32_arguments g = *arguments;
+    assert(g.c || g.activation);
+    assert(!(g.accumulate && g.activation) && !(g.residual && g.activation));
+    assert(!g.accumulate || g.residual == NULL || g.residual != g.c);
+    if (g.m == 0 || g.n == 0) return;
+    const struct gemm_f32_kernels *const kernels = KERNELS(gemm_f32);
+    const int threads = dmae_threads_for(dmae_ceiling(g.m, kernels->mr) * dmae_ceiling(g.n, kernels->nr));
+    // OpenMP's runtime allocates a buffer for a region of one thread: then there is none.
+    if (threads == 1) {
+        share(&g, kernels);
+    } else {
+#pragma omp parallel num_threads(threads)
+        share(&g, kernels);
     }
 }

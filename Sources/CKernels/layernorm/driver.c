@@ -5,21 +5,19 @@
 void dmae_layernorm_f32_forward(size_t rows, size_t width, const float *x, const float *gamma, const float *beta, float epsilon,
                                 float *y, float *mean, float *rstd) {
     const struct layernorm_f32_kernels *const kernels = KERNELS(layernorm_f32);
-#pragma omp parallel for num_threads(dmae_threads_for(dmae_ceiling(rows, 16))) schedule(dynamic, 16)
-    for (size_t r = 0; r < rows; ++r) {
+    DMAE_PARALLEL_FOR(r, rows, 16, {
         float row_mean, row_rstd;
         kernels->statistics(width, x + r * width, epsilon, &row_mean, &row_rstd);
         kernels->apply(width, x + r * width, gamma, beta, row_mean, row_rstd, y + r * width);
         if (mean) mean[r] = row_mean;
         if (rstd) rstd[r] = row_rstd;
-    }
+    });
 }
 
 void dmae_layernorm_f32_apply(size_t rows, size_t width, const float *x, const float *gamma, const float *beta,
                               const float *mean, const float *rstd, float *y) {
     const struct layernorm_f32_kernels *const kernels = KERNELS(layernorm_f32);
-#pragma omp parallel for num_threads(dmae_threads_for(dmae_ceiling(rows, 16))) schedule(dynamic, 16)
-    for (size_t r = 0; r < rows; ++r) kernels->apply(width, x + r * width, gamma, beta, mean[r], rstd[r], y + r * width);
+    DMAE_PARALLEL_FOR(r, rows, 16, { kernels->apply(width, x + r * width, gamma, beta, mean[r], rstd[r], y + r * width); });
 }
 
 size_t dmae_layernorm_f32_backward_workspace(size_t rows, size_t width) {
@@ -32,12 +30,11 @@ void dmae_layernorm_f32_backward(size_t rows, size_t width, const float *x, cons
     const struct layernorm_f32_kernels *const kernels = KERNELS(layernorm_f32);
     float *const partial = workspace;  // [chunks, 2, width]: d_gamma, d_beta
     const size_t chunks = dmae_ceiling(rows, reduction_rows);
-#pragma omp parallel for num_threads(dmae_threads_for(chunks)) schedule(dynamic, 1)
-    for (size_t i = 0; i < chunks; ++i) {
+    DMAE_PARALLEL_FOR(i, chunks, 1, {
         const size_t first = i * reduction_rows, at = first * width;
         kernels->backward(dmae_least(reduction_rows, rows - first), width, x + at, gamma, mean + first, rstd + first, d_y + at,
                           accumulate, d_x + at, partial + i * 2 * width, partial + (i * 2 + 1) * width);
-    }
+    });
     reduction_f32_combine(chunks, width, partial, 2 * width, d_gamma);
     reduction_f32_combine(chunks, width, partial + width, 2 * width, d_beta);
 }

@@ -3,24 +3,23 @@
 
 void reduction_f32_combine(size_t count, size_t n, const float *partial, size_t ld, float *target) {
     enum { columns = 128 };
-#pragma omp parallel for num_threads(dmae_threads_for(dmae_ceiling(n, columns))) schedule(static)
-    for (size_t begin = 0; begin < n; begin += columns) {
-        const size_t end = dmae_least(n, begin + columns);
+    DMAE_PARALLEL_FOR(block, dmae_ceiling(n, columns), 1, {
+        const size_t begin = block * columns, end = dmae_least(n, begin + columns);
         float total[columns] = {0};
         for (size_t i = 0; i < count; ++i)
             for (size_t j = begin; j < end; ++j) total[j - begin] += partial[i * ld + j];
         for (size_t j = begin; j < end; ++j) target[j] += total[j - begin];
-    }
+    });
 }
 
 void dmae_column_sum_f32(size_t rows, size_t n, const float *x, size_t ldx, float *sum, void *workspace) {
     const struct reduction_f32_kernels *const kernels = KERNELS(reduction_f32);
     float *const partial = workspace;
     const size_t chunks = dmae_ceiling(rows, reduction_rows);
-#pragma omp parallel for num_threads(dmae_threads_for(chunks)) schedule(dynamic, 1)
-    for (size_t i = 0; i < chunks; ++i)
+    DMAE_PARALLEL_FOR(i, chunks, 1, {
         kernels->column_sum(dmae_least(reduction_rows, rows - i * reduction_rows), n, x + i * reduction_rows * ldx, ldx,
                             partial + i * n);
+    });
     reduction_f32_combine(chunks, n, partial, n, sum);
 }
 
@@ -32,9 +31,7 @@ double dmae_sum_of_squares_f32(size_t count, const float *x) {
     if (chunk < least_chunk) chunk = least_chunk;
     const size_t chunks = dmae_ceiling(count, chunk);
     double partial[most_chunks];
-#pragma omp parallel for num_threads(dmae_threads_for(chunks)) schedule(dynamic, 1)
-    for (size_t i = 0; i < chunks; ++i)
-        partial[i] = kernels->sum_of_squares(dmae_least(chunk, count - i * chunk), x + i * chunk);
+    DMAE_PARALLEL_FOR(i, chunks, 1, { partial[i] = kernels->sum_of_squares(dmae_least(chunk, count - i * chunk), x + i * chunk); });
     double total = 0;
     for (size_t i = 0; i < chunks; ++i) total += partial[i];
     return total;

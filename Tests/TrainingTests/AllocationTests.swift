@@ -1,0 +1,105 @@
+import AllocationCounter
+import Foundation
+import Models
+import Tensors
+import TestSupport
+import Training
+import XCTest
+
+/// After warm-up a training step allocates nothing.
+final class AllocationTests: XCTestCase {
+    /// How many times `body` allocates, and where it does first.
+    private func allocations(_ body: () -> Void) -> (count: Int, where: String) {
+        allocation_counter_arm()
+        body()
+        let count = allocation_counter_disarm()
+        guard count > 0 else { return (0, "") }
+        let callers = (0..<allocation_counter_depth()).map { String(cString: allocation_counter_caller($0)) }
+        return (count, callers.joined(separator: " ← "))
+    }
+
+    /// The counter sees what the C library's functions give, what Swift's runtime takes, and other threads' allocations.
+    func testTheCounterCounts() {
+        var memory: [UnsafeMutableRawPointer?] = []
+        memory.reserveCapacity(8)
+        var aligned: UnsafeMutableRawPointer?
+        XCTAssertEqual(
+            allocations {
+                memory.append(malloc(10))
+                memory.append(calloc(10, 10))
+                memory.append(realloc(nil, 10))
+                memory.append(aligned_alloc(64, 128))
+                posix_memalign(&aligned, 64, 100)
+            }.count, 5)
+        memory.append(aligned)
+        XCTAssertTrue(memory.allSatisfy { $0 != nil })
+        XCTAssertEqual(UInt(bitPattern: memory[3]) % 64, 0)
+        XCTAssertEqual(UInt(bitPattern: aligned) % 64, 0)
+        memory.forEach { free($0) }
+
+        final class Object { var value = 0 }
+        var object: Object?
+        let swift = allocations { object = Object() }
+        XCTAssertEqual(swift.count, 1)
+        XCTAssertNotNil(object)
+        XCTAssertTrue(swift.where.contains("swift_slowAlloc") || swift.where.contains("swift_allocObject"), swift.where)
+
+        struct Allocating: ParallelRows {
+            let memory: UnsafeMutablePointer<UnsafeMutableRawPointer?>
+
+            func run(_ range: Range<Int>) {
+                for row in range { memory[row] = malloc(10) }
+            }
+        }
+        withThreads(2) {
+            let memory = UnsafeMutablePointer<UnsafeMutableRawPointer?>.allocate(capacity: 64)
+            defer { memory.deallocate() }
+            XCTAssertEqual(Threads.observed, 2)
+            XCTAssertEqual(allocations { Allocating(memory: memory).runAll(64) }.count, 64)
+            for row in 0..<64 { free(memory[row]) }
+        }
+        XCTAssertEqual(allocations {}.count, 0)
+    }
+
+    /// Masks drawn, two micro-batches forward and backward, gradient norm, optimiser: nothing is allocated, for every kind of step.
+    func testAStepAllocatesNothing() throws {
+        let pairs = [AlignedPair(studentBlock: 1, teacherBlock: 0), AlignedPair(studentBlock: 2, teacherBlock: 2)]
+        let cases: [(String, ModelConfiguration)] = [
+            ("L1, linear", .small(pairs: pairs, distance: .l1)),
+            ("L2, MLP, normalised pixels", .small(pairs: pairs, projection: .mlp, normalizePixels: true)),
+            ("raw features", .small(teacherWidth: 12, distance: .l1, projection: .none)),
+            ("no teacher", .small(channels: 1, teacherWidth: nil)),
+            ("wide", .small(imageHeight: 32, imageWidth: 40, studentWidth: 132, teacherWidth: 148, pairs: pairs, distance: .l1)),
+        ]
+        let optimizer = Optimizer()
+        let ran = try withEachInstructionSet { set in
+            for threads in [1, 2, 3] {
+                try withThreads(threads) {
+                    for (name, configuration) in cases {
+                        let model = try RandomModel(configuration, batch: 3, seed: 1)
+                        let distiller = model.distiller
+                        var norm: Float = 0
+                        func step(_ number: Int) {
+                            distiller.parameters.clearGradients()
+                            for micro in 0..<2 {
+                                for image in 0..<3 { distiller.masking.draw(image, seed: 1, sample: 6 * number + 3 * micro + image) }
+                                distiller.forward(scale: 0.5)
+                                distiller.backward()
+                            }
+                            norm = Optimizer.gradientNorm(distiller.parameters)
+                            optimizer.update(distiller.parameters, learningRate: 1e-3, step: number)
+                        }
+                        step(1)
+                        let counted = allocations {
+                            step(2)
+                            step(3)
+                        }
+                        XCTAssertEqual(counted.count, 0, "\(name), \(set.name), \(threads) threads: \(counted.where)")
+                        XCTAssertGreaterThan(norm, 0)
+                    }
+                }
+            }
+        }
+        XCTAssertFalse(ran.isEmpty)
+    }
+}
