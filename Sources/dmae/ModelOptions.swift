@@ -142,9 +142,10 @@ struct AlignmentOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Weight of the alignment losses in the total.", valueName: "weight"))
     var alignmentWeight: Float?
 
-    /// The teacher with the overrides of this command line, seeing the images and patches that the student sees.
+    /// The teacher with the overrides of this command line.
     ///
-    /// - Parameter written: what the teacher's file says of itself; `--teacher-model` goes before it, the recipe's name after.
+    /// - Parameter written: what the teacher's file says of itself; `--teacher-model` goes before it, the recipe's name after. A preset sees
+    ///   the images and patches that the student sees.
     func teacher(_ recipe: Recipe, student: EncoderConfiguration, written: EncoderConfiguration? = nil) throws -> EncoderConfiguration {
         var teacher: EncoderConfiguration
         if teacherModel == nil, let written {
@@ -158,9 +159,6 @@ struct AlignmentOptions: ParsableArguments {
             // Presets fix no patch size that weights could not have otherwise; a file's own word stands, and is checked.
             teacher.patchSize = student.patchSize
         }
-        // The position table is computed for the images of this run.
-        teacher.imageHeight = student.imageHeight
-        teacher.imageWidth = student.imageWidth
         teacher.width = teacherWidth ?? teacher.width
         teacher.depth = teacherDepth ?? teacher.depth
         teacher.heads = teacherHeads ?? teacher.heads

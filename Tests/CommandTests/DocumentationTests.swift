@@ -331,8 +331,7 @@ final class DocumentationTests: XCTestCase {
 
     /// Every command and flag that a page or the README shows is in the help of the program.
     func testCommandsAndFlags() throws {
-        let binary = try XCTUnwrap(
-            ProcessInfo.processInfo.environment["DMAE_BINARY"], "DMAE_BINARY names the program to test; make test sets it")
+        let binary = Command.binary
         func help(_ arguments: [String]) throws -> String {
             let process = Process()
             process.executableURL = URL(fileURLWithPath: binary)

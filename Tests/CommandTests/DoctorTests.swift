@@ -1,0 +1,68 @@
+import Foundation
+import Tensors
+import TestSupport
+import XCTest
+
+/// `dmae doctor`, DMAE_ISA and threads.
+final class DoctorTests: XCTestCase {
+    /// The value that stands behind `name` at the start of a line.
+    private func value(_ name: String, _ text: String) -> String? {
+        text.split(separator: "\n").first { $0.hasPrefix(name + "  ") }.map {
+            $0.dropFirst(name.count).trimmingCharacters(in: .whitespaces)
+        }
+    }
+
+    func testSaysWhatIsInUse() throws {
+        let text = assertRuns(["doctor", "--threads", "2"]).output
+        XCTAssertEqual(value("instruction set", text), InstructionSet.available.name)
+        XCTAssertEqual(value("threads in use", text), "2")
+        XCTAssertEqual(value("threads a parallel region got", text), "2")
+        XCTAssertEqual(value("processors in the affinity mask", text), "\(Threads.affinity)")
+        XCTAssertEqual(value("threads recommended", text), "\(Threads.recommended)")
+        XCTAssertEqual(value("control group's quota", text) == "none", Threads.controlGroupQuota == nil)
+        for name in ["processor", "features", "memory available", "huge pages", "OpenMP", "libjpeg-turbo", "libpng", "zlib", "C library"] {
+            let value = try XCTUnwrap(value(name, text), name)
+            XCTAssertFalse(value.isEmpty || value == "unknown", name)
+        }
+        // Each operation with the variant that this machine's best instruction set leads to.
+        for variant in InstructionSet.variants where variant.isSelected {
+            XCTAssertTrue(text.contains("  \(variant.operation) ") && text.contains(" \(variant.name) "), variant.name)
+        }
+        XCTAssertEqual(value("dmae", text).map { $0 + "\n" }, assertRuns(["--version"]).output)
+    }
+
+    func testLowerInstructionSets() throws {
+        let ran = try withEachInstructionSet { set in
+            let text = assertRuns(["doctor"], environment: ["DMAE_ISA": set.name]).output
+            let value = try XCTUnwrap(value("instruction set", text))
+            XCTAssertTrue(value.hasPrefix(set.name), value)
+            XCTAssertEqual(value.contains("DMAE_ISA; \(InstructionSet.available.name) is available"), set != .available, value)
+            for variant in InstructionSet.variants where variant.isSelected { XCTAssertTrue(text.contains(" \(variant.name) "), variant.name) }
+        }
+        XCTAssertFalse(ran.isEmpty)
+    }
+
+    func testErrors() {
+        assertRefused(["doctor"], 64, "DMAE_ISA names no instruction set: use one of scalar, avx2, avx512", environment: ["DMAE_ISA": "sse9"])
+        assertRefused(["doctor", "--threads=-1"], 64, "--threads must be 1 to 4096")
+        // A parallel region that gets one thread only is what a serial build would look like.
+        let serial = Command.run(["doctor", "--threads", "2"], environment: ["OMP_THREAD_LIMIT": "1"])
+        XCTAssertEqual(serial.end, .exited(1), serial.description)
+        XCTAssertTrue(serial.errors.contains("error: a parallel region got one thread instead of 2: unset OMP_THREAD_LIMIT"), serial.errors)
+        // What could not be printed is an error, not silence.
+        let full = Command.run(["doctor"], output: "/dev/full")
+        XCTAssertEqual(full.end, .exited(74), full.description)
+        XCTAssertTrue(full.errors.contains("error: cannot write to standard output"), full.errors)
+    }
+
+    /// More threads than there are processors: one line of warning, and it goes on.
+    func testTooManyThreads() {
+        let count = Threads.recommended + 1
+        let result = assertRuns(["doctor", "--threads", "\(count)"])
+        XCTAssertEqual(result.errors.split(separator: "\n").count, 1, result.errors)
+        XCTAssertTrue(result.errors.hasPrefix("warning: --threads \(count) is more than the \(Threads.recommended) processor"), result.errors)
+        XCTAssertEqual(value("threads a parallel region got", result.output), "\(count)")
+        let quiet = assertRuns(["doctor", "--threads", "\(Threads.recommended)"])
+        XCTAssertEqual(quiet.errors, "")
+    }
+}

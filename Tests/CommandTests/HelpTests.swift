@@ -1,0 +1,96 @@
+import Foundation
+import TestSupport
+import XCTest
+
+/// Everything a user reads before anything runs: help screens, version, completion scripts.
+final class HelpTests: XCTestCase {
+    private static let commands = ["distill", "pretrain", "reconstruct", "replay", "bench", "inspect", "doctor"]
+    private static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("Expected")
+
+    /// Every help screen, word for word. With DMAE_RECORD set the screens are written down instead, to be read before they are kept.
+    func testHelpScreens() throws {
+        let isRecording = ProcessInfo.processInfo.environment["DMAE_RECORD"] != nil
+        for name in ["dmae"] + Self.commands {
+            let result = assertRuns((name == "dmae" ? [] : [name]) + ["--help"])
+            XCTAssertEqual(result.errors, "", name)
+            let file = Self.folder.appendingPathComponent(name + ".txt")
+            if isRecording {
+                try Data(result.output.utf8).write(to: file)
+            } else {
+                XCTAssertEqual(
+                    result.output, try String(contentsOf: file, encoding: .utf8),
+                    "\(name): record the new screen by DMAE_RECORD=1, and read it")
+            }
+            for line in result.output.split(separator: "\n") {
+                // The line of the arguments is not wrapped.
+                XCTAssertTrue(line.count <= 80 || line.hasPrefix("USAGE: "), "\(name): \(line)")
+            }
+        }
+        XCTAssertFalse(isRecording, "recorded, not tested")
+    }
+
+    /// No option is left unexplained, and no example gives a flag that its command lacks.
+    func testEveryOptionIsExplained() throws {
+        for name in Self.commands {
+            let help = assertRuns([name, "--help"]).output
+            let lines = help.components(separatedBy: "\n")
+            var options = 0
+            for (line, next) in zip(lines, lines.dropFirst()) where line.hasPrefix("  --") && !line.hasPrefix("  -- ") {
+                options += 1
+                let words = line.count > 26 ? line.dropFirst(24) : ""
+                let isExplained = words.contains { $0.isLetter } && line.dropFirst(2).prefix(22).contains(" ")
+                XCTAssertTrue(isExplained || next.hasPrefix(String(repeating: " ", count: 24)), "\(name): \(line)")
+            }
+            XCTAssertGreaterThanOrEqual(options, 2, name)
+            let overview = help.components(separatedBy: "USAGE: ")[0], rest = help.components(separatedBy: "USAGE: ")[1]
+            for word in overview.split(whereSeparator: { " \n".contains($0) }) where word.hasPrefix("--") {
+                let flag = String(word.prefix { $0 == "-" || $0.isLetter || $0.isNumber })
+                XCTAssertTrue(rest.contains(flag + " ") || rest.contains(flag + "\n"), "\(name): \(flag) is no flag of it")
+            }
+        }
+    }
+
+    func testHelpSubcommandShowsTheSameScreen() {
+        for name in Self.commands {
+            let help = assertRuns(["help", name]).output
+            XCTAssertTrue(help.contains("OVERVIEW: "), help)
+            XCTAssertTrue(help.contains("USAGE: dmae \(name)"), help)
+        }
+    }
+
+    func testVersion() {
+        let result = assertRuns(["--version"])
+        XCTAssertNotNil(result.output.range(of: #"^\d+\.\d+\.\d+\n$"#, options: .regularExpression), result.output)
+        XCTAssertEqual(result.errors, "")
+        XCTAssertEqual(assertRuns(["distill", "--version"]).output, result.output)
+    }
+
+    /// The scripts name every command, and the shells that are here accept them.
+    func testCompletionScripts() throws {
+        let folder = TemporaryFolder()
+        var checked = 0
+        for shell in ["bash", "zsh", "fish"] {
+            let script = assertRuns(["--generate-completion-script", shell]).output
+            for word in Self.commands + ["mask-ratio", "vit-base", "paper"] {
+                XCTAssertTrue(script.contains(word), "\(shell): nothing of \(word)")
+            }
+            guard let path = ["/bin/", "/usr/bin/"].map({ $0 + shell }).first(where: FileManager.default.isExecutableFile(atPath:)) else {
+                print("\(shell) is not here: its script is not tried")
+                continue
+            }
+            folder.write(script.utf8, shell)
+            let result = Command.run(["-n", folder.file(shell)], executable: path)
+            XCTAssertEqual(result.end, .exited(0), result.description)
+            checked += 1
+        }
+        XCTAssertGreaterThanOrEqual(checked, 1)
+    }
+
+    /// Without arguments there is help, and what is misspelt leads to it.
+    func testNothingAndMisspelling() {
+        XCTAssertEqual(assertRuns([]).output, assertRuns(["--help"]).output)
+        assertRefused(["distil"], 64, "Unexpected argument 'distil'")
+        assertRefused(["doctor", "--thread", "1"], 64, "Unknown option '--thread'. Did you mean '--threads'?")
+        assertRefused(["replay"], 64, "Missing expected argument")
+    }
+}

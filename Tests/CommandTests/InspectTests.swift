@@ -1,0 +1,87 @@
+import Foundation
+import TestSupport
+import Weights
+import XCTest
+
+/// `dmae inspect`.
+final class InspectTests: XCTestCase {
+    private let folder = TemporaryFolder()
+
+    func testListsEveryTensor() throws {
+        let path = Fixtures.path("golden/linear.in.safetensors")
+        let file = try SafeTensorsFile(path: path)
+        let lines = assertRuns(["inspect", path]).output.components(separatedBy: "\n")
+        XCTAssertEqual(lines[0], "\(path): recorded steps for dmae replay")
+        XCTAssertTrue(lines[1].hasPrefix("  dmae.replay = {"), lines[1])
+        let header = try XCTUnwrap(lines.firstIndex { $0.hasPrefix("tensor ") })
+        let rows = lines[(header + 1)...].prefix(file.entries.count)
+        for (row, entry) in zip(rows, file.entries) {
+            let shape = "[" + entry.shape.map(String.init).joined(separator: ", ") + "]"
+            XCTAssertTrue(row.hasPrefix(entry.name + " "), row)
+            XCTAssertTrue(row.contains(" F32 ") && row.contains(" " + shape + " "), row)
+            let bytes = row.split(separator: " ").last!.replacingOccurrences(of: ",", with: "")
+            XCTAssertEqual(Int(bytes), entry.byteRange.count, row)
+        }
+        let totals = lines[header + 1 + file.entries.count].replacingOccurrences(of: ",", with: "")
+        XCTAssertTrue(totals.hasPrefix("\(file.entries.count) tensors \(file.elementCount) parameters "), totals)
+    }
+
+    func testJSON() throws {
+        struct Report: Decodable {
+            struct Tensor: Decodable {
+                let name, type: String
+                let shape: [Int]
+                let bytes: Int
+            }
+            struct Pair: Decodable {
+                let key, value: String
+            }
+            let tensors: [Tensor]
+            let metadata: [Pair]
+            let tensor_count, parameters, bytes, file_bytes: Int
+        }
+        let path = Fixtures.path("safetensors/reference.safetensors")
+        let file = try SafeTensorsFile(path: path)
+        let report = try JSONDecoder().decode(Report.self, from: Data(assertRuns(["inspect", path, "--json"]).output.utf8))
+        XCTAssertEqual(report.tensors.map(\.name), file.names)
+        XCTAssertEqual(report.tensors.map(\.shape), file.entries.map(\.shape))
+        XCTAssertEqual(report.tensors.map(\.type), file.entries.map(\.type.rawValue))
+        XCTAssertEqual(report.tensors.map(\.bytes), file.entries.map(\.byteRange.count))
+        XCTAssertEqual(Dictionary(uniqueKeysWithValues: report.metadata.map { ($0.key, $0.value) }), file.metadata)
+        XCTAssertEqual(
+            [report.tensor_count, report.parameters, report.bytes, report.file_bytes],
+            [file.entries.count, file.elementCount, file.dataByteCount, file.byteCount])
+    }
+
+    /// Names and metadata come from strangers: what would move the cursor or colour the terminal is written out.
+    func testControlCharacters() throws {
+        let path = folder.file("odd.safetensors")
+        var writer = SafeTensorsWriter(metadata: ["a\u{1B}[31m": "line\nline", "long": String(repeating: "x", count: 500)])
+        try withBuffers([[1, 2]]) { buffers in
+            writer.add("red\u{1B}[31m", shape: [2], floats: buffers[0])
+            try writer.write(to: path)
+        }
+        let output = assertRuns(["inspect", path]).output
+        XCTAssertFalse(output.contains("\u{1B}"), output)
+        XCTAssertTrue(output.contains("line\\nline"), output)
+        XCTAssertTrue(output.contains("… (500 characters)"), output)
+        XCTAssertTrue(output.contains("1 tensor, 2 parameters, 8 bytes"), output)
+    }
+
+    /// A reader that leaves early, as `head` does, ends it quietly.
+    func testClosedPipe() {
+        let path = Fixtures.path("golden/linear.in.safetensors")
+        let result = Command.run(["-c", "'\(Command.binary)' inspect '\(path)' | head -n 1"], executable: "/bin/sh")
+        XCTAssertEqual(result.end, .exited(0))
+        XCTAssertEqual(result.errors, "")
+        XCTAssertEqual(result.output, "\(path): recorded steps for dmae replay\n")
+    }
+
+    func testErrors() throws {
+        assertRefused(["inspect", folder.file("missing")], 74, "missing", "No such file")
+        folder.write("PK\u{3}\u{4} and more of a zip archive".utf8, "weights.pth")
+        assertRefused(["inspect", folder.file("weights.pth")], 65, "weights.pth", "zip archive, perhaps a PyTorch checkpoint")
+        folder.write("just text, no tensors".utf8, "text.safetensors")
+        assertRefused(["inspect", folder.file("text.safetensors")], 65, "text.safetensors", "is not a safetensors file")
+    }
+}

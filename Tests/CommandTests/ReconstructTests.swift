@@ -1,0 +1,192 @@
+import Foundation
+import Images
+import Tensors
+import TestSupport
+import Weights
+import XCTest
+
+/// `dmae reconstruct`.
+final class ReconstructTests: XCTestCase {
+    private static let folder = TemporaryFolder()
+    private var folder: TemporaryFolder { Self.folder }
+    /// Weights of a pre-training on raw pixels, and of one on normalised pixels.
+    private static let raw = weights("raw", "--no-normalize-pixels"), normalised = weights("normalised", "--normalize-pixels")
+    private let pictures = ["food-lemon.jpg", "tools-bucket-michael-moore.png"].map { Fixtures.path("demo/held-out/" + $0) }
+    private let side = 32, patch = 8
+
+    private static func weights(_ name: String, _ flag: String) -> String {
+        assertRuns(TinyRun.pretrain(folder.file(name), epochs: 40, ["--quiet", flag]))
+        return folder.file(name) + "/model.safetensors"
+    }
+
+    /// The grid's tiles: [row][original, masked, reconstruction]. Small pictures are shown six times as large, pixel for pixel.
+    private func tiles(_ path: String, rows: Int) throws -> [[Pixels]] {
+        let grid = try Pixels(contentsOf: path)
+        let shown = 6 * side
+        guard [grid.width, grid.height] == [2 + 3 * (shown + 2), 2 + rows * (shown + 2)] else {
+            throw Failure(.failure, "\(path) is \(grid.width)×\(grid.height)")
+        }
+        return (0..<rows).map { row in
+            (0..<3).map { column in
+                let tile = grid.cropped(
+                    to: Rectangle(left: 2 + column * (shown + 2), top: 2 + row * (shown + 2), width: shown, height: shown))
+                let bytes = (0..<side * side).flatMap { pixel -> ArraySlice<UInt8> in
+                    let place = 3 * (pixel / side * 6 * shown + pixel % side * 6)
+                    return tile.bytes[place..<place + 3]
+                }
+                let picture = Pixels(width: side, height: side, channels: 3, bytes: bytes)
+                XCTAssertTrue(picture.enlarged(by: 6) == tile, "pixels of one colour each")
+                return picture
+            }
+        }
+    }
+
+    private func patchBytes(_ picture: Pixels, _ number: Int) -> [UInt8] {
+        let (row, column) = number.quotientAndRemainder(dividingBy: side / patch)
+        return picture.cropped(to: Rectangle(left: column * patch, top: row * patch, width: patch, height: patch)).bytes
+    }
+
+    /// Which patches are grey in the masked picture; all others are the original's, in the reconstruction too.
+    private func removed(_ row: [Pixels]) -> [Bool] {
+        (0..<16).map { number in
+            let grey = Set(patchBytes(row[1], number)).isSubset(of: [127, 128])
+            if !grey {
+                XCTAssertTrue(patchBytes(row[1], number) == patchBytes(row[0], number), "patch \(number) of the masked picture")
+                XCTAssertTrue(patchBytes(row[2], number) == patchBytes(row[0], number), "patch \(number) of the reconstruction")
+            }
+            return grey
+        }
+    }
+
+    func testGrid() throws {
+        let output = folder.file("grid.png")
+        let result = assertRuns(["reconstruct", "--weights", Self.raw, "--input"] + pictures + ["--output", output])
+        XCTAssertEqual(result.errors, "")
+        XCTAssertTrue(result.output.contains("grid  \(output)  584×390"), result.output)
+        XCTAssertTrue(result.output.contains("12 of 16 patches removed"), result.output)
+        let rows = try tiles(output, rows: 2)
+        for (row, path) in zip(rows, pictures) {
+            let augmentation = Augmentation(width: side, height: side, framing: .centre)
+            XCTAssertTrue(row[0] == augmentation.apply(to: try Pixels(contentsOf: path), seed: 0, epoch: 0, index: 0), path)
+            let removed = removed(row)
+            XCTAssertEqual(removed.filter { $0 }.count, 12)
+            // The error that is printed is that of the pictures, but for their rounding to bytes and cutting off at black and white.
+            let line = try XCTUnwrap(result.output.split(separator: "\n").first { $0.hasPrefix(path) })
+            let printed = try XCTUnwrap(Double(line.split(separator: " ").last!))
+            let deviation = Normalisation.imageNet(channels: 3).deviation
+            var sum = 0.0
+            var count = 0
+            for number in removed.indices where removed[number] {
+                let pairs = zip(patchBytes(row[0], number), patchBytes(row[2], number))
+                for (index, (original, own)) in pairs.enumerated() {
+                    let difference = (Double(original) - Double(own)) / 255 / Double(deviation[index % 3])
+                    sum += difference * difference
+                    count += 1
+                }
+            }
+            XCTAssertEqual(sum / Double(count), printed, accuracy: 0.05 * printed + 1e-3, path)
+        }
+        // Another seed removes other patches, the same seed the same ones.
+        let again = folder.file("again.png"), other = folder.file("other.png")
+        assertRuns(["reconstruct", "--weights", Self.raw, "--output", again, "--input"] + pictures)
+        XCTAssertEqual(try TinyRun.bytes(again), try TinyRun.bytes(output))
+        assertRuns(["reconstruct", "--weights", Self.raw, "--output", other, "--seed", "1", "--input"] + pictures)
+        XCTAssertNotEqual(removed(try tiles(other, rows: 2)[0]), removed(rows[0]))
+    }
+
+    func testMaskRatio() throws {
+        for (ratio, count) in [("0.5", 8), ("0.1", 2), ("0.93", 15)] {
+            let output = folder.file("ratio.png")
+            assertRuns(["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", output, "--mask-ratio", ratio])
+            XCTAssertEqual(removed(try tiles(output, rows: 1)[0]).filter { $0 }.count, count, ratio)
+        }
+    }
+
+    /// White is removed, whatever number of patches that leaves: from one removed to one kept.
+    func testMaskPicture() throws {
+        for kept in [1, 5, 8, 15] {
+            // Patches in an order that is no plain run of rows.
+            let wanted = (0..<16).map { $0 * 7 % 16 >= kept }
+            // Four pixels to a patch's side; nearly white and nearly black count as white and black.
+            let bytes = (0..<16 * 16).map { pixel -> UInt8 in wanted[pixel / 16 / 4 * 4 + pixel % 16 / 4] ? 250 : 5 }
+            let mask = folder.file("mask.png"), output = folder.file("masked.png")
+            try PNGWriter.write(Pixels(width: 16, height: 16, channels: 1, bytes: bytes), to: mask)
+            let result = assertRuns(["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", output, "--mask", mask])
+            XCTAssertEqual(removed(try tiles(output, rows: 1)[0]), wanted, "\(kept) kept")
+            XCTAssertTrue(result.output.contains("\(16 - kept) of 16 patches removed"), result.output)
+        }
+    }
+
+    /// Normalised targets: a warning, and the patches of the picture with their own mean.
+    func testNormalisedPixels() throws {
+        let output = folder.file("normalised.png")
+        let result = assertRuns(["reconstruct", "--weights", Self.normalised, "--input", pictures[0], "--output", output])
+        XCTAssertEqual(result.errors.split(separator: "\n").count, 1, result.errors)
+        XCTAssertTrue(result.errors.hasPrefix("warning: these weights were trained on normalised pixels"), result.errors)
+        let row = try tiles(output, rows: 1)[0]
+        XCTAssertEqual(removed(row).filter { $0 }.count, 12)
+    }
+
+    /// A checkpoint does as well as the final weights, and --stretch shows the whole picture.
+    func testCheckpointAndStretch() throws {
+        let run = URL(fileURLWithPath: Self.raw).deletingLastPathComponent().path
+        let checkpoint = run + "/" + (try XCTUnwrap(TinyRun.checkpoints(run).last))
+        let one = folder.file("one.png"), two = folder.file("two.png"), whole = folder.file("stretched.png")
+        assertRuns(["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", one])
+        assertRuns(["reconstruct", "--weights", checkpoint, "--input", pictures[0], "--output", two])
+        XCTAssertEqual(try TinyRun.bytes(one), try TinyRun.bytes(two))
+        assertRuns(["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", whole, "--stretch"])
+        XCTAssertTrue(try tiles(whole, rows: 1)[0][0] == Pixels(contentsOf: pictures[0]).resized(width: side, height: side))
+    }
+
+    /// Weights that say nothing of themselves, with sizes from flags.
+    func testForeignWeights() throws {
+        let file = try SafeTensorsFile(path: Self.raw)
+        func write(_ name: String, _ keep: (String) -> Bool) throws -> String {
+            let names = file.names.filter(keep)
+            try withBuffers(names.map { try file.floats($0) }) { buffers in
+                var writer = SafeTensorsWriter()
+                for (name, buffer) in zip(names, buffers) { writer.add(name, shape: try file.entry(name).shape, floats: buffer) }
+                try writer.write(to: folder.file(name))
+            }
+            return folder.file(name)
+        }
+        let foreign = try write("foreign.safetensors") { _ in true }
+        let sizes = [
+            "--student", "vit-miniature", "--width", "16", "--depth", "2", "--heads", "2", "--decoder", "dec-miniature", "--decoder-width", "16",
+            "--decoder-depth", "1", "--decoder-heads", "2", "--image-size", "32",
+        ]
+        let one = folder.file("own.png"), two = folder.file("foreign.png")
+        assertRuns(["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", one])
+        assertRuns(["reconstruct", "--weights", foreign, "--input", pictures[0], "--output", two] + sizes)
+        XCTAssertEqual(try TinyRun.bytes(one), try TinyRun.bytes(two))
+        let output = folder.file("none.png")
+        assertRefused(
+            ["reconstruct", "--weights", foreign, "--input", pictures[0], "--output", output, "--student", "vit-tiny", "--image-size", "32"], 65,
+            "foreign.safetensors: tensor", "has shape", "check the model's size")
+        let encoder = try write("encoder.safetensors") { !$0.hasPrefix("decoder_") && $0 != "mask_token" }
+        assertRefused(
+            ["reconstruct", "--weights", encoder, "--input", pictures[0], "--output", output] + sizes, 65, "encoder.safetensors: holds no decoder")
+        XCTAssertFalse(folder.names().contains("none.png"))
+    }
+
+    func testErrors() throws {
+        let output = folder.file("error.png")
+        func refused(_ code: Int32, _ words: String, _ arguments: [String], line: UInt = #line) {
+            assertRefused(["reconstruct"] + arguments, code, words, line: line)
+        }
+        let base = ["--weights", Self.raw, "--output", output, "--input"]
+        refused(74, "missing.jpg", base + ["missing.jpg"])
+        refused(65, "neither a JPEG nor a PNG file", base + [Fixtures.path("images/bad/text.jpg")])
+        refused(65, "truncated.png is a damaged PNG file", base + [Fixtures.path("images/bad/truncated.png")])
+        refused(64, "--mask and --mask-ratio exclude each other", base + [pictures[0], "--mask", "m.png", "--mask-ratio", "0.5"])
+        refused(74, "nowhere", ["--weights", Self.raw, "--output", folder.file("nowhere/grid.png"), "--input", pictures[0]])
+        refused(64, "leaves none of the 16 patches visible", base + [pictures[0], "--mask-ratio", "0.99"])
+        for (name, shade) in [("white", UInt8(255)), ("black", 0)] {
+            let mask = folder.file(name + ".png")
+            try PNGWriter.write(Pixels(width: 4, height: 4, channels: 1, bytes: Array(repeating: shade, count: 16)), to: mask)
+            refused(64, "it must leave at least one and remove at least one", base + [pictures[0], "--mask", mask])
+        }
+        XCTAssertFalse(folder.names().contains("error.png"))
+    }
+}

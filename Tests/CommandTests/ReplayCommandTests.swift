@@ -1,0 +1,114 @@
+import Foundation
+import Tensors
+import TestSupport
+import Training
+import Weights
+import XCTest
+
+/// `dmae replay`, as someone who ports the method runs it.
+final class ReplayCommandTests: XCTestCase {
+    private let folder = TemporaryFolder()
+
+    /// With every instruction set: PyTorch's record within 1e-4 of each tensor's largest value (TrainingTests hold the library to much
+    /// tighter bounds), the library's own bytes, and the same bytes for one and two threads.
+    func testGoldenSteps() throws {
+        let cases = try Fixtures.golden()
+        XCTAssertGreaterThanOrEqual(cases.count, 4)
+        let ran = try withEachInstructionSet { set in
+            for recorded in cases {
+                let outputs = try [1, 2].map { threads in
+                    let name = "\(recorded.name).\(set.name).\(threads).safetensors"
+                    let result = assertRuns(
+                        ["replay", recorded.inputPath, "--output", folder.file(name), "--threads", "\(threads)"],
+                        environment: ["DMAE_ISA": set.name])
+                    XCTAssertEqual(result.output, "")
+                    try assertAgrees(folder.file(name), recorded, set.name)
+                    return folder.read(name)
+                }
+                XCTAssertEqual(outputs[0], outputs[1], "\(recorded.name), \(set.name): two threads give other bytes")
+                try Replay.run(input: recorded.inputPath, output: folder.file("library.safetensors"))
+                XCTAssertEqual(folder.read("library.safetensors"), outputs[0], "\(recorded.name), \(set.name): the program is not the library")
+            }
+        }
+        XCTAssertFalse(ran.isEmpty)
+    }
+
+    func testErrors() throws {
+        let input = Fixtures.path("golden/linear.in.safetensors")
+        let missing = folder.file("missing.safetensors")
+        assertRefused(["replay", missing, "--output", folder.file("a")], 74, "missing.safetensors", "No such file", "check the path")
+        assertRefused(["replay", folder.path, "--output", folder.file("a")], 74, "it is a folder")
+        assertRefused(
+            ["replay", Fixtures.path("safetensors/reference.safetensors"), "--output", folder.file("a")], 65, "reference.safetensors",
+            "dmae.replay is missing")
+        assertRefused(["replay", input, "--output", folder.file("no/such/place")], 74, "no/such/place", "No such file")
+        assertRefused(["replay", input, "--output", folder.file("a"), "--threads", "0"], 64, "--threads must be 1 to 4096")
+        assertRefused(["replay", input, "--output", folder.file("a"), "--threads", "two"], 64, "'two'", "--threads")
+        XCTAssertEqual(folder.names(), [], "what failed leaves nothing behind")
+    }
+
+    /// A recording cut off anywhere is refused; nothing is written.
+    func testTruncated() throws {
+        let whole = [UInt8](try Data(contentsOf: URL(fileURLWithPath: Fixtures.path("golden/linear.in.safetensors"))))
+        for length in [0, 7, 8, 100, whole.count / 2, whole.count - 1] {
+            folder.write(whole.prefix(length), "cut.safetensors")
+            assertRefused(["replay", folder.file("cut.safetensors"), "--output", folder.file("out")], 65, "cut.safetensors")
+        }
+        XCTAssertEqual(folder.names(), ["cut.safetensors"])
+    }
+
+    /// Any single bit of the header may be wrong: then the file is refused or, where the bit was in a name or a number that still
+    /// makes sense, read; it never ends in a trap.
+    func testFlippedBits() throws {
+        let whole = [UInt8](try Data(contentsOf: URL(fileURLWithPath: Fixtures.path("golden/no_pairs.in.safetensors"))))
+        let header = 8 + Int(whole[0]) + Int(whole[1]) << 8
+        var random = CounterRandom(seed: testSeed(7), purpose: .test)
+        var refused = 0
+        for _ in 0..<60 {
+            var bytes = whole
+            let place = random.below(header)
+            bytes[place] ^= 1 << UInt8(random.below(8))
+            folder.write(bytes, "flipped.safetensors")
+            let result = Command.run(["replay", folder.file("flipped.safetensors"), "--output", folder.file("out"), "--threads", "1"])
+            if result.end == .exited(0) { continue }
+            refused += 1
+            assertRefused(result, 65, ["flipped.safetensors"])
+        }
+        XCTAssertGreaterThan(refused, 30)
+    }
+
+    /// A full disk: one sentence, 74, and nothing left of the part that was written.
+    func testFullDisk() throws {
+        let input = Fixtures.path("golden/mlp_pairs.in.safetensors")
+        let mount = folder.file("disk")
+        try FileManager.default.createDirectory(atPath: mount, withIntermediateDirectories: true)
+        let mounted = getuid() == 0
+            && Command.run(["-t", "tmpfs", "-o", "size=128k", "tmpfs", mount], executable: "/bin/mount").end == .exited(0)
+        if mounted {
+            defer { _ = Command.run([mount], executable: "/bin/umount") }
+            assertRefused(["replay", input, "--output", mount + "/out.safetensors"], 74, "out.safetensors", "No space left")
+            XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: mount), [])
+        } else {
+            print("no disk of 128 kB can be mounted here: a limit on the size of files stands in for it")
+        }
+        let result = TemporaryFolder.limitingFileSize(to: 100_000) {
+            Command.run(["replay", input, "--output", folder.file("out.safetensors")])
+        }
+        assertRefused(result, 74, ["out.safetensors", "File too large"])
+        XCTAssertEqual(folder.names(), ["disk"])
+    }
+}
+
+/// The output of a replay at `path`, held to the record: every tensor within 1e-4 of its largest value.
+func assertAgrees(
+    _ path: String, _ recorded: GoldenCase, _ processor: String, file: StaticString = #filePath, line: UInt = #line
+) throws {
+    let found = try SafeTensorsFile(path: path)
+    XCTAssertEqual(Set(found.names), Set(recorded.expected.names), "\(recorded.name), \(processor)", file: file, line: line)
+    var comparison = TensorComparison()
+    for entry in recorded.expected.entries {
+        comparison.compare(
+            entry.name, expected: try recorded.expected.floats(entry.name), found: try found.floats(entry.name), relative: 1e-4)
+    }
+    XCTAssertEqual(comparison.failures, [], "\(recorded.name), \(processor)", file: file, line: line)
+}

@@ -1,0 +1,161 @@
+import Foundation
+import Tensors
+import TestSupport
+import XCTest
+
+/// Runs that are stopped: killed, asked to stop, damaged, and taken up again.
+final class ResumeTests: XCTestCase {
+    private let folder = TemporaryFolder()
+    /// Some hundred steps, a checkpoint every few.
+    private let steps = ["--checkpoint-every", "7", "--quiet"]
+
+    private func assertSameRun(_ one: String, _ other: String, file: StaticString = #filePath, line: UInt = #line) throws {
+        XCTAssertEqual(
+            try TinyRun.bytes(one + "/model.safetensors"), try TinyRun.bytes(other + "/model.safetensors"), "weights", file: file, line: line)
+        XCTAssertEqual(try TinyRun.log(one), try TinyRun.log(other), "logs", file: file, line: line)
+        let last = try XCTUnwrap(TinyRun.checkpoints(one).last)
+        XCTAssertEqual(last, try TinyRun.checkpoints(other).last, file: file, line: line)
+        XCTAssertEqual(try TinyRun.bytes(one + "/" + last), try TinyRun.bytes(other + "/" + last), "checkpoints", file: file, line: line)
+    }
+
+    /// Waits until the run in `path` has logged `step`; false where the process ended before.
+    private func waitForStep(_ step: Int, _ path: String, _ command: Command) -> Bool {
+        while command.isRunning {
+            let text = (try? String(contentsOfFile: path + "/log.jsonl", encoding: .utf8)) ?? ""
+            if text.filter({ $0 == "\n" }).count >= step { return true }
+            usleep(500)
+        }
+        return false
+    }
+
+    /// SIGKILL at random moments, other threads and workers each time: the same bytes as a run that was never stopped.
+    func testKilledAndResumed() throws {
+        let teacher = folder.file("teacher")
+        assertRuns(TinyRun.pretrain(teacher, epochs: 5, ["--quiet"]))
+        let weights = teacher + "/model.safetensors"
+        let whole = folder.file("whole"), killed = folder.file("killed")
+        assertRuns(TinyRun.distill(whole, teacher: weights, epochs: 300, steps))
+        let total = try TinyRun.log(whole).count
+        var random = CounterRandom(seed: testSeed(UInt64.random(in: 0 ... .max)), purpose: .test)
+        for attempt in 0..<6 {
+            let command = Command(
+                TinyRun.distill(killed, teacher: weights, epochs: 300, steps + [
+                    "--resume", "auto", "--threads", "\(1 + attempt % 2)", "--workers", "\(1 + attempt % 3)",
+                ]))
+            // The first time while it starts; then some steps further than it ever came, at any moment of a step or of a checkpoint.
+            let done = (try? TinyRun.log(killed).count) ?? 0
+            if attempt > 0, !waitForStep(done + random.below(total / 8), killed, command) { break }
+            usleep(UInt32(random.below(20_000)))
+            command.send(SIGKILL)
+            XCTAssertEqual(command.wait().end, .killed(signal: SIGKILL), "attempt \(attempt) of \(total) steps, \(done) done before")
+        }
+        XCTAssertGreaterThan(try TinyRun.log(killed).count, 0)
+        XCTAssertLessThan(try TinyRun.log(killed).count, total)
+        assertRuns(TinyRun.distill(killed, teacher: weights, epochs: 300, steps + ["--resume", "auto"]))
+        try assertSameRun(whole, killed)
+        XCTAssertFalse(try FileManager.default.contentsOfDirectory(atPath: killed).contains { $0.contains(".part") })
+    }
+
+    /// SIGTERM, SIGINT and SIGUSR1 leave a checkpoint of the step they came in and 75; the run goes on to the same bytes.
+    func testAskedToStop() throws {
+        let whole = folder.file("whole")
+        assertRuns(TinyRun.pretrain(whole, epochs: 300, steps))
+        let stopped = folder.file("stopped")
+        for (round, (signal, name)) in [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT"), (SIGUSR1, "SIGUSR1")].enumerated() {
+            let command = Command(TinyRun.pretrain(stopped, epochs: 300, steps + (round == 0 ? [] : ["--resume", "auto"])))
+            XCTAssertTrue(waitForStep(40 * (round + 1), stopped, command), command.wait().description)
+            command.send(signal)
+            let result = command.wait()
+            XCTAssertEqual(result.end, .exited(75), result.description)
+            XCTAssertTrue(result.errors.contains("stopped by \(name) at step "), result.errors)
+            XCTAssertTrue(result.errors.contains("the same command with --resume auto goes on"), result.errors)
+            XCTAssertFalse(result.errors.contains("error"), "to be interrupted is no error: \(result.errors)")
+            let step = try TinyRun.log(stopped).count
+            let newest = try XCTUnwrap(TinyRun.checkpoints(stopped).last)
+            // Between two passes of a step the checkpoint is of the last whole one.
+            XCTAssertEqual(newest.filter(\.isNumber).drop { $0 == "0" }, "\(step)"[...], result.errors)
+            XCTAssertTrue(result.errors.contains(newest), result.errors)
+        }
+        // From a named checkpoint.
+        let newest = try XCTUnwrap(TinyRun.checkpoints(stopped).last)
+        assertRuns(TinyRun.pretrain(stopped, epochs: 300, steps + ["--resume", stopped + "/" + newest]))
+        try assertSameRun(whole, stopped)
+    }
+
+    /// Whoever presses Ctrl-C twice does not want to wait.
+    func testSecondInterruptQuitsAtOnce() throws {
+        let run = folder.file("run")
+        // Effective batches of 40,000 images: a step boundary is minutes away, and a pass takes long enough to see both signals.
+        let command = Command(TinyRun.pretrain(
+            run, epochs: 10_000, ["--batch", "2000", "--effective-batch", "40000", "--threads", "1", "--quiet"]))
+        while command.isRunning, !FileManager.default.fileExists(atPath: run + "/log.jsonl") { usleep(1000) }
+        usleep(100_000)
+        command.send(SIGINT)
+        usleep(5000)
+        command.send(SIGINT)
+        XCTAssertEqual(command.wait().end, .exited(130))
+        XCTAssertEqual(try TinyRun.checkpoints(run), [])
+    }
+
+    /// The newest checkpoint is damaged, then also cut off: each is named and passed over, and the end is the same.
+    func testDamagedCheckpoints() throws {
+        let whole = folder.file("whole"), damaged = folder.file("damaged")
+        assertRuns(TinyRun.pretrain(whole, epochs: 40, steps))
+        let command = Command(TinyRun.pretrain(damaged, epochs: 40, steps + ["--keep", "3"]))
+        XCTAssertTrue(waitForStep(24, damaged, command))
+        command.send(SIGKILL)
+        _ = command.wait()
+        let checkpoints = try TinyRun.checkpoints(damaged)
+        XCTAssertGreaterThanOrEqual(checkpoints.count, 3)
+        var bytes = try TinyRun.bytes(damaged + "/" + checkpoints.last!)
+        bytes[bytes.count / 2] ^= 0x10
+        try bytes.write(to: URL(fileURLWithPath: damaged + "/" + checkpoints.last!))
+        let second = checkpoints[checkpoints.count - 2]
+        try TinyRun.bytes(damaged + "/" + second).dropLast(100).write(to: URL(fileURLWithPath: damaged + "/" + second))
+        assertRefused(
+            TinyRun.pretrain(damaged, epochs: 40, steps + ["--resume", damaged + "/" + checkpoints.last!]), 65, checkpoints.last!,
+            "is damaged", "use an older checkpoint")
+        let result = assertRuns(TinyRun.pretrain(damaged, epochs: 40, steps + ["--resume", "auto"]))
+        for name in [checkpoints.last!, second] {
+            XCTAssertTrue(result.errors.contains("warning: passing over") && result.errors.contains(name), result.errors)
+        }
+        try assertSameRun(whole, damaged)
+    }
+
+    /// A run is not overwritten, not mixed with other flags or images, and not written by two processes at once.
+    func testRefusals() throws {
+        let run = folder.file("run")
+        assertRuns(TinyRun.pretrain(run, steps))
+        assertRefused(TinyRun.pretrain(run, steps), 64, "already holds a run", "--resume auto")
+        assertRefused(
+            TinyRun.pretrain(run, steps + ["--resume", "auto", "--mask-ratio", "0.5"]), 64, "was taken with model.maskRatio 0.75, not 0.5",
+            "give the flags the run was started with")
+        assertRefused(TinyRun.pretrain(run, steps + ["--resume", "auto", "--seed", "3"]), 64, "seed 0, not 3")
+        assertRefused(
+            TinyRun.pretrain(run, data: Fixtures.path("demo/images/food"), steps + ["--resume", "auto"]), 65, "images, but 9 when the run was started")
+        assertRefused(TinyRun.pretrain(run, steps + ["--resume", folder.file("none.safetensors")]), 74, "none.safetensors", "No such file")
+        assertRefused(
+            TinyRun.pretrain(run, steps + ["--resume", run + "/model.safetensors"]), 65, "model.safetensors", "holds no checksum")
+        // Resuming what is finished changes nothing.
+        let before = try TinyRun.bytes(run + "/model.safetensors")
+        assertRuns(TinyRun.pretrain(run, steps + ["--resume", "auto"]))
+        XCTAssertEqual(try TinyRun.bytes(run + "/model.safetensors"), before)
+
+        let other = folder.file("other")
+        let command = Command(TinyRun.pretrain(other, epochs: 3000, steps))
+        XCTAssertTrue(waitForStep(1, other, command))
+        assertRefused(
+            TinyRun.pretrain(other, epochs: 3000, steps + ["--resume", "auto"]), 74, "is being written by process \(command.process)")
+        command.send(SIGKILL)
+        _ = command.wait()
+    }
+
+    /// --resume auto in an empty folder begins at the beginning, so that a job script can always give it.
+    func testResumeWithoutARun() throws {
+        let a = folder.file("a"), b = folder.file("b")
+        let result = assertRuns(TinyRun.pretrain(a, ["--checkpoint-every", "7", "--resume", "auto"]))
+        XCTAssertTrue(result.errors.contains("starting from the beginning"), result.errors)
+        assertRuns(TinyRun.pretrain(b, steps))
+        try assertSameRun(a, b)
+    }
+}

@@ -1,0 +1,249 @@
+import Foundation
+import TestSupport
+import Training
+import Weights
+import XCTest
+
+/// `dmae pretrain` and `dmae distill`: what they print, write and refuse.
+final class TrainingCommandTests: XCTestCase {
+    private let folder = TemporaryFolder()
+
+    /// A teacher, then a student of it: both learn, and everything a run leaves is there.
+    func testTeacherAndStudent() throws {
+        let teacher = folder.file("teacher")
+        let first = assertRuns(TinyRun.pretrain(teacher, epochs: 60))
+        XCTAssertTrue(first.output.contains("weights  \(teacher)/model.safetensors"), first.output)
+        XCTAssertTrue(first.errors.contains("step 67/67"), first.errors)
+        XCTAssertFalse(first.errors.contains("\u{1B}"), "no terminal, no escape sequences: \(first.errors)")
+        XCTAssertEqual(
+            try FileManager.default.contentsOfDirectory(atPath: teacher).sorted().filter { !$0.hasPrefix("checkpoint-") },
+            ["configuration.json", "lock", "log.jsonl", "model.safetensors"])
+
+        let student = folder.file("student")
+        let second = assertRuns(TinyRun.distill(student, teacher: teacher + "/model.safetensors", epochs: 60, ["--keep", "3"]))
+        // Block 0 is aligned: 2 tokens and tables, 2 of the projection and 12 of the block; the other block, norm and decoder stay unused.
+        let file = try SafeTensorsFile(path: teacher + "/model.safetensors")
+        XCTAssertTrue(
+            second.errors.contains("teacher: 16 tensors used of \(teacher)/model.safetensors; \(file.entries.count - 16) not needed"),
+            second.errors)
+        XCTAssertEqual(try TinyRun.checkpoints(student).count, 3)
+        XCTAssertEqual(try TinyRun.checkpoints(student).last, "checkpoint-00000067.safetensors")
+        for (run, columns) in [(first, 5), (second, 6)] {
+            let rows = run.output.split(separator: "\n").filter { $0.first?.isNumber == true }.map { $0.split(separator: " ") }
+            XCTAssertEqual(rows.count, 11, run.output)
+            XCTAssertEqual(Set(rows.map(\.count)), [columns], run.output)
+            let losses = rows.map { Double($0[2])! }
+            XCTAssertLessThan(losses.last!, 0.9 * losses[0], "it learns: \(run.output)")
+        }
+        let inspected = assertRuns(["inspect", student + "/checkpoint-00000067.safetensors"]).output
+        XCTAssertTrue(inspected.contains("checkpoint of a run of dmae at step 67"), inspected)
+        let weights = assertRuns(["inspect", student + "/model.safetensors"]).output
+        XCTAssertTrue(weights.contains("aligned_feature_projection_heads.0.weight"), weights)
+    }
+
+    /// --threads and --workers change no byte; --seed changes them.
+    func testSameBytesForAnyThreads() throws {
+        for (name, more) in [("a", ["--threads", "1", "--workers", "1"]), ("b", ["--threads", "2", "--workers", "3"]), ("c", ["--seed", "1"])] {
+            assertRuns(TinyRun.pretrain(folder.file(name), more))
+        }
+        let models = try ["a", "b", "c"].map { try TinyRun.bytes(folder.file($0) + "/model.safetensors") }
+        XCTAssertEqual(models[0], models[1])
+        XCTAssertNotEqual(models[0], models[2])
+        XCTAssertEqual(try TinyRun.log(folder.file("a")), try TinyRun.log(folder.file("b")))
+    }
+
+    /// The plan: parameters, memory, operations, time; nothing is written, and no folder is needed.
+    func testDryRun() throws {
+        let teacher = folder.file("teacher")
+        assertRuns(TinyRun.pretrain(teacher, epochs: 2, ["--quiet"]))
+        var arguments = TinyRun.distill("", teacher: teacher + "/model.safetensors", epochs: 100)
+        let place = arguments.firstIndex(of: "--output")!
+        arguments.removeSubrange(place...place + 1)
+        let output = assertRuns(arguments + ["--dry-run"]).output
+        func field(_ name: String) -> [String]? {
+            output.split(separator: "\n").first { $0.hasPrefix(name + " ") }.map {
+                $0.dropFirst(name.count).split(separator: " ").map(String.init)
+            }
+        }
+        XCTAssertEqual(field("images"), ["9"])
+        XCTAssertEqual(field("optimiser steps"), ["112"])
+        XCTAssertEqual(field("effective batch"), ["8", "(2", "×", "4)"])
+        for name in ["student", "decoder", "projection heads", "teacher, to its last aligned block"] {
+            XCTAssertNotNil(field("parameters: " + name), name)
+        }
+        // Ds·Dt weights and Dt biases.
+        XCTAssertEqual(field("parameters: projection heads"), ["272"])
+        for name in ["teacher weights", "weights", "gradients", "optimizer moments", "activations", "scratch", "batch", "in all"] {
+            XCTAssertNotNil(field("memory: " + name), name)
+        }
+        for name in ["teacher", "student", "decoder", "projection heads", "in all"] {
+            XCTAssertNotNil(field("GFLOP per image: " + name).flatMap { Double($0[0]) }, name)
+        }
+        XCTAssertGreaterThan(try XCTUnwrap(field("images per second").flatMap { Double($0[0]) }), 0)
+        XCTAssertNotNil(field("one optimiser step"))
+        XCTAssertNotNil(field("the whole run, decoding aside"))
+        XCTAssertEqual(folder.names(), ["teacher"])
+    }
+
+    /// Every value that decides a result reaches the stored configuration.
+    func testFlagsReachTheConfiguration() throws {
+        let teacher = folder.file("teacher")
+        assertRuns(TinyRun.pretrain(teacher, epochs: 1, ["--quiet", "--image-size", "32x16"]))
+        let run = folder.file("run")
+        assertRuns([
+            "distill", "--recipe", "demo", "--teacher", teacher + "/model.safetensors", "--data", TinyRun.data, "--output", run,
+            "--student", "vit-miniature", "--width", "24", "--depth", "3", "--heads", "3", "--decoder", "dec-miniature",
+            "--decoder-width", "20", "--decoder-depth", "1", "--decoder-heads", "5", "--image-size", "32x16", "--mask-ratio", "0.5",
+            "--normalize-pixels", "--align", "1:0", "--align", "2:1", "--alignment-distance", "L2", "--projection", "mlp",
+            "--alignment-weight", "0.5", "--batch", "3", "--effective-batch", "6", "--epochs", "1.5", "--warmup-epochs", "0.5",
+            "--base-learning-rate", "0.001", "--minimum-learning-rate", "0.0001", "--weight-decay", "0.25", "--beta1", "0.5",
+            "--beta2", "0.75", "--epsilon", "0.5", "--seed", "9", "--minimum-crop-area", "0.25", "--maximum-crop-area", "0.5",
+            "--apply-orientation", "--unreadable-limit", "0.5", "--checkpoint-every", "2", "--keep", "4",
+        ])
+        let stored = try JSONDecoder().decode(TrainingConfiguration.self, from: TinyRun.bytes(run + "/configuration.json"))
+        XCTAssertEqual([stored.model.student.width, stored.model.student.depth, stored.model.student.heads], [24, 3, 3])
+        XCTAssertEqual([stored.model.student.imageHeight, stored.model.student.imageWidth, stored.model.student.patchSize], [32, 16, 8])
+        XCTAssertEqual([stored.model.decoder.width, stored.model.decoder.depth, stored.model.decoder.heads], [20, 1, 5])
+        // The teacher's file says what it is.
+        XCTAssertEqual([stored.model.teacher?.width, stored.model.teacher?.depth, stored.model.teacher?.heads], [16, 2, 2])
+        XCTAssertEqual(stored.model.alignment.pairs.map { [$0.studentBlock, $0.teacherBlock] }, [[1, 0], [2, 1]])
+        XCTAssertEqual(stored.model.alignment.distance, .l2)
+        XCTAssertEqual(stored.model.alignment.projection, .mlp)
+        XCTAssertEqual(stored.model.alignment.weight, 0.5)
+        XCTAssertEqual(stored.model.maskRatio, 0.5)
+        XCTAssertTrue(stored.model.normalizePixels)
+        XCTAssertEqual([stored.batch, stored.accumulation, stored.checkpointEvery, stored.keep], [3, 2, 2, 4])
+        XCTAssertEqual([stored.epochs, stored.warmupEpochs], [1.5, 0.5])
+        XCTAssertEqual([stored.baseLearningRate, stored.minimumLearningRate], [0.001, 0.0001])
+        XCTAssertEqual(stored.optimizer, Optimizer(beta1: 0.5, beta2: 0.75, epsilon: 0.5, weightDecay: 0.25))
+        XCTAssertEqual([stored.minimumCropArea, stored.maximumCropArea, stored.unreadableLimit], [0.25, 0.5, 0.5])
+        XCTAssertEqual(stored.seed, 9)
+        XCTAssertTrue(stored.appliesOrientation)
+    }
+
+    // MARK: What is refused
+
+    func testWrongValues() {
+        func refused(_ flags: String..., words: String, file: StaticString = #filePath, line: UInt = #line) {
+            assertRefused(TinyRun.pretrain(folder.file("run"), flags), 64, words, file: file, line: line)
+        }
+        refused("--batch", "3", "--effective-batch", "8", words: "--effective-batch 8 is not a multiple of --batch 3")
+        refused("--epochs", "0", words: "--epochs must be above 0")
+        refused("--epochs", "0.5", "--warmup-epochs", "0", words: "nothing would be trained")
+        refused("--warmup-epochs", "11", words: "--warmup-epochs 11.0 is more than the 10.0 epochs of the run")
+        refused("--base-learning-rate=-1", words: "--base-learning-rate must be at least 0")
+        refused("--base-learning-rate", "fast", words: "'fast'")
+        refused("--beta1", "1", words: "--beta1 must be at least 0 and below 1")
+        refused("--beta2=-0.1", words: "--beta2 must be at least 0 and below 1")
+        refused("--epsilon", "0", words: "--epsilon must be above 0")
+        refused("--weight-decay=-1", words: "--weight-decay must be at least 0")
+        refused("--minimum-crop-area", "0.9", "--maximum-crop-area", "0.5", words: "--minimum-crop-area must be above 0 and at most")
+        refused("--unreadable-limit", "2", words: "--unreadable-limit is a share from 0 to 1")
+        refused("--keep", "0", words: "--keep must be at least 1")
+        refused("--checkpoint-every", "0", words: "--checkpoint-every must be at least 1")
+        refused("--workers", "0", words: "--workers must be 1 to 1024")
+        refused("--channels", "4", words: "use --channels 1 or 3")
+        refused("--mask-ratio", "0", words: "removes none of the 16 patches")
+        refused("--recipe", "paper", words: "--recipe paper is not a recipe of `dmae pretrain`: use one of mae, demo-teacher")
+        assertRefused(["pretrain", "--recipe", "demo-teacher", "--data", TinyRun.data], 64, "--output is needed")
+        assertRefused(["distill", "--recipe", "demo", "--data", TinyRun.data, "--output", folder.file("run")], 64, "--teacher")
+        XCTAssertEqual(folder.names(), [], "what is refused leaves nothing behind")
+    }
+
+    func testTeachersThatDoNotFit() throws {
+        let path = folder.file("teacher")
+        assertRuns(TinyRun.pretrain(path, epochs: 1, ["--quiet"]))
+        let teacher = path + "/model.safetensors"
+        let run = folder.file("run")
+        // Its own word about its size is overridden, so the shapes disagree.
+        assertRefused(
+            TinyRun.distill(run, teacher: teacher, ["--teacher-width", "32"]), 65, "model.safetensors: tensor cls_token has shape [1, 1, 16]",
+            "this model needs [1, 1, 32]")
+        assertRefused(TinyRun.distill(run, teacher: teacher, ["--align", "1:2"]), 64, "teacher block 2 does not exist", "0 to 1")
+        assertRefused(TinyRun.distill(run, teacher: teacher, ["--patch-size", "4"]), 64, "teacher and student must see the same patches")
+        assertRefused(TinyRun.distill(run, teacher: teacher, ["--image-size", "64"]), 64, "teacher and student must see the same patches")
+        assertRefused(TinyRun.distill(run, teacher: teacher, ["--channels", "1"]), 64, "teacher and student must see the same patches")
+        assertRefused(TinyRun.distill(run, teacher: folder.file("missing")), 74, "missing", "No such file")
+        // A teacher that lacks a block.
+        let whole = try SafeTensorsFile(path: teacher)
+        let names = whole.names.filter { !$0.hasPrefix("blocks.0.mlp") }
+        try withBuffers(names.map { try whole.floats($0) }) { buffers in
+            var writer = SafeTensorsWriter(metadata: whole.metadata)
+            for (name, buffer) in zip(names, buffers) { writer.add(name, shape: try whole.entry(name).shape, floats: buffer) }
+            try writer.write(to: folder.file("partial.safetensors"))
+        }
+        assertRefused(
+            TinyRun.distill(run, teacher: folder.file("partial.safetensors")), 65, "partial.safetensors: lacks 4 of the 16 tensors",
+            "blocks.0.mlp.fc1")
+        let bytes = [UInt8](try TinyRun.bytes(teacher))
+        folder.write(bytes.dropLast(), "cut.safetensors")
+        assertRefused(TinyRun.distill(run, teacher: folder.file("cut.safetensors")), 65, "cut.safetensors")
+    }
+
+    // MARK: Images
+
+    /// A folder of the tiny run's pictures, four times over, and `bad` files that are no images.
+    private func pictures(_ name: String, bad: Int) throws -> String {
+        let files = try FileManager.default.contentsOfDirectory(atPath: TinyRun.data).sorted()
+        let path = folder.file(name)
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        for copy in 0..<4 {
+            for file in files {
+                try FileManager.default.createSymbolicLink(
+                    atPath: "\(path)/\(copy)-\(file)", withDestinationPath: "\(TinyRun.data)/\(file)")
+            }
+        }
+        for number in 0..<bad { folder.write("This is text, whatever its name says.\n".utf8, "\(name)/text-\(number).jpg") }
+        return path
+    }
+
+    /// Below the limit an unreadable image is named once, counted, and replaced, reproducibly.
+    func testUnreadableImagesBelowTheLimit() throws {
+        let data = try pictures("images", bad: 1)
+        let runs = [("a", "1"), ("b", "3")].map { name, workers in
+            assertRuns(TinyRun.pretrain(
+                folder.file(name), epochs: 3, data: data, ["--unreadable-limit", "0.03", "--workers", workers]))
+        }
+        for run in runs {
+            XCTAssertEqual(run.errors.components(separatedBy: "text-0.jpg").count, 2, "named once: \(run.errors)")
+            XCTAssertTrue(run.errors.contains("neither a JPEG nor a PNG file"), run.errors)
+        }
+        XCTAssertEqual(try TinyRun.bytes(folder.file("a") + "/model.safetensors"), try TinyRun.bytes(folder.file("b") + "/model.safetensors"))
+    }
+
+    /// One in 37 is more than 1 %: the run stops, names the limit, and keeps what it had.
+    func testUnreadableImagesAboveTheLimit() throws {
+        let data = try pictures("images", bad: 1)
+        let result = Command.run(TinyRun.pretrain(folder.file("run"), epochs: 3, data: data))
+        assertRefused(result, 65, ["--unreadable-limit"])
+        XCTAssertTrue(result.errors.contains("text-0.jpg"), result.errors)
+        XCTAssertTrue(result.errors.contains("unreadable"), result.errors)
+    }
+
+    func testFoldersWithoutImages() throws {
+        let run = folder.file("run")
+        try FileManager.default.createDirectory(atPath: folder.file("empty"), withIntermediateDirectories: true)
+        assertRefused(TinyRun.pretrain(run, data: folder.file("empty")), 65, "empty", "holds no images")
+        assertRefused(TinyRun.pretrain(run, data: folder.file("missing")), 74, "missing", "No such file")
+        folder.write("x".utf8, "file")
+        assertRefused(TinyRun.pretrain(run, data: folder.file("file")), 74, "file is not a folder")
+    }
+
+    // MARK: Disks
+
+    /// A checkpoint that does not fit on the disk: 74, one sentence, and no part of it is left.
+    func testFullDisk() throws {
+        let run = folder.file("run")
+        let result = TemporaryFolder.limitingFileSize(to: 50_000) { Command.run(TinyRun.pretrain(run, ["--checkpoint-every", "3"])) }
+        assertRefused(result, 74, ["checkpoint-00000003.safetensors", "File too large"])
+        XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: run).sorted(), ["configuration.json", "lock", "log.jsonl"])
+        // With room again the run goes on.
+        assertRuns(TinyRun.pretrain(run, ["--checkpoint-every", "3", "--resume", "auto"]))
+    }
+
+    func testFoldersThatCannotHoldARun() throws {
+        folder.write("x".utf8, "file")
+        assertRefused(TinyRun.pretrain(folder.file("file")), 74, "file", "something else has that name")
+        assertRefused(TinyRun.pretrain("/proc/nowhere"), 74, "/proc/nowhere")
+    }
+}

@@ -1,0 +1,109 @@
+import Foundation
+
+/// The program as a user runs it: `.build/dmae`, or what DMAE_BINARY names.
+public final class Command {
+    /// How a process ended.
+    public enum End: Equatable, CustomStringConvertible {
+        case exited(Int32)
+        case killed(signal: Int32)
+        /// It was still running when its time was up.
+        case late
+
+        public var description: String {
+            switch self {
+            case .exited(let code): "exit code \(code)"
+            case .killed(let signal): "killed by signal \(signal)"
+            case .late: "not ended in time"
+            }
+        }
+    }
+
+    /// What a process that ended left behind.
+    public struct Result {
+        public let end: End
+        public let output: String
+        public let errors: String
+        /// Both, for the message of a failed assertion.
+        public var description: String { "\(end)\nstandard output:\n\(output)\nstandard error:\n\(errors)" }
+    }
+
+    /// The program's path.
+    public static let binary: String =
+        ProcessInfo.processInfo.environment["DMAE_BINARY"]
+        ?? URL(fileURLWithPath: Fixtures.folder).deletingLastPathComponent().appendingPathComponent(".build/dmae").path
+
+    /// The process's number.
+    public let process: pid_t
+    private let folder = TemporaryFolder()
+    private var end: End?
+
+    /// Starts `executable` (the program itself unless told otherwise) without waiting for it.
+    ///
+    /// The environment is this process's without what would change the program's words (COLUMNS, DMAE_ISA, OMP_…), and `environment`.
+    /// Limits and ignored signals are this process's, as in any child.
+    public init(
+        _ arguments: [String], executable: String = Command.binary, environment: [String: String] = [:], output: String? = nil
+    ) {
+        var values = ProcessInfo.processInfo.environment.filter {
+            !["COLUMNS", "DMAE_ISA", "NO_COLOR"].contains($0.key) && !$0.key.hasPrefix("OMP_") && !$0.key.hasPrefix("KMP_")
+        }
+        values.merge(environment) { $1 }
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        posix_spawn_file_actions_addopen(&actions, 1, output ?? folder.file("output"), O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+        posix_spawn_file_actions_addopen(&actions, 2, folder.file("errors"), O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+        let words = ([executable] + arguments).map { strdup($0) } + [nil]
+        let settings = values.map { strdup("\($0.key)=\($0.value)") } + [nil]
+        defer { (words + settings).forEach { free($0) } }
+        var number = pid_t()
+        let reason = posix_spawn(&number, executable, &actions, nil, words, settings)
+        precondition(reason == 0, "cannot run \(executable): \(String(cString: strerror(reason))); `make build` makes it")
+        process = number
+    }
+
+    deinit {
+        guard end == nil else { return }
+        kill(process, SIGKILL)
+        waitpid(process, nil, 0)
+    }
+
+    /// Sends `signal`.
+    public func send(_ signal: Int32) { kill(process, signal) }
+
+    /// Whether it is still running.
+    public var isRunning: Bool {
+        guard end == nil else { return false }
+        var status: Int32 = 0
+        guard waitpid(process, &status, WNOHANG) == process else { return true }
+        end = status & 0x7F == 0 ? .exited(status >> 8 & 0xFF) : .killed(signal: status & 0x7F)
+        return false
+    }
+
+    /// Waits for its end and gives what it said; a process that takes more than `seconds` is killed.
+    public func wait(seconds: Double = 120) -> Result {
+        let deadline = Date(timeIntervalSinceNow: seconds)
+        while isRunning {
+            if Date() > deadline {
+                kill(process, SIGKILL)
+                waitpid(process, nil, 0)
+                end = .late
+                break
+            }
+            usleep(1000)
+        }
+        func text(_ name: String) -> String {
+            (try? Data(contentsOf: URL(fileURLWithPath: folder.file(name)))).map { String(decoding: $0, as: UTF8.self) } ?? ""
+        }
+        return Result(end: end!, output: text("output"), errors: text("errors"))
+    }
+
+    /// Runs the program to its end.
+    public static func run(
+        _ arguments: [String], executable: String = Command.binary, environment: [String: String] = [:], output: String? = nil,
+        seconds: Double = 120
+    ) -> Result {
+        Command(arguments, executable: executable, environment: environment, output: output).wait(seconds: seconds)
+    }
+}
