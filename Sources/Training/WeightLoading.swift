@@ -13,7 +13,7 @@ extension Parameters {
     public func load(
         from file: SafeTensorsFile, prefix: String = "", optional: (String) -> Bool = { $0.hasSuffix("pos_embed") }
     ) throws -> TensorMatching {
-        let matching = TensorMatching(wanted: all.map { (prefix + $0.name, $0.shape) }, file: file)
+        let matching = TensorMatching(wanted: all.map { (prefix + $0.name, $0.shape) }, file: file, prefix: prefix)
         if let difference = matching.differences.first {
             throw Failure(
                 .badData,

@@ -14,8 +14,8 @@ public struct TensorMatching: Equatable, Sendable {
     /// Tensors of another shape than wanted, in the order wanted.
     public private(set) var differences: [ShapeDifference] = []
 
-    /// Compares `wanted` (distinct names) with every tensor of `file`.
-    public init(wanted: [(name: String, shape: [Int])], file: SafeTensorsFile) {
+    /// Compares `wanted` (distinct names) with every tensor of `file` whose name begins with `prefix`.
+    public init(wanted: [(name: String, shape: [Int])], file: SafeTensorsFile, prefix: String = "") {
         for (name, shape) in wanted {
             guard let entry = file[name] else {
                 missing.append(name)
@@ -24,7 +24,7 @@ public struct TensorMatching: Equatable, Sendable {
             if entry.shape != shape { differences.append(.init(name: name, wanted: shape, found: entry.shape)) }
         }
         let names = Set(wanted.map(\.name))
-        unexpected = file.names.filter { !names.contains($0) }
+        unexpected = file.names.filter { $0.hasPrefix(prefix) && !names.contains($0) }
     }
 
     /// Every wanted tensor is there in the wanted shape; the file may hold more.

@@ -1,0 +1,357 @@
+import Foundation
+import Images
+import Models
+import Tensors
+import TestSupport
+import Training
+import Weights
+import XCTest
+
+final class TrainerTests: XCTestCase {
+    private let folder = TemporaryFolder()
+
+    override func tearDown() { Signals.reset() }
+
+    // MARK: A small run
+
+    /// Writes `count` pictures of random colours, and gives the folder they are in.
+    private func pictures(_ count: Int, _ name: String = "images") throws -> String {
+        let path = folder.file(name)
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        for index in 0..<count {
+            var random = CounterRandom(seed: 51, purpose: .test, index: index)
+            // A few large squares: noise would be the same everywhere once it is resized.
+            let colours = (0..<48).map { _ in UInt8(random.below(256)) }
+            var bytes: [UInt8] = []
+            for y in 0..<20 {
+                for x in 0..<24 {
+                    let square = x / 6 + y / 5 * 4
+                    bytes += colours[3 * square..<3 * square + 3]
+                }
+            }
+            try PNGWriter.write(Pixels(width: 24, height: 20, channels: 3, bytes: bytes), to: path + "/\(index).png")
+        }
+        return path
+    }
+
+    /// Writes random weights for the teacher of `model`; `change` may spoil one.
+    private func teacher(for model: ModelConfiguration, _ name: String = "teacher.safetensors", spoiling: String? = nil) throws -> String {
+        let random = try RandomModel(model, batch: 1, seed: 52)
+        let parameters = random.distiller.teacherParameters!
+        var writer = SafeTensorsWriter()
+        for parameter in parameters.all {
+            if parameter.name == spoiling { parameter.weight.pointer[0] = .nan }
+            writer.add(parameter.name, shape: parameter.shape, floats: UnsafeBufferPointer(parameter.weight.elements))
+        }
+        try withExtendedLifetime(random) { try writer.write(to: folder.file(name)) }
+        return folder.file(name)
+    }
+
+    /// Two pairs, L1, effective batches of 6 in three micro-batches.
+    private func smallRun(images: Int = 10, epochs: Double = 3, batch: Int = 2, accumulation: Int = 3) throws -> TrainingConfiguration {
+        let pairs = [AlignedPair(studentBlock: 1, teacherBlock: 0), AlignedPair(studentBlock: 2, teacherBlock: 2)]
+        let model = ModelConfiguration.small(pairs: pairs, distance: .l1)
+        return TrainingConfiguration(
+            method: .distill, recipe: "test", model: model, data: try pictures(images), teacher: try teacher(for: model), batch: batch,
+            accumulation: accumulation, epochs: epochs, warmupEpochs: 1, baseLearningRate: 0.1, minimumLearningRate: 0,
+            optimizer: Optimizer(), seed: 53)
+    }
+
+    private func run(
+        _ configuration: TrainingConfiguration, _ name: String, workers: Int = 1, from checkpoint: CheckpointStore.Checkpoint? = nil
+    ) throws -> Trainer.Outcome {
+        let trainer = try Trainer(configuration)
+        try trainer.prepare()
+        if let checkpoint { try trainer.restore(checkpoint) }
+        let directory = try RunDirectory(path: folder.file(name), resuming: true)
+        return try trainer.run(in: directory, workers: workers, progress: nil, message: { XCTFail($0) })
+    }
+
+    private func weights(_ outcome: Trainer.Outcome) throws -> Data {
+        guard case .finished(let path) = outcome else {
+            XCTFail("the run did not finish: \(outcome)")
+            return Data()
+        }
+        return try Data(contentsOf: URL(fileURLWithPath: path))
+    }
+
+    /// The lines of a run's log; without the speed, which is the only thing that may differ between two runs.
+    private func log(_ name: String) throws -> [NSDictionary] {
+        try String(contentsOfFile: folder.file(name) + "/log.jsonl", encoding: .utf8).split(separator: "\n").map { line in
+            var object = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
+            XCTAssertNotNil(object.removeValue(forKey: "images_per_second"))
+            return object as NSDictionary
+        }
+    }
+
+    private func checkpoints(_ name: String) throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: folder.file(name)).filter { $0.hasPrefix("checkpoint-") }.sorted()
+    }
+
+    // MARK: The run
+
+    /// The log has a line per step, the losses add up, the weights are those of the last checkpoint, and two checkpoints are kept.
+    func testAWholeRun() throws {
+        var configuration = try smallRun()
+        configuration.checkpointEvery = 2
+        let outcome = try run(configuration, "run")
+        let lines = try log("run")
+        XCTAssertEqual(lines.count, 5)
+        for (index, line) in lines.enumerated() {
+            XCTAssertEqual(line["step"] as? Int, index + 1)
+            XCTAssertEqual(line["epoch"] as! Double, 0.6 * Double(index + 1), accuracy: 1e-12)
+            let alignments = try XCTUnwrap(line["loss_align"] as? [Double])
+            XCTAssertEqual(alignments.count, 2)
+            let sum = line["loss_reconstruction"] as! Double + alignments.reduce(0, +)
+            // Four roundings to float on the way.
+            XCTAssertEqual(line["loss"] as! Double, sum, accuracy: 4 * 0x1p-24 * sum)
+            // Warm-up in the first epoch of three, then half a cosine; the top is base · 6 / 256.
+            let epoch = 0.6 * Double(index)
+            let top = 0.1 * 6 / 256
+            let rate = epoch < 1 ? top * epoch : top / 2 * (1 + cos(.pi * (epoch - 1) / 2))
+            XCTAssertEqual(line["learning_rate"] as! Double, rate, accuracy: 1e-12)
+            XCTAssertGreaterThan(line["gradient_norm"] as! Double, 0)
+        }
+        XCTAssertEqual(try checkpoints("run"), ["checkpoint-00000004.safetensors", "checkpoint-00000005.safetensors"])
+        let last = try CheckpointStore.open(folder.file("run/checkpoint-00000005.safetensors")).file
+        guard case .finished(let path) = outcome else { return XCTFail("\(outcome)") }
+        let file = try SafeTensorsFile(path: path)
+        // Three blocks and one of the decoder, twelve tensors each; encoder and decoder besides, 14; two linear heads.
+        XCTAssertEqual(file.entries.count, 4 * 12 + 14 + 2 * 2)
+        for name in file.names { XCTAssertEqual(try file.floats(name).bits, try last.floats(name).bits, name) }
+        XCTAssertNotNil(file.metadata["dmae.configuration"])
+    }
+
+    /// Neither decoding threads nor the kernels' change a byte.
+    func testThreadsAndWorkersDoNotChangeTheResult() throws {
+        let configuration = try smallRun()
+        let one = try withThreads(1) { try weights(run(configuration, "one", workers: 1)) }
+        let more = try withThreads(3) { try weights(run(configuration, "more", workers: 3)) }
+        XCTAssertEqual(one, more)
+        XCTAssertEqual(try log("one"), try log("more"))
+    }
+
+    /// Two micro-batches of four are a batch of eight, here over three epochs of five images each.
+    ///
+    /// A step of β₁ = 0.9 leaves a tenth of the gradient in the first moment. The rows of a gradient's sum are the same ones, added in
+    /// another order: 4·u·√rows of the tensor's largest value. With ε = 1 and lr = 1 the weights take the gradient's error at
+    /// most once, and round three times.
+    func testAccumulationIsALargerBatch() throws {
+        func outcome(_ batch: Int, _ accumulation: Int) throws -> (checkpoint: SafeTensorsFile, log: [NSDictionary]) {
+            var configuration = try smallRun(images: 5, epochs: 2, batch: batch, accumulation: accumulation)
+            configuration.warmupEpochs = 0
+            configuration.optimizer.epsilon = 1
+            configuration.baseLearningRate = 32
+            let name = "batch \(batch)"
+            _ = try run(configuration, name)
+            return (try CheckpointStore.open(folder.file(name) + "/checkpoint-00000001.safetensors").file, try log(name))
+        }
+        let (whole, halves) = (try outcome(8, 1), try outcome(4, 2))
+        let rows = Double(8 * 13)
+        var comparison = TensorComparison()
+        for name in whole.checkpoint.names where !name.hasSuffix("pos_embed") {
+            let expected = try whole.checkpoint.floats(name)
+            let found = try halves.checkpoint.floats(name)
+            let base = name.replacingOccurrences(of: CheckpointStore.firstMomentPrefix, with: "")
+                .replacingOccurrences(of: CheckpointStore.secondMomentPrefix, with: "")
+            let first = try TensorComparison.largest(whole.checkpoint.floats(CheckpointStore.firstMomentPrefix + base))
+            let relative = 4 * 0x1p-24 * rows.squareRoot()
+            if name.hasPrefix(CheckpointStore.firstMomentPrefix) {
+                comparison.compare(name, expected: expected, found: found, relative: relative)
+            } else if name.hasPrefix(CheckpointStore.secondMomentPrefix) {
+                // A square has twice the error.
+                comparison.compare(name, expected: expected, found: found, relative: 2 * relative)
+            } else {
+                let largest = TensorComparison.largest(expected)
+                comparison.compare(name, expected: expected, found: found) { _ in relative * 10 * first + 3 * 0x1p-24 * largest }
+            }
+        }
+        XCTAssertEqual(comparison.failures, [])
+        XCTAssertGreaterThan(comparison.tensors, 3 * 60)
+        print("accumulation: \(comparison.summary)")
+        XCTAssertEqual(whole.log.count, 1)
+        for key in ["loss", "loss_reconstruction", "gradient_norm"] {
+            let (expected, found) = (whole.log[0][key] as! Double, halves.log[0][key] as! Double)
+            XCTAssertEqual(found, expected, accuracy: 4 * 0x1p-24 * rows.squareRoot() * expected, key)
+        }
+    }
+
+    // MARK: Resuming
+
+    /// From the checkpoint of any step the run ends in the same bytes: weights, log and last checkpoint.
+    func testResumesFromEveryStepToTheBit() throws {
+        var configuration = try smallRun()
+        configuration.checkpointEvery = 1
+        configuration.keep = 100
+        let whole = try weights(run(configuration, "whole"))
+        let names = try checkpoints("whole")
+        XCTAssertEqual(names.count, 5)
+        for (index, name) in names.enumerated() {
+            let part = "from \(index + 1)"
+            let directory = folder.file(part)
+            try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+            try FileManager.default.copyItem(atPath: folder.file("whole/log.jsonl"), toPath: directory + "/log.jsonl")
+            let checkpoint = try CheckpointStore.open(folder.file("whole/" + name))
+            XCTAssertEqual(checkpoint.step, index + 1)
+            XCTAssertEqual(try weights(run(configuration, part, from: checkpoint)), whole, part)
+            XCTAssertEqual(try log(part), try log("whole"), part)
+            if index + 1 < names.count {
+                XCTAssertEqual(folder.read(part + "/" + names.last!), folder.read("whole/" + names.last!), part)
+            }
+        }
+    }
+
+    /// Stopped after every single micro-batch, within effective batches too, a run ends in the same bytes.
+    func testStoppedAfterEveryMicroBatch() throws {
+        let configuration = try smallRun()
+        let whole = try weights(run(configuration, "whole"))
+        Signals.install()
+        defer { for number in [SIGTERM, SIGINT, SIGUSR1, SIGPIPE, SIGXFSZ] { signal(number, SIG_DFL) } }
+        raise(SIGTERM)
+        var stops = 0
+        var last: Trainer.Outcome?
+        var checkpoint: CheckpointStore.Checkpoint?
+        let store = CheckpointStore(directory: folder.file("parts"), keep: 2)
+        while stops < 100 {
+            let outcome = try run(configuration, "parts", from: checkpoint)
+            last = outcome
+            guard case .interrupted(let signal, let path) = outcome else { break }
+            XCTAssertEqual(signal, "SIGTERM")
+            stops += 1
+            checkpoint = try store.newestValid { XCTFail($0) }
+            XCTAssertEqual(checkpoint?.file.path, path)
+            XCTAssertEqual(checkpoint?.step, stops / 3)
+            // Gradients are kept only where a step is under way.
+            XCTAssertEqual(
+                checkpoint?.file.names.contains { $0.hasPrefix(CheckpointStore.gradientPrefix) }, stops % 3 != 0, "stop \(stops)")
+        }
+        XCTAssertEqual(stops, 5 * 3 - 1)
+        XCTAssertEqual(try weights(XCTUnwrap(last)), whole)
+        XCTAssertEqual(try log("parts"), try log("whole"))
+        XCTAssertEqual(
+            folder.read("parts/checkpoint-00000005.safetensors"), folder.read("whole/checkpoint-00000005.safetensors"))
+    }
+
+    /// A run that is over stays as it is when it is taken up again.
+    func testResumingAFinishedRun() throws {
+        let configuration = try smallRun()
+        let whole = try weights(run(configuration, "run"))
+        let lines = try log("run")
+        let checkpoint = try CheckpointStore(directory: folder.file("run"), keep: 2).newestValid { XCTFail($0) }
+        XCTAssertEqual(try weights(run(configuration, "run", from: checkpoint)), whole)
+        XCTAssertEqual(try log("run"), lines)
+    }
+
+    /// What decides the result may not change on the way; where things lie, and what is kept of them, may.
+    func testChangedConfigurationsAreRefusedByName() throws {
+        let configuration = try smallRun()
+        _ = try run(configuration, "run")
+        let checkpoint = try XCTUnwrap(CheckpointStore(directory: folder.file("run"), keep: 2).newestValid { XCTFail($0) })
+        func attempt(_ change: (inout TrainingConfiguration) throws -> Void) throws -> Failure? {
+            var changed = configuration
+            try change(&changed)
+            let trainer = try Trainer(changed)
+            try trainer.prepare()
+            return failure { try trainer.restore(checkpoint) }
+        }
+        let attempts: [(String, String, String, (inout TrainingConfiguration) throws -> Void)] = [
+            ("seed", "53", "54", { $0.seed = 54 }),
+            ("epochs", "3.0", "4.0", { $0.epochs = 4 }),
+            ("accumulation", "3", "1", { $0.accumulation = 1 }),
+            ("baseLearningRate", "0.1", "0.2", { $0.baseLearningRate = 0.2 }),
+            ("optimizer.weightDecay", "0.05", "0.0", { $0.optimizer.weightDecay = 0 }),
+            ("minimumCropArea", "0.2", "0.5", { $0.minimumCropArea = 0.5 }),
+            ("model.maskRatio", "0.5", "0.75", { $0.model.maskRatio = 0.75 }),
+            ("model.normalizePixels", "false", "true", { $0.model.normalizePixels = true }),
+            ("model.student.heads", "3", "4", { $0.model.student.heads = 4 }),
+            ("model.alignment.weight", "1.0", "2.0", { $0.model.alignment.weight = 2 }),
+        ]
+        for (name, saved, wanted, change) in attempts {
+            let failure = try attempt(change)
+            XCTAssertEqual(failure?.code, .usage, name)
+            let words = "was taken with \(name) \(saved), not \(wanted)"
+            XCTAssertTrue(failure?.message.contains(words) == true, "\(failure?.message ?? "accepted") says nothing of: \(words)")
+            XCTAssertTrue(failure?.message.contains(checkpoint.file.path) == true)
+        }
+        let distance = try attempt { $0.model.alignment.distance = .l2 }
+        XCTAssertTrue(distance?.message.contains("model.alignment.distance") == true, "\(String(describing: distance))")
+        let pairs = try attempt { $0.model.alignment.pairs[0].teacherBlock = 1 }
+        XCTAssertTrue(pairs?.message.contains("model.alignment.pairs") == true, "\(String(describing: pairs))")
+
+        XCTAssertNil(try attempt {
+            $0.keep = 7
+            $0.checkpointEvery = 3
+            $0.data = try pictures(10, "moved")
+            $0.teacher = try teacher(for: $0.model, "moved.safetensors")
+        })
+        let fewer = try attempt { $0.data = try pictures(11, "more") }
+        XCTAssertEqual(fewer?.code, .badData)
+        XCTAssertTrue(fewer?.message.contains("holds 11 images, but 10 when the run was started") == true, "\(String(describing: fewer))")
+    }
+
+    // MARK: What must not happen silently
+
+    /// A run that would train nothing is refused; an epoch that is smaller than the effective batch is carried over, and said so.
+    func testEpochsSmallerThanTheEffectiveBatch() throws {
+        let refused = try failure { _ = try Trainer(try smallRun(images: 5, epochs: 1)) }
+        XCTAssertEqual(refused?.code, .usage)
+        XCTAssertTrue(refused?.message.contains("nothing would be trained") == true, "\(String(describing: refused))")
+
+        let configuration = try smallRun(images: 5, epochs: 3)
+        let trainer = try Trainer(configuration)
+        XCTAssertEqual(trainer.totalSteps, 2)
+        XCTAssertTrue(trainer.notes.contains { $0.contains("an epoch of 5 images") && $0.contains("carried over") }, "\(trainer.notes)")
+        _ = try run(configuration, "carried")
+        XCTAssertEqual(try log("carried").map { $0["epoch"] as? Double }, [1.2, 2.4])
+        XCTAssertEqual(try Trainer(smallRun()).notes, [])
+    }
+
+    /// A teacher that gives NaN stops the run at its first step: all parts of the loss are named, and no checkpoint is made up.
+    func testNonFiniteLossOfTheTeacher() throws {
+        var configuration = try smallRun()
+        configuration.teacher = try teacher(for: configuration.model, "spoilt.safetensors", spoiling: "blocks.0.mlp.fc2.bias")
+        let failure = failure { _ = try run(configuration, "run") }
+        XCTAssertEqual(failure?.code, .failure)
+        for words in ["not finite at step 1:", "reconstruction ", "alignment 0 nan", "alignment 1 nan", "total nan", "no checkpoint"] {
+            XCTAssertTrue(failure?.message.contains(words) == true, "\(failure?.message ?? "finished") says nothing of: \(words)")
+        }
+        XCTAssertEqual(try checkpoints("run"), [])
+    }
+
+    /// A student that breaks later on stops the run, and the last good checkpoint is named and left alone.
+    func testNonFiniteLossAfterACheckpoint() throws {
+        var configuration = try smallRun()
+        configuration.checkpointEvery = 2
+        configuration.keep = 9
+        _ = try run(configuration, "whole")
+        let checkpoint = try CheckpointStore.open(folder.file("whole/checkpoint-00000002.safetensors"))
+        let trainer = try Trainer(configuration)
+        try trainer.prepare()
+        try trainer.restore(checkpoint)
+        let weight = trainer.distiller.parameters.all.first { $0.name == "decoder_pred.bias" }!.weight
+        weight.pointer[0] = .infinity
+        let directory = try RunDirectory(path: folder.file("broken"), resuming: true)
+        let failure = failure { _ = try trainer.run(in: directory, workers: 1, progress: nil, message: { XCTFail($0) }) }
+        XCTAssertEqual(failure?.code, .failure)
+        for words in ["not finite at step 3:", "reconstruction inf", "total inf", checkpoint.file.path] {
+            XCTAssertTrue(failure?.message.contains(words) == true, "\(failure?.message ?? "finished") says nothing of: \(words)")
+        }
+        XCTAssertEqual(try checkpoints("broken"), [])
+    }
+
+    /// MAE's pre-training is the same trainer without a teacher.
+    func testPretrainingWithoutATeacher() throws {
+        let configuration = TrainingConfiguration(
+            method: .pretrain, recipe: "test", model: .small(teacherWidth: nil, normalizePixels: true), data: try pictures(6),
+            teacher: nil, batch: 3, accumulation: 1, epochs: 30, warmupEpochs: 3, baseLearningRate: 0.4, minimumLearningRate: 0,
+            optimizer: Optimizer(), seed: 54)
+        _ = try run(configuration, "run")
+        let lines = try log("run")
+        XCTAssertEqual(lines.count, 60)
+        let losses = lines.map { $0["loss"] as! Double }
+        XCTAssertEqual(lines.map { $0["loss_reconstruction"] as! Double }, losses)
+        // It learns: the last ten steps are better than the first ten by far more than they differ among themselves.
+        let (start, end) = (losses.prefix(10).reduce(0, +) / 10, losses.suffix(10).reduce(0, +) / 10)
+        XCTAssertLessThan(end, 0.9 * start)
+    }
+}

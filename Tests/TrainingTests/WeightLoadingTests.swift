@@ -1,0 +1,78 @@
+import Models
+import Tensors
+import TestSupport
+import Training
+import Weights
+import XCTest
+
+final class WeightLoadingTests: XCTestCase {
+    private let folder = TemporaryFolder()
+
+    /// Writes the parameters of a model, some left out, added or of another shape.
+    private func write(
+        _ model: RandomModel, prefix: String = "", without: Set<String> = [], adding: [String] = [], flattening: String? = nil
+    ) throws -> SafeTensorsFile {
+        var writer = SafeTensorsWriter()
+        for parameter in model.parameters.all where !without.contains(parameter.name) {
+            writer.add(
+                prefix + parameter.name, shape: parameter.name == flattening ? [parameter.weight.count] : parameter.shape,
+                floats: UnsafeBufferPointer(parameter.weight.elements))
+        }
+        let extra = model.parameters.all[0].weight
+        for name in adding { writer.add(name, shape: [extra.count], floats: UnsafeBufferPointer(extra.elements)) }
+        let path = folder.file("weights.safetensors")
+        try withExtendedLifetime(model) { try writer.write(to: path) }
+        return try SafeTensorsFile(path: path)
+    }
+
+    private func values(_ model: RandomModel) -> [String: [UInt32]] {
+        Dictionary(uniqueKeysWithValues: model.parameters.all.map { ($0.name, $0.weight.values.bits) })
+    }
+
+    /// Every weight arrives to the bit, with or without a prefix; what the file holds beside is named, under the prefix only.
+    func testLoadsEveryWeight() throws {
+        for prefix in ["", "student."] {
+            let source = try RandomModel(.small(), batch: 1, seed: 71)
+            let target = try RandomModel(.small(), batch: 1, seed: 72)
+            let file = try write(source, prefix: prefix, adding: [prefix + "head.weight", "teacher.norm.weight"])
+            let matching = try target.parameters.load(from: file, prefix: prefix)
+            XCTAssertEqual(values(target), values(source))
+            XCTAssertEqual(matching.missing, [])
+            XCTAssertTrue(matching.unexpected.contains(prefix + "head.weight"))
+            XCTAssertEqual(matching.unexpected.contains("teacher.norm.weight"), prefix.isEmpty)
+        }
+    }
+
+    /// Position tables may be missing: they are fixed, and stay as computed.
+    func testPositionTablesMayBeMissing() throws {
+        let source = try RandomModel(.small(), batch: 1, seed: 71)
+        let target = try RandomModel(.small(), batch: 1, seed: 72)
+        let before = values(target)
+        let matching = try target.parameters.load(from: try write(source, without: ["pos_embed", "decoder_pos_embed"]))
+        XCTAssertEqual(Set(matching.missing), ["pos_embed", "decoder_pos_embed"])
+        XCTAssertEqual(values(target)["pos_embed"], before["pos_embed"])
+        XCTAssertEqual(values(target)["norm.weight"], values(source)["norm.weight"])
+    }
+
+    /// A tensor that is missing or of another shape is named with the file, and nothing has been copied by then.
+    func testRefusesWhatDoesNotFit() throws {
+        let source = try RandomModel(.small(), batch: 1, seed: 71)
+        let target = try RandomModel(.small(), batch: 1, seed: 72)
+        let before = values(target)
+        let missing = failure {
+            try target.parameters.load(from: try write(source, without: ["blocks.1.attn.qkv.bias", "mask_token"]))
+        }
+        XCTAssertEqual(missing?.code, .badData)
+        for words in ["weights.safetensors", "lacks 2 of the \(target.parameters.all.count) tensors", "blocks.1.attn.qkv.bias"] {
+            XCTAssertTrue(missing?.message.contains(words) == true, "\(missing?.message ?? "accepted") says nothing of: \(words)")
+        }
+        let shape = failure { try target.parameters.load(from: try write(source, flattening: "patch_embed.proj.weight")) }
+        XCTAssertEqual(shape?.code, .badData)
+        for words in ["weights.safetensors", "patch_embed.proj.weight has shape [576]", "needs [12, 3, 4, 4]"] {
+            XCTAssertTrue(shape?.message.contains(words) == true, "\(shape?.message ?? "accepted") says nothing of: \(words)")
+        }
+        let wider = try RandomModel(.small(studentWidth: 24), batch: 1, seed: 73)
+        XCTAssertEqual(failure { try target.parameters.load(from: try write(wider)) }?.code, .badData)
+        XCTAssertEqual(values(target), before)
+    }
+}
