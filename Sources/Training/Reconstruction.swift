@@ -40,6 +40,40 @@ public final class Reconstruction {
         }
     }
 
+    /// The sizes that the shapes of a file's tensors show. Heads, which no shape shows, are those of the preset of that width and
+    /// depth, and 0 where there is none; the image is the square one of that many patches, and of size 0 where there is none.
+    ///
+    /// - Throws: `Failure.badData` where the file holds no encoder, or no decoder.
+    public static func inferredConfiguration(of file: SafeTensorsFile) throws -> ModelConfiguration {
+        func shape(_ name: String, _ what: String, _ dimensions: Int) throws -> [Int] {
+            guard let entry = file[name] else {
+                throw Failure(
+                    .badData, "\(file.path): holds no \(what) (\(name) is missing), so it cannot reconstruct: use weights that were "
+                        + "saved with theirs")
+            }
+            guard entry.shape.count == dimensions else {
+                throw Failure(.badData, "\(file.path): \(name) has \(entry.shape.count) dimensions instead of \(dimensions)")
+            }
+            return entry.shape
+        }
+        func depth(_ prefix: String) -> Int { (0...).first { file["\(prefix).\($0).norm1.weight"] == nil }! }
+        let patches = try shape("patch_embed.proj.weight", "encoder", 4)
+        _ = try shape("decoder_pred.weight", "decoder", 2)
+        let decoderWidth = try shape("decoder_embed.weight", "decoder", 2)[0]
+        let positions = file["pos_embed"].flatMap { $0.shape.count == 3 ? $0.shape[1] - 1 : nil } ?? 0
+        let rows = Int(Double(max(0, positions)).squareRoot().rounded())
+        let side = rows * rows == positions ? rows * patches[2] : 0
+        let (blocks, decoderBlocks) = (depth("blocks"), depth("decoder_blocks"))
+        let student = EncoderConfiguration(
+            width: patches[0], depth: blocks,
+            heads: Preset.encoders.first { $0.width == patches[0] && $0.depth == blocks }?.heads ?? 0, patchSize: patches[2],
+            imageHeight: side, imageWidth: side, channels: patches[1])
+        let decoder = DecoderConfiguration(
+            width: decoderWidth, depth: decoderBlocks,
+            heads: Preset.decoders.first { $0.width == decoderWidth && $0.depth == decoderBlocks }?.heads ?? 0)
+        return ModelConfiguration(student: student, decoder: decoder)
+    }
+
     /// Loads the weights of an encoder and a decoder.
     ///
     /// - Parameters:

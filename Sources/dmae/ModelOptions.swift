@@ -70,26 +70,31 @@ struct ModelOptions: ParsableArguments {
 
     /// The encoder `name` (a preset) with the overrides of this command line.
     func encoder(_ name: String, imageSize side: Int) throws -> EncoderConfiguration {
-        var encoder = try Self.preset(
-            student ?? name, height: imageSize?.height ?? side, width: imageSize?.width ?? side, channels: channels ?? 3)
-        encoder.patchSize = patchSize ?? encoder.patchSize
-        encoder.width = width ?? encoder.width
-        encoder.depth = depth ?? encoder.depth
-        encoder.heads = heads ?? encoder.heads
-        return encoder
+        applied(to: try Self.preset(student ?? name, height: side, width: side, channels: 3))
+    }
+
+    /// `encoder` with the overrides of this command line.
+    func applied(to encoder: EncoderConfiguration) -> EncoderConfiguration {
+        EncoderConfiguration(
+            width: width ?? encoder.width, depth: depth ?? encoder.depth, heads: heads ?? encoder.heads,
+            patchSize: patchSize ?? encoder.patchSize, imageHeight: imageSize?.height ?? encoder.imageHeight,
+            imageWidth: imageSize?.width ?? encoder.imageWidth, channels: channels ?? encoder.channels)
     }
 
     /// The decoder `name` (a preset) with the overrides of this command line.
     func decoder(_ name: String) throws -> DecoderConfiguration {
-        guard var configuration = Preset.decoder(decoder ?? name) else {
+        guard let configuration = Preset.decoder(decoder ?? name) else {
             throw Failure(
                 .usage,
                 "--decoder \(decoder ?? name) is not known: use one of \(Preset.decoders.map(\.name).joined(separator: ", "))")
         }
-        configuration.width = decoderWidth ?? configuration.width
-        configuration.depth = decoderDepth ?? configuration.depth
-        configuration.heads = decoderHeads ?? configuration.heads
-        return configuration
+        return applied(to: configuration)
+    }
+
+    /// `decoder` with the overrides of this command line.
+    func applied(to decoder: DecoderConfiguration) -> DecoderConfiguration {
+        DecoderConfiguration(
+            width: decoderWidth ?? decoder.width, depth: decoderDepth ?? decoder.depth, heads: decoderHeads ?? decoder.heads)
     }
 
     static func preset(_ name: String, height: Int, width: Int, channels: Int) throws -> EncoderConfiguration {

@@ -10,8 +10,11 @@ struct Reconstruct: ParsableCommand {
         abstract: "Draw original, masked picture and reconstruction side by side.",
         discussion: """
             One row per input. The removed patches are grey in the middle picture; on the right they are what the model predicts, pasted among \
-            the visible ones. Weights of `dmae distill` and `dmae pretrain` say what model they are; for others name it by --student, \
-            --decoder and the other model flags.
+            the visible ones. The error printed is the mean square over the removed patches, in the units the weights were trained in.
+
+            Weights of `dmae distill` and `dmae pretrain` say what model they are. Of others the tensors' shapes show all but two things: the \
+            number of heads, taken from the preset of that width and depth unless --heads and --decoder-heads say it, and whether they were \
+            trained on normalised pixels. Then give --normalize-pixels: each removed patch is shown with the original's mean and deviation.
 
               dmae reconstruct --weights run/model.safetensors --input cat.jpg dog.png \\
                 --output grid.png
@@ -44,17 +47,33 @@ struct Reconstruct: ParsableCommand {
         if input.isEmpty { throw ValidationError("--input needs at least one picture.") }
     }
 
+    /// Puts in what the command line says of the model, and refuses to guess what neither it nor the file says.
+    private func override(_ configuration: inout ModelConfiguration) throws {
+        if let name = model.student {
+            configuration.student = try model.encoder(name, imageSize: configuration.student.imageHeight)
+        } else {
+            configuration.student = model.applied(to: configuration.student)
+        }
+        configuration.decoder = try model.decoder.map { try model.decoder($0) } ?? model.applied(to: configuration.decoder)
+        for (heads, flag) in [(configuration.student.heads, "--heads"), (configuration.decoder.heads, "--decoder-heads")] where heads == 0 {
+            throw Failure(
+                .usage, "\(flag) is needed: \(weights) does not say the number of attention heads, and no preset is of its width and depth")
+        }
+        if configuration.student.imageHeight == 0 {
+            throw Failure(.usage, "--image-size is needed: \(weights) does not say the image size, and its patches form no square")
+        }
+        // Before any size is divided by the patch size: a file may say nonsense of itself.
+        do { try configuration.student.validate(role: "student") } catch let failure as Failure {
+            throw Failure(.badData, "\(weights): \(failure.message)")
+        }
+    }
+
     func run() throws {
         try compute.apply()
         let file = try SafeTensorsFile(path: weights)
         let written = Reconstruction.configuration(in: file)
-        var configuration: ModelConfiguration
-        if let written, model.student == nil {
-            configuration = written
-        } else {
-            configuration = ModelConfiguration(
-                student: try model.encoder("vit-base", imageSize: 224), decoder: try model.decoder("dec512d8"))
-        }
+        var configuration = try written ?? Reconstruction.inferredConfiguration(of: file)
+        try override(&configuration)
         configuration.maskRatio = method.maskRatio ?? written?.maskRatio ?? 0.75
         configuration.normalizePixels = method.normalizePixels ?? written?.normalizePixels ?? false
         if configuration.normalizePixels {

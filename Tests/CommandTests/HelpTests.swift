@@ -45,7 +45,7 @@ final class HelpTests: XCTestCase {
             let overview = help.components(separatedBy: "USAGE: ")[0], rest = help.components(separatedBy: "USAGE: ")[1]
             for word in overview.split(whereSeparator: { " \n".contains($0) }) where word.hasPrefix("--") {
                 let flag = String(word.prefix { $0 == "-" || $0.isLetter || $0.isNumber })
-                XCTAssertTrue(rest.contains(flag + " ") || rest.contains(flag + "\n"), "\(name): \(flag) is no flag of it")
+                XCTAssertTrue([" ", "\n", "/"].contains { rest.contains(flag + $0) }, "\(name): \(flag) is no flag of it")
             }
         }
     }

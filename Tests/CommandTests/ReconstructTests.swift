@@ -152,21 +152,45 @@ final class ReconstructTests: XCTestCase {
             return folder.file(name)
         }
         let foreign = try write("foreign.safetensors") { _ in true }
+        // No preset is so small, so the heads have to be said; everything else the shapes show.
+        let heads = ["--heads", "2", "--decoder-heads", "2"]
         let sizes = [
-            "--student", "vit-miniature", "--width", "16", "--depth", "2", "--heads", "2", "--decoder", "dec-miniature", "--decoder-width", "16",
-            "--decoder-depth", "1", "--decoder-heads", "2", "--image-size", "32",
+            "--student", "vit-miniature", "--width", "16", "--depth", "2", "--decoder", "dec-miniature", "--decoder-width", "16",
+            "--decoder-depth", "1", "--image-size", "32x32",
         ]
         let one = folder.file("own.png"), two = folder.file("foreign.png")
         assertRuns(["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", one])
-        assertRuns(["reconstruct", "--weights", foreign, "--input", pictures[0], "--output", two] + sizes)
+        assertRuns(["reconstruct", "--weights", foreign, "--input", pictures[0], "--output", two] + heads)
+        XCTAssertEqual(try TinyRun.bytes(one), try TinyRun.bytes(two))
+        assertRuns(["reconstruct", "--weights", foreign, "--input", pictures[0], "--output", two] + heads + sizes)
         XCTAssertEqual(try TinyRun.bytes(one), try TinyRun.bytes(two))
         let output = folder.file("none.png")
         assertRefused(
-            ["reconstruct", "--weights", foreign, "--input", pictures[0], "--output", output, "--student", "vit-tiny", "--image-size", "32"], 65,
+            ["reconstruct", "--weights", foreign, "--input", pictures[0], "--output", output, "--student", "vit-tiny", "--decoder-heads", "2"], 65,
             "foreign.safetensors: tensor", "has shape", "check the model's size")
+        let base = ["reconstruct", "--weights", foreign, "--input", pictures[0], "--output", output]
+        assertRefused(base, 64, "--heads is needed", "foreign.safetensors")
+        assertRefused(base + ["--heads", "2"], 64, "--decoder-heads is needed", "foreign.safetensors")
+        let unplaced = try write("unplaced.safetensors") { $0 != "pos_embed" && $0 != "decoder_pos_embed" }
+        assertRefused(
+            ["reconstruct", "--weights", unplaced, "--input", pictures[0], "--output", output] + heads, 64, "--image-size is needed")
+        // The position tables are fixed, so they can be computed.
+        assertRuns(["reconstruct", "--weights", unplaced, "--input", pictures[0], "--output", two, "--image-size", "32"] + heads)
+        // Flags go before what a file says of itself; they are not ignored.
+        assertRefused(
+            ["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", output, "--image-size", "64"], 65, "pos_embed has shape")
+        let absurd = folder.file("absurd.safetensors")
+        try withBuffers([[0]]) { buffers in
+            var writer = SafeTensorsWriter(
+                metadata: file.metadata.mapValues { $0.replacingOccurrences(of: "\"patchSize\":8", with: "\"patchSize\":0") })
+            writer.add("decoder_pred.weight", shape: [1, 1], floats: buffers[0])
+            try writer.write(to: absurd)
+        }
+        assertRefused(
+            ["reconstruct", "--weights", absurd, "--input", pictures[0], "--output", output], 65, "absurd.safetensors: student: every size")
         let encoder = try write("encoder.safetensors") { !$0.hasPrefix("decoder_") && $0 != "mask_token" }
         assertRefused(
-            ["reconstruct", "--weights", encoder, "--input", pictures[0], "--output", output] + sizes, 65, "encoder.safetensors: holds no decoder")
+            ["reconstruct", "--weights", encoder, "--input", pictures[0], "--output", output], 65, "encoder.safetensors: holds no decoder")
         XCTAssertFalse(folder.names().contains("none.png"))
     }
 

@@ -180,6 +180,17 @@ final class TrainingCommandTests: XCTestCase {
         assertRefused(TinyRun.distill(run, teacher: folder.file("cut.safetensors")), 65, "cut.safetensors")
     }
 
+    /// A loss that is no number any more: 1, the step, the parts, the last good checkpoint, and that checkpoint is really good.
+    func testNonFiniteLoss() throws {
+        let run = folder.file("run")
+        let result = Command.run(TinyRun.pretrain(
+            run, epochs: 100, ["--base-learning-rate", "1e30", "--warmup-epochs", "50", "--checkpoint-every", "1", "--quiet"]))
+        assertRefused(result, 1, ["the loss is not finite at step ", "reconstruction ", "total ", "lower --base-learning-rate"])
+        let last = try XCTUnwrap(TinyRun.checkpoints(run).last)
+        XCTAssertTrue(result.errors.contains("the last good checkpoint is \(run)/\(last)"), result.errors)
+        XCTAssertNoThrow(try CheckpointStore.open(run + "/" + last))
+    }
+
     // MARK: Images
 
     /// A folder of the tiny run's pictures, four times over, and `bad` files that are no images.
