@@ -82,7 +82,7 @@ public final class MemoryPlan {
 
     /// Maps the planned memory, zero-filled. Pages take room only once they are written.
     ///
-    /// - Throws: `Failure.failure` where the system has not that much address space to give.
+    /// - Throws: `Failure.failure` where the machine has less memory, or the system no such address space to give.
     public func commit() throws {
         precondition(base == nil, "a plan is committed once")
         var offset = 0
@@ -91,6 +91,13 @@ public final class MemoryPlan {
             offset += Self.rounded(slots[index].bytes)
         }
         mappedBytes = max(offset, 1)
+        // Address space is cheap and pages come one by one: without this the kernel would kill the run in the middle of a step.
+        let installed = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
+        guard installed <= 0 || mappedBytes <= installed else {
+            throw Failure(
+                .failure,
+                "the planned \(mappedBytes >> 20) MiB do not fit into this machine's \(installed >> 20) MiB of memory: lower --batch")
+        }
         guard
             let memory = mmap(nil, mappedBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
             memory != MAP_FAILED
