@@ -7,14 +7,16 @@ struct Bench: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Time a training step and hold it against the machine's peak.",
         discussion: """
-            Random weights and images; one step to warm up, then the timed ones, each followed by a measurement of the peak of \
-            multiply-adds in registers, on as many threads. GFLOP are those of the matrix products and of attention that are really executed.
+            Random weights and images; one step to warm up, then the timed ones, each followed by a measurement of \
+            the peak of multiply-adds in registers, on as many threads. GFLOP are those of the matrix products and \
+            of attention that are really executed.
 
               dmae bench distill --batch 32 --mask-ratio 0.75 --threads 2 --steps 5
               dmae bench distill --recipe paper --mask-ratio 0.98 --json > step.json
               dmae bench pretrain --student vit-small --batch 16
 
-            What has no default below is the recipe's; `dmae distill --help` and `dmae pretrain --help` list the recipes.
+            What has no default below is the recipe's; `dmae distill --help` and `dmae pretrain --help` list the \
+            recipes.
             """)
 
     @Argument(help: "distill or pretrain.")
@@ -72,9 +74,11 @@ struct Bench: ParsableCommand {
         }
         let batch = batch ?? recipe.batch
         if !json {
-            Terminal.note("batch \(batch), \(Format.counted(Threads.count, "thread")), \(InstructionSet.selected.name); one step to warm up …")
+            let threads = Format.counted(Threads.count, "thread")
+            Terminal.note("batch \(batch), \(threads), \(InstructionSet.selected.name); one step to warm up …")
         }
-        let benchmark = try StepBenchmark(configuration, batch: batch, steps: steps, optimizer: recipe.optimizer) { step, seconds in
+        let benchmark = try StepBenchmark(configuration, batch: batch, steps: steps, optimizer: recipe.optimizer) {
+            step, seconds in
             if !json { Terminal.note("step \(step) of \(steps): \(Format.fixed(seconds, 3)) s") }
         }
         guard json else {

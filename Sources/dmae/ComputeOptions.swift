@@ -21,7 +21,8 @@ struct ComputeOptions: ParsableArguments {
         let recommended = Threads.recommended
         Threads.count = threads ?? recommended
         if let threads, threads > recommended {
-            Terminal.warning("--threads \(threads) is more than the \(Format.counted(recommended, "processor")) this process may use: it will be slower")
+            let processors = Format.counted(recommended, "processor")
+            Terminal.warning("--threads \(threads) is more than the \(processors) this process may use: it will be slower")
         }
     }
 }

@@ -8,8 +8,9 @@ struct Distill: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Teach a small ViT from a large MAE-pre-trained one.",
         discussion: """
-            Teacher and student see the same few visible patches. The teacher runs to its last aligned block and stops; the student \
-            minimises MAE's pixel loss plus the distance between the features of the aligned blocks.
+            Teacher and student see the same few visible patches. The teacher runs to its last aligned block and \
+            stops; the student minimises MAE's pixel loss plus the distance between the features of the aligned \
+            blocks.
 
             The paper's run, with a plan first:
 
@@ -22,9 +23,9 @@ struct Distill: ParsableCommand {
               dmae distill --teacher vit-large.safetensors --data imagenet/train \\
                 --output run --student vit-small --epochs 50 --mask-ratio 0.95
 
-            SIGTERM, SIGINT and SIGUSR1 write a checkpoint and end the run with exit code 75; the same command with --resume auto goes on, \
-            and ends in the same bytes as a run that was never stopped. At the end --output holds model.safetensors: student, decoder \
-            and projection heads under MAE's names.
+            SIGTERM, SIGINT and SIGUSR1 write a checkpoint and end the run with exit code 75; the same command with \
+            --resume auto goes on, and ends in the same bytes as a run that was never stopped. At the end --output \
+            holds model.safetensors: student, decoder and projection heads under MAE's names.
 
             \(Recipe.listing(of: .distill))
             """)
@@ -35,7 +36,8 @@ struct Distill: ParsableCommand {
     var teacher: String
 
     @Option(
-        help: ArgumentHelp("Values to start from, as listed above.", valueName: "name"), completion: .list(Recipe.names(of: .distill)))
+        help: ArgumentHelp("Values to start from, as listed above.", valueName: "name"),
+        completion: .list(Recipe.names(of: .distill)))
     var recipe = "paper"
 
     @OptionGroup(title: "Run") var training: TrainingOptions

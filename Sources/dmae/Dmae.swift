@@ -11,12 +11,13 @@ struct Dmae: ParsableCommand {
         commandName: "dmae",
         abstract: "Distils masked autoencoders on CPUs.",
         discussion: """
-            A large Vision Transformer pre-trained as a masked autoencoder (MAE) teaches a small one, both seeing the same few visible \
-            patches of each image ("Masked Autoencoders Enable Efficient Knowledge Distillers", arXiv 2208.12256).
+            A large Vision Transformer pre-trained as a masked autoencoder (MAE) teaches a small one, both seeing \
+            the same few visible patches of each image ("Masked Autoencoders Enable Efficient Knowledge Distillers", \
+            arXiv 2208.12256).
 
-            Data goes to standard output, progress to standard error. The exit code is 0 when done, 1 on failure, 64 for a wrong command \
-            line, 65 for bad data, 74 where a file cannot be read or written, and 75 where a signal stopped a run that \
-            --resume auto goes on with.
+            Data goes to standard output, progress to standard error. The exit code is 0 when done, 1 on failure, 64 \
+            for a wrong command line, 65 for bad data, 74 where a file cannot be read or written, and 75 where a \
+            signal stopped a run that --resume auto goes on with.
 
             DMAE_ISA=scalar|avx2|avx512 forces a lower instruction set. NO_COLOR switches colours off. \
             --generate-completion-script bash|zsh|fish prints a completion script.

@@ -8,7 +8,8 @@ struct Doctor: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Say what processor, kernels, threads and libraries are in use.",
         discussion: """
-            The threads are started and counted: where a parallel region gets one though more were asked for, the exit code is 1.
+            The threads are started and counted: where a parallel region gets one though more were asked for, the \
+            exit code is 1.
 
               dmae doctor
               DMAE_ISA=avx2 dmae doctor --threads 2
@@ -22,8 +23,8 @@ struct Doctor: ParsableCommand {
         let memory = Self.values(of: "/proc/meminfo")
         let features = Set((processor["flags"] ?? processor["Features"] ?? "").split(separator: " ").map(String.init))
         let relevant = [
-            "sse2", "sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni",
-            "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8",
+            "sse2", "sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512dq", "avx512bw", "avx512vl",
+            "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8",
         ]
         let quota = Threads.controlGroupQuota
         let observed = Threads.observed
@@ -43,10 +44,9 @@ struct Doctor: ParsableCommand {
         let variants = InstructionSet.variants
         let width = variants.map(\.name.count).max() ?? 0
         for variant in variants where variant.isSelected {
-            let all = variants.filter { $0.operation == variant.operation }.map(\.instructionSet.name).joined(separator: " ")
-            lines.append((
-                "  " + variant.operation, variant.name + String(repeating: " ", count: width - variant.name.count) + "  of " + all
-            ))
+            let all = variants.filter { $0.operation == variant.operation }.map(\.instructionSet.name)
+            let space = String(repeating: " ", count: width - variant.name.count)
+            lines.append(("  " + variant.operation, "\(variant.name)\(space)  of \(all.joined(separator: " "))"))
         }
         lines += [
             ("", ""),
@@ -64,7 +64,8 @@ struct Doctor: ParsableCommand {
         guard observed > 1 || Threads.count == 1 else {
             throw Failure(
                 .failure,
-                "a parallel region got one thread instead of \(Threads.count): unset OMP_THREAD_LIMIT, or rebuild with LLVM's OpenMP")
+                "a parallel region got one thread instead of \(Threads.count): unset OMP_THREAD_LIMIT, or rebuild with LLVM's "
+                    + "OpenMP")
         }
     }
 

@@ -8,8 +8,9 @@ struct Inspect: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "List what a safetensors file holds.",
         discussion: """
-            Metadata, then a line per tensor in the order of the file (name, type, shape, bytes), then the totals; those of a checkpoint \
-            count the optimiser's state too. Only the header is read, however large the file is.
+            Metadata, then a line per tensor in the order of the file (name, type, shape, bytes), then the totals; \
+            those of a checkpoint count the optimiser's state too. Only the header is read, however large the file \
+            is.
 
               dmae inspect run/model.safetensors
               dmae inspect --json run/model.safetensors | python3 -m json.tool

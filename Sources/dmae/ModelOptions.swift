@@ -149,8 +149,8 @@ struct AlignmentOptions: ParsableArguments {
 
     /// The teacher with the overrides of this command line.
     ///
-    /// - Parameter written: what the teacher's file says of itself; `--teacher-model` goes before it, the recipe's name after. A preset sees
-    ///   the images and patches that the student sees.
+    /// - Parameter written: what the teacher's file says of itself; `--teacher-model` goes before it, the recipe's name
+    ///   after. A preset sees the images and patches that the student sees.
     func teacher(_ recipe: Recipe, student: EncoderConfiguration, written: EncoderConfiguration? = nil) throws -> EncoderConfiguration {
         var teacher: EncoderConfiguration
         if teacherModel == nil, let written {
@@ -209,15 +209,15 @@ extension Recipe {
         if !alignment.pairs.isEmpty {
             let pairs = alignment.pairs.map { "\($0.studentBlock):\($0.teacherBlock)" }.joined(separator: " ")
             lines.append(
-                "    align \(pairs), alignment distance \(alignment.distance.rawValue), projection \(alignment.projection.rawValue), "
-                    + "weight \(Format.shortest(alignment.weight))")
+                "    align \(pairs), alignment distance \(alignment.distance.rawValue), projection "
+                    + "\(alignment.projection.rawValue), weight \(Format.shortest(alignment.weight))")
         }
         lines.append(
             "    batch \(batch), effective batch \(effectiveBatch), epochs \(Format.shortest(epochs)), warm-up epochs "
                 + Format.shortest(warmupEpochs))
         lines.append(
-            "    base learning rate \(Format.shortest(baseLearningRate)), minimum \(Format.shortest(minimumLearningRate)), weight decay "
-                + Format.shortest(optimizer.weightDecay))
+            "    base learning rate \(Format.shortest(baseLearningRate)), minimum "
+                + "\(Format.shortest(minimumLearningRate)), weight decay \(Format.shortest(optimizer.weightDecay))")
         lines.append(
             "    beta1 \(optimizer.beta1), beta2 \(optimizer.beta2), epsilon \(optimizer.epsilon), crop area "
                 + "\(Format.shortest(cropArea.lowerBound)) to \(Format.shortest(cropArea.upperBound))")

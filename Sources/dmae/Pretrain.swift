@@ -6,19 +6,21 @@ struct Pretrain: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Pre-train a ViT as a masked autoencoder.",
         discussion: """
-            MAE alone: encode the visible patches, reconstruct the removed ones. It makes teachers for `dmae distill`, and the paper's \
-            baseline.
+            MAE alone: encode the visible patches, reconstruct the removed ones. It makes teachers for `dmae \
+            distill`, and the paper's baseline.
 
               dmae pretrain --student vit-small --epochs 200 --data images --output run
 
-            SIGTERM, SIGINT and SIGUSR1 write a checkpoint and end the run with exit code 75; the same command with --resume auto goes on. \
-            At the end --output holds model.safetensors: encoder and decoder under MAE's names.
+            SIGTERM, SIGINT and SIGUSR1 write a checkpoint and end the run with exit code 75; the same command with \
+            --resume auto goes on. At the end --output holds model.safetensors: encoder and decoder under MAE's \
+            names.
 
             \(Recipe.listing(of: .pretrain))
             """)
 
     @Option(
-        help: ArgumentHelp("Values to start from, as listed above.", valueName: "name"), completion: .list(Recipe.names(of: .pretrain)))
+        help: ArgumentHelp("Values to start from, as listed above.", valueName: "name"),
+        completion: .list(Recipe.names(of: .pretrain)))
     var recipe = "mae"
 
     @OptionGroup(title: "Run") var training: TrainingOptions
@@ -30,8 +32,10 @@ struct Pretrain: ParsableCommand {
         try compute.apply()
         let recipe = try Recipe.find(recipe, for: .pretrain)
         let configuration = ModelConfiguration(
-            student: try model.encoder(recipe.student, imageSize: recipe.imageSize), decoder: try model.decoder(recipe.decoder),
-            maskRatio: method.maskRatio ?? recipe.maskRatio, normalizePixels: method.normalizePixels ?? recipe.normalizePixels)
+            student: try model.encoder(recipe.student, imageSize: recipe.imageSize),
+            decoder: try model.decoder(recipe.decoder),
+            maskRatio: method.maskRatio ?? recipe.maskRatio,
+            normalizePixels: method.normalizePixels ?? recipe.normalizePixels)
         try training.run(training.configuration(recipe, model: configuration, teacher: nil))
     }
 }

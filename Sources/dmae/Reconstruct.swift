@@ -9,12 +9,14 @@ struct Reconstruct: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Draw original, masked picture and reconstruction side by side.",
         discussion: """
-            One row per input. The removed patches are grey in the middle picture; on the right they are what the model predicts, pasted among \
-            the visible ones. The error printed is the mean square over the removed patches, in the units the weights were trained in.
+            One row per input. The removed patches are grey in the middle picture; on the right they are what the \
+            model predicts, pasted among the visible ones. The error printed is the mean square over the removed \
+            patches, in the units the weights were trained in.
 
-            Weights of `dmae distill` and `dmae pretrain` say what model they are. Of others the tensors' shapes show all but two things: the \
-            number of heads, taken from the preset of that width and depth unless --heads and --decoder-heads say it, and whether they were \
-            trained on normalised pixels. Then give --normalize-pixels: each removed patch is shown with the original's mean and deviation.
+            Weights of `dmae distill` and `dmae pretrain` say what model they are. Of others the tensors' shapes \
+            show all but two things: the number of heads, taken from the preset of that width and depth unless \
+            --heads and --decoder-heads say it, and whether they were trained on normalised pixels. Then give \
+            --normalize-pixels: each removed patch is shown with the original's mean and deviation.
 
               dmae reconstruct --weights run/model.safetensors --input cat.jpg dog.png \\
                 --output grid.png
@@ -55,12 +57,15 @@ struct Reconstruct: ParsableCommand {
             configuration.student = model.applied(to: configuration.student)
         }
         configuration.decoder = try model.decoder.map { try model.decoder($0) } ?? model.applied(to: configuration.decoder)
-        for (heads, flag) in [(configuration.student.heads, "--heads"), (configuration.decoder.heads, "--decoder-heads")] where heads == 0 {
+        for (heads, flag) in [(configuration.student.heads, "--heads"), (configuration.decoder.heads, "--decoder-heads")]
+        where heads == 0 {
             throw Failure(
-                .usage, "\(flag) is needed: \(weights) does not say the number of attention heads, and no preset is of its width and depth")
+                .usage, "\(flag) is needed: \(weights) does not say the number of attention heads, and no preset is of its "
+                    + "width and depth")
         }
         if configuration.student.imageHeight == 0 {
-            throw Failure(.usage, "--image-size is needed: \(weights) does not say the image size, and its patches form no square")
+            throw Failure(
+                .usage, "--image-size is needed: \(weights) does not say the image size, and its patches form no square")
         }
         // Before any size is divided by the patch size: a file may say nonsense of itself.
         do { try configuration.student.validate(role: "student") } catch let failure as Failure {

@@ -6,15 +6,20 @@ import Weights
 
 /// What `dmae distill` and `dmae pretrain` share.
 struct TrainingOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Folder of images: one folder per class, or a flat one.", valueName: "folder"), completion: .directory)
+    @Option(
+        help: ArgumentHelp("Folder of images: one folder per class, or a flat one.", valueName: "folder"),
+        completion: .directory)
     var data: String
 
     @Option(
-        help: ArgumentHelp("Folder of the run: configuration, log, checkpoints, weights. --dry-run needs none.", valueName: "folder"),
+        help: ArgumentHelp(
+            "Folder of the run: configuration, log, checkpoints, weights. --dry-run needs none.", valueName: "folder"),
         completion: .directory)
     var output: String?
 
-    @Option(help: ArgumentHelp("auto goes on from the newest whole checkpoint in --output; a path from that one.", valueName: "auto|file"))
+    @Option(
+        help: ArgumentHelp(
+            "auto goes on from the newest whole checkpoint in --output; a path from that one.", valueName: "auto|file"))
     var resume: String?
 
     @Flag(help: "Print parameters, memory, GFLOP and an estimate of the time for the whole run, and stop.")
@@ -65,7 +70,9 @@ struct TrainingOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Share of unreadable images above which the run stops.", valueName: "share"))
     var unreadableLimit: Double = 0.01
 
-    @Option(help: ArgumentHelp("Decoding threads beside the kernels'; the result does not depend on it.", valueName: "count"))
+    @Option(
+        help: ArgumentHelp(
+            "Decoding threads beside the kernels'; the result does not depend on it.", valueName: "count"))
     var workers: Int = 1
 
     @Option(help: ArgumentHelp("Optimiser steps between checkpoints. Default: an epoch's worth.", valueName: "steps"))
@@ -91,7 +98,8 @@ struct TrainingOptions: ParsableArguments {
         guard batch >= 1, effective >= 1, effective % batch == 0 else {
             throw Failure(
                 .usage,
-                "--effective-batch \(effective) is not a multiple of --batch \(batch): choose both so that whole batches add up to it")
+                "--effective-batch \(effective) is not a multiple of --batch \(batch): choose both so that whole batches add up to it"
+            )
         }
         var optimizer = recipe.optimizer
         optimizer.beta1 = beta1 ?? optimizer.beta1
@@ -100,7 +108,8 @@ struct TrainingOptions: ParsableArguments {
         optimizer.weightDecay = weightDecay ?? optimizer.weightDecay
         let configuration = TrainingConfiguration(
             method: recipe.method, recipe: recipe.name, model: model, data: data, teacher: teacher, batch: batch,
-            accumulation: effective / batch, epochs: epochs ?? recipe.epochs, warmupEpochs: warmupEpochs ?? recipe.warmupEpochs,
+            accumulation: effective / batch, epochs: epochs ?? recipe.epochs,
+            warmupEpochs: warmupEpochs ?? recipe.warmupEpochs,
             baseLearningRate: baseLearningRate ?? recipe.baseLearningRate,
             minimumLearningRate: minimumLearningRate ?? recipe.minimumLearningRate, optimizer: optimizer, seed: seed,
             minimumCropArea: minimumCropArea ?? recipe.cropArea.lowerBound,
@@ -140,7 +149,8 @@ struct TrainingOptions: ParsableArguments {
             print("weights  \(weights)")
         case .interrupted(let signal, let checkpoint):
             throw Failure(
-                .interrupted, "stopped by \(signal) at step \(trainer.step) of \(trainer.totalSteps); the same command with --resume auto "
+                .interrupted,
+                "stopped by \(signal) at step \(trainer.step) of \(trainer.totalSteps); the same command with --resume auto "
                     + "goes on from \(checkpoint)")
         }
     }
@@ -150,11 +160,15 @@ struct TrainingOptions: ParsableArguments {
         guard let matching = try trainer.prepare(), let parameters = trainer.distiller.teacherParameters else { return }
         let used = parameters.all.count - matching.missing.count
         var text = "teacher: \(used) tensors used of \(trainer.configuration.teacher!)"
-        if !matching.missing.isEmpty { text += "; \(matching.missing.count) missing and computed (\(Self.names(matching.missing)))" }
+        if !matching.missing.isEmpty {
+            text += "; \(matching.missing.count) missing and computed (\(Self.names(matching.missing)))"
+        }
         // Later blocks, the final norm and the decoder are what a teacher has and distillation never runs.
         let unneeded = matching.unexpected.filter(Self.isBeyondAlignment)
         let unexpected = matching.unexpected.filter { !Self.isBeyondAlignment($0) }
-        if !unneeded.isEmpty { text += "; \(unneeded.count) not needed (blocks after the last aligned one, norm, decoder)" }
+        if !unneeded.isEmpty {
+            text += "; \(unneeded.count) not needed (blocks after the last aligned one, norm, decoder)"
+        }
         if !unexpected.isEmpty { text += "; \(unexpected.count) unexpected (\(Self.names(unexpected)))" }
         if !quiet { Terminal.note(text) }
     }
@@ -173,7 +187,8 @@ struct TrainingOptions: ParsableArguments {
         guard let resume else { return }
         let checkpoint: CheckpointStore.Checkpoint?
         if resume == "auto" {
-            checkpoint = try CheckpointStore(directory: directory.path, keep: keep).newestValid(report: Terminal.warning)
+            checkpoint = try CheckpointStore(directory: directory.path, keep: keep).newestValid(
+                report: Terminal.warning)
         } else {
             checkpoint = try CheckpointStore.open(resume)
         }
@@ -195,7 +210,10 @@ struct TrainingOptions: ParsableArguments {
         let isDecoder: (String) -> Bool = { $0.hasPrefix("decoder_") || $0 == "mask_token" }
         var rows = [
             ["images", "\(trainer.folder.count)"],
-            ["effective batch", "\(configuration.effectiveBatch) (\(configuration.accumulation) × \(configuration.batch))"],
+            [
+                "effective batch",
+                "\(configuration.effectiveBatch) (\(configuration.accumulation) × \(configuration.batch))",
+            ],
             ["optimiser steps", "\(trainer.totalSteps)"],
             ["peak learning rate", "\(Float(configuration.peakLearningRate))"],
             [""],
@@ -239,7 +257,10 @@ struct TrainingOptions: ParsableArguments {
         rows[0].append("images/s")
         for row in summary.rows {
             rows.append(
-                ["\(row.step)", Format.fixed(row.epoch, 1), Format.fixed(row.loss, 5), Format.fixed(row.reconstruction, 5)]
+                [
+                    "\(row.step)", Format.fixed(row.epoch, 1), Format.fixed(row.loss, 5),
+                    Format.fixed(row.reconstruction, 5),
+                ]
                     + row.alignments.map { Format.fixed($0, 5) } + [Format.fixed(row.imagesPerSecond, 1)])
         }
         return Format.table(rows)

@@ -5,7 +5,9 @@ import XCTest
 
 /// `dmae bench`.
 final class BenchTests: XCTestCase {
-    private let tiny = ["--student", "vit-miniature", "--width", "16", "--depth", "2", "--heads", "2", "--image-size", "32"]
+    private let tiny = [
+        "--student", "vit-miniature", "--width", "16", "--depth", "2", "--heads", "2", "--image-size", "32",
+    ]
 
     private struct Report: Decodable {
         let version, method, recipe, precision, instructionSet: String
@@ -27,8 +29,11 @@ final class BenchTests: XCTestCase {
     /// The figures fit together: the median step gives the speed, the speed and the operations the share of the peak.
     func testFiguresFitTogether() throws {
         let report = try report(
-            ["distill", "--recipe", "demo", "--align", "1:4", "--batch", "3", "--mask-ratio", "0.5", "--precision", "f32", "--threads", "2",
-                "--steps", "4"] + tiny)
+            [
+                "distill", "--recipe", "demo", "--align", "1:4", "--batch", "3", "--mask-ratio", "0.5", "--precision",
+                "f32", "--threads", "2",
+                "--steps", "4",
+            ] + tiny)
         XCTAssertEqual(report.method, "distill")
         XCTAssertEqual(report.recipe, "demo")
         XCTAssertEqual(report.precision, "f32")
@@ -39,7 +44,8 @@ final class BenchTests: XCTestCase {
         XCTAssertEqual(report.stepSeconds.count, 4)
         let sorted = report.stepSeconds.sorted()
         XCTAssertGreaterThan(sorted[0], 0)
-        XCTAssertEqual(report.imagesPerSecond, 3 / ((sorted[1] + sorted[2]) / 2), accuracy: 1e-6 * report.imagesPerSecond)
+        XCTAssertEqual(
+            report.imagesPerSecond, 3 / ((sorted[1] + sorted[2]) / 2), accuracy: 1e-6 * report.imagesPerSecond)
         XCTAssertEqual(
             report.fractionOfPeak, report.imagesPerSecond * report.gflopPerImage / report.peakGflops,
             accuracy: 1e-9 * report.fractionOfPeak)
@@ -51,7 +57,8 @@ final class BenchTests: XCTestCase {
 
     /// Flags arrive: a lower instruction set, one thread, no teacher, more patches removed, a deeper student.
     func testFlagsArrive() throws {
-        let base = try report(["pretrain", "--recipe", "demo-teacher", "--batch", "2", "--steps", "1", "--threads", "1"] + tiny)
+        let base = try report(
+            ["pretrain", "--recipe", "demo-teacher", "--batch", "2", "--steps", "1", "--threads", "1"] + tiny)
         XCTAssertEqual(base.method, "pretrain")
         XCTAssertEqual(base.threads, 1)
         let masked = try report(
@@ -59,40 +66,54 @@ final class BenchTests: XCTestCase {
             environment: ["DMAE_ISA": "scalar"])
         XCTAssertEqual(masked.instructionSet, "scalar")
         XCTAssertLessThan(masked.gflopPerImage, base.gflopPerImage)
-        let taught = try report(["distill", "--recipe", "demo", "--align", "1:4", "--batch", "2", "--steps", "1"] + tiny)
+        let taught = try report(
+            ["distill", "--recipe", "demo", "--align", "1:4", "--batch", "2", "--steps", "1"] + tiny)
         XCTAssertGreaterThan(taught.gflopPerImage, base.gflopPerImage)
         let smaller = try report(
-            ["distill", "--recipe", "demo", "--align", "1:1", "--teacher-width", "32", "--teacher-depth", "2", "--batch", "2", "--steps", "1"]
+            [
+                "distill", "--recipe", "demo", "--align", "1:1", "--teacher-width", "32", "--teacher-depth", "2",
+                "--batch", "2", "--steps", "1",
+            ]
                 + tiny)
         XCTAssertLessThan(smaller.gflopPerImage, taught.gflopPerImage)
     }
 
     /// The text for people says the same things.
     func testText() {
-        let result = assertRuns(["bench", "pretrain", "--recipe", "demo-teacher", "--batch", "2", "--steps", "2", "--threads", "2"] + tiny)
-        for words in ["images per second (median)", "GFLOP per image", "peak GFLOP/s, measured", "fraction of peak", "peak resident memory"] {
+        let result = assertRuns(
+            ["bench", "pretrain", "--recipe", "demo-teacher", "--batch", "2", "--steps", "2", "--threads", "2"] + tiny)
+        for words in [
+            "images per second (median)", "GFLOP per image", "peak GFLOP/s, measured", "fraction of peak",
+            "peak resident memory",
+        ] {
             XCTAssertTrue(result.output.contains(words), "\(words): \(result.output)")
         }
         XCTAssertTrue(result.errors.contains("step 2 of 2"), result.errors)
     }
 
     func testErrors() {
-        assertRefused(["bench", "distill", "--precision", "bf16"], 64, "--precision bf16 does not exist in this version: use f32")
+        assertRefused(
+            ["bench", "distill", "--precision", "bf16"], 64, "--precision bf16 does not exist in this version: use f32")
         assertRefused(["bench", "train"], 64, "'train'")
-        assertRefused(["bench", "distill", "--recipe", "mae"], 64, "--recipe mae is not a recipe of `dmae distill`", "paper, demo")
+        assertRefused(
+            ["bench", "distill", "--recipe", "mae"], 64, "--recipe mae is not a recipe of `dmae distill`", "paper, demo"
+        )
         assertRefused(["bench", "distill", "--batch", "0"], 64, "--batch must be at least 1")
         assertRefused(["bench", "distill", "--steps", "0"], 64, "--steps must be at least 1")
         assertRefused(["bench", "distill", "--student", "vit-gigantic"], 64, "vit-gigantic is not known", "vit-base")
         assertRefused(["bench", "distill", "--decoder", "dec1"], 64, "--decoder dec1 is not known", "dec512d8")
         assertRefused(["bench", "distill", "--mask-ratio", "1"], 64, "--mask-ratio 1.0 is not a share of patches")
         assertRefused(["bench", "distill", "--mask-ratio", "0.999"], 64, "leaves none of the 196 patches visible")
-        assertRefused(["bench", "distill", "--image-size", "100"], 64, "do not tile an image of 100×100", "--image-size")
+        assertRefused(
+            ["bench", "distill", "--image-size", "100"], 64, "do not tile an image of 100×100", "--image-size")
         assertRefused(["bench", "distill", "--image-size", "224x"], 64, "'224x'")
         assertRefused(["bench", "distill", "--heads", "7"], 64, "7 heads do not divide the width 768")
         assertRefused(["bench", "distill", "--align", "12:17"], 64, "student block 12 does not exist", "0 to 11")
         assertRefused(["bench", "distill", "--align", "8:24"], 64, "teacher block 24 does not exist", "0 to 23")
         assertRefused(["bench", "distill", "--align", "8"], 64, "'8'")
-        assertRefused(["bench", "distill", "--projection", "none"], 64, "without a projection the widths must be equal", "--projection linear")
+        assertRefused(
+            ["bench", "distill", "--projection", "none"], 64, "without a projection the widths must be equal",
+            "--projection linear")
         assertRefused(["bench", "distill", "--alignment-weight=-1"], 64, "--alignment-weight must be at least 0")
         assertRefused(["bench", "distill", "--alignment-distance", "L3"], 64, "'L3'", "L1")
     }

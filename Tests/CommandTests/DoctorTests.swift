@@ -20,7 +20,10 @@ final class DoctorTests: XCTestCase {
         XCTAssertEqual(value("processors in the affinity mask", text), "\(Threads.affinity)")
         XCTAssertEqual(value("threads recommended", text), "\(Threads.recommended)")
         XCTAssertEqual(value("control group's quota", text) == "none", Threads.controlGroupQuota == nil)
-        for name in ["processor", "features", "memory available", "huge pages", "OpenMP", "libjpeg-turbo", "libpng", "zlib", "C library"] {
+        for name in [
+            "processor", "features", "memory available", "huge pages", "OpenMP", "libjpeg-turbo", "libpng", "zlib",
+            "C library",
+        ] {
             let value = try XCTUnwrap(value(name, text), name)
             XCTAssertFalse(value.isEmpty || value == "unknown", name)
         }
@@ -36,19 +39,26 @@ final class DoctorTests: XCTestCase {
             let text = assertRuns(["doctor"], environment: ["DMAE_ISA": set.name]).output
             let value = try XCTUnwrap(value("instruction set", text))
             XCTAssertTrue(value.hasPrefix(set.name), value)
-            XCTAssertEqual(value.contains("DMAE_ISA; \(InstructionSet.available.name) is available"), set != .available, value)
-            for variant in InstructionSet.variants where variant.isSelected { XCTAssertTrue(text.contains(" \(variant.name) "), variant.name) }
+            XCTAssertEqual(
+                value.contains("DMAE_ISA; \(InstructionSet.available.name) is available"), set != .available, value)
+            for variant in InstructionSet.variants where variant.isSelected {
+                XCTAssertTrue(text.contains(" \(variant.name) "), variant.name)
+            }
         }
         XCTAssertFalse(ran.isEmpty)
     }
 
     func testErrors() {
-        assertRefused(["doctor"], 64, "DMAE_ISA names no instruction set: use one of scalar, avx2, avx512", environment: ["DMAE_ISA": "sse9"])
+        assertRefused(
+            ["doctor"], 64, "DMAE_ISA names no instruction set: use one of scalar, avx2, avx512",
+            environment: ["DMAE_ISA": "sse9"])
         assertRefused(["doctor", "--threads=-1"], 64, "--threads must be 1 to 4096")
         // A parallel region that gets one thread only is what a serial build would look like.
         let serial = Command.run(["doctor", "--threads", "2"], environment: ["OMP_THREAD_LIMIT": "1"])
         XCTAssertEqual(serial.end, .exited(1), serial.description)
-        XCTAssertTrue(serial.errors.contains("error: a parallel region got one thread instead of 2: unset OMP_THREAD_LIMIT"), serial.errors)
+        XCTAssertTrue(
+            serial.errors.contains("error: a parallel region got one thread instead of 2: unset OMP_THREAD_LIMIT"),
+            serial.errors)
         // What could not be printed is an error, not silence.
         let full = Command.run(["doctor"], output: "/dev/full")
         XCTAssertEqual(full.end, .exited(74), full.description)
@@ -60,7 +70,9 @@ final class DoctorTests: XCTestCase {
         let count = Threads.recommended + 1
         let result = assertRuns(["doctor", "--threads", "\(count)"])
         XCTAssertEqual(result.errors.split(separator: "\n").count, 1, result.errors)
-        XCTAssertTrue(result.errors.hasPrefix("warning: --threads \(count) is more than the \(Threads.recommended) processor"), result.errors)
+        XCTAssertTrue(
+            result.errors.hasPrefix("warning: --threads \(count) is more than the \(Threads.recommended) processor"),
+            result.errors)
         XCTAssertEqual(value("threads a parallel region got", result.output), "\(count)")
         let quiet = assertRuns(["doctor", "--threads", "\(Threads.recommended)"])
         XCTAssertEqual(quiet.errors, "")

@@ -5,7 +5,8 @@ import XCTest
 /// Everything a user reads before anything runs: help screens, version, completion scripts.
 final class HelpTests: XCTestCase {
     private static let commands = ["distill", "pretrain", "reconstruct", "replay", "bench", "inspect", "doctor"]
-    private static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("Expected")
+    private static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
+        "Expected")
 
     /// Every help screen, word for word. With DMAE_RECORD set the screens are written down instead, to be read before they are kept.
     func testHelpScreens() throws {
@@ -45,7 +46,8 @@ final class HelpTests: XCTestCase {
             let overview = help.components(separatedBy: "USAGE: ")[0], rest = help.components(separatedBy: "USAGE: ")[1]
             for word in overview.split(whereSeparator: { " \n".contains($0) }) where word.hasPrefix("--") {
                 let flag = String(word.prefix { $0 == "-" || $0.isLetter || $0.isNumber })
-                XCTAssertTrue([" ", "\n", "/"].contains { rest.contains(flag + $0) }, "\(name): \(flag) is no flag of it")
+                XCTAssertTrue(
+                    [" ", "\n", "/"].contains { rest.contains(flag + $0) }, "\(name): \(flag) is no flag of it")
             }
         }
     }
@@ -74,7 +76,10 @@ final class HelpTests: XCTestCase {
             for word in Self.commands + ["mask-ratio", "vit-base", "paper"] {
                 XCTAssertTrue(script.contains(word), "\(shell): nothing of \(word)")
             }
-            guard let path = ["/bin/", "/usr/bin/"].map({ $0 + shell }).first(where: FileManager.default.isExecutableFile(atPath:)) else {
+            guard
+                let path = ["/bin/", "/usr/bin/"].map({ $0 + shell }).first(
+                    where: FileManager.default.isExecutableFile(atPath:))
+            else {
                 print("\(shell) is not here: its script is not tried")
                 continue
             }

@@ -42,7 +42,8 @@ final class InspectTests: XCTestCase {
         }
         let path = Fixtures.path("safetensors/reference.safetensors")
         let file = try SafeTensorsFile(path: path)
-        let report = try JSONDecoder().decode(Report.self, from: Data(assertRuns(["inspect", path, "--json"]).output.utf8))
+        let report = try JSONDecoder().decode(
+            Report.self, from: Data(assertRuns(["inspect", path, "--json"]).output.utf8))
         XCTAssertEqual(report.tensors.map(\.name), file.names)
         XCTAssertEqual(report.tensors.map(\.shape), file.entries.map(\.shape))
         XCTAssertEqual(report.tensors.map(\.type), file.entries.map(\.type.rawValue))
@@ -56,7 +57,9 @@ final class InspectTests: XCTestCase {
     /// Names and metadata come from strangers: what would move the cursor or colour the terminal is written out.
     func testControlCharacters() throws {
         let path = folder.file("odd.safetensors")
-        var writer = SafeTensorsWriter(metadata: ["a\u{1B}[31m": "line\nline", "long": String(repeating: "x", count: 500)])
+        var writer = SafeTensorsWriter(metadata: [
+            "a\u{1B}[31m": "line\nline", "long": String(repeating: "x", count: 500),
+        ])
         try withBuffers([[1, 2]]) { buffers in
             writer.add("red\u{1B}[31m", shape: [2], floats: buffers[0])
             try writer.write(to: path)
@@ -80,8 +83,10 @@ final class InspectTests: XCTestCase {
     func testErrors() throws {
         assertRefused(["inspect", folder.file("missing")], 74, "missing", "No such file")
         folder.write("PK\u{3}\u{4} and more of a zip archive".utf8, "weights.pth")
-        assertRefused(["inspect", folder.file("weights.pth")], 65, "weights.pth", "zip archive, perhaps a PyTorch checkpoint")
+        assertRefused(
+            ["inspect", folder.file("weights.pth")], 65, "weights.pth", "zip archive, perhaps a PyTorch checkpoint")
         folder.write("just text, no tensors".utf8, "text.safetensors")
-        assertRefused(["inspect", folder.file("text.safetensors")], 65, "text.safetensors", "is not a safetensors file")
+        assertRefused(
+            ["inspect", folder.file("text.safetensors")], 65, "text.safetensors", "is not a safetensors file")
     }
 }

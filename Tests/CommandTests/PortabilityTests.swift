@@ -11,7 +11,9 @@ final class PortabilityTests: XCTestCase {
 
     /// A Core 2 has neither AVX nor FMA: the scalar kernels run there, and agree with PyTorch's record as all others do.
     func testRunsOnACore2() throws {
-        guard let emulator = ["/usr/bin/qemu-x86_64", "/usr/bin/qemu-x86_64-static"].first(where: FileManager.default.isExecutableFile(atPath:))
+        guard
+            let emulator = ["/usr/bin/qemu-x86_64", "/usr/bin/qemu-x86_64-static"].first(
+                where: FileManager.default.isExecutableFile(atPath:))
         else { throw XCTSkip("qemu-user is not installed; make test installs it") }
         let emulated = ["-cpu", "core2duo", Command.binary]
         let doctor = Command.run(emulated + ["doctor", "--threads", "2"], executable: emulator)
@@ -23,10 +25,12 @@ final class PortabilityTests: XCTestCase {
         let folder = TemporaryFolder()
         let recorded = try XCTUnwrap(Fixtures.golden().first { $0.name == "linear" })
         let output = folder.file("replayed.safetensors")
-        let replay = Command.run(emulated + ["replay", recorded.inputPath, "--output", output, "--threads", "2"], executable: emulator)
+        let replay = Command.run(
+            emulated + ["replay", recorded.inputPath, "--output", output, "--threads", "2"], executable: emulator)
         XCTAssertEqual(replay.end, .exited(0), replay.description)
         try assertAgrees(output, recorded, "Core 2")
         let forced = Command.run(emulated + ["doctor"], executable: emulator, environment: ["DMAE_ISA": "avx2"])
-        assertRefused(forced, 1, ["DMAE_ISA asks for an instruction set this processor lacks: the highest here is scalar"])
+        assertRefused(
+            forced, 1, ["DMAE_ISA asks for an instruction set this processor lacks: the highest here is scalar"])
     }
 }

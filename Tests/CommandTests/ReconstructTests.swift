@@ -10,8 +10,11 @@ final class ReconstructTests: XCTestCase {
     private static let folder = TemporaryFolder()
     private var folder: TemporaryFolder { Self.folder }
     /// Weights of a pre-training on raw pixels, and of one on normalised pixels.
-    private static let raw = weights("raw", "--no-normalize-pixels"), normalised = weights("normalised", "--normalize-pixels")
-    private let pictures = ["food-lemon.jpg", "tools-bucket-michael-moore.png"].map { Fixtures.path("demo/held-out/" + $0) }
+    private static let raw = weights("raw", "--no-normalize-pixels"),
+        normalised = weights("normalised", "--normalize-pixels")
+    private let pictures = ["food-lemon.jpg", "tools-bucket-michael-moore.png"].map {
+        Fixtures.path("demo/held-out/" + $0)
+    }
     private let side = 32, patch = 8
 
     private static func weights(_ name: String, _ flag: String) -> String {
@@ -29,7 +32,8 @@ final class ReconstructTests: XCTestCase {
         return (0..<rows).map { row in
             (0..<3).map { column in
                 let tile = grid.cropped(
-                    to: Rectangle(left: 2 + column * (shown + 2), top: 2 + row * (shown + 2), width: shown, height: shown))
+                    to: Rectangle(
+                        left: 2 + column * (shown + 2), top: 2 + row * (shown + 2), width: shown, height: shown))
                 let bytes = (0..<side * side).flatMap { pixel -> ArraySlice<UInt8> in
                     let place = 3 * (pixel / side * 6 * shown + pixel % side * 6)
                     return tile.bytes[place..<place + 3]
@@ -51,8 +55,10 @@ final class ReconstructTests: XCTestCase {
         (0..<16).map { number in
             let grey = Set(patchBytes(row[1], number)).isSubset(of: [127, 128])
             if !grey {
-                XCTAssertTrue(patchBytes(row[1], number) == patchBytes(row[0], number), "patch \(number) of the masked picture")
-                XCTAssertTrue(patchBytes(row[2], number) == patchBytes(row[0], number), "patch \(number) of the reconstruction")
+                XCTAssertTrue(
+                    patchBytes(row[1], number) == patchBytes(row[0], number), "patch \(number) of the masked picture")
+                XCTAssertTrue(
+                    patchBytes(row[2], number) == patchBytes(row[0], number), "patch \(number) of the reconstruction")
             }
             return grey
         }
@@ -67,7 +73,8 @@ final class ReconstructTests: XCTestCase {
         let rows = try tiles(output, rows: 2)
         for (row, path) in zip(rows, pictures) {
             let augmentation = Augmentation(width: side, height: side, framing: .centre)
-            XCTAssertTrue(row[0] == augmentation.apply(to: try Pixels(contentsOf: path), seed: 0, epoch: 0, index: 0), path)
+            XCTAssertTrue(
+                row[0] == augmentation.apply(to: try Pixels(contentsOf: path), seed: 0, epoch: 0, index: 0), path)
             let removed = removed(row)
             XCTAssertEqual(removed.filter { $0 }.count, 12)
             // The error that is printed is that of the pictures, but for their rounding to bytes and cutting off at black and white.
@@ -97,7 +104,9 @@ final class ReconstructTests: XCTestCase {
     func testMaskRatio() throws {
         for (ratio, count) in [("0.5", 8), ("0.1", 2), ("0.93", 15)] {
             let output = folder.file("ratio.png")
-            assertRuns(["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", output, "--mask-ratio", ratio])
+            assertRuns([
+                "reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", output, "--mask-ratio", ratio,
+            ])
             XCTAssertEqual(removed(try tiles(output, rows: 1)[0]).filter { $0 }.count, count, ratio)
         }
     }
@@ -111,7 +120,9 @@ final class ReconstructTests: XCTestCase {
             let bytes = (0..<16 * 16).map { pixel -> UInt8 in wanted[pixel / 16 / 4 * 4 + pixel % 16 / 4] ? 250 : 5 }
             let mask = folder.file("mask.png"), output = folder.file("masked.png")
             try PNGWriter.write(Pixels(width: 16, height: 16, channels: 1, bytes: bytes), to: mask)
-            let result = assertRuns(["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", output, "--mask", mask])
+            let result = assertRuns([
+                "reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", output, "--mask", mask,
+            ])
             XCTAssertEqual(removed(try tiles(output, rows: 1)[0]), wanted, "\(kept) kept")
             XCTAssertTrue(result.output.contains("\(16 - kept) of 16 patches removed"), result.output)
         }
@@ -120,9 +131,12 @@ final class ReconstructTests: XCTestCase {
     /// Normalised targets: a warning, and the patches of the picture with their own mean.
     func testNormalisedPixels() throws {
         let output = folder.file("normalised.png")
-        let result = assertRuns(["reconstruct", "--weights", Self.normalised, "--input", pictures[0], "--output", output])
+        let result = assertRuns([
+            "reconstruct", "--weights", Self.normalised, "--input", pictures[0], "--output", output,
+        ])
         XCTAssertEqual(result.errors.split(separator: "\n").count, 1, result.errors)
-        XCTAssertTrue(result.errors.hasPrefix("warning: these weights were trained on normalised pixels"), result.errors)
+        XCTAssertTrue(
+            result.errors.hasPrefix("warning: these weights were trained on normalised pixels"), result.errors)
         let row = try tiles(output, rows: 1)[0]
         XCTAssertEqual(removed(row).filter { $0 }.count, 12)
     }
@@ -136,7 +150,8 @@ final class ReconstructTests: XCTestCase {
         assertRuns(["reconstruct", "--weights", checkpoint, "--input", pictures[0], "--output", two])
         XCTAssertEqual(try TinyRun.bytes(one), try TinyRun.bytes(two))
         assertRuns(["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", whole, "--stretch"])
-        XCTAssertTrue(try tiles(whole, rows: 1)[0][0] == Pixels(contentsOf: pictures[0]).resized(width: side, height: side))
+        XCTAssertTrue(
+            try tiles(whole, rows: 1)[0][0] == Pixels(contentsOf: pictures[0]).resized(width: side, height: side))
     }
 
     /// Weights that say nothing of themselves, with sizes from flags.
@@ -146,7 +161,9 @@ final class ReconstructTests: XCTestCase {
             let names = file.names.filter(keep)
             try withBuffers(names.map { try file.floats($0) }) { buffers in
                 var writer = SafeTensorsWriter()
-                for (name, buffer) in zip(names, buffers) { writer.add(name, shape: try file.entry(name).shape, floats: buffer) }
+                for (name, buffer) in zip(names, buffers) {
+                    writer.add(name, shape: try file.entry(name).shape, floats: buffer)
+                }
                 try writer.write(to: folder.file(name))
             }
             return folder.file(name)
@@ -155,7 +172,8 @@ final class ReconstructTests: XCTestCase {
         // No preset is so small, so the heads have to be said; everything else the shapes show.
         let heads = ["--heads", "2", "--decoder-heads", "2"]
         let sizes = [
-            "--student", "vit-miniature", "--width", "16", "--depth", "2", "--decoder", "dec-miniature", "--decoder-width", "16",
+            "--student", "vit-miniature", "--width", "16", "--depth", "2", "--decoder", "dec-miniature",
+            "--decoder-width", "16",
             "--decoder-depth", "1", "--image-size", "32x32",
         ]
         let one = folder.file("own.png"), two = folder.file("foreign.png")
@@ -166,31 +184,42 @@ final class ReconstructTests: XCTestCase {
         XCTAssertEqual(try TinyRun.bytes(one), try TinyRun.bytes(two))
         let output = folder.file("none.png")
         assertRefused(
-            ["reconstruct", "--weights", foreign, "--input", pictures[0], "--output", output, "--student", "vit-tiny", "--decoder-heads", "2"], 65,
+            [
+                "reconstruct", "--weights", foreign, "--input", pictures[0], "--output", output, "--student",
+                "vit-tiny", "--decoder-heads", "2",
+            ], 65,
             "foreign.safetensors: tensor", "has shape", "check the model's size")
         let base = ["reconstruct", "--weights", foreign, "--input", pictures[0], "--output", output]
         assertRefused(base, 64, "--heads is needed", "foreign.safetensors")
         assertRefused(base + ["--heads", "2"], 64, "--decoder-heads is needed", "foreign.safetensors")
         let unplaced = try write("unplaced.safetensors") { $0 != "pos_embed" && $0 != "decoder_pos_embed" }
         assertRefused(
-            ["reconstruct", "--weights", unplaced, "--input", pictures[0], "--output", output] + heads, 64, "--image-size is needed")
+            ["reconstruct", "--weights", unplaced, "--input", pictures[0], "--output", output] + heads, 64,
+            "--image-size is needed")
         // The position tables are fixed, so they can be computed.
-        assertRuns(["reconstruct", "--weights", unplaced, "--input", pictures[0], "--output", two, "--image-size", "32"] + heads)
+        assertRuns(
+            ["reconstruct", "--weights", unplaced, "--input", pictures[0], "--output", two, "--image-size", "32"]
+                + heads)
         // Flags go before what a file says of itself; they are not ignored.
         assertRefused(
-            ["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", output, "--image-size", "64"], 65, "pos_embed has shape")
+            ["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", output, "--image-size", "64"],
+            65, "pos_embed has shape")
         let absurd = folder.file("absurd.safetensors")
         try withBuffers([[0]]) { buffers in
             var writer = SafeTensorsWriter(
-                metadata: file.metadata.mapValues { $0.replacingOccurrences(of: "\"patchSize\":8", with: "\"patchSize\":0") })
+                metadata: file.metadata.mapValues {
+                    $0.replacingOccurrences(of: "\"patchSize\":8", with: "\"patchSize\":0")
+                })
             writer.add("decoder_pred.weight", shape: [1, 1], floats: buffers[0])
             try writer.write(to: absurd)
         }
         assertRefused(
-            ["reconstruct", "--weights", absurd, "--input", pictures[0], "--output", output], 65, "absurd.safetensors: student: every size")
+            ["reconstruct", "--weights", absurd, "--input", pictures[0], "--output", output], 65,
+            "absurd.safetensors: student: every size")
         let encoder = try write("encoder.safetensors") { !$0.hasPrefix("decoder_") && $0 != "mask_token" }
         assertRefused(
-            ["reconstruct", "--weights", encoder, "--input", pictures[0], "--output", output], 65, "encoder.safetensors: holds no decoder")
+            ["reconstruct", "--weights", encoder, "--input", pictures[0], "--output", output], 65,
+            "encoder.safetensors: holds no decoder")
         XCTAssertFalse(folder.names().contains("none.png"))
     }
 
@@ -203,12 +232,16 @@ final class ReconstructTests: XCTestCase {
         refused(74, "missing.jpg", base + ["missing.jpg"])
         refused(65, "neither a JPEG nor a PNG file", base + [Fixtures.path("images/bad/text.jpg")])
         refused(65, "truncated.png is a damaged PNG file", base + [Fixtures.path("images/bad/truncated.png")])
-        refused(64, "--mask and --mask-ratio exclude each other", base + [pictures[0], "--mask", "m.png", "--mask-ratio", "0.5"])
-        refused(74, "nowhere", ["--weights", Self.raw, "--output", folder.file("nowhere/grid.png"), "--input", pictures[0]])
+        refused(
+            64, "--mask and --mask-ratio exclude each other",
+            base + [pictures[0], "--mask", "m.png", "--mask-ratio", "0.5"])
+        refused(
+            74, "nowhere", ["--weights", Self.raw, "--output", folder.file("nowhere/grid.png"), "--input", pictures[0]])
         refused(64, "leaves none of the 16 patches visible", base + [pictures[0], "--mask-ratio", "0.99"])
         for (name, shade) in [("white", UInt8(255)), ("black", 0)] {
             let mask = folder.file(name + ".png")
-            try PNGWriter.write(Pixels(width: 4, height: 4, channels: 1, bytes: Array(repeating: shade, count: 16)), to: mask)
+            try PNGWriter.write(
+                Pixels(width: 4, height: 4, channels: 1, bytes: Array(repeating: shade, count: 16)), to: mask)
             refused(64, "it must leave at least one and remove at least one", base + [pictures[0], "--mask", mask])
         }
         XCTAssertFalse(folder.names().contains("error.png"))

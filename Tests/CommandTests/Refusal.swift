@@ -3,7 +3,8 @@ import XCTest
 
 /// Runs the program, which must refuse: exit with `code`, say one sentence with `words` on standard error, and print no data.
 func assertRefused(
-    _ arguments: [String], _ code: Int32, _ words: String..., environment: [String: String] = [:], file: StaticString = #filePath,
+    _ arguments: [String], _ code: Int32, _ words: String..., environment: [String: String] = [:],
+    file: StaticString = #filePath,
     line: UInt = #line
 ) {
     assertRefused(Command.run(arguments, environment: environment), code, words, file: file, line: line)
@@ -18,7 +19,8 @@ func assertRefused(
     let errors = result.errors.split(separator: "\n").filter { $0.hasPrefix("error: ") }
     XCTAssertEqual(errors.count, 1, "one error, not \(errors.count): \(result.errors)", file: file, line: line)
     for word in words {
-        XCTAssertTrue(errors.first?.contains(word) == true, "says nothing of \(word): \(result.errors)", file: file, line: line)
+        XCTAssertTrue(
+            errors.first?.contains(word) == true, "says nothing of \(word): \(result.errors)", file: file, line: line)
     }
     // What a trap, an assertion or Swift's own report of an uncaught error would leave.
     for mark in ["Fatal error", "stack", "Stack", ".swift", "Error: ", "0x"] {

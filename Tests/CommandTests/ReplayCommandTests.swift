@@ -27,7 +27,9 @@ final class ReplayCommandTests: XCTestCase {
                 }
                 XCTAssertEqual(outputs[0], outputs[1], "\(recorded.name), \(set.name): two threads give other bytes")
                 try Replay.run(input: recorded.inputPath, output: folder.file("library.safetensors"))
-                XCTAssertEqual(folder.read("library.safetensors"), outputs[0], "\(recorded.name), \(set.name): the program is not the library")
+                XCTAssertEqual(
+                    folder.read("library.safetensors"), outputs[0],
+                    "\(recorded.name), \(set.name): the program is not the library")
             }
         }
         XCTAssertFalse(ran.isEmpty)
@@ -36,13 +38,17 @@ final class ReplayCommandTests: XCTestCase {
     func testErrors() throws {
         let input = Fixtures.path("golden/linear.in.safetensors")
         let missing = folder.file("missing.safetensors")
-        assertRefused(["replay", missing, "--output", folder.file("a")], 74, "missing.safetensors", "No such file", "check the path")
+        assertRefused(
+            ["replay", missing, "--output", folder.file("a")], 74, "missing.safetensors", "No such file",
+            "check the path")
         assertRefused(["replay", folder.path, "--output", folder.file("a")], 74, "it is a folder")
         assertRefused(
-            ["replay", Fixtures.path("safetensors/reference.safetensors"), "--output", folder.file("a")], 65, "reference.safetensors",
+            ["replay", Fixtures.path("safetensors/reference.safetensors"), "--output", folder.file("a")], 65,
+            "reference.safetensors",
             "dmae.replay is missing")
         assertRefused(["replay", input, "--output", folder.file("no/such/place")], 74, "no/such/place", "No such file")
-        assertRefused(["replay", input, "--output", folder.file("a"), "--threads", "0"], 64, "--threads must be 1 to 4096")
+        assertRefused(
+            ["replay", input, "--output", folder.file("a"), "--threads", "0"], 64, "--threads must be 1 to 4096")
         assertRefused(["replay", input, "--output", folder.file("a"), "--threads", "two"], 64, "'two'", "--threads")
         XCTAssertEqual(folder.names(), [], "what failed leaves nothing behind")
     }
@@ -52,7 +58,8 @@ final class ReplayCommandTests: XCTestCase {
         let whole = [UInt8](try Data(contentsOf: URL(fileURLWithPath: Fixtures.path("golden/linear.in.safetensors"))))
         for length in [0, 7, 8, 100, whole.count / 2, whole.count - 1] {
             folder.write(whole.prefix(length), "cut.safetensors")
-            assertRefused(["replay", folder.file("cut.safetensors"), "--output", folder.file("out")], 65, "cut.safetensors")
+            assertRefused(
+                ["replay", folder.file("cut.safetensors"), "--output", folder.file("out")], 65, "cut.safetensors")
         }
         XCTAssertEqual(folder.names(), ["cut.safetensors"])
     }
@@ -69,7 +76,9 @@ final class ReplayCommandTests: XCTestCase {
             let place = random.below(header)
             bytes[place] ^= 1 << UInt8(random.below(8))
             folder.write(bytes, "flipped.safetensors")
-            let result = Command.run(["replay", folder.file("flipped.safetensors"), "--output", folder.file("out"), "--threads", "1"])
+            let result = Command.run([
+                "replay", folder.file("flipped.safetensors"), "--output", folder.file("out"), "--threads", "1",
+            ])
             if result.end == .exited(0) { continue }
             refused += 1
             assertRefused(result, 65, ["flipped.safetensors"])
@@ -82,11 +91,14 @@ final class ReplayCommandTests: XCTestCase {
         let input = Fixtures.path("golden/mlp_pairs.in.safetensors")
         let mount = folder.file("disk")
         try FileManager.default.createDirectory(atPath: mount, withIntermediateDirectories: true)
-        let mounted = getuid() == 0
-            && Command.run(["-t", "tmpfs", "-o", "size=128k", "tmpfs", mount], executable: "/bin/mount").end == .exited(0)
+        let mounted =
+            getuid() == 0
+            && Command.run(["-t", "tmpfs", "-o", "size=128k", "tmpfs", mount], executable: "/bin/mount").end
+                == .exited(0)
         if mounted {
             defer { _ = Command.run([mount], executable: "/bin/umount") }
-            assertRefused(["replay", input, "--output", mount + "/out.safetensors"], 74, "out.safetensors", "No space left")
+            assertRefused(
+                ["replay", input, "--output", mount + "/out.safetensors"], 74, "out.safetensors", "No space left")
             XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: mount), [])
         } else {
             print("no disk of 128 kB can be mounted here: a limit on the size of files stands in for it")
@@ -104,11 +116,13 @@ func assertAgrees(
     _ path: String, _ recorded: GoldenCase, _ processor: String, file: StaticString = #filePath, line: UInt = #line
 ) throws {
     let found = try SafeTensorsFile(path: path)
-    XCTAssertEqual(Set(found.names), Set(recorded.expected.names), "\(recorded.name), \(processor)", file: file, line: line)
+    XCTAssertEqual(
+        Set(found.names), Set(recorded.expected.names), "\(recorded.name), \(processor)", file: file, line: line)
     var comparison = TensorComparison()
     for entry in recorded.expected.entries {
         comparison.compare(
-            entry.name, expected: try recorded.expected.floats(entry.name), found: try found.floats(entry.name), relative: 1e-4)
+            entry.name, expected: try recorded.expected.floats(entry.name), found: try found.floats(entry.name),
+            relative: 1e-4)
     }
     XCTAssertEqual(comparison.failures, [], "\(recorded.name), \(processor)", file: file, line: line)
 }

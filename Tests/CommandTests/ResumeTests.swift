@@ -9,13 +9,18 @@ final class ResumeTests: XCTestCase {
     /// Some hundred steps, a checkpoint every few.
     private let steps = ["--checkpoint-every", "7", "--quiet"]
 
-    private func assertSameRun(_ one: String, _ other: String, file: StaticString = #filePath, line: UInt = #line) throws {
+    private func assertSameRun(_ one: String, _ other: String, file: StaticString = #filePath, line: UInt = #line)
+        throws
+    {
         XCTAssertEqual(
-            try TinyRun.bytes(one + "/model.safetensors"), try TinyRun.bytes(other + "/model.safetensors"), "weights", file: file, line: line)
+            try TinyRun.bytes(one + "/model.safetensors"), try TinyRun.bytes(other + "/model.safetensors"), "weights",
+            file: file, line: line)
         XCTAssertEqual(try TinyRun.log(one), try TinyRun.log(other), "logs", file: file, line: line)
         let last = try XCTUnwrap(TinyRun.checkpoints(one).last)
         XCTAssertEqual(last, try TinyRun.checkpoints(other).last, file: file, line: line)
-        XCTAssertEqual(try TinyRun.bytes(one + "/" + last), try TinyRun.bytes(other + "/" + last), "checkpoints", file: file, line: line)
+        XCTAssertEqual(
+            try TinyRun.bytes(one + "/" + last), try TinyRun.bytes(other + "/" + last), "checkpoints", file: file,
+            line: line)
     }
 
     /// Waits until the run in `path` has logged `step`; false where the process ended before.
@@ -39,15 +44,19 @@ final class ResumeTests: XCTestCase {
         var random = CounterRandom(seed: testSeed(UInt64.random(in: 0 ... .max)), purpose: .test)
         for attempt in 0..<6 {
             let command = Command(
-                TinyRun.distill(killed, teacher: weights, epochs: 300, steps + [
-                    "--resume", "auto", "--threads", "\(1 + attempt % 2)", "--workers", "\(1 + attempt % 3)",
-                ]))
+                TinyRun.distill(
+                    killed, teacher: weights, epochs: 300,
+                    steps + [
+                        "--resume", "auto", "--threads", "\(1 + attempt % 2)", "--workers", "\(1 + attempt % 3)",
+                    ]))
             // The first time while it starts; then some steps further than it ever came, at any moment of a step or of a checkpoint.
             let done = (try? TinyRun.log(killed).count) ?? 0
             if attempt > 0, !waitForStep(done + random.below(total / 8), killed, command) { break }
             usleep(UInt32(random.below(20_000)))
             command.send(SIGKILL)
-            XCTAssertEqual(command.wait().end, .killed(signal: SIGKILL), "attempt \(attempt) of \(total) steps, \(done) done before")
+            XCTAssertEqual(
+                command.wait().end, .killed(signal: SIGKILL),
+                "attempt \(attempt) of \(total) steps, \(done) done before")
         }
         XCTAssertGreaterThan(try TinyRun.log(killed).count, 0)
         XCTAssertLessThan(try TinyRun.log(killed).count, total)
@@ -62,7 +71,8 @@ final class ResumeTests: XCTestCase {
         assertRuns(TinyRun.pretrain(whole, epochs: 300, steps))
         let stopped = folder.file("stopped")
         for (round, (signal, name)) in [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT"), (SIGUSR1, "SIGUSR1")].enumerated() {
-            let command = Command(TinyRun.pretrain(stopped, epochs: 300, steps + (round == 0 ? [] : ["--resume", "auto"])))
+            let command = Command(
+                TinyRun.pretrain(stopped, epochs: 300, steps + (round == 0 ? [] : ["--resume", "auto"])))
             XCTAssertTrue(waitForStep(40 * (round + 1), stopped, command), command.wait().description)
             command.send(signal)
             let result = command.wait()
@@ -86,8 +96,9 @@ final class ResumeTests: XCTestCase {
     func testSecondInterruptQuitsAtOnce() throws {
         let run = folder.file("run")
         // Effective batches of 40,000 images: a step boundary is minutes away, and a pass takes long enough to see both signals.
-        let command = Command(TinyRun.pretrain(
-            run, epochs: 10_000, ["--batch", "2000", "--effective-batch", "40000", "--threads", "1", "--quiet"]))
+        let command = Command(
+            TinyRun.pretrain(
+                run, epochs: 10_000, ["--batch", "2000", "--effective-batch", "40000", "--threads", "1", "--quiet"]))
         while command.isRunning, !FileManager.default.fileExists(atPath: run + "/log.jsonl") { usleep(1000) }
         usleep(100_000)
         command.send(SIGINT)
@@ -113,11 +124,13 @@ final class ResumeTests: XCTestCase {
         let second = checkpoints[checkpoints.count - 2]
         try TinyRun.bytes(damaged + "/" + second).dropLast(100).write(to: URL(fileURLWithPath: damaged + "/" + second))
         assertRefused(
-            TinyRun.pretrain(damaged, epochs: 40, steps + ["--resume", damaged + "/" + checkpoints.last!]), 65, checkpoints.last!,
+            TinyRun.pretrain(damaged, epochs: 40, steps + ["--resume", damaged + "/" + checkpoints.last!]), 65,
+            checkpoints.last!,
             "is damaged", "use an older checkpoint")
         let result = assertRuns(TinyRun.pretrain(damaged, epochs: 40, steps + ["--resume", "auto"]))
         for name in [checkpoints.last!, second] {
-            XCTAssertTrue(result.errors.contains("warning: passing over") && result.errors.contains(name), result.errors)
+            XCTAssertTrue(
+                result.errors.contains("warning: passing over") && result.errors.contains(name), result.errors)
         }
         try assertSameRun(whole, damaged)
     }
@@ -128,14 +141,19 @@ final class ResumeTests: XCTestCase {
         assertRuns(TinyRun.pretrain(run, steps))
         assertRefused(TinyRun.pretrain(run, steps), 64, "already holds a run", "--resume auto")
         assertRefused(
-            TinyRun.pretrain(run, steps + ["--resume", "auto", "--mask-ratio", "0.5"]), 64, "was taken with model.maskRatio 0.75, not 0.5",
+            TinyRun.pretrain(run, steps + ["--resume", "auto", "--mask-ratio", "0.5"]), 64,
+            "was taken with model.maskRatio 0.75, not 0.5",
             "give the flags the run was started with")
         assertRefused(TinyRun.pretrain(run, steps + ["--resume", "auto", "--seed", "3"]), 64, "seed 0, not 3")
         assertRefused(
-            TinyRun.pretrain(run, data: Fixtures.path("demo/images/food"), steps + ["--resume", "auto"]), 65, "images, but 9 when the run was started")
-        assertRefused(TinyRun.pretrain(run, steps + ["--resume", folder.file("none.safetensors")]), 74, "none.safetensors", "No such file")
+            TinyRun.pretrain(run, data: Fixtures.path("demo/images/food"), steps + ["--resume", "auto"]), 65,
+            "images, but 9 when the run was started")
         assertRefused(
-            TinyRun.pretrain(run, steps + ["--resume", run + "/model.safetensors"]), 65, "model.safetensors", "holds no checksum")
+            TinyRun.pretrain(run, steps + ["--resume", folder.file("none.safetensors")]), 74, "none.safetensors",
+            "No such file")
+        assertRefused(
+            TinyRun.pretrain(run, steps + ["--resume", run + "/model.safetensors"]), 65, "model.safetensors",
+            "holds no checksum")
         // Resuming what is finished changes nothing.
         let before = try TinyRun.bytes(run + "/model.safetensors")
         assertRuns(TinyRun.pretrain(run, steps + ["--resume", "auto"]))
@@ -145,7 +163,8 @@ final class ResumeTests: XCTestCase {
         let command = Command(TinyRun.pretrain(other, epochs: 3000, steps))
         XCTAssertTrue(waitForStep(1, other, command))
         assertRefused(
-            TinyRun.pretrain(other, epochs: 3000, steps + ["--resume", "auto"]), 74, "is being written by process \(command.process)")
+            TinyRun.pretrain(other, epochs: 3000, steps + ["--resume", "auto"]), 74,
+            "is being written by process \(command.process)")
         command.send(SIGKILL)
         _ = command.wait()
     }

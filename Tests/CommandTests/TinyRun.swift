@@ -8,13 +8,20 @@ struct TinyRun {
     static let data = Fixtures.path("demo/images/geography")
     /// Effective batches of 8 in two passes of 4: an epoch of nine images leaves a remainder.
     static let model = [
-        "--student", "vit-miniature", "--width", "16", "--depth", "2", "--heads", "2", "--decoder-width", "16", "--decoder-depth", "1",
-        "--decoder-heads", "2", "--image-size", "32", "--batch", "4", "--effective-batch", "8", "--base-learning-rate", "0.1",
+        "--student", "vit-miniature", "--width", "16", "--depth", "2", "--heads", "2", "--decoder-width", "16",
+        "--decoder-depth", "1",
+        "--decoder-heads", "2", "--image-size", "32", "--batch", "4", "--effective-batch", "8", "--base-learning-rate",
+        "0.1",
     ]
 
     /// The whole command line of a pre-training.
-    static func pretrain(_ output: String, epochs: Int = 10, data: String = TinyRun.data, _ more: [String] = []) -> [String] {
-        ["pretrain", "--recipe", "demo-teacher", "--data", data, "--output", output, "--epochs", "\(epochs)", "--warmup-epochs", "1"] + model
+    static func pretrain(_ output: String, epochs: Int = 10, data: String = TinyRun.data, _ more: [String] = [])
+        -> [String]
+    {
+        [
+            "pretrain", "--recipe", "demo-teacher", "--data", data, "--output", output, "--epochs", "\(epochs)",
+            "--warmup-epochs", "1",
+        ] + model
             + more
     }
 
@@ -23,7 +30,8 @@ struct TinyRun {
         _ output: String, teacher: String, epochs: Int = 10, data: String = TinyRun.data, _ more: [String] = []
     ) -> [String] {
         [
-            "distill", "--recipe", "demo", "--teacher", teacher, "--data", data, "--output", output, "--epochs", "\(epochs)",
+            "distill", "--recipe", "demo", "--teacher", teacher, "--data", data, "--output", output, "--epochs",
+            "\(epochs)",
             "--warmup-epochs", "1", "--align", "1:0",
         ] + model + more
     }

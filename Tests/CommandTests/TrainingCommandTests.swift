@@ -16,20 +16,26 @@ final class TrainingCommandTests: XCTestCase {
         XCTAssertTrue(first.errors.contains("step 67/67"), first.errors)
         XCTAssertFalse(first.errors.contains("\u{1B}"), "no terminal, no escape sequences: \(first.errors)")
         XCTAssertEqual(
-            try FileManager.default.contentsOfDirectory(atPath: teacher).sorted().filter { !$0.hasPrefix("checkpoint-") },
+            try FileManager.default.contentsOfDirectory(atPath: teacher).sorted().filter {
+                !$0.hasPrefix("checkpoint-")
+            },
             ["configuration.json", "lock", "log.jsonl", "model.safetensors"])
 
         let student = folder.file("student")
-        let second = assertRuns(TinyRun.distill(student, teacher: teacher + "/model.safetensors", epochs: 60, ["--keep", "3"]))
+        let second = assertRuns(
+            TinyRun.distill(student, teacher: teacher + "/model.safetensors", epochs: 60, ["--keep", "3"]))
         // Block 0 is aligned: 2 tokens and tables, 2 of the projection and 12 of the block; the other block, norm and decoder stay unused.
         let file = try SafeTensorsFile(path: teacher + "/model.safetensors")
         XCTAssertTrue(
-            second.errors.contains("teacher: 16 tensors used of \(teacher)/model.safetensors; \(file.entries.count - 16) not needed"),
+            second.errors.contains(
+                "teacher: 16 tensors used of \(teacher)/model.safetensors; \(file.entries.count - 16) not needed"),
             second.errors)
         XCTAssertEqual(try TinyRun.checkpoints(student).count, 3)
         XCTAssertEqual(try TinyRun.checkpoints(student).last, "checkpoint-00000067.safetensors")
         for (run, columns) in [(first, 5), (second, 6)] {
-            let rows = run.output.split(separator: "\n").filter { $0.first?.isNumber == true }.map { $0.split(separator: " ") }
+            let rows = run.output.split(separator: "\n").filter { $0.first?.isNumber == true }.map {
+                $0.split(separator: " ")
+            }
             XCTAssertEqual(rows.count, 11, run.output)
             XCTAssertEqual(Set(rows.map(\.count)), [columns], run.output)
             let losses = rows.map { Double($0[2])! }
@@ -43,7 +49,10 @@ final class TrainingCommandTests: XCTestCase {
 
     /// --threads and --workers change no byte; --seed changes them.
     func testSameBytesForAnyThreads() throws {
-        for (name, more) in [("a", ["--threads", "1", "--workers", "1"]), ("b", ["--threads", "2", "--workers", "3"]), ("c", ["--seed", "1"])] {
+        for (name, more) in [
+            ("a", ["--threads", "1", "--workers", "1"]), ("b", ["--threads", "2", "--workers", "3"]),
+            ("c", ["--seed", "1"]),
+        ] {
             assertRuns(TinyRun.pretrain(folder.file(name), more))
         }
         let models = try ["a", "b", "c"].map { try TinyRun.bytes(folder.file($0) + "/model.safetensors") }
@@ -73,7 +82,9 @@ final class TrainingCommandTests: XCTestCase {
         }
         // Ds·Dt weights and Dt biases.
         XCTAssertEqual(field("parameters: projection heads"), ["272"])
-        for name in ["teacher weights", "weights", "gradients", "optimizer moments", "activations", "scratch", "batch", "in all"] {
+        for name in [
+            "teacher weights", "weights", "gradients", "optimizer moments", "activations", "scratch", "batch", "in all",
+        ] {
             XCTAssertNotNil(field("memory: " + name), name)
         }
         for name in ["teacher", "student", "decoder", "projection heads", "in all"] {
@@ -91,21 +102,33 @@ final class TrainingCommandTests: XCTestCase {
         assertRuns(TinyRun.pretrain(teacher, epochs: 1, ["--quiet", "--image-size", "32x16"]))
         let run = folder.file("run")
         assertRuns([
-            "distill", "--recipe", "demo", "--teacher", teacher + "/model.safetensors", "--data", TinyRun.data, "--output", run,
+            "distill", "--recipe", "demo", "--teacher", teacher + "/model.safetensors", "--data", TinyRun.data,
+            "--output", run,
             "--student", "vit-miniature", "--width", "24", "--depth", "3", "--heads", "3", "--decoder", "dec-miniature",
-            "--decoder-width", "20", "--decoder-depth", "1", "--decoder-heads", "5", "--image-size", "32x16", "--mask-ratio", "0.5",
-            "--normalize-pixels", "--align", "1:0", "--align", "2:1", "--alignment-distance", "L2", "--projection", "mlp",
-            "--alignment-weight", "0.5", "--batch", "3", "--effective-batch", "6", "--epochs", "1.5", "--warmup-epochs", "0.5",
-            "--base-learning-rate", "0.001", "--minimum-learning-rate", "0.0001", "--weight-decay", "0.25", "--beta1", "0.5",
-            "--beta2", "0.75", "--epsilon", "0.5", "--seed", "9", "--minimum-crop-area", "0.25", "--maximum-crop-area", "0.5",
+            "--decoder-width", "20", "--decoder-depth", "1", "--decoder-heads", "5", "--image-size", "32x16",
+            "--mask-ratio", "0.5",
+            "--normalize-pixels", "--align", "1:0", "--align", "2:1", "--alignment-distance", "L2", "--projection",
+            "mlp",
+            "--alignment-weight", "0.5", "--batch", "3", "--effective-batch", "6", "--epochs", "1.5", "--warmup-epochs",
+            "0.5",
+            "--base-learning-rate", "0.001", "--minimum-learning-rate", "0.0001", "--weight-decay", "0.25", "--beta1",
+            "0.5",
+            "--beta2", "0.75", "--epsilon", "0.5", "--seed", "9", "--minimum-crop-area", "0.25", "--maximum-crop-area",
+            "0.5",
             "--apply-orientation", "--unreadable-limit", "0.5", "--checkpoint-every", "2", "--keep", "4",
         ])
-        let stored = try JSONDecoder().decode(TrainingConfiguration.self, from: TinyRun.bytes(run + "/configuration.json"))
-        XCTAssertEqual([stored.model.student.width, stored.model.student.depth, stored.model.student.heads], [24, 3, 3])
-        XCTAssertEqual([stored.model.student.imageHeight, stored.model.student.imageWidth, stored.model.student.patchSize], [32, 16, 8])
-        XCTAssertEqual([stored.model.decoder.width, stored.model.decoder.depth, stored.model.decoder.heads], [20, 1, 5])
+        let stored = try JSONDecoder().decode(
+            TrainingConfiguration.self, from: TinyRun.bytes(run + "/configuration.json"))
+        XCTAssertEqual(
+            [stored.model.student.width, stored.model.student.depth, stored.model.student.heads], [24, 3, 3])
+        XCTAssertEqual(
+            [stored.model.student.imageHeight, stored.model.student.imageWidth, stored.model.student.patchSize],
+            [32, 16, 8])
+        XCTAssertEqual(
+            [stored.model.decoder.width, stored.model.decoder.depth, stored.model.decoder.heads], [20, 1, 5])
         // The teacher's file says what it is.
-        XCTAssertEqual([stored.model.teacher?.width, stored.model.teacher?.depth, stored.model.teacher?.heads], [16, 2, 2])
+        XCTAssertEqual(
+            [stored.model.teacher?.width, stored.model.teacher?.depth, stored.model.teacher?.heads], [16, 2, 2])
         XCTAssertEqual(stored.model.alignment.pairs.map { [$0.studentBlock, $0.teacherBlock] }, [[1, 0], [2, 1]])
         XCTAssertEqual(stored.model.alignment.distance, .l2)
         XCTAssertEqual(stored.model.alignment.projection, .mlp)
@@ -137,16 +160,21 @@ final class TrainingCommandTests: XCTestCase {
         refused("--beta2=-0.1", words: "--beta2 must be at least 0 and below 1")
         refused("--epsilon", "0", words: "--epsilon must be above 0")
         refused("--weight-decay=-1", words: "--weight-decay must be at least 0")
-        refused("--minimum-crop-area", "0.9", "--maximum-crop-area", "0.5", words: "--minimum-crop-area must be above 0 and at most")
+        refused(
+            "--minimum-crop-area", "0.9", "--maximum-crop-area", "0.5",
+            words: "--minimum-crop-area must be above 0 and at most")
         refused("--unreadable-limit", "2", words: "--unreadable-limit is a share from 0 to 1")
         refused("--keep", "0", words: "--keep must be at least 1")
         refused("--checkpoint-every", "0", words: "--checkpoint-every must be at least 1")
         refused("--workers", "0", words: "--workers must be 1 to 1024")
         refused("--channels", "4", words: "use --channels 1 or 3")
         refused("--mask-ratio", "0", words: "removes none of the 16 patches")
-        refused("--recipe", "paper", words: "--recipe paper is not a recipe of `dmae pretrain`: use one of mae, demo-teacher")
+        refused(
+            "--recipe", "paper",
+            words: "--recipe paper is not a recipe of `dmae pretrain`: use one of mae, demo-teacher")
         assertRefused(["pretrain", "--recipe", "demo-teacher", "--data", TinyRun.data], 64, "--output is needed")
-        assertRefused(["distill", "--recipe", "demo", "--data", TinyRun.data, "--output", folder.file("run")], 64, "--teacher")
+        assertRefused(
+            ["distill", "--recipe", "demo", "--data", TinyRun.data, "--output", folder.file("run")], 64, "--teacher")
         XCTAssertEqual(folder.names(), [], "what is refused leaves nothing behind")
     }
 
@@ -157,23 +185,34 @@ final class TrainingCommandTests: XCTestCase {
         let run = folder.file("run")
         // Its own word about its size is overridden, so the shapes disagree.
         assertRefused(
-            TinyRun.distill(run, teacher: teacher, ["--teacher-width", "32"]), 65, "model.safetensors: tensor cls_token has shape [1, 1, 16]",
+            TinyRun.distill(run, teacher: teacher, ["--teacher-width", "32"]), 65,
+            "model.safetensors: tensor cls_token has shape [1, 1, 16]",
             "this model needs [1, 1, 32]")
-        assertRefused(TinyRun.distill(run, teacher: teacher, ["--align", "1:2"]), 64, "teacher block 2 does not exist", "0 to 1")
-        assertRefused(TinyRun.distill(run, teacher: teacher, ["--patch-size", "4"]), 64, "teacher and student must see the same patches")
-        assertRefused(TinyRun.distill(run, teacher: teacher, ["--image-size", "64"]), 64, "teacher and student must see the same patches")
-        assertRefused(TinyRun.distill(run, teacher: teacher, ["--channels", "1"]), 64, "teacher and student must see the same patches")
+        assertRefused(
+            TinyRun.distill(run, teacher: teacher, ["--align", "1:2"]), 64, "teacher block 2 does not exist", "0 to 1")
+        assertRefused(
+            TinyRun.distill(run, teacher: teacher, ["--patch-size", "4"]), 64,
+            "teacher and student must see the same patches")
+        assertRefused(
+            TinyRun.distill(run, teacher: teacher, ["--image-size", "64"]), 64,
+            "teacher and student must see the same patches")
+        assertRefused(
+            TinyRun.distill(run, teacher: teacher, ["--channels", "1"]), 64,
+            "teacher and student must see the same patches")
         assertRefused(TinyRun.distill(run, teacher: folder.file("missing")), 74, "missing", "No such file")
         // A teacher that lacks a block.
         let whole = try SafeTensorsFile(path: teacher)
         let names = whole.names.filter { !$0.hasPrefix("blocks.0.mlp") }
         try withBuffers(names.map { try whole.floats($0) }) { buffers in
             var writer = SafeTensorsWriter(metadata: whole.metadata)
-            for (name, buffer) in zip(names, buffers) { writer.add(name, shape: try whole.entry(name).shape, floats: buffer) }
+            for (name, buffer) in zip(names, buffers) {
+                writer.add(name, shape: try whole.entry(name).shape, floats: buffer)
+            }
             try writer.write(to: folder.file("partial.safetensors"))
         }
         assertRefused(
-            TinyRun.distill(run, teacher: folder.file("partial.safetensors")), 65, "partial.safetensors: lacks 4 of the 16 tensors",
+            TinyRun.distill(run, teacher: folder.file("partial.safetensors")), 65,
+            "partial.safetensors: lacks 4 of the 16 tensors",
             "blocks.0.mlp.fc1")
         let bytes = [UInt8](try TinyRun.bytes(teacher))
         folder.write(bytes.dropLast(), "cut.safetensors")
@@ -183,9 +222,12 @@ final class TrainingCommandTests: XCTestCase {
     /// A loss that is no number any more: 1, the step, the parts, the last good checkpoint, and that checkpoint is really good.
     func testNonFiniteLoss() throws {
         let run = folder.file("run")
-        let result = Command.run(TinyRun.pretrain(
-            run, epochs: 100, ["--base-learning-rate", "1e30", "--warmup-epochs", "50", "--checkpoint-every", "1", "--quiet"]))
-        assertRefused(result, 1, ["the loss is not finite at step ", "reconstruction ", "total ", "lower --base-learning-rate"])
+        let result = Command.run(
+            TinyRun.pretrain(
+                run, epochs: 100,
+                ["--base-learning-rate", "1e30", "--warmup-epochs", "50", "--checkpoint-every", "1", "--quiet"]))
+        assertRefused(
+            result, 1, ["the loss is not finite at step ", "reconstruction ", "total ", "lower --base-learning-rate"])
         let last = try XCTUnwrap(TinyRun.checkpoints(run).last)
         XCTAssertTrue(result.errors.contains("the last good checkpoint is \(run)/\(last)"), result.errors)
         XCTAssertNoThrow(try CheckpointStore.open(run + "/" + last))
@@ -204,7 +246,9 @@ final class TrainingCommandTests: XCTestCase {
                     atPath: "\(path)/\(copy)-\(file)", withDestinationPath: "\(TinyRun.data)/\(file)")
             }
         }
-        for number in 0..<bad { folder.write("This is text, whatever its name says.\n".utf8, "\(name)/text-\(number).jpg") }
+        for number in 0..<bad {
+            folder.write("This is text, whatever its name says.\n".utf8, "\(name)/text-\(number).jpg")
+        }
         return path
     }
 
@@ -212,14 +256,17 @@ final class TrainingCommandTests: XCTestCase {
     func testUnreadableImagesBelowTheLimit() throws {
         let data = try pictures("images", bad: 1)
         let runs = [("a", "1"), ("b", "3")].map { name, workers in
-            assertRuns(TinyRun.pretrain(
-                folder.file(name), epochs: 3, data: data, ["--unreadable-limit", "0.03", "--workers", workers]))
+            assertRuns(
+                TinyRun.pretrain(
+                    folder.file(name), epochs: 3, data: data, ["--unreadable-limit", "0.03", "--workers", workers]))
         }
         for run in runs {
             XCTAssertEqual(run.errors.components(separatedBy: "text-0.jpg").count, 2, "named once: \(run.errors)")
             XCTAssertTrue(run.errors.contains("neither a JPEG nor a PNG file"), run.errors)
         }
-        XCTAssertEqual(try TinyRun.bytes(folder.file("a") + "/model.safetensors"), try TinyRun.bytes(folder.file("b") + "/model.safetensors"))
+        XCTAssertEqual(
+            try TinyRun.bytes(folder.file("a") + "/model.safetensors"),
+            try TinyRun.bytes(folder.file("b") + "/model.safetensors"))
     }
 
     /// One in 37 is more than 1 %: the run stops, names the limit, and keeps what it had.
@@ -245,9 +292,13 @@ final class TrainingCommandTests: XCTestCase {
     /// A checkpoint that does not fit on the disk: 74, one sentence, and no part of it is left.
     func testFullDisk() throws {
         let run = folder.file("run")
-        let result = TemporaryFolder.limitingFileSize(to: 50_000) { Command.run(TinyRun.pretrain(run, ["--checkpoint-every", "3"])) }
+        let result = TemporaryFolder.limitingFileSize(to: 50_000) {
+            Command.run(TinyRun.pretrain(run, ["--checkpoint-every", "3"]))
+        }
         assertRefused(result, 74, ["checkpoint-00000003.safetensors", "File too large"])
-        XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: run).sorted(), ["configuration.json", "lock", "log.jsonl"])
+        XCTAssertEqual(
+            try FileManager.default.contentsOfDirectory(atPath: run).sorted(),
+            ["configuration.json", "lock", "log.jsonl"])
         // With room again the run goes on.
         assertRuns(TinyRun.pretrain(run, ["--checkpoint-every", "3", "--resume", "auto"]))
     }

@@ -42,24 +42,28 @@ public final class Command {
     /// The environment is this process's without what would change the program's words (COLUMNS, DMAE_ISA, OMP_…), and `environment`.
     /// Limits and ignored signals are this process's, as in any child.
     public init(
-        _ arguments: [String], executable: String = Command.binary, environment: [String: String] = [:], output: String? = nil
+        _ arguments: [String], executable: String = Command.binary, environment: [String: String] = [:],
+        output: String? = nil
     ) {
         var values = ProcessInfo.processInfo.environment.filter {
-            !["COLUMNS", "DMAE_ISA", "NO_COLOR"].contains($0.key) && !$0.key.hasPrefix("OMP_") && !$0.key.hasPrefix("KMP_")
+            !["COLUMNS", "DMAE_ISA", "NO_COLOR"].contains($0.key) && !$0.key.hasPrefix("OMP_")
+                && !$0.key.hasPrefix("KMP_")
         }
         values.merge(environment) { $1 }
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
         posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-        posix_spawn_file_actions_addopen(&actions, 1, output ?? folder.file("output"), O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+        posix_spawn_file_actions_addopen(
+            &actions, 1, output ?? folder.file("output"), O_WRONLY | O_CREAT | O_TRUNC, 0o600)
         posix_spawn_file_actions_addopen(&actions, 2, folder.file("errors"), O_WRONLY | O_CREAT | O_TRUNC, 0o600)
         let words = ([executable] + arguments).map { strdup($0) } + [nil]
         let settings = values.map { strdup("\($0.key)=\($0.value)") } + [nil]
         defer { (words + settings).forEach { free($0) } }
         var number = pid_t()
         let reason = posix_spawn(&number, executable, &actions, nil, words, settings)
-        precondition(reason == 0, "cannot run \(executable): \(String(cString: strerror(reason))); `make build` makes it")
+        precondition(
+            reason == 0, "cannot run \(executable): \(String(cString: strerror(reason))); `make build` makes it")
         process = number
     }
 
@@ -94,14 +98,16 @@ public final class Command {
             usleep(1000)
         }
         func text(_ name: String) -> String {
-            (try? Data(contentsOf: URL(fileURLWithPath: folder.file(name)))).map { String(decoding: $0, as: UTF8.self) } ?? ""
+            (try? Data(contentsOf: URL(fileURLWithPath: folder.file(name)))).map { String(decoding: $0, as: UTF8.self) }
+                ?? ""
         }
         return Result(end: end!, output: text("output"), errors: text("errors"))
     }
 
     /// Runs the program to its end.
     public static func run(
-        _ arguments: [String], executable: String = Command.binary, environment: [String: String] = [:], output: String? = nil,
+        _ arguments: [String], executable: String = Command.binary, environment: [String: String] = [:],
+        output: String? = nil,
         seconds: Double = 120
     ) -> Result {
         Command(arguments, executable: executable, environment: environment, output: output).wait(seconds: seconds)
