@@ -131,7 +131,7 @@ final class GemmTests: KernelTestCase {
         var random = Random("gemm epilogues")
         for epilogue in Epilogue.allCases {
             for form in forms {
-                for (m, n, k) in [(15, 33, 29), (20, 70, 513), (5, 17, 1025), (43, 100, 512)] {
+                for (m, n, k) in [(15, 33, 29), (20, 70, 1025), (33, 17, 2050), (43, 100, 1024)] {
                     check(variants, m: m, n: n, k: k, transposed: form, epilogue, threads: [1, 2, 3], &random)
                 }
             }

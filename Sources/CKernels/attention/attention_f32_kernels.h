@@ -22,7 +22,7 @@ struct product {
 
 VECTOR_INLINE void run(const struct product *s, size_t i0, size_t j0, const int ROWS, const int WIDTH, const bool masked) {
     V sum[MR][VECTORS];
-    tile_product(ROWS, WIDTH, s->k, s->a + i0 * s->a_row, s->a_row, s->a_step, s->b + j0, s->ldb, sum);
+    tile_product(ROWS, WIDTH, false, s->k, s->a + i0 * s->a_row, s->a_row, s->a_step, s->b + j0, s->ldb, sum);
     if (s->factor) {
 #pragma clang loop unroll(full)
         for (int i = 0; i < ROWS; ++i)

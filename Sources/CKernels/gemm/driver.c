@@ -3,76 +3,126 @@
 
 #include <assert.h>
 
+// The plan. k is cut into equal blocks. For each block the operand along the shorter of m and n is packed whole, by all threads
+// (`shared`); tasks then are runs of panels of the other operand, which the thread that takes one packs for itself (`own`), right
+// before use and into its own cache. So every element is packed once, and the larger operand never travels through shared memory
+// twice. The shared panels of the next block go into a second buffer, by threads that would otherwise wait for the last task.
+
 // The largest tile of any variant: the workspace must hold the panels of whichever is selected when the product runs.
-enum { most_mr = 16, most_nr = 64 };
+enum { most_mr = 16, most_nr = 32 };
+/// Values per step of k of the panels that a thread packs for itself: 4 panels of A or 2 of B, within the second-level cache.
+enum { own_width = 64 };
+_Static_assert(own_width % most_mr == 0 && own_width % most_nr == 0, "whole panels");
 
 static size_t block_of(size_t k) { return k == 0 ? 0 : dmae_ceiling(k, dmae_ceiling(k, gemm_f32_k_block)); }
-
-size_t dmae_gemm_f32_workspace(size_t m, size_t n, size_t k) {
-    return (dmae_round_up(m, 16) + most_mr + dmae_round_up(n, 16) + most_nr) * block_of(k) * sizeof(float) + 256;
+static size_t shared_floats(size_t m, size_t n, size_t k) {
+    return (m <= n ? dmae_round_up(m, 16) + most_mr : dmae_round_up(n, 16) + most_nr) * block_of(k);
 }
 
-/// A thread's share of the product; all of it where there is no parallel region.
-static void share(const dmae_gemm_f32_arguments *arguments, const struct gemm_f32_kernels *kernels) {
-    const dmae_gemm_f32_arguments g = *arguments;
-    const size_t mr = kernels->mr, nr = kernels->nr, k_block = block_of(g.k);
-    const size_t a_panels = dmae_ceiling(g.m, mr), b_panels = dmae_ceiling(g.n, nr);
-    const size_t b_per_task = 8, a_per_task = 8;
-    const size_t a_tasks = dmae_ceiling(a_panels, a_per_task), b_tasks = dmae_ceiling(b_panels, b_per_task);
-    float *const packed_a = g.workspace, *const packed_b = packed_a + dmae_round_up(a_panels * mr * k_block, 16);
+size_t dmae_gemm_f32_workspace(size_t m, size_t n, size_t k) {
+    const size_t own = (size_t)dmae_threads() * own_width * block_of(k);
+    return dmae_round_up(2 * dmae_round_up(shared_floats(m, n, k), 16) + own, 16) * sizeof(float);
+}
+
+/// One block of k of one product.
+struct plan {
+    dmae_gemm_f32_arguments g;
+    const struct gemm_f32_kernels *kernels;
+    bool shared_is_a;
+    size_t shared_panels, own_panels;
+    size_t tasks, runs, run;  ///< the first `runs` tasks are `run` panels each, the rest one
+    size_t first, depth;      ///< of k
+    bool is_first, is_last;
+    float *shared;
+};
+
+static void pack_a(const struct plan *p, size_t panel, float *target) {
+    const dmae_gemm_f32_arguments *const g = &p->g;
+    const size_t i = panel * p->kernels->mr;
+    p->kernels->pack_a(dmae_least(p->kernels->mr, g->m - i), p->depth,
+                       g->a + (g->a_transposed ? p->first * g->lda + i : i * g->lda + p->first), g->lda, g->a_transposed, target);
+}
+
+static void pack_b(const struct plan *p, size_t panel, float *target) {
+    const dmae_gemm_f32_arguments *const g = &p->g;
+    const size_t j = panel * p->kernels->nr;
+    p->kernels->pack_b(dmae_least(p->kernels->nr, g->n - j), p->depth,
+                       g->b + (g->b_transposed ? j * g->ldb + p->first : p->first * g->ldb + j), g->ldb, !g->b_transposed, target);
+}
+
+static void run_tile(const struct plan *p, size_t a_panel, const float *a, size_t b_panel, const float *b) {
+    const dmae_gemm_f32_arguments *const g = &p->g;
+    const size_t i = a_panel * p->kernels->mr, j = b_panel * p->kernels->nr;
     // Partial sums between blocks of k rest in C, or in the activation when C is not kept.
-    float *const rest = g.c ? g.c : g.activation;
-    const size_t ld_rest = g.c ? g.ldc : g.ldactivation;
-    for (size_t first = 0; first == 0 || first < g.k; first += k_block) {
-        const size_t depth = dmae_least(k_block, g.k - first);
-        const bool is_first = first == 0, is_last = first + depth >= g.k;
-#pragma omp for schedule(monotonic : dynamic, 1)
-        for (size_t panel = 0; panel < a_panels + b_panels; ++panel) {
-            if (panel < b_panels) {
-                const size_t j = panel * nr;
-                kernels->pack_b(dmae_least(nr, g.n - j), depth, g.b + (g.b_transposed ? j * g.ldb + first : first * g.ldb + j),
-                                g.ldb, !g.b_transposed, packed_b + j * depth);
-            } else {
-                const size_t i = (panel - b_panels) * mr;
-                kernels->pack_a(dmae_least(mr, g.m - i), depth, g.a + (g.a_transposed ? first * g.lda + i : i * g.lda + first),
-                                g.lda, g.a_transposed, packed_a + i * depth);
-            }
+    float *const rest = g->c ? g->c : g->activation;
+    const size_t ld_rest = g->c ? g->ldc : g->ldactivation;
+    struct gemm_f32_tile tile = {.rows = dmae_least(p->kernels->mr, g->m - i),
+                                 .columns = dmae_least(p->kernels->nr, g->n - j),
+                                 .k = p->depth,
+                                 .a = a,
+                                 .b = b,
+                                 .c = rest + i * ld_rest + j,
+                                 .ldc = ld_rest};
+    if (!p->is_first || g->accumulate) {
+        tile.addend = tile.c;
+        tile.ld_addend = ld_rest;
+    }
+    // A residual that is C itself must be read before the first block overwrites it.
+    if (g->residual && (g->accumulate ? p->is_last : p->is_first)) {
+        tile.residual = g->residual + i * g->ldr + j;
+        tile.ld_residual = g->ldr;
+    }
+    if (p->is_last) {
+        tile.bias = g->bias ? g->bias + j : NULL;
+        if (g->activation) {
+            tile.activation = g->activation + i * g->ldactivation + j;
+            tile.ld_activation = g->ldactivation;
+            if (!g->c) tile.c = NULL;
+        }
+    }
+    p->kernels->tile(&tile);
+}
+
+static void pack_shared(const struct plan *p, size_t panel) {
+    if (p->shared_is_a) pack_a(p, panel, p->shared + panel * p->kernels->mr * p->depth);
+    else pack_b(p, panel, p->shared + panel * p->kernels->nr * p->depth);
+}
+
+/// Packs the task's panels into `own` and multiplies them by all shared ones.
+static void run_task(const struct plan *p, size_t task, float *own) {
+    const size_t a_size = p->kernels->mr * p->depth, b_size = p->kernels->nr * p->depth;
+    const size_t begin = task < p->runs ? task * p->run : p->runs * p->run + (task - p->runs);
+    const size_t end = begin + (task < p->runs ? p->run : 1);
+    for (size_t panel = begin; panel < end; ++panel) {
+        if (p->shared_is_a) pack_b(p, panel, own + (panel - begin) * b_size);
+        else pack_a(p, panel, own + (panel - begin) * a_size);
+    }
+    for (size_t other = 0; other < p->shared_panels; ++other)
+        for (size_t panel = begin; panel < end; ++panel) {
+            if (p->shared_is_a) run_tile(p, other, p->shared + other * a_size, panel, own + (panel - begin) * b_size);
+            else run_tile(p, panel, own + (panel - begin) * a_size, other, p->shared + other * b_size);
+        }
+}
+
+/// A thread's share of the product, or all of it when `alone`, outside any parallel region.
+static void run_share(struct plan p, size_t k_block, size_t buffer, bool alone) {
+    float *const workspace = p.g.workspace;
+    float *const own = workspace + 2 * buffer + (alone ? 0 : (size_t)omp_get_thread_num()) * own_width * k_block;
+    for (size_t block = 0; block == 0 || p.first + p.depth < p.g.k; ++block) {
+        p.first = block * k_block;
+        p.depth = dmae_least(k_block, p.g.k - p.first);
+        p.is_first = block == 0;
+        p.is_last = p.first + p.depth >= p.g.k;
+        p.shared = workspace + block % 2 * buffer;
+        if (alone) {
+            for (size_t panel = 0; panel < p.shared_panels; ++panel) pack_shared(&p, panel);
+            for (size_t task = 0; task < p.tasks; ++task) run_task(&p, task, own);
+            continue;
         }
 #pragma omp for schedule(monotonic : dynamic, 1)
-        for (size_t task = 0; task < a_tasks * b_tasks; ++task) {
-            const size_t a_end = dmae_least(a_panels, (task % a_tasks + 1) * a_per_task);
-            const size_t b_end = dmae_least(b_panels, (task / a_tasks + 1) * b_per_task);
-            for (size_t ip = task % a_tasks * a_per_task; ip < a_end; ++ip)
-                for (size_t jp = task / a_tasks * b_per_task; jp < b_end; ++jp) {
-                    const size_t i = ip * mr, j = jp * nr;
-                    struct gemm_f32_tile tile = {.rows = dmae_least(mr, g.m - i),
-                                                 .columns = dmae_least(nr, g.n - j),
-                                                 .k = depth,
-                                                 .a = packed_a + i * depth,
-                                                 .b = packed_b + j * depth,
-                                                 .c = rest + i * ld_rest + j,
-                                                 .ldc = ld_rest};
-                    if (!is_first || g.accumulate) {
-                        tile.addend = tile.c;
-                        tile.ld_addend = ld_rest;
-                    }
-                    // A residual that is C itself must be read before the first block overwrites it.
-                    if (g.residual && (g.accumulate ? is_last : is_first)) {
-                        tile.residual = g.residual + i * g.ldr + j;
-                        tile.ld_residual = g.ldr;
-                    }
-                    if (is_last) {
-                        tile.bias = g.bias ? g.bias + j : NULL;
-                        if (g.activation) {
-                            tile.activation = g.activation + i * g.ldactivation + j;
-                            tile.ld_activation = g.ldactivation;
-                            if (!g.c) tile.c = NULL;
-                        }
-                    }
-                    kernels->tile(&tile);
-                }
-        }
-        if (k_block == 0) break;
+        for (size_t panel = 0; panel < p.shared_panels; ++panel) pack_shared(&p, panel);
+#pragma omp for schedule(monotonic : dynamic, 1) nowait
+        for (size_t task = 0; task < p.tasks; ++task) run_task(&p, task, own);
     }
 }
 
@@ -81,14 +131,26 @@ void dmae_gemm_f32(const dmae_gemm_f32_arguments *arguments) {
     assert(g.c || g.activation);
     assert(!(g.accumulate && g.activation) && !(g.residual && g.activation));
     assert(!g.accumulate || g.residual == NULL || g.residual != g.c);
+    assert((uintptr_t)g.workspace % 64 == 0);
     if (g.m == 0 || g.n == 0) return;
     const struct gemm_f32_kernels *const kernels = KERNELS(gemm_f32);
-    const int threads = dmae_threads_for(dmae_ceiling(g.m, kernels->mr) * dmae_ceiling(g.n, kernels->nr));
+    const size_t a_panels = dmae_ceiling(g.m, kernels->mr), b_panels = dmae_ceiling(g.n, kernels->nr);
+    struct plan plan = {.g = g, .kernels = kernels, .shared_is_a = g.m <= g.n};
+    plan.shared_panels = plan.shared_is_a ? a_panels : b_panels;
+    plan.own_panels = plan.shared_is_a ? b_panels : a_panels;
+    // Runs of several panels first, single ones last, so that the threads finish together.
+    const size_t fitting = own_width / (plan.shared_is_a ? most_nr : most_mr);
+    plan.run = dmae_least(fitting, plan.own_panels / (4 * (size_t)dmae_threads()));
+    if (plan.run == 0) plan.run = 1;
+    plan.runs = plan.own_panels < 8 ? 0 : (plan.own_panels - 8) / plan.run;
+    plan.tasks = plan.runs + (plan.own_panels - plan.runs * plan.run);
+    const size_t k_block = block_of(g.k), buffer = dmae_round_up(shared_floats(g.m, g.n, g.k), 16);
     // OpenMP's runtime allocates a buffer for a region of one thread: then there is none.
+    const int threads = dmae_threads_for(a_panels * b_panels);
     if (threads == 1) {
-        share(&g, kernels);
+        run_share(plan, k_block, buffer, true);
     } else {
 #pragma omp parallel num_threads(threads)
-        share(&g, kernels);
+        run_share(plan, k_block, buffer, false);
     }
 }

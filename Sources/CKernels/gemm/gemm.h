@@ -29,5 +29,5 @@ struct gemm_f32_kernels {
 };
 
 /// k is cut into equal blocks of at most this.
-enum { gemm_f32_k_block = 512 };
+enum { gemm_f32_k_block = 1024 };
 #endif

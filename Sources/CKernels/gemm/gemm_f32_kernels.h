@@ -9,7 +9,9 @@ static void pack_a(size_t count, size_t k, const float *source, size_t ld, bool 
         return;
     }
     const M read = v_mask(count), written = v_mask(MR);
-    for (size_t p = 0; p < k; ++p) v_store_masked(written, panel + p * MR, v_load_masked(read, source + p * ld));
+    for (size_t p = 0; p < k; ++p) {
+        v_store_masked(written, panel + p * MR, v_load_masked(read, source + p * ld));
+    }
 }
 
 static void pack_b(size_t count, size_t k, const float *source, size_t ld, bool across, float *panel) {
@@ -20,7 +22,9 @@ static void pack_b(size_t count, size_t k, const float *source, size_t ld, bool 
         }
     } else if (count == NR) {
         for (size_t p = 0; p < k; ++p)
-            for (size_t j = 0; j < NR; j += LANES) v_store(panel + p * NR + j, v_load(source + p * ld + j));
+            for (size_t j = 0; j < NR; j += LANES) {
+                v_store(panel + p * NR + j, v_load(source + p * ld + j));
+            }
     } else {
         for (size_t j = 0; j < NR; j += LANES) {
             const M read = v_mask(count > j ? count - j : 0);
@@ -32,7 +36,15 @@ static void pack_b(size_t count, size_t k, const float *source, size_t ld, bool 
 /// ROWS and WIDTH (vectors of columns, the last perhaps masked) are constants wherever this is inlined.
 VECTOR_INLINE void run(const struct gemm_f32_tile *t, const int ROWS, const int WIDTH, const bool masked) {
     V sum[MR][VECTORS];
-    tile_product(ROWS, WIDTH, t->k, t->a, 1, MR, t->b, NR, sum);
+    // C is far away and its rows lie pages apart; it comes while the product is worked out. Into the second level: in the first, the
+    // rows of a matrix whose width is a multiple of 1024 would all fall into one set.
+    const float *const rest = t->c ? t->c : t->activation;
+    const size_t ld_rest = t->c ? t->ldc : t->ld_activation;
+#pragma clang loop unroll(full)
+    for (int i = 0; i < ROWS; ++i)
+#pragma clang loop unroll(full)
+        for (int j = 0; j < WIDTH; ++j) _mm_prefetch((const char *)(rest + (size_t)i * ld_rest + j * LANES), _MM_HINT_T1);
+    tile_product(ROWS, WIDTH, true, t->k, t->a, 1, MR, t->b, NR, sum);
     const M last = v_mask(t->columns - (size_t)(WIDTH - 1) * LANES);
 #define LOAD(pointer, j) (masked && (j) == WIDTH - 1 ? v_load_masked(last, (pointer) + (j) * LANES) : v_load((pointer) + (j) * LANES))
 #define STORE(pointer, j, value) \
