@@ -81,11 +81,13 @@ test: build test-packages
 	DMAE_BINARY="$$PWD/$(BINARY)" swift test -c release --skip-build --disable-swift-testing --scratch-path .build/tests
 
 DEMO := .build/demo
+HELD_OUT := $(addprefix Fixtures/demo/held-out/,buildings-home6.jpg food-lemon.jpg people-smiley006.jpg plants-sun-flower-ganson.jpg \
+              recreation-rubber-duck2-ganson.jpg transportation-little-tan-suitcase-jona.png)
 distill: build
 	rm -rf $(DEMO) && mkdir -p $(DEMO)
 	$(BINARY) distill --recipe demo --teacher Fixtures/demo/teacher.safetensors --data Fixtures/demo/images --output $(DEMO)/run
 	echo
-	$(BINARY) reconstruct --weights $(DEMO)/run/model.safetensors --input Fixtures/demo/held-out/* --output $(DEMO)/reconstruction.png
+	$(BINARY) reconstruct --weights $(DEMO)/run/model.safetensors --input $(HELD_OUT) --stretch --seed 5 --output $(DEMO)/reconstruction.png
 
 install: build
 	install -D -m 755 $(BINARY) "$(DESTDIR)$(PREFIX)/bin/dmae"

@@ -11,7 +11,7 @@ extension Recipe {
         normalizePixels: false,
         alignment: AlignmentConfiguration(
             pairs: [AlignedPair(studentBlock: 2, teacherBlock: 4)], distance: .l1, projection: .linear, weight: 1),
-        effectiveBatch: 64, batch: 64, baseLearningRate: 8e-3, minimumLearningRate: 0, epochs: 400, warmupEpochs: 20,
+        effectiveBatch: 64, batch: 64, baseLearningRate: 8e-3, minimumLearningRate: 0, epochs: 200, warmupEpochs: 20,
         optimizer: Optimizer(beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.05), cropArea: 0.2...1)
 
     public static let demoTeacher = Recipe(
