@@ -36,17 +36,18 @@ struct plan {
     float *shared;
 };
 
-static void pack_a(const struct plan *p, size_t panel, float *target) {
+/// Packs the panels [begin, end) of A.
+static void pack_a(const struct plan *p, size_t begin, size_t end, float *target) {
     const dmae_gemm_f32_arguments *const g = &p->g;
-    const size_t i = panel * p->kernels->mr;
-    p->kernels->pack_a(dmae_least(p->kernels->mr, g->m - i), p->depth,
+    const size_t i = begin * p->kernels->mr;
+    p->kernels->pack_a(dmae_least(end * p->kernels->mr, g->m) - i, p->depth,
                        g->a + (g->a_transposed ? p->first * g->lda + i : i * g->lda + p->first), g->lda, g->a_transposed, target);
 }
 
-static void pack_b(const struct plan *p, size_t panel, float *target) {
+static void pack_b(const struct plan *p, size_t begin, size_t end, float *target) {
     const dmae_gemm_f32_arguments *const g = &p->g;
-    const size_t j = panel * p->kernels->nr;
-    p->kernels->pack_b(dmae_least(p->kernels->nr, g->n - j), p->depth,
+    const size_t j = begin * p->kernels->nr;
+    p->kernels->pack_b(dmae_least(end * p->kernels->nr, g->n) - j, p->depth,
                        g->b + (g->b_transposed ? j * g->ldb + p->first : p->first * g->ldb + j), g->ldb, !g->b_transposed, target);
 }
 
@@ -83,9 +84,13 @@ static void run_tile(const struct plan *p, size_t a_panel, const float *a, size_
     p->kernels->tile(&tile);
 }
 
-static void pack_shared(const struct plan *p, size_t panel) {
-    if (p->shared_is_a) pack_a(p, panel, p->shared + panel * p->kernels->mr * p->depth);
-    else pack_b(p, panel, p->shared + panel * p->kernels->nr * p->depth);
+/// The shared operand is packed in runs of four panels of A or two of B.
+static size_t shared_run(const struct plan *p) { return p->shared_is_a ? 4 : 2; }
+static size_t shared_runs(const struct plan *p) { return dmae_ceiling(p->shared_panels, shared_run(p)); }
+static void pack_shared(const struct plan *p, size_t run) {
+    const size_t begin = run * shared_run(p), end = dmae_least(begin + shared_run(p), p->shared_panels);
+    if (p->shared_is_a) pack_a(p, begin, end, p->shared + begin * p->kernels->mr * p->depth);
+    else pack_b(p, begin, end, p->shared + begin * p->kernels->nr * p->depth);
 }
 
 /// Packs the task's panels into `own` and multiplies them by all shared ones.
@@ -93,10 +98,8 @@ static void run_task(const struct plan *p, size_t task, float *own) {
     const size_t a_size = p->kernels->mr * p->depth, b_size = p->kernels->nr * p->depth;
     const size_t begin = task < p->runs ? task * p->run : p->runs * p->run + (task - p->runs);
     const size_t end = begin + (task < p->runs ? p->run : 1);
-    for (size_t panel = begin; panel < end; ++panel) {
-        if (p->shared_is_a) pack_b(p, panel, own + (panel - begin) * b_size);
-        else pack_a(p, panel, own + (panel - begin) * a_size);
-    }
+    if (p->shared_is_a) pack_b(p, begin, end, own);
+    else pack_a(p, begin, end, own);
     for (size_t other = 0; other < p->shared_panels; ++other)
         for (size_t panel = begin; panel < end; ++panel) {
             if (p->shared_is_a) run_tile(p, other, p->shared + other * a_size, panel, own + (panel - begin) * b_size);
@@ -115,12 +118,12 @@ static void run_share(struct plan p, size_t k_block, size_t buffer, bool alone) 
         p.is_last = p.first + p.depth >= p.g.k;
         p.shared = workspace + block % 2 * buffer;
         if (alone) {
-            for (size_t panel = 0; panel < p.shared_panels; ++panel) pack_shared(&p, panel);
+            for (size_t run = 0; run < shared_runs(&p); ++run) pack_shared(&p, run);
             for (size_t task = 0; task < p.tasks; ++task) run_task(&p, task, own);
             continue;
         }
 #pragma omp for schedule(monotonic : dynamic, 1)
-        for (size_t panel = 0; panel < p.shared_panels; ++panel) pack_shared(&p, panel);
+        for (size_t run = 0; run < shared_runs(&p); ++run) pack_shared(&p, run);
 #pragma omp for schedule(monotonic : dynamic, 1) nowait
         for (size_t task = 0; task < p.tasks; ++task) run_task(&p, task, own);
     }

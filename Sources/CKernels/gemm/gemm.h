@@ -21,10 +21,10 @@ struct gemm_f32_tile {
 
 struct gemm_f32_kernels {
     size_t mr, nr;
-    /// Packs `count` <= mr rows (or nr columns), each `k` long, into one panel. Element (i, p) is at source[i·ld + p], or at
-    /// source[p·ld + i] when `across`.
-    void (*pack_a)(size_t count, size_t k, const float *source, size_t ld, bool across, float *panel);
-    void (*pack_b)(size_t count, size_t k, const float *source, size_t ld, bool across, float *panel);
+    /// Packs `count` rows (or columns), each `k` long, into as many panels as they take. Element (i, p) is at source[i·ld + p], or
+    /// at source[p·ld + i] when `across`.
+    void (*pack_a)(size_t count, size_t k, const float *source, size_t ld, bool across, float *panels);
+    void (*pack_b)(size_t count, size_t k, const float *source, size_t ld, bool across, float *panels);
     void (*tile)(const struct gemm_f32_tile *tile);
 };
 

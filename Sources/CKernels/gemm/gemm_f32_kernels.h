@@ -2,48 +2,58 @@
 #include "gelu/gelu_f32_vector.h"
 #include "gemm/register_tile_f32.h"
 
-static void pack_a(size_t count, size_t k, const float *source, size_t ld, bool across, float *panel) {
+static void pack_a(size_t count, size_t k, const float *source, size_t ld, bool across, float *panels) {
     if (!across) {
-        if (count == MR) pack_transposed(MR, MR, MR, k, source, ld, panel);
-        else pack_transposed(count, MR, MR, k, source, ld, panel);
+        for (; count > MR; count -= MR, source += MR * ld, panels += MR * k)
+            pack_transposed(MR, MR, MR, k, source, ld, panels);
+        pack_transposed(count, MR, MR, k, source, ld, panels);
         return;
     }
-    const M read = v_mask(count), written = v_mask(MR);
+    // All panels of one step of k before the next step: rows of the source may lie a multiple of 4096 bytes apart, and what one
+    // panel leaves of a line is gone from the cache when the next panel comes.
+    const M written = v_mask(MR);
+    for (size_t p = 0; p < k; ++p)
+        for (size_t i = 0; i < count; i += MR)
+            v_store_masked(written, panels + i * k + p * MR, v_load_masked(v_mask(count - i), source + p * ld + i));
+}
+
+static void pack_b(size_t count, size_t k, const float *source, size_t ld, bool across, float *panels) {
+    const size_t whole = count / NR * NR;
+    if (!across) {
+        for (size_t j = 0; j < whole; j += LANES)
+            pack_transposed(LANES, LANES, NR, k, source + j * ld, ld, panels + j / NR * NR * k + j % NR);
+        for (size_t j = whole; j < count; j += NR)
+            for (size_t part = 0; part < NR; part += LANES)
+                pack_transposed(count > j + part ? count - j - part : 0, LANES, NR, k, source + (j + part) * ld, ld,
+                                panels + j * k + part);
+        return;
+    }
     for (size_t p = 0; p < k; ++p) {
-        v_store_masked(written, panel + p * MR, v_load_masked(read, source + p * ld));
+        for (size_t j = 0; j < whole; j += LANES)
+            v_store(panels + j / NR * NR * k + p * NR + j % NR, v_load(source + p * ld + j));
+        if (whole < count)
+            for (size_t part = 0; part < NR; part += LANES)
+                v_store(panels + whole * k + p * NR + part,
+                        v_load_masked(v_mask(count > whole + part ? count - whole - part : 0), source + p * ld + whole + part));
     }
 }
 
-static void pack_b(size_t count, size_t k, const float *source, size_t ld, bool across, float *panel) {
-    if (!across) {
-        for (size_t j = 0; j < NR; j += LANES) {
-            if (count >= j + LANES) pack_transposed(LANES, LANES, NR, k, source + j * ld, ld, panel + j);
-            else pack_transposed(count > j ? count - j : 0, LANES, NR, k, source + j * ld, ld, panel + j);
-        }
-    } else if (count == NR) {
-        for (size_t p = 0; p < k; ++p)
-            for (size_t j = 0; j < NR; j += LANES) {
-                v_store(panel + p * NR + j, v_load(source + p * ld + j));
-            }
-    } else {
-        for (size_t j = 0; j < NR; j += LANES) {
-            const M read = v_mask(count > j ? count - j : 0);
-            for (size_t p = 0; p < k; ++p) v_store(panel + p * NR + j, v_load_masked(read, source + p * ld + j));
-        }
-    }
+/// Into the second level: in the first, the rows of a matrix whose width is a multiple of 1024 would all fall into one set.
+VECTOR_INLINE void prefetch_rows(const int ROWS, const int WIDTH, const float *matrix, size_t ld) {
+    if (matrix == NULL) return;
+#pragma clang loop unroll(full)
+    for (int i = 0; i < ROWS; ++i)
+#pragma clang loop unroll(full)
+        for (int j = 0; j < WIDTH * LANES; j += 16) _mm_prefetch((const char *)(matrix + (size_t)i * ld + j), _MM_HINT_T1);
 }
 
 /// ROWS and WIDTH (vectors of columns, the last perhaps masked) are constants wherever this is inlined.
 VECTOR_INLINE void run(const struct gemm_f32_tile *t, const int ROWS, const int WIDTH, const bool masked) {
     V sum[MR][VECTORS];
-    // C is far away and its rows lie pages apart; it comes while the product is worked out. Into the second level: in the first, the
-    // rows of a matrix whose width is a multiple of 1024 would all fall into one set.
-    const float *const rest = t->c ? t->c : t->activation;
-    const size_t ld_rest = t->c ? t->ldc : t->ld_activation;
-#pragma clang loop unroll(full)
-    for (int i = 0; i < ROWS; ++i)
-#pragma clang loop unroll(full)
-        for (int j = 0; j < WIDTH; ++j) _mm_prefetch((const char *)(rest + (size_t)i * ld_rest + j * LANES), _MM_HINT_T1);
+    // What the epilogue needs is far away and its rows lie pages apart; it comes while the product is worked out.
+    prefetch_rows(ROWS, WIDTH, t->c, t->ldc);
+    prefetch_rows(ROWS, WIDTH, t->residual, t->ld_residual);
+    prefetch_rows(ROWS, WIDTH, t->activation, t->ld_activation);
     tile_product(ROWS, WIDTH, true, t->k, t->a, 1, MR, t->b, NR, sum);
     const M last = v_mask(t->columns - (size_t)(WIDTH - 1) * LANES);
 #define LOAD(pointer, j) (masked && (j) == WIDTH - 1 ? v_load_masked(last, (pointer) + (j) * LANES) : v_load((pointer) + (j) * LANES))

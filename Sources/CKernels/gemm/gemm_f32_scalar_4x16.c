@@ -3,15 +3,17 @@
 
 enum { MR = 4, NR = 16 };
 
-static void pack(size_t unit, size_t count, size_t k, const float *source, size_t ld, bool across, float *panel) {
-    for (size_t p = 0; p < k; ++p)
-        for (size_t i = 0; i < unit; ++i) panel[p * unit + i] = i >= count ? 0 : across ? source[p * ld + i] : source[i * ld + p];
+static void pack(size_t unit, size_t count, size_t k, const float *source, size_t ld, bool across, float *panels) {
+    for (size_t first = 0; first < count; first += unit, panels += unit * k)
+        for (size_t p = 0; p < k; ++p)
+            for (size_t i = 0; i < unit; ++i)
+                panels[p * unit + i] = first + i >= count ? 0 : across ? source[p * ld + first + i] : source[(first + i) * ld + p];
 }
-static void pack_a(size_t count, size_t k, const float *source, size_t ld, bool across, float *panel) {
-    pack(MR, count, k, source, ld, across, panel);
+static void pack_a(size_t count, size_t k, const float *source, size_t ld, bool across, float *panels) {
+    pack(MR, count, k, source, ld, across, panels);
 }
-static void pack_b(size_t count, size_t k, const float *source, size_t ld, bool across, float *panel) {
-    pack(NR, count, k, source, ld, across, panel);
+static void pack_b(size_t count, size_t k, const float *source, size_t ld, bool across, float *panels) {
+    pack(NR, count, k, source, ld, across, panels);
 }
 
 static void tile(const struct gemm_f32_tile *t) {
