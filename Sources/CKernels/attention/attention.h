@@ -12,6 +12,8 @@ struct attention_f32_head {
     size_t stride, output_stride;
     float scale;
     const float *q, *k, *v;
+    /// Where the next head is, as distances from this one in qkv and in output; both zero when there is none. Only a hint.
+    size_t next, next_output;
 };
 
 struct attention_f32_kernels {

@@ -7,6 +7,24 @@
 #include "cpu/exponential.h"
 #include "gemm/register_tile_f32.h"
 
+/// Rows that the next head will read or write. A few are fetched before each tile: a head's rows are short and far apart, and the
+/// processor does not foresee them.
+enum { worth_fetching = 24 };  // tokens; with fewer, the instructions cost more than they save
+struct ahead {
+    const float *matrix[8];
+    size_t stride[8];
+    size_t matrices, rows, width;
+    size_t per_tile, done;
+};
+
+static void fetch_ahead(struct ahead *a) {
+    for (size_t i = 0; i < a->per_tile && a->done < a->matrices * a->rows; ++i, ++a->done) {
+        const size_t which = a->done / a->rows;
+        const float *const row = a->matrix[which] + a->done % a->rows * a->stride[which];
+        for (size_t j = 0; j < a->width; j += 16) _mm_prefetch((const char *)(row + j), _MM_HINT_T1);
+    }
+}
+
 /// out[m,n] (+)= a·b · factor[m], with a[i·a_row + p·a_step], b[p·ldb + j] readable up to whole vectors of j.
 struct product {
     size_t m, n, k;
@@ -18,6 +36,7 @@ struct product {
     size_t ldo;
     const float *factor;  ///< or NULL
     bool accumulate;
+    struct ahead *ahead;
 };
 
 VECTOR_INLINE void run(const struct product *s, size_t i0, size_t j0, const int ROWS, const int WIDTH, const bool masked) {
@@ -61,10 +80,15 @@ static void multiply(const struct product *s) {
     const size_t tiles = (s->m + MR - 1) / MR;
     for (size_t tile = 0, i = 0; tile < tiles; ++tile) {
         const size_t end = s->m * (tile + 1) / tiles;
-        for (size_t j = 0; j < s->n; j += NR) run_rows(s, i, j, end - i);
+        for (size_t j = 0; j < s->n; j += NR) {
+            fetch_ahead(s->ahead);
+            run_rows(s, i, j, end - i);
+        }
         i = end;
     }
 }
+
+static size_t tiles(size_t m, size_t n) { return ((m + MR - 1) / MR) * ((n + NR - 1) / NR); }
 
 /// [rows, width] side by side at `target` with rows of `ld` = whole vectors, filled up with zeros.
 static void copy_rows(size_t rows, size_t width, const float *source, size_t stride, float *target, size_t ld) {
@@ -113,11 +137,15 @@ static void forward(const struct attention_f32_head *head, float *output, float 
     float *const factor = p + tokens * block;      // [block]
     copy_rows(tokens, size, head->k, head->stride, k_rows, ld);
     copy_rows(tokens, size, head->v, head->stride, v_rows, ld);
+    struct ahead ahead = {.matrix = {head->k + head->next, head->v + head->next, head->q + head->next, output + head->next_output},
+                          .stride = {head->stride, head->stride, head->stride, head->output_stride},
+                          .matrices = head->next && tokens >= worth_fetching ? 4 : 0, .rows = tokens, .width = size};
+    ahead.per_tile = 4 * tokens / (tiles(tokens, tokens) + tiles(tokens, size)) + 1;
     for (size_t first = 0; first < tokens; first += block) {
         const size_t queries = tokens - first < block ? tokens - first : block;
         transpose_rows(queries, size, head->q + first * head->stride, head->stride, q_across, block);
         multiply(&(struct product){.m = tokens, .n = whole_vectors(queries), .k = size, .a = k_rows, .a_row = ld, .a_step = 1,
-                                   .b = q_across, .ldb = block, .out = p, .ldo = block});
+                                   .b = q_across, .ldb = block, .out = p, .ldo = block, .ahead = &ahead});
         for (size_t i = 0; i < queries; i += LANES) {
             V greatest;
             const V sum = exponentiate(tokens, block, head->scale, p + i, &greatest);
@@ -132,7 +160,7 @@ static void forward(const struct attention_f32_head *head, float *output, float 
         }
         multiply(&(struct product){.m = queries, .n = size, .k = tokens, .a = p, .a_row = 1, .a_step = block, .b = v_rows,
                                    .ldb = ld, .out = output + first * head->output_stride, .ldo = head->output_stride,
-                                   .factor = factor});
+                                   .factor = factor, .ahead = &ahead});
     }
 }
 
@@ -165,6 +193,12 @@ static void backward(const struct attention_f32_head *head, const float *output,
     copy_rows(tokens, size, head->v, stride, v_rows, ld);
     copy_rows(tokens, size, head->q, stride, q_rows, ld);
     copy_rows(tokens, size, d_output, output_stride, d_rows, ld);
+    const size_t next = head->next, next_output = head->next_output;
+    struct ahead ahead = {.matrix = {head->k + next, head->v + next, head->q + next, d_output + next_output,
+                                     output + next_output, d_q + next, d_k + next, d_v + next},
+                          .stride = {stride, stride, stride, output_stride, output_stride, stride, stride, stride},
+                          .matrices = next && tokens >= worth_fetching ? 8 : 0, .rows = tokens, .width = size};
+    ahead.per_tile = 8 * tokens / (2 * tiles(tokens, tokens) + 3 * tiles(tokens, size)) + 1;
     for (size_t first = 0; first < tokens; first += block) {
         const size_t queries = tokens - first < block ? tokens - first : block, n = whole_vectors(queries);
         transpose_rows(queries, size, q_rows + first * ld, ld, q_across, block);
@@ -174,9 +208,9 @@ static void backward(const struct attention_f32_head *head, const float *output,
             delta[i] = i < queries ? dot(size, d_rows + (first + i) * ld, output + (first + i) * output_stride) : 0;
         }
         multiply(&(struct product){.m = tokens, .n = n, .k = size, .a = k_rows, .a_row = ld, .a_step = 1, .b = q_across,
-                                   .ldb = block, .out = p, .ldo = block});
+                                   .ldb = block, .out = p, .ldo = block, .ahead = &ahead});
         multiply(&(struct product){.m = tokens, .n = n, .k = size, .a = v_rows, .a_row = ld, .a_step = 1, .b = d_across,
-                                   .ldb = block, .out = d_score, .ldo = block});
+                                   .ldb = block, .out = d_score, .ldo = block, .ahead = &ahead});
         const V scale = v_set(head->scale);
         for (size_t j = 0; j < tokens; ++j)
             for (size_t i = 0; i < n; i += LANES) {
@@ -186,10 +220,12 @@ static void backward(const struct attention_f32_head *head, const float *output,
                 v_store(at_d, v_multiply(v_multiply(probability, scale), v_subtract(v_load(at_d), v_load(delta + i))));
             }
         multiply(&(struct product){.m = queries, .n = size, .k = tokens, .a = d_score, .a_row = 1, .a_step = block, .b = k_rows,
-                                   .ldb = ld, .out = d_q + first * stride, .ldo = stride});
+                                   .ldb = ld, .out = d_q + first * stride, .ldo = stride, .ahead = &ahead});
         multiply(&(struct product){.m = tokens, .n = size, .k = queries, .a = d_score, .a_row = block, .a_step = 1,
-                                   .b = q_rows + first * ld, .ldb = ld, .out = d_k, .ldo = stride, .accumulate = first != 0});
+                                   .b = q_rows + first * ld, .ldb = ld, .out = d_k, .ldo = stride, .accumulate = first != 0,
+                                   .ahead = &ahead});
         multiply(&(struct product){.m = tokens, .n = size, .k = queries, .a = p, .a_row = block, .a_step = 1,
-                                   .b = d_rows + first * ld, .ldb = ld, .out = d_v, .ldo = stride, .accumulate = first != 0});
+                                   .b = d_rows + first * ld, .ldb = ld, .out = d_v, .ldo = stride, .accumulate = first != 0,
+                                   .ahead = &ahead});
     }
 }
