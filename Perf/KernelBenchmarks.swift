@@ -6,7 +6,7 @@ private func gemm(_ name: String, m: Int, n: Int, k: Int, transposed: (Bool, Boo
                   gelu: Bool = false, residual: Bool = false) -> Benchmark {
     let bytes = 4 * Double(m * k + n * k + m * n * (1 + (accumulate || residual || gelu ? 1 : 0)))
     return Benchmark(name: "gemm " + name, shape: "\(m)×\(n)×\(k)", work: .kernel(flop: 2 * Double(m) * Double(n) * Double(k), bytes: bytes)) {
-        var arguments = dmae_gemm_f32_arguments()
+        var arguments = dmae_gemm_arguments()
         (arguments.m, arguments.n, arguments.k) = (m, n, k)
         (arguments.a, arguments.lda, arguments.a_transposed) = (UnsafePointer(memory(m * k)), transposed.0 ? m : k, transposed.0)
         (arguments.b, arguments.ldb, arguments.b_transposed) = (UnsafePointer(memory(n * k)), transposed.1 ? k : n, transposed.1)
@@ -14,11 +14,11 @@ private func gemm(_ name: String, m: Int, n: Int, k: Int, transposed: (Bool, Boo
         if !accumulate { arguments.bias = UnsafePointer(memory(n)) }
         if gelu { (arguments.activation, arguments.ldactivation) = (memory(m * n), n) }
         if residual { (arguments.residual, arguments.ldr) = (UnsafePointer(memory(m * n)), n) }
-        arguments.workspace = UnsafeMutableRawPointer(memory(dmae_gemm_f32_workspace(m, n, k) / 4 + 16))
+        arguments.workspace = UnsafeMutableRawPointer(memory(dmae_gemm_workspace(m, n, k) / 4 + 16))
         let fixed = arguments
         return {
             var arguments = fixed
-            dmae_gemm_f32(&arguments)
+            dmae_gemm(&arguments)
         }
     }
 }

@@ -22,7 +22,7 @@ struct Machine {
         self.threads = threads
         // As many rounds as take about four milliseconds: long enough for the clock, short beside what is measured.
         var rounds = 10_000
-        while Self.time({ _ = dmae_peak_f32_flops(Int32(threads), rounds) }) < 0.004 { rounds *= 2 }
+        while Self.time({ _ = dmae_peak_flops(DMAE_PRECISION_F32, Int32(threads), rounds) }) < 0.004 { rounds *= 2 }
         self.rounds = rounds
         peak = median((0..<15).map { _ in peakNow() })
         let floats = 1 << 24, from = memory(floats), to = memory(floats)
@@ -34,7 +34,7 @@ struct Machine {
     /// The peak at this moment: other programs and the clock change it, so it is measured beside each row's repetitions.
     func peakNow() -> Double {
         let start = now()
-        return dmae_peak_f32_flops(Int32(threads), rounds) / (now() - start)
+        return dmae_peak_flops(DMAE_PRECISION_F32, Int32(threads), rounds) / (now() - start)
     }
 
     static func time(_ body: () -> Void) -> Double {

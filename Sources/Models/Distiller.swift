@@ -37,9 +37,13 @@ public final class Distiller {
     }
     public private(set) var losses: Losses
 
-    /// - Parameter training: whether `backward` will be called.
+    /// - Parameters:
+    ///   - training: whether `backward` will be called.
+    ///   - precision: what the operands of the linear layers' products are rounded to, student and teacher; attention stays float32.
     /// - Throws: `Failure.usage` where the configuration does not fit together.
-    public init(_ configuration: ModelConfiguration, batch: Int, plan: MemoryPlan, training: Bool = true) throws {
+    public init(
+        _ configuration: ModelConfiguration, batch: Int, plan: MemoryPlan, training: Bool = true, precision: Precision = .f32
+    ) throws {
         try configuration.validate()
         self.configuration = configuration
         self.batch = batch
@@ -49,7 +53,7 @@ public final class Distiller {
         masking = Masking(
             batch: batch, patches: studentConfiguration.patches, kept: configuration.keptPatches, plan: plan)
         let rows = batch * (1 + configuration.keptPatches)
-        let parameters = Parameters(plan: plan, trained: training)
+        let parameters = Parameters(plan: plan, trained: training, precision: precision)
         student = Encoder(
             studentConfiguration, batch: batch, masking: masking, blockCount: studentConfiguration.depth, in: parameters,
             plan: plan, training: training, hasNorm: true)
@@ -59,7 +63,7 @@ public final class Distiller {
         reconstruction = ReconstructionLoss(
             studentConfiguration, masking: masking, normalizesPixels: configuration.normalizePixels, plan: plan)
         if let teacherConfiguration = configuration.teacher, let last = configuration.lastTeacherBlock {
-            let teacherParameters = Parameters(plan: plan, trained: false)
+            let teacherParameters = Parameters(plan: plan, trained: false, precision: precision)
             teacher = Encoder(
                 teacherConfiguration, batch: batch, masking: masking, blockCount: last + 1, in: teacherParameters, plan: plan,
                 training: false, hasNorm: false)

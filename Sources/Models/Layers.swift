@@ -6,6 +6,7 @@ import Tensors
 struct Linear {
     let weight: Parameters.Parameter
     let bias: Parameters.Parameter
+    private let precision: Precision
     private let workspace: Workspace
 
     /// Names `name.weight` [outputs, inputs] and `name.bias` [outputs]; `shape` where the file keeps the weight in more dimensions.
@@ -14,23 +15,28 @@ struct Linear {
     ) {
         weight = parameters.add(name + ".weight", shape ?? [outputs, inputs], .xavier)
         bias = parameters.add(name + ".bias", [outputs], .zero)
+        precision = parameters.precision
         workspace = plan.workspace(
             "kernel workspace", bytes: Kernels.linearWorkspaceBytes(rows: rows, inputs: inputs, outputs: outputs))
     }
 
     /// output[R, N] = x[R, K]·Wᵀ + b, then the epilogue.
     func forward(_ x: Tensor, _ output: Tensor?, _ epilogue: Kernels.Epilogue = .none) {
-        Kernels.linear(x, weight: weight.weight, bias: bias.weight, output: output, epilogue, workspace: workspace)
+        Kernels.linear(
+            x, weight: weight.weight, bias: bias.weight, output: output, epilogue, precision: precision,
+            workspace: workspace)
     }
 
     /// dX[R, K] = (or +=) dY[R, N]·W.
     func inputGradient(_ dY: Tensor, _ dX: Tensor, accumulate: Bool = false) {
-        Kernels.linearInputGradient(dY, weight: weight.weight, dX: dX, accumulate: accumulate, workspace: workspace)
+        Kernels.linearInputGradient(
+            dY, weight: weight.weight, dX: dX, accumulate: accumulate, precision: precision, workspace: workspace)
     }
 
     /// dW += dYᵀ·x; db += column sums of dY.
     func weightGradient(_ dY: Tensor, _ x: Tensor) {
-        Kernels.linearWeightGradient(dY, x, dWeight: weight.gradient!, dBias: bias.gradient!, workspace: workspace)
+        Kernels.linearWeightGradient(
+            dY, x, dWeight: weight.gradient!, dBias: bias.gradient!, precision: precision, workspace: workspace)
     }
 }
 

@@ -35,10 +35,14 @@ public final class Parameters {
     private let plan: MemoryPlan
     private let trained: Bool
 
+    /// What the operands of the products with these weights are rounded to.
+    public let precision: Precision
+
     /// - Parameter trained: whether gradients and moments are planned too; a frozen teacher has none.
-    public init(plan: MemoryPlan, trained: Bool) {
+    public init(plan: MemoryPlan, trained: Bool, precision: Precision = .f32) {
         self.plan = plan
         self.trained = trained
+        self.precision = precision
     }
 
     /// Adds a parameter; its memory is planned at once.

@@ -19,17 +19,19 @@ public enum Kernels {
     /// Bytes of workspace for a linear layer's forward and both backward products at `rows` rows.
     public static func linearWorkspaceBytes(rows: Int, inputs: Int, outputs: Int) -> Int {
         max(
-            dmae_gemm_f32_workspace(rows, outputs, inputs), dmae_gemm_f32_workspace(rows, inputs, outputs),
-            dmae_gemm_f32_workspace(outputs, inputs, rows), reductionWorkspaceBytes(rows: rows, width: outputs))
+            dmae_gemm_workspace(rows, outputs, inputs), dmae_gemm_workspace(rows, inputs, outputs),
+            dmae_gemm_workspace(outputs, inputs, rows), reductionWorkspaceBytes(rows: rows, width: outputs))
     }
 
     /// output[R, N] = x[R, K] · weight[N, K]ᵀ + bias[N], then the epilogue. `output` may be nil with GELU: the value before it
     /// is then not kept.
     public static func linear(
-        _ x: Tensor, weight: Tensor, bias: Tensor?, output: Tensor?, _ epilogue: Epilogue = .none, workspace: Workspace
+        _ x: Tensor, weight: Tensor, bias: Tensor?, output: Tensor?, _ epilogue: Epilogue = .none, precision: Precision,
+        workspace: Workspace
     ) {
         precondition(x.columns == weight.columns && (bias == nil || bias!.count == weight.rows))
-        var arguments = dmae_gemm_f32_arguments()
+        var arguments = dmae_gemm_arguments()
+        arguments.precision = precision.kernels
         arguments.m = x.rows
         arguments.n = weight.rows
         arguments.k = x.columns
@@ -56,15 +58,16 @@ public enum Kernels {
             arguments.ldactivation = activation.stride
         }
         arguments.workspace = workspace.pointer
-        dmae_gemm_f32(&arguments)
+        dmae_gemm(&arguments)
     }
 
     /// dX[R, K] = (or += when `accumulate`) dY[R, N] · weight[N, K].
     public static func linearInputGradient(
-        _ dY: Tensor, weight: Tensor, dX: Tensor, accumulate: Bool = false, workspace: Workspace
+        _ dY: Tensor, weight: Tensor, dX: Tensor, accumulate: Bool = false, precision: Precision, workspace: Workspace
     ) {
         precondition(dY.columns == weight.rows && dX.rows == dY.rows && dX.columns == weight.columns)
-        var arguments = dmae_gemm_f32_arguments()
+        var arguments = dmae_gemm_arguments()
+        arguments.precision = precision.kernels
         arguments.m = dY.rows
         arguments.n = weight.columns
         arguments.k = weight.rows
@@ -76,15 +79,18 @@ public enum Kernels {
         arguments.ldc = dX.stride
         arguments.accumulate = accumulate
         arguments.workspace = workspace.pointer
-        dmae_gemm_f32(&arguments)
+        dmae_gemm(&arguments)
     }
 
     /// dWeight[N, K] += dY[R, N]ᵀ · x[R, K]; dBias[N] += column sums of dY.
-    public static func linearWeightGradient(_ dY: Tensor, _ x: Tensor, dWeight: Tensor, dBias: Tensor, workspace: Workspace) {
+    public static func linearWeightGradient(
+        _ dY: Tensor, _ x: Tensor, dWeight: Tensor, dBias: Tensor, precision: Precision, workspace: Workspace
+    ) {
         precondition(dY.rows == x.rows && dWeight.rows == dY.columns && dWeight.columns == x.columns)
         precondition(dBias.count == dY.columns)
         dmae_column_sum_f32(dY.rows, dY.columns, dY.pointer, dY.stride, dBias.pointer, workspace.pointer)
-        var arguments = dmae_gemm_f32_arguments()
+        var arguments = dmae_gemm_arguments()
+        arguments.precision = precision.kernels
         arguments.m = dY.columns
         arguments.n = x.columns
         arguments.k = x.rows
@@ -97,7 +103,7 @@ public enum Kernels {
         arguments.ldc = dWeight.stride
         arguments.accumulate = true
         arguments.workspace = workspace.pointer
-        dmae_gemm_f32(&arguments)
+        dmae_gemm(&arguments)
     }
 
     // MARK: Attention

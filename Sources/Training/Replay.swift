@@ -53,7 +53,7 @@ public enum Replay {
     /// Replays `input` and writes `output`; the file layouts are those of the catalog's article on replay.
     ///
     /// - Throws: `Failure.badData` where the recording lacks something or does not fit together; `Failure.inputOutput`.
-    public static func run(input: String, output: String) throws {
+    public static func run(input: String, output: String, precision: Precision = .f32) throws {
         let file = try SafeTensorsFile(path: input)
         guard let text = file.metadata["dmae.replay"] else {
             throw Failure(.badData, "\(input): holds no recorded steps: the metadata key dmae.replay is missing")
@@ -83,7 +83,7 @@ public enum Replay {
         }
 
         let plan = MemoryPlan()
-        let distiller = try Distiller(model, batch: batch, plan: plan)
+        let distiller = try Distiller(model, batch: batch, plan: plan, precision: precision)
         try plan.commit()
         distiller.parameters.initialize(seed: 0)
         distiller.teacherParameters?.initialize(seed: 0)

@@ -25,11 +25,12 @@ public struct StepBenchmark: Sendable {
     /// - Parameter progress: called with the number and seconds of each step.
     /// - Throws: `Failure` where the model does not fit together or memory cannot be mapped.
     public init(
-        _ model: ModelConfiguration, batch: Int, steps: Int, optimizer: Optimizer = Optimizer(), seed: UInt64 = 0,
+        _ model: ModelConfiguration, batch: Int, steps: Int, precision: Precision = .f32, optimizer: Optimizer = Optimizer(),
+        seed: UInt64 = 0,
         progress: (Int, Double) -> Void = { _, _ in }
     ) throws {
         let plan = MemoryPlan()
-        let distiller = try Distiller(model, batch: batch, plan: plan)
+        let distiller = try Distiller(model, batch: batch, plan: plan, precision: precision)
         try plan.commit()
         distiller.parameters.initialize(seed: seed)
         distiller.teacherParameters?.initialize(seed: seed &+ 1)
@@ -51,21 +52,21 @@ public struct StepBenchmark: Sendable {
             guard step > 0 else { continue }
             stepSeconds.append(end - start)
             optimizerSeconds.append(end - middle)
-            peaks.append(Self.peak())
+            peaks.append(Self.peak(precision))
             progress(step, end - start)
         }
         peakGFLOPS = Self.median(peaks)
     }
 
     /// Measured peak of all threads in GFLOP/s: multiply-adds in registers for about a tenth of a second.
-    static func peak() -> Double {
+    static func peak(_ precision: Precision) -> Double {
         let threads = Threads.count
         let trial = 200_000
         var start = now()
-        _ = InstructionSet.peakFLOP(threads: threads, iterations: trial)
+        _ = InstructionSet.peakFLOP(precision, threads: threads, iterations: trial)
         let rounds = max(1, Int(0.1 / max(1e-6, now() - start) * Double(trial)))
         start = now()
-        let operations = InstructionSet.peakFLOP(threads: threads, iterations: rounds)
+        let operations = InstructionSet.peakFLOP(precision, threads: threads, iterations: rounds)
         return operations / (now() - start) * 1e-9
     }
 

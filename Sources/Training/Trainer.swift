@@ -49,7 +49,8 @@ public final class Trainer {
                 "nothing would be trained: \(configuration.epochs) epochs of \(folder.count) images hold less than one "
                     + "effective batch of \(configuration.effectiveBatch): raise --epochs or lower --effective-batch")
         }
-        distiller = try Distiller(configuration.model, batch: configuration.batch, plan: plan)
+        distiller = try Distiller(
+            configuration.model, batch: configuration.batch, plan: plan, precision: configuration.precision)
         operations = Operations(configuration.model)
         schedule = LearningRateSchedule(
             baseLearningRate: configuration.peakLearningRate, minimumLearningRate: configuration.minimumLearningRate,

@@ -21,6 +21,8 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public var baseLearningRate: Double
     public var minimumLearningRate: Double
     public var optimizer: Optimizer
+    /// What the operands of matrix products are rounded to.
+    public var precision: Precision
     public var seed: UInt64
     /// Share of an image's area that RandomResizedCrop takes, at least and at most.
     public var minimumCropArea: Double
@@ -37,7 +39,7 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public init(
         method: Method, recipe: String, model: ModelConfiguration, data: String, teacher: String?, batch: Int,
         accumulation: Int, epochs: Double, warmupEpochs: Double, baseLearningRate: Double, minimumLearningRate: Double,
-        optimizer: Optimizer, seed: UInt64 = 0, minimumCropArea: Double = 0.2, maximumCropArea: Double = 1,
+        optimizer: Optimizer, precision: Precision = .f32, seed: UInt64 = 0, minimumCropArea: Double = 0.2, maximumCropArea: Double = 1,
         appliesOrientation: Bool = false, unreadableLimit: Double = 0.01, checkpointEvery: Int = 0, keep: Int = 2
     ) {
         self.method = method
@@ -52,6 +54,7 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         self.baseLearningRate = baseLearningRate
         self.minimumLearningRate = minimumLearningRate
         self.optimizer = optimizer
+        self.precision = precision
         self.seed = seed
         self.minimumCropArea = minimumCropArea
         self.maximumCropArea = maximumCropArea

@@ -28,9 +28,6 @@ struct Bench: ParsableCommand {
     @Option(help: ArgumentHelp("Images per step. Default: the recipe's.", valueName: "images"))
     var batch: Int?
 
-    @Option(help: ArgumentHelp("Arithmetic of the products; f32 is the only one so far.", valueName: "precision"))
-    var precision = "f32"
-
     @Option(help: ArgumentHelp("Timed steps.", valueName: "count"))
     var steps = 5
 
@@ -41,6 +38,7 @@ struct Bench: ParsableCommand {
     @OptionGroup(title: "Method") var methodOptions: MethodOptions
     @OptionGroup(title: "Alignment") var alignment: AlignmentOptions
     @OptionGroup(title: "Compute") var compute: ComputeOptions
+    @OptionGroup(title: "Compute") var precisionOptions: PrecisionOptions
 
     func validate() throws {
         if let batch, batch < 1 { throw ValidationError("--batch must be at least 1.") }
@@ -58,10 +56,8 @@ struct Bench: ParsableCommand {
     }
 
     func run() throws {
-        guard precision == "f32" else {
-            throw Failure(.usage, "--precision \(precision) does not exist in this version: use f32")
-        }
         try compute.apply()
+        let precision = precisionOptions.resolved()
         let recipe = try Recipe.find(recipe ?? (method == .distill ? "paper" : "mae"), for: method)
         let student = try model.encoder(recipe.student, imageSize: recipe.imageSize)
         var configuration = ModelConfiguration(
@@ -77,7 +73,7 @@ struct Bench: ParsableCommand {
             let threads = Format.counted(Threads.count, "thread")
             Terminal.note("batch \(batch), \(threads), \(InstructionSet.selected.name); one step to warm up …")
         }
-        let benchmark = try StepBenchmark(configuration, batch: batch, steps: steps, optimizer: recipe.optimizer) {
+        let benchmark = try StepBenchmark(configuration, batch: batch, steps: steps, precision: precision, optimizer: recipe.optimizer) {
             step, seconds in
             if !json { Terminal.note("step \(step) of \(steps): \(Format.fixed(seconds, 3)) s") }
         }
@@ -96,7 +92,7 @@ struct Bench: ParsableCommand {
             return
         }
         let report = Report(
-            version: Dmae.version, method: method.rawValue, recipe: recipe.name, precision: precision,
+            version: Dmae.version, method: method.rawValue, recipe: recipe.name, precision: precision.rawValue,
             instruction_set: InstructionSet.selected.name, batch: batch, threads: Threads.count,
             mask_ratio: configuration.maskRatio, images_per_second: benchmark.imagesPerSecond,
             step_seconds: benchmark.stepSeconds, optimizer_seconds: benchmark.optimizerSeconds,

@@ -26,3 +26,32 @@ struct ComputeOptions: ParsableArguments {
         }
     }
 }
+
+/// What --precision takes.
+enum PrecisionChoice: String, CaseIterable, ExpressibleByArgument {
+    case f32, bf16, auto
+}
+
+/// The arithmetic of matrix products: what every command that runs a model takes.
+struct PrecisionOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "What the operands of matrix products are rounded to: f32, bf16, or auto: bf16 where the processor multiplies it.",
+            valueName: "precision"))
+    var precision: PrecisionChoice = .f32
+
+    /// The precision to compute in. Call after `ComputeOptions.apply()`, which chooses the instruction set.
+    func resolved() -> Precision {
+        switch precision {
+        case .f32: return .f32
+        case .auto: return Precision.bf16.isNative ? .bf16 : .f32
+        case .bf16:
+            if !Precision.bf16.isNative {
+                Terminal.warning(
+                    "the instruction set \(InstructionSet.selected.name) has no products of bf16: they are computed in float32 from "
+                        + "rounded operands, no faster than --precision f32")
+            }
+            return .bf16
+        }
+    }
+}

@@ -45,6 +45,7 @@ struct Distill: ParsableCommand {
     @OptionGroup(title: "Method") var method: MethodOptions
     @OptionGroup(title: "Alignment") var alignment: AlignmentOptions
     @OptionGroup(title: "Compute") var compute: ComputeOptions
+    @OptionGroup(title: "Compute") var precision: PrecisionOptions
 
     func run() throws {
         try compute.apply()
@@ -57,6 +58,7 @@ struct Distill: ParsableCommand {
             alignment: try alignment.alignment(recipe.alignment), maskRatio: method.maskRatio ?? recipe.maskRatio,
             normalizePixels: method.normalizePixels ?? recipe.normalizePixels)
         if configuration.alignment.pairs.isEmpty { configuration.teacher = nil }
-        try training.run(training.configuration(recipe, model: configuration, teacher: teacher))
+        try training.run(
+            training.configuration(recipe, model: configuration, teacher: teacher, precision: precision.resolved()))
     }
 }

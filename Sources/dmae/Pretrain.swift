@@ -27,6 +27,7 @@ struct Pretrain: ParsableCommand {
     @OptionGroup(title: "Model") var model: ModelOptions
     @OptionGroup(title: "Method") var method: MethodOptions
     @OptionGroup(title: "Compute") var compute: ComputeOptions
+    @OptionGroup(title: "Compute") var precision: PrecisionOptions
 
     func run() throws {
         try compute.apply()
@@ -36,6 +37,7 @@ struct Pretrain: ParsableCommand {
             decoder: try model.decoder(recipe.decoder),
             maskRatio: method.maskRatio ?? recipe.maskRatio,
             normalizePixels: method.normalizePixels ?? recipe.normalizePixels)
-        try training.run(training.configuration(recipe, model: configuration, teacher: nil))
+        try training.run(
+            training.configuration(recipe, model: configuration, teacher: nil, precision: precision.resolved()))
     }
 }

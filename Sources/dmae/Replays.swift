@@ -22,9 +22,10 @@ struct Replays: ParsableCommand {
     var output: String
 
     @OptionGroup(title: "Compute") var compute: ComputeOptions
+    @OptionGroup(title: "Compute") var precision: PrecisionOptions
 
     func run() throws {
         try compute.apply()
-        try Replay.run(input: input, output: output)
+        try Replay.run(input: input, output: output, precision: precision.resolved())
     }
 }

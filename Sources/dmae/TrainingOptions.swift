@@ -91,7 +91,9 @@ struct TrainingOptions: ParsableArguments {
     }
 
     /// The resolved configuration of a run of `recipe` over `model`.
-    func configuration(_ recipe: Recipe, model: ModelConfiguration, teacher: String?) throws -> TrainingConfiguration {
+    func configuration(
+        _ recipe: Recipe, model: ModelConfiguration, teacher: String?, precision: Precision
+    ) throws -> TrainingConfiguration {
         // A batch given alone leaves the recipe's effective batch where it divides it.
         let effective = effectiveBatch ?? recipe.effectiveBatch
         let batch = batch ?? min(recipe.batch, effective)
@@ -111,7 +113,8 @@ struct TrainingOptions: ParsableArguments {
             accumulation: effective / batch, epochs: epochs ?? recipe.epochs,
             warmupEpochs: warmupEpochs ?? recipe.warmupEpochs,
             baseLearningRate: baseLearningRate ?? recipe.baseLearningRate,
-            minimumLearningRate: minimumLearningRate ?? recipe.minimumLearningRate, optimizer: optimizer, seed: seed,
+            minimumLearningRate: minimumLearningRate ?? recipe.minimumLearningRate, optimizer: optimizer, precision: precision,
+            seed: seed,
             minimumCropArea: minimumCropArea ?? recipe.cropArea.lowerBound,
             maximumCropArea: maximumCropArea ?? recipe.cropArea.upperBound, appliesOrientation: applyOrientation,
             unreadableLimit: unreadableLimit, checkpointEvery: checkpointEvery ?? 0, keep: keep)

@@ -4,7 +4,8 @@ import XCTest
 
 /// m, n, k as in the contract. Bound of an element: a sum of k products and up to three more terms, in any order, fused or not, is
 /// off by at most (k + 3)·u/(1 - (k + 3)·u) of the sum of the magnitudes (Higham, Accuracy and Stability, §3.1); k + 4 covers the
-/// denominator. GELU's slope is below 1.13; its own error is at most 2 ulp or 1e-7 (contract).
+/// denominator. bf16: the operands rounded to bf16 are the reference's; products of two of them are exact in f32, and where a pair is
+/// added at a time a sum may be rounded once more per product, so the bound is twice as wide. GELU's slope is below 1.13; its own error is at most 2 ulp or 1e-7 (contract).
 final class GemmTests: KernelTestCase {
     private struct Epilogue: CaseIterable {
         var accumulate = false, bias = false, residual = false, inPlace = false, activation = false, keep = true
@@ -20,9 +21,17 @@ final class GemmTests: KernelTestCase {
     private let memory = (0..<7).map { _ in GuardedMemory(floats: 1 << 19) }
     private let workspaces = GuardedMemory(floats: 1 << 21)
 
+    /// To nearest, ties to even.
+    private func bf16(_ x: Float) -> Float {
+        let bits = x.bitPattern
+        return Float(bitPattern: (bits &+ 0x7fff &+ (bits >> 16 & 1)) & 0xffff_0000)
+    }
+
     private func check(_ variants: [Variant], m: Int, n: Int, k: Int, transposed: (Bool, Bool), _ epilogue: Epilogue,
                        threads: [Int32] = [2], _ random: inout Random) {
         let (ta, tb) = transposed
+        let isRounded = variants[0].operation == "gemm_bf16"
+        func operand(_ x: Float) -> Double { Double(isRounded ? bf16(x) : x) }
         func ld(_ width: Int) -> Int { max(1, width + Int(random.next() % 4)) }
         let lda = ld(ta ? m : k), ldb = ld(tb ? k : n), ldc = ld(n), ldr = epilogue.inPlace ? ldc : ld(n), ldy = ld(n)
         let a = memory[0].matrix(rows: ta ? k : m, width: ta ? m : k, ld: lda, &random)
@@ -37,7 +46,7 @@ final class GemmTests: KernelTestCase {
             for j in 0..<n {
                 var sum = 0.0, magnitude = 0.0
                 for p in 0..<k {
-                    let product = Double(ta ? a[p * lda + i] : a[i * lda + p]) * Double(tb ? b[j * ldb + p] : b[p * ldb + j])
+                    let product = operand(ta ? a[p * lda + i] : a[i * lda + p]) * operand(tb ? b[j * ldb + p] : b[p * ldb + j])
                     sum += product
                     magnitude += abs(product)
                 }
@@ -46,7 +55,7 @@ final class GemmTests: KernelTestCase {
                 if epilogue.bias { add(bias[j]) }
                 if epilogue.residual { add(residual[i * ldr + j]) }
                 expected[i * n + j] = sum
-                bound[i * n + j] = Double(k + 4) * u * magnitude
+                bound[i * n + j] = Double(k + 4) * (isRounded ? 2 * u : u) * magnitude
             }
         }
         for variant in variants {
@@ -56,7 +65,8 @@ final class GemmTests: KernelTestCase {
                 dmae_set_threads(count)
                 c.update(from: start, count: cCount)
                 y.update(repeating: GuardedMemory.sentinel, count: yCount)
-                var arguments = dmae_gemm_f32_arguments()
+                var arguments = dmae_gemm_arguments()
+                arguments.precision = isRounded ? DMAE_PRECISION_BF16 : DMAE_PRECISION_F32
                 (arguments.m, arguments.n, arguments.k) = (m, n, k)
                 (arguments.a, arguments.lda, arguments.a_transposed) = (UnsafePointer(a), lda, ta)
                 (arguments.b, arguments.ldb, arguments.b_transposed) = (UnsafePointer(b), ldb, tb)
@@ -67,8 +77,8 @@ final class GemmTests: KernelTestCase {
                     (arguments.residual, arguments.ldr) = (UnsafePointer(epilogue.inPlace ? c : residual), ldr)
                 }
                 if epilogue.activation { (arguments.activation, arguments.ldactivation) = (y, ldy) }
-                arguments.workspace = workspaces.workspace(bytes: dmae_gemm_f32_workspace(m, n, k))
-                dmae_gemm_f32(&arguments)
+                arguments.workspace = workspaces.workspace(bytes: dmae_gemm_workspace(m, n, k))
+                dmae_gemm(&arguments)
                 let place = "\(variant.name) m \(m) n \(n) k \(k) transposed \(transposed) \(epilogue) threads \(count)"
                 for i in 0..<m {
                     for j in 0..<n {
@@ -100,16 +110,18 @@ final class GemmTests: KernelTestCase {
         }
     }
 
-    private func variants() -> [Variant] {
+    private func variants(of operation: String) -> [Variant] {
         var found: [Variant] = []
-        forEachVariant(of: "gemm_f32") { found.append($0) }
+        forEachVariant(of: operation) { found.append($0) }
         return found
     }
     private let forms = [(false, false), (false, true), (true, false), (true, true)]
 
     /// Every height up to two of the tallest tiles and one, widths around the widest, in all four forms.
-    func testEveryEdge() {
-        let variants = variants()
+    func testEveryEdge() { everyEdge("gemm_f32") }
+    func testEveryEdgeOfBF16() { everyEdge("gemm_bf16") }
+    private func everyEdge(_ operation: String) {
+        let variants = variants(of: operation)
         var random = Random("gemm edges"), turn = 0
         for m in 1...29 {
             for n in [1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 65] {
@@ -126,8 +138,10 @@ final class GemmTests: KernelTestCase {
     }
 
     /// Every epilogue in every form, over one block of k, several, and blocks of unlike depth; and the same bits for any threads.
-    func testEveryEpilogueAcrossBlocks() {
-        let variants = variants()
+    func testEveryEpilogueAcrossBlocks() { everyEpilogueAcrossBlocks("gemm_f32") }
+    func testEveryEpilogueAcrossBlocksOfBF16() { everyEpilogueAcrossBlocks("gemm_bf16") }
+    private func everyEpilogueAcrossBlocks(_ operation: String) {
+        let variants = variants(of: operation)
         var random = Random("gemm epilogues")
         for epilogue in Epilogue.allCases {
             for form in forms {
@@ -139,8 +153,10 @@ final class GemmTests: KernelTestCase {
     }
 
     /// Shapes that fill several tasks of the driver.
-    func testTheSameBitsForAnyThreads() {
-        let variants = variants()
+    func testTheSameBitsForAnyThreads() { theSameBitsForAnyThreads("gemm_f32") }
+    func testTheSameBitsForAnyThreadsOfBF16() { theSameBitsForAnyThreads("gemm_bf16") }
+    private func theSameBitsForAnyThreads(_ operation: String) {
+        let variants = variants(of: operation)
         var random = Random("gemm threads")
         for (m, n, k) in [(130, 300, 700), (300, 130, 64), (1, 1000, 100), (1000, 1, 100), (257, 513, 40)] {
             for form in forms {
@@ -150,14 +166,36 @@ final class GemmTests: KernelTestCase {
         }
     }
 
+    /// NaN and infinity survive the rounding of operands: a run must see a loss that is not finite.
+    func testWhatIsNotFiniteStaysSo() {
+        for operation in ["gemm_f32", "gemm_bf16"] {
+            for variant in variants(of: operation) {
+                dmae_isa_use(variant.isa)
+                for value in [Float.nan, Float(bitPattern: 0x7fff_ffff), -.infinity] {
+                    let a = memory[0].floats(3), b = memory[1].floats(3), c = memory[4].floats(1)
+                    for i in 0..<3 { (a[i], b[i]) = (i == 1 ? value : 1, 2) }
+                    var arguments = dmae_gemm_arguments()
+                    arguments.precision = operation == "gemm_bf16" ? DMAE_PRECISION_BF16 : DMAE_PRECISION_F32
+                    (arguments.m, arguments.n, arguments.k) = (1, 1, 3)
+                    (arguments.a, arguments.lda, arguments.b, arguments.ldb) = (UnsafePointer(a), 3, UnsafePointer(b), 1)
+                    (arguments.c, arguments.ldc) = (c, 1)
+                    arguments.workspace = workspaces.workspace(bytes: dmae_gemm_workspace(1, 1, 3))
+                    dmae_gemm(&arguments)
+                    XCTAssertEqual(c[0].isNaN, value.isNaN, "\(variant.name) \(value)")
+                    XCTAssertFalse(c[0].isFinite, "\(variant.name) \(value)")
+                }
+            }
+        }
+    }
+
     func testNothingToDo() {
-        var arguments = dmae_gemm_f32_arguments()
+        var arguments = dmae_gemm_arguments()
         var c: Float = 7
         withUnsafeMutablePointer(to: &c) { pointer in
             arguments.c = pointer
             arguments.ldc = 1
             arguments.n = 1
-            dmae_gemm_f32(&arguments)
+            dmae_gemm(&arguments)
         }
         XCTAssertEqual(c, 7)
     }

@@ -5,7 +5,7 @@ import XCTest
 final class VariantTests: KernelTestCase {
     func testEveryOperationHasAScalarReference() {
         let operations = Set(Variant.all.map(\.operation))
-        XCTAssertTrue(operations.isSuperset(of: ["gemm_f32", "attention_f32", "layernorm_f32", "gelu_f32", "adamw_f32"]))
+        XCTAssertTrue(operations.isSuperset(of: ["gemm_f32", "gemm_bf16", "attention_f32", "layernorm_f32", "gelu_f32", "adamw_f32"]))
         for operation in operations {
             XCTAssertTrue(Variant.all.contains { $0.operation == operation && $0.isa == DMAE_ISA_SCALAR }, operation)
         }
@@ -72,10 +72,12 @@ final class VariantTests: KernelTestCase {
     }
 
     func testPeakCountsItsWork() {
-        forEachVariant(of: "peak_f32") { _ in
-            let one = dmae_peak_f32_flops(1, 1000)
-            XCTAssertGreaterThan(one, 0)
-            XCTAssertEqual(dmae_peak_f32_flops(2, 3000), 6 * one)
+        for (operation, precision) in [("peak_f32", DMAE_PRECISION_F32), ("peak_bf16", DMAE_PRECISION_BF16)] {
+            forEachVariant(of: operation) { _ in
+                let one = dmae_peak_flops(precision, 1, 1000)
+                XCTAssertGreaterThan(one, 0)
+                XCTAssertEqual(dmae_peak_flops(precision, 2, 3000), 6 * one)
+            }
         }
     }
 }

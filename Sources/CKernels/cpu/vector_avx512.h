@@ -11,7 +11,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma"))), apply_to = function)
+// The including file may ask for more than the set every AVX-512 kernel is compiled for.
+#ifndef VECTOR_TARGET
+#define VECTOR_TARGET "avx512f,avx512bw,avx512dq,avx512vl,fma"
+#endif
+#pragma clang attribute push(__attribute__((target(VECTOR_TARGET))), apply_to = function)
 
 #define VECTOR_INLINE static inline __attribute__((always_inline, unused))
 enum { LANES = 16 };
@@ -49,6 +53,14 @@ VECTOR_INLINE V v_by_sign(V x, V if_negative, V otherwise) {
 VECTOR_INLINE V v_round(V x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 /// x·2^n for n a whole number.
 VECTOR_INLINE V v_scale(V x, V n) { return _mm512_scalef_ps(x, n); }
+
+/// To the nearest bf16, ties to even; infinities and NaNs stay what they are.
+VECTOR_INLINE V v_round_to_bf16(V x) {
+    const __m512i bits = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i up = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+    const V rounded = _mm512_castsi512_ps(_mm512_and_si512(up, _mm512_set1_epi32((int)0xffff0000)));
+    return _mm512_mask_mov_ps(rounded, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
+}
 
 // Halves are added to halves: the same tree for every instruction set.
 VECTOR_INLINE float v_sum4(__m128 x) {

@@ -1,7 +1,8 @@
 // C[m,n] = op(A)[m,k]·op(B)[k,n], over packed panels.
 //   packed A: panels of `mr` rows,    [panel][k][mr], the last panel filled up with zeros
 //   packed B: panels of `nr` columns, [panel][k][nr], the last panel filled up with zeros
-// One element of k is `k_unit` values deep in a panel (1 for f32; 2 for bf16 pairs), so other types keep this shape.
+// gemm_f32's panels hold float32. gemm_bf16's hold operands rounded to bf16: as float32 where the tile multiplies in float32 (k_unit 1),
+// or two neighbours in k side by side as bf16 (k_unit 2), [panel][k/2][mr][2], an odd k filled up with a zero.
 //
 // Contract of a tile: accumulators start at zero and run over k in rising order; the result is then, in this order,
 //   value = product + addend (if any) + residual (if any) + bias (if any); c = value (if any); activation = gelu(value) (if any).
@@ -10,24 +11,25 @@
 #define DMAE_GEMM_H
 #include "cpu/variants.h"
 
-struct gemm_f32_tile {
+struct gemm_tile {
     size_t rows, columns, k;
-    const float *a;  ///< packed panel [k, mr]
-    const float *b;  ///< packed panel [k, nr]
+    const void *a;  ///< packed panel [k, mr]
+    const void *b;  ///< packed panel [k, nr]
     const float *addend, *residual, *bias;
     float *c, *activation;
     size_t ld_addend, ld_residual, ldc, ld_activation;
 };
 
-struct gemm_f32_kernels {
+struct gemm_kernels {
     size_t mr, nr;
+    size_t k_unit, value_bytes;  ///< neighbours in k that stand together in a panel, and bytes of one value
     /// Packs `count` rows (or columns), each `k` long, into as many panels as they take. Element (i, p) is at source[i·ld + p], or
     /// at source[p·ld + i] when `across`.
-    void (*pack_a)(size_t count, size_t k, const float *source, size_t ld, bool across, float *panels);
-    void (*pack_b)(size_t count, size_t k, const float *source, size_t ld, bool across, float *panels);
-    void (*tile)(const struct gemm_f32_tile *tile);
+    void (*pack_a)(size_t count, size_t k, const float *source, size_t ld, bool across, void *panels);
+    void (*pack_b)(size_t count, size_t k, const float *source, size_t ld, bool across, void *panels);
+    void (*tile)(const struct gemm_tile *tile);
 };
 
 /// k is cut into equal blocks of at most this.
-enum { gemm_f32_k_block = 1024 };
+enum { gemm_k_block = 1024 };
 #endif

@@ -3,6 +3,11 @@
 #ifndef DMAE_REGISTER_TILE_F32_H
 #define DMAE_REGISTER_TILE_F32_H
 
+// What becomes of an operand as it is packed; the including file may round it.
+#ifndef OPERAND
+#define OPERAND(x) (x)
+#endif
+
 enum { NR = VECTORS * LANES };
 _Static_assert(MR * VECTORS + VECTORS + 1 <= REGISTERS, "the tile does not fit the registers");
 _Static_assert(MR <= LANES, "packing A transposes one vector of rows at a time");
@@ -44,10 +49,10 @@ VECTOR_INLINE void pack_transposed(size_t count, size_t width, size_t unit, size
         const size_t depth = k - p < LANES ? k - p : LANES;
         V rows[LANES];
         if (depth == LANES) {
-            for (size_t i = 0; i < LANES; ++i) rows[i] = i < count ? v_load(source + i * ld + p) : v_zero();
+            for (size_t i = 0; i < LANES; ++i) rows[i] = i < count ? OPERAND(v_load(source + i * ld + p)) : v_zero();
         } else {
             const M mask = v_mask(depth);
-            for (size_t i = 0; i < LANES; ++i) rows[i] = i < count ? v_load_masked(mask, source + i * ld + p) : v_zero();
+            for (size_t i = 0; i < LANES; ++i) rows[i] = i < count ? OPERAND(v_load_masked(mask, source + i * ld + p)) : v_zero();
         }
         v_transpose(rows);
         if (width == LANES && depth == LANES) {

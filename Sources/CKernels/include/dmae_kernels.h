@@ -27,11 +27,11 @@ extern "C" {
 // ---- Processor, variants, threads ------------------------------------------------------------------------------------
 
 /// Instruction sets in rising order; a processor that has one has all below it.
-typedef enum { DMAE_ISA_SCALAR = 0, DMAE_ISA_AVX2 = 1, DMAE_ISA_AVX512 = 2, DMAE_ISA_COUNT = 3 } dmae_isa;
+typedef enum { DMAE_ISA_SCALAR = 0, DMAE_ISA_AVX2, DMAE_ISA_AVX512, DMAE_ISA_AVX512BF16, DMAE_ISA_COUNT } dmae_isa;
 
 /// The highest instruction set this processor and operating system run.
 DMAE_EXPORT dmae_isa dmae_isa_available(void);
-/// "scalar", "avx2", "avx512"; never NULL.
+/// "scalar", "avx2", "avx512", "avx512bf16"; never NULL.
 DMAE_EXPORT const char *dmae_isa_name(dmae_isa isa);
 /// The instruction set in use: the highest available one, or what dmae_isa_use chose.
 DMAE_EXPORT dmae_isa dmae_isa_selected(void);
@@ -64,9 +64,15 @@ DMAE_EXPORT void dmae_parallel_for(size_t count, size_t chunk, void *context,
 
 // ---- GEMM ------------------------------------------------------------------------------------------------------------
 
+/// What the operands of a product are rounded to, to nearest, ties to even, as they are packed; sums are float32 in any case.
+/// With BF16 where the instruction set has no such products, the same rounded operands are multiplied in float32: as exact, and
+/// as slow, as F32. Subnormal operands may count as zero.
+typedef enum { DMAE_PRECISION_F32 = 0, DMAE_PRECISION_BF16 = 1 } dmae_precision;
+
 /// C[m,n] (+)= op(A)[m,k] · op(B)[k,n], then the epilogue, in this order: + bias[n], keep in C, then GELU into `activation`;
 /// or + residual[m,n]. k may be 0: the product is then zero.
 typedef struct {
+    dmae_precision precision;
     size_t m, n, k;
     const float *a;  ///< [m,k], or [k,m] when a_transposed
     size_t lda;
@@ -83,9 +89,9 @@ typedef struct {
     float *activation;  ///< [m,n] or NULL: exact (erf) GELU of what C receives
     size_t ldactivation;
     void *workspace;
-} dmae_gemm_f32_arguments;
-DMAE_EXPORT size_t dmae_gemm_f32_workspace(size_t m, size_t n, size_t k);
-DMAE_EXPORT void dmae_gemm_f32(const dmae_gemm_f32_arguments *arguments);
+} dmae_gemm_arguments;
+DMAE_EXPORT size_t dmae_gemm_workspace(size_t m, size_t n, size_t k);
+DMAE_EXPORT void dmae_gemm(const dmae_gemm_arguments *arguments);
 
 // ---- Attention -------------------------------------------------------------------------------------------------------
 
@@ -147,7 +153,7 @@ DMAE_EXPORT void dmae_adamw_f32(size_t count, const dmae_adamw_f32_settings *set
 
 /// FLOP done by `threads` threads, each running `iterations` rounds of independent multiply-adds in registers, of the
 /// selected instruction set. Time it to know the peak.
-DMAE_EXPORT double dmae_peak_f32_flops(int threads, size_t iterations);
+DMAE_EXPORT double dmae_peak_flops(dmae_precision precision, int threads, size_t iterations);
 
 #ifdef __cplusplus
 }

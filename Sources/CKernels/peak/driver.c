@@ -1,8 +1,8 @@
 #include "cpu/threads.h"
 #include "peak/peak.h"
 
-double dmae_peak_f32_flops(int threads, size_t iterations) {
-    const struct peak_f32_kernels *const kernels = KERNELS(peak_f32);
+double dmae_peak_flops(dmae_precision precision, int threads, size_t iterations) {
+    const struct peak_kernels *const kernels = precision == DMAE_PRECISION_BF16 ? KERNELS(peak_bf16) : KERNELS(peak_f32);
     int observed = 0;
 #pragma omp parallel num_threads(threads < 1 ? 1 : threads) reduction(+ : observed)
     {

@@ -3,7 +3,7 @@
 #define DMAE_PEAK_H
 #include "cpu/variants.h"
 
-struct peak_f32_kernels {
+struct peak_kernels {
     size_t flops_per_round;
     void (*run)(size_t iterations);
 };

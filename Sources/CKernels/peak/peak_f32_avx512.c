@@ -3,6 +3,8 @@
 #include "cpu/vector_avx512.h"
 #include "peak/peak_f32_kernels.h"
 
-const struct peak_f32_kernels peak_f32_avx512 = {2 * LANES * CHAINS, run};
+const struct peak_kernels peak_f32_avx512 = {2 * LANES * CHAINS, run};
+// Its products of bf16 are done in float32.
+const struct peak_kernels peak_bf16_avx512 = {2 * LANES * CHAINS, run};
 #pragma clang attribute pop
 #endif

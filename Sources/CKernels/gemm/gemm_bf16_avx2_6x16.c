@@ -1,0 +1,13 @@
+#if defined(__x86_64__)
+#include "gemm/gemm.h"
+#include "cpu/vector_avx2.h"
+
+// Without products of bf16 the rounded operands are multiplied in float32, which is exact.
+#define OPERAND(x) v_round_to_bf16(x)
+enum { MR = 6, VECTORS = 2, REGISTERS = 16 };
+#define TILE_CASES TILE_CASES_6
+#include "gemm/gemm_f32_kernels.h"
+
+const struct gemm_kernels gemm_bf16_avx2_6x16 = {MR, NR, 1, sizeof(float), pack_a, pack_b, tile};
+#pragma clang attribute pop
+#endif

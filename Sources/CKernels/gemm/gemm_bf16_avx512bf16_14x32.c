@@ -1,0 +1,93 @@
+#if defined(__x86_64__)
+#include "gemm/gemm.h"
+#define VECTOR_TARGET "avx512f,avx512bw,avx512dq,avx512vl,fma,avx512bf16"
+#include "cpu/vector_avx512.h"
+#include "gelu/gelu_f32_vector.h"
+
+enum { MR = 14, VECTORS = 2, REGISTERS = 32 };
+#define TILE_CASES TILE_CASES_14
+#include "gemm/register_tile_f32.h"
+
+// A lane of 32 bits is a pair of neighbours in k: [panel][k/2][MR or NR], the earlier one in the lower half.
+
+/// The pairs of 32 floats in memory order; `low` is the first sixteen.
+VECTOR_INLINE V pairs_along(V low, V high) { return _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(high, low)); }
+/// The pairs (first[i], second[i]).
+VECTOR_INLINE V pairs_across(V first, V second) {
+    const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(first));
+    const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(second));
+    return _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+}
+
+/// pairs[q·unit + i] = (source[i·ld + 2q], source[i·ld + 2q + 1]) for i < count <= LANES, zero from there to `width`; 2q < k.
+static void pack_along(size_t count, size_t width, size_t unit, size_t k, const float *source, size_t ld, float *pairs) {
+    const M written = v_mask(width);
+    for (size_t p = 0; p < k; p += 2 * LANES) {
+        const size_t left = k - p, depth = left < 2 * LANES ? left : 2 * LANES;
+        const M low = v_mask(depth), high = v_mask(depth > LANES ? depth - LANES : 0);
+        V rows[LANES];
+        for (size_t i = 0; i < LANES; ++i)
+            rows[i] = i < count ? pairs_along(v_load_masked(low, source + i * ld + p), v_load_masked(high, source + i * ld + p + LANES))
+                                : v_zero();
+        v_transpose(rows);
+        for (size_t q = 0; q < (depth + 1) / 2; ++q) v_store_masked(written, pairs + (p / 2 + q) * unit, rows[q]);
+    }
+}
+
+/// The same from source[p·ld + i]: all panels of a step of k before the next, as in gemm_f32.
+static void pack_across(size_t unit, size_t count, size_t k, const float *source, size_t ld, float *pairs) {
+    const size_t steps = (k + 1) / 2, panels = (count + unit - 1) / unit;
+    for (size_t q = 0; q < steps; ++q)
+        for (size_t panel = 0; panel < panels; ++panel)
+            for (size_t part = 0; part < unit; part += LANES) {
+                const size_t i = panel * unit + part;
+                const M read = v_mask(count > i ? count - i : 0);
+                const V first = v_load_masked(read, source + 2 * q * ld + i);
+                const V second = 2 * q + 1 < k ? v_load_masked(read, source + (2 * q + 1) * ld + i) : v_zero();
+                v_store_masked(v_mask(unit - part), pairs + (panel * steps + q) * unit + part, pairs_across(first, second));
+            }
+}
+
+static void pack(size_t unit, size_t count, size_t k, const float *source, size_t ld, bool across, float *pairs) {
+    if (across) return pack_across(unit, count, k, source, ld, pairs);
+    const size_t steps = (k + 1) / 2;
+    for (size_t first = 0; first < count; first += unit)
+        for (size_t part = 0; part < unit; part += LANES) {
+            const size_t i = first + part, width = unit - part < LANES ? unit - part : LANES, left = count > i ? count - i : 0;
+            pack_along(left < width ? left : width, width, unit, k, source + i * ld, ld, pairs + first * steps + part);
+        }
+}
+static void pack_a(size_t count, size_t k, const float *source, size_t ld, bool across, void *panels) {
+    pack(MR, count, k, source, ld, across, panels);
+}
+static void pack_b(size_t count, size_t k, const float *source, size_t ld, bool across, void *panels) {
+    pack(NR, count, k, source, ld, across, panels);
+}
+
+VECTOR_INLINE void pair_product(const int ROWS, const int WIDTH, size_t k, const float *a, const float *b, V sum[MR][VECTORS]) {
+#pragma clang loop unroll(full)
+    for (int i = 0; i < ROWS; ++i)
+#pragma clang loop unroll(full)
+        for (int j = 0; j < WIDTH; ++j) sum[i][j] = v_zero();
+#pragma clang loop unroll(disable)
+    for (size_t steps = (k + 1) / 2; steps != 0; --steps, a += MR, b += NR) {
+        __m512bh row[VECTORS];
+#pragma clang loop unroll(full)
+        for (int j = 0; j < WIDTH * LANES; j += 16) _mm_prefetch((const char *)(b + 32 * NR + j), _MM_HINT_T0);
+        _mm_prefetch((const char *)(a + 36 * MR), _MM_HINT_T0);
+#pragma clang loop unroll(full)
+        for (int j = 0; j < WIDTH; ++j) row[j] = (__m512bh)v_load(b + j * LANES);
+#pragma clang loop unroll(full)
+        for (int i = 0; i < ROWS; ++i) {
+            const __m512bh element = (__m512bh)v_set(a[i]);
+#pragma clang loop unroll(full)
+            for (int j = 0; j < WIDTH; ++j) sum[i][j] = _mm512_dpbf16_ps(sum[i][j], element, row[j]);
+        }
+    }
+}
+#define PRODUCT(ROWS, WIDTH, t, sum) pair_product(ROWS, WIDTH, (t)->k, (t)->a, (t)->b, sum)
+#include "gemm/tile_epilogue.h"
+
+const struct gemm_kernels gemm_bf16_avx512bf16_14x32 = {MR, NR, 2, 2, pack_a, pack_b, tile};
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,20 @@
+#if defined(__x86_64__)
+#include "peak/peak.h"
+#define VECTOR_TARGET "avx512f,avx512bw,avx512dq,avx512vl,fma,avx512bf16"
+#include "cpu/vector_avx512.h"
+
+enum { CHAINS = 12 };
+
+static void run(size_t iterations) {
+    V sum[CHAINS];
+    for (int i = 0; i < CHAINS; ++i) sum[i] = v_set((float)i);
+    const __m512bh half = (__m512bh)_mm512_set1_epi32(0x3f003f00), one = (__m512bh)_mm512_set1_epi32(0x3f803f80);
+    for (size_t round = 0; round < iterations; ++round)
+#pragma clang loop unroll(full)
+        for (int i = 0; i < CHAINS; ++i) sum[i] = _mm512_dpbf16_ps(sum[i], half, one);
+    for (int i = 0; i < CHAINS; ++i) __asm__ volatile("" : : "x"(sum[i]));
+}
+
+const struct peak_kernels peak_bf16_avx512bf16 = {4 * LANES * CHAINS, run};
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,16 @@
+import CKernels
+
+/// What the operands of matrix products are rounded to. Weights, activations, gradients, moments, norms, softmax and losses are
+/// float32 in any case, and so are the sums inside a product.
+public enum Precision: String, Codable, CaseIterable, Sendable {
+    /// float32: nothing is rounded.
+    case f32
+    /// bfloat16, to nearest, ties to even: 8 bits of significand, float32's range, so no loss scaling is needed.
+    case bf16
+
+    var kernels: dmae_precision { self == .bf16 ? DMAE_PRECISION_BF16 : DMAE_PRECISION_F32 }
+
+    /// Whether the instruction set in use multiplies such operands itself. Where it does not, products of the rounded operands
+    /// are computed in float32: with the same rounding of operands, but no faster than `f32`.
+    public var isNative: Bool { self == .f32 || InstructionSet.selected == .avx512bf16 }
+}
