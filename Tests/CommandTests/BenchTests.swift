@@ -93,7 +93,7 @@ final class BenchTests: XCTestCase {
 
     func testErrors() {
         assertRefused(
-            ["bench", "distill", "--precision", "bf16"], 64, "--precision bf16 does not exist in this version: use f32")
+            ["bench", "distill", "--precision", "f64"], 64, "'f64'", "'f32', 'bf16' or 'auto'")
         assertRefused(["bench", "train"], 64, "'train'")
         assertRefused(
             ["bench", "distill", "--recipe", "mae"], 64, "--recipe mae is not a recipe of `dmae distill`", "paper, demo"
