@@ -11,7 +11,7 @@ struct Benchmark {
 
     enum Work {
         /// Arithmetic and the least memory traffic: whichever roof is nearer is the one a row is held against.
-        case kernel(flop: Double, bytes: Double)
+        case kernel(flop: Double, bytes: Double, precision: dmae_precision = DMAE_PRECISION_F32)
         case images(Int)
     }
 
@@ -22,10 +22,11 @@ struct Benchmark {
         var times: [Double] = [], shares: [Double] = []
         let end = now() + 0.35
         while times.count < 5 || (now() < end && times.count < 200) {
-            let peak = machine.peakNow()
+            let peak: Double
+            if case .kernel(_, _, let precision) = work { peak = machine.peakNow(precision) } else { peak = machine.peakNow() }
             let time = Machine.time(run)
             times.append(time)
-            if case .kernel(let flop, let bytes) = work {
+            if case .kernel(let flop, let bytes, _) = work {
                 let ideal = max(flop / peak, bytes / machine.bandwidth)
                 shares.append(ideal / time)
             }
@@ -34,12 +35,12 @@ struct Benchmark {
         let rate: String
         switch work {
         case .images(let count): rate = column(fixed(Double(count) / time, 0), 9) + " images/s"
-        case .kernel(let flop, let bytes):
-            rate = flop / machine.peak >= bytes / machine.bandwidth
+        case .kernel(let flop, let bytes, let precision):
+            rate = flop / machine.peak(precision) >= bytes / machine.bandwidth
                 ? column(fixed(flop / time / 1e9, 1), 9) + " GFLOP/s" : column(fixed(bytes / time / 1e9, 1), 9) + " GB/s    "
         }
         let share = shares.isEmpty ? "" : column(fixed(100 * median(shares), 0), 5) + " %"
-        return name.padded(28) + shape.padded(22) + column(fixed(time * 1e3, 3), 10) + " ms" + rate + share
+        return name.padded(32) + shape.padded(22) + column(fixed(time * 1e3, 3), 10) + " ms" + rate + share
     }
 }
 

@@ -3,10 +3,19 @@ import Glibc
 
 // m rows (batch 32 times tokens), n outputs, k inputs of a Linear: forward is X·Wᵀ, dX = dY·W, dW += dYᵀ·X.
 private func gemm(_ name: String, m: Int, n: Int, k: Int, transposed: (Bool, Bool) = (false, true), accumulate: Bool = false,
-                  gelu: Bool = false, residual: Bool = false) -> Benchmark {
+                  gelu: Bool = false, residual: Bool = false) -> [Benchmark] {
+    [DMAE_PRECISION_F32, DMAE_PRECISION_BF16].map {
+        gemm(name, $0, m: m, n: n, k: k, transposed: transposed, accumulate: accumulate, gelu: gelu, residual: residual)
+    }
+}
+private func gemm(_ name: String, _ precision: dmae_precision, m: Int, n: Int, k: Int, transposed: (Bool, Bool), accumulate: Bool,
+                  gelu: Bool, residual: Bool) -> Benchmark {
+    let type = precision == DMAE_PRECISION_BF16 ? "bf16 " : "f32 "
     let bytes = 4 * Double(m * k + n * k + m * n * (1 + (accumulate || residual || gelu ? 1 : 0)))
-    return Benchmark(name: "gemm " + name, shape: "\(m)×\(n)×\(k)", work: .kernel(flop: 2 * Double(m) * Double(n) * Double(k), bytes: bytes)) {
+    let work = Benchmark.Work.kernel(flop: 2 * Double(m) * Double(n) * Double(k), bytes: bytes, precision: precision)
+    return Benchmark(name: "gemm " + type + name, shape: "\(m)×\(n)×\(k)", work: work) {
         var arguments = dmae_gemm_arguments()
+        arguments.precision = precision
         (arguments.m, arguments.n, arguments.k) = (m, n, k)
         (arguments.a, arguments.lda, arguments.a_transposed) = (UnsafePointer(memory(m * k)), transposed.0 ? m : k, transposed.0)
         (arguments.b, arguments.ldb, arguments.b_transposed) = (UnsafePointer(memory(n * k)), transposed.1 ? k : n, transposed.1)
@@ -24,17 +33,13 @@ private func gemm(_ name: String, m: Int, n: Int, k: Int, transposed: (Bool, Boo
 }
 
 private func forward(_ name: String, rows: Int, width d: Int) -> [Benchmark] {
-    [
-        gemm("\(name) qkv", m: rows, n: 3 * d, k: d), gemm("\(name) proj", m: rows, n: d, k: d, residual: true),
-        gemm("\(name) fc1+gelu", m: rows, n: 4 * d, k: d, gelu: true), gemm("\(name) fc2", m: rows, n: d, k: 4 * d, residual: true),
-    ]
+    gemm("\(name) qkv", m: rows, n: 3 * d, k: d) + gemm("\(name) proj", m: rows, n: d, k: d, residual: true)
+        + gemm("\(name) fc1+gelu", m: rows, n: 4 * d, k: d, gelu: true) + gemm("\(name) fc2", m: rows, n: d, k: 4 * d, residual: true)
 }
 private func backward(_ name: String, rows: Int, width d: Int) -> [Benchmark] {
     [("qkv", 3 * d, d), ("proj", d, d), ("fc1", 4 * d, d), ("fc2", d, 4 * d)].flatMap { layer, n, k in
-        [
-            gemm("\(name) \(layer) dX", m: rows, n: k, k: n, transposed: (false, false)),
-            gemm("\(name) \(layer) dW", m: n, n: k, k: rows, transposed: (true, false), accumulate: true),
-        ]
+        gemm("\(name) \(layer) dX", m: rows, n: k, k: n, transposed: (false, false))
+            + gemm("\(name) \(layer) dW", m: n, n: k, k: rows, transposed: (true, false), accumulate: true)
     }
 }
 
@@ -96,13 +101,14 @@ func kernelBenchmarks() -> [Benchmark] {
     var all = forward("teacher", rows: 1600, width: 1024)
     all += forward("student", rows: 1600, width: 768) + backward("student", rows: 1600, width: 768)
     all += forward("decoder", rows: 6304, width: 512) + backward("decoder", rows: 6304, width: 512)
-    all += [
+    let others = [
         gemm("teacher patches", m: 1568, n: 1024, k: 768), gemm("student patches", m: 1568, n: 768, k: 768),
         gemm("decoder embed", m: 1600, n: 512, k: 768), gemm("feature head", m: 1600, n: 1024, k: 768),
         gemm("prediction", m: 6304, n: 768, k: 512),
         gemm("prediction dX", m: 6304, n: 512, k: 768, transposed: (false, false)),
         gemm("prediction dW", m: 768, n: 512, k: 6304, transposed: (true, false), accumulate: true),
     ]
+    all += others.flatMap { $0 }
     all += forward("student 98 %", rows: 128, width: 768) + backward("student 98 %", rows: 128, width: 768)
     for tokens in [4, 10, 50] { all += attention(tokens: tokens, heads: 12, size: 64) }
     all += attention(tokens: 197, heads: 16, size: 32) + attention(tokens: 197, heads: 12, size: 64)

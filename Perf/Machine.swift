@@ -12,8 +12,8 @@ func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
 /// What this machine can do at best, measured: the two roofs that every row is held against.
 struct Machine {
     let threads: Int
-    /// Multiply-adds in registers, FLOP/s of all threads.
-    private(set) var peak = 0.0
+    /// Multiply-adds in registers, FLOP/s of all threads, float32 and bf16.
+    private var peaks = [0.0, 0.0]
     /// Copying memory far larger than the caches, bytes read and written per second.
     private(set) var bandwidth = 0.0
     private let rounds: Int
@@ -24,7 +24,9 @@ struct Machine {
         var rounds = 10_000
         while Self.time({ _ = dmae_peak_flops(DMAE_PRECISION_F32, Int32(threads), rounds) }) < 0.004 { rounds *= 2 }
         self.rounds = rounds
-        peak = median((0..<15).map { _ in peakNow() })
+        for precision in [DMAE_PRECISION_F32, DMAE_PRECISION_BF16] {
+            peaks[Int(precision.rawValue)] = median((0..<15).map { _ in peakNow(precision) })
+        }
         let floats = 1 << 24, from = memory(floats), to = memory(floats)
         copy(from, to, floats)
         bandwidth = median((0..<7).map { _ in Double(8 * floats) / Self.time { copy(from, to, floats) } })
@@ -32,10 +34,13 @@ struct Machine {
     }
 
     /// The peak at this moment: other programs and the clock change it, so it is measured beside each row's repetitions.
-    func peakNow() -> Double {
+    func peakNow(_ precision: dmae_precision = DMAE_PRECISION_F32) -> Double {
         let start = now()
-        return dmae_peak_flops(DMAE_PRECISION_F32, Int32(threads), rounds) / (now() - start)
+        return dmae_peak_flops(precision, Int32(threads), rounds) / (now() - start)
     }
+
+    /// The median peak at the start.
+    func peak(_ precision: dmae_precision) -> Double { peaks[Int(precision.rawValue)] }
 
     static func time(_ body: () -> Void) -> Double {
         let start = now()

@@ -26,7 +26,7 @@ while !arguments.isEmpty {
     }
 }
 switch dmae_isa_from_environment() {
-case 1: fail("DMAE_ISA is not one of scalar, avx2, avx512")
+case 1: fail("DMAE_ISA is not one of scalar, avx2, avx512, avx512bf16")
 case 2: fail("this processor cannot run the instruction set that DMAE_ISA asks for")
 default: break
 }
@@ -34,10 +34,11 @@ dmae_set_threads(Int32(threads))
 setvbuf(stdout, nil, _IOLBF, 0)
 
 let machine = Machine(threads: threads)
-print("\(Machine.processor), \(String(cString: dmae_isa_name(dmae_isa_selected()))), threads \(dmae_threads_observed()):"
-    + " peak \(fixed(machine.peak / 1e9, 0)) GFLOP/s f32, copying \(fixed(machine.bandwidth / 1e9, 1)) GB/s")
+let (f32, bf16) = (machine.peak(DMAE_PRECISION_F32) / 1e9, machine.peak(DMAE_PRECISION_BF16) / 1e9)
+print("\(Machine.processor), \(String(cString: dmae_isa_name(dmae_isa_selected()))), threads \(dmae_threads_observed()): peak "
+    + "\(fixed(f32, 0)) GFLOP/s f32, \(fixed(bf16, 0)) bf16, copying \(fixed(machine.bandwidth / 1e9, 1)) GB/s")
 print("Share: median, of the nearer of the two; above 100 % where the data stay in the cache.\n")
-print("operation".padded(28) + "shape".padded(22) + column("time", 13) + column("rate", 9) + column("share", 16))
+print("operation".padded(32) + "shape".padded(22) + column("time", 13) + column("rate", 9) + column("share", 16))
 for benchmark in kernelBenchmarks() + imageBenchmarks()
 where filter.isEmpty || "\(benchmark.name) \(benchmark.shape)".contains(filter) {
     print(benchmark.row(machine))
