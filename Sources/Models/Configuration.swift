@@ -182,7 +182,7 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
                 "teacher and student must see the same patches: the teacher's are \(teacher.patchSize) pixels with "
                     + "\(teacher.channels) channels of \(teacher.imageHeight)×\(teacher.imageWidth) images, the student's "
                     + "\(student.patchSize) pixels with \(student.channels) channels of "
-                    + "\(student.imageHeight)×\(student.imageWidth) images")
+                    + "\(student.imageHeight)×\(student.imageWidth) images: fit --patch-size, --image-size and --channels to the teacher")
         }
         for pair in alignment.pairs {
             guard (0..<student.depth).contains(pair.studentBlock) else {

@@ -67,6 +67,11 @@ public final class Trainer {
                 "an epoch of \(images) images holds less than one effective batch of \(configuration.effectiveBatch): what is "
                     + "left of an epoch is carried over into the next, \(totalSteps) steps in all")
         }
+        if folder.strayCount > 0 {
+            notes.append(
+                "left out, as torchvision's ImageFolder does: what lies beside the class directories of \(configuration.data) "
+                    + "(images: \(folder.strayCount))")
+        }
         return notes
     }
 
