@@ -30,16 +30,8 @@ public enum Kernels {
         workspace: Workspace
     ) {
         precondition(x.columns == weight.columns && (bias == nil || bias!.count == weight.rows))
-        var arguments = dmae_gemm_arguments()
-        arguments.precision = precision.kernels
-        arguments.m = x.rows
-        arguments.n = weight.rows
-        arguments.k = x.columns
-        arguments.a = UnsafePointer(x.pointer)
-        arguments.lda = x.stride
-        arguments.b = UnsafePointer(weight.pointer)
-        arguments.ldb = weight.stride
-        arguments.b_transposed = true
+        var arguments = product(
+            x, transposed: false, weight, transposed: true, (x.rows, weight.rows, x.columns), precision, workspace)
         if let output {
             precondition(output.rows == x.rows && output.columns == weight.rows)
             arguments.c = output.pointer
@@ -57,7 +49,6 @@ public enum Kernels {
             arguments.activation = activation.pointer
             arguments.ldactivation = activation.stride
         }
-        arguments.workspace = workspace.pointer
         dmae_gemm(&arguments)
     }
 
@@ -66,19 +57,11 @@ public enum Kernels {
         _ dY: Tensor, weight: Tensor, dX: Tensor, accumulate: Bool = false, precision: Precision, workspace: Workspace
     ) {
         precondition(dY.columns == weight.rows && dX.rows == dY.rows && dX.columns == weight.columns)
-        var arguments = dmae_gemm_arguments()
-        arguments.precision = precision.kernels
-        arguments.m = dY.rows
-        arguments.n = weight.columns
-        arguments.k = weight.rows
-        arguments.a = UnsafePointer(dY.pointer)
-        arguments.lda = dY.stride
-        arguments.b = UnsafePointer(weight.pointer)
-        arguments.ldb = weight.stride
+        var arguments = product(
+            dY, transposed: false, weight, transposed: false, (dY.rows, weight.columns, weight.rows), precision, workspace)
         arguments.c = dX.pointer
         arguments.ldc = dX.stride
         arguments.accumulate = accumulate
-        arguments.workspace = workspace.pointer
         dmae_gemm(&arguments)
     }
 
@@ -89,21 +72,30 @@ public enum Kernels {
         precondition(dY.rows == x.rows && dWeight.rows == dY.columns && dWeight.columns == x.columns)
         precondition(dBias.count == dY.columns)
         dmae_column_sum_f32(dY.rows, dY.columns, dY.pointer, dY.stride, dBias.pointer, workspace.pointer)
-        var arguments = dmae_gemm_arguments()
-        arguments.precision = precision.kernels
-        arguments.m = dY.columns
-        arguments.n = x.columns
-        arguments.k = x.rows
-        arguments.a = UnsafePointer(dY.pointer)
-        arguments.lda = dY.stride
-        arguments.a_transposed = true
-        arguments.b = UnsafePointer(x.pointer)
-        arguments.ldb = x.stride
+        var arguments = product(
+            dY, transposed: true, x, transposed: false, (dY.columns, x.columns, x.rows), precision, workspace)
         arguments.c = dWeight.pointer
         arguments.ldc = dWeight.stride
         arguments.accumulate = true
-        arguments.workspace = workspace.pointer
         dmae_gemm(&arguments)
+    }
+
+    /// The operands of a product op(a)[m, k] · op(b)[k, n]; where it goes is still to be said.
+    private static func product(
+        _ a: Tensor, transposed aTransposed: Bool, _ b: Tensor, transposed bTransposed: Bool, _ size: (m: Int, n: Int, k: Int),
+        _ precision: Precision, _ workspace: Workspace
+    ) -> dmae_gemm_arguments {
+        var arguments = dmae_gemm_arguments()
+        arguments.precision = precision.kernels
+        (arguments.m, arguments.n, arguments.k) = size
+        arguments.a = UnsafePointer(a.pointer)
+        arguments.lda = a.stride
+        arguments.a_transposed = aTransposed
+        arguments.b = UnsafePointer(b.pointer)
+        arguments.ldb = b.stride
+        arguments.b_transposed = bTransposed
+        arguments.workspace = workspace.pointer
+        return arguments
     }
 
     // MARK: Attention

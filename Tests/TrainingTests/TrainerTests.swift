@@ -304,6 +304,13 @@ final class TrainerTests: XCTestCase {
         _ = try run(configuration, "carried")
         XCTAssertEqual(try log("carried").map { $0["epoch"] as? Double }, [1.2, 2.4])
         XCTAssertEqual(try Trainer(smallRun()).notes, [])
+        var classes = try smallRun()
+        classes.data = folder.file("classes")
+        _ = try pictures(12, "classes/first")
+        _ = try pictures(2, "classes")
+        let notes = try Trainer(classes).notes
+        XCTAssertEqual(notes.count, 1)
+        XCTAssertTrue(notes.first?.contains("left out") == true && notes.first?.contains("images: 2") == true, "\(notes)")
     }
 
     /// A teacher that gives NaN stops the run at its first step: all parts of the loss are named, and no checkpoint is made up.
