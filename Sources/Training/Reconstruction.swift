@@ -34,7 +34,7 @@ public final class Reconstruction {
     /// What the file at `path` says of the model it holds; nil where it says nothing.
     ///
     /// - Throws: `Failure` where it cannot be read.
-    public static func configuration(in file: SafeTensorsFile) -> ModelConfiguration? {
+    public static func configuration(in file: any WeightFile) -> ModelConfiguration? {
         file.metadata["dmae.configuration"].flatMap {
             try? JSONDecoder().decode(ModelConfiguration.self, from: Data($0.utf8))
         }
@@ -44,7 +44,7 @@ public final class Reconstruction {
     /// depth, and 0 where there is none; the image is the square one of that many patches, and of size 0 where there is none.
     ///
     /// - Throws: `Failure.badData` where the file holds no encoder, or no decoder.
-    public static func inferredConfiguration(of file: SafeTensorsFile) throws -> ModelConfiguration {
+    public static func inferredConfiguration(of file: any WeightFile) throws -> ModelConfiguration {
         func shape(_ name: String, _ what: String, _ dimensions: Int) throws -> [Int] {
             guard let entry = file[name] else {
                 throw Failure(
@@ -81,7 +81,7 @@ public final class Reconstruction {
     ///   - stretches: whether whole pictures are stretched to the model's size, instead of their centre cut out.
     /// - Throws: `Failure.badData` where the file holds no decoder or does not fit the sizes; `Failure.usage` where the mask does not.
     public init(
-        file: SafeTensorsFile, configuration: ModelConfiguration, mask: Mask, stretches: Bool = false
+        file: any WeightFile, configuration: ModelConfiguration, mask: Mask, stretches: Bool = false
     ) throws {
         guard file["decoder_pred.weight"] != nil else {
             throw Failure(

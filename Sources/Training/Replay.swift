@@ -184,7 +184,7 @@ public enum Replay {
         try writer.write(to: output)
     }
 
-    private static func entry(_ file: SafeTensorsFile, _ name: String, dimensions: Int) throws -> SafeTensorsFile.Entry {
+    private static func entry(_ file: SafeTensorsFile, _ name: String, dimensions: Int) throws -> TensorEntry {
         guard let entry = file[name] else { throw Failure(.badData, "\(file.path): the tensor \(name) is missing") }
         guard entry.shape.count == dimensions else {
             throw Failure(.badData, "\(file.path): \(name) has \(entry.shape.count) dimensions instead of \(dimensions)")

@@ -83,7 +83,7 @@ public final class Trainer {
     public func prepare() throws -> TensorMatching? {
         precondition(!memoryIsMapped, "a trainer is prepared once")
         // The teacher is opened first: a wrong path should not cost the time to fill gigabytes.
-        let file = try configuration.teacher.map { try SafeTensorsFile(path: $0) }
+        let file = try configuration.teacher.map { try WeightFiles.open($0) }
         try plan.commit()
         memoryIsMapped = true
         distiller.parameters.initialize(seed: configuration.seed)

@@ -11,7 +11,7 @@ extension Parameters {
     /// - Throws: `Failure.badData`, before anything is copied, where a tensor is missing or has another shape.
     @discardableResult
     public func load(
-        from file: SafeTensorsFile, prefix: String = "", optional: (String) -> Bool = { $0.hasSuffix("pos_embed") }
+        from file: any WeightFile, prefix: String = "", optional: (String) -> Bool = { $0.hasSuffix("pos_embed") }
     ) throws -> TensorMatching {
         let matching = TensorMatching(wanted: all.map { (prefix + $0.name, $0.shape) }, file: file, prefix: prefix)
         if let difference = matching.differences.first {

@@ -14,7 +14,9 @@ struct SafeTensorsHeader {
 
     private(set) var metadata: [String: String] = [:]
     /// In the order of the data.
-    private(set) var entries: [SafeTensorsFile.Entry] = []
+    private(set) var entries: [TensorEntry] = []
+    /// Where each entry's bytes are in the data.
+    private(set) var ranges: [Range<Int>] = []
 
     /// Throws `JSONReader.Fault`: what is wrong, in words that complete "the header …".
     init(_ text: UnsafeRawBufferPointer, dataLength: Int) throws {
@@ -27,7 +29,9 @@ struct SafeTensorsHeader {
             if name == "__metadata__" {
                 metadata = try Self.metadata(&reader)
             } else {
-                entries.append(try Self.entry(&reader, name: name))
+                let (entry, range) = try Self.entry(&reader, name: name)
+                entries.append(entry)
+                ranges.append(range)
             }
         }
         try reader.expectEnd()
@@ -48,7 +52,7 @@ struct SafeTensorsHeader {
         return metadata
     }
 
-    private static func entry(_ reader: inout JSONReader, name: String) throws -> SafeTensorsFile.Entry {
+    private static func entry(_ reader: inout JSONReader, name: String) throws -> (TensorEntry, Range<Int>) {
         func fault(_ what: String) -> JSONReader.Fault { .init(message: "describes tensor \(quoted(name)) \(what)") }
         guard reader.peek() == 0x7B else { throw fault("by something that is not an object") }
         var type: TensorType?
@@ -103,26 +107,27 @@ struct SafeTensorsHeader {
         guard offsets[1] - offsets[0] == size else {
             throw fault("with \(offsets[1] - offsets[0]) bytes where its shape and dtype need \(size)")
         }
-        return .init(name: name, type: type, shape: shape, byteRange: offsets[0]..<offsets[1])
+        return (TensorEntry(name: name, type: type, shape: shape), offsets[0]..<offsets[1])
     }
 
     private mutating func orderAndCheckCoverage(dataLength: Int) throws {
         // By index last: the sort need not be stable, and empty tensors share their offsets.
         let order = entries.indices.sorted {
-            let (a, b) = (entries[$0].byteRange, entries[$1].byteRange)
+            let (a, b) = (ranges[$0], ranges[$1])
             return (a.lowerBound, a.upperBound, $0) < (b.lowerBound, b.upperBound, $1)
         }
         entries = order.map { entries[$0] }
+        ranges = order.map { ranges[$0] }
         var end = 0
-        for entry in entries {
-            if entry.byteRange.lowerBound < end {
+        for (entry, range) in zip(entries, ranges) {
+            if range.lowerBound < end {
                 throw JSONReader.Fault(message: "lets tensor \(quoted(entry.name)) overlap the one before it")
             }
-            if entry.byteRange.lowerBound > end {
+            if range.lowerBound > end {
                 throw JSONReader.Fault(
-                    message: "leaves \(entry.byteRange.lowerBound - end) unused bytes before tensor \(quoted(entry.name))")
+                    message: "leaves \(range.lowerBound - end) unused bytes before tensor \(quoted(entry.name))")
             }
-            end = entry.byteRange.upperBound
+            end = range.upperBound
         }
         if end > dataLength {
             throw JSONReader.Fault(

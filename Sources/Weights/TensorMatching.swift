@@ -15,7 +15,7 @@ public struct TensorMatching: Equatable, Sendable {
     public private(set) var differences: [ShapeDifference] = []
 
     /// Compares `wanted` (distinct names) with every tensor of `file` whose name begins with `prefix`.
-    public init(wanted: [(name: String, shape: [Int])], file: SafeTensorsFile, prefix: String = "") {
+    public init(wanted: [(name: String, shape: [Int])], file: any WeightFile, prefix: String = "") {
         for (name, shape) in wanted {
             guard let entry = file[name] else {
                 missing.append(name)

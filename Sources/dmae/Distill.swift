@@ -51,7 +51,7 @@ struct Distill: ParsableCommand {
         try compute.apply()
         let recipe = try Recipe.find(recipe, for: .distill)
         let student = try model.encoder(recipe.student, imageSize: recipe.imageSize)
-        let written = try Reconstruction.configuration(in: SafeTensorsFile(path: teacher))?.student
+        let written = try Reconstruction.configuration(in: WeightFiles.open(teacher))?.student
         var configuration = ModelConfiguration(
             student: student, decoder: try model.decoder(recipe.decoder),
             teacher: try alignment.teacher(recipe, student: student, written: written),

@@ -45,14 +45,14 @@ struct Inspect: ParsableCommand {
     }
 
     func run() throws {
-        let contents = try SafeTensorsFile(path: file)
+        let contents = try WeightFiles.open(file)
         let metadata = contents.metadata.sorted { $0.key < $1.key }
         if json {
             try printJSON(
                 Report(
                     file: file, kind: Self.kind(contents), metadata: metadata.map { Pair(key: $0.key, value: $0.value) },
                     tensors: contents.entries.map {
-                        Report.Tensor(name: $0.name, type: $0.type.rawValue, shape: $0.shape, bytes: $0.byteRange.count)
+                        Report.Tensor(name: $0.name, type: $0.type.rawValue, shape: $0.shape, bytes: $0.byteCount)
                     },
                     tensorCount: contents.entries.count, parameters: contents.elementCount, bytes: contents.dataByteCount,
                     fileBytes: contents.byteCount))
@@ -64,7 +64,7 @@ struct Inspect: ParsableCommand {
             let rows = contents.entries.map { entry in
                 [
                     shown(entry.name), entry.type.rawValue, "[" + entry.shape.map(String.init).joined(separator: ", ") + "]",
-                    Format.grouped(entry.byteRange.count),
+                    Format.grouped(entry.byteCount),
                 ]
             }
             print(Format.table([["tensor", "type", "shape", "bytes"]] + rows, left: 3))
@@ -83,7 +83,7 @@ struct Inspect: ParsableCommand {
     }
 
     /// What the file is, in a few words.
-    private static func kind(_ file: SafeTensorsFile) -> String {
+    private static func kind(_ file: any WeightFile) -> String {
         if let step = file.metadata[CheckpointStore.stepKey] {
             let halfway = file.names.contains { $0.hasPrefix(CheckpointStore.gradientPrefix) }
             return "checkpoint of a run of dmae at step \(step)" + (halfway ? ", in the middle of the next one" : "")
@@ -94,7 +94,7 @@ struct Inspect: ParsableCommand {
         if file["patch_embed.proj.weight"] != nil {
             return decoder ? "a masked autoencoder's encoder and decoder" : "a Vision Transformer's encoder, without a decoder"
         }
-        return "safetensors"
+        return file.form
     }
 
     /// `text` on one line: control characters escaped, what is beyond `limit` left out and said.

@@ -75,7 +75,7 @@ struct Reconstruct: ParsableCommand {
 
     func run() throws {
         try compute.apply()
-        let file = try SafeTensorsFile(path: weights)
+        let file = try WeightFiles.open(weights)
         let written = Reconstruction.configuration(in: file)
         var configuration = try written ?? Reconstruction.inferredConfiguration(of: file)
         try override(&configuration)

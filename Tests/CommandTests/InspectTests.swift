@@ -20,7 +20,7 @@ final class InspectTests: XCTestCase {
             XCTAssertTrue(row.hasPrefix(entry.name + " "), row)
             XCTAssertTrue(row.contains(" F32 ") && row.contains(" " + shape + " "), row)
             let bytes = row.split(separator: " ").last!.replacingOccurrences(of: ",", with: "")
-            XCTAssertEqual(Int(bytes), entry.byteRange.count, row)
+            XCTAssertEqual(Int(bytes), entry.byteCount, row)
         }
         let totals = lines[header + 1 + file.entries.count].replacingOccurrences(of: ",", with: "")
         XCTAssertTrue(totals.hasPrefix("\(file.entries.count) tensors \(file.elementCount) parameters "), totals)
@@ -47,7 +47,7 @@ final class InspectTests: XCTestCase {
         XCTAssertEqual(report.tensors.map(\.name), file.names)
         XCTAssertEqual(report.tensors.map(\.shape), file.entries.map(\.shape))
         XCTAssertEqual(report.tensors.map(\.type), file.entries.map(\.type.rawValue))
-        XCTAssertEqual(report.tensors.map(\.bytes), file.entries.map(\.byteRange.count))
+        XCTAssertEqual(report.tensors.map(\.bytes), file.entries.map(\.byteCount))
         XCTAssertEqual(Dictionary(uniqueKeysWithValues: report.metadata.map { ($0.key, $0.value) }), file.metadata)
         XCTAssertEqual(
             [report.tensor_count, report.parameters, report.bytes, report.file_bytes],

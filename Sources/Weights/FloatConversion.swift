@@ -1,0 +1,64 @@
+import Tensors
+
+/// Stored elements as 32-bit floats.
+enum FloatConversion {
+    /// Converts as many elements of `type` as `destination` holds from `source`, where they stand one after the other,
+    /// little-endian and aligned to nothing. False, with nothing written, for a type that is not converted.
+    static func convert(
+        _ source: UnsafeRawBufferPointer, _ type: TensorType, into destination: UnsafeMutableBufferPointer<Float>
+    ) -> Bool {
+        precondition(source.count == destination.count * type.size)
+        guard let target = destination.baseAddress, !destination.isEmpty else { return type.isConvertible }
+
+        func convert<Stored>(_: Stored.Type, _ float: (Stored) -> Float) {
+            for index in 0..<destination.count {
+                (target + index).initialize(
+                    to: float(source.loadUnaligned(fromByteOffset: index * MemoryLayout<Stored>.size, as: Stored.self)))
+            }
+        }
+        switch type {
+        case .f32: UnsafeMutableRawPointer(target).copyMemory(from: source.baseAddress!, byteCount: source.count)
+        case .f64: convert(UInt64.self) { Float(Double(bitPattern: UInt64(littleEndian: $0))) }
+        case .f16: convert(UInt16.self) { float(halfBits: UInt16(littleEndian: $0)) }
+        case .bf16: convert(UInt16.self) { Float(bitPattern: UInt32(UInt16(littleEndian: $0)) << 16) }
+        case .i64: convert(Int64.self) { Float(Int64(littleEndian: $0)) }
+        case .i32: convert(Int32.self) { Float(Int32(littleEndian: $0)) }
+        case .i16: convert(Int16.self) { Float(Int16(littleEndian: $0)) }
+        case .i8: convert(Int8.self) { Float($0) }
+        case .u64: convert(UInt64.self) { Float(UInt64(littleEndian: $0)) }
+        case .u32: convert(UInt32.self) { Float(UInt32(littleEndian: $0)) }
+        case .u16: convert(UInt16.self) { Float(UInt16(littleEndian: $0)) }
+        case .u8: convert(UInt8.self) { Float($0) }
+        case .bool: convert(UInt8.self) { $0 == 0 ? 0 : 1 }
+        case .f8e4m3, .f8e5m2: return false
+        }
+        return true
+    }
+
+    /// What is said of a tensor whose type is not converted.
+    static func refusal(_ entry: TensorEntry, path: String) -> Failure {
+        Failure(
+            .badData,
+            "tensor \(quoted(entry.name)) of \(quoted(path: path)) is of type \(entry.type.rawValue), which cannot be used as weights; "
+                + "convert it to F32, F16 or BF16")
+    }
+}
+
+extension TensorType {
+    /// Whether `copyFloats` takes it.
+    public var isConvertible: Bool { self != .f8e4m3 && self != .f8e5m2 }
+}
+
+/// The value of an IEEE half. Branch-free, and right also where the processor flushes subnormals to zero.
+@inline(__always)
+private func float(halfBits half: UInt16) -> Float {
+    let sign = UInt32(half & 0x8000) << 16
+    let magnitude = UInt32(half & 0x7FFF) << 13
+    let exponent = magnitude & 0x0F80_0000
+    // Subnormal: put the fraction under an exponent of its own weight, then take that exponent's value away.
+    let rebased = Float(bitPattern: magnitude + 113 << 23) - Float(bitPattern: 113 << 23)
+    let normal = magnitude + 112 << 23
+    let special = magnitude | 0x7F80_0000
+    let bits = exponent == 0 ? rebased.bitPattern : exponent == 0x0F80_0000 ? special : normal
+    return Float(bitPattern: bits | sign)
+}

@@ -1,0 +1,66 @@
+import Glibc
+import Tensors
+
+/// The bytes of a file, mapped read-only. The file must not be shortened by another program while it is open.
+package final class MappedFile: @unchecked Sendable {
+    package let path: String
+    package let bytes: UnsafeRawBufferPointer
+    private let isMapped: Bool
+
+    /// Maps the file at `path`; `wanted` says in messages what should be named instead of a folder or a device.
+    ///
+    /// Throws `Failure(.inputOutput)`.
+    package init(path: String, wanted: String) throws {
+        self.path = path
+        // Non-blocking: opening a named pipe must not wait for a writer.
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        guard descriptor >= 0 else {
+            throw Failure(
+                .inputOutput, "cannot open \(quoted(path: path)): \(errorText(errno)); check the path and its permissions")
+        }
+        defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else {
+            throw Failure(
+                .inputOutput, "cannot examine \(quoted(path: path)): \(errorText(errno)); check the file system it is on")
+        }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            let what = status.st_mode & S_IFMT == S_IFDIR ? "a folder" : "not a regular file"
+            throw Failure(.inputOutput, "cannot read \(quoted(path: path)): it is \(what); name \(wanted)")
+        }
+        let length = Int(status.st_size)
+        guard length > 0 else {
+            // There is no empty mapping.
+            bytes = UnsafeRawBufferPointer(start: nil, count: 0)
+            isMapped = false
+            return
+        }
+        guard let base = mmap(nil, length, PROT_READ, MAP_PRIVATE, descriptor, 0), base != MAP_FAILED else {
+            throw Failure(
+                .inputOutput, "cannot map \(quoted(path: path)): \(errorText(errno)); free some memory and try again")
+        }
+        bytes = UnsafeRawBufferPointer(start: base, count: length)
+        isMapped = true
+    }
+
+    /// Takes memory, which must stay as it is as long as this object lives, for the content of a file called `path`.
+    package init(bytes: UnsafeRawBufferPointer, path: String) {
+        self.path = path
+        self.bytes = bytes
+        isMapped = false
+    }
+
+    deinit {
+        if isMapped { munmap(UnsafeMutableRawPointer(mutating: bytes.baseAddress!), bytes.count) }
+    }
+
+    /// Lets the kernel drop the pages of part of the file from this process, so that reading a file does not count twice in
+    /// resident memory.
+    func releasePages(_ range: Range<Int>) {
+        guard isMapped, let base = bytes.baseAddress else { return }
+        let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+        let first = (range.lowerBound + page - 1) / page * page
+        let last = range.upperBound / page * page
+        if first < last { madvise(UnsafeMutableRawPointer(mutating: base + first), last - first, MADV_DONTNEED) }
+    }
+}
