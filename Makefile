@@ -1,7 +1,8 @@
 # make distill   everything a fresh Debian 12 with the Swift toolchain needs, the static binary, and the demo
 # make test      everything it needs, and every test
-# make perf      the microbenchmarks          make install PREFIX=/usr/local
-# make build     the static binary alone      make clean
+# make perf      the microbenchmarks          make perf-check   the same, and fails where one lost
+# make perf-peers  products and the step beside PyTorch, OpenBLAS and BLIS
+# make build     the static binary alone      make install PREFIX=/usr/local      make clean
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -24,7 +25,7 @@ TEST_PACKAGES := qemu-user
 
 STATIC := -c release --static-swift-stdlib -Xswiftc -static-executable
 
-.PHONY: build distill test perf install clean packages test-packages
+.PHONY: build distill test perf perf-check perf-peers install clean packages test-packages
 build: $(BINARY)
 
 packages:
@@ -102,9 +103,32 @@ install: build
 	done
 
 # FILTER=attention shows the rows that hold this text.
+KERNEL_BENCHMARK := .build/perf/release/kernel-benchmark
+define build-kernel-benchmark
+swift build -c release --scratch-path .build/perf --product kernel-benchmark 2>&1 | (grep -E -A3 'error:' || true)
+endef
 perf: | packages $(OPENMP)
-	swift build -c release --scratch-path .build/perf --product kernel-benchmark 2>&1 | (grep -E -A3 'error:' || true)
-	.build/perf/release/kernel-benchmark $(if $(FILTER),--filter "$(FILTER)")
+	$(build-kernel-benchmark)
+	$(KERNEL_BENCHMARK) $(if $(FILTER),--filter "$(FILTER)")
+
+# Holds every row's ratio against Perf/thresholds.json; RECORD=1 writes the file instead.
+perf-check: | packages $(OPENMP)
+	$(build-kernel-benchmark)
+	$(KERNEL_BENCHMARK) $(if $(FILTER),--filter "$(FILTER)") --$(if $(RECORD),record,check) Perf/thresholds.json
+
+# Theirs and ours in turns. FILTER=products or FILTER="step bf16 0.75" chooses; ROUNDS=, STEPS= and BATCH= make it longer or
+# shorter; CHECK=1 holds the ratios against Perf/thresholds.json, RECORD=1 writes them there.
+PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dmae/peers
+PEER_PACKAGES := python3-venv python3-dev g++
+perf-peers: build | packages $(OPENMP)
+	python3 -c 'import ensurepip, os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || \
+	  { $(call install-packages,$(PEER_PACKAGES)); }
+	$(build-kernel-benchmark)
+	Perf/peers/install.sh "$(PEERS)"
+	$(PEERS)/venv/bin/python Perf/peers/compare.py --peers "$(PEERS)" --dmae $(BINARY) --kernel-benchmark $(KERNEL_BENCHMARK) \
+	  --results .build/perf/peers.json $(if $(FILTER),--filter "$(FILTER)") $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  $(if $(STEPS),--steps $(STEPS)) $(if $(BATCH),--batch $(BATCH))
+	$(if $(CHECK)$(RECORD),$(KERNEL_BENCHMARK) --results .build/perf/peers.json --$(if $(RECORD),record,check) Perf/thresholds.json)
 
 clean:
 	rm -rf .build

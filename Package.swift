@@ -46,8 +46,9 @@ let package = Package(
             dependencies: ["Training", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: swiftFlags),
         .executableTarget(
-            name: "kernel-benchmark", dependencies: ["CKernels", "Images"], path: "Perf",
-            exclude: ["peers", "picture-500x375.jpg", "picture.py"], swiftSettings: swiftFlags),
+            name: "kernel-benchmark", dependencies: ["CKernels", "Images", "Thresholds"], path: "Perf",
+            exclude: ["Thresholds", "peers", "picture-500x375.jpg", "picture.py", "thresholds.json"], swiftSettings: swiftFlags),
+        .target(name: "Thresholds", path: "Perf/Thresholds", swiftSettings: swiftFlags),
         .target(name: "TestSupport", dependencies: ["Tensors", "Models", "Weights"], path: "Tests/TestSupport", swiftSettings: swiftFlags),
         tests("KernelTests", ["CKernels"]),
         tests("TensorTests", ["Tensors"]),
@@ -56,6 +57,7 @@ let package = Package(
         tests("ImageTests", ["Images"]),
         .target(name: "AllocationCounter", path: "Tests/AllocationCounter", cSettings: [.unsafeFlags(["-O2", "-fno-omit-frame-pointer"])]),
         tests("TrainingTests", ["Training", "AllocationCounter"]),
+        .testTarget(name: "ThresholdTests", dependencies: ["Thresholds"], swiftSettings: swiftFlags),
         tests("CommandTests", ["Training", "Images"], exclude: ["Expected"]),
     ]
 )

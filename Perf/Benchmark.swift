@@ -15,32 +15,52 @@ struct Benchmark {
         case images(Int)
     }
 
-    func row(_ machine: Machine) -> String {
+    /// A measured row: its line in the table and, unless it counts images, its median share of the nearer roof.
+    struct Result {
+        let line: String
+        let share: Double?
+    }
+
+    private enum Roof { case arithmetic, memory }
+    /// The nearer roof, as the machine was at the start.
+    private func bounded(_ machine: Machine) -> Roof? {
+        guard case .kernel(let flop, let bytes, let precision) = work else { return nil }
+        return flop / machine.peak(precision) >= bytes / machine.bandwidth ? .arithmetic : .memory
+    }
+
+    var title: String { "\(name) \(shape)" }
+
+    func measure(_ machine: Machine) -> Result {
         defer { releaseMemory() }
         let run = prepare()
+        // Copying evicts what the row holds in the cache, so it is measured before and after, not between repetitions.
+        var copies = bounded(machine) == .memory ? (0..<3).map { _ in machine.bandwidthNow() } : []
         run()
-        var times: [Double] = [], shares: [Double] = []
+        var times: [Double] = [], peaks: [Double] = []
         let end = now() + 0.35
         while times.count < 5 || (now() < end && times.count < 200) {
-            let peak: Double
-            if case .kernel(_, _, let precision) = work { peak = machine.peakNow(precision) } else { peak = machine.peakNow() }
-            let time = Machine.time(run)
-            times.append(time)
-            if case .kernel(let flop, let bytes, _) = work {
-                let ideal = max(flop / peak, bytes / machine.bandwidth)
-                shares.append(ideal / time)
-            }
+            if case .kernel(_, _, let precision) = work { peaks.append(machine.peakNow(precision)) } else { _ = machine.peakNow() }
+            times.append(Machine.time(run))
+        }
+        var shares: [Double] = []
+        if case .kernel(let flop, let bytes, _) = work {
+            if !copies.isEmpty { copies += (0..<3).map { _ in machine.bandwidthNow() } }
+            let bandwidth = copies.isEmpty ? machine.bandwidth : median(copies)
+            shares = zip(times, peaks).map { time, peak in max(flop / peak, bytes / bandwidth) / time }
         }
         let time = median(times)
         let rate: String
         switch work {
         case .images(let count): rate = column(fixed(Double(count) / time, 0), 9) + " images/s"
-        case .kernel(let flop, let bytes, let precision):
-            rate = flop / machine.peak(precision) >= bytes / machine.bandwidth
+        case .kernel(let flop, let bytes, _):
+            rate = bounded(machine) == .arithmetic
                 ? column(fixed(flop / time / 1e9, 1), 9) + " GFLOP/s" : column(fixed(bytes / time / 1e9, 1), 9) + " GB/s    "
         }
-        let share = shares.isEmpty ? "" : column(fixed(100 * median(shares), 0), 5) + " %"
-        return name.padded(32) + shape.padded(22) + column(fixed(time * 1e3, 3), 10) + " ms" + rate + share
+        let share = shares.isEmpty ? nil : median(shares)
+        return Result(
+            line: name.padded(32) + shape.padded(22) + column(fixed(time * 1e3, 3), 10) + " ms" + rate
+                + (share.map { column(fixed(100 * $0, 0), 5) + " %" } ?? ""),
+            share: share)
     }
 }
 

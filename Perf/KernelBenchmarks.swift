@@ -8,8 +8,8 @@ private func gemm(_ name: String, m: Int, n: Int, k: Int, transposed: (Bool, Boo
         gemm(name, $0, m: m, n: n, k: k, transposed: transposed, accumulate: accumulate, gelu: gelu, residual: residual)
     }
 }
-private func gemm(_ name: String, _ precision: dmae_precision, m: Int, n: Int, k: Int, transposed: (Bool, Bool), accumulate: Bool,
-                  gelu: Bool, residual: Bool) -> Benchmark {
+func gemm(_ name: String, _ precision: dmae_precision, m: Int, n: Int, k: Int, transposed: (Bool, Bool), accumulate: Bool = false,
+          bias: Bool = true, gelu: Bool = false, residual: Bool = false) -> Benchmark {
     let type = precision == DMAE_PRECISION_BF16 ? "bf16 " : "f32 "
     let bytes = 4 * Double(m * k + n * k + m * n * (1 + (accumulate || residual || gelu ? 1 : 0)))
     let work = Benchmark.Work.kernel(flop: 2 * Double(m) * Double(n) * Double(k), bytes: bytes, precision: precision)
@@ -20,7 +20,7 @@ private func gemm(_ name: String, _ precision: dmae_precision, m: Int, n: Int, k
         (arguments.a, arguments.lda, arguments.a_transposed) = (UnsafePointer(memory(m * k)), transposed.0 ? m : k, transposed.0)
         (arguments.b, arguments.ldb, arguments.b_transposed) = (UnsafePointer(memory(n * k)), transposed.1 ? k : n, transposed.1)
         (arguments.c, arguments.ldc, arguments.accumulate) = (memory(m * n), n, accumulate)
-        if !accumulate { arguments.bias = UnsafePointer(memory(n)) }
+        if bias && !accumulate { arguments.bias = UnsafePointer(memory(n)) }
         if gelu { (arguments.activation, arguments.ldactivation) = (memory(m * n), n) }
         if residual { (arguments.residual, arguments.ldr) = (UnsafePointer(memory(m * n)), n) }
         arguments.workspace = UnsafeMutableRawPointer(memory(dmae_gemm_workspace(m, n, k) / 4 + 16))

@@ -17,9 +17,14 @@ struct Machine {
     /// Copying memory far larger than the caches, bytes read and written per second.
     private(set) var bandwidth = 0.0
     private let rounds: Int
+    private static let floats = 1 << 24
+    private let copied: (from: UnsafeMutablePointer<Float>, to: UnsafeMutablePointer<Float>)
 
     init(threads: Int) {
         self.threads = threads
+        copied = (memory(Self.floats), memory(Self.floats))
+        // Kept for as long as the program runs: not of the row that releases its memory.
+        forgetMemory()
         // As many rounds as take about four milliseconds: long enough for the clock, short beside what is measured.
         var rounds = 10_000
         while Self.time({ _ = dmae_peak_flops(DMAE_PRECISION_F32, Int32(threads), rounds) }) < 0.004 { rounds *= 2 }
@@ -27,10 +32,13 @@ struct Machine {
         for precision in [DMAE_PRECISION_F32, DMAE_PRECISION_BF16] {
             peaks[Int(precision.rawValue)] = median((0..<15).map { _ in peakNow(precision) })
         }
-        let floats = 1 << 24, from = memory(floats), to = memory(floats)
-        copy(from, to, floats)
-        bandwidth = median((0..<7).map { _ in Double(8 * floats) / Self.time { copy(from, to, floats) } })
-        releaseMemory()
+        _ = bandwidthNow()
+        bandwidth = median((0..<7).map { _ in bandwidthNow() })
+    }
+
+    /// Bytes copied per second, read and written, at this moment.
+    func bandwidthNow() -> Double {
+        Double(8 * Self.floats) / Self.time { copy(copied.from, copied.to, Self.floats) }
     }
 
     /// The peak at this moment: other programs and the clock change it, so it is measured beside each row's repetitions.
@@ -72,6 +80,8 @@ func releaseMemory() {
     taken.forEach { free($0) }
     taken = []
 }
+
+func forgetMemory() { taken = [] }
 
 /// Random numbers in [-0.5, 0.5), until releaseMemory. Writing them also keeps page faults out of the measurement.
 func memory(_ floats: Int) -> UnsafeMutablePointer<Float> {

@@ -7,18 +7,38 @@ func fail(_ message: String) -> Never {
     exit(64)
 }
 
-var filter = "", threads = Int(dmae_threads())
+let help = """
+    usage: kernel-benchmark [--filter TEXT] [--threads N] [--check FILE | --record FILE]
+           kernel-benchmark --results FILE (--check FILE | --record FILE)
+           kernel-benchmark --products [--threads N]
+
+      --filter TEXT   only the rows that hold this text
+      --check FILE    exit with 1 where a row lost more than FILE, a JSON of ratios, allows
+      --record FILE   write the measured ratios into FILE
+      --results FILE  take measured ratios from FILE, which Perf/peers/compare.py wrote, instead of measuring
+      --products      take turns with other programs; see Perf/Product.swift
+
+    DMAE_ISA=scalar|avx2|avx512|avx512bf16 chooses a lower instruction set.
+    """
+var filter = "", threads = Int(dmae_threads()), check: String?, record: String?, results: String?, products = false
 var arguments = Array(CommandLine.arguments.dropFirst())
 while !arguments.isEmpty {
     let option = arguments.removeFirst()
     if option == "--help" {
-        print("usage: kernel-benchmark [--filter TEXT] [--threads N]\nDMAE_ISA=scalar|avx2|avx512 chooses a lower instruction set.")
+        print(help)
         exit(0)
+    }
+    if option == "--products" {
+        products = true
+        continue
     }
     guard !arguments.isEmpty else { fail("\(option) is not an option or lacks its value; see --help") }
     let value = arguments.removeFirst()
     switch option {
     case "--filter": filter = value
+    case "--check": check = value
+    case "--record": record = value
+    case "--results": results = value
     case "--threads":
         guard let count = Int(value), count > 0, count <= 1024 else { fail("--threads takes a number of threads, not '\(value)'") }
         threads = count
@@ -33,13 +53,38 @@ default: break
 dmae_set_threads(Int32(threads))
 setvbuf(stdout, nil, _IOLBF, 0)
 
+if let results {
+    let results = Results.read(results)
+    Results.conclude(results, check: check, record: record)
+}
+
 let machine = Machine(threads: threads)
+if products {
+    Product.serve(machine)
+    exit(0)
+}
 let (f32, bf16) = (machine.peak(DMAE_PRECISION_F32) / 1e9, machine.peak(DMAE_PRECISION_BF16) / 1e9)
-print("\(Machine.processor), \(String(cString: dmae_isa_name(dmae_isa_selected()))), threads \(dmae_threads_observed()): peak "
+let isa = String(cString: dmae_isa_name(dmae_isa_selected()))
+print("\(Machine.processor), \(isa), threads \(dmae_threads_observed()): peak "
     + "\(fixed(f32, 0)) GFLOP/s f32, \(fixed(bf16, 0)) bf16, copying \(fixed(machine.bandwidth / 1e9, 1)) GB/s")
 print("Share: median, of the nearer of the two; above 100 % where the data stay in the cache.\n")
 print("operation".padded(32) + "shape".padded(22) + column("time", 13) + column("rate", 9) + column("share", 16))
-for benchmark in kernelBenchmarks() + imageBenchmarks()
-where filter.isEmpty || "\(benchmark.name) \(benchmark.shape)".contains(filter) {
-    print(benchmark.row(machine))
+let benchmarks = (kernelBenchmarks() + imageBenchmarks()).filter { filter.isEmpty || $0.title.contains(filter) }
+var measured = Results(machine: "\(isa), \(threads) \(threads == 1 ? "thread" : "threads")", section: "peak", partial: !filter.isEmpty)
+for benchmark in benchmarks {
+    let result = benchmark.measure(machine)
+    print(result.line)
+    if let share = result.share { measured.rows[benchmark.title] = share }
 }
+guard check != nil || record != nil else { exit(0) }
+
+// Other programs disturb a row now and then: one that seems to have lost is measured again, and its best one counts.
+if let check {
+    for _ in 0..<3 {
+        for name in Results.thresholds(check).verdict(on: measured.rows, machine: measured.machine, section: "peak", partial: true)?.lost ?? [] {
+            guard let share = benchmarks.first(where: { $0.title == name.name })?.measure(machine).share else { continue }
+            measured.rows[name.name] = max(measured.rows[name.name]!, share)
+        }
+    }
+}
+Results.conclude(measured, check: check, record: record)

@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""Theirs and ours in turns on one machine: matrix products, and the whole distillation step. `make perf-peers` runs this.
+
+Every contender is a process of its own. They take turns; whoever is not on turn is stopped (SIGSTOP), so that no thread pool
+spins while another works. A ratio is the median over the rounds of theirs over ours in time, against the fastest of them in
+that round: above 1, ours is faster. Peaks are measured by ours within the same rounds. Ratios go to --results as JSON.
+
+Settings of BLAS and OpenMP libraries in the environment are left out, for all contenders alike, and named.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SETTINGS = re.compile(r"^(OPENBLAS|GOTO|BLIS|BLAS|NVPL|MKL|DNNL|ONEDNN|OMP|KMP|GOMP|ATEN|TORCH|TORCHINDUCTOR|MALLOC|GLIBC)_?|^LD_PRELOAD$")
+
+
+class Contender:
+    """A program that answers each line with one of JSON, and is stopped between its turns."""
+
+    def __init__(self, command, environment):
+        self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env=environment)
+
+    def ask(self, *words):
+        self.process.send_signal(signal.SIGCONT)
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit(f"compare: {' '.join(map(str, self.process.args))} ended with {self.process.wait()}")
+        self.process.send_signal(signal.SIGSTOP)
+        return json.loads(line)
+
+    def end(self):
+        """Closes its input; what it still says, if anything."""
+        self.process.send_signal(signal.SIGCONT)
+        said, _ = self.process.communicate()
+        return json.loads(said) if said.strip() else None
+
+
+def rotated(items, by):
+    by %= len(items)
+    return items[by:] + items[:by]
+
+
+def best_ratio(rounds, ours, others):
+    """rounds: one {contender: seconds} each. The median over the rounds of the fastest other's time over ours, and its name."""
+    ratio = statistics.median(min(turn[name] for name in others) / turn[ours] for turn in rounds)
+    return ratio, min(others, key=lambda name: statistics.median(turn[name] for turn in rounds))
+
+
+PEERS = {"f32": ["openblas", "blis", "mkl", "onednn"], "bf16": ["pytorch-bf16"]}
+TITLES = {"openblas": "OpenBLAS", "blis": "BLIS", "mkl": "MKL", "onednn": "oneDNN", "pytorch-bf16": "PyTorch"}
+
+
+def products(options, environment, results):
+    ours = Contender([options.kernel_benchmark, "--products", "--threads", options.threads], environment)
+    hello = ours.ask("hello")
+    results["machine"] = f"{hello['instruction_set']}, {options.threads} thread{'s' if options.threads != 1 else ''}"
+    chosen = [(index, product) for index, product in enumerate(hello["products"])
+              if options.filter in f"products {product['name']} {product['m']}×{product['n']}×{product['k']}"]
+    if not chosen:
+        ours.end()
+        return
+    folder = Path(options.peers) / "debian/usr/lib/x86_64-linux-gnu"
+    worker_environment = environment | {"LD_LIBRARY_PATH": str(folder)}
+    others = {name: Contender([sys.executable, HERE / "product_worker.py", name, options.threads, folder], worker_environment)
+              for names in PEERS.values() for name in names}
+    print(f"ours: {hello['processor']}, {hello['instruction_set']}")
+    for name, other in others.items():
+        print(f"{TITLES[name]}: {other.ask('hello')['library']}")
+    print(f"\nPlain products, {options.rounds} rounds of turns, {options.threads} threads: % of the measured peak, and theirs "
+          "over ours in time\nagainst the fastest of them, above 1 where ours is faster. bf16: PyTorch's operands and results "
+          "are bf16 in memory.\n")
+    print(f"{'product':32}{'m×n×k':16}{'f32: ours':>10}" + "".join(f"{TITLES[name]:>9}" for name in PEERS["f32"])
+          + f"{'ratio':>7}{'bf16: ours':>12}{'PyTorch':>9}{'ratio':>7}")
+    rows = []
+    for index, product in chosen:
+        shape = [product[letter] for letter in "mnk"]
+        line = f"{product['name']:32}{'×'.join(map(str, shape)):16}"
+        for precision, names in PEERS.items():
+            ours.ask("prepare", index, precision)
+            for name in names:
+                others[name].ask("prepare", product["form"], *shape)
+            rounds, peaks = [], []
+            for number in range(options.rounds):
+                turn = {}
+                for name in rotated(["ours"] + names, number):
+                    answer = (ours if name == "ours" else others[name]).ask("run", options.seconds)
+                    turn[name] = statistics.median(answer["seconds"])
+                    peaks += [answer["peak"]] if name == "ours" else []
+                rounds.append(turn)
+            work = 2 * shape[0] * shape[1] * shape[2] / statistics.median(peaks)
+            share = {name: work / statistics.median(turn[name] for turn in rounds) for name in ["ours"] + names}
+            ratio, fastest = best_ratio(rounds, "ours", names)
+            line += f"{100 * share['ours']:>{10 if precision == 'f32' else 12}.0f}"
+            line += "".join(f"{100 * share[name]:>9.0f}" for name in names) + f"{ratio:>7.2f}"
+            rows.append((precision, product, share["ours"], ratio, fastest))
+            results["rows"][f"products {precision} {product['name']} {'×'.join(map(str, shape))}"] = ratio
+        print(line, flush=True)
+    for contender in [ours, *others.values()]:
+        contender.end()
+
+    print()
+    for precision in PEERS:
+        for title, few in (("1568 rows and more", False), ("128 rows and fewer", True)):
+            those = [row for row in rows
+                     if row[0] == precision and (row[1]["k" if row[1]["form"] == "dW" else "m"] <= 128) == few]
+            if those:
+                behind = [f"{row[1]['name']} ({row[3]:.2f}, {TITLES[row[4]]})" for row in those if row[3] < 1]
+                print(f"{precision}, {title}: ours {100 * min(row[2] for row in those):.0f} to "
+                      f"{100 * max(row[2] for row in those):.0f} % of peak, median "
+                      f"{100 * statistics.median(row[2] for row in those):.0f} %; behind on {len(behind)} of {len(those)}"
+                      + (": " + ", ".join(behind) if behind else ""))
+
+
+def steps(options, environment, results):
+    chosen = [(precision, ratio) for precision in ("f32", "bf16") for ratio in ("0.75", "0.95", "0.98")
+              if options.filter in f"step {precision} {ratio}"]
+    if not chosen:
+        return
+    print(f"\nThe step of `dmae bench distill --recipe paper`, batch {options.batch}, {options.threads} threads, {options.steps} "
+          "timed steps each, in turns: images/s of\nthe median step, peak resident memory, and the ratios to the faster of "
+          "PyTorch's two (speed: ours over theirs; memory: ours over\nthe smaller of theirs).\n")
+    print(f"{'precision':10}{'masked':>7}{'ours':>9}{'% peak':>8}{'eager':>9}{'compiled':>10}{'ratio':>8}"
+          f"{'ours GB':>10}{'eager GB':>10}{'compiled GB':>13}{'ratio':>7}")
+    for precision, ratio in chosen:
+        common = ["--batch", options.batch, "--mask-ratio", ratio, "--precision", precision, "--threads", options.threads]
+        script = [sys.executable, HERE / "pytorch_step.py", *common, "--warm-up", options.warm_up, "--turns"]
+        theirs, others = {}, {}
+        for name, more in (("eager", []), ("compiled", ["--compile"])):
+            theirs[name] = Contender(script + more, environment)
+            theirs[name].ask("warm-up")
+        rounds, reports = [], []
+        for number in range(options.steps):
+            turn = {}
+            for name in rotated(["ours", "eager", "compiled"], number):
+                if name != "ours":
+                    turn[name] = theirs[name].ask("step")["seconds"]
+                    continue
+                done = subprocess.run([options.dmae, "bench", "distill", "--recipe", "paper", "--json", "--steps", "1",
+                                       *map(str, common)], env=environment, stdout=subprocess.PIPE, text=True)
+                if done.returncode:
+                    sys.exit(f"compare: dmae bench ended with {done.returncode}")
+                reports.append(json.loads(done.stdout))
+                turn[name] = reports[-1]["step_seconds"][0]
+            rounds.append(turn)
+        memory = {name: contender.end()["peak_rss_bytes"] for name, contender in theirs.items()}
+        memory["ours"] = max(report["peak_rss_bytes"] for report in reports)
+        speed = {name: options.batch / statistics.median(turn[name] for turn in rounds) for name in rounds[0]}
+        peak = statistics.median(report["fraction_of_peak"] for report in reports)
+        faster, _ = best_ratio(rounds, "ours", ["eager", "compiled"])
+        results["machine"] = f"{reports[0]['instruction_set']}, {options.threads} thread{'s' if options.threads != 1 else ''}"
+        results["rows"][f"step {precision} {ratio}"] = faster
+        print(f"{precision:10}{ratio:>7}{speed['ours']:>9.2f}{100 * peak:>8.0f}{speed['eager']:>9.2f}{speed['compiled']:>10.2f}"
+              f"{faster:>8.2f}{memory['ours'] / 1e9:>10.2f}{memory['eager'] / 1e9:>10.2f}{memory['compiled'] / 1e9:>13.2f}"
+              f"{memory['ours'] / min(memory['eager'], memory['compiled']):>7.2f}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", required=True, help="the folder that install.sh made")
+    parser.add_argument("--dmae", required=True)
+    parser.add_argument("--kernel-benchmark", required=True)
+    parser.add_argument("--results", required=True, help="where the ratios are written")
+    parser.add_argument("--filter", default="", help='text in the name of a row: "products", "student qkv", "step bf16 0.75"')
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each contender at each product")
+    parser.add_argument("--seconds", type=float, default=0.06, help="the length of a turn at a product")
+    parser.add_argument("--steps", type=int, default=3, help="timed steps of each contender")
+    parser.add_argument("--warm-up", type=int, default=2, help="PyTorch's steps before the timed ones")
+    parser.add_argument("--batch", type=int, default=32)
+    options = parser.parse_args()
+
+    left_out = sorted(name for name in os.environ if SETTINGS.match(name))
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
+    if left_out:
+        print("left out of the environment: " + ", ".join(f"{name}={os.environ[name]}" for name in left_out))
+    results = {"machine": "", "section": "peers", "partial": bool(options.filter), "rows": {}}
+    products(options, environment, results)
+    steps(options, environment, results)
+    if not results["rows"]:
+        sys.exit(f"compare: no row holds '{options.filter}'")
+    Path(options.results).write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
