@@ -9,9 +9,18 @@ struct JSONReader {
 
     private let bytes: UnsafeRawBufferPointer
     private(set) var position = 0
+    /// Told from time to time which bytes are behind the reader and not needed any more.
+    private let release: ((Range<Int>) -> Void)?
+    private var released = 0
+    private static let releaseStep = 1 << 22
+    /// Bytes of one string at most, as written: it is checked before the string is copied.
+    private static let maximumString = 1 << 22
 
-    init(_ bytes: UnsafeRawBufferPointer) {
+    /// - Parameter release: where the text is part of a mapped file, drops the pages of these bytes, so that a long text need not
+    ///   be in memory whole.
+    init(_ bytes: UnsafeRawBufferPointer, release: ((Range<Int>) -> Void)? = nil) {
         self.bytes = bytes
+        self.release = release
     }
 
     private func fault(_ what: String) -> Fault {
@@ -20,6 +29,10 @@ struct JSONReader {
 
     private mutating func skipSpace() {
         while position < bytes.count {
+            if position - released >= Self.releaseStep {
+                release?(released..<position)
+                released = position
+            }
             let byte = bytes[position]
             guard byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09 else { return }
             position += 1
@@ -94,9 +107,14 @@ struct JSONReader {
     mutating func string() throws -> String {
         try expect("\"")
         let start = position
-        while position < bytes.count, bytes[position] != 0x22, bytes[position] != 0x5C, bytes[position] >= 0x20 {
-            position += 1
+        let end = min(bytes.count, start + Self.maximumString + 1)
+        func checkLength() throws {
+            if position - start > Self.maximumString {
+                throw Fault(message: "holds a string of more than \(Self.maximumString) bytes at byte \(start)")
+            }
         }
+        while position < end, bytes[position] != 0x22, bytes[position] != 0x5C, bytes[position] >= 0x20 { position += 1 }
+        try checkLength()
         if position < bytes.count, bytes[position] == 0x22 {
             position += 1
             return try decoded(UnsafeRawBufferPointer(rebasing: bytes[start..<position - 1]))
@@ -108,6 +126,7 @@ struct JSONReader {
             if byte < 0x20 { throw fault("is not JSON: a string holds a raw control character") }
             position += 1
             if byte == 0x22 { break }
+            try checkLength()
             if byte == 0x5C { try appendEscape(to: &text) } else { text.append(byte) }
         }
         return try text.withUnsafeBytes { try decoded($0) }

@@ -31,7 +31,9 @@ public final class SafeTensorsFile: WeightFile, @unchecked Sendable {
             let headerLength = try Self.headerLength(file)
             dataStart = 8 + headerLength
             let text = UnsafeRawBufferPointer(rebasing: file.bytes[8..<8 + headerLength])
-            let header = try SafeTensorsHeader(text, dataLength: file.bytes.count - 8 - headerLength)
+            let header = try SafeTensorsHeader(text, dataLength: file.bytes.count - 8 - headerLength) { range in
+                file.releasePages(8 + range.lowerBound..<8 + range.upperBound)
+            }
             metadata = header.metadata
             entries = header.entries
             ranges = header.ranges

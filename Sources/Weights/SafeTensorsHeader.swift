@@ -6,11 +6,16 @@ import Tensors
 ///      "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, …}
 ///
 /// Offsets count from the end of the header. Together the tensors cover the data exactly: no hole, no overlap, no rest.
+/// However long the header, reading it takes a bounded amount of memory.
 struct SafeTensorsHeader {
     /// What the format allows a header at most.
     static let maximumLength = 100_000_000
     /// Dimensions of one tensor at most: as many as PyTorch allows, and no invitation to fill memory with ones.
     private static let maximumRank = 64
+    /// What names, shapes and metadata may take together, in bytes of memory: some fifty thousand tensors fit.
+    static let maximumContents = 16 << 20
+    /// What a tensor takes beside its name and its dimensions, in the tables of this program.
+    private static let entryOverhead = 256
 
     private(set) var metadata: [String: String] = [:]
     /// In the order of the data.
@@ -18,18 +23,27 @@ struct SafeTensorsHeader {
     /// Where each entry's bytes are in the data.
     private(set) var ranges: [Range<Int>] = []
 
-    /// Throws `JSONReader.Fault`: what is wrong, in words that complete "the header …".
-    init(_ text: UnsafeRawBufferPointer, dataLength: Int) throws {
-        var reader = JSONReader(text)
+    /// Throws `JSONReader.Fault`: what is wrong, in words that complete "the header …". `release` is told of bytes that are read.
+    init(_ text: UnsafeRawBufferPointer, dataLength: Int, release: @escaping (Range<Int>) -> Void) throws {
+        var reader = JSONReader(text, release: release)
+        var contents = 0
+        func count(_ bytes: Int) throws {
+            contents += bytes
+            if contents > Self.maximumContents {
+                throw JSONReader.Fault(
+                    message: "describes tensors and metadata that would take more than \(Self.maximumContents) bytes of memory")
+            }
+        }
         // The format wants the brace first, so that a file can be recognised.
         guard text.first == 0x7B else { throw JSONReader.Fault(message: "does not begin with '{'") }
         var seen = Set<String>()
         try reader.object { reader, name in
             guard seen.insert(name).inserted else { throw JSONReader.Fault(message: "names \(quoted(name)) twice") }
             if name == "__metadata__" {
-                metadata = try Self.metadata(&reader)
+                metadata = try Self.metadata(&reader, count)
             } else {
                 let (entry, range) = try Self.entry(&reader, name: name)
+                try count(name.utf8.count + entry.shape.count * MemoryLayout<Int>.stride + Self.entryOverhead)
                 entries.append(entry)
                 ranges.append(range)
             }
@@ -38,14 +52,16 @@ struct SafeTensorsHeader {
         try orderAndCheckCoverage(dataLength: dataLength)
     }
 
-    private static func metadata(_ reader: inout JSONReader) throws -> [String: String] {
+    private static func metadata(_ reader: inout JSONReader, _ count: (Int) throws -> Void) throws -> [String: String] {
         guard reader.peek() == 0x7B else { throw JSONReader.Fault(message: "holds a __metadata__ that is not an object") }
         var metadata: [String: String] = [:]
         try reader.object { reader, key in
             guard reader.peek() == 0x22 else {
                 throw JSONReader.Fault(message: "holds metadata \(quoted(key)) that is not a string")
             }
-            guard metadata.updateValue(try reader.string(), forKey: key) == nil else {
+            let value = try reader.string()
+            try count(key.utf8.count + value.utf8.count + entryOverhead)
+            guard metadata.updateValue(value, forKey: key) == nil else {
                 throw JSONReader.Fault(message: "holds metadata \(quoted(key)) twice")
             }
         }

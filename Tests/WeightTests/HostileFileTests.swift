@@ -23,6 +23,21 @@ final class HostileFileTests: XCTestCase {
         return String(found.message.dropFirst(path.utf8.count + 3))
     }
 
+    /// What a file may cost the program that refuses it, in bytes of memory.
+    private static let memoryBound = 64 << 20
+
+    /// Has the program itself refuse a file: exit 65, one sentence, little memory, whatever sizes the file claims.
+    private func assertProgramRefuses(_ path: String, _ what: String = "", line: UInt = #line) -> Int {
+        let (result, peakMemory) = Command.measure(["inspect", path], seconds: 30)
+        XCTAssertEqual(result.end, .exited(65), "\(what): \(result.description)", line: line)
+        XCTAssertEqual(result.output, "", what, line: line)
+        let errors = result.errors.split(separator: "\n")
+        XCTAssertEqual(errors.count, 1, result.errors, line: line)
+        XCTAssertTrue(errors.first?.hasPrefix("error: \"\(path)\" ") == true, result.errors, line: line)
+        XCTAssertLessThan(peakMemory, Self.memoryBound, what, line: line)
+        return peakMemory
+    }
+
     func testHeaderFaults() throws {
         func f32(_ shape: String, _ begin: Int, _ end: Int) -> String {
             "{\"dtype\":\"F32\",\"shape\":\(shape),\"data_offsets\":[\(begin),\(end)]}"
@@ -128,13 +143,70 @@ final class HostileFileTests: XCTestCase {
             )
         ]
         var said = Set<String>()
+        var largest = 0
         for (header, data, what) in cases {
             XCTAssertEqual(
                 try refusal(file(header: Array(header.utf8), data: data)),
                 "is not a valid safetensors file: its header \(what); download or write the file again", header)
             said.insert(what)
+            largest = max(largest, assertProgramRefuses(folder.file("hostile.safetensors"), header))
         }
         XCTAssertGreaterThanOrEqual(said.count, 50)
+        print("\(cases.count) bad headers; refusing one takes at most \(largest / 1024) KiB")
+    }
+
+    /// Headers of up to the hundred million bytes that the format allows, each made to fill memory in its own way.
+    func testHeadersThatWouldFillMemory() throws {
+        let length = 100_000_000
+        func repeated(_ piece: String) -> [UInt8] {
+            let piece = Array(piece.utf8)
+            return [UInt8](unsafeUninitializedCapacity: length) { buffer, count in
+                count = length / piece.count * piece.count
+                for index in 0..<count { buffer[index] = piece[index % piece.count] }
+            }
+        }
+        /// `count` tensors without a byte of data, as short as they can be written.
+        func tensors(_ count: Int, shape: String) -> [UInt8] {
+            var text = "{"
+            for index in 0..<count { text += "\"\(index)\":{\"dtype\":\"U8\",\"shape\":[\(shape)],\"data_offsets\":[0,0]}," }
+            return Array(text.utf8)
+        }
+        let deep = (0..<63).map { _ in "1" }.joined(separator: ",") + ",0"
+        let cases: [(name: String, header: [UInt8], what: String)] = [
+            ("spaces", Array("{".utf8) + repeated(" ").dropFirst(), "is not JSON: a quoted key is missing before its end"),
+            ("spaces after the end", Array("{}".utf8) + repeated("\n").dropFirst(3) + [0x21], "is followed by something that is not "
+                + "white space at byte \(length - 1)"),
+            ("one name", Array("{\"".utf8) + repeated("n").dropFirst(2), "holds a string of more than 4194304 bytes at byte 2"),
+            ("one name of escapes", Array("{\"".utf8) + repeated("\\n").dropFirst(2),
+                "holds a string of more than 4194304 bytes at byte 2"),
+            ("one text of metadata", Array("{\"__metadata__\":{\"k\":\"".utf8) + repeated("x").dropFirst(40),
+                "holds a string of more than 4194304 bytes at byte 22"),
+            ("braces", repeated("{"), "is not JSON: a quoted key is missing at byte 1"),
+            ("brackets", Array("{\"a\":".utf8) + repeated("[").dropFirst(5),
+                "describes tensor \"a\" by something that is not an object"),
+            ("a shape without end", Array("{\"a\":{\"dtype\":\"U8\",\"shape\":[".utf8) + repeated("0,").dropFirst(40),
+                "describes tensor \"a\" with shape of more than 64 numbers"),
+            ("a number without end", Array("{\"a\":{\"shape\":[".utf8) + repeated("9").dropFirst(20),
+                "holds a number beyond 2^63 at byte 33, in shape of tensor \"a\""),
+            ("many tensors", tensors(1_500_000, shape: "0"),
+                "describes tensors and metadata that would take more than 16777216 bytes of memory"),
+            ("many tensors of 64 dimensions", tensors(400_000, shape: deep),
+                "describes tensors and metadata that would take more than 16777216 bytes of memory")
+        ]
+        for (name, header, what) in cases {
+            XCTAssertLessThanOrEqual(header.count, length, name)
+            XCTAssertEqual(
+                try refusal(file(header: header)),
+                "is not a valid safetensors file: its header \(what); download or write the file again", name)
+            let memory = assertProgramRefuses(folder.file("hostile.safetensors"), name)
+            print("a header of \(header.count) bytes, \(name): refused with \(memory / 1024) KiB")
+        }
+        // A length that is allowed, of a header that is not there: the file is sparse, the claim is checked before anything is read.
+        let path = folder.write(file(header: [], length: UInt64(length)), "hostile.safetensors")
+        XCTAssertEqual(truncate(path, 8 + length), 0)
+        _ = assertProgramRefuses(path, "a sparse header")
+        XCTAssertEqual(truncate(path, 8 + length - 1), 0)
+        _ = assertProgramRefuses(path, "a sparse header, one byte short")
     }
 
     func testNotUTF8() throws {
