@@ -9,12 +9,13 @@ import Tensors
 /// be decoded is replaced by the next readable one in the epoch's order, beginning again at its start, with the crop
 /// and flip of the position it stands in for.
 ///
+/// A loader made by `init(once:…)` shows every file once instead, in the folder's order, and leaves unreadable ones out.
+///
 /// All memory for batches is allocated when the loader is made: `batchesAhead` batches of bytes, normalised only when
 /// they are handed over. One thread at a time may call `next` and `stop`.
 public final class BatchLoader {
     private let pipeline: Pipeline
     private let table: [Float]
-    private let unreadableLimit: Double
     private let report: (String) -> Void
     private var threads: [pthread_t] = []
     private var startFailure: Failure?
@@ -36,18 +37,36 @@ public final class BatchLoader {
     ///   - unreadableLimit: the share of the folder's files that may be unreadable; with more, `next` throws.
     ///   - batchesAhead: batches held in memory at a time, the one being handed over included.
     ///   - report: called by `next`, on its thread, once for each file found unreadable, with a sentence that names the file.
-    public init(
+    public convenience init(
         folder: ImageFolder, augmentation: Augmentation, batchSize: Int, seed: UInt64, firstSample: Int,
         lastSample: Int, workers: Int, unreadableLimit: Double = 0.01, batchesAhead: Int = 3, report: @escaping (String) -> Void
     ) {
-        precondition(batchSize > 0 && batchesAhead > 0 && folder.count > 0)
-        precondition(firstSample >= 0 && firstSample <= lastSample)
-        self.unreadableLimit = unreadableLimit
+        precondition(batchesAhead > 0 && firstSample >= 0 && firstSample <= lastSample)
+        self.init(
+            Pipeline(
+                folder: folder, augmentation: augmentation, batchSize: batchSize, seed: seed, samples: firstSample..<lastSample,
+                unreadableLimit: unreadableLimit, depth: batchesAhead, isOnce: false),
+            workers: workers, report: report)
+    }
+
+    /// A loader of every file of `folder` once, in the folder's order; an image that cannot be decoded is reported and left out.
+    /// `augmentation` must not draw random numbers. Parameters as above.
+    public convenience init(
+        once folder: ImageFolder, augmentation: Augmentation, batchSize: Int, workers: Int, unreadableLimit: Double = 0.01,
+        batchesAhead: Int = 3, report: @escaping (String) -> Void
+    ) {
+        precondition(batchesAhead > 0)
+        self.init(
+            Pipeline(
+                folder: folder, augmentation: augmentation, batchSize: batchSize, seed: 0, samples: 0..<folder.count,
+                unreadableLimit: unreadableLimit, depth: batchesAhead, isOnce: true),
+            workers: workers, report: report)
+    }
+
+    private init(_ pipeline: Pipeline, workers: Int, report: @escaping (String) -> Void) {
+        self.pipeline = pipeline
         self.report = report
-        table = augmentation.normalisation.table
-        pipeline = Pipeline(
-            folder: folder, augmentation: augmentation, batchSize: batchSize, seed: seed, samples: firstSample..<lastSample,
-            unreadableLimit: unreadableLimit, depth: batchesAhead)
+        table = pipeline.augmentation.normalisation.table
         start(max(1, workers))
     }
 
@@ -56,39 +75,45 @@ public final class BatchLoader {
     /// Writes the next batch, normalised, to `destination`[batchSize, channels, height, width], waiting for it where
     /// it is not ready.
     ///
-    /// - Returns: the number of samples written: `batchSize`, fewer at the end of the stream, 0 after it.
+    /// - Returns: the number of samples written: `batchSize`, fewer at the end of the stream or where images were left out, 0
+    ///   after the end.
     /// - Throws: `Failure(.badData)` once more than the limit of the files, or all of them, proved unreadable.
     @discardableResult
     public func next(into destination: UnsafeMutablePointer<Float>) throws -> Int {
         if let startFailure { throw startFailure }
-        guard let batch = pipeline.waitForBatch() else { throw Failure(.failure, "the image loader was stopped") }
-        guard batch.count > 0 else { return 0 }
+        while true {
+            guard let batch = pipeline.waitForBatch() else { throw Failure(.failure, "the image loader was stopped") }
+            guard batch.count > 0 else { return 0 }
+            try note(batch)
+            let augmentation = pipeline.augmentation, pixelCount = augmentation.width * augmentation.height
+            lastFiles.removeAll(keepingCapacity: true)
+            for (sample, file) in batch.files.enumerated() where file >= 0 {
+                Normalisation.write(
+                    batch.bytes + sample * augmentation.sampleCount, count: pixelCount, channels: augmentation.channels, table,
+                    to: destination + lastFiles.count * augmentation.sampleCount)
+                lastFiles.append(file)
+            }
+            pipeline.release()
+            if !lastFiles.isEmpty { return lastFiles.count }
+        }
+    }
+
+    /// Reports what could not be read in `batch`, and throws where that is too much.
+    private func note(_ batch: Pipeline.Batch) throws {
         for event in pipeline.unreadable(in: batch) where unreadable.insert(event.file).inserted {
-            report("\(event.reason); the next image takes its place")
+            report("\(event.reason); \(pipeline.isOnce ? "it is left out" : "the next image takes its place")")
             if firstUnreadable.count < 3 { firstUnreadable.append(pipeline.folder.path(event.file)) }
         }
-        let total = pipeline.folder.count
-        if pipeline.exceeds(unreadable.count, unreadableLimit) || batch.exhausted {
-            let some = firstUnreadable.joined(separator: ", ") + (unreadable.count > firstUnreadable.count ? ", …" : "")
-            throw Failure(
-                .badData,
-                unreadable.count == total
-                    ? "none of the \(total) images in \(pipeline.folder.root) can be read (\(some)); "
-                        + "name a folder of JPEG or PNG files"
-                    : "\(unreadable.count) of the \(total) images in \(pipeline.folder.root) cannot be read (\(some)), "
-                        + "more than the share of \(unreadableLimit) that is allowed; "
-                        + "mend or remove them, or raise --unreadable-limit")
-        }
-        let augmentation = pipeline.augmentation, pixelCount = augmentation.width * augmentation.height
-        for sample in 0..<batch.count {
-            Normalisation.write(
-                batch.bytes + sample * augmentation.sampleCount, count: pixelCount, channels: augmentation.channels, table,
-                to: destination + sample * augmentation.sampleCount)
-        }
-        lastFiles.removeAll(keepingCapacity: true)
-        lastFiles.append(contentsOf: batch.files)
-        pipeline.release()
-        return batch.count
+        let total = pipeline.folder.count, place = pipeline.folder.place
+        guard pipeline.exceedsLimit(unreadable.count) || batch.exhausted || unreadable.count == total else { return }
+        let some = firstUnreadable.joined(separator: ", ") + (unreadable.count > firstUnreadable.count ? ", …" : "")
+        throw Failure(
+            .badData,
+            unreadable.count == total
+                ? "none of the \(total) images\(place) can be read (\(some)); name a folder of JPEG or PNG files"
+                : "\(unreadable.count) of the \(total) images\(place) cannot be read (\(some)), "
+                    + "more than the share of \(pipeline.unreadableLimit) that is allowed; "
+                    + "mend or remove them, or raise --unreadable-limit")
     }
 
     /// Ends the decoding threads and waits for them; `next` throws from then on. Harmless when repeated.
@@ -147,8 +172,10 @@ private final class Pipeline {
     private let batchSize: Int
     private let seed: UInt64
     private let samples: Range<Int>
-    private let unreadableLimit: Double
+    let unreadableLimit: Double
     private let depth: Int
+    /// Whether every file is shown once, in the folder's order, and unreadable ones are left out.
+    let isOnce: Bool
 
     // Of each slot of the ring: the samples, how many are still missing, which files they show, what went wrong.
     private let bytes: UnsafeMutablePointer<UInt8>
@@ -169,8 +196,10 @@ private final class Pipeline {
 
     init(
         folder: ImageFolder, augmentation: Augmentation, batchSize: Int, seed: UInt64, samples: Range<Int>,
-        unreadableLimit: Double, depth: Int
+        unreadableLimit: Double, depth: Int, isOnce: Bool
     ) {
+        precondition(batchSize > 0 && folder.count > 0)
+        self.isOnce = isOnce
         self.folder = folder
         self.augmentation = augmentation
         self.batchSize = batchSize
@@ -209,7 +238,8 @@ private final class Pipeline {
     /// Samples in the batch of that number.
     private func size(of batch: Int) -> Int { max(0, min(batchSize, samples.count - batch * batchSize)) }
 
-    func exceeds(_ count: Int, _ limit: Double) -> Bool { Double(count) / Double(folder.count) > limit }
+    /// Whether `count` unreadable files are more than allowed.
+    func exceedsLimit(_ count: Int) -> Bool { Double(count) / Double(folder.count) > unreadableLimit }
 
     // MARK: The consumer's side
 
@@ -265,7 +295,7 @@ private final class Pipeline {
                 for (tried, failure) in failures.enumerated() {
                     events[slot].append(Event(sample: sample, attempt: tried, file: failure, reason: reasons[failure]!))
                 }
-                if file == nil { exhausted[slot] = true }
+                if file == nil && !isOnce { exhausted[slot] = true }
                 missing[slot] -= 1
                 if missing[slot] == 0 { pthread_cond_broadcast(batchReady) }
             }
@@ -311,7 +341,7 @@ private final class Pipeline {
             }
             failures.append(file)
             // Enough to stop the run; going on could mean reading a million broken files for one sample.
-            if exceeds(failures.count, unreadableLimit) { break }
+            if isOnce || exceedsLimit(failures.count) { break }
         }
         return (nil, failures)
     }
@@ -321,7 +351,7 @@ private final class Pipeline {
         locked {
             if let known = orders.first(where: { $0.epoch == epoch }) { return known.order }
             var draw = CounterRandom(seed: seed, purpose: .order, epoch: epoch)
-            let order = draw.permutation(folder.count)
+            let order = isOnce ? Array(0..<folder.count) : draw.permutation(folder.count)
             orders.append((epoch, order))
             if orders.count > 2 { orders.remove(at: orders[0].epoch < orders[1].epoch ? 0 : 1) }
             return order

@@ -9,9 +9,9 @@ import Tensors
 /// in any case; what they are is only seen when they are decoded. Symbolic links are followed, but never into a
 /// directory that is being searched already.
 public struct ImageFolder: Sendable {
-    /// The folder, as it was given.
+    /// The folder, as it was given; empty for a list of files from several places.
     public let root: String
-    /// The files, relative to `root`.
+    /// The files, relative to `root`; whole paths where that is empty.
     public let files: [String]
     /// Names of the class directories, sorted; empty for a flat folder.
     public let classes: [String]
@@ -28,7 +28,12 @@ public struct ImageFolder: Sendable {
     public var count: Int { files.count }
 
     /// The path of file `index`, to open it by.
-    public func path(_ index: Int) -> String { root.hasSuffix("/") ? root + files[index] : "\(root)/\(files[index])" }
+    public func path(_ index: Int) -> String {
+        root.isEmpty || root.hasSuffix("/") ? root + files[index] : "\(root)/\(files[index])"
+    }
+
+    /// " in ROOT", for sentences about the files; nothing where they come from several places.
+    var place: String { root.isEmpty ? "" : " in \(root)" }
 
     /// Searches the folder at `root`.
     ///
@@ -63,11 +68,41 @@ public struct ImageFolder: Sendable {
         }
     }
 
-    /// Adds the images of the directory `folder`, relative to `root`, and of those below it to `found`.
+    /// Lists the files among `paths`, whatever they are called, and the images in the folders among them at any depth, without
+    /// classes: every path once, sorted by its bytes.
+    ///
+    /// Throws `Failure(.inputOutput)` where a path does not exist or a directory cannot be read and `Failure(.badData)` where
+    /// there is no image.
+    public init(listing paths: [String]) throws {
+        var all: [String] = []
+        for path in paths {
+            var status = stat()
+            guard stat(path, &status) == 0 else { throw Failure(.inputOutput, "cannot open \(path): \(systemReason())") }
+            guard status.st_mode & S_IFMT == S_IFDIR else {
+                all.append(path)
+                continue
+            }
+            var found: [(folder: String, files: [String])] = []
+            let folder = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
+            try Self.search("", folder, above: [], &found)
+            for (folder, names) in found { all += names.map { folder.hasSuffix("/") ? folder + $0 : "\(folder)/\($0)" } }
+        }
+        guard !all.isEmpty else {
+            throw Failure(
+                .badData, "there are no images (\(Self.extensions.map { "." + $0 }.joined(separator: " "))) in "
+                    + paths.joined(separator: ", "))
+        }
+        (root, classes, labels, strayCount) = ("", [], [], 0)
+        all.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+        // Strings of the same letters in other bytes are other files.
+        files = all.enumerated().filter { $0 == 0 || !$1.utf8.elementsEqual(all[$0 - 1].utf8) }.map(\.element)
+    }
+
+    /// Adds the images of the directory `folder`, relative to `root` where that is not empty, and of those below it to `found`.
     private static func search(
         _ root: String, _ folder: String, above: [FileIdentity], _ found: inout [(folder: String, files: [String])]
     ) throws {
-        let path = "\(root)/\(folder)"
+        let path = root.isEmpty ? folder : "\(root)/\(folder)"
         var status = stat()
         guard stat(path, &status) == 0 else { throw cannotOpen(path) }
         let identity = FileIdentity(status)
@@ -75,7 +110,9 @@ public struct ImageFolder: Sendable {
         guard !above.contains(identity) else { return }
         let directory = try Directory(path)
         if !directory.images.isEmpty { found.append((folder, directory.images)) }
-        for name in directory.folders { try search(root, "\(folder)/\(name)", above: above + [identity], &found) }
+        for name in directory.folders {
+            try search(root, folder.hasSuffix("/") ? folder + name : "\(folder)/\(name)", above: above + [identity], &found)
+        }
     }
 }
 

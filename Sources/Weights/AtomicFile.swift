@@ -71,6 +71,19 @@ public final class AtomicFile {
         }
     }
 
+    /// Writes `bytes` over what was appended before, from `offset` on; for headers that are known only at the end.
+    public func overwrite(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws {
+        var done = 0
+        while done < bytes.count {
+            let written = pwrite(descriptor, bytes.baseAddress! + done, bytes.count - done, off_t(offset + done))
+            if written < 0 {
+                if errno == EINTR { continue }
+                throw failure(errno)
+            }
+            done += written
+        }
+    }
+
     private func commit() throws {
         guard fsync(descriptor) == 0 else { throw failure(errno) }
         let closed = close(descriptor)

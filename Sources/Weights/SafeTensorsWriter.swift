@@ -81,7 +81,8 @@ public struct SafeTensorsWriter {
         return withUnsafeBytes(of: UInt64(text.count).littleEndian, Array.init) + text
     }
 
-    private static func json(_ text: String) -> String {
+    /// `text` between quotes, as JSON has it.
+    static func json(_ text: String) -> String {
         var result = "\""
         for scalar in text.unicodeScalars {
             switch scalar {

@@ -176,6 +176,51 @@ final class BatchLoaderTests: XCTestCase {
         XCTAssertLessThan(threads, 40)
     }
 
+    /// Every file once and in order; unreadable ones are left out, and a batch of them alone does not end the stream.
+    func testOnceInOrder() throws {
+        let broken: Set = [0, 4, 5, 6, 7, 12]
+        let (_folder, folder) = try pictures(13, broken: broken)
+        defer { withExtendedLifetime(_folder) {} }
+        let centre = Augmentation(width: 8, height: 6, framing: .centre)
+        let wanted = (0..<13).filter { !broken.contains($0) }
+        let expected = try wanted.flatMap { file in
+            var values = [Float](repeating: .nan, count: centre.sampleCount)
+            centre.normalisation.write(
+                centre.apply(to: try Pixels(contentsOf: folder.path(file)), seed: 9, epoch: 9, index: 9), to: &values)
+            return values
+        }
+        for (batch, workers, ahead) in [(1, 1, 1), (4, 1, 3), (4, 3, 2), (5, 2, 1), (20, 2, 1)] {
+            var reports: [String] = [], values: [Float] = [], files: [Int] = []
+            let loader = BatchLoader(
+                once: folder, augmentation: centre, batchSize: batch, workers: workers, unreadableLimit: 0.5, batchesAhead: ahead,
+                report: { reports.append($0) })
+            defer { loader.stop() }
+            var buffer = [Float](repeating: .nan, count: batch * centre.sampleCount)
+            while true {
+                let count = try loader.next(into: &buffer)
+                if count == 0 { break }
+                values += buffer[..<(count * centre.sampleCount)]
+                files += loader.lastFiles
+            }
+            XCTAssertEqual(files, wanted)
+            XCTAssert(values == expected)
+            XCTAssertEqual(loader.unreadableCount, broken.count)
+            XCTAssertEqual(reports.count, broken.count)
+            for (report, file) in zip(reports, broken.sorted()) {
+                XCTAssert(report.contains(folder.path(file)) && report.hasSuffix("; it is left out"), report)
+            }
+            XCTAssertEqual(try loader.next(into: &buffer), 0, "the end stays the end")
+        }
+        for (files, limit, words) in [(folder, 0.4, "6 of the 13 images"), (try pictures(2, broken: [0, 1]).1, 1.0, "none of the 2 images")] {
+            let loader = BatchLoader(once: files, augmentation: centre, batchSize: 4, workers: 1, unreadableLimit: limit, report: { _ in })
+            defer { loader.stop() }
+            var buffer = [Float](repeating: .nan, count: 4 * centre.sampleCount)
+            let failure = failure { while try loader.next(into: &buffer) > 0 {} }
+            XCTAssertEqual(failure?.code, .badData)
+            XCTAssert(failure?.message.contains(words) == true, "\(failure as Any)")
+        }
+    }
+
     func testGreyAndTheDemoSet() throws {
         let root = URL(fileURLWithPath: Expected.folder).deletingLastPathComponent().appendingPathComponent("demo/images").path
         let folder = try ImageFolder(root)

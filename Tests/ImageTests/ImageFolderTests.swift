@@ -67,6 +67,34 @@ final class ImageFolderTests: XCTestCase {
             ])
     }
 
+    /// Without classes: every path once, in the order of the bytes, whatever order and however often they were named.
+    func testListing() throws {
+        let folder = try folder(["b/c/2.png", "b/1.png", "b-1/0.PNG", "a.jpg", "B.jpeg", "notes.txt", "b/notes.txt", "empty/"])
+        let expected = ["B.jpeg", "a.jpg", "b-1/0.PNG", "b/1.png", "b/c/2.png"].map(folder.file)
+        for root in [folder.path, folder.path + "/"] {
+            let images = try ImageFolder(listing: [root])
+            XCTAssertEqual((0..<images.count).map(images.path), expected)
+            XCTAssertEqual(images.classes, [])
+            XCTAssertEqual(images.labels, [])
+        }
+        // A file that is named counts whatever its ending.
+        let named = try ImageFolder(listing: ["notes.txt", "b", "a.jpg", "b/1.png", "a.jpg"].map(folder.file))
+        XCTAssertEqual((0..<named.count).map(named.path), ["a.jpg", "b/1.png", "b/c/2.png", "notes.txt"].map(folder.file))
+        // The same letter in other bytes (é) is another file.
+        let twins = try self.folder(["\u{E9}.png", "e\u{301}.png"])
+        XCTAssertEqual(try ImageFolder(listing: [twins.path]).count, 2)
+        try FileManager.default.createSymbolicLink(atPath: folder.file("b/c/up"), withDestinationPath: "../..")
+        XCTAssertEqual(try ImageFolder(listing: [folder.file("b")]).count, 5)
+
+        for (paths, code, reason) in [
+            (["a.jpg", "gone"], Failure.Code.inputOutput, "No such file"), (["empty"], .badData, "there are no images (.jpg"),
+        ] {
+            let failure = failure { _ = try ImageFolder(listing: paths.map(folder.file)) }
+            XCTAssertEqual(failure?.code, code)
+            XCTAssert(failure?.message.contains(reason) == true && failure?.message.contains(folder.file(paths.last!)) == true)
+        }
+    }
+
     func testErrorsSayWhatIsWrong() throws {
         let folder = try folder(["only/notes.txt", "file.jpg/", "x"])
         for (path, code, reason) in [

@@ -1,0 +1,142 @@
+import Tensors
+
+// Letters: B batch, L patches, T = 1 + L tokens, D width.
+
+/// Which part of an encoder's output is an image's feature.
+public enum FeaturePool: String, Codable, CaseIterable, Sendable {
+    /// The class token: [D].
+    case `class`
+    /// The mean of the patch tokens: [D].
+    case mean
+    /// All tokens, the class token first, then the patches row by row: [T, D].
+    case tokens
+}
+
+/// Where in an encoder features are taken.
+public enum FeaturePlace: Equatable, Sendable {
+    /// The output of a block, counted from 0, before any norm.
+    case block(Int)
+    /// After the final LayerNorm, `norm`.
+    case norm
+    /// After `fc_norm`, the LayerNorm of the mean of the patch tokens, which fine-tuned weights have in place of `norm`.
+    case meanNorm
+}
+
+/// An encoder that sees every patch, and the features it gives.
+///
+/// An image's feature does not depend on the batch it is in, nor on the number of threads.
+public final class FeatureExtractor {
+    public let configuration: EncoderConfiguration
+    /// Images of one pass.
+    public let batch: Int
+    /// Normalised pixels [B, C·H·W]; written by the caller before `forward`.
+    public let images: Tensor
+    /// The weights up to where the features are taken.
+    public let parameters: Parameters
+    /// What `forward` leaves: [B, D], or [B·T, D] for all tokens.
+    public let features: Tensor
+
+    private let masking: Masking
+    private let encoder: Encoder
+    private let meanNorm: LayerNorm?
+    /// The tokens [B·T, D] that are pooled.
+    private let tokens: Tensor
+    /// The means [B, D] before `fc_norm`; otherwise `features` itself.
+    private let means: Tensor
+    private let pool: FeaturePool
+    private var hasOrder = false
+
+    /// Plans the memory; the caller commits the plan and loads the weights.
+    ///
+    /// - Throws: `Failure.usage` where the configuration does not fit together, the block does not exist, or the place is
+    ///   `.meanNorm` and the pool is not `.mean`.
+    public init(
+        _ configuration: EncoderConfiguration, at place: FeaturePlace, pool: FeaturePool, batch: Int, plan: MemoryPlan,
+        precision: Precision = .f32
+    ) throws {
+        try configuration.validate(role: "encoder")
+        var blocks = configuration.depth
+        if case .block(let block) = place {
+            guard (0..<configuration.depth).contains(block) else {
+                throw Failure(.usage, "block \(block) does not exist: the encoder's blocks are 0 to \(configuration.depth - 1)")
+            }
+            blocks = block + 1
+        }
+        guard place != .meanNorm || pool == .mean else {
+            throw Failure(
+                .usage, "these weights were fine-tuned on the mean of the patch tokens and norm nothing else: use --pool mean, or "
+                    + "--block \(configuration.depth - 1) for tokens before any norm")
+        }
+        self.configuration = configuration
+        self.batch = batch
+        self.pool = pool
+        let width = configuration.width
+        images = plan.reserve(batch, configuration.channels * configuration.imageHeight * configuration.imageWidth, .batch)
+        masking = Masking(batch: batch, patches: configuration.patches, kept: configuration.patches, plan: plan)
+        parameters = Parameters(plan: plan, trained: false, precision: precision)
+        encoder = Encoder(
+            configuration, batch: batch, masking: masking, blockCount: blocks, in: parameters, plan: plan, training: false,
+            hasNorm: place == .norm)
+        tokens = encoder.latent ?? encoder.feature(afterBlock: blocks - 1)
+        meanNorm =
+            place == .meanNorm
+            ? LayerNorm("fc_norm", width: width, rows: batch, in: parameters, plan: plan, keep: false) : nil
+        features = pool == .tokens ? tokens : plan.reserve(batch, width, .activations)
+        means = place == .meanNorm ? plan.reserve(batch, width, .activations) : features
+    }
+
+    /// Encodes `images` and leaves `features`.
+    public func forward() {
+        if !hasOrder {
+            // Rising noise keeps every patch in its place.
+            for image in 0..<batch {
+                for patch in 0..<configuration.patches {
+                    masking.noise.pointer[image * configuration.patches + patch] = Float(patch)
+                }
+            }
+            masking.update()
+            hasOrder = true
+        }
+        encoder.forward(images)
+        switch pool {
+        case .tokens: break
+        case .class:
+            let width = configuration.width
+            for image in 0..<batch {
+                (features.pointer + image * width).update(
+                    from: tokens.pointer + image * (1 + configuration.patches) * width, count: width)
+            }
+        case .mean:
+            PatchMeans(tokens: tokens, patches: configuration.patches, means: means).runAll(batch)
+            meanNorm?.forward(means, features)
+        }
+    }
+}
+
+/// Means over the patch tokens of each image, summed in double in the order of the patches: tokens[B·T, D] → means[B, D].
+private struct PatchMeans: ParallelRows {
+    let tokens: Tensor
+    let patches: Int
+    let means: Tensor
+
+    func run(_ range: Range<Int>) {
+        let width = means.columns
+        for image in range {
+            let first = tokens.pointer + (image * (1 + patches) + 1) * width
+            let mean = means.pointer + image * width
+            var column = 0
+            while column + 16 <= width {
+                var sum = SIMD16<Double>()
+                for patch in 0..<patches { sum += SIMD16<Double>(SIMDRow.load(first + patch * width + column)) }
+                SIMDRow.store(SIMD16<Float>(sum / Double(patches)), mean + column)
+                column += 16
+            }
+            while column < width {
+                var sum = 0.0
+                for patch in 0..<patches { sum += Double(first[patch * width + column]) }
+                mean[column] = Float(sum / Double(patches))
+                column += 1
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+import Glibc
+import Images
+import Models
+import Tensors
+import Weights
+
+/// Features of images: an encoder without masking, over every image of a list, written to a file row by row.
+public final class Embedding {
+    /// The features' sizes, and where in the encoder they are taken.
+    public let configuration: EncoderConfiguration
+    public let place: FeaturePlace
+    public let pool: FeaturePool
+    /// The dimensions of one image's feature: [D], or [1 + L, D] for all tokens.
+    public var shape: [Int] {
+        pool == .tokens ? [1 + configuration.patches, configuration.width] : [configuration.width]
+    }
+
+    /// What was written.
+    public struct Summary: Equatable, Sendable {
+        /// Images whose features were written.
+        public let images: Int
+        /// Images that could not be read and were left out.
+        public let unreadable: Int
+        public let output: String
+        /// The list of the images, one path per line, in the order of the features.
+        public let list: String
+    }
+
+    private let extractor: FeatureExtractor
+    private let plan = MemoryPlan()
+
+    /// Plans the memory and loads the weights.
+    ///
+    /// - Parameters:
+    ///   - file: an encoder under MAE's names.
+    ///   - block: the block whose output is taken, before any norm; nil for the end of the encoder.
+    ///   - pool: nil for the mean where the weights hold `fc_norm` instead of `norm` and no block is given, else the class token.
+    ///   - batch: images of one pass; the features do not depend on it.
+    /// - Throws: `Failure` where the weights do not fit, or an option does not fit them.
+    public init(
+        file: SafeTensorsFile, configuration: EncoderConfiguration, block: Int?, pool: FeaturePool?, batch: Int,
+        precision: Precision = .f32
+    ) throws {
+        guard configuration.channels == 1 || configuration.channels == 3 else {
+            throw Failure(.badData, "\(file.path): takes \(configuration.channels) channels, but image files give 1 or 3")
+        }
+        let isMeanNormed = file["norm.weight"] == nil && file["fc_norm.weight"] != nil
+        place = block.map(FeaturePlace.block) ?? (isMeanNormed ? .meanNorm : .norm)
+        self.pool = pool ?? (place == .meanNorm ? .mean : .class)
+        self.configuration = configuration
+        extractor = try FeatureExtractor(
+            configuration, at: place, pool: self.pool, batch: batch, plan: plan, precision: precision)
+        try plan.commit()
+        extractor.parameters.initialize(seed: 0)
+        try extractor.parameters.load(from: file)
+    }
+
+    /// The images of one pass over `count` images: as few passes as `most` allows, all of about one size.
+    public static func batch(for count: Int, most: Int) -> Int {
+        let passes = max(1, (count + most - 1) / most)
+        return max(1, (count + passes - 1) / passes)
+    }
+
+    /// The features of normalised images [n, C, H, W], n at most the batch: [n] + shape.
+    public func features(of images: [Float]) -> [Float] {
+        let sample = extractor.images.columns
+        precondition(images.count % sample == 0 && images.count / sample <= extractor.batch)
+        for (index, value) in images.enumerated() { extractor.images.pointer[index] = value }
+        extractor.forward()
+        return Array(extractor.features.elements[..<(images.count / sample * shape.reduce(1, *))])
+    }
+
+    /// Writes the features of every readable image of `folder`, in its order, to `output` (.npy or .safetensors, by its ending) and
+    /// the list of the images beside it. The list takes its place last but one, the features last.
+    ///
+    /// - Parameters:
+    ///   - metadata: goes into a safetensors file; a .npy file has no place for it.
+    ///   - unreadableLimit: the share of images that may be unreadable.
+    ///   - progress: called after every pass with the images done.
+    ///   - report: called for each unreadable image, with a sentence that names it.
+    /// - Throws: `Failure.usage` for another ending, `.badData` for too many unreadable images or a path that a list of lines cannot
+    ///   hold, `.inputOutput` where a file cannot be written.
+    public func run(
+        over folder: ImageFolder, to output: String, metadata: [String: String] = [:], orienting: Bool = false, workers: Int = 1,
+        unreadableLimit: Double = 0.01, progress: (Int) -> Void = { _ in }, report: @escaping (String) -> Void = { _ in }
+    ) throws -> Summary {
+        let (form, list) = try Self.destination(output, metadata: metadata)
+        if let broken = (0..<folder.count).first(where: { folder.path($0).utf8.contains(0x0A) }) {
+            throw Failure(
+                .badData, "\(folder.path(broken).debugDescription): a line break in a name does not fit into \(list), a list of one "
+                    + "path per line: rename it")
+        }
+        let loader = BatchLoader(
+            once: folder,
+            augmentation: Augmentation(
+                width: configuration.imageWidth, height: configuration.imageHeight, channels: configuration.channels,
+                framing: .centre, orienting: orienting),
+            batchSize: extractor.batch, workers: workers, unreadableLimit: unreadableLimit, batchesAhead: 2, report: report)
+        defer { loader.stop() }
+        let row = shape.reduce(1, *)
+        let images = try RowFile.write(to: output, form, rowShape: shape, maximumRows: folder.count) { append in
+            var files: [Int] = []
+            while true {
+                let count = try loader.next(into: extractor.images.pointer)
+                if count == 0 { break }
+                extractor.forward()
+                try append(UnsafeBufferPointer(rebasing: extractor.features.elements[..<(count * row)]))
+                files += loader.lastFiles
+                progress(files.count)
+            }
+            try AtomicFile.write(to: list) { file in
+                for index in files { try Array((folder.path(index) + "\n").utf8).withUnsafeBytes { try file.append($0) } }
+            }
+        }
+        return Summary(images: images, unreadable: loader.unreadableCount, output: output, list: list)
+    }
+
+    /// The form that the ending of `output` asks for, and the path of the list beside it: `.files.txt` in place of the ending.
+    ///
+    /// - Throws: `Failure.usage` for another ending than .npy and .safetensors.
+    public static func destination(_ output: String, metadata: [String: String] = [:]) throws -> (RowFile.Form, list: String) {
+        for (ending, form) in [(".npy", RowFile.Form.numpy), (".safetensors", .safetensors(name: "features", metadata: metadata))]
+        where output.hasSuffix(ending) && output.count > ending.count {
+            return (form, output.dropLast(ending.count) + ".files.txt")
+        }
+        throw Failure(.usage, "--output \(output): end it in .safetensors or .npy, the two forms features are written in")
+    }
+}

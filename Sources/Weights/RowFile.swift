@@ -1,0 +1,75 @@
+import Tensors
+
+/// A file of equal rows of 32-bit floats that are written as they are made; how many there were is known at the end.
+///
+/// The header is written first for the largest number of rows, and in the end, padded to the same length, for the true one.
+public enum RowFile {
+    /// How the rows are stored.
+    public enum Form: Equatable, Sendable {
+        /// NumPy's .npy, format version 1.0: the bytes 93 4E 55 4D 50 59 ("\x93NUMPY"), 01 00, a little-endian 16-bit length, and
+        /// a Python dictionary of that length, padded with spaces and ended by a line feed so that the rows begin at a multiple of
+        /// 64; then the rows, little-endian. (numpy.org/doc/stable/reference/generated/numpy.lib.format.html)
+        case numpy
+        /// safetensors with one tensor.
+        case safetensors(name: String, metadata: [String: String])
+    }
+
+    /// Writes the file at `path` through `AtomicFile`.
+    ///
+    /// - Parameters:
+    ///   - rowShape: the dimensions of a row, [D] or [T, D]; the file's shape is [rows] + rowShape.
+    ///   - maximumRows: more rows than this are never appended.
+    ///   - body: calls its argument with any number of whole rows at a time; the file takes its place when it returns.
+    /// - Returns: the number of rows.
+    /// - Throws: `Failure(.inputOutput)`, or what `body` throws; nothing is left behind then.
+    @discardableResult
+    public static func write(
+        to path: String, _ form: Form, rowShape: [Int], maximumRows: Int,
+        _ body: ((UnsafeBufferPointer<Float>) throws -> Void) throws -> Void
+    ) throws -> Int {
+        let row = rowShape.reduce(1, *)
+        precondition(row > 0 && maximumRows >= 0)
+        let placeholder = header(form, shape: [maximumRows] + rowShape, length: 0)
+        var rows = 0
+        try AtomicFile.write(to: path) { file in
+            try placeholder.withUnsafeBytes { try file.append($0) }
+            try body { values in
+                precondition(values.count % row == 0 && rows + values.count / row <= maximumRows)
+                rows += values.count / row
+                try file.append(UnsafeRawBufferPointer(values))
+            }
+            let final = header(form, shape: [rows] + rowShape, length: placeholder.count)
+            precondition(final.count == placeholder.count)
+            try final.withUnsafeBytes { try file.overwrite($0, at: 0) }
+        }
+        return rows
+    }
+
+    /// Everything before the rows, padded to the alignment of its form and to `length`, which is a multiple of that.
+    private static func header(_ form: Form, shape: [Int], length: Int) -> [UInt8] {
+        let sizes = shape.map(String.init)
+        func padded(_ text: String, before: Int, alignment: Int, end: String) -> [UInt8] {
+            let least = before + text.utf8.count + end.utf8.count
+            let total = max(length, (least + alignment - 1) / alignment * alignment)
+            return Array((text + String(repeating: " ", count: total - least) + end).utf8)
+        }
+        switch form {
+        case .numpy:
+            let dictionary = "{'descr': '<f4', 'fortran_order': False, 'shape': (\(sizes.joined(separator: ", "))), }"
+            let text = padded(dictionary, before: 10, alignment: 64, end: "\n")
+            return [0x93] + Array("NUMPY".utf8) + [1, 0] + withUnsafeBytes(of: UInt16(text.count).littleEndian, Array.init) + text
+        case .safetensors(let name, let metadata):
+            let json = SafeTensorsWriter.json
+            var members: [String] = []
+            if !metadata.isEmpty {
+                let pairs = metadata.sorted { $0.key < $1.key }.map { "\(json($0.key)):\(json($0.value))" }
+                members.append("\"__metadata__\":{\(pairs.joined(separator: ","))}")
+            }
+            members.append(
+                "\(json(name)):{\"dtype\":\"F32\",\"shape\":[\(sizes.joined(separator: ","))],"
+                    + "\"data_offsets\":[0,\(shape.reduce(4, *))]}")
+            let text = padded("{\(members.joined(separator: ","))}", before: 8, alignment: 8, end: "")
+            return withUnsafeBytes(of: UInt64(text.count).littleEndian, Array.init) + text
+        }
+    }
+}

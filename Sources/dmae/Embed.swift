@@ -1,0 +1,153 @@
+import ArgumentParser
+import Images
+import Models
+import Tensors
+import Training
+import Weights
+
+extension FeaturePool: ExpressibleByArgument {}
+
+struct Embed: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Write the features that an encoder gives of images.",
+        discussion: """
+            Every patch is seen. Each picture is resized by its short side to 8/7 of the model's size (no margin above \
+            224; bicubic, as Pillow does it), its centre cut out and normalised by ImageNet's mean and standard deviation.
+
+              dmae embed --weights run/model.safetensors --data pictures \\
+                --output features.npy
+              dmae embed --weights run/model.safetensors --data a.jpg b.png \\
+                --output block8.safetensors --block 8 --pool tokens
+
+            The output is one float32 array (named features in a safetensors file): [images, width], or \
+            [images, 1 + patches, width] for all tokens, in the order of the paths' bytes. The paths stand beside it, one \
+            per line, in features.files.txt. Unreadable images are reported and left out of both; with more of them than \
+            --unreadable-limit allows nothing is written and the exit code is 65.
+
+            The features depend neither on --threads and --workers nor on --batch.
+            """)
+
+    @Option(help: ArgumentHelp("Weights of an encoder.", valueName: "file"), completion: .file())
+    var weights: String
+
+    @Option(
+        parsing: .upToNextOption,
+        help: ArgumentHelp("Pictures, JPEG or PNG, and folders of them, searched to any depth.", valueName: "folder|image"),
+        completion: .file())
+    var data: [String]
+
+    @Option(
+        help: ArgumentHelp("Where the features go: a .safetensors or .npy file.", valueName: "file"),
+        completion: .file(extensions: ["safetensors", "npy"]))
+    var output: String
+
+    @Option(
+        help: ArgumentHelp(
+            "class token, mean of the patch tokens, or all tokens. Default: mean where the weights were fine-tuned on it, else class.",
+            valueName: "class|mean|tokens"))
+    var pool: FeaturePool?
+
+    @Option(help: ArgumentHelp("Take the output of this block, counted from 0, before any norm.", valueName: "number"))
+    var block: Int?
+
+    @Option(help: ArgumentHelp("Most images per pass.", valueName: "images"))
+    var batch = 32
+
+    @Option(help: ArgumentHelp("Share of unreadable images above which the run stops.", valueName: "share"))
+    var unreadableLimit: Double = 0.01
+
+    @Flag(help: "Turn images as their EXIF orientation says; without it they are read as they are stored.")
+    var applyOrientation = false
+
+    @Option(
+        help: ArgumentHelp("Decoding threads beside the kernels'; the result does not depend on it.", valueName: "count"))
+    var workers: Int = 1
+
+    @Option(help: ArgumentHelp("Attention heads, where the weights do not say it.", valueName: "heads"))
+    var heads: Int?
+
+    @Flag(help: "No progress; warnings and errors only.")
+    var quiet = false
+
+    @OptionGroup(title: "Compute") var compute: ComputeOptions
+    @OptionGroup(title: "Compute") var precision: PrecisionOptions
+
+    func validate() throws {
+        if data.isEmpty { throw ValidationError("--data needs at least one folder or picture.") }
+        if batch < 1 { throw ValidationError("--batch must be at least 1.") }
+        if !(1...1024).contains(workers) { throw ValidationError("--workers must be 1 to 1024.") }
+        if !(0...1).contains(unreadableLimit) { throw ValidationError("--unreadable-limit must be 0 to 1.") }
+    }
+
+    func run() throws {
+        try compute.apply()
+        // Refused before minutes are spent.
+        _ = try Embedding.destination(output)
+        let file = try SafeTensorsFile(path: weights)
+        var encoder = try Reconstruction.configuration(in: file)?.student ?? Reconstruction.inferredConfiguration(of: file).student
+        encoder.heads = heads ?? encoder.heads
+        guard encoder.heads > 0 else {
+            throw Failure(
+                .usage, "--heads is needed: \(weights) does not say the number of attention heads, and no preset is of its width "
+                    + "and depth")
+        }
+        let folder = try ImageFolder(listing: data)
+        let embedding = try Embedding(
+            file: file, configuration: encoder, block: block, pool: pool,
+            batch: Embedding.batch(for: folder.count, most: batch), precision: precision.resolved())
+        var metadata = ["dmae.weights": weights, "dmae.pool": embedding.pool.rawValue]
+        if let block { metadata["dmae.block"] = "\(block)" }
+        let progress = EmbedProgress(total: folder.count, isQuiet: quiet)
+        let summary = try embedding.run(
+            over: folder, to: output, metadata: metadata, orienting: applyOrientation, workers: workers,
+            unreadableLimit: unreadableLimit, progress: progress.update, report: Terminal.warning)
+        let shape = ([summary.images] + embedding.shape).map(String.init).joined(separator: ", ")
+        var lines = [("features", "\(summary.output)  [\(shape)], \(what(embedding))"), ("images", summary.list)]
+        if summary.unreadable > 0 {
+            lines.append(("left out", Format.counted(summary.unreadable, "unreadable image")))
+        }
+        print(Format.lines(lines))
+    }
+
+    /// What a feature is, in words.
+    private func what(_ embedding: Embedding) -> String {
+        let pool =
+            switch embedding.pool {
+            case .class: "class token"
+            case .mean: "mean of the patch tokens"
+            case .tokens: "all tokens"
+            }
+        let place =
+            switch embedding.place {
+            case .block(let block): "after block \(block)"
+            case .norm: "after the final norm"
+            case .meanNorm: "normed by fc_norm"
+            }
+        return "\(pool) \(place)"
+    }
+}
+
+/// A line on standard error every ten seconds.
+private final class EmbedProgress {
+    private let total: Int
+    private let isQuiet: Bool
+    private let clock = ContinuousClock()
+    private let start: ContinuousClock.Instant
+    private var last: ContinuousClock.Instant
+
+    init(total: Int, isQuiet: Bool) {
+        self.total = total
+        self.isQuiet = isQuiet
+        start = clock.now
+        last = start
+    }
+
+    func update(_ done: Int) {
+        let now = clock.now
+        guard !isQuiet, now - last >= .seconds(10) else { return }
+        last = now
+        let rate = Double(done) / ((now - start) / .seconds(1))
+        let left = Format.duration(Double(total - done) / rate)
+        Terminal.note("\(Format.grouped(done)) of \(Format.grouped(total)) images, \(Format.fixed(rate, 1)) images/s, \(left) left")
+    }
+}

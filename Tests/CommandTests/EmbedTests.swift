@@ -1,0 +1,78 @@
+import Foundation
+import Tensors
+import TestSupport
+import Weights
+import XCTest
+
+/// `dmae embed`.
+final class EmbedTests: XCTestCase {
+    private let folder = TemporaryFolder()
+    private let weights = Fixtures.path("weights/mae/mae.safetensors"), pictures = Fixtures.path("weights/images")
+
+    private func embed(_ output: String, _ more: [String] = []) -> [String] {
+        ["embed", "--weights", weights, "--heads", "4", "--data", pictures, "--output", folder.file(output)] + more
+    }
+
+    /// What is printed and what is written, for both forms of file.
+    func testFeaturesAndList() throws {
+        for (output, more, shape, words) in [
+            ("a.safetensors", [], [2, 32], "class token after the final norm"),
+            ("b.npy", ["--pool", "mean", "--batch", "1", "--threads", "1", "--workers", "2"], [2, 32], "mean of the patch tokens after the final norm"),
+            ("c.safetensors", ["--pool", "tokens", "--block", "1", "--quiet"], [2, 17, 32], "all tokens after block 1"),
+        ] {
+            let result = assertRuns(embed(output, more))
+            let sizes = shape.map(String.init).joined(separator: ", ")
+            let name = String(output.prefix(1))
+            XCTAssertEqual(
+                result.output,
+                "features  \(folder.file(output))  [\(sizes)], \(words)\nimages    \(folder.file(name)).files.txt\n")
+            XCTAssertEqual(result.errors, "")
+            XCTAssertEqual(
+                try String(contentsOfFile: folder.file(name + ".files.txt"), encoding: .utf8), "\(pictures)/0.png\n\(pictures)/1.png\n")
+            guard output.hasSuffix("safetensors") else { continue }
+            let file = try SafeTensorsFile(path: folder.file(output))
+            XCTAssertEqual(file["features"]?.shape, shape)
+            XCTAssertEqual(file.metadata["dmae.weights"], weights)
+            XCTAssertEqual(file.metadata["dmae.pool"], shape.count == 3 ? "tokens" : "class")
+            XCTAssertEqual(file.metadata["dmae.block"], shape.count == 3 ? "1" : nil)
+        }
+    }
+
+    /// The features that the demo's weights give do not depend on how they are computed.
+    func testSameBytes() throws {
+        let weights = Fixtures.path("demo/teacher.safetensors")
+        var expected: Data?
+        for more in [["--threads", "1", "--batch", "1"], ["--threads", "2", "--batch", "32", "--workers", "3"], ["--threads", "3", "--batch", "7"]] {
+            assertRuns(
+                ["embed", "--weights", weights, "--data", Fixtures.path("demo/held-out"), "--output", folder.file("x.npy"), "--quiet"] + more)
+            let bytes = try Data(contentsOf: URL(fileURLWithPath: folder.file("x.npy")))
+            XCTAssertEqual(bytes, expected ?? bytes, "\(more)")
+            expected = bytes
+        }
+    }
+
+    func testUnreadableImages() throws {
+        folder.write("no picture".utf8, "broken.png")
+        let some = ["--data", pictures, folder.file("broken.png"), "--output", folder.file("x.npy")]
+        let run = ["embed", "--weights", weights, "--heads", "4"] + some
+        assertRefused(run, 65, "1 of the 3 images cannot be read (\(folder.file("broken.png")))")
+        XCTAssertEqual(folder.names(), ["broken.png"])
+        let result = assertRuns(run + ["--unreadable-limit", "0.5"])
+        XCTAssertTrue(result.errors.hasPrefix("warning: \(folder.file("broken.png"))"), result.errors)
+        XCTAssertTrue(result.output.hasSuffix("left out  1 unreadable image\n"), result.output)
+    }
+
+    func testRefusals() {
+        assertRefused(embed("x.csv"), 64, "end it in .safetensors or .npy")
+        assertRefused(embed("x.npy", ["--block", "3"]), 64, "the encoder's blocks are 0 to 2")
+        assertRefused(embed("x.npy", ["--batch", "0"]), 64, "--batch must be at least 1")
+        assertRefused(embed("x.npy", ["--pool", "max"]), 64, "max")
+        assertRefused(embed("nowhere/x.npy"), 74, "create its folder first")
+        assertRefused(
+            ["embed", "--weights", weights, "--data", pictures, "--output", folder.file("x.npy")], 64, "--heads is needed")
+        assertRefused(
+            ["embed", "--weights", weights, "--heads", "4", "--data", folder.file("gone"), "--output", folder.file("x.npy")], 74,
+            folder.file("gone"))
+        XCTAssertEqual(folder.names(), [])
+    }
+}

@@ -1,0 +1,75 @@
+import Foundation
+import Tensors
+import TestSupport
+import Weights
+import XCTest
+
+/// Files of rows whose number is known at the end.
+final class RowFileTests: XCTestCase {
+    private let folder = TemporaryFolder()
+
+    private func values(_ count: Int) -> [Float] { (0..<count).map { Float($0) * 0.5 - 3 } }
+
+    /// Rows in pieces of 1, 2, 3, … at a time.
+    private func write(_ path: String, _ form: RowFile.Form, rows: Int, of shape: [Int], maximum: Int) throws -> Int {
+        let row = shape.reduce(1, *)
+        let all = values(rows * row)
+        return try RowFile.write(to: path, form, rowShape: shape, maximumRows: maximum) { append in
+            var done = 0
+            while done < rows {
+                let piece = min(rows - done, done % 3 + 1)
+                try all[(done * row)..<((done + piece) * row)].withUnsafeBufferPointer(append)
+                done += piece
+            }
+        }
+    }
+
+    /// Byte for byte what the format says: magic, version 1.0, length of the header, dictionary, spaces, a line feed, the data.
+    func testNumpy() throws {
+        for (rows, shape, maximum) in [(7, [5], 7), (7, [2, 3], 1000), (0, [4], 3), (1200, [3], 999_999_999)] {
+            let path = folder.file("x.npy")
+            XCTAssertEqual(try write(path, .numpy, rows: rows, of: shape, maximum: maximum), rows)
+            let bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
+            XCTAssertEqual(Array(bytes[..<8]), [0x93, 0x4E, 0x55, 0x4D, 0x50, 0x59, 1, 0])
+            let length = Int(bytes[8]) + 256 * Int(bytes[9])
+            XCTAssertEqual((10 + length) % 64, 0)
+            let header = String(decoding: bytes[10..<(10 + length)], as: UTF8.self)
+            let sizes = ([rows] + shape).map(String.init).joined(separator: ", ")
+            XCTAssertEqual(
+                header.trimmingCharacters(in: .whitespacesAndNewlines),
+                "{'descr': '<f4', 'fortran_order': False, 'shape': (\(sizes)), }")
+            XCTAssertEqual(header.last, "\n")
+            let data = Array(bytes[(10 + length)...])
+            XCTAssertEqual(data, values(rows * shape.reduce(1, *)).withUnsafeBytes(Array.init))
+        }
+        XCTAssertEqual(folder.names(), ["x.npy"])
+    }
+
+    func testSafeTensors() throws {
+        for (rows, shape, maximum) in [(7, [5], 7), (9, [2, 3], 1000), (0, [4], 12)] {
+            let path = folder.file("x.safetensors")
+            let metadata = ["pool": "mean", "a \"quoted\" key": "line\nbreak"]
+            XCTAssertEqual(
+                try write(path, .safetensors(name: "features", metadata: metadata), rows: rows, of: shape, maximum: maximum), rows)
+            let file = try SafeTensorsFile(path: path)
+            XCTAssertEqual(file.names, ["features"])
+            XCTAssertEqual(file["features"]?.shape, [rows] + shape)
+            XCTAssertEqual(file.metadata, metadata)
+            XCTAssertEqual(try file.floats("features"), values(rows * shape.reduce(1, *)))
+        }
+    }
+
+    /// What fails half-way leaves what stood there, and no part.
+    func testFailureLeavesNothing() throws {
+        let path = folder.write([1, 2, 3], "x.npy")
+        let failure = failure {
+            try RowFile.write(to: path, .numpy, rowShape: [2], maximumRows: 4) { append in
+                try [1, 2, 3, 4].withUnsafeBufferPointer(append)
+                throw Failure(.badData, "no more")
+            }
+        }
+        XCTAssertEqual(failure, Failure(.badData, "no more"))
+        XCTAssertEqual([UInt8](try Data(contentsOf: URL(fileURLWithPath: path))), [1, 2, 3])
+        XCTAssertEqual(folder.names(), ["x.npy"])
+    }
+}
