@@ -9,6 +9,7 @@ Settings of BLAS and OpenMP libraries in the environment are left out, for all c
 """
 
 import argparse
+import ctypes
 import json
 import os
 import re
@@ -22,12 +23,17 @@ HERE = Path(__file__).resolve().parent
 SETTINGS = re.compile(r"^(OPENBLAS|GOTO|BLIS|BLAS|NVPL|MKL|DNNL|ONEDNN|OMP|KMP|GOMP|ATEN|TORCH|TORCHINDUCTOR|MALLOC|GLIBC)_?|^LD_PRELOAD$")
 
 
+def end_with_parent():
+    """A stopped program does not notice that its input has ended."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 class Contender:
     """A program that answers each line with one of JSON, and is stopped between its turns."""
 
     def __init__(self, command, environment):
         self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        env=environment)
+                                        env=environment, preexec_fn=end_with_parent)
 
     def ask(self, *words):
         self.process.send_signal(signal.SIGCONT)
@@ -184,6 +190,8 @@ def main():
     environment = {name: value for name, value in os.environ.items() if name not in left_out}
     if left_out:
         print("left out of the environment: " + ", ".join(f"{name}={os.environ[name]}" for name in left_out))
+    # What torch.compile makes takes minutes; kept, it is there at the next run.
+    environment["TORCHINDUCTOR_CACHE_DIR"] = str(Path(options.peers).resolve() / "inductor")
     results = {"machine": "", "section": "peers", "partial": bool(options.filter), "rows": {}}
     products(options, environment, results)
     steps(options, environment, results)
