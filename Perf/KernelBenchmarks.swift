@@ -43,24 +43,45 @@ private func backward(_ name: String, rows: Int, width d: Int) -> [Benchmark] {
     }
 }
 
-private func attention(tokens: Int, heads: Int, size: Int) -> [Benchmark] {
-    let batch = 32, width = heads * size, rows = batch * tokens
-    let product = 2 * Double(batch * heads) * Double(tokens * tokens) * Double(size)
-    func memories() -> (UnsafeMutablePointer<Float>, UnsafeMutablePointer<Float>, UnsafeMutablePointer<Float>, UnsafeMutableRawPointer) {
-        (memory(rows * 3 * width), memory(rows * width), memory(batch * heads * tokens),
-         UnsafeMutableRawPointer(memory(dmae_attention_f32_workspace(tokens, size) / 4)))
+private func attention(_ type: dmae_type, queries: Int? = nil, tokens: Int, heads: Int, size: Int) -> [Benchmark] {
+    let batch = 32, width = heads * size, queries = queries ?? tokens, element = type == DMAE_TYPE_BF16 ? 2 : 4
+    let product = 2 * Double(batch * heads) * Double(queries * tokens) * Double(size)
+    let rows = Double(element * batch * width), q = rows * Double(queries), kv = 2 * rows * Double(tokens)
+    let precision = type == DMAE_TYPE_BF16 ? DMAE_PRECISION_BF16 : DMAE_PRECISION_F32
+    let name = type == DMAE_TYPE_BF16 ? "attention bf16" : "attention f32"
+    let shape = "\(queries == tokens ? "" : "\(queries) of ")\(tokens) tokens \(heads)×\(size)"
+    func arguments() -> dmae_attention_arguments {
+        func tensor(_ rows: Int, _ columns: Int) -> UnsafeMutableRawPointer {
+            let floats = memory(batch * rows * columns), tensor = UnsafeMutableRawPointer(floats)
+            if type == DMAE_TYPE_BF16 {
+                for i in 0..<batch * rows * columns { tensor.storeBytes(of: UInt16(floats[i].bitPattern >> 16), toByteOffset: 2 * i, as: UInt16.self) }
+            }
+            return tensor
+        }
+        var arguments = dmae_attention_arguments()
+        arguments.type = type
+        (arguments.batch, arguments.queries, arguments.tokens, arguments.heads) = (batch, queries, tokens, heads)
+        arguments.head_size = size
+        let qkv = tensor(tokens, 3 * width), gradient = tensor(tokens, 3 * width)
+        (arguments.q, arguments.k) = (UnsafeRawPointer(qkv), UnsafeRawPointer(qkv + width * element))
+        arguments.v = UnsafeRawPointer(qkv + 2 * width * element)
+        (arguments.d_q, arguments.d_k, arguments.d_v) = (gradient, gradient + width * element, gradient + 2 * width * element)
+        (arguments.q_stride, arguments.kv_stride, arguments.output_stride) = (3 * width, 3 * width, width)
+        (arguments.output, arguments.d_output) = (tensor(queries, width), UnsafeRawPointer(tensor(queries, width)))
+        arguments.log_sum_exp = memory(batch * heads * queries)
+        arguments.workspace = UnsafeMutableRawPointer(memory(dmae_attention_workspace(type, queries, tokens, size) / 4))
+        return arguments
     }
     return [
-        Benchmark(name: "attention forward", shape: "\(tokens) tokens \(heads)×\(size)",
-                  work: .kernel(flop: 2 * product, bytes: 16 * Double(rows * width))) {
-            let (qkv, output, log, workspace) = memories()
-            return { dmae_attention_f32_forward(batch, tokens, heads, size, qkv, output, log, workspace) }
+        Benchmark(name: "\(name) forward", shape: shape, work: .kernel(flop: 2 * product, bytes: 2 * q + kv, precision: precision)) {
+            var arguments = arguments()
+            return { dmae_attention_forward(&arguments) }
         },
-        Benchmark(name: "attention backward", shape: "\(tokens) tokens \(heads)×\(size)",
-                  work: .kernel(flop: 5 * product, bytes: 32 * Double(rows * width))) {
-            let (qkv, output, log, workspace) = memories(), gradient = memory(rows * 3 * width), d = memory(rows * width)
-            dmae_attention_f32_forward(batch, tokens, heads, size, qkv, output, log, workspace)
-            return { dmae_attention_f32_backward(batch, tokens, heads, size, qkv, output, log, d, gradient, workspace) }
+        Benchmark(name: "\(name) backward", shape: shape,
+                  work: .kernel(flop: 5 * product, bytes: 4 * q + 2 * kv, precision: precision)) {
+            var arguments = arguments()
+            dmae_attention_forward(&arguments)
+            return { dmae_attention_backward(&arguments) }
         },
     ]
 }
@@ -110,8 +131,11 @@ func kernelBenchmarks() -> [Benchmark] {
     ]
     all += others.flatMap { $0 }
     all += forward("student 98 %", rows: 128, width: 768) + backward("student 98 %", rows: 128, width: 768)
-    for tokens in [4, 10, 50] { all += attention(tokens: tokens, heads: 12, size: 64) }
-    all += attention(tokens: 197, heads: 16, size: 32) + attention(tokens: 197, heads: 12, size: 64)
+    for type in [DMAE_TYPE_F32, DMAE_TYPE_BF16] {
+        for tokens in [4, 10, 50] { all += attention(type, tokens: tokens, heads: 12, size: 64) }
+        all += attention(type, tokens: 50, heads: 16, size: 64) + attention(type, tokens: 197, heads: 12, size: 64)
+        all += attention(type, tokens: 197, heads: 16, size: 32) + attention(type, queries: 147, tokens: 197, heads: 16, size: 32)
+    }
     all += layerNorm(rows: 1600, width: 768) + layerNorm(rows: 6304, width: 512)
     all += gelu(rows: 1600, width: 3072) + gelu(rows: 6304, width: 2048)
     let parameters = 1 << 24

@@ -102,16 +102,15 @@ public enum Kernels {
 
     /// Bytes of workspace for attention, forward and backward.
     public static func attentionWorkspaceBytes(tokens: Int, headSize: Int) -> Int {
-        dmae_attention_f32_workspace(tokens, headSize)
+        dmae_attention_workspace(DMAE_TYPE_F32, tokens, tokens, headSize)
     }
 
     /// output[B·T, D] = softmax(Q·Kᵀ·(D/H)^-½)·V per head, from qkv[B·T, 3D]; logSumExp[B·H·T] is kept for the backward pass.
     public static func attention(
         _ qkv: Tensor, batch: Int, heads: Int, output: Tensor, logSumExp: Tensor?, workspace: Workspace
     ) {
-        let tokens = checkAttention(qkv, output, batch: batch, heads: heads)
-        dmae_attention_f32_forward(
-            batch, tokens, heads, output.columns / heads, qkv.pointer, output.pointer, logSumExp?.pointer, workspace.pointer)
+        var arguments = attentionArguments(qkv, output, logSumExp, batch: batch, heads: heads, workspace)
+        dmae_attention_forward(&arguments)
     }
 
     /// dQKV[B·T, 3D] = gradient by qkv, from what the forward pass saw and wrote.
@@ -119,11 +118,33 @@ public enum Kernels {
         _ qkv: Tensor, output: Tensor, logSumExp: Tensor, dOutput: Tensor, batch: Int, heads: Int, dQKV: Tensor,
         workspace: Workspace
     ) {
-        let tokens = checkAttention(qkv, output, batch: batch, heads: heads)
-        precondition(dOutput.count == output.count && dQKV.count == qkv.count && logSumExp.count == batch * heads * tokens)
-        dmae_attention_f32_backward(
-            batch, tokens, heads, output.columns / heads, qkv.pointer, output.pointer, logSumExp.pointer, dOutput.pointer,
-            dQKV.pointer, workspace.pointer)
+        var arguments = attentionArguments(qkv, output, logSumExp, batch: batch, heads: heads, workspace)
+        precondition(
+            dOutput.count == output.count && dQKV.count == qkv.count && logSumExp.count == batch * heads * arguments.tokens)
+        let width = output.columns
+        arguments.d_output = UnsafeRawPointer(dOutput.pointer)
+        arguments.d_q = UnsafeMutableRawPointer(dQKV.pointer)
+        arguments.d_k = UnsafeMutableRawPointer(dQKV.pointer + width)
+        arguments.d_v = UnsafeMutableRawPointer(dQKV.pointer + 2 * width)
+        dmae_attention_backward(&arguments)
+    }
+
+    private static func attentionArguments(
+        _ qkv: Tensor, _ output: Tensor, _ logSumExp: Tensor?, batch: Int, heads: Int, _ workspace: Workspace
+    ) -> dmae_attention_arguments {
+        let tokens = checkAttention(qkv, output, batch: batch, heads: heads), width = output.columns
+        var arguments = dmae_attention_arguments()
+        arguments.type = DMAE_TYPE_F32
+        (arguments.batch, arguments.queries, arguments.tokens) = (batch, tokens, tokens)
+        (arguments.heads, arguments.head_size) = (heads, width / heads)
+        arguments.q = UnsafeRawPointer(qkv.pointer)
+        arguments.k = UnsafeRawPointer(qkv.pointer + width)
+        arguments.v = UnsafeRawPointer(qkv.pointer + 2 * width)
+        (arguments.q_stride, arguments.kv_stride, arguments.output_stride) = (3 * width, 3 * width, width)
+        arguments.output = UnsafeMutableRawPointer(output.pointer)
+        arguments.log_sum_exp = logSumExp?.pointer
+        arguments.workspace = workspace.pointer
+        return arguments
     }
 
     private static func checkAttention(_ qkv: Tensor, _ output: Tensor, batch: Int, heads: Int) -> Int {

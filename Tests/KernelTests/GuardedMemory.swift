@@ -21,6 +21,11 @@ final class GuardedMemory {
         precondition(count * 4 <= capacity)
         return (base + (capacity - count * 4)).assumingMemoryBound(to: Float.self)
     }
+    /// The last `bytes` before the guard page.
+    func bytes(_ bytes: Int) -> UnsafeMutableRawPointer {
+        precondition(bytes <= capacity)
+        return base + (capacity - bytes)
+    }
     /// `count` floats with the rows of width `width` random and what lies between the rows the sentinel.
     func matrix(rows: Int, width: Int, ld: Int, _ random: inout Random) -> UnsafeMutablePointer<Float> {
         let count = rows == 0 ? 0 : (rows - 1) * ld + width

@@ -1,30 +1,31 @@
-// One head of self-attention: S = Q·Kᵀ·head_size^-½, P = softmax(S), O = P·V; and its gradient, with P recomputed from
-// L = log Σ exp S: dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P∘(dP - rowsum(dO∘O)), dQ = dS·K·head_size^-½, dK = dSᵀ·Q·head_size^-½.
-// Contract: q, k, v and their gradients are [tokens, head_size] with `stride` elements between rows; output and d_output likewise
-// with `output_stride`. log_sum_exp [tokens] may be NULL in the forward pass. Gradients are written (=). `scratch` is private to the
-// thread, aligned to 64 bytes, attention_f32_scratch(tokens, head_size) floats.
+// One head of attention: S = Q·Kᵀ·scale, P = softmax(S), O = P·V; and its gradient, with P recomputed from L = log Σ exp S:
+// dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P∘(dP - rowsum(dO∘O)), dQ = dS·K·scale, dK = dSᵀ·Q·scale.
+// Contract: q, output and their gradients are [queries, head_size], k, v and theirs [tokens, head_size], with strides in elements of
+// the operation's type. log_sum_exp [queries] may be NULL in the forward pass. Gradients are written (=). In bf16 the operands P and
+// dS are rounded: the forward pass rounds exp(S - greatest) and divides the product by the sum of what was not rounded. `scratch` is
+// private to the thread, aligned to 64 bytes, attention_scratch(...) floats.
 #ifndef DMAE_ATTENTION_H
 #define DMAE_ATTENTION_H
 #include "cpu/variants.h"
 
-struct attention_f32_head {
-    size_t tokens, head_size;
-    size_t stride, output_stride;
+struct attention_head {
+    size_t queries, tokens, head_size;
+    size_t q_stride, kv_stride, output_stride;
     float scale;
-    const float *q, *k, *v;
-    /// Where the next head is, as distances from this one in qkv and in output; both zero when there is none. Only a hint.
-    size_t next, next_output;
+    const void *q, *k, *v;
+    /// Where the next head is, as distances in elements; all zero when there is none. Only a hint.
+    size_t next_q, next_kv, next_output;
 };
 
-struct attention_f32_kernels {
-    void (*forward)(const struct attention_f32_head *head, float *output, float *log_sum_exp, float *scratch);
-    void (*backward)(const struct attention_f32_head *head, const float *output, const float *log_sum_exp,
-                     const float *d_output, float *d_q, float *d_k, float *d_v, float *scratch);
+struct attention_kernels {
+    void (*forward)(const struct attention_head *head, void *output, float *log_sum_exp, float *scratch);
+    void (*backward)(const struct attention_head *head, const void *output, const float *log_sum_exp, const void *d_output,
+                     void *d_q, void *d_k, void *d_v, float *scratch);
 };
 
 /// Queries whose scores are held at once: [tokens, block] of scores stay in the second-level cache.
-enum { attention_f32_query_block = 64 };
+enum { attention_query_block = 64 };
 
-/// Floats of scratch of one thread, enough for every variant; a multiple of 16.
-size_t attention_f32_scratch(size_t tokens, size_t head_size);
+/// Floats of scratch of one thread, enough for every variant of both types; a multiple of 16.
+size_t attention_scratch(size_t queries, size_t tokens, size_t head_size);
 #endif

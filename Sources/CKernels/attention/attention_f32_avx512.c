@@ -4,8 +4,9 @@
 
 enum { MR = 14, VECTORS = 2, REGISTERS = 32 };
 #define TILE_CASES TILE_CASES_14
-#include "attention/attention_f32_kernels.h"
+#define TYPE DMAE_TYPE_F32
+#include "attention/attention_kernels.h"
 
-const struct attention_f32_kernels attention_f32_avx512 = {forward, backward};
+const struct attention_kernels attention_f32_avx512 = {forward, backward};
 #pragma clang attribute pop
 #endif

@@ -2,67 +2,98 @@
 #include "cpu/threads.h"
 
 #include <math.h>
+#include <string.h>
 
-size_t attention_f32_scratch(size_t tokens, size_t head_size) {
-    const size_t width = dmae_round_up(head_size, 16), block = attention_f32_query_block;
-    return dmae_round_up(4 * tokens * width + 2 * width * block + 2 * tokens * block + 2 * block, 16);
+size_t attention_scratch(size_t queries, size_t tokens, size_t head_size) {
+    const size_t width = dmae_round_up(head_size, 32), block = attention_query_block;
+    // Vectors: K, V and the sums of dK and dV; a block of Q, dO and O, plain and across; its scores and their gradient.
+    const size_t vectors = 4 * tokens * width + 6 * block * width + 2 * tokens * block + 3 * block;
+    // Pairs of bf16: K, V, Q and dO along rows and down columns; P and dS of the whole head; a block across.
+    const size_t rows = dmae_round_up(queries, 32), keys = dmae_round_up(tokens, 2);
+    const size_t pairs = 2 * keys * width + rows * width + keys * rows + 3 * block * width + keys * block + 20 * block;
+    return dmae_round_up(vectors > pairs ? vectors : pairs, 16);
 }
 
-size_t dmae_attention_f32_workspace(size_t tokens, size_t head_size) {
-    return (size_t)dmae_threads() * attention_f32_scratch(tokens, head_size) * sizeof(float);
+size_t dmae_attention_workspace(dmae_type type, size_t queries, size_t tokens, size_t head_size) {
+    (void)type;
+    return (size_t)dmae_threads() * attention_scratch(queries, tokens, head_size) * sizeof(float);
 }
 
 /// Heads that a thread takes at a time, so that it knows which comes next.
 enum { heads_per_turn = 4 };
 
-static size_t offset_of(size_t index, size_t tokens, size_t heads, size_t head_size) {
-    return ((index / heads) * tokens * heads + index % heads) * head_size;
+/// Where a head begins in a tensor of `rows` rows per image.
+static size_t offset_of(const dmae_attention_arguments *s, size_t index, size_t rows, size_t stride) {
+    return (index / s->heads) * rows * stride + index % s->heads * s->head_size;
 }
 
-static struct attention_f32_head head_at(size_t index, size_t batch, size_t tokens, size_t heads, size_t head_size, const float *qkv) {
-    const size_t width = heads * head_size;
-    const size_t at = (index / heads) * tokens * 3 * width + (index % heads) * head_size;
-    const float *const q = qkv + at;
-    const size_t after = index + 1;
-    const bool is_last = after == batch * heads;
-    return (struct attention_f32_head){.tokens = tokens,
-                                       .head_size = head_size,
-                                       .stride = 3 * width,
-                                       .output_stride = width,
-                                       .scale = (float)(1 / sqrt((double)head_size)),
-                                       .q = q,
-                                       .k = q + width,
-                                       .v = q + 2 * width,
-                                       .next = is_last ? 0 : (after / heads) * tokens * 3 * width + (after % heads) * head_size - at,
-                                       .next_output = is_last ? 0
-                                                              : offset_of(after, tokens, heads, head_size) -
-                                                                    offset_of(index, tokens, heads, head_size)};
+static size_t element_size(dmae_type type) { return type == DMAE_TYPE_BF16 ? 2 : 4; }
+
+struct place {
+    size_t q, kv, output;  // in bytes
+    struct attention_head head;
+};
+
+static struct place place_of(const dmae_attention_arguments *s, size_t index) {
+    const size_t size = element_size(s->type);
+    const bool is_last = index + 1 == s->batch * s->heads;
+    const size_t q = offset_of(s, index, s->queries, s->q_stride), kv = offset_of(s, index, s->tokens, s->kv_stride);
+    const size_t output = offset_of(s, index, s->queries, s->output_stride);
+    return (struct place){
+        .q = q * size,
+        .kv = kv * size,
+        .output = output * size,
+        .head = {.queries = s->queries,
+                 .tokens = s->tokens,
+                 .head_size = s->head_size,
+                 .q_stride = s->q_stride,
+                 .kv_stride = s->kv_stride,
+                 .output_stride = s->output_stride,
+                 .scale = (float)(1 / sqrt((double)s->head_size)),
+                 .q = (const char *)s->q + q * size,
+                 .k = (const char *)s->k + kv * size,
+                 .v = (const char *)s->v + kv * size,
+                 .next_q = is_last ? 0 : offset_of(s, index + 1, s->queries, s->q_stride) - q,
+                 .next_kv = is_last ? 0 : offset_of(s, index + 1, s->tokens, s->kv_stride) - kv,
+                 .next_output = is_last ? 0 : offset_of(s, index + 1, s->queries, s->output_stride) - output},
+    };
 }
 
-void dmae_attention_f32_forward(size_t batch, size_t tokens, size_t heads, size_t head_size, const float *qkv, float *output,
-                                float *log_sum_exp, void *workspace) {
-    if (tokens == 0 || head_size == 0) return;
-    const struct attention_f32_kernels *const kernels = KERNELS(attention_f32);
-    const size_t scratch = attention_f32_scratch(tokens, head_size);
-    DMAE_PARALLEL_FOR(i, batch * heads, heads_per_turn, {
-        const struct attention_f32_head head = head_at(i, batch, tokens, heads, head_size, qkv);
-        kernels->forward(&head, output + offset_of(i, tokens, heads, head_size),
-                         log_sum_exp ? log_sum_exp + i * tokens : NULL,
-                         (float *)workspace + (size_t)omp_get_thread_num() * scratch);
+static const struct attention_kernels *kernels_for(dmae_type type) {
+    return type == DMAE_TYPE_BF16 ? KERNELS(attention_bf16) : KERNELS(attention_f32);
+}
+
+/// A softmax over no keys is nothing, and so is its product.
+static void clear(const dmae_attention_arguments *s, void *tensor, size_t rows, size_t stride) {
+    const size_t size = element_size(s->type);
+    for (size_t row = 0; row < s->batch * rows; ++row) memset((char *)tensor + row * stride * size, 0, s->heads * s->head_size * size);
+}
+
+void dmae_attention_forward(const dmae_attention_arguments *s) {
+    if (s->queries == 0 || s->head_size == 0) return;
+    if (s->tokens == 0) return clear(s, s->output, s->queries, s->output_stride);
+    const struct attention_kernels *const kernels = kernels_for(s->type);
+    const size_t scratch = attention_scratch(s->queries, s->tokens, s->head_size);
+    DMAE_PARALLEL_FOR(i, s->batch * s->heads, heads_per_turn, {
+        const struct place at = place_of(s, i);
+        kernels->forward(&at.head, (char *)s->output + at.output, s->log_sum_exp ? s->log_sum_exp + i * s->queries : NULL,
+                         (float *)s->workspace + (size_t)omp_get_thread_num() * scratch);
     });
 }
 
-void dmae_attention_f32_backward(size_t batch, size_t tokens, size_t heads, size_t head_size, const float *qkv,
-                                 const float *output, const float *log_sum_exp, const float *d_output, float *d_qkv,
-                                 void *workspace) {
-    if (tokens == 0 || head_size == 0) return;
-    const struct attention_f32_kernels *const kernels = KERNELS(attention_f32);
-    const size_t scratch = attention_f32_scratch(tokens, head_size), width = heads * head_size;
-    DMAE_PARALLEL_FOR(i, batch * heads, heads_per_turn, {
-        const struct attention_f32_head head = head_at(i, batch, tokens, heads, head_size, qkv);
-        const size_t at = offset_of(i, tokens, heads, head_size);
-        float *const d_q = d_qkv + (head.q - qkv);
-        kernels->backward(&head, output + at, log_sum_exp + i * tokens, d_output + at, d_q, d_q + width, d_q + 2 * width,
-                          (float *)workspace + (size_t)omp_get_thread_num() * scratch);
+void dmae_attention_backward(const dmae_attention_arguments *s) {
+    if (s->head_size == 0) return;
+    if (s->queries == 0) {
+        clear(s, s->d_k, s->tokens, s->kv_stride);
+        return clear(s, s->d_v, s->tokens, s->kv_stride);
+    }
+    if (s->tokens == 0) return clear(s, s->d_q, s->queries, s->q_stride);
+    const struct attention_kernels *const kernels = kernels_for(s->type);
+    const size_t scratch = attention_scratch(s->queries, s->tokens, s->head_size);
+    DMAE_PARALLEL_FOR(i, s->batch * s->heads, heads_per_turn, {
+        const struct place at = place_of(s, i);
+        kernels->backward(&at.head, (const char *)s->output + at.output, s->log_sum_exp + i * s->queries,
+                          (const char *)s->d_output + at.output, (char *)s->d_q + at.q, (char *)s->d_k + at.kv,
+                          (char *)s->d_v + at.kv, (float *)s->workspace + (size_t)omp_get_thread_num() * scratch);
     });
 }

@@ -13,6 +13,8 @@ enum dmae_operation {
 // Operations that differ in their operands' type have kernels of one shape.
 #define gemm_f32_kernels gemm_kernels
 #define gemm_bf16_kernels gemm_kernels
+#define attention_f32_kernels attention_kernels
+#define attention_bf16_kernels attention_kernels
 #define peak_f32_kernels peak_kernels
 #define peak_bf16_kernels peak_kernels
 

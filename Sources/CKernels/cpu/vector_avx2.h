@@ -48,12 +48,35 @@ VECTOR_INLINE V v_scale(V x, V n) {
     return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23)));
 }
 
-/// To the nearest bf16, ties to even; infinities and NaNs stay what they are.
+/// To the nearest bf16, ties to even; infinities stay, and a NaN stays one.
 VECTOR_INLINE V v_round_to_bf16(V x) {
     const __m256i bits = _mm256_castps_si256(x), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     const __m256i up = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
-    const V rounded = _mm256_castsi256_ps(_mm256_and_si256(up, _mm256_set1_epi32((int)0xffff0000)));
-    return _mm256_blendv_ps(rounded, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    const V quiet = _mm256_castsi256_ps(_mm256_or_si256(bits, _mm256_set1_epi32(0x00400000)));
+    const V kept = _mm256_blendv_ps(_mm256_castsi256_ps(up), quiet, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    return _mm256_and_ps(kept, _mm256_castsi256_ps(_mm256_set1_epi32((int)0xffff0000)));
+}
+
+// bf16 in memory: the upper half of a float. AVX2 masks no 16-bit elements: the few of a tail are copied one by one.
+VECTOR_INLINE V v_from_bf16(__m128i halves) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16)); }
+VECTOR_INLINE V v_load_bf16(const uint16_t *p) { return v_from_bf16(_mm_loadu_si128((const __m128i *)p)); }
+VECTOR_INLINE V v_load_bf16_masked(M mask, const uint16_t *p) {
+    uint16_t halves[LANES] = {0};
+    const int lanes = _mm256_movemask_ps(_mm256_castsi256_ps(mask));
+    for (int lane = 0; lane < LANES; ++lane)
+        if (lanes >> lane & 1) halves[lane] = p[lane];
+    return v_load_bf16(halves);
+}
+VECTOR_INLINE void v_store_bf16(uint16_t *p, V x) {
+    const __m256i high = _mm256_srli_epi32(_mm256_castps_si256(v_round_to_bf16(x)), 16);
+    _mm_storeu_si128((__m128i *)p, _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1)));
+}
+VECTOR_INLINE void v_store_bf16_masked(M mask, uint16_t *p, V x) {
+    uint16_t halves[LANES];
+    v_store_bf16(halves, x);
+    const int lanes = _mm256_movemask_ps(_mm256_castsi256_ps(mask));
+    for (int lane = 0; lane < LANES; ++lane)
+        if (lanes >> lane & 1) p[lane] = halves[lane];
 }
 
 VECTOR_INLINE float v_sum4(__m128 x) {

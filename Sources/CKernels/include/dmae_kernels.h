@@ -4,7 +4,7 @@
 // variants.inc), splits the work among OpenMP threads and calls single-threaded kernels.
 //
 // Promises common to all of them
-//   * Matrices are row-major; `ld*` is the distance between rows in elements. Nothing needs more than 4-byte alignment.
+//   * Matrices are row-major; `ld*` is the distance between rows in elements. Nothing needs more than its elements' alignment.
 //   * The same bits come out for any number of threads: threads own whole outputs, and every sum runs in an order that
 //     depends on the shape alone.
 //   * Nothing is allocated. Scratch memory is the caller's: `workspace` of at least dmae_*_workspace(...) bytes, aligned to
@@ -62,6 +62,9 @@ DMAE_EXPORT int dmae_openmp_version(void);
 DMAE_EXPORT void dmae_parallel_for(size_t count, size_t chunk, void *context,
                                    void (*body)(void *context, size_t begin, size_t end));
 
+/// What one element in memory is: a float32, or its upper half, to which stored values are rounded to nearest, ties to even.
+typedef enum { DMAE_TYPE_F32 = 0, DMAE_TYPE_BF16 = 1 } dmae_type;
+
 // ---- GEMM ------------------------------------------------------------------------------------------------------------
 
 /// What the operands of a product are rounded to, to nearest, ties to even, as they are packed; sums are float32 in any case.
@@ -95,17 +98,29 @@ DMAE_EXPORT void dmae_gemm(const dmae_gemm_arguments *arguments);
 
 // ---- Attention -------------------------------------------------------------------------------------------------------
 
-/// Multi-head self-attention over short rows of tokens, fused: the scores of one head never leave the cache.
-///   qkv    [batch, tokens, 3·heads·head_size]: Q, K, V thirds, each head-major
-///   output [batch, tokens, heads·head_size] = softmax(Q·Kᵀ·head_size^-½)·V
-///   log_sum_exp [batch, heads, tokens]: of the scaled scores, for the backward pass; NULL when it will not be run
-DMAE_EXPORT size_t dmae_attention_f32_workspace(size_t tokens, size_t head_size);
-DMAE_EXPORT void dmae_attention_f32_forward(size_t batch, size_t tokens, size_t heads, size_t head_size, const float *qkv,
-                                            float *output, float *log_sum_exp, void *workspace);
-/// d_qkv = gradient by qkv (overwritten), given the forward's qkv, output and log_sum_exp.
-DMAE_EXPORT void dmae_attention_f32_backward(size_t batch, size_t tokens, size_t heads, size_t head_size, const float *qkv,
-                                             const float *output, const float *log_sum_exp, const float *d_output,
-                                             float *d_qkv, void *workspace);
+/// Multi-head attention over short rows of tokens, fused: the scores of one head never leave the cache. Per image and head
+///   output[queries, head_size] = softmax(Q·Kᵀ·head_size^-½)·V
+/// Matrices are head-major: an image's rows hold its heads side by side. Self-attention over one tensor qkv[batch, tokens, 3·D] is
+/// q = qkv, k = qkv + D, v = qkv + 2·D with strides of 3·D. A query's bits do not depend on how many others there are.
+/// With BF16 the scores, the softmax and all sums are float32; probabilities and the gradient by scores are rounded to bf16 as
+/// operands of the products that follow, natively or in emulation. Subnormal operands may then count as zero.
+typedef struct {
+    dmae_type type;  ///< of q, k, v, output and of their gradients
+    size_t batch, queries, tokens, heads, head_size;
+    const void *q;  ///< [batch, queries, heads·head_size], q_stride elements between rows; images follow queries·q_stride apart
+    size_t q_stride;
+    const void *k, *v;  ///< [batch, tokens, heads·head_size]
+    size_t kv_stride;
+    void *output;  ///< [batch, queries, heads·head_size]; written by the forward pass, read by the backward pass
+    size_t output_stride;
+    float *log_sum_exp;      ///< [batch, heads, queries]: of the scaled scores; NULL when no backward pass follows
+    const void *d_output;    ///< for the backward pass; stride as output
+    void *d_q, *d_k, *d_v;   ///< gradients, overwritten; strides as q and as k and v. With no queries d_k and d_v become zero
+    void *workspace;
+} dmae_attention_arguments;
+DMAE_EXPORT size_t dmae_attention_workspace(dmae_type type, size_t queries, size_t tokens, size_t head_size);
+DMAE_EXPORT void dmae_attention_forward(const dmae_attention_arguments *arguments);
+DMAE_EXPORT void dmae_attention_backward(const dmae_attention_arguments *arguments);
 
 // ---- LayerNorm -------------------------------------------------------------------------------------------------------
 

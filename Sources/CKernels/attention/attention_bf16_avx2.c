@@ -1,0 +1,13 @@
+#if defined(__x86_64__)
+#include "attention/attention.h"
+#include "cpu/vector_avx2.h"
+
+// Without products of bf16 the rounded operands are multiplied in float32, which is exact.
+enum { MR = 6, VECTORS = 2, REGISTERS = 16 };
+#define TILE_CASES TILE_CASES_6
+#define TYPE DMAE_TYPE_BF16
+#include "attention/attention_kernels.h"
+
+const struct attention_kernels attention_bf16_avx2 = {forward, backward};
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,13 @@
+#if defined(__x86_64__)
+#include "attention/attention.h"
+#include "cpu/vector_avx512.h"
+
+// Without products of bf16 the rounded operands are multiplied in float32, which is exact.
+enum { MR = 14, VECTORS = 2, REGISTERS = 32 };
+#define TILE_CASES TILE_CASES_14
+#define TYPE DMAE_TYPE_BF16
+#include "attention/attention_kernels.h"
+
+const struct attention_kernels attention_bf16_avx512 = {forward, backward};
+#pragma clang attribute pop
+#endif
