@@ -103,6 +103,49 @@ struct JSONReader {
         return value
     }
 
+    /// Passes over one value of any kind; its punctuation and strings are checked, the look of its numbers is not.
+    mutating func skip() throws {
+        // What is open around the position: true for an object, false for an array.
+        var open: [Bool] = []
+        repeat {
+            switch peek() {
+            case 0x7B, 0x5B:
+                let isObject = take("{")
+                if !isObject { try expect("[") }
+                if take(isObject ? "}" : "]") { break }
+                guard open.count < 64 else { throw fault("is nested more than 64 deep") }
+                open.append(isObject)
+                if isObject {
+                    _ = try string()
+                    try expect(":")
+                }
+                continue
+            case 0x22: _ = try string()
+            default:
+                let start = position
+                while position < bytes.count, Self.isInBareWord(bytes[position]) { position += 1 }
+                if position == start { throw fault("is not JSON: a value is missing") }
+            }
+            // A value has ended: close what ends with it, or go on to the next one.
+            while let isObject = open.last {
+                if take(",") {
+                    if isObject {
+                        _ = try string()
+                        try expect(":")
+                    }
+                    break
+                }
+                try expect(isObject ? "}" : "]")
+                open.removeLast()
+            }
+        } while !open.isEmpty
+    }
+
+    /// Letters, digits and signs of numbers, true, false and null.
+    private static func isInBareWord(_ byte: UInt8) -> Bool {
+        (0x30...0x39).contains(byte) || (0x61...0x7A).contains(byte | 0x20) || byte == 0x2B || byte == 0x2D || byte == 0x2E
+    }
+
     /// A string, its escapes resolved and its UTF-8 checked.
     mutating func string() throws -> String {
         try expect("\"")

@@ -54,6 +54,14 @@ package final class MappedFile: @unchecked Sendable {
         if isMapped { munmap(UnsafeMutableRawPointer(mutating: bytes.baseAddress!), bytes.count) }
     }
 
+    /// Lets the kernel read part of the file ahead.
+    func willRead(_ range: Range<Int>) {
+        guard isMapped, let base = bytes.baseAddress, !range.isEmpty else { return }
+        let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+        let first = range.lowerBound / page * page
+        madvise(UnsafeMutableRawPointer(mutating: base + first), range.upperBound - first, MADV_WILLNEED)
+    }
+
     /// Lets the kernel drop the pages of part of the file from this process, so that reading a file does not count twice in
     /// resident memory.
     func releasePages(_ range: Range<Int>) {

@@ -5,8 +5,72 @@ import Tensors
 public enum WeightFiles {
     /// Opens the file or folder at `path`: its form is found from its content, not its name.
     ///
+    /// Safetensors, PyTorch archives (`torch.save` since 1.6), indices of shards in either form, and folders that hold one of
+    /// these under the names transformers gives them, or one safetensors file alone. The `path` of the result is that of the file
+    /// found, so a folder's `config.json` lies beside it.
+    ///
     /// Throws `Failure`: `.inputOutput` where it cannot be read, `.badData` where it is damaged or in no form that is known.
     public static func open(_ path: String) throws -> any WeightFile {
-        try SafeTensorsFile(path: path)
+        var status = stat()
+        let isFolder = stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+        let file = try MappedFile(path: isFolder ? find(in: path) : path, wanted: "a file of weights")
+        return isIndex(file.bytes) ? try ShardedFile(file) : try open(file)
+    }
+
+    /// Opens a file that holds tensors itself.
+    static func openSingle(_ path: String) throws -> any WeightFile {
+        try open(MappedFile(path: path, wanted: "a file of weights"))
+    }
+
+    /// Opens a mapped file that holds tensors itself.
+    package static func open(_ file: MappedFile) throws -> any WeightFile {
+        TorchArchive.isRecognised(file.bytes) ? try TorchArchive(file) : try SafeTensorsFile(file)
+    }
+
+    /// JSON text: read as the length of a safetensors header, its first eight characters are absurd.
+    private static func isIndex(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        guard bytes.count >= 8, let first = bytes.first(where: { ![0x20, 0x09, 0x0A, 0x0D].contains($0) }), first == 0x7B else {
+            return false
+        }
+        return UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self)) > UInt64(SafeTensorsHeader.maximumLength)
+    }
+
+    /// In the order in which transformers looks for them.
+    private static let usualNames = [
+        "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
+    ]
+
+    private static func find(in folder: String) throws -> String {
+        let prefix = folder.hasSuffix("/") ? folder : folder + "/"
+        if let usual = usualNames.first(where: { access(prefix + $0, F_OK) == 0 }) { return prefix + usual }
+        let names = try names(in: folder)
+        let indices = names.filter { $0.hasSuffix(".safetensors.index.json") }
+        let found = indices.isEmpty ? names.filter { $0.hasSuffix(".safetensors") } : indices
+        if found.count == 1 { return prefix + found[0] }
+        guard let first = found.first else {
+            throw Failure(
+                .badData,
+                "folder \(quoted(path: folder)) holds no weights (model.safetensors, an index of shards or pytorch_model.bin); "
+                    + "name the file")
+        }
+        throw Failure(
+            .badData,
+            "folder \(quoted(path: folder)) holds \(found.count) files of weights, such as \(quoted(first)); name one of them")
+    }
+
+    private static func names(in folder: String) throws -> [String] {
+        guard let directory = opendir(folder) else {
+            throw Failure(
+                .inputOutput, "cannot open folder \(quoted(path: folder)): \(errorText(errno)); check its permissions")
+        }
+        defer { closedir(directory) }
+        var names: [String] = []
+        while let entry = readdir(directory) {
+            names.append(
+                withUnsafePointer(to: &entry.pointee.d_name) {
+                    $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+                })
+        }
+        return names.sorted()
     }
 }

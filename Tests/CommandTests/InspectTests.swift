@@ -84,7 +84,7 @@ final class InspectTests: XCTestCase {
         assertRefused(["inspect", folder.file("missing")], 74, "missing", "No such file")
         folder.write("PK\u{3}\u{4} and more of a zip archive".utf8, "weights.pth")
         assertRefused(
-            ["inspect", folder.file("weights.pth")], 65, "weights.pth", "zip archive, perhaps a PyTorch checkpoint")
+            ["inspect", folder.file("weights.pth")], 65, "weights.pth", "zip archive has no list of members at its end: it was cut off")
         folder.write("just text, no tensors".utf8, "text.safetensors")
         assertRefused(
             ["inspect", folder.file("text.safetensors")], 65, "text.safetensors", "is not a safetensors file")

@@ -1,0 +1,176 @@
+/// Walks the object of a pickle and gives dotted names to the tensors and plain values in it.
+struct PickleNames {
+    private let graph: PickleGraph
+    /// By their number in the graph.
+    private(set) var tensors: [(name: String, index: Int)] = []
+    private(set) var values: [(name: String, value: PlainValue)] = []
+    private var visited = 0
+    private var nameBytes = 0
+    private var valueBytes = 0
+
+    /// Dictionaries and lists inside each other at most.
+    private static let maximumDepth = 64
+    /// Values looked at, however often the same one: lists may hold one list twice, and that one another twice …
+    private static let maximumVisits = 1_000_000
+    private static let maximumTensors = 65_536
+    private static let maximumNameLength = 500
+    private static let maximumNameBytes = 8 << 20
+    /// Plain values that are kept, and bytes of their text; what is beyond is left out.
+    private static let maximumValues = 10_000
+    private static let maximumValueBytes = 4 << 20
+    /// Items of a list that are kept, and bytes of a text.
+    private static let maximumItems = 100
+    private static let maximumTextLength = 10_000
+
+    init(_ graph: PickleGraph) {
+        self.graph = graph
+    }
+
+    /// Throws `TorchArchive.Fault` where the object nests too deep or too often.
+    mutating func walk() throws {
+        try walk(graph.root, "", depth: 0)
+    }
+
+    private mutating func walk(_ reference: PickleGraph.Reference, _ name: String, depth: Int) throws {
+        try visit(1)
+        guard depth <= Self.maximumDepth else {
+            throw TorchArchive.Fault("its data.pkl nests dictionaries and lists more than \(Self.maximumDepth) deep")
+        }
+        switch graph.values[Int(reference)] {
+        case .tensor(let index):
+            guard tensors.count < Self.maximumTensors else {
+                throw TorchArchive.Fault("its data.pkl holds more than \(Self.maximumTensors) tensors, or some of them very often")
+            }
+            try tensors.append((keep(name.isEmpty ? "tensor" : name), Int(index)))
+        case .dictionary(let container): try walk(pairs: graph.containers[Int(container)], name, depth: depth)
+        case .list(let container), .tuple(let container), .set(let container):
+            let items = graph.containers[Int(container)]
+            if holdNothing(items) {
+                try visit(items.count)
+                if wants(name) { try add(plain(items), name) }
+                return
+            }
+            for (index, item) in items.enumerated() { try walk(item, join(name, String(index)), depth: depth + 1) }
+        case .object(let index): try walk(graph.objects[Int(index)], reference, name, depth: depth)
+        default: if wants(name) { try add(plain(reference), name) }
+        }
+    }
+
+    private mutating func visit(_ count: Int) throws {
+        visited += count
+        guard visited <= Self.maximumVisits else {
+            throw TorchArchive.Fault("its data.pkl holds more than \(Self.maximumVisits) values, or some of them very often")
+        }
+    }
+
+    private mutating func walk(pairs: [PickleGraph.Reference], _ name: String, depth: Int) throws {
+        for index in stride(from: 0, to: pairs.count, by: 2) {
+            try walk(pairs[index + 1], join(name, key(pairs[index])), depth: depth + 1)
+        }
+    }
+
+    private mutating func walk(
+        _ object: PickleGraph.Object, _ reference: PickleGraph.Reference, _ name: String, depth: Int
+    ) throws {
+        let state = object.state.map { graph.items($0)?.first ?? $0 }
+        var pairs: [PickleGraph.Reference] = []
+        if let state, case .dictionary(let container) = graph.values[Int(state)] { pairs = graph.containers[Int(container)] }
+        if let parts = module(pairs) {
+            // A model saved whole: its parts stand under its own name, as in its state dict.
+            for part in parts { try walk(pairs: part, name, depth: depth + 1) }
+            return
+        }
+        if wants(name) { try add(.other(graph.description(reference)), name) }
+        try walk(pairs: pairs, name, depth: depth)
+        if let container = object.dictionary { try walk(pairs: graph.containers[Int(container)], name, depth: depth) }
+        if let container = object.list {
+            for (index, item) in graph.containers[Int(container)].enumerated() {
+                try walk(item, join(name, String(index)), depth: depth + 1)
+            }
+        }
+    }
+
+    /// Parameters, buffers and parts of a torch.nn.Module, from its attributes; nil where they are another object's.
+    private func module(_ attributes: [PickleGraph.Reference]) -> [[PickleGraph.Reference]]? {
+        var found: [String: [PickleGraph.Reference]] = [:]
+        for index in stride(from: 0, to: attributes.count, by: 2) {
+            guard let key = graph.text(attributes[index], limit: 20), key.hasPrefix("_"),
+                case .dictionary(let container) = graph.values[Int(attributes[index + 1])]
+            else { continue }
+            found[key] = graph.containers[Int(container)]
+        }
+        guard let parameters = found["_parameters"], let buffers = found["_buffers"], let modules = found["_modules"] else { return nil }
+        return [parameters, buffers, modules]
+    }
+
+    private func key(_ reference: PickleGraph.Reference) throws -> String {
+        guard case .text(let span) = graph.values[Int(reference)] else { return graph.description(reference) }
+        guard span.count < Self.maximumNameLength else { throw longName }
+        return graph.text(span)
+    }
+
+    private var longName: TorchArchive.Fault {
+        .init("its data.pkl gives a value a name of more than \(Self.maximumNameLength) bytes")
+    }
+
+    private func join(_ name: String, _ key: String) throws -> String {
+        guard name.utf8.count + key.utf8.count < Self.maximumNameLength else {
+            throw longName
+        }
+        return name.isEmpty ? key : "\(name).\(key)"
+    }
+
+    private mutating func keep(_ name: String) throws -> String {
+        nameBytes += name.utf8.count
+        guard nameBytes <= Self.maximumNameBytes else {
+            throw TorchArchive.Fault("its data.pkl gives its values names of more than \(Self.maximumNameBytes >> 20) MB")
+        }
+        return name
+    }
+
+    /// Whether a plain value under `name` is still kept.
+    private func wants(_ name: String) -> Bool {
+        values.count < Self.maximumValues && valueBytes < Self.maximumValueBytes && !name.isEmpty
+    }
+
+    private mutating func add(_ value: PlainValue, _ name: String) throws {
+        valueBytes += Self.textBytes(value)
+        try values.append((keep(name), value))
+    }
+
+    private static func textBytes(_ value: PlainValue) -> Int {
+        switch value {
+        case .text(let text), .other(let text): text.utf8.count
+        case .list(let items): items.reduce(0) { $0 + 32 + textBytes($1) }
+        default: 0
+        }
+    }
+
+    // MARK: Plain values
+
+    private func holdNothing(_ items: [PickleGraph.Reference]) -> Bool {
+        items.allSatisfy {
+            switch graph.values[Int($0)] {
+            case .list, .tuple, .set, .dictionary, .object, .tensor: false
+            default: true
+            }
+        }
+    }
+
+    /// Items of a list, the first of a long one.
+    private func plain(_ items: [PickleGraph.Reference]) -> PlainValue {
+        let rest = items.count > Self.maximumItems ? [PlainValue.other("and \(items.count - Self.maximumItems) more")] : []
+        return .list(items.prefix(Self.maximumItems).map(plain) + rest)
+    }
+
+    private func plain(_ reference: PickleGraph.Reference) -> PlainValue {
+        switch graph.values[Int(reference)] {
+        case .none: .none
+        case .bool(let value): .bool(value)
+        case .integer(let value): .integer(value)
+        case .number(let value): .number(value)
+        case .text(let span) where span.count <= Self.maximumTextLength: .text(graph.text(span))
+        default: .other(graph.description(reference))
+        }
+    }
+}

@@ -1,0 +1,202 @@
+import Tensors
+
+/// A PyTorch archive, as `torch.save` writes since PyTorch 1.6: a zip archive of stored members, mapped read-only and checked
+/// before the first tensor is handed out.
+///
+///     NAME/data.pkl       the pickled object: names, shapes, strides, and which storage each tensor is a view of
+///     NAME/data/0 …       the elements of each storage
+///     NAME/byteorder      little or big; little where it is missing
+///     NAME/version        of this layout
+///
+/// The object's dictionaries and lists give tensors dotted names: `{'model': {'norm.weight': …}}` holds "model.norm.weight".
+/// Nothing that the pickle names is ever imported or called; see `PickleReader`.
+public final class TorchArchive: WeightFile, @unchecked Sendable {
+    public var path: String { file.path }
+    public var form: String { "PyTorch archive" }
+    public var metadata: [String: String] { [:] }
+    public let values: [(name: String, value: PlainValue)]
+    /// In the order of the object, dictionaries in theirs.
+    public let entries: [TensorEntry]
+    public var byteCount: Int { file.bytes.count }
+
+    let file: MappedFile
+    let isBigEndian: Bool
+    private let views: [View]
+    private let indices: [String: Int]
+
+    /// Where a tensor's elements are.
+    struct View {
+        /// Of the storage, in the file.
+        let storage: Range<Int>
+        /// Of the first element, in elements from the start of the storage.
+        let offset: Int
+        /// In elements.
+        let strides: [Int]
+    }
+
+    /// Opens `path`. Time and memory depend on the number of tensors, not on their size.
+    ///
+    /// Throws `Failure`: `.inputOutput` where the file cannot be read, `.badData` where it is no valid archive of tensors, with
+    /// the command that converts it where it is an older form of PyTorch's.
+    public convenience init(path: String) throws {
+        try self.init(MappedFile(path: path, wanted: "a PyTorch archive"))
+    }
+
+    package init(_ file: MappedFile) throws {
+        self.file = file
+        let path = file.path
+        func refusal(_ what: String, _ remedy: String = "download or write the file again") -> Failure {
+            Failure(.badData, "\(quoted(path: path)) is not a valid PyTorch archive: \(what); \(remedy)")
+        }
+        if let older = OlderTorchFile(file.bytes) { throw older.refusal(path: path) }
+        do {
+            let directory = try ZIPDirectory(file.bytes) { file.releasePages(0..<file.bytes.count) }
+            let layout = try Layout(directory, file)
+            isBigEndian = layout.isBigEndian
+            let graph = try PickleReader.read(UnsafeRawBufferPointer(rebasing: file.bytes[layout.pickle]))
+            var names = PickleNames(graph)
+            try names.walk()
+            guard !names.tensors.isEmpty else {
+                throw Failure(
+                    .badData,
+                    "\(quoted(path: path)) holds no tensors: its content is \(graph.description(graph.root)), which was not run or "
+                        + "loaded; save the model's state_dict()")
+            }
+            values = names.values
+            var entries: [TensorEntry] = []
+            var views: [View] = []
+            var indices: [String: Int] = [:]
+            var total = 0
+            for (name, index) in names.tensors {
+                let tensor = graph.tensors[index]
+                let view = try Self.view(tensor, name: name, graph, layout)
+                guard indices.updateValue(entries.count, forKey: name) == nil else {
+                    throw Fault("it holds two tensors named \(quoted(name))")
+                }
+                let entry = TensorEntry(name: name, type: tensor.type, shape: tensor.shape)
+                // Each is at most 2^20 elements or its storage, so this does not overflow.
+                total += entry.byteCount
+                entries.append(entry)
+                views.append(view)
+            }
+            guard total <= max(16 * file.bytes.count, 1 << 26) else {
+                throw Fault("its tensors would hold \(total) bytes, far more than the file has")
+            }
+            self.entries = entries
+            self.views = views
+            self.indices = indices
+            file.releasePages(0..<file.bytes.count)
+        } catch let fault as ZIPDirectory.Fault {
+            throw refusal("the zip archive \(fault.message)")
+        } catch let fault as PickleReader.Fault {
+            throw refusal("its data.pkl \(fault.message)")
+        } catch let fault as Fault {
+            throw refusal(fault.message, fault.remedy)
+        }
+    }
+
+    /// What is wrong with the archive, and what to do about it.
+    struct Fault: Error {
+        let message: String
+        let remedy: String
+        init(_ message: String, _ remedy: String = "download or write the file again") {
+            self.message = message
+            self.remedy = remedy
+        }
+    }
+
+    /// Whether `bytes` begin a zip archive or another form in which PyTorch has saved.
+    static func isRecognised(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        bytes.starts(with: [0x50, 0x4B]) || OlderTorchFile(bytes) != nil
+    }
+
+    public subscript(name: String) -> TensorEntry? { indices[name].map { entries[$0] } }
+
+    func view(_ name: String) throws -> (TensorEntry, View) {
+        let entry = try entry(name)
+        return (entry, views[indices[name]!])
+    }
+
+    // MARK: Checks
+
+    /// The members that are not storages.
+    private struct Layout {
+        let prefix: String
+        let pickle: Range<Int>
+        let isBigEndian: Bool
+        let directory: ZIPDirectory
+
+        init(_ directory: ZIPDirectory, _ file: MappedFile) throws {
+            let bytes = file.bytes
+            self.directory = directory
+            let pickles = directory.names.filter { $0.hasSuffix("/data.pkl") && $0.utf8.lazy.filter { $0 == 0x2F }.count == 1 }
+            guard let name = pickles.first else {
+                throw Fault("it is a zip archive without the data.pkl that torch.save writes")
+            }
+            guard pickles.count == 1 else { throw Fault("it holds \(pickles.count) objects, such as \(quoted(pickles[1]))") }
+            let prefix = String(name.dropLast("data.pkl".count))
+            self.prefix = prefix
+            pickle = directory.contents[name]!
+            func content(_ name: String) -> UnsafeRawBufferPointer? {
+                directory.contents[prefix + name].map { UnsafeRawBufferPointer(rebasing: bytes[$0]) }
+            }
+            if content("constants.pkl") != nil {
+                throw Fault("it is a TorchScript program", "save the program's state_dict() with torch.save")
+            }
+            if let compressed = directory.compressed {
+                throw Fault(
+                    "its member \(quoted(compressed)) is compressed, which torch.save does not do",
+                    "write it again with: \(OlderTorchFile.command(path: file.path, weightsOnly: true))")
+            }
+            guard let version = content("version"), (1...8).contains(version.count),
+                let number = Int(String(decoding: version, as: UTF8.self).prefix { $0 != "\n" })
+            else { throw Fault("it does not say the version of its layout") }
+            guard (1...10).contains(number) else { throw Fault("its layout is of version \(number), and 1 to 10 are known") }
+            switch content("byteorder").map({ String(decoding: $0.prefix(8), as: UTF8.self) }) {
+            case nil, "little": isBigEndian = false
+            case "big": isBigEndian = true
+            case let order?: throw Fault("its byteorder is \(quoted(order)), and little and big are known")
+            }
+            // PyTorch can be told to leave checksums out, and writes zeros then.
+            let checksum = directory.checksums[name]!
+            guard checksum == 0 || pickle.count > PickleReader.maximumLength
+                || checksum == CRC32.of(UnsafeRawBufferPointer(rebasing: bytes[pickle]))
+            else { throw Fault("its data.pkl is damaged: its checksum is another than the archive says") }
+        }
+    }
+
+    private static func view(
+        _ tensor: PickleGraph.Tensor, name: String, _ graph: PickleGraph, _ layout: Layout
+    ) throws -> View {
+        let storage = graph.storages[Int(tensor.storage)]
+        let key = graph.text(storage.key)
+        guard let place = layout.directory.contents[layout.prefix + "data/" + key] else {
+            throw Fault("storage \(quoted(key)) of tensor \(quoted(name)) is missing")
+        }
+        // Bytes that do not fill an element are none of its elements.
+        let (declared, actual) = (storage.count, place.count / (storage.type?.size ?? 1))
+        guard declared == actual else {
+            throw Fault("storage \(quoted(key)) of tensor \(quoted(name)) should hold \(declared) elements and holds \(actual)")
+        }
+        let available = place.count / tensor.type.size
+        func overflow() -> Fault { Fault("tensor \(quoted(name)) has a shape and strides beyond 2^63") }
+        var count = 1
+        var last = tensor.offset
+        for (size, stride) in zip(tensor.shape, tensor.strides) {
+            let product = count.multipliedReportingOverflow(by: size)
+            let reach = max(0, size - 1).multipliedReportingOverflow(by: stride)
+            let sum = last.addingReportingOverflow(reach.partialValue)
+            guard !product.overflow, !reach.overflow, !sum.overflow else { throw overflow() }
+            (count, last) = (product.partialValue, sum.partialValue)
+        }
+        guard count == 0 ? tensor.offset <= available : last < available else {
+            throw Fault(
+                "tensor \(quoted(name)) reaches element \(last) of storage \(quoted(key)), which has \(available) of its type")
+        }
+        // A stride of 0 makes many elements of one: a megabyte may be such, gigabytes would be a trap.
+        guard count <= max(available, 1 << 20) else {
+            throw Fault("tensor \(quoted(name)) makes \(count) elements of the \(available) in its storage")
+        }
+        return View(storage: place, offset: tensor.offset, strides: tensor.strides)
+    }
+}

@@ -1,0 +1,132 @@
+import Tensors
+
+/// Writes a zip archive of stored members as PyTorch lays it out: all under `archive/`, each content at a multiple of 64 bytes,
+/// its size and checksum behind it, ZIP64 throughout where it matters.
+struct ZIPWriter {
+    private struct Member {
+        let name: [UInt8]
+        let start: Int
+        let size: Int
+        let checksum: UInt32
+    }
+
+    private static let alignment = 64
+    /// A size or place that stands in the ZIP64 field instead.
+    private static let long = Int(UInt32.max)
+
+    private let file: AtomicFile
+    private var position = 0
+    private var members: [Member] = []
+
+    init(_ file: AtomicFile) {
+        self.file = file
+    }
+
+    mutating func add(_ name: String, _ content: [UInt8]) throws {
+        try add(name, byteCount: content.count) { append in try content.withUnsafeBytes { try append($0) } }
+    }
+
+    /// Adds a member of `byteCount` bytes, which `source` hands over in as many pieces as it likes.
+    mutating func add(_ name: String, byteCount: Int, source: TorchArchiveWriter.Source) throws {
+        let name = Array("archive/\(name)".utf8)
+        let start = position
+        // An extra field of a kind nobody reads ("FB") fills up to the alignment; it takes 4 bytes itself.
+        let unpadded = start + 30 + name.count + 4
+        let padding = (Self.alignment - unpadded % Self.alignment) % Self.alignment
+        var header = Fields()
+        header.word32(0x0403_4B50)
+        header.member(name: name, checksum: 0, packed: 0, size: 0)
+        header.word16(4 + padding)
+        header.bytes += name
+        header.word16(0x4246)
+        header.word16(padding)
+        header.bytes += [UInt8](repeating: UInt8(ascii: "Z"), count: padding)
+        try append(header.bytes)
+
+        var checksum = CRC32()
+        var taken = 0
+        try source { piece in
+            taken += piece.count
+            precondition(taken <= byteCount, "more bytes than the member has")
+            checksum.update(piece)
+            try file.append(piece)
+        }
+        precondition(taken == byteCount, "\(taken) bytes for a member of \(byteCount)")
+        position += byteCount
+
+        // What the header could not know yet; sizes of 8 bytes in a member that needs them.
+        var descriptor = Fields()
+        descriptor.word32(0x0807_4B50)
+        descriptor.word32(Int(checksum.value))
+        for _ in 0..<2 { byteCount >= Self.long ? descriptor.word64(byteCount) : descriptor.word32(byteCount) }
+        try append(descriptor.bytes)
+        members.append(Member(name: name, start: start, size: byteCount, checksum: checksum.value))
+    }
+
+    /// The list of members and the end records.
+    mutating func finish() throws {
+        let start = position
+        for member in members {
+            var long = Fields()
+            for value in [member.size, member.size, member.start] where value >= Self.long { long.word64(value) }
+            var entry = Fields()
+            entry.word32(0x0201_4B50)
+            entry.word16(0)
+            entry.member(
+                name: member.name, checksum: member.checksum, packed: min(member.size, Self.long), size: min(member.size, Self.long))
+            entry.word16(long.bytes.isEmpty ? 0 : 4 + long.bytes.count)
+            // No comment, first disk, no attributes.
+            for _ in 0..<5 { entry.word16(0) }
+            entry.word32(min(member.start, Self.long))
+            entry.bytes += member.name
+            if !long.bytes.isEmpty {
+                entry.word16(1)
+                entry.word16(long.bytes.count)
+                entry.bytes += long.bytes
+            }
+            try append(entry.bytes)
+        }
+        let end = position
+        var record = Fields()
+        record.word32(0x0606_4B50)
+        record.word64(44)
+        record.word16(45)
+        record.word16(45)
+        record.word32(0)
+        record.word32(0)
+        for value in [members.count, members.count, end - start, start] { record.word64(value) }
+        record.word32(0x0706_4B50)
+        record.word32(0)
+        record.word64(end)
+        record.word32(1)
+        record.word32(0x0605_4B50)
+        record.word32(0)
+        for _ in 0..<2 { record.word16(min(members.count, 0xFFFF)) }
+        record.word32(min(end - start, Self.long))
+        record.word32(min(start, Self.long))
+        record.word16(0)
+        try append(record.bytes)
+    }
+
+    private mutating func append(_ bytes: [UInt8]) throws {
+        try bytes.withUnsafeBytes { try file.append($0) }
+        position += bytes.count
+    }
+
+    private struct Fields {
+        var bytes: [UInt8] = []
+        mutating func word16(_ value: Int) { bytes += withUnsafeBytes(of: UInt16(value).littleEndian, Array.init) }
+        mutating func word32(_ value: Int) { bytes += withUnsafeBytes(of: UInt32(value).littleEndian, Array.init) }
+        mutating func word64(_ value: Int) { bytes += withUnsafeBytes(of: UInt64(value).littleEndian, Array.init) }
+
+        /// What a member's own header and its entry in the list have in common.
+        mutating func member(name: [UInt8], checksum: UInt32, packed: Int, size: Int) {
+            // ZIP64 to read it; UTF-8 names and sizes behind the content; stored; no time, the first day of 1980 (as a date, 33).
+            for value in [45, 0x0808, 0, 0, 33] { word16(value) }
+            word32(Int(checksum))
+            word32(packed)
+            word32(size)
+            word16(name.count)
+        }
+    }
+}

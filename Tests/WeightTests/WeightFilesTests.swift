@@ -1,0 +1,124 @@
+import Foundation
+import Tensors
+import TestSupport
+import Weights
+import XCTest
+
+/// Files of every form through the one opener, and tensors spread over several.
+final class WeightFilesTests: XCTestCase {
+    private let folder = TemporaryFolder()
+
+    private func write(_ name: String, _ tensors: [(String, [Float])], metadata: [String: String] = [:]) throws {
+        var writer = SafeTensorsWriter(metadata: metadata)
+        try withBuffers(tensors.map(\.1)) { buffers in
+            for (tensor, buffer) in zip(tensors, buffers) { writer.add(tensor.0, shape: [buffer.count], floats: buffer) }
+            try writer.write(to: folder.file(name))
+        }
+    }
+
+    @discardableResult
+    private func index(_ name: String, _ text: String) -> String { folder.write(text.utf8, name) }
+
+    private func message(_ path: String, code: Failure.Code = .badData) -> String {
+        guard let found = failure({ _ = try WeightFiles.open(path) }) else { return "was accepted" }
+        XCTAssertEqual(found.code, code, found.message)
+        return found.message.replacingOccurrences(of: folder.path, with: "FOLDER")
+    }
+
+    func testShards() throws {
+        try write("model-00001-of-00002.safetensors", [("b", [1, 2]), ("a", [3]), ("unnamed", [9])], metadata: ["format": "pt", "x": "1"])
+        try write("model-00002-of-00002.safetensors", [("c", [4, 5, 6])], metadata: ["format": "np", "y": "2"])
+        index(
+            "model.safetensors.index.json",
+            """
+            {"metadata": {"total_size": 24.0, "list": [1, [], {}, {"a": [true, null, "x\\"]"]}, -2e5]},
+             "weight_map": {"c": "model-00002-of-00002.safetensors", "a": "model-00001-of-00002.safetensors",
+                            "b": "model-00001-of-00002.safetensors"}, "more": "text"}
+            """)
+        for path in [folder.path, folder.path + "/", folder.file("model.safetensors.index.json")] {
+            let file = try WeightFiles.open(path)
+            XCTAssertEqual(file.form, "safetensors in 2 shards")
+            XCTAssertEqual(file.path, folder.file("model.safetensors.index.json"))
+            XCTAssertEqual(file.names, ["c", "a", "b"])
+            XCTAssertEqual(file.metadata, ["format": "np", "x": "1", "y": "2"])
+            XCTAssertEqual(try file.floats("a"), [3])
+            XCTAssertEqual(try file.floats("b"), [1, 2])
+            XCTAssertEqual(try file.withBytes("c") { Array($0.bindMemory(to: Float.self)) }, [4, 5, 6])
+            XCTAssertNil(file["unnamed"])
+            XCTAssertEqual(failure { _ = try file.floats("unnamed") }?.code, .badData)
+            XCTAssertEqual(file.elementCount, 6)
+            XCTAssertEqual(file.dataByteCount, 24)
+            XCTAssertEqual(file.byteCount, folder.names().reduce(0) { $0 + folder.read($1).count })
+        }
+    }
+
+    func testShardsOfOtherTools() throws {
+        let sharded = try WeightFiles.open(Fixtures.path("weights/huggingface/vitmae-sharded"))
+        XCTAssertEqual(sharded.form, "safetensors in 3 shards")
+        let whole = try WeightFiles.open(Fixtures.path("weights/huggingface/vitmae"))
+        XCTAssertEqual(sharded.elementCount, whole.elementCount)
+        XCTAssertEqual(sharded.entries.map(\.shape.description).sorted(), whole.entries.map(\.shape.description).sorted())
+    }
+
+    func testIndexFaults() throws {
+        try write("one.safetensors", [("a", [1])])
+        folder.write("short".utf8, "broken.safetensors")
+        let cases: [(String, String)] = [
+            ("{\"weight_map\": {}}", "names no tensors"),
+            ("{\"metadata\": {}}", "holds no weight_map"),
+            ("{\"weight_map\": []}          ", "holds a weight_map that is not an object"),
+            ("{\"weight_map\": {\"a\": 5}}", "names no file for tensor \"a\""),
+            ("{\"weight_map\": {}, \"weight_map\": {}}", "holds weight_map twice"),
+            ("{\"weight_map\": {\"a\": \"../one.safetensors\"}}", "names the shard \"../one.safetensors\", which is not the name of a file in its folder"),
+            ("{\"weight_map\": {\"a\": \"/etc/passwd\"}}", "names the shard \"/etc/passwd\", which is not the name of a file in its folder"),
+            ("{\"weight_map\": {\"a\": \"..\"}}", "names the shard \"..\", which is not the name of a file in its folder"),
+            ("{\"weight_map\": {\"a\": \"\"}}", "names the shard \"\", which is not the name of a file in its folder"),
+            ("{\"weight_map\": {\"a\": \"one.safetensors\\u0000\"}}", "names the shard \"one.safetensors\\0\", which is not the name of a file in its folder"),
+            ("{\"weight_map\": {\"b\": \"one.safetensors\"}}", "says that the shard \"one.safetensors\" holds tensor \"b\", which it does not"),
+            ("{\"weight_map\": {\"a\": \"one.safetensors\", \"a\": \"one.safetensors\"}}", "names tensor \"a\" twice"),
+            ("{\"weight_map\": {\"a\": \"one.safetensors\"}", "is not JSON: '}' is missing before its end"),
+            ("{\"other\": [1, 2}, \"weight_map\": {}}", "is not JSON: ']' is missing at byte 15"),
+            ("{\"other\": [,], \"weight_map\": {}}", "is not JSON: a value is missing at byte 11"),
+            ("{\"other\": \(String(repeating: "[", count: 100_000))", "is nested more than 64 deep at byte 75"),
+        ]
+        var said = Set<String>()
+        for (text, what) in cases {
+            let path = index("bad.index.json", text)
+            XCTAssertEqual(
+                message(path), "\"FOLDER/bad.index.json\" is not a valid index of shards: it \(what); download or write the files again")
+            said.insert(what)
+        }
+        XCTAssertEqual(said.count, cases.count)
+        XCTAssertEqual(
+            message(index("bad.index.json", "{\"weight_map\": {\"a\": \"absent.safetensors\"}}"), code: .inputOutput),
+            "\"FOLDER/bad.index.json\" names the shard \"absent.safetensors\", which is not in its folder; download it too")
+        XCTAssertTrue(
+            message(index("bad.index.json", "{\"weight_map\": {\"a\": \"broken.safetensors\"}}"))
+                .hasPrefix("\"FOLDER/broken.safetensors\" is not a safetensors file"))
+        // An index is not a shard of itself.
+        XCTAssertTrue(
+            message(index("bad.index.json", "{\"weight_map\": {\"a\": \"bad.index.json\"}}"))
+                .hasPrefix("\"FOLDER/bad.index.json\" is not a safetensors file"))
+    }
+
+    func testFolders() throws {
+        XCTAssertEqual(
+            message(folder.path),
+            "folder \"FOLDER\" holds no weights (model.safetensors, an index of shards or pytorch_model.bin); name the file")
+        try write("student.safetensors", [("a", [1])])
+        XCTAssertEqual(try WeightFiles.open(folder.path).path, folder.file("student.safetensors"))
+        try write("teacher.safetensors", [("b", [1])])
+        XCTAssertEqual(
+            message(folder.path), "folder \"FOLDER\" holds 2 files of weights, such as \"student.safetensors\"; name one of them")
+        var writer = TorchArchiveWriter()
+        writer.add("c", type: .u8, shape: []) { append in try [UInt8(7)].withUnsafeBytes { try append($0) } }
+        try writer.write(to: folder.file("pytorch_model.bin"))
+        XCTAssertEqual(try WeightFiles.open(folder.path).form, "PyTorch archive")
+        XCTAssertEqual(try WeightFiles.open(folder.path).floats("c"), [7])
+        index("pytorch_model.bin.index.json", "{\"weight_map\": {\"c\": \"pytorch_model.bin\"}}")
+        XCTAssertEqual(try WeightFiles.open(folder.file("pytorch_model.bin.index.json")).form, "PyTorch archive in 1 shard")
+        try write("model.safetensors", [("d", [1])])
+        XCTAssertEqual(try WeightFiles.open(folder.path).names, ["d"])
+        XCTAssertEqual(message(folder.file("absent"), code: .inputOutput).hasPrefix("cannot open \"FOLDER/absent\": No such file"), true)
+    }
+}
