@@ -17,19 +17,35 @@ func gemm(_ name: String, _ precision: dmae_precision, m: Int, n: Int, k: Int, t
         var arguments = dmae_gemm_arguments()
         arguments.precision = precision
         (arguments.m, arguments.n, arguments.k) = (m, n, k)
-        (arguments.a, arguments.lda, arguments.a_transposed) = (UnsafePointer(memory(m * k)), transposed.0 ? m : k, transposed.0)
-        (arguments.b, arguments.ldb, arguments.b_transposed) = (UnsafePointer(memory(n * k)), transposed.1 ? k : n, transposed.1)
-        (arguments.c, arguments.ldc, arguments.accumulate) = (memory(m * n), n, accumulate)
+        // As a step keeps them: weights in float32, what only products read in their precision.
+        let kept = precision == DMAE_PRECISION_BF16 ? DMAE_TYPE_BF16 : DMAE_TYPE_F32
+        let bType = accumulate ? kept : DMAE_TYPE_F32
+        (arguments.a, arguments.lda, arguments.a_transposed) = (matrix(m * k, kept), transposed.0 ? m : k, transposed.0)
+        (arguments.b, arguments.ldb, arguments.b_transposed) = (matrix(n * k, bType), transposed.1 ? k : n, transposed.1)
+        (arguments.a_type, arguments.b_type) = (kept, bType)
+        (arguments.c, arguments.ldc, arguments.accumulate) = (UnsafeMutableRawPointer(memory(m * n)), n, accumulate)
         if bias && !accumulate { arguments.bias = UnsafePointer(memory(n)) }
-        if gelu { (arguments.activation, arguments.ldactivation) = (memory(m * n), n) }
+        if gelu {
+            (arguments.activation, arguments.ldactivation) = (UnsafeMutableRawPointer(memory(m * n)), n)
+            (arguments.activation_type, arguments.c_type) = (kept, kept)
+        }
         if residual { (arguments.residual, arguments.ldr) = (UnsafePointer(memory(m * n)), n) }
-        arguments.workspace = UnsafeMutableRawPointer(memory(dmae_gemm_workspace(m, n, k) / 4 + 16))
+        arguments.workspace = UnsafeMutableRawPointer(memory(dmae_gemm_workspace(m, n, k, arguments.c_type) / 4 + 16))
         let fixed = arguments
         return {
             var arguments = fixed
             dmae_gemm(&arguments)
         }
     }
+}
+
+/// `count` random elements of `type`.
+private func matrix(_ count: Int, _ type: dmae_type) -> UnsafeRawPointer {
+    let floats = memory(count)
+    guard type == DMAE_TYPE_BF16 else { return UnsafeRawPointer(floats) }
+    let halves = UnsafeMutableRawPointer(floats)
+    for i in 0..<count { halves.storeBytes(of: UInt16(floats[i].bitPattern >> 16), toByteOffset: 2 * i, as: UInt16.self) }
+    return UnsafeRawPointer(halves)
 }
 
 private func forward(_ name: String, rows: Int, width d: Int) -> [Benchmark] {
@@ -91,7 +107,7 @@ private func layerNorm(rows: Int, width: Int) -> [Benchmark] {
     return [
         Benchmark(name: "layernorm forward", shape: shape, work: .kernel(flop: 0, bytes: 8 * Double(count))) {
             let x = memory(count), y = memory(count), gamma = memory(width), beta = memory(width), mean = memory(rows), rstd = memory(rows)
-            return { dmae_layernorm_f32_forward(rows, width, x, gamma, beta, 1e-6, y, mean, rstd) }
+            return { dmae_layernorm_f32_forward(rows, width, x, gamma, beta, 1e-6, DMAE_TYPE_F32, y, mean, rstd) }
         },
         Benchmark(name: "layernorm backward", shape: shape, work: .kernel(flop: 0, bytes: 16 * Double(count))) {
             let x = memory(count), dY = memory(count), dX = memory(count), gamma = memory(width), dGamma = memory(width)
@@ -154,7 +170,7 @@ func kernelBenchmarks() -> [Benchmark] {
     })
     all.append(Benchmark(name: "column sum", shape: "6304×2048", work: .kernel(flop: 0, bytes: 4 * 6304 * 2048)) {
         let x = memory(6304 * 2048), sum = memory(2048), workspace = memory(dmae_layernorm_f32_backward_workspace(6304, 2048) / 4)
-        return { dmae_column_sum_f32(6304, 2048, x, 2048, sum, workspace) }
+        return { dmae_column_sum_f32(6304, 2048, DMAE_TYPE_F32, x, 2048, sum, workspace) }
     })
     return all
 }

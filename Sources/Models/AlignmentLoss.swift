@@ -37,9 +37,9 @@ public final class AlignmentLoss {
         case .mlp:
             head = .mlp(
                 fc1: linear(".fc1", studentWidth), fc2: linear(".fc2", teacherWidth),
-                hidden: plan.reserve(rows, teacherWidth, .activations),
-                activation: plan.scratch("alignment activation", rows, teacherWidth),
-                dHidden: plan.scratch("alignment hidden gradient", rows, teacherWidth))
+                hidden: plan.reserve(rows, teacherWidth, .activations, as: parameters.precision.activations),
+                activation: plan.scratch("alignment activation", rows, teacherWidth, as: parameters.precision.activations),
+                dHidden: plan.scratch("alignment hidden gradient", rows, teacherWidth, as: parameters.precision.activations))
         }
         teacherFeature = plan.reserve(rows, teacherWidth, .teacherActivations)
         projected = configuration.projection == .none ? nil : plan.reserve(rows, teacherWidth, .activations)
@@ -73,8 +73,7 @@ public final class AlignmentLoss {
             linear.weightGradient(dProjected, feature)
             linear.inputGradient(dProjected, d, accumulate: true)
         case .mlp(let fc1, let fc2, let hidden, let activation, let dHidden):
-            fc2.inputGradient(dProjected, dHidden)
-            Kernels.geluGradient(hidden, dY: dHidden, dX: dHidden, activation: activation)
+            fc2.inputGradient(dProjected, dHidden, beforeGELU: hidden, activation: activation)
             fc2.weightGradient(dProjected, activation)
             fc1.weightGradient(dHidden, feature)
             fc1.inputGradient(dHidden, d, accumulate: true)

@@ -52,7 +52,7 @@ public final class Decoder {
         } else {
             states = Array(repeating: plan.scratch("decoder state", rows, width), count: configuration.depth + 1)
         }
-        normed = plan.reserve(rows, width, .activations)
+        normed = plan.reserve(rows, width, .activations, as: parameters.precision.activations)
         prediction = plan.reserve(rows, encoder.patchElements, .activations)
         d = training ? plan.scratch("decoder gradient", rows, width) : nil
         dNormed = training ? plan.scratch("block normed gradient", rows, width) : nil

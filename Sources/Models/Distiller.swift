@@ -63,7 +63,7 @@ public final class Distiller {
         reconstruction = ReconstructionLoss(
             studentConfiguration, masking: masking, normalizesPixels: configuration.normalizePixels, plan: plan)
         if let teacherConfiguration = configuration.teacher, let last = configuration.lastTeacherBlock {
-            let teacherParameters = Parameters(plan: plan, trained: false, precision: precision)
+            let teacherParameters = Parameters(plan: plan, trained: false, precision: precision, isFrozen: true)
             teacher = Encoder(
                 teacherConfiguration, batch: batch, masking: masking, blockCount: last + 1, in: teacherParameters, plan: plan,
                 training: false, hasNorm: false)
@@ -90,6 +90,7 @@ public final class Distiller {
     public func forward(scale: Float = 1) {
         masking.update()
         if let teacher {
+            precondition(teacherParameters!.isFilled, "the teacher has no weights yet")
             teacher.forward(images) { block, feature in
                 for alignment in self.alignments where alignment.pair.teacherBlock == block {
                     alignment.teacherFeature.copy(from: feature)

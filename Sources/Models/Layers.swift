@@ -6,6 +6,7 @@ import Tensors
 struct Linear {
     let weight: Parameters.Parameter
     let bias: Parameters.Parameter
+    private let packed: Kernels.PackedWeight?
     private let precision: Precision
     private let workspace: Workspace
 
@@ -13,17 +14,19 @@ struct Linear {
     init(
         _ name: String, inputs: Int, outputs: Int, rows: Int, in parameters: Parameters, plan: MemoryPlan, shape: [Int]? = nil
     ) {
-        weight = parameters.add(name + ".weight", shape ?? [outputs, inputs], .xavier)
+        (weight, packed) = parameters.addMatrix(name + ".weight", shape ?? [outputs, inputs])
         bias = parameters.add(name + ".bias", [outputs], .zero)
         precision = parameters.precision
         workspace = plan.workspace(
-            "kernel workspace", bytes: Kernels.linearWorkspaceBytes(rows: rows, inputs: inputs, outputs: outputs))
+            "kernel workspace",
+            bytes: Kernels.linearWorkspaceBytes(
+                rows: rows, inputs: inputs, outputs: outputs, activations: precision.activations))
     }
 
     /// output[R, N] = x[R, K]·Wᵀ + b, then the epilogue.
     func forward(_ x: Tensor, _ output: Tensor?, _ epilogue: Kernels.Epilogue = .none) {
         Kernels.linear(
-            x, weight: weight.weight, bias: bias.weight, output: output, epilogue, precision: precision,
+            x, weight: weight.weight, packed: packed, bias: bias.weight, output: output, epilogue, precision: precision,
             workspace: workspace)
     }
 
@@ -31,6 +34,13 @@ struct Linear {
     func inputGradient(_ dY: Tensor, _ dX: Tensor, accumulate: Bool = false) {
         Kernels.linearInputGradient(
             dY, weight: weight.weight, dX: dX, accumulate: accumulate, precision: precision, workspace: workspace)
+    }
+
+    /// dX[R, K] = (dY[R, N]·W) · gelu'(beforeGELU), where GELU made this layer's input; `activation` becomes that input again.
+    func inputGradient(_ dY: Tensor, _ dX: Tensor, beforeGELU: Tensor, activation: Tensor) {
+        Kernels.linearInputGradient(
+            dY, weight: weight.weight, beforeGELU: beforeGELU, activation: activation, dX: dX, precision: precision,
+            workspace: workspace)
     }
 
     /// dW += dYᵀ·x; db += column sums of dY.

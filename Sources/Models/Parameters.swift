@@ -34,15 +34,47 @@ public final class Parameters {
     public private(set) var all: [Parameter] = []
     private let plan: MemoryPlan
     private let trained: Bool
+    private let isFrozen: Bool
+    /// What products read instead of frozen matrices, by their places in `all`.
+    private var packed: [Int: Kernels.PackedWeight] = [:]
+    /// Whether the weights have been set; frozen ones cannot be used before.
+    public private(set) var isFilled = false
 
     /// What the operands of the products with these weights are rounded to.
     public let precision: Precision
 
-    /// - Parameter trained: whether gradients and moments are planned too; a frozen teacher has none.
-    public init(plan: MemoryPlan, trained: Bool, precision: Precision = .f32) {
+    /// - Parameters:
+    ///   - trained: whether gradients and moments are planned too.
+    ///   - isFrozen: whether the weights stay what `fill` makes of them, as a teacher's: matrices are then kept only as products read
+    ///     them, packed and in their precision, and have one memory for all of them, good only while `fill` sets them.
+    public init(plan: MemoryPlan, trained: Bool, precision: Precision = .f32, isFrozen: Bool = false) {
+        precondition(!(trained && isFrozen))
         self.plan = plan
         self.trained = trained
         self.precision = precision
+        self.isFrozen = isFrozen
+    }
+
+    /// Sets the weights: `body` is called with each parameter in turn and writes its weight, or leaves it as it is.
+    public func fill(_ body: (Int, Parameter) throws -> Void) rethrows {
+        for (index, parameter) in all.enumerated() {
+            try body(index, parameter)
+            packed[index]?.pack(parameter.weight, precision: precision)
+        }
+        isFilled = true
+    }
+
+    /// Adds the weight of a linear layer: what products read is nil where it is the weight itself.
+    func addMatrix(_ name: String, _ shape: [Int]) -> (Parameter, Kernels.PackedWeight?) {
+        guard isFrozen else { return (add(name, shape, .xavier), nil) }
+        let (rows, columns) = (shape[0], shape.dropFirst().reduce(1, *))
+        let parameter = Parameter(
+            name: name, shape: shape, weight: plan.scratch("frozen matrix", rows, columns), gradient: nil, firstMoment: nil,
+            secondMoment: nil, decays: true, initial: .xavier)
+        let packed = Kernels.PackedWeight(rows: rows, columns: columns, precision: precision, plan: plan, .teacherWeights)
+        self.packed[all.count] = packed
+        all.append(parameter)
+        return (parameter, packed)
     }
 
     /// Adds a parameter; its memory is planned at once.
@@ -69,7 +101,7 @@ public final class Parameters {
 
     /// Fills every weight with its starting value. Each parameter has a random stream of its own, named by its place in `all`.
     public func initialize(seed: UInt64) {
-        for (index, parameter) in all.enumerated() {
+        fill { index, parameter in
             let elements = parameter.weight.elements
             var random = CounterRandom(seed: seed, purpose: .weights, index: index)
             switch parameter.initial {
@@ -80,10 +112,19 @@ public final class Parameters {
                 let fan = parameter.shape[0] + parameter.weight.count / parameter.shape[0]
                 let bound = (6 / Double(fan)).squareRoot()
                 for i in elements.indices { elements[i] = Float(random.uniform(-bound, bound)) }
-            case .positions(let rows, let columns):
-                PositionTable.fill(elements, rows: rows, columns: columns, width: parameter.shape.last!)
+            case .positions: fillPositions(parameter)
             }
         }
+    }
+
+    /// Computes the fixed position tables, the only values that weights from a file may lack.
+    public func initializePositions() {
+        for parameter in all { fillPositions(parameter) }
+    }
+
+    private func fillPositions(_ parameter: Parameter) {
+        guard case .positions(let rows, let columns) = parameter.initial else { return }
+        PositionTable.fill(parameter.weight.elements, rows: rows, columns: columns, width: parameter.shape.last!)
     }
 
     /// Sets every gradient to zero, as each accumulation starts.

@@ -4,8 +4,9 @@ import Tensors
 
 /// A pre-norm transformer block: x += proj(attention(LN(x))); x += fc2(gelu(fc1(LN(x)))).
 ///
-/// Between forward and backward it keeps per row 3D (qkv) + D (attention) + D (middle) + 4D (before GELU) floats and the row
-/// statistics. Both LayerNorm outputs and GELU's are computed again: cheaper than the memory they would take.
+/// Between forward and backward it keeps per row D (middle) floats, 3D (qkv) + D (attention) + 4D (before GELU) in the precision of
+/// the products, and the row statistics. Both LayerNorm outputs and GELU's are computed again: cheaper than the memory they would
+/// take.
 struct TransformerBlock {
     private let batch: Int
     private let heads: Int
@@ -27,6 +28,7 @@ struct TransformerBlock {
     private let activation: Tensor
     private let dHidden: Tensor?
     private let dNormed: Tensor?
+    private let dQKV: Tensor?
 
     /// - Parameters:
     ///   - name: "blocks.0" or "decoder_blocks.0".
@@ -49,18 +51,20 @@ struct TransformerBlock {
         workspace = plan.workspace(
             "kernel workspace", bytes: Kernels.attentionWorkspaceBytes(tokens: tokens, headSize: width / heads))
 
-        func buffer(_ name: String, _ columns: Int) -> Tensor {
-            keep ? plan.reserve(rows, columns, .activations) : plan.scratch(name, rows, columns)
+        let type = parameters.precision.activations
+        func buffer(_ name: String, _ columns: Int, as type: ElementType) -> Tensor {
+            keep ? plan.reserve(rows, columns, .activations, as: type) : plan.scratch(name, rows, columns, as: type)
         }
-        qkv = buffer("block qkv", 3 * width)
-        attention = buffer("block attention", width)
-        middle = buffer("block middle", width)
+        qkv = buffer("block qkv", 3 * width, as: .f32)
+        attention = buffer("block attention", width, as: .f32)
+        middle = buffer("block middle", width, as: .f32)
         logSumExp = keep ? plan.reserve(batch * heads * tokens, 1, .activations) : nil
-        hidden = keep ? plan.reserve(rows, 4 * width, .activations) : nil
-        normed = plan.scratch("block normed", rows, width)
-        activation = plan.scratch("block activation", rows, 4 * width)
-        dHidden = keep ? plan.scratch("block hidden gradient", rows, 4 * width) : nil
+        hidden = keep ? plan.reserve(rows, 4 * width, .activations, as: type) : nil
+        normed = plan.scratch("block normed", rows, width, as: type)
+        activation = plan.scratch("block activation", rows, 4 * width, as: type)
+        dHidden = keep ? plan.scratch("block hidden gradient", rows, 4 * width, as: type) : nil
         dNormed = keep ? plan.scratch("block normed gradient", rows, width) : nil
+        dQKV = keep ? plan.scratch("block qkv gradient", rows, 3 * width) : nil
     }
 
     /// y[R, D] = block(x[R, D]). y may be x where no backward pass follows.
@@ -78,8 +82,7 @@ struct TransformerBlock {
     func backward(_ x: Tensor, d: Tensor) {
         let dHidden = dHidden!
         let dNormed = dNormed!
-        fc2.inputGradient(d, dHidden)
-        Kernels.geluGradient(hidden!, dY: dHidden, dX: dHidden, activation: activation)
+        fc2.inputGradient(d, dHidden, beforeGELU: hidden!, activation: activation)
         fc2.weightGradient(d, activation)
         norm2.again(middle, normed)
         fc1.weightGradient(dHidden, normed)
@@ -88,7 +91,7 @@ struct TransformerBlock {
 
         // The MLP's scratch is free by now; attention's gradients take its place.
         let dAttention = dNormed
-        let dQKV = dHidden.prefix(rows: d.rows, columns: qkv.columns)
+        let dQKV = dQKV!
         projection.weightGradient(d, attention)
         projection.inputGradient(d, dAttention)
         Kernels.attentionGradient(

@@ -16,26 +16,56 @@ public enum Kernels {
         case gelu(activation: Tensor)
     }
 
-    /// Bytes of workspace for a linear layer's forward and both backward products at `rows` rows.
-    public static func linearWorkspaceBytes(rows: Int, inputs: Int, outputs: Int) -> Int {
+    /// A weight [N, K] packed for the products of one direction, for the instruction set in use when it was packed.
+    public struct PackedWeight {
+        let memory: Workspace
+        /// Outputs × inputs of the weight.
+        let rows: Int, columns: Int
+        let instructionSet: InstructionSet
+
+        /// Plans the memory for `x · weightᵀ`.
+        public init(rows: Int, columns: Int, precision: Precision, plan: MemoryPlan, _ purpose: MemoryPlan.Purpose) {
+            self.rows = rows
+            self.columns = columns
+            instructionSet = .selected
+            memory = plan.reserve(bytes: dmae_gemm_packed_bytes(precision.kernels, columns, rows), purpose)
+        }
+
+        /// Packs the weight's present values.
+        public func pack(_ weight: Tensor, precision: Precision) {
+            precondition(weight.rows == rows && weight.columns == columns)
+            precondition(instructionSet == .selected, "the instruction set changed since the weight's memory was planned")
+            dmae_gemm_pack(
+                precision.kernels, columns, rows, weight.type.kernels, weight.address, weight.stride, true, memory.pointer)
+        }
+    }
+
+    /// Bytes of workspace for a linear layer's forward and both backward products at `rows` rows; `activations` is the type of what
+    /// it reads and writes beside float32.
+    public static func linearWorkspaceBytes(rows: Int, inputs: Int, outputs: Int, activations: ElementType) -> Int {
         max(
-            dmae_gemm_workspace(rows, outputs, inputs), dmae_gemm_workspace(rows, inputs, outputs),
-            dmae_gemm_workspace(outputs, inputs, rows), reductionWorkspaceBytes(rows: rows, width: outputs))
+            dmae_gemm_workspace(rows, outputs, inputs, activations.kernels),
+            dmae_gemm_workspace(rows, inputs, outputs, activations.kernels),
+            dmae_gemm_workspace(outputs, inputs, rows, DMAE_TYPE_F32), reductionWorkspaceBytes(rows: rows, width: outputs))
     }
 
     /// output[R, N] = x[R, K] · weight[N, K]ᵀ + bias[N], then the epilogue. `output` may be nil with GELU: the value before it
-    /// is then not kept.
+    /// is then not kept. `packed` stands for the weight where it is given.
     public static func linear(
-        _ x: Tensor, weight: Tensor, bias: Tensor?, output: Tensor?, _ epilogue: Epilogue = .none, precision: Precision,
-        workspace: Workspace
+        _ x: Tensor, weight: Tensor, packed: PackedWeight? = nil, bias: Tensor?, output: Tensor?, _ epilogue: Epilogue = .none,
+        precision: Precision, workspace: Workspace
     ) {
         precondition(x.columns == weight.columns && (bias == nil || bias!.count == weight.rows))
         var arguments = product(
             x, transposed: false, weight, transposed: true, (x.rows, weight.rows, x.columns), precision, workspace)
+        if let packed {
+            precondition(packed.rows == weight.rows && packed.columns == weight.columns)
+            precondition(packed.instructionSet == .selected, "the instruction set changed since the weight was packed")
+            arguments.b_packed = UnsafeRawPointer(packed.memory.pointer)
+        }
         if let output {
             precondition(output.rows == x.rows && output.columns == weight.rows)
-            arguments.c = output.pointer
-            arguments.ldc = output.stride
+            set(output, &arguments)
         }
         if let bias { arguments.bias = UnsafePointer(bias.pointer) }
         switch epilogue {
@@ -46,8 +76,7 @@ public enum Kernels {
             arguments.ldr = residual.stride
         case .gelu(let activation):
             precondition(activation.rows == x.rows && activation.columns == weight.rows)
-            arguments.activation = activation.pointer
-            arguments.ldactivation = activation.stride
+            set(activation: activation, &arguments)
         }
         dmae_gemm(&arguments)
     }
@@ -59,9 +88,26 @@ public enum Kernels {
         precondition(dY.columns == weight.rows && dX.rows == dY.rows && dX.columns == weight.columns)
         var arguments = product(
             dY, transposed: false, weight, transposed: false, (dY.rows, weight.columns, weight.rows), precision, workspace)
-        arguments.c = dX.pointer
-        arguments.ldc = dX.stride
+        set(dX, &arguments)
         arguments.accumulate = accumulate
+        dmae_gemm(&arguments)
+    }
+
+    /// The same through the GELU that made the layer's input: dX = (dY · weight) · gelu'(beforeGELU); `activation` receives
+    /// gelu(beforeGELU) again. All but dY are [R, K].
+    public static func linearInputGradient(
+        _ dY: Tensor, weight: Tensor, beforeGELU: Tensor, activation: Tensor, dX: Tensor, precision: Precision, workspace: Workspace
+    ) {
+        precondition(dY.columns == weight.rows && dX.rows == dY.rows && dX.columns == weight.columns)
+        precondition(beforeGELU.rows == dX.rows && beforeGELU.columns == dX.columns)
+        precondition(activation.rows == dX.rows && activation.columns == dX.columns)
+        var arguments = product(
+            dY, transposed: false, weight, transposed: false, (dY.rows, weight.columns, weight.rows), precision, workspace)
+        set(dX, &arguments)
+        set(activation: activation, &arguments)
+        arguments.before_gelu = UnsafeRawPointer(beforeGELU.address)
+        arguments.before_gelu_type = beforeGELU.type.kernels
+        arguments.ldbefore = beforeGELU.stride
         dmae_gemm(&arguments)
     }
 
@@ -71,11 +117,10 @@ public enum Kernels {
     ) {
         precondition(dY.rows == x.rows && dWeight.rows == dY.columns && dWeight.columns == x.columns)
         precondition(dBias.count == dY.columns)
-        dmae_column_sum_f32(dY.rows, dY.columns, dY.pointer, dY.stride, dBias.pointer, workspace.pointer)
+        dmae_column_sum_f32(dY.rows, dY.columns, dY.type.kernels, dY.address, dY.stride, dBias.pointer, workspace.pointer)
         var arguments = product(
             dY, transposed: true, x, transposed: false, (dY.columns, x.columns, x.rows), precision, workspace)
-        arguments.c = dWeight.pointer
-        arguments.ldc = dWeight.stride
+        set(dWeight, &arguments)
         arguments.accumulate = true
         dmae_gemm(&arguments)
     }
@@ -88,14 +133,28 @@ public enum Kernels {
         var arguments = dmae_gemm_arguments()
         arguments.precision = precision.kernels
         (arguments.m, arguments.n, arguments.k) = size
-        arguments.a = UnsafePointer(a.pointer)
+        arguments.a = UnsafeRawPointer(a.address)
+        arguments.a_type = a.type.kernels
         arguments.lda = a.stride
         arguments.a_transposed = aTransposed
-        arguments.b = UnsafePointer(b.pointer)
+        arguments.b = UnsafeRawPointer(b.address)
+        arguments.b_type = b.type.kernels
         arguments.ldb = b.stride
         arguments.b_transposed = bTransposed
         arguments.workspace = workspace.pointer
         return arguments
+    }
+
+    private static func set(_ output: Tensor, _ arguments: inout dmae_gemm_arguments) {
+        arguments.c = output.address
+        arguments.c_type = output.type.kernels
+        arguments.ldc = output.stride
+    }
+
+    private static func set(activation: Tensor, _ arguments: inout dmae_gemm_arguments) {
+        arguments.activation = activation.address
+        arguments.activation_type = activation.type.kernels
+        arguments.ldactivation = activation.stride
     }
 
     // MARK: Attention
@@ -168,14 +227,15 @@ public enum Kernels {
     public static func layerNorm(_ x: Tensor, gamma: Tensor, beta: Tensor, y: Tensor, mean: Tensor?, rstd: Tensor?) {
         precondition(x.count == y.count && gamma.count == x.columns && beta.count == x.columns)
         dmae_layernorm_f32_forward(
-            x.rows, x.columns, x.pointer, gamma.pointer, beta.pointer, layerNormEpsilon, y.pointer, mean?.pointer, rstd?.pointer)
+            x.rows, x.columns, x.pointer, gamma.pointer, beta.pointer, layerNormEpsilon, y.type.kernels, y.address,
+            mean?.pointer, rstd?.pointer)
     }
 
     /// y[R, D] as the forward pass wrote it, from its statistics.
     public static func layerNormAgain(_ x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, rstd: Tensor, y: Tensor) {
         precondition(x.count == y.count && gamma.count == x.columns && beta.count == x.columns)
         dmae_layernorm_f32_apply(
-            x.rows, x.columns, x.pointer, gamma.pointer, beta.pointer, mean.pointer, rstd.pointer, y.pointer)
+            x.rows, x.columns, x.pointer, gamma.pointer, beta.pointer, mean.pointer, rstd.pointer, y.type.kernels, y.address)
     }
 
     /// dX[R, D] = (or += when `accumulate`) the gradient by x; dGamma, dBeta [D] +=.
@@ -187,20 +247,6 @@ public enum Kernels {
         dmae_layernorm_f32_backward(
             x.rows, x.columns, x.pointer, gamma.pointer, mean.pointer, rstd.pointer, dY.pointer, accumulate, dX.pointer,
             dGamma.pointer, dBeta.pointer, workspace.pointer)
-    }
-
-    // MARK: GELU
-
-    /// y = x·Φ(x).
-    public static func gelu(_ x: Tensor, y: Tensor) {
-        precondition(x.count == y.count)
-        dmae_gelu_f32_forward(x.count, x.pointer, y.pointer)
-    }
-
-    /// dX = dY·gelu'(x), in place allowed; `activation` receives gelu(x) again.
-    public static func geluGradient(_ x: Tensor, dY: Tensor, dX: Tensor, activation: Tensor?) {
-        precondition(x.count == dY.count && x.count == dX.count)
-        dmae_gelu_f32_backward(x.count, x.pointer, dY.pointer, dX.pointer, activation?.pointer)
     }
 
     // MARK: Reductions and the optimiser

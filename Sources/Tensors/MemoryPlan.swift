@@ -38,25 +38,30 @@ public final class MemoryPlan {
         if let base { munmap(base, mappedBytes) }
     }
 
-    private func reserve(bytes: Int, _ purpose: Purpose) -> Int {
+    private func slot(bytes: Int, _ purpose: Purpose) -> Int {
         precondition(base == nil, "memory is planned before it is committed")
         slots.append(Slot(purpose: purpose, bytes: bytes, offset: 0))
         return slots.count - 1
     }
 
-    /// A float tensor of its own, [rows, columns].
-    public func reserve(_ rows: Int, _ columns: Int = 1, _ purpose: Purpose) -> Tensor {
-        Tensor(plan: self, slot: reserve(bytes: rows * columns * 4, purpose), rows: rows, columns: columns)
+    /// A tensor of its own, [rows, columns].
+    public func reserve(_ rows: Int, _ columns: Int = 1, _ purpose: Purpose, as type: ElementType = .f32) -> Tensor {
+        Tensor(plan: self, slot: slot(bytes: rows * columns * type.size, purpose), type: type, rows: rows, columns: columns)
     }
 
-    /// A float tensor [rows, columns] in the scratch memory called `name`, as large as the largest that asks for it.
-    public func scratch(_ name: String, _ rows: Int, _ columns: Int = 1) -> Tensor {
-        Tensor(plan: self, slot: scratchSlot(name, bytes: rows * columns * 4), rows: rows, columns: columns)
+    /// A tensor [rows, columns] in the scratch memory called `name`, as large as the largest that asks for it.
+    public func scratch(_ name: String, _ rows: Int, _ columns: Int = 1, as type: ElementType = .f32) -> Tensor {
+        Tensor(plan: self, slot: scratchSlot(name, bytes: rows * columns * type.size), type: type, rows: rows, columns: columns)
     }
 
     /// Untyped scratch memory, for a kernel's workspace.
     public func workspace(_ name: String, bytes: Int) -> Workspace {
         Workspace(plan: self, slot: scratchSlot(name, bytes: bytes))
+    }
+
+    /// Untyped memory of its own, for what a kernel lays out itself.
+    func reserve(bytes: Int, _ purpose: Purpose) -> Workspace {
+        Workspace(plan: self, slot: slot(bytes: bytes, purpose))
     }
 
     private func scratchSlot(_ name: String, bytes: Int) -> Int {
@@ -65,7 +70,7 @@ public final class MemoryPlan {
             slots[slot].bytes = max(slots[slot].bytes, bytes)
             return slot
         }
-        let slot = reserve(bytes: bytes, .scratch)
+        let slot = slot(bytes: bytes, .scratch)
         scratchSlots[name] = slot
         return slot
     }

@@ -1,12 +1,15 @@
 import CKernels
 
-/// What the operands of matrix products are rounded to. Weights, activations, gradients, moments, norms, softmax and losses are
-/// float32 in any case, and so are the sums inside a product.
+/// What the operands of matrix products are rounded to, and what those operands are kept as between two operations. Weights and their
+/// gradients, moments, the residual stream, norms, softmax and losses are float32 in any case, and so are the sums inside a product.
 public enum Precision: String, Codable, CaseIterable, Sendable {
     /// float32: nothing is rounded.
     case f32
     /// bfloat16, to nearest, ties to even: 8 bits of significand, float32's range, so no loss scaling is needed.
     case bf16
+
+    /// What an activation that only products and attention read is kept as.
+    public var activations: ElementType { self == .bf16 ? .bf16 : .f32 }
 
     var kernels: dmae_precision { self == .bf16 ? DMAE_PRECISION_BF16 : DMAE_PRECISION_F32 }
 

@@ -1,9 +1,23 @@
-/// A float32 matrix [rows, columns] in a memory plan, or a part of one: whole rows, or a run of columns of every row.
+import CKernels
+
+/// What one element of a tensor is in memory.
+public enum ElementType: Sendable {
+    case f32
+    /// bfloat16: the upper half of a float32, to which stored values are rounded to nearest, ties to even.
+    case bf16
+
+    /// Bytes of one element.
+    public var size: Int { self == .f32 ? 4 : 2 }
+    var kernels: dmae_type { self == .f32 ? DMAE_TYPE_F32 : DMAE_TYPE_BF16 }
+}
+
+/// A matrix [rows, columns] in a memory plan, or a part of one: whole rows, or a run of columns of every row.
 ///
 /// A value of a few words: passing it copies no data and allocates nothing. Valid while its plan lives.
 public struct Tensor {
     unowned(unsafe) let plan: MemoryPlan
     let slot: Int
+    public let type: ElementType
     /// Elements from the start of the slot.
     let offset: Int
     public let rows: Int
@@ -11,9 +25,12 @@ public struct Tensor {
     /// Elements from one row to the next.
     public let stride: Int
 
-    init(plan: MemoryPlan, slot: Int, offset: Int = 0, rows: Int, columns: Int, stride: Int? = nil) {
+    init(
+        plan: MemoryPlan, slot: Int, type: ElementType = .f32, offset: Int = 0, rows: Int, columns: Int, stride: Int? = nil
+    ) {
         self.plan = plan
         self.slot = slot
+        self.type = type
         self.offset = offset
         self.rows = rows
         self.columns = columns
@@ -23,13 +40,18 @@ public struct Tensor {
     /// rows × columns.
     public var count: Int { rows * columns }
 
-    /// The first element; rows follow at `stride`.
+    /// The first element of a float32 tensor; rows follow at `stride`.
     @inline(__always)
     public var pointer: UnsafeMutablePointer<Float> {
-        plan.address(slot).assumingMemoryBound(to: Float.self) + offset
+        precondition(type == .f32, "a bfloat16 tensor has no floats to point at")
+        return plan.address(slot).assumingMemoryBound(to: Float.self) + offset
     }
 
-    /// All elements of a tensor whose rows touch.
+    /// The first element of a tensor of either type.
+    @inline(__always)
+    var address: UnsafeMutableRawPointer { plan.address(slot) + offset * type.size }
+
+    /// All elements of a float32 tensor whose rows touch.
     public var elements: UnsafeMutableBufferPointer<Float> {
         precondition(stride == columns || rows <= 1, "the rows of a part are not contiguous")
         return UnsafeMutableBufferPointer(start: pointer, count: count)
@@ -38,7 +60,14 @@ public struct Tensor {
     /// The same elements seen as [rows, columns]; the counts must agree.
     public func reshaped(_ rows: Int, _ columns: Int) -> Tensor {
         precondition(rows * columns == count && (stride == self.columns || self.rows <= 1))
-        return Tensor(plan: plan, slot: slot, offset: offset, rows: rows, columns: columns)
+        return Tensor(plan: plan, slot: slot, type: type, offset: offset, rows: rows, columns: columns)
+    }
+
+    /// Columns `range` of every row.
+    public func columns(_ range: Range<Int>) -> Tensor {
+        precondition(range.upperBound <= columns)
+        return Tensor(
+            plan: plan, slot: slot, type: type, offset: offset + range.lowerBound, rows: rows, columns: range.count, stride: stride)
     }
 
     /// Sets every element to zero.
@@ -54,10 +83,13 @@ public struct Tensor {
 }
 
 extension Tensor {
-    /// The first rows × columns elements of the same memory, seen as a contiguous matrix.
-    public func prefix(rows: Int, columns: Int) -> Tensor {
-        precondition(rows * columns <= count && stride == self.columns)
-        return Tensor(plan: plan, slot: slot, offset: offset, rows: rows, columns: columns)
+    /// The start of the same memory seen as a contiguous matrix, of another type if wanted.
+    public func prefix(rows: Int, columns: Int, as type: ElementType? = nil) -> Tensor {
+        let type = type ?? self.type
+        precondition(rows * columns * type.size <= count * self.type.size && stride == self.columns)
+        precondition(offset * self.type.size % type.size == 0)
+        return Tensor(
+            plan: plan, slot: slot, type: type, offset: offset * self.type.size / type.size, rows: rows, columns: columns)
     }
 
     /// self += other, element by element; the counts must agree.

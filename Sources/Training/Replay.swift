@@ -86,7 +86,7 @@ public enum Replay {
         let distiller = try Distiller(model, batch: batch, plan: plan, precision: precision)
         try plan.commit()
         distiller.parameters.initialize(seed: 0)
-        distiller.teacherParameters?.initialize(seed: 0)
+        distiller.teacherParameters?.initializePositions()
         try distiller.parameters.load(from: file, prefix: "student.")
         try distiller.teacherParameters?.load(from: file, prefix: "teacher.")
         try file.copyFloats("images", into: distiller.images.elements)

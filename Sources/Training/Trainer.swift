@@ -88,7 +88,7 @@ public final class Trainer {
         memoryIsMapped = true
         distiller.parameters.initialize(seed: configuration.seed)
         guard let teacher = distiller.teacherParameters, let file else { return nil }
-        teacher.initialize(seed: configuration.seed)
+        teacher.initializePositions()
         return try teacher.load(from: file)
     }
 

@@ -27,7 +27,8 @@ extension Parameters {
                 "\(file.path): lacks \(missing.count) of the \(all.count) tensors this model needs, such as \(missing[0]): use "
                     + "weights that hold them, or a smaller model; `dmae inspect` lists what is there")
         }
-        for parameter in all where file[prefix + parameter.name] != nil {
+        try fill { _, parameter in
+            guard file[prefix + parameter.name] != nil else { return }
             try file.copyFloats(prefix + parameter.name, into: parameter.weight.elements)
         }
         return matching

@@ -5,27 +5,22 @@ import XCTest
 /// m, n, k as in the contract. Bound of an element: a sum of k products and up to three more terms, in any order, fused or not, is
 /// off by at most (k + 3)·u/(1 - (k + 3)·u) of the sum of the magnitudes (Higham, Accuracy and Stability, §3.1); k + 4 covers the
 /// denominator. bf16: the operands rounded to bf16 are the reference's; products of two of them are exact in f32, and where a pair is
-/// added at a time a sum may be rounded once more per product, so the bound is twice as wide. GELU's slope is below 1.13; its own error is at most 2 ulp or 1e-7 (contract).
+/// added at a time a sum may be rounded once more per product, so the bound is twice as wide; what is stored as bf16 is off by another
+/// 2⁻⁸ of itself. GELU's slope is below 1.13; its own error is at most 2 ulp or 1e-7 (contract).
 final class GemmTests: KernelTestCase {
     private struct Epilogue: CaseIterable {
-        var accumulate = false, bias = false, residual = false, inPlace = false, activation = false, keep = true
+        var accumulate = false, bias = false, residual = false, inPlace = false, activation = false, keep = true, backward = false
         static let allCases: [Epilogue] = [
             .init(), .init(bias: true), .init(residual: true), .init(bias: true, residual: true), .init(inPlace: true),
             .init(bias: true, inPlace: true), .init(accumulate: true), .init(accumulate: true, bias: true),
             .init(accumulate: true, residual: true), .init(accumulate: true, bias: true, residual: true),
             .init(activation: true), .init(bias: true, activation: true), .init(activation: true, keep: false),
-            .init(bias: true, activation: true, keep: false),
+            .init(bias: true, activation: true, keep: false), .init(backward: true), .init(activation: true, backward: true),
         ]
     }
 
-    private let memory = (0..<7).map { _ in GuardedMemory(floats: 1 << 19) }
-    private let workspaces = GuardedMemory(floats: 1 << 21)
-
-    /// To nearest, ties to even.
-    private func bf16(_ x: Float) -> Float {
-        let bits = x.bitPattern
-        return Float(bitPattern: (bits &+ 0x7fff &+ (bits >> 16 & 1)) & 0xffff_0000)
-    }
+    private let memory = (0..<8).map { _ in GuardedMemory(floats: 1 << 19) }
+    private let workspaces = GuardedMemory(floats: 1 << 22)
 
     private func check(_ variants: [Variant], m: Int, n: Int, k: Int, transposed: (Bool, Bool), _ epilogue: Epilogue,
                        threads: [Int32] = [2], _ random: inout Random) {
@@ -33,20 +28,29 @@ final class GemmTests: KernelTestCase {
         let isRounded = variants[0].operation == "gemm_bf16"
         func operand(_ x: Float) -> Double { Double(isRounded ? bf16(x) : x) }
         func ld(_ width: Int) -> Int { max(1, width + Int(random.next() % 4)) }
-        let lda = ld(ta ? m : k), ldb = ld(tb ? k : n), ldc = ld(n), ldr = epilogue.inPlace ? ldc : ld(n), ldy = ld(n)
-        let a = memory[0].matrix(rows: ta ? k : m, width: ta ? m : k, ld: lda, &random)
-        let b = memory[1].matrix(rows: tb ? n : k, width: tb ? k : n, ld: ldb, &random)
+        func type() -> dmae_type { isRounded && random.next() % 2 == 0 ? DMAE_TYPE_BF16 : DMAE_TYPE_F32 }
+        let aType = type(), bType = type(), yType = type(), xType = type()
+        let cType = epilogue.accumulate || epilogue.inPlace ? DMAE_TYPE_F32 : type()
+        let isPacked = random.next() % 3 == 0
+        let lda = ld(ta ? m : k), ldb = ld(tb ? k : n), ldc = ld(n), ldr = epilogue.inPlace ? ldc : ld(n), ldy = ld(n), ldx = ld(n)
+        func matrix(_ place: Int, rows: Int, width: Int, ld: Int) -> [Float] {
+            array(memory[place].matrix(rows: rows, width: width, ld: ld, &random), rows == 0 ? 0 : (rows - 1) * ld + width)
+        }
+        let aValues = matrix(0, rows: ta ? k : m, width: ta ? m : k, ld: lda)
+        let bValues = matrix(1, rows: tb ? n : k, width: tb ? k : n, ld: ldb)
+        let a = memory[0].store(aValues, aType), b = memory[1].store(bValues, bType)
         let bias = memory[2].matrix(rows: 1, width: n, ld: n, &random)
         let residual = memory[3].matrix(rows: m, width: n, ld: ldr, &random)
-        let cCount = (m - 1) * ldc + n, yCount = (m - 1) * ldy + n
-        let start = array(memory[4].matrix(rows: m, width: n, ld: ldc, &random), cCount)
-        let c = memory[4].floats(cCount), y = memory[5].floats(yCount)
+        let before = matrix(6, rows: m, width: n, ld: ldx).map { xType == DMAE_TYPE_BF16 ? bf16(4 * $0) : 4 * $0 }
+        let x = memory[6].store(before, xType)
+        let start = matrix(4, rows: m, width: n, ld: ldc), empty = [Float](repeating: GuardedMemory.sentinel, count: (m - 1) * ldy + n)
         var expected = [Double](repeating: 0, count: m * n), bound = expected
         for i in 0..<m {
             for j in 0..<n {
                 var sum = 0.0, magnitude = 0.0
                 for p in 0..<k {
-                    let product = operand(ta ? a[p * lda + i] : a[i * lda + p]) * operand(tb ? b[j * ldb + p] : b[p * ldb + j])
+                    let product = operand(ta ? aValues[p * lda + i] : aValues[i * lda + p])
+                        * operand(tb ? bValues[j * ldb + p] : bValues[p * ldb + j])
                     sum += product
                     magnitude += abs(product)
                 }
@@ -63,52 +67,74 @@ final class GemmTests: KernelTestCase {
             var first: ([Float], [Float])?
             for count in threads {
                 dmae_set_threads(count)
-                c.update(from: start, count: cCount)
-                y.update(repeating: GuardedMemory.sentinel, count: yCount)
+                let c = memory[4].store(start, cType), y = memory[5].store(empty, yType)
                 var arguments = dmae_gemm_arguments()
                 arguments.precision = isRounded ? DMAE_PRECISION_BF16 : DMAE_PRECISION_F32
                 (arguments.m, arguments.n, arguments.k) = (m, n, k)
-                (arguments.a, arguments.lda, arguments.a_transposed) = (UnsafePointer(a), lda, ta)
-                (arguments.b, arguments.ldb, arguments.b_transposed) = (UnsafePointer(b), ldb, tb)
-                (arguments.c, arguments.ldc) = (epilogue.keep ? c : nil, ldc)
+                (arguments.a, arguments.a_type, arguments.lda, arguments.a_transposed) = (UnsafeRawPointer(a), aType, lda, ta)
+                if isPacked {
+                    let packed = memory[7].workspace(bytes: dmae_gemm_packed_bytes(arguments.precision, k, n))
+                    dmae_gemm_pack(arguments.precision, k, n, bType, b, ldb, tb, packed)
+                    arguments.b_packed = UnsafeRawPointer(packed)
+                } else {
+                    (arguments.b, arguments.b_type, arguments.ldb, arguments.b_transposed) = (UnsafeRawPointer(b), bType, ldb, tb)
+                }
+                (arguments.c, arguments.c_type, arguments.ldc) = (epilogue.keep ? c : nil, cType, ldc)
                 arguments.accumulate = epilogue.accumulate
                 arguments.bias = epilogue.bias ? UnsafePointer(bias) : nil
                 if epilogue.residual || epilogue.inPlace {
-                    (arguments.residual, arguments.ldr) = (UnsafePointer(epilogue.inPlace ? c : residual), ldr)
+                    let inPlace = UnsafePointer(c.assumingMemoryBound(to: Float.self))
+                    (arguments.residual, arguments.ldr) = (epilogue.inPlace ? inPlace : UnsafePointer(residual), ldr)
                 }
-                if epilogue.activation { (arguments.activation, arguments.ldactivation) = (y, ldy) }
-                arguments.workspace = workspaces.workspace(bytes: dmae_gemm_workspace(m, n, k))
+                if epilogue.activation { (arguments.activation, arguments.activation_type, arguments.ldactivation) = (y, yType, ldy) }
+                if epilogue.backward {
+                    (arguments.before_gelu, arguments.before_gelu_type, arguments.ldbefore) = (UnsafeRawPointer(x), xType, ldx)
+                }
+                arguments.workspace = workspaces.workspace(bytes: dmae_gemm_workspace(m, n, k, epilogue.keep ? cType : yType))
                 dmae_gemm(&arguments)
-                let place = "\(variant.name) m \(m) n \(n) k \(k) transposed \(transposed) \(epilogue) threads \(count)"
+                let place = "\(variant.name) m \(m) n \(n) k \(k) transposed \(transposed) \(epilogue) threads \(count) packed \(isPacked)"
+                let gotC = read(c, start.count, cType), gotY = read(y, empty.count, yType)
                 for i in 0..<m {
                     for j in 0..<n {
                         let value = expected[i * n + j], allowed = bound[i * n + j]
+                        func check(_ got: Float, _ wanted: Double, _ slack: Double, _ type: dmae_type, _ what: String) -> Bool {
+                            // Half a unit of bf16's last place (7 bits after the point) when the result is stored as bf16.
+                            let stored = type == DMAE_TYPE_BF16 ? slack + 0x1p-8 * (abs(wanted) + slack) : slack
+                            if abs(Double(got) - wanted) <= stored { return true }
+                            XCTFail("\(place): \(what)[\(i),\(j)] \(got), not \(wanted)")
+                            return false
+                        }
+                        let z = Double(before[i * ldx + j]), cumulative = 0.5 * erfc(-z / 2.0.squareRoot())
                         if epilogue.keep {
-                            let got = Double(c[i * ldc + j])
-                            if !(abs(got - value) <= allowed) { return XCTFail("\(place): C[\(i),\(j)] \(got), not \(value)") }
+                            let slope = cumulative + z * exp(-z * z / 2) / (2 * Double.pi).squareRoot()
+                            let wanted = epilogue.backward ? value * slope : value
+                            let slack = epilogue.backward ? 1.13 * allowed + 1e-6 * abs(value) : allowed
+                            if !check(gotC[i * ldc + j], wanted, slack, cType, "C") { return }
                         }
                         if epilogue.activation {
-                            let gelu = value * 0.5 * erfc(-value / 2.0.squareRoot()), got = Double(y[i * ldy + j])
-                            let slack = 1.13 * allowed + max(1e-7, 2 * Double(Float(gelu).ulp))
-                            if !(abs(got - gelu) <= slack) { return XCTFail("\(place): GELU[\(i),\(j)] \(got), not \(gelu)") }
+                            let gelu = epilogue.backward ? z * cumulative : value * 0.5 * erfc(-value / 2.0.squareRoot())
+                            let slack = (epilogue.backward ? 0 : 1.13 * allowed) + max(1e-7, 2 * Double(Float(gelu).ulp))
+                            if !check(gotY[i * ldy + j], gelu, slack, yType, "GELU") { return }
                         }
                     }
-                    for j in n..<max(n, ldc) where i < m - 1 && c[i * ldc + j] != GuardedMemory.sentinel {
+                    for j in n..<max(n, ldc) where i < m - 1 && epilogue.keep && gotC[i * ldc + j] != stored(start[i * ldc + j], as: cType) {
                         return XCTFail("\(place): wrote outside C")
                     }
-                    for j in n..<max(n, ldy) where i < m - 1 && y[i * ldy + j] != GuardedMemory.sentinel {
+                    for j in n..<max(n, ldy) where i < m - 1 && gotY[i * ldy + j] != stored(GuardedMemory.sentinel, as: yType) {
                         return XCTFail("\(place): wrote outside the activation")
                     }
                 }
-                let bits = (array(c, cCount), array(y, yCount))
                 if let first {
-                    XCTAssertTrue(first.0 == bits.0 && first.1 == bits.1, "\(place): other bits than with \(threads[0]) threads")
+                    XCTAssertTrue(first.0 == gotC && first.1 == gotY, "\(place): other bits than with \(threads[0]) threads")
                 } else {
-                    first = bits
+                    first = (gotC, gotY)
                 }
             }
         }
     }
+
+    /// What comes back of a value that is stored as `type`.
+    private func stored(_ value: Float, as type: dmae_type) -> Float { type == DMAE_TYPE_BF16 ? bf16(value) : value }
 
     private func variants(of operation: String) -> [Variant] {
         var found: [Variant] = []
@@ -177,9 +203,9 @@ final class GemmTests: KernelTestCase {
                     var arguments = dmae_gemm_arguments()
                     arguments.precision = operation == "gemm_bf16" ? DMAE_PRECISION_BF16 : DMAE_PRECISION_F32
                     (arguments.m, arguments.n, arguments.k) = (1, 1, 3)
-                    (arguments.a, arguments.lda, arguments.b, arguments.ldb) = (UnsafePointer(a), 3, UnsafePointer(b), 1)
-                    (arguments.c, arguments.ldc) = (c, 1)
-                    arguments.workspace = workspaces.workspace(bytes: dmae_gemm_workspace(1, 1, 3))
+                    (arguments.a, arguments.lda, arguments.b, arguments.ldb) = (UnsafeRawPointer(a), 3, UnsafeRawPointer(b), 1)
+                    (arguments.c, arguments.ldc) = (UnsafeMutableRawPointer(c), 1)
+                    arguments.workspace = workspaces.workspace(bytes: dmae_gemm_workspace(1, 1, 3, DMAE_TYPE_F32))
                     dmae_gemm(&arguments)
                     XCTAssertEqual(c[0].isNaN, value.isNaN, "\(variant.name) \(value)")
                     XCTAssertFalse(c[0].isFinite, "\(variant.name) \(value)")
@@ -192,7 +218,7 @@ final class GemmTests: KernelTestCase {
         var arguments = dmae_gemm_arguments()
         var c: Float = 7
         withUnsafeMutablePointer(to: &c) { pointer in
-            arguments.c = pointer
+            arguments.c = UnsafeMutableRawPointer(pointer)
             arguments.ldc = 1
             arguments.n = 1
             dmae_gemm(&arguments)

@@ -1,3 +1,4 @@
+import CKernels
 import Foundation
 
 /// Memory that ends at a page nobody may touch: a kernel that reads or writes one element too far stops the test run. The
@@ -33,12 +34,41 @@ final class GuardedMemory {
         for i in 0..<count { matrix[i] = i % ld < width ? random.float() : Self.sentinel }
         return matrix
     }
+    /// `values` as elements of `type`, the last of them before the guard page.
+    func store(_ values: [Float], _ type: dmae_type) -> UnsafeMutableRawPointer {
+        let size = type == DMAE_TYPE_BF16 ? 2 : 4
+        precondition(values.count * size <= capacity)
+        let start = base + (capacity - values.count * size)
+        for (i, value) in values.enumerated() {
+            if type == DMAE_TYPE_BF16 {
+                start.storeBytes(of: UInt16(bf16(value).bitPattern >> 16), toByteOffset: 2 * i, as: UInt16.self)
+            } else {
+                start.storeBytes(of: value, toByteOffset: 4 * i, as: Float.self)
+            }
+        }
+        return start
+    }
     /// `bytes` of workspace, aligned to 64 and filled with NaN: a kernel that reads what it did not write gives itself away.
     func workspace(bytes: Int) -> UnsafeMutableRawPointer {
         precondition(bytes + 64 <= capacity)
         let start = (capacity - bytes) / 64 * 64
         memset(base + start, 0xff, capacity - start)
         return base + start
+    }
+}
+
+/// To the nearest bf16, ties to even.
+func bf16(_ x: Float) -> Float {
+    let bits = x.bitPattern
+    return Float(bitPattern: (bits &+ 0x7fff &+ (bits >> 16 & 1)) & 0xffff_0000)
+}
+
+/// A copy of `count` elements of `type`.
+func read(_ start: UnsafeRawPointer, _ count: Int, _ type: dmae_type) -> [Float] {
+    (0..<count).map {
+        type == DMAE_TYPE_BF16
+            ? Float(bitPattern: UInt32(start.loadUnaligned(fromByteOffset: 2 * $0, as: UInt16.self)) << 16)
+            : start.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self)
     }
 }
 

@@ -51,7 +51,7 @@ final class LayerNormTests: KernelTestCase {
                 dmae_set_threads(count_)
                 let place = "\(variant.name) rows \(rows) width \(width) threads \(count_)"
                 let out = memory[4].floats(count), means = memory[5].floats(rows), rstds = memory[6].floats(rows)
-                dmae_layernorm_f32_forward(rows, width, x, gamma, beta, epsilon, out, means, rstds)
+                dmae_layernorm_f32_forward(rows, width, x, gamma, beta, epsilon, DMAE_TYPE_F32, out, means, rstds)
                 let forward = array(out, count)
                 for i in 0..<count {
                     let s = rstd[i / width]
@@ -59,11 +59,17 @@ final class LayerNormTests: KernelTestCase {
                     if !(abs(Double(forward[i]) - y[i]) <= bound) { return XCTFail("\(place): y \(forward[i]), not \(y[i])") }
                 }
                 out.update(repeating: .nan, count: count)
-                dmae_layernorm_f32_apply(rows, width, x, gamma, beta, means, rstds, out)
+                dmae_layernorm_f32_apply(rows, width, x, gamma, beta, means, rstds, DMAE_TYPE_F32, out)
                 XCTAssertEqual(array(out, count), forward, "\(place): apply")
                 out.update(repeating: .nan, count: count)
-                dmae_layernorm_f32_forward(rows, width, x, gamma, beta, epsilon, out, nil, nil)
+                dmae_layernorm_f32_forward(rows, width, x, gamma, beta, epsilon, DMAE_TYPE_F32, out, nil, nil)
                 XCTAssertEqual(array(out, count), forward, "\(place): without statistics")
+                for again in [false, true] {
+                    let rounded = memory[4].store([Float](repeating: .nan, count: count), DMAE_TYPE_BF16)
+                    if again { dmae_layernorm_f32_apply(rows, width, x, gamma, beta, means, rstds, DMAE_TYPE_BF16, rounded) }
+                    else { dmae_layernorm_f32_forward(rows, width, x, gamma, beta, epsilon, DMAE_TYPE_BF16, rounded, nil, nil) }
+                    XCTAssertEqual(read(rounded, count, DMAE_TYPE_BF16), forward.map(bf16), "\(place): bf16")
+                }
 
                 let gradient = memory[7].floats(count), toGamma = memory[8].floats(width), toBeta = memory[9].floats(width)
                 var results = [forward]
@@ -115,7 +121,7 @@ final class LayerNormTests: KernelTestCase {
         forEachVariant(of: "layernorm_f32") { variant in
             var y = [Float](repeating: 0, count: 20), mean: Float = 0, rstd: Float = 0
             let x = [Float](repeating: 0.5, count: 20), ones = [Float](repeating: 1, count: 20)
-            dmae_layernorm_f32_forward(1, 20, x, ones, ones, 1e-6, &y, &mean, &rstd)
+            dmae_layernorm_f32_forward(1, 20, x, ones, ones, 1e-6, DMAE_TYPE_F32, &y, &mean, &rstd)
             XCTAssertEqual(y, ones, variant.name)
             XCTAssertEqual(mean, 0.5, variant.name)
             XCTAssertEqual(rstd, 1000, accuracy: 0.001, variant.name)
@@ -138,7 +144,7 @@ final class LayerNormTests: KernelTestCase {
         let (wideX, wideGamma) = (x.map(Double.init), gamma.map(Double.init))
         forEachVariant(of: "layernorm_f32") { variant in
             var y = x, mean: Float = 0, rstd: Float = 0, dx = x, dGamma = [Float](repeating: 0, count: width), dBeta = dGamma
-            dmae_layernorm_f32_forward(1, width, x, gamma, beta, epsilon, &y, &mean, &rstd)
+            dmae_layernorm_f32_forward(1, width, x, gamma, beta, epsilon, DMAE_TYPE_F32, &y, &mean, &rstd)
             dmae_layernorm_f32_backward(
                 1, width, x, gamma, &mean, &rstd, dy, false, &dx, &dGamma, &dBeta,
                 workspaces.workspace(bytes: dmae_layernorm_f32_backward_workspace(1, width)))

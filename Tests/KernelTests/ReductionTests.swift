@@ -12,14 +12,18 @@ final class ReductionTests: KernelTestCase {
         let shapes = (1...70).map { ([1, 3, 32, 33, 65][$0 % 5], $0) } + [(0, 5), (1000, 48), (200, 129), (70, 1000)]
         for (rows, n) in shapes {
             let ld = n + Int(random.next() % 3)
-            let x = memory[0].matrix(rows: rows, width: n, ld: ld, &random)
+            let type = n % 2 == 0 ? DMAE_TYPE_BF16 : DMAE_TYPE_F32
+            let count = rows == 0 ? 0 : (rows - 1) * ld + n
+            let values = array(memory[0].matrix(rows: rows, width: n, ld: ld, &random), count)
+            let stored = memory[0].store(values, type), x = read(stored, count, type)
             forEachVariant(of: "reduction_f32") { variant in
                 var bits: [Float]?
                 for threads: Int32 in [1, 2, 3] {
                     dmae_set_threads(threads)
                     let sum = memory[1].floats(n)
                     sum.update(repeating: 0.5, count: n)
-                    dmae_column_sum_f32(rows, n, x, ld, sum, workspaces.workspace(bytes: dmae_layernorm_f32_backward_workspace(rows, n)))
+                    dmae_column_sum_f32(
+                        rows, n, type, stored, ld, sum, workspaces.workspace(bytes: dmae_layernorm_f32_backward_workspace(rows, n)))
                     for j in 0..<n {
                         var wanted = 0.5, magnitude = 0.5
                         for i in 0..<rows { wanted += Double(x[i * ld + j]); magnitude += abs(Double(x[i * ld + j])) }

@@ -36,8 +36,8 @@ final class TrainerTests: XCTestCase {
 
     /// Writes random weights for the teacher of `model`; `change` may spoil one.
     private func teacher(for model: ModelConfiguration, _ name: String = "teacher.safetensors", spoiling: String? = nil) throws -> String {
-        let random = try RandomModel(model, batch: 1, seed: 52)
-        let parameters = random.distiller.teacherParameters!
+        let random = try RandomModel(ModelConfiguration(student: model.teacher!, decoder: model.decoder, maskRatio: 0.5), batch: 1, seed: 52)
+        let parameters = random.parameters
         var writer = SafeTensorsWriter()
         for parameter in parameters.all {
             if parameter.name == spoiling { parameter.weight.pointer[0] = .nan }

@@ -6,7 +6,8 @@
 // The plan. k is cut into equal blocks. For each block the operand along the shorter of m and n is packed whole, by all threads
 // (`shared`); tasks then are runs of panels of the other operand, which the thread that takes one packs for itself (`own`), right
 // before use and into its own cache. So every element is packed once, and the larger operand never travels through shared memory
-// twice. The shared panels of the next block go into a second buffer, by threads that would otherwise wait for the last task.
+// twice. The shared panels of the next block go into a second buffer, by threads that would otherwise wait for the last task. A B that
+// comes packed stays where it is, in either part.
 
 // The largest tile of any variant: the workspace must hold the panels of whichever is selected when the product runs.
 enum { most_mr = 16, most_nr = 32 };
@@ -14,14 +15,18 @@ enum { most_mr = 16, most_nr = 32 };
 enum { own_width = 64 };
 _Static_assert(own_width % most_mr == 0 && own_width % most_nr == 0, "whole panels");
 
-static size_t block_of(size_t k) { return k == 0 ? 0 : dmae_ceiling(k, dmae_ceiling(k, gemm_k_block)); }
-static size_t shared_floats(size_t m, size_t n, size_t k) {
-    return (m <= n ? dmae_round_up(m, 16) + most_mr : dmae_round_up(n, 16) + most_nr) * block_of(k);
-}
+static size_t bytes_of(dmae_type type) { return type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float); }
 
-size_t dmae_gemm_workspace(size_t m, size_t n, size_t k) {
-    const size_t own = (size_t)dmae_threads() * own_width * block_of(k);
-    return dmae_round_up(2 * dmae_round_up(shared_floats(m, n, k), 16) + own, 16) * sizeof(float);
+/// Depth of a block of k. A result in bf16 could not hold partial sums: then there is one block.
+static size_t block_of(size_t k, size_t most, size_t unit, dmae_type output) {
+    const size_t blocks = output == DMAE_TYPE_BF16 || k == 0 ? 1 : dmae_ceiling(k, most);
+    return dmae_round_up(dmae_ceiling(k, blocks), unit);
+}
+static size_t shared_width(size_t m, size_t n) { return m <= n ? dmae_round_up(m, 16) + most_mr : dmae_round_up(n, 16) + most_nr; }
+
+size_t dmae_gemm_workspace(size_t m, size_t n, size_t k, dmae_type output) {
+    const size_t block = block_of(k, gemm_most_k_block, 2, output);
+    return (2 * shared_width(m, n) + (size_t)dmae_threads() * own_width) * dmae_round_up(block * sizeof(float), 64);
 }
 
 /// One block of k of one product.
@@ -36,45 +41,57 @@ struct plan {
     char *shared;
 };
 
-/// Bytes of `panels` panels of A, or of B.
-static size_t a_bytes(const struct plan *p, size_t panels) {
-    return panels * p->kernels->mr * dmae_round_up(p->depth, p->kernels->k_unit) * p->kernels->value_bytes;
+/// Bytes of one panel `width` values wide and `depth` deep.
+static size_t panel_bytes(const struct gemm_kernels *kernels, size_t width, size_t depth) {
+    return width * dmae_round_up(depth, kernels->k_unit) * kernels->value_bytes;
 }
-static size_t b_bytes(const struct plan *p, size_t panels) {
-    return panels * p->kernels->nr * dmae_round_up(p->depth, p->kernels->k_unit) * p->kernels->value_bytes;
-}
+static size_t a_bytes(const struct plan *p) { return panel_bytes(p->kernels, p->kernels->mr, p->depth); }
+static size_t b_bytes(const struct plan *p) { return panel_bytes(p->kernels, p->kernels->nr, p->depth); }
+
+static const void *element(const void *matrix, dmae_type type, size_t index) { return (const char *)matrix + index * bytes_of(type); }
 
 /// Packs the panels [begin, end) of A.
 static void pack_a(const struct plan *p, size_t begin, size_t end, char *target) {
     const dmae_gemm_arguments *const g = &p->g;
-    const size_t i = begin * p->kernels->mr;
-    p->kernels->pack_a(dmae_least(end * p->kernels->mr, g->m) - i, p->depth,
-                       g->a + (g->a_transposed ? p->first * g->lda + i : i * g->lda + p->first), g->lda, g->a_transposed, target);
+    const size_t i = begin * p->kernels->mr, at = g->a_transposed ? p->first * g->lda + i : i * g->lda + p->first;
+    p->kernels->pack_a(dmae_least(end * p->kernels->mr, g->m) - i, p->depth, g->a_type, element(g->a, g->a_type, at), g->lda,
+                       g->a_transposed, target);
 }
 
 static void pack_b(const struct plan *p, size_t begin, size_t end, char *target) {
     const dmae_gemm_arguments *const g = &p->g;
-    const size_t j = begin * p->kernels->nr;
-    p->kernels->pack_b(dmae_least(end * p->kernels->nr, g->n) - j, p->depth,
-                       g->b + (g->b_transposed ? j * g->ldb + p->first : p->first * g->ldb + j), g->ldb, !g->b_transposed, target);
+    const size_t j = begin * p->kernels->nr, at = g->b_transposed ? j * g->ldb + p->first : p->first * g->ldb + j;
+    p->kernels->pack_b(dmae_least(end * p->kernels->nr, g->n) - j, p->depth, g->b_type, element(g->b, g->b_type, at), g->ldb,
+                       !g->b_transposed, target);
+}
+
+/// A panel of the B that came packed, all of k long, from this block on.
+static const char *packed_panel(const struct plan *p, size_t panel) {
+    return (const char *)p->g.b_packed + panel * panel_bytes(p->kernels, p->kernels->nr, p->g.k) +
+           p->first * p->kernels->nr * p->kernels->value_bytes;
 }
 
 static void run_tile(const struct plan *p, size_t a_panel, const char *a, size_t b_panel, const char *b) {
     const dmae_gemm_arguments *const g = &p->g;
     const size_t i = a_panel * p->kernels->mr, j = b_panel * p->kernels->nr;
-    // Partial sums between blocks of k rest in C, or in the activation when C is not kept.
-    float *const rest = g->c ? g->c : g->activation;
-    const size_t ld_rest = g->c ? g->ldc : g->ldactivation;
     struct gemm_tile tile = {.rows = dmae_least(p->kernels->mr, g->m - i),
-                                 .columns = dmae_least(p->kernels->nr, g->n - j),
-                                 .k = p->depth,
-                                 .a = a,
-                                 .b = b,
-                                 .c = rest + i * ld_rest + j,
-                                 .ldc = ld_rest};
+                             .columns = dmae_least(p->kernels->nr, g->n - j),
+                             .k = p->depth,
+                             .a = a,
+                             .b = b};
+    // Partial sums between blocks of k rest in C, or in the activation when C is not kept.
+    if (g->c) {
+        tile.c = (char *)g->c + (i * g->ldc + j) * bytes_of(g->c_type);
+        tile.ldc = g->ldc;
+        tile.c_type = g->c_type;
+    } else {
+        tile.c = (char *)g->activation + (i * g->ldactivation + j) * bytes_of(g->activation_type);
+        tile.ldc = g->ldactivation;
+        tile.c_type = g->activation_type;
+    }
     if (!p->is_first || g->accumulate) {
         tile.addend = tile.c;
-        tile.ld_addend = ld_rest;
+        tile.ld_addend = tile.ldc;
     }
     // A residual that is C itself must be read before the first block overwrites it.
     if (g->residual && (g->accumulate ? p->is_last : p->is_first)) {
@@ -84,47 +101,58 @@ static void run_tile(const struct plan *p, size_t a_panel, const char *a, size_t
     if (p->is_last) {
         tile.bias = g->bias ? g->bias + j : NULL;
         if (g->activation) {
-            tile.activation = g->activation + i * g->ldactivation + j;
+            tile.activation = (char *)g->activation + (i * g->ldactivation + j) * bytes_of(g->activation_type);
             tile.ld_activation = g->ldactivation;
+            tile.activation_type = g->activation_type;
             if (!g->c) tile.c = NULL;
+        }
+        if (g->before_gelu) {
+            tile.before_gelu = element(g->before_gelu, g->before_gelu_type, i * g->ldbefore + j);
+            tile.ld_before_gelu = g->ldbefore;
+            tile.before_gelu_type = g->before_gelu_type;
         }
     }
     p->kernels->tile(&tile);
 }
 
+static bool shared_is_packed(const struct plan *p) { return p->g.b_packed && !p->shared_is_a; }
 /// The shared operand is packed in runs of four panels of A or two of B.
 static size_t shared_run(const struct plan *p) { return p->shared_is_a ? 4 : 2; }
-static size_t shared_runs(const struct plan *p) { return dmae_ceiling(p->shared_panels, shared_run(p)); }
+static size_t shared_runs(const struct plan *p) { return shared_is_packed(p) ? 0 : dmae_ceiling(p->shared_panels, shared_run(p)); }
 static void pack_shared(const struct plan *p, size_t run) {
     const size_t begin = run * shared_run(p), end = dmae_least(begin + shared_run(p), p->shared_panels);
-    if (p->shared_is_a) pack_a(p, begin, end, p->shared + a_bytes(p, begin));
-    else pack_b(p, begin, end, p->shared + b_bytes(p, begin));
+    if (p->shared_is_a) pack_a(p, begin, end, p->shared + begin * a_bytes(p));
+    else pack_b(p, begin, end, p->shared + begin * b_bytes(p));
 }
 
 /// Packs the task's panels into `own` and multiplies them by all shared ones.
 static void run_task(const struct plan *p, size_t task, char *own) {
-    const size_t a_size = a_bytes(p, 1), b_size = b_bytes(p, 1);
+    const size_t a_size = a_bytes(p), b_size = b_bytes(p);
     const size_t begin = task < p->runs ? task * p->run : p->runs * p->run + (task - p->runs);
     const size_t end = begin + (task < p->runs ? p->run : 1);
-    if (p->shared_is_a) pack_b(p, begin, end, own);
-    else pack_a(p, begin, end, own);
+    if (!p->shared_is_a) pack_a(p, begin, end, own);
+    else if (!p->g.b_packed) pack_b(p, begin, end, own);
     for (size_t other = 0; other < p->shared_panels; ++other)
         for (size_t panel = begin; panel < end; ++panel) {
-            if (p->shared_is_a) run_tile(p, other, p->shared + other * a_size, panel, own + (panel - begin) * b_size);
-            else run_tile(p, panel, own + (panel - begin) * a_size, other, p->shared + other * b_size);
+            const size_t b_panel = p->shared_is_a ? panel : other;
+            const char *const b = p->g.b_packed    ? packed_panel(p, b_panel)
+                                  : p->shared_is_a ? own + (panel - begin) * b_size
+                                                   : p->shared + other * b_size;
+            if (p->shared_is_a) run_tile(p, other, p->shared + other * a_size, panel, b);
+            else run_tile(p, panel, own + (panel - begin) * a_size, other, b);
         }
 }
 
 /// A thread's share of the product, or all of it when `alone`, outside any parallel region.
-static void run_share(struct plan p, size_t k_block, size_t buffer, bool alone) {
-    float *const workspace = p.g.workspace;
-    char *const own = (char *)(workspace + 2 * buffer + (alone ? 0 : (size_t)omp_get_thread_num()) * own_width * k_block);
+static void run_share(struct plan p, size_t k_block, size_t buffer, size_t own_bytes, bool alone) {
+    char *const workspace = p.g.workspace;
+    char *const own = workspace + 2 * buffer + (alone ? 0 : (size_t)omp_get_thread_num()) * own_bytes;
     for (size_t block = 0; block == 0 || p.first + p.depth < p.g.k; ++block) {
         p.first = block * k_block;
         p.depth = dmae_least(k_block, p.g.k - p.first);
         p.is_first = block == 0;
         p.is_last = p.first + p.depth >= p.g.k;
-        p.shared = (char *)(workspace + block % 2 * buffer);
+        p.shared = workspace + block % 2 * buffer;
         if (alone) {
             for (size_t run = 0; run < shared_runs(&p); ++run) pack_shared(&p, run);
             for (size_t task = 0; task < p.tasks; ++task) run_task(&p, task, own);
@@ -137,14 +165,21 @@ static void run_share(struct plan p, size_t k_block, size_t buffer, bool alone) 
     }
 }
 
+static const struct gemm_kernels *kernels_for(dmae_precision precision) {
+    return precision == DMAE_PRECISION_BF16 ? KERNELS(gemm_bf16) : KERNELS(gemm_f32);
+}
+
 void dmae_gemm(const dmae_gemm_arguments *arguments) {
     const dmae_gemm_arguments g = *arguments;
+    const dmae_type output = g.c ? g.c_type : g.activation_type;
     assert(g.c || g.activation);
     assert(!(g.accumulate && g.activation) && !(g.residual && g.activation));
     assert(!g.accumulate || g.residual == NULL || g.residual != g.c);
-    assert((uintptr_t)g.workspace % 64 == 0);
+    assert(!g.accumulate || g.c_type == DMAE_TYPE_F32);
+    assert(!g.before_gelu || !(g.bias || g.residual || g.accumulate));
+    assert((uintptr_t)g.workspace % 64 == 0 && (uintptr_t)g.b_packed % 64 == 0);
     if (g.m == 0 || g.n == 0) return;
-    const struct gemm_kernels *const kernels = g.precision == DMAE_PRECISION_BF16 ? KERNELS(gemm_bf16) : KERNELS(gemm_f32);
+    const struct gemm_kernels *const kernels = kernels_for(g.precision);
     const size_t a_panels = dmae_ceiling(g.m, kernels->mr), b_panels = dmae_ceiling(g.n, kernels->nr);
     struct plan plan = {.g = g, .kernels = kernels, .shared_is_a = g.m <= g.n};
     plan.shared_panels = plan.shared_is_a ? a_panels : b_panels;
@@ -155,13 +190,29 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
     if (plan.run == 0) plan.run = 1;
     plan.runs = plan.own_panels < 8 ? 0 : (plan.own_panels - 8) / plan.run;
     plan.tasks = plan.runs + (plan.own_panels - plan.runs * plan.run);
-    const size_t k_block = block_of(g.k), buffer = dmae_round_up(shared_floats(g.m, g.n, g.k), 16);
+    const size_t k_block = block_of(g.k, kernels->k_block, kernels->k_unit, output);
+    const size_t column = dmae_round_up(k_block * kernels->value_bytes, 64), buffer = shared_width(g.m, g.n) * column;
     // OpenMP's runtime allocates a buffer for a region of one thread: then there is none.
     const int threads = dmae_threads_for(a_panels * b_panels);
     if (threads == 1) {
-        run_share(plan, k_block, buffer, true);
+        run_share(plan, k_block, buffer, own_width * column, true);
     } else {
 #pragma omp parallel num_threads(threads)
-        run_share(plan, k_block, buffer, false);
+        run_share(plan, k_block, buffer, own_width * column, false);
     }
+}
+
+size_t dmae_gemm_packed_bytes(dmae_precision precision, size_t k, size_t n) {
+    const struct gemm_kernels *const kernels = kernels_for(precision);
+    return dmae_round_up(dmae_ceiling(n, kernels->nr) * panel_bytes(kernels, kernels->nr, k), 64);
+}
+
+void dmae_gemm_pack(dmae_precision precision, size_t k, size_t n, dmae_type b_type, const void *b, size_t ldb, bool b_transposed,
+                    void *packed) {
+    const struct gemm_kernels *const kernels = kernels_for(precision);
+    const struct plan plan = {
+        .g = {.k = k, .n = n, .b_type = b_type, .b = b, .ldb = ldb, .b_transposed = b_transposed}, .kernels = kernels, .depth = k};
+    const size_t panels = dmae_ceiling(n, kernels->nr);
+    DMAE_PARALLEL_FOR(run, dmae_ceiling(panels, 2), 1,
+                      { pack_b(&plan, 2 * run, dmae_least(2 * run + 2, panels), (char *)packed + 2 * run * b_bytes(&plan)); });
 }

@@ -5,8 +5,9 @@
 // or two neighbours in k side by side as bf16 (k_unit 2), [panel][k/2][mr][2], an odd k filled up with a zero.
 //
 // Contract of a tile: accumulators start at zero and run over k in rising order; the result is then, in this order,
-//   value = product + addend (if any) + residual (if any) + bias (if any); c = value (if any); activation = gelu(value) (if any).
-// rows <= mr and columns <= nr say what is written; nothing outside is read or written in C, addend, residual, bias, activation.
+//   value = product + addend (if any) + residual (if any) + bias (if any); c = value (if any); activation = gelu(value) (if any);
+// or, with before_gelu, c = value · gelu'(before_gelu), activation = gelu(before_gelu) (if any).
+// rows <= mr and columns <= nr say what is written; nothing outside is read or written in any of the matrices.
 #ifndef DMAE_GEMM_H
 #define DMAE_GEMM_H
 #include "cpu/variants.h"
@@ -16,20 +17,23 @@ struct gemm_tile {
     const void *a;  ///< packed panel [k, mr]
     const void *b;  ///< packed panel [k, nr]
     const float *addend, *residual, *bias;
-    float *c, *activation;
-    size_t ld_addend, ld_residual, ldc, ld_activation;
+    void *c, *activation;
+    const void *before_gelu;
+    dmae_type c_type, activation_type, before_gelu_type;
+    size_t ld_addend, ld_residual, ldc, ld_activation, ld_before_gelu;
 };
 
 struct gemm_kernels {
     size_t mr, nr;
     size_t k_unit, value_bytes;  ///< neighbours in k that stand together in a panel, and bytes of one value
-    /// Packs `count` rows (or columns), each `k` long, into as many panels as they take. Element (i, p) is at source[i·ld + p], or
-    /// at source[p·ld + i] when `across`.
-    void (*pack_a)(size_t count, size_t k, const float *source, size_t ld, bool across, void *panels);
-    void (*pack_b)(size_t count, size_t k, const float *source, size_t ld, bool across, void *panels);
+    size_t k_block;              ///< k is cut into equal blocks of at most this, unless partial sums have no place to rest
+    /// Packs `count` rows (or columns), each `k` long, into as many panels as they take. Element (i, p) is at
+    /// source[i·ld + p], or at source[p·ld + i] when `across`.
+    void (*pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels);
+    void (*pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels);
     void (*tile)(const struct gemm_tile *tile);
 };
 
-/// k is cut into equal blocks of at most this.
-enum { gemm_k_block = 1024 };
+/// The largest k_block of any variant, a multiple of every k_unit.
+enum { gemm_most_k_block = 2048 };
 #endif

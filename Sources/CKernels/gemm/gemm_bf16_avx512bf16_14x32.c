@@ -1,6 +1,7 @@
 #if defined(__x86_64__)
 #include "gemm/gemm.h"
 #define VECTOR_TARGET "avx512f,avx512bw,avx512dq,avx512vl,fma,avx512bf16"
+#define VECTOR_ROUNDS_TO_BF16
 #include "cpu/vector_avx512.h"
 #include "gelu/gelu_f32_vector.h"
 
@@ -13,55 +14,70 @@ enum { MR = 14, VECTORS = 2, REGISTERS = 32 };
 /// The pairs of 32 floats in memory order; `low` is the first sixteen.
 VECTOR_INLINE V pairs_along(V low, V high) { return _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(high, low)); }
 /// The pairs (first[i], second[i]).
-VECTOR_INLINE V pairs_across(V first, V second) {
-    const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(first));
-    const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(second));
+VECTOR_INLINE V pairs_across(__m256i first, __m256i second) {
+    const __m512i low = _mm512_cvtepu16_epi32(first), high = _mm512_cvtepu16_epi32(second);
     return _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
 }
 
-/// pairs[q·unit + i] = (source[i·ld + 2q], source[i·ld + 2q + 1]) for i < count <= LANES, zero from there to `width`; 2q < k.
-static void pack_along(size_t count, size_t width, size_t unit, size_t k, const float *source, size_t ld, float *pairs) {
+/// Elements from `index` on; `type` is a constant wherever these are inlined. `left` says how many of the 32 or 16 there are.
+VECTOR_INLINE V pairs_at(const dmae_type type, size_t left, const void *source, size_t index) {
+    if (type == DMAE_TYPE_BF16) {
+        const __mmask32 mask = left >= 2 * LANES ? 0xffffffffu : (1u << left) - 1;
+        return _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(mask, (const uint16_t *)source + index));
+    }
+    const M low = v_mask(left), high = v_mask(left > LANES ? left - LANES : 0);
+    const float *const floats = (const float *)source + index;
+    return pairs_along(v_load_masked(low, floats), v_load_masked(high, floats + LANES));
+}
+VECTOR_INLINE __m256i halves_at(const dmae_type type, size_t left, const void *source, size_t index) {
+    if (type == DMAE_TYPE_BF16) return _mm256_maskz_loadu_epi16(v_mask(left), (const uint16_t *)source + index);
+    return (__m256i)_mm512_cvtneps_pbh(v_load_masked(v_mask(left), (const float *)source + index));
+}
+
+/// pairs[q·unit + i] = (source[start + i·ld + 2q], source[start + i·ld + 2q + 1]) for i < count <= LANES, zero from there to `width`;
+/// 2q < k.
+VECTOR_INLINE void pack_along(const dmae_type type, size_t count, size_t width, size_t unit, size_t k, const void *source, size_t start,
+                              size_t ld, float *pairs) {
     const M written = v_mask(width);
     for (size_t p = 0; p < k; p += 2 * LANES) {
         const size_t left = k - p, depth = left < 2 * LANES ? left : 2 * LANES;
-        const M low = v_mask(depth), high = v_mask(depth > LANES ? depth - LANES : 0);
         V rows[LANES];
-        for (size_t i = 0; i < LANES; ++i)
-            rows[i] = i < count ? pairs_along(v_load_masked(low, source + i * ld + p), v_load_masked(high, source + i * ld + p + LANES))
-                                : v_zero();
+        for (size_t i = 0; i < LANES; ++i) rows[i] = i < count ? pairs_at(type, depth, source, start + i * ld + p) : v_zero();
         v_transpose(rows);
         for (size_t q = 0; q < (depth + 1) / 2; ++q) v_store_masked(written, pairs + (p / 2 + q) * unit, rows[q]);
     }
 }
 
 /// The same from source[p·ld + i]: all panels of a step of k before the next, as in gemm_f32.
-static void pack_across(size_t unit, size_t count, size_t k, const float *source, size_t ld, float *pairs) {
+VECTOR_INLINE void pack_across(const dmae_type type, size_t unit, size_t count, size_t k, const void *source, size_t ld, float *pairs) {
     const size_t steps = (k + 1) / 2, panels = (count + unit - 1) / unit;
     for (size_t q = 0; q < steps; ++q)
         for (size_t panel = 0; panel < panels; ++panel)
             for (size_t part = 0; part < unit; part += LANES) {
-                const size_t i = panel * unit + part;
-                const M read = v_mask(count > i ? count - i : 0);
-                const V first = v_load_masked(read, source + 2 * q * ld + i);
-                const V second = 2 * q + 1 < k ? v_load_masked(read, source + (2 * q + 1) * ld + i) : v_zero();
+                const size_t i = panel * unit + part, left = count > i ? count - i : 0;
+                const __m256i first = halves_at(type, left, source, 2 * q * ld + i);
+                const __m256i second = 2 * q + 1 < k ? halves_at(type, left, source, (2 * q + 1) * ld + i) : _mm256_setzero_si256();
                 v_store_masked(v_mask(unit - part), pairs + (panel * steps + q) * unit + part, pairs_across(first, second));
             }
 }
 
-static void pack(size_t unit, size_t count, size_t k, const float *source, size_t ld, bool across, float *pairs) {
-    if (across) return pack_across(unit, count, k, source, ld, pairs);
+VECTOR_INLINE void pack(const dmae_type type, size_t unit, size_t count, size_t k, const void *source, size_t ld, bool across,
+                        float *pairs) {
+    if (across) return pack_across(type, unit, count, k, source, ld, pairs);
     const size_t steps = (k + 1) / 2;
     for (size_t first = 0; first < count; first += unit)
         for (size_t part = 0; part < unit; part += LANES) {
             const size_t i = first + part, width = unit - part < LANES ? unit - part : LANES, left = count > i ? count - i : 0;
-            pack_along(left < width ? left : width, width, unit, k, source + i * ld, ld, pairs + first * steps + part);
+            pack_along(type, left < width ? left : width, width, unit, k, source, i * ld, ld, pairs + first * steps + part);
         }
 }
-static void pack_a(size_t count, size_t k, const float *source, size_t ld, bool across, void *panels) {
-    pack(MR, count, k, source, ld, across, panels);
+static void pack_a(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {
+    if (type == DMAE_TYPE_BF16) pack(DMAE_TYPE_BF16, MR, count, k, source, ld, across, panels);
+    else pack(DMAE_TYPE_F32, MR, count, k, source, ld, across, panels);
 }
-static void pack_b(size_t count, size_t k, const float *source, size_t ld, bool across, void *panels) {
-    pack(NR, count, k, source, ld, across, panels);
+static void pack_b(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {
+    if (type == DMAE_TYPE_BF16) pack(DMAE_TYPE_BF16, NR, count, k, source, ld, across, panels);
+    else pack(DMAE_TYPE_F32, NR, count, k, source, ld, across, panels);
 }
 
 VECTOR_INLINE void pair_product(const int ROWS, const int WIDTH, size_t k, const float *a, const float *b, V sum[MR][VECTORS]) {
@@ -88,6 +104,6 @@ VECTOR_INLINE void pair_product(const int ROWS, const int WIDTH, size_t k, const
 #define PRODUCT(ROWS, WIDTH, t, sum) pair_product(ROWS, WIDTH, (t)->k, (t)->a, (t)->b, sum)
 #include "gemm/tile_epilogue.h"
 
-const struct gemm_kernels gemm_bf16_avx512bf16_14x32 = {MR, NR, 2, 2, pack_a, pack_b, tile};
+const struct gemm_kernels gemm_bf16_avx512bf16_14x32 = {MR, NR, 2, 2, 2048, pack_a, pack_b, tile};
 #pragma clang attribute pop
 #endif

@@ -2,12 +2,10 @@
 #include "gelu/gelu_f32_vector.h"
 #include "gemm/register_tile_f32.h"
 
-static void pack_a(size_t count, size_t k, const float *source, size_t ld, bool across, void *target) {
-    float *panels = target;
+VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld, bool across, float *panels) {
     if (!across) {
-        for (; count > MR; count -= MR, source += MR * ld, panels += MR * k)
-            pack_transposed(MR, MR, MR, k, source, ld, panels);
-        pack_transposed(count, MR, MR, k, source, ld, panels);
+        for (size_t i = 0; i < count; i += MR)
+            pack_transposed_of(type, count - i < MR ? count - i : MR, MR, MR, k, source, i * ld, ld, panels + i * k);
         return;
     }
     // All panels of one step of k before the next step: rows of the source may lie a multiple of 4096 bytes apart, and what one
@@ -15,29 +13,37 @@ static void pack_a(size_t count, size_t k, const float *source, size_t ld, bool 
     const M written = v_mask(MR);
     for (size_t p = 0; p < k; ++p)
         for (size_t i = 0; i < count; i += MR)
-            v_store_masked(written, panels + i * k + p * MR, OPERAND(v_load_masked(v_mask(count - i), source + p * ld + i)));
+            v_store_masked(written, panels + i * k + p * MR, operand_masked(type, v_mask(count - i), source, p * ld + i));
 }
 
-static void pack_b(size_t count, size_t k, const float *source, size_t ld, bool across, void *target) {
-    float *panels = target;
+VECTOR_INLINE void pack_b_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld, bool across, float *panels) {
     const size_t whole = count / NR * NR;
     if (!across) {
         for (size_t j = 0; j < whole; j += LANES)
-            pack_transposed(LANES, LANES, NR, k, source + j * ld, ld, panels + j / NR * NR * k + j % NR);
+            pack_transposed_of(type, LANES, LANES, NR, k, source, j * ld, ld, panels + j / NR * NR * k + j % NR);
         for (size_t j = whole; j < count; j += NR)
             for (size_t part = 0; part < NR; part += LANES)
-                pack_transposed(count > j + part ? count - j - part : 0, LANES, NR, k, source + (j + part) * ld, ld,
-                                panels + j * k + part);
+                pack_transposed_of(type, count > j + part ? count - j - part : 0, LANES, NR, k, source, (j + part) * ld, ld,
+                                   panels + j * k + part);
         return;
     }
     for (size_t p = 0; p < k; ++p) {
         for (size_t j = 0; j < whole; j += LANES)
-            v_store(panels + j / NR * NR * k + p * NR + j % NR, OPERAND(v_load(source + p * ld + j)));
+            v_store(panels + j / NR * NR * k + p * NR + j % NR, operand(type, source, p * ld + j));
         if (whole < count)
             for (size_t part = 0; part < NR; part += LANES)
                 v_store(panels + whole * k + p * NR + part,
-                        OPERAND(v_load_masked(v_mask(count > whole + part ? count - whole - part : 0), source + p * ld + whole + part)));
+                        operand_masked(type, v_mask(count > whole + part ? count - whole - part : 0), source, p * ld + whole + part));
     }
+}
+
+static void pack_a(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {
+    if (type == DMAE_TYPE_BF16) pack_a_of(DMAE_TYPE_BF16, count, k, source, ld, across, panels);
+    else pack_a_of(DMAE_TYPE_F32, count, k, source, ld, across, panels);
+}
+static void pack_b(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {
+    if (type == DMAE_TYPE_BF16) pack_b_of(DMAE_TYPE_BF16, count, k, source, ld, across, panels);
+    else pack_b_of(DMAE_TYPE_F32, count, k, source, ld, across, panels);
 }
 
 #define PRODUCT(ROWS, WIDTH, t, sum) tile_product(ROWS, WIDTH, true, (t)->k, (t)->a, 1, MR, (t)->b, NR, sum)

@@ -41,18 +41,27 @@ VECTOR_INLINE void tile_product(const int ROWS, const int WIDTH, const bool pack
     }
 }
 
-/// panel[p·unit + i] = source[i·ld + p] for i < count <= LANES, zero from there to `width`; p < k.
-VECTOR_INLINE void pack_transposed(size_t count, size_t width, size_t unit, size_t k, const float *source, size_t ld,
-                                   float *panel) {
+/// Elements from `index` on of an operand in memory; `type` is a constant wherever this is inlined. What is bf16 needs no rounding.
+VECTOR_INLINE V operand(const dmae_type type, const void *source, size_t index) {
+    return type == DMAE_TYPE_BF16 ? v_load_bf16((const uint16_t *)source + index) : OPERAND(v_load((const float *)source + index));
+}
+VECTOR_INLINE V operand_masked(const dmae_type type, M mask, const void *source, size_t index) {
+    return type == DMAE_TYPE_BF16 ? v_load_bf16_masked(mask, (const uint16_t *)source + index)
+                                  : OPERAND(v_load_masked(mask, (const float *)source + index));
+}
+
+/// panel[p·unit + i] = source[start + i·ld + p] for i < count <= LANES, zero from there to `width`; p < k.
+VECTOR_INLINE void pack_transposed_of(const dmae_type type, size_t count, size_t width, size_t unit, size_t k, const void *source,
+                                      size_t start, size_t ld, float *panel) {
     const M written = v_mask(width);
     for (size_t p = 0; p < k; p += LANES) {
         const size_t depth = k - p < LANES ? k - p : LANES;
         V rows[LANES];
         if (depth == LANES) {
-            for (size_t i = 0; i < LANES; ++i) rows[i] = i < count ? OPERAND(v_load(source + i * ld + p)) : v_zero();
+            for (size_t i = 0; i < LANES; ++i) rows[i] = i < count ? operand(type, source, start + i * ld + p) : v_zero();
         } else {
             const M mask = v_mask(depth);
-            for (size_t i = 0; i < LANES; ++i) rows[i] = i < count ? OPERAND(v_load_masked(mask, source + i * ld + p)) : v_zero();
+            for (size_t i = 0; i < LANES; ++i) rows[i] = i < count ? operand_masked(type, mask, source, start + i * ld + p) : v_zero();
         }
         v_transpose(rows);
         if (width == LANES && depth == LANES) {
@@ -61,6 +70,10 @@ VECTOR_INLINE void pack_transposed(size_t count, size_t width, size_t unit, size
             for (size_t i = 0; i < depth; ++i) v_store_masked(written, panel + (p + i) * unit, rows[i]);
         }
     }
+}
+
+VECTOR_INLINE void pack_transposed(size_t count, size_t width, size_t unit, size_t k, const float *source, size_t ld, float *panel) {
+    pack_transposed_of(DMAE_TYPE_F32, count, width, unit, k, source, 0, ld, panel);
 }
 
 // One case of a switch over the rows of a tile: RUN(rows, vectors, masked) with constants.

@@ -1,26 +1,66 @@
 // From a tile of sums to memory: what both kinds of product share. The including file says PRODUCT(ROWS, WIDTH, tile, sum), which fills
 // sum[ROWS][WIDTH], and TILE_CASES.
+static size_t bytes_of(dmae_type type) { return type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float); }
+
 /// Into the second level: in the first, the rows of a matrix whose width is a multiple of 1024 would all fall into one set.
-VECTOR_INLINE void prefetch_rows(const int ROWS, const int WIDTH, const float *matrix, size_t ld) {
+VECTOR_INLINE void prefetch_rows(const int ROWS, const int WIDTH, dmae_type type, const void *matrix, size_t ld) {
     if (matrix == NULL) return;
+    const size_t step = ld * bytes_of(type), last = (size_t)(WIDTH * LANES - 1) * bytes_of(type);
 #pragma clang loop unroll(full)
-    for (int i = 0; i < ROWS; ++i)
-#pragma clang loop unroll(full)
-        for (int j = 0; j < WIDTH * LANES; j += 16) _mm_prefetch((const char *)(matrix + (size_t)i * ld + j), _MM_HINT_T1);
+    for (int i = 0; i < ROWS; ++i) {
+        _mm_prefetch((const char *)matrix + (size_t)i * step, _MM_HINT_T1);
+        _mm_prefetch((const char *)matrix + (size_t)i * step + last, _MM_HINT_T1);
+    }
+}
+
+VECTOR_INLINE void store_as(dmae_type type, bool masked, M mask, void *matrix, size_t index, V value) {
+    if (type == DMAE_TYPE_BF16) {
+        uint16_t *const at = (uint16_t *)matrix + index;
+        if (masked) v_store_bf16_masked(mask, at, value);
+        else v_store_bf16(at, value);
+    } else {
+        float *const at = (float *)matrix + index;
+        if (masked) v_store_masked(mask, at, value);
+        else v_store(at, value);
+    }
+}
+
+/// What needs more registers than the sums leave, or another type than theirs: the sums rest in memory, and this goes over them row by
+/// row, vector by vector.
+static void finish(const struct gemm_tile *t, const float *value) {
+    const size_t columns = t->columns < NR ? t->columns : NR;
+    for (size_t i = 0; i < t->rows; ++i)
+        for (size_t j = 0; j < columns; j += LANES) {
+            const M mask = v_mask(columns - j);
+            const bool masked = columns - j < LANES;
+            V sum = v_load(value + i * NR + j), activation = sum;
+            if (t->before_gelu) {
+                V density;
+                const size_t at = i * t->ld_before_gelu + j;
+                const V x = t->before_gelu_type == DMAE_TYPE_BF16 ? v_load_bf16_masked(mask, (const uint16_t *)t->before_gelu + at)
+                                                                  : v_load_masked(mask, (const float *)t->before_gelu + at);
+                const V cumulative = gelu_f32_cumulative(x, &density);
+                activation = v_multiply(x, cumulative);
+                sum = v_multiply(sum, v_fma(x, density, cumulative));
+            } else if (t->activation) {
+                activation = gelu_f32(sum);
+            }
+            if (t->c) store_as(t->c_type, masked, mask, t->c, i * t->ldc + j, sum);
+            if (t->activation) store_as(t->activation_type, masked, mask, t->activation, i * t->ld_activation + j, activation);
+        }
 }
 
 /// ROWS and WIDTH (vectors of columns, the last perhaps masked) are constants wherever this is inlined.
 VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDTH, const bool masked) {
     V sum[MR][VECTORS];
     // What the epilogue needs is far away and its rows lie pages apart; it comes while the product is worked out.
-    prefetch_rows(ROWS, WIDTH, t->c, t->ldc);
-    prefetch_rows(ROWS, WIDTH, t->residual, t->ld_residual);
-    prefetch_rows(ROWS, WIDTH, t->activation, t->ld_activation);
+    prefetch_rows(ROWS, WIDTH, t->c_type, t->c, t->ldc);
+    prefetch_rows(ROWS, WIDTH, DMAE_TYPE_F32, t->residual, t->ld_residual);
+    prefetch_rows(ROWS, WIDTH, t->activation_type, t->activation, t->ld_activation);
+    prefetch_rows(ROWS, WIDTH, t->before_gelu_type, t->before_gelu, t->ld_before_gelu);
     PRODUCT(ROWS, WIDTH, t, sum);
     const M last = v_mask(t->columns - (size_t)(WIDTH - 1) * LANES);
 #define LOAD(pointer, j) (masked && (j) == WIDTH - 1 ? v_load_masked(last, (pointer) + (j) * LANES) : v_load((pointer) + (j) * LANES))
-#define STORE(pointer, j, value) \
-    (masked && (j) == WIDTH - 1 ? v_store_masked(last, (pointer) + (j) * LANES, value) : v_store((pointer) + (j) * LANES, value))
 #pragma clang loop unroll(full)
     for (int j = 0; j < WIDTH; ++j) {
         if (t->addend) {
@@ -36,26 +76,25 @@ VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDT
 #pragma clang loop unroll(full)
             for (int i = 0; i < ROWS; ++i) sum[i][j] = v_add(sum[i][j], bias);
         }
-        if (t->c) {
-#pragma clang loop unroll(full)
-            for (int i = 0; i < ROWS; ++i) STORE(t->c + i * t->ldc, j, sum[i][j]);
-        }
-    }
-    if (t->activation) {
-        // The accumulators rest in memory here, so that the polynomials have the registers; a loop over them, not fifty copies.
-        float value[MR * VECTORS * LANES] __attribute__((aligned(64)));
-#pragma clang loop unroll(full)
-        for (int i = 0; i < ROWS; ++i)
-#pragma clang loop unroll(full)
-            for (int j = 0; j < WIDTH; ++j) v_store(value + (i * VECTORS + j) * LANES, sum[i][j]);
-#pragma clang loop unroll(disable)
-        for (int i = 0; i < ROWS; ++i)
-#pragma clang loop unroll(full)
-            for (int j = 0; j < WIDTH; ++j)
-                STORE(t->activation + i * t->ld_activation, j, gelu_f32(v_load(value + (i * VECTORS + j) * LANES)));
     }
 #undef LOAD
-#undef STORE
+    if (t->activation == NULL && t->before_gelu == NULL && t->c_type == DMAE_TYPE_F32) {
+#pragma clang loop unroll(full)
+        for (int i = 0; i < ROWS; ++i)
+#pragma clang loop unroll(full)
+            for (int j = 0; j < WIDTH; ++j) {
+                float *const at = (float *)t->c + i * t->ldc + j * LANES;
+                if (masked && j == WIDTH - 1) v_store_masked(last, at, sum[i][j]);
+                else v_store(at, sum[i][j]);
+            }
+        return;
+    }
+    float value[MR * NR] __attribute__((aligned(64)));
+#pragma clang loop unroll(full)
+    for (int i = 0; i < ROWS; ++i)
+#pragma clang loop unroll(full)
+        for (int j = 0; j < WIDTH; ++j) v_store(value + i * NR + j * LANES, sum[i][j]);
+    finish(t, value);
 }
 
 static void tile(const struct gemm_tile *t) {

@@ -72,29 +72,40 @@ typedef enum { DMAE_TYPE_F32 = 0, DMAE_TYPE_BF16 = 1 } dmae_type;
 /// as slow, as F32. Subnormal operands may count as zero.
 typedef enum { DMAE_PRECISION_F32 = 0, DMAE_PRECISION_BF16 = 1 } dmae_precision;
 
-/// C[m,n] (+)= op(A)[m,k] · op(B)[k,n], then the epilogue, in this order: + bias[n], keep in C, then GELU into `activation`;
-/// or + residual[m,n]. k may be 0: the product is then zero.
+/// C[m,n] (+)= op(A)[m,k] · op(B)[k,n], then the epilogue, in this order: + residual[m,n], + bias[n], keep in C, then GELU into
+/// `activation`. With `before_gelu` it is the step back through GELU instead: C = product · gelu'(before_gelu), and `activation`
+/// receives gelu(before_gelu) again. k may be 0: the product is then zero.
 typedef struct {
     dmae_precision precision;
     size_t m, n, k;
-    const float *a;  ///< [m,k], or [k,m] when a_transposed
+    dmae_type a_type, b_type, c_type, activation_type, before_gelu_type;
+    const void *a;  ///< [m,k], or [k,m] when a_transposed
     size_t lda;
     bool a_transposed;
-    const float *b;  ///< [k,n], or [n,k] when b_transposed (a Linear's weight in the forward direction)
+    const void *b;  ///< [k,n], or [n,k] when b_transposed (a Linear's weight in the forward direction)
     size_t ldb;
     bool b_transposed;
-    float *c;  ///< [m,n]; may be NULL when `activation` is given: the value before GELU is then not kept
+    const void *b_packed;  ///< what dmae_gemm_pack made of op(B), or NULL; b, ldb, b_type and b_transposed then count for nothing
+    void *c;  ///< [m,n]; may be NULL when `activation` is given: the value before GELU is then not kept
     size_t ldc;
-    bool accumulate;        ///< C += product instead of C = product; not together with activation
+    bool accumulate;        ///< C += product instead of C = product; C is float32 then; not together with activation
     const float *bias;      ///< [n] or NULL
-    const float *residual;  ///< [m,n] or NULL, added after bias; may be the same memory as c (same ld); not with activation
+    const float *residual;  ///< [m,n] or NULL; may be the same memory as c (same ld); not with activation
     size_t ldr;
-    float *activation;  ///< [m,n] or NULL: exact (erf) GELU of what C receives
+    void *activation;  ///< [m,n] or NULL: exact (erf) GELU of what C receives, before C's rounding
     size_t ldactivation;
+    const void *before_gelu;  ///< [m,n] or NULL; not with bias, residual or accumulate
+    size_t ldbefore;
     void *workspace;
 } dmae_gemm_arguments;
-DMAE_EXPORT size_t dmae_gemm_workspace(size_t m, size_t n, size_t k);
+/// `output` is the type of C, or of the activation when C is NULL.
+DMAE_EXPORT size_t dmae_gemm_workspace(size_t m, size_t n, size_t k, dmae_type output);
 DMAE_EXPORT void dmae_gemm(const dmae_gemm_arguments *arguments);
+/// Packs op(B)[k,n], as the arguments say, once for many products; for the instruction set selected now, and aligned to 64 bytes.
+/// The products' bits are the same either way.
+DMAE_EXPORT size_t dmae_gemm_packed_bytes(dmae_precision precision, size_t k, size_t n);
+DMAE_EXPORT void dmae_gemm_pack(dmae_precision precision, size_t k, size_t n, dmae_type b_type, const void *b, size_t ldb,
+                                bool b_transposed, void *packed);
 
 // ---- Attention -------------------------------------------------------------------------------------------------------
 
@@ -127,10 +138,10 @@ DMAE_EXPORT void dmae_attention_backward(const dmae_attention_arguments *argumen
 /// y[r,:] = (x[r,:] - mean) · rstd · gamma + beta with rstd = 1/sqrt(biased variance + epsilon).
 /// mean, rstd [rows]: written for the backward pass, or both NULL.
 DMAE_EXPORT void dmae_layernorm_f32_forward(size_t rows, size_t width, const float *x, const float *gamma, const float *beta,
-                                            float epsilon, float *y, float *mean, float *rstd);
+                                            float epsilon, dmae_type y_type, void *y, float *mean, float *rstd);
 /// y again from stored statistics, bit for bit what the forward pass wrote.
 DMAE_EXPORT void dmae_layernorm_f32_apply(size_t rows, size_t width, const float *x, const float *gamma, const float *beta,
-                                          const float *mean, const float *rstd, float *y);
+                                          const float *mean, const float *rstd, dmae_type y_type, void *y);
 /// d_x += gradient by x when accumulate, else d_x = (d_x may be d_y); d_gamma += ; d_beta +=.
 DMAE_EXPORT size_t dmae_layernorm_f32_backward_workspace(size_t rows, size_t width);
 DMAE_EXPORT void dmae_layernorm_f32_backward(size_t rows, size_t width, const float *x, const float *gamma, const float *mean,
@@ -147,7 +158,7 @@ DMAE_EXPORT void dmae_gelu_f32_backward(size_t count, const float *x, const floa
 // ---- Reductions ------------------------------------------------------------------------------------------------------
 
 /// sum[n] += Σ over rows of x[rows, n]. Workspace as dmae_layernorm_f32_backward_workspace(rows, n).
-DMAE_EXPORT void dmae_column_sum_f32(size_t rows, size_t n, const float *x, size_t ldx, float *sum, void *workspace);
+DMAE_EXPORT void dmae_column_sum_f32(size_t rows, size_t n, dmae_type type, const void *x, size_t ldx, float *sum, void *workspace);
 /// Σ x², accumulated in double over fixed chunks.
 DMAE_EXPORT double dmae_sum_of_squares_f32(size_t count, const float *x);
 

@@ -2,22 +2,28 @@
 #include "layernorm/layernorm.h"
 #include "reduction/reduction.h"
 
+static void *row_of(dmae_type type, void *tensor, size_t index) {
+    return (char *)tensor + index * (type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float));
+}
+
 void dmae_layernorm_f32_forward(size_t rows, size_t width, const float *x, const float *gamma, const float *beta, float epsilon,
-                                float *y, float *mean, float *rstd) {
+                                dmae_type y_type, void *y, float *mean, float *rstd) {
     const struct layernorm_f32_kernels *const kernels = KERNELS(layernorm_f32);
     DMAE_PARALLEL_FOR(r, rows, 16, {
         float row_mean, row_rstd;
         kernels->statistics(width, x + r * width, epsilon, &row_mean, &row_rstd);
-        kernels->apply(width, x + r * width, gamma, beta, row_mean, row_rstd, y + r * width);
+        kernels->apply(width, x + r * width, gamma, beta, row_mean, row_rstd, y_type, row_of(y_type, y, r * width));
         if (mean) mean[r] = row_mean;
         if (rstd) rstd[r] = row_rstd;
     });
 }
 
 void dmae_layernorm_f32_apply(size_t rows, size_t width, const float *x, const float *gamma, const float *beta,
-                              const float *mean, const float *rstd, float *y) {
+                              const float *mean, const float *rstd, dmae_type y_type, void *y) {
     const struct layernorm_f32_kernels *const kernels = KERNELS(layernorm_f32);
-    DMAE_PARALLEL_FOR(r, rows, 16, { kernels->apply(width, x + r * width, gamma, beta, mean[r], rstd[r], y + r * width); });
+    DMAE_PARALLEL_FOR(r, rows, 16, {
+        kernels->apply(width, x + r * width, gamma, beta, mean[r], rstd[r], y_type, row_of(y_type, y, r * width));
+    });
 }
 
 size_t dmae_layernorm_f32_backward_workspace(size_t rows, size_t width) {

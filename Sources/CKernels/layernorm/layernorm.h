@@ -9,7 +9,8 @@
 
 struct layernorm_f32_kernels {
     void (*statistics)(size_t width, const float *x, float epsilon, float *mean, float *rstd);
-    void (*apply)(size_t width, const float *x, const float *gamma, const float *beta, float mean, float rstd, float *y);
+    void (*apply)(size_t width, const float *x, const float *gamma, const float *beta, float mean, float rstd,
+                  dmae_type y_type, void *y);
     void (*backward)(size_t rows, size_t width, const float *x, const float *gamma, const float *mean, const float *rstd,
                      const float *d_y, bool accumulate, float *d_x, float *d_gamma, float *d_beta);
 };

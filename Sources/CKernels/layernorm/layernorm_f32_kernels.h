@@ -23,15 +23,19 @@ static void statistics(size_t width, const float *x, float epsilon, float *mean,
 
 VECTOR_INLINE V normal(V x, V mean, V rstd) { return v_multiply(v_subtract(x, mean), rstd); }
 
-static void apply(size_t width, const float *x, const float *gamma, const float *beta, float mean, float rstd, float *y) {
+static void apply(size_t width, const float *x, const float *gamma, const float *beta, float mean, float rstd, dmae_type y_type, void *y) {
     const V m = v_set(mean), s = v_set(rstd);
     size_t i = 0;
-    for (; i + LANES <= width; i += LANES)
-        v_store(y + i, v_fma(normal(v_load(x + i), m, s), v_load(gamma + i), v_load(beta + i)));
+    for (; i + LANES <= width; i += LANES) {
+        const V value = v_fma(normal(v_load(x + i), m, s), v_load(gamma + i), v_load(beta + i));
+        if (y_type == DMAE_TYPE_BF16) v_store_bf16((uint16_t *)y + i, value);
+        else v_store((float *)y + i, value);
+    }
     if (i < width) {
         const M mask = v_mask(width - i);
-        v_store_masked(mask, y + i, v_fma(normal(v_load_masked(mask, x + i), m, s), v_load_masked(mask, gamma + i),
-                                          v_load_masked(mask, beta + i)));
+        const V value = v_fma(normal(v_load_masked(mask, x + i), m, s), v_load_masked(mask, gamma + i), v_load_masked(mask, beta + i));
+        if (y_type == DMAE_TYPE_BF16) v_store_bf16_masked(mask, (uint16_t *)y + i, value);
+        else v_store_masked(mask, (float *)y + i, value);
     }
 }
 

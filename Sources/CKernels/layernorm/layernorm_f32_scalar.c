@@ -1,3 +1,4 @@
+#include "cpu/scalar_bf16.h"
 #include "layernorm/layernorm.h"
 
 #include <math.h>
@@ -18,8 +19,8 @@ static void statistics(size_t width, const float *x, float epsilon, float *mean,
     *rstd = 1.0f / sqrtf(lane_sum(squares) / (float)width + epsilon);
 }
 
-static void apply(size_t width, const float *x, const float *gamma, const float *beta, float mean, float rstd, float *y) {
-    for (size_t i = 0; i < width; ++i) y[i] = (x[i] - mean) * rstd * gamma[i] + beta[i];
+static void apply(size_t width, const float *x, const float *gamma, const float *beta, float mean, float rstd, dmae_type y_type, void *y) {
+    for (size_t i = 0; i < width; ++i) set_element(y_type, y, i, (x[i] - mean) * rstd * gamma[i] + beta[i]);
 }
 
 static void backward(size_t rows, size_t width, const float *x, const float *gamma, const float *mean, const float *rstd,

@@ -12,13 +12,13 @@ void reduction_f32_combine(size_t count, size_t n, const float *partial, size_t 
     });
 }
 
-void dmae_column_sum_f32(size_t rows, size_t n, const float *x, size_t ldx, float *sum, void *workspace) {
+void dmae_column_sum_f32(size_t rows, size_t n, dmae_type type, const void *x, size_t ldx, float *sum, void *workspace) {
     const struct reduction_f32_kernels *const kernels = KERNELS(reduction_f32);
     float *const partial = workspace;
-    const size_t chunks = dmae_ceiling(rows, reduction_rows);
+    const size_t chunks = dmae_ceiling(rows, reduction_rows), bytes = type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
     DMAE_PARALLEL_FOR(i, chunks, 1, {
-        kernels->column_sum(dmae_least(reduction_rows, rows - i * reduction_rows), n, x + i * reduction_rows * ldx, ldx,
-                            partial + i * n);
+        kernels->column_sum(dmae_least(reduction_rows, rows - i * reduction_rows), n, type,
+                            (const char *)x + i * reduction_rows * ldx * bytes, ldx, partial + i * n);
     });
     reduction_f32_combine(chunks, n, partial, n, sum);
 }

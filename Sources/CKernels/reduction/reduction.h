@@ -5,7 +5,7 @@
 #include "cpu/variants.h"
 
 struct reduction_f32_kernels {
-    void (*column_sum)(size_t rows, size_t n, const float *x, size_t ldx, float *sum);
+    void (*column_sum)(size_t rows, size_t n, dmae_type type, const void *x, size_t ldx, float *sum);
     double (*sum_of_squares)(size_t count, const float *x);
 };
 

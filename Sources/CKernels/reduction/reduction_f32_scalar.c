@@ -1,9 +1,10 @@
+#include "cpu/scalar_bf16.h"
 #include "reduction/reduction.h"
 
-static void column_sum(size_t rows, size_t n, const float *x, size_t ldx, float *sum) {
+static void column_sum(size_t rows, size_t n, dmae_type type, const void *x, size_t ldx, float *sum) {
     for (size_t j = 0; j < n; ++j) sum[j] = 0;
     for (size_t i = 0; i < rows; ++i)
-        for (size_t j = 0; j < n; ++j) sum[j] += x[i * ldx + j];
+        for (size_t j = 0; j < n; ++j) sum[j] += element_at(type, x, i * ldx + j);
 }
 
 static double sum_of_squares(size_t count, const float *x) {
