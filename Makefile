@@ -1,5 +1,6 @@
 # make distill   everything a fresh Debian 12 with the Swift toolchain needs, the static binary, and the demo
 # make test      everything it needs, and every test
+# make test-interop   installs PyTorch, timm, transformers and onnxruntime in a place of their own, and exchanges weights with them
 # make perf      the microbenchmarks          make perf-check   the same, and fails where one lost
 # make perf-peers  products and the step beside PyTorch, OpenBLAS and BLIS
 # make build     the static binary alone      make install PREFIX=/usr/local      make clean
@@ -25,7 +26,7 @@ TEST_PACKAGES := qemu-user
 
 STATIC := -c release --static-swift-stdlib -Xswiftc -static-executable
 
-.PHONY: build distill test perf perf-check perf-peers install clean packages test-packages
+.PHONY: build distill test test-interop perf perf-check perf-peers install clean packages test-packages
 build: $(BINARY)
 
 packages:
@@ -80,6 +81,23 @@ FORCE:
 test: build test-packages
 	swift build -c release --build-tests --scratch-path .build/tests
 	DMAE_BINARY="$$PWD/$(BINARY)" swift test -c release --skip-build --disable-swift-testing --scratch-path .build/tests
+
+# The tools that weights come from and go to, pinned, kept outside .build like the OpenMP runtime; installed again when the pins change.
+# FILTER=onnx runs the tests whose name holds this text; LARGE=1 adds the conversion of a ViT-L of 1.3 GB.
+INTEROP ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dmae/interop
+test-interop: build
+	if ! cmp -s Tests/Interop/requirements.txt "$(INTEROP)/requirements.txt"; then
+	  /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || { $(call install-packages,python3-venv); }
+	  echo "Installing PyTorch, timm, transformers and onnxruntime into $(INTEROP), once for this machine"
+	  rm -rf "$(INTEROP)"
+	  /usr/bin/python3 -m venv "$(INTEROP)"
+	  pip="$(INTEROP)/bin/pip --disable-pip-version-check install --quiet"
+	  # PyPI's PyTorch brings gigabytes for GPUs: that of its own index is taken, where the machine reaches it.
+	  $$pip --no-deps --extra-index-url https://download.pytorch.org/whl/cpu $$(grep -E '^(torch|torchvision)==' Tests/Interop/requirements.txt)
+	  $$pip -r Tests/Interop/requirements.txt
+	  cp Tests/Interop/requirements.txt "$(INTEROP)/"
+	fi
+	DMAE_BINARY="$$PWD/$(BINARY)" DMAE_LARGE="$(LARGE)" "$(INTEROP)/bin/python" Tests/Interop/run.py $(FILTER)
 
 DEMO := .build/demo
 HELD_OUT := $(addprefix Fixtures/demo/held-out/,buildings-home6.jpg food-lemon.jpg people-smiley006.jpg plants-sun-flower-ganson.jpg \
