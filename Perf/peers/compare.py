@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Theirs and ours in turns on one machine: matrix products, and the whole distillation step. `make perf-peers` runs this.
 
-Every contender is a process of its own. They take turns; whoever is not on turn is stopped (SIGSTOP), so that no thread pool
-spins while another works. A ratio is the median over the rounds of theirs over ours in time, against the fastest of them in
-that round: above 1, ours is faster. Peaks are measured by ours within the same rounds. Ratios go to --results as JSON.
+Every contender is a process of its own. At products, whoever is not on turn is stopped (SIGSTOP), so that no thread pool spins
+while another works; a step has the machine and its memory to itself. A ratio is the median over the rounds of theirs over ours in time, against the fastest of them in
+that round: above 1, ours is faster. Peaks are measured by ours within the same rounds. Ratios go to --results as JSON, and
+with them the seconds of every turn. Processor time that a virtual machine did not get (steal) is named where it is much.
 
 Settings of BLAS and OpenMP libraries in the environment are left out, for all contenders alike, and named.
 """
@@ -33,23 +34,33 @@ class Contender:
 
     def __init__(self, command, environment):
         self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        env=environment, preexec_fn=end_with_parent)
+                                        env=environment, start_new_session=True, preexec_fn=end_with_parent)
+
+    def signal(self, number):
+        """To it and to what it has started: torch.compile keeps helpers."""
+        os.killpg(self.process.pid, number)
 
     def ask(self, *words):
-        self.process.send_signal(signal.SIGCONT)
+        self.signal(signal.SIGCONT)
         self.process.stdin.write(" ".join(map(str, words)) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
             sys.exit(f"compare: {' '.join(map(str, self.process.args))} ended with {self.process.wait()}")
-        self.process.send_signal(signal.SIGSTOP)
+        self.signal(signal.SIGSTOP)
         return json.loads(line)
 
     def end(self):
         """Closes its input; what it still says, if anything."""
-        self.process.send_signal(signal.SIGCONT)
+        self.signal(signal.SIGCONT)
         said, _ = self.process.communicate()
         return json.loads(said) if said.strip() else None
+
+
+def processor_times():
+    """Busy and stolen processor time so far, in ticks."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    return sum(fields[:3]) + sum(fields[5:7]), fields[7]
 
 
 def rotated(items, by):
@@ -110,7 +121,8 @@ def products(options, environment, results):
             line += f"{100 * share['ours']:>{10 if precision == 'f32' else 12}.0f}"
             line += "".join(f"{100 * share[name]:>9.0f}" for name in names) + f"{ratio:>7.2f}"
             rows.append((precision, product, share["ours"], ratio, fastest))
-            results["rows"][f"products {precision} {product['name']} {'×'.join(map(str, shape))}"] = ratio
+            key = f"products {precision} {product['name']} {'×'.join(map(str, shape))}"
+            results["rows"][key], results["turns"][key] = ratio, rounds
         print(line, flush=True)
     for contender in [ours, *others.values()]:
         contender.end()
@@ -128,44 +140,45 @@ def products(options, environment, results):
                       + (": " + ", ".join(behind) if behind else ""))
 
 
+def report(command, environment):
+    """The JSON that a program prints."""
+    done = subprocess.run(list(map(str, command)), env=environment, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"compare: {' '.join(map(str, command))} ended with {done.returncode}")
+    return json.loads(done.stdout)
+
+
 def steps(options, environment, results):
     chosen = [(precision, ratio) for precision in ("f32", "bf16") for ratio in ("0.75", "0.95", "0.98")
               if options.filter in f"step {precision} {ratio}"]
     if not chosen:
         return
-    print(f"\nThe step of `dmae bench distill --recipe paper`, batch {options.batch}, {options.threads} threads, {options.steps} "
-          "timed steps each, in turns: images/s of\nthe median step, peak resident memory, and the ratios to the faster of "
-          "PyTorch's two (speed: ours over theirs; memory: ours over\nthe smaller of theirs).\n")
+    print(f"\nThe step of `dmae bench distill --recipe paper`, batch {options.batch}, {options.threads} threads; {options.steps} turns, "
+          "each a program of its own that does one step to\nwarm up and one that is timed. Images/s of the median step, peak resident "
+          "memory, ratios to the faster of PyTorch's two (speed:\nours over theirs) and to the smaller (memory: ours over theirs).\n")
     print(f"{'precision':10}{'masked':>7}{'ours':>9}{'% peak':>8}{'eager':>9}{'compiled':>10}{'ratio':>8}"
           f"{'ours GB':>10}{'eager GB':>10}{'compiled GB':>13}{'ratio':>7}")
     for precision, ratio in chosen:
         common = ["--batch", options.batch, "--mask-ratio", ratio, "--precision", precision, "--threads", options.threads]
-        script = [sys.executable, HERE / "pytorch_step.py", *common, "--warm-up", options.warm_up, "--turns"]
-        theirs, others = {}, {}
-        for name, more in (("eager", []), ("compiled", ["--compile"])):
-            theirs[name] = Contender(script + more, environment)
-            theirs[name].ask("warm-up")
-        rounds, reports = [], []
+        script = [sys.executable, HERE / "pytorch_step.py", *common, "--warm-up", 1, "--steps", 1]
+        commands = {
+            "ours": [options.dmae, "bench", "distill", "--recipe", "paper", "--json", *common, "--steps", 1],
+            "eager": script, "compiled": script + ["--compile"],
+        }
+        # What torch.compile makes is kept, so that compiling does not fall into a turn; it also shows at once what does not run.
+        report(commands["compiled"], environment)
+        rounds, reports = [], {name: [] for name in commands}
         for number in range(options.steps):
-            turn = {}
-            for name in rotated(["ours", "eager", "compiled"], number):
-                if name != "ours":
-                    turn[name] = theirs[name].ask("step")["seconds"]
-                    continue
-                done = subprocess.run([options.dmae, "bench", "distill", "--recipe", "paper", "--json", "--steps", "1",
-                                       *map(str, common)], env=environment, stdout=subprocess.PIPE, text=True)
-                if done.returncode:
-                    sys.exit(f"compare: dmae bench ended with {done.returncode}")
-                reports.append(json.loads(done.stdout))
-                turn[name] = reports[-1]["step_seconds"][0]
-            rounds.append(turn)
-        memory = {name: contender.end()["peak_rss_bytes"] for name, contender in theirs.items()}
-        memory["ours"] = max(report["peak_rss_bytes"] for report in reports)
+            for name in rotated(list(commands), number):
+                reports[name].append(report(commands[name], environment))
+            rounds.append({name: reports[name][-1]["step_seconds"][0] for name in commands})
+        memory = {name: max(turn["peak_rss_bytes"] for turn in reports[name]) for name in commands}
         speed = {name: options.batch / statistics.median(turn[name] for turn in rounds) for name in rounds[0]}
-        peak = statistics.median(report["fraction_of_peak"] for report in reports)
+        peak = statistics.median(turn["fraction_of_peak"] for turn in reports["ours"])
         faster, _ = best_ratio(rounds, "ours", ["eager", "compiled"])
-        results["machine"] = f"{reports[0]['instruction_set']}, {options.threads} thread{'s' if options.threads != 1 else ''}"
+        results["machine"] = f"{reports['ours'][0]['instruction_set']}, {options.threads} thread{'s' if options.threads != 1 else ''}"
         results["rows"][f"step {precision} {ratio}"] = faster
+        results["turns"][f"step {precision} {ratio}"] = rounds
         print(f"{precision:10}{ratio:>7}{speed['ours']:>9.2f}{100 * peak:>8.0f}{speed['eager']:>9.2f}{speed['compiled']:>10.2f}"
               f"{faster:>8.2f}{memory['ours'] / 1e9:>10.2f}{memory['eager'] / 1e9:>10.2f}{memory['compiled'] / 1e9:>13.2f}"
               f"{memory['ours'] / min(memory['eager'], memory['compiled']):>7.2f}", flush=True)
@@ -181,8 +194,7 @@ def main():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=3, help="turns of each contender at each product")
     parser.add_argument("--seconds", type=float, default=0.06, help="the length of a turn at a product")
-    parser.add_argument("--steps", type=int, default=3, help="timed steps of each contender")
-    parser.add_argument("--warm-up", type=int, default=2, help="PyTorch's steps before the timed ones")
+    parser.add_argument("--steps", type=int, default=3, help="turns of each contender at the step")
     parser.add_argument("--batch", type=int, default=32)
     options = parser.parse_args()
 
@@ -192,9 +204,13 @@ def main():
         print("left out of the environment: " + ", ".join(f"{name}={os.environ[name]}" for name in left_out))
     # What torch.compile makes takes minutes; kept, it is there at the next run.
     environment["TORCHINDUCTOR_CACHE_DIR"] = str(Path(options.peers).resolve() / "inductor")
-    results = {"machine": "", "section": "peers", "partial": bool(options.filter), "rows": {}}
+    results = {"machine": "", "section": "peers", "partial": bool(options.filter), "rows": {}, "turns": {}}
+    busy, stolen = processor_times()
     products(options, environment, results)
     steps(options, environment, results)
+    busy, stolen = (after - before for after, before in zip(processor_times(), (busy, stolen)))
+    if stolen > 0.02 * (busy + stolen):
+        print(f"\nOther virtual machines took {100 * stolen / (busy + stolen):.0f} % of the processor time that this one asked for.")
     if not results["rows"]:
         sys.exit(f"compare: no row holds '{options.filter}'")
     Path(options.results).write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")

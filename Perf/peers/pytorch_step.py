@@ -19,7 +19,6 @@ import json
 import platform
 import resource
 import statistics
-import sys
 import time
 from functools import partial
 
@@ -148,20 +147,7 @@ def main():
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--warm-up", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--turns", action="store_true", help="""take turns with other programs: the first line of standard input
-        is answered with {} after the warm-up, each further one with the seconds of one step; then comes the report""")
     arguments = parser.parse_args()
-
-    def turns():
-        """The indices of the steps: as many as are asked for, or as standard input has lines."""
-        yield from range(arguments.warm_up)
-        if not arguments.turns:
-            yield from range(arguments.warm_up, arguments.warm_up + arguments.steps)
-            return
-        for index, _ in enumerate(sys.stdin):
-            if index:
-                yield arguments.warm_up + index - 1
-            print(json.dumps({"seconds": seconds[-1]} if index else {}), flush=True)
 
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
@@ -171,7 +157,7 @@ def main():
     forward = torch.compile(step) if arguments.compile else step
     images = torch.randn(arguments.batch, 3, 224, 224)
     seconds, losses = [], []
-    for index in turns():
+    for index in range(arguments.warm_up + arguments.steps):
         noise = torch.rand(arguments.batch, side * side)
         start = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.precision == "bf16"):
