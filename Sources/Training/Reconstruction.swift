@@ -26,53 +26,12 @@ public final class Reconstruction {
     }
 
     public let configuration: ModelConfiguration
+    /// What was changed in the weights to fit the images; see `Parameters.Loading`.
+    public let adaptations: [String]
     private let mask: Mask
     private let plan = MemoryPlan()
     private let distiller: Distiller
     private let augmentation: Augmentation
-
-    /// What the file at `path` says of the model it holds; nil where it says nothing.
-    ///
-    /// - Throws: `Failure` where it cannot be read.
-    public static func configuration(in file: any WeightFile) -> ModelConfiguration? {
-        file.metadata["dmae.configuration"].flatMap {
-            try? JSONDecoder().decode(ModelConfiguration.self, from: Data($0.utf8))
-        }
-    }
-
-    /// The sizes that the shapes of a file's tensors show. Heads, which no shape shows, are those of the preset of that width and
-    /// depth, and 0 where there is none; the image is the square one of that many patches, and of size 0 where there is none.
-    ///
-    /// - Throws: `Failure.badData` where the file holds no encoder, or no decoder.
-    public static func inferredConfiguration(of file: any WeightFile) throws -> ModelConfiguration {
-        func shape(_ name: String, _ what: String, _ dimensions: Int) throws -> [Int] {
-            guard let entry = file[name] else {
-                throw Failure(
-                    .badData, "\(file.path): holds no \(what) (\(name) is missing), so it cannot reconstruct: use weights that were "
-                        + "saved with theirs")
-            }
-            guard entry.shape.count == dimensions else {
-                throw Failure(.badData, "\(file.path): \(name) has \(entry.shape.count) dimensions instead of \(dimensions)")
-            }
-            return entry.shape
-        }
-        func depth(_ prefix: String) -> Int { (0...).first { file["\(prefix).\($0).norm1.weight"] == nil }! }
-        let patches = try shape("patch_embed.proj.weight", "encoder", 4)
-        _ = try shape("decoder_pred.weight", "decoder", 2)
-        let decoderWidth = try shape("decoder_embed.weight", "decoder", 2)[0]
-        let positions = file["pos_embed"].flatMap { $0.shape.count == 3 ? $0.shape[1] - 1 : nil } ?? 0
-        let rows = Int(Double(max(0, positions)).squareRoot().rounded())
-        let side = rows * rows == positions ? rows * patches[2] : 0
-        let (blocks, decoderBlocks) = (depth("blocks"), depth("decoder_blocks"))
-        let student = EncoderConfiguration(
-            width: patches[0], depth: blocks,
-            heads: Preset.encoders.first { $0.width == patches[0] && $0.depth == blocks }?.heads ?? 0, patchSize: patches[2],
-            imageHeight: side, imageWidth: side, channels: patches[1])
-        let decoder = DecoderConfiguration(
-            width: decoderWidth, depth: decoderBlocks,
-            heads: Preset.decoders.first { $0.width == decoderWidth && $0.depth == decoderBlocks }?.heads ?? 0)
-        return ModelConfiguration(student: student, decoder: decoder)
-    }
 
     /// Loads the weights of an encoder and a decoder.
     ///
@@ -81,14 +40,9 @@ public final class Reconstruction {
     ///   - stretches: whether whole pictures are stretched to the model's size, instead of their centre cut out.
     /// - Throws: `Failure.badData` where the file holds no decoder or does not fit the sizes; `Failure.usage` where the mask does not.
     public init(
-        file: any WeightFile, configuration: ModelConfiguration, mask: Mask, stretches: Bool = false
+        weights: ModelWeights, configuration: ModelConfiguration, mask: Mask, stretches: Bool = false
     ) throws {
-        guard file["decoder_pred.weight"] != nil else {
-            throw Failure(
-                .badData,
-                "\(file.path): holds no decoder (decoder_pred.weight is missing), so it cannot reconstruct: use weights that were "
-                    + "saved with theirs")
-        }
+        try weights.requireDecoder()
         var configuration = configuration
         configuration.teacher = nil
         configuration.alignment.pairs = []
@@ -107,12 +61,12 @@ public final class Reconstruction {
         self.mask = mask
         let student = configuration.student
         guard student.channels == 1 || student.channels == 3 else {
-            throw Failure(.badData, "\(file.path): takes \(student.channels) channels, but image files give 1 or 3")
+            throw Failure(.badData, "\(weights.path): takes \(student.channels) channels, but image files give 1 or 3")
         }
         distiller = try Distiller(configuration, batch: 1, plan: plan, training: false)
         try plan.commit()
         distiller.parameters.initialize(seed: 0)
-        try distiller.parameters.load(from: file)
+        adaptations = try distiller.parameters.load(from: weights, for: student).adaptations
         augmentation = Augmentation(
             width: student.imageWidth, height: student.imageHeight, channels: student.channels,
             framing: stretches ? .whole : .centre)

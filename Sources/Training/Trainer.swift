@@ -77,19 +77,19 @@ public final class Trainer {
 
     /// Maps the memory and sets the starting weights, teacher included.
     ///
-    /// - Returns: how the teacher's file compares with what is needed of it; nil without a teacher.
+    /// - Returns: how the teacher's file compares with what is needed of it, and what was adapted; nil without a teacher.
     /// - Throws: `Failure` where memory cannot be mapped or the teacher's weights do not fit.
     @discardableResult
-    public func prepare() throws -> TensorMatching? {
+    public func prepare() throws -> Parameters.Loading? {
         precondition(!memoryIsMapped, "a trainer is prepared once")
         // The teacher is opened first: a wrong path should not cost the time to fill gigabytes.
-        let file = try configuration.teacher.map { try WeightFiles.open($0) }
+        let weights = try configuration.teacher.map { try ModelWeights(path: $0, role: .teacher) }
         try plan.commit()
         memoryIsMapped = true
         distiller.parameters.initialize(seed: configuration.seed)
-        guard let teacher = distiller.teacherParameters, let file else { return nil }
+        guard let teacher = distiller.teacherParameters, let sizes = configuration.model.teacher, let weights else { return nil }
         teacher.initializePositions()
-        return try teacher.load(from: file)
+        return try teacher.load(from: weights, for: sizes)
     }
 
     /// Seconds that the whole run would take: the median of `steps` timed micro-batches on random images, after one to warm

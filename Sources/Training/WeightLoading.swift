@@ -3,6 +3,14 @@ import Tensors
 import Weights
 
 extension Parameters {
+    /// What was loaded, and how.
+    public struct Loading: Sendable {
+        /// What the file lacks and what it holds beside.
+        public let matching: TensorMatching
+        /// What was changed to fit, a phrase each: "position table resampled from 14×14 to 7×7 patches".
+        public let adaptations: [String]
+    }
+
     /// Copies every parameter's weight from `file`, where it stands under `prefix` + its name.
     ///
     /// - Parameter optional: whether a parameter may be missing (it then keeps its value): for position tables, which are fixed
@@ -13,7 +21,63 @@ extension Parameters {
     public func load(
         from file: any WeightFile, prefix: String = "", optional: (String) -> Bool = { $0.hasSuffix("pos_embed") }
     ) throws -> TensorMatching {
-        let matching = TensorMatching(wanted: all.map { (prefix + $0.name, $0.shape) }, file: file, prefix: prefix)
+        try load(from: file, prefix: prefix, optional: optional) { _, _ in nil }
+    }
+
+    /// Copies every parameter's weight from `weights`, brought to the images of `encoder`: position tables are resampled to its
+    /// grid (`PositionTable.resample`), and the patch projection to its channels (`InputChannels`). Position tables that are
+    /// missing keep their values.
+    ///
+    /// - Throws: `Failure.badData`, before anything is copied, where a tensor is missing or has a shape that cannot be adapted.
+    public func load(from weights: ModelWeights, for encoder: EncoderConfiguration) throws -> Loading {
+        try weights.requireKnownParts()
+        let source = weights.encoder
+        var adaptations: [String] = []
+        let matching = try load(from: weights.tensors, prefix: "", optional: { $0.hasSuffix("pos_embed") }) { parameter, entry in
+            if parameter.name.hasSuffix("pos_embed"), source.imageHeight > 0,
+                (source.gridRows, source.gridColumns) != (encoder.gridRows, encoder.gridColumns),
+                entry.shape == [1, 1 + source.patches, parameter.shape[2]]
+            {
+                let note = "position tables resampled from \(source.gridRows)×\(source.gridColumns) to "
+                    + "\(encoder.gridRows)×\(encoder.gridColumns) patches"
+                if !adaptations.contains(note) { adaptations.append(note) }
+                return {
+                    PositionTable.resample(
+                        $0, rows: source.gridRows, columns: source.gridColumns, into: parameter.weight.elements,
+                        rows: encoder.gridRows, columns: encoder.gridColumns, width: parameter.shape[2])
+                }
+            }
+            if parameter.name == "patch_embed.proj.weight", source.channels != encoder.channels,
+                entry.shape == [encoder.width, source.channels, encoder.patchSize, encoder.patchSize]
+            {
+                let rule = InputChannels.rule(from: source.channels, to: encoder.channels)
+                adaptations.append("input channels \(rule), from \(source.channels) to \(encoder.channels)")
+                return {
+                    InputChannels.adapt(
+                        $0, channels: source.channels, into: parameter.weight.elements, channels: encoder.channels,
+                        outputs: encoder.width, area: encoder.patchSize * encoder.patchSize)
+                }
+            }
+            return nil
+        }
+        return Loading(matching: matching, adaptations: adaptations)
+    }
+
+    /// - Parameter adaptation: asked once for each tensor that is there: nil where it is copied as it is, else what fills the
+    ///   parameter's weight from the tensor's values.
+    private func load(
+        from file: any WeightFile, prefix: String, optional: (String) -> Bool,
+        adaptation: (Parameter, TensorEntry) -> ((UnsafeBufferPointer<Float>) -> Void)?
+    ) throws -> TensorMatching {
+        var adaptations: [String: (UnsafeBufferPointer<Float>) -> Void] = [:]
+        var wanted: [(name: String, shape: [Int])] = []
+        for parameter in all {
+            let entry = file[prefix + parameter.name]
+            adaptations[parameter.name] = entry.flatMap { adaptation(parameter, $0) }
+            let isAdapted = adaptations[parameter.name] != nil
+            wanted.append((prefix + parameter.name, isAdapted ? entry!.shape : parameter.shape))
+        }
+        let matching = TensorMatching(wanted: wanted, file: file, prefix: prefix)
         if let difference = matching.differences.first {
             throw Failure(
                 .badData,
@@ -29,7 +93,11 @@ extension Parameters {
         }
         try fill { _, parameter in
             guard file[prefix + parameter.name] != nil else { return }
-            try file.copyFloats(prefix + parameter.name, into: parameter.weight.elements)
+            if let adapt = adaptations[parameter.name] {
+                try file.floats(prefix + parameter.name).withUnsafeBufferPointer(adapt)
+            } else {
+                try file.copyFloats(prefix + parameter.name, into: parameter.weight.elements)
+            }
         }
         return matching
     }

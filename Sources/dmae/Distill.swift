@@ -31,8 +31,8 @@ struct Distill: ParsableCommand {
             """)
 
     @Option(
-        help: ArgumentHelp("Teacher's weights: safetensors with MAE's names, an encoder at least.", valueName: "file"),
-        completion: .file(extensions: ["safetensors"]))
+        help: ArgumentHelp("Teacher's weights, an encoder at least; see `dmae convert --help` for what is read.", valueName: "file"),
+        completion: .file())
     var teacher: String
 
     @Option(
@@ -51,10 +51,11 @@ struct Distill: ParsableCommand {
         try compute.apply()
         let recipe = try Recipe.find(recipe, for: .distill)
         let student = try model.encoder(recipe.student, imageSize: recipe.imageSize)
-        let written = try Reconstruction.configuration(in: WeightFiles.open(teacher))?.student
+        let weights = try ModelWeights(path: teacher, role: .teacher)
+        if !training.quiet { Terminal.note(weights.summary) }
         var configuration = ModelConfiguration(
             student: student, decoder: try model.decoder(recipe.decoder),
-            teacher: try alignment.teacher(recipe, student: student, written: written),
+            teacher: try alignment.teacher(recipe, student: student, weights: weights),
             alignment: try alignment.alignment(recipe.alignment), maskRatio: method.maskRatio ?? recipe.maskRatio,
             normalizePixels: method.normalizePixels ?? recipe.normalizePixels)
         if configuration.alignment.pairs.isEmpty { configuration.teacher = nil }

@@ -118,7 +118,7 @@ struct MethodOptions: ParsableArguments {
 struct AlignmentOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Teacher: one of the student's presets. Default: what its file says, else the recipe's.", valueName: "preset"),
+            "Teacher: one of the student's presets. Default: what its file shows.", valueName: "preset"),
         completion: .list(Preset.encoders.map(\.name)))
     var teacherModel: String?
 
@@ -147,26 +147,33 @@ struct AlignmentOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Weight of the alignment losses in the total.", valueName: "weight"))
     var alignmentWeight: Float?
 
-    /// The teacher with the overrides of this command line.
+    /// The teacher with the overrides of this command line, on the student's images.
     ///
-    /// - Parameter written: what the teacher's file says of itself; `--teacher-model` goes before it, the recipe's name
-    ///   after. A preset sees the images and patches that the student sees.
-    func teacher(_ recipe: Recipe, student: EncoderConfiguration, written: EncoderConfiguration? = nil) throws -> EncoderConfiguration {
+    /// - Parameter weights: the teacher's file, which tells its sizes; `--teacher-model` goes before it. Without a file the
+    ///   recipe names the teacher. A preset has the student's patches.
+    /// - Throws: `Failure.usage` where nothing tells the teacher's size or heads.
+    func teacher(_ recipe: Recipe, student: EncoderConfiguration, weights: ModelWeights? = nil) throws -> EncoderConfiguration {
         var teacher: EncoderConfiguration
-        if teacherModel == nil, let written {
-            teacher = written
+        if teacherModel == nil, let weights {
+            teacher = weights.encoder
+            (teacher.imageHeight, teacher.imageWidth, teacher.channels) = (student.imageHeight, student.imageWidth, student.channels)
         } else {
             guard let name = teacherModel ?? recipe.teacher else {
                 throw Failure(.usage, "--teacher-model is needed: recipe \(recipe.name) names no teacher")
             }
             teacher = try ModelOptions.preset(
                 name, height: student.imageHeight, width: student.imageWidth, channels: student.channels)
-            // Presets fix no patch size that weights could not have otherwise; a file's own word stands, and is checked.
+            // Presets fix no patch size that weights could not have otherwise; a file's own patches stand, and are checked.
             teacher.patchSize = student.patchSize
         }
         teacher.width = teacherWidth ?? teacher.width
         teacher.depth = teacherDepth ?? teacher.depth
         teacher.heads = teacherHeads ?? teacher.heads
+        if teacher.heads == 0, let weights {
+            throw Failure(
+                .usage, "--teacher-heads is needed: \(weights.path) does not say the number of attention heads, and no preset has its "
+                    + "width")
+        }
         return teacher
     }
 

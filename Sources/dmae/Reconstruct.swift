@@ -13,16 +13,17 @@ struct Reconstruct: ParsableCommand {
             model predicts, pasted among the visible ones. The error printed is the mean square over the removed \
             patches, in the units the weights were trained in.
 
-            Weights of `dmae distill` and `dmae pretrain` say what model they are. Of others the tensors' shapes \
-            show all but two things: the number of heads, taken from the preset of that width and depth unless \
-            --heads and --decoder-heads say it, and whether they were trained on normalised pixels. Then give \
-            --normalize-pixels: each removed patch is shown with the original's mean and deviation.
+            Weights of `dmae distill` and `dmae pretrain` say what model they are, as config.json does beside \
+            Hugging Face's. Of others the tensors' shapes show all but two things: the number of heads, taken from \
+            the preset of that width unless --heads and --decoder-heads say it, and whether they were trained on \
+            normalised pixels. Then give --normalize-pixels: each removed patch is shown with the original's mean and \
+            deviation. `dmae convert --help` says which files are read.
 
               dmae reconstruct --weights run/model.safetensors --input cat.jpg dog.png \\
                 --output grid.png
             """)
 
-    @Option(help: ArgumentHelp("Weights of an encoder and its decoder: a safetensors file.", valueName: "file"))
+    @Option(help: ArgumentHelp("Weights of an encoder and its decoder.", valueName: "file"), completion: .file())
     var weights: String
 
     @Option(parsing: .upToNextOption, help: ArgumentHelp("Pictures, JPEG or PNG.", valueName: "image"))
@@ -60,8 +61,8 @@ struct Reconstruct: ParsableCommand {
         for (heads, flag) in [(configuration.student.heads, "--heads"), (configuration.decoder.heads, "--decoder-heads")]
         where heads == 0 {
             throw Failure(
-                .usage, "\(flag) is needed: \(weights) does not say the number of attention heads, and no preset is of its "
-                    + "width and depth")
+                .usage, "\(flag) is needed: \(weights) does not say the number of attention heads, and no preset has its "
+                    + "width")
         }
         if configuration.student.imageHeight == 0 {
             throw Failure(
@@ -75,12 +76,20 @@ struct Reconstruct: ParsableCommand {
 
     func run() throws {
         try compute.apply()
-        let file = try WeightFiles.open(weights)
-        let written = Reconstruction.configuration(in: file)
-        var configuration = try written ?? Reconstruction.inferredConfiguration(of: file)
+        let weights = try ModelWeights(path: weights)
+        Terminal.note(weights.summary)
+        try weights.requireDecoder()
+        guard let decoder = weights.decoder else { return }
+        var configuration = weights.written ?? ModelConfiguration(student: weights.encoder, decoder: decoder)
+        (configuration.student, configuration.decoder) = (weights.encoder, decoder)
         try override(&configuration)
-        configuration.maskRatio = method.maskRatio ?? written?.maskRatio ?? 0.75
-        configuration.normalizePixels = method.normalizePixels ?? written?.normalizePixels ?? false
+        configuration.maskRatio = method.maskRatio ?? weights.maskRatio ?? 0.75
+        configuration.normalizePixels = method.normalizePixels ?? weights.normalizePixels ?? false
+        if method.normalizePixels == nil, weights.normalizePixels == nil {
+            Terminal.note(
+                weights.hint ?? "nothing says whether it was trained on raw or on normalised pixels: raw ones are assumed, "
+                    + "--normalize-pixels is for the others")
+        }
         if configuration.normalizePixels {
             Terminal.warning(
                 "these weights were trained on normalised pixels: each removed patch is shown with the mean and deviation of the "
@@ -88,8 +97,9 @@ struct Reconstruct: ParsableCommand {
         }
         let removed = try mask.map { Reconstruction.mask(try Pixels(contentsOf: $0, channels: 1), for: configuration.student) }
         let reconstruction = try Reconstruction(
-            file: file, configuration: configuration, mask: removed.map(Reconstruction.Mask.given) ?? .random(seed: seed),
+            weights: weights, configuration: configuration, mask: removed.map(Reconstruction.Mask.given) ?? .random(seed: seed),
             stretches: stretch)
+        if !reconstruction.adaptations.isEmpty { Terminal.note(reconstruction.adaptations.joined(separator: "; ")) }
         let student = reconstruction.configuration.student
         // Pictures of 64 pixels are hard to judge on a screen; whole factors keep their pixels what they are.
         let enlargement = max(1, 192 / max(student.imageHeight, student.imageWidth))

@@ -160,12 +160,14 @@ struct TrainingOptions: ParsableArguments {
 
     /// Memory and starting weights, and what the teacher's file held.
     private func prepare(_ trainer: Trainer) throws {
-        guard let matching = try trainer.prepare(), let parameters = trainer.distiller.teacherParameters else { return }
+        guard let loading = try trainer.prepare(), let parameters = trainer.distiller.teacherParameters else { return }
+        let matching = loading.matching
         let used = parameters.all.count - matching.missing.count
         var text = "teacher: \(used) tensors used of \(trainer.configuration.teacher!)"
         if !matching.missing.isEmpty {
             text += "; \(matching.missing.count) missing and computed (\(Self.names(matching.missing)))"
         }
+        for adaptation in loading.adaptations { text += "; \(adaptation)" }
         // Later blocks, the final norm and the decoder are what a teacher has and distillation never runs.
         let unneeded = matching.unexpected.filter(Self.isBeyondAlignment)
         let unexpected = matching.unexpected.filter { !Self.isBeyondAlignment($0) }

@@ -1,0 +1,56 @@
+import FoundationEssentials
+import Glibc
+import Tensors
+import Weights
+
+/// What Hugging Face's `config.json` says of a ViT or ViTMAE; keys that are not there are nil.
+struct HuggingFaceConfiguration: Decodable {
+    /// A side, or height and width.
+    struct Size: Decodable {
+        let height: Int
+        let width: Int
+
+        init(from decoder: any Decoder) throws {
+            let container = try decoder.singleValueContainer()
+            if let side = try? container.decode(Int.self) {
+                (height, width) = (side, side)
+                return
+            }
+            let sides = try container.decode([Int].self)
+            guard sides.count == 2 else {
+                throw DecodingError.dataCorruptedError(in: container, debugDescription: "a size has one or two sides")
+            }
+            (height, width) = (sides[0], sides[1])
+        }
+    }
+
+    let modelType: String?
+    let numAttentionHeads: Int?
+    let decoderNumAttentionHeads: Int?
+    let imageSize: Size?
+    let maskRatio: Double?
+    let normPixLoss: Bool?
+    let layerNormEps: Double?
+    let hiddenAct: String?
+
+    /// Reads `config.json` in the folder of the file at `path`; nil where there is none.
+    ///
+    /// - Throws: `Failure.badData` where it is no such configuration.
+    init?(beside path: String) throws {
+        let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+        let place = folder + "/config.json"
+        var status = stat()
+        guard stat(place, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
+        // Real ones have a few kB; those of classifiers with their labels, a few hundred.
+        guard status.st_size <= 16_000_000 else { throw Failure(.badData, "\(place): has \(status.st_size) bytes, no configuration has") }
+        let data: Data
+        do { data = try Data(contentsOf: URL(filePath: place)) } catch {
+            throw Failure(.inputOutput, "\(place): cannot be read; check its permissions")
+        }
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        do { self = try decoder.decode(Self.self, from: data) } catch {
+            throw Failure(.badData, "\(place): is not the configuration of a Hugging Face model; download it again, or remove it")
+        }
+    }
+}

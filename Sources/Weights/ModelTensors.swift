@@ -1,0 +1,136 @@
+import Tensors
+
+/// A file's tensors of one model under MAE's names, whatever the file calls them.
+///
+/// What the file has in row-thirds is joined when it is read. Tensors outside the model, such as an optimiser's, are not among
+/// `entries`.
+public final class ModelTensors: WeightFile {
+    public let file: any WeightFile
+    public let detection: NamingScheme.Detection
+    public let entries: [TensorEntry]
+    /// Names in the file that belong to the model's part of it but not to the scheme, in the order of the file.
+    public let unknown: [String]
+    /// Those of `unknown` that compute something MAE's ViT does not: parts of blocks, further tokens, norms and scales.
+    public let foreign: [String]
+    /// How many tensors of the file stand outside the model: an optimiser's state, another model.
+    public let outside: Int
+
+    /// One tensor of the file, or the row-thirds in order.
+    private let sources: [String: [TensorEntry]]
+    private let indices: [String: Int]
+
+    public var path: String { file.path }
+    public var form: String { file.form }
+    public var metadata: [String: String] { file.metadata }
+    public var values: [(name: String, value: PlainValue)] { file.values }
+    public var byteCount: Int { file.byteCount }
+
+    /// Recognises the model in `file`; see `NamingScheme.detect`.
+    ///
+    /// - Throws: `Failure.badData` where no scheme fits, or where row-thirds are missing or do not fit together.
+    public init(_ file: any WeightFile, role: NamingScheme.Role = .student) throws {
+        self.file = file
+        detection = try NamingScheme.detect(file.names, in: file.path, role: role)
+        let (scheme, wrapper) = (detection.scheme, detection.wrapper)
+        // DMAE keeps the projection heads beside the student.
+        let beside = wrapper.hasSuffix("student.") ? String(wrapper.dropLast("student.".count)) + Self.projectionHeads : nil
+        var order: [String] = []
+        var sources: [String: [TensorEntry?]] = [:]
+        var unknown: [String] = []
+        var outside = 0
+        for entry in file.entries {
+            let own: String
+            if entry.name.hasPrefix(wrapper) {
+                own = String(entry.name.dropFirst(wrapper.count))
+            } else if let beside, entry.name.hasPrefix(beside) {
+                own = Self.projectionHeads + entry.name.dropFirst(beside.count)
+            } else {
+                outside += 1
+                continue
+            }
+            guard let found = scheme.canonical(own) else {
+                // Behind an empty wrapper stands everything, an optimiser's state and other models too.
+                if wrapper.isEmpty, Self.isOutside(own) { outside += 1 } else { unknown.append(entry.name) }
+                continue
+            }
+            let place = found.third ?? 0
+            if sources[found.name] == nil {
+                order.append(found.name)
+                sources[found.name] = Array(repeating: nil, count: found.third == nil ? 1 : 3)
+            }
+            guard place < sources[found.name]!.count, sources[found.name]![place] == nil else {
+                throw Failure(
+                    .badData, "\(quoted(path: file.path)) holds \(found.name) twice, the second time as \(quoted(entry.name)); "
+                        + "remove one of them")
+            }
+            sources[found.name]![place] = entry
+        }
+        var whole: [String: [TensorEntry]] = [:]
+        entries = try order.map { name in
+            let parts = sources[name]!
+            let present = parts.compactMap { $0 }
+            guard present.count == parts.count else {
+                throw Failure(
+                    .badData, "\(quoted(path: file.path)) holds \(quoted(present[0].name)) but not all of query, key and value; "
+                        + "download or write the file again")
+            }
+            whole[name] = present
+            guard present.count > 1 else { return TensorEntry(name: name, type: present[0].type, shape: present[0].shape) }
+            guard present.allSatisfy({ $0.type == present[0].type && $0.shape == present[0].shape }), !present[0].shape.isEmpty else {
+                throw Failure(
+                    .badData, "\(quoted(path: file.path)) holds query, key and value in different shapes or types, such as "
+                        + "\(quoted(present[0].name)); download or write the file again")
+            }
+            let (rows, overflow) = present[0].shape[0].multipliedReportingOverflow(by: 3)
+            guard !overflow, !present[0].count.multipliedReportingOverflow(by: 24).overflow else {
+                throw Failure(.badData, "\(quoted(path: file.path)): \(quoted(present[0].name)) is larger than any memory")
+            }
+            return TensorEntry(name: name, type: present[0].type, shape: [rows] + present[0].shape.dropFirst())
+        }
+        indices = Dictionary(uniqueKeysWithValues: entries.enumerated().map { ($1.name, $0) })
+        self.sources = whole
+        self.unknown = unknown
+        foreign = unknown.filter { scheme.computes(String($0.dropFirst(wrapper.count))) }
+        self.outside = outside
+    }
+
+    private static let projectionHeads = "aligned_feature_projection_heads."
+
+    /// Whether a plain name is that of an optimiser's state or of another model rather than of a part of this one.
+    private static func isOutside(_ name: String) -> Bool {
+        let first = name.prefix { $0 != "." }
+        return ["optimizer", "gradient", "scaler", "lr_scheduler", "teacher", "student", "exp_avg", "exp_avg_sq"].contains(String(first))
+            || (first != "backbone" && first != "encoder" && NamingScheme.wrapperWords.contains(String(first)))
+    }
+
+    public subscript(name: String) -> TensorEntry? { indices[name].map { entries[$0] } }
+
+    /// The names under which the file holds `name`, one of MAE's: one, or those of its row-thirds in order.
+    public func sourceNames(_ name: String) -> [String] { sources[name]?.map(\.name) ?? [] }
+
+    public func copyFloats(_ name: String, into destination: UnsafeMutableBufferPointer<Float>) throws {
+        let entry = try entry(name)
+        precondition(destination.count == entry.count, "the destination of \(name) must hold \(entry.count) elements")
+        var start = 0
+        for source in sources[name]! {
+            try file.copyFloats(source.name, into: UnsafeMutableBufferPointer(rebasing: destination[start..<start + source.count]))
+            start += source.count
+        }
+    }
+
+    public func withBytes<Result>(_ name: String, _ body: (UnsafeRawBufferPointer) throws -> Result) throws -> Result {
+        let entry = try entry(name)
+        let parts = sources[name]!
+        guard parts.count > 1 else { return try file.withBytes(parts[0].name, body) }
+        let joined = UnsafeMutableRawBufferPointer.allocate(byteCount: entry.byteCount, alignment: 16)
+        defer { joined.deallocate() }
+        var start = 0
+        for part in parts {
+            try file.withBytes(part.name) {
+                UnsafeMutableRawBufferPointer(rebasing: joined[start..<start + part.byteCount]).copyMemory(from: $0)
+            }
+            start += part.byteCount
+        }
+        return try body(UnsafeRawBufferPointer(joined))
+    }
+}

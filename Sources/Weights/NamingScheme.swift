@@ -1,0 +1,220 @@
+/// How a tool names the tensors of a Vision Transformer: a table that is read in both directions.
+///
+/// MAE's names are the canonical ones. A rule gives a canonical name and what the tool calls it; where the tool keeps query, key
+/// and value apart, it gives three names, the row-thirds of MAE's `qkv`. In both, "#" stands for a block's number and "*" for
+/// `weight` or `bias`.
+public struct NamingScheme: Equatable, Sendable {
+    /// For people: "MAE", "timm", "Hugging Face ViT".
+    public let name: String
+    let rules: [Rule]
+
+    /// One line of the table.
+    struct Rule: Equatable, Sendable {
+        let canonical: Pattern
+        /// One name, or those of the row-thirds.
+        let own: [Pattern]
+
+        init(_ canonical: String, _ own: String...) {
+            self.canonical = Pattern(canonical)
+            self.own = own.map(Pattern.init)
+        }
+    }
+
+    /// A name with "#" in the place of a number and "*" in that of `weight` or `bias`.
+    struct Pattern: Equatable, Sendable {
+        let parts: [Substring]
+
+        init(_ text: String) {
+            parts = text.split(separator: ".")
+        }
+
+        /// What "#" and "*" stand for in `name`; nil where the pattern does not fit it.
+        func match(_ name: [Substring]) -> [Substring]? {
+            guard name.count == parts.count else { return nil }
+            var values: [Substring] = []
+            for (part, found) in zip(parts, name) {
+                switch part {
+                case "#":
+                    guard !found.isEmpty, found.utf8.allSatisfy({ (0x30...0x39).contains($0) }),
+                        found == "0" || found.first != "0"
+                    else { return nil }
+                    values.append(found)
+                case "*":
+                    guard found == "weight" || found == "bias" else { return nil }
+                    values.append(found)
+                default:
+                    guard part == found else { return nil }
+                }
+            }
+            return values
+        }
+
+        /// The name in which "#" and "*" stand for `values`.
+        func filled(_ values: [Substring]) -> String {
+            var rest = values[...]
+            return parts.map { $0 == "#" || $0 == "*" ? rest.removeFirst() : $0 }.joined(separator: ".")
+        }
+    }
+
+    /// A tool's name seen from MAE's side.
+    public struct Canonical: Equatable, Sendable {
+        /// MAE's name.
+        public let name: String
+        /// Which row-third of the tensor it is (0 query, 1 key, 2 value), or nil where it is the whole.
+        public let third: Int?
+    }
+
+    /// What `name` is called by MAE; nil where it is no tensor of the scheme.
+    public func canonical(_ name: String) -> Canonical? {
+        let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+        for rule in rules {
+            for (index, pattern) in rule.own.enumerated() {
+                guard let values = pattern.match(parts) else { continue }
+                return Canonical(name: rule.canonical.filled(values), third: rule.own.count == 1 ? nil : index)
+            }
+        }
+        return nil
+    }
+
+    /// What the scheme calls MAE's `name`: one name, or those of its row-thirds in order; empty where it has no such tensor.
+    public func names(_ name: String) -> [String] {
+        let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+        for rule in rules {
+            if let values = rule.canonical.match(parts) { return rule.own.map { $0.filled(values) } }
+        }
+        return []
+    }
+
+    /// The tensor every file of the scheme holds, by which it is recognised.
+    public var anchor: String { names("patch_embed.proj.weight")[0] }
+
+    /// Whether `name`, which is none of the scheme's, belongs to what a Vision Transformer computes: a part of one of its blocks, or
+    /// one of the tokens and norms that relatives of MAE's model have.
+    func computes(_ name: String) -> Bool {
+        let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+        for rule in rules {
+            for pattern in rule.own {
+                guard let number = pattern.parts.firstIndex(of: "#"), parts.count > number else { continue }
+                if Pattern(pattern.parts[...number].joined(separator: ".")).match(Array(parts[...number])) != nil { return true }
+            }
+        }
+        return parts.contains { Self.relatives.contains(String($0)) }
+    }
+
+    /// DeiT's, DINOv2's, CLIP's and BEiT's own.
+    private static let relatives: Set<String> = [
+        "dist_token", "distillation_token", "reg_token", "register_tokens", "norm_pre", "pre_norm", "rel_pos_bias", "rope",
+    ]
+
+    /// Where `name`, one of MAE's, stands in a file that is written: tables and tokens first, then blocks in their order.
+    static func order(_ name: String) -> (Int, Int, Int) {
+        let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+        for (index, rule) in mae.rules.enumerated() {
+            guard let values = rule.canonical.match(parts) else { continue }
+            let isBlock = parts.first == "blocks" || parts.first == "decoder_blocks"
+            let group = isBlock ? mae.rules.firstIndex { $0.canonical.parts.first == parts.first }! : index
+            return (group, isBlock ? Int(values[0]) ?? .max : 0, 2 * index + (values.last == "bias" ? 1 : 0))
+        }
+        return (.max, 0, 0)
+    }
+}
+
+extension NamingScheme {
+    /// The parts of one transformer block.
+    private static let blockParts = ["norm1.*", "attn.qkv.*", "attn.proj.*", "norm2.*", "mlp.fc1.*", "mlp.fc2.*"]
+
+    private static let encoderRules =
+        ["cls_token", "pos_embed", "patch_embed.proj.*"].map { Rule($0, $0) }
+        + blockParts.map { Rule("blocks.#.\($0)", "blocks.#.\($0)") }
+        + ["norm.*", "fc_norm.*", "head.*"].map { Rule($0, $0) }
+
+    /// MAE's and DMAE's names: encoder, decoder, projection heads, and the heads of fine-tuning and of linear probing.
+    public static let mae = NamingScheme(
+        name: "MAE",
+        rules: encoderRules
+            + ["head.0.running_mean", "head.0.running_var", "head.0.num_batches_tracked", "head.1.*"].map { Rule($0, $0) }
+            + ["mask_token", "decoder_pos_embed", "decoder_embed.*"].map { Rule($0, $0) }
+            + blockParts.map { Rule("decoder_blocks.#.\($0)", "decoder_blocks.#.\($0)") }
+            + ["decoder_norm.*", "decoder_pred.*"].map { Rule($0, $0) }
+            + ["", ".fc1", ".fc2"].map {
+                Rule("aligned_feature_projection_heads.#\($0).*", "aligned_feature_projection_heads.#\($0).*")
+            })
+
+    /// timm's names, which for an encoder are MAE's (timm/models/vision_transformer.py).
+    public static let timm = NamingScheme(name: "timm", rules: encoderRules)
+
+    /// Hugging Face's names, ViTMAE's and ViT's (transformers' modeling_vit.py, modeling_vit_mae.py, conversion_mapping.py).
+    ///
+    /// The published names come first and are those written: every version of transformers reads them. Version 5 has others in
+    /// memory (`layers.i.attention.q_proj`), and saves a decoder's blocks as `decoder.decoder_encoder.layer.i`.
+    ///
+    /// - Parameter prefixed: whether the encoder stands under "vit.", as it does beside a decoder or a classifier.
+    public static func huggingFace(prefixed: Bool) -> NamingScheme {
+        func published(_ canonical: String, _ own: String) -> [Rule] {
+            let qkv = "\(own).attention.attention"
+            return [
+                Rule("\(canonical).norm1.*", "\(own).layernorm_before.*"),
+                Rule("\(canonical).attn.qkv.*", "\(qkv).query.*", "\(qkv).key.*", "\(qkv).value.*"),
+                Rule("\(canonical).attn.proj.*", "\(own).attention.output.dense.*"),
+                Rule("\(canonical).norm2.*", "\(own).layernorm_after.*"),
+                Rule("\(canonical).mlp.fc1.*", "\(own).intermediate.dense.*"),
+                Rule("\(canonical).mlp.fc2.*", "\(own).output.dense.*"),
+            ]
+        }
+        func version5(_ canonical: String, _ own: String) -> [Rule] {
+            let qkv = "\(own).attention"
+            return [
+                Rule("\(canonical).norm1.*", "\(own).layernorm_before.*"),
+                Rule("\(canonical).attn.qkv.*", "\(qkv).q_proj.*", "\(qkv).k_proj.*", "\(qkv).v_proj.*"),
+                Rule("\(canonical).attn.proj.*", "\(own).attention.o_proj.*"),
+                Rule("\(canonical).norm2.*", "\(own).layernorm_after.*"),
+                Rule("\(canonical).mlp.fc1.*", "\(own).mlp.fc1.*"),
+                Rule("\(canonical).mlp.fc2.*", "\(own).mlp.fc2.*"),
+            ]
+        }
+        let vit = prefixed ? "vit." : ""
+        let encoder =
+            [
+                Rule("cls_token", "\(vit)embeddings.cls_token"),
+                Rule("pos_embed", "\(vit)embeddings.position_embeddings"),
+                Rule("patch_embed.proj.*", "\(vit)embeddings.patch_embeddings.projection.*"),
+            ] + published("blocks.#", "\(vit)encoder.layer.#") + version5("blocks.#", "\(vit)layers.#")
+            + [Rule("norm.*", "\(vit)layernorm.*"), Rule("head.*", "classifier.*")]
+        let decoder =
+            ["mask_token", "decoder_pos_embed", "decoder_embed.*"].map { Rule($0, "decoder.\($0)") }
+            + published("decoder_blocks.#", "decoder.decoder_layers.#") + version5("decoder_blocks.#", "decoder.decoder_layers.#")
+            + published("decoder_blocks.#", "decoder.decoder_encoder.layer.#")
+            + ["decoder_norm.*", "decoder_pred.*"].map { Rule($0, "decoder.\($0)") }
+        return NamingScheme(name: "Hugging Face", rules: encoder + decoder)
+    }
+
+    /// mmpretrain's names (mmpretrain/models/backbones/vision_transformer.py, necks/mae_neck.py); mmselfsup's are the same.
+    public static let mmpretrain = NamingScheme(
+        name: "mmpretrain",
+        rules: [
+            Rule("cls_token", "backbone.cls_token"),
+            Rule("pos_embed", "backbone.pos_embed"),
+            Rule("patch_embed.proj.*", "backbone.patch_embed.projection.*"),
+        ] + mmpretrainBlock("blocks.#", "backbone.layers.#") + [
+            Rule("norm.*", "backbone.ln1.*"),
+            Rule("fc_norm.*", "backbone.ln2.*"),
+            // The head of the MAE recipes, then that of the backbone's own.
+            Rule("head.*", "head.fc.*"),
+            Rule("head.*", "head.layers.head.*"),
+            Rule("mask_token", "neck.mask_token"),
+            Rule("decoder_pos_embed", "neck.decoder_pos_embed"),
+            Rule("decoder_embed.*", "neck.decoder_embed.*"),
+        ] + mmpretrainBlock("decoder_blocks.#", "neck.decoder_blocks.#") + [
+            Rule("decoder_norm.*", "neck.ln1.*"),
+            Rule("decoder_pred.*", "neck.decoder_pred.*"),
+        ])
+
+    private static func mmpretrainBlock(_ canonical: String, _ own: String) -> [Rule] {
+        zip(blockParts, ["ln1.*", "attn.qkv.*", "attn.proj.*", "ln2.*", "ffn.layers.0.0.*", "ffn.layers.1.*"]).map {
+            Rule("\(canonical).\($0)", "\(own).\($1)")
+        }
+    }
+
+    /// Every scheme that is recognised.
+    public static let all: [NamingScheme] = [mae, timm, huggingFace(prefixed: true), huggingFace(prefixed: false), mmpretrain]
+}
