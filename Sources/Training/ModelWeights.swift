@@ -15,6 +15,8 @@ public final class ModelWeights: Sendable {
     public let tensors: ModelTensors
     /// `heads` is 0 where nothing tells it, the image size is 0 × 0 where there is no position table, or none of a square.
     public let encoder: EncoderConfiguration
+    /// Whether metadata or `config.json` give the image size, or it is guessed from the number of patches.
+    public let imageSizeIsTold: Bool
     /// Nil where the file holds no decoder; its `heads` may be 0 too.
     public let decoder: DecoderConfiguration?
     /// Share of patches that was removed in training; nil where nothing tells it.
@@ -67,7 +69,7 @@ public final class ModelWeights: Sendable {
             throw Failure(.badData, "\(path): config.json asks for the activation \(quoted(activation)), but MAE's ViT has gelu")
         }
         let shapes = Shapes(tensors, path: path)
-        encoder = try shapes.encoder(told?.encoder, configuration)
+        (encoder, imageSizeIsTold) = try shapes.encoder(told?.encoder, configuration)
         decoder = try shapes.decoder(encoder, told?.decoder, configuration?.decoderNumAttentionHeads)
         func argument(_ name: String) -> PlainValue? { file.values.first { $0.name == name || $0.name.hasSuffix(".\(name)") }?.value }
         var ratio = told?.maskRatio ?? configuration?.maskRatio
@@ -95,6 +97,47 @@ public final class ModelWeights: Sendable {
         throw Failure(
             .badData, "\(path): holds \(quoted(part)), which MAE's ViT does not have: it is a relative of it that dmae does not run; use "
                 + "weights of a plain ViT")
+    }
+
+    /// - Throws: `Failure.badData` where a tensor of the encoder, or of the decoder that is there, is missing or of another shape
+    ///   than the others say, or where the file holds parts that MAE's ViT does not have.
+    public func requireWhole() throws {
+        try requireKnownParts()
+        func check(_ name: String, _ shape: [Int]) throws {
+            guard let entry = tensors[name] else {
+                throw Failure(.badData, "\(path): the tensor \(name) is missing; use weights that were saved whole")
+            }
+            guard entry.shape == shape else {
+                throw Failure(.badData, "\(path): \(name) has shape \(entry.shape), but the others make it \(shape); download or write the file again")
+            }
+        }
+        func layer(_ name: String, _ inputs: [Int], _ outputs: Int) throws {
+            try check("\(name).weight", [outputs] + inputs)
+            try check("\(name).bias", [outputs])
+        }
+        func blocks(_ name: String, _ depth: Int, _ width: Int) throws {
+            for block in (0..<depth).map({ "\(name).\($0)" }) {
+                try layer("\(block).norm1", [], width)
+                try layer("\(block).attn.qkv", [width], 3 * width)
+                try layer("\(block).attn.proj", [width], width)
+                try layer("\(block).norm2", [], width)
+                try layer("\(block).mlp.fc1", [width], 4 * width)
+                try layer("\(block).mlp.fc2", [4 * width], width)
+            }
+        }
+        let width = encoder.width
+        try check("cls_token", [1, 1, width])
+        try check("pos_embed", [1, tensors["pos_embed"]?.shape[1] ?? 0, width])
+        try layer("patch_embed.proj", [encoder.channels, encoder.patchSize, encoder.patchSize], width)
+        try blocks("blocks", encoder.depth, width)
+        try layer(tensors["fc_norm.weight"] != nil && tensors["norm.weight"] == nil ? "fc_norm" : "norm", [], width)
+        guard let decoder else { return }
+        try layer("decoder_embed", [width], decoder.width)
+        try check("mask_token", [1, 1, decoder.width])
+        try check("decoder_pos_embed", [1, tensors["pos_embed"]?.shape[1] ?? 0, decoder.width])
+        try blocks("decoder_blocks", decoder.depth, decoder.width)
+        try layer("decoder_norm", [], decoder.width)
+        try layer("decoder_pred", [decoder.width], encoder.patchElements)
     }
 
     /// - Throws: `Failure.badData` where there is no decoder.
@@ -159,7 +202,9 @@ private struct Shapes {
         self.path = path
     }
 
-    func encoder(_ told: EncoderConfiguration?, _ configuration: HuggingFaceConfiguration?) throws -> EncoderConfiguration {
+    func encoder(_ told: EncoderConfiguration?, _ configuration: HuggingFaceConfiguration?) throws
+        -> (encoder: EncoderConfiguration, sizeIsTold: Bool)
+    {
         let projection = try shape("patch_embed.proj.weight", 4)
         guard projection[2] == projection[3] else {
             throw Failure(.badData, "\(path): its patches are \(projection[2])×\(projection[3]) pixels, but MAE's ViT has square ones")
@@ -167,13 +212,13 @@ private struct Shapes {
         let (width, channels, side) = (projection[0], projection[1], projection[2])
         let depth = try depth("blocks", width: width)
         guard depth > 0 else { throw Failure(.badData, "\(path): holds a patch projection but no transformer block; name another file") }
-        var height = 0, imageWidth = 0
+        var height = 0, imageWidth = 0, isTold = true
         if let table = tensors["pos_embed"] {
             guard table.shape.count == 3, table.shape[0] == 1, table.shape[2] == width, table.shape[1] > 1 else {
                 throw Failure(
                     .badData, "\(path): its position table has shape \(table.shape), but an MAE's has [1, 1 + patches, \(width)]")
             }
-            (height, imageWidth) = size(
+            (height, imageWidth, isTold) = size(
                 patches: table.shape[1] - 1, side: side,
                 [(told?.imageHeight, told?.imageWidth), (configuration?.imageSize?.height, configuration?.imageSize?.width)])
         } else if let told {
@@ -184,9 +229,10 @@ private struct Shapes {
         if side < 1 || height < 0 || imageWidth < 0 || height % side != 0 || imageWidth % side != 0 { (height, imageWidth) = (0, 0) }
         let heads = told?.heads ?? configuration?.numAttentionHeads
             ?? Preset.encoders.first { $0.width == width && $0.depth == depth }?.heads ?? Preset.encoders.first { $0.width == width }?.heads
-        return EncoderConfiguration(
+        let encoder = EncoderConfiguration(
             width: width, depth: depth, heads: heads ?? 0, patchSize: side, imageHeight: height, imageWidth: imageWidth,
             channels: channels)
+        return (encoder, isTold)
     }
 
     func decoder(_ encoder: EncoderConfiguration, _ told: DecoderConfiguration?, _ heads: Int?) throws -> DecoderConfiguration? {
@@ -225,15 +271,15 @@ private struct Shapes {
     }
 
     /// The first of `told` that has so many patches, else the square; 0 × 0 where there is none.
-    private func size(patches: Int, side: Int, _ told: [(Int?, Int?)]) -> (Int, Int) {
+    private func size(patches: Int, side: Int, _ told: [(Int?, Int?)]) -> (Int, Int, Bool) {
         for case (let height?, let width?) in told where side > 0 && height > 0 && width > 0 && height % side == 0 && width % side == 0 {
             let (product, overflow) = (height / side).multipliedReportingOverflow(by: width / side)
-            if !overflow, product == patches { return (height, width) }
+            if !overflow, product == patches { return (height, width, true) }
         }
         let rows = Int(Double(patches).squareRoot().rounded())
         let (square, overflow) = rows.multipliedReportingOverflow(by: rows)
-        guard !overflow, square == patches, !rows.multipliedReportingOverflow(by: side).overflow else { return (0, 0) }
-        return (rows * side, rows * side)
+        guard !overflow, square == patches, !rows.multipliedReportingOverflow(by: side).overflow else { return (0, 0, false) }
+        return (rows * side, rows * side, false)
     }
 
     private func shape(_ name: String, _ dimensions: Int) throws -> [Int] {

@@ -36,7 +36,9 @@ extension Parameters {
         let matching = try load(from: weights.tensors, prefix: "", optional: { $0.hasSuffix("pos_embed") }) { parameter, entry in
             if parameter.name.hasSuffix("pos_embed"), source.imageHeight > 0,
                 (source.gridRows, source.gridColumns) != (encoder.gridRows, encoder.gridColumns),
-                entry.shape == [1, 1 + source.patches, parameter.shape[2]]
+                entry.shape == [1, 1 + source.patches, parameter.shape[2]],
+                // A square that was only guessed gives way to another grid of as many patches.
+                weights.imageSizeIsTold || source.patches != encoder.patches
             {
                 let note = "position tables resampled from \(source.gridRows)×\(source.gridColumns) to "
                     + "\(encoder.gridRows)×\(encoder.gridColumns) patches"

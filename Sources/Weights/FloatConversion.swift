@@ -51,7 +51,7 @@ extension TensorType {
 
 /// The value of an IEEE half. Branch-free, and right also where the processor flushes subnormals to zero.
 @inline(__always)
-private func float(halfBits half: UInt16) -> Float {
+func float(halfBits half: UInt16) -> Float {
     let sign = UInt32(half & 0x8000) << 16
     let magnitude = UInt32(half & 0x7FFF) << 13
     let exponent = magnitude & 0x0F80_0000

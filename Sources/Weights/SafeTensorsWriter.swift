@@ -1,6 +1,7 @@
 import Tensors
 
-/// Writes a safetensors file from tensors that stay where they are in memory: nothing is copied but the header.
+/// Writes a safetensors file from tensors that stay where they are in memory, or are made one by one: nothing is copied but the
+/// header.
 ///
 /// The same tensors and metadata give the same bytes: metadata keys are sorted, tensors stand in the order given, wider
 /// element types first so that each is aligned to its element. The header is padded with spaces to a multiple of 8.
@@ -10,14 +11,7 @@ public struct SafeTensorsWriter {
     static let checksumPrefix = "xxh64:"
     static let checksumPlaceholder = checksumPrefix + String(repeating: "0", count: 16)
 
-    private struct Tensor {
-        let name: String
-        let type: TensorType
-        let shape: [Int]
-        let bytes: UnsafeRawBufferPointer
-    }
-
-    private var tensors: [Tensor] = []
+    private var tensors: [TensorSource] = []
     /// Becomes the header's `__metadata__`.
     public var metadata: [String: String]
 
@@ -33,32 +27,45 @@ public struct SafeTensorsWriter {
     /// Adds a tensor of any type from its little-endian bytes, which must stay valid until `write` returns.
     public mutating func add(_ name: String, type: TensorType, shape: [Int], bytes: UnsafeRawBufferPointer) {
         precondition(shape.reduce(type.size, *) == bytes.count, "tensor \(name) of shape \(shape) has \(bytes.count) bytes")
-        precondition(name != "__metadata__", "__metadata__ is not a tensor's name")
-        tensors.append(Tensor(name: name, type: type, shape: shape, bytes: bytes))
+        add(TensorSource(name: name, type: type, shape: shape) { try $0(bytes) })
+    }
+
+    /// Adds a tensor whose bytes are made while `write` runs, and once more before where it is checksummed.
+    public mutating func add(_ tensor: TensorSource) {
+        precondition(tensor.name != "__metadata__", "__metadata__ is not a tensor's name")
+        tensors.append(tensor)
     }
 
     /// Writes the file through `AtomicFile`, with the checksum of all its bytes in the metadata where `checksummed`.
     ///
-    /// Names must be distinct. Throws `Failure(.inputOutput)` with the path and the system's reason; nothing is left behind then.
+    /// Names must be distinct. Throws `Failure(.inputOutput)` with the path and the system's reason, or what a tensor's source throws;
+    /// nothing is left behind then.
     public func write(to path: String, checksummed: Bool = false) throws {
         precondition(Set(tensors.map(\.name)).count == tensors.count, "two tensors of one name")
-        var ordered: [Tensor] = []
+        var ordered: [TensorSource] = []
         for size in [8, 4, 2, 1] { ordered += tensors.filter { $0.type.size == size } }
         var header = Self.header(ordered, metadata: metadata, checksummed: checksummed)
         if checksummed, let digits = header.withUnsafeBytes(Self.checksumDigits) {
             var hash = XXHash64()
             header.withUnsafeBytes { hash.update($0) }
-            for tensor in ordered { hash.update(tensor.bytes) }
+            for tensor in ordered { try tensor.write { hash.update($0) } }
             header.replaceSubrange(digits, with: Self.hexadecimal(hash.finish()))
         }
         try AtomicFile.write(to: path) { file in
             try header.withUnsafeBytes { try file.append($0) }
-            for tensor in ordered { try file.append(tensor.bytes) }
+            for tensor in ordered {
+                var count = 0
+                try tensor.write {
+                    count += $0.count
+                    try file.append($0)
+                }
+                precondition(count == tensor.byteCount, "tensor \(tensor.name) gave \(count) bytes")
+            }
         }
     }
 
     /// The length and the JSON text, padded.
-    private static func header(_ tensors: [Tensor], metadata: [String: String], checksummed: Bool) -> [UInt8] {
+    private static func header(_ tensors: [TensorSource], metadata: [String: String], checksummed: Bool) -> [UInt8] {
         var metadata = metadata
         metadata[checksumKey] = checksummed ? checksumPlaceholder : nil
         var members: [String] = []
@@ -68,7 +75,7 @@ public struct SafeTensorsWriter {
         }
         var offset = 0
         for tensor in tensors {
-            let end = offset + tensor.bytes.count
+            let end = offset + tensor.byteCount
             let shape = tensor.shape.map(String.init).joined(separator: ",")
             members.append(
                 "\(json(tensor.name)):{\"dtype\":\"\(tensor.type.rawValue)\",\"shape\":[\(shape)],\"data_offsets\":[\(offset),\(end)]}"

@@ -29,7 +29,8 @@ struct Dmae: ParsableCommand {
             """,
         version: version,
         subcommands: [
-            Distill.self, Pretrain.self, Reconstruct.self, Embed.self, Replays.self, Bench.self, Inspect.self, Doctor.self,
+Distill.self, Pretrain.self, Reconstruct.self, Embed.self, Convert.self, Inspect.self, Replays.self, Bench.self,
+            Doctor.self,
         ])
 
     static func main() {

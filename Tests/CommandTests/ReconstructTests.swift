@@ -67,7 +67,9 @@ final class ReconstructTests: XCTestCase {
     func testGrid() throws {
         let output = folder.file("grid.png")
         let result = assertRuns(["reconstruct", "--weights", Self.raw, "--input"] + pictures + ["--output", output])
-        XCTAssertEqual(result.errors, "")
+        XCTAssertEqual(
+            result.errors, "\(Self.raw): safetensors, MAE names; ViT of width 16, 2 blocks, 2 heads, patches of 8 pixels, images of "
+                + "32×32, 3 channels; decoder of width 16, 1 block, 2 heads\n")
         XCTAssertTrue(result.output.contains("grid  \(output)  584×390"), result.output)
         XCTAssertTrue(result.output.contains("12 of 16 patches removed"), result.output)
         let rows = try tiles(output, rows: 2)
@@ -134,9 +136,9 @@ final class ReconstructTests: XCTestCase {
         let result = assertRuns([
             "reconstruct", "--weights", Self.normalised, "--input", pictures[0], "--output", output,
         ])
-        XCTAssertEqual(result.errors.split(separator: "\n").count, 1, result.errors)
-        XCTAssertTrue(
-            result.errors.hasPrefix("warning: these weights were trained on normalised pixels"), result.errors)
+        let lines = result.errors.split(separator: "\n")
+        XCTAssertEqual(lines.count, 2, result.errors)
+        XCTAssertTrue(lines.last?.hasPrefix("warning: these weights were trained on normalised pixels") == true, result.errors)
         let row = try tiles(output, rows: 1)[0]
         XCTAssertEqual(removed(row).filter { $0 }.count, 12)
     }
@@ -201,9 +203,13 @@ final class ReconstructTests: XCTestCase {
             ["reconstruct", "--weights", unplaced, "--input", pictures[0], "--output", two, "--image-size", "32"]
                 + heads)
         // Flags go before what a file says of itself; they are not ignored.
+        let larger = assertRuns(
+            ["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", two, "--image-size", "64"])
+        XCTAssertTrue(larger.errors.contains("position tables resampled from 4×4 to 8×8 patches"), larger.errors)
+        XCTAssertTrue(larger.output.contains("48 of 64 patches removed"), larger.output)
         assertRefused(
-            ["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", output, "--image-size", "64"],
-            65, "pos_embed has shape")
+            ["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", output, "--patch-size", "4"], 65,
+            "patch_embed.proj.weight has shape")
         let absurd = folder.file("absurd.safetensors")
         try withBuffers([[0]]) { buffers in
             var writer = SafeTensorsWriter(
@@ -215,7 +221,7 @@ final class ReconstructTests: XCTestCase {
         }
         assertRefused(
             ["reconstruct", "--weights", absurd, "--input", pictures[0], "--output", output], 65,
-            "absurd.safetensors: student: every size")
+            "absurd.safetensors\" holds no Vision Transformer", "it holds \"decoder_pred.weight\"")
         let encoder = try write("encoder.safetensors") { !$0.hasPrefix("decoder_") && $0 != "mask_token" }
         assertRefused(
             ["reconstruct", "--weights", encoder, "--input", pictures[0], "--output", output], 65,

@@ -193,12 +193,6 @@ final class TrainingCommandTests: XCTestCase {
         assertRefused(
             TinyRun.distill(run, teacher: teacher, ["--patch-size", "4"]), 64,
             "teacher and student must see the same patches")
-        assertRefused(
-            TinyRun.distill(run, teacher: teacher, ["--image-size", "64"]), 64,
-            "teacher and student must see the same patches")
-        assertRefused(
-            TinyRun.distill(run, teacher: teacher, ["--channels", "1"]), 64,
-            "teacher and student must see the same patches")
         assertRefused(TinyRun.distill(run, teacher: folder.file("missing")), 74, "missing", "No such file")
         // A teacher that lacks a block.
         let whole = try SafeTensorsFile(path: teacher)

@@ -1,0 +1,264 @@
+import FoundationEssentials
+import Glibc
+import Images
+import Models
+import Tensors
+import Weights
+
+/// Writes a model under another tool's names.
+public struct Conversion {
+    /// Whose names, and what is written.
+    public enum Target: Sendable {
+        /// MAE's and DMAE's: everything.
+        case mae
+        /// timm's: the encoder, and a class head.
+        case timm
+        /// A folder of Hugging Face's: ViTMAEForPreTraining where there is a decoder, ViTForImageClassification where there is a
+        /// class head, ViTModel else.
+        case huggingFace
+    }
+
+    public let weights: ModelWeights
+    public let target: Target
+    /// What was left out, a sentence each.
+    public let notes: [String]
+    /// The tensors in the order of the file.
+    public let tensors: [TensorSource]
+    private let encoder: EncoderConfiguration
+    private let decoder: DecoderConfiguration?
+    private let classes: Int?
+
+    /// Checks that `weights` can be written so; reads no values.
+    ///
+    /// - Parameters:
+    ///   - type: what floating tensors are rounded to; nil keeps their types.
+    ///   - encoderOnly: leaves out decoder, projection heads and class head.
+    ///   - heads, decoderHeads: in place of what `weights` tells.
+    /// - Throws: `Failure.badData` where tensors are missing or the target has no place for the model; `Failure.usage` where the
+    ///   target wants to know what neither the file nor a flag says.
+    public init(
+        _ weights: ModelWeights, to target: Target, type: TensorType? = nil, encoderOnly: Bool = false, heads: Int? = nil,
+        decoderHeads: Int? = nil
+    ) throws {
+        try weights.requireWhole()
+        self.weights = weights
+        self.target = target
+        var encoder = weights.encoder
+        encoder.heads = heads ?? encoder.heads
+        var decoder = encoderOnly ? nil : weights.decoder
+        if let decoderHeads { decoder?.heads = decoderHeads }
+        let isPooled = weights.tensors["norm.weight"] == nil
+        var notes: [String] = []
+        var keptClasses = encoderOnly || weights.tensors["head.weight"] == nil ? nil : weights.classes
+        var leavesOut: (String) -> Bool = { _ in false }
+        switch target {
+        case .mae: break
+        case .timm: decoder = nil
+        case .huggingFace:
+            guard !isPooled else {
+                throw Failure(
+                    .badData, "\(weights.path): has fc_norm instead of norm: it was fine-tuned on the mean of its patches, which no ViT of "
+                        + "Hugging Face takes; use --to timm or --to mae")
+            }
+            if encoder.heads == 0 { throw Self.unknown("--heads", weights.path) }
+            if decoder?.heads == 0 { throw Self.unknown("--decoder-heads", weights.path) }
+            guard encoder.imageHeight > 0 else {
+                throw Failure(
+                    .badData, "\(weights.path): does not show the image size, as its patches form no square; Hugging Face's config.json "
+                        + "needs it")
+            }
+            if decoder != nil, encoder.gridRows != encoder.gridColumns {
+                throw Failure(
+                    .badData, "\(weights.path): its patches form a grid of \(encoder.gridRows)×\(encoder.gridColumns), but "
+                        + "ViTMAEForPreTraining takes square ones; use --encoder-only")
+            }
+            if decoder != nil { keptClasses = nil }
+            if keptClasses == nil { leavesOut = { $0.hasPrefix("head.") } }
+        }
+        let sources = weights.tensors.sources(target.scheme(prefixed: decoder != nil || keptClasses != nil), type: type) { name in
+            !(encoderOnly && !Self.isEncoder(name)) && !leavesOut(name)
+        }
+        let written = Set(weights.tensors.names.filter { !(encoderOnly && !Self.isEncoder($0)) && !leavesOut($0) })
+            .subtracting(sources.dropped)
+        let left = weights.tensors.names.filter { !written.contains($0) }
+        for (what, belongs) in Self.parts {
+            let count = left.lazy.filter(belongs).count
+            if count > 0 { notes.append("left out: the \(what) (\(count) tensor\(count == 1 ? "" : "s"))") }
+        }
+        if !weights.tensors.unknown.isEmpty {
+            let names = weights.tensors.unknown
+            notes.append("left out, as no part of the model: \(names.prefix(3).joined(separator: ", "))" + (names.count > 3 ? ", …" : ""))
+        }
+        if weights.tensors.outside > 0 {
+            let count = weights.tensors.outside
+            notes.append("left out: \(count) tensor\(count == 1 ? "" : "s") beside the model, such as an optimiser's state")
+        }
+        self.notes = notes
+        self.encoder = encoder
+        self.decoder = decoder
+        classes = keptClasses
+        tensors = sources.tensors
+    }
+
+    private static func unknown(_ flag: String, _ path: String) -> Failure {
+        Failure(
+            .usage, "\(flag) is needed: \(path) does not say the number of attention heads, no preset has its width, and Hugging Face's "
+                + "config.json needs it")
+    }
+
+    private static func isEncoder(_ name: String) -> Bool { !parts.contains { $0.belongs(name) } }
+
+    /// What can be left out of a model, for people, and the names that belong to it.
+    private static let parts: [(what: String, belongs: (String) -> Bool)] = [
+        ("decoder", { $0.hasPrefix("decoder_") || $0 == "mask_token" }),
+        ("projection heads", { $0.hasPrefix("aligned_feature_projection_heads.") }),
+        ("class head", { $0.hasPrefix("head.") }),
+    ]
+
+    /// What a reader of the written model should know, a sentence; nil where nothing is unusual.
+    public var advice: String? {
+        guard target == .huggingFace, decoder == nil, classes == nil else { return nil }
+        return "MAE's ViT has no pooler: load it by ViTModel.from_pretrained(…, add_pooling_layer=False)"
+    }
+
+    /// The class of transformers that loads the folder.
+    var architecture: String {
+        decoder != nil ? "ViTMAEForPreTraining" : classes != nil ? "ViTForImageClassification" : "ViTModel"
+    }
+
+    /// Writes a file, or Hugging Face's folder, at `path`; a file whose name ends in .pth or .pt is a PyTorch archive holding
+    /// `{'model': …}`, any other one is safetensors.
+    ///
+    /// - Throws: `Failure.inputOutput` where it cannot be written; `Failure.badData` where a number does not fit the type.
+    public func write(to path: String) throws {
+        switch target {
+        case .huggingFace: try writeFolder(path)
+        case .mae, .timm: try writeSafeTensors(to: path, metadata: ["format": "pt", ModelWeights.architectureKey: try sizes()])
+        }
+    }
+
+    private func writeSafeTensors(to path: String, metadata: [String: String]) throws {
+        var writer = SafeTensorsWriter(metadata: metadata)
+        for tensor in tensors { writer.add(tensor) }
+        try writer.write(to: path)
+    }
+
+    /// What the file will say of the model's sizes.
+    private func sizes() throws -> String {
+        let architecture = ModelWeights.Architecture(
+            encoder: encoder, decoder: decoder, maskRatio: decoder == nil ? nil : weights.maskRatio,
+            normalizePixels: decoder == nil ? nil : weights.normalizePixels)
+        return String(decoding: try RunDirectory.json(architecture), as: UTF8.self)
+    }
+
+    // MARK: Hugging Face's folder
+
+    private func writeFolder(_ path: String) throws {
+        if mkdir(path, 0o777) != 0, errno != EEXIST {
+            throw Failure(.inputOutput, "cannot create folder \(quoted(path: path)): \(errorText(errno)); choose a place that can be written")
+        }
+        var status = stat()
+        guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+            throw Failure(
+                .inputOutput, "cannot create folder \(quoted(path: path)): something else has that name; --to huggingface writes a folder")
+        }
+        try AtomicFile.write(RunDirectory.json(configuration, indented: true) + [0x0A], to: path + "/config.json")
+        try AtomicFile.write(RunDirectory.json(preprocessor, indented: true) + [0x0A], to: path + "/preprocessor_config.json")
+        // Last: a folder with weights is a whole one.
+        try writeSafeTensors(to: path + "/model.safetensors", metadata: ["format": "pt"])
+    }
+
+    /// `config.json`: the keys of transformers' ViTConfig and ViTMAEConfig.
+    private struct HuggingFace: Encodable {
+        enum Size: Encodable {
+            case square(Int)
+            case rectangle(Int, Int)
+
+            func encode(to encoder: any Swift.Encoder) throws {
+                var container = encoder.singleValueContainer()
+                switch self {
+                case .square(let side): try container.encode(side)
+                case .rectangle(let height, let width): try container.encode([height, width])
+                }
+            }
+        }
+        var architectures: [String]
+        var attention_probs_dropout_prob = 0.0
+        var decoder_hidden_size, decoder_intermediate_size, decoder_num_attention_heads, decoder_num_hidden_layers: Int?
+        var dtype: String?
+        var encoder_stride: Int?
+        var hidden_act = "gelu"
+        var hidden_dropout_prob = 0.0
+        var hidden_size: Int
+        var id2label: [String: String]?
+        var image_size: Size
+        var initializer_range = 0.02
+        var intermediate_size: Int
+        var label2id: [String: Int]?
+        // What MAE's models were trained with; the published configurations say 1e-12.
+        var layer_norm_eps = 1e-6
+        var mask_ratio: Double?
+        var model_type: String
+        var norm_pix_loss: Bool?
+        var num_attention_heads, num_channels, num_hidden_layers, patch_size: Int
+        var qkv_bias = true
+    }
+
+    private var configuration: HuggingFace {
+        var result = HuggingFace(
+            architectures: [architecture], hidden_size: encoder.width,
+            image_size: encoder.imageHeight == encoder.imageWidth
+                ? .square(encoder.imageHeight) : .rectangle(encoder.imageHeight, encoder.imageWidth),
+            intermediate_size: 4 * encoder.width, model_type: decoder == nil ? "vit" : "vit_mae",
+            num_attention_heads: encoder.heads, num_channels: encoder.channels, num_hidden_layers: encoder.depth,
+            patch_size: encoder.patchSize)
+        let types = Set(tensors.map(\.type))
+        if types.count == 1, let type = types.first {
+            result.dtype = [.f32: "float32", .f16: "float16", .bf16: "bfloat16", .f64: "float64"][type]
+        }
+        if let decoder {
+            result.decoder_hidden_size = decoder.width
+            result.decoder_intermediate_size = 4 * decoder.width
+            result.decoder_num_attention_heads = decoder.heads
+            result.decoder_num_hidden_layers = decoder.depth
+            result.mask_ratio = weights.maskRatio
+            result.norm_pix_loss = weights.normalizePixels
+        } else {
+            result.encoder_stride = encoder.patchSize
+        }
+        if let classes {
+            let labels = (0..<classes).map { ("LABEL_\($0)", $0) }
+            result.id2label = Dictionary(uniqueKeysWithValues: labels.map { (String($1), $0) })
+            result.label2id = Dictionary(uniqueKeysWithValues: labels)
+        }
+        return result
+    }
+
+    /// `preprocessor_config.json`: the keys of transformers' ViTImageProcessor.
+    private struct Preprocessor: Encodable {
+        var do_normalize = true, do_rescale = true, do_resize = true
+        var image_mean, image_std: [Float]
+        var image_processor_type = "ViTImageProcessor"
+        /// Pillow's number for bicubic.
+        var resample = 3
+        var rescale_factor = 1.0 / 255
+        var size: [String: Int]
+    }
+
+    private var preprocessor: Preprocessor {
+        let normalisation = Normalisation.imageNet(channels: encoder.channels)
+        return Preprocessor(
+            image_mean: normalisation.mean, image_std: normalisation.deviation,
+            size: ["height": encoder.imageHeight, "width": encoder.imageWidth])
+    }
+}
+
+extension Conversion.Target {
+    fileprivate func scheme(prefixed: Bool) -> NamingScheme {
+        switch self {
+        case .mae: .mae
+        case .timm: .timm
+        case .huggingFace: .huggingFace(prefixed: prefixed)
+        }
+    }
+}

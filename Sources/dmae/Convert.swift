@@ -1,0 +1,97 @@
+import ArgumentParser
+import Tensors
+import Training
+import Weights
+
+struct Convert: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Give weights the names and the form another tool wants.",
+        discussion: """
+            Read, here and wherever a command takes weights: safetensors, one file or shards with their index; \
+            PyTorch's archives (.pth, .pt, .bin of torch.save since 1.6), of which nothing is ever executed; and \
+            folders of Hugging Face's. The names may be MAE's and DMAE's, timm's, Hugging Face's (ViTMAE and ViT) or \
+            mmpretrain's, alone or behind model, state_dict, module, student, teacher or ema. What was found is said.
+
+            Written, by --to:
+
+              mae          MAE's and DMAE's names, all that is there
+              timm         timm's names: the encoder, and a class head
+              huggingface  a folder with config.json, preprocessor_config.json and model.safetensors, for
+                           ViTMAEForPreTraining, ViTForImageClassification or ViTModel
+              onnx         the encoder as a graph, images in and features out
+
+            MAE's and timm's go into safetensors, or where the output ends in .pth or .pt into a PyTorch archive that \
+            holds {'model': …}. Tensors are copied one at a time, to the bit unless --dtype asks for another type.
+
+              dmae convert mae_visualize_vit_large.pth teacher.safetensors --to mae
+              dmae convert run/model.safetensors student --to huggingface --dtype f16
+              dmae convert run/model.safetensors student.pth --to timm
+            """)
+
+    /// What --to takes.
+    enum Form: String, CaseIterable, ExpressibleByArgument {
+        case mae, timm, huggingface, onnx
+    }
+
+    /// What --dtype takes.
+    enum Rounding: String, CaseIterable, ExpressibleByArgument {
+        case f32, f16, bf16
+
+        var type: TensorType {
+            switch self {
+            case .f32: .f32
+            case .f16: .f16
+            case .bf16: .bf16
+            }
+        }
+    }
+
+    @Argument(help: ArgumentHelp("Weights: a file, or a folder of Hugging Face's.", valueName: "input"), completion: .file())
+    var input: String
+
+    @Argument(help: ArgumentHelp("Where they go: a file, or a folder for huggingface.", valueName: "output"), completion: .file())
+    var output: String
+
+    @Option(name: .customLong("to"), help: ArgumentHelp("mae, timm, huggingface or onnx.", valueName: "form"))
+    var form: Form
+
+    @Option(
+        help: ArgumentHelp(
+            "Round to f32, f16 or bf16, to nearest, ties to even. Default: types stay as they are.", valueName: "type"))
+    var dtype: Rounding?
+
+    @Flag(help: "Leave out decoder, projection heads and class head.")
+    var encoderOnly = false
+
+    @Option(help: ArgumentHelp("Attention heads of the encoder, where nothing tells them.", valueName: "heads"))
+    var heads: Int?
+
+    @Option(help: ArgumentHelp("Attention heads of the decoder, where nothing tells them.", valueName: "heads"))
+    var decoderHeads: Int?
+
+    func validate() throws {
+        if let heads, heads < 1 { throw ValidationError("--heads must be at least 1.") }
+        if let decoderHeads, decoderHeads < 1 { throw ValidationError("--decoder-heads must be at least 1.") }
+    }
+
+    func run() throws {
+        let weights = try ModelWeights(path: input)
+        Terminal.note(weights.summary)
+        switch form {
+        case .mae: try write(weights, to: .mae)
+        case .timm: try write(weights, to: .timm)
+        case .huggingface: try write(weights, to: .huggingFace)
+        case .onnx: throw Failure(.usage, "--to onnx is not part of this version: use mae, timm or huggingface")
+        }
+    }
+
+    private func write(_ weights: ModelWeights, to target: Conversion.Target) throws {
+        let conversion = try Conversion(
+            weights, to: target, type: dtype?.type, encoderOnly: encoderOnly, heads: heads, decoderHeads: decoderHeads)
+        conversion.notes.forEach(Terminal.note)
+        try conversion.write(to: output)
+        if let advice = conversion.advice { Terminal.note(advice) }
+        let bytes = conversion.tensors.reduce(0) { $0 + $1.byteCount }
+        print("weights  \(output)  \(Format.counted(conversion.tensors.count, "tensor")), \(Format.bytes(bytes))")
+    }
+}
