@@ -38,7 +38,7 @@ public final class Embedding {
     ///   - batch: images of one pass; the features do not depend on it.
     /// - Throws: `Failure` where the weights do not fit, or an option does not fit them.
     public init(
-        file: SafeTensorsFile, configuration: EncoderConfiguration, block: Int?, pool: FeaturePool?, batch: Int,
+        file: any WeightFile, configuration: EncoderConfiguration, block: Int?, pool: FeaturePool?, batch: Int,
         precision: Precision = .f32
     ) throws {
         guard configuration.channels == 1 || configuration.channels == 3 else {

@@ -16,8 +16,9 @@ struct Convert: ParsableCommand {
 
               mae          MAE's and DMAE's names, all that is there
               timm         timm's names: the encoder, and a class head
-              huggingface  a folder with config.json, preprocessor_config.json and model.safetensors, for
-                           ViTMAEForPreTraining, ViTForImageClassification or ViTModel
+              huggingface  a folder for ViTMAEForPreTraining where there is a decoder,
+                           ViTForImageClassification where there is a class head,
+                           else ViTModel
               onnx         the encoder as a graph, images in and features out
 
             MAE's and timm's go into safetensors, or where the output ends in .pth or .pt into a PyTorch archive that \

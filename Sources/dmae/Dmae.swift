@@ -29,7 +29,7 @@ struct Dmae: ParsableCommand {
             """,
         version: version,
         subcommands: [
-Distill.self, Pretrain.self, Reconstruct.self, Embed.self, Convert.self, Inspect.self, Replays.self, Bench.self,
+            Distill.self, Pretrain.self, Reconstruct.self, Embed.self, Convert.self, Inspect.self, Replays.self, Bench.self,
             Doctor.self,
         ])
 

@@ -83,17 +83,21 @@ struct Embed: ParsableCommand {
         try compute.apply()
         // Refused before minutes are spent.
         _ = try Embedding.destination(output)
-        let file = try SafeTensorsFile(path: weights)
-        var encoder = try Reconstruction.configuration(in: file)?.student ?? Reconstruction.inferredConfiguration(of: file).student
+        let model = try ModelWeights(path: weights)
+        if !quiet { Terminal.note(model.summary) }
+        try model.requireKnownParts()
+        var encoder = model.encoder
         encoder.heads = heads ?? encoder.heads
         guard encoder.heads > 0 else {
             throw Failure(
-                .usage, "--heads is needed: \(weights) does not say the number of attention heads, and no preset is of its width "
-                    + "and depth")
+                .usage, "--heads is needed: \(weights) does not say the number of attention heads, and no preset has its width")
+        }
+        guard encoder.imageHeight > 0 else {
+            throw Failure(.badData, "\(weights): does not say the image size, and its patches form no square")
         }
         let folder = try ImageFolder(listing: data)
         let embedding = try Embedding(
-            file: file, configuration: encoder, block: block, pool: pool,
+            file: model.tensors, configuration: encoder, block: block, pool: pool,
             batch: Embedding.batch(for: folder.count, most: batch), precision: precision.resolved())
         var metadata = ["dmae.weights": weights, "dmae.pool": embedding.pool.rawValue]
         if let block { metadata["dmae.block"] = "\(block)" }

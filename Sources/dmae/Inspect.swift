@@ -6,21 +6,43 @@ import Weights
 
 struct Inspect: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "List what a safetensors file holds.",
+        abstract: "List what a file of weights holds, or compare two.",
         discussion: """
-            Metadata, then a line per tensor in the order of the file (name, type, shape, bytes), then the totals; \
-            those of a checkpoint count the optimiser's state too. Only the header is read, however large the file \
-            is.
+            The form of the file, whose names its tensors have, the sizes of the model, what is written beside them; \
+            then a line per tensor in the order of the file (name, type, shape, bytes), then the totals; those of a \
+            checkpoint count the optimiser's state too. `dmae convert --help` says which files are read.
+
+            With --compare the tensors of both files are read instead: those that only one of them holds, those of \
+            another shape, and for each that differs the largest difference, and that over the largest magnitude. \
+            Where the two have different names for the same model, MAE's are compared.
 
               dmae inspect run/model.safetensors
               dmae inspect --json run/model.safetensors | python3 -m json.tool
+              dmae inspect teacher.safetensors --compare mae_visualize_vit_large.pth
             """)
 
-    @Argument(help: ArgumentHelp("A safetensors file.", valueName: "file"), completion: .file(extensions: ["safetensors"]))
+    @Argument(help: ArgumentHelp("A file of weights, or a folder of Hugging Face's.", valueName: "file"), completion: .file())
     var file: String
+
+    @Option(help: ArgumentHelp("Another one: what differs between the two.", valueName: "file"), completion: .file())
+    var compare: String?
 
     @Flag(help: "One JSON object instead of text.")
     var json = false
+
+    func run() throws {
+        let contents = try WeightFiles.open(file)
+        if let compare {
+            let other = try WeightFiles.open(compare)
+            try printComparison(contents, other, compare)
+        } else if json {
+            try Self.printJSON(Report(contents, path: file, model: Result { try ModelWeights(contents, path: file) }))
+        } else {
+            printText(contents)
+        }
+    }
+
+    // MARK: One file
 
     private struct Report: Encodable {
         struct Tensor: Encodable {
@@ -29,43 +51,94 @@ struct Inspect: ParsableCommand {
             let shape: [Int]
             let bytes: Int
         }
+        struct Model: Encodable {
+            let scheme: String
+            let wrapper: String
+            let width, depth, patchSize, channels: Int
+            /// Null where nothing tells them.
+            let heads, imageHeight, imageWidth: Int?
+            let decoderWidth, decoderDepth, decoderHeads: Int?
+            let projectionHeads: Int
+            let classes: Int?
+            let maskRatio: Double?
+            let normalizePixels: Bool?
+
+            init(_ weights: ModelWeights) {
+                func known(_ value: Int) -> Int? { value == 0 ? nil : value }
+                let detection = weights.tensors.detection
+                scheme = detection.scheme.name
+                wrapper = detection.wrapper
+                width = weights.encoder.width
+                depth = weights.encoder.depth
+                patchSize = weights.encoder.patchSize
+                channels = weights.encoder.channels
+                heads = known(weights.encoder.heads)
+                imageHeight = known(weights.encoder.imageHeight)
+                imageWidth = known(weights.encoder.imageWidth)
+                decoderWidth = weights.decoder?.width
+                decoderDepth = weights.decoder?.depth
+                decoderHeads = weights.decoder.flatMap { known($0.heads) }
+                projectionHeads = weights.projectionHeads
+                classes = weights.classes
+                maskRatio = weights.maskRatio
+                normalizePixels = weights.normalizePixels
+            }
+        }
         let file: String
+        let form: String
         let kind: String
+        /// Absent where no model is recognised.
+        let model: Model?
         let metadata: [Pair]
         let tensors: [Tensor]
         let tensorCount: Int
         let parameters: Int
         let bytes: Int
         let fileBytes: Int
+
+        init(_ contents: any WeightFile, path: String, model: Result<ModelWeights, any Error>) {
+            file = path
+            form = contents.form
+            kind = Inspect.kind(contents, model)
+            self.model = (try? model.get()).map(Model.init)
+            metadata = contents.metadata.sorted { $0.key < $1.key }.map { Pair(key: $0.key, value: $0.value) }
+                + contents.values.map { Pair(key: $0.name, value: Inspect.text($0.value)) }
+            tensors = contents.entries.map {
+                Report.Tensor(name: $0.name, type: $0.type.rawValue, shape: $0.shape, bytes: $0.byteCount)
+            }
+            tensorCount = contents.entries.count
+            parameters = contents.elementCount
+            bytes = contents.dataByteCount
+            fileBytes = contents.byteCount
+        }
     }
 
-    /// A metadata entry. Not a dictionary: its keys are the file's, to be written as they are.
+    /// Something written beside the tensors. Not a dictionary: its keys are the file's, to be written as they are.
     private struct Pair: Encodable {
         let key, value: String
     }
 
-    func run() throws {
-        let contents = try WeightFiles.open(file)
-        let metadata = contents.metadata.sorted { $0.key < $1.key }
-        if json {
-            try printJSON(
-                Report(
-                    file: file, kind: Self.kind(contents), metadata: metadata.map { Pair(key: $0.key, value: $0.value) },
-                    tensors: contents.entries.map {
-                        Report.Tensor(name: $0.name, type: $0.type.rawValue, shape: $0.shape, bytes: $0.byteCount)
-                    },
-                    tensorCount: contents.entries.count, parameters: contents.elementCount, bytes: contents.dataByteCount,
-                    fileBytes: contents.byteCount))
-            return
+    private func printText(_ contents: any WeightFile) {
+        let model = Result { try ModelWeights(contents, path: file) }
+        print("\(shown(file)): \(Self.kind(contents, model))")
+        print("  form: \(contents.form)")
+        switch model {
+        case .success(let weights):
+            print("  names: \(shown(weights.tensors.detection.description))")
+            print("  model: \(shown(weights.architecture))")
+            if let part = weights.tensors.foreign.first {
+                print("  not MAE's ViT: it has parts of its own, such as \(shown(part))")
+            }
+            if let hint = weights.hint { print("  hint: \(hint)") }
+        case .failure(let failure):
+            print("  model: none that is recognised (\(shown("\(failure)")))")
         }
-        print("\(shown(file)): \(Self.kind(contents))")
-        for (key, value) in metadata { print("  \(shown(key)) = \(shown(value, limit: 200))") }
+        let pairs = contents.metadata.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+            + contents.values.map { ($0.name, Self.text($0.value)) }
+        for (key, value) in pairs { print("  \(shown(key)) = \(shown(value, limit: 200))") }
         if !contents.entries.isEmpty {
             let rows = contents.entries.map { entry in
-                [
-                    shown(entry.name), entry.type.rawValue, "[" + entry.shape.map(String.init).joined(separator: ", ") + "]",
-                    Format.grouped(entry.byteCount),
-                ]
+                [shown(entry.name), entry.type.rawValue, Self.text(entry.shape), Format.grouped(entry.byteCount)]
             }
             print(Format.table([["tensor", "type", "shape", "bytes"]] + rows, left: 3))
         }
@@ -74,27 +147,107 @@ struct Inspect: ParsableCommand {
                 + ", " + Format.bytes(contents.dataByteCount))
     }
 
-    /// One JSON object on one line, keys sorted and in snake_case.
-    private func printJSON(_ report: Report) throws {
-        let encoder = JSONEncoder()
-        encoder.keyEncodingStrategy = .convertToSnakeCase
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        print(String(decoding: try encoder.encode(report), as: UTF8.self))
-    }
-
     /// What the file is, in a few words.
-    private static func kind(_ file: any WeightFile) -> String {
+    private static func kind(_ file: any WeightFile, _ model: Result<ModelWeights, any Error>) -> String {
         if let step = file.metadata[CheckpointStore.stepKey] {
             let halfway = file.names.contains { $0.hasPrefix(CheckpointStore.gradientPrefix) }
             return "checkpoint of a run of dmae at step \(step)" + (halfway ? ", in the middle of the next one" : "")
         }
         if file.metadata["dmae.configuration"] != nil { return "weights of a model that dmae trained" }
         if file.metadata["dmae.replay"] != nil { return "recorded steps for dmae replay" }
-        let decoder = file["decoder_pred.weight"] != nil
-        if file["patch_embed.proj.weight"] != nil {
-            return decoder ? "a masked autoencoder's encoder and decoder" : "a Vision Transformer's encoder, without a decoder"
+        guard case .success(let weights) = model else { return file.form }
+        if weights.hasDecoder { return "a masked autoencoder's encoder and decoder" }
+        return "a Vision Transformer's encoder, without a decoder"
+    }
+
+    // MARK: Two files
+
+    private struct ComparisonReport: Encodable {
+        struct Shapes: Encodable {
+            let name: String
+            let shape, otherShape: [Int]
         }
-        return file.form
+        struct Difference: Encodable {
+            let name: String
+            let elements: Int
+            /// Null where one of the values is no number.
+            let maximum, relative: Double?
+        }
+        let file, other: String
+        /// Whose names are compared: "MAE", or "file" where both files have the same ones.
+        let names: String
+        let onlyInFile, onlyInOther: [String]
+        let shapes: [Shapes]
+        let differences: [Difference]
+        let identical: Int
+    }
+
+    private func printComparison(_ first: any WeightFile, _ second: any WeightFile, _ path: String) throws {
+        let models = [first, second].map { try? ModelTensors($0) }
+        // Names that two tools give the same model are put into one language; otherwise everything in the files is compared.
+        var pair = (first, second)
+        var translated = false
+        if let left = models[0], let right = models[1],
+            left.detection.scheme != right.detection.scheme || left.detection.wrapper != right.detection.wrapper
+        {
+            pair = (left, right)
+            translated = true
+        }
+        let comparison = try WeightComparison(pair.0, pair.1)
+        if json {
+            func number(_ value: Double) -> Double? { value.isFinite ? value : nil }
+            try Self.printJSON(
+                ComparisonReport(
+                    file: file, other: path, names: translated ? NamingScheme.mae.name : "file", onlyInFile: comparison.onlyInFirst,
+                    onlyInOther: comparison.onlyInSecond,
+                    shapes: comparison.shapes.map { .init(name: $0.name, shape: $0.first, otherShape: $0.second) },
+                    differences: comparison.differences.map {
+                        .init(name: $0.name, elements: $0.count, maximum: number($0.maximum), relative: number($0.relative))
+                    }, identical: comparison.identical))
+            return
+        }
+        if translated { print("compared under MAE's names") }
+        for name in comparison.onlyInFirst { print("only in \(shown(file)): \(shown(name))") }
+        for name in comparison.onlyInSecond { print("only in \(shown(path)): \(shown(name))") }
+        for tensor in comparison.shapes {
+            print("shapes differ: \(shown(tensor.name)) \(Self.text(tensor.first)) and \(Self.text(tensor.second))")
+        }
+        if !comparison.differences.isEmpty {
+            let rows = comparison.differences.map {
+                [shown($0.name), Format.grouped($0.count), "\(Float($0.maximum))", "\(Float($0.relative))"]
+            }
+            print(Format.table([["tensor", "elements that differ", "largest difference", "relative"]] + rows))
+        }
+        let counts = [
+            "\(comparison.identical) identical", "\(comparison.differences.count) different",
+            "\(comparison.shapes.count) of another shape",
+            "\(comparison.onlyInFirst.count + comparison.onlyInSecond.count) in one file only",
+        ]
+        print("tensors: " + counts.joined(separator: ", "))
+    }
+
+    // MARK: Wording
+
+    /// One JSON object on one line, keys sorted and in snake_case.
+    private static func printJSON(_ report: some Encodable) throws {
+        let encoder = JSONEncoder()
+        encoder.keyEncodingStrategy = .convertToSnakeCase
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        print(String(decoding: try encoder.encode(report), as: UTF8.self))
+    }
+
+    private static func text(_ shape: [Int]) -> String { "[" + shape.map(String.init).joined(separator: ", ") + "]" }
+
+    private static func text(_ value: PlainValue) -> String {
+        switch value {
+        case .none: "none"
+        case .bool(let value): "\(value)"
+        case .integer(let value): "\(value)"
+        case .number(let value): "\(value)"
+        case .text(let value): value
+        case .list(let values): "[" + values.map { text($0) }.joined(separator: ", ") + "]"
+        case .other(let words): words
+        }
     }
 
     /// `text` on one line: control characters escaped, what is beyond `limit` left out and said.

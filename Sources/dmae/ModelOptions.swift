@@ -118,7 +118,7 @@ struct MethodOptions: ParsableArguments {
 struct AlignmentOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Teacher: one of the student's presets. Default: what its file shows.", valueName: "preset"),
+            "Teacher: one of the student's presets. Default: what its file shows, without a file the recipe's.", valueName: "preset"),
         completion: .list(Preset.encoders.map(\.name)))
     var teacherModel: String?
 

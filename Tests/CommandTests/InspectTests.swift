@@ -12,7 +12,10 @@ final class InspectTests: XCTestCase {
         let file = try SafeTensorsFile(path: path)
         let lines = assertRuns(["inspect", path]).output.components(separatedBy: "\n")
         XCTAssertEqual(lines[0], "\(path): recorded steps for dmae replay")
-        XCTAssertTrue(lines[1].hasPrefix("  dmae.replay = {"), lines[1])
+        XCTAssertEqual(lines[1], "  form: safetensors")
+        XCTAssertEqual(lines[2], "  names: MAE names under student, not those under teacher")
+        XCTAssertTrue(lines[3].hasPrefix("  model: ViT of width "), lines[3])
+        XCTAssertTrue(lines[4].hasPrefix("  dmae.replay = {"), lines[4])
         let header = try XCTUnwrap(lines.firstIndex { $0.hasPrefix("tensor ") })
         let rows = lines[(header + 1)...].prefix(file.entries.count)
         for (row, entry) in zip(rows, file.entries) {
