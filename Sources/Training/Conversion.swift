@@ -133,8 +133,16 @@ public struct Conversion {
     public func write(to path: String) throws {
         switch target {
         case .huggingFace: try writeFolder(path)
-        case .mae, .timm: try writeSafeTensors(to: path, metadata: ["format": "pt", ModelWeights.architectureKey: try sizes()])
+        case .mae, .timm:
+            if path.hasSuffix(".pth") || path.hasSuffix(".pt") { return try writeArchive(to: path) }
+            try writeSafeTensors(to: path, metadata: ["format": "pt", ModelWeights.architectureKey: try sizes()])
         }
+    }
+
+    private func writeArchive(to path: String) throws {
+        var writer = TorchArchiveWriter(wrapper: "model")
+        for tensor in tensors { writer.add(tensor.name, type: tensor.type, shape: tensor.shape, source: tensor.write) }
+        try writer.write(to: path)
     }
 
     private func writeSafeTensors(to path: String, metadata: [String: String]) throws {
