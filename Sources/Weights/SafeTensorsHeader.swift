@@ -12,10 +12,6 @@ struct SafeTensorsHeader {
     static let maximumLength = 100_000_000
     /// Dimensions of one tensor at most: as many as PyTorch allows, and no invitation to fill memory with ones.
     private static let maximumRank = 64
-    /// What names, shapes and metadata may take together, in bytes of memory: some fifty thousand tensors fit.
-    static let maximumContents = 16 << 20
-    /// What a tensor takes beside its name and its dimensions, in the tables of this program.
-    private static let entryOverhead = 256
 
     private(set) var metadata: [String: String] = [:]
     /// In the order of the data.
@@ -26,24 +22,17 @@ struct SafeTensorsHeader {
     /// Throws `JSONReader.Fault`: what is wrong, in words that complete "the header …". `release` is told of bytes that are read.
     init(_ text: UnsafeRawBufferPointer, dataLength: Int, release: @escaping (Range<Int>) -> Void) throws {
         var reader = JSONReader(text, release: release)
-        var contents = 0
-        func count(_ bytes: Int) throws {
-            contents += bytes
-            if contents > Self.maximumContents {
-                throw JSONReader.Fault(
-                    message: "describes tensors and metadata that would take more than \(Self.maximumContents) bytes of memory")
-            }
-        }
+        var budget = HeaderBudget()
         // The format wants the brace first, so that a file can be recognised.
         guard text.first == 0x7B else { throw JSONReader.Fault(message: "does not begin with '{'") }
         var seen = Set<String>()
         try reader.object { reader, name in
             guard seen.insert(name).inserted else { throw JSONReader.Fault(message: "names \(quoted(name)) twice") }
             if name == "__metadata__" {
-                metadata = try Self.metadata(&reader, count)
+                metadata = try Self.metadata(&reader, &budget)
             } else {
                 let (entry, range) = try Self.entry(&reader, name: name)
-                try count(name.utf8.count + entry.shape.count * MemoryLayout<Int>.stride + Self.entryOverhead)
+                try budget.take(name.utf8.count + entry.shape.count * MemoryLayout<Int>.stride)
                 entries.append(entry)
                 ranges.append(range)
             }
@@ -52,7 +41,7 @@ struct SafeTensorsHeader {
         try orderAndCheckCoverage(dataLength: dataLength)
     }
 
-    private static func metadata(_ reader: inout JSONReader, _ count: (Int) throws -> Void) throws -> [String: String] {
+    private static func metadata(_ reader: inout JSONReader, _ budget: inout HeaderBudget) throws -> [String: String] {
         guard reader.peek() == 0x7B else { throw JSONReader.Fault(message: "holds a __metadata__ that is not an object") }
         var metadata: [String: String] = [:]
         try reader.object { reader, key in
@@ -60,7 +49,7 @@ struct SafeTensorsHeader {
                 throw JSONReader.Fault(message: "holds metadata \(quoted(key)) that is not a string")
             }
             let value = try reader.string()
-            try count(key.utf8.count + value.utf8.count + entryOverhead)
+            try budget.take(key.utf8.count + value.utf8.count)
             guard metadata.updateValue(value, forKey: key) == nil else {
                 throw JSONReader.Fault(message: "holds metadata \(quoted(key)) twice")
             }

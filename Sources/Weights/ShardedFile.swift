@@ -33,7 +33,7 @@ public final class ShardedFile: WeightFile, @unchecked Sendable {
             throw refusal("has \(index.bytes.count) bytes, and \(SafeTensorsHeader.maximumLength) are allowed")
         }
         let map: [(tensor: String, shard: String)]
-        do { map = try Self.weightMap(index.bytes) } catch let fault as JSONReader.Fault { throw refusal(fault.message) }
+        do { map = try Self.weightMap(index) } catch let fault as JSONReader.Fault { throw refusal(fault.message) }
         guard !map.isEmpty else { throw refusal("names no tensors") }
 
         let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
@@ -77,8 +77,9 @@ public final class ShardedFile: WeightFile, @unchecked Sendable {
     /// Open files at most.
     private static let maximumShards = 500
 
-    private static func weightMap(_ text: UnsafeRawBufferPointer) throws -> [(tensor: String, shard: String)] {
-        var reader = JSONReader(text)
+    private static func weightMap(_ index: MappedFile) throws -> [(tensor: String, shard: String)] {
+        var reader = JSONReader(index.bytes, release: index.releasePages)
+        var budget = HeaderBudget()
         guard reader.peek() == 0x7B else { throw JSONReader.Fault(message: "does not begin with '{'") }
         var map: [(String, String)]?
         try reader.object { reader, key in
@@ -90,7 +91,9 @@ public final class ShardedFile: WeightFile, @unchecked Sendable {
                 guard reader.peek() == 0x22 else {
                     throw JSONReader.Fault(message: "names no file for tensor \(quoted(tensor))")
                 }
-                pairs.append((tensor, try reader.string()))
+                let shard = try reader.string()
+                try budget.take(tensor.utf8.count + shard.utf8.count)
+                pairs.append((tensor, shard))
             }
             map = pairs
         }

@@ -29,7 +29,7 @@ public enum WeightFiles {
 
     /// JSON text: read as the length of a safetensors header, its first eight characters are absurd.
     private static func isIndex(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        guard bytes.count >= 8, let first = bytes.first(where: { ![0x20, 0x09, 0x0A, 0x0D].contains($0) }), first == 0x7B else {
+        guard bytes.count >= 8, let first = bytes.prefix(4096).first(where: { ![0x20, 0x09, 0x0A, 0x0D].contains($0) }), first == 0x7B else {
             return false
         }
         return UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self)) > UInt64(SafeTensorsHeader.maximumLength)

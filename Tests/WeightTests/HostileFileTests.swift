@@ -27,13 +27,16 @@ final class HostileFileTests: XCTestCase {
     private static let memoryBound = 64 << 20
 
     /// Has the program itself refuse a file: exit 65, one sentence, little memory, whatever sizes the file claims.
-    private func assertProgramRefuses(_ path: String, _ what: String = "", line: UInt = #line) -> Int {
+    ///
+    /// - Parameter folder: where a file of several is at fault, the folder of them all.
+    /// - Returns: the memory it took.
+    private func assertProgramRefuses(_ path: String, _ what: String, of folder: String? = nil, line: UInt = #line) -> Int {
         let (result, peakMemory) = Command.measure(["inspect", path], seconds: 30)
         XCTAssertEqual(result.end, .exited(65), "\(what): \(result.description)", line: line)
         XCTAssertEqual(result.output, "", what, line: line)
         let errors = result.errors.split(separator: "\n")
         XCTAssertEqual(errors.count, 1, result.errors, line: line)
-        XCTAssertTrue(errors.first?.hasPrefix("error: \"\(path)\" ") == true, result.errors, line: line)
+        XCTAssertTrue(errors.first?.hasPrefix("error: \"\(folder.map { $0 + "/" } ?? path + "\" ")") == true, result.errors, line: line)
         XCTAssertLessThan(peakMemory, Self.memoryBound, what, line: line)
         return peakMemory
     }
@@ -207,6 +210,30 @@ final class HostileFileTests: XCTestCase {
         _ = assertProgramRefuses(path, "a sparse header")
         XCTAssertEqual(truncate(path, 8 + length - 1), 0)
         _ = assertProgramRefuses(path, "a sparse header, one byte short")
+    }
+
+    /// Indices of shards that lie, shown to the program; WeightFilesTests holds each to its own words.
+    func testIndicesThatLie() throws {
+        func index(_ map: String) -> [UInt8] { Array("{\"metadata\": {\"total_size\": 4}, \"weight_map\": {\(map)}}".utf8) }
+        var many = ""
+        for tensor in 0..<1_500_000 { many += "\"\(tensor)\":\"one.safetensors\"," }
+        let one = #"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#
+        folder.write(file(header: Array(one.utf8), data: 4), "one.safetensors")
+        folder.write(file(header: Array(one.utf8), data: 3), "short.safetensors")
+        for (name, bytes) in [
+            ("nothing", index("")), ("a tensor that is not there", index(#""b": "one.safetensors""#)),
+            ("another folder", index(#""a": "../one.safetensors""#)), ("a file cut off", index(#""a": "short.safetensors""#)),
+            ("itself", index(#""a": "bad.index.json""#)), ("a number", index(#""a": 1"#)),
+            ("a tensor twice", index(#""a": "one.safetensors", "a": "one.safetensors""#)),
+            ("no map", Array(#"{"metadata": {}}"#.utf8)), ("depth", Array(String(repeating: "{\"a\":", count: 100_000).utf8)),
+            ("depth of lists", Array(("{\"metadata\":" + String(repeating: "[", count: 100_000)).utf8)),
+            ("many tensors", index(many + #""a": "one.safetensors""#)),
+            ("spaces", Array("{".utf8) + [UInt8](repeating: 0x20, count: 99_000_000)),
+            ("too long", Array("{".utf8) + [UInt8](repeating: 0x20, count: 100_000_001))
+        ] {
+            let memory = assertProgramRefuses(folder.write(bytes, "bad.index.json"), name, of: folder.path)
+            print("an index of \(bytes.count) bytes, \(name): refused with \(memory / 1024) KiB")
+        }
     }
 
     func testNotUTF8() throws {
