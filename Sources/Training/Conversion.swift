@@ -87,7 +87,7 @@ public struct Conversion {
         }
         if !weights.tensors.unknown.isEmpty {
             let names = weights.tensors.unknown
-            notes.append("left out, as no part of the model: \(names.prefix(3).joined(separator: ", "))" + (names.count > 3 ? ", …" : ""))
+            notes.append("left out, as no part of the model: \(names.prefix(3).map { quoted($0) }.joined(separator: ", "))" + (names.count > 3 ? ", …" : ""))
         }
         if weights.tensors.outside > 0 {
             let count = weights.tensors.outside

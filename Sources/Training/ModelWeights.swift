@@ -131,6 +131,7 @@ public final class ModelWeights: Sendable {
         try layer("patch_embed.proj", [encoder.channels, encoder.patchSize, encoder.patchSize], width)
         try blocks("blocks", encoder.depth, width)
         try layer(tensors["fc_norm.weight"] != nil && tensors["norm.weight"] == nil ? "fc_norm" : "norm", [], width)
+        if let classes, tensors["head.weight"] != nil { try layer("head", [width], classes) }
         guard let decoder else { return }
         try layer("decoder_embed", [width], decoder.width)
         try check("mask_token", [1, 1, decoder.width])
@@ -226,9 +227,11 @@ private struct Shapes {
         } else if let size = configuration?.imageSize {
             (height, imageWidth) = (size.height, size.width)
         }
-        if side < 1 || height < 0 || imageWidth < 0 || height % side != 0 || imageWidth % side != 0 { (height, imageWidth) = (0, 0) }
+        let isPossible = (1...Self.largestSide).contains(height) && (1...Self.largestSide).contains(imageWidth)
+        if !isPossible || height % side != 0 || imageWidth % side != 0 { (height, imageWidth, isTold) = (0, 0, false) }
         let heads = told?.heads ?? configuration?.numAttentionHeads
             ?? Preset.encoders.first { $0.width == width && $0.depth == depth }?.heads ?? Preset.encoders.first { $0.width == width }?.heads
+        try check(heads: heads, width: width)
         let encoder = EncoderConfiguration(
             width: width, depth: depth, heads: heads ?? 0, patchSize: side, imageHeight: height, imageWidth: imageWidth,
             channels: channels)
@@ -240,7 +243,20 @@ private struct Shapes {
         let width = try shape("decoder_embed.weight", 2)[0]
         let depth = try depth("decoder_blocks", width: width)
         let heads = told?.heads ?? heads ?? Preset.decoders.first { $0.width == width }?.heads
+        try check(heads: heads, width: width)
         return DecoderConfiguration(width: width, depth: depth, heads: heads ?? 0)
+    }
+
+    /// No picture that is decoded has a longer side.
+    private static let largestSide = 1 << 20
+
+    private func check(heads: Int?, width: Int) throws {
+        guard let heads else { return }
+        guard heads > 0, width % heads == 0 else {
+            throw Failure(
+                .badData, "\(path): says of itself, or in config.json, that it has \(heads) attention heads, which do not divide its width of "
+                    + "\(width)")
+        }
     }
 
     /// Blocks of a numbered series, which must have no gap, and the hidden width of four times theirs.
@@ -289,6 +305,8 @@ private struct Shapes {
         guard entry.shape.count == dimensions else {
             throw Failure(.badData, "\(path): \(name) has \(entry.shape.count) dimensions instead of \(dimensions)")
         }
+        // Then the file is as large as the shape, and no product of its dimensions overflows.
+        guard entry.count > 0 else { throw Failure(.badData, "\(path): \(name) is empty; use weights that were saved whole") }
         return entry.shape
     }
 }

@@ -10,7 +10,7 @@ extension FloatConversion {
     ///   - source: little-endian elements of `from`, aligned to nothing.
     ///   - target: room for as many elements of `to`.
     /// - Returns: false where a finite number became infinite.
-    static func round(
+    package static func round(
         _ source: UnsafeRawBufferPointer, _ from: TensorType, to: TensorType, into target: UnsafeMutableRawBufferPointer
     ) -> Bool {
         let count = source.count / from.size

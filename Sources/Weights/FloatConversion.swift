@@ -1,7 +1,7 @@
 import Tensors
 
 /// Stored elements as 32-bit floats.
-enum FloatConversion {
+package enum FloatConversion {
     /// Converts as many elements of `type` as `destination` holds from `source`, where they stand one after the other,
     /// little-endian and aligned to nothing. False, with nothing written, for a type that is not converted.
     static func convert(

@@ -81,11 +81,17 @@ public final class ModelTensors: WeightFile {
                     .badData, "\(quoted(path: file.path)) holds query, key and value in different shapes or types, such as "
                         + "\(quoted(present[0].name)); download or write the file again")
             }
-            let (rows, overflow) = present[0].shape[0].multipliedReportingOverflow(by: 3)
-            guard !overflow, !present[0].count.multipliedReportingOverflow(by: 24).overflow else {
-                throw Failure(.badData, "\(quoted(path: file.path)): \(quoted(present[0].name)) is larger than any memory")
+            let shape = [present[0].shape[0], 3] + present[0].shape.dropFirst()
+            // Of an empty tensor too: its other dimensions may be any.
+            var product = 8
+            for dimension in shape {
+                let (next, overflow) = product.multipliedReportingOverflow(by: dimension)
+                guard !overflow else {
+                    throw Failure(.badData, "\(quoted(path: file.path)): \(quoted(present[0].name)) is larger than any memory")
+                }
+                product = next
             }
-            return TensorEntry(name: name, type: present[0].type, shape: [rows] + present[0].shape.dropFirst())
+            return TensorEntry(name: name, type: present[0].type, shape: [3 * shape[0]] + shape.dropFirst(2))
         }
         indices = Dictionary(uniqueKeysWithValues: entries.enumerated().map { ($1.name, $0) })
         self.sources = whole

@@ -57,6 +57,51 @@ final class InspectTests: XCTestCase {
             [file.entries.count, file.elementCount, file.dataByteCount, file.byteCount])
     }
 
+    /// Whose names, which sizes, and what stands beside the tensors.
+    func testModels() throws {
+        let checkpoint = Fixtures.path("weights/mae/checkpoint.pth")
+        let lines = assertRuns(["inspect", checkpoint]).output.components(separatedBy: "\n")
+        XCTAssertEqual(lines[0], "\(checkpoint): a masked autoencoder's encoder and decoder")
+        XCTAssertEqual(lines[1...2], ["  form: PyTorch archive", "  names: MAE names under model"])
+        XCTAssertEqual(
+            lines[3],
+            "  model: ViT of width 32, 3 blocks, heads unknown, patches of 8 pixels, images of 32×32, 3 channels; decoder of width 16, 2 "
+                + "blocks, heads unknown")
+        for line in ["  epoch = 399", "  args.model = mae_vit_tiny_patch8", "  args.norm_pix_loss = false"] {
+            XCTAssertTrue(lines.contains(line), line)
+        }
+        struct Report: Decodable {
+            struct Model: Decodable {
+                let scheme, wrapper: String
+                let width, depth, patch_size, channels: Int
+                let heads, image_height, image_width, decoder_width, decoder_depth, decoder_heads, classes: Int?
+                let mask_ratio: Double?
+                let normalize_pixels: Bool?
+            }
+            let form, kind: String
+            let model: Model?
+        }
+        func report(_ name: String) throws -> Report {
+            let output = assertRuns(["inspect", "--json", Fixtures.path(name)]).output
+            return try JSONDecoder().decode(Report.self, from: Data(output.utf8))
+        }
+        let hugging = try report("weights/huggingface/vitmae-sharded")
+        XCTAssertEqual(hugging.form, "safetensors in 3 shards")
+        let model = try XCTUnwrap(hugging.model)
+        XCTAssertEqual([model.scheme, model.wrapper], ["Hugging Face", ""])
+        XCTAssertEqual([model.width, model.depth, model.patch_size, model.channels], [32, 3, 8, 3])
+        XCTAssertEqual(
+            [model.heads, model.image_height, model.image_width, model.decoder_width, model.decoder_depth, model.decoder_heads, model.classes],
+            [4, 32, 32, 16, 2, 4, nil])
+        XCTAssertEqual(model.mask_ratio, 0.75)
+        XCTAssertEqual(model.normalize_pixels, false)
+        let timm = try XCTUnwrap(report("weights/timm/timm.safetensors").model)
+        XCTAssertEqual([timm.heads, timm.decoder_width, timm.classes], [nil, nil, 10])
+        XCTAssertNil(try report("safetensors/reference.safetensors").model)
+        let unknown = assertRuns(["inspect", Fixtures.path("safetensors/reference.safetensors")]).output
+        XCTAssertTrue(unknown.contains("\n  model: none that is recognised ("), unknown)
+    }
+
     /// Names and metadata come from strangers: what would move the cursor or colour the terminal is written out.
     func testControlCharacters() throws {
         let path = folder.file("odd.safetensors")

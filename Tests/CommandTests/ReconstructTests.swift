@@ -229,6 +229,22 @@ final class ReconstructTests: XCTestCase {
         XCTAssertFalse(folder.names().contains("none.png"))
     }
 
+    /// The same weights as MAE's, Hugging Face's and PyTorch's files give the same pictures.
+    func testOtherTools() throws {
+        let mae = Fixtures.path("weights/mae/mae.safetensors"), heads = ["--heads", "4", "--decoder-heads", "4"]
+        let one = folder.file("mae.png"), other = folder.file("other.png")
+        let first = assertRuns(["reconstruct", "--weights", mae, "--input", pictures[0], "--output", one] + heads)
+        XCTAssertTrue(first.errors.contains("nothing says whether it was trained on raw or on normalised pixels"), first.errors)
+        assertRuns(["convert", mae, folder.file("hugging"), "--to", "huggingface"] + heads)
+        let checkpoint = Fixtures.path("weights/mae/checkpoint.pth")
+        for (weights, more) in [(folder.file("hugging"), []), (checkpoint, heads)] {
+            let result = assertRuns(["reconstruct", "--weights", weights, "--input", pictures[0], "--output", other] + more)
+            XCTAssertEqual(try TinyRun.bytes(other), try TinyRun.bytes(one), weights)
+            // The checkpoint's arguments say that the pixels were raw.
+            XCTAssertEqual(result.errors.contains("nothing says"), weights != checkpoint, result.errors)
+        }
+    }
+
     func testErrors() throws {
         let output = folder.file("error.png")
         func refused(_ code: Int32, _ words: String, _ arguments: [String], line: UInt = #line) {

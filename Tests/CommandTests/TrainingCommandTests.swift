@@ -213,6 +213,25 @@ final class TrainingCommandTests: XCTestCase {
         assertRefused(TinyRun.distill(run, teacher: folder.file("cut.safetensors")), 65, "cut.safetensors")
     }
 
+    /// Teachers of other image sizes and channels are brought to the student's, whatever tool wrote them.
+    func testTeachersThatAreAdapted() throws {
+        for (name, form) in [("mae/encoder.pth", "PyTorch archive, MAE names under model"), ("huggingface/vit", "safetensors, Hugging Face names")] {
+            let teacher = Fixtures.path("weights/" + name)
+            let result = assertRuns(
+                TinyRun.distill(
+                    folder.file("run-" + form.prefix(4)), teacher: teacher, epochs: 1,
+                    ["--image-size", "48", "--channels", "1", "--teacher-heads", "4"]))
+            XCTAssertTrue(result.errors.hasPrefix("\(teacher): \(form); ViT of width 32, 3 blocks, "), result.errors)
+            XCTAssertTrue(
+                result.errors.contains(
+                    "teacher: 16 tensors used of \(teacher); position tables resampled from 4×4 to 6×6 patches; input channels summed, from 3 "
+                        + "to 1; 26 not needed (blocks after the last aligned one, norm, decoder)"), result.errors)
+        }
+        assertRefused(
+            TinyRun.distill(folder.file("run"), teacher: Fixtures.path("weights/mae/encoder.pth")), 64, "--teacher-heads is needed",
+            "encoder.pth")
+    }
+
     /// A loss that is no number any more: 1, the step, the parts, the last good checkpoint, and that checkpoint is really good.
     func testNonFiniteLoss() throws {
         let run = folder.file("run")

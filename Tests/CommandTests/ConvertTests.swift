@@ -1,0 +1,278 @@
+import Foundation
+import TestSupport
+import Weights
+import XCTest
+
+/// `dmae convert`, and `dmae inspect --compare` of what it writes.
+final class ConvertTests: XCTestCase {
+    private let folder = TemporaryFolder()
+
+    private func fixture(_ name: String) -> String { Fixtures.path("weights/" + name) }
+
+    @discardableResult
+    private func convert(_ input: String, _ output: String, _ form: String, _ more: String...) -> Command.Result {
+        assertRuns(["convert", input, output, "--to", form] + more)
+    }
+
+    private func assertSameTensors(_ a: String, _ b: String, _ what: String, line: UInt = #line) throws {
+        let (first, second) = (try WeightFiles.open(a), try WeightFiles.open(b))
+        XCTAssertEqual(Set(first.names), Set(second.names), what, line: line)
+        for entry in first.entries {
+            XCTAssertEqual(second[entry.name], entry, "\(what): \(entry.name)", line: line)
+            XCTAssertEqual(
+                try first.withBytes(entry.name) { Array($0) }, try second.withBytes(entry.name) { Array($0) },
+                "\(what): \(entry.name)", line: line)
+        }
+    }
+
+    /// From MAE's names through every other form and back: the same file, byte for byte; and what was read at first, tensor for tensor.
+    func testRoundTrips() throws {
+        let own = folder.file("own.safetensors")
+        convert(fixture("mae/mae.safetensors"), own, "mae", "--heads", "4", "--decoder-heads", "4")
+        try assertSameTensors(own, fixture("mae/mae.safetensors"), "MAE's own names")
+        convert(own, folder.file("hugging"), "huggingface")
+        convert(folder.file("hugging"), folder.file("back.safetensors"), "mae")
+        XCTAssertEqual(folder.read("back.safetensors"), folder.read("own.safetensors"))
+        convert(own, folder.file("own.pth"), "mae")
+        convert(folder.file("own.pth"), folder.file("back.safetensors"), "mae", "--heads", "4", "--decoder-heads", "4")
+        XCTAssertEqual(folder.read("back.safetensors"), folder.read("own.safetensors"))
+        // An encoder by way of timm.
+        convert(own, folder.file("encoder.safetensors"), "mae", "--encoder-only")
+        convert(own, folder.file("timm.safetensors"), "timm")
+        convert(folder.file("timm.safetensors"), folder.file("back.safetensors"), "mae")
+        XCTAssertEqual(folder.read("back.safetensors"), folder.read("encoder.safetensors"))
+        convert(folder.file("encoder.safetensors"), folder.file("vit"), "huggingface")
+        convert(folder.file("vit"), folder.file("back.safetensors"), "mae")
+        XCTAssertEqual(folder.read("back.safetensors"), folder.read("encoder.safetensors"))
+        // What Hugging Face's own tools wrote, in the published names.
+        for name in ["vitmae-published", "vit-classifier"] {
+            convert(fixture("huggingface/" + name), folder.file("x.safetensors"), "mae")
+            convert(folder.file("x.safetensors"), folder.file(name), "huggingface")
+            try assertSameTensors(folder.file(name), fixture("huggingface/" + name), name)
+        }
+        // The same model in names of another generation, and in shards.
+        for name in ["vitmae", "vitmae-sharded"] {
+            convert(fixture("huggingface/" + name), folder.file(name + ".safetensors"), "mae")
+        }
+        XCTAssertEqual(folder.read("vitmae.safetensors"), folder.read("vitmae-sharded.safetensors"))
+        convert(fixture("mmpretrain/mmpretrain.pth"), folder.file("mm.safetensors"), "mae")
+        try assertSameTensors(folder.file("mm.safetensors"), folder.file("vitmae.safetensors"), "mmpretrain")
+    }
+
+    /// The folder's files, key for key, for the three classes of transformers.
+    func testHuggingFaceFolder() throws {
+        func object(_ path: String) throws -> [String: Any] {
+            try XCTUnwrap(JSONSerialization.jsonObject(with: Data(folder.read(path))) as? [String: Any])
+        }
+        convert(fixture("huggingface/vitmae"), folder.file("mae"), "huggingface", "--dtype", "bf16")
+        XCTAssertEqual(
+            try FileManager.default.contentsOfDirectory(atPath: folder.file("mae")).sorted(),
+            ["config.json", "model.safetensors", "preprocessor_config.json"])
+        var expected: [String: Any] = [
+            "architectures": ["ViTMAEForPreTraining"], "attention_probs_dropout_prob": 0, "decoder_hidden_size": 16,
+            "decoder_intermediate_size": 64, "decoder_num_attention_heads": 4, "decoder_num_hidden_layers": 2, "dtype": "bfloat16",
+            "hidden_act": "gelu", "hidden_dropout_prob": 0, "hidden_size": 32, "image_size": 32, "initializer_range": 0.02,
+            "intermediate_size": 128, "layer_norm_eps": 1e-6, "mask_ratio": 0.75, "model_type": "vit_mae", "norm_pix_loss": false,
+            "num_attention_heads": 4, "num_channels": 3, "num_hidden_layers": 3, "patch_size": 8, "qkv_bias": true,
+        ]
+        XCTAssertEqual(try object("mae/config.json") as NSDictionary, expected as NSDictionary)
+        let preprocessor = try object("mae/preprocessor_config.json")
+        XCTAssertEqual(preprocessor["image_processor_type"] as? String, "ViTImageProcessor")
+        XCTAssertEqual(preprocessor["size"] as? [String: Int], ["height": 32, "width": 32])
+        XCTAssertEqual(preprocessor["image_mean"] as? [Double], [0.485, 0.456, 0.406])
+        XCTAssertEqual(preprocessor["resample"] as? Int, 3)
+        let file = try SafeTensorsFile(path: folder.file("mae/model.safetensors"))
+        XCTAssertEqual(file.metadata, ["format": "pt"])
+        XCTAssertEqual(Set(file.entries.map(\.type)), [.bf16])
+
+        let alone = convert(fixture("huggingface/vitmae"), folder.file("vit"), "huggingface", "--encoder-only")
+        XCTAssertTrue(alone.errors.contains("left out: the decoder (32 tensors)"), alone.errors)
+        XCTAssertTrue(alone.errors.contains("add_pooling_layer=False"), alone.errors)
+        for key in expected.keys where key.hasPrefix("decoder_") { expected[key] = nil }
+        (expected["mask_ratio"], expected["norm_pix_loss"]) = (nil, nil)
+        (expected["architectures"], expected["model_type"], expected["dtype"]) = (["ViTModel"], "vit", "float16")
+        expected["encoder_stride"] = 8
+        XCTAssertEqual(try object("vit/config.json") as NSDictionary, expected as NSDictionary)
+        XCTAssertFalse(try SafeTensorsFile(path: folder.file("vit/model.safetensors")).names.contains { $0.hasPrefix("vit.") })
+
+        convert(fixture("timm/timm.safetensors"), folder.file("classifier"), "huggingface", "--heads", "4")
+        let labels = (0..<10).map { "LABEL_\($0)" }
+        expected["architectures"] = ["ViTForImageClassification"]
+        expected["id2label"] = Dictionary(uniqueKeysWithValues: labels.enumerated().map { (String($0), $1) })
+        expected["label2id"] = Dictionary(uniqueKeysWithValues: labels.enumerated().map { ($1, $0) })
+        XCTAssertEqual(try object("classifier/config.json") as NSDictionary, expected as NSDictionary)
+    }
+
+    /// What was found and what is left out is said, and the archive is one that PyTorch's rules allow.
+    func testWhatIsSaid() throws {
+        let checkpoint = fixture("mae/checkpoint.pth"), output = folder.file("x.pth")
+        let result = convert(checkpoint, output, "timm")
+        XCTAssertEqual(
+            result.errors.split(separator: "\n").map(String.init),
+            [
+                "\(checkpoint): PyTorch archive, MAE names under model; ViT of width 32, 3 blocks, heads unknown, patches of 8 pixels, images "
+                    + "of 32×32, 3 channels; decoder of width 16, 2 blocks, heads unknown",
+                "left out: the decoder (32 tensors)",
+                "left out: 9 tensors beside the model, such as an optimiser's state",
+            ])
+        XCTAssertEqual(result.output, "weights  \(output)  42 tensors, 179.7 kB\n")
+        let file = try WeightFiles.open(output)
+        XCTAssertEqual(file.form, "PyTorch archive")
+        XCTAssertEqual(file.names[0], "model.cls_token")
+        let distilled = convert(fixture("dmae/distilled.pth"), folder.file("hugging"), "huggingface", "--heads", "4", "--decoder-heads", "4")
+        XCTAssertTrue(distilled.errors.contains("left out: the projection heads (2 tensors)"), distilled.errors)
+    }
+
+    /// Rounding, and the refusal of what would become infinite.
+    func testTypes() throws {
+        let source = fixture("mae/mae.safetensors")
+        for (name, type, bits) in [("f32", TensorType.f32, 24), ("f16", .f16, 11), ("bf16", .bf16, 8)] {
+            let output = folder.file(name + ".safetensors")
+            convert(source, output, "mae", "--dtype", name)
+            let (first, second) = (try SafeTensorsFile(path: source), try SafeTensorsFile(path: output))
+            XCTAssertEqual(Set(second.entries.map(\.type)), [type])
+            for tensor in first.names {
+                for (a, b) in zip(try first.floats(tensor), try second.floats(tensor)) {
+                    let bound = max(a.magnitude * Float(sign: .plus, exponent: -bits, significand: 1), type == .f16 ? 0x1p-25 : 0)
+                    XCTAssertLessThanOrEqual((a - b).magnitude, type == .f32 ? 0 : bound, tensor)
+                }
+            }
+        }
+        XCTAssertEqual(try SafeTensorsFile(path: folder.file("f32.safetensors")).names.count, 74)
+        let file = try SafeTensorsFile(path: source)
+        var values = try file.names.map { try file.floats($0) }
+        values[try XCTUnwrap(file.names.firstIndex(of: "blocks.1.mlp.fc2.bias"))][3] = -65520
+        try withBuffers(values) { buffers in
+            var writer = SafeTensorsWriter()
+            for (entry, buffer) in zip(file.entries, buffers) { writer.add(entry.name, shape: entry.shape, floats: buffer) }
+            try writer.write(to: folder.file("large.safetensors"))
+        }
+        let output = folder.file("none.safetensors")
+        assertRefused(
+            ["convert", folder.file("large.safetensors"), output, "--to", "mae", "--dtype", "f16"], 65, "\"blocks.1.mlp.fc2.bias\"",
+            "large.safetensors", "--dtype bf16 or f32")
+        convert(folder.file("large.safetensors"), folder.file("fits.safetensors"), "mae", "--dtype", "bf16")
+        XCTAssertFalse(folder.names().contains { $0.hasPrefix("none") })
+    }
+
+    func testRefusals() throws {
+        let mae = fixture("mae/mae.safetensors"), output = folder.file("out")
+        func refused(_ code: Int32, _ words: String..., arguments: String..., line: UInt = #line) {
+            assertRefused(Command.run(["convert"] + arguments), code, words, line: line)
+        }
+        refused(64, "--heads is needed", "mae.safetensors", arguments: mae, output, "--to", "huggingface")
+        refused(64, "--decoder-heads is needed", arguments: mae, output, "--to", "huggingface", "--heads", "4")
+        refused(64, "--heads must be at least 1", arguments: mae, output, "--to", "mae", "--heads", "0")
+        refused(64, "keras", arguments: mae, output, "--to", "keras")
+        refused(64, "int8", arguments: mae, output, "--to", "mae", "--dtype", "int8")
+        refused(64, "Missing expected argument '--to <form>'", arguments: mae, output)
+        refused(65, "finetuned.pth", "fc_norm instead of norm", "--to timm", arguments: fixture("mae/finetuned.pth"), output, "--to", "huggingface")
+        refused(65, "expected.safetensors\" holds no Vision Transformer", arguments: fixture("expected.safetensors"), output, "--to", "mae")
+        refused(74, "gone", arguments: folder.file("gone"), output, "--to", "mae")
+        refused(74, "nowhere", arguments: mae, folder.file("nowhere/x.safetensors"), "--to", "mae")
+        folder.write("x".utf8, "file")
+        refused(74, "something else has that name", arguments: fixture("huggingface/vit"), folder.file("file"), "--to", "huggingface")
+        XCTAssertEqual(folder.names(), ["file"])
+    }
+
+    /// The other tensors' values are compared as they are; names of two tools, as MAE's.
+    func testCompare() throws {
+        let mae = fixture("mae/mae.safetensors")
+        let same = assertRuns(["inspect", mae, "--compare", mae])
+        XCTAssertEqual(same.output, "tensors: 74 identical, 0 different, 0 of another shape, 0 in one file only\n")
+        convert(mae, folder.file("vit"), "huggingface", "--heads", "4", "--encoder-only")
+        let other = assertRuns(["inspect", mae, "--compare", folder.file("vit")]).output
+        XCTAssertTrue(other.hasPrefix("compared under MAE's names\nonly in \(mae): decoder_"), other)
+        XCTAssertTrue(other.hasSuffix("tensors: 42 identical, 0 different, 0 of another shape, 32 in one file only\n"), other)
+
+        let file = try SafeTensorsFile(path: mae)
+        var values = try file.names.map { try file.floats($0) }
+        let place = try XCTUnwrap(file.names.firstIndex(of: "norm.weight"))
+        let largest = values[place].map(\.magnitude).max()!
+        values[place][0] += 0.5
+        values[place][7] -= 0.25
+        try withBuffers(values) { buffers in
+            var writer = SafeTensorsWriter()
+            for (entry, buffer) in zip(file.entries, buffers) where entry.name != "cls_token" {
+                writer.add(entry.name, shape: entry.name == "mask_token" ? [16] : entry.shape, floats: buffer)
+            }
+            writer.add("extra", shape: [1], floats: UnsafeBufferPointer(rebasing: buffers[0][..<1]))
+            try writer.write(to: folder.file("changed.safetensors"))
+        }
+        let changed = folder.file("changed.safetensors")
+        struct Report: Decodable {
+            struct Shapes: Decodable {
+                let name: String
+                let shape, other_shape: [Int]
+            }
+            struct Difference: Decodable {
+                let name: String
+                let elements: Int
+                let maximum, relative: Double
+            }
+            let names: String
+            let only_in_file, only_in_other: [String]
+            let shapes: [Shapes]
+            let differences: [Difference]
+            let identical: Int
+        }
+        let json = assertRuns(["inspect", mae, "--compare", changed, "--json"]).output
+        let report = try JSONDecoder().decode(Report.self, from: Data(json.utf8))
+        XCTAssertEqual([report.names, report.only_in_file[0], report.only_in_other[0]], ["file", "cls_token", "extra"])
+        XCTAssertEqual([report.only_in_file.count, report.only_in_other.count, report.identical], [1, 1, 71])
+        XCTAssertEqual(report.shapes.map(\.name), ["mask_token"])
+        XCTAssertEqual(report.shapes.map(\.shape) + report.shapes.map(\.other_shape), [[1, 1, 16], [16]])
+        XCTAssertEqual(report.differences.map(\.name), ["norm.weight"])
+        XCTAssertEqual(report.differences[0].elements, 2)
+        // The sum was rounded to a float near 1.5.
+        XCTAssertEqual(report.differences[0].maximum, 0.5, accuracy: Double(Float(1).ulp))
+        XCTAssertEqual(report.differences[0].relative, 0.5 / Double(largest), accuracy: 1e-6)
+        let text = assertRuns(["inspect", mae, "--compare", changed]).output
+        for words in ["only in \(mae): cls_token", "only in \(changed): extra", "shapes differ: mask_token [1, 1, 16] and [16]", "norm.weight "] {
+            XCTAssertTrue(text.contains(words), text)
+        }
+        XCTAssertTrue(text.hasSuffix("tensors: 71 identical, 1 different, 1 of another shape, 2 in one file only\n"), text)
+    }
+
+    /// A file of 200 MB in a process that never holds a third of it.
+    func testMemory() throws {
+        let widths = 1024, depth = 4
+        let source = folder.file("large.safetensors")
+        let zeros = UnsafeMutableBufferPointer<Float>.allocate(capacity: 4 * widths * widths)
+        zeros.initialize(repeating: 0.5)
+        defer { zeros.deallocate() }
+        var writer = SafeTensorsWriter()
+        func add(_ name: String, _ shape: [Int]) {
+            writer.add(name, shape: shape, floats: UnsafeBufferPointer(rebasing: zeros[..<shape.reduce(1, *)]))
+        }
+        func linear(_ name: String, _ inputs: Int, _ outputs: Int) {
+            add(name + ".weight", [outputs, inputs])
+            add(name + ".bias", [outputs])
+        }
+        add("cls_token", [1, 1, widths])
+        add("pos_embed", [1, 197, widths])
+        add("patch_embed.proj.weight", [widths, 3, 16, 16])
+        add("patch_embed.proj.bias", [widths])
+        for block in (0..<depth).map({ "blocks.\($0)." }) {
+            for norm in ["norm1", "norm2"] { for end in [".weight", ".bias"] { add(block + norm + end, [widths]) } }
+            linear(block + "attn.qkv", widths, 3 * widths)
+            linear(block + "attn.proj", widths, widths)
+            linear(block + "mlp.fc1", widths, 4 * widths)
+            linear(block + "mlp.fc2", 4 * widths, widths)
+        }
+        for end in [".weight", ".bias"] { add("norm" + end, [widths]) }
+        try writer.write(to: source)
+        let size = try SafeTensorsFile(path: source).byteCount
+        XCTAssertGreaterThan(size, 200_000_000)
+        convert(source, folder.file("large.pth"), "mae")
+        for (input, output, more) in [
+            (source, "hugging", ["huggingface"]), (source, "half.pth", ["timm", "--dtype", "f16"]), (folder.file("large.pth"), "x.safetensors", ["mae"]),
+            (folder.file("hugging"), "joined.safetensors", ["mae"]),
+        ] {
+            let (result, peak) = Command.measure(["convert", input, folder.file(output), "--to"] + more)
+            XCTAssertEqual(result.end, .exited(0), result.description)
+            XCTAssertLessThan(peak, size / 3, "\(more)")
+        }
+        XCTAssertEqual(folder.read("x.safetensors"), folder.read("joined.safetensors"))
+    }
+}

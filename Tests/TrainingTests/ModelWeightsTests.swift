@@ -1,0 +1,239 @@
+import Foundation
+import Models
+import Tensors
+import TestSupport
+import Training
+import Weights
+import XCTest
+
+/// Sizes read off files, and weights brought to other images.
+final class ModelWeightsTests: XCTestCase {
+    private let folder = TemporaryFolder()
+    private static let encoder = EncoderConfiguration(width: 32, depth: 3, heads: 0, patchSize: 8, imageHeight: 32, imageWidth: 32)
+
+    private func fixture(_ name: String) throws -> ModelWeights { try ModelWeights(path: Fixtures.path("weights/" + name)) }
+
+    /// Writes a whole model's parameters, or a part of them, with metadata.
+    private func write(
+        _ model: RandomModel, _ name: String = "weights.safetensors", metadata: [String: String] = [:], keeping: (String) -> Bool = { _ in true }
+    ) throws -> String {
+        var writer = SafeTensorsWriter(metadata: metadata)
+        for parameter in model.parameters.all where keeping(parameter.name) {
+            writer.add(parameter.name, shape: parameter.shape, floats: UnsafeBufferPointer(parameter.weight.elements))
+        }
+        try withExtendedLifetime(model) { try writer.write(to: folder.file(name)) }
+        return folder.file(name)
+    }
+
+    /// The sizes of the one model that every tool wrote; heads where a config.json says them.
+    func testSizesOfEveryFile() throws {
+        let decoder = DecoderConfiguration(width: 16, depth: 2, heads: 0)
+        for (path, heads, hasDecoder) in [
+            ("mae/mae.safetensors", 0, true), ("mae/encoder.pth", 0, false), ("mae/checkpoint.pth", 0, true),
+            ("dmae/distilled.pth", 0, true), ("timm/timm.safetensors", 0, false), ("huggingface/vitmae", 4, true),
+            ("huggingface/vitmae-sharded", 4, true), ("huggingface/vitmae-published", 4, true), ("huggingface/vit", 4, false),
+            ("huggingface/vit-classifier", 4, false), ("mmpretrain/mmpretrain.pth", 0, true),
+        ] {
+            let weights = try fixture(path)
+            var expected = Self.encoder
+            expected.heads = heads
+            XCTAssertEqual(weights.encoder, expected, path)
+            XCTAssertEqual(weights.imageSizeIsTold, heads > 0, path)
+            var wanted = decoder
+            wanted.heads = heads
+            XCTAssertEqual(weights.decoder, hasDecoder ? wanted : nil, path)
+            XCTAssertEqual(weights.classes, path.hasPrefix("timm") || path.hasSuffix("classifier") ? 10 : nil, path)
+            XCTAssertEqual(weights.projectionHeads, path.hasPrefix("dmae") ? 1 : 0, path)
+            XCTAssertNoThrow(try weights.requireWhole(), path)
+            XCTAssertEqual(failure { try weights.requireDecoder() } == nil, hasDecoder, path)
+            // The training checkpoint's arguments say it, and Hugging Face's config.json.
+            let tells = path == "mae/checkpoint.pth" || heads > 0 && hasDecoder
+            XCTAssertEqual(weights.maskRatio, tells ? 0.75 : nil, path)
+            XCTAssertEqual(weights.normalizePixels, tells ? false : nil, path)
+        }
+        XCTAssertEqual(
+            try fixture("dmae/distilled.pth").architecture,
+            "ViT of width 32, 3 blocks, heads unknown, patches of 8 pixels, images of 32×32, 3 channels; decoder of width 16, 2 blocks, "
+                + "heads unknown; 1 projection head")
+        let tuned = try fixture("mae/finetuned.pth")
+        XCTAssertEqual(tuned.encoder.depth, 1)
+        XCTAssertEqual(tuned.classes, 10)
+        XCTAssertNoThrow(try tuned.requireWhole())
+        let message = failure { try fixture("mae/encoder.pth").requireDecoder() }?.message
+        XCTAssertTrue(message?.contains("an encoder alone is enough for `dmae distill --teacher`") == true, message ?? "")
+    }
+
+    /// Heads of the published widths, and the name of the published size.
+    func testHeadsOfPresets() throws {
+        for (width, heads) in [(192, 3), (384, 6), (768, 12), (1024, 16), (1280, 16), (100, 0)] {
+            let path = folder.file("width.safetensors")
+            let values = [Float](repeating: 0, count: 3 * 16 * 16 * 1280)
+            try values.withUnsafeBufferPointer { buffer in
+                var writer = SafeTensorsWriter()
+                for (name, shape) in [
+                    ("patch_embed.proj.weight", [width, 3, 16, 16]), ("blocks.0.norm1.weight", [width]), ("pos_embed", [1, 5, width]),
+                    ("decoder_embed.weight", [512, width]), ("decoder_pred.weight", [768, 512]),
+                ] {
+                    writer.add(name, shape: shape, floats: UnsafeBufferPointer(rebasing: buffer[..<shape.reduce(1, *)]))
+                }
+                try writer.write(to: path)
+            }
+            let weights = try ModelWeights(path: path)
+            XCTAssertEqual(weights.encoder.heads, heads, "width \(width)")
+            XCTAssertEqual(weights.decoder?.heads, 16)
+            XCTAssertEqual(weights.encoder.imageHeight, 32)
+        }
+    }
+
+    /// What the file says of itself goes before what its shapes leave open, and a name of MAE's files is only a hint.
+    func testMetadataAndHints() throws {
+        let configuration = ModelConfiguration.small(teacherWidth: nil, pairs: [], maskRatio: 0.4, normalizePixels: true)
+        let model = try RandomModel(configuration, batch: 1, seed: 5)
+        let json = String(decoding: try RunDirectory.json(configuration), as: UTF8.self)
+        let told = try ModelWeights(path: write(model, metadata: ["dmae.configuration": json]))
+        XCTAssertEqual(told.encoder, configuration.student)
+        XCTAssertEqual(told.decoder, configuration.decoder)
+        XCTAssertEqual(told.written, configuration)
+        XCTAssertEqual(told.maskRatio, 0.4)
+        XCTAssertEqual(told.normalizePixels, true)
+        XCTAssertTrue(told.imageSizeIsTold)
+        // 3 × 4 patches form no square.
+        let untold = try ModelWeights(path: write(model, "mae_pretrain_vit_base_full.safetensors"))
+        XCTAssertEqual(untold.encoder.imageHeight, 0)
+        XCTAssertEqual(untold.encoder.heads, 0)
+        XCTAssertTrue(untold.hint?.contains("--normalize-pixels fits it") == true)
+        XCTAssertTrue(try ModelWeights(path: write(model, "mae_visualize_vit_large.safetensors")).hint?.contains("raw pixels") == true)
+        XCTAssertNil(told.hint)
+        let alone = try ModelWeights(path: write(model, "mae_pretrain_vit_huge_full.safetensors") { !$0.hasPrefix("decoder_") })
+        XCTAssertNil(alone.hint)
+        // A config.json that is none.
+        try FileManager.default.createDirectory(atPath: folder.file("vit"), withIntermediateDirectories: true)
+        for name in ["config.json", "model.safetensors"] {
+            try FileManager.default.copyItem(
+                atPath: Fixtures.path("weights/huggingface/vit/" + name), toPath: folder.file("vit/" + name))
+        }
+        for (text, words) in [("{", "is not the configuration"), (#"{"image_size": [1, 2, 3]}"#, "is not the configuration"),
+                              (#"{"hidden_act": "relu"}"#, "asks for the activation \"relu\"")] {
+            folder.write(text.utf8, "vit/config.json")
+            let found = failure { _ = try ModelWeights(path: folder.file("vit")) }
+            XCTAssertEqual(found?.code, .badData, text)
+            XCTAssertTrue(found?.message.contains(words) == true, found?.message ?? "accepted")
+        }
+        try FileManager.default.removeItem(atPath: folder.file("vit/config.json"))
+        XCTAssertEqual(try ModelWeights(path: folder.file("vit")).encoder, Self.encoder)
+    }
+
+    /// A told grid that is not square, and one that is guessed, where the model wants another of as many patches.
+    func testGrids() throws {
+        let wide = ModelConfiguration.small(imageHeight: 8, imageWidth: 32, teacherWidth: nil, pairs: [])
+        let source = try RandomModel(wide, batch: 1, seed: 6)
+        let square = ModelConfiguration.small(imageHeight: 16, imageWidth: 16, teacherWidth: nil, pairs: [])
+        let target = try RandomModel(square, batch: 1, seed: 7)
+        let plain = try target.parameters.load(from: ModelWeights(path: write(source)), for: wide.student)
+        XCTAssertEqual(plain.adaptations, [])
+        let json = String(decoding: try RunDirectory.json(wide), as: UTF8.self)
+        let told = try ModelWeights(path: write(source, metadata: ["dmae.configuration": json]))
+        XCTAssertEqual(told.encoder, wide.student)
+        let table = try XCTUnwrap(source.parameters.all.first { $0.name == "pos_embed" })
+        let adapted = try target.parameters.load(from: told, for: square.student)
+        XCTAssertEqual(adapted.adaptations, ["position tables resampled from 2×8 to 4×4 patches"])
+        var expected = [Float](repeating: 0, count: table.weight.count)
+        expected.withUnsafeMutableBufferPointer {
+            PositionTable.resample(
+                UnsafeBufferPointer(table.weight.elements), rows: 2, columns: 8, into: $0, rows: 4, columns: 4, width: 12)
+        }
+        XCTAssertEqual(target.parameters.all.first { $0.name == "pos_embed" }?.weight.values, expected)
+    }
+
+    /// Other image size and other channels at once: tables and projection are adapted, everything else is the file's.
+    func testAdaptedLoading() throws {
+        let weights = try fixture("huggingface/vit")
+        let plan = MemoryPlan()
+        var sizes = weights.encoder
+        (sizes.imageHeight, sizes.imageWidth, sizes.channels) = (48, 64, 1)
+        let student = EncoderConfiguration(width: 8, depth: 1, heads: 2, patchSize: 8, imageHeight: 48, imageWidth: 64, channels: 1)
+        let distiller = try Distiller(
+            ModelConfiguration(
+                student: student, decoder: DecoderConfiguration(width: 8, depth: 1, heads: 2), teacher: sizes,
+                alignment: AlignmentConfiguration(pairs: [AlignedPair(studentBlock: 0, teacherBlock: 1)])), batch: 1, plan: plan,
+            training: false)
+        try plan.commit()
+        let teacher = try XCTUnwrap(distiller.teacherParameters)
+        let loading = try teacher.load(from: weights, for: sizes)
+        XCTAssertEqual(
+            Set(loading.adaptations), ["position tables resampled from 4×4 to 6×8 patches", "input channels summed, from 3 to 1"])
+        XCTAssertTrue(loading.matching.unexpected.contains("blocks.2.norm1.weight"))
+        let projection = try weights.tensors.floats("patch_embed.proj.weight")
+        // Matrices of a frozen model are packed; of what is read as it is, the class token.
+        XCTAssertEqual(teacher.all.first { $0.name == "cls_token" }?.weight.values, try weights.tensors.floats("cls_token"))
+        XCTAssertEqual(projection.count, 32 * 3 * 64)
+        // Grey images, shown as three equal channels to the whole model, give the same features as to the adapted one.
+        var colour = weights.encoder
+        (colour.imageHeight, colour.imageWidth) = (48, 64)
+        func features(_ encoder: EncoderConfiguration, _ image: [Float]) throws -> [Float] {
+            let plan = MemoryPlan()
+            let extractor = try FeatureExtractor(encoder, at: .norm, pool: .class, batch: 1, plan: plan)
+            try plan.commit()
+            _ = try extractor.parameters.load(from: weights, for: encoder)
+            for (index, value) in image.enumerated() { extractor.images.pointer[index] = value }
+            extractor.forward()
+            return extractor.features.values
+        }
+        var random = CounterRandom(seed: testSeed(8), purpose: .test)
+        let grey = (0..<48 * 64).map { _ in Float(random.normal()) }
+        let (one, three) = (try features(sizes, grey), try features(colour, grey + grey + grey))
+        // Three blocks of sums of up to 192 products: a hundred roundings of values of a few units.
+        for (a, b) in zip(one, three) { XCTAssertEqual(a, b, accuracy: 100 * Float(4).ulp) }
+    }
+
+    func testRefusals() throws {
+        let model = try RandomModel(.small(teacherWidth: nil, pairs: []), batch: 1, seed: 9)
+        func refused(_ path: String, _ words: String, line: UInt = #line, _ check: (ModelWeights) throws -> Void = { _ in }) {
+            let found = failure { try check(ModelWeights(path: path)) }
+            XCTAssertEqual(found?.code, .badData, line: line)
+            XCTAssertTrue(found?.message.contains(words) == true, found?.message ?? "accepted", line: line)
+            XCTAssertTrue(found?.message.contains(path) == true, found?.message ?? "accepted", line: line)
+        }
+        refused(try write(model) { !$0.hasPrefix("blocks.0.") }, "blocks are missing")
+        refused(try write(model) { !$0.hasPrefix("blocks.") }, "no transformer block")
+        refused(try write(model) { $0 != "decoder_embed.weight" }, "the tensor decoder_embed.weight is missing")
+        for name in ["cls_token", "norm.bias", "blocks.1.attn.qkv.bias", "mask_token", "decoder_norm.weight"] {
+            refused(try write(model) { $0 != name }, "the tensor \(name) is missing") { try $0.requireWhole() }
+        }
+        // Parts of another architecture, and shapes that do not fit together.
+        func written(_ change: (inout [(String, [Int])]) -> Void) throws -> String {
+            var list = model.parameters.all.map { ($0.name, $0.shape) }
+            change(&list)
+            let values = [Float](repeating: 0, count: list.map { $0.1.reduce(1, *) }.max()!)
+            try values.withUnsafeBufferPointer { buffer in
+                var writer = SafeTensorsWriter()
+                for (name, shape) in list {
+                    writer.add(name, shape: shape, floats: UnsafeBufferPointer(rebasing: buffer[..<shape.reduce(1, *)]))
+                }
+                try writer.write(to: folder.file("changed.safetensors"))
+            }
+            return folder.file("changed.safetensors")
+        }
+        func reshape(_ name: String, _ shape: [Int]) throws -> String {
+            try written { $0[$0.firstIndex { $0.0 == name }!].1 = shape }
+        }
+        refused(try written { $0.append(("blocks.0.ls1.gamma", [12])) }, "\"blocks.0.ls1.gamma\"") { try $0.requireWhole() }
+        refused(try reshape("patch_embed.proj.weight", [12, 3, 4, 2]), "square ones")
+        refused(try reshape("patch_embed.proj.weight", [12, 48]), "has 2 dimensions instead of 4")
+        refused(try reshape("pos_embed", [13, 12]), "its position table has shape [13, 12]")
+        refused(try reshape("blocks.0.mlp.fc1.weight", [24, 12]), "four times the width, 48")
+        // Empty tensors, whose other dimensions could be any.
+        refused(try reshape("patch_embed.proj.weight", [0, 1 << 40, 4, 4]), "patch_embed.proj.weight is empty")
+        refused(try reshape("decoder_embed.weight", [1 << 60, 0]), "decoder_embed.weight is empty")
+        let heads = EncoderConfiguration(width: 12, depth: 3, heads: 5, patchSize: 4, imageHeight: 12, imageWidth: 16)
+        let json = String(
+            decoding: try RunDirectory.json(ModelConfiguration(student: heads, decoder: DecoderConfiguration(width: 16, depth: 1, heads: 2))),
+            as: UTF8.self)
+        refused(try write(model, metadata: ["dmae.configuration": json]), "5 attention heads, which do not divide its width of 12")
+        // An image size that no product of sides could stand.
+        let absurd = json.replacing("\"heads\":5", with: "\"heads\":3").replacing("\"imageHeight\":12", with: "\"imageHeight\":\(1 << 62)")
+        let path = try write(model, metadata: ["dmae.configuration": absurd]) { !$0.hasSuffix("pos_embed") }
+        XCTAssertEqual(try ModelWeights(path: path).encoder.imageHeight, 0)
+        refused(try reshape("blocks.1.attn.proj.weight", [12, 13]), "has shape [12, 13]") { try $0.requireWhole() }
+    }
+}

@@ -1,0 +1,164 @@
+import Foundation
+import Tensors
+import TestSupport
+import Weights
+import XCTest
+
+final class NamingSchemeTests: XCTestCase {
+    private let folder = TemporaryFolder()
+
+    /// Files that PyTorch, timm and transformers wrote of one model (Fixtures/weights), the type they are rounded to, and what is
+    /// said of their names. The last column: what they hold of MAE's model.
+    private static let files: [(path: String, type: TensorType, names: String, parts: [String])] = [
+        ("mae/mae.safetensors", .f32, "MAE names", ["decoder"]),
+        ("mae/encoder.pth", .f16, "MAE names under model", []),
+        ("mae/checkpoint.pth", .f32, "MAE names under model", ["decoder"]),
+        ("dmae/distilled.pth", .bf16, "MAE names under state_dict.module.student", ["decoder", "projection"]),
+        ("timm/timm.safetensors", .f16, "timm names", ["head"]),
+        ("huggingface/vitmae", .f16, "Hugging Face names", ["decoder"]),
+        ("huggingface/vitmae-sharded", .f16, "Hugging Face names", ["decoder"]),
+        ("huggingface/vitmae-published", .bf16, "Hugging Face names", ["decoder"]),
+        ("huggingface/vit", .bf16, "Hugging Face names", []),
+        ("huggingface/vit-classifier", .f16, "Hugging Face names", ["head"]),
+        ("mmpretrain/mmpretrain.pth", .f16, "mmpretrain names under state_dict", ["decoder"]),
+    ]
+
+    /// Writes a file of small tensors of the given names and shapes.
+    private func write(_ tensors: [(String, [Int])], _ name: String = "x.safetensors", metadata: [String: String] = [:]) throws -> String {
+        let values = [Float](repeating: 1, count: 4096)
+        try values.withUnsafeBufferPointer { buffer in
+            var writer = SafeTensorsWriter(metadata: metadata)
+            for (name, shape) in tensors {
+                writer.add(name, shape: shape, floats: UnsafeBufferPointer(rebasing: buffer[..<shape.reduce(1, *)]))
+            }
+            try writer.write(to: folder.file(name))
+        }
+        return folder.file(name)
+    }
+
+    private func tensors(_ names: [String], role: NamingScheme.Role = .student) throws -> ModelTensors {
+        try ModelTensors(WeightFiles.open(write(names.map { ($0, [1]) })), role: role)
+    }
+
+    /// Each file gives the same tensors under MAE's names: the fixture's values, rounded to the file's type.
+    func testFilesOfEveryTool() throws {
+        let whole = try SafeTensorsFile(path: Fixtures.path("weights/mae/mae.safetensors"))
+        for (path, type, names, parts) in Self.files {
+            let found = try ModelTensors(WeightFiles.open(Fixtures.path("weights/" + path)))
+            XCTAssertEqual(found.detection.description, names, path)
+            XCTAssertEqual(found.unknown, [], path)
+            XCTAssertEqual(found.outside > 0, path.hasSuffix("checkpoint.pth"), path)
+            var expected = Set(whole.names)
+            if !parts.contains("decoder") { expected = expected.filter { !$0.hasPrefix("decoder_") && $0 != "mask_token" } }
+            if parts.contains("head") { expected.formUnion(["head.weight", "head.bias"]) }
+            if parts.contains("projection") {
+                expected.formUnion(["weight", "bias"].map { "aligned_feature_projection_heads.0.\($0)" })
+            }
+            XCTAssertEqual(Set(found.names), expected, path)
+            // Half a step of the type, relative above its smallest normal number, absolute below.
+            let (relative, absolute): (Float, Float) = [.f32: (0, 0), .f16: (0x1p-11, 0x1p-25), .bf16: (0x1p-8, 0)][type]!
+            for entry in whole.entries where expected.contains(entry.name) {
+                XCTAssertEqual(found[entry.name]?.shape, entry.shape, "\(path): \(entry.name)")
+                XCTAssertEqual(found[entry.name]?.type, type, "\(path): \(entry.name)")
+                let (own, their) = (try whole.floats(entry.name), try found.floats(entry.name))
+                for (a, b) in zip(own, their) where (a - b).magnitude > max(relative * a.magnitude, absolute) {
+                    XCTFail("\(path): \(entry.name) holds \(b) for \(a)")
+                    break
+                }
+            }
+        }
+    }
+
+    /// Bytes of a joined tensor are those of its parts, one after the other.
+    func testJoinedBytes() throws {
+        let file = try ModelTensors(WeightFiles.open(Fixtures.path("weights/huggingface/vitmae")))
+        let name = "blocks.1.attn.qkv.weight"
+        let parts = file.sourceNames(name)
+        XCTAssertEqual(parts.map { $0.split(separator: ".").dropLast().last! }, ["query", "key", "value"])
+        let expected = try parts.flatMap { part in try file.file.withBytes(part) { Array($0) } }
+        XCTAssertEqual(try file.withBytes(name) { Array($0) }, expected)
+        XCTAssertEqual(expected.count, 3 * 32 * 32 * 2)
+    }
+
+    /// Every name that a scheme writes it also reads, as the same third of the same tensor.
+    func testTablesInBothDirections() {
+        var names = ["cls_token", "pos_embed", "mask_token", "decoder_pos_embed"]
+        var modules = ["patch_embed.proj", "norm", "fc_norm", "head", "decoder_embed", "decoder_norm", "decoder_pred"]
+        for series in ["blocks.0", "blocks.31", "decoder_blocks.7"] {
+            modules += ["norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"].map { "\(series).\($0)" }
+        }
+        modules += ["aligned_feature_projection_heads.0", "aligned_feature_projection_heads.2.fc1"]
+        for module in modules { names += ["\(module).weight", "\(module).bias"] }
+        for scheme in NamingScheme.all {
+            var own: [String] = []
+            for name in names {
+                let written = scheme.names(name)
+                for (index, text) in written.enumerated() {
+                    XCTAssertEqual(scheme.canonical(text)?.name, name, scheme.name)
+                    XCTAssertEqual(scheme.canonical(text)?.third, written.count == 3 ? index : nil, text)
+                }
+                own += written
+            }
+            XCTAssertEqual(Set(own).count, own.count, "\(scheme.name) gives a name twice")
+            XCTAssertGreaterThanOrEqual(own.count, 28, scheme.name)
+        }
+        XCTAssertEqual(NamingScheme.mae.names("blocks.3.attn.qkv.bias"), ["blocks.3.attn.qkv.bias"])
+        XCTAssertEqual(
+            NamingScheme.huggingFace(prefixed: true).names("blocks.3.attn.qkv.bias"),
+            ["query", "key", "value"].map { "vit.encoder.layer.3.attention.attention.\($0).bias" })
+        XCTAssertEqual(NamingScheme.mmpretrain.names("blocks.3.mlp.fc1.weight"), ["backbone.layers.3.ffn.layers.0.0.weight"])
+        for name in ["blocks.x.norm1.weight", "blocks.01.norm1.weight", "blocks.0.norm1", "blocks.0.norm1.weight.x", "norm.scale", ""] {
+            XCTAssertNil(NamingScheme.mae.canonical(name), name)
+        }
+    }
+
+    /// Of several models the plain one is taken, of student and teacher the one that is asked for, averaged ones last.
+    func testWrappers() throws {
+        func wrapper(_ names: [String], _ role: NamingScheme.Role = .student) throws -> String {
+            try tensors(names.map { $0 + "patch_embed.proj.weight" }, role: role).detection.wrapper
+        }
+        XCTAssertEqual(try wrapper(["model.", "model_ema."]), "model.")
+        XCTAssertEqual(try wrapper(["student.", "teacher."]), "student.")
+        XCTAssertEqual(try wrapper(["student.", "teacher."], .teacher), "teacher.")
+        XCTAssertEqual(try wrapper(["teacher."]), "teacher.")
+        XCTAssertEqual(try wrapper(["model_ema.module."]), "model_ema.module.")
+        XCTAssertEqual(try wrapper(["", "ema."]), "")
+        let several = try tensors(["student.module.", "teacher."].map { $0 + "patch_embed.proj.weight" })
+        XCTAssertEqual(several.detection.description, "MAE names under student.module, not those under teacher")
+        XCTAssertEqual(several.outside, 1)
+        // Only encoders: behind a wrapper as MAE publishes them, plain as timm does.
+        XCTAssertEqual(try tensors(["model.patch_embed.proj.weight"]).detection.scheme, .mae)
+        XCTAssertEqual(try tensors(["patch_embed.proj.weight", "norm.weight"]).detection.scheme, .timm)
+        XCTAssertEqual(try tensors(["patch_embed.proj.weight", "mask_token"]).detection.scheme, .mae)
+    }
+
+    /// What is not the model's is told apart: other tensors beside it, names that are unknown, parts of another architecture.
+    func testWhatDoesNotBelong() throws {
+        let found = try tensors([
+            "patch_embed.proj.weight", "optimizer.first_moment.norm.weight", "blocks.0.ls1.gamma", "reg_token", "rope_cache.x", "head.scale",
+        ])
+        XCTAssertEqual(found.outside, 1)
+        XCTAssertEqual(found.unknown, ["blocks.0.ls1.gamma", "reg_token", "rope_cache.x", "head.scale"])
+        XCTAssertEqual(found.foreign, ["blocks.0.ls1.gamma", "reg_token"])
+    }
+
+    func testRefusals() throws {
+        func refused(_ names: [(String, [Int])], _ words: String..., line: UInt = #line) throws {
+            let path = try write(names)
+            let found = failure { _ = try ModelTensors(WeightFiles.open(path)) }
+            XCTAssertEqual(found?.code, .badData, line: line)
+            for word in words + [path] {
+                XCTAssertTrue(found?.message.contains(word) == true, "\(found?.message ?? "accepted") says nothing of \(word)", line: line)
+            }
+        }
+        try refused([("conv1.weight", [1]), ("fc.weight", [1])], "no Vision Transformer", "patch_embed.proj.weight", "vit.embeddings.", "\"conv1.weight\"")
+        try refused([("visual.trunk.patch_embed.proj.weight", [1])], "\"visual.trunk.patch_embed.proj.weight\"", "behind words", "state_dict")
+        let anchor = ("embeddings.patch_embeddings.projection.weight", [1])
+        let query = "encoder.layer.0.attention.attention.query.bias", key = "encoder.layer.0.attention.attention.key.bias"
+        let value = "encoder.layer.0.attention.attention.value.bias"
+        try refused([anchor, (query, [2]), (value, [2])], "but not all of query, key and value", query)
+        try refused([anchor, (query, [2]), (key, [3]), (value, [2])], "different shapes")
+        try refused([anchor, (query, []), (key, []), (value, [])], "different shapes")
+        try refused([anchor, (key, [2]), ("layers.0.attention.k_proj.bias", [2])], "blocks.0.attn.qkv.bias twice")
+    }
+}
