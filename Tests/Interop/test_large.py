@@ -33,7 +33,7 @@ class Large(Exchange):
             copied = time.monotonic() - start
             (self.folder / "copy").unlink()
             peak, seconds = measure([BINARY, "convert", source, self.folder / output, "--to", form, *more])
-            print(f"\n{size / 1e9:.2f} GB to {form} {' '.join(more)} ({output}): {seconds:.1f} s (a copy: {copied:.1f} s), "
+            print(f"\n{size / 1e9:.2f} GB to {' '.join([form, *more])} ({output}): {seconds:.1f} s (a copy: {copied:.1f} s), "
                   f"at most {peak / 1e6:.0f} MB of memory, {peak / size:.2f} of the file", flush=True)
             self.assertLess(peak, size / 3, form)
             if form == "mae" and not more:
