@@ -6,6 +6,8 @@ import Tensors
 public final class Decoder {
     private let configuration: DecoderConfiguration
     private let batch: Int
+    /// Whether the last block's queries, its MLP, the norm and the prediction run for removed patches alone.
+    let predictsRemovedOnly: Bool
     private let masking: Masking
     private let embedding: Linear
     private let maskToken: Parameters.Parameter
@@ -17,15 +19,19 @@ public final class Decoder {
     private let embedded: Tensor
     private let states: [Tensor]
     private let normed: Tensor
-    /// Predicted patches, values in (row, column, channel) order, the class token's row first in each image: [R, p·p·C].
+    /// Predicted patches, values in (row, column, channel) order: [R, p·p·C], the class token's row first in each image; or the removed
+    /// patches alone, [B·(L-K), p·p·C], in the order of the masking's removed places.
     public let prediction: Tensor
     private let d: Tensor?
+    /// The gradient by the last block's output.
+    private let dPredicted: Tensor?
     private let dNormed: Tensor?
 
     init(
         _ configuration: DecoderConfiguration, encoder: EncoderConfiguration, batch: Int, masking: Masking,
-        in parameters: Parameters, plan: MemoryPlan, training: Bool
+        in parameters: Parameters, plan: MemoryPlan, training: Bool, predictsRemovedOnly: Bool
     ) {
+        self.predictsRemovedOnly = predictsRemovedOnly
         self.configuration = configuration
         self.batch = batch
         self.masking = masking
@@ -41,24 +47,29 @@ public final class Decoder {
         blocks = (0..<configuration.depth).map {
             TransformerBlock(
                 "decoder_blocks.\($0)", batch: batch, tokens: tokens, width: width, heads: configuration.heads, in: parameters,
-                plan: plan, keep: training)
+                plan: plan, keep: training,
+                selection: predictsRemovedOnly && $0 == configuration.depth - 1 ? masking : nil)
         }
-        norm = LayerNorm("decoder_norm", width: width, rows: rows, in: parameters, plan: plan, keep: training)
+        let predicted = predictsRemovedOnly ? batch * masking.removed : rows
+        norm = LayerNorm("decoder_norm", width: width, rows: predicted, in: parameters, plan: plan, keep: training)
         predictionLinear = Linear(
-            "decoder_pred", inputs: width, outputs: encoder.patchElements, rows: rows, in: parameters, plan: plan)
+            "decoder_pred", inputs: width, outputs: encoder.patchElements, rows: predicted, in: parameters, plan: plan)
         embedded = plan.scratch("decoder embedded", batch * (1 + masking.kept), width)
         if training {
-            states = (0...configuration.depth).map { _ in plan.reserve(rows, width, .activations) }
+            states = (0...configuration.depth).map {
+                plan.reserve($0 == configuration.depth ? predicted : rows, width, .activations)
+            }
         } else {
             states = Array(repeating: plan.scratch("decoder state", rows, width), count: configuration.depth + 1)
         }
-        normed = plan.reserve(rows, width, .activations, as: parameters.precision.activations)
-        prediction = plan.reserve(rows, encoder.patchElements, .activations)
+        normed = plan.reserve(predicted, width, .activations, as: parameters.precision.activations)
+        prediction = plan.reserve(predicted, encoder.patchElements, .activations)
         d = training ? plan.scratch("decoder gradient", rows, width) : nil
-        dNormed = training ? plan.scratch("block normed gradient", rows, width) : nil
+        dPredicted = training && predictsRemovedOnly ? plan.scratch("decoder prediction gradient", predicted, width) : d
+        dNormed = training ? plan.scratch("block normed gradient", predicted, width) : nil
     }
 
-    /// Predicts every patch from latent[B·(1+K), D].
+    /// Predicts patches from latent[B·(1+K), D].
     func forward(_ latent: Tensor) {
         embedding.forward(latent, embedded)
         assembleTokens()
@@ -68,28 +79,21 @@ public final class Decoder {
     }
 
     private func assembleTokens() {
-        let width = configuration.width
-        let table = positions.weight.pointer
-        let state = states[0].pointer
-        for image in 0..<batch {
-            let source = embedded.pointer + image * (1 + masking.kept) * width
-            for token in 0...masking.patches {
-                let target = state + (image * (1 + masking.patches) + token) * width
-                let place = token == 0 ? 0 : 1 + masking.restore(image, token - 1)
-                let value = place <= masking.kept ? source + place * width : maskToken.weight.pointer
-                let position = table + token * width
-                for i in 0..<width { target[i] = value[i] + position[i] }
-            }
-        }
+        TokenAssembly(
+            masking: masking, embedded: embedded, maskToken: maskToken.weight,
+            positions: positions.weight.reshaped(1 + masking.patches, configuration.width), state: states[0]
+        ).runAll(states[0].rows, chunk: 32)
     }
 
-    /// From dPrediction[R, p·p·C] to dLatent[B·(1+K), D] (overwritten) and the weights' gradients.
+    /// From dPrediction, shaped as the prediction, to dLatent[B·(1+K), D] (overwritten) and the weights' gradients.
     func backward(dPrediction: Tensor, latent: Tensor, dLatent: Tensor) {
         let d = d!
         predictionLinear.weightGradient(dPrediction, normed)
         predictionLinear.inputGradient(dPrediction, dNormed!)
-        norm.backward(states[blocks.count], dY: dNormed!, dX: d, accumulate: false)
-        for index in blocks.indices.reversed() { blocks[index].backward(states[index], d: d) }
+        norm.backward(states[blocks.count], dY: dNormed!, dX: dPredicted!, accumulate: false)
+        for index in blocks.indices.reversed() {
+            blocks[index].backward(states[index], d: index == blocks.count - 1 ? dPredicted! : d, dX: d)
+        }
         let width = configuration.width
         let dMaskToken = maskToken.gradient!.pointer
         for image in 0..<batch {
@@ -106,5 +110,27 @@ public final class Decoder {
         }
         embedding.weightGradient(embedded, latent)
         embedding.inputGradient(embedded, dLatent)
+    }
+}
+
+/// state[B·(1+L), E]: what was embedded back in its place, mask tokens elsewhere, each with its row of the position table added.
+private struct TokenAssembly: ParallelRows {
+    let masking: Masking
+    let embedded: Tensor
+    let maskToken: Tensor
+    let positions: Tensor
+    let state: Tensor
+
+    func run(_ range: Range<Int>) {
+        for row in range {
+            let (image, token) = row.quotientAndRemainder(dividingBy: 1 + masking.patches)
+            let place = token == 0 ? 0 : 1 + masking.restore(image, token - 1)
+            if place <= masking.kept {
+                state.copyRow(row, from: embedded, image * (1 + masking.kept) + place)
+            } else {
+                state.copyRow(row, from: maskToken, 0)
+            }
+            state.addRow(row, from: positions, token)
+        }
     }
 }

@@ -39,10 +39,13 @@ public final class Distiller {
 
     /// - Parameters:
     ///   - training: whether `backward` will be called.
-    ///   - precision: what the operands of the linear layers' products are rounded to, student and teacher; attention stays float32.
+    ///   - precision: what the operands of products and attention are rounded to, student and teacher.
+    ///   - predictsEveryPatch: whether the decoder's prediction is wanted for patches that stay, too. The losses and gradients are the
+    ///     same either way, to rounding: the loss reads removed patches alone.
     /// - Throws: `Failure.usage` where the configuration does not fit together.
     public init(
-        _ configuration: ModelConfiguration, batch: Int, plan: MemoryPlan, training: Bool = true, precision: Precision = .f32
+        _ configuration: ModelConfiguration, batch: Int, plan: MemoryPlan, training: Bool = true, precision: Precision = .f32,
+        predictsEveryPatch: Bool = false
     ) throws {
         try configuration.validate()
         self.configuration = configuration
@@ -57,11 +60,13 @@ public final class Distiller {
         student = Encoder(
             studentConfiguration, batch: batch, masking: masking, blockCount: studentConfiguration.depth, in: parameters,
             plan: plan, training: training, hasNorm: true)
+        let predictsRemovedOnly = training && !predictsEveryPatch && masking.removed > 0
         decoder = Decoder(
             configuration.decoder, encoder: studentConfiguration, batch: batch, masking: masking, in: parameters, plan: plan,
-            training: training)
+            training: training, predictsRemovedOnly: predictsRemovedOnly)
         reconstruction = ReconstructionLoss(
-            studentConfiguration, masking: masking, normalizesPixels: configuration.normalizePixels, plan: plan)
+            studentConfiguration, masking: masking, normalizesPixels: configuration.normalizePixels,
+            predictsRemovedOnly: predictsRemovedOnly, plan: plan)
         if let teacherConfiguration = configuration.teacher, let last = configuration.lastTeacherBlock {
             let teacherParameters = Parameters(plan: plan, trained: false, precision: precision, isFrozen: true)
             teacher = Encoder(

@@ -78,22 +78,10 @@ public final class Encoder {
     }
 
     private func assembleTokens() {
-        let width = configuration.width
-        let tokens = 1 + masking.kept
-        let state = states[0].pointer
-        let table = positions.weight.pointer
-        let classToken = classToken.weight.pointer
-        let embedded = embedded.pointer
-        for image in 0..<batch {
-            let first = state + image * tokens * width
-            for i in 0..<width { first[i] = classToken[i] + table[i] }
-            for place in 0..<masking.kept {
-                let token = first + (1 + place) * width
-                let patch = embedded + (image * masking.kept + place) * width
-                let position = table + (1 + masking.keep(image, place)) * width
-                for i in 0..<width { token[i] = patch[i] + position[i] }
-            }
-        }
+        TokenAssembly(
+            masking: masking, embedded: embedded, classToken: classToken.weight,
+            positions: positions.weight.reshaped(1 + masking.patches, configuration.width), state: states[0]
+        ).runAll(states[0].rows, chunk: 32)
     }
 
     /// From dLatent[R, D], the gradient by `latent`, to the weights' gradients. `d` [R, D] is scratch of the caller's;
@@ -102,7 +90,7 @@ public final class Encoder {
         norm!.backward(states[blocks.count], dY: dLatent, dX: d, accumulate: false)
         for index in blocks.indices.reversed() {
             addFeatureGradient(index, d)
-            blocks[index].backward(states[index], d: d)
+            blocks[index].backward(states[index], d: d, dX: d)
         }
         let width = configuration.width
         let tokens = 1 + masking.kept
@@ -115,6 +103,28 @@ public final class Encoder {
             (dEmbedded + image * masking.kept * width).update(from: first + width, count: masking.kept * width)
         }
         patchEmbedding.weightGradient(embedded, patches)
+    }
+}
+
+/// state[B·T, D]: the class token, then the kept patches' embeddings, each with its row of the position table added.
+private struct TokenAssembly: ParallelRows {
+    let masking: Masking
+    let embedded: Tensor
+    let classToken: Tensor
+    let positions: Tensor
+    let state: Tensor
+
+    func run(_ range: Range<Int>) {
+        for row in range {
+            let (image, token) = row.quotientAndRemainder(dividingBy: 1 + masking.kept)
+            if token == 0 {
+                state.copyRow(row, from: classToken, 0)
+                state.addRow(row, from: positions, 0)
+            } else {
+                state.copyRow(row, from: embedded, image * masking.kept + token - 1)
+                state.addRow(row, from: positions, 1 + masking.keep(image, token - 1))
+            }
+        }
     }
 }
 

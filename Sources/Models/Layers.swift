@@ -4,8 +4,10 @@ import Tensors
 
 /// y = x·Wᵀ + b.
 struct Linear {
-    let weight: Parameters.Parameter
-    let bias: Parameters.Parameter
+    private let weight: Tensor
+    private let bias: Tensor
+    private let dWeight: Tensor?
+    private let dBias: Tensor?
     private let packed: Kernels.PackedWeight?
     private let precision: Precision
     private let workspace: Workspace
@@ -14,8 +16,10 @@ struct Linear {
     init(
         _ name: String, inputs: Int, outputs: Int, rows: Int, in parameters: Parameters, plan: MemoryPlan, shape: [Int]? = nil
     ) {
-        (weight, packed) = parameters.addMatrix(name + ".weight", shape ?? [outputs, inputs])
-        bias = parameters.add(name + ".bias", [outputs], .zero)
+        let (weight, packed) = parameters.addMatrix(name + ".weight", shape ?? [outputs, inputs])
+        let bias = parameters.add(name + ".bias", [outputs], .zero)
+        (self.weight, dWeight, self.packed) = (weight.weight, weight.gradient, packed)
+        (self.bias, dBias) = (bias.weight, bias.gradient)
         precision = parameters.precision
         workspace = plan.workspace(
             "kernel workspace",
@@ -23,30 +27,44 @@ struct Linear {
                 rows: rows, inputs: inputs, outputs: outputs, activations: precision.activations))
     }
 
+    private init(_ whole: Linear, outputs: Range<Int>) {
+        precondition(whole.packed == nil, "a packed weight has no parts")
+        weight = whole.weight.rows(outputs)
+        dWeight = whole.dWeight?.rows(outputs)
+        bias = whole.bias.columns(outputs)
+        dBias = whole.dBias?.columns(outputs)
+        packed = nil
+        precision = whole.precision
+        workspace = whole.workspace
+    }
+
+    /// The layer that computes outputs `range` alone.
+    func outputs(_ range: Range<Int>) -> Linear { Linear(self, outputs: range) }
+
     /// output[R, N] = x[R, K]·Wᵀ + b, then the epilogue.
     func forward(_ x: Tensor, _ output: Tensor?, _ epilogue: Kernels.Epilogue = .none) {
         Kernels.linear(
-            x, weight: weight.weight, packed: packed, bias: bias.weight, output: output, epilogue, precision: precision,
+            x, weight: weight, packed: packed, bias: bias, output: output, epilogue, precision: precision,
             workspace: workspace)
     }
 
     /// dX[R, K] = (or +=) dY[R, N]·W.
     func inputGradient(_ dY: Tensor, _ dX: Tensor, accumulate: Bool = false) {
         Kernels.linearInputGradient(
-            dY, weight: weight.weight, dX: dX, accumulate: accumulate, precision: precision, workspace: workspace)
+            dY, weight: weight, dX: dX, accumulate: accumulate, precision: precision, workspace: workspace)
     }
 
     /// dX[R, K] = (dY[R, N]·W) · gelu'(beforeGELU), where GELU made this layer's input; `activation` becomes that input again.
     func inputGradient(_ dY: Tensor, _ dX: Tensor, beforeGELU: Tensor, activation: Tensor) {
         Kernels.linearInputGradient(
-            dY, weight: weight.weight, beforeGELU: beforeGELU, activation: activation, dX: dX, precision: precision,
+            dY, weight: weight, beforeGELU: beforeGELU, activation: activation, dX: dX, precision: precision,
             workspace: workspace)
     }
 
     /// dW += dYᵀ·x; db += column sums of dY.
     func weightGradient(_ dY: Tensor, _ x: Tensor) {
         Kernels.linearWeightGradient(
-            dY, x, dWeight: weight.gradient!, dBias: bias.gradient!, precision: precision, workspace: workspace)
+            dY, x, dWeight: dWeight!, dBias: dBias!, precision: precision, workspace: workspace)
     }
 }
 

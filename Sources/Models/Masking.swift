@@ -11,8 +11,8 @@ public final class Masking {
     public let noise: Tensor
     /// [B·L]: 1 where a patch is removed, 0 where it stays.
     public let mask: Tensor
-    /// [B·K]: the patch at each kept place.
-    private var keepStorage: [Int32]
+    /// [B·L]: the patches in the order of their noise; the first K of each image stay.
+    private var orderStorage: [Int32]
     /// [B·L]: the place of each patch in the order of its image; below K it is a kept place.
     private var restoreStorage: [Int32]
 
@@ -22,7 +22,7 @@ public final class Masking {
         self.kept = kept
         noise = plan.reserve(batch, patches, .batch)
         mask = plan.reserve(batch, patches, .batch)
-        keepStorage = Array(repeating: 0, count: batch * kept)
+        orderStorage = Array(repeating: 0, count: batch * patches)
         restoreStorage = Array(repeating: 0, count: batch * patches)
     }
 
@@ -34,7 +34,13 @@ public final class Masking {
     }
 
     /// The patch at kept place `place` of image `image`.
-    @inline(__always) package func keep(_ image: Int, _ place: Int) -> Int { Int(keepStorage[image * kept + place]) }
+    @inline(__always) package func keep(_ image: Int, _ place: Int) -> Int { Int(orderStorage[image * patches + place]) }
+
+    /// Patches that do not stay, of each image.
+    public var removed: Int { patches - kept }
+
+    /// The patch at removed place `place`, 0..<removed, of image `image`.
+    @inline(__always) package func removed(_ image: Int, _ place: Int) -> Int { Int(orderStorage[image * patches + kept + place]) }
 
     /// The place of patch `patch` of image `image` in the image's order.
     @inline(__always) package func restore(_ image: Int, _ patch: Int) -> Int { Int(restoreStorage[image * patches + patch]) }
@@ -52,7 +58,7 @@ public final class Masking {
                 for other in patch + 1..<max(patches, patch + 1) where row[other] < value { rank += 1 }
                 restoreStorage[image * patches + patch] = Int32(rank)
                 mask[image * patches + patch] = rank < kept ? 0 : 1
-                if rank < kept { keepStorage[image * kept + rank] = Int32(patch) }
+                orderStorage[image * patches + rank] = Int32(patch)
             }
         }
     }

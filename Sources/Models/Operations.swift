@@ -10,9 +10,10 @@ public struct Operations: Sendable {
     /// Matrix products and attention of one image's forward and backward pass; norms, GELU and the optimiser are left out.
     public init(_ configuration: ModelConfiguration) {
         func gemm(_ m: Int, _ n: Int, _ k: Int) -> Double { 2 * Double(m) * Double(n) * Double(k) * 1e-9 }
-        /// One block, forward: four linear layers, and two products per head.
-        func block(_ tokens: Int, _ width: Int) -> (linear: Double, attention: Double) {
-            (gemm(tokens, 12 * width, width), 2 * gemm(tokens, tokens, width))
+        /// One block, forward: four linear layers, and two products per head; the output, and the queries, for `queries` tokens alone.
+        func block(_ tokens: Int, _ width: Int, queries: Int? = nil) -> (linear: Double, attention: Double) {
+            let queries = queries ?? tokens
+            return (gemm(tokens, 2 * width, width) + gemm(queries, 10 * width, width), 2 * gemm(queries, tokens, width))
         }
         let kept = configuration.keptPatches
         let student = configuration.student
@@ -22,11 +23,15 @@ public struct Operations: Sendable {
         self.student =
             Double(student.depth) * (3 * studentBlock.linear + 3.5 * studentBlock.attention)
             + 2 * gemm(kept, student.width, student.patchElements)
+        // The last block of the decoder, and the prediction, are for removed patches; where none is, for all.
+        let removed = student.patches - kept, predicted = removed > 0 ? removed : 1 + student.patches
         let decoderBlock = block(1 + student.patches, decoder.width)
+        let lastBlock = block(1 + student.patches, decoder.width, queries: predicted)
         self.decoder =
-            Double(decoder.depth) * (3 * decoderBlock.linear + 3.5 * decoderBlock.attention)
+            Double(decoder.depth - 1) * (3 * decoderBlock.linear + 3.5 * decoderBlock.attention)
+            + 3 * lastBlock.linear + 3.5 * lastBlock.attention
             + 3 * gemm(1 + kept, decoder.width, student.width)
-            + 3 * gemm(1 + student.patches, student.patchElements, decoder.width)
+            + 3 * gemm(predicted, student.patchElements, decoder.width)
         guard let teacher = configuration.teacher, let last = configuration.lastTeacherBlock else {
             self.teacher = 0
             alignment = 0

@@ -9,30 +9,40 @@ public final class ReconstructionLoss {
     private let normalizesPixels: Bool
     /// Mean squared error per patch, zero where it is kept: [B·L].
     private let patchLosses: Tensor
-    /// Gradient by the decoder's prediction, class rows included: [B·(1+L), P].
+    private let predictsRemovedOnly: Bool
+    /// Gradient by the decoder's prediction, and shaped as it: [B·(1+L), P] with class rows, or [B·(L-K), P].
     let dPrediction: Tensor
 
-    init(_ configuration: EncoderConfiguration, masking: Masking, normalizesPixels: Bool, plan: MemoryPlan) {
+    init(
+        _ configuration: EncoderConfiguration, masking: Masking, normalizesPixels: Bool, predictsRemovedOnly: Bool, plan: MemoryPlan
+    ) {
         self.configuration = configuration
         self.masking = masking
         self.normalizesPixels = normalizesPixels
+        self.predictsRemovedOnly = predictsRemovedOnly
         patchLosses = plan.reserve(masking.batch, masking.patches, .activations)
         dPrediction = plan.scratch(
-            "prediction gradient", masking.batch * (1 + masking.patches), configuration.patchElements)
+            "prediction gradient", masking.batch * (predictsRemovedOnly ? masking.removed : 1 + masking.patches),
+            configuration.patchElements)
     }
 
-    /// The loss of prediction[B·(1+L), P] against images[B, C, H, W]; and `dPrediction`, the gradient of `scale` times it.
+    /// The loss of the decoder's prediction against images[B, C, H, W]; and `dPrediction`, the gradient of `scale` times it.
     func evaluate(_ images: Tensor, prediction: Tensor, scale: Float) -> Float {
-        let removed = masking.batch * (masking.patches - masking.kept)
+        let removed = masking.batch * masking.removed
         let rows = Rows(
             images: images, prediction: prediction, dPrediction: dPrediction, losses: patchLosses, masking: masking,
-            configuration: configuration, normalizesPixels: normalizesPixels,
+            configuration: configuration, normalizesPixels: normalizesPixels, predictsRemovedOnly: predictsRemovedOnly,
             gradientScale: 2 * scale / (Float(configuration.patchElements) * Float(max(1, removed))))
-        rows.runAll(masking.batch * masking.patches, chunk: 16)
-        // The class token predicts nothing.
-        for image in 0..<masking.batch {
-            (dPrediction.pointer + image * (1 + masking.patches) * dPrediction.columns)
-                .update(repeating: 0, count: dPrediction.columns)
+        if predictsRemovedOnly {
+            patchLosses.clear()
+            rows.runAll(removed, chunk: 16)
+        } else {
+            rows.runAll(masking.batch * masking.patches, chunk: 16)
+            // The class token predicts nothing.
+            for image in 0..<masking.batch {
+                (dPrediction.pointer + image * (1 + masking.patches) * dPrediction.columns)
+                    .update(repeating: 0, count: dPrediction.columns)
+            }
         }
         let sum = patchLosses.elements.reduce(0.0) { $0 + Double($1) }
         return Float(sum / Double(max(1, removed)))
@@ -46,17 +56,28 @@ public final class ReconstructionLoss {
         let masking: Masking
         let configuration: EncoderConfiguration
         let normalizesPixels: Bool
+        let predictsRemovedOnly: Bool
         let gradientScale: Float
+
+        /// Image, patch and row of the prediction for the `index`th patch to look at.
+        private func place(_ index: Int) -> (image: Int, patch: Int, row: Int) {
+            if predictsRemovedOnly {
+                let (image, place) = index.quotientAndRemainder(dividingBy: masking.removed)
+                return (image, masking.removed(image, place), index)
+            }
+            let (image, patch) = index.quotientAndRemainder(dividingBy: masking.patches)
+            return (image, patch, image * (1 + masking.patches) + 1 + patch)
+        }
 
         func run(_ range: Range<Int>) {
             let elements = configuration.patchElements
-            for row in range {
-                let (image, patch) = row.quotientAndRemainder(dividingBy: masking.patches)
-                let start = (image * (1 + masking.patches) + 1 + patch) * elements
+            for index in range {
+                let (image, patch, row) = place(index)
+                let start = row * elements, loss = losses.pointer + image * masking.patches + patch
                 // The gradient's row holds the target until the gradient takes its place.
                 let gradient = dPrediction.pointer + start
-                guard masking.mask.pointer[row] == 1 else {
-                    losses.pointer[row] = 0
+                guard masking.mask.pointer[image * masking.patches + patch] == 1 else {
+                    loss.pointee = 0
                     gradient.update(repeating: 0, count: elements)
                     continue
                 }
@@ -73,7 +94,7 @@ public final class ReconstructionLoss {
                         let difference = predicted[$0] - gradient[$0]
                         return difference * difference
                     })
-                losses.pointer[row] = Float(sum / Double(elements))
+                loss.pointee = Float(sum / Double(elements))
                 var i = 0
                 while i + 16 <= elements {
                     SIMDRow.store((SIMDRow.load(predicted + i) - SIMDRow.load(gradient + i)) * gradientScale, gradient + i)

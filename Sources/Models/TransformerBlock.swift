@@ -1,15 +1,21 @@
 import Tensors
 
-// Letters: B batch, T tokens, R = B·T rows, D width, H heads.
+// Letters: B batch, T tokens, Q tokens of each image that the output is wanted of, R = B·T rows, D width, H heads.
 
 /// A pre-norm transformer block: x += proj(attention(LN(x))); x += fc2(gelu(fc1(LN(x)))).
 ///
 /// Between forward and backward it keeps per row D (middle) floats, 3D (qkv) + D (attention) + 4D (before GELU) in the precision of
 /// the products, and the row statistics. Both LayerNorm outputs and GELU's are computed again: cheaper than the memory they would
 /// take.
+///
+/// As the last block of a decoder whose loss reads removed patches only, it computes keys and values of all tokens, but queries, MLP
+/// and output of the removed patches alone: Q = L - K rows of each image, in the order of the masking's removed places.
 struct TransformerBlock {
     private let batch: Int
+    private let tokens: Int
     private let heads: Int
+    /// The masking whose removed patches the output is wanted of; nil: all tokens.
+    private let selection: Masking?
     private let norm1: LayerNorm
     private let qkvLinear: Linear
     private let projection: Linear
@@ -18,6 +24,8 @@ struct TransformerBlock {
     private let fc2: Linear
     private let workspace: Workspace
 
+    private let inputs: Kernels.AttentionInputs
+    /// [R, 3D], or [R, 2D] (keys and values) with a selection.
     private let qkv: Tensor
     private let attention: Tensor
     private let logSumExp: Tensor?
@@ -25,81 +33,179 @@ struct TransformerBlock {
     private let hidden: Tensor?
 
     private let normed: Tensor
+    /// Rows of `normed` that the selection names.
+    private let selected: Tensor
     private let activation: Tensor
     private let dHidden: Tensor?
     private let dNormed: Tensor?
-    private let dQKV: Tensor?
 
     /// - Parameters:
     ///   - name: "blocks.0" or "decoder_blocks.0".
     ///   - keep: whether a backward pass will follow.
+    ///   - selection: the masking whose removed patches alone are wanted; the first token of each image is the class token.
     init(
-        _ name: String, batch: Int, tokens: Int, width: Int, heads: Int, in parameters: Parameters, plan: MemoryPlan, keep: Bool
+        _ name: String, batch: Int, tokens: Int, width: Int, heads: Int, in parameters: Parameters, plan: MemoryPlan, keep: Bool,
+        selection: Masking? = nil
     ) {
         let rows = batch * tokens
+        let queries = selection?.removed ?? tokens
+        let outputRows = batch * queries
         self.batch = batch
+        self.tokens = tokens
         self.heads = heads
+        self.selection = selection
         func linear(_ part: String, _ inputs: Int, _ outputs: Int) -> Linear {
             Linear("\(name).\(part)", inputs: inputs, outputs: outputs, rows: rows, in: parameters, plan: plan)
         }
         norm1 = LayerNorm("\(name).norm1", width: width, rows: rows, in: parameters, plan: plan, keep: keep)
         qkvLinear = linear("attn.qkv", width, 3 * width)
         projection = linear("attn.proj", width, width)
-        norm2 = LayerNorm("\(name).norm2", width: width, rows: rows, in: parameters, plan: plan, keep: keep)
+        norm2 = LayerNorm("\(name).norm2", width: width, rows: outputRows, in: parameters, plan: plan, keep: keep)
         fc1 = linear("mlp.fc1", width, 4 * width)
         fc2 = linear("mlp.fc2", 4 * width, width)
-        workspace = plan.workspace(
-            "kernel workspace", bytes: Kernels.attentionWorkspaceBytes(tokens: tokens, headSize: width / heads))
-
         let type = parameters.precision.activations
-        func buffer(_ name: String, _ columns: Int, as type: ElementType) -> Tensor {
+        workspace = plan.workspace(
+            "kernel workspace",
+            bytes: Kernels.attentionWorkspaceBytes(queries: queries, tokens: tokens, headSize: width / heads, as: type))
+
+        func buffer(_ name: String, _ rows: Int, _ columns: Int, as type: ElementType) -> Tensor {
             keep ? plan.reserve(rows, columns, .activations, as: type) : plan.scratch(name, rows, columns, as: type)
         }
-        qkv = buffer("block qkv", 3 * width, as: .f32)
-        attention = buffer("block attention", width, as: .f32)
-        middle = buffer("block middle", width, as: .f32)
-        logSumExp = keep ? plan.reserve(batch * heads * tokens, 1, .activations) : nil
-        hidden = keep ? plan.reserve(rows, 4 * width, .activations, as: type) : nil
+        if selection == nil {
+            qkv = buffer("block qkv", rows, 3 * width, as: type)
+            inputs = Kernels.AttentionInputs(qkv)
+        } else {
+            qkv = buffer("block qkv", rows, 2 * width, as: type)
+            inputs = Kernels.AttentionInputs(
+                query: buffer("block query", outputRows, width, as: type), key: qkv.columns(0..<width),
+                value: qkv.columns(width..<2 * width))
+        }
+        attention = buffer("block attention", outputRows, width, as: type)
+        middle = buffer("block middle", outputRows, width, as: .f32)
+        logSumExp = keep ? plan.reserve(heads * outputRows, 1, .activations) : nil
+        hidden = keep ? plan.reserve(outputRows, 4 * width, .activations, as: type) : nil
         normed = plan.scratch("block normed", rows, width, as: type)
+        selected = selection == nil ? normed : plan.scratch("block selected", outputRows, width, as: type)
         activation = plan.scratch("block activation", rows, 4 * width, as: type)
         dHidden = keep ? plan.scratch("block hidden gradient", rows, 4 * width, as: type) : nil
         dNormed = keep ? plan.scratch("block normed gradient", rows, width) : nil
-        dQKV = keep ? plan.scratch("block qkv gradient", rows, 3 * width) : nil
     }
 
-    /// y[R, D] = block(x[R, D]). y may be x where no backward pass follows.
+    /// y = block(x[R, D]), [R, D], or [B·Q, D] with a selection. y may be x where no backward pass follows.
     func forward(_ x: Tensor, _ y: Tensor) {
         norm1.forward(x, normed)
-        qkvLinear.forward(normed, qkv)
-        Kernels.attention(qkv, batch: batch, heads: heads, output: attention, logSumExp: logSumExp, workspace: workspace)
-        projection.forward(attention, middle, .residual(x))
+        if selection == nil {
+            qkvLinear.forward(normed, qkv)
+        } else {
+            let width = normed.columns
+            qkvLinear.outputs(width..<3 * width).forward(normed, qkv)
+            gather(normed, selected)
+            qkvLinear.outputs(0..<width).forward(selected, inputs.query)
+        }
+        Kernels.attention(inputs, batch: batch, heads: heads, output: attention, logSumExp: logSumExp, workspace: workspace)
+        if selection == nil {
+            projection.forward(attention, middle, .residual(x))
+        } else {
+            gather(x, middle)
+            projection.forward(attention, middle, .residual(middle))
+        }
+        let (normed, activation) = mlpScratch
         norm2.forward(middle, normed)
         fc1.forward(normed, hidden, .gelu(activation: activation))
         fc2.forward(activation, y, .residual(middle))
     }
 
-    /// Turns d[R, D], the gradient by the block's output, into the gradient by its input x; adds to the weights' gradients.
-    func backward(_ x: Tensor, d: Tensor) {
-        let dHidden = dHidden!
-        let dNormed = dNormed!
+    /// LN's and GELU's outputs of the MLP: the start of memory that holds all rows.
+    private var mlpScratch: (normed: Tensor, activation: Tensor) {
+        (normed.prefix(rows: middle.rows, columns: normed.columns), activation.prefix(rows: middle.rows, columns: activation.columns))
+    }
+
+    /// Turns d, the gradient by the block's output, into dX[R, D], the gradient by its input x; adds to the weights' gradients. Without
+    /// a selection d and dX are the same memory; with one, d is [B·Q, D] and lost.
+    func backward(_ x: Tensor, d: Tensor, dX: Tensor) {
+        let width = x.columns
+        let (normed, activation) = mlpScratch
+        let dHidden = dHidden!.prefix(rows: d.rows, columns: 4 * width)
+        let dMiddle = dNormed!.prefix(rows: d.rows, columns: width)
         fc2.inputGradient(d, dHidden, beforeGELU: hidden!, activation: activation)
         fc2.weightGradient(d, activation)
         norm2.again(middle, normed)
         fc1.weightGradient(dHidden, normed)
-        fc1.inputGradient(dHidden, dNormed)
-        norm2.backward(middle, dY: dNormed, dX: d, accumulate: true)
+        fc1.inputGradient(dHidden, dMiddle)
+        norm2.backward(middle, dY: dMiddle, dX: d, accumulate: true)
 
         // The MLP's scratch is free by now; attention's gradients take its place.
-        let dAttention = dNormed
-        let dQKV = dQKV!
+        let dAttention = dNormed!.prefix(rows: d.rows, columns: width, as: attention.type)
         projection.weightGradient(d, attention)
         projection.inputGradient(d, dAttention)
-        Kernels.attentionGradient(
-            qkv, output: attention, logSumExp: logSumExp!, dOutput: dAttention, batch: batch, heads: heads, dQKV: dQKV,
-            workspace: workspace)
+        if selection == nil { inputGradient(x, dAttention, dX) } else { selectedInputGradient(x, d, dAttention, dX) }
+    }
+
+    /// From attention's output to the block's input, all tokens alike; `dX` holds the residual's gradient already.
+    private func inputGradient(_ x: Tensor, _ dAttention: Tensor, _ dX: Tensor) {
+        let dQKV = dHidden!.prefix(rows: x.rows, columns: qkv.columns)
+        attentionGradient(dAttention, Kernels.AttentionInputs(dQKV))
         norm1.again(x, normed)
         qkvLinear.weightGradient(dQKV, normed)
-        qkvLinear.inputGradient(dQKV, dNormed)
-        norm1.backward(x, dY: dNormed, dX: d, accumulate: true)
+        qkvLinear.inputGradient(dQKV, dNormed!)
+        norm1.backward(x, dY: dNormed!, dX: dX, accumulate: true)
+    }
+
+    /// The same where queries, and the residual whose gradient is `d`, are those of the selection.
+    private func selectedInputGradient(_ x: Tensor, _ d: Tensor, _ dAttention: Tensor, _ dX: Tensor) {
+        let width = x.columns
+        let (queryLinear, keyValueLinear) = (qkvLinear.outputs(0..<width), qkvLinear.outputs(width..<3 * width))
+        let dKeyValue = dHidden!.prefix(rows: x.rows, columns: 2 * width)
+        let dQuery = activation.prefix(rows: d.rows, columns: width)
+        attentionGradient(
+            dAttention,
+            Kernels.AttentionInputs(
+                query: dQuery, key: dKeyValue.columns(0..<width), value: dKeyValue.columns(width..<2 * width)))
+        norm1.again(x, normed)
+        gather(normed, selected)
+        queryLinear.weightGradient(dQuery, selected)
+        keyValueLinear.weightGradient(dKeyValue, normed)
+        // dX is scratch until LN's gradient is written to it.
+        let dSelected = dX.prefix(rows: d.rows, columns: width)
+        queryLinear.inputGradient(dQuery, dSelected)
+        keyValueLinear.inputGradient(dKeyValue, dNormed!)
+        scatterAdd(dSelected, dNormed!)
+        norm1.backward(x, dY: dNormed!, dX: dX, accumulate: false)
+        scatterAdd(d, dX)
+    }
+
+    private func attentionGradient(_ dAttention: Tensor, _ gradients: Kernels.AttentionInputs) {
+        Kernels.attentionGradient(
+            inputs, output: attention, logSumExp: logSumExp!, dOutput: dAttention, batch: batch, heads: heads,
+            gradients: gradients, workspace: workspace)
+    }
+
+    /// target[B·Q, D] = the selection's rows of source[R, D].
+    private func gather(_ source: Tensor, _ target: Tensor) {
+        SelectedRows(masking: selection!, tokens: tokens, all: source, selected: target, adds: false)
+            .runAll(target.rows, chunk: 32)
+    }
+
+    /// The selection's rows of target[R, D] += source[B·Q, D].
+    private func scatterAdd(_ source: Tensor, _ target: Tensor) {
+        SelectedRows(masking: selection!, tokens: tokens, all: target, selected: source, adds: true)
+            .runAll(source.rows, chunk: 32)
+    }
+}
+
+/// Rows of removed patches, copied out of those of all tokens or added to them.
+private struct SelectedRows: ParallelRows {
+    let masking: Masking
+    let tokens: Int
+    let all: Tensor
+    let selected: Tensor
+    let adds: Bool
+
+    func run(_ range: Range<Int>) {
+        for row in range {
+            let (image, place) = row.quotientAndRemainder(dividingBy: masking.removed)
+            let index = image * tokens + 1 + masking.removed(image, place)
+            if adds { all.addRow(index, from: selected, row) } else { selected.copyRow(row, from: all, index) }
+        }
     }
 }

@@ -159,58 +159,73 @@ public enum Kernels {
 
     // MARK: Attention
 
-    /// Bytes of workspace for attention, forward and backward.
-    public static func attentionWorkspaceBytes(tokens: Int, headSize: Int) -> Int {
-        dmae_attention_workspace(DMAE_TYPE_F32, tokens, tokens, headSize)
+    /// Bytes of workspace for attention, forward and backward, at `queries` of `tokens` tokens.
+    public static func attentionWorkspaceBytes(queries: Int, tokens: Int, headSize: Int, as type: ElementType) -> Int {
+        dmae_attention_workspace(type.kernels, queries, tokens, headSize)
     }
 
-    /// output[B·T, D] = softmax(Q·Kᵀ·(D/H)^-½)·V per head, from qkv[B·T, 3D]; logSumExp[B·H·T] is kept for the backward pass.
+    /// Queries [B·Q, D], keys and values [B·T, D] of attention, or their gradients; all of one type, keys and values of one stride.
+    public struct AttentionInputs {
+        public let query, key, value: Tensor
+
+        public init(query: Tensor, key: Tensor, value: Tensor) {
+            precondition(query.type == key.type && key.type == value.type && key.stride == value.stride)
+            precondition(query.columns == key.columns && key.columns == value.columns && key.rows == value.rows)
+            (self.query, self.key, self.value) = (query, key, value)
+        }
+
+        /// The thirds of qkv [B·T, 3D].
+        public init(_ qkv: Tensor) {
+            let width = qkv.columns / 3
+            self.init(
+                query: qkv.columns(0..<width), key: qkv.columns(width..<2 * width), value: qkv.columns(2 * width..<3 * width))
+        }
+    }
+
+    /// output[B·Q, D] = softmax(Q·Kᵀ·(D/H)^-½)·V per head; logSumExp[B·H·Q] is kept for the backward pass.
     public static func attention(
-        _ qkv: Tensor, batch: Int, heads: Int, output: Tensor, logSumExp: Tensor?, workspace: Workspace
+        _ inputs: AttentionInputs, batch: Int, heads: Int, output: Tensor, logSumExp: Tensor?, workspace: Workspace
     ) {
-        var arguments = attentionArguments(qkv, output, logSumExp, batch: batch, heads: heads, workspace)
+        var arguments = attentionArguments(inputs, output, logSumExp, batch: batch, heads: heads, workspace)
         dmae_attention_forward(&arguments)
     }
 
-    /// dQKV[B·T, 3D] = gradient by qkv, from what the forward pass saw and wrote.
+    /// The gradients by queries, keys and values (=), from what the forward pass saw and wrote.
     public static func attentionGradient(
-        _ qkv: Tensor, output: Tensor, logSumExp: Tensor, dOutput: Tensor, batch: Int, heads: Int, dQKV: Tensor,
-        workspace: Workspace
+        _ inputs: AttentionInputs, output: Tensor, logSumExp: Tensor, dOutput: Tensor, batch: Int, heads: Int,
+        gradients: AttentionInputs, workspace: Workspace
     ) {
-        var arguments = attentionArguments(qkv, output, logSumExp, batch: batch, heads: heads, workspace)
-        precondition(
-            dOutput.count == output.count && dQKV.count == qkv.count && logSumExp.count == batch * heads * arguments.tokens)
-        let width = output.columns
-        arguments.d_output = UnsafeRawPointer(dOutput.pointer)
-        arguments.d_q = UnsafeMutableRawPointer(dQKV.pointer)
-        arguments.d_k = UnsafeMutableRawPointer(dQKV.pointer + width)
-        arguments.d_v = UnsafeMutableRawPointer(dQKV.pointer + 2 * width)
+        var arguments = attentionArguments(inputs, output, logSumExp, batch: batch, heads: heads, workspace)
+        precondition(dOutput.count == output.count && dOutput.stride == output.stride && dOutput.type == output.type)
+        precondition(gradients.query.rows == inputs.query.rows && gradients.key.rows == inputs.key.rows)
+        precondition(gradients.query.stride == inputs.query.stride && gradients.key.stride == inputs.key.stride)
+        precondition(gradients.query.type == inputs.query.type && gradients.query.columns == inputs.query.columns)
+        arguments.d_output = UnsafeRawPointer(dOutput.address)
+        arguments.d_q = gradients.query.address
+        arguments.d_k = gradients.key.address
+        arguments.d_v = gradients.value.address
         dmae_attention_backward(&arguments)
     }
 
     private static func attentionArguments(
-        _ qkv: Tensor, _ output: Tensor, _ logSumExp: Tensor?, batch: Int, heads: Int, _ workspace: Workspace
+        _ inputs: AttentionInputs, _ output: Tensor, _ logSumExp: Tensor?, batch: Int, heads: Int, _ workspace: Workspace
     ) -> dmae_attention_arguments {
-        let tokens = checkAttention(qkv, output, batch: batch, heads: heads), width = output.columns
+        let (query, key, width) = (inputs.query, inputs.key, output.columns)
+        precondition(query.rows == output.rows && query.columns == width && query.type == output.type)
+        precondition(query.rows % batch == 0 && key.rows % batch == 0 && width % heads == 0)
+        precondition(logSumExp == nil || logSumExp!.count == heads * query.rows)
         var arguments = dmae_attention_arguments()
-        arguments.type = DMAE_TYPE_F32
-        (arguments.batch, arguments.queries, arguments.tokens) = (batch, tokens, tokens)
+        arguments.type = query.type.kernels
+        (arguments.batch, arguments.queries, arguments.tokens) = (batch, query.rows / batch, key.rows / batch)
         (arguments.heads, arguments.head_size) = (heads, width / heads)
-        arguments.q = UnsafeRawPointer(qkv.pointer)
-        arguments.k = UnsafeRawPointer(qkv.pointer + width)
-        arguments.v = UnsafeRawPointer(qkv.pointer + 2 * width)
-        (arguments.q_stride, arguments.kv_stride, arguments.output_stride) = (3 * width, 3 * width, width)
-        arguments.output = UnsafeMutableRawPointer(output.pointer)
+        arguments.q = UnsafeRawPointer(query.address)
+        arguments.k = UnsafeRawPointer(key.address)
+        arguments.v = UnsafeRawPointer(inputs.value.address)
+        (arguments.q_stride, arguments.kv_stride, arguments.output_stride) = (query.stride, key.stride, output.stride)
+        arguments.output = output.address
         arguments.log_sum_exp = logSumExp?.pointer
         arguments.workspace = workspace.pointer
         return arguments
-    }
-
-    private static func checkAttention(_ qkv: Tensor, _ output: Tensor, batch: Int, heads: Int) -> Int {
-        precondition(qkv.columns == 3 * output.columns && qkv.rows == output.rows)
-        precondition(output.rows % batch == 0 && output.columns % heads == 0)
-        precondition(qkv.stride == qkv.columns && output.stride == output.columns)
-        return output.rows / batch
     }
 
     // MARK: LayerNorm

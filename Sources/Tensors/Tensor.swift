@@ -63,6 +63,14 @@ public struct Tensor {
         return Tensor(plan: plan, slot: slot, type: type, offset: offset, rows: rows, columns: columns)
     }
 
+    /// Rows `range`.
+    public func rows(_ range: Range<Int>) -> Tensor {
+        precondition(range.upperBound <= rows)
+        return Tensor(
+            plan: plan, slot: slot, type: type, offset: offset + range.lowerBound * stride, rows: range.count, columns: columns,
+            stride: stride)
+    }
+
     /// Columns `range` of every row.
     public func columns(_ range: Range<Int>) -> Tensor {
         precondition(range.upperBound <= columns)
@@ -70,9 +78,9 @@ public struct Tensor {
             plan: plan, slot: slot, type: type, offset: offset + range.lowerBound, rows: rows, columns: range.count, stride: stride)
     }
 
-    /// Sets every element to zero.
+    /// Sets every element of a float32 tensor to zero.
     public func clear() {
-        elements.update(repeating: 0)
+        Clearing(target: elements.baseAddress!).runAll(count, chunk: 1 << 18)
     }
 
     /// Copies all elements from a tensor of the same count.
@@ -92,6 +100,19 @@ extension Tensor {
             plan: plan, slot: slot, type: type, offset: offset * self.type.size / type.size, rows: rows, columns: columns)
     }
 
+    /// Copies row `index` of `other`, which has as many columns and the same type, to row `row`.
+    @inline(__always)
+    public func copyRow(_ row: Int, from other: Tensor, _ index: Int) {
+        let size = type.size
+        (address + row * stride * size).copyMemory(from: other.address + index * other.stride * size, byteCount: columns * size)
+    }
+
+    /// Adds row `index` of `other`, which has as many columns, to row `row`; both float32.
+    @inline(__always)
+    public func addRow(_ row: Int, from other: Tensor, _ index: Int) {
+        SIMDRow.add(columns, other.pointer + index * other.stride, to: pointer + row * stride)
+    }
+
     /// self += other, element by element; the counts must agree.
     public func add(_ other: Tensor) {
         precondition(count == other.count)
@@ -99,20 +120,18 @@ extension Tensor {
     }
 }
 
+private struct Clearing: ParallelRows {
+    let target: UnsafeMutablePointer<Float>
+
+    func run(_ range: Range<Int>) { (target + range.lowerBound).update(repeating: 0, count: range.count) }
+}
+
 private struct Addition: ParallelRows {
     let target: UnsafeMutablePointer<Float>
     let source: UnsafeMutablePointer<Float>
 
     func run(_ range: Range<Int>) {
-        var i = range.lowerBound
-        while i + 16 <= range.upperBound {
-            SIMDRow.store(SIMDRow.load(target + i) + SIMDRow.load(source + i), target + i)
-            i += 16
-        }
-        while i < range.upperBound {
-            target[i] += source[i]
-            i += 1
-        }
+        SIMDRow.add(range.count, source + range.lowerBound, to: target + range.lowerBound)
     }
 }
 
@@ -126,6 +145,20 @@ public enum SIMDRow {
     @inline(__always)
     public static func store(_ value: SIMD16<Float>, _ pointer: UnsafeMutablePointer<Float>) {
         UnsafeMutableRawPointer(pointer).storeBytes(of: value, as: SIMD16<Float>.self)
+    }
+
+    /// target[i] += source[i] for i in 0..<count.
+    @inline(__always)
+    public static func add(_ count: Int, _ source: UnsafePointer<Float>, to target: UnsafeMutablePointer<Float>) {
+        var i = 0
+        while i + 16 <= count {
+            store(load(target + i) + load(source + i), target + i)
+            i += 16
+        }
+        while i < count {
+            target[i] += source[i]
+            i += 1
+        }
     }
 
     /// Σ f(i) over 0..<count in double, sixteen partial sums at a time, always in the same order.

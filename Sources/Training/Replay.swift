@@ -83,7 +83,7 @@ public enum Replay {
         }
 
         let plan = MemoryPlan()
-        let distiller = try Distiller(model, batch: batch, plan: plan, precision: precision)
+        let distiller = try Distiller(model, batch: batch, plan: plan, precision: precision, predictsEveryPatch: true)
         try plan.commit()
         distiller.parameters.initialize(seed: 0)
         distiller.teacherParameters?.initializePositions()

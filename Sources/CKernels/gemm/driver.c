@@ -3,11 +3,11 @@
 
 #include <assert.h>
 
-// The plan. k is cut into equal blocks. For each block the operand along the shorter of m and n is packed whole, by all threads
-// (`shared`); tasks then are runs of panels of the other operand, which the thread that takes one packs for itself (`own`), right
-// before use and into its own cache. So every element is packed once, and the larger operand never travels through shared memory
-// twice. The shared panels of the next block go into a second buffer, by threads that would otherwise wait for the last task. A B that
-// comes packed stays where it is, in either part.
+// The plan. The operand along the shorter of m and n is packed whole, by all threads (`shared`); tasks then are runs of panels of the
+// other operand, which the thread that takes one packs for itself (`own`), a block of k at a time, right before use and into its own
+// cache. So nearly every element is packed once, the larger operand never travels through shared memory twice, and the threads wait for
+// each other twice in a product: when the shared operand is there, and at the end. Tasks get smaller towards the end, so that the
+// last wait is short. A B that comes packed stays where it is, in either part.
 
 // The largest tile of any variant: the workspace must hold the panels of whichever is selected when the product runs.
 enum { most_mr = 16, most_nr = 32 };
@@ -26,17 +26,20 @@ static size_t shared_width(size_t m, size_t n) { return m <= n ? dmae_round_up(m
 
 size_t dmae_gemm_workspace(size_t m, size_t n, size_t k, dmae_type output) {
     const size_t block = block_of(k, gemm_most_k_block, 2, output);
-    return (2 * shared_width(m, n) + (size_t)dmae_threads() * own_width) * dmae_round_up(block * sizeof(float), 64);
+    return dmae_round_up(shared_width(m, n) * dmae_round_up(k, 2) * sizeof(float), 64) +
+           (size_t)dmae_threads() * own_width * dmae_round_up(block * sizeof(float), 64);
 }
 
-/// One block of k of one product.
+/// One product, or one block of k of it.
 struct plan {
     dmae_gemm_arguments g;
     const struct gemm_kernels *kernels;
     bool shared_is_a;
     size_t shared_panels, own_panels;
-    size_t tasks, runs, run;  ///< the first `runs` tasks are `run` panels each, the rest one
-    size_t first, depth;      ///< of k
+    size_t runs, run;           ///< the first `runs` tasks are `run` own panels each, with all shared panels,
+    size_t split, parts, part;  ///< the last `split` own panels are cut into `parts` tasks each, of at most `part` shared panels
+    size_t k_block;
+    size_t first, depth;  ///< of k
     bool is_first, is_last;
     char *shared;
 };
@@ -65,10 +68,9 @@ static void pack_b(const struct plan *p, size_t begin, size_t end, char *target)
                        !g->b_transposed, target);
 }
 
-/// A panel of the B that came packed, all of k long, from this block on.
-static const char *packed_panel(const struct plan *p, size_t panel) {
-    return (const char *)p->g.b_packed + panel * panel_bytes(p->kernels, p->kernels->nr, p->g.k) +
-           p->first * p->kernels->nr * p->kernels->value_bytes;
+/// A panel that holds all of k, from this block on.
+static const char *whole_panel(const struct plan *p, const void *panels, size_t width, size_t panel) {
+    return (const char *)panels + panel * panel_bytes(p->kernels, width, p->g.k) + p->first * width * p->kernels->value_bytes;
 }
 
 static void run_tile(const struct plan *p, size_t a_panel, const char *a, size_t b_panel, const char *b) {
@@ -115,54 +117,71 @@ static void run_tile(const struct plan *p, size_t a_panel, const char *a, size_t
     p->kernels->tile(&tile);
 }
 
-static bool shared_is_packed(const struct plan *p) { return p->g.b_packed && !p->shared_is_a; }
 /// The shared operand is packed in runs of four panels of A or two of B.
 static size_t shared_run(const struct plan *p) { return p->shared_is_a ? 4 : 2; }
-static size_t shared_runs(const struct plan *p) { return shared_is_packed(p) ? 0 : dmae_ceiling(p->shared_panels, shared_run(p)); }
+static size_t shared_runs(const struct plan *p) {
+    return p->g.b_packed && !p->shared_is_a ? 0 : dmae_ceiling(p->shared_panels, shared_run(p));
+}
 static void pack_shared(const struct plan *p, size_t run) {
     const size_t begin = run * shared_run(p), end = dmae_least(begin + shared_run(p), p->shared_panels);
-    if (p->shared_is_a) pack_a(p, begin, end, p->shared + begin * a_bytes(p));
-    else pack_b(p, begin, end, p->shared + begin * b_bytes(p));
+    struct plan whole = *p;
+    whole.first = 0;
+    whole.depth = p->g.k;
+    if (p->shared_is_a) pack_a(&whole, begin, end, p->shared + begin * a_bytes(&whole));
+    else pack_b(&whole, begin, end, p->shared + begin * b_bytes(&whole));
 }
 
-/// Packs the task's panels into `own` and multiplies them by all shared ones.
-static void run_task(const struct plan *p, size_t task, char *own) {
-    const size_t a_size = a_bytes(p), b_size = b_bytes(p);
-    const size_t begin = task < p->runs ? task * p->run : p->runs * p->run + (task - p->runs);
-    const size_t end = begin + (task < p->runs ? p->run : 1);
-    if (!p->shared_is_a) pack_a(p, begin, end, own);
-    else if (!p->g.b_packed) pack_b(p, begin, end, own);
-    for (size_t other = 0; other < p->shared_panels; ++other)
-        for (size_t panel = begin; panel < end; ++panel) {
-            const size_t b_panel = p->shared_is_a ? panel : other;
-            const char *const b = p->g.b_packed    ? packed_panel(p, b_panel)
-                                  : p->shared_is_a ? own + (panel - begin) * b_size
-                                                   : p->shared + other * b_size;
-            if (p->shared_is_a) run_tile(p, other, p->shared + other * a_size, panel, b);
-            else run_tile(p, panel, own + (panel - begin) * a_size, other, b);
-        }
-}
-
-/// A thread's share of the product, or all of it when `alone`, outside any parallel region.
-static void run_share(struct plan p, size_t k_block, size_t buffer, size_t own_bytes, bool alone) {
-    char *const workspace = p.g.workspace;
-    char *const own = workspace + 2 * buffer + (alone ? 0 : (size_t)omp_get_thread_num()) * own_bytes;
-    for (size_t block = 0; block == 0 || p.first + p.depth < p.g.k; ++block) {
-        p.first = block * k_block;
-        p.depth = dmae_least(k_block, p.g.k - p.first);
-        p.is_first = block == 0;
+/// Multiplies own panels [begin, end) by shared ones [shared_begin, shared_end), over all blocks of k.
+static void run_panels(struct plan p, size_t begin, size_t end, size_t shared_begin, size_t shared_end, char *own) {
+    const size_t mr = p.kernels->mr, nr = p.kernels->nr;
+    for (p.first = 0; p.first == 0 || p.first < p.g.k; p.first += p.k_block) {
+        p.depth = dmae_least(p.k_block, p.g.k - p.first);
+        p.is_first = p.first == 0;
         p.is_last = p.first + p.depth >= p.g.k;
-        p.shared = workspace + block % 2 * buffer;
-        if (alone) {
-            for (size_t run = 0; run < shared_runs(&p); ++run) pack_shared(&p, run);
-            for (size_t task = 0; task < p.tasks; ++task) run_task(&p, task, own);
-            continue;
-        }
-#pragma omp for schedule(monotonic : dynamic, 1)
-        for (size_t run = 0; run < shared_runs(&p); ++run) pack_shared(&p, run);
-#pragma omp for schedule(monotonic : dynamic, 1) nowait
-        for (size_t task = 0; task < p.tasks; ++task) run_task(&p, task, own);
+        if (!p.shared_is_a) pack_a(&p, begin, end, own);
+        else if (!p.g.b_packed) pack_b(&p, begin, end, own);
+        const size_t own_bytes = p.shared_is_a ? b_bytes(&p) : a_bytes(&p);
+        for (size_t other = shared_begin; other < shared_end; ++other)
+            for (size_t panel = begin; panel < end; ++panel) {
+                const char *const packed = own + (panel - begin) * own_bytes;
+                if (p.shared_is_a) {
+                    run_tile(&p, other, whole_panel(&p, p.shared, mr, other), panel,
+                             p.g.b_packed ? whole_panel(&p, p.g.b_packed, nr, panel) : packed);
+                } else {
+                    run_tile(&p, panel, packed, other, whole_panel(&p, p.g.b_packed ? p.g.b_packed : p.shared, nr, other));
+                }
+            }
+        if (p.k_block == 0) break;
     }
+}
+
+static size_t task_count(const struct plan *p) {
+    return p->runs + (p->own_panels - p->runs * p->run - p->split) + p->split * p->parts;
+}
+static void run_task(const struct plan *p, size_t task, char *own) {
+    const size_t whole = task_count(p) - p->split * p->parts;
+    if (task < p->runs) return run_panels(*p, task * p->run, (task + 1) * p->run, 0, p->shared_panels, own);
+    if (task < whole) {
+        const size_t panel = p->runs * p->run + (task - p->runs);
+        return run_panels(*p, panel, panel + 1, 0, p->shared_panels, own);
+    }
+    const size_t panel = p->own_panels - p->split + (task - whole) / p->parts, begin = (task - whole) % p->parts * p->part;
+    run_panels(*p, panel, panel + 1, begin, dmae_least(begin + p->part, p->shared_panels), own);
+}
+
+/// Cuts the work into tasks. With one thread nobody waits.
+static void plan_tasks(struct plan *p, size_t threads) {
+    const size_t fitting = own_width / (p->shared_is_a ? most_nr : most_mr);
+    p->run = threads == 1 ? fitting : dmae_least(fitting, p->own_panels / (4 * threads));
+    if (p->run == 0) p->run = 1;
+    enum { least_part = 4, most_parts = 8 };
+    p->part = dmae_ceiling(p->shared_panels, most_parts);
+    if (p->part < least_part) p->part = least_part;
+    p->parts = dmae_ceiling(p->shared_panels, p->part);
+    p->split = threads == 1 ? 0 : dmae_least(p->own_panels, 2 * threads);
+    // Runs of several panels first, then single ones, enough of them for each thread, then parts.
+    const size_t single = threads == 1 ? 0 : dmae_least(p->own_panels - p->split, 2 * threads);
+    p->runs = (p->own_panels - p->split - single) / p->run;
 }
 
 static const struct gemm_kernels *kernels_for(dmae_precision precision) {
@@ -184,21 +203,25 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
     struct plan plan = {.g = g, .kernels = kernels, .shared_is_a = g.m <= g.n};
     plan.shared_panels = plan.shared_is_a ? a_panels : b_panels;
     plan.own_panels = plan.shared_is_a ? b_panels : a_panels;
-    // Runs of several panels first, single ones last, so that the threads finish together.
-    const size_t fitting = own_width / (plan.shared_is_a ? most_nr : most_mr);
-    plan.run = dmae_least(fitting, plan.own_panels / (4 * (size_t)dmae_threads()));
-    if (plan.run == 0) plan.run = 1;
-    plan.runs = plan.own_panels < 8 ? 0 : (plan.own_panels - 8) / plan.run;
-    plan.tasks = plan.runs + (plan.own_panels - plan.runs * plan.run);
-    const size_t k_block = block_of(g.k, kernels->k_block, kernels->k_unit, output);
-    const size_t column = dmae_round_up(k_block * kernels->value_bytes, 64), buffer = shared_width(g.m, g.n) * column;
+    plan.k_block = block_of(g.k, kernels->k_block, kernels->k_unit, output);
+    plan.shared = g.workspace;
+    const size_t own_bytes = own_width * dmae_round_up(plan.k_block * kernels->value_bytes, 64);
+    char *const own = plan.shared + dmae_round_up(shared_width(g.m, g.n) * dmae_round_up(g.k, kernels->k_unit) * kernels->value_bytes, 64);
     // OpenMP's runtime allocates a buffer for a region of one thread: then there is none.
     const int threads = dmae_threads_for(a_panels * b_panels);
+    plan_tasks(&plan, (size_t)threads);
+    const size_t runs = shared_runs(&plan), tasks = task_count(&plan);
     if (threads == 1) {
-        run_share(plan, k_block, buffer, own_width * column, true);
-    } else {
+        for (size_t run = 0; run < runs; ++run) pack_shared(&plan, run);
+        for (size_t task = 0; task < tasks; ++task) run_task(&plan, task, own);
+        return;
+    }
 #pragma omp parallel num_threads(threads)
-        run_share(plan, k_block, buffer, own_width * column, false);
+    {
+#pragma omp for schedule(monotonic : dynamic, 1)
+        for (size_t run = 0; run < runs; ++run) pack_shared(&plan, run);
+#pragma omp for schedule(monotonic : dynamic, 1) nowait
+        for (size_t task = 0; task < tasks; ++task) run_task(&plan, task, own + (size_t)omp_get_thread_num() * own_bytes);
     }
 }
 

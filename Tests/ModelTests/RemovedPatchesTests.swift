@@ -1,0 +1,60 @@
+import Models
+import Tensors
+import TestSupport
+import XCTest
+
+/// The loss reads removed patches alone, so a decoder whose last block, norm and prediction run for them alone gives the same.
+final class RemovedPatchesTests: XCTestCase {
+    private func model(_ configuration: ModelConfiguration, everyPatch: Bool) throws -> RandomModel {
+        let model = try RandomModel(configuration, batch: 3, seed: 71, predictsEveryPatch: everyPatch)
+        model.step()
+        return model
+    }
+
+    /// Each removed patch's prediction has the very bits of the whole one, and so has the loss, which sums in the order of patches.
+    /// Gradients differ in the order of their sums: a few hundred terms in float32, and what follows from them in some dozen layers:
+    /// 1e-4 of a tensor's largest gradient leaves room for (300 + 12·30)·2⁻²⁴ = 4e-5.
+    func testSameAsPredictingEveryPatch() throws {
+        for ratio in [0.1, 0.5, 0.75, 0.9] {
+            for normalizePixels in [false, true] {
+                var configuration = ModelConfiguration.small()
+                configuration.maskRatio = ratio
+                configuration.normalizePixels = normalizePixels
+                let whole = try model(configuration, everyPatch: true), removed = try model(configuration, everyPatch: false)
+                let masking = whole.distiller.masking
+                let (all, some) = (whole.distiller.decoder.prediction, removed.distiller.decoder.prediction)
+                XCTAssertEqual(some.rows, 3 * (masking.patches - masking.kept))
+                for row in 0..<some.rows {
+                    let image = row / masking.removed
+                    let patch = (0..<masking.patches).first { masking.restore(image, $0) == masking.kept + row % masking.removed }!
+                    let wanted = all.rows(image * (1 + masking.patches) + 1 + patch..<image * (1 + masking.patches) + 2 + patch)
+                    XCTAssertEqual(some.rows(row..<row + 1).values.bits, wanted.values.bits, "ratio \(ratio), row \(row)")
+                }
+                XCTAssertEqual(whole.distiller.losses.total, removed.distiller.losses.total)
+                let (expected, got) = (whole.gradients(), removed.gradients())
+                for (name, values) in expected {
+                    let largest = values.reduce(0) { max($0, abs($1)) }
+                    let difference = zip(values, got[name]!).reduce(0) { max($0, abs($1.0 - $1.1)) }
+                    XCTAssertLessThanOrEqual(difference, 1e-4 * largest + 1e-9, "ratio \(ratio), \(name)")
+                    XCTAssertFalse(values.allSatisfy { $0 == 0 } && !name.contains("attn.qkv.bias"), name)
+                }
+            }
+        }
+    }
+
+    /// Fewer products than for every patch; nothing saved where nothing is removed.
+    func testWorkIsCountedAsDone() throws {
+        var configuration = ModelConfiguration.small()
+        configuration.maskRatio = 0.5
+        let some = Operations(configuration).decoder
+        let (tokens, width, student) = (Double(1 + configuration.student.patches), Double(configuration.decoder.width), configuration.student)
+        let kept = Double(configuration.keptPatches), removed = Double(student.patches) - kept
+        func block(_ queries: Double) -> Double {
+            3 * 2 * (tokens * 2 + queries * 10) * width * width + 3.5 * 2 * 2 * queries * tokens * width
+        }
+        let wanted =
+            Double(configuration.decoder.depth - 1) * block(tokens) + block(removed)
+            + 6 * (1 + kept) * width * Double(student.width) + 6 * removed * width * Double(student.patchElements)
+        XCTAssertEqual(some, wanted * 1e-9, accuracy: 1e-12)
+    }
+}
