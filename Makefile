@@ -26,7 +26,7 @@ TEST_PACKAGES := qemu-user
 
 STATIC := -c release --static-swift-stdlib -Xswiftc -static-executable
 
-.PHONY: build distill test test-interop perf perf-check perf-peers install clean packages test-packages
+.PHONY: build distill test test-interop perf perf-check perf-peers fuzz install clean packages test-packages
 build: $(BINARY)
 
 packages:
@@ -147,6 +147,24 @@ perf-peers: build | packages $(OPENMP)
 	  --results .build/perf/peers.json $(if $(FILTER),--filter "$(FILTER)") $(if $(ROUNDS),--rounds $(ROUNDS)) \
 	  $(if $(STEPS),--steps $(STEPS)) $(if $(BATCH),--batch $(BATCH))
 	$(if $(CHECK)$(RECORD),$(KERNEL_BENCHMARK) --results .build/perf/peers.json --$(if $(RECORD),record,check) Perf/thresholds.json)
+
+# Each reader of foreign files for SECONDS on inputs that libFuzzer makes up, under AddressSanitizer; see Fixtures/fuzz.
+FUZZ := .build/fuzz
+FUZZED := WeightFile MappedFile TensorType Wording FloatConversion JSONReader SafeTensorsHeader SafeTensorsFile SafeTensorsFile+Floats \
+          ZIPDirectory CRC32 PickleGraph PickleReader PickleNames OlderTorchFile TorchArchive TorchArchive+Floats
+fuzz: | packages
+	mkdir -p $(FUZZ)/found
+	swiftc -O -emit-module -emit-library -static -module-name Tensors -emit-module-path $(FUZZ)/Tensors.swiftmodule \
+	  -o $(FUZZ)/libTensors.a Sources/Tensors/Failure.swift
+	for target in safetensors archive pickle; do
+	  mkdir -p $(FUZZ)/corpus/$$target
+	  swiftc -O -swift-version 5 -sanitize=fuzzer,address -parse-as-library -package-name dmae -module-name Fuzz -I $(FUZZ) \
+	    $(FUZZED:%=Sources/Weights/%.swift) Tests/Fuzz/Reading.swift Tests/Fuzz/$$target.swift -L $(FUZZ) -lTensors \
+	    -o $(FUZZ)/$$target 2>&1 | (grep -v 'Cannot export local symbol' || true)
+	  echo "$$target: $(or $(SECONDS),60) seconds"
+	  $(FUZZ)/$$target -max_total_time=$(or $(SECONDS),60) -max_len=16384 -timeout=10 -malloc_limit_mb=64 -rss_limit_mb=1024 \
+	    -print_final_stats=1 -artifact_prefix=$(FUZZ)/found/$$target- $(FUZZ)/corpus/$$target Fixtures/fuzz/$$target
+	done
 
 clean:
 	rm -rf .build

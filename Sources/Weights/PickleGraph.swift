@@ -130,7 +130,12 @@ struct PickleGraph {
     }
 
     private func description(_ object: Object) -> String {
-        guard case .global(let index) = values[Int(object.maker)] else { return "an object" }
+        guard case .global(let index) = values[Int(object.maker)] else {
+            guard case .object(let index) = values[Int(object.maker)],
+                case .global(let first) = values[Int(objects[Int(index)].maker)]
+            else { return "a call of an object" }
+            return "a call of what \(shortened(name(globals[Int(first)]))) gives"
+        }
         let name = shortened(name(globals[Int(index)]))
         guard object.state == nil, let arguments = items(object.arguments) else { return name }
         // One level: arguments may hold objects in turn, without end.

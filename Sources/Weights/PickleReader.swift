@@ -57,7 +57,8 @@ struct PickleReader {
                     try execute(opcode)
                     continue
                 }
-                guard marks.isEmpty, stack.count == 1 else { throw fault("ends with \(stack.count) values instead of one") }
+                guard marks.isEmpty else { throw fault("ends while something is open") }
+                guard stack.count == 1 else { throw fault("ends with \(stack.count) values instead of one") }
                 guard position == bytes.count else { throw fault("goes on after its end") }
                 graph.root = stack[0]
                 return

@@ -179,14 +179,14 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
             throw Fault("storage \(quoted(key)) of tensor \(quoted(name)) should hold \(declared) elements and holds \(actual)")
         }
         let available = place.count / tensor.type.size
-        func overflow() -> Fault { Fault("tensor \(quoted(name)) has a shape and strides beyond 2^63") }
         var count = 1
         var last = tensor.offset
         for (size, stride) in zip(tensor.shape, tensor.strides) {
             let product = count.multipliedReportingOverflow(by: size)
             let reach = max(0, size - 1).multipliedReportingOverflow(by: stride)
             let sum = last.addingReportingOverflow(reach.partialValue)
-            guard !product.overflow, !reach.overflow, !sum.overflow else { throw overflow() }
+            guard !product.overflow else { throw Fault("tensor \(quoted(name)) has more than 2^63 elements") }
+            guard !reach.overflow, !sum.overflow else { throw Fault("tensor \(quoted(name)) has strides that reach beyond 2^63") }
             (count, last) = (product.partialValue, sum.partialValue)
         }
         guard count == 0 ? tensor.offset <= available : last < available else {

@@ -82,7 +82,9 @@ final class TorchArchiveTests: XCTestCase {
             XCTAssertEqual(values["args.betas"], .list([.number(0.9), .number(0.95)]), name)
             XCTAssertEqual(values["args.device"], .other("torch.device(\"cpu\")"), name)
             XCTAssertEqual(values["args.log_dir"], .other("pathlib.PurePosixPath(\"logs\")"), name)
-            XCTAssertEqual(values["args.accuracy"], .other("numpy._core.multiarray.scalar(…, \(name == "checkpoint-2.pth" ? "…" : "bytes"))"), name)
+            XCTAssertEqual(
+                values["args.accuracy"],
+                .other("numpy._core.multiarray.scalar(…, \(name == "checkpoint-2.pth" ? "…" : "bytes"))"), name)
             XCTAssertEqual(values["optimizer.param_groups.0.params"], .list((0..<4).map { .integer($0) }), name)
         }
     }
@@ -126,7 +128,9 @@ final class TorchArchiveTests: XCTestCase {
         var writer = TorchArchiveWriter(wrapper: wrapper)
         for (index, type) in TensorType.allCases.enumerated() {
             for shape in [[], [3], [2, 0, 3], [5, 7]] {
-                let bytes = (0..<shape.reduce(type.size, *)).map { _ in type == .bool ? UInt8(random.below(2)) : UInt8(random.below(256)) }
+                let bytes = (0..<shape.reduce(type.size, *)).map { _ in
+                    type == .bool ? UInt8(random.below(2)) : UInt8(random.below(256))
+                }
                 writer.add("layer.\(index).é \(shape.count)", type: type, shape: shape) { append in
                     try bytes.withUnsafeBytes { whole in
                         // In two pieces.

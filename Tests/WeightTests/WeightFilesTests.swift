@@ -26,7 +26,9 @@ final class WeightFilesTests: XCTestCase {
     }
 
     func testShards() throws {
-        try write("model-00001-of-00002.safetensors", [("b", [1, 2]), ("a", [3]), ("unnamed", [9])], metadata: ["format": "pt", "x": "1"])
+        try write(
+            "model-00001-of-00002.safetensors", [("b", [1, 2]), ("a", [3]), ("unnamed", [9])],
+            metadata: ["format": "pt", "x": "1"])
         try write("model-00002-of-00002.safetensors", [("c", [4, 5, 6])], metadata: ["format": "np", "y": "2"])
         index(
             "model.safetensors.index.json",
@@ -69,12 +71,24 @@ final class WeightFilesTests: XCTestCase {
             ("{\"weight_map\": []}          ", "holds a weight_map that is not an object"),
             ("{\"weight_map\": {\"a\": 5}}", "names no file for tensor \"a\""),
             ("{\"weight_map\": {}, \"weight_map\": {}}", "holds weight_map twice"),
-            ("{\"weight_map\": {\"a\": \"../one.safetensors\"}}", "names the shard \"../one.safetensors\", which is not the name of a file in its folder"),
-            ("{\"weight_map\": {\"a\": \"/etc/passwd\"}}", "names the shard \"/etc/passwd\", which is not the name of a file in its folder"),
+            (
+                "{\"weight_map\": {\"a\": \"../one.safetensors\"}}",
+                "names the shard \"../one.safetensors\", which is not the name of a file in its folder"
+            ),
+            (
+                "{\"weight_map\": {\"a\": \"/etc/passwd\"}}",
+                "names the shard \"/etc/passwd\", which is not the name of a file in its folder"
+            ),
             ("{\"weight_map\": {\"a\": \"..\"}}", "names the shard \"..\", which is not the name of a file in its folder"),
             ("{\"weight_map\": {\"a\": \"\"}}", "names the shard \"\", which is not the name of a file in its folder"),
-            ("{\"weight_map\": {\"a\": \"one.safetensors\\u0000\"}}", "names the shard \"one.safetensors\\0\", which is not the name of a file in its folder"),
-            ("{\"weight_map\": {\"b\": \"one.safetensors\"}}", "says that the shard \"one.safetensors\" holds tensor \"b\", which it does not"),
+            (
+                "{\"weight_map\": {\"a\": \"one.safetensors\\u0000\"}}",
+                "names the shard \"one.safetensors\\0\", which is not the name of a file in its folder"
+            ),
+            (
+                "{\"weight_map\": {\"b\": \"one.safetensors\"}}",
+                "says that the shard \"one.safetensors\" holds tensor \"b\", which it does not"
+            ),
             ("{\"weight_map\": {\"a\": \"one.safetensors\", \"a\": \"one.safetensors\"}}", "names tensor \"a\" twice"),
             ("{\"weight_map\": {\"a\": \"one.safetensors\"}", "is not JSON: '}' is missing before its end"),
             ("{\"other\": [1, 2}, \"weight_map\": {}}", "is not JSON: ']' is missing at byte 15"),
@@ -85,7 +99,8 @@ final class WeightFilesTests: XCTestCase {
         for (text, what) in cases {
             let path = index("bad.index.json", text)
             XCTAssertEqual(
-                message(path), "\"FOLDER/bad.index.json\" is not a valid index of shards: it \(what); download or write the files again")
+                message(path),
+                "\"FOLDER/bad.index.json\" is not a valid index of shards: it \(what); download or write the files again")
             said.insert(what)
         }
         XCTAssertEqual(said.count, cases.count)
@@ -119,6 +134,7 @@ final class WeightFilesTests: XCTestCase {
         XCTAssertEqual(try WeightFiles.open(folder.file("pytorch_model.bin.index.json")).form, "PyTorch archive in 1 shard")
         try write("model.safetensors", [("d", [1])])
         XCTAssertEqual(try WeightFiles.open(folder.path).names, ["d"])
-        XCTAssertEqual(message(folder.file("absent"), code: .inputOutput).hasPrefix("cannot open \"FOLDER/absent\": No such file"), true)
+        XCTAssertEqual(
+            message(folder.file("absent"), code: .inputOutput).hasPrefix("cannot open \"FOLDER/absent\": No such file"), true)
     }
 }
