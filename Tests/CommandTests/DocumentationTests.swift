@@ -295,6 +295,52 @@ final class DocumentationTests: XCTestCase {
         XCTAssertTrue(codes(text).contains("after.NAME"))
     }
 
+    // MARK: Weights
+
+    /// The names of the table of schemes are read as MAE's name at its left, by the scheme at its top.
+    func testNamingSchemes() throws {
+        let rows = try table("Weights", "MAE, DMAE")
+        let hugging = NamingScheme.huggingFace(prefixed: true)
+        for row in rows {
+            let canonical = try XCTUnwrap(codes(row[0]).first)
+            for (cell, scheme) in zip(row, [.mae, .timm, hugging, hugging, .mmpretrain] as [NamingScheme]) {
+                func name(_ text: String) -> String {
+                    text.replacingOccurrences(of: ".i.", with: ".7.").replacingOccurrences(of: "*", with: "weight")
+                }
+                let names = codes(cell)
+                if names.isEmpty {
+                    XCTAssertEqual(scheme.names(name(canonical)), [], "\(scheme.name) has \(canonical)")
+                } else {
+                    let found = scheme.canonical(name(names[0]))
+                    XCTAssertEqual(found?.name, name(canonical), names[0])
+                    XCTAssertEqual(found?.third, names.count == 3 ? 0 : nil, names[0])
+                }
+            }
+        }
+        // Every rule of MAE's has its row; a decoder's blocks and a probe's head are told in words.
+        let shown = Set(rows.flatMap { codes($0[0]) })
+        XCTAssertEqual(shown.count, rows.count)
+        let text = try XCTUnwrap(Self.pages["Weights"])
+        for word in NamingScheme.wrapperWords { XCTAssertTrue(codes(text).contains(word), word) }
+    }
+
+    /// The limits of the table are the constants that it names.
+    func testLimitsOfFiles() throws {
+        let rows = try table("Weights", "limit")
+        XCTAssertGreaterThan(rows.count, 10)
+        for row in rows {
+            let parts = try XCTUnwrap(codes(row[2]).first).components(separatedBy: ".")
+            let source = try String(
+                contentsOf: Self.root.appendingPathComponent("Sources/Weights/\(parts[0]).swift"), encoding: .utf8)
+            let line = try XCTUnwrap(
+                source.components(separatedBy: "\n").first { $0.contains("static let \(parts[1]) = ") }, row[2])
+            let terms = try XCTUnwrap(line.components(separatedBy: " = ").last).replacingOccurrences(of: "_", with: "")
+                .components(separatedBy: " << ").map { try XCTUnwrap(Int($0), line) }
+            let value = terms.count == 2 ? terms[0] << terms[1] : terms[0]
+            XCTAssertEqual(row[1].replacingOccurrences(of: ",", with: ""), "\(value)", row[2])
+        }
+    }
+
     // MARK: Images and kernels
 
     func testImages() throws {
