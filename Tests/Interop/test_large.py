@@ -1,46 +1,99 @@
-"""A ViT-L's checkpoint of 1.3 GB, as MAE publishes it with its decoder: `make test-interop LARGE=1`."""
+"""Files as large as the published ones: `make test-interop LARGE=1`. Needs some 10 GB of disk and 8 GB of memory."""
 
 import argparse
 import time
 
 from exchange import *
+import onnx
+import onnxruntime
+
+
+def block(name, width):
+    shapes = {"norm1.weight": (width,), "norm1.bias": (width,), "attn.qkv.weight": (3 * width, width), "attn.qkv.bias": (3 * width,),
+              "attn.proj.weight": (width, width), "attn.proj.bias": (width,), "norm2.weight": (width,), "norm2.bias": (width,),
+              "mlp.fc1.weight": (4 * width, width), "mlp.fc1.bias": (4 * width,), "mlp.fc2.weight": (width, 4 * width), "mlp.fc2.bias": (width,)}
+    return {f"{name}.{end}": shape for end, shape in shapes.items()}
+
+
+def encoder(width, depth, patch):
+    shapes = {"cls_token": (1, 1, width), "pos_embed": (1, 1 + (224 // patch) ** 2, width), "patch_embed.proj.weight": (width, 3, patch, patch),
+              "patch_embed.proj.bias": (width,), "norm.weight": (width,), "norm.bias": (width,)}
+    for index in range(depth):
+        shapes |= block(f"blocks.{index}", width)
+    return shapes
+
+
+def decoder(source, patch):
+    shapes = {"decoder_embed.weight": (512, source), "decoder_embed.bias": (512,), "mask_token": (1, 1, 512),
+              "decoder_pos_embed": (1, 1 + (224 // patch) ** 2, 512), "decoder_norm.weight": (512,), "decoder_norm.bias": (512,),
+              "decoder_pred.weight": (3 * patch * patch, 512), "decoder_pred.bias": (3 * patch * patch,)}
+    for index in range(8):
+        shapes |= block(f"decoder_blocks.{index}", 512)
+    return shapes
 
 
 @unittest.skipUnless(os.environ.get("DMAE_LARGE"), "make test-interop LARGE=1 runs it")
 class Large(Exchange):
+    def measure(self, what, size, *arguments):
+        """Runs the program, prints what it took, and gives its peak of memory."""
+        peak, seconds = measure([BINARY, *arguments])
+        print(f"{what}: {seconds:.1f} s, at most {peak / 1e6:.0f} MB of memory, {peak / size:.2f} of the file", flush=True)
+        return peak
+
     def test_convert(self):
-        def block(width):
-            return {"norm1.weight": (width,), "norm1.bias": (width,), "attn.qkv.weight": (3 * width, width), "attn.qkv.bias": (3 * width,),
-                    "attn.proj.weight": (width, width), "attn.proj.bias": (width,), "norm2.weight": (width,), "norm2.bias": (width,),
-                    "mlp.fc1.weight": (4 * width, width), "mlp.fc1.bias": (4 * width,), "mlp.fc2.weight": (width, 4 * width),
-                    "mlp.fc2.bias": (width,)}
-        shapes = {"cls_token": (1, 1, 1024), "pos_embed": (1, 197, 1024), "patch_embed.proj.weight": (1024, 3, 16, 16),
-                  "patch_embed.proj.bias": (1024,), "norm.weight": (1024,), "norm.bias": (1024,), "decoder_embed.weight": (512, 1024),
-                  "decoder_embed.bias": (512,), "mask_token": (1, 1, 512), "decoder_pos_embed": (1, 197, 512), "decoder_norm.weight": (512,),
-                  "decoder_norm.bias": (512,), "decoder_pred.weight": (768, 512), "decoder_pred.bias": (768,)}
-        shapes |= {f"blocks.{index}.{name}": shape for index in range(24) for name, shape in block(1024).items()}
-        shapes |= {f"decoder_blocks.{index}.{name}": shape for index in range(8) for name, shape in block(512).items()}
+        """MAE's ViT-L with its decoder, 1.3 GB, beside a Namespace: at the speed of the disk, in little memory."""
+        shapes = encoder(1024, 24, 16) | decoder(1024, 16)
         self.assertEqual(len(shapes), 398)
         torch.manual_seed(0)
         source = self.folder / "mae_visualize_vit_large.pth"
         torch.save({"model": {name: torch.randn(shape) for name, shape in shapes.items()}, "args": argparse.Namespace(lr=1e-3)}, source)
         size = source.stat().st_size
-        for form, more, output in [("mae", [], "x.safetensors"), ("mae", [], "x.pth"), ("huggingface", [], "hf"),
-                                   ("mae", ["--dtype", "bf16"], "half.safetensors"), ("timm", [], "timm.safetensors"), ("onnx", [], "x.onnx")]:
-            # What the disk itself takes: the same bytes, copied and forced out.
-            start = time.monotonic()
-            subprocess.run(["dd", f"if={source}", f"of={self.folder / 'copy'}", "bs=4M", "conv=fsync", "status=none"], check=True)
-            copied = time.monotonic() - start
-            (self.folder / "copy").unlink()
-            peak, seconds = measure([BINARY, "convert", source, self.folder / output, "--to", form, *more])
-            print(f"\n{size / 1e9:.2f} GB to {' '.join([form, *more])} ({output}): {seconds:.1f} s (a copy: {copied:.1f} s), "
-                  f"at most {peak / 1e6:.0f} MB of memory, {peak / size:.2f} of the file", flush=True)
+        # What the disk itself takes: the same bytes, copied and forced out.
+        start = time.monotonic()
+        subprocess.run(["dd", f"if={source}", f"of={self.folder / 'copy'}", "bs=4M", "conv=fsync", "status=none"], check=True)
+        print(f"\na copy of {size / 1e9:.2f} GB: {time.monotonic() - start:.1f} s", flush=True)
+        (self.folder / "copy").unlink()
+        for name, form, more in [("x.safetensors", "mae", []), ("x.pth", "mae", []), ("hf", "huggingface", []), ("half.pth", "mae", ["--dtype", "bf16"]),
+                                 ("timm.safetensors", "timm", []), ("x.onnx", "onnx", [])]:
+            output = self.folder / name
+            peak = self.measure(f"to {form} {' '.join(more)} ({name})", size, "convert", source, output, "--to", form, *more)
             self.assertLess(peak, size / 3, form)
-            if form == "mae" and not more:
-                start = safetensors.torch.load_file(self.folder / output) if output.endswith("safetensors") else (
-                    torch.load(self.folder / output, weights_only=True)["model"])
-                self.assertEqual({name: tuple(tensor.shape) for name, tensor in start.items()}, shapes)
-                del start
-        peak, seconds = measure([BINARY, "inspect", source])
-        print(f"inspect: {seconds:.2f} s, at most {peak / 1e6:.0f} MB", flush=True)
-        self.assertLess(peak, 64 << 20)
+            if name in ("x.safetensors", "x.pth"):
+                read = safetensors.torch.load_file if name == "x.safetensors" else lambda path: torch.load(path, weights_only=True)["model"]
+                found = read(output)
+                torch.manual_seed(0)
+                self.assertEqual(list(found), list(shapes) if name == "x.pth" else list(found))
+                for tensor, shape in shapes.items():
+                    self.assertTrue(torch.equal(found[tensor], torch.randn(shape)), tensor)
+                del found
+            if output.is_file():
+                output.unlink()
+            else:
+                shutil.rmtree(output)
+        self.assertLess(self.measure("inspect", size, "inspect", source), 64 << 20)
+
+    def test_external_data(self):
+        """A ViT-H past 2 GB: ONNX keeps its weights beside the model, and onnxruntime runs both."""
+        shapes = encoder(1280, 32, 14)
+        torch.manual_seed(1)
+        source = self.folder / "mae_pretrain_vit_huge.pth"
+        tensors = {}
+        for name, shape in shapes.items():
+            tensors[name] = (torch.randn(shape) * 0.02 + (1 if "norm" in name and name.endswith("weight") else 0)).bfloat16()
+        torch.save({"model": tensors}, source)
+        del tensors
+        output = self.folder / "huge.onnx"
+        size = source.stat().st_size
+        self.assertLess(self.measure("\nto onnx (huge.onnx)", size, "convert", source, output, "--to", "onnx"), size / 3)
+        beside = [path for path in self.folder.iterdir() if path.stat().st_size > 2**31]
+        self.assertEqual(len(beside), 1)
+        self.assertLess(output.stat().st_size, 1 << 20)
+        onnx.checker.check_model(str(output))
+        session = onnxruntime.InferenceSession(str(output), providers=["CPUExecutionProvider"])
+        import PIL.Image
+
+        pixels = np.random.Generator(np.random.PCG64(9)).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+        PIL.Image.fromarray(pixels).save(self.folder / "a.png")
+        image = ((pixels[16:240, 16:240] / 255.0 - tiny.MEAN) / tiny.DEVIATION).astype(np.float32)
+        seen = torch.from_numpy(session.run(["last_hidden_state"], {"pixel_values": image.transpose(2, 0, 1)[None].copy()})[0])
+        self.assertClose(seen, self.embed(source, "--pool", "tokens", data=self.folder / "a.png"), 1e-4)

@@ -5,6 +5,7 @@ import onnx
 import onnxruntime
 
 BOUND = 1e-4
+MAE = FIXTURES / "mae/mae.safetensors"
 
 
 class Graph(Exchange):
@@ -21,24 +22,44 @@ class Graph(Exchange):
         return {output.name: torch.from_numpy(value) for output, value in zip(session.get_outputs(), session.run(None, inputs))}
 
     def test_every_source(self):
+        """Tokens, class token and scores of the classes, where there is a head."""
         for path, letter, told in FILES:
             with self.subTest(path):
-                session = self.session(self.convert(FIXTURES / path, self.folder / "x.onnx", "onnx", *told))
-                for name, value in self.run_graph(session, IMAGES).items():
-                    rank = {3: "tokens", 2: "class"}[value.dim()]
-                    self.assertClose(value.float(), EXPECTED[f"{letter}.{rank}"], BOUND, f"{path}, {name}")
+                seen = self.run_graph(self.session(self.convert(FIXTURES / path, self.folder / "x.onnx", "onnx", *told)), IMAGES)
+                self.assertClose(seen["last_hidden_state"], EXPECTED[f"{letter}.tokens"], BOUND, path)
+                self.assertClose(seen["pooled"], EXPECTED[f"{letter}.class"], BOUND, path)
+                hasHead = path in ("timm/timm.safetensors", "huggingface/vit-classifier")
+                self.assertEqual(set(seen), {"last_hidden_state", "pooled"} | ({"logits"} if hasHead else set()))
+                if hasHead:
+                    head = {name: tensor.half().double() for name, tensor in tiny.head.items()}
+                    logits = EXPECTED[f"{letter}.class"].double() @ head["head.weight"].T + head["head.bias"]
+                    self.assertClose(seen["logits"], logits, BOUND, path)
+
+    def test_fine_tuned(self):
+        path = FIXTURES / "mae/finetuned.pth"
+        model = tiny.timm_model(depth=1, num_classes=tiny.CLASSES, global_pool="avg")
+        model.load_state_dict(torch.load(path, weights_only=True)["model"])
+        seen = self.run_graph(self.session(self.convert(path, self.folder / "x.onnx", "onnx", *HEADS)), IMAGES)
+        self.assertClose(seen["logits"], model.double()(IMAGES.double()), BOUND)
+
+    def test_types(self):
+        """Stored in half precision, computed in float32: as the rounded weights give."""
+        for letter in TYPES:
+            output = self.convert(MAE, self.folder / f"{letter}.onnx", "onnx", "--dtype", letter, *HEADS)
+            seen = self.run_graph(self.session(output), IMAGES)
+            self.assertClose(seen["last_hidden_state"], EXPECTED[f"{letter}.tokens"], BOUND, letter)
 
     def test_any_batch(self):
-        session = self.session(self.convert(FIXTURES / "mae/mae.safetensors", self.folder / "x.onnx", "onnx", *HEADS))
+        session = self.session(self.convert(MAE, self.folder / "x.onnx", "onnx", *HEADS))
         self.assertNotIsInstance(session.get_inputs()[0].shape[0], int)
         for batch in (1, 2, 5):
-            images = IMAGES[:1].expand(batch, -1, -1, -1).contiguous()
-            for value in self.run_graph(session, images).values():
+            seen = self.run_graph(session, IMAGES[:1].expand(batch, -1, -1, -1).contiguous())
+            for value in seen.values():
                 self.assertEqual(value.shape[0], batch)
-                self.assertClose(value[-1:], value[:1], 1e-6)
+                self.assertClose(value[-1:], value[:1], BOUND)
 
     def test_against_embed(self):
-        """On the demo's teacher and real pictures' worth of blocks: 24-bit agreement of two programs."""
+        """The demo's teacher, on a picture: two programs in float32."""
         weights = ROOT / "Fixtures/demo/teacher.safetensors"
         session = self.session(self.convert(weights, self.folder / "x.onnx", "onnx"))
         side = session.get_inputs()[0].shape[2]
@@ -50,6 +71,5 @@ class Graph(Exchange):
         PIL.Image.fromarray(pixels).save(self.folder / "a.png")
         start = round((whole - side) / 2)
         image = ((pixels[start:start + side, start:start + side] / 255.0 - tiny.MEAN) / tiny.DEVIATION).astype(np.float32)
-        found = self.run_graph(session, torch.from_numpy(image.transpose(2, 0, 1)[None].copy()))
-        tokens = next(value for value in found.values() if value.dim() == 3)
-        self.assertClose(tokens, self.embed(weights, "--pool", "tokens", data=self.folder / "a.png"), BOUND)
+        seen = self.run_graph(session, torch.from_numpy(image.transpose(2, 0, 1)[None].copy()))
+        self.assertClose(seen["last_hidden_state"], self.embed(weights, "--pool", "tokens", data=self.folder / "a.png"), BOUND)
