@@ -1,4 +1,4 @@
-// swift-tools-version: 6.0
+// swift-tools-version: 6.1
 // The static OpenMP runtime is made by `make`; see the README. Debian's packages give the rest.
 import PackageDescription
 
@@ -27,7 +27,11 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String
 let package = Package(
     name: "dmae",
     products: [.executable(name: "dmae", targets: ["dmae"])],
-    dependencies: [.package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+        // Without its traits, which would bring Foundation and with it ICU's data into the binary.
+        .package(url: "https://github.com/apple/swift-protobuf", exact: "1.39.0", traits: []),
+    ],
     targets: [
         .target(
             name: "CKernels", exclude: ["variants.inc"], cSettings: kernelFlags,
@@ -39,11 +43,15 @@ let package = Package(
         room("Tensors", ["CKernels"]),
         room("Models", ["Tensors"]),
         room("Weights", ["Tensors"]),
+        // Messages of ONNX: generated code, and the .proto it is made of.
+        .target(
+            name: "ONNX", dependencies: ["Tensors", "Models", "Weights", .product(name: "SwiftProtobuf", package: "swift-protobuf")],
+            exclude: ["Messages/onnx.proto"], swiftSettings: swiftFlags),
         room("Images", ["Tensors", "CCodecs"]),
         room("Training", ["Tensors", "Models", "Weights", "Images"]),
         .executableTarget(
             name: "dmae",
-            dependencies: ["Training", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            dependencies: ["Training", "ONNX", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: swiftFlags),
         .executableTarget(
             name: "kernel-benchmark", dependencies: ["CKernels", "Images", "Thresholds"], path: "Perf",
@@ -54,6 +62,7 @@ let package = Package(
         tests("TensorTests", ["Tensors"]),
         tests("ModelTests", ["Models"]),
         tests("WeightTests", ["Weights"]),
+        tests("ONNXTests", ["ONNX", .product(name: "SwiftProtobuf", package: "swift-protobuf")]),
         tests("ImageTests", ["Images"]),
         .target(name: "AllocationCounter", path: "Tests/AllocationCounter", cSettings: [.unsafeFlags(["-O2", "-fno-omit-frame-pointer"])]),
         tests("TrainingTests", ["Training", "AllocationCounter"]),

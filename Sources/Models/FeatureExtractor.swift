@@ -31,7 +31,7 @@ public final class FeatureExtractor {
     public let batch: Int
     /// Normalised pixels [B, C·H·W]; written by the caller before `forward`.
     public let images: Tensor
-    /// The weights up to where the features are taken.
+    /// The weights up to where the features are taken; frozen, to be set by `fill`.
     public let parameters: Parameters
     /// What `forward` leaves: [B, D], or [B·T, D] for all tokens.
     public let features: Tensor
@@ -73,7 +73,7 @@ public final class FeatureExtractor {
         let width = configuration.width
         images = plan.reserve(batch, configuration.channels * configuration.imageHeight * configuration.imageWidth, .batch)
         masking = Masking(batch: batch, patches: configuration.patches, kept: configuration.patches, plan: plan)
-        parameters = Parameters(plan: plan, trained: false, precision: precision)
+        parameters = Parameters(plan: plan, trained: false, precision: precision, isFrozen: true)
         encoder = Encoder(
             configuration, batch: batch, masking: masking, blockCount: blocks, in: parameters, plan: plan, training: false,
             hasNorm: place == .norm)

@@ -51,7 +51,7 @@ public final class Embedding {
         extractor = try FeatureExtractor(
             configuration, at: place, pool: self.pool, batch: batch, plan: plan, precision: precision)
         try plan.commit()
-        extractor.parameters.initialize(seed: 0)
+        extractor.parameters.initializePositions()
         try extractor.parameters.load(from: file)
     }
 

@@ -1,4 +1,5 @@
 import ArgumentParser
+import ONNX
 import Tensors
 import Training
 import Weights
@@ -19,7 +20,9 @@ struct Convert: ParsableCommand {
               huggingface  a folder for ViTMAEForPreTraining where there is a decoder,
                            ViTForImageClassification where there is a class head,
                            else ViTModel
-              onnx         the encoder as a graph, images in and features out
+              onnx         the encoder as a graph: pixel_values [batch, channels, height,
+                           width], normalised, to last_hidden_state, pooled, and
+                           logits where there is a class head
 
             MAE's and timm's go into safetensors, or where the output ends in .pth or .pt into a PyTorch archive that \
             holds {'model': …}. Tensors are copied one at a time, to the bit unless --dtype asks for another type.
@@ -58,7 +61,7 @@ struct Convert: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Round to f32, f16 or bf16, to nearest, ties to even. Default: types stay as they are.", valueName: "type"))
+            "Round to f32, f16 or bf16, to nearest, ties to even. Default: types stay as they are, and f32 for onnx.", valueName: "type"))
     var dtype: Rounding?
 
     @Flag(help: "Leave out decoder, projection heads and class head.")
@@ -82,8 +85,24 @@ struct Convert: ParsableCommand {
         case .mae: try write(weights, to: .mae)
         case .timm: try write(weights, to: .timm)
         case .huggingface: try write(weights, to: .huggingFace)
-        case .onnx: throw Failure(.usage, "--to onnx is not part of this version: use mae, timm or huggingface")
+        case .onnx: try writeONNX(weights)
         }
+    }
+
+    private func writeONNX(_ weights: ModelWeights) throws {
+        try weights.requireWhole()
+        var encoder = weights.encoder
+        encoder.heads = heads ?? encoder.heads
+        guard encoder.heads > 0 else {
+            throw Failure(.usage, "--heads is needed: \(input) does not say the number of attention heads, and no preset has its width")
+        }
+        guard encoder.imageHeight > 0 else {
+            throw Failure(.badData, "\(input): does not say the image size, and its patches form no square")
+        }
+        let summary = try ONNXModel.write(
+            weights.tensors, encoder, to: output, type: dtype?.type ?? .f32, hasHead: !encoderOnly, version: Dmae.version)
+        if let data = summary.dataPath { Terminal.note("the weights are beside the model, in \(data): keep both together") }
+        print("model  \(output)  \(Format.counted(summary.parameters, "parameter")); \(summary.outputs.joined(separator: ", "))")
     }
 
     private func write(_ weights: ModelWeights, to target: Conversion.Target) throws {

@@ -86,7 +86,8 @@ final class DocumentationTests: XCTestCase {
         for room in rooms {
             var allowed = Set(room[2].components(separatedBy: CharacterSet(charactersIn: ", ")))
             if room[0] == "dmae" { allowed = Set(names).subtracting(["dmae", "CKernels", "CCodecs"]) }
-            for source in files("Sources/" + room[0], ["swift"]) {
+            // Generated code imports Foundation where there is no FoundationEssentials.
+            for source in files("Sources/" + room[0], ["swift"]) where !source.lastPathComponent.hasSuffix(".pb.swift") {
                 for line in try String(contentsOf: source, encoding: .utf8).components(separatedBy: "\n") {
                     guard line.hasPrefix("import ") else { continue }
                     let module = String(line.dropFirst("import ".count))
