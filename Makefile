@@ -150,7 +150,7 @@ perf-peers: build | packages $(OPENMP)
 
 # Each reader of foreign files for SECONDS on inputs that libFuzzer makes up, under AddressSanitizer; see Fixtures/fuzz.
 FUZZ := .build/fuzz
-FUZZED := WeightFile MappedFile TensorType Wording FloatConversion JSONReader SafeTensorsHeader SafeTensorsFile SafeTensorsFile+Floats \
+FUZZED := WeightFile MappedFile TensorType Wording FloatConversion JSONReader HeaderBudget SafeTensorsHeader SafeTensorsFile SafeTensorsFile+Floats \
           ZIPDirectory CRC32 PickleGraph PickleReader PickleNames OlderTorchFile TorchArchive TorchArchive+Floats
 fuzz: | packages
 	mkdir -p $(FUZZ)/found
