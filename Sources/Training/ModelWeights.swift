@@ -229,7 +229,7 @@ private struct Shapes {
         }
         let isPossible = (1...Self.largestSide).contains(height) && (1...Self.largestSide).contains(imageWidth)
         if !isPossible || height % side != 0 || imageWidth % side != 0 { (height, imageWidth, isTold) = (0, 0, false) }
-        let heads = told?.heads ?? configuration?.numAttentionHeads
+        let heads = Self.known(told?.heads) ?? configuration?.numAttentionHeads
             ?? Preset.encoders.first { $0.width == width && $0.depth == depth }?.heads ?? Preset.encoders.first { $0.width == width }?.heads
         try check(heads: heads, width: width)
         let encoder = EncoderConfiguration(
@@ -242,13 +242,16 @@ private struct Shapes {
         guard tensors["decoder_pred.weight"] != nil else { return nil }
         let width = try shape("decoder_embed.weight", 2)[0]
         let depth = try depth("decoder_blocks", width: width)
-        let heads = told?.heads ?? heads ?? Preset.decoders.first { $0.width == width }?.heads
+        let heads = Self.known(told?.heads) ?? heads ?? Preset.decoders.first { $0.width == width }?.heads
         try check(heads: heads, width: width)
         return DecoderConfiguration(width: width, depth: depth, heads: heads ?? 0)
     }
 
     /// No picture that is decoded has a longer side.
     private static let largestSide = 1 << 20
+
+    /// A converted file says 0 where nobody knew.
+    private static func known(_ heads: Int?) -> Int? { heads == 0 ? nil : heads }
 
     private func check(heads: Int?, width: Int) throws {
         guard let heads else { return }

@@ -44,6 +44,11 @@ final class ConvertTests: XCTestCase {
         convert(folder.file("encoder.safetensors"), folder.file("vit"), "huggingface")
         convert(folder.file("vit"), folder.file("back.safetensors"), "mae")
         XCTAssertEqual(folder.read("back.safetensors"), folder.read("encoder.safetensors"))
+        // Heads that nobody tells stay unknown.
+        convert(fixture("mae/mae.safetensors"), folder.file("untold.safetensors"), "mae")
+        convert(folder.file("untold.safetensors"), folder.file("untold.pth"), "mae")
+        convert(folder.file("untold.pth"), folder.file("back.safetensors"), "mae")
+        XCTAssertEqual(folder.read("back.safetensors"), folder.read("untold.safetensors"))
         // What Hugging Face's own tools wrote, in the published names.
         for name in ["vitmae-published", "vit-classifier"] {
             convert(fixture("huggingface/" + name), folder.file("x.safetensors"), "mae")
