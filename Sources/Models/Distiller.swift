@@ -94,6 +94,7 @@ public final class Distiller {
     /// - Parameter scale: what the gradients are multiplied by; 1/accumulation for the mean over an effective batch.
     public func forward(scale: Float = 1) {
         masking.update()
+        Profile.part = "teacher"
         if let teacher {
             precondition(teacherParameters!.isFilled, "the teacher has no weights yet")
             teacher.forward(images) { block, feature in
@@ -102,9 +103,12 @@ public final class Distiller {
                 }
             }
         }
+        Profile.part = "student"
         student.forward(images)
+        Profile.part = "decoder"
         decoder.forward(student.latent!)
         losses.reconstruction = reconstruction.evaluate(images, prediction: decoder.prediction, scale: scale)
+        Profile.part = "alignment"
         var sum: Float = 0
         for (index, alignment) in alignments.enumerated() {
             let feature = student.feature(afterBlock: alignment.pair.studentBlock)
@@ -116,11 +120,16 @@ public final class Distiller {
 
     /// Adds the gradients of what `forward` saw to the parameters' gradients.
     public func backward() {
+        Profile.part = "decoder"
         decoder.backward(dPrediction: reconstruction.dPrediction, latent: student.latent!, dLatent: dLatent!)
+        Profile.part = "student"
         student.backward(dLatent: dLatent!, d: dState!) { block, d in
             for alignment in self.alignments where alignment.pair.studentBlock == block {
+                Profile.part = "alignment"
                 alignment.backward(self.student.feature(afterBlock: block), d: d)
+                Profile.part = "student"
             }
         }
+        Profile.part = ""
     }
 }

@@ -78,7 +78,7 @@ public enum Kernels {
             precondition(activation.rows == x.rows && activation.columns == weight.rows)
             set(activation: activation, &arguments)
         }
-        dmae_gemm(&arguments)
+        run(&arguments, .forward)
     }
 
     /// dX[R, K] = (or += when `accumulate`) dY[R, N] · weight[N, K].
@@ -90,7 +90,7 @@ public enum Kernels {
             dY, transposed: false, weight, transposed: false, (dY.rows, weight.columns, weight.rows), precision, workspace)
         set(dX, &arguments)
         arguments.accumulate = accumulate
-        dmae_gemm(&arguments)
+        run(&arguments, .inputGradient)
     }
 
     /// The same through the GELU that made the layer's input: dX = (dY · weight) · gelu'(beforeGELU); `activation` receives
@@ -108,7 +108,7 @@ public enum Kernels {
         arguments.before_gelu = UnsafeRawPointer(beforeGELU.address)
         arguments.before_gelu_type = beforeGELU.type.kernels
         arguments.ldbefore = beforeGELU.stride
-        dmae_gemm(&arguments)
+        run(&arguments, .inputGradient)
     }
 
     /// dWeight[N, K] += dY[R, N]ᵀ · x[R, K]; dBias[N] += column sums of dY.
@@ -117,12 +117,27 @@ public enum Kernels {
     ) {
         precondition(dY.rows == x.rows && dWeight.rows == dY.columns && dWeight.columns == x.columns)
         precondition(dBias.count == dY.columns)
+        let start = Profile.start()
         dmae_column_sum_f32(dY.rows, dY.columns, dY.type.kernels, dY.address, dY.stride, dBias.pointer, workspace.pointer)
+        Profile.stop(.columnSum, start, bytes: dY.count * dY.type.size)
         var arguments = product(
             dY, transposed: true, x, transposed: false, (dY.columns, x.columns, x.rows), precision, workspace)
         set(dWeight, &arguments)
         arguments.accumulate = true
+        run(&arguments, .weightGradient)
+    }
+
+    private static func run(_ arguments: inout dmae_gemm_arguments, _ operation: Profile.Operation) {
+        let start = Profile.start()
         dmae_gemm(&arguments)
+        func size(_ type: dmae_type) -> Int { type == DMAE_TYPE_BF16 ? 2 : 4 }
+        let (m, n, k) = (arguments.m, arguments.n, arguments.k)
+        let outputs = (arguments.c == nil ? 0 : size(arguments.c_type)) + (arguments.activation == nil ? 0 : size(arguments.activation_type))
+            + (arguments.residual == nil && !arguments.accumulate ? 0 : 4)
+            + (arguments.before_gelu == nil ? 0 : size(arguments.before_gelu_type))
+        Profile.stop(
+            operation, start, flop: 2 * Double(m) * Double(n) * Double(k),
+            bytes: m * k * size(arguments.a_type) + k * n * size(arguments.b_type) + m * n * outputs)
     }
 
     /// The operands of a product op(a)[m, k] · op(b)[k, n]; where it goes is still to be said.
@@ -187,7 +202,9 @@ public enum Kernels {
         _ inputs: AttentionInputs, batch: Int, heads: Int, output: Tensor, logSumExp: Tensor?, workspace: Workspace
     ) {
         var arguments = attentionArguments(inputs, output, logSumExp, batch: batch, heads: heads, workspace)
+        let start = Profile.start()
         dmae_attention_forward(&arguments)
+        Profile.stop(.attention, start, flop: 2 * product(arguments), bytes: 2 * (inputs.query.count + inputs.key.count) * output.type.size)
     }
 
     /// The gradients by queries, keys and values (=), from what the forward pass saw and wrote.
@@ -204,7 +221,15 @@ public enum Kernels {
         arguments.d_q = gradients.query.address
         arguments.d_k = gradients.key.address
         arguments.d_v = gradients.value.address
+        let start = Profile.start()
         dmae_attention_backward(&arguments)
+        Profile.stop(
+            .attentionGradient, start, flop: 5 * product(arguments), bytes: 4 * (inputs.query.count + inputs.key.count) * output.type.size)
+    }
+
+    /// FLOP of one of attention's products over all heads.
+    private static func product(_ arguments: dmae_attention_arguments) -> Double {
+        2 * Double(arguments.batch * arguments.heads * arguments.queries) * Double(arguments.tokens * arguments.head_size)
     }
 
     private static func attentionArguments(
@@ -241,16 +266,20 @@ public enum Kernels {
     /// y[R, D] = LayerNorm(x); mean[R] and rstd[R] are kept for the backward pass, or both nil.
     public static func layerNorm(_ x: Tensor, gamma: Tensor, beta: Tensor, y: Tensor, mean: Tensor?, rstd: Tensor?) {
         precondition(x.count == y.count && gamma.count == x.columns && beta.count == x.columns)
+        let start = Profile.start()
         dmae_layernorm_f32_forward(
             x.rows, x.columns, x.pointer, gamma.pointer, beta.pointer, layerNormEpsilon, y.type.kernels, y.address,
             mean?.pointer, rstd?.pointer)
+        Profile.stop(.layerNorm, start, bytes: x.count * (4 + y.type.size))
     }
 
     /// y[R, D] as the forward pass wrote it, from its statistics.
     public static func layerNormAgain(_ x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, rstd: Tensor, y: Tensor) {
         precondition(x.count == y.count && gamma.count == x.columns && beta.count == x.columns)
+        let start = Profile.start()
         dmae_layernorm_f32_apply(
             x.rows, x.columns, x.pointer, gamma.pointer, beta.pointer, mean.pointer, rstd.pointer, y.type.kernels, y.address)
+        Profile.stop(.layerNorm, start, bytes: x.count * (4 + y.type.size))
     }
 
     /// dX[R, D] = (or += when `accumulate`) the gradient by x; dGamma, dBeta [D] +=.
@@ -259,9 +288,11 @@ public enum Kernels {
         dBeta: Tensor, workspace: Workspace
     ) {
         precondition(x.count == dY.count && x.count == dX.count && gamma.count == x.columns)
+        let start = Profile.start()
         dmae_layernorm_f32_backward(
             x.rows, x.columns, x.pointer, gamma.pointer, mean.pointer, rstd.pointer, dY.pointer, accumulate, dX.pointer,
             dGamma.pointer, dBeta.pointer, workspace.pointer)
+        Profile.stop(.layerNormGradient, start, bytes: x.count * (accumulate ? 16 : 12))
     }
 
     // MARK: Reductions and the optimiser
@@ -306,6 +337,8 @@ public enum Kernels {
         var c = dmae_adamw_f32_settings(
             learning_rate: settings.learningRate, beta1: settings.beta1, beta2: settings.beta2, epsilon: settings.epsilon,
             weight_decay: settings.weightDecay, gradient_scale: settings.gradientScale, step: UInt64(settings.step))
+        let start = Profile.start()
         dmae_adamw_f32(weight.count, &c, gradient.pointer, weight.pointer, firstMoment.pointer, secondMoment.pointer)
+        Profile.stop(.optimizer, start, bytes: 28 * weight.count)
     }
 }

@@ -83,6 +83,8 @@ public protocol ParallelRows {
 extension ParallelRows {
     /// Runs all rows 0..<count, handing out `chunk` of them at a time.
     public func runAll(_ count: Int, chunk: Int = 1) {
+        let start = Profile.start()
+        defer { Profile.stop(.rows, start) }
         withUnsafePointer(to: self) { work in
             var context = Context(type: Self.self, work: UnsafeRawPointer(work))
             dmae_parallel_for(count, chunk, &context) { context, begin, end in

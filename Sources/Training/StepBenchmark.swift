@@ -14,6 +14,8 @@ public struct StepBenchmark: Sendable {
     public private(set) var peakGFLOPS = 0.0
     public let operations: Operations
     public let batch: Int
+    /// Where the time of the timed steps went, summed over them; empty unless asked for.
+    public private(set) var profile: [Profile.Record] = []
 
     /// Images per second at the median step.
     public var imagesPerSecond: Double { Double(batch) / Self.median(stepSeconds) }
@@ -22,11 +24,13 @@ public struct StepBenchmark: Sendable {
 
     /// Runs one step to warm up, then `steps` timed ones.
     ///
-    /// - Parameter progress: called with the number and seconds of each step.
+    /// - Parameters:
+    ///   - profiles: whether to take the time of each operation.
+    ///   - progress: called with the number and seconds of each step.
     /// - Throws: `Failure` where the model does not fit together or memory cannot be mapped.
     public init(
         _ model: ModelConfiguration, batch: Int, steps: Int, precision: Precision = .f32, optimizer: Optimizer = Optimizer(),
-        seed: UInt64 = 0,
+        seed: UInt64 = 0, profiles: Bool = false,
         progress: (Int, Double) -> Void = { _, _ in }
     ) throws {
         let plan = MemoryPlan()
@@ -41,6 +45,7 @@ public struct StepBenchmark: Sendable {
         var peaks: [Double] = []
         for step in 0...steps {
             for image in 0..<batch { distiller.masking.draw(image, seed: seed, sample: step * batch + image) }
+            if step == 1 { Profile.reset(measuring: profiles) }
             let start = Self.now()
             distiller.parameters.clearGradients()
             distiller.forward()
@@ -56,6 +61,8 @@ public struct StepBenchmark: Sendable {
             progress(step, end - start)
         }
         peakGFLOPS = Self.median(peaks)
+        profile = Profile.records
+        Profile.reset(measuring: false)
     }
 
     /// Measured peak of all threads in GFLOP/s: multiply-adds in registers for about a tenth of a second.

@@ -34,6 +34,9 @@ struct Bench: ParsableCommand {
     @Flag(help: "Print one JSON object.")
     var json = false
 
+    @Flag(help: "Say where the time goes: each operation's share, and how near it is to the machine's limits.")
+    var profile = false
+
     @OptionGroup(title: "Model") var model: ModelOptions
     @OptionGroup(title: "Method") var methodOptions: MethodOptions
     @OptionGroup(title: "Alignment") var alignment: AlignmentOptions
@@ -53,6 +56,44 @@ struct Bench: ParsableCommand {
         let step_seconds, optimizer_seconds: [Double]
         let peak_rss_bytes: Int
         let gflop_per_image, peak_gflops, fraction_of_peak: Double
+        let profile: [ProfileRow]?
+    }
+
+    /// One operation of one part, per step.
+    private struct ProfileRow: Encodable {
+        let part, operation: String
+        let calls, seconds, share, gflops, gigabytes_per_second: Double
+    }
+
+    private func rows(_ benchmark: StepBenchmark) -> [ProfileRow] {
+        let total = benchmark.stepSeconds.reduce(0, +), steps = Double(benchmark.stepSeconds.count)
+        var rows = benchmark.profile.map {
+            ProfileRow(
+                part: $0.part.isEmpty ? "optimiser" : $0.part, operation: $0.operation.rawValue, calls: Double($0.calls) / steps,
+                seconds: $0.seconds / steps, share: $0.seconds / total, gflops: $0.flop / $0.seconds * 1e-9,
+                gigabytes_per_second: $0.bytes / $0.seconds * 1e-9)
+        }
+        rows.sort { $0.seconds > $1.seconds }
+        let rest = total - benchmark.profile.reduce(0) { $0 + $1.seconds }
+        rows.append(
+            ProfileRow(
+                part: "", operation: "everything else", calls: 0, seconds: rest / steps, share: rest / total, gflops: 0,
+                gigabytes_per_second: 0))
+        return rows
+    }
+
+    private func table(_ rows: [ProfileRow], peak: Double) -> String {
+        func cell(_ value: Double, _ digits: Int) -> String { value > 0 ? Format.fixed(value, digits) : "" }
+        let header = ["part", "operation", "calls", "ms", "share", "GFLOP/s", "of peak", "GB/s"]
+        return Format.table(
+            [header]
+                + rows.map {
+                    [
+                        $0.part, $0.operation, cell($0.calls, 0), Format.fixed(1000 * $0.seconds, 1), Format.fixed(100 * $0.share, 1) + " %",
+                        cell($0.gflops, 1), $0.gflops > 0 ? Format.fixed(100 * $0.gflops / peak, 1) + " %" : "",
+                        cell($0.gigabytes_per_second, 1),
+                    ]
+                }, left: 2)
     }
 
     func run() throws {
@@ -73,7 +114,7 @@ struct Bench: ParsableCommand {
             let threads = Format.counted(Threads.count, "thread")
             Terminal.note("batch \(batch), \(threads), \(InstructionSet.selected.name); one step to warm up …")
         }
-        let benchmark = try StepBenchmark(configuration, batch: batch, steps: steps, precision: precision, optimizer: recipe.optimizer) {
+        let benchmark = try StepBenchmark(configuration, batch: batch, steps: steps, precision: precision, optimizer: recipe.optimizer, profiles: profile) {
             step, seconds in
             if !json { Terminal.note("step \(step) of \(steps): \(Format.fixed(seconds, 3)) s") }
         }
@@ -89,6 +130,7 @@ struct Bench: ParsableCommand {
                     ["fraction of peak", Format.fixed(100 * benchmark.fractionOfPeak, 1) + " %"],
                     ["peak resident memory", Format.bytes(ResidentMemory.peakBytes)],
                 ]))
+            if profile { print("\n" + table(rows(benchmark), peak: benchmark.peakGFLOPS)) }
             return
         }
         let report = Report(
@@ -97,7 +139,7 @@ struct Bench: ParsableCommand {
             mask_ratio: configuration.maskRatio, images_per_second: benchmark.imagesPerSecond,
             step_seconds: benchmark.stepSeconds, optimizer_seconds: benchmark.optimizerSeconds,
             peak_rss_bytes: ResidentMemory.peakBytes, gflop_per_image: benchmark.operations.total,
-            peak_gflops: benchmark.peakGFLOPS, fraction_of_peak: benchmark.fractionOfPeak)
+            peak_gflops: benchmark.peakGFLOPS, fraction_of_peak: benchmark.fractionOfPeak, profile: profile ? rows(benchmark) : nil)
         print(String(decoding: try RunDirectory.json(report), as: UTF8.self))
     }
 }

@@ -1,0 +1,65 @@
+import Glibc
+
+/// Where the time of a step goes, by operation: what `dmae bench --profile` prints. Off unless a benchmark asks for it; measured on the
+/// thread that calls the kernels, so that waiting for the other threads counts.
+public enum Profile {
+    /// What is measured apart.
+    public enum Operation: String, CaseIterable, Sendable {
+        case forward = "products forward"
+        case inputGradient = "products, input gradient"
+        case weightGradient = "products, weight gradient"
+        case columnSum = "bias gradient"
+        case attention = "attention forward"
+        case attentionGradient = "attention backward"
+        case layerNorm = "LayerNorm forward"
+        case layerNormGradient = "LayerNorm backward"
+        case rows = "tokens, losses, copies"
+        case optimizer = "AdamW"
+    }
+
+    /// Calls, seconds, floating-point operations and bytes of operands and results (each counted once) of one operation.
+    public struct Record: Sendable {
+        public let part: String
+        public let operation: Operation
+        public var calls = 0
+        public var seconds = 0.0
+        public var flop = 0.0
+        public var bytes = 0.0
+    }
+
+    /// The part of the model that runs now: "teacher", "student", "decoder", …
+    public nonisolated(unsafe) static var part = ""
+    /// All there is, in the order first seen.
+    public private(set) nonisolated(unsafe) static var records: [Record] = []
+    private nonisolated(unsafe) static var isOn = false
+
+    /// Forgets what was measured, and measures from now on or no more.
+    public static func reset(measuring: Bool) {
+        records = []
+        isOn = measuring
+    }
+
+    /// Seconds now where something is being measured.
+    @inline(__always)
+    static func start() -> Double { isOn ? now() : 0 }
+
+    @inline(__always)
+    static func stop(_ operation: Operation, _ start: Double, flop: Double = 0, bytes: Int = 0) {
+        if isOn { record(operation, now() - start, flop, bytes) }
+    }
+
+    private static func record(_ operation: Operation, _ seconds: Double, _ flop: Double, _ bytes: Int) {
+        let index = records.firstIndex { $0.part == part && $0.operation == operation } ?? records.count
+        if index == records.count { records.append(Record(part: part, operation: operation)) }
+        records[index].calls += 1
+        records[index].seconds += seconds
+        records[index].flop += flop
+        records[index].bytes += Double(bytes)
+    }
+
+    private static func now() -> Double {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
+    }
+}
