@@ -5,29 +5,10 @@ import Weights
 
 /// What Hugging Face's `config.json` says of a ViT or ViTMAE; keys that are not there are nil.
 struct HuggingFaceConfiguration: Decodable {
-    /// A side, or height and width.
-    struct Size: Decodable {
-        let height: Int
-        let width: Int
-
-        init(from decoder: any Decoder) throws {
-            let container = try decoder.singleValueContainer()
-            if let side = try? container.decode(Int.self) {
-                (height, width) = (side, side)
-                return
-            }
-            let sides = try container.decode([Int].self)
-            guard sides.count == 2 else {
-                throw DecodingError.dataCorruptedError(in: container, debugDescription: "a size has one or two sides")
-            }
-            (height, width) = (sides[0], sides[1])
-        }
-    }
-
     let modelType: String?
     let numAttentionHeads: Int?
     let decoderNumAttentionHeads: Int?
-    let imageSize: Size?
+    let imageSize: ImageSize?
     let maskRatio: Double?
     let normPixLoss: Bool?
     let layerNormEps: Double?

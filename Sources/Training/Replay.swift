@@ -21,23 +21,6 @@ public enum Replay {
             let weightDecay: Float
             let eps: Float
         }
-        /// A square's side, or [height, width].
-        struct ImageSize: Decodable {
-            let height, width: Int
-
-            init(from decoder: any Swift.Decoder) throws {
-                let container = try decoder.singleValueContainer()
-                if let side = try? container.decode(Int.self) {
-                    (height, width) = (side, side)
-                    return
-                }
-                let sides = try container.decode([Int].self)
-                guard sides.count == 2 else {
-                    throw DecodingError.dataCorruptedError(in: container, debugDescription: "image_size is not one or two numbers")
-                }
-                (height, width) = (sides[0], sides[1])
-            }
-        }
         let imageSize: ImageSize
         let patchSize: Int
         let teacher: Size?

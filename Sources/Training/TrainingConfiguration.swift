@@ -21,7 +21,7 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public var baseLearningRate: Double
     public var minimumLearningRate: Double
     public var optimizer: Optimizer
-    /// What the operands of matrix products are rounded to.
+    /// What the operands of products and attention are rounded to.
     public var precision: Precision
     public var seed: UInt64
     /// Share of an image's area that RandomResizedCrop takes, at least and at most.

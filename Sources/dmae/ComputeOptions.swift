@@ -36,7 +36,7 @@ enum PrecisionChoice: String, CaseIterable, ExpressibleByArgument {
 struct PrecisionOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "What the operands of matrix products are rounded to: f32, bf16, or auto: bf16 where the processor multiplies it.",
+            "What the operands of products and attention are rounded to: f32, bf16, or auto: bf16 where the processor multiplies it.",
             valueName: "precision"))
     var precision: PrecisionChoice = .f32
 
