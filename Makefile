@@ -91,10 +91,8 @@ test-interop: build
 	  echo "Installing PyTorch, timm, transformers and onnxruntime into $(INTEROP), once for this machine"
 	  rm -rf "$(INTEROP)"
 	  /usr/bin/python3 -m venv "$(INTEROP)"
-	  pip="$(INTEROP)/bin/pip --disable-pip-version-check install --quiet"
-	  # PyPI's PyTorch brings gigabytes for GPUs: that of its own index is taken, where the machine reaches it.
-	  $$pip --no-deps --extra-index-url https://download.pytorch.org/whl/cpu $$(grep -E '^(torch|torchvision)==' Tests/Interop/requirements.txt)
-	  $$pip -r Tests/Interop/requirements.txt
+	  # PyPI's PyTorch brings gigabytes for GPUs; PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS may name where builds for CPUs are.
+	  "$(INTEROP)/bin/pip" --disable-pip-version-check install --quiet -r Tests/Interop/requirements.txt
 	  cp Tests/Interop/requirements.txt "$(INTEROP)/"
 	fi
 	DMAE_BINARY="$$PWD/$(BINARY)" DMAE_LARGE="$(LARGE)" "$(INTEROP)/bin/python" Tests/Interop/run.py $(FILTER)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Record what PyTorch makes of position tables on other grids, and timm of input projections for other channels.
 
-    python3 -m venv venv && venv/bin/pip install -r ../weights/requirements.txt --extra-index-url https://download.pytorch.org/whl/cpu
+    python3 -m venv venv && venv/bin/pip install -r ../weights/requirements.txt
     venv/bin/python make_adaptation.py
 """
 

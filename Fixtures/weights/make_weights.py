@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write one small masked autoencoder in every form people bring, with the tools they come from.
 
-    python3 -m venv venv && venv/bin/pip install -r requirements.txt --extra-index-url https://download.pytorch.org/whl/cpu
+    python3 -m venv venv && venv/bin/pip install -r requirements.txt
     venv/bin/python make_weights.py
 
 The encoder is 32 wide, 3 blocks deep, of 4 heads, on 32 x 32 pictures in patches of 8 x 8; the decoder 16 wide, 2 deep, of 4
