@@ -7,6 +7,7 @@ import XCTest
 /// denominator. bf16: the operands rounded to bf16 are the reference's; products of two of them are exact in f32, and where a pair is
 /// added at a time a sum may be rounded once more per product, so the bound is twice as wide; what is stored as bf16 is off by another
 /// 2⁻⁸ of itself. GELU's slope is below 1.13; its own error is at most 2 ulp or 1e-7 (contract).
+/// On the way back through GELU the slope is off by at most 4e-7 (GeluTests) and its product rounded once, u·1.13: 5e-7 of the value.
 final class GemmTests: KernelTestCase {
     private struct Epilogue: CaseIterable {
         var accumulate = false, bias = false, residual = false, inPlace = false, activation = false, keep = true, backward = false
@@ -108,7 +109,7 @@ final class GemmTests: KernelTestCase {
                         if epilogue.keep {
                             let slope = cumulative + z * exp(-z * z / 2) / (2 * Double.pi).squareRoot()
                             let wanted = epilogue.backward ? value * slope : value
-                            let slack = epilogue.backward ? 1.13 * allowed + 1e-6 * abs(value) : allowed
+                            let slack = epilogue.backward ? 1.13 * allowed + 5e-7 * abs(value) : allowed
                             if !check(gotC[i * ldc + j], wanted, slack, cType, "C") { return }
                         }
                         if epilogue.activation {
