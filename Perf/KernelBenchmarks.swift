@@ -3,26 +3,31 @@ import Glibc
 
 // m rows (batch 32 times tokens), n outputs, k inputs of a Linear: forward is X·Wᵀ, dX = dY·W, dW += dYᵀ·X.
 private func gemm(_ name: String, m: Int, n: Int, k: Int, transposed: (Bool, Bool) = (false, true), accumulate: Bool = false,
-                  gelu: Bool = false, residual: Bool = false) -> [Benchmark] {
-    [DMAE_PRECISION_F32, DMAE_PRECISION_BF16].map {
+                  gelu: Bool = false, residual: Bool = false, isFrozen: Bool = false) -> [Benchmark] {
+    ([DMAE_PRECISION_F32, DMAE_PRECISION_BF16] + (isFrozen ? [DMAE_PRECISION_INT8] : [])).map {
         gemm(name, $0, m: m, n: n, k: k, transposed: transposed, accumulate: accumulate, gelu: gelu, residual: residual)
     }
 }
 func gemm(_ name: String, _ precision: dmae_precision, m: Int, n: Int, k: Int, transposed: (Bool, Bool), accumulate: Bool = false,
           bias: Bool = true, gelu: Bool = false, residual: Bool = false) -> Benchmark {
-    let type = precision == DMAE_PRECISION_BF16 ? "bf16 " : "f32 "
-    let bytes = 4 * Double(m * k + n * k + m * n * (1 + (accumulate || residual || gelu ? 1 : 0)))
+    let isInt8 = precision == DMAE_PRECISION_INT8, type = isInt8 ? "int8 " : precision == DMAE_PRECISION_BF16 ? "bf16 " : "f32 "
+    let bytes = 4 * Double(m * k + n * k / (isInt8 ? 4 : 1) + m * n * (1 + (accumulate || residual || gelu ? 1 : 0)))
     let work = Benchmark.Work.kernel(flop: 2 * Double(m) * Double(n) * Double(k), bytes: bytes, precision: precision)
     return Benchmark(name: "gemm " + type + name, shape: "\(m)×\(n)×\(k)", work: work) {
         var arguments = dmae_gemm_arguments()
         arguments.precision = precision
         (arguments.m, arguments.n, arguments.k) = (m, n, k)
-        // As a step keeps them: weights in float32, what only products read in their precision.
-        let kept = precision == DMAE_PRECISION_BF16 ? DMAE_TYPE_BF16 : DMAE_TYPE_F32
+        // As a step keeps them: weights in float32, what only products read in their precision. int8 is a teacher's in a step of bf16.
+        let kept = precision != DMAE_PRECISION_F32 ? DMAE_TYPE_BF16 : DMAE_TYPE_F32
         let bType = accumulate ? kept : DMAE_TYPE_F32
         (arguments.a, arguments.lda, arguments.a_transposed) = (matrix(m * k, kept), transposed.0 ? m : k, transposed.0)
         (arguments.b, arguments.ldb, arguments.b_transposed) = (matrix(n * k, bType), transposed.1 ? k : n, transposed.1)
         (arguments.a_type, arguments.b_type) = (kept, bType)
+        if isInt8 {
+            let packed = UnsafeMutableRawPointer(memory(dmae_gemm_packed_bytes(precision, k, n) / 4))
+            dmae_gemm_pack(precision, k, n, bType, arguments.b, k, true, packed)
+            arguments.b_packed = UnsafeRawPointer(packed)
+        }
         (arguments.c, arguments.ldc, arguments.accumulate) = (UnsafeMutableRawPointer(memory(m * n)), n, accumulate)
         if bias && !accumulate { arguments.bias = UnsafePointer(memory(n)) }
         if gelu {
@@ -30,7 +35,7 @@ func gemm(_ name: String, _ precision: dmae_precision, m: Int, n: Int, k: Int, t
             (arguments.activation_type, arguments.c_type) = (kept, kept)
         }
         if residual { (arguments.residual, arguments.ldr) = (UnsafePointer(memory(m * n)), n) }
-        arguments.workspace = UnsafeMutableRawPointer(memory(dmae_gemm_workspace(m, n, k, arguments.c_type) / 4 + 16))
+        arguments.workspace = UnsafeMutableRawPointer(memory(dmae_gemm_workspace(precision, m, n, k, arguments.c_type) / 4 + 16))
         let fixed = arguments
         return {
             var arguments = fixed
@@ -48,9 +53,11 @@ private func matrix(_ count: Int, _ type: dmae_type) -> UnsafeRawPointer {
     return UnsafeRawPointer(halves)
 }
 
-private func forward(_ name: String, rows: Int, width d: Int) -> [Benchmark] {
-    gemm("\(name) qkv", m: rows, n: 3 * d, k: d) + gemm("\(name) proj", m: rows, n: d, k: d, residual: true)
-        + gemm("\(name) fc1+gelu", m: rows, n: 4 * d, k: d, gelu: true) + gemm("\(name) fc2", m: rows, n: d, k: 4 * d, residual: true)
+private func forward(_ name: String, rows: Int, width d: Int, isFrozen: Bool = false) -> [Benchmark] {
+    gemm("\(name) qkv", m: rows, n: 3 * d, k: d, isFrozen: isFrozen)
+        + gemm("\(name) proj", m: rows, n: d, k: d, residual: true, isFrozen: isFrozen)
+        + gemm("\(name) fc1+gelu", m: rows, n: 4 * d, k: d, gelu: true, isFrozen: isFrozen)
+        + gemm("\(name) fc2", m: rows, n: d, k: 4 * d, residual: true, isFrozen: isFrozen)
 }
 private func backward(_ name: String, rows: Int, width d: Int) -> [Benchmark] {
     [("qkv", 3 * d, d), ("proj", d, d), ("fc1", 4 * d, d), ("fc2", d, 4 * d)].flatMap { layer, n, k in
@@ -135,7 +142,7 @@ private func gelu(rows: Int, width: Int) -> [Benchmark] {
 /// The step of the paper's recipe: teacher ViT-L (1024), student ViT-B (768), decoder 512, batch 32, 75 % masked: 50 tokens; the
 /// student also at 98 %: 4 tokens.
 func kernelBenchmarks() -> [Benchmark] {
-    var all = forward("teacher", rows: 1600, width: 1024)
+    var all = forward("teacher", rows: 1600, width: 1024, isFrozen: true)
     all += forward("student", rows: 1600, width: 768) + backward("student", rows: 1600, width: 768)
     all += forward("decoder", rows: 6304, width: 512) + backward("decoder", rows: 6304, width: 512)
     let others = [

@@ -12,8 +12,8 @@ func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
 /// What this machine can do at best, measured: the two roofs that every row is held against.
 struct Machine {
     let threads: Int
-    /// Multiply-adds in registers, FLOP/s of all threads, float32 and bf16.
-    private var peaks = [0.0, 0.0]
+    /// Multiply-adds in registers, FLOP/s of all threads, float32, bf16 and int8.
+    private var peaks = [0.0, 0.0, 0.0]
     /// Copying memory far larger than the caches, bytes read and written per second.
     private(set) var bandwidth = 0.0
     private let rounds: Int
@@ -29,7 +29,7 @@ struct Machine {
         var rounds = 10_000
         while Self.time({ _ = dmae_peak_flops(DMAE_PRECISION_F32, Int32(threads), rounds) }) < 0.004 { rounds *= 2 }
         self.rounds = rounds
-        for precision in [DMAE_PRECISION_F32, DMAE_PRECISION_BF16] {
+        for precision in [DMAE_PRECISION_F32, DMAE_PRECISION_BF16, DMAE_PRECISION_INT8] {
             peaks[Int(precision.rawValue)] = median((0..<15).map { _ in peakNow(precision) })
         }
         _ = bandwidthNow()

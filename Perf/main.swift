@@ -18,7 +18,7 @@ let help = """
       --results FILE  take measured ratios from FILE, which Perf/peers/compare.py wrote, instead of measuring
       --products      take turns with other programs; see Perf/Product.swift
 
-    DMAE_ISA=scalar|avx2|avx512|avx512bf16 chooses a lower instruction set.
+    DMAE_ISA=scalar|avx2|avx512|avx512vnni|avx512bf16 chooses a lower instruction set.
     """
 var filter = "", threads = Int(dmae_threads()), check: String?, record: String?, results: String?, products = false
 var arguments = Array(CommandLine.arguments.dropFirst())
@@ -46,7 +46,7 @@ while !arguments.isEmpty {
     }
 }
 switch dmae_isa_from_environment() {
-case 1: fail("DMAE_ISA is not one of scalar, avx2, avx512, avx512bf16")
+case 1: fail("DMAE_ISA is not one of scalar, avx2, avx512, avx512vnni, avx512bf16")
 case 2: fail("this processor cannot run the instruction set that DMAE_ISA asks for")
 default: break
 }
@@ -63,10 +63,11 @@ if products {
     Product.serve(machine)
     exit(0)
 }
-let (f32, bf16) = (machine.peak(DMAE_PRECISION_F32) / 1e9, machine.peak(DMAE_PRECISION_BF16) / 1e9)
+let (f32, bf16, int8) = (
+    machine.peak(DMAE_PRECISION_F32) / 1e9, machine.peak(DMAE_PRECISION_BF16) / 1e9, machine.peak(DMAE_PRECISION_INT8) / 1e9)
 let isa = String(cString: dmae_isa_name(dmae_isa_selected()))
 print("\(Machine.processor), \(isa), threads \(dmae_threads_observed()): peak "
-    + "\(fixed(f32, 0)) GFLOP/s f32, \(fixed(bf16, 0)) bf16, copying \(fixed(machine.bandwidth / 1e9, 1)) GB/s")
+    + "\(fixed(f32, 0)) GFLOP/s f32, \(fixed(bf16, 0)) bf16, \(fixed(int8, 0)) int8, copying \(fixed(machine.bandwidth / 1e9, 1)) GB/s")
 print("Share: median, of the nearer of the two; above 100 % where the data stay in the cache.\n")
 print("operation".padded(32) + "shape".padded(22) + column("time", 13) + column("rate", 9) + column("share", 16))
 let benchmarks = (kernelBenchmarks() + imageBenchmarks()).filter { filter.isEmpty || $0.title.contains(filter) }

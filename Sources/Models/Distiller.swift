@@ -40,12 +40,13 @@ public final class Distiller {
     /// - Parameters:
     ///   - training: whether `backward` will be called.
     ///   - precision: what the operands of products and attention are rounded to, student and teacher.
+    ///   - teacherPrecision: what those of the linear layers in the teacher's blocks are rounded to instead.
     ///   - predictsEveryPatch: whether the decoder's prediction is wanted for patches that stay, too. The losses and gradients are the
     ///     same either way, to rounding: the loss reads removed patches alone.
     /// - Throws: `Failure.usage` where the configuration does not fit together.
     public init(
         _ configuration: ModelConfiguration, batch: Int, plan: MemoryPlan, training: Bool = true, precision: Precision = .f32,
-        predictsEveryPatch: Bool = false
+        teacherPrecision: TeacherPrecision = .same, predictsEveryPatch: Bool = false
     ) throws {
         try configuration.validate()
         self.configuration = configuration
@@ -68,7 +69,8 @@ public final class Distiller {
             studentConfiguration, masking: masking, normalizesPixels: configuration.normalizePixels,
             predictsRemovedOnly: predictsRemovedOnly, plan: plan)
         if let teacherConfiguration = configuration.teacher, let last = configuration.lastTeacherBlock {
-            let teacherParameters = Parameters(plan: plan, trained: false, precision: precision, isFrozen: true)
+            let teacherParameters = Parameters(
+                plan: plan, trained: false, precision: precision, matrices: teacherPrecision.matrices(in: precision), isFrozen: true)
             teacher = Encoder(
                 teacherConfiguration, batch: batch, masking: masking, blockCount: last + 1, in: teacherParameters, plan: plan,
                 training: false, hasNorm: false)

@@ -12,11 +12,14 @@ struct Linear {
     private let precision: Precision
     private let workspace: Workspace
 
-    /// Names `name.weight` [outputs, inputs] and `name.bias` [outputs]; `shape` where the file keeps the weight in more dimensions.
+    /// Names `name.weight` [outputs, inputs] and `name.bias` [outputs]; `shape` where the file keeps the weight in more dimensions; `isInBlock`
+    /// where it follows the precision of the blocks' matrices.
     init(
-        _ name: String, inputs: Int, outputs: Int, rows: Int, in parameters: Parameters, plan: MemoryPlan, shape: [Int]? = nil
+        _ name: String, inputs: Int, outputs: Int, rows: Int, in parameters: Parameters, plan: MemoryPlan, shape: [Int]? = nil,
+        isInBlock: Bool = false
     ) {
-        let (weight, packed) = parameters.addMatrix(name + ".weight", shape ?? [outputs, inputs])
+        let matrix = isInBlock ? parameters.matrices : parameters.precision
+        let (weight, packed) = parameters.addMatrix(name + ".weight", shape ?? [outputs, inputs], matrix)
         let bias = parameters.add(name + ".bias", [outputs], .zero)
         (self.weight, dWeight, self.packed) = (weight.weight, weight.gradient, packed)
         (self.bias, dBias) = (bias.weight, bias.gradient)
@@ -24,7 +27,7 @@ struct Linear {
         workspace = plan.workspace(
             "kernel workspace",
             bytes: Kernels.linearWorkspaceBytes(
-                rows: rows, inputs: inputs, outputs: outputs, activations: precision.activations))
+                rows: rows, inputs: inputs, outputs: outputs, precision: matrix, activations: precision.activations))
     }
 
     private init(_ whole: Linear, outputs: Range<Int>) {

@@ -2,6 +2,8 @@
 public struct Operations: Sendable {
     /// GFLOP per image, by part.
     public let teacher: Double
+    /// Of the teacher's, those of the linear layers in its blocks, which may be int8.
+    public let teacherLinear: Double
     public let student: Double
     public let decoder: Double
     public let alignment: Double
@@ -34,12 +36,14 @@ public struct Operations: Sendable {
             + 3 * gemm(predicted, student.patchElements, decoder.width)
         guard let teacher = configuration.teacher, let last = configuration.lastTeacherBlock else {
             self.teacher = 0
+            teacherLinear = 0
             alignment = 0
             return
         }
         let teacherBlock = block(1 + kept, teacher.width)
+        teacherLinear = Double(last + 1) * teacherBlock.linear
         self.teacher =
-            Double(last + 1) * (teacherBlock.linear + teacherBlock.attention)
+            teacherLinear + Double(last + 1) * teacherBlock.attention
             + gemm(kept, teacher.width, teacher.patchElements)
         let pairs = Double(configuration.alignment.pairs.count)
         switch configuration.alignment.projection {

@@ -40,18 +40,25 @@ public final class Parameters {
     /// Whether the weights have been set; frozen ones cannot be used before.
     public private(set) var isFilled = false
 
-    /// What the operands of the products with these weights are rounded to.
+    /// What the operands of the products with these weights are rounded to, but where `matrices` says int8; and what activations are kept as.
     public let precision: Precision
+    /// The same of the linear layers inside the blocks.
+    public let matrices: Precision
 
     /// - Parameters:
     ///   - trained: whether gradients and moments are planned too.
+    ///   - matrices: another precision of the linear layers inside blocks: int8, for frozen weights alone.
     ///   - isFrozen: whether the weights stay what `fill` makes of them, as a teacher's: matrices are then kept only as products read
     ///     them, packed and in their precision, and have one memory for all of them, good only while `fill` sets them.
-    public init(plan: MemoryPlan, trained: Bool, precision: Precision = .f32, isFrozen: Bool = false) {
+    public init(
+        plan: MemoryPlan, trained: Bool, precision: Precision = .f32, matrices: Precision? = nil, isFrozen: Bool = false
+    ) {
         precondition(!(trained && isFrozen))
+        precondition(precision != .int8 && (matrices != .int8 || isFrozen), "only frozen weights can be int8")
         self.plan = plan
         self.trained = trained
         self.precision = precision
+        self.matrices = matrices ?? precision
         self.isFrozen = isFrozen
     }
 
@@ -59,13 +66,13 @@ public final class Parameters {
     public func fill(_ body: (Int, Parameter) throws -> Void) rethrows {
         for (index, parameter) in all.enumerated() {
             try body(index, parameter)
-            packed[index]?.pack(parameter.weight, precision: precision)
+            packed[index]?.pack(parameter.weight)
         }
         isFilled = true
     }
 
     /// Adds the weight of a linear layer: what products read is nil where it is the weight itself.
-    func addMatrix(_ name: String, _ shape: [Int]) -> (Parameter, Kernels.PackedWeight?) {
+    func addMatrix(_ name: String, _ shape: [Int], _ precision: Precision) -> (Parameter, Kernels.PackedWeight?) {
         guard isFrozen else { return (add(name, shape, .xavier), nil) }
         let (rows, columns) = (shape[0], shape.dropFirst().reduce(1, *))
         let parameter = Parameter(

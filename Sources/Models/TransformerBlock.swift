@@ -55,7 +55,7 @@ struct TransformerBlock {
         self.heads = heads
         self.selection = selection
         func linear(_ part: String, _ inputs: Int, _ outputs: Int) -> Linear {
-            Linear("\(name).\(part)", inputs: inputs, outputs: outputs, rows: rows, in: parameters, plan: plan)
+            Linear("\(name).\(part)", inputs: inputs, outputs: outputs, rows: rows, in: parameters, plan: plan, isInBlock: true)
         }
         norm1 = LayerNorm("\(name).norm1", width: width, rows: rows, in: parameters, plan: plan, keep: keep)
         qkvLinear = linear("attn.qkv", width, 3 * width)

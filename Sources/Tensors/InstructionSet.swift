@@ -2,9 +2,9 @@ import CKernels
 
 /// The instruction sets kernels are written for, in rising order.
 public enum InstructionSet: Int, CaseIterable, Sendable {
-    case scalar, avx2, avx512, avx512bf16
+    case scalar, avx2, avx512, avx512vnni, avx512bf16
 
-    /// "scalar", "avx2", "avx512" or "avx512bf16", as DMAE_ISA takes them.
+    /// "scalar", "avx2", "avx512", "avx512vnni" or "avx512bf16", as DMAE_ISA takes them.
     public var name: String { String(cString: dmae_isa_name(dmae_isa(rawValue: UInt32(rawValue)))) }
 
     /// The highest one this processor and its operating system run.
@@ -51,7 +51,7 @@ public enum InstructionSet: Int, CaseIterable, Sendable {
         }
     }
 
-    /// FLOP of `iterations` rounds of multiply-adds in registers on each of `threads` threads; time the call to know the peak.
+    /// Operations of `iterations` rounds of multiply-adds in registers on each of `threads` threads; time the call to know the peak.
     public static func peakFLOP(_ precision: Precision, threads: Int, iterations: Int) -> Double {
         dmae_peak_flops(precision.kernels, Int32(threads), iterations)
     }

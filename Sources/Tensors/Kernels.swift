@@ -21,18 +21,20 @@ public enum Kernels {
         let memory: Workspace
         /// Outputs × inputs of the weight.
         let rows: Int, columns: Int
+        let precision: Precision
         let instructionSet: InstructionSet
 
         /// Plans the memory for `x · weightᵀ`.
         public init(rows: Int, columns: Int, precision: Precision, plan: MemoryPlan, _ purpose: MemoryPlan.Purpose) {
             self.rows = rows
             self.columns = columns
+            self.precision = precision
             instructionSet = .selected
             memory = plan.reserve(bytes: dmae_gemm_packed_bytes(precision.kernels, columns, rows), purpose)
         }
 
         /// Packs the weight's present values.
-        public func pack(_ weight: Tensor, precision: Precision) {
+        public func pack(_ weight: Tensor) {
             precondition(weight.rows == rows && weight.columns == columns)
             precondition(instructionSet == .selected, "the instruction set changed since the weight's memory was planned")
             dmae_gemm_pack(
@@ -41,16 +43,20 @@ public enum Kernels {
     }
 
     /// Bytes of workspace for a linear layer's forward and both backward products at `rows` rows; `activations` is the type of what
-    /// it reads and writes beside float32.
-    public static func linearWorkspaceBytes(rows: Int, inputs: Int, outputs: Int, activations: ElementType) -> Int {
-        max(
-            dmae_gemm_workspace(rows, outputs, inputs, activations.kernels),
-            dmae_gemm_workspace(rows, inputs, outputs, activations.kernels),
-            dmae_gemm_workspace(outputs, inputs, rows, DMAE_TYPE_F32), reductionWorkspaceBytes(rows: rows, width: outputs))
+    /// it reads and writes beside float32. With int8 there is no backward product.
+    public static func linearWorkspaceBytes(
+        rows: Int, inputs: Int, outputs: Int, precision: Precision, activations: ElementType
+    ) -> Int {
+        let forward = dmae_gemm_workspace(precision.kernels, rows, outputs, inputs, activations.kernels)
+        guard precision != .int8 else { return forward }
+        return max(
+            forward, dmae_gemm_workspace(precision.kernels, rows, inputs, outputs, activations.kernels),
+            dmae_gemm_workspace(precision.kernels, outputs, inputs, rows, DMAE_TYPE_F32),
+            reductionWorkspaceBytes(rows: rows, width: outputs))
     }
 
     /// output[R, N] = x[R, K] · weight[N, K]ᵀ + bias[N], then the epilogue. `output` may be nil with GELU: the value before it
-    /// is then not kept. `packed` stands for the weight where it is given.
+    /// is then not kept. `packed` stands for the weight where it is given, and says the product's precision, which may then be int8.
     public static func linear(
         _ x: Tensor, weight: Tensor, packed: PackedWeight? = nil, bias: Tensor?, output: Tensor?, _ epilogue: Epilogue = .none,
         precision: Precision, workspace: Workspace
@@ -62,6 +68,7 @@ public enum Kernels {
             precondition(packed.rows == weight.rows && packed.columns == weight.columns)
             precondition(packed.instructionSet == .selected, "the instruction set changed since the weight was packed")
             arguments.b_packed = UnsafeRawPointer(packed.memory.pointer)
+            arguments.precision = packed.precision.kernels
         }
         if let output {
             precondition(output.rows == x.rows && output.columns == weight.rows)
@@ -78,7 +85,7 @@ public enum Kernels {
             precondition(activation.rows == x.rows && activation.columns == weight.rows)
             set(activation: activation, &arguments)
         }
-        run(&arguments, .forward)
+        run(&arguments, packed?.precision == .int8 ? .forwardInt8 : .forward)
     }
 
     /// dX[R, K] = (or += when `accumulate`) dY[R, N] · weight[N, K].
@@ -135,9 +142,10 @@ public enum Kernels {
         let outputs = (arguments.c == nil ? 0 : size(arguments.c_type)) + (arguments.activation == nil ? 0 : size(arguments.activation_type))
             + (arguments.residual == nil && !arguments.accumulate ? 0 : 4)
             + (arguments.before_gelu == nil ? 0 : size(arguments.before_gelu_type))
+        let weightSize = operation == .forwardInt8 ? 1 : size(arguments.b_type)
         Profile.stop(
             operation, start, flop: 2 * Double(m) * Double(n) * Double(k),
-            bytes: m * k * size(arguments.a_type) + k * n * size(arguments.b_type) + m * n * outputs)
+            bytes: m * k * size(arguments.a_type) + k * n * weightSize + m * n * outputs)
     }
 
     /// The operands of a product op(a)[m, k] · op(b)[k, n]; where it goes is still to be said.

@@ -6,6 +6,7 @@ public enum Profile {
     /// What is measured apart.
     public enum Operation: String, CaseIterable, Sendable {
         case forward = "products forward"
+        case forwardInt8 = "products forward, int8"
         case inputGradient = "products, input gradient"
         case weightGradient = "products, weight gradient"
         case columnSum = "bias gradient"

@@ -12,6 +12,8 @@ public struct StepBenchmark: Sendable {
     public private(set) var optimizerSeconds: [Double] = []
     /// Peak of this machine, measured between the steps with the same threads, in GFLOP/s; the median.
     public private(set) var peakGFLOPS = 0.0
+    /// The same of int8, where the teacher's products are.
+    public private(set) var int8PeakGFLOPS: Double?
     public let operations: Operations
     public let batch: Int
     /// Where the time of the timed steps went, summed over them; empty unless asked for.
@@ -19,8 +21,13 @@ public struct StepBenchmark: Sendable {
 
     /// Images per second at the median step.
     public var imagesPerSecond: Double { Double(batch) / Self.median(stepSeconds) }
-    /// Share of the measured peak that the products alone would take at that speed.
-    public var fractionOfPeak: Double { imagesPerSecond * operations.total / peakGFLOPS }
+    /// GFLOP per image that are int8 operations.
+    public var int8GFLOP: Double { int8PeakGFLOPS == nil ? 0 : operations.teacherLinear }
+    /// Share of a step that its products would take at the measured peaks, each against the peak of its own precision.
+    public var fractionOfPeak: Double {
+        let seconds = (operations.total - int8GFLOP) / peakGFLOPS + int8GFLOP / (int8PeakGFLOPS ?? 1)
+        return imagesPerSecond * seconds
+    }
 
     /// Runs one step to warm up, then `steps` timed ones.
     ///
@@ -29,12 +36,13 @@ public struct StepBenchmark: Sendable {
     ///   - progress: called with the number and seconds of each step.
     /// - Throws: `Failure` where the model does not fit together or memory cannot be mapped.
     public init(
-        _ model: ModelConfiguration, batch: Int, steps: Int, precision: Precision = .f32, optimizer: Optimizer = Optimizer(),
+        _ model: ModelConfiguration, batch: Int, steps: Int, precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same,
+        optimizer: Optimizer = Optimizer(),
         seed: UInt64 = 0, profiles: Bool = false,
         progress: (Int, Double) -> Void = { _, _ in }
     ) throws {
         let plan = MemoryPlan()
-        let distiller = try Distiller(model, batch: batch, plan: plan, precision: precision)
+        let distiller = try Distiller(model, batch: batch, plan: plan, precision: precision, teacherPrecision: teacherPrecision)
         try plan.commit()
         distiller.parameters.initialize(seed: seed)
         distiller.teacherParameters?.initialize(seed: seed &+ 1)
@@ -42,7 +50,7 @@ public struct StepBenchmark: Sendable {
         for index in distiller.images.elements.indices { distiller.images.pointer[index] = 4 * random.uniform() - 2 }
         operations = Operations(model)
         self.batch = batch
-        var peaks: [Double] = []
+        var peaks: [Double] = [], int8Peaks: [Double] = []
         for step in 0...steps {
             for image in 0..<batch { distiller.masking.draw(image, seed: seed, sample: step * batch + image) }
             if step == 1 { Profile.reset(measuring: profiles) }
@@ -58,9 +66,11 @@ public struct StepBenchmark: Sendable {
             stepSeconds.append(end - start)
             optimizerSeconds.append(end - middle)
             peaks.append(Self.peak(precision))
+            if teacherPrecision == .int8 { int8Peaks.append(Self.peak(.int8)) }
             progress(step, end - start)
         }
         peakGFLOPS = Self.median(peaks)
+        if !int8Peaks.isEmpty { int8PeakGFLOPS = Self.median(int8Peaks) }
         profile = Profile.records
         Profile.reset(measuring: false)
     }

@@ -50,7 +50,8 @@ public final class Trainer {
                     + "effective batch of \(configuration.effectiveBatch): raise --epochs or lower --effective-batch")
         }
         distiller = try Distiller(
-            configuration.model, batch: configuration.batch, plan: plan, precision: configuration.precision)
+            configuration.model, batch: configuration.batch, plan: plan, precision: configuration.precision,
+            teacherPrecision: configuration.teacherPrecision)
         operations = Operations(configuration.model)
         schedule = LearningRateSchedule(
             baseLearningRate: configuration.peakLearningRate, minimumLearningRate: configuration.minimumLearningRate,

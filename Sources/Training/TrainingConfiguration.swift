@@ -23,6 +23,8 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public var optimizer: Optimizer
     /// What the operands of products and attention are rounded to.
     public var precision: Precision
+    /// The same of the linear layers in the teacher's blocks.
+    public var teacherPrecision: TeacherPrecision
     public var seed: UInt64
     /// Share of an image's area that RandomResizedCrop takes, at least and at most.
     public var minimumCropArea: Double
@@ -39,7 +41,8 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public init(
         method: Method, recipe: String, model: ModelConfiguration, data: String, teacher: String?, batch: Int,
         accumulation: Int, epochs: Double, warmupEpochs: Double, baseLearningRate: Double, minimumLearningRate: Double,
-        optimizer: Optimizer, precision: Precision = .f32, seed: UInt64 = 0, minimumCropArea: Double = 0.2, maximumCropArea: Double = 1,
+        optimizer: Optimizer, precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same, seed: UInt64 = 0,
+        minimumCropArea: Double = 0.2, maximumCropArea: Double = 1,
         appliesOrientation: Bool = false, unreadableLimit: Double = 0.01, checkpointEvery: Int = 0, keep: Int = 2
     ) {
         self.method = method
@@ -55,6 +58,7 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         self.minimumLearningRate = minimumLearningRate
         self.optimizer = optimizer
         self.precision = precision
+        self.teacherPrecision = teacherPrecision
         self.seed = seed
         self.minimumCropArea = minimumCropArea
         self.maximumCropArea = maximumCropArea
@@ -86,6 +90,8 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         try check(
             model.student.channels == 1 || model.student.channels == 3,
             "image files give 1 or 3 channels, not \(model.student.channels): use --channels 1 or 3")
+        try check(precision != .int8, "--precision is f32 or bf16: int8 is for a frozen teacher alone, by --teacher-precision")
+        try check(teacherPrecision == .same || model.teacher != nil, "--teacher-precision is for a run with a teacher")
         try check(batch >= 1, "--batch must be at least 1")
         try check(accumulation >= 1, "--accumulation must be at least 1")
         try check(epochs > 0 && epochs.isFinite, "--epochs must be above 0")
@@ -104,5 +110,12 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         try check((0...1).contains(unreadableLimit), "--unreadable-limit is a share from 0 to 1")
         try check(checkpointEvery >= 0, "--checkpoint-every must be at least 0")
         try check(keep >= 1, "--keep must be at least 1")
+    }
+}
+
+extension KeyedDecodingContainer {
+    /// Runs that were started before there was a choice have none.
+    func decode(_ type: TeacherPrecision.Type, forKey key: Key) throws -> TeacherPrecision {
+        try decodeIfPresent(type, forKey: key) ?? .same
     }
 }

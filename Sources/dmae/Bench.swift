@@ -42,20 +42,26 @@ struct Bench: ParsableCommand {
     @OptionGroup(title: "Alignment") var alignment: AlignmentOptions
     @OptionGroup(title: "Compute") var compute: ComputeOptions
     @OptionGroup(title: "Compute") var precisionOptions: PrecisionOptions
+    @OptionGroup(title: "Compute") var teacherPrecisionOptions: TeacherPrecisionOptions
 
     func validate() throws {
         if let batch, batch < 1 { throw ValidationError("--batch must be at least 1.") }
+        if method == .pretrain, teacherPrecisionOptions.teacherPrecision != .same {
+            throw ValidationError("--teacher-precision is for distill: pretrain has no teacher.")
+        }
         if steps < 1 { throw ValidationError("--steps must be at least 1.") }
     }
 
     private struct Report: Encodable {
-        let version, method, recipe, precision, instruction_set: String
+        let version, method, recipe, precision, teacher_precision, instruction_set: String
         let batch, threads: Int
         let mask_ratio: Double
         let images_per_second: Double
         let step_seconds, optimizer_seconds: [Double]
         let peak_rss_bytes: Int
         let gflop_per_image, peak_gflops, fraction_of_peak: Double
+        let int8_gflop_per_image: Double
+        let int8_peak_gflops: Double?
         let profile: [ProfileRow]?
     }
 
@@ -82,7 +88,10 @@ struct Bench: ParsableCommand {
         return rows
     }
 
-    private func table(_ rows: [ProfileRow], peak: Double) -> String {
+    private func table(_ rows: [ProfileRow], of benchmark: StepBenchmark) -> String {
+        func peak(_ row: ProfileRow) -> Double {
+            row.operation == Profile.Operation.forwardInt8.rawValue ? benchmark.int8PeakGFLOPS ?? .nan : benchmark.peakGFLOPS
+        }
         func cell(_ value: Double, _ digits: Int) -> String { value > 0 ? Format.fixed(value, digits) : "" }
         let header = ["part", "operation", "calls", "ms", "share", "GFLOP/s", "of peak", "GB/s"]
         return Format.table(
@@ -90,7 +99,7 @@ struct Bench: ParsableCommand {
                 + rows.map {
                     [
                         $0.part, $0.operation, cell($0.calls, 0), Format.fixed(1000 * $0.seconds, 1), Format.fixed(100 * $0.share, 1) + " %",
-                        cell($0.gflops, 1), $0.gflops > 0 ? Format.fixed(100 * $0.gflops / peak, 1) + " %" : "",
+                        cell($0.gflops, 1), $0.gflops > 0 ? Format.fixed(100 * $0.gflops / peak($0), 1) + " %" : "",
                         cell($0.gigabytes_per_second, 1),
                     ]
                 }, left: 2)
@@ -98,7 +107,7 @@ struct Bench: ParsableCommand {
 
     func run() throws {
         try compute.apply()
-        let precision = precisionOptions.resolved()
+        let precision = precisionOptions.resolved(), teacherPrecision = teacherPrecisionOptions.resolved()
         let recipe = try Recipe.find(recipe ?? (method == .distill ? "paper" : "mae"), for: method)
         let student = try model.encoder(recipe.student, imageSize: recipe.imageSize)
         var configuration = ModelConfiguration(
@@ -114,32 +123,45 @@ struct Bench: ParsableCommand {
             let threads = Format.counted(Threads.count, "thread")
             Terminal.note("batch \(batch), \(threads), \(InstructionSet.selected.name); one step to warm up …")
         }
-        let benchmark = try StepBenchmark(configuration, batch: batch, steps: steps, precision: precision, optimizer: recipe.optimizer, profiles: profile) {
+        let benchmark = try StepBenchmark(
+            configuration, batch: batch, steps: steps, precision: precision, teacherPrecision: teacherPrecision,
+            optimizer: recipe.optimizer, profiles: profile
+        ) {
             step, seconds in
             if !json { Terminal.note("step \(step) of \(steps): \(Format.fixed(seconds, 3)) s") }
         }
         guard json else {
+            let int8 = benchmark.int8PeakGFLOPS.map { peak in
+                [
+                    ["of which the teacher's in int8", Format.fixed(benchmark.int8GFLOP, 3)],
+                    ["int8 peak, measured", Format.fixed(peak, 1)],
+                ]
+            }
             print(
                 Format.table([
                     ["images per second (median)", Format.fixed(benchmark.imagesPerSecond, 3)],
                     ["step (median)", Format.fixed(StepBenchmark.median(benchmark.stepSeconds), 3) + " s"],
                     ["of which optimiser", Format.fixed(StepBenchmark.median(benchmark.optimizerSeconds), 3) + " s"],
                     ["GFLOP per image", Format.fixed(benchmark.operations.total, 3)],
+                ] + (int8.map { [$0[0]] } ?? []) + [
                     ["GFLOP/s", Format.fixed(benchmark.imagesPerSecond * benchmark.operations.total, 1)],
                     ["peak GFLOP/s, measured", Format.fixed(benchmark.peakGFLOPS, 1)],
-                    ["fraction of peak", Format.fixed(100 * benchmark.fractionOfPeak, 1) + " %"],
+                ] + (int8.map { [$0[1]] } ?? []) + [
+                    [int8 == nil ? "fraction of peak" : "fraction of peak, each of its own", Format.fixed(100 * benchmark.fractionOfPeak, 1) + " %"],
                     ["peak resident memory", Format.bytes(ResidentMemory.peakBytes)],
                 ]))
-            if profile { print("\n" + table(rows(benchmark), peak: benchmark.peakGFLOPS)) }
+            if profile { print("\n" + table(rows(benchmark), of: benchmark)) }
             return
         }
         let report = Report(
             version: Dmae.version, method: method.rawValue, recipe: recipe.name, precision: precision.rawValue,
+            teacher_precision: teacherPrecision.rawValue,
             instruction_set: InstructionSet.selected.name, batch: batch, threads: Threads.count,
             mask_ratio: configuration.maskRatio, images_per_second: benchmark.imagesPerSecond,
             step_seconds: benchmark.stepSeconds, optimizer_seconds: benchmark.optimizerSeconds,
             peak_rss_bytes: ResidentMemory.peakBytes, gflop_per_image: benchmark.operations.total,
-            peak_gflops: benchmark.peakGFLOPS, fraction_of_peak: benchmark.fractionOfPeak, profile: profile ? rows(benchmark) : nil)
+            peak_gflops: benchmark.peakGFLOPS, fraction_of_peak: benchmark.fractionOfPeak,
+            int8_gflop_per_image: benchmark.int8GFLOP, int8_peak_gflops: benchmark.int8PeakGFLOPS, profile: profile ? rows(benchmark) : nil)
         print(String(decoding: try RunDirectory.json(report), as: UTF8.self))
     }
 }

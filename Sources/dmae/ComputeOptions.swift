@@ -1,4 +1,5 @@
 import ArgumentParser
+import Models
 import Tensors
 
 /// Threads and instruction set: what every command that computes takes.
@@ -53,5 +54,27 @@ struct PrecisionOptions: ParsableArguments {
             }
             return .bf16
         }
+    }
+}
+
+extension TeacherPrecision: ExpressibleByArgument {}
+
+/// The arithmetic of a frozen teacher: what the commands that run one in training take.
+struct TeacherPrecisionOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "What the operands of the products in the teacher's blocks are rounded to: as in the whole step (same), or int8: each row "
+                + "of a weight and each token with a scale of its own.",
+            valueName: "precision"))
+    var teacherPrecision: TeacherPrecision = .same
+
+    /// The precision to compute in. Call after `ComputeOptions.apply()`, which chooses the instruction set.
+    func resolved() -> TeacherPrecision {
+        if teacherPrecision == .int8, !Precision.int8.isNative {
+            Terminal.warning(
+                "the instruction set \(InstructionSet.selected.name) has no products of int8: they are computed from 16-bit whole "
+                    + "numbers, with the same results, no faster than f32")
+        }
+        return teacherPrecision
     }
 }

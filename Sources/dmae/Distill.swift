@@ -46,6 +46,7 @@ struct Distill: ParsableCommand {
     @OptionGroup(title: "Alignment") var alignment: AlignmentOptions
     @OptionGroup(title: "Compute") var compute: ComputeOptions
     @OptionGroup(title: "Compute") var precision: PrecisionOptions
+    @OptionGroup(title: "Compute") var teacherPrecision: TeacherPrecisionOptions
 
     func run() throws {
         try compute.apply()
@@ -60,6 +61,8 @@ struct Distill: ParsableCommand {
             normalizePixels: method.normalizePixels ?? recipe.normalizePixels)
         if configuration.alignment.pairs.isEmpty { configuration.teacher = nil }
         try training.run(
-            training.configuration(recipe, model: configuration, teacher: teacher, precision: precision.resolved()))
+            training.configuration(
+                recipe, model: configuration, teacher: teacher, precision: precision.resolved(),
+                teacherPrecision: teacherPrecision.resolved()))
     }
 }

@@ -92,7 +92,8 @@ struct TrainingOptions: ParsableArguments {
 
     /// The resolved configuration of a run of `recipe` over `model`.
     func configuration(
-        _ recipe: Recipe, model: ModelConfiguration, teacher: String?, precision: Precision
+        _ recipe: Recipe, model: ModelConfiguration, teacher: String?, precision: Precision,
+        teacherPrecision: TeacherPrecision = .same
     ) throws -> TrainingConfiguration {
         // A batch given alone leaves the recipe's effective batch where it divides it.
         let effective = effectiveBatch ?? recipe.effectiveBatch
@@ -114,7 +115,7 @@ struct TrainingOptions: ParsableArguments {
             warmupEpochs: warmupEpochs ?? recipe.warmupEpochs,
             baseLearningRate: baseLearningRate ?? recipe.baseLearningRate,
             minimumLearningRate: minimumLearningRate ?? recipe.minimumLearningRate, optimizer: optimizer, precision: precision,
-            seed: seed,
+            teacherPrecision: teacherPrecision, seed: seed,
             minimumCropArea: minimumCropArea ?? recipe.cropArea.lowerBound,
             maximumCropArea: maximumCropArea ?? recipe.cropArea.upperBound, appliesOrientation: applyOrientation,
             unreadableLimit: unreadableLimit, checkpointEvery: checkpointEvery ?? 0, keep: keep)

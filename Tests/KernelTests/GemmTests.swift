@@ -91,7 +91,7 @@ final class GemmTests: KernelTestCase {
                 if epilogue.backward {
                     (arguments.before_gelu, arguments.before_gelu_type, arguments.ldbefore) = (UnsafeRawPointer(x), xType, ldx)
                 }
-                arguments.workspace = workspaces.workspace(bytes: dmae_gemm_workspace(m, n, k, epilogue.keep ? cType : yType))
+                arguments.workspace = workspaces.workspace(bytes: dmae_gemm_workspace(arguments.precision, m, n, k, epilogue.keep ? cType : yType))
                 dmae_gemm(&arguments)
                 let place = "\(variant.name) m \(m) n \(n) k \(k) transposed \(transposed) \(epilogue) threads \(count) packed \(isPacked)"
                 let gotC = read(c, start.count, cType), gotY = read(y, empty.count, yType)
@@ -206,7 +206,7 @@ final class GemmTests: KernelTestCase {
                     (arguments.m, arguments.n, arguments.k) = (1, 1, 3)
                     (arguments.a, arguments.lda, arguments.b, arguments.ldb) = (UnsafeRawPointer(a), 3, UnsafeRawPointer(b), 1)
                     (arguments.c, arguments.ldc) = (UnsafeMutableRawPointer(c), 1)
-                    arguments.workspace = workspaces.workspace(bytes: dmae_gemm_workspace(1, 1, 3, DMAE_TYPE_F32))
+                    arguments.workspace = workspaces.workspace(bytes: dmae_gemm_workspace(arguments.precision, 1, 1, 3, DMAE_TYPE_F32))
                     dmae_gemm(&arguments)
                     XCTAssertEqual(c[0].isNaN, value.isNaN, "\(variant.name) \(value)")
                     XCTAssertFalse(c[0].isFinite, "\(variant.name) \(value)")

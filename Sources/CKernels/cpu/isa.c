@@ -26,17 +26,24 @@ dmae_isa dmae_isa_available(void) {
     if (!(b & 1u << 5)) return DMAE_ISA_SCALAR;
     const unsigned f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31;
     if ((state & 0xe6) != 0xe6 || (b & (f | dq | bw | vl)) != (f | dq | bw | vl)) return DMAE_ISA_AVX2;
-    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & 1u << 5)) return DMAE_ISA_AVX512;
+    if (!(c & 1u << 11)) return DMAE_ISA_AVX512;
+    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & 1u << 5)) return DMAE_ISA_AVX512VNNI;
     return DMAE_ISA_AVX512BF16;
 }
 #else
 dmae_isa dmae_isa_available(void) { return DMAE_ISA_SCALAR; }
 #endif
 
-static const char *const isa_names[DMAE_ISA_COUNT] = {"scalar", "avx2", "avx512", "avx512bf16"};
+static const char *const isa_names[DMAE_ISA_COUNT] = {"scalar", "avx2", "avx512", "avx512vnni", "avx512bf16"};
 const char *dmae_isa_name(dmae_isa isa) { return (unsigned)isa < DMAE_ISA_COUNT ? isa_names[isa] : "unknown"; }
 
-enum { isa_scalar = DMAE_ISA_SCALAR, isa_avx2 = DMAE_ISA_AVX2, isa_avx512 = DMAE_ISA_AVX512, isa_avx512bf16 = DMAE_ISA_AVX512BF16 };
+enum {
+    isa_scalar = DMAE_ISA_SCALAR,
+    isa_avx2 = DMAE_ISA_AVX2,
+    isa_avx512 = DMAE_ISA_AVX512,
+    isa_avx512vnni = DMAE_ISA_AVX512VNNI,
+    isa_avx512bf16 = DMAE_ISA_AVX512BF16
+};
 
 static const struct row {
     enum dmae_operation operation;

@@ -13,10 +13,12 @@ enum dmae_operation {
 // Operations that differ in their operands' type have kernels of one shape.
 #define gemm_f32_kernels gemm_kernels
 #define gemm_bf16_kernels gemm_kernels
+#define gemm_int8_kernels gemm_kernels
 #define attention_f32_kernels attention_kernels
 #define attention_bf16_kernels attention_kernels
 #define peak_f32_kernels peak_kernels
 #define peak_bf16_kernels peak_kernels
+#define peak_int8_kernels peak_kernels
 
 #define VARIANT(operation, isa, tile) extern const struct operation##_kernels operation##_##isa##tile;
 #include "variants.inc"

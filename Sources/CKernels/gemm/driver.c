@@ -1,5 +1,6 @@
 #include "cpu/threads.h"
 #include "gemm/gemm.h"
+#include "gemm/quantisation.h"
 
 #include <assert.h>
 
@@ -24,7 +25,12 @@ static size_t block_of(size_t k, size_t most, size_t unit, dmae_type output) {
 }
 static size_t shared_width(size_t m, size_t n) { return m <= n ? dmae_round_up(m, 16) + most_mr : dmae_round_up(n, 16) + most_nr; }
 
-size_t dmae_gemm_workspace(size_t m, size_t n, size_t k, dmae_type output) {
+size_t dmae_gemm_workspace(dmae_precision precision, size_t m, size_t n, size_t k, dmae_type output) {
+    if (precision == DMAE_PRECISION_INT8) {
+        // Of 8 bits or 16, each row with at most two words in front; whole rows of A alone, all of them or a thread's own.
+        const size_t row = dmae_round_up(k, 4) * sizeof(int16_t) + 2 * sizeof(float);
+        return dmae_round_up(shared_width(m, n) * row, 64) + (size_t)dmae_threads() * own_width * dmae_round_up(row, 64);
+    }
     const size_t block = block_of(k, gemm_most_k_block, 2, output);
     return dmae_round_up(shared_width(m, n) * dmae_round_up(k, 2) * sizeof(float), 64) +
            (size_t)dmae_threads() * own_width * dmae_round_up(block * sizeof(float), 64);
@@ -46,7 +52,7 @@ struct plan {
 
 /// Bytes of one panel `width` values wide and `depth` deep.
 static size_t panel_bytes(const struct gemm_kernels *kernels, size_t width, size_t depth) {
-    return width * dmae_round_up(depth, kernels->k_unit) * kernels->value_bytes;
+    return width * (dmae_round_up(depth, kernels->k_unit) * kernels->value_bytes + kernels->head_bytes);
 }
 static size_t a_bytes(const struct plan *p) { return panel_bytes(p->kernels, p->kernels->mr, p->depth); }
 static size_t b_bytes(const struct plan *p) { return panel_bytes(p->kernels, p->kernels->nr, p->depth); }
@@ -185,7 +191,11 @@ static void plan_tasks(struct plan *p, size_t threads) {
 }
 
 static const struct gemm_kernels *kernels_for(dmae_precision precision) {
-    return precision == DMAE_PRECISION_BF16 ? KERNELS(gemm_bf16) : KERNELS(gemm_f32);
+    switch (precision) {
+    case DMAE_PRECISION_INT8: return KERNELS(gemm_int8);
+    case DMAE_PRECISION_BF16: return KERNELS(gemm_bf16);
+    default: return KERNELS(gemm_f32);
+    }
 }
 
 void dmae_gemm(const dmae_gemm_arguments *arguments) {
@@ -196,6 +206,8 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
     assert(!g.accumulate || g.residual == NULL || g.residual != g.c);
     assert(!g.accumulate || g.c_type == DMAE_TYPE_F32);
     assert(!g.before_gelu || !(g.bias || g.residual || g.accumulate));
+    assert(g.precision != DMAE_PRECISION_INT8 ||
+           (g.b_packed && !g.a_transposed && !g.accumulate && !g.before_gelu && g.k <= gemm_int8_most_k));
     assert((uintptr_t)g.workspace % 64 == 0 && (uintptr_t)g.b_packed % 64 == 0);
     if (g.m == 0 || g.n == 0) return;
     const struct gemm_kernels *const kernels = kernels_for(g.precision);
@@ -205,8 +217,8 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
     plan.own_panels = plan.shared_is_a ? b_panels : a_panels;
     plan.k_block = block_of(g.k, kernels->k_block, kernels->k_unit, output);
     plan.shared = g.workspace;
-    const size_t own_bytes = own_width * dmae_round_up(plan.k_block * kernels->value_bytes, 64);
-    char *const own = plan.shared + dmae_round_up(shared_width(g.m, g.n) * dmae_round_up(g.k, kernels->k_unit) * kernels->value_bytes, 64);
+    const size_t own_bytes = own_width * dmae_round_up(panel_bytes(kernels, 1, plan.k_block), 64);
+    char *const own = plan.shared + dmae_round_up(panel_bytes(kernels, shared_width(g.m, g.n), g.k), 64);
     // OpenMP's runtime allocates a buffer for a region of one thread: then there is none.
     const int threads = dmae_threads_for(a_panels * b_panels);
     plan_tasks(&plan, (size_t)threads);
@@ -232,6 +244,7 @@ size_t dmae_gemm_packed_bytes(dmae_precision precision, size_t k, size_t n) {
 
 void dmae_gemm_pack(dmae_precision precision, size_t k, size_t n, dmae_type b_type, const void *b, size_t ldb, bool b_transposed,
                     void *packed) {
+    assert(precision != DMAE_PRECISION_INT8 || (b_transposed && k <= gemm_int8_most_k));
     const struct gemm_kernels *const kernels = kernels_for(precision);
     const struct plan plan = {
         .g = {.k = k, .n = n, .b_type = b_type, .b = b, .ldb = ldb, .b_transposed = b_transposed}, .kernels = kernels, .depth = k};

@@ -2,7 +2,11 @@
 //   packed A: panels of `mr` rows,    [panel][k][mr], the last panel filled up with zeros
 //   packed B: panels of `nr` columns, [panel][k][nr], the last panel filled up with zeros
 // gemm_f32's panels hold float32. gemm_bf16's hold operands rounded to bf16: as float32 where the tile multiplies in float32 (k_unit 1),
-// or two neighbours in k side by side as bf16 (k_unit 2), [panel][k/2][mr][2], an odd k filled up with a zero.
+// or two neighbours in k side by side as bf16 (k_unit 2), [panel][k/2][mr][2], an odd k filled up with a zero. gemm_int8's panels hold
+// all of k, packed from rows that lie along k: first each row's scale and what else belongs to whole rows, head_bytes for each of the
+// mr or nr, then whole numbers as quantisation.h says, k_unit neighbours side by side. The product is then, in this order,
+//   product = float(sum of products of whole numbers) · scale of A's row · scale of B's column
+// where the sum is exact, so that all variants give the same bits until GELU.
 //
 // Contract of a tile: accumulators start at zero and run over k in rising order; the result is then, in this order,
 //   value = product + addend (if any) + residual (if any) + bias (if any); c = value (if any); activation = gelu(value) (if any);
@@ -32,8 +36,9 @@ struct gemm_kernels {
     void (*pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels);
     void (*pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels);
     void (*tile)(const struct gemm_tile *tile);
+    size_t head_bytes;  ///< in front of a panel, for each of its rows or columns
 };
 
-/// The largest k_block of any variant, a multiple of every k_unit.
+/// The largest k_block of any variant that cuts k, a multiple of every k_unit.
 enum { gemm_most_k_block = 2048 };
 #endif

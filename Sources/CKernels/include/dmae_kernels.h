@@ -27,11 +27,11 @@ extern "C" {
 // ---- Processor, variants, threads ------------------------------------------------------------------------------------
 
 /// Instruction sets in rising order; a processor that has one has all below it.
-typedef enum { DMAE_ISA_SCALAR = 0, DMAE_ISA_AVX2, DMAE_ISA_AVX512, DMAE_ISA_AVX512BF16, DMAE_ISA_COUNT } dmae_isa;
+typedef enum { DMAE_ISA_SCALAR = 0, DMAE_ISA_AVX2, DMAE_ISA_AVX512, DMAE_ISA_AVX512VNNI, DMAE_ISA_AVX512BF16, DMAE_ISA_COUNT } dmae_isa;
 
 /// The highest instruction set this processor and operating system run.
 DMAE_EXPORT dmae_isa dmae_isa_available(void);
-/// "scalar", "avx2", "avx512", "avx512bf16"; never NULL.
+/// "scalar", "avx2", "avx512", "avx512vnni", "avx512bf16"; never NULL.
 DMAE_EXPORT const char *dmae_isa_name(dmae_isa isa);
 /// The instruction set in use: the highest available one, or what dmae_isa_use chose.
 DMAE_EXPORT dmae_isa dmae_isa_selected(void);
@@ -70,7 +70,12 @@ typedef enum { DMAE_TYPE_F32 = 0, DMAE_TYPE_BF16 = 1 } dmae_type;
 /// What the operands of a product are rounded to, to nearest, ties to even, as they are packed; sums are float32 in any case.
 /// With BF16 where the instruction set has no such products, the same rounded operands are multiplied in float32: as exact, and
 /// as slow, as F32. Subnormal operands may count as zero.
-typedef enum { DMAE_PRECISION_F32 = 0, DMAE_PRECISION_BF16 = 1 } dmae_precision;
+/// INT8 is for weights that never change, in the forward direction: B comes packed, of a transposed B, A is not transposed, C is not
+/// accumulated, there is no `before_gelu`, and k is at most 65,536. Each row of the weight and of A is rounded to whole numbers of 8 bits
+/// with a scale of its own (gemm/quantisation.h): a row's result depends on no other row. Their sums are exact and become float32, times
+/// both scales, before the epilogue. A row of A or of the weight that holds NaN or infinity gives NaN. Without such products in the
+/// instruction set 16-bit ones give the same sums.
+typedef enum { DMAE_PRECISION_F32 = 0, DMAE_PRECISION_BF16 = 1, DMAE_PRECISION_INT8 = 2 } dmae_precision;
 
 /// C[m,n] (+)= op(A)[m,k] · op(B)[k,n], then the epilogue, in this order: + residual[m,n], + bias[n], keep in C, then GELU into
 /// `activation`. With `before_gelu` it is the step back through GELU instead: C = product · gelu'(before_gelu), and `activation`
@@ -99,7 +104,7 @@ typedef struct {
     void *workspace;
 } dmae_gemm_arguments;
 /// `output` is the type of C, or of the activation when C is NULL.
-DMAE_EXPORT size_t dmae_gemm_workspace(size_t m, size_t n, size_t k, dmae_type output);
+DMAE_EXPORT size_t dmae_gemm_workspace(dmae_precision precision, size_t m, size_t n, size_t k, dmae_type output);
 DMAE_EXPORT void dmae_gemm(const dmae_gemm_arguments *arguments);
 /// Packs op(B)[k,n], as the arguments say, once for many products; for the instruction set selected now, and aligned to 64 bytes.
 /// The products' bits are the same either way.
@@ -177,7 +182,7 @@ DMAE_EXPORT void dmae_adamw_f32(size_t count, const dmae_adamw_f32_settings *set
 
 // ---- Measuring the machine -------------------------------------------------------------------------------------------
 
-/// FLOP done by `threads` threads, each running `iterations` rounds of independent multiply-adds in registers, of the
+/// Operations done by `threads` threads, each running `iterations` rounds of independent multiply-adds in registers, of the
 /// selected instruction set. Time it to know the peak.
 DMAE_EXPORT double dmae_peak_flops(dmae_precision precision, int threads, size_t iterations);
 

@@ -1,0 +1,34 @@
+#if defined(__x86_64__)
+#include "gemm/gemm.h"
+#include "gemm/quantisation.h"
+#include "cpu/vector_avx512.h"
+
+enum { MR = 14, VECTORS = 2, REGISTERS = 32 };
+#define TILE_CASES TILE_CASES_14
+
+// Without products of bytes a lane is two neighbours in k of 16 bits, q - zero: exact.
+enum { UNIT = 2, HAS_ZERO = 0 };
+typedef __m512i I;
+VECTOR_INLINE I i_zero(void) { return _mm512_setzero_si512(); }
+VECTOR_INLINE I i_set(int32_t x) { return _mm512_set1_epi32(x); }
+VECTOR_INLINE I i_load(const float *p) { return _mm512_loadu_si512(p); }
+VECTOR_INLINE V i_float(I x) { return _mm512_cvtepi32_ps(x); }
+VECTOR_INLINE I i_multiply_add(I sum, I a, I b) { return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b)); }
+VECTOR_INLINE I i_without(I sum, I zero, I column_sum) { return (void)zero, (void)column_sum, sum; }
+
+VECTOR_INLINE V groups(const bool weights, const V x[UNIT], struct quantisation q) {
+    const I least = i_set(weights ? -127 : -q.zero), most = i_set(weights ? 127 : 255 - q.zero);
+    I whole[UNIT];
+    for (int part = 0; part < UNIT; ++part) {
+        const I nearest = _mm512_cvtps_epi32(v_multiply(x[part], v_set(q.inverse)));
+        whole[part] = _mm512_min_epi32(_mm512_max_epi32(nearest, least), most);
+    }
+    const I order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi64(order, _mm512_packs_epi32(whole[0], whole[1])));
+}
+VECTOR_INLINE void column_sums(size_t steps, const float *groups, int32_t *sums) { (void)steps, (void)groups, (void)sums; }
+#include "gemm/gemm_int8_kernels.h"
+
+const struct gemm_kernels gemm_int8_avx512_14x32 = {MR, NR, UNIT, 2, gemm_int8_most_k, pack_a, pack_b, tile, HEAD_WORDS * sizeof(float)};
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,27 @@
+// The reference's tile, from sums to memory.
+#ifndef DMAE_GEMM_SCALAR_EPILOGUE_H
+#define DMAE_GEMM_SCALAR_EPILOGUE_H
+#include "cpu/scalar_bf16.h"
+#include "gelu/gelu_f32_scalar.h"
+#include "gemm/gemm.h"
+
+enum { MR = 4, NR = 16 };
+
+static void finish(const struct gemm_tile *t, float sum[MR][NR]) {
+    for (size_t i = 0; i < t->rows; ++i)
+        for (size_t j = 0; j < t->columns; ++j) {
+            float value = sum[i][j];
+            if (t->addend) value += t->addend[i * t->ld_addend + j];
+            if (t->residual) value += t->residual[i * t->ld_residual + j];
+            if (t->bias) value += t->bias[j];
+            float activation = value * gelu_f32_cumulative(value);
+            if (t->before_gelu) {
+                const float x = element_at(t->before_gelu_type, t->before_gelu, i * t->ld_before_gelu + j);
+                activation = x * gelu_f32_cumulative(x);
+                value *= gelu_f32_cumulative(x) + x * gelu_f32_density(x);
+            }
+            if (t->c) set_element(t->c_type, t->c, i * t->ldc + j, value);
+            if (t->activation) set_element(t->activation_type, t->activation, i * t->ld_activation + j, activation);
+        }
+}
+#endif
