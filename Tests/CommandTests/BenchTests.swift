@@ -10,12 +10,13 @@ final class BenchTests: XCTestCase {
     ]
 
     private struct Report: Decodable {
-        let version, method, recipe, precision, instructionSet: String
+        let version, method, recipe, precision, teacherPrecision, instructionSet: String
         let batch, threads: Int
         let maskRatio, imagesPerSecond: Double
         let stepSeconds, optimizerSeconds: [Double]
         let peakRssBytes: Int
-        let gflopPerImage, peakGflops, fractionOfPeak: Double
+        let gflopPerImage, peakGflops, fractionOfPeak, int8GflopPerImage: Double
+        let int8PeakGflops: Double?
     }
 
     private func report(_ arguments: [String], environment: [String: String] = [:]) throws -> Report {
@@ -37,6 +38,9 @@ final class BenchTests: XCTestCase {
         XCTAssertEqual(report.method, "distill")
         XCTAssertEqual(report.recipe, "demo")
         XCTAssertEqual(report.precision, "f32")
+        XCTAssertEqual(report.teacherPrecision, "same")
+        XCTAssertEqual(report.int8GflopPerImage, 0)
+        XCTAssertNil(report.int8PeakGflops)
         XCTAssertEqual(report.batch, 3)
         XCTAssertEqual(report.threads, 2)
         XCTAssertEqual(report.maskRatio, 0.5)
@@ -53,6 +57,27 @@ final class BenchTests: XCTestCase {
         for (optimizer, step) in zip(report.optimizerSeconds, report.stepSeconds) { XCTAssertLessThan(optimizer, step) }
         XCTAssertGreaterThan(report.peakRssBytes, 1 << 20)
         XCTAssertLessThan(report.peakRssBytes, 1 << 30)
+    }
+
+    /// A teacher in int8: its products count against int8's peak, the others against theirs, and all against the step.
+    func testInt8Teacher() throws {
+        let arguments = ["distill", "--recipe", "demo", "--align", "1:4", "--batch", "3", "--steps", "3", "--teacher-precision", "int8"] + tiny
+        let report = try report(arguments)
+        XCTAssertEqual(report.teacherPrecision, "int8")
+        // Five blocks of width 128 on 5 tokens: four layers of 12·128² weights in all.
+        XCTAssertEqual(report.int8GflopPerImage, 5 * 2 * 5 * 12 * 128 * 128 * 1e-9, accuracy: 1e-12)
+        XCTAssertLessThan(report.int8GflopPerImage, report.gflopPerImage)
+        let peak = try XCTUnwrap(report.int8PeakGflops)
+        let seconds = report.int8GflopPerImage / peak + (report.gflopPerImage - report.int8GflopPerImage) / report.peakGflops
+        XCTAssertEqual(report.fractionOfPeak, report.imagesPerSecond * seconds, accuracy: 1e-9 * report.fractionOfPeak)
+        let text = assertRuns(["bench", "--profile"] + arguments).output
+        for words in ["of which the teacher's in int8", "int8 peak, measured", "fraction of peak, each of its own", "products forward, int8"] {
+            XCTAssertTrue(text.contains(words), "\(words): \(text)")
+        }
+        // Without such products the same sums come from others, and it says so.
+        let slower = assertRuns(["bench"] + arguments, environment: ["DMAE_ISA": "avx2"])
+        XCTAssertTrue(slower.errors.contains("warning: the instruction set avx2 has no products of int8"), slower.errors)
+        assertRefused(["bench", "pretrain", "--teacher-precision", "int8"] + tiny, 64, "--teacher-precision is for distill")
     }
 
     /// What each operation took makes up the step: shares sum to one, and the products' and attention's FLOP are those that are counted.
@@ -122,6 +147,8 @@ final class BenchTests: XCTestCase {
     func testErrors() {
         assertRefused(
             ["bench", "distill", "--precision", "f64"], 64, "'f64'", "'f32', 'bf16' or 'auto'")
+        assertRefused(["bench", "distill", "--precision", "int8"], 64, "'int8'", "'f32', 'bf16' or 'auto'")
+        assertRefused(["bench", "distill", "--teacher-precision", "int4"], 64, "'int4'", "'same' and 'int8'")
         assertRefused(["bench", "train"], 64, "'train'")
         assertRefused(
             ["bench", "distill", "--recipe", "mae"], 64, "--recipe mae is not a recipe of `dmae distill`", "paper, demo"

@@ -34,7 +34,10 @@ final class ResumeTests: XCTestCase {
     }
 
     /// SIGKILL at random moments, other threads and workers each time: the same bytes as a run that was never stopped.
-    func testKilledAndResumed() throws {
+    func testKilledAndResumed() throws { try killedAndResumed([]) }
+    func testKilledAndResumedWithAnInt8Teacher() throws { try killedAndResumed(["--teacher-precision", "int8", "--precision", "bf16"]) }
+    private func killedAndResumed(_ more: [String]) throws {
+        let steps = steps + more
         let teacher = folder.file("teacher")
         assertRuns(TinyRun.pretrain(teacher, epochs: 5, ["--quiet"]))
         let weights = teacher + "/model.safetensors"

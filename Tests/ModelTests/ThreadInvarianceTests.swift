@@ -6,10 +6,11 @@ import XCTest
 /// A step gives the same bits for any number of threads.
 final class ThreadInvarianceTests: XCTestCase {
     /// Everything that a step computes: losses, features, prediction, gradients and the square of their norm.
-    private func outcome(_ configuration: ModelConfiguration, batch: Int, threads: Int, seed: UInt64) throws -> [String: [UInt32]] {
+    private func outcome(_ configuration: ModelConfiguration, batch: Int, threads: Int, seed: UInt64, precision: Precision = .f32,
+                         teacherPrecision: TeacherPrecision = .same) throws -> [String: [UInt32]] {
         try withThreads(threads) {
             XCTAssertEqual(Threads.observed, threads)
-            let model = try RandomModel(configuration, batch: batch, seed: seed)
+            let model = try RandomModel(configuration, batch: batch, seed: seed, precision: precision, teacherPrecision: teacherPrecision)
             var result: [String: [UInt32]] = [:]
             // Accumulates over two micro-batches, then takes the optimiser's step, twice.
             for step in 1...2 {
@@ -68,6 +69,24 @@ final class ThreadInvarianceTests: XCTestCase {
                     XCTAssertEqual(Set(other.keys), Set(one.keys))
                     let different = one.keys.filter { other[$0] != one[$0] }.sorted()
                     XCTAssertEqual(different, [], "\(name), \(set.name), \(threads) threads")
+                }
+            }
+        }
+        XCTAssertFalse(ran.isEmpty)
+    }
+
+    /// The same with a teacher in int8, in a step of either precision.
+    func testAnInt8TeacherHasTheSameBitsForAnyThreads() throws {
+        let seed = testSeed(23)
+        let pairs = [AlignedPair(studentBlock: 1, teacherBlock: 0), AlignedPair(studentBlock: 2, teacherBlock: 2)]
+        let configuration = ModelConfiguration.small(imageHeight: 32, imageWidth: 40, studentWidth: 36, teacherWidth: 148, pairs: pairs)
+        let ran = try withEachInstructionSet { set in
+            for precision in [Precision.f32, .bf16] {
+                let outcomes = try [1, 2, 3].map {
+                    try outcome(configuration, batch: 7, threads: $0, seed: seed, precision: precision, teacherPrecision: .int8)
+                }
+                for other in outcomes[1...] {
+                    XCTAssertEqual(outcomes[0].keys.filter { other[$0] != outcomes[0][$0] }.sorted(), [], "\(set.name), \(precision)")
                 }
             }
         }

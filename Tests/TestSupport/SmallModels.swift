@@ -31,9 +31,11 @@ public final class RandomModel {
 
     /// Nothing is left at 0 or 1, so that every term can be seen to act: biases and LayerNorm's weights are moved by up to 0.2.
     public init(_ configuration: ModelConfiguration, batch: Int, seed: UInt64, training: Bool = true,
-        predictsEveryPatch: Bool = false
+        precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same, predictsEveryPatch: Bool = false
     ) throws {
-        distiller = try Distiller(configuration, batch: batch, plan: plan, training: training, predictsEveryPatch: predictsEveryPatch)
+        distiller = try Distiller(
+            configuration, batch: batch, plan: plan, training: training, precision: precision, teacherPrecision: teacherPrecision,
+            predictsEveryPatch: predictsEveryPatch)
         try plan.commit()
         Self.fill(distiller.parameters, seed: seed)
         if let teacher = distiller.teacherParameters { Self.fill(teacher, seed: seed &+ 1) }

@@ -66,6 +66,7 @@ final class AllocationTests: XCTestCase {
         let pairs = [AlignedPair(studentBlock: 1, teacherBlock: 0), AlignedPair(studentBlock: 2, teacherBlock: 2)]
         let cases: [(String, ModelConfiguration)] = [
             ("L1, linear", .small(pairs: pairs, distance: .l1)),
+            ("int8 teacher", .small(pairs: pairs)),
             ("L2, MLP, normalised pixels", .small(pairs: pairs, projection: .mlp, normalizePixels: true)),
             ("raw features", .small(teacherWidth: 12, distance: .l1, projection: .none)),
             ("no teacher", .small(channels: 1, teacherWidth: nil)),
@@ -76,7 +77,8 @@ final class AllocationTests: XCTestCase {
             for threads in [1, 2, 3] {
                 try withThreads(threads) {
                     for (name, configuration) in cases {
-                        let model = try RandomModel(configuration, batch: 3, seed: 1)
+                        let model = try RandomModel(
+                            configuration, batch: 3, seed: 1, teacherPrecision: name == "int8 teacher" ? .int8 : .same)
                         let distiller = model.distiller
                         var norm: Float = 0
                         func step(_ number: Int) {

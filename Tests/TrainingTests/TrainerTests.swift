@@ -242,6 +242,27 @@ final class TrainerTests: XCTestCase {
         XCTAssertEqual(try log("run"), lines)
     }
 
+    /// Runs of before the teacher's precision could be chosen are still read; those without a teacher have none to choose.
+    func testTeacherPrecisionInConfigurations() throws {
+        var configuration = try smallRun()
+        configuration.teacherPrecision = .int8
+        let json = try RunDirectory.json(configuration)
+        XCTAssertEqual(try JSONDecoder().decode(TrainingConfiguration.self, from: Data(json)), configuration)
+        let text = String(decoding: json, as: UTF8.self)
+        XCTAssertTrue(text.contains(#""teacherPrecision":"int8""#), text)
+        let older = text.replacingOccurrences(of: #","teacherPrecision":"int8""#, with: "")
+        XCTAssertNotEqual(older, text)
+        XCTAssertEqual(try JSONDecoder().decode(TrainingConfiguration.self, from: Data(older.utf8)).teacherPrecision, .same)
+
+        configuration.model.teacher = nil
+        configuration.model.alignment.pairs = []
+        XCTAssertEqual(failure { try configuration.validate() }?.message, "--teacher-precision is for a run with a teacher")
+        configuration.teacherPrecision = .same
+        try configuration.validate()
+        configuration.precision = .int8
+        XCTAssertTrue(failure { try configuration.validate() }?.message.contains("--precision is f32 or bf16") == true)
+    }
+
     /// What decides the result may not change on the way; where things lie, and what is kept of them, may.
     func testChangedConfigurationsAreRefusedByName() throws {
         let configuration = try smallRun()
@@ -256,6 +277,7 @@ final class TrainerTests: XCTestCase {
         }
         let attempts: [(String, String, String, (inout TrainingConfiguration) throws -> Void)] = [
             ("seed", "53", "54", { $0.seed = 54 }),
+            ("teacherPrecision", "same", "int8", { $0.teacherPrecision = .int8 }),
             ("epochs", "3.0", "4.0", { $0.epochs = 4 }),
             ("accumulation", "3", "1", { $0.accumulation = 1 }),
             ("baseLearningRate", "0.1", "0.2", { $0.baseLearningRate = 0.2 }),
