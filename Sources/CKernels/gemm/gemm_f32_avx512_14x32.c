@@ -6,6 +6,6 @@ enum { MR = 14, VECTORS = 2, REGISTERS = 32 };
 #define TILE_CASES TILE_CASES_14
 #include "gemm/gemm_f32_kernels.h"
 
-const struct gemm_kernels gemm_f32_avx512_14x32 = {MR, NR, 1, sizeof(float), 1024, pack_a, pack_b, tile, 0};
+const struct gemm_kernels gemm_f32_avx512_14x32 = {MR, NR, 1, sizeof(float), 1600, pack_a, pack_b, tile, 0};
 #pragma clang attribute pop
 #endif

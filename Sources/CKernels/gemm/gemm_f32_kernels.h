@@ -2,6 +2,12 @@
 #include "gelu/gelu_f32_vector.h"
 #include "gemm/register_tile_f32.h"
 
+/// `count` elements from `index` on. Rows of an operand packed across lie pages apart, where the processor foresees nothing.
+VECTOR_INLINE void prefetch_row(const dmae_type type, size_t count, const void *source, size_t index) {
+    const size_t bytes = type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
+    for (size_t i = 0; i < count; i += 64 / bytes) _mm_prefetch((const char *)source + (index + i) * bytes, _MM_HINT_T0);
+}
+
 VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld, bool across, float *panels) {
     if (!across) {
         for (size_t i = 0; i < count; i += MR)
@@ -11,9 +17,11 @@ VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const
     // All panels of one step of k before the next step: rows of the source may lie a multiple of 4096 bytes apart, and what one
     // panel leaves of a line is gone from the cache when the next panel comes.
     const M written = v_mask(MR);
-    for (size_t p = 0; p < k; ++p)
+    for (size_t p = 0; p < k; ++p) {
+        prefetch_row(type, count, source, (p + 16) * ld);
         for (size_t i = 0; i < count; i += MR)
             v_store_masked(written, panels + i * k + p * MR, operand_masked(type, v_mask(count - i), source, p * ld + i));
+    }
 }
 
 VECTOR_INLINE void pack_b_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld, bool across, float *panels) {
@@ -28,6 +36,7 @@ VECTOR_INLINE void pack_b_of(const dmae_type type, size_t count, size_t k, const
         return;
     }
     for (size_t p = 0; p < k; ++p) {
+        prefetch_row(type, count, source, (p + 16) * ld);
         for (size_t j = 0; j < whole; j += LANES)
             v_store(panels + j / NR * NR * k + p * NR + j % NR, operand(type, source, p * ld + j));
         if (whole < count)
