@@ -33,6 +33,7 @@ func gemm(_ name: String, _ precision: dmae_precision, m: Int, n: Int, k: Int, t
         if gelu {
             (arguments.activation, arguments.ldactivation) = (UnsafeMutableRawPointer(memory(m * n)), n)
             (arguments.activation_type, arguments.c_type) = (kept, kept)
+            if isInt8 { arguments.c = nil }  // a teacher keeps nothing for a backward pass
         }
         if residual { (arguments.residual, arguments.ldr) = (UnsafePointer(memory(m * n)), n) }
         arguments.workspace = UnsafeMutableRawPointer(memory(dmae_gemm_workspace(precision, m, n, k, arguments.c_type) / 4 + 16))

@@ -147,13 +147,15 @@ static void pack_shared(const struct plan *p, size_t run, char *scratch) {
     const size_t width = p->shared_is_a ? p->kernels->mr : p->kernels->nr;
     const size_t begin = run * shared_run(p), end = dmae_least(begin + shared_run(p), p->shared_panels);
     struct plan block = *p;
-    for (block.first = 0; block.first < p->g.k; block.first += p->k_block) {
+    // Once even where k is 0: panels may have a head.
+    for (block.first = 0; block.first == 0 || block.first < p->g.k; block.first += p->k_block) {
         block.depth = dmae_least(p->k_block, p->g.k - block.first);
         if (p->shared_is_a) pack_a(&block, begin, end, scratch);
         else pack_b(&block, begin, end, scratch);
         const size_t bytes = panel_bytes(p->kernels, width, block.depth);
         for (size_t panel = begin; panel < end; ++panel)
             stream((char *)whole_panel(&block, p->shared, width, panel), scratch + (panel - begin) * bytes, bytes);
+        if (p->k_block == 0) break;
     }
     // Other threads read it after the barrier that follows, which orders ordinary stores only.
 #if defined(__x86_64__)
