@@ -23,7 +23,7 @@ public enum Precision: String, Codable, CaseIterable, Sendable {
     }
 
     /// Whether the instruction set in use multiplies such operands itself. Where it does not, products of the rounded operands
-    /// are computed in float32, or in 16-bit whole numbers: with the same rounding of operands, but no faster than `f32`.
+    /// are computed in float32, or int8's from 16-bit whole numbers: with the same rounding of operands, but not at their speed.
     public var isNative: Bool {
         switch self {
         case .f32: true

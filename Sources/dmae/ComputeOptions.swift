@@ -73,7 +73,7 @@ struct TeacherPrecisionOptions: ParsableArguments {
         if teacherPrecision == .int8, !Precision.int8.isNative {
             Terminal.warning(
                 "the instruction set \(InstructionSet.selected.name) has no products of int8: they are computed from 16-bit whole "
-                    + "numbers, with the same results, no faster than f32")
+                    + "numbers, with the same results, but not at the speed of int8")
         }
         return teacherPrecision
     }
