@@ -124,10 +124,19 @@ static void run_tile(const struct plan *p, size_t a_panel, const char *a, size_t
     p->kernels->tile(&tile);
 }
 
-/// The shared operand is packed in runs of four panels of A or two of B.
-static size_t shared_run(const struct plan *p) { return p->shared_is_a ? 4 : 2; }
-static size_t shared_runs(const struct plan *p) {
-    return p->g.b_packed && !p->shared_is_a ? 0 : dmae_ceiling(p->shared_panels, shared_run(p));
+/// The shared operand is packed in pieces of `panels` panels, `depth` of k each: four panels of A or two of B, and a block of k. Where k
+/// runs down the rows of memory they are four times as wide and less deep, so that a piece reads whole lines.
+struct pieces {
+    size_t panels, depth, across, down;  ///< size of a piece, and how many there are
+};
+static struct pieces shared_pieces(const struct plan *p) {
+    const bool is_across = p->shared_is_a ? p->g.a_transposed : !p->g.b_transposed;
+    const size_t times = is_across && p->k_block >= 64 ? 4 : 1, panels = times * (p->shared_is_a ? 4 : 2);
+    // No more than the memory for own panels holds, and a multiple of every k_unit.
+    const size_t depth = times == 1 ? p->k_block : p->k_block / (4 * times) * 4;
+    // One piece where k is 0, too: panels may have a head.
+    const bool is_there = p->g.b_packed && !p->shared_is_a;
+    return (struct pieces){panels, depth, is_there ? 0 : dmae_ceiling(p->shared_panels, panels), depth == 0 ? 1 : dmae_ceiling(p->g.k, depth)};
 }
 
 /// Copies past the caches. What is packed here was read by other cores in the product before, and is read by them next: taking each
@@ -143,20 +152,17 @@ static void stream(char *target, const char *source, size_t bytes) {
 }
 
 /// `scratch` is the thread's memory for own panels.
-static void pack_shared(const struct plan *p, size_t run, char *scratch) {
+static void pack_shared(const struct plan *p, const struct pieces *pieces, size_t index, char *scratch) {
     const size_t width = p->shared_is_a ? p->kernels->mr : p->kernels->nr;
-    const size_t begin = run * shared_run(p), end = dmae_least(begin + shared_run(p), p->shared_panels);
-    struct plan block = *p;
-    // Once even where k is 0: panels may have a head.
-    for (block.first = 0; block.first == 0 || block.first < p->g.k; block.first += p->k_block) {
-        block.depth = dmae_least(p->k_block, p->g.k - block.first);
-        if (p->shared_is_a) pack_a(&block, begin, end, scratch);
-        else pack_b(&block, begin, end, scratch);
-        const size_t bytes = panel_bytes(p->kernels, width, block.depth);
-        for (size_t panel = begin; panel < end; ++panel)
-            stream((char *)whole_panel(&block, p->shared, width, panel), scratch + (panel - begin) * bytes, bytes);
-        if (p->k_block == 0) break;
-    }
+    const size_t begin = index % pieces->across * pieces->panels, end = dmae_least(begin + pieces->panels, p->shared_panels);
+    struct plan piece = *p;
+    piece.first = index / pieces->across * pieces->depth;
+    piece.depth = dmae_least(pieces->depth, p->g.k - piece.first);
+    if (p->shared_is_a) pack_a(&piece, begin, end, scratch);
+    else pack_b(&piece, begin, end, scratch);
+    const size_t bytes = panel_bytes(p->kernels, width, piece.depth);
+    for (size_t panel = begin; panel < end; ++panel)
+        stream((char *)whole_panel(&piece, p->shared, width, panel), scratch + (panel - begin) * bytes, bytes);
     // Other threads read it after the barrier that follows, which orders ordinary stores only.
 #if defined(__x86_64__)
     __builtin_ia32_sfence();
@@ -248,9 +254,10 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
     // OpenMP's runtime allocates a buffer for a region of one thread: then there is none.
     const int threads = dmae_threads_for(a_panels * b_panels);
     plan_tasks(&plan, (size_t)threads);
-    const size_t runs = shared_runs(&plan), tasks = task_count(&plan);
+    const struct pieces pieces = shared_pieces(&plan);
+    const size_t piece_count = pieces.across * pieces.down, tasks = task_count(&plan);
     if (threads == 1) {
-        for (size_t run = 0; run < runs; ++run) pack_shared(&plan, run, own);
+        for (size_t piece = 0; piece < piece_count; ++piece) pack_shared(&plan, &pieces, piece, own);
         for (size_t task = 0; task < tasks; ++task) run_task(&plan, task, own);
         return;
     }
@@ -258,7 +265,7 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
     {
         char *const mine = own + (size_t)omp_get_thread_num() * own_bytes;
 #pragma omp for schedule(monotonic : dynamic, 1)
-        for (size_t run = 0; run < runs; ++run) pack_shared(&plan, run, mine);
+        for (size_t piece = 0; piece < piece_count; ++piece) pack_shared(&plan, &pieces, piece, mine);
 #pragma omp for schedule(monotonic : dynamic, 1) nowait
         for (size_t task = 0; task < tasks; ++task) run_task(&plan, task, mine);
     }

@@ -57,8 +57,8 @@ VECTOR_INLINE void pack_across(const dmae_type type, size_t unit, size_t count, 
                 const size_t i = panel * unit + part, left = count > i ? count - i : 0;
                 // Rows lie pages apart, where the processor foresees nothing.
                 const size_t ahead = (2 * q + 16) * ld + i, bytes = type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
-                _mm_prefetch((const char *)source + ahead * bytes, _MM_HINT_T0);
-                _mm_prefetch((const char *)source + (ahead + ld) * bytes, _MM_HINT_T0);
+                _mm_prefetch((const char *)source + ahead * bytes, _MM_HINT_T1);
+                _mm_prefetch((const char *)source + (ahead + ld) * bytes, _MM_HINT_T1);
                 const __m256i first = halves_at(type, left, source, 2 * q * ld + i);
                 const __m256i second = 2 * q + 1 < k ? halves_at(type, left, source, (2 * q + 1) * ld + i) : _mm256_setzero_si256();
                 v_store_masked(v_mask(unit - part), pairs + (panel * steps + q) * unit + part, pairs_across(first, second));

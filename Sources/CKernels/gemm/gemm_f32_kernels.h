@@ -5,7 +5,7 @@
 /// `count` elements from `index` on. Rows of an operand packed across lie pages apart, where the processor foresees nothing.
 VECTOR_INLINE void prefetch_row(const dmae_type type, size_t count, const void *source, size_t index) {
     const size_t bytes = type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
-    for (size_t i = 0; i < count; i += 64 / bytes) _mm_prefetch((const char *)source + (index + i) * bytes, _MM_HINT_T0);
+    for (size_t i = 0; i < count; i += 64 / bytes) _mm_prefetch((const char *)source + (index + i) * bytes, _MM_HINT_T1);
 }
 
 VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld, bool across, float *panels) {
