@@ -1,11 +1,14 @@
 import Tensors
 
-// Letters: B batch, L patches, K kept patches, E decoder width, D encoder width, T = 1 + L tokens, R = B·T rows.
+// Letters: B images of a part of the batch, L patches, K kept patches, E decoder width, D encoder width, T = 1 + L tokens, R = B·T rows.
 
 /// MAE's decoder: all patches again, mask tokens in the removed places, down to predicted pixels.
+///
+/// It works on `images` images at a time, a part of the batch: what its backward pass needs is kept of one part alone.
 public final class Decoder {
     private let configuration: DecoderConfiguration
-    private let batch: Int
+    /// Images of a part.
+    let images: Int
     /// Whether the last block's queries, its MLP, the norm and the prediction run for removed patches alone.
     let predictsRemovedOnly: Bool
     private let masking: Masking
@@ -19,7 +22,7 @@ public final class Decoder {
     private let embedded: Tensor
     private let states: [Tensor]
     private let normed: Tensor
-    /// Predicted patches, values in (row, column, channel) order: [R, p·p·C], the class token's row first in each image; or the removed
+    /// Predicted patches of the part last seen, values in (row, column, channel) order: [R, p·p·C], the class token's row first in each image; or the removed
     /// patches alone, [B·(L-K), p·p·C], in the order of the masking's removed places.
     public let prediction: Tensor
     private let d: Tensor?
@@ -28,33 +31,33 @@ public final class Decoder {
     private let dNormed: Tensor?
 
     init(
-        _ configuration: DecoderConfiguration, encoder: EncoderConfiguration, batch: Int, masking: Masking,
+        _ configuration: DecoderConfiguration, encoder: EncoderConfiguration, images: Int, masking: Masking,
         in parameters: Parameters, plan: MemoryPlan, training: Bool, predictsRemovedOnly: Bool
     ) {
         self.predictsRemovedOnly = predictsRemovedOnly
         self.configuration = configuration
-        self.batch = batch
+        self.images = images
         self.masking = masking
         let width = configuration.width
         let tokens = 1 + masking.patches
-        let rows = batch * tokens
+        let rows = images * tokens
         embedding = Linear(
-            "decoder_embed", inputs: encoder.width, outputs: width, rows: batch * (1 + masking.kept), in: parameters, plan: plan)
+            "decoder_embed", inputs: encoder.width, outputs: width, rows: images * (1 + masking.kept), in: parameters, plan: plan)
         maskToken = parameters.add("mask_token", [1, 1, width], .token)
         positions = parameters.add(
             "decoder_pos_embed", [1, encoder.patches + 1, width],
             .positions(rows: encoder.gridRows, columns: encoder.gridColumns))
         blocks = (0..<configuration.depth).map {
             TransformerBlock(
-                "decoder_blocks.\($0)", batch: batch, tokens: tokens, width: width, heads: configuration.heads, in: parameters,
+                "decoder_blocks.\($0)", batch: images, tokens: tokens, width: width, heads: configuration.heads, in: parameters,
                 plan: plan, keep: training,
                 selection: predictsRemovedOnly && $0 == configuration.depth - 1 ? masking : nil)
         }
-        let predicted = predictsRemovedOnly ? batch * masking.removed : rows
+        let predicted = predictsRemovedOnly ? images * masking.removed : rows
         norm = LayerNorm("decoder_norm", width: width, rows: predicted, in: parameters, plan: plan, keep: training)
         predictionLinear = Linear(
             "decoder_pred", inputs: width, outputs: encoder.patchElements, rows: predicted, in: parameters, plan: plan)
-        embedded = plan.scratch("decoder embedded", batch * (1 + masking.kept), width)
+        embedded = plan.scratch("decoder embedded", images * (1 + masking.kept), width)
         if training {
             states = (0...configuration.depth).map {
                 plan.reserve($0 == configuration.depth ? predicted : rows, width, .activations)
@@ -69,38 +72,38 @@ public final class Decoder {
         dNormed = training ? plan.scratch("block normed gradient", predicted, width) : nil
     }
 
-    /// Predicts patches from latent[B·(1+K), D].
-    func forward(_ latent: Tensor) {
+    /// Predicts patches of the part that begins with image `first` of the batch, from its latent[B·(1+K), D].
+    func forward(_ latent: Tensor, firstImage first: Int) {
         embedding.forward(latent, embedded)
-        assembleTokens()
-        for (index, block) in blocks.enumerated() { block.forward(states[index], states[index + 1]) }
+        assembleTokens(first)
+        for (index, block) in blocks.enumerated() { block.forward(states[index], states[index + 1], firstImage: first) }
         norm.forward(states[blocks.count], normed)
         predictionLinear.forward(normed, prediction)
     }
 
-    private func assembleTokens() {
+    private func assembleTokens(_ first: Int) {
         TokenAssembly(
-            masking: masking, embedded: embedded, maskToken: maskToken.weight,
+            masking: masking, firstImage: first, embedded: embedded, maskToken: maskToken.weight,
             positions: positions.weight.reshaped(1 + masking.patches, configuration.width), state: states[0]
         ).runAll(states[0].rows, chunk: 32)
     }
 
-    /// From dPrediction, shaped as the prediction, to dLatent[B·(1+K), D] (overwritten) and the weights' gradients.
-    func backward(dPrediction: Tensor, latent: Tensor, dLatent: Tensor) {
+    /// From dPrediction, shaped as the prediction of the part last seen, to dLatent[B·(1+K), D] (overwritten) and the weights' gradients.
+    func backward(dPrediction: Tensor, latent: Tensor, dLatent: Tensor, firstImage first: Int) {
         let d = d!
         predictionLinear.weightGradient(dPrediction, normed)
         predictionLinear.inputGradient(dPrediction, dNormed!)
         norm.backward(states[blocks.count], dY: dNormed!, dX: dPredicted!, accumulate: false)
         for index in blocks.indices.reversed() {
-            blocks[index].backward(states[index], d: index == blocks.count - 1 ? dPredicted! : d, dX: d)
+            blocks[index].backward(states[index], d: index == blocks.count - 1 ? dPredicted! : d, dX: d, firstImage: first)
         }
         let width = configuration.width
         let dMaskToken = maskToken.gradient!.pointer
-        for image in 0..<batch {
+        for image in 0..<images {
             let target = embedded.pointer + image * (1 + masking.kept) * width
             for token in 0...masking.patches {
                 let source = d.pointer + (image * (1 + masking.patches) + token) * width
-                let place = token == 0 ? 0 : 1 + masking.restore(image, token - 1)
+                let place = token == 0 ? 0 : 1 + masking.restore(first + image, token - 1)
                 if place <= masking.kept {
                     (target + place * width).update(from: source, count: width)
                 } else {
@@ -116,6 +119,7 @@ public final class Decoder {
 /// state[B·(1+L), E]: what was embedded back in its place, mask tokens elsewhere, each with its row of the position table added.
 private struct TokenAssembly: ParallelRows {
     let masking: Masking
+    let firstImage: Int
     let embedded: Tensor
     let maskToken: Tensor
     let positions: Tensor
@@ -124,7 +128,7 @@ private struct TokenAssembly: ParallelRows {
     func run(_ range: Range<Int>) {
         for row in range {
             let (image, token) = row.quotientAndRemainder(dividingBy: 1 + masking.patches)
-            let place = token == 0 ? 0 : 1 + masking.restore(image, token - 1)
+            let place = token == 0 ? 0 : 1 + masking.restore(firstImage + image, token - 1)
             if place <= masking.kept {
                 state.copyRow(row, from: embedded, image * (1 + masking.kept) + place)
             } else {

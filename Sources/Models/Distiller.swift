@@ -9,9 +9,9 @@ public final class Distiller {
     public let configuration: ModelConfiguration
     /// Images of a micro-batch.
     public let batch: Int
-    /// Normalised pixels [B, C·H·W]; written by the caller before a step.
+    /// Normalised pixels [B, C·H·W]; written by the caller before a pass.
     public let images: Tensor
-    /// Which patches stay; its noise is written by the caller before a step.
+    /// Which patches stay; its noise is written by the caller before a pass.
     public let masking: Masking
     /// The student's weights: encoder, decoder and projection heads.
     public let parameters: Parameters
@@ -43,10 +43,13 @@ public final class Distiller {
     ///   - teacherPrecision: what those of the linear layers in the teacher's blocks are rounded to instead.
     ///   - predictsEveryPatch: whether the decoder's prediction is wanted for patches that stay, too. The losses and gradients are the
     ///     same either way, to rounding: the loss reads removed patches alone.
+    ///   - leastDecoderRows: the decoder takes as many images at a time as have this many tokens, or the next count that divides the
+    ///     batch; all of them where every patch is predicted or nothing is trained. Products of more rows are hardly faster, and what is
+    ///     kept for the backward pass grows with them. Losses and the encoder's gradients do not depend on it.
     /// - Throws: `Failure.usage` where the configuration does not fit together.
     public init(
         _ configuration: ModelConfiguration, batch: Int, plan: MemoryPlan, training: Bool = true, precision: Precision = .f32,
-        teacherPrecision: TeacherPrecision = .same, predictsEveryPatch: Bool = false
+        teacherPrecision: TeacherPrecision = .same, predictsEveryPatch: Bool = false, leastDecoderRows: Int = 1536
     ) throws {
         try configuration.validate()
         self.configuration = configuration
@@ -62,11 +65,14 @@ public final class Distiller {
             studentConfiguration, batch: batch, masking: masking, blockCount: studentConfiguration.depth, in: parameters,
             plan: plan, training: training, hasNorm: true)
         let predictsRemovedOnly = training && !predictsEveryPatch && masking.removed > 0
+        let decoderImages =
+            predictsRemovedOnly
+            ? (1...batch).first { batch % $0 == 0 && $0 * (1 + studentConfiguration.patches) >= leastDecoderRows } ?? batch : batch
         decoder = Decoder(
-            configuration.decoder, encoder: studentConfiguration, batch: batch, masking: masking, in: parameters, plan: plan,
+            configuration.decoder, encoder: studentConfiguration, images: decoderImages, masking: masking, in: parameters, plan: plan,
             training: training, predictsRemovedOnly: predictsRemovedOnly)
         reconstruction = ReconstructionLoss(
-            studentConfiguration, masking: masking, normalizesPixels: configuration.normalizePixels,
+            studentConfiguration, masking: masking, images: decoderImages, normalizesPixels: configuration.normalizePixels,
             predictsRemovedOnly: predictsRemovedOnly, plan: plan)
         if let teacherConfiguration = configuration.teacher, let last = configuration.lastTeacherBlock {
             let teacherParameters = Parameters(
@@ -91,10 +97,15 @@ public final class Distiller {
         losses = Losses(alignments: Array(repeating: 0, count: alignments.count))
     }
 
-    /// Runs teacher, student, decoder and losses on `images` under the mask that the noise gives.
+    /// Runs teacher, student and decoder on `images` under the mask that the noise gives, and leaves the losses; no gradients.
+    public func forward() { run(scale: 1, gradients: false) }
+
+    /// The same, and adds the losses' gradients to the parameters' gradients.
     ///
     /// - Parameter scale: what the gradients are multiplied by; 1/accumulation for the mean over an effective batch.
-    public func forward(scale: Float = 1) {
+    public func accumulateGradients(scale: Float = 1) { run(scale: scale, gradients: true) }
+
+    private func run(scale: Float, gradients: Bool) {
         masking.update()
         Profile.part = "teacher"
         if let teacher {
@@ -108,8 +119,18 @@ public final class Distiller {
         Profile.part = "student"
         student.forward(images)
         Profile.part = "decoder"
-        decoder.forward(student.latent!)
-        losses.reconstruction = reconstruction.evaluate(images, prediction: decoder.prediction, scale: scale)
+        let tokens = 1 + masking.kept
+        for first in stride(from: 0, to: batch, by: decoder.images) {
+            let part = first..<first + decoder.images
+            let rows = first * tokens..<part.upperBound * tokens
+            let latent = student.latent!.rows(rows)
+            decoder.forward(latent, firstImage: first)
+            reconstruction.evaluate(images, part: part, prediction: decoder.prediction, scale: scale)
+            guard gradients else { continue }
+            decoder.backward(
+                dPrediction: reconstruction.dPrediction, latent: latent, dLatent: dLatent!.rows(rows), firstImage: first)
+        }
+        losses.reconstruction = reconstruction.loss
         Profile.part = "alignment"
         var sum: Float = 0
         for (index, alignment) in alignments.enumerated() {
@@ -118,18 +139,14 @@ public final class Distiller {
             sum += losses.alignments[index]
         }
         losses.total = losses.reconstruction + configuration.alignment.weight * sum
-    }
-
-    /// Adds the gradients of what `forward` saw to the parameters' gradients.
-    public func backward() {
-        Profile.part = "decoder"
-        decoder.backward(dPrediction: reconstruction.dPrediction, latent: student.latent!, dLatent: dLatent!)
         Profile.part = "student"
-        student.backward(dLatent: dLatent!, d: dState!) { block, d in
-            for alignment in self.alignments where alignment.pair.studentBlock == block {
-                Profile.part = "alignment"
-                alignment.backward(self.student.feature(afterBlock: block), d: d)
-                Profile.part = "student"
+        if gradients {
+            student.backward(dLatent: dLatent!, d: dState!) { block, d in
+                for alignment in self.alignments where alignment.pair.studentBlock == block {
+                    Profile.part = "alignment"
+                    alignment.backward(self.student.feature(afterBlock: block), d: d)
+                    Profile.part = "student"
+                }
             }
         }
         Profile.part = ""

@@ -1,6 +1,6 @@
 import Tensors
 
-// Letters: B batch, L patches, p patch side, C channels, P = p·p·C values of a patch.
+// Letters: B batch, N images of a part of it, L patches, K kept ones, p patch side, C channels, P = p·p·C values of a patch.
 
 /// MAE's pixel loss: squared error of each removed patch, mean over its values, mean over the removed patches of the batch.
 public final class ReconstructionLoss {
@@ -10,11 +10,12 @@ public final class ReconstructionLoss {
     /// Mean squared error per patch, zero where it is kept: [B·L].
     private let patchLosses: Tensor
     private let predictsRemovedOnly: Bool
-    /// Gradient by the decoder's prediction, and shaped as it: [B·(1+L), P] with class rows, or [B·(L-K), P].
+    /// Gradient by the decoder's prediction of a part of the batch, and shaped as it: [N·(1+L), P] with class rows, or [N·(L-K), P].
     let dPrediction: Tensor
 
     init(
-        _ configuration: EncoderConfiguration, masking: Masking, normalizesPixels: Bool, predictsRemovedOnly: Bool, plan: MemoryPlan
+        _ configuration: EncoderConfiguration, masking: Masking, images: Int, normalizesPixels: Bool, predictsRemovedOnly: Bool,
+        plan: MemoryPlan
     ) {
         self.configuration = configuration
         self.masking = masking
@@ -22,34 +23,39 @@ public final class ReconstructionLoss {
         self.predictsRemovedOnly = predictsRemovedOnly
         patchLosses = plan.reserve(masking.batch, masking.patches, .activations)
         dPrediction = plan.scratch(
-            "prediction gradient", masking.batch * (predictsRemovedOnly ? masking.removed : 1 + masking.patches),
+            "prediction gradient", images * (predictsRemovedOnly ? masking.removed : 1 + masking.patches),
             configuration.patchElements)
     }
 
-    /// The loss of the decoder's prediction against images[B, C, H, W]; and `dPrediction`, the gradient of `scale` times it.
-    func evaluate(_ images: Tensor, prediction: Tensor, scale: Float) -> Float {
-        let removed = masking.batch * masking.removed
+    /// Looks at the decoder's prediction for the images `part` of images[B, C, H, W], and leaves `dPrediction`, the gradient of `scale`
+    /// times the loss of the whole batch.
+    func evaluate(_ images: Tensor, part: Range<Int>, prediction: Tensor, scale: Float) {
         let rows = Rows(
-            images: images, prediction: prediction, dPrediction: dPrediction, losses: patchLosses, masking: masking,
-            configuration: configuration, normalizesPixels: normalizesPixels, predictsRemovedOnly: predictsRemovedOnly,
-            gradientScale: 2 * scale / (Float(configuration.patchElements) * Float(max(1, removed))))
+            images: images, firstImage: part.lowerBound, prediction: prediction, dPrediction: dPrediction, losses: patchLosses,
+            masking: masking, configuration: configuration, normalizesPixels: normalizesPixels, predictsRemovedOnly: predictsRemovedOnly,
+            gradientScale: 2 * scale / (Float(configuration.patchElements) * Float(max(1, masking.batch * masking.removed))))
         if predictsRemovedOnly {
-            patchLosses.clear()
-            rows.runAll(removed, chunk: 16)
+            patchLosses.rows(part).clear()
+            rows.runAll(part.count * masking.removed, chunk: 16)
         } else {
-            rows.runAll(masking.batch * masking.patches, chunk: 16)
+            rows.runAll(part.count * masking.patches, chunk: 16)
             // The class token predicts nothing.
-            for image in 0..<masking.batch {
+            for image in 0..<part.count {
                 (dPrediction.pointer + image * (1 + masking.patches) * dPrediction.columns)
                     .update(repeating: 0, count: dPrediction.columns)
             }
         }
+    }
+
+    /// The loss, once every part of the batch was looked at.
+    var loss: Float {
         let sum = patchLosses.elements.reduce(0.0) { $0 + Double($1) }
-        return Float(sum / Double(max(1, removed)))
+        return Float(sum / Double(max(1, masking.batch * masking.removed)))
     }
 
     private struct Rows: ParallelRows {
         let images: Tensor
+        let firstImage: Int
         let prediction: Tensor
         let dPrediction: Tensor
         let losses: Tensor
@@ -59,14 +65,14 @@ public final class ReconstructionLoss {
         let predictsRemovedOnly: Bool
         let gradientScale: Float
 
-        /// Image, patch and row of the prediction for the `index`th patch to look at.
+        /// Image of the batch, patch and row of the prediction for the `index`th patch to look at.
         private func place(_ index: Int) -> (image: Int, patch: Int, row: Int) {
             if predictsRemovedOnly {
                 let (image, place) = index.quotientAndRemainder(dividingBy: masking.removed)
-                return (image, masking.removed(image, place), index)
+                return (firstImage + image, masking.removed(firstImage + image, place), index)
             }
             let (image, patch) = index.quotientAndRemainder(dividingBy: masking.patches)
-            return (image, patch, image * (1 + masking.patches) + 1 + patch)
+            return (firstImage + image, patch, image * (1 + masking.patches) + 1 + patch)
         }
 
         func run(_ range: Range<Int>) {

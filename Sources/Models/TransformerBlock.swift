@@ -92,21 +92,23 @@ struct TransformerBlock {
     }
 
     /// y = block(x[R, D]), [R, D], or [B·Q, D] with a selection. y may be x where no backward pass follows.
-    func forward(_ x: Tensor, _ y: Tensor) {
+    ///
+    /// - Parameter firstImage: the image of the selection's masking that x begins with.
+    func forward(_ x: Tensor, _ y: Tensor, firstImage: Int = 0) {
         norm1.forward(x, normed)
         if selection == nil {
             qkvLinear.forward(normed, qkv)
         } else {
             let width = normed.columns
             qkvLinear.outputs(width..<3 * width).forward(normed, qkv)
-            gather(normed, selected)
+            gather(normed, selected, firstImage)
             qkvLinear.outputs(0..<width).forward(selected, inputs.query)
         }
         Kernels.attention(inputs, batch: batch, heads: heads, output: attention, logSumExp: logSumExp, workspace: workspace)
         if selection == nil {
             projection.forward(attention, middle, .residual(x))
         } else {
-            gather(x, middle)
+            gather(x, middle, firstImage)
             projection.forward(attention, middle, .residual(middle))
         }
         let (normed, activation) = mlpScratch
@@ -122,7 +124,7 @@ struct TransformerBlock {
 
     /// Turns d, the gradient by the block's output, into dX[R, D], the gradient by its input x; adds to the weights' gradients. Without
     /// a selection d and dX are the same memory; with one, d is [B·Q, D] and lost.
-    func backward(_ x: Tensor, d: Tensor, dX: Tensor) {
+    func backward(_ x: Tensor, d: Tensor, dX: Tensor, firstImage: Int = 0) {
         let width = x.columns
         let (normed, activation) = mlpScratch
         let dHidden = dHidden!.prefix(rows: d.rows, columns: 4 * width)
@@ -138,7 +140,7 @@ struct TransformerBlock {
         let dAttention = dNormed!.prefix(rows: d.rows, columns: width, as: attention.type)
         projection.weightGradient(d, attention)
         projection.inputGradient(d, dAttention)
-        if selection == nil { inputGradient(x, dAttention, dX) } else { selectedInputGradient(x, d, dAttention, dX) }
+        if selection == nil { inputGradient(x, dAttention, dX) } else { selectedInputGradient(x, d, dAttention, dX, firstImage) }
     }
 
     /// From attention's output to the block's input, all tokens alike; `dX` holds the residual's gradient already.
@@ -152,7 +154,7 @@ struct TransformerBlock {
     }
 
     /// The same where queries, and the residual whose gradient is `d`, are those of the selection.
-    private func selectedInputGradient(_ x: Tensor, _ d: Tensor, _ dAttention: Tensor, _ dX: Tensor) {
+    private func selectedInputGradient(_ x: Tensor, _ d: Tensor, _ dAttention: Tensor, _ dX: Tensor, _ firstImage: Int) {
         let width = x.columns
         let (queryLinear, keyValueLinear) = (qkvLinear.outputs(0..<width), qkvLinear.outputs(width..<3 * width))
         let dKeyValue = dHidden!.prefix(rows: x.rows, columns: 2 * width)
@@ -162,16 +164,16 @@ struct TransformerBlock {
             Kernels.AttentionInputs(
                 query: dQuery, key: dKeyValue.columns(0..<width), value: dKeyValue.columns(width..<2 * width)))
         norm1.again(x, normed)
-        gather(normed, selected)
+        gather(normed, selected, firstImage)
         queryLinear.weightGradient(dQuery, selected)
         keyValueLinear.weightGradient(dKeyValue, normed)
         // dX is scratch until LN's gradient is written to it.
         let dSelected = dX.prefix(rows: d.rows, columns: width)
         queryLinear.inputGradient(dQuery, dSelected)
         keyValueLinear.inputGradient(dKeyValue, dNormed!)
-        scatterAdd(dSelected, dNormed!)
+        scatterAdd(dSelected, dNormed!, firstImage)
         norm1.backward(x, dY: dNormed!, dX: dX, accumulate: false)
-        scatterAdd(d, dX)
+        scatterAdd(d, dX, firstImage)
     }
 
     private func attentionGradient(_ dAttention: Tensor, _ gradients: Kernels.AttentionInputs) {
@@ -181,14 +183,14 @@ struct TransformerBlock {
     }
 
     /// target[B·Q, D] = the selection's rows of source[R, D].
-    private func gather(_ source: Tensor, _ target: Tensor) {
-        SelectedRows(masking: selection!, tokens: tokens, all: source, selected: target, adds: false)
+    private func gather(_ source: Tensor, _ target: Tensor, _ firstImage: Int) {
+        SelectedRows(masking: selection!, firstImage: firstImage, tokens: tokens, all: source, selected: target, adds: false)
             .runAll(target.rows, chunk: 32)
     }
 
     /// The selection's rows of target[R, D] += source[B·Q, D].
-    private func scatterAdd(_ source: Tensor, _ target: Tensor) {
-        SelectedRows(masking: selection!, tokens: tokens, all: target, selected: source, adds: true)
+    private func scatterAdd(_ source: Tensor, _ target: Tensor, _ firstImage: Int) {
+        SelectedRows(masking: selection!, firstImage: firstImage, tokens: tokens, all: target, selected: source, adds: true)
             .runAll(source.rows, chunk: 32)
     }
 }
@@ -196,6 +198,7 @@ struct TransformerBlock {
 /// Rows of removed patches, copied out of those of all tokens or added to them.
 private struct SelectedRows: ParallelRows {
     let masking: Masking
+    let firstImage: Int
     let tokens: Int
     let all: Tensor
     let selected: Tensor
@@ -204,7 +207,7 @@ private struct SelectedRows: ParallelRows {
     func run(_ range: Range<Int>) {
         for row in range {
             let (image, place) = row.quotientAndRemainder(dividingBy: masking.removed)
-            let index = image * tokens + 1 + masking.removed(image, place)
+            let index = image * tokens + 1 + masking.removed(firstImage + image, place)
             if adds { all.addRow(index, from: selected, row) } else { selected.copyRow(row, from: all, index) }
         }
     }

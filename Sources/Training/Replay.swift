@@ -119,8 +119,7 @@ public enum Replay {
         var alignments = Array(repeating: [Float](), count: pairs)
         for step in 1...description.steps {
             distiller.parameters.clearGradients()
-            distiller.forward()
-            distiller.backward()
+            distiller.accumulateGradients()
             totals.append(distiller.losses.total)
             reconstructions.append(distiller.losses.reconstruction)
             for pair in 0..<pairs { alignments[pair].append(distiller.losses.alignments[pair]) }

@@ -103,8 +103,7 @@ public final class Trainer {
         for step in 0...steps {
             for image in 0..<configuration.batch { distiller.masking.draw(image, seed: 0, sample: step * configuration.batch + image) }
             let start = StepBenchmark.now()
-            distiller.forward()
-            distiller.backward()
+            distiller.accumulateGradients()
             let middle = StepBenchmark.now()
             _ = Optimizer.gradientNorm(distiller.parameters)
             configuration.optimizer.update(distiller.parameters, learningRate: 0, step: step + 1)
@@ -154,9 +153,8 @@ public final class Trainer {
                 for image in 0..<configuration.batch {
                     distiller.masking.draw(image, seed: configuration.seed, sample: first + image)
                 }
-                distiller.forward(scale: 1 / Float(configuration.accumulation))
+                distiller.accumulateGradients(scale: 1 / Float(configuration.accumulation))
                 guard distiller.losses.total.isFinite else { throw nonFinite(lastCheckpoint) }
-                distiller.backward()
                 addLosses()
                 pending += 1
                 imagesThisStep += configuration.batch

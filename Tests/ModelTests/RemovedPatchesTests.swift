@@ -42,6 +42,42 @@ final class RemovedPatchesTests: XCTestCase {
         }
     }
 
+    /// The decoder sees the batch in parts of as many images as have enough tokens. Whatever concerns single rows has the same bits: the
+    /// loss, the encoder's gradients, the mask token's. The decoder's sum over other rows first: at most 4·13 terms, 52·2⁻²⁴ = 3.1e-6 of the sum of
+    /// their magnitudes, which is taken to be up to sixteen times a tensor's largest gradient.
+    func testDecoderInParts() throws {
+        var configuration = ModelConfiguration.small()
+        configuration.decoder = DecoderConfiguration(width: 16, depth: 2, heads: 2)
+        let tokens = 1 + configuration.student.patches
+        for precision in [Precision.f32, .bf16] {
+            func model(images: Int) throws -> RandomModel {
+                let model = try RandomModel(
+                    configuration, batch: 4, seed: 72, precision: precision, leastDecoderRows: images * tokens)
+                let rows = images == 3 ? 4 : images
+                XCTAssertEqual(model.distiller.decoder.prediction.rows, rows * model.distiller.masking.removed, "3 does not divide 4")
+                model.step()
+                return model
+            }
+            let whole = try model(images: 4)
+            for images in 1...3 {
+                let parts = try model(images: images)
+                XCTAssertEqual(parts.distiller.losses.total.bitPattern, whole.distiller.losses.total.bitPattern)
+                let (expected, got) = (whole.gradients(), parts.gradients())
+                for (name, values) in expected {
+                    let found = got[name]!
+                    guard name.hasPrefix("decoder"), images < 3 else {
+                        XCTAssertEqual(found.bits, values.bits, "parts of \(images), \(name)")
+                        continue
+                    }
+                    let largest = values.reduce(0) { max($0, abs($1)) }
+                    let difference = zip(values, found).reduce(0) { max($0, abs($1.0 - $1.1)) }
+                    XCTAssertLessThanOrEqual(difference, 5e-5 * largest + 1e-9, "parts of \(images), \(name)")
+                    XCTAssertTrue(name.contains("bias") || found != values, "\(name) was summed as in one part")
+                }
+            }
+        }
+    }
+
     /// Fewer products than for every patch; nothing saved where nothing is removed.
     func testWorkIsCountedAsDone() throws {
         var configuration = ModelConfiguration.small()

@@ -17,8 +17,7 @@ final class ThreadInvarianceTests: XCTestCase {
                 model.parameters.clearGradients()
                 for micro in 0..<2 {
                     model.fillInputs(seed: seed &+ UInt64(2 * step + micro))
-                    model.distiller.forward(scale: 0.5)
-                    model.distiller.backward()
+                    model.distiller.accumulateGradients(scale: 0.5)
                 }
                 let losses = model.distiller.losses
                 result["losses \(step)"] = ([losses.reconstruction, losses.total] + losses.alignments).bits

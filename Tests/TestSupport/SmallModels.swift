@@ -31,11 +31,12 @@ public final class RandomModel {
 
     /// Nothing is left at 0 or 1, so that every term can be seen to act: biases and LayerNorm's weights are moved by up to 0.2.
     public init(_ configuration: ModelConfiguration, batch: Int, seed: UInt64, training: Bool = true,
-        precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same, predictsEveryPatch: Bool = false
+        precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same, predictsEveryPatch: Bool = false,
+        leastDecoderRows: Int = 1536
     ) throws {
         distiller = try Distiller(
             configuration, batch: batch, plan: plan, training: training, precision: precision, teacherPrecision: teacherPrecision,
-            predictsEveryPatch: predictsEveryPatch)
+            predictsEveryPatch: predictsEveryPatch, leastDecoderRows: leastDecoderRows)
         try plan.commit()
         Self.fill(distiller.parameters, seed: seed)
         if let teacher = distiller.teacherParameters { Self.fill(teacher, seed: seed &+ 1) }
@@ -57,11 +58,10 @@ public final class RandomModel {
         }
     }
 
-    /// Forward and backward from zeroed gradients.
+    /// One micro-batch's gradients, from zero.
     public func step() {
         parameters.clearGradients()
-        distiller.forward()
-        distiller.backward()
+        distiller.accumulateGradients()
     }
 
     /// Copies of all gradients by name.

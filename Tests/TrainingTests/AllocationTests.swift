@@ -85,8 +85,7 @@ final class AllocationTests: XCTestCase {
                             distiller.parameters.clearGradients()
                             for micro in 0..<2 {
                                 for image in 0..<3 { distiller.masking.draw(image, seed: 1, sample: 6 * number + 3 * micro + image) }
-                                distiller.forward(scale: 0.5)
-                                distiller.backward()
+                                distiller.accumulateGradients(scale: 0.5)
                             }
                             norm = Optimizer.gradientNorm(distiller.parameters)
                             optimizer.update(distiller.parameters, learningRate: 1e-3, step: number)
