@@ -9,12 +9,15 @@ public final class Decoder {
     private let configuration: DecoderConfiguration
     /// Images of a part.
     let images: Int
+    /// Rows for each image that the first block's queries, keys and values are worked out of.
+    let firstRows: Double
     /// Whether the last block's queries, its MLP, the norm and the prediction run for removed patches alone.
     let predictsRemovedOnly: Bool
     private let masking: Masking
     private let embedding: Linear
     private let maskToken: Parameters.Parameter
     private let positions: Parameters.Parameter
+    private let sharing: SharedRows?
     private let blocks: [TransformerBlock]
     private let norm: LayerNorm
     private let predictionLinear: Linear
@@ -47,11 +50,15 @@ public final class Decoder {
         positions = parameters.add(
             "decoder_pos_embed", [1, encoder.patches + 1, width],
             .positions(rows: encoder.gridRows, columns: encoder.gridColumns))
+        let sharing = training && configuration.depth > 1 ? SharedRows(images: images, masking: masking) : nil
+        self.sharing = sharing
+        firstRows = Double(sharing?.count ?? rows) / Double(images)
         blocks = (0..<configuration.depth).map {
             TransformerBlock(
                 "decoder_blocks.\($0)", batch: images, tokens: tokens, width: width, heads: configuration.heads, in: parameters,
                 plan: plan, keep: training,
-                selection: predictsRemovedOnly && $0 == configuration.depth - 1 ? masking : nil)
+                selection: predictsRemovedOnly && $0 == configuration.depth - 1 ? masking : nil,
+                sharing: $0 == 0 ? sharing : nil)
         }
         let predicted = predictsRemovedOnly ? images * masking.removed : rows
         norm = LayerNorm("decoder_norm", width: width, rows: predicted, in: parameters, plan: plan, keep: training)
@@ -76,6 +83,7 @@ public final class Decoder {
     func forward(_ latent: Tensor, firstImage first: Int) {
         embedding.forward(latent, embedded)
         assembleTokens(first)
+        sharing?.update(firstImage: first)
         for (index, block) in blocks.enumerated() { block.forward(states[index], states[index + 1], firstImage: first) }
         norm.forward(states[blocks.count], normed)
         predictionLinear.forward(normed, prediction)

@@ -97,6 +97,9 @@ public final class Distiller {
         losses = Losses(alignments: Array(repeating: 0, count: alignments.count))
     }
 
+    /// What one image's share of a micro-batch costs.
+    public var operations: Operations { Operations(configuration, decoderFirstRows: decoder.firstRows) }
+
     /// Runs teacher, student and decoder on `images` under the mask that the noise gives, and leaves the losses; no gradients.
     public func forward() { run(scale: 1, gradients: false) }
 

@@ -10,7 +10,9 @@ public struct Operations: Sendable {
     public var total: Double { teacher + student + decoder + alignment }
 
     /// Matrix products and attention of one image's forward and backward pass; norms, GELU and the optimiser are left out.
-    public init(_ configuration: ModelConfiguration) {
+    ///
+    /// - Parameter decoderFirstRows: rows for each image of the decoder's first queries, keys and values; nil: one for each token.
+    public init(_ configuration: ModelConfiguration, decoderFirstRows: Double? = nil) {
         func gemm(_ m: Int, _ n: Int, _ k: Int) -> Double { 2 * Double(m) * Double(n) * Double(k) * 1e-9 }
         /// One block, forward: four linear layers, and two products per head; the output, and the queries, for `queries` tokens alone.
         func block(_ tokens: Int, _ width: Int, queries: Int? = nil) -> (linear: Double, attention: Double) {
@@ -33,6 +35,7 @@ public struct Operations: Sendable {
             Double(decoder.depth - 1) * (3 * decoderBlock.linear + 3.5 * decoderBlock.attention)
             + 3 * lastBlock.linear + 3.5 * lastBlock.attention
             + 3 * gemm(1 + kept, decoder.width, student.width)
+            - 3 * (Double(1 + student.patches) - (decoderFirstRows ?? Double(1 + student.patches))) * gemm(1, 3 * decoder.width, decoder.width)
             + 3 * gemm(predicted, student.patchElements, decoder.width)
         guard let teacher = configuration.teacher, let last = configuration.lastTeacherBlock else {
             self.teacher = 0

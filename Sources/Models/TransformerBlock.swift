@@ -8,6 +8,7 @@ import Tensors
 /// the products, and the row statistics. Both LayerNorm outputs and GELU's are computed again: cheaper than the memory they would
 /// take.
 ///
+/// As the first block of a decoder that sees mask tokens, it works out norm, queries, keys and values of rows that are alike once.
 /// As the last block of a decoder whose loss reads removed patches only, it computes keys and values of all tokens, but queries, MLP
 /// and output of the removed patches alone: Q = L - K rows of each image, in the order of the masking's removed places.
 struct TransformerBlock {
@@ -16,6 +17,8 @@ struct TransformerBlock {
     private let heads: Int
     /// The masking whose removed patches the output is wanted of; nil: all tokens.
     private let selection: Masking?
+    /// Which rows of the input are alike; nil: none. Its owner updates it before each forward pass.
+    private let sharing: SharedRows?
     private let norm1: LayerNorm
     private let qkvLinear: Linear
     private let projection: Linear
@@ -33,6 +36,8 @@ struct TransformerBlock {
     private let hidden: Tensor?
 
     private let normed: Tensor
+    /// The rows of the input that differ: [C, D].
+    private let different: Tensor?
     /// Rows of `normed` that the selection names.
     private let selected: Tensor
     private let activation: Tensor
@@ -43,9 +48,10 @@ struct TransformerBlock {
     ///   - name: "blocks.0" or "decoder_blocks.0".
     ///   - keep: whether a backward pass will follow.
     ///   - selection: the masking whose removed patches alone are wanted; the first token of each image is the class token.
+    ///   - sharing: which rows of the input are alike; not together with a selection.
     init(
         _ name: String, batch: Int, tokens: Int, width: Int, heads: Int, in parameters: Parameters, plan: MemoryPlan, keep: Bool,
-        selection: Masking? = nil
+        selection: Masking? = nil, sharing: SharedRows? = nil
     ) {
         let rows = batch * tokens
         let queries = selection?.removed ?? tokens
@@ -54,6 +60,8 @@ struct TransformerBlock {
         self.tokens = tokens
         self.heads = heads
         self.selection = selection
+        self.sharing = sharing
+        precondition(sharing == nil || selection == nil)
         func linear(_ part: String, _ inputs: Int, _ outputs: Int) -> Linear {
             Linear("\(name).\(part)", inputs: inputs, outputs: outputs, rows: rows, in: parameters, plan: plan, isInBlock: true)
         }
@@ -86,6 +94,7 @@ struct TransformerBlock {
         hidden = keep ? plan.reserve(outputRows, 4 * width, .activations, as: type) : nil
         normed = plan.scratch("block normed", rows, width, as: type)
         selected = selection == nil ? normed : plan.scratch("block selected", outputRows, width, as: type)
+        different = sharing.map { plan.scratch("block different rows", $0.count, width) }
         activation = plan.scratch("block activation", rows, 4 * width, as: type)
         dHidden = keep ? plan.scratch("block hidden gradient", rows, 4 * width, as: type) : nil
         dNormed = keep ? plan.scratch("block normed gradient", rows, width) : nil
@@ -95,10 +104,19 @@ struct TransformerBlock {
     ///
     /// - Parameter firstImage: the image of the selection's masking that x begins with.
     func forward(_ x: Tensor, _ y: Tensor, firstImage: Int = 0) {
-        norm1.forward(x, normed)
-        if selection == nil {
+        if let sharing, let different {
+            let width = normed.columns
+            let normed = normed.prefix(rows: sharing.count, columns: width)
+            let qkvOfDifferent = activation.prefix(rows: sharing.count, columns: 3 * width)
+            sharing.gather(x, different)
+            norm1.forward(different, normed)
+            qkvLinear.forward(normed, qkvOfDifferent)
+            sharing.expand(qkvOfDifferent, qkv)
+        } else if selection == nil {
+            norm1.forward(x, normed)
             qkvLinear.forward(normed, qkv)
         } else {
+            norm1.forward(x, normed)
             let width = normed.columns
             qkvLinear.outputs(width..<3 * width).forward(normed, qkv)
             gather(normed, selected, firstImage)
@@ -140,7 +158,13 @@ struct TransformerBlock {
         let dAttention = dNormed!.prefix(rows: d.rows, columns: width, as: attention.type)
         projection.weightGradient(d, attention)
         projection.inputGradient(d, dAttention)
-        if selection == nil { inputGradient(x, dAttention, dX) } else { selectedInputGradient(x, d, dAttention, dX, firstImage) }
+        if sharing != nil {
+            sharedInputGradient(x, dAttention, dX)
+        } else if selection == nil {
+            inputGradient(x, dAttention, dX)
+        } else {
+            selectedInputGradient(x, d, dAttention, dX, firstImage)
+        }
     }
 
     /// From attention's output to the block's input, all tokens alike; `dX` holds the residual's gradient already.
@@ -151,6 +175,23 @@ struct TransformerBlock {
         qkvLinear.weightGradient(dQKV, normed)
         qkvLinear.inputGradient(dQKV, dNormed!)
         norm1.backward(x, dY: dNormed!, dX: dX, accumulate: true)
+    }
+
+    /// The same with the gradients of alike rows summed first. `dX` receives that sum in one of those rows: what made them all the same
+    /// takes the sum over them anyway.
+    private func sharedInputGradient(_ x: Tensor, _ dAttention: Tensor, _ dX: Tensor) {
+        let sharing = sharing!, different = different!, width = x.columns
+        let dQKV = dHidden!.prefix(rows: x.rows, columns: qkv.columns)
+        attentionGradient(dAttention, Kernels.AttentionInputs(dQKV))
+        let dQKVOfDifferent = activation.prefix(rows: sharing.count, columns: qkv.columns, as: .f32)
+        let normed = normed.prefix(rows: sharing.count, columns: width), dDifferent = dNormed!.prefix(rows: sharing.count, columns: width)
+        sharing.sum(dQKV, dQKVOfDifferent)
+        sharing.gather(x, different)
+        norm1.again(different, normed)
+        qkvLinear.weightGradient(dQKVOfDifferent, normed)
+        qkvLinear.inputGradient(dQKVOfDifferent, dDifferent)
+        norm1.backward(different, dY: dDifferent, dX: dDifferent, accumulate: false)
+        sharing.addToFirst(dDifferent, dX)
     }
 
     /// The same where queries, and the residual whose gradient is `d`, are those of the selection.

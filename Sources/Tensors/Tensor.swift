@@ -107,10 +107,15 @@ extension Tensor {
         (address + row * stride * size).copyMemory(from: other.address + index * other.stride * size, byteCount: columns * size)
     }
 
-    /// Adds row `index` of `other`, which has as many columns, to row `row`; both float32.
+    /// Adds row `index` of `other`, which has as many columns and either type, to row `row` of this float32 tensor.
     @inline(__always)
     public func addRow(_ row: Int, from other: Tensor, _ index: Int) {
-        SIMDRow.add(columns, other.pointer + index * other.stride, to: pointer + row * stride)
+        let target = pointer + row * stride
+        switch other.type {
+        case .f32: SIMDRow.add(columns, other.pointer + index * other.stride, to: target)
+        case .bf16:
+            SIMDRow.add(columns, other.address.assumingMemoryBound(to: UInt16.self) + index * other.stride, to: target)
+        }
     }
 
     /// self += other, element by element; the counts must agree.
@@ -157,6 +162,22 @@ public enum SIMDRow {
         }
         while i < count {
             target[i] += source[i]
+            i += 1
+        }
+    }
+
+    /// target[i] += source[i] for i in 0..<count, the source being bf16.
+    @inline(__always)
+    static func add(_ count: Int, _ source: UnsafePointer<UInt16>, to target: UnsafeMutablePointer<Float>) {
+        var i = 0
+        while i + 16 <= count {
+            let halves = UnsafeRawPointer(source + i).loadUnaligned(as: SIMD16<UInt16>.self)
+            let values = unsafeBitCast(SIMD16<UInt32>(truncatingIfNeeded: halves) &<< 16, to: SIMD16<Float>.self)
+            store(load(target + i) + values, target + i)
+            i += 16
+        }
+        while i < count {
+            target[i] += Float(bitPattern: UInt32(source[i]) << 16)
             i += 1
         }
     }

@@ -48,7 +48,7 @@ public struct StepBenchmark: Sendable {
         distiller.teacherParameters?.initialize(seed: seed &+ 1)
         var random = CounterRandom(seed: seed, purpose: .benchmark)
         for index in distiller.images.elements.indices { distiller.images.pointer[index] = 4 * random.uniform() - 2 }
-        operations = Operations(model)
+        operations = distiller.operations
         self.batch = batch
         var peaks: [Double] = [], int8Peaks: [Double] = []
         for step in 0...steps {

@@ -52,7 +52,7 @@ public final class Trainer {
         distiller = try Distiller(
             configuration.model, batch: configuration.batch, plan: plan, precision: configuration.precision,
             teacherPrecision: configuration.teacherPrecision)
-        operations = Operations(configuration.model)
+        operations = distiller.operations
         schedule = LearningRateSchedule(
             baseLearningRate: configuration.peakLearningRate, minimumLearningRate: configuration.minimumLearningRate,
             warmupEpochs: configuration.warmupEpochs, epochs: configuration.epochs)

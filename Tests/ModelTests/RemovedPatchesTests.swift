@@ -78,6 +78,43 @@ final class RemovedPatchesTests: XCTestCase {
         }
     }
 
+    /// Mask tokens in one place are alike in every image, and worked out once. A trained decoder shares them where that halves the rows, a
+    /// decoder that only predicts does not: the pixel loss has the same bits. Gradients are held to finite differences elsewhere; here, to
+    /// those of a batch of one image at a time, which has nothing to share: 3.1e-6 of the sum of magnitudes as above, and the mean of
+    /// four images' gradients adds two roundings more.
+    func testSharedMaskTokens() throws {
+        var configuration = ModelConfiguration.small(maskRatio: 0.9)
+        configuration.decoder = DecoderConfiguration(width: 16, depth: 2, heads: 2)
+        for precision in [Precision.f32, .bf16] {
+            let shared = try RandomModel(configuration, batch: 4, seed: 73, precision: precision)
+            let plain = try RandomModel(configuration, batch: 4, seed: 73, training: false, precision: precision)
+            let tokens = Double(1 + configuration.student.patches), kept = Double(configuration.keptPatches)
+            let saved = tokens - (1 + kept + (tokens - 1) / 4), width = Double(configuration.decoder.width)
+            XCTAssertEqual(
+                Operations(configuration).decoder - shared.distiller.operations.decoder, 3 * 2 * saved * 3 * width * width * 1e-9,
+                accuracy: 1e-15)
+            shared.step()
+            plain.distiller.forward()
+            XCTAssertEqual(shared.distiller.losses.reconstruction.bitPattern, plain.distiller.losses.reconstruction.bitPattern)
+
+            let single = try RandomModel(configuration, batch: 1, seed: 73, precision: precision)
+            XCTAssertEqual(single.distiller.operations.decoder, Operations(configuration).decoder)
+            for image in 0..<4 {
+                single.distiller.images.copy(from: shared.distiller.images.rows(image..<image + 1))
+                single.distiller.masking.noise.copy(from: shared.distiller.masking.noise.rows(image..<image + 1))
+                single.distiller.accumulateGradients(scale: 0.25)
+            }
+            // A shared gradient is rounded to bf16 as a sum, not summand by summand: half a unit of 2⁻⁸, through a block.
+            let tolerance: Float = precision == .f32 ? 5e-5 : 0x1p-7
+            let (expected, got) = (single.gradients(), shared.gradients())
+            for (name, values) in expected {
+                let largest = values.reduce(0) { max($0, abs($1)) }
+                let difference = zip(values, got[name]!).reduce(0) { max($0, abs($1.0 - $1.1)) }
+                XCTAssertLessThanOrEqual(difference, tolerance * largest + 1e-8, "\(precision), \(name)")
+            }
+        }
+    }
+
     /// Fewer products than for every patch; nothing saved where nothing is removed.
     func testWorkIsCountedAsDone() throws {
         var configuration = ModelConfiguration.small()

@@ -20,7 +20,7 @@ final class StepBenchmarkTests: XCTestCase {
         XCTAssertEqual(benchmark.imagesPerSecond, 2 / benchmark.stepSeconds.sorted()[1])
         XCTAssertGreaterThan(benchmark.peakGFLOPS, 0)
         XCTAssertEqual(
-            benchmark.fractionOfPeak, benchmark.imagesPerSecond * Operations(model).total / benchmark.peakGFLOPS, accuracy: 1e-12)
+            benchmark.fractionOfPeak, benchmark.imagesPerSecond * benchmark.operations.total / benchmark.peakGFLOPS, accuracy: 1e-12)
         XCTAssertGreaterThan(benchmark.fractionOfPeak, 0)
         XCTAssertLessThan(benchmark.fractionOfPeak, 1.5)
     }

@@ -25,8 +25,16 @@ VECTOR_INLINE void store_as(dmae_type type, bool masked, M mask, void *matrix, s
     }
 }
 
-/// What needs more registers than the sums leave, or another type than theirs: the sums rest in memory, and this goes over them row by
-/// row, vector by vector.
+VECTOR_INLINE void store_tile(const int ROWS, const int WIDTH, const bool masked, M last, const dmae_type type, const struct gemm_tile *t,
+                              V sum[MR][VECTORS]) {
+#pragma clang loop unroll(full)
+    for (int i = 0; i < ROWS; ++i)
+#pragma clang loop unroll(full)
+        for (int j = 0; j < WIDTH; ++j)
+            store_as(type, masked && j == WIDTH - 1, last, t->c, (size_t)i * t->ldc + (size_t)j * LANES, sum[i][j]);
+}
+
+/// What needs more registers than the sums leave: the sums rest in memory, and this goes over them row by row, vector by vector.
 static void finish(const struct gemm_tile *t, const float *value) {
     const size_t columns = t->columns < NR ? t->columns : NR;
     for (size_t i = 0; i < t->rows; ++i)
@@ -78,15 +86,9 @@ VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDT
         }
     }
 #undef LOAD
-    if (t->activation == NULL && t->before_gelu == NULL && t->c_type == DMAE_TYPE_F32) {
-#pragma clang loop unroll(full)
-        for (int i = 0; i < ROWS; ++i)
-#pragma clang loop unroll(full)
-            for (int j = 0; j < WIDTH; ++j) {
-                float *const at = (float *)t->c + i * t->ldc + j * LANES;
-                if (masked && j == WIDTH - 1) v_store_masked(last, at, sum[i][j]);
-                else v_store(at, sum[i][j]);
-            }
+    if (t->activation == NULL && t->before_gelu == NULL) {
+        if (t->c_type == DMAE_TYPE_BF16) store_tile(ROWS, WIDTH, masked, last, DMAE_TYPE_BF16, t, sum);
+        else store_tile(ROWS, WIDTH, masked, last, DMAE_TYPE_F32, t, sum);
         return;
     }
     float value[MR * NR] __attribute__((aligned(64)));
