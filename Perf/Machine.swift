@@ -1,5 +1,6 @@
 import CKernels
 import Glibc
+import Synchronization
 
 func now() -> Double {
     var time = timespec()
@@ -16,12 +17,17 @@ struct Machine {
     private var peaks = [0.0, 0.0, 0.0]
     /// Copying memory far larger than the caches, bytes read and written per second.
     private(set) var bandwidth = 0.0
+    /// Seconds for a cache line from one thread to another and back; nil for one thread. Some 50 ns where they share a cache; a virtual
+    /// machine's cores may be moved to where they do not, and sharing memory then costs several times as much.
+    let roundTrip: Double?
     private let rounds: Int
     private static let floats = 1 << 24
     private let copied: (from: UnsafeMutablePointer<Float>, to: UnsafeMutablePointer<Float>)
 
     init(threads: Int) {
         self.threads = threads
+        // Before OpenMP's threads exist, which would wait on a core of their own.
+        roundTrip = threads == 1 ? nil : median((0..<5).map { _ in CacheLine.roundTrip() })
         copied = (memory(Self.floats), memory(Self.floats))
         // Kept for as long as the program runs: not of the row that releases its memory.
         forgetMemory()
@@ -71,6 +77,33 @@ struct Machine {
             return String(line[line.index(line.firstIndex(of: ":")!, offsetBy: 2)...])
         }
         return "unknown processor"
+    }
+}
+
+/// A number that two threads hand to and fro.
+private final class CacheLine: Sendable {
+    private let number = Atomic<Int>(0)
+    private static let times = 20_000
+
+    private func answer(from first: Int) {
+        for round in 0..<Self.times {
+            while number.load(ordering: .acquiring) != 2 * round + first {}
+            number.store(2 * round + first + 1, ordering: .releasing)
+        }
+    }
+
+    /// Seconds of one way there and back.
+    static func roundTrip() -> Double {
+        let line = CacheLine()
+        var thread = pthread_t()
+        let status = pthread_create(&thread, nil, { context in
+            Unmanaged<CacheLine>.fromOpaque(context!).takeUnretainedValue().answer(from: 1)
+            return nil
+        }, Unmanaged.passUnretained(line).toOpaque())
+        guard status == 0 else { fail("cannot start a thread") }
+        let seconds = Machine.time { line.answer(from: 0) }
+        pthread_join(thread, nil)
+        return seconds / Double(times)
     }
 }
 

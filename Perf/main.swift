@@ -67,7 +67,8 @@ let (f32, bf16, int8) = (
     machine.peak(DMAE_PRECISION_F32) / 1e9, machine.peak(DMAE_PRECISION_BF16) / 1e9, machine.peak(DMAE_PRECISION_INT8) / 1e9)
 let isa = String(cString: dmae_isa_name(dmae_isa_selected()))
 print("\(Machine.processor), \(isa), threads \(dmae_threads_observed()): peak "
-    + "\(fixed(f32, 0)) GFLOP/s f32, \(fixed(bf16, 0)) bf16, \(fixed(int8, 0)) int8, copying \(fixed(machine.bandwidth / 1e9, 1)) GB/s")
+    + "\(fixed(f32, 0)) GFLOP/s f32, \(fixed(bf16, 0)) bf16, \(fixed(int8, 0)) int8, copying \(fixed(machine.bandwidth / 1e9, 1)) GB/s"
+    + (machine.roundTrip.map { ", a cache line to the other thread and back \(fixed($0 * 1e9, 0)) ns" } ?? ""))
 print("Share: median, of the nearer of the two; above 100 % where the data stay in the cache.\n")
 print("operation".padded(32) + "shape".padded(22) + column("time", 13) + column("rate", 9) + column("share", 16))
 let benchmarks = (kernelBenchmarks() + imageBenchmarks()).filter { filter.isEmpty || $0.title.contains(filter) }

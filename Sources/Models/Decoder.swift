@@ -25,8 +25,8 @@ public final class Decoder {
     private let embedded: Tensor
     private let states: [Tensor]
     private let normed: Tensor
-    /// Predicted patches of the part last seen, values in (row, column, channel) order: [R, p·p·C], the class token's row first in each image; or the removed
-    /// patches alone, [B·(L-K), p·p·C], in the order of the masking's removed places.
+    /// Predicted patches of the part last seen, values in (row, column, channel) order: [R, p·p·C], the class token's row first in each
+    /// image; or the removed patches alone, [B·(L-K), p·p·C], in the order of the masking's removed places.
     public let prediction: Tensor
     private let d: Tensor?
     /// The gradient by the last block's output.

@@ -29,13 +29,14 @@ public struct Operations: Sendable {
             + 2 * gemm(kept, student.width, student.patchElements)
         // The last block of the decoder, and the prediction, are for removed patches; where none is, for all.
         let removed = student.patches - kept, predicted = removed > 0 ? removed : 1 + student.patches
+        let tokens = Double(1 + student.patches)
         let decoderBlock = block(1 + student.patches, decoder.width)
         let lastBlock = block(1 + student.patches, decoder.width, queries: predicted)
         self.decoder =
             Double(decoder.depth - 1) * (3 * decoderBlock.linear + 3.5 * decoderBlock.attention)
             + 3 * lastBlock.linear + 3.5 * lastBlock.attention
             + 3 * gemm(1 + kept, decoder.width, student.width)
-            - 3 * (Double(1 + student.patches) - (decoderFirstRows ?? Double(1 + student.patches))) * gemm(1, 3 * decoder.width, decoder.width)
+            - 3 * (tokens - (decoderFirstRows ?? tokens)) * gemm(1, 3 * decoder.width, decoder.width)
             + 3 * gemm(predicted, student.patchElements, decoder.width)
         guard let teacher = configuration.teacher, let last = configuration.lastTeacherBlock else {
             self.teacher = 0

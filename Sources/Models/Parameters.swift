@@ -118,7 +118,8 @@ public final class Parameters {
             case .xavier:
                 let fan = parameter.shape[0] + parameter.weight.count / parameter.shape[0]
                 let bound = (6 / Double(fan)).squareRoot()
-                for i in elements.indices { elements[i] = Float(random.uniform(-bound, bound)) }
+                UniformRun(target: elements, bound: bound, random: random)
+                    .runAll((elements.count + UniformRun.length - 1) / UniformRun.length, chunk: 8)
             case .positions: fillPositions(parameter)
             }
         }
@@ -137,5 +138,23 @@ public final class Parameters {
     /// Sets every gradient to zero, as each accumulation starts.
     public func clearGradients() {
         for index in all.indices { all[index].gradient?.clear() }
+    }
+}
+
+/// Numbers in [-bound, bound) from one stream, in runs that know where in it they begin.
+private struct UniformRun: ParallelRows {
+    static let length = 4096
+    let target: UnsafeMutableBufferPointer<Float>
+    let bound: Double
+    let random: CounterRandom
+
+    func run(_ range: Range<Int>) {
+        for index in range {
+            let start = index * Self.length
+            var random = random
+            // Each number takes half a block.
+            random.skip(blocks: start / 2)
+            for i in start..<min(start + Self.length, target.count) { target[i] = Float(random.uniform(-bound, bound)) }
+        }
     }
 }

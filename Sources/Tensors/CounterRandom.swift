@@ -41,6 +41,12 @@ public struct CounterRandom: RandomNumberGenerator {
         return c
     }
 
+    /// Leaves out `blocks` blocks of four numbers of 32 bits, at their boundary: two of `next()`, four of `uniform()`.
+    public mutating func skip(blocks: Int) {
+        precondition(used == 4, "a block was begun")
+        counter[0] &+= UInt32(truncatingIfNeeded: blocks)
+    }
+
     private mutating func next32() -> UInt32 {
         if used == 4 {
             block = Self.philox(counter: counter, key: key)

@@ -147,6 +147,10 @@ final class ParametersTests: XCTestCase {
                 kinds["bias", default: 0] += 1
             } else {
                 let bound = (6 / Double(parameter.shape[0] + parameter.shape[1...].reduce(1, *))).squareRoot()
+                // All threads draw, each from where in the parameter's stream its run of numbers begins.
+                let index = try XCTUnwrap(parameters.all.firstIndex { $0.name == parameter.name })
+                var random = CounterRandom(seed: seed, purpose: .weights, index: index)
+                XCTAssertTrue(values.allSatisfy { $0 == Double(Float(random.uniform(-bound, bound))) }, parameter.name)
                 XCTAssertLessThanOrEqual(values.map(\.magnitude).max()!, bound * (1 + 0x1p-23), parameter.name)
                 check(bound / 3.0.squareRoot(), kurtosis: 1.8)
                 kinds["xavier", default: 0] += 1

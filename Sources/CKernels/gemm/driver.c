@@ -136,7 +136,8 @@ static struct pieces shared_pieces(const struct plan *p) {
     const size_t depth = times == 1 ? p->k_block : p->k_block / (4 * times) * 4;
     // One piece where k is 0, too: panels may have a head.
     const bool is_there = p->g.b_packed && !p->shared_is_a;
-    return (struct pieces){panels, depth, is_there ? 0 : dmae_ceiling(p->shared_panels, panels), depth == 0 ? 1 : dmae_ceiling(p->g.k, depth)};
+    return (struct pieces){panels, depth, is_there ? 0 : dmae_ceiling(p->shared_panels, panels),
+                           depth == 0 ? 1 : dmae_ceiling(p->g.k, depth)};
 }
 
 /// Copies past the caches. What is packed here was read by other cores in the product before, and is read by them next: taking each
