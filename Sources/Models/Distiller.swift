@@ -101,6 +101,9 @@ public final class Distiller {
     public var operations: Operations { Operations(configuration, decoderFirstRows: decoder.firstRows) }
 
     /// Runs teacher, student and decoder on `images` under the mask that the noise gives, and leaves the losses; no gradients.
+    ///
+    /// In a distiller that is not for training all student blocks share one output, so of the alignment losses only those of its last block
+    /// hold; the others, and the total, do not.
     public func forward() { run(scale: 1, gradients: false) }
 
     /// The same, and adds the losses' gradients to the parameters' gradients.

@@ -16,7 +16,8 @@ final class GemmInt8Tests: KernelTestCase {
     private struct Quantised {
         var scale: Float
         var whole: [Int64]
-            /// Of weights, 127 steps on both sides of zero; of activations, 255 in all, and zero among them.
+
+        /// Of weights, 127 steps on both sides of zero; of activations, 255 in all, and zero among them.
         init(_ row: [Float], weights: Bool) {
             guard row.allSatisfy(\.isFinite) else {
                 (scale, whole) = (.nan, row.map { _ in 0 })
