@@ -41,8 +41,11 @@ public final class AlignmentLoss {
                 activation: plan.scratch("alignment activation", rows, teacherWidth, as: parameters.precision.activations),
                 dHidden: plan.scratch("alignment hidden gradient", rows, teacherWidth, as: parameters.precision.activations))
         }
-        teacherFeature = plan.reserve(rows, teacherWidth, .teacherActivations)
-        projected = configuration.projection == .none ? nil : plan.reserve(rows, teacherWidth, .activations)
+        // Left for whoever looks at it after a pass.
+        teacherFeature = plan.during([.teacher, .studentBackward]) { plan.reserve(rows, teacherWidth, .teacherActivations) }
+        projected =
+            configuration.projection == .none
+            ? nil : plan.during(.student) { plan.scratch("alignment projection", rows, teacherWidth) }
         dProjected = plan.reserve(rows, teacherWidth, .activations)
         rowLosses = plan.reserve(rows, 1, .activations)
     }

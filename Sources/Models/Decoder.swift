@@ -65,18 +65,24 @@ public final class Decoder {
         predictionLinear = Linear(
             "decoder_pred", inputs: width, outputs: encoder.patchElements, rows: predicted, in: parameters, plan: plan)
         embedded = plan.scratch("decoder embedded", images * (1 + masking.kept), width)
+        d = training ? plan.scratch("decoder gradient", rows, width) : nil
+        dPredicted = training && predictsRemovedOnly ? plan.scratch("decoder prediction gradient", predicted, width) : d
+        dNormed = training ? plan.scratch("block normed gradient", predicted, width) : nil
         if training {
-            states = (0...configuration.depth).map {
-                plan.reserve($0 == configuration.depth ? predicted : rows, width, .activations)
+            // d is first written by the last block's backward pass. That block's output is not needed any more by then, nor the first
+            // one's input where rows are shared.
+            let isInD = { [depth = configuration.depth] in $0 == 0 && sharing != nil || $0 == depth && predictsRemovedOnly }
+            states = (0...configuration.depth).map { [d] in
+                let count = $0 == configuration.depth ? predicted : rows
+                return isInD($0) ? d!.prefix(rows: count, columns: width) : plan.reserve(count, width, .activations)
             }
         } else {
             states = Array(repeating: plan.scratch("decoder state", rows, width), count: configuration.depth + 1)
         }
-        normed = plan.reserve(predicted, width, .activations, as: parameters.precision.activations)
-        prediction = plan.reserve(predicted, encoder.patchElements, .activations)
-        d = training ? plan.scratch("decoder gradient", rows, width) : nil
-        dPredicted = training && predictsRemovedOnly ? plan.scratch("decoder prediction gradient", predicted, width) : d
-        dNormed = training ? plan.scratch("block normed gradient", predicted, width) : nil
+        // Kept until the prediction's backward pass only, which no block's comes before.
+        normed = plan.scratch("block normed", predicted, width, as: parameters.precision.activations)
+        // Left for whoever looks at it after a pass.
+        prediction = plan.during([.decoder, .studentBackward]) { plan.reserve(predicted, encoder.patchElements, .activations) }
     }
 
     /// Predicts patches of the part that begins with image `first` of the batch, from its latent[B·(1+K), D].

@@ -21,8 +21,12 @@ public final class Distiller {
     public let decoder: Decoder
     public let alignments: [AlignmentLoss]
 
+    private let plan: MemoryPlan
     private let teacher: Encoder?
     private let reconstruction: ReconstructionLoss
+    private let accumulates: Bool
+    /// Where the decoder's are in `parameters.all`; the projection heads' follow.
+    private let decoderParameters: Range<Int>
     private let dLatent: Tensor?
     private let dState: Tensor?
 
@@ -38,7 +42,9 @@ public final class Distiller {
     public private(set) var losses: Losses
 
     /// - Parameters:
-    ///   - training: whether `backward` will be called.
+    ///   - training: whether gradients will be wanted.
+    ///   - accumulates: whether gradients of several passes are to be added up. Where not, those of the student's blocks have one
+    ///     memory, and are had by `computeGradients` alone.
     ///   - precision: what the operands of products and attention are rounded to, student and teacher.
     ///   - teacherPrecision: what those of the linear layers in the teacher's blocks are rounded to instead.
     ///   - predictsEveryPatch: whether the decoder's prediction is wanted for patches that stay, too. The losses and gradients are the
@@ -48,43 +54,63 @@ public final class Distiller {
     ///     kept for the backward pass grows with them. Losses and the encoder's gradients do not depend on it.
     /// - Throws: `Failure.usage` where the configuration does not fit together.
     public init(
-        _ configuration: ModelConfiguration, batch: Int, plan: MemoryPlan, training: Bool = true, precision: Precision = .f32,
-        teacherPrecision: TeacherPrecision = .same, predictsEveryPatch: Bool = false, leastDecoderRows: Int = 1536
+        _ configuration: ModelConfiguration, batch: Int, plan: MemoryPlan, training: Bool = true, accumulates: Bool = true,
+        precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same, predictsEveryPatch: Bool = false, leastDecoderRows: Int = 1536
     ) throws {
         try configuration.validate()
         self.configuration = configuration
         self.batch = batch
+        self.plan = plan
+        self.accumulates = accumulates
         let studentConfiguration = configuration.student
         images = plan.reserve(
             batch, studentConfiguration.channels * studentConfiguration.imageHeight * studentConfiguration.imageWidth, .batch)
-        masking = Masking(
+        let masking = Masking(
             batch: batch, patches: studentConfiguration.patches, kept: configuration.keptPatches, plan: plan)
+        self.masking = masking
         let rows = batch * (1 + configuration.keptPatches)
         let parameters = Parameters(plan: plan, trained: training, precision: precision)
-        student = Encoder(
-            studentConfiguration, batch: batch, masking: masking, blockCount: studentConfiguration.depth, in: parameters,
-            plan: plan, training: training, hasNorm: true)
+        if !accumulates { parameters.gradientPhases = .studentBackward }
+        let student = plan.during([.student, .studentBackward]) {
+            Encoder(
+                studentConfiguration, batch: batch, masking: masking, blockCount: studentConfiguration.depth, in: parameters,
+                plan: plan, training: training, hasNorm: true)
+        }
+        self.student = student
         let predictsRemovedOnly = training && !predictsEveryPatch && masking.removed > 0
         let decoderImages =
             predictsRemovedOnly
             ? (1...batch).first { batch % $0 == 0 && $0 * (1 + studentConfiguration.patches) >= leastDecoderRows } ?? batch : batch
-        decoder = Decoder(
-            configuration.decoder, encoder: studentConfiguration, images: decoderImages, masking: masking, in: parameters, plan: plan,
-            training: training, predictsRemovedOnly: predictsRemovedOnly)
-        reconstruction = ReconstructionLoss(
-            studentConfiguration, masking: masking, images: decoderImages, normalizesPixels: configuration.normalizePixels,
-            predictsRemovedOnly: predictsRemovedOnly, plan: plan)
+        let decoderStart = parameters.all.count
+        // Added up over the parts of the batch.
+        if !accumulates { parameters.gradientPhases = [.decoder, .studentBackward] }
+        (decoder, reconstruction) = plan.during(.decoder) {
+            (
+                Decoder(
+                    configuration.decoder, encoder: studentConfiguration, images: decoderImages, masking: masking, in: parameters,
+                    plan: plan, training: training, predictsRemovedOnly: predictsRemovedOnly),
+                ReconstructionLoss(
+                    studentConfiguration, masking: masking, images: decoderImages, normalizesPixels: configuration.normalizePixels,
+                    predictsRemovedOnly: predictsRemovedOnly, plan: plan)
+            )
+        }
+        decoderParameters = decoderStart..<parameters.all.count
+        if !accumulates { parameters.gradientPhases = .studentBackward }
         if let teacherConfiguration = configuration.teacher, let last = configuration.lastTeacherBlock {
             let teacherParameters = Parameters(
                 plan: plan, trained: false, precision: precision, matrices: teacherPrecision.matrices(in: precision), isFrozen: true)
-            teacher = Encoder(
-                teacherConfiguration, batch: batch, masking: masking, blockCount: last + 1, in: teacherParameters, plan: plan,
-                training: false, hasNorm: false)
+            teacher = plan.during(.teacher) {
+                Encoder(
+                    teacherConfiguration, batch: batch, masking: masking, blockCount: last + 1, in: teacherParameters, plan: plan,
+                    training: false, hasNorm: false)
+            }
             self.teacherParameters = teacherParameters
-            alignments = configuration.alignment.pairs.indices.map {
-                AlignmentLoss(
-                    $0, configuration.alignment, studentWidth: studentConfiguration.width,
-                    teacherWidth: teacherConfiguration.width, rows: rows, in: parameters, plan: plan)
+            alignments = plan.during([.student, .studentBackward]) {
+                configuration.alignment.pairs.indices.map {
+                    AlignmentLoss(
+                        $0, configuration.alignment, studentWidth: studentConfiguration.width,
+                        teacherWidth: teacherConfiguration.width, rows: rows, in: parameters, plan: plan)
+                }
             }
         } else {
             teacher = nil
@@ -92,8 +118,11 @@ public final class Distiller {
             alignments = []
         }
         self.parameters = parameters
-        dLatent = training ? plan.scratch("latent gradient", rows, studentConfiguration.width) : nil
-        dState = training ? plan.scratch("encoder gradient", rows, studentConfiguration.width) : nil
+        dLatent =
+            training
+            ? plan.during([.decoder, .studentBackward]) { plan.reserve(rows, studentConfiguration.width, .activations) } : nil
+        dState =
+            training ? plan.during(.studentBackward) { plan.scratch("encoder gradient", rows, studentConfiguration.width) } : nil
         losses = Losses(alignments: Array(repeating: 0, count: alignments.count))
     }
 
@@ -104,15 +133,37 @@ public final class Distiller {
     ///
     /// In a distiller that is not for training all student blocks share one output, so of the alignment losses only those of its last block
     /// hold; the others, and the total, do not.
-    public func forward() { run(scale: 1, gradients: false) }
+    public func forward() { forward(scale: 1, gradients: nil) }
 
     /// The same, and adds the losses' gradients to the parameters' gradients.
     ///
     /// - Parameter scale: what the gradients are multiplied by; 1/accumulation for the mean over an effective batch.
-    public func accumulateGradients(scale: Float = 1) { run(scale: scale, gradients: true) }
+    public func accumulateGradients(scale: Float = 1) {
+        precondition(accumulates, "gradients that share memory cannot be added up")
+        forward(scale: scale, gradients: .added)
+        backward(.added, whenComplete: { _ in })
+    }
 
-    private func run(scale: Float, gradients: Bool) {
+    /// Runs one micro-batch and hands over each gradient as soon as it is complete, from when on its weight is not read any more: the
+    /// student's blocks, the last first, then everything before and behind them. What was in the gradients before is lost.
+    ///
+    /// Where the total loss is not finite, nothing is handed over.
+    ///
+    /// - Parameter whenComplete: called with places in `parameters.all`, with each of them once. Where gradients are not accumulated,
+    ///   those of a student's block are gone once it has returned.
+    public func computeGradients(whenComplete: (Range<Int>) -> Void) {
+        forward(scale: 1, gradients: .new)
+        guard losses.total.isFinite else { return }
+        backward(.new, whenComplete: whenComplete)
+    }
+
+    /// What becomes of the gradients that are there.
+    private enum Gradients { case new, added }
+
+    /// Teacher, student, losses, and the decoder with its gradients if wanted.
+    private func forward(scale: Float, gradients: Gradients?) {
         masking.update()
+        plan.begin(.teacher)
         Profile.part = "teacher"
         if let teacher {
             precondition(teacherParameters!.isFilled, "the teacher has no weights yet")
@@ -122,21 +173,9 @@ public final class Distiller {
                 }
             }
         }
+        plan.begin(.student)
         Profile.part = "student"
         student.forward(images)
-        Profile.part = "decoder"
-        let tokens = 1 + masking.kept
-        for first in stride(from: 0, to: batch, by: decoder.images) {
-            let part = first..<first + decoder.images
-            let rows = first * tokens..<part.upperBound * tokens
-            let latent = student.latent!.rows(rows)
-            decoder.forward(latent, firstImage: first)
-            reconstruction.evaluate(images, part: part, prediction: decoder.prediction, scale: scale)
-            guard gradients else { continue }
-            decoder.backward(
-                dPrediction: reconstruction.dPrediction, latent: latent, dLatent: dLatent!.rows(rows), firstImage: first)
-        }
-        losses.reconstruction = reconstruction.loss
         Profile.part = "alignment"
         var sum: Float = 0
         for (index, alignment) in alignments.enumerated() {
@@ -144,17 +183,53 @@ public final class Distiller {
             losses.alignments[index] = alignment.evaluate(feature, scale: scale * configuration.alignment.weight)
             sum += losses.alignments[index]
         }
+        plan.begin(.decoder)
+        Profile.part = "decoder"
+        if gradients == .new { parameters.clearGradients(decoderParameters) }
+        let tokens = 1 + masking.kept
+        for first in stride(from: 0, to: batch, by: decoder.images) {
+            let part = first..<first + decoder.images
+            let rows = first * tokens..<part.upperBound * tokens
+            let latent = student.latent!.rows(rows)
+            decoder.forward(latent, firstImage: first)
+            reconstruction.evaluate(images, part: part, prediction: decoder.prediction, scale: scale)
+            guard gradients != nil else { continue }
+            decoder.backward(
+                dPrediction: reconstruction.dPrediction, latent: latent, dLatent: dLatent!.rows(rows), firstImage: first)
+        }
+        losses.reconstruction = reconstruction.loss
         losses.total = losses.reconstruction + configuration.alignment.weight * sum
+        Profile.part = ""
+    }
+
+    /// The student's gradients and the projection heads'; the decoder's are complete.
+    private func backward(_ gradients: Gradients, whenComplete: (Range<Int>) -> Void) {
+        let parameters = parameters, groups = parameters.groups
+        let blocks = groups.first!.lowerBound..<groups.last!.upperBound, end = parameters.all.count
+        plan.begin(.studentBackward)
         Profile.part = "student"
-        if gradients {
-            student.backward(dLatent: dLatent!, d: dState!) { block, d in
+        if gradients == .new {
+            parameters.clearGradients(0..<blocks.lowerBound)
+            parameters.clearGradients(blocks.upperBound..<decoderParameters.lowerBound)
+            parameters.clearGradients(decoderParameters.upperBound..<end)
+        }
+        student.backward(
+            dLatent: dLatent!, d: dState!,
+            beforeBlock: { block, d in
+                if gradients == .new { parameters.clearGradients(groups[block]) }
                 for alignment in self.alignments where alignment.pair.studentBlock == block {
                     Profile.part = "alignment"
                     alignment.backward(self.student.feature(afterBlock: block), d: d)
                     Profile.part = "student"
                 }
-            }
-        }
+            },
+            afterBlock: { block in
+                Profile.part = ""
+                whenComplete(groups[block])
+                Profile.part = "student"
+            })
         Profile.part = ""
+        whenComplete(0..<blocks.lowerBound)
+        whenComplete(blocks.upperBound..<end)
     }
 }

@@ -44,10 +44,12 @@ public final class Encoder {
         patchEmbedding = Linear(
             "patch_embed.proj", inputs: configuration.patchElements, outputs: width, rows: batch * masking.kept, in: parameters,
             plan: plan, shape: [width, configuration.channels, side, side])
-        blocks = (0..<blockCount).map {
-            TransformerBlock(
-                "blocks.\($0)", batch: batch, tokens: tokens, width: width, heads: configuration.heads, in: parameters,
-                plan: plan, keep: training)
+        blocks = (0..<blockCount).map { index in
+            parameters.addGroup {
+                TransformerBlock(
+                    "blocks.\(index)", batch: batch, tokens: tokens, width: width, heads: configuration.heads, in: parameters,
+                    plan: plan, keep: training)
+            }
         }
         norm = hasNorm ? LayerNorm("norm", width: width, rows: rows, in: parameters, plan: plan, keep: training) : nil
         patches = plan.reserve(batch * masking.kept, configuration.patchElements, .activations)
@@ -85,12 +87,14 @@ public final class Encoder {
     }
 
     /// From dLatent[R, D], the gradient by `latent`, to the weights' gradients. `d` [R, D] is scratch of the caller's;
-    /// `addFeatureGradient` may add to it what other losses say about the output of a block, before that block's turn.
-    func backward(dLatent: Tensor, d: Tensor, addFeatureGradient: (Int, Tensor) -> Void = { _, _ in }) {
+    /// `beforeBlock` may add to it what other losses say about the output of a block, before that block's turn; `afterBlock` is
+    /// called when a block's gradients are complete.
+    func backward(dLatent: Tensor, d: Tensor, beforeBlock: (Int, Tensor) -> Void, afterBlock: (Int) -> Void) {
         norm!.backward(states[blocks.count], dY: dLatent, dX: d, accumulate: false)
         for index in blocks.indices.reversed() {
-            addFeatureGradient(index, d)
+            beforeBlock(index, d)
             blocks[index].backward(states[index], d: d, dX: d)
+            afterBlock(index)
         }
         let width = configuration.width
         let tokens = 1 + masking.kept

@@ -74,9 +74,11 @@ public final class FeatureExtractor {
         images = plan.reserve(batch, configuration.channels * configuration.imageHeight * configuration.imageWidth, .batch)
         masking = Masking(batch: batch, patches: configuration.patches, kept: configuration.patches, plan: plan)
         parameters = Parameters(plan: plan, trained: false, precision: precision, isFrozen: true)
-        encoder = Encoder(
-            configuration, batch: batch, masking: masking, blockCount: blocks, in: parameters, plan: plan, training: false,
-            hasNorm: place == .norm)
+        encoder = plan.during(.student) { [masking, parameters] in
+            Encoder(
+                configuration, batch: batch, masking: masking, blockCount: blocks, in: parameters, plan: plan, training: false,
+                hasNorm: place == .norm)
+        }
         tokens = encoder.latent ?? encoder.feature(afterBlock: blocks - 1)
         meanNorm =
             place == .meanNorm

@@ -57,7 +57,8 @@ struct Linear {
             dY, weight: weight, dX: dX, accumulate: accumulate, precision: precision, workspace: workspace)
     }
 
-    /// dX[R, K] = (dY[R, N]·W) · gelu'(beforeGELU), where GELU made this layer's input; `activation` becomes that input again.
+    /// dX[R, K] = (dY[R, N]·W) · gelu'(beforeGELU), where GELU made this layer's input; `activation` becomes that input again, and
+    /// may be the same tensor.
     func inputGradient(_ dY: Tensor, _ dX: Tensor, beforeGELU: Tensor, activation: Tensor) {
         Kernels.linearInputGradient(
             dY, weight: weight, beforeGELU: beforeGELU, activation: activation, dX: dX, precision: precision,

@@ -10,7 +10,7 @@ public final class Parameters {
         public let shape: [Int]
         /// Seen as a matrix: [first dimension, all others]; vectors are one row.
         public let weight: Tensor
-        /// Nil where the weight is fixed.
+        /// Nil where the weight is fixed. Of a group's parameters it may be the memory of other groups' gradients, too.
         public let gradient: Tensor?
         public let firstMoment: Tensor?
         public let secondMoment: Tensor?
@@ -35,6 +35,13 @@ public final class Parameters {
     private let plan: MemoryPlan
     private let trained: Bool
     private let isFrozen: Bool
+    /// When in a pass the gradients of what is added from now on exist: in part of it where they are not accumulated. The
+    /// gradients of all groups then have one memory.
+    var gradientPhases = MemoryPlan.Phases.all
+    /// Runs of `all` whose gradients are complete at the same time, one after the other: the student's blocks.
+    private(set) var groups: [Range<Int>] = []
+    /// Where in `all` the group that is being added begins.
+    private var groupStart: Int?
     /// What products read instead of frozen matrices, by their places in `all`.
     private var packed: [Int: Kernels.PackedWeight] = [:]
     /// Whether the weights have been set; frozen ones cannot be used before.
@@ -62,6 +69,17 @@ public final class Parameters {
         self.isFrozen = isFrozen
     }
 
+    /// Adds what `body` adds as one group.
+    func addGroup<Result>(_ body: () -> Result) -> Result {
+        precondition(groupStart == nil, "a group within a group")
+        let start = all.count
+        groupStart = start
+        let result = body()
+        groupStart = nil
+        groups.append(start..<all.count)
+        return result
+    }
+
     /// Sets the weights: `body` is called with each parameter in turn and writes its weight, or leaves it as it is.
     public func fill(_ body: (Int, Parameter) throws -> Void) rethrows {
         for (index, parameter) in all.enumerated() {
@@ -76,8 +94,8 @@ public final class Parameters {
         guard isFrozen else { return (add(name, shape, .xavier), nil) }
         let (rows, columns) = (shape[0], shape.dropFirst().reduce(1, *))
         let parameter = Parameter(
-            name: name, shape: shape, weight: plan.scratch("frozen matrix", rows, columns), gradient: nil, firstMoment: nil,
-            secondMoment: nil, decays: true, initial: .xavier)
+            name: name, shape: shape, weight: plan.during(.loading) { plan.scratch("frozen matrix", rows, columns) }, gradient: nil,
+            firstMoment: nil, secondMoment: nil, decays: true, initial: .xavier)
         let packed = Kernels.PackedWeight(rows: rows, columns: columns, precision: precision, plan: plan, .teacherWeights)
         self.packed[all.count] = packed
         all.append(parameter)
@@ -90,13 +108,16 @@ public final class Parameters {
         let rows = shape.count == 1 ? 1 : shape[0]
         var fixed = !trained
         if case .positions = initial { fixed = true }
-        func tensor(_ purpose: MemoryPlan.Purpose) -> Tensor? {
-            fixed ? nil : plan.reserve(rows, count / rows, purpose)
+        func moment() -> Tensor? { fixed ? nil : plan.reserve(rows, count / rows, .moments) }
+        func gradient() -> Tensor? {
+            guard !fixed else { return nil }
+            guard let groupStart, gradientPhases != .all else { return plan.reserve(rows, count / rows, .gradients) }
+            return plan.scratch("gradient \(all.count - groupStart) of a group", rows, count / rows, purpose: .gradients)
         }
         let parameter = Parameter(
             name: name, shape: shape, weight: plan.reserve(rows, count / rows, trained ? .weights : .teacherWeights),
-            gradient: tensor(.gradients), firstMoment: tensor(.moments), secondMoment: tensor(.moments), decays: shape.count > 1,
-            initial: initial)
+            gradient: plan.during(gradientPhases, gradient), firstMoment: moment(), secondMoment: moment(),
+            decays: shape.count > 1, initial: initial)
         all.append(parameter)
         return parameter
     }
@@ -136,8 +157,11 @@ public final class Parameters {
     }
 
     /// Sets every gradient to zero, as each accumulation starts.
-    public func clearGradients() {
-        for index in all.indices { all[index].gradient?.clear() }
+    public func clearGradients() { clearGradients(all.indices) }
+
+    /// Sets the gradients of `range` of `all` to zero.
+    func clearGradients(_ range: Range<Int>) {
+        for index in range { all[index].gradient?.clear() }
     }
 }
 

@@ -22,8 +22,9 @@ public final class ReconstructionLoss {
         self.normalizesPixels = normalizesPixels
         self.predictsRemovedOnly = predictsRemovedOnly
         patchLosses = plan.reserve(masking.batch, masking.patches, .activations)
+        // Needed between the last block's forward and its backward pass, when no block's scratch is.
         dPrediction = plan.scratch(
-            "prediction gradient", images * (predictsRemovedOnly ? masking.removed : 1 + masking.patches),
+            "block activation", images * (predictsRemovedOnly ? masking.removed : 1 + masking.patches),
             configuration.patchElements)
     }
 

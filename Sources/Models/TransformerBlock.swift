@@ -36,12 +36,12 @@ struct TransformerBlock {
     private let hidden: Tensor?
 
     private let normed: Tensor
-    /// The rows of the input that differ: [C, D].
+    /// The rows of the input that differ: [C, D]. They are kept for the backward pass, the input itself is not needed there.
     private let different: Tensor?
-    /// Rows of `normed` that the selection names.
+    /// Rows of `normed` that the selection names; gone when `dNormed` is written.
     private let selected: Tensor
+    /// GELU's output in the forward pass. The backward pass has it where `hidden` was, and the gradient by `hidden` here.
     private let activation: Tensor
-    private let dHidden: Tensor?
     private let dNormed: Tensor?
 
     /// - Parameters:
@@ -93,10 +93,9 @@ struct TransformerBlock {
         logSumExp = keep ? plan.reserve(heads * outputRows, 1, .activations) : nil
         hidden = keep ? plan.reserve(outputRows, 4 * width, .activations, as: type) : nil
         normed = plan.scratch("block normed", rows, width, as: type)
-        selected = selection == nil ? normed : plan.scratch("block selected", outputRows, width, as: type)
-        different = sharing.map { plan.scratch("block different rows", $0.count, width) }
+        selected = selection == nil ? normed : plan.scratch("block normed gradient", outputRows, width, as: type)
+        different = sharing.map { buffer("block different rows", $0.count, width, as: .f32) }
         activation = plan.scratch("block activation", rows, 4 * width, as: type)
-        dHidden = keep ? plan.scratch("block hidden gradient", rows, 4 * width, as: type) : nil
         dNormed = keep ? plan.scratch("block normed gradient", rows, width) : nil
     }
 
@@ -144,9 +143,10 @@ struct TransformerBlock {
     /// a selection d and dX are the same memory; with one, d is [B·Q, D] and lost.
     func backward(_ x: Tensor, d: Tensor, dX: Tensor, firstImage: Int = 0) {
         let width = x.columns
-        let (normed, activation) = mlpScratch
-        let dHidden = dHidden!.prefix(rows: d.rows, columns: 4 * width)
+        let (normed, dHidden) = mlpScratch
         let dMiddle = dNormed!.prefix(rows: d.rows, columns: width)
+        // GELU's output takes the place of its input.
+        let activation = hidden!
         fc2.inputGradient(d, dHidden, beforeGELU: hidden!, activation: activation)
         fc2.weightGradient(d, activation)
         norm2.again(middle, normed)
@@ -154,12 +154,12 @@ struct TransformerBlock {
         fc1.inputGradient(dHidden, dMiddle)
         norm2.backward(middle, dY: dMiddle, dX: d, accumulate: true)
 
-        // The MLP's scratch is free by now; attention's gradients take its place.
+        // The MLP's memory is free by now; attention's gradients take its place.
         let dAttention = dNormed!.prefix(rows: d.rows, columns: width, as: attention.type)
         projection.weightGradient(d, attention)
         projection.inputGradient(d, dAttention)
         if sharing != nil {
-            sharedInputGradient(x, dAttention, dX)
+            sharedInputGradient(dAttention, dX)
         } else if selection == nil {
             inputGradient(x, dAttention, dX)
         } else {
@@ -169,7 +169,7 @@ struct TransformerBlock {
 
     /// From attention's output to the block's input, all tokens alike; `dX` holds the residual's gradient already.
     private func inputGradient(_ x: Tensor, _ dAttention: Tensor, _ dX: Tensor) {
-        let dQKV = dHidden!.prefix(rows: x.rows, columns: qkv.columns)
+        let dQKV = activation.prefix(rows: x.rows, columns: qkv.columns)
         attentionGradient(dAttention, Kernels.AttentionInputs(dQKV))
         norm1.again(x, normed)
         qkvLinear.weightGradient(dQKV, normed)
@@ -179,14 +179,13 @@ struct TransformerBlock {
 
     /// The same with the gradients of alike rows summed first. `dX` receives that sum in one of those rows: what made them all the same
     /// takes the sum over them anyway.
-    private func sharedInputGradient(_ x: Tensor, _ dAttention: Tensor, _ dX: Tensor) {
-        let sharing = sharing!, different = different!, width = x.columns
-        let dQKV = dHidden!.prefix(rows: x.rows, columns: qkv.columns)
+    private func sharedInputGradient(_ dAttention: Tensor, _ dX: Tensor) {
+        let sharing = sharing!, different = different!, width = dX.columns
+        let dQKV = activation.prefix(rows: dX.rows, columns: qkv.columns)
         attentionGradient(dAttention, Kernels.AttentionInputs(dQKV))
-        let dQKVOfDifferent = activation.prefix(rows: sharing.count, columns: qkv.columns, as: .f32)
+        let dQKVOfDifferent = hidden!.prefix(rows: sharing.count, columns: qkv.columns, as: .f32)
         let normed = normed.prefix(rows: sharing.count, columns: width), dDifferent = dNormed!.prefix(rows: sharing.count, columns: width)
         sharing.sum(dQKV, dQKVOfDifferent)
-        sharing.gather(x, different)
         norm1.again(different, normed)
         qkvLinear.weightGradient(dQKVOfDifferent, normed)
         qkvLinear.inputGradient(dQKVOfDifferent, dDifferent)
@@ -198,8 +197,8 @@ struct TransformerBlock {
     private func selectedInputGradient(_ x: Tensor, _ d: Tensor, _ dAttention: Tensor, _ dX: Tensor, _ firstImage: Int) {
         let width = x.columns
         let (queryLinear, keyValueLinear) = (qkvLinear.outputs(0..<width), qkvLinear.outputs(width..<3 * width))
-        let dKeyValue = dHidden!.prefix(rows: x.rows, columns: 2 * width)
-        let dQuery = activation.prefix(rows: d.rows, columns: width)
+        let dKeyValue = activation.prefix(rows: x.rows, columns: 2 * width)
+        let dQuery = hidden!.prefix(rows: d.rows, columns: width)
         attentionGradient(
             dAttention,
             Kernels.AttentionInputs(

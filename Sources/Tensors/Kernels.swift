@@ -101,7 +101,7 @@ public enum Kernels {
     }
 
     /// The same through the GELU that made the layer's input: dX = (dY · weight) · gelu'(beforeGELU); `activation` receives
-    /// gelu(beforeGELU) again. All but dY are [R, K].
+    /// gelu(beforeGELU) again, and may be the same tensor. All but dY are [R, K].
     public static func linearInputGradient(
         _ dY: Tensor, weight: Tensor, beforeGELU: Tensor, activation: Tensor, dX: Tensor, precision: Precision, workspace: Workspace
     ) {

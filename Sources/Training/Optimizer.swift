@@ -15,9 +15,14 @@ public struct Optimizer: Codable, Equatable, Sendable {
         self.weightDecay = weightDecay
     }
 
-    /// One step with `learningRate`; `step` counts this one and starts at 1.
+    /// One step of all parameters with `learningRate`; `step` counts this one and starts at 1.
     public func update(_ parameters: Parameters, learningRate: Float, step: Int) {
-        for index in parameters.all.indices {
+        update(parameters, parameters.all.indices, learningRate: learningRate, step: step)
+    }
+
+    /// The same of the parameters in `range` of `parameters.all`.
+    public func update(_ parameters: Parameters, _ range: Range<Int>, learningRate: Float, step: Int) {
+        for index in range {
             let parameter = parameters.all[index]
             guard let gradient = parameter.gradient, let first = parameter.firstMoment, let second = parameter.secondMoment
             else { continue }
@@ -37,4 +42,22 @@ public struct Optimizer: Codable, Equatable, Sendable {
         }
         return Float(sum.squareRoot())
     }
+}
+
+/// The Euclidean norm of gradients that need not all exist at the same time; the same bits in whatever order they are seen.
+public struct GradientNorm {
+    /// Of each parameter, zero where it is fixed.
+    private var squares: [Double]
+
+    public init(_ parameters: Parameters) { squares = Array(repeating: 0, count: parameters.all.count) }
+
+    /// Looks at the gradients of `range` of `parameters.all`, in place of what they were before.
+    public mutating func add(_ parameters: Parameters, _ range: Range<Int>) {
+        for index in range {
+            if let gradient = parameters.all[index].gradient { squares[index] = Kernels.sumOfSquares(gradient) }
+        }
+    }
+
+    /// The norm, once every gradient was seen.
+    public var value: Float { Float(squares.reduce(0, +).squareRoot()) }
 }

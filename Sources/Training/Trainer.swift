@@ -50,8 +50,8 @@ public final class Trainer {
                     + "effective batch of \(configuration.effectiveBatch): raise --epochs or lower --effective-batch")
         }
         distiller = try Distiller(
-            configuration.model, batch: configuration.batch, plan: plan, precision: configuration.precision,
-            teacherPrecision: configuration.teacherPrecision)
+            configuration.model, batch: configuration.batch, plan: plan, accumulates: configuration.accumulation > 1,
+            precision: configuration.precision, teacherPrecision: configuration.teacherPrecision)
         operations = distiller.operations
         schedule = LearningRateSchedule(
             baseLearningRate: configuration.peakLearningRate, minimumLearningRate: configuration.minimumLearningRate,
@@ -98,19 +98,34 @@ public final class Trainer {
     public func estimateSeconds(steps: Int) -> (run: Double, step: Double) {
         var random = CounterRandom(seed: configuration.seed, purpose: .benchmark)
         for index in distiller.images.elements.indices { distiller.images.pointer[index] = 4 * random.uniform() - 2 }
+        let parameters = distiller.parameters
+        var norm = GradientNorm(parameters)
         var micro: [Double] = []
         var update: [Double] = []
         for step in 0...steps {
             for image in 0..<configuration.batch { distiller.masking.draw(image, seed: 0, sample: step * configuration.batch + image) }
             let start = StepBenchmark.now()
-            distiller.accumulateGradients()
-            let middle = StepBenchmark.now()
-            _ = Optimizer.gradientNorm(distiller.parameters)
-            configuration.optimizer.update(distiller.parameters, learningRate: 0, step: step + 1)
-            distiller.parameters.clearGradients()
+            var optimizing = 0.0
+            func optimize(_ range: Range<Int>) {
+                let start = StepBenchmark.now()
+                norm.add(parameters, range)
+                configuration.optimizer.update(parameters, range, learningRate: 0, step: step + 1)
+                optimizing += StepBenchmark.now() - start
+            }
+            if configuration.accumulation > 1 {
+                distiller.accumulateGradients()
+                optimize(parameters.all.indices)
+                // Before the next step's first micro-batch.
+                let start = StepBenchmark.now()
+                parameters.clearGradients()
+                optimizing += StepBenchmark.now() - start
+            } else {
+                distiller.computeGradients(whenComplete: optimize)
+            }
+            let seconds = StepBenchmark.now() - start
             if step > 0 {
-                micro.append(middle - start)
-                update.append(StepBenchmark.now() - middle)
+                micro.append(seconds - optimizing)
+                update.append(optimizing)
             }
         }
         let seconds =
@@ -141,10 +156,17 @@ public final class Trainer {
         var lastCheckpoint = resumedFrom
         var stepStart = StepBenchmark.now()
         var imagesThisStep = 0
+        let parameters = distiller.parameters
+        var norm = GradientNorm(parameters)
         while step < totalSteps {
             let rate = schedule.rate(epoch: configuration.epoch(step: step, images: images))
+            let number = step + 1
+            func optimize(_ range: Range<Int>) {
+                norm.add(parameters, range)
+                configuration.optimizer.update(parameters, range, learningRate: Float(rate), step: number)
+            }
             if pending == 0 {
-                distiller.parameters.clearGradients()
+                if configuration.accumulation > 1 { parameters.clearGradients() }
                 for index in lossSums.indices { lossSums[index] = 0 }
             }
             while pending < configuration.accumulation {
@@ -153,7 +175,12 @@ public final class Trainer {
                 for image in 0..<configuration.batch {
                     distiller.masking.draw(image, seed: configuration.seed, sample: first + image)
                 }
-                distiller.accumulateGradients(scale: 1 / Float(configuration.accumulation))
+                if configuration.accumulation > 1 {
+                    distiller.accumulateGradients(scale: 1 / Float(configuration.accumulation))
+                } else {
+                    // No weight changes where the loss is not finite.
+                    distiller.computeGradients(whenComplete: optimize)
+                }
                 guard distiller.losses.total.isFinite else { throw nonFinite(lastCheckpoint) }
                 addLosses()
                 pending += 1
@@ -164,8 +191,7 @@ public final class Trainer {
                     return .interrupted(signal: signal, checkpoint: try save(to: store))
                 }
             }
-            let norm = Optimizer.gradientNorm(distiller.parameters)
-            configuration.optimizer.update(distiller.parameters, learningRate: Float(rate), step: step + 1)
+            if configuration.accumulation > 1 { optimize(parameters.all.indices) }
             step += 1
             pending = 0
             let now = StepBenchmark.now()
@@ -176,7 +202,7 @@ public final class Trainer {
             let record = StepRecord(
                 step: step, epoch: configuration.epoch(step: step, images: images), loss: Float(lossSums[1] * scale),
                 lossReconstruction: Float(lossSums[0] * scale), lossAlign: lossSums.dropFirst(2).map { Float($0 * scale) },
-                learningRate: rate, gradientNorm: norm, imagesPerSecond: Float(speed))
+                learningRate: rate, gradientNorm: norm.value, imagesPerSecond: Float(speed))
             try log.append(record)
             progress?.update(record)
             let signal = Signals.requested

@@ -234,6 +234,8 @@ struct TrainingOptions: ParsableArguments {
         for purpose in MemoryPlan.Purpose.allCases where trainer.plan.bytes(of: purpose) > 0 {
             rows.append(["memory: \(purpose.rawValue)", Format.bytes(trainer.plan.bytes(of: purpose))])
         }
+        let inTurns = MemoryPlan.Purpose.allCases.reduce(0) { $0 + trainer.plan.bytes(of: $1) } - trainer.plan.totalBytes
+        if inTurns > 0 { rows.append(["memory: counted twice, used in turns", "-" + Format.bytes(inTurns)]) }
         rows.append(["memory: in all", Format.bytes(trainer.plan.totalBytes)])
         rows.append([""])
         let operations = trainer.operations

@@ -83,7 +83,8 @@ final class TrainingCommandTests: XCTestCase {
         // Ds·Dt weights and Dt biases.
         XCTAssertEqual(field("parameters: projection heads"), ["272"])
         for name in [
-            "teacher weights", "weights", "gradients", "optimizer moments", "activations", "scratch", "batch", "in all",
+            "teacher weights", "weights", "gradients", "optimizer moments", "activations", "scratch", "batch", "counted twice, used in turns",
+            "in all",
         ] {
             XCTAssertNotNil(field("memory: " + name), name)
         }

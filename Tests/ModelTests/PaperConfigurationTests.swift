@@ -82,6 +82,28 @@ final class PaperConfigurationTests: XCTestCase {
         print("in all: \(plan.totalBytes >> 20) MiB")
     }
 
+    /// Gradients that are not added up take one block's of the student's, and the whole plan that much less at the most; the largest
+    /// phase is the decoder's, which the blocks' gradients are not needed in.
+    func testGradientsThatAreNotAccumulated() throws {
+        let (accumulated, alone) = (MemoryPlan(), MemoryPlan())
+        let parameters = try Distiller(paper(0.75), batch: 32, plan: accumulated).parameters
+        _ = try Distiller(paper(0.75), batch: 32, plan: alone, accumulates: false)
+        let trained = parameters.all.filter { $0.gradient != nil }
+        func count(_ isWanted: (String) -> Bool) -> Int { trained.reduce(0) { $0 + (isWanted($1.name) ? $1.weight.count : 0) } }
+        // LayerNorms; queries, keys, values and projection; MLP.
+        let block = 4 * 768 + 768 * 3 * 768 + 3 * 768 + 768 * 768 + 768 + 2 * 4 * 768 * 768 + 5 * 768
+        let blocks = count { $0.hasPrefix("blocks.") }
+        XCTAssertEqual(blocks, 12 * block)
+        let expected = 4 * (count { _ in true } - 11 * block)
+        XCTAssertGreaterThanOrEqual(alone.bytes(of: .gradients), expected)
+        XCTAssertLessThanOrEqual(alone.bytes(of: .gradients), expected + MemoryPlan.alignment * trained.count)
+        XCTAssertLessThanOrEqual(alone.totalBytes, accumulated.totalBytes - 4 * 12 * block)
+        for purpose in MemoryPlan.Purpose.allCases where purpose != .gradients {
+            XCTAssertEqual(alone.bytes(of: purpose), accumulated.bytes(of: purpose), "\(purpose)")
+        }
+        print("\(accumulated.totalBytes) bytes, or \(alone.totalBytes) where nothing is accumulated")
+    }
+
     /// A model that is only looked through keeps no activations for a backward pass.
     func testInferenceNeedsFarLess() throws {
         let (training, inference) = (MemoryPlan(), MemoryPlan())

@@ -30,13 +30,14 @@ public final class RandomModel {
     public var parameters: Parameters { distiller.parameters }
 
     /// Nothing is left at 0 or 1, so that every term can be seen to act: biases and LayerNorm's weights are moved by up to 0.2.
-    public init(_ configuration: ModelConfiguration, batch: Int, seed: UInt64, training: Bool = true,
+    public init(_ configuration: ModelConfiguration, batch: Int, seed: UInt64, training: Bool = true, accumulates: Bool = true,
         precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same, predictsEveryPatch: Bool = false,
         leastDecoderRows: Int = 1536
     ) throws {
         distiller = try Distiller(
-            configuration, batch: batch, plan: plan, training: training, precision: precision, teacherPrecision: teacherPrecision,
-            predictsEveryPatch: predictsEveryPatch, leastDecoderRows: leastDecoderRows)
+            configuration, batch: batch, plan: plan, training: training, accumulates: accumulates, precision: precision,
+            teacherPrecision: teacherPrecision, predictsEveryPatch: predictsEveryPatch,
+            leastDecoderRows: leastDecoderRows)
         try plan.commit()
         Self.fill(distiller.parameters, seed: seed)
         if let teacher = distiller.teacherParameters { Self.fill(teacher, seed: seed &+ 1) }

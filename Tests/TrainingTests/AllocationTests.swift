@@ -61,7 +61,8 @@ final class AllocationTests: XCTestCase {
         XCTAssertEqual(allocations {}.count, 0)
     }
 
-    /// Masks drawn, two micro-batches forward and backward, gradient norm, optimiser: nothing is allocated, for every kind of step.
+    /// Masks drawn, two micro-batches forward and backward, or one whose gradients go to the optimiser block by block, gradient norm,
+    /// optimiser: nothing is allocated, for every kind of step.
     func testAStepAllocatesNothing() throws {
         let pairs = [AlignedPair(studentBlock: 1, teacherBlock: 0), AlignedPair(studentBlock: 2, teacherBlock: 2)]
         let cases: [(String, ModelConfiguration)] = [
@@ -96,6 +97,27 @@ final class AllocationTests: XCTestCase {
                             step(3)
                         }
                         XCTAssertEqual(counted.count, 0, "\(name), \(set.name), \(threads) threads: \(counted.where)")
+                        XCTAssertGreaterThan(norm, 0)
+
+                        let alone = try RandomModel(
+                            configuration, batch: 3, seed: 1, accumulates: false, teacherPrecision: name == "int8 teacher" ? .int8 : .same)
+                        let parameters = alone.parameters
+                        var norms = GradientNorm(parameters)
+                        func stepAlone(_ number: Int) {
+                            for image in 0..<3 { alone.distiller.masking.draw(image, seed: 1, sample: 3 * number + image) }
+                            alone.distiller.computeGradients { range in
+                                norms.add(parameters, range)
+                                optimizer.update(parameters, range, learningRate: 1e-3, step: number)
+                            }
+                            norm = norms.value
+                        }
+                        stepAlone(1)
+                        norm = 0
+                        let countedAlone = allocations {
+                            stepAlone(2)
+                            stepAlone(3)
+                        }
+                        XCTAssertEqual(countedAlone.count, 0, "alone, \(name), \(set.name), \(threads) threads: \(countedAlone.where)")
                         XCTAssertGreaterThan(norm, 0)
                     }
                 }

@@ -179,8 +179,13 @@ final class TrainerTests: XCTestCase {
     // MARK: Resuming
 
     /// From the checkpoint of any step the run ends in the same bytes: weights, log and last checkpoint.
-    func testResumesFromEveryStepToTheBit() throws {
-        var configuration = try smallRun()
+    func testResumesFromEveryStepToTheBit() throws { try resumesFromEveryStep(smallRun()) }
+    func testResumesFromEveryStepToTheBitWhereNothingIsAccumulated() throws {
+        try resumesFromEveryStep(smallRun(batch: 6, accumulation: 1))
+    }
+
+    private func resumesFromEveryStep(_ configuration: TrainingConfiguration) throws {
+        var configuration = configuration
         configuration.checkpointEvery = 1
         configuration.keep = 100
         let whole = try weights(run(configuration, "whole"))
@@ -366,6 +371,26 @@ final class TrainerTests: XCTestCase {
             XCTAssertTrue(failure?.message.contains(words) == true, "\(failure?.message ?? "finished") says nothing of: \(words)")
         }
         XCTAssertEqual(try checkpoints("broken"), [])
+    }
+
+    /// No weight and no moment is touched by the step whose loss is not finite, where that step would have gone block by block, too.
+    func testANonFiniteLossChangesNothing() throws {
+        for (name, configuration) in try [("added", smallRun()), ("alone", smallRun(batch: 6, accumulation: 1))] {
+            for spoilt in ["decoder_pred.bias", "aligned_feature_projection_heads.1.bias"] {
+                let trainer = try Trainer(configuration)
+                try trainer.prepare()
+                let parameters = trainer.distiller.parameters
+                parameters.all.first { $0.name == spoilt }!.weight.pointer[0] = .infinity
+                func bits() -> [[UInt32]] {
+                    parameters.all.flatMap { [$0.weight.values.bits, $0.firstMoment?.values.bits ?? [], $0.secondMoment?.values.bits ?? []] }
+                }
+                let before = bits()
+                let directory = try RunDirectory(path: folder.file("\(name) \(spoilt)"), resuming: true)
+                let failure = failure { _ = try trainer.run(in: directory, workers: 1, progress: nil, message: { XCTFail($0) }) }
+                XCTAssertTrue(failure?.message.contains("not finite at step 1:") == true, "\(failure?.message ?? "finished")")
+                XCTAssertEqual(bits(), before, "\(name), \(spoilt)")
+            }
+        }
     }
 
     /// MAE's pre-training is the same trainer without a teacher.
