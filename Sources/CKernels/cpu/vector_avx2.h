@@ -39,6 +39,12 @@ VECTOR_INLINE V v_min(V a, V b) { return _mm256_min_ps(a, b); }
 VECTOR_INLINE V v_absolute(V a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 VECTOR_INLINE V v_by_sign(V x, V if_negative, V otherwise) { return _mm256_blendv_ps(otherwise, if_negative, x); }
 
+VECTOR_INLINE V v_lookup(const float table[16], V index) {
+    const __m256i bits = _mm256_castps_si256(index);
+    const V low = _mm256_permutevar8x32_ps(v_load(table), bits), high = _mm256_permutevar8x32_ps(v_load(table + LANES), bits);
+    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(bits, 28)));
+}
+
 VECTOR_INLINE V v_round(V x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 /// In two steps, so that n may be as low as -252, where the result is zero or subnormal.
 VECTOR_INLINE V v_scale(V x, V n) {

@@ -51,6 +51,9 @@ VECTOR_INLINE V v_by_sign(V x, V if_negative, V otherwise) {
     return _mm512_mask_mov_ps(otherwise, _mm512_movepi32_mask(_mm512_castps_si512(x)), if_negative);
 }
 
+/// table[the lowest four bits of each lane].
+VECTOR_INLINE V v_lookup(const float table[16], V index) { return _mm512_permutexvar_ps(_mm512_castps_si512(index), v_load(table)); }
+
 VECTOR_INLINE V v_round(V x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 /// x·2^n for n a whole number.
 VECTOR_INLINE V v_scale(V x, V n) { return _mm512_scalef_ps(x, n); }

@@ -35,28 +35,26 @@ VECTOR_INLINE void store_tile(const int ROWS, const int WIDTH, const bool masked
 }
 
 /// What needs more registers than the sums leave: the sums rest in memory, and this goes over them row by row, vector by vector.
-static void finish(const struct gemm_tile *t, const float *value) {
+/// `backward`, a constant wherever this is inlined: through GELU's derivative.
+VECTOR_INLINE void finish(const bool backward, const struct gemm_tile *t, const float *value) {
     const size_t columns = t->columns < NR ? t->columns : NR;
     for (size_t i = 0; i < t->rows; ++i)
         for (size_t j = 0; j < columns; j += LANES) {
             const M mask = v_mask(columns - j);
             const bool masked = columns - j < LANES;
-            V sum = v_load(value + i * NR + j), activation = sum;
-            if (t->before_gelu) {
-                V density;
+            V sum = v_load(value + i * NR + j), x = sum;
+            if (backward) {
                 const size_t at = i * t->ld_before_gelu + j;
-                const V x = t->before_gelu_type == DMAE_TYPE_BF16 ? v_load_bf16_masked(mask, (const uint16_t *)t->before_gelu + at)
-                                                                  : v_load_masked(mask, (const float *)t->before_gelu + at);
-                const V cumulative = gelu_f32_cumulative(x, &density);
-                activation = v_multiply(x, cumulative);
-                sum = v_multiply(sum, v_fma(x, density, cumulative));
-            } else if (t->activation) {
-                activation = gelu_f32(sum);
+                x = t->before_gelu_type == DMAE_TYPE_BF16 ? v_load_bf16_masked(mask, (const uint16_t *)t->before_gelu + at)
+                                                          : v_load_masked(mask, (const float *)t->before_gelu + at);
+                sum = v_multiply(sum, gelu_f32_derivative(x));
             }
             if (t->c) store_as(t->c_type, masked, mask, t->c, i * t->ldc + j, sum);
-            if (t->activation) store_as(t->activation_type, masked, mask, t->activation, i * t->ld_activation + j, activation);
+            if (t->activation) store_as(t->activation_type, masked, mask, t->activation, i * t->ld_activation + j, gelu_f32(x));
         }
 }
+static void finish_forward(const struct gemm_tile *t, const float *value) { finish(false, t, value); }
+static void finish_backward(const struct gemm_tile *t, const float *value) { finish(true, t, value); }
 
 /// ROWS and WIDTH (vectors of columns, the last perhaps masked) are constants wherever this is inlined.
 VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDTH, const bool masked) {
@@ -96,7 +94,8 @@ VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDT
     for (int i = 0; i < ROWS; ++i)
 #pragma clang loop unroll(full)
         for (int j = 0; j < WIDTH; ++j) v_store(value + i * NR + j * LANES, sum[i][j]);
-    finish(t, value);
+    if (t->before_gelu) finish_backward(t, value);
+    else finish_forward(t, value);
 }
 
 static void tile(const struct gemm_tile *t) {
