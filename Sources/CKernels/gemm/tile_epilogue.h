@@ -35,26 +35,42 @@ VECTOR_INLINE void store_tile(const int ROWS, const int WIDTH, const bool masked
 }
 
 /// What needs more registers than the sums leave: the sums rest in memory, and this goes over them row by row, vector by vector.
-/// `backward`, a constant wherever this is inlined: through GELU's derivative.
-VECTOR_INLINE void finish(const bool backward, const struct gemm_tile *t, const float *value) {
-    const size_t columns = t->columns < NR ? t->columns : NR;
-    for (size_t i = 0; i < t->rows; ++i)
-        for (size_t j = 0; j < columns; j += LANES) {
-            const M mask = v_mask(columns - j);
-            const bool masked = columns - j < LANES;
-            V sum = v_load(value + i * NR + j), x = sum;
+/// Constants wherever this is inlined: `backward`, through GELU's derivative; `whole`, all columns are there; `type`, of all matrices
+/// unless they say themselves.
+VECTOR_INLINE void finish(const bool backward, const bool whole, const dmae_type *type, const struct gemm_tile *tile,
+                          const float *value) {
+    const struct gemm_tile t = *tile;
+    const dmae_type c_type = type ? *type : t.c_type, activation_type = type ? *type : t.activation_type;
+    const dmae_type before_type = type ? *type : t.before_gelu_type;
+    for (size_t i = 0; i < t.rows; ++i, value += NR)
+        for (size_t j = 0; j < NR && (whole || j < t.columns); j += LANES) {
+            const bool masked = !whole && t.columns - j < LANES;
+            const M mask = v_mask(masked ? t.columns - j : LANES);
+            V sum = v_load(value + j), x = sum;
             if (backward) {
-                const size_t at = i * t->ld_before_gelu + j;
-                x = t->before_gelu_type == DMAE_TYPE_BF16 ? v_load_bf16_masked(mask, (const uint16_t *)t->before_gelu + at)
-                                                          : v_load_masked(mask, (const float *)t->before_gelu + at);
+                const size_t at = i * t.ld_before_gelu + j;
+                const void *const before = (const char *)t.before_gelu + at * bytes_of(before_type);
+                if (before_type == DMAE_TYPE_BF16) x = masked ? v_load_bf16_masked(mask, before) : v_load_bf16(before);
+                else x = masked ? v_load_masked(mask, before) : v_load(before);
                 sum = v_multiply(sum, gelu_f32_derivative(x));
             }
-            if (t->c) store_as(t->c_type, masked, mask, t->c, i * t->ldc + j, sum);
-            if (t->activation) store_as(t->activation_type, masked, mask, t->activation, i * t->ld_activation + j, gelu_f32(x));
+            if (t.c) store_as(c_type, masked, mask, t.c, i * t.ldc + j, sum);
+            if (t.activation) store_as(activation_type, masked, mask, t.activation, i * t.ld_activation + j, gelu_f32(x));
         }
 }
-static void finish_forward(const struct gemm_tile *t, const float *value) { finish(false, t, value); }
-static void finish_backward(const struct gemm_tile *t, const float *value) { finish(true, t, value); }
+/// All matrices of one type and all columns, as nearly every tile has them; or anything else.
+#define FINISH(name, backward)                                                                              \
+    static void name(const struct gemm_tile *t, const float *value) {                                       \
+        static const dmae_type f32 = DMAE_TYPE_F32, bf16 = DMAE_TYPE_BF16;                                  \
+        const bool are_bf16 = t->activation_type == DMAE_TYPE_BF16, whole = t->columns >= NR;               \
+        const bool alike = (t->c == NULL || t->c_type == t->activation_type) &&                             \
+                           (t->before_gelu == NULL || t->before_gelu_type == t->activation_type);           \
+        if (whole && alike && are_bf16) finish(backward, true, &bf16, t, value);                            \
+        else if (whole && alike) finish(backward, true, &f32, t, value);                                    \
+        else finish(backward, false, NULL, t, value);                                                       \
+    }
+FINISH(finish_forward, false)
+FINISH(finish_backward, true)
 
 /// ROWS and WIDTH (vectors of columns, the last perhaps masked) are constants wherever this is inlined.
 VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDTH, const bool masked) {
