@@ -50,12 +50,13 @@ public final class Distiller {
     ///   - predictsEveryPatch: whether the decoder's prediction is wanted for patches that stay, too. The losses and gradients are the
     ///     same either way, to rounding: the loss reads removed patches alone.
     ///   - leastDecoderRows: the decoder takes as many images at a time as have this many tokens, or the next count that divides the
-    ///     batch; all of them where every patch is predicted or nothing is trained. Products of more rows are hardly faster, and what is
-    ///     kept for the backward pass grows with them. Losses and the encoder's gradients do not depend on it.
+    ///     batch; all of them where every patch is predicted or nothing is trained. Each part packs the weights again, and what is kept for
+    ///     the backward pass of one grows with it. Nil: 1536, or 3072 in bf16, which are as many bytes. Losses and the encoder's
+    ///     gradients do not depend on it.
     /// - Throws: `Failure.usage` where the configuration does not fit together.
     public init(
         _ configuration: ModelConfiguration, batch: Int, plan: MemoryPlan, training: Bool = true, accumulates: Bool = true,
-        precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same, predictsEveryPatch: Bool = false, leastDecoderRows: Int = 1536
+        precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same, predictsEveryPatch: Bool = false, leastDecoderRows: Int? = nil
     ) throws {
         try configuration.validate()
         self.configuration = configuration
@@ -78,9 +79,10 @@ public final class Distiller {
         }
         self.student = student
         let predictsRemovedOnly = training && !predictsEveryPatch && masking.removed > 0
+        let decoderRows = leastDecoderRows ?? (precision == .f32 ? 1536 : 3072)
         let decoderImages =
             predictsRemovedOnly
-            ? (1...batch).first { batch % $0 == 0 && $0 * (1 + studentConfiguration.patches) >= leastDecoderRows } ?? batch : batch
+            ? (1...batch).first { batch % $0 == 0 && $0 * (1 + studentConfiguration.patches) >= decoderRows } ?? batch : batch
         let decoderStart = parameters.all.count
         // Added up over the parts of the batch.
         if !accumulates { parameters.gradientPhases = [.decoder, .studentBackward] }

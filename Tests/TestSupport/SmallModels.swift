@@ -32,7 +32,7 @@ public final class RandomModel {
     /// Nothing is left at 0 or 1, so that every term can be seen to act: biases and LayerNorm's weights are moved by up to 0.2.
     public init(_ configuration: ModelConfiguration, batch: Int, seed: UInt64, training: Bool = true, accumulates: Bool = true,
         precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same, predictsEveryPatch: Bool = false,
-        leastDecoderRows: Int = 1536
+        leastDecoderRows: Int? = nil
     ) throws {
         distiller = try Distiller(
             configuration, batch: batch, plan: plan, training: training, accumulates: accumulates, precision: precision,
