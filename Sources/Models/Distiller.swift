@@ -56,7 +56,8 @@ public final class Distiller {
     /// - Throws: `Failure.usage` where the configuration does not fit together.
     public init(
         _ configuration: ModelConfiguration, batch: Int, plan: MemoryPlan, training: Bool = true, accumulates: Bool = true,
-        precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same, predictsEveryPatch: Bool = false, leastDecoderRows: Int? = nil
+        precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same, predictsEveryPatch: Bool = false,
+        leastDecoderRows: Int? = nil
     ) throws {
         try configuration.validate()
         self.configuration = configuration

@@ -33,15 +33,6 @@ public struct Optimizer: Codable, Equatable, Sendable {
                     weightDecay: parameter.decays ? weightDecay : 0, gradientScale: 1, step: step))
         }
     }
-
-    /// The Euclidean norm of all gradients together.
-    public static func gradientNorm(_ parameters: Parameters) -> Float {
-        var sum = 0.0
-        for index in parameters.all.indices {
-            if let gradient = parameters.all[index].gradient { sum += Kernels.sumOfSquares(gradient) }
-        }
-        return Float(sum.squareRoot())
-    }
 }
 
 /// The Euclidean norm of gradients that need not all exist at the same time; the same bits in whatever order they are seen.
@@ -58,6 +49,6 @@ public struct GradientNorm {
         }
     }
 
-    /// The norm, once every gradient was seen.
+    /// The norm, once every gradient was seen; NaN where one is.
     public var value: Float { Float(squares.reduce(0, +).squareRoot()) }
 }

@@ -51,7 +51,7 @@ final class ComputedGradientsTests: XCTestCase {
         for step in 1...3 {
             model.fillInputs(seed: seed &+ UInt64(step))
             model.step()
-            outcome.add(Optimizer.gradientNorm(model.parameters), model.distiller.losses)
+            outcome.add(gradientNorm(model.parameters), model.distiller.losses)
             optimizer.update(model.parameters, learningRate: 1e-2, step: step)
         }
         outcome.add(model.parameters)
@@ -187,7 +187,7 @@ final class ComputedGradientsTests: XCTestCase {
         var norm = GradientNorm(model.parameters)
         for _ in 0..<2 {
             for index in (0..<count).reversed() { norm.add(model.parameters, index..<index + 1) }
-            XCTAssertEqual(norm.value.bitPattern, Optimizer.gradientNorm(model.parameters).bitPattern)
+            XCTAssertEqual(norm.value.bitPattern, gradientNorm(model.parameters).bitPattern)
             XCTAssertGreaterThan(norm.value, 0)
         }
     }

@@ -79,7 +79,7 @@ typedef enum { DMAE_PRECISION_F32 = 0, DMAE_PRECISION_BF16 = 1, DMAE_PRECISION_I
 
 /// C[m,n] (+)= op(A)[m,k] · op(B)[k,n], then the epilogue, in this order: + residual[m,n], + bias[n], keep in C, then GELU into
 /// `activation`. With `before_gelu` it is the step back through GELU instead: C = product · gelu'(before_gelu), and `activation`
-/// receives gelu(before_gelu) again. k may be 0: the product is then zero.
+/// receives gelu(before_gelu) again, and may be the same matrix, of one type and row stride. k may be 0: the product is then zero.
 typedef struct {
     dmae_precision precision;
     size_t m, n, k;
