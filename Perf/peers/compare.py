@@ -6,6 +6,8 @@ while another works; a step has the machine and its memory to itself. A ratio is
 that round: above 1, ours is faster. Peaks are measured by ours within the same rounds. Ratios go to --results as JSON, and
 with them the seconds of every turn. Processor time that a virtual machine did not get (steal) is named where it is much.
 
+bf16 is compared where the processor has products of it: elsewhere PyTorch emulates them, and one product takes it minutes of turns.
+
 Settings of BLAS and OpenMP libraries in the environment are left out, for all contenders alike, and named.
 """
 
@@ -78,10 +80,10 @@ PEERS = {"f32": ["openblas", "blis", "mkl", "onednn"], "bf16": ["pytorch-bf16"]}
 TITLES = {"openblas": "OpenBLAS", "blis": "BLIS", "mkl": "MKL", "onednn": "oneDNN", "pytorch-bf16": "PyTorch"}
 
 
-def products(options, environment, results):
+def products(options, environment, results, precisions):
     ours = Contender([options.kernel_benchmark, "--products", "--threads", options.threads], environment)
     hello = ours.ask("hello")
-    results["machine"] = f"{hello['instruction_set']}, {options.threads} thread{'s' if options.threads != 1 else ''}"
+    peers = {precision: PEERS[precision] for precision in precisions}
     chosen = [(index, product) for index, product in enumerate(hello["products"])
               if options.filter in f"products {product['name']} {product['m']}×{product['n']}×{product['k']}"]
     if not chosen:
@@ -90,20 +92,20 @@ def products(options, environment, results):
     folder = Path(options.peers) / "debian/usr/lib/x86_64-linux-gnu"
     worker_environment = environment | {"LD_LIBRARY_PATH": str(folder)}
     others = {name: Contender([sys.executable, HERE / "product_worker.py", name, options.threads, folder], worker_environment)
-              for names in PEERS.values() for name in names}
+              for names in peers.values() for name in names}
     print(f"ours: {hello['processor']}, {hello['instruction_set']}")
     for name, other in others.items():
         print(f"{TITLES[name]}: {other.ask('hello')['library']}")
     print(f"\nPlain products, {options.rounds} rounds of turns, {options.threads} threads: % of the measured peak, and theirs "
-          "over ours in time\nagainst the fastest of them, above 1 where ours is faster. bf16: PyTorch's operands and results "
-          "are bf16 in memory.\n")
-    print(f"{'product':32}{'m×n×k':16}{'f32: ours':>10}" + "".join(f"{TITLES[name]:>9}" for name in PEERS["f32"])
-          + f"{'ratio':>7}{'bf16: ours':>12}{'PyTorch':>9}{'ratio':>7}")
+          "over ours in time\nagainst the fastest of them, above 1 where ours is faster."
+          + (" bf16: PyTorch's operands and results are bf16 in memory." if "bf16" in peers else "") + "\n")
+    print(f"{'product':32}{'m×n×k':16}" + "  ".join(f"{precision + ': ours':>10}" + "".join(f"{TITLES[name]:>9}" for name in names)
+                                                   + f"{'ratio':>7}" for precision, names in peers.items()))
     rows = []
     for index, product in chosen:
         shape = [product[letter] for letter in "mnk"]
         line = f"{product['name']:32}{'×'.join(map(str, shape)):16}"
-        for precision, names in PEERS.items():
+        for precision, names in peers.items():
             ours.ask("prepare", index, precision)
             for name in names:
                 others[name].ask("prepare", product["form"], *shape)
@@ -128,7 +130,7 @@ def products(options, environment, results):
         contender.end()
 
     print()
-    for precision in PEERS:
+    for precision in peers:
         for title, few in (("1568 rows and more", False), ("128 rows and fewer", True)):
             those = [row for row in rows
                      if row[0] == precision and (row[1]["k" if row[1]["form"] == "dW" else "m"] <= 128) == few]
@@ -148,8 +150,8 @@ def report(command, environment):
     return json.loads(done.stdout)
 
 
-def steps(options, environment, results):
-    chosen = [(precision, ratio) for precision in ("f32", "bf16") for ratio in ("0.75", "0.95", "0.98")
+def steps(options, environment, results, precisions):
+    chosen = [(precision, ratio) for precision in precisions for ratio in ("0.75", "0.95", "0.98")
               if options.filter in f"step {precision} {ratio}"]
     if not chosen:
         return
@@ -176,7 +178,6 @@ def steps(options, environment, results):
         speed = {name: options.batch / statistics.median(turn[name] for turn in rounds) for name in rounds[0]}
         peak = statistics.median(turn["fraction_of_peak"] for turn in reports["ours"])
         faster, _ = best_ratio(rounds, "ours", ["eager", "compiled"])
-        results["machine"] = f"{reports['ours'][0]['instruction_set']}, {options.threads} thread{'s' if options.threads != 1 else ''}"
         results["rows"][f"step {precision} {ratio}"] = faster
         results["turns"][f"step {precision} {ratio}"] = rounds
         print(f"{precision:10}{ratio:>7}{speed['ours']:>9.2f}{100 * peak:>8.0f}{speed['eager']:>9.2f}{speed['compiled']:>10.2f}"
@@ -204,10 +205,17 @@ def main():
         print("left out of the environment: " + ", ".join(f"{name}={os.environ[name]}" for name in left_out))
     # What torch.compile makes takes minutes; kept, it is there at the next run.
     environment["TORCHINDUCTOR_CACHE_DIR"] = str(Path(options.peers).resolve() / "inductor")
-    results = {"machine": "", "section": "peers", "partial": bool(options.filter), "rows": {}, "turns": {}}
+    asked = Contender([options.kernel_benchmark, "--products", "--threads", options.threads], environment)
+    instruction_set = asked.ask("hello")["instruction_set"]
+    asked.end()
+    precisions = list(PEERS) if instruction_set == "avx512bf16" else ["f32"]
+    if "bf16" not in precisions:
+        print(f"bf16 is left out: {instruction_set} has no products of it.")
+    machine = f"{instruction_set}, {options.threads} thread{'s' if options.threads != 1 else ''}"
+    results = {"machine": machine, "section": "peers", "partial": bool(options.filter), "rows": {}, "turns": {}}
     busy, stolen = processor_times()
-    products(options, environment, results)
-    steps(options, environment, results)
+    products(options, environment, results, precisions)
+    steps(options, environment, results, precisions)
     busy, stolen = (after - before for after, before in zip(processor_times(), (busy, stolen)))
     if stolen > 0.02 * (busy + stolen):
         print(f"\nOther virtual machines took {100 * stolen / (busy + stolen):.0f} % of the processor time that this one asked for.")
