@@ -6,7 +6,7 @@ while another works; a step has the machine and its memory to itself. A ratio is
 that round: above 1, ours is faster. Peaks are measured by ours within the same rounds. Ratios go to --results as JSON, and
 with them the seconds of every turn. Processor time that a virtual machine did not get (steal) is named where it is much.
 
-bf16 is compared where the processor has products of it: elsewhere PyTorch emulates them, and one product takes it minutes of turns.
+bf16 is compared where the processor has products of it; elsewhere PyTorch emulates them, several times slower than its float32.
 
 Settings of BLAS and OpenMP libraries in the environment are left out, for all contenders alike, and named.
 """
