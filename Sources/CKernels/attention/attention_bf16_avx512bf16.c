@@ -5,7 +5,7 @@
 #include "cpu/vector_avx512.h"
 #include "attention/fetch_ahead.h"
 
-enum { MR = 14, VECTORS = 2, REGISTERS = 32 };
+enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1 };
 #include "gemm/register_tile_f32.h"
 
 // Scores are kept as in the other variants, [key, query], but in blocks of one tile's width of queries. A lane of 32 bits is a pair of

@@ -13,9 +13,8 @@
 
 // The largest tile of any variant: the workspace must hold the panels of whichever is selected when the product runs.
 enum { most_mr = 16, most_nr = 32 };
-/// Values per step of k of the panels that a thread packs for itself: 4 panels of A or 2 of B, within the second-level cache.
-enum { own_width = 64 };
-_Static_assert(own_width % most_mr == 0 && own_width % most_nr == 0, "whole panels");
+/// The most values per step of k that any variant's run of own panels, or a piece of a shared operand, has.
+enum { own_width = 96 };
 
 static size_t bytes_of(dmae_type type) { return type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float); }
 
@@ -180,16 +179,20 @@ static void run_panels(struct plan p, size_t begin, size_t end, size_t shared_be
         if (!p.shared_is_a) pack_a(&p, begin, end, own);
         else if (!p.g.b_packed) pack_b(&p, begin, end, own);
         const size_t own_bytes = p.shared_is_a ? b_bytes(&p) : a_bytes(&p);
-        for (size_t other = shared_begin; other < shared_end; ++other)
-            for (size_t panel = begin; panel < end; ++panel) {
-                const char *const packed = own + (panel - begin) * own_bytes;
-                if (p.shared_is_a) {
-                    run_tile(&p, other, whole_panel(&p, p.shared, mr, other), panel,
-                             p.g.b_packed ? whole_panel(&p, p.g.b_packed, nr, panel) : packed);
-                } else {
-                    run_tile(&p, panel, packed, other, whole_panel(&p, p.g.b_packed ? p.g.b_packed : p.shared, nr, other));
-                }
+        const size_t round = p.shared_is_a ? p.kernels->round_a : 1;
+        for (size_t first = shared_begin; first < shared_end; first += round) {
+            const size_t last = dmae_least(first + round, shared_end);
+            if (p.shared_is_a) {
+                for (size_t j = begin; j < end; ++j)
+                    for (size_t i = first; i < last; ++i)
+                        run_tile(&p, i, whole_panel(&p, p.shared, mr, i), j,
+                                 p.g.b_packed ? whole_panel(&p, p.g.b_packed, nr, j) : own + (j - begin) * own_bytes);
+            } else {
+                for (size_t i = begin; i < end; ++i)
+                    run_tile(&p, i, own + (i - begin) * own_bytes, first,
+                             whole_panel(&p, p.g.b_packed ? p.g.b_packed : p.shared, nr, first));
             }
+        }
         if (p.k_block == 0) break;
     }
 }
@@ -210,7 +213,7 @@ static void run_task(const struct plan *p, size_t task, char *own) {
 
 /// Cuts the work into tasks. With one thread nobody waits.
 static void plan_tasks(struct plan *p, size_t threads) {
-    const size_t fitting = own_width / (p->shared_is_a ? most_nr : most_mr);
+    const size_t fitting = p->shared_is_a ? p->kernels->run_b : p->kernels->run_a;
     p->run = threads == 1 ? fitting : dmae_least(fitting, p->own_panels / (4 * threads));
     if (p->run == 0) p->run = 1;
     enum { least_part = 4, most_parts = 8 };

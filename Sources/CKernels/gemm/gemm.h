@@ -31,6 +31,8 @@ struct gemm_kernels {
     size_t mr, nr;
     size_t k_unit, value_bytes;  ///< neighbours in k that stand together in a panel, and bytes of one value
     size_t k_block;              ///< k is cut into equal blocks of at most this, unless partial sums have no place to rest
+    size_t run_a, run_b;         ///< panels of A, or of B, that a thread packs for itself at a time
+    size_t round_a;              ///< panels of a shared A that meet one panel of such a run before the next panel does
     /// Packs `count` rows (or columns), each `k` long, into as many panels as they take. Element (i, p) is at
     /// source[i·ld + p], or at source[p·ld + i] when `across`.
     void (*pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels);
@@ -38,6 +40,9 @@ struct gemm_kernels {
     void (*tile)(const struct gemm_tile *tile);
     size_t head_bytes;  ///< in front of a panel, for each of its rows or columns
 };
+
+// A run, and a round of a shared A, is to stay in the second-level cache while a panel of the other operand goes by. A small tile
+// multiplies each value by few others, so it takes long runs; a tile of 14×32 is content with a few panels.
 
 /// The largest k_block of any variant that cuts k, a multiple of every k_unit.
 enum { gemm_most_k_block = 2048 };

@@ -4,10 +4,10 @@
 
 // Without products of bf16 the rounded operands are multiplied in float32, which is exact.
 #define OPERAND(x) v_round_to_bf16(x)
-enum { MR = 6, VECTORS = 2, REGISTERS = 16 };
+enum { MR = 6, VECTORS = 2, REGISTERS = 16, STEPS = 4 };
 #define TILE_CASES TILE_CASES_6
 #include "gemm/gemm_f32_kernels.h"
 
-const struct gemm_kernels gemm_bf16_avx2_6x16 = {MR, NR, 1, sizeof(float), 1024, pack_a, pack_b, tile, 0};
+const struct gemm_kernels gemm_bf16_avx2_6x16 = {MR, NR, 1, sizeof(float), 1024, 16, 4, 16, pack_a, pack_b, tile, 0};
 #pragma clang attribute pop
 #endif

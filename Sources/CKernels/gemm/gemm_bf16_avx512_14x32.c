@@ -4,10 +4,10 @@
 
 // Without products of bf16 the rounded operands are multiplied in float32, which is exact.
 #define OPERAND(x) v_round_to_bf16(x)
-enum { MR = 14, VECTORS = 2, REGISTERS = 32 };
+enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1 };
 #define TILE_CASES TILE_CASES_14
 #include "gemm/gemm_f32_kernels.h"
 
-const struct gemm_kernels gemm_bf16_avx512_14x32 = {MR, NR, 1, sizeof(float), 1024, pack_a, pack_b, tile, 0};
+const struct gemm_kernels gemm_bf16_avx512_14x32 = {MR, NR, 1, sizeof(float), 1024, 4, 2, 1, pack_a, pack_b, tile, 0};
 #pragma clang attribute pop
 #endif

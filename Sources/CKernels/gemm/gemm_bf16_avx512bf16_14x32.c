@@ -5,7 +5,7 @@
 #include "cpu/vector_avx512.h"
 #include "gelu/gelu_f32_vector.h"
 
-enum { MR = 14, VECTORS = 2, REGISTERS = 32 };
+enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1 };
 #define TILE_CASES TILE_CASES_14
 #include "gemm/register_tile_f32.h"
 
@@ -108,6 +108,6 @@ VECTOR_INLINE void pair_product(const int ROWS, const int WIDTH, size_t k, const
 #define PRODUCT(ROWS, WIDTH, t, sum) pair_product(ROWS, WIDTH, (t)->k, (t)->a, (t)->b, sum)
 #include "gemm/tile_epilogue.h"
 
-const struct gemm_kernels gemm_bf16_avx512bf16_14x32 = {MR, NR, 2, 2, 2048, pack_a, pack_b, tile, 0};
+const struct gemm_kernels gemm_bf16_avx512bf16_14x32 = {MR, NR, 2, 2, 2048, 4, 2, 1, pack_a, pack_b, tile, 0};
 #pragma clang attribute pop
 #endif

@@ -3,7 +3,7 @@
 #include "gemm/quantisation.h"
 #include "cpu/vector_avx512.h"
 
-enum { MR = 14, VECTORS = 2, REGISTERS = 32 };
+enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1 };
 #define TILE_CASES TILE_CASES_14
 
 // Without products of bytes a lane is two neighbours in k of 16 bits, q - zero: exact.
@@ -29,6 +29,7 @@ VECTOR_INLINE V groups(const bool weights, const V x[UNIT], struct quantisation 
 VECTOR_INLINE void column_sums(size_t steps, const float *groups, int32_t *sums) { (void)steps, (void)groups, (void)sums; }
 #include "gemm/gemm_int8_kernels.h"
 
-const struct gemm_kernels gemm_int8_avx512_14x32 = {MR, NR, UNIT, 2, gemm_int8_most_k, pack_a, pack_b, tile, HEAD_WORDS * sizeof(float)};
+const struct gemm_kernels gemm_int8_avx512_14x32 = {
+    MR, NR, UNIT, 2, gemm_int8_most_k, 4, 2, 1, pack_a, pack_b, tile, HEAD_WORDS * sizeof(float)};
 #pragma clang attribute pop
 #endif

@@ -4,7 +4,7 @@
 #define VECTOR_TARGET "avx512f,avx512bw,avx512dq,avx512vl,fma,avx512vnni"
 #include "cpu/vector_avx512.h"
 
-enum { MR = 14, VECTORS = 2, REGISTERS = 32 };
+enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1 };
 #define TILE_CASES TILE_CASES_14
 
 // A lane is four neighbours in k. The instruction multiplies numbers without a sign (activations, zero in them) by numbers with one.
@@ -41,6 +41,7 @@ VECTOR_INLINE void column_sums(size_t steps, const float *groups, int32_t *sums)
 }
 #include "gemm/gemm_int8_kernels.h"
 
-const struct gemm_kernels gemm_int8_avx512vnni_14x32 = {MR, NR, UNIT, 1, gemm_int8_most_k, pack_a, pack_b, tile, HEAD_WORDS * sizeof(float)};
+const struct gemm_kernels gemm_int8_avx512vnni_14x32 = {
+    MR, NR, UNIT, 1, gemm_int8_most_k, 4, 2, 1, pack_a, pack_b, tile, HEAD_WORDS * sizeof(float)};
 #pragma clang attribute pop
 #endif

@@ -52,4 +52,5 @@ static void tile(const struct gemm_tile *t) {
     finish(t, sum);
 }
 
-const struct gemm_kernels gemm_int8_scalar_4x16 = {MR, NR, 1, sizeof(int16_t), gemm_int8_most_k, pack_a, pack_b, tile, sizeof(float)};
+const struct gemm_kernels gemm_int8_scalar_4x16 = {
+    MR, NR, 1, sizeof(int16_t), gemm_int8_most_k, 4, 2, 1, pack_a, pack_b, tile, sizeof(float)};

@@ -1,5 +1,7 @@
 // The heart of every product here, on the operations of vector_*.h: a tile of sums held in registers. The including file says MR,
-// VECTORS and REGISTERS: a tile is at most MR rows of VECTORS vectors, with one row of B and one element of A beside it.
+// VECTORS and REGISTERS: a tile is at most MR rows of VECTORS vectors, with one row of B and one element of A beside it; and STEPS of k
+// in a round of the loop. A step of 6×16 has 12 multiply-adds, which is few beside the instructions of a loop: a core that shares its
+// front end with another thread then waits for instructions.
 #ifndef DMAE_REGISTER_TILE_F32_H
 #define DMAE_REGISTER_TILE_F32_H
 
@@ -13,32 +15,41 @@ _Static_assert(MR * VECTORS + VECTORS + 1 <= REGISTERS, "the tile does not fit t
 _Static_assert(MR <= LANES, "packing A transposes one vector of rows at a time");
 _Static_assert(VECTORS == 2, "the callers choose between one and two vectors");
 
+VECTOR_INLINE void tile_step(const int ROWS, const int WIDTH, const float *a, size_t a_row, const float *b, V sum[MR][VECTORS]) {
+    V row[VECTORS];
+#pragma clang loop unroll(full)
+    for (int j = 0; j < WIDTH; ++j) row[j] = v_load(b + j * LANES);
+#pragma clang loop unroll(full)
+    for (int i = 0; i < ROWS; ++i) {
+        const V element = v_set(a[(size_t)i * a_row]);
+#pragma clang loop unroll(full)
+        for (int j = 0; j < WIDTH; ++j) sum[i][j] = v_fma(element, row[j], sum[i][j]);
+    }
+}
+
 /// sum[i][j] = Σ over p < k, in rising order, of a[i·a_row + p·a_step] · b[p·b_step + lanes of j]. ROWS and WIDTH, at most MR and
-/// VECTORS, are constants wherever this is inlined. `packed`: a and b are panels one after another, so that what follows is needed next.
-VECTOR_INLINE void tile_product(const int ROWS, const int WIDTH, const bool packed, size_t k, const float *a, size_t a_row, size_t a_step,
+/// VECTORS, are constants wherever this is inlined. `streamed`: a and b are panels one after another that come from the second-level
+/// cache or the third, so that what follows is needed next.
+VECTOR_INLINE void tile_product(const int ROWS, const int WIDTH, const bool streamed, size_t k, const float *a, size_t a_row, size_t a_step,
                                 const float *b, size_t b_step, V sum[MR][VECTORS]) {
 #pragma clang loop unroll(full)
     for (int i = 0; i < ROWS; ++i)
 #pragma clang loop unroll(full)
         for (int j = 0; j < WIDTH; ++j) sum[i][j] = v_zero();
 #pragma clang loop unroll(disable)
-    for (; k != 0; --k, a += a_step, b += b_step) {
-        V row[VECTORS];
-        if (packed) {
-            // Panels are read once, end to end, from the second-level cache or the third; 32 steps ahead is about 900 cycles.
+    for (; k >= STEPS; k -= STEPS, a += STEPS * a_step, b += STEPS * b_step) {
+        if (streamed) {
+            // 32 steps ahead is about 900 cycles of 14×32.
 #pragma clang loop unroll(full)
-            for (int j = 0; j < WIDTH * LANES; j += 16) _mm_prefetch((const char *)(b + 32 * NR + j), _MM_HINT_T0);
-            _mm_prefetch((const char *)(a + 36 * MR), _MM_HINT_T0);
+            for (int j = 0; j < STEPS * WIDTH * LANES; j += 16) _mm_prefetch((const char *)(b + 32 * NR + j), _MM_HINT_T0);
+#pragma clang loop unroll(full)
+            for (int i = 0; i < STEPS * MR; i += 16) _mm_prefetch((const char *)(a + 36 * MR + i), _MM_HINT_T0);
         }
 #pragma clang loop unroll(full)
-        for (int j = 0; j < WIDTH; ++j) row[j] = v_load(b + j * LANES);
-#pragma clang loop unroll(full)
-        for (int i = 0; i < ROWS; ++i) {
-            const V element = v_set(a[(size_t)i * a_row]);
-#pragma clang loop unroll(full)
-            for (int j = 0; j < WIDTH; ++j) sum[i][j] = v_fma(element, row[j], sum[i][j]);
-        }
+        for (size_t step = 0; step < STEPS; ++step) tile_step(ROWS, WIDTH, a + step * a_step, a_row, b + step * b_step, sum);
     }
+#pragma clang loop unroll(disable)
+    for (; STEPS > 1 && k != 0; --k, a += a_step, b += b_step) tile_step(ROWS, WIDTH, a, a_row, b, sum);
 }
 
 /// Elements from `index` on of an operand in memory; `type` is a constant wherever this is inlined. What is bf16 needs no rounding.
