@@ -19,7 +19,7 @@
 #pragma clang attribute push(__attribute__((target(VECTOR_TARGET))), apply_to = function)
 
 #define VECTOR_INLINE static inline __attribute__((always_inline, unused))
-enum { LANES = 16 };
+enum { LANES = 16, MASKED_STORES_ARE_CHEAP = 1 };
 typedef __m512 V;
 typedef __mmask16 M;
 

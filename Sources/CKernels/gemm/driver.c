@@ -42,8 +42,10 @@ struct plan {
     const struct gemm_kernels *kernels;
     bool shared_is_a;
     size_t shared_panels, own_panels;
-    size_t runs, run;           ///< the first `runs` tasks are `run` own panels each, with all shared panels,
-    size_t split, parts, part;  ///< the last `split` own panels are cut into `parts` tasks each, of at most `part` shared panels
+    size_t few;                 ///< own panels that are packed together at least, but for the last of all: then own_groups of them
+    size_t own_groups;
+    size_t runs, run;           ///< the first `runs` tasks are `run` groups each, with all shared panels,
+    size_t split, parts, part;  ///< the last `split` groups are cut into `parts` tasks each, of at most `part` shared panels
     size_t k_block;
     size_t first, depth;  ///< of k
     bool is_first, is_last;
@@ -198,32 +200,39 @@ static void run_panels(struct plan p, size_t begin, size_t end, size_t shared_be
 }
 
 static size_t task_count(const struct plan *p) {
-    return p->runs + (p->own_panels - p->runs * p->run - p->split) + p->split * p->parts;
+    return p->runs + (p->own_groups - p->runs * p->run - p->split) + p->split * p->parts;
+}
+/// Groups [begin, end) with shared panels [shared_begin, shared_end).
+static void run_groups(const struct plan *p, size_t begin, size_t end, size_t shared_begin, size_t shared_end, char *own) {
+    run_panels(*p, begin * p->few, dmae_least(end * p->few, p->own_panels), shared_begin, shared_end, own);
 }
 static void run_task(const struct plan *p, size_t task, char *own) {
     const size_t whole = task_count(p) - p->split * p->parts;
-    if (task < p->runs) return run_panels(*p, task * p->run, (task + 1) * p->run, 0, p->shared_panels, own);
+    if (task < p->runs) return run_groups(p, task * p->run, (task + 1) * p->run, 0, p->shared_panels, own);
     if (task < whole) {
-        const size_t panel = p->runs * p->run + (task - p->runs);
-        return run_panels(*p, panel, panel + 1, 0, p->shared_panels, own);
+        const size_t group = p->runs * p->run + (task - p->runs);
+        return run_groups(p, group, group + 1, 0, p->shared_panels, own);
     }
-    const size_t panel = p->own_panels - p->split + (task - whole) / p->parts, begin = (task - whole) % p->parts * p->part;
-    run_panels(*p, panel, panel + 1, begin, dmae_least(begin + p->part, p->shared_panels), own);
+    const size_t group = p->own_groups - p->split + (task - whole) / p->parts, begin = (task - whole) % p->parts * p->part;
+    run_groups(p, group, group + 1, begin, dmae_least(begin + p->part, p->shared_panels), own);
 }
 
 /// Cuts the work into tasks. With one thread nobody waits.
 static void plan_tasks(struct plan *p, size_t threads) {
     const size_t fitting = p->shared_is_a ? p->kernels->run_b : p->kernels->run_a;
-    p->run = threads == 1 ? fitting : dmae_least(fitting, p->own_panels / (4 * threads));
+    // Packed alone, a narrow panel that lies across the rows of memory would take a line for a part of it.
+    p->few = dmae_ceiling(fitting, 4);
+    p->own_groups = dmae_ceiling(p->own_panels, p->few);
+    p->run = threads == 1 ? fitting / p->few : dmae_least(fitting / p->few, p->own_groups / (4 * threads));
     if (p->run == 0) p->run = 1;
     enum { least_part = 4, most_parts = 8 };
     p->part = dmae_ceiling(p->shared_panels, most_parts);
     if (p->part < least_part) p->part = least_part;
     p->parts = dmae_ceiling(p->shared_panels, p->part);
-    p->split = threads == 1 ? 0 : dmae_least(p->own_panels, 2 * threads);
-    // Runs of several panels first, then single ones, enough of them for each thread, then parts.
-    const size_t single = threads == 1 ? 0 : dmae_least(p->own_panels - p->split, 2 * threads);
-    p->runs = (p->own_panels - p->split - single) / p->run;
+    p->split = threads == 1 ? 0 : dmae_least(p->own_groups, 2 * threads);
+    // Runs of several groups first, then single ones, enough of them for each thread, then parts.
+    const size_t single = threads == 1 ? 0 : dmae_least(p->own_groups - p->split, 2 * threads);
+    p->runs = (p->own_groups - p->split - single) / p->run;
 }
 
 static const struct gemm_kernels *kernels_for(dmae_precision precision) {

@@ -20,7 +20,7 @@ VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const
     for (size_t p = 0; p < k; ++p) {
         prefetch_row(type, count, source, (p + 16) * ld);
         for (size_t i = 0; i < count; i += MR)
-            v_store_masked(written, panels + i * k + p * MR, operand_masked(type, v_mask(count - i), source, p * ld + i));
+            store_step(written, p + 1 < k, panels + i * k + p * MR, operand_masked(type, v_mask(count - i), source, p * ld + i));
     }
 }
 

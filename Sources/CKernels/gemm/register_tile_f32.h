@@ -61,6 +61,12 @@ VECTOR_INLINE V operand_masked(const dmae_type type, M mask, const void *source,
                                   : OPERAND(v_load_masked(mask, (const float *)source + index));
 }
 
+/// One step of k of a panel. `followed`: what lies behind it belongs to the panel's next step, which is yet to be written.
+VECTOR_INLINE void store_step(M written, bool followed, float *step, V x) {
+    if (!MASKED_STORES_ARE_CHEAP && followed) v_store(step, x);
+    else v_store_masked(written, step, x);
+}
+
 /// panel[p·unit + i] = source[start + i·ld + p] for i < count <= LANES, zero from there to `width`; p < k.
 VECTOR_INLINE void pack_transposed_of(const dmae_type type, size_t count, size_t width, size_t unit, size_t k, const void *source,
                                       size_t start, size_t ld, float *panel) {
@@ -78,7 +84,7 @@ VECTOR_INLINE void pack_transposed_of(const dmae_type type, size_t count, size_t
         if (width == LANES && depth == LANES) {
             for (size_t i = 0; i < LANES; ++i) v_store(panel + (p + i) * unit, rows[i]);
         } else {
-            for (size_t i = 0; i < depth; ++i) v_store_masked(written, panel + (p + i) * unit, rows[i]);
+            for (size_t i = 0; i < depth; ++i) store_step(written, width == unit && p + i + 1 < k, panel + (p + i) * unit, rows[i]);
         }
     }
 }
