@@ -22,11 +22,13 @@ VECTOR_INLINE V operand_masked_of(M mask, const void *row, size_t j) {
 /// What an operand of a product that was not read from memory becomes.
 VECTOR_INLINE V rounded(V x) { return IS_BF16 ? v_round_to_bf16(x) : x; }
 
-/// out[m,n] (+)= a·b · factor[m]·scale, with a[i·a_row + p·a_step], b[p·ldb + j] readable up to whole vectors of j.
+/// out[m,n] (+)= a·b · factor[m]·scale, with a[i·lda + p], or a[p·lda + i] when `across`; b[p·ldb + j] readable up to whole vectors
+/// of j.
 struct product {
     size_t m, n, k;
     const float *a;
-    size_t a_row, a_step;
+    size_t lda;
+    bool across;
     const float *b;
     size_t ldb;
     float *out;
@@ -37,9 +39,11 @@ struct product {
     struct ahead *ahead;
 };
 
+/// A stride of one is a constant where this is inlined: addresses are then a part of the instructions that load.
 VECTOR_INLINE void run(const struct product *s, size_t i0, size_t j0, const int ROWS, const int WIDTH, const bool masked) {
     V sum[MR][VECTORS];
-    tile_product(ROWS, WIDTH, false, s->k, s->a + i0 * s->a_row, s->a_row, s->a_step, s->b + j0, s->ldb, sum);
+    if (s->across) tile_product(ROWS, WIDTH, false, s->k, s->a + i0, 1, s->lda, s->b + j0, s->ldb, sum);
+    else tile_product(ROWS, WIDTH, false, s->k, s->a + i0 * s->lda, s->lda, 1, s->b + j0, s->ldb, sum);
     if (s->factor) {
 #pragma clang loop unroll(full)
         for (int i = 0; i < ROWS; ++i)
@@ -164,7 +168,7 @@ static void forward(const struct attention_head *head, void *output, float *log_
         const size_t queries = head->queries - first < block ? head->queries - first : block;
         copy_rows(queries, size, row_at(head->q, first, head->q_stride), head->q_stride, q_rows, ld);
         transpose_rows(queries, size, q_rows, ld, q_across, block);
-        multiply(&(struct product){.m = tokens, .n = whole_vectors(queries), .k = size, .a = k_rows, .a_row = ld, .a_step = 1,
+        multiply(&(struct product){.m = tokens, .n = whole_vectors(queries), .k = size, .a = k_rows, .lda = ld,
                                    .b = q_across, .ldb = block, .out = p, .ldo = block, .ahead = &ahead});
         for (size_t i = 0; i < queries; i += LANES) {
             V greatest;
@@ -179,7 +183,7 @@ static void forward(const struct attention_head *head, void *output, float *log_
             }
         }
         void *const rows = row_of(output, first, head->output_stride);
-        multiply(&(struct product){.m = queries, .n = size, .k = tokens, .a = p, .a_row = 1, .a_step = block, .b = v_rows,
+        multiply(&(struct product){.m = queries, .n = size, .k = tokens, .a = p, .lda = block, .across = true, .b = v_rows,
                                    .ldb = ld, .out = IS_BF16 ? q_rows : rows, .ldo = IS_BF16 ? ld : head->output_stride,
                                    .factor = factor, .ahead = &ahead});
         if (IS_BF16) store_rows(queries, size, q_rows, ld, rows, head->output_stride);
@@ -228,9 +232,9 @@ static void backward(const struct attention_head *head, const void *output, cons
             offset[i] = i < queries ? log_sum_exp[first + i] : 0;
             delta[i] = i < queries ? dot(size, d_rows + i * ld, o_rows + i * ld) : 0;
         }
-        multiply(&(struct product){.m = tokens, .n = n, .k = size, .a = k_rows, .a_row = ld, .a_step = 1, .b = q_across,
+        multiply(&(struct product){.m = tokens, .n = n, .k = size, .a = k_rows, .lda = ld, .b = q_across,
                                    .ldb = block, .out = p, .ldo = block, .ahead = &ahead});
-        multiply(&(struct product){.m = tokens, .n = n, .k = size, .a = v_rows, .a_row = ld, .a_step = 1, .b = d_across,
+        multiply(&(struct product){.m = tokens, .n = n, .k = size, .a = v_rows, .lda = ld, .b = d_across,
                                    .ldb = block, .out = d_score, .ldo = block, .ahead = &ahead});
         const V scale = v_set(head->scale);
         for (size_t j = 0; j < tokens; ++j)
@@ -241,15 +245,15 @@ static void backward(const struct attention_head *head, const void *output, cons
                 v_store(at_d, rounded(v_multiply(probability, v_subtract(v_load(at_d), v_load(delta + i)))));
             }
         void *const rows = row_of(d_q, first, q_stride);
-        multiply(&(struct product){.m = queries, .n = size, .k = tokens, .a = d_score, .a_row = 1, .a_step = block, .b = k_rows,
+        multiply(&(struct product){.m = queries, .n = size, .k = tokens, .a = d_score, .lda = block, .across = true, .b = k_rows,
                                    .ldb = ld, .out = IS_BF16 ? o_rows : rows, .ldo = IS_BF16 ? ld : q_stride, .scale = head->scale,
                                    .ahead = &ahead});
         if (IS_BF16) store_rows(queries, size, o_rows, ld, rows, q_stride);
         const size_t ldo = IS_BF16 ? ld : kv_stride;
-        multiply(&(struct product){.m = tokens, .n = size, .k = queries, .a = d_score, .a_row = block, .a_step = 1,
+        multiply(&(struct product){.m = tokens, .n = size, .k = queries, .a = d_score, .lda = block,
                                    .b = q_rows, .ldb = ld, .out = IS_BF16 ? k_sum : d_k, .ldo = ldo, .scale = head->scale,
                                    .accumulate = first != 0, .ahead = &ahead});
-        multiply(&(struct product){.m = tokens, .n = size, .k = queries, .a = p, .a_row = block, .a_step = 1, .b = d_rows,
+        multiply(&(struct product){.m = tokens, .n = size, .k = queries, .a = p, .lda = block, .b = d_rows,
                                    .ldb = ld, .out = IS_BF16 ? v_sum : d_v, .ldo = ldo, .accumulate = first != 0, .ahead = &ahead});
     }
     if (IS_BF16) {
