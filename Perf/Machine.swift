@@ -116,9 +116,12 @@ func releaseMemory() {
 
 func forgetMemory() { taken = [] }
 
-/// Random numbers in [-0.5, 0.5), until releaseMemory. Writing them also keeps page faults out of the measurement.
+/// Random numbers in [-0.5, 0.5), until releaseMemory. Writing them also keeps page faults out of the measurement. On huge pages
+/// where the system has them, as a run's memory is (MemoryPlan).
 func memory(_ floats: Int) -> UnsafeMutablePointer<Float> {
-    let pointer = aligned_alloc(64, (floats * 4 + 63) / 64 * 64)!.bindMemory(to: Float.self, capacity: floats)
+    let hugePage = 1 << 21, bytes = (floats * 4 + hugePage - 1) / hugePage * hugePage
+    let pointer = aligned_alloc(hugePage, bytes)!.bindMemory(to: Float.self, capacity: floats)
+    madvise(pointer, bytes, Int32(MADV_HUGEPAGE))
     taken.append(pointer)
     var state: UInt32 = 1
     for i in 0..<floats {

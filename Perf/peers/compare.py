@@ -2,9 +2,10 @@
 """Theirs and ours in turns on one machine: matrix products, and the whole distillation step. `make perf-peers` runs this.
 
 Every contender is a process of its own. At products, whoever is not on turn is stopped (SIGSTOP), so that no thread pool spins
-while another works; a step has the machine and its memory to itself. A ratio is the median over the rounds of theirs over ours in time, against the fastest of them in
-that round: above 1, ours is faster. Peaks are measured by ours within the same rounds. Ratios go to --results as JSON, and
-with them the seconds of every turn. Processor time that a virtual machine did not get (steal) is named where it is much.
+while another works; a step has the machine and its memory to itself. A ratio is the median over the rounds of theirs over ours
+in time, against the fastest of them in that round: above 1, ours is faster. Peaks are measured by ours within the same rounds.
+Ratios go to --results as JSON, and with them the seconds of every turn. Processor time that a virtual machine did not get
+(steal) is named where it is much.
 
 bf16 is compared where the processor has products of it; elsewhere PyTorch emulates them, several times slower than its float32.
 
@@ -23,7 +24,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SETTINGS = re.compile(r"^(OPENBLAS|GOTO|BLIS|BLAS|NVPL|MKL|DNNL|ONEDNN|OMP|KMP|GOMP|ATEN|TORCH|TORCHINDUCTOR|MALLOC|GLIBC)_?|^LD_PRELOAD$")
+SETTINGS = re.compile(r"^(OPENBLAS|GOTO|BLIS|BLAS|NVPL|MKL|DNNL|ONEDNN|OMP|KMP|GOMP|ATEN|TORCH|TORCHINDUCTOR|MALLOC|GLIBC|THP)_?|^LD_PRELOAD$")
 
 
 def end_with_parent():
@@ -90,7 +91,9 @@ def products(options, environment, results, precisions):
         ours.end()
         return
     folder = Path(options.peers) / "debian/usr/lib/x86_64-linux-gnu"
-    worker_environment = environment | {"LD_LIBRARY_PATH": str(folder)}
+    # What a library allocates for itself is on huge pages, too: by the C library, and by PyTorch.
+    worker_environment = environment | {"LD_LIBRARY_PATH": str(folder), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+                                        "THP_MEM_ALLOC_ENABLE": "1"}
     others = {name: Contender([sys.executable, HERE / "product_worker.py", name, options.threads, folder], worker_environment)
               for names in peers.values() for name in names}
     print(f"ours: {hello['processor']}, {hello['instruction_set']}")

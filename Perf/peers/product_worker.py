@@ -9,15 +9,26 @@ input and answers on standard output are lines, as of `kernel-benchmark --produc
     run SECONDS              {"seconds": [one for each repetition]}
 
 C[m,n] = A·B, plain and overwriting. forward: A [m,k], B [n,k] transposed; dX: A [m,k], B [k,n]; dW: A [k,m] transposed, B [k,n].
+Operands and results are on huge pages where the system has them, as ours are.
 """
 
 import ctypes
 import json
+import mmap
 import os
 import sys
 import time
 
 import numpy
+
+
+def zeros(shape, kind):
+    """As numpy.zeros, on huge pages."""
+    huge_page, count = 1 << 21, int(numpy.prod(shape))
+    # One more on either side: whatever page an address of the array falls on lies in the region as a whole.
+    region = mmap.mmap(-1, count * numpy.dtype(kind).itemsize + 2 * huge_page, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    region.madvise(mmap.MADV_HUGEPAGE)
+    return numpy.frombuffer(region, kind, count, huge_page).reshape(shape)
 
 
 def cblas(library):
@@ -60,8 +71,10 @@ def pytorch(library, threads):
     name = name.split(" for Intel")[0].split(" (Git")[0].replace("Intel(R) MKL-DNN", "oneDNN")
 
     def product(form, m, n, k, a, b, c):
-        kind = torch.bfloat16 if library == "pytorch-bf16" else torch.float32
-        a, b, c = (torch.from_numpy(x).to(kind) for x in (a, b, c))
+        if library == "pytorch-bf16":
+            a, b, c = (torch.from_numpy(zeros(x.shape, numpy.int16)).view(torch.bfloat16).copy_(torch.from_numpy(x)) for x in (a, b, c))
+        else:
+            a, b, c = map(torch.from_numpy, (a, b, c))
         a, b = a.t() if form == "dW" else a, b.t() if form == "forward" else b
         product.result = lambda: c.float().numpy()
         if library != "onednn":
@@ -75,9 +88,11 @@ def pytorch(library, threads):
 
 def prepare(product, form, m, n, k):
     random = numpy.random.default_rng(1)
-    a = random.random((k, m) if form == "dW" else (m, k), numpy.float32) - 0.5
-    b = random.random((n, k) if form == "forward" else (k, n), numpy.float32) - 0.5
-    c = numpy.zeros((m, n), numpy.float32)
+    shapes = (k, m) if form == "dW" else (m, k), (n, k) if form == "forward" else (k, n), (m, n)
+    a, b, c = (zeros(shape, numpy.float32) for shape in shapes)
+    for operand in (a, b):
+        random.random(out=operand, dtype=numpy.float32)
+        operand -= 0.5
     product.result = lambda: c
     run = product(form, m, n, k, a, b, c)
     run()
