@@ -8,6 +8,10 @@ enum { MR = 6, VECTORS = 2, REGISTERS = 16, STEPS = 4 };
 #define TILE_CASES TILE_CASES_6
 #include "gemm/gemm_f32_kernels.h"
 
-const struct gemm_kernels gemm_bf16_avx2_6x16 = {MR, NR, 1, sizeof(float), 1024, 16, 4, 16, pack_a, pack_b, tile, 0};
+const struct gemm_kernels gemm_bf16_avx2_6x16 = {
+    .mr = MR, .nr = NR, .k_unit = 1, .value_bytes = sizeof(float),
+    .k_block = 1024, .run_a = 16, .run_b = 4, .round_a = 16,
+    .pack_a = pack_a, .pack_b = pack_b, .tile = tile,
+};
 #pragma clang attribute pop
 #endif

@@ -108,6 +108,10 @@ VECTOR_INLINE void pair_product(const int ROWS, const int WIDTH, size_t k, const
 #define PRODUCT(ROWS, WIDTH, t, sum) pair_product(ROWS, WIDTH, (t)->k, (t)->a, (t)->b, sum)
 #include "gemm/tile_epilogue.h"
 
-const struct gemm_kernels gemm_bf16_avx512bf16_14x32 = {MR, NR, 2, 2, 2048, 4, 2, 1, pack_a, pack_b, tile, 0};
+const struct gemm_kernels gemm_bf16_avx512bf16_14x32 = {
+    .mr = MR, .nr = NR, .k_unit = 2, .value_bytes = 2,
+    .k_block = 2048, .run_a = 4, .run_b = 2, .round_a = 1,
+    .pack_a = pack_a, .pack_b = pack_b, .tile = tile,
+};
 #pragma clang attribute pop
 #endif

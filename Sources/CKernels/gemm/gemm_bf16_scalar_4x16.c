@@ -3,4 +3,8 @@
 #define OPERAND(x) float_from_bf16(bf16_from_float(x))
 #include "gemm/gemm_scalar_4x16.h"
 
-const struct gemm_kernels gemm_bf16_scalar_4x16 = {MR, NR, 1, sizeof(float), 1024, 4, 2, 1, pack_a, pack_b, tile, 0};
+const struct gemm_kernels gemm_bf16_scalar_4x16 = {
+    .mr = MR, .nr = NR, .k_unit = 1, .value_bytes = sizeof(float),
+    .k_block = 1024, .run_a = 4, .run_b = 2, .round_a = 1,
+    .pack_a = pack_a, .pack_b = pack_b, .tile = tile,
+};

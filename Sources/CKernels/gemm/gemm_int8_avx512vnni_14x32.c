@@ -42,6 +42,9 @@ VECTOR_INLINE void column_sums(size_t steps, const float *groups, int32_t *sums)
 #include "gemm/gemm_int8_kernels.h"
 
 const struct gemm_kernels gemm_int8_avx512vnni_14x32 = {
-    MR, NR, UNIT, 1, gemm_int8_most_k, 4, 2, 1, pack_a, pack_b, tile, HEAD_WORDS * sizeof(float)};
+    .mr = MR, .nr = NR, .k_unit = UNIT, .value_bytes = 1,
+    .k_block = gemm_int8_most_k, .run_a = 4, .run_b = 2, .round_a = 1,
+    .pack_a = pack_a, .pack_b = pack_b, .tile = tile, .head_bytes = HEAD_WORDS * sizeof(float),
+};
 #pragma clang attribute pop
 #endif

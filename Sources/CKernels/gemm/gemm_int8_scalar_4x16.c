@@ -53,4 +53,7 @@ static void tile(const struct gemm_tile *t) {
 }
 
 const struct gemm_kernels gemm_int8_scalar_4x16 = {
-    MR, NR, 1, sizeof(int16_t), gemm_int8_most_k, 4, 2, 1, pack_a, pack_b, tile, sizeof(float)};
+    .mr = MR, .nr = NR, .k_unit = 1, .value_bytes = sizeof(int16_t),
+    .k_block = gemm_int8_most_k, .run_a = 4, .run_b = 2, .round_a = 1,
+    .pack_a = pack_a, .pack_b = pack_b, .tile = tile, .head_bytes = sizeof(float),
+};
