@@ -81,9 +81,8 @@ PEERS = {"f32": ["openblas", "blis", "mkl", "onednn"], "bf16": ["pytorch-bf16"]}
 TITLES = {"openblas": "OpenBLAS", "blis": "BLIS", "mkl": "MKL", "onednn": "oneDNN", "pytorch-bf16": "PyTorch"}
 
 
-def products(options, environment, results, precisions):
-    ours = Contender([options.kernel_benchmark, "--products", "--threads", options.threads], environment)
-    hello = ours.ask("hello")
+def products(options, environment, results, precisions, ours, hello):
+    """`ours` is ended, `hello` is what it said of itself."""
     peers = {precision: PEERS[precision] for precision in precisions}
     chosen = [(index, product) for index, product in enumerate(hello["products"])
               if options.filter in f"products {product['name']} {product['m']}×{product['n']}×{product['k']}"]
@@ -208,16 +207,16 @@ def main():
         print("left out of the environment: " + ", ".join(f"{name}={os.environ[name]}" for name in left_out))
     # What torch.compile makes takes minutes; kept, it is there at the next run.
     environment["TORCHINDUCTOR_CACHE_DIR"] = str(Path(options.peers).resolve() / "inductor")
-    asked = Contender([options.kernel_benchmark, "--products", "--threads", options.threads], environment)
-    instruction_set = asked.ask("hello")["instruction_set"]
-    asked.end()
+    ours = Contender([options.kernel_benchmark, "--products", "--threads", options.threads], environment)
+    hello = ours.ask("hello")
+    instruction_set = hello["instruction_set"]
     precisions = list(PEERS) if instruction_set == "avx512bf16" else ["f32"]
     if "bf16" not in precisions:
         print(f"bf16 is left out: {instruction_set} has no products of it.")
     machine = f"{instruction_set}, {options.threads} thread{'s' if options.threads != 1 else ''}"
     results = {"machine": machine, "section": "peers", "partial": bool(options.filter), "rows": {}, "turns": {}}
     busy, stolen = processor_times()
-    products(options, environment, results, precisions)
+    products(options, environment, results, precisions, ours, hello)
     steps(options, environment, results, precisions)
     busy, stolen = (after - before for after, before in zip(processor_times(), (busy, stolen)))
     if stolen > 0.02 * (busy + stolen):
