@@ -256,6 +256,7 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
     assert((uintptr_t)g.workspace % 64 == 0 && (uintptr_t)g.b_packed % 64 == 0);
     if (g.m == 0 || g.n == 0) return;
     const struct gemm_kernels *const kernels = kernels_for(g.precision);
+    assert(kernels->run_a * kernels->mr <= own_width && kernels->run_b * kernels->nr <= own_width);
     const size_t a_panels = dmae_ceiling(g.m, kernels->mr), b_panels = dmae_ceiling(g.n, kernels->nr);
     struct plan plan = {.g = g, .kernels = kernels, .shared_is_a = g.m <= g.n};
     plan.shared_panels = plan.shared_is_a ? a_panels : b_panels;
