@@ -9,7 +9,8 @@
 // other operand, which the thread that takes one packs for itself (`own`), a block of k at a time, right before use and into its own
 // cache. So nearly every element is packed once, the larger operand never travels through shared memory twice, and the threads wait for
 // each other twice in a product: when the shared operand is there, and at the end. Tasks get smaller towards the end, so that the
-// last wait is short. A B that comes packed stays where it is, in either part.
+// last wait is short. A B that comes packed stays where it is, in either part. Where the shared operand is narrow, packing is a good
+// part of the work and waits for memory: the tiles then fetch what their thread will probably pack next.
 
 // The largest tile of any variant: the workspace must hold the panels of whichever is selected when the product runs.
 enum { most_mr = 16, most_nr = 32 };
@@ -81,14 +82,65 @@ static const char *whole_panel(const struct plan *p, const void *panels, size_t 
     return (const char *)panels + panel * panel_bytes(p->kernels, width, p->g.k) + p->first * width * p->kernels->value_bytes;
 }
 
-static void run_tile(const struct plan *p, size_t a_panel, const char *a, size_t b_panel, const char *b) {
+/// A run of own panels.
+struct task {
+    size_t begin, end;                ///< own panels; none, behind the last task
+    size_t shared_begin, shared_end;  ///< shared panels that they meet
+};
+
+/// Where a thread's next own panels come from. It is fetched while the thread works on these, a share of it with each tile.
+struct next_source {
+    const char *first;
+    size_t length, stride;     ///< of lines that lie `stride` bytes apart,
+    size_t lengths, distance;  ///< and of such lengths, `distance` bytes apart
+    size_t share, shares;      ///< lines for one tile, and tiles for one length
+    size_t tile;
+};
+
+/// Of the block of k at p->first of what `task` owns, which follows after `tiles` tiles.
+static struct next_source next_source(const struct plan *p, struct task task, size_t tiles) {
+    // Where an own panel meets many tiles it comes seldom, and fetching slows them down by more than it saves.
+    enum { most_shared = 256, line = 64 };
+    const struct gemm_kernels *const kernels = p->kernels;
+    const dmae_gemm_arguments *const g = &p->g;
+    const size_t depth = dmae_least(p->k_block, g->k - p->first), shared = p->shared_panels * (p->shared_is_a ? kernels->mr : kernels->nr);
+    struct next_source next = {0};
+    if (task.begin >= task.end || depth == 0 || shared > most_shared) return next;
+    if (p->shared_is_a && g->b_packed) {
+        next.first = whole_panel(p, g->b_packed, kernels->nr, task.begin);
+        next.length = dmae_ceiling(panel_bytes(kernels, kernels->nr, depth), line), next.stride = line;
+        next.lengths = task.end - task.begin, next.distance = panel_bytes(kernels, kernels->nr, g->k);
+    } else {
+        const bool across = p->shared_is_a ? !g->b_transposed : g->a_transposed;
+        const dmae_type type = p->shared_is_a ? g->b_type : g->a_type;
+        const size_t unit = p->shared_is_a ? kernels->nr : kernels->mr, i = task.begin * unit, ld = p->shared_is_a ? g->ldb : g->lda;
+        const size_t width = dmae_least(task.end * unit, p->shared_is_a ? g->n : g->m) - i, row = ld * bytes_of(type);
+        next.first = element(p->shared_is_a ? g->b : g->a, type, across ? p->first * ld + i : i * ld + p->first);
+        if (across) next.length = depth, next.stride = row, next.lengths = dmae_ceiling(width * bytes_of(type), line), next.distance = line;
+        else next.length = dmae_ceiling(depth * bytes_of(type), line), next.stride = line, next.lengths = width, next.distance = row;
+    }
+    next.share = dmae_ceiling(next.length, tiles < next.lengths ? 1 : tiles / next.lengths);
+    next.shares = dmae_ceiling(next.length, next.share);
+    return next;
+}
+
+static struct gemm_lines take_share(struct next_source *next) {
+    if (next->tile >= next->lengths * next->shares) return (struct gemm_lines){0};
+    const size_t length = next->tile / next->shares, begin = next->tile % next->shares * next->share;
+    ++next->tile;
+    return (struct gemm_lines){next->first + length * next->distance + begin * next->stride, next->stride,
+                               dmae_least(next->share, next->length - begin)};
+}
+
+static void run_tile(const struct plan *p, struct next_source *next, size_t a_panel, const char *a, size_t b_panel, const char *b) {
     const dmae_gemm_arguments *const g = &p->g;
     const size_t i = a_panel * p->kernels->mr, j = b_panel * p->kernels->nr;
     struct gemm_tile tile = {.rows = dmae_least(p->kernels->mr, g->m - i),
                              .columns = dmae_least(p->kernels->nr, g->n - j),
                              .k = p->depth,
                              .a = a,
-                             .b = b};
+                             .b = b,
+                             .ahead = take_share(next)};
     // Partial sums between blocks of k rest in C, or in the activation when C is not kept.
     if (g->c) {
         tile.c = (char *)g->c + (i * g->ldc + j) * bytes_of(g->c_type);
@@ -171,27 +223,31 @@ static void pack_shared(const struct plan *p, const struct pieces *pieces, size_
 #endif
 }
 
-/// Multiplies own panels [begin, end) by shared ones [shared_begin, shared_end), over all blocks of k.
-static void run_panels(struct plan p, size_t begin, size_t end, size_t shared_begin, size_t shared_end, char *own) {
+/// Multiplies own panels by shared ones over all blocks of k. The thread will probably do `following` next.
+static void run_task(struct plan p, struct task task, struct task following, char *own) {
     const size_t mr = p.kernels->mr, nr = p.kernels->nr;
     for (p.first = 0; p.first == 0 || p.first < p.g.k; p.first += p.k_block) {
         p.depth = dmae_least(p.k_block, p.g.k - p.first);
         p.is_first = p.first == 0;
         p.is_last = p.first + p.depth >= p.g.k;
-        if (!p.shared_is_a) pack_a(&p, begin, end, own);
-        else if (!p.g.b_packed) pack_b(&p, begin, end, own);
+        if (!p.shared_is_a) pack_a(&p, task.begin, task.end, own);
+        else if (!p.g.b_packed) pack_b(&p, task.begin, task.end, own);
         const size_t own_bytes = p.shared_is_a ? b_bytes(&p) : a_bytes(&p);
+        struct plan then = p;
+        then.first = p.is_last ? 0 : p.first + p.k_block;
+        struct next_source next = next_source(&then, p.is_last ? following : task,
+                                              (task.end - task.begin) * (task.shared_end - task.shared_begin));
         const size_t round = p.shared_is_a ? p.kernels->round_a : 1;
-        for (size_t first = shared_begin; first < shared_end; first += round) {
-            const size_t last = dmae_least(first + round, shared_end);
+        for (size_t first = task.shared_begin; first < task.shared_end; first += round) {
+            const size_t last = dmae_least(first + round, task.shared_end);
             if (p.shared_is_a) {
-                for (size_t j = begin; j < end; ++j)
+                for (size_t j = task.begin; j < task.end; ++j)
                     for (size_t i = first; i < last; ++i)
-                        run_tile(&p, i, whole_panel(&p, p.shared, mr, i), j,
-                                 p.g.b_packed ? whole_panel(&p, p.g.b_packed, nr, j) : own + (j - begin) * own_bytes);
+                        run_tile(&p, &next, i, whole_panel(&p, p.shared, mr, i), j,
+                                 p.g.b_packed ? whole_panel(&p, p.g.b_packed, nr, j) : own + (j - task.begin) * own_bytes);
             } else {
-                for (size_t i = begin; i < end; ++i)
-                    run_tile(&p, i, own + (i - begin) * own_bytes, first,
+                for (size_t i = task.begin; i < task.end; ++i)
+                    run_tile(&p, &next, i, own + (i - task.begin) * own_bytes, first,
                              whole_panel(&p, p.g.b_packed ? p.g.b_packed : p.shared, nr, first));
             }
         }
@@ -202,19 +258,19 @@ static void run_panels(struct plan p, size_t begin, size_t end, size_t shared_be
 static size_t task_count(const struct plan *p) {
     return p->runs + (p->own_groups - p->runs * p->run - p->split) + p->split * p->parts;
 }
-/// Groups [begin, end) with shared panels [shared_begin, shared_end).
-static void run_groups(const struct plan *p, size_t begin, size_t end, size_t shared_begin, size_t shared_end, char *own) {
-    run_panels(*p, begin * p->few, dmae_least(end * p->few, p->own_panels), shared_begin, shared_end, own);
-}
-static void run_task(const struct plan *p, size_t task, char *own) {
+static struct task task_at(const struct plan *p, size_t index) {
     const size_t whole = task_count(p) - p->split * p->parts;
-    if (task < p->runs) return run_groups(p, task * p->run, (task + 1) * p->run, 0, p->shared_panels, own);
-    if (task < whole) {
-        const size_t group = p->runs * p->run + (task - p->runs);
-        return run_groups(p, group, group + 1, 0, p->shared_panels, own);
+    size_t group = index * p->run, groups = 1, begin = 0, end = p->shared_panels;
+    if (index < p->runs) {
+        groups = p->run;
+    } else if (index < whole) {
+        group = p->runs * p->run + (index - p->runs);
+    } else {
+        group = p->own_groups - p->split + (index - whole) / p->parts;
+        begin = (index - whole) % p->parts * p->part;
+        end = dmae_least(begin + p->part, p->shared_panels);
     }
-    const size_t group = p->own_groups - p->split + (task - whole) / p->parts, begin = (task - whole) % p->parts * p->part;
-    run_groups(p, group, group + 1, begin, dmae_least(begin + p->part, p->shared_panels), own);
+    return (struct task){dmae_least(group * p->few, p->own_panels), dmae_least((group + groups) * p->few, p->own_panels), begin, end};
 }
 
 /// Cuts the work into tasks. With one thread nobody waits.
@@ -225,12 +281,13 @@ static void plan_tasks(struct plan *p, size_t threads) {
     p->own_groups = dmae_ceiling(p->own_panels, p->few);
     p->run = threads == 1 ? fitting / p->few : dmae_least(fitting / p->few, p->own_groups / (4 * threads));
     if (p->run == 0) p->run = 1;
-    enum { least_part = 4, most_parts = 8 };
+    // Runs of several groups first, then single ones, enough of them for each thread. Each part of a group packs it anew: only
+    // where there are few groups for a thread, parts of the last ones follow.
+    enum { least_part = 4, most_parts = 8, enough_groups = 8 };
     p->part = dmae_ceiling(p->shared_panels, most_parts);
     if (p->part < least_part) p->part = least_part;
     p->parts = dmae_ceiling(p->shared_panels, p->part);
-    p->split = threads == 1 ? 0 : dmae_least(p->own_groups, 2 * threads);
-    // Runs of several groups first, then single ones, enough of them for each thread, then parts.
+    p->split = threads == 1 || p->own_groups >= enough_groups * threads ? 0 : dmae_least(p->own_groups, 2 * threads);
     const size_t single = threads == 1 ? 0 : dmae_least(p->own_groups - p->split, 2 * threads);
     p->runs = (p->own_groups - p->split - single) / p->run;
 }
@@ -272,7 +329,7 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
     const size_t piece_count = pieces.across * pieces.down, tasks = task_count(&plan);
     if (threads == 1) {
         for (size_t piece = 0; piece < piece_count; ++piece) pack_shared(&plan, &pieces, piece, own);
-        for (size_t task = 0; task < tasks; ++task) run_task(&plan, task, own);
+        for (size_t task = 0; task < tasks; ++task) run_task(plan, task_at(&plan, task), task_at(&plan, task + 1), own);
         return;
     }
 #pragma omp parallel num_threads(threads)
@@ -281,7 +338,8 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
 #pragma omp for schedule(monotonic : dynamic, 1)
         for (size_t piece = 0; piece < piece_count; ++piece) pack_shared(&plan, &pieces, piece, mine);
 #pragma omp for schedule(monotonic : dynamic, 1) nowait
-        for (size_t task = 0; task < tasks; ++task) run_task(&plan, task, mine);
+        for (size_t task = 0; task < tasks; ++task)
+            run_task(plan, task_at(&plan, task), task_at(&plan, task + (size_t)threads), mine);
     }
 }
 

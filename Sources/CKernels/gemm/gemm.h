@@ -16,6 +16,12 @@
 #define DMAE_GEMM_H
 #include "cpu/variants.h"
 
+/// Lines of memory `stride` bytes apart.
+struct gemm_lines {
+    const char *first;
+    size_t stride, count;
+};
+
 struct gemm_tile {
     size_t rows, columns, k;
     const void *a;  ///< packed panel [k, mr]
@@ -25,6 +31,7 @@ struct gemm_tile {
     const void *before_gelu;
     dmae_type c_type, activation_type, before_gelu_type;
     size_t ld_addend, ld_residual, ldc, ld_activation, ld_before_gelu;
+    struct gemm_lines ahead;  ///< what the thread packs next; a tile may fetch it into the second-level cache, and need not
 };
 
 struct gemm_kernels {

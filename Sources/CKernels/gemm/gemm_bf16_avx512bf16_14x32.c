@@ -84,28 +84,38 @@ static void pack_b(size_t count, size_t k, dmae_type type, const void *source, s
     else pack(DMAE_TYPE_F32, NR, count, k, source, ld, across, panels);
 }
 
-VECTOR_INLINE void pair_product(const int ROWS, const int WIDTH, size_t k, const float *a, const float *b, V sum[MR][VECTORS]) {
+VECTOR_INLINE void pair_step(const int ROWS, const int WIDTH, const float *a, const float *b, V sum[MR][VECTORS]) {
+    __m512bh row[VECTORS];
+#pragma clang loop unroll(full)
+    for (int j = 0; j < WIDTH * LANES; j += 16) _mm_prefetch((const char *)(b + 32 * NR + j), _MM_HINT_T0);
+    _mm_prefetch((const char *)(a + 36 * MR), _MM_HINT_T0);
+#pragma clang loop unroll(full)
+    for (int j = 0; j < WIDTH; ++j) row[j] = (__m512bh)v_load(b + j * LANES);
+#pragma clang loop unroll(full)
+    for (int i = 0; i < ROWS; ++i) {
+        const __m512bh element = (__m512bh)v_set(a[i]);
+#pragma clang loop unroll(full)
+        for (int j = 0; j < WIDTH; ++j) sum[i][j] = _mm512_dpbf16_ps(sum[i][j], element, row[j]);
+    }
+}
+
+VECTOR_INLINE void pair_product(const int ROWS, const int WIDTH, size_t k, const float *a, const float *b, struct gemm_lines ahead,
+                                V sum[MR][VECTORS]) {
 #pragma clang loop unroll(full)
     for (int i = 0; i < ROWS; ++i)
 #pragma clang loop unroll(full)
         for (int j = 0; j < WIDTH; ++j) sum[i][j] = v_zero();
+    size_t steps = (k + 1) / 2;
 #pragma clang loop unroll(disable)
-    for (size_t steps = (k + 1) / 2; steps != 0; --steps, a += MR, b += NR) {
-        __m512bh row[VECTORS];
-#pragma clang loop unroll(full)
-        for (int j = 0; j < WIDTH * LANES; j += 16) _mm_prefetch((const char *)(b + 32 * NR + j), _MM_HINT_T0);
-        _mm_prefetch((const char *)(a + 36 * MR), _MM_HINT_T0);
-#pragma clang loop unroll(full)
-        for (int j = 0; j < WIDTH; ++j) row[j] = (__m512bh)v_load(b + j * LANES);
-#pragma clang loop unroll(full)
-        for (int i = 0; i < ROWS; ++i) {
-            const __m512bh element = (__m512bh)v_set(a[i]);
-#pragma clang loop unroll(full)
-            for (int j = 0; j < WIDTH; ++j) sum[i][j] = _mm512_dpbf16_ps(sum[i][j], element, row[j]);
-        }
+    for (; steps != 0 && ahead.count != 0; --steps, a += MR, b += NR, --ahead.count) {
+        _mm_prefetch(ahead.first, _MM_HINT_T1);
+        ahead.first += ahead.stride;
+        pair_step(ROWS, WIDTH, a, b, sum);
     }
+#pragma clang loop unroll(disable)
+    for (; steps != 0; --steps, a += MR, b += NR) pair_step(ROWS, WIDTH, a, b, sum);
 }
-#define PRODUCT(ROWS, WIDTH, t, sum) pair_product(ROWS, WIDTH, (t)->k, (t)->a, (t)->b, sum)
+#define PRODUCT(ROWS, WIDTH, t, sum) pair_product(ROWS, WIDTH, (t)->k, (t)->a, (t)->b, (t)->ahead, sum)
 #include "gemm/tile_epilogue.h"
 
 const struct gemm_kernels gemm_bf16_avx512bf16_14x32 = {

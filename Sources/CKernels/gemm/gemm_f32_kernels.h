@@ -55,5 +55,6 @@ static void pack_b(size_t count, size_t k, dmae_type type, const void *source, s
     else pack_b_of(DMAE_TYPE_F32, count, k, source, ld, across, panels);
 }
 
-#define PRODUCT(ROWS, WIDTH, t, sum) tile_product(ROWS, WIDTH, STEPS == 1, (t)->k, (t)->a, 1, MR, (t)->b, NR, sum)
+#define PRODUCT(ROWS, WIDTH, t, sum) \
+    tile_product(ROWS, WIDTH, STEPS == 1, (t)->k, (t)->a, 1, MR, (t)->b, NR, (t)->ahead, sum)
 #include "gemm/tile_epilogue.h"

@@ -4,6 +4,7 @@
 // front end with another thread then waits for instructions.
 #ifndef DMAE_REGISTER_TILE_F32_H
 #define DMAE_REGISTER_TILE_F32_H
+#include "gemm/gemm.h"
 
 // What becomes of an operand as it is packed; the including file may round it.
 #ifndef OPERAND
@@ -27,27 +28,38 @@ VECTOR_INLINE void tile_step(const int ROWS, const int WIDTH, const float *a, si
     }
 }
 
+/// A round of the loop over k.
+VECTOR_INLINE void tile_round(const int ROWS, const int WIDTH, const bool streamed, const float *a, size_t a_row, size_t a_step,
+                              const float *b, size_t b_step, V sum[MR][VECTORS]) {
+    if (streamed) {
+        // 32 steps ahead is about 900 cycles of 14×32.
+#pragma clang loop unroll(full)
+        for (int j = 0; j < STEPS * WIDTH * LANES; j += 16) _mm_prefetch((const char *)(b + 32 * NR + j), _MM_HINT_T0);
+#pragma clang loop unroll(full)
+        for (int i = 0; i < STEPS * MR; i += 16) _mm_prefetch((const char *)(a + 36 * MR + i), _MM_HINT_T0);
+    }
+#pragma clang loop unroll(full)
+    for (size_t step = 0; step < STEPS; ++step) tile_step(ROWS, WIDTH, a + step * a_step, a_row, b + step * b_step, sum);
+}
+
 /// sum[i][j] = Σ over p < k, in rising order, of a[i·a_row + p·a_step] · b[p·b_step + lanes of j]. ROWS and WIDTH, at most MR and
 /// VECTORS, are constants wherever this is inlined. `streamed`: a and b are panels one after another that come from the second-level
-/// cache or the third, so that what follows is needed next.
+/// cache or the third, so that what follows is needed next. The lines `ahead` are fetched into the second level, one a round.
 VECTOR_INLINE void tile_product(const int ROWS, const int WIDTH, const bool streamed, size_t k, const float *a, size_t a_row, size_t a_step,
-                                const float *b, size_t b_step, V sum[MR][VECTORS]) {
+                                const float *b, size_t b_step, struct gemm_lines ahead, V sum[MR][VECTORS]) {
 #pragma clang loop unroll(full)
     for (int i = 0; i < ROWS; ++i)
 #pragma clang loop unroll(full)
         for (int j = 0; j < WIDTH; ++j) sum[i][j] = v_zero();
 #pragma clang loop unroll(disable)
-    for (; k >= STEPS; k -= STEPS, a += STEPS * a_step, b += STEPS * b_step) {
-        if (streamed) {
-            // 32 steps ahead is about 900 cycles of 14×32.
-#pragma clang loop unroll(full)
-            for (int j = 0; j < STEPS * WIDTH * LANES; j += 16) _mm_prefetch((const char *)(b + 32 * NR + j), _MM_HINT_T0);
-#pragma clang loop unroll(full)
-            for (int i = 0; i < STEPS * MR; i += 16) _mm_prefetch((const char *)(a + 36 * MR + i), _MM_HINT_T0);
-        }
-#pragma clang loop unroll(full)
-        for (size_t step = 0; step < STEPS; ++step) tile_step(ROWS, WIDTH, a + step * a_step, a_row, b + step * b_step, sum);
+    for (; k >= STEPS && ahead.count != 0; k -= STEPS, a += STEPS * a_step, b += STEPS * b_step, --ahead.count) {
+        _mm_prefetch(ahead.first, _MM_HINT_T1);
+        ahead.first += ahead.stride;
+        tile_round(ROWS, WIDTH, streamed, a, a_row, a_step, b, b_step, sum);
     }
+#pragma clang loop unroll(disable)
+    for (; k >= STEPS; k -= STEPS, a += STEPS * a_step, b += STEPS * b_step)
+        tile_round(ROWS, WIDTH, streamed, a, a_row, a_step, b, b_step, sum);
 #pragma clang loop unroll(disable)
     for (; STEPS > 1 && k != 0; --k, a += a_step, b += b_step) tile_step(ROWS, WIDTH, a, a_row, b, sum);
 }
