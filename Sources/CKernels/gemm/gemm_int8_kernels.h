@@ -81,7 +81,23 @@ static void pack_b(size_t count, size_t k, dmae_type type, const void *source, s
     else pack(DMAE_TYPE_F32, true, NR, count, k, source, ld, panels);
 }
 
-VECTOR_INLINE void group_product(const int ROWS, const int WIDTH, size_t k, const float *a, const float *b, V sum[MR][VECTORS]) {
+VECTOR_INLINE void group_step(const int ROWS, const int WIDTH, const float *a, const float *b, I total[MR][VECTORS]) {
+    I row[VECTORS];
+#pragma clang loop unroll(full)
+    for (int j = 0; j < WIDTH * LANES; j += 16) _mm_prefetch((const char *)(b + 32 * NR + j), _MM_HINT_T0);
+    _mm_prefetch((const char *)(a + 36 * MR), _MM_HINT_T0);
+#pragma clang loop unroll(full)
+    for (int j = 0; j < WIDTH; ++j) row[j] = i_load(b + j * LANES);
+#pragma clang loop unroll(full)
+    for (int i = 0; i < ROWS; ++i) {
+        const I element = i_set(((const int32_t *)a)[i]);
+#pragma clang loop unroll(full)
+        for (int j = 0; j < WIDTH; ++j) total[i][j] = i_multiply_add(total[i][j], element, row[j]);
+    }
+}
+
+VECTOR_INLINE void group_product(const int ROWS, const int WIDTH, size_t k, const float *a, const float *b, struct gemm_lines ahead,
+                                 V sum[MR][VECTORS]) {
     const float *const a_head = a, *const b_head = b;
     a += HEAD_WORDS * MR;
     b += HEAD_WORDS * NR;
@@ -90,21 +106,15 @@ VECTOR_INLINE void group_product(const int ROWS, const int WIDTH, size_t k, cons
     for (int i = 0; i < ROWS; ++i)
 #pragma clang loop unroll(full)
         for (int j = 0; j < WIDTH; ++j) total[i][j] = i_zero();
+    size_t steps = (k + UNIT - 1) / UNIT;
 #pragma clang loop unroll(disable)
-    for (size_t steps = (k + UNIT - 1) / UNIT; steps != 0; --steps, a += MR, b += NR) {
-        I row[VECTORS];
-#pragma clang loop unroll(full)
-        for (int j = 0; j < WIDTH * LANES; j += 16) _mm_prefetch((const char *)(b + 32 * NR + j), _MM_HINT_T0);
-        _mm_prefetch((const char *)(a + 36 * MR), _MM_HINT_T0);
-#pragma clang loop unroll(full)
-        for (int j = 0; j < WIDTH; ++j) row[j] = i_load(b + j * LANES);
-#pragma clang loop unroll(full)
-        for (int i = 0; i < ROWS; ++i) {
-            const I element = i_set(((const int32_t *)a)[i]);
-#pragma clang loop unroll(full)
-            for (int j = 0; j < WIDTH; ++j) total[i][j] = i_multiply_add(total[i][j], element, row[j]);
-        }
+    for (; steps != 0 && ahead.count != 0; --steps, a += MR, b += NR, --ahead.count) {
+        _mm_prefetch(ahead.first, _MM_HINT_T1);
+        ahead.first += ahead.stride;
+        group_step(ROWS, WIDTH, a, b, total);
     }
+#pragma clang loop unroll(disable)
+    for (; steps != 0; --steps, a += MR, b += NR) group_step(ROWS, WIDTH, a, b, total);
 #pragma clang loop unroll(full)
     for (int j = 0; j < WIDTH; ++j) {
         const V scale = v_load(b_head + j * LANES);
@@ -116,5 +126,5 @@ VECTOR_INLINE void group_product(const int ROWS, const int WIDTH, size_t k, cons
         }
     }
 }
-#define PRODUCT(ROWS, WIDTH, t, sum) group_product(ROWS, WIDTH, (t)->k, (t)->a, (t)->b, sum)
+#define PRODUCT(ROWS, WIDTH, t, sum) group_product(ROWS, WIDTH, (t)->k, (t)->a, (t)->b, (t)->ahead, sum)
 #include "gemm/tile_epilogue.h"
