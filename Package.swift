@@ -11,6 +11,8 @@ let kernelFlags: [CSetting] = [
     .unsafeFlags([
         // Kernels are optimised in every configuration: a debug build of them is unusable, not easier to debug.
         "-O3", "-fopenmp", "-I\(openMP)/include", "-fno-math-errno", "-ffp-contract=off", "-fvisibility=hidden",
+        // A loop that starts in the middle of a line costs 1 to 2 % of a product, and where it starts would be chance.
+        "-falign-loops=64",
         "-Wall", "-Wextra", "-Werror=implicit-function-declaration",
     ]),
 ]

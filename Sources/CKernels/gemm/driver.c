@@ -88,51 +88,54 @@ struct task {
     size_t shared_begin, shared_end;  ///< shared panels that they meet
 };
 
-/// Where a thread's next own panels come from. It is fetched while the thread works on these, a share of it with each tile.
-struct next_source {
+/// Memory that is needed after the next few tiles. Each of them fetches a share of it while it multiplies.
+struct upcoming {
     const char *first;
     size_t length, stride;     ///< of lines that lie `stride` bytes apart,
     size_t lengths, distance;  ///< and of such lengths, `distance` bytes apart
     size_t share, shares;      ///< lines for one tile, and tiles for one length
     size_t tile;
 };
+enum { line = 64 };
 
-/// Of the block of k at p->first of what `task` owns, which follows after `tiles` tiles.
-static struct next_source next_source(const struct plan *p, struct task task, size_t tiles) {
-    // Where an own panel meets many tiles it comes seldom, and fetching slows them down by more than it saves.
-    enum { most_shared = 256, line = 64 };
+static struct upcoming spread(struct upcoming u, size_t tiles) {
+    if (u.length == 0 || u.lengths == 0) return (struct upcoming){0};
+    u.share = dmae_ceiling(u.length, tiles < u.lengths ? 1 : tiles / u.lengths);
+    u.shares = dmae_ceiling(u.length, u.share);
+    return u;
+}
+
+static struct gemm_lines take_share(struct upcoming *u) {
+    if (u->tile >= u->lengths * u->shares) return (struct gemm_lines){0};
+    const size_t length = u->tile / u->shares, begin = u->tile % u->shares * u->share;
+    ++u->tile;
+    return (struct gemm_lines){u->first + length * u->distance + begin * u->stride, u->stride, dmae_least(u->share, u->length - begin)};
+}
+
+/// The block of k at p->first of packed panels [begin, end).
+static struct upcoming upcoming_panels(const struct plan *p, const void *panels, size_t width, size_t begin, size_t end, size_t tiles) {
+    const size_t bytes = panel_bytes(p->kernels, width, dmae_least(p->k_block, p->g.k - p->first));
+    return spread((struct upcoming){.first = whole_panel(p, panels, width, begin), .length = dmae_ceiling(bytes, line), .stride = line,
+                                    .lengths = end - begin, .distance = panel_bytes(p->kernels, width, p->g.k)}, tiles);
+}
+
+/// What the own panels of `task` are packed from, or are, where they come packed; the block of k at p->first.
+static struct upcoming upcoming_own(const struct plan *p, struct task task, size_t tiles) {
     const struct gemm_kernels *const kernels = p->kernels;
     const dmae_gemm_arguments *const g = &p->g;
-    const size_t depth = dmae_least(p->k_block, g->k - p->first), shared = p->shared_panels * (p->shared_is_a ? kernels->mr : kernels->nr);
-    struct next_source next = {0};
-    if (task.begin >= task.end || depth == 0 || shared > most_shared) return next;
-    if (p->shared_is_a && g->b_packed) {
-        next.first = whole_panel(p, g->b_packed, kernels->nr, task.begin);
-        next.length = dmae_ceiling(panel_bytes(kernels, kernels->nr, depth), line), next.stride = line;
-        next.lengths = task.end - task.begin, next.distance = panel_bytes(kernels, kernels->nr, g->k);
-    } else {
-        const bool across = p->shared_is_a ? !g->b_transposed : g->a_transposed;
-        const dmae_type type = p->shared_is_a ? g->b_type : g->a_type;
-        const size_t unit = p->shared_is_a ? kernels->nr : kernels->mr, i = task.begin * unit, ld = p->shared_is_a ? g->ldb : g->lda;
-        const size_t width = dmae_least(task.end * unit, p->shared_is_a ? g->n : g->m) - i, row = ld * bytes_of(type);
-        next.first = element(p->shared_is_a ? g->b : g->a, type, across ? p->first * ld + i : i * ld + p->first);
-        if (across) next.length = depth, next.stride = row, next.lengths = dmae_ceiling(width * bytes_of(type), line), next.distance = line;
-        else next.length = dmae_ceiling(depth * bytes_of(type), line), next.stride = line, next.lengths = width, next.distance = row;
-    }
-    next.share = dmae_ceiling(next.length, tiles < next.lengths ? 1 : tiles / next.lengths);
-    next.shares = dmae_ceiling(next.length, next.share);
-    return next;
+    if (task.begin >= task.end) return (struct upcoming){0};
+    if (p->shared_is_a && g->b_packed) return upcoming_panels(p, g->b_packed, kernels->nr, task.begin, task.end, tiles);
+    const bool across = p->shared_is_a ? !g->b_transposed : g->a_transposed;
+    const dmae_type type = p->shared_is_a ? g->b_type : g->a_type;
+    const size_t unit = p->shared_is_a ? kernels->nr : kernels->mr, i = task.begin * unit, depth = dmae_least(p->k_block, g->k - p->first);
+    const size_t width = dmae_least(task.end * unit, p->shared_is_a ? g->n : g->m) - i, ld = p->shared_is_a ? g->ldb : g->lda;
+    const void *const first = element(p->shared_is_a ? g->b : g->a, type, across ? p->first * ld + i : i * ld + p->first);
+    const size_t row = ld * bytes_of(type);
+    if (across) return spread((struct upcoming){first, depth, row, dmae_ceiling(width * bytes_of(type), line), line, 0, 0, 0}, tiles);
+    return spread((struct upcoming){first, dmae_ceiling(depth * bytes_of(type), line), line, width, row, 0, 0, 0}, tiles);
 }
 
-static struct gemm_lines take_share(struct next_source *next) {
-    if (next->tile >= next->lengths * next->shares) return (struct gemm_lines){0};
-    const size_t length = next->tile / next->shares, begin = next->tile % next->shares * next->share;
-    ++next->tile;
-    return (struct gemm_lines){next->first + length * next->distance + begin * next->stride, next->stride,
-                               dmae_least(next->share, next->length - begin)};
-}
-
-static void run_tile(const struct plan *p, struct next_source *next, size_t a_panel, const char *a, size_t b_panel, const char *b) {
+static void run_tile(const struct plan *p, struct upcoming *upcoming, size_t a_panel, const char *a, size_t b_panel, const char *b) {
     const dmae_gemm_arguments *const g = &p->g;
     const size_t i = a_panel * p->kernels->mr, j = b_panel * p->kernels->nr;
     struct gemm_tile tile = {.rows = dmae_least(p->kernels->mr, g->m - i),
@@ -140,7 +143,7 @@ static void run_tile(const struct plan *p, struct next_source *next, size_t a_pa
                              .k = p->depth,
                              .a = a,
                              .b = b,
-                             .ahead = take_share(next)};
+                             .ahead = take_share(upcoming)};
     // Partial sums between blocks of k rest in C, or in the activation when C is not kept.
     if (g->c) {
         tile.c = (char *)g->c + (i * g->ldc + j) * bytes_of(g->c_type);
@@ -225,7 +228,12 @@ static void pack_shared(const struct plan *p, const struct pieces *pieces, size_
 
 /// Multiplies own panels by shared ones over all blocks of k. The thread will probably do `following` next.
 static void run_task(struct plan p, struct task task, struct task following, char *own) {
-    const size_t mr = p.kernels->mr, nr = p.kernels->nr;
+    // Up to this width of the shared operand an own panel meets few tiles and packing it is a good part of the work; beyond, fetching
+    // what is packed next slows the tiles down by more than it saves.
+    enum { narrow = 256 };
+    const size_t mr = p.kernels->mr, nr = p.kernels->nr, own_panels = task.end - task.begin;
+    const void *const shared = !p.shared_is_a && p.g.b_packed ? p.g.b_packed : p.shared;
+    const size_t shared_width = p.shared_is_a ? mr : nr;
     for (p.first = 0; p.first == 0 || p.first < p.g.k; p.first += p.k_block) {
         p.depth = dmae_least(p.k_block, p.g.k - p.first);
         p.is_first = p.first == 0;
@@ -233,22 +241,25 @@ static void run_task(struct plan p, struct task task, struct task following, cha
         if (!p.shared_is_a) pack_a(&p, task.begin, task.end, own);
         else if (!p.g.b_packed) pack_b(&p, task.begin, task.end, own);
         const size_t own_bytes = p.shared_is_a ? b_bytes(&p) : a_bytes(&p);
-        struct plan then = p;
-        then.first = p.is_last ? 0 : p.first + p.k_block;
-        struct next_source next = next_source(&then, p.is_last ? following : task,
-                                              (task.end - task.begin) * (task.shared_end - task.shared_begin));
+        struct upcoming upcoming = {0};
+        if (p.shared_panels * shared_width <= narrow) {
+            struct plan then = p;
+            then.first = p.is_last ? 0 : p.first + p.k_block;
+            upcoming = upcoming_own(&then, p.is_last ? following : task, own_panels * (task.shared_end - task.shared_begin));
+        }
         const size_t round = p.shared_is_a ? p.kernels->round_a : 1;
         for (size_t first = task.shared_begin; first < task.shared_end; first += round) {
             const size_t last = dmae_least(first + round, task.shared_end);
+            if (p.kernels->fetches_shared && p.shared_panels * shared_width > narrow)
+                upcoming = upcoming_panels(&p, shared, shared_width, last, dmae_least(last + round, task.shared_end), own_panels * (last - first));
             if (p.shared_is_a) {
                 for (size_t j = task.begin; j < task.end; ++j)
                     for (size_t i = first; i < last; ++i)
-                        run_tile(&p, &next, i, whole_panel(&p, p.shared, mr, i), j,
+                        run_tile(&p, &upcoming, i, whole_panel(&p, shared, mr, i), j,
                                  p.g.b_packed ? whole_panel(&p, p.g.b_packed, nr, j) : own + (j - task.begin) * own_bytes);
             } else {
                 for (size_t i = task.begin; i < task.end; ++i)
-                    run_tile(&p, &next, i, own + (i - task.begin) * own_bytes, first,
-                             whole_panel(&p, p.g.b_packed ? p.g.b_packed : p.shared, nr, first));
+                    run_tile(&p, &upcoming, i, own + (i - task.begin) * own_bytes, first, whole_panel(&p, shared, nr, first));
             }
         }
         if (p.k_block == 0) break;

@@ -45,7 +45,8 @@ struct gemm_kernels {
     void (*pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels);
     void (*pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels);
     void (*tile)(const struct gemm_tile *tile);
-    size_t head_bytes;  ///< in front of a panel, for each of its rows or columns
+    bool fetches_shared;  ///< tiles fetch the shared panels after these; no need where the loop over k fetches what follows in memory
+    size_t head_bytes;    ///< in front of a panel, for each of its rows or columns
 };
 
 // A run, and a round of a shared A, is to stay in the second-level cache while a panel of the other operand goes by. A small tile
