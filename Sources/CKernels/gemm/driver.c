@@ -9,8 +9,8 @@
 // other operand, which the thread that takes one packs for itself (`own`), a block of k at a time, right before use and into its own
 // cache. So nearly every element is packed once, the larger operand never travels through shared memory twice, and the threads wait for
 // each other twice in a product: when the shared operand is there, and at the end. Tasks get smaller towards the end, so that the
-// last wait is short. A B that comes packed stays where it is, in either part. Where the shared operand is narrow, packing is a good
-// part of the work and waits for memory: the tiles then fetch what their thread will probably pack next.
+// last wait is short. A B that comes packed stays where it is, in either part. While tiles multiply they fetch what is needed next:
+// the shared panels that follow or, where the shared operand is narrow, what their thread will probably pack.
 
 // The largest tile of any variant: the workspace must hold the panels of whichever is selected when the product runs.
 enum { most_mr = 16, most_nr = 32 };
@@ -96,8 +96,9 @@ struct upcoming {
     size_t share, shares;      ///< lines for one tile, and tiles for one length
     size_t tile;
 };
-enum { line = 64 };
+enum { line_bytes = 64 };
 
+/// The shares that as many tiles take.
 static struct upcoming spread(struct upcoming u, size_t tiles) {
     if (u.length == 0 || u.lengths == 0) return (struct upcoming){0};
     u.share = dmae_ceiling(u.length, tiles < u.lengths ? 1 : tiles / u.lengths);
@@ -115,8 +116,12 @@ static struct gemm_lines take_share(struct upcoming *u) {
 /// The block of k at p->first of packed panels [begin, end).
 static struct upcoming upcoming_panels(const struct plan *p, const void *panels, size_t width, size_t begin, size_t end, size_t tiles) {
     const size_t bytes = panel_bytes(p->kernels, width, dmae_least(p->k_block, p->g.k - p->first));
-    return spread((struct upcoming){.first = whole_panel(p, panels, width, begin), .length = dmae_ceiling(bytes, line), .stride = line,
-                                    .lengths = end - begin, .distance = panel_bytes(p->kernels, width, p->g.k)}, tiles);
+    const struct upcoming all = {.first = whole_panel(p, panels, width, begin),
+                                 .length = dmae_ceiling(bytes, line_bytes),
+                                 .stride = line_bytes,
+                                 .lengths = end - begin,
+                                 .distance = panel_bytes(p->kernels, width, p->g.k)};
+    return spread(all, tiles);
 }
 
 /// What the own panels of `task` are packed from, or are, where they come packed; the block of k at p->first.
@@ -127,12 +132,16 @@ static struct upcoming upcoming_own(const struct plan *p, struct task task, size
     if (p->shared_is_a && g->b_packed) return upcoming_panels(p, g->b_packed, kernels->nr, task.begin, task.end, tiles);
     const bool across = p->shared_is_a ? !g->b_transposed : g->a_transposed;
     const dmae_type type = p->shared_is_a ? g->b_type : g->a_type;
-    const size_t unit = p->shared_is_a ? kernels->nr : kernels->mr, i = task.begin * unit, depth = dmae_least(p->k_block, g->k - p->first);
-    const size_t width = dmae_least(task.end * unit, p->shared_is_a ? g->n : g->m) - i, ld = p->shared_is_a ? g->ldb : g->lda;
-    const void *const first = element(p->shared_is_a ? g->b : g->a, type, across ? p->first * ld + i : i * ld + p->first);
-    const size_t row = ld * bytes_of(type);
-    if (across) return spread((struct upcoming){first, depth, row, dmae_ceiling(width * bytes_of(type), line), line, 0, 0, 0}, tiles);
-    return spread((struct upcoming){first, dmae_ceiling(depth * bytes_of(type), line), line, width, row, 0, 0, 0}, tiles);
+    const size_t unit = p->shared_is_a ? kernels->nr : kernels->mr, i = task.begin * unit, ld = p->shared_is_a ? g->ldb : g->lda;
+    const size_t width = dmae_least(task.end * unit, p->shared_is_a ? g->n : g->m) - i, depth = dmae_least(p->k_block, g->k - p->first);
+    const size_t row = ld * bytes_of(type), lines = dmae_ceiling((across ? width : depth) * bytes_of(type), line_bytes);
+    const size_t at = across ? p->first * ld + i : i * ld + p->first;
+    const struct upcoming all = {.first = element(p->shared_is_a ? g->b : g->a, type, at),
+                                 .length = across ? depth : lines,
+                                 .stride = across ? row : line_bytes,
+                                 .lengths = across ? lines : width,
+                                 .distance = across ? line_bytes : row};
+    return spread(all, tiles);
 }
 
 static void run_tile(const struct plan *p, struct upcoming *upcoming, size_t a_panel, const char *a, size_t b_panel, const char *b) {
@@ -234,6 +243,7 @@ static void run_task(struct plan p, struct task task, struct task following, cha
     const size_t mr = p.kernels->mr, nr = p.kernels->nr, own_panels = task.end - task.begin;
     const void *const shared = !p.shared_is_a && p.g.b_packed ? p.g.b_packed : p.shared;
     const size_t shared_width = p.shared_is_a ? mr : nr;
+    const bool is_narrow = p.shared_panels * shared_width <= narrow;
     for (p.first = 0; p.first == 0 || p.first < p.g.k; p.first += p.k_block) {
         p.depth = dmae_least(p.k_block, p.g.k - p.first);
         p.is_first = p.first == 0;
@@ -242,7 +252,7 @@ static void run_task(struct plan p, struct task task, struct task following, cha
         else if (!p.g.b_packed) pack_b(&p, task.begin, task.end, own);
         const size_t own_bytes = p.shared_is_a ? b_bytes(&p) : a_bytes(&p);
         struct upcoming upcoming = {0};
-        if (p.shared_panels * shared_width <= narrow) {
+        if (is_narrow) {
             struct plan then = p;
             then.first = p.is_last ? 0 : p.first + p.k_block;
             upcoming = upcoming_own(&then, p.is_last ? following : task, own_panels * (task.shared_end - task.shared_begin));
@@ -250,8 +260,10 @@ static void run_task(struct plan p, struct task task, struct task following, cha
         const size_t round = p.shared_is_a ? p.kernels->round_a : 1;
         for (size_t first = task.shared_begin; first < task.shared_end; first += round) {
             const size_t last = dmae_least(first + round, task.shared_end);
-            if (p.kernels->fetches_shared && p.shared_panels * shared_width > narrow)
-                upcoming = upcoming_panels(&p, shared, shared_width, last, dmae_least(last + round, task.shared_end), own_panels * (last - first));
+            if (!is_narrow && p.kernels->fetches_shared) {
+                const size_t after = dmae_least(last + round, task.shared_end);
+                upcoming = upcoming_panels(&p, shared, shared_width, last, after, own_panels * (last - first));
+            }
             if (p.shared_is_a) {
                 for (size_t j = task.begin; j < task.end; ++j)
                     for (size_t i = first; i < last; ++i)

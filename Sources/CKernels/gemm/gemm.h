@@ -31,7 +31,7 @@ struct gemm_tile {
     const void *before_gelu;
     dmae_type c_type, activation_type, before_gelu_type;
     size_t ld_addend, ld_residual, ldc, ld_activation, ld_before_gelu;
-    struct gemm_lines ahead;  ///< what the thread packs next; a tile may fetch it into the second-level cache, and need not
+    struct gemm_lines ahead;  ///< a share of what is needed some tiles later: a tile may fetch it into the second-level cache
 };
 
 struct gemm_kernels {
@@ -50,7 +50,8 @@ struct gemm_kernels {
 };
 
 // A run, and a round of a shared A, is to stay in the second-level cache while a panel of the other operand goes by. A small tile
-// multiplies each value by few others, so it takes long runs; a tile of 14×32 is content with a few panels.
+// multiplies each value by few others, so it takes long runs; a tile of 14×32 is content with a few panels. A round whose successor is
+// fetched meanwhile is short: both are to fit.
 
 /// The largest k_block of any variant that cuts k, a multiple of every k_unit.
 enum { gemm_most_k_block = 2048 };
