@@ -63,7 +63,7 @@ public enum Kernels {
     ) {
         precondition(x.columns == weight.columns && (bias == nil || bias!.count == weight.rows))
         var arguments = product(
-            x, transposed: false, weight, transposed: true, (x.rows, weight.rows, x.columns), precision, workspace)
+            x, transposed: false, weight, transposed: true, (x.rows, weight.rows, x.columns), precision)
         if let packed {
             precondition(packed.rows == weight.rows && packed.columns == weight.columns)
             precondition(packed.instructionSet == .selected, "the instruction set changed since the weight was packed")
@@ -85,7 +85,7 @@ public enum Kernels {
             precondition(activation.rows == x.rows && activation.columns == weight.rows)
             set(activation: activation, &arguments)
         }
-        run(&arguments, packed?.precision == .int8 ? .forwardInt8 : .forward)
+        run(&arguments, packed?.precision == .int8 ? .forwardInt8 : .forward, workspace)
     }
 
     /// dX[R, K] = (or += when `accumulate`) dY[R, N] · weight[N, K].
@@ -94,10 +94,10 @@ public enum Kernels {
     ) {
         precondition(dY.columns == weight.rows && dX.rows == dY.rows && dX.columns == weight.columns)
         var arguments = product(
-            dY, transposed: false, weight, transposed: false, (dY.rows, weight.columns, weight.rows), precision, workspace)
+            dY, transposed: false, weight, transposed: false, (dY.rows, weight.columns, weight.rows), precision)
         set(dX, &arguments)
         arguments.accumulate = accumulate
-        run(&arguments, .inputGradient)
+        run(&arguments, .inputGradient, workspace)
     }
 
     /// The same through the GELU that made the layer's input: dX = (dY · weight) · gelu'(beforeGELU); `activation` receives
@@ -109,13 +109,13 @@ public enum Kernels {
         precondition(beforeGELU.rows == dX.rows && beforeGELU.columns == dX.columns)
         precondition(activation.rows == dX.rows && activation.columns == dX.columns)
         var arguments = product(
-            dY, transposed: false, weight, transposed: false, (dY.rows, weight.columns, weight.rows), precision, workspace)
+            dY, transposed: false, weight, transposed: false, (dY.rows, weight.columns, weight.rows), precision)
         set(dX, &arguments)
         set(activation: activation, &arguments)
         arguments.before_gelu = UnsafeRawPointer(beforeGELU.address)
         arguments.before_gelu_type = beforeGELU.type.kernels
         arguments.ldbefore = beforeGELU.stride
-        run(&arguments, .inputGradient)
+        run(&arguments, .inputGradient, workspace)
     }
 
     /// dWeight[N, K] += dY[R, N]ᵀ · x[R, K]; dBias[N] += column sums of dY.
@@ -125,20 +125,24 @@ public enum Kernels {
         precondition(dY.rows == x.rows && dWeight.rows == dY.columns && dWeight.columns == x.columns)
         precondition(dBias.count == dY.columns)
         let start = Profile.start()
-        dmae_column_sum_f32(dY.rows, dY.columns, dY.type.kernels, dY.address, dY.stride, dBias.pointer, workspace.pointer)
+        dmae_column_sum_f32(
+            dY.rows, dY.columns, dY.type.kernels, dY.address, dY.stride, dBias.pointer,
+            workspace.pointer(bytes: reductionWorkspaceBytes(rows: dY.rows, width: dY.columns)))
         Profile.stop(.columnSum, start, bytes: dY.count * dY.type.size)
         var arguments = product(
-            dY, transposed: true, x, transposed: false, (dY.columns, x.columns, x.rows), precision, workspace)
+            dY, transposed: true, x, transposed: false, (dY.columns, x.columns, x.rows), precision)
         set(dWeight, &arguments)
         arguments.accumulate = true
-        run(&arguments, .weightGradient)
+        run(&arguments, .weightGradient, workspace)
     }
 
-    private static func run(_ arguments: inout dmae_gemm_arguments, _ operation: Profile.Operation) {
+    private static func run(_ arguments: inout dmae_gemm_arguments, _ operation: Profile.Operation, _ workspace: Workspace) {
+        let (m, n, k) = (arguments.m, arguments.n, arguments.k)
+        let output = arguments.c == nil ? arguments.activation_type : arguments.c_type
+        arguments.workspace = workspace.pointer(bytes: dmae_gemm_workspace(arguments.precision, m, n, k, output))
         let start = Profile.start()
         dmae_gemm(&arguments)
         func size(_ type: dmae_type) -> Int { type == DMAE_TYPE_BF16 ? 2 : 4 }
-        let (m, n, k) = (arguments.m, arguments.n, arguments.k)
         let outputs = (arguments.c == nil ? 0 : size(arguments.c_type)) + (arguments.activation == nil ? 0 : size(arguments.activation_type))
             + (arguments.residual == nil && !arguments.accumulate ? 0 : 4)
             + (arguments.before_gelu == nil ? 0 : size(arguments.before_gelu_type))
@@ -151,7 +155,7 @@ public enum Kernels {
     /// The operands of a product op(a)[m, k] · op(b)[k, n]; where it goes is still to be said.
     private static func product(
         _ a: Tensor, transposed aTransposed: Bool, _ b: Tensor, transposed bTransposed: Bool, _ size: (m: Int, n: Int, k: Int),
-        _ precision: Precision, _ workspace: Workspace
+        _ precision: Precision
     ) -> dmae_gemm_arguments {
         var arguments = dmae_gemm_arguments()
         arguments.precision = precision.kernels
@@ -164,7 +168,6 @@ public enum Kernels {
         arguments.b_type = b.type.kernels
         arguments.ldb = b.stride
         arguments.b_transposed = bTransposed
-        arguments.workspace = workspace.pointer
         return arguments
     }
 
@@ -257,7 +260,8 @@ public enum Kernels {
         (arguments.q_stride, arguments.kv_stride, arguments.output_stride) = (query.stride, key.stride, output.stride)
         arguments.output = output.address
         arguments.log_sum_exp = logSumExp?.pointer
-        arguments.workspace = workspace.pointer
+        arguments.workspace = workspace.pointer(
+            bytes: dmae_attention_workspace(arguments.type, arguments.queries, arguments.tokens, arguments.head_size))
         return arguments
     }
 
@@ -299,7 +303,7 @@ public enum Kernels {
         let start = Profile.start()
         dmae_layernorm_f32_backward(
             x.rows, x.columns, x.pointer, gamma.pointer, mean.pointer, rstd.pointer, dY.pointer, accumulate, dX.pointer,
-            dGamma.pointer, dBeta.pointer, workspace.pointer)
+            dGamma.pointer, dBeta.pointer, workspace.pointer(bytes: reductionWorkspaceBytes(rows: x.rows, width: x.columns)))
         Profile.stop(.layerNormGradient, start, bytes: x.count * (accumulate ? 16 : 12))
     }
 

@@ -120,6 +120,8 @@ public final class MemoryPlan {
         return slot
     }
 
+    func bytes(slot: Int) -> Int { slots[slot].bytes }
+
     /// Planned bytes for one purpose, rounding to whole cache lines included.
     public func bytes(of purpose: Purpose) -> Int {
         slots.lazy.filter { $0.purpose == purpose }.reduce(0) { $0 + Self.rounded($1.bytes) }
@@ -226,4 +228,10 @@ public struct Workspace {
 
     /// Start of the memory; valid while the plan lives.
     public var pointer: UnsafeMutableRawPointer { plan.address(slot) }
+
+    /// The same, for a kernel that needs as much: what was planned for other sizes or fewer threads must not be overrun.
+    func pointer(bytes: Int) -> UnsafeMutableRawPointer {
+        precondition(bytes <= plan.bytes(slot: slot), "a kernel needs more workspace than was planned")
+        return pointer
+    }
 }

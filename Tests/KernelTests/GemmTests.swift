@@ -215,6 +215,28 @@ final class GemmTests: KernelTestCase {
         }
     }
 
+    /// What is planned for a layer's largest products serves all smaller ones: blocks of a smaller k may be longer, and the shared operand
+    /// changes sides.
+    func testAWorkspaceServesSmallerProducts() {
+        var random = Random("gemm workspaces")
+        let edges = [0, 1, 15, 16, 17, 99, 100, 1024, 1025, 1536, 1600, 2048, 2049, 2080, 4096, 4097]
+        for precision in [DMAE_PRECISION_F32, DMAE_PRECISION_BF16, DMAE_PRECISION_INT8] {
+            for output in [DMAE_TYPE_F32, DMAE_TYPE_BF16] {
+                for _ in 0..<20_000 {
+                    func size() -> (less: Int, more: Int) {
+                        func one() -> Int { random.next() % 2 == 0 ? edges[Int(random.next() % UInt64(edges.count))] : Int(random.next() % 5000) }
+                        let (a, b) = (one(), one())
+                        return (min(a, b), max(a, b))
+                    }
+                    let (m, n, k) = (size(), size(), size())
+                    let less = dmae_gemm_workspace(precision, m.less, n.less, k.less, output)
+                    let more = dmae_gemm_workspace(precision, m.more, n.more, k.more, output)
+                    guard less <= more else { return XCTFail("\(precision) \(output) \(m) \(n) \(k): \(less) and \(more)") }
+                }
+            }
+        }
+    }
+
     func testNothingToDo() {
         var arguments = dmae_gemm_arguments()
         var c: Float = 7

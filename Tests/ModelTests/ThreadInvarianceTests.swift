@@ -92,6 +92,26 @@ final class ThreadInvarianceTests: XCTestCase {
         XCTAssertFalse(ran.isEmpty)
     }
 
+    /// The decoder's last block multiplies fewer rows than its layers are planned for, 1,536 of 2,080, over which k is cut into longer
+    /// blocks with AVX-512; eight threads' own panels must still be inside the planned memory.
+    func testManyThreadsOverFewerRowsThanPlanned() throws {
+        let seed = testSeed(24)
+        var configuration = ModelConfiguration.small(imageHeight: 32, imageWidth: 32, teacherWidth: nil, maskRatio: 0.75)
+        configuration.decoder = DecoderConfiguration(width: 128, depth: 1, heads: 4)
+        let ran = try withEachInstructionSet { set in
+            let outcomes = try [1, 8].map { threads in
+                try withThreads(threads) {
+                    let model = try RandomModel(configuration, batch: 32, seed: seed)
+                    model.step()
+                    return (model.distiller.losses.total, model.gradients().mapValues(\.bits))
+                }
+            }
+            XCTAssertEqual(outcomes[1].0, outcomes[0].0, set.name)
+            XCTAssertEqual(outcomes[0].1.keys.filter { outcomes[1].1[$0] != outcomes[0].1[$0] }.sorted(), [], set.name)
+        }
+        XCTAssertFalse(ran.isEmpty)
+    }
+
     /// A step depends on nothing that an earlier one left behind: the same inputs give the same bits again.
     func testAStepLeavesNothingBehind() throws {
         let seed = testSeed(22)

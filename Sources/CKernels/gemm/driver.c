@@ -12,8 +12,8 @@
 // last wait is short. A B that comes packed stays where it is, in either part. While tiles multiply they fetch what is needed next:
 // the shared panels that follow or, where the shared operand is narrow, what their thread will probably pack.
 
-// The largest tile of any variant: the workspace must hold the panels of whichever is selected when the product runs.
-enum { most_mr = 16, most_nr = 32 };
+/// The larger side of any variant's tile: the workspace must hold the panels of whichever is selected when the product runs.
+enum { most_nr = 32 };
 /// The most values per step of k that any variant's run of own panels, or a piece of a shared operand, has.
 enum { own_width = 96 };
 
@@ -24,7 +24,7 @@ static size_t block_of(size_t k, size_t most, size_t unit, dmae_type output) {
     const size_t blocks = output == DMAE_TYPE_BF16 || k == 0 ? 1 : dmae_ceiling(k, most);
     return dmae_round_up(dmae_ceiling(k, blocks), unit);
 }
-static size_t shared_width(size_t m, size_t n) { return m <= n ? dmae_round_up(m, 16) + most_mr : dmae_round_up(n, 16) + most_nr; }
+static size_t shared_width(size_t m, size_t n) { return dmae_round_up(dmae_least(m, n), 16) + most_nr; }
 
 size_t dmae_gemm_workspace(dmae_precision precision, size_t m, size_t n, size_t k, dmae_type output) {
     if (precision == DMAE_PRECISION_INT8) {
@@ -32,8 +32,9 @@ size_t dmae_gemm_workspace(dmae_precision precision, size_t m, size_t n, size_t 
         const size_t row = dmae_round_up(k, 4) * sizeof(int16_t) + 2 * sizeof(float);
         return dmae_round_up(shared_width(m, n) * row, 64) + (size_t)dmae_threads() * own_width * dmae_round_up(row, 64);
     }
-    const size_t block = block_of(k, gemm_most_k_block, 2, output);
-    return dmae_round_up(shared_width(m, n) * dmae_round_up(k, 2) * sizeof(float), 64) +
+    // The longest block of any k up to this one: blocks are equal, so those of a smaller k may be longer than this k's.
+    const size_t depth = dmae_round_up(k, 2), block = output == DMAE_TYPE_BF16 ? depth : dmae_least(depth, gemm_most_k_block);
+    return dmae_round_up(shared_width(m, n) * depth * sizeof(float), 64) +
            (size_t)dmae_threads() * own_width * dmae_round_up(block * sizeof(float), 64);
 }
 

@@ -103,7 +103,7 @@ typedef struct {
     size_t ldbefore;
     void *workspace;
 } dmae_gemm_arguments;
-/// `output` is the type of C, or of the activation when C is NULL.
+/// `output` is the type of C, or of the activation when C is NULL. A workspace serves every product of no more rows, columns and depth.
 DMAE_EXPORT size_t dmae_gemm_workspace(dmae_precision precision, size_t m, size_t n, size_t k, dmae_type output);
 DMAE_EXPORT void dmae_gemm(const dmae_gemm_arguments *arguments);
 /// Packs op(B)[k,n], as the arguments say, once for many products; for the instruction set selected now, and aligned to 64 bytes.
