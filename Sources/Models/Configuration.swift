@@ -42,12 +42,44 @@ public struct EncoderConfiguration: Codable, Equatable, Sendable {
             if !condition { throw Failure(.usage, "\(role): " + message()) }
         }
         try check(width > 0 && depth > 0 && heads > 0 && patchSize > 0 && channels > 0, "every size must be at least 1")
+        try requireSupported(
+            role: role, ["width": width, "patch size": patchSize, "image size": max(imageHeight, imageWidth)], depth: depth)
+        try check(channels <= 1024, "\(channels) channels are more than the 1024 supported: lower their number")
         try check(width % heads == 0, "\(heads) heads do not divide the width \(width): choose a number of heads that does")
         try check(width % 4 == 0, "the width \(width) is not a multiple of 4, which the sin-cos position table needs")
         try check(
             imageHeight > 0 && imageWidth > 0 && imageHeight % patchSize == 0 && imageWidth % patchSize == 0,
             "patches of \(patchSize) pixels do not tile an image of \(imageHeight)×\(imageWidth): choose an --image-size that "
                 + "is a multiple of \(patchSize)")
+    }
+}
+
+/// Sizes are multiplied in whole numbers of 64 bits from here on: no product of two of these and their like may overflow.
+private func requireSupported(role: String, _ sizes: KeyValuePairs<String, Int>, depth: Int) throws {
+    let most = 1 << 20, mostBlocks = 4096
+    for (name, size) in sizes where size > most {
+        throw Failure(.usage, "\(role): \(name) \(size) is more than the \(most) supported: lower it")
+    }
+    guard depth <= mostBlocks else {
+        throw Failure(.usage, "\(role): \(depth) blocks are more than the \(mostBlocks) supported: lower their number")
+    }
+}
+
+extension EncoderConfiguration {
+    /// - Throws: `Failure.usage` where weights and `batch` images with all their tokens are more than 64 bits can count with room to spare.
+    ///   What the machine has is compared when the memory is mapped.
+    func requireCountable(batch: Int, decoder: DecoderConfiguration? = nil) throws {
+        func values(_ width: Int, _ depth: Int) -> Double {
+            let width = Double(width)
+            return Double(depth + 1) * (Double(batch) * Double(patches + 1) + width) * 32 * width
+        }
+        var count = values(width, depth) + Double(batch) * Double(patches + 1) * Double(patchElements) + Double(patchElements) * Double(width)
+        if let decoder { count += values(decoder.width, decoder.depth) }
+        guard count < 0x1p56 else {
+            throw Failure(
+                .usage, "batches of \(batch) images of \(imageHeight)×\(imageWidth) pixels need more memory than any machine has: lower "
+                    + "--batch, or the sizes of image and model")
+        }
     }
 }
 
@@ -67,6 +99,7 @@ public struct DecoderConfiguration: Codable, Equatable, Sendable {
     /// - Throws: `Failure.usage`, naming the sizes that do not fit together.
     public func validate() throws {
         guard width > 0, depth > 0, heads > 0 else { throw Failure(.usage, "decoder: every size must be at least 1") }
+        try requireSupported(role: "decoder", ["width": width], depth: depth)
         guard width % heads == 0 else {
             throw Failure(.usage, "decoder: \(heads) heads do not divide the width \(width): choose a number of heads that does")
         }

@@ -60,6 +60,8 @@ public final class Distiller {
         leastDecoderRows: Int? = nil
     ) throws {
         try configuration.validate()
+        try configuration.student.requireCountable(batch: batch, decoder: configuration.decoder)
+        try configuration.teacher?.requireCountable(batch: batch)
         self.configuration = configuration
         self.batch = batch
         self.plan = plan

@@ -55,6 +55,7 @@ public final class FeatureExtractor {
         precision: Precision = .f32
     ) throws {
         try configuration.validate(role: "encoder")
+        try configuration.requireCountable(batch: batch)
         var blocks = configuration.depth
         if case .block(let block) = place {
             guard (0..<configuration.depth).contains(block) else {

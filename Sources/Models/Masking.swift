@@ -12,9 +12,9 @@ public final class Masking {
     /// [B·L]: 1 where a patch is removed, 0 where it stays.
     public let mask: Tensor
     /// [B·L]: the patches in the order of their noise; the first K of each image stay.
-    private var orderStorage: [Int32]
+    private var orderStorage: [Int32] = []
     /// [B·L]: the place of each patch in the order of its image; below K it is a kept place.
-    private var restoreStorage: [Int32]
+    private var restoreStorage: [Int32] = []
 
     init(batch: Int, patches: Int, kept: Int, plan: MemoryPlan) {
         self.batch = batch
@@ -22,8 +22,6 @@ public final class Masking {
         self.kept = kept
         noise = plan.reserve(batch, patches, .batch)
         mask = plan.reserve(batch, patches, .batch)
-        orderStorage = Array(repeating: 0, count: batch * patches)
-        restoreStorage = Array(repeating: 0, count: batch * patches)
     }
 
     /// Draws the noise of image `index` of the batch, whose place in the stream of all samples is `sample`.
@@ -47,6 +45,11 @@ public final class Masking {
 
     /// Sorts the noise. A rank is a count of smaller numbers: quadratic in L, but branch-free and without memory of its own.
     public func update() {
+        if orderStorage.isEmpty {
+            // Not before the first use: a plan that does not fit the machine is refused before anything is filled.
+            orderStorage = Array(repeating: 0, count: batch * patches)
+            restoreStorage = orderStorage
+        }
         let noise = noise.pointer
         let mask = mask.pointer
         for image in 0..<batch {

@@ -12,23 +12,25 @@ final class SharedRows {
     private let images: Int
     private let masking: Masking
     /// [R]: the shared row of each row.
-    private var shared: [Int32]
+    private var shared: [Int32] = []
     /// [C]: the first row that is alike, -1 where no image of the part has a mask token in that place.
-    private var first: [Int32]
+    private var first: [Int32] = []
 
     /// Nil where sharing would not halve the rows.
     init?(images: Int, masking: Masking) {
         count = images * (1 + masking.kept) + masking.patches
-        let rows = images * (1 + masking.patches)
-        guard 2 * count <= rows else { return nil }
+        guard 2 * count <= images * (1 + masking.patches) else { return nil }
         self.images = images
         self.masking = masking
-        shared = Array(repeating: 0, count: rows)
-        first = Array(repeating: 0, count: count)
     }
 
     /// Looks at the part that begins with image `start` of the masking.
     func update(firstImage start: Int) {
+        if first.isEmpty {
+            // Not before the first use, as Masking's order.
+            shared = Array(repeating: 0, count: images * (1 + masking.patches))
+            first = Array(repeating: -1, count: count)
+        }
         for index in first.indices { first[index] = -1 }
         for image in 0..<images {
             for token in 0...masking.patches {

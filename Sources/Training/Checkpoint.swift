@@ -69,15 +69,14 @@ public struct CheckpointStore: Sendable {
         for tensor in tensors { writer.add(tensor.name, shape: tensor.shape, floats: tensor.floats) }
         let path = path(step: step)
         try writer.write(to: path, checksummed: true)
-        // Later steps, left by a run that resumed from an older checkpoint, are not this one's elders.
         for old in try steps().filter({ $0 < step }).dropLast(keep - 1) { unlink(self.path(step: old)) }
         return path
     }
 
     /// The newest checkpoint that is whole to the last bit; nil where there is none.
     ///
-    /// Each damaged one is passed over after `report` was given a sentence that names it. Throws `Failure(.inputOutput)` where
-    /// the folder cannot be listed.
+    /// Each damaged one is passed over after `report` was given a sentence that names it. Throws `Failure(.inputOutput)` where the folder
+    /// cannot be listed or a checkpoint cannot be read: a disk that is away for a while must not cost the run its newest state.
     public func newestValid(report: (String) -> Void) throws -> Checkpoint? {
         for step in try steps().reversed() {
             do {
@@ -89,11 +88,23 @@ public struct CheckpointStore: Sendable {
                     continue
                 }
                 return checkpoint
-            } catch let failure as Failure {
+            } catch let failure as Failure where failure.code == .badData {
                 report("passing over a checkpoint: \(failure.message)")
             }
         }
         return nil
+    }
+
+    /// Renames the checkpoints of later steps than `step`, so that no resumed run takes one for its newest: where a run goes back to an older
+    /// checkpoint, they are of a course that it has left. Returns their new paths. Throws `Failure(.inputOutput)`.
+    public func setAside(after step: Int) throws -> [String] {
+        try steps().filter { $0 > step }.map { later in
+            let from = path(step: later), to = from + ".abandoned"
+            guard rename(from, to) == 0 else {
+                throw Failure(.inputOutput, "cannot rename \(quoted(path: from)): \(errorText(errno)); check the folder's permissions")
+            }
+            return to
+        }
     }
 
     /// Opens one checkpoint and verifies every byte of it.

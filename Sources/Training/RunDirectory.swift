@@ -44,6 +44,23 @@ public final class RunDirectory {
         close(lock)
     }
 
+    /// Refuses to begin again where training has left something: its weights, or checkpoints of which none is whole. A log alone is no loss.
+    ///
+    /// Throws `Failure`: `.usage` where weights are there, `.badData` where checkpoints are.
+    public func requireNothingToLose() throws {
+        let names = try Self.names(in: path)
+        if names.contains(where: { CheckpointStore.step(of: $0) != nil }) {
+            throw Failure(
+                .badData, "no checkpoint in \(quoted(path: path)) is whole; remove them to start from the beginning, or name another "
+                    + "--output folder")
+        }
+        if names.contains("model.safetensors") {
+            throw Failure(
+                .usage, "\(quoted(path: path)) holds the weights of a finished run and no checkpoint to go on from; name another --output "
+                    + "folder, or move model.safetensors away to start from the beginning")
+        }
+    }
+
     /// Writes `configuration.json`: keys sorted, indented, whole or not at all.
     public func writeConfiguration(_ configuration: some Encodable) throws {
         try AtomicFile.write(Self.json(configuration, indented: true) + [0x0A], to: configurationPath)

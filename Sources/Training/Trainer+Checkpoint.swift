@@ -20,10 +20,13 @@ extension Trainer {
     /// Writes the state between two micro-batches: weights, moments, and the summed gradients of a step that is under way.
     ///
     /// - Returns: the checkpoint's path.
+    /// - Throws: `Failure.failure` where weights or moments are not finite: such a checkpoint would push out a good one.
     func save(to store: CheckpointStore) throws -> String {
         var tensors: [CheckpointStore.Tensor] = []
+        var firstRuined: String?
         func add(_ prefix: String, _ parameter: Parameters.Parameter, _ tensor: Tensor?) {
             guard let tensor else { return }
+            if firstRuined == nil, !Kernels.sumOfSquares(tensor).isFinite { firstRuined = prefix + parameter.name }
             tensors.append(
                 CheckpointStore.Tensor(
                     name: prefix + parameter.name, shape: parameter.shape, floats: UnsafeBufferPointer(tensor.elements)))
@@ -34,6 +37,7 @@ extension Trainer {
         if pending > 0 {
             for parameter in distiller.parameters.all { add(CheckpointStore.gradientPrefix, parameter, parameter.gradient) }
         }
+        if let firstRuined { throw ruined(firstRuined) }
         var metadata = try weightsMetadata()
         metadata[Key.images] = String(folder.count)
         metadata[Key.pending] = String(pending)
@@ -102,7 +106,7 @@ extension Trainer {
         for index in sums.indices { lossSums[index] = Double(bitPattern: sums[index]) }
         step = checkpoint.step
         self.pending = pending
-        resumedFrom = file.path
+        lastCheckpoint = file.path
     }
 
     /// The first value that differs between two configurations and decides a run's result.

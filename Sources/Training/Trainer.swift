@@ -22,8 +22,8 @@ public final class Trainer {
     var pending = 0
     /// Sums over those micro-batches: reconstruction, total, then each alignment.
     var lossSums: [Double]
-    /// The checkpoint this run goes on from.
-    var resumedFrom: String?
+    /// The newest good checkpoint: what this run goes on from, then what it wrote.
+    var lastCheckpoint: String?
     private let schedule: LearningRateSchedule
     private var memoryIsMapped = false
 
@@ -153,7 +153,6 @@ public final class Trainer {
             unreadableLimit: configuration.unreadableLimit, report: message)
         defer { loader.stop() }
         let every = configuration.checkpointEvery > 0 ? configuration.checkpointEvery : max(1, images / configuration.effectiveBatch)
-        var lastCheckpoint = resumedFrom
         var stepStart = StepBenchmark.now()
         var imagesThisStep = 0
         let parameters = distiller.parameters
@@ -181,7 +180,7 @@ public final class Trainer {
                     // No weight changes where the loss is not finite.
                     distiller.computeGradients(whenComplete: optimize)
                 }
-                guard distiller.losses.total.isFinite else { throw nonFinite(lastCheckpoint) }
+                guard distiller.losses.total.isFinite else { throw nonFinite() }
                 addLosses()
                 pending += 1
                 imagesThisStep += configuration.batch
@@ -208,8 +207,9 @@ public final class Trainer {
             let signal = Signals.requested
             if step % every == 0 || step == totalSteps || signal != nil {
                 try log.synchronize()
-                lastCheckpoint = try save(to: store)
-                if let signal, step < totalSteps { return .interrupted(signal: signal, checkpoint: lastCheckpoint!) }
+                let checkpoint = try save(to: store)
+                lastCheckpoint = checkpoint
+                if let signal, step < totalSteps { return .interrupted(signal: signal, checkpoint: checkpoint) }
             }
         }
         let weights = directory.path + "/model.safetensors"
@@ -224,14 +224,23 @@ public final class Trainer {
         for pair in distiller.alignments.indices { lossSums[2 + pair] += Double(losses.alignments[pair]) }
     }
 
-    private func nonFinite(_ lastCheckpoint: String?) -> Failure {
+    private func nonFinite() -> Failure {
         let losses = distiller.losses
         let parts = losses.alignments.enumerated().map { ", alignment \($0.offset) \($0.element)" }.joined()
         return Failure(
             .failure,
             "the loss is not finite at step \(step + 1): reconstruction \(losses.reconstruction)\(parts), total \(losses.total); "
-                + (lastCheckpoint.map { "the last good checkpoint is \($0)" } ?? "no checkpoint was written yet")
-                + ": lower --base-learning-rate or look at the images of that step")
+                + wayOut)
+    }
+
+    /// What the last update has ruined is seen in a loss one step later, or never after the last step.
+    func ruined(_ name: String) -> Failure {
+        Failure(.failure, "\(name) is not finite after step \(step), and nothing was written; \(wayOut)")
+    }
+
+    private var wayOut: String {
+        (lastCheckpoint.map { "the last good checkpoint is \($0)" } ?? "no checkpoint was written yet")
+            + ": lower --base-learning-rate or look at the images of that step"
     }
 
     private var augmentation: Augmentation {

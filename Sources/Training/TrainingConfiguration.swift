@@ -94,16 +94,20 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         try check(teacherPrecision == .same || model.teacher != nil, "--teacher-precision is for a run with a teacher")
         try check(batch >= 1, "--batch must be at least 1")
         try check(accumulation >= 1, "--accumulation must be at least 1")
-        try check(epochs > 0 && epochs.isFinite, "--epochs must be above 0")
+        try check(epochs > 0 && epochs <= 1e9, "--epochs must be above 0 and at most 1000000000")
         try check(warmupEpochs >= 0 && warmupEpochs.isFinite, "--warmup-epochs must be at least 0")
         try check(
             warmupEpochs <= epochs, "--warmup-epochs \(warmupEpochs) is more than the \(epochs) epochs of the run: lower it, or raise --epochs")
         try check(baseLearningRate >= 0 && baseLearningRate.isFinite, "--base-learning-rate must be at least 0")
-        try check(minimumLearningRate >= 0 && minimumLearningRate.isFinite, "--minimum-learning-rate must be at least 0")
+        try check(
+            Float(peakLearningRate).isFinite,
+            "--base-learning-rate \(baseLearningRate) for an effective batch of \(effectiveBatch) is more than float32 holds: lower it")
+        try check(
+            minimumLearningRate >= 0 && Float(minimumLearningRate).isFinite, "--minimum-learning-rate must be at least 0 and no more than float32 holds")
         try check(optimizer.weightDecay >= 0 && optimizer.weightDecay.isFinite, "--weight-decay must be at least 0")
         try check((0..<1).contains(optimizer.beta1), "--beta1 must be at least 0 and below 1")
         try check((0..<1).contains(optimizer.beta2), "--beta2 must be at least 0 and below 1")
-        try check(optimizer.epsilon > 0, "--epsilon must be above 0")
+        try check(optimizer.epsilon > 0 && optimizer.epsilon.isFinite, "--epsilon must be above 0 and finite")
         try check(
             minimumCropArea > 0 && minimumCropArea <= maximumCropArea && maximumCropArea <= 1,
             "--minimum-crop-area must be above 0 and at most --maximum-crop-area, which is at most 1")

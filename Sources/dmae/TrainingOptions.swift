@@ -126,7 +126,7 @@ struct TrainingOptions: ParsableArguments {
     /// Runs the training, or prints its plan.
     func run(_ configuration: TrainingConfiguration) throws {
         let trainer = try Trainer(configuration)
-        trainer.notes.forEach(Terminal.note)
+        if !quiet { trainer.notes.forEach(Terminal.note) }
         if dryRun { return try printPlan(of: trainer) }
 
         Signals.install()
@@ -191,19 +191,20 @@ struct TrainingOptions: ParsableArguments {
     /// Restores the checkpoint that --resume asks for.
     private func takeUp(_ trainer: Trainer, in directory: RunDirectory) throws {
         guard let resume else { return }
-        let checkpoint: CheckpointStore.Checkpoint?
-        if resume == "auto" {
-            checkpoint = try CheckpointStore(directory: directory.path, keep: keep).newestValid(
-                report: Terminal.warning)
-        } else {
-            checkpoint = try CheckpointStore.open(resume)
-        }
+        let store = CheckpointStore(directory: directory.path, keep: keep)
+        let checkpoint = resume == "auto" ? try store.newestValid(report: Terminal.warning) : try CheckpointStore.open(resume)
         guard let checkpoint else {
-            Terminal.note("no checkpoint in \(directory.path): starting from the beginning")
+            try directory.requireNothingToLose()
+            if !quiet { Terminal.note("no checkpoint in \(directory.path): starting from the beginning") }
             return
         }
         try trainer.restore(checkpoint)
-        Terminal.note("going on from \(checkpoint.file.path), step \(trainer.step) of \(trainer.totalSteps)")
+        let later = try store.setAside(after: checkpoint.step)
+        if !later.isEmpty {
+            Terminal.warning(
+                "set aside what is later than step \(checkpoint.step), from which the run goes on now: \(later.joined(separator: ", "))")
+        }
+        if !quiet { Terminal.note("going on from \(checkpoint.file.path), step \(trainer.step) of \(trainer.totalSteps)") }
     }
 
     private func printPlan(of trainer: Trainer) throws {

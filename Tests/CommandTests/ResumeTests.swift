@@ -138,6 +138,31 @@ final class ResumeTests: XCTestCase {
         try assertSameRun(whole, damaged)
     }
 
+    /// Back to an older checkpoint: later ones are set aside, so that --resume auto goes on from what was trained since. And where only a
+    /// model is left, a job script's --resume auto does not train over it.
+    func testBackToAnOlderCheckpoint() throws {
+        let run = folder.file("run"), steps = ["--checkpoint-every", "4", "--keep", "9", "--quiet"]
+        assertRuns(TinyRun.pretrain(run, epochs: 20, steps))
+        let before = try TinyRun.checkpoints(run)
+        XCTAssertGreaterThan(before.count, 3)
+        // Quiet but for what must be known.
+        let back = assertRuns(TinyRun.pretrain(run, epochs: 20, steps + ["--resume", "\(run)/\(before[1])"]))
+        XCTAssertEqual(back.errors.split(separator: "\n").count, 1, back.errors)
+        XCTAssertTrue(back.errors.hasPrefix("warning: set aside what is later than step 8"), back.errors)
+        let after = try TinyRun.checkpoints(run)
+        XCTAssertEqual(after.filter { !$0.hasSuffix(".abandoned") }, before)
+        XCTAssertEqual(after.filter { $0.hasSuffix(".abandoned") }, before.dropFirst(2).map { $0 + ".abandoned" })
+        for name in before.dropFirst(2) {
+            XCTAssertEqual(try TinyRun.bytes("\(run)/\(name)"), try TinyRun.bytes("\(run)/\(name).abandoned"), name)
+        }
+
+        for name in before { try FileManager.default.removeItem(atPath: "\(run)/\(name)") }
+        let model = try TinyRun.bytes(run + "/model.safetensors"), log = try TinyRun.log(run)
+        assertRefused(TinyRun.pretrain(run, epochs: 20, steps + ["--resume", "auto"]), 64, "holds the weights of a finished run")
+        XCTAssertEqual(try TinyRun.bytes(run + "/model.safetensors"), model)
+        XCTAssertEqual(try TinyRun.log(run), log)
+    }
+
     /// A run is not overwritten, not mixed with other flags or images, and not written by two processes at once.
     func testRefusals() throws {
         let run = folder.file("run")

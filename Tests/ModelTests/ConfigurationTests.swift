@@ -22,6 +22,11 @@ final class ConfigurationTests: XCTestCase {
             ("decoder: the width 18 is not a multiple of 4", { $0.decoder.width = 18 }),
             ("decoder: 7 heads do not divide the width 16", { $0.decoder.heads = 7 }),
             ("decoder: every size", { $0.decoder.width = 0 }),
+            ("student: width 4611686018427387904 is more than the 1048576 supported", { $0.student.width = 1 << 62 }),
+            ("student: image size 10000000000 is more than", { $0.student.imageWidth = 10_000_000_000 }),
+            ("student: patch size 10000000000 is more than", { $0.student.patchSize = 10_000_000_000 }),
+            ("student: 10000 blocks are more than the 4096 supported", { $0.student.depth = 10_000 }),
+            ("decoder: width 2097152 is more than", { $0.decoder.width = 1 << 21 }),
             ("student: patches of 5 pixels do not tile an image of 12×16", { $0.student.patchSize = 5 }),
             ("--mask-ratio 1.0", { $0.maskRatio = 1 }),
             ("--mask-ratio -0.1", { $0.maskRatio = -0.1 }),
@@ -38,6 +43,18 @@ final class ConfigurationTests: XCTestCase {
         for (words, change) in attempts {
             let message = message(change)
             XCTAssertTrue(message.contains(words), "\(message) says nothing of: \(words)")
+        }
+    }
+
+    /// What nobody can count is refused before memory is planned, and before anything as long as the batch is made.
+    func testBatchesBeyondCounting() {
+        for batch in [1 << 50, .max] {
+            XCTAssertTrue(
+                failure { _ = try Distiller(.small(), batch: batch, plan: MemoryPlan()) }?.message.contains("lower --batch") == true)
+            XCTAssertTrue(
+                failure {
+                    _ = try FeatureExtractor(ModelConfiguration.small().student, at: .norm, pool: .mean, batch: batch, plan: MemoryPlan())
+                }?.message.contains("lower --batch") == true)
         }
     }
 

@@ -108,6 +108,29 @@ final class CheckpointTests: XCTestCase {
         XCTAssertEqual(try store.steps(), [60])
     }
 
+    /// A disk that is away for a while is no reason to go back to an older state, or to the beginning.
+    func testWhatCannotBeReadIsNotPassedOver() throws {
+        let store = CheckpointStore(directory: folder.path, keep: 9)
+        try write(store, step: 1)
+        let path = folder.file(name(2))
+        XCTAssertEqual(symlink(path, path), 0)
+        let found = failure { _ = try store.newestValid { XCTFail($0) } }
+        XCTAssertEqual(found?.code, .inputOutput)
+        XCTAssertTrue(found?.message.contains(name(2)) == true, found?.message ?? "found one")
+    }
+
+    /// What a run has left behind on a course that it gave up keeps its bytes under a name that is no checkpoint's.
+    func testSetsLaterOnesAside() throws {
+        let store = CheckpointStore(directory: folder.path, keep: 9)
+        for step in [1, 2, 3] { try write(store, step: step) }
+        let third = folder.read(name(3))
+        XCTAssertEqual(try store.setAside(after: 3), [])
+        XCTAssertEqual(try store.setAside(after: 1), [2, 3].map { folder.file(name($0) + ".abandoned") })
+        XCTAssertEqual(try store.steps(), [1])
+        XCTAssertEqual(folder.read(name(3) + ".abandoned"), third)
+        XCTAssertEqual(try store.newestValid { XCTFail($0) }?.step, 1)
+    }
+
     func testFullDiskLeavesTheOlderOnes() throws {
         let store = CheckpointStore(directory: folder.path, keep: 1)
         try write(store, step: 1)

@@ -43,6 +43,17 @@ final class RunDirectoryTests: XCTestCase {
                 "\"\(run.configurationPath)\" is not the configuration of a run; start again in another --output folder"))
     }
 
+    /// To begin again costs a log at most.
+    func testWhatWouldBeLost() throws {
+        let run = try RunDirectory(path: folder.file("run"), resuming: true)
+        folder.write("{}".utf8, "run/log.jsonl")
+        XCTAssertNoThrow(try run.requireNothingToLose())
+        folder.write("x".utf8, "run/model.safetensors")
+        XCTAssertEqual(failure { try run.requireNothingToLose() }?.code, .usage)
+        folder.write("x".utf8, "run/checkpoint-00000005.safetensors")
+        XCTAssertEqual(failure { try run.requireNothingToLose() }?.code, .badData)
+    }
+
     func testRefusesAFolderThatHoldsARun() throws {
         for name in ["configuration.json", "log.jsonl", "checkpoint-00000005.safetensors"] {
             let path = folder.file("run-with-\(name)")

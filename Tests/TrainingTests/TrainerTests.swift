@@ -29,7 +29,7 @@ final class TrainerTests: XCTestCase {
                     bytes += colours[3 * square..<3 * square + 3]
                 }
             }
-            try PNGWriter.write(Pixels(width: 24, height: 20, channels: 3, bytes: bytes), to: path + "/\(index).png")
+            folder.write(try PNGWriter.encode(Pixels(width: 24, height: 20, channels: 3, bytes: bytes)), "\(name)/\(index).png")
         }
         return path
     }
@@ -371,6 +371,20 @@ final class TrainerTests: XCTestCase {
             XCTAssertTrue(failure?.message.contains(words) == true, "\(failure?.message ?? "finished") says nothing of: \(words)")
         }
         XCTAssertEqual(try checkpoints("broken"), [])
+    }
+
+    /// Weights that the last update has ruined are not written, neither as a checkpoint nor as the run's result.
+    func testRuinedWeightsAreNotWritten() throws {
+        // The learning rate is a float32; divided by a bias correction of 0.1 it is not.
+        var configuration = try smallRun(images: 6, epochs: 1)
+        (configuration.warmupEpochs, configuration.baseLearningRate) = (0, 4e39)
+        let failure = failure { _ = try run(configuration, "run") }
+        XCTAssertEqual(failure?.code, .failure)
+        for words in [" is not finite after step 1, and nothing was written", "no checkpoint was written yet", "lower --base-learning-rate"] {
+            XCTAssertTrue(failure?.message.contains(words) == true, "\(failure?.message ?? "finished") says nothing of: \(words)")
+        }
+        XCTAssertEqual(
+            try FileManager.default.contentsOfDirectory(atPath: folder.file("run")).sorted(), ["lock", "log.jsonl"])
     }
 
     /// No weight and no moment is touched by the step whose loss is not finite, where that step would have gone block by block, too.
