@@ -329,7 +329,7 @@ private final class Pipeline {
             if locked({ reasons[file] == nil }) {
                 do {
                     let picture = try Pixels(
-                        contentsOf: folder.path(file), channels: augmentation.channels, orienting: augmentation.orienting)
+                        contentsOf: folder.pathToOpen(file), channels: augmentation.channels, orienting: augmentation.orienting)
                     augmentation.apply(
                         to: picture, seed: seed, epoch: epoch, index: index, with: resampler,
                         into: bytes + place * augmentation.sampleCount)

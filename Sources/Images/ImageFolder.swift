@@ -7,7 +7,7 @@ import Tensors
 /// name, each searched to any depth, files by name within directories by path. A folder whose images lie directly in
 /// it, with no class directory that holds any, is read flat: no classes, no labels. Files count by their extension,
 /// in any case; what they are is only seen when they are decoded. Symbolic links are followed, but never into a
-/// directory that is being searched already.
+/// directory that is being searched already. An image whose name is not UTF-8 is listed, but cannot be opened.
 public struct ImageFolder: Sendable {
     /// The folder, as it was given; empty for a list of files from several places.
     public let root: String
@@ -19,6 +19,8 @@ public struct ImageFolder: Sendable {
     public let labels: [Int32]
     /// Images directly in a folder that has class directories: as in torchvision, no part of `files`.
     public let strayCount: Int
+    /// Those of `files` whose names are not UTF-8: what stands there for them opens nothing, or another file.
+    private let misnamed: Set<Int>
 
     /// The extensions of files that are taken for images, torchvision's list. Whatever a file is called, only JPEG
     /// and PNG are decoded.
@@ -27,9 +29,17 @@ public struct ImageFolder: Sendable {
     /// Number of files.
     public var count: Int { files.count }
 
-    /// The path of file `index`, to open it by.
+    /// The path of file `index`, to open it by; one that is not UTF-8 has replacement characters.
     public func path(_ index: Int) -> String {
         root.isEmpty || root.hasSuffix("/") ? root + files[index] : "\(root)/\(files[index])"
+    }
+
+    /// The path of file `index`.
+    ///
+    /// Throws `Failure(.inputOutput)` where the file's name is not UTF-8.
+    func pathToOpen(_ index: Int) throws -> String {
+        guard !misnamed.contains(index) else { throw notText(path(index)) }
+        return path(index)
     }
 
     /// " in ROOT", for sentences about the files; nothing where they come from several places.
@@ -37,8 +47,8 @@ public struct ImageFolder: Sendable {
 
     /// Searches the folder at `root`.
     ///
-    /// Throws `Failure(.inputOutput)` where a directory is missing or cannot be read and `Failure(.badData)` where
-    /// there is no image.
+    /// Throws `Failure(.inputOutput)` where a directory is missing, cannot be read or has a name that is not UTF-8, and
+    /// `Failure(.badData)` where there is no image.
     public init(_ root: String) throws {
         self.root = root
         var status = stat()
@@ -48,44 +58,46 @@ public struct ImageFolder: Sendable {
                 .inputOutput, "\(root) is not a folder; name the folder that holds the images or their class directories")
         }
         let top = try Directory(root)
-        var files: [String] = [], labels: [Int32] = []
+        var images: [ImageName] = [], labels: [Int32] = []
         for (label, name) in top.folders.enumerated() {
-            var found: [(folder: String, files: [String])] = []
+            var found: [(folder: String, files: [ImageName])] = []
             try Self.search(root, name, above: [FileIdentity(status)], &found)
             found.sort { $0.folder.utf8.lexicographicallyPrecedes($1.folder.utf8) }
-            for (folder, names) in found { files += names.map { "\(folder)/\($0)" } }
-            labels += [Int32](repeating: Int32(label), count: files.count - labels.count)
+            for (folder, names) in found { images += names.map { $0.inside(folder) } }
+            labels += [Int32](repeating: Int32(label), count: images.count - labels.count)
         }
-        if files.isEmpty {
+        if images.isEmpty {
             guard !top.images.isEmpty else {
                 throw Failure(
                     .badData, "the folder \(root) holds no images (\(Self.extensions.map { "." + $0 }.joined(separator: " "))), "
                         + "neither directly nor in class directories")
             }
-            (self.files, self.classes, self.labels, strayCount) = (top.images, [], [], 0)
+            images = top.images
+            (classes, self.labels, strayCount) = ([], [], 0)
         } else {
-            (self.files, classes, self.labels, strayCount) = (files, top.folders, labels, top.images.count)
+            (classes, self.labels, strayCount) = (top.folders, labels, top.images.count)
         }
+        (files, misnamed) = (images.map(\.text), Self.misnamed(images))
     }
 
     /// Lists the files among `paths`, whatever they are called, and the images in the folders among them at any depth, without
     /// classes: every path once, sorted by its bytes.
     ///
-    /// Throws `Failure(.inputOutput)` where a path does not exist or a directory cannot be read and `Failure(.badData)` where
-    /// there is no image.
+    /// Throws `Failure(.inputOutput)` where a path does not exist, or a directory cannot be read or has a name that is not UTF-8,
+    /// and `Failure(.badData)` where there is no image.
     public init(listing paths: [String]) throws {
-        var all: [String] = []
+        var all: [ImageName] = []
         for path in paths {
             var status = stat()
             guard stat(path, &status) == 0 else { throw Failure(.inputOutput, "cannot open \(path): \(systemReason())") }
             guard status.st_mode & S_IFMT == S_IFDIR else {
-                all.append(path)
+                all.append(ImageName(text: path, isExact: true))
                 continue
             }
-            var found: [(folder: String, files: [String])] = []
+            var found: [(folder: String, files: [ImageName])] = []
             let folder = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
             try Self.search("", folder, above: [], &found)
-            for (folder, names) in found { all += names.map { folder.hasSuffix("/") ? folder + $0 : "\(folder)/\($0)" } }
+            for (folder, names) in found { all += names.map { $0.inside(folder) } }
         }
         guard !all.isEmpty else {
             throw Failure(
@@ -93,14 +105,16 @@ public struct ImageFolder: Sendable {
                     + paths.joined(separator: ", "))
         }
         (root, classes, labels, strayCount) = ("", [], [], 0)
-        all.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
-        // Strings of the same letters in other bytes are other files.
-        files = all.enumerated().filter { $0 == 0 || !$1.utf8.elementsEqual(all[$0 - 1].utf8) }.map(\.element)
+        all.sort { $0.precedes($1) }
+        let images = all.enumerated().filter { $0 == 0 || !$1.isSameFile(as: all[$0 - 1]) }.map(\.element)
+        (files, misnamed) = (images.map(\.text), Self.misnamed(images))
     }
+
+    private static func misnamed(_ images: [ImageName]) -> Set<Int> { Set(images.indices.filter { !images[$0].isExact }) }
 
     /// Adds the images of the directory `folder`, relative to `root` where that is not empty, and of those below it to `found`.
     private static func search(
-        _ root: String, _ folder: String, above: [FileIdentity], _ found: inout [(folder: String, files: [String])]
+        _ root: String, _ folder: String, above: [FileIdentity], _ found: inout [(folder: String, files: [ImageName])]
     ) throws {
         let path = root.isEmpty ? folder : "\(root)/\(folder)"
         var status = stat()
@@ -121,6 +135,34 @@ private func cannotOpen(_ path: String) -> Failure {
     Failure(.inputOutput, "cannot open the folder \(path): \(systemReason())")
 }
 
+/// The failure of a path that the system would have to be asked for in bytes that are no text.
+private func notText(_ path: String) -> Failure {
+    Failure(.inputOutput, "cannot open \(path), as its name is not valid UTF-8: rename it")
+}
+
+/// The name of an image file, or its path.
+private struct ImageName {
+    let text: String
+    /// Whether `text` has the bytes of the name: one that is not UTF-8 is shown with replacement characters.
+    let isExact: Bool
+
+    /// The path of this name in `folder`.
+    func inside(_ folder: String) -> ImageName {
+        ImageName(text: folder.hasSuffix("/") ? folder + text : "\(folder)/\(text)", isExact: isExact)
+    }
+
+    /// The order of the bytes; of two that look alike the exact one comes first.
+    func precedes(_ other: ImageName) -> Bool {
+        if text.utf8.elementsEqual(other.text.utf8) { return isExact && !other.isExact }
+        return text.utf8.lexicographicallyPrecedes(other.text.utf8)
+    }
+
+    /// Strings of the same letters in other bytes are other files; so are, as far as one can see, names that are not exact.
+    func isSameFile(as other: ImageName) -> Bool {
+        isExact && other.isExact && text.utf8.elementsEqual(other.text.utf8)
+    }
+}
+
 /// What makes two paths the same directory.
 private struct FileIdentity: Equatable {
     let device: dev_t, number: ino_t
@@ -132,7 +174,7 @@ private struct FileIdentity: Equatable {
 
 /// The image files and the directories in one directory, each sorted by the bytes of their names.
 private struct Directory {
-    var images: [String] = []
+    var images: [ImageName] = []
     var folders: [String] = []
 
     init(_ path: String) throws {
@@ -144,26 +186,34 @@ private struct Directory {
                 if errno == 0 { break }
                 throw Failure(.inputOutput, "cannot read the folder \(path): \(systemReason())")
             }
-            let name = withUnsafeBytes(of: &entry.pointee.d_name) {
-                String(decoding: $0.prefix(while: { $0 != 0 }), as: UTF8.self)
+            let name: ImageName = withUnsafeBytes(of: &entry.pointee.d_name) { field in
+                let bytes = field.prefix(while: { $0 != 0 })
+                let text = String(decoding: bytes, as: UTF8.self)
+                return ImageName(text: text, isExact: text.utf8.elementsEqual(bytes))
             }
-            if name == "." || name == ".." { continue }
-            if Self.isFolder("\(path)/\(name)", Int32(entry.pointee.d_type)) {
-                folders.append(name)
-            } else if let dot = name.lastIndex(of: "."),
-                ImageFolder.extensions.contains(name[name.index(after: dot)...].lowercased())
+            if name.text == "." || name.text == ".." { continue }
+            if Self.isFolder(entry, in: stream) {
+                guard name.isExact else { throw notText("the folder \(path)/\(name.text)") }
+                folders.append(name.text)
+            } else if let dot = name.text.lastIndex(of: "."),
+                ImageFolder.extensions.contains(name.text[name.text.index(after: dot)...].lowercased())
             {
                 images.append(name)
             }
         }
-        images.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+        images.sort { $0.precedes($1) }
         folders.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
     }
 
-    private static func isFolder(_ path: String, _ type: Int32) -> Bool {
+    /// Whether an entry is a directory, or a link to one; the system is asked for the entry's own bytes.
+    private static func isFolder(_ entry: UnsafeMutablePointer<dirent>, in stream: OpaquePointer) -> Bool {
+        let type = Int32(entry.pointee.d_type)
         if type == Int32(DT_DIR) { return true }
         guard type == Int32(DT_LNK) || type == Int32(DT_UNKNOWN) else { return false }
         var status = stat()
-        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+        let found = withUnsafeBytes(of: &entry.pointee.d_name) { name in
+            fstatat(dirfd(stream), name.bindMemory(to: CChar.self).baseAddress!, &status, 0) == 0
+        }
+        return found && status.st_mode & S_IFMT == S_IFDIR
     }
 }

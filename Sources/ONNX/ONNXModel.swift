@@ -34,14 +34,15 @@ public enum ONNXModel {
     ///   - hasHead: whether a class head that is there is written.
     ///   - version: of the program, for the model's own record.
     ///   - largest: bytes above which the weights go to `path` + ".data" beside the model (ONNX's external data).
-    /// - Throws: `Failure.badData` where a tensor is missing, has another shape, or does not fit into `type`; `.usage` where
-    ///   the configuration does not fit together; `.inputOutput`.
+    /// - Throws: `Failure.badData` where a tensor is missing, has another shape, or does not fit into `type`, or where both norms
+    ///   are there; `.usage` where the configuration does not fit together; `.inputOutput`.
     @discardableResult
     public static func write(
         _ weights: ModelTensors, _ configuration: EncoderConfiguration, to path: String, type: TensorType = .f32,
         hasHead: Bool = true, version: String = "", largest: Int = largestFile
     ) throws -> Summary {
         try configuration.validate(role: "encoder")
+        try weights.requireOneNorm("the ONNX form", "use --to timm or --to mae, which keep both")
         let source = EncoderTensors(weights, type: type)
         var graph = EncoderGraph(configuration, source, hasHead: hasHead)
         try graph.build()

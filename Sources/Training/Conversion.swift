@@ -35,7 +35,7 @@ public struct Conversion {
     ///   - encoderOnly: leaves out decoder, projection heads and class head.
     ///   - heads, decoderHeads: in place of what `weights` tells.
     /// - Throws: `Failure.badData` where tensors are missing or the target has no place for the model; `Failure.usage` where the
-    ///   target wants to know what neither the file nor a flag says.
+    ///   target wants to know what neither the file nor a flag says, and where a flag does not fit the model.
     public init(
         _ weights: ModelWeights, to target: Target, type: TensorType? = nil, encoderOnly: Bool = false, heads: Int? = nil,
         decoderHeads: Int? = nil
@@ -47,6 +47,13 @@ public struct Conversion {
         encoder.heads = heads ?? encoder.heads
         var decoder = encoderOnly ? nil : weights.decoder
         if let decoderHeads { decoder?.heads = decoderHeads }
+        try Self.check(heads, "--heads", width: weights.encoder.width, of: "encoder")
+        if decoderHeads != nil {
+            guard let decoder = weights.decoder else {
+                throw Failure(.usage, "--decoder-heads has no effect: \(weights.path) holds no decoder; leave it out")
+            }
+            try Self.check(decoderHeads, "--decoder-heads", width: decoder.width, of: "decoder")
+        }
         let isPooled = weights.tensors["norm.weight"] == nil
         var notes: [String] = []
         var keptClasses = encoderOnly || weights.tensors["head.weight"] == nil ? nil : weights.classes
@@ -55,6 +62,7 @@ public struct Conversion {
         case .mae: break
         case .timm: decoder = nil
         case .huggingFace:
+            try weights.tensors.requireOneNorm("Hugging Face's form", "use --to timm or --to mae, which keep both")
             guard !isPooled else {
                 throw Failure(
                     .badData, "\(weights.path): has fc_norm instead of norm: it was fine-tuned on the mean of its patches, which no ViT of "
@@ -100,6 +108,12 @@ public struct Conversion {
         tensors = sources.tensors
     }
 
+    private static func check(_ heads: Int?, _ flag: String, width: Int, of part: String) throws {
+        guard let heads, heads < 1 || width % heads != 0 else { return }
+        throw Failure(
+            .usage, "\(flag) \(heads) does not divide the \(part)'s width of \(width): choose a number of heads that does")
+    }
+
     private static func unknown(_ flag: String, _ path: String) -> Failure {
         Failure(
             .usage, "\(flag) is needed: \(path) does not say the number of attention heads, no preset has its width, and Hugging Face's "
@@ -126,6 +140,9 @@ public struct Conversion {
         decoder != nil ? "ViTMAEForPreTraining" : classes != nil ? "ViTForImageClassification" : "ViTModel"
     }
 
+    /// Whether a file of that name is written as a PyTorch archive, which says nothing of the model's sizes.
+    public static func isArchive(_ path: String) -> Bool { path.hasSuffix(".pth") || path.hasSuffix(".pt") }
+
     /// Writes a file, or Hugging Face's folder, at `path`; a file whose name ends in .pth or .pt is a PyTorch archive holding
     /// `{'model': …}`, any other one is safetensors.
     ///
@@ -134,7 +151,7 @@ public struct Conversion {
         switch target {
         case .huggingFace: try writeFolder(path)
         case .mae, .timm:
-            if path.hasSuffix(".pth") || path.hasSuffix(".pt") { return try writeArchive(to: path) }
+            if Self.isArchive(path) { return try writeArchive(to: path) }
             try writeSafeTensors(to: path, metadata: ["format": "pt", ModelWeights.architectureKey: try sizes()])
         }
     }

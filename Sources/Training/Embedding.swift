@@ -36,7 +36,8 @@ public final class Embedding {
     ///   - block: the block whose output is taken, before any norm; nil for the end of the encoder.
     ///   - pool: nil for the mean where the weights hold `fc_norm` instead of `norm` and no block is given, else the class token.
     ///   - batch: images of one pass; the features do not depend on it.
-    /// - Throws: `Failure` where the weights do not fit, or an option does not fit them.
+    /// - Throws: `Failure` where the weights do not fit, or an option does not fit them; where they hold both norms and no block
+    ///   is given.
     public init(
         file: any WeightFile, configuration: EncoderConfiguration, block: Int?, pool: FeaturePool?, batch: Int,
         precision: Precision = .f32
@@ -44,6 +45,8 @@ public final class Embedding {
         guard configuration.channels == 1 || configuration.channels == 3 else {
             throw Failure(.badData, "\(file.path): takes \(configuration.channels) channels, but image files give 1 or 3")
         }
+        // Before any norm there is no question.
+        if block == nil { try file.requireOneNorm("embed", "take the output of a block with --block") }
         let isMeanNormed = file["norm.weight"] == nil && file["fc_norm.weight"] != nil
         place = block.map(FeaturePlace.block) ?? (isMeanNormed ? .meanNorm : .norm)
         self.pool = pool ?? (place == .meanNorm ? .mean : .class)
@@ -57,7 +60,7 @@ public final class Embedding {
 
     /// The images of one pass over `count` images: as few passes as `most` allows, all of about one size.
     public static func batch(for count: Int, most: Int) -> Int {
-        let passes = max(1, (count + most - 1) / most)
+        let passes = max(1, count / most + (count % most == 0 ? 0 : 1))
         return max(1, (count + passes - 1) / passes)
     }
 

@@ -130,7 +130,9 @@ public final class ModelWeights: Sendable {
         try check("pos_embed", [1, tensors["pos_embed"]?.shape[1] ?? 0, width])
         try layer("patch_embed.proj", [encoder.channels, encoder.patchSize, encoder.patchSize], width)
         try blocks("blocks", encoder.depth, width)
-        try layer(tensors["fc_norm.weight"] != nil && tensors["norm.weight"] == nil ? "fc_norm" : "norm", [], width)
+        // One is enough; forms that keep names may hold both.
+        if tensors.holdsLayer("fc_norm") { try layer("fc_norm", [], width) }
+        if tensors.holdsLayer("norm") || !tensors.holdsLayer("fc_norm") { try layer("norm", [], width) }
         if let classes, tensors["head.weight"] != nil { try layer("head", [width], classes) }
         guard let decoder else { return }
         try layer("decoder_embed", [width], decoder.width)

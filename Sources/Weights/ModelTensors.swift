@@ -81,15 +81,11 @@ public final class ModelTensors: WeightFile {
                     .badData, "\(quoted(path: file.path)) holds query, key and value in different shapes or types, such as "
                         + "\(quoted(present[0].name)); download or write the file again")
             }
-            let shape = [present[0].shape[0], 3] + present[0].shape.dropFirst()
-            // Of an empty tensor too: its other dimensions may be any.
-            var product = 8
-            for dimension in shape {
-                let (next, overflow) = product.multipliedReportingOverflow(by: dimension)
-                guard !overflow else {
-                    throw Failure(.badData, "\(quoted(path: file.path)): \(quoted(present[0].name)) is larger than any memory")
-                }
-                product = next
+            let shape: [Int] = [present[0].shape[0], 3] + present[0].shape.dropFirst()
+            guard TensorEntry.isCountable(shape) else {
+                throw Failure(
+                    .badData, "\(quoted(path: file.path)): \(quoted(present[0].name)) is larger than any memory; download or write "
+                        + "the file again")
             }
             return TensorEntry(name: name, type: present[0].type, shape: [3 * shape[0]] + shape.dropFirst(2))
         }
@@ -138,5 +134,23 @@ public final class ModelTensors: WeightFile {
             start += part.byteCount
         }
         return try body(UnsafeRawBufferPointer(joined))
+    }
+}
+
+extension WeightFile {
+    /// Whether anything of the layer `name`, one of MAE's names, is there.
+    public func holdsLayer(_ name: String) -> Bool { self[name + ".weight"] != nil || self[name + ".bias"] != nil }
+
+    /// Of weights under MAE's names: `norm` comes last where a ViT's class token is taken, `fc_norm` where its patches' mean is.
+    ///
+    /// - Parameters:
+    ///   - user: what needs to know which of the two it is.
+    ///   - remedy: what to do where both are there, beside leaving one of them out.
+    /// - Throws: `Failure.badData` where both are there.
+    public func requireOneNorm(_ user: String, _ remedy: String) throws {
+        guard holdsLayer("norm"), holdsLayer("fc_norm") else { return }
+        throw Failure(
+            .badData, "\(path): holds both norm and fc_norm, and \(user) cannot say which of them comes last; \(remedy), or leave "
+                + "one of the two out of the file")
     }
 }

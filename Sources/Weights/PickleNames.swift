@@ -75,6 +75,8 @@ struct PickleNames {
         let state = object.state.map { graph.items($0)?.first ?? $0 }
         var pairs: [PickleGraph.Reference] = []
         if let state, case .dictionary(let container) = graph.values[Int(state)] { pairs = graph.containers[Int(container)] }
+        // They are looked through at each visit, and an object may be visited very often.
+        try visit(pairs.count / 2)
         if let parts = module(pairs) {
             // A model saved whole: its parts stand under its own name, as in its state dict.
             for part in parts { try walk(pairs: part, name, depth: depth + 1) }
@@ -138,7 +140,8 @@ struct PickleNames {
         try values.append((keep(name), value))
     }
 
-    private static func textBytes(_ value: PlainValue) -> Int {
+    /// Bytes of the texts in a value, and some for each item of its lists.
+    static func textBytes(_ value: PlainValue) -> Int {
         switch value {
         case .text(let text), .other(let text): text.utf8.count
         case .list(let items): items.reduce(0) { $0 + 32 + textBytes($1) }

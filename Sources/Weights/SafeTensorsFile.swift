@@ -25,13 +25,19 @@ public final class SafeTensorsFile: WeightFile, @unchecked Sendable {
         try self.init(MappedFile(path: path, wanted: "a safetensors file"))
     }
 
-    package init(_ file: MappedFile) throws {
+    package convenience init(_ file: MappedFile) throws {
+        var budget = HeaderBudget()
+        try self.init(file, &budget)
+    }
+
+    /// - Parameter budget: what is held of the header is taken from it.
+    init(_ file: MappedFile, _ budget: inout HeaderBudget) throws {
         self.file = file
         do {
             let headerLength = try Self.headerLength(file)
             dataStart = 8 + headerLength
             let text = UnsafeRawBufferPointer(rebasing: file.bytes[8..<8 + headerLength])
-            let header = try SafeTensorsHeader(text, dataLength: file.bytes.count - 8 - headerLength) { range in
+            let header = try SafeTensorsHeader(text, dataLength: file.bytes.count - 8 - headerLength, &budget) { range in
                 file.releasePages(8 + range.lowerBound..<8 + range.upperBound)
             }
             metadata = header.metadata

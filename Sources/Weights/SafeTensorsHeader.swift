@@ -19,10 +19,12 @@ struct SafeTensorsHeader {
     /// Where each entry's bytes are in the data.
     private(set) var ranges: [Range<Int>] = []
 
-    /// Throws `JSONReader.Fault`: what is wrong, in words that complete "the header …". `release` is told of bytes that are read.
-    init(_ text: UnsafeRawBufferPointer, dataLength: Int, release: @escaping (Range<Int>) -> Void) throws {
+    /// Throws `JSONReader.Fault`: what is wrong, in words that complete "the header …". What is held of it is taken from `budget`;
+    /// `release` is told of bytes that are read.
+    init(
+        _ text: UnsafeRawBufferPointer, dataLength: Int, _ budget: inout HeaderBudget, release: @escaping (Range<Int>) -> Void
+    ) throws {
         var reader = JSONReader(text, release: release)
-        var budget = HeaderBudget()
         // The format wants the brace first, so that a file can be recognised.
         guard text.first == 0x7B else { throw JSONReader.Fault(message: "does not begin with '{'") }
         var seen = Set<String>()
@@ -32,7 +34,7 @@ struct SafeTensorsHeader {
                 metadata = try Self.metadata(&reader, &budget)
             } else {
                 let (entry, range) = try Self.entry(&reader, name: name)
-                try budget.take(name.utf8.count + entry.shape.count * MemoryLayout<Int>.stride)
+                try budget.take(entry)
                 entries.append(entry)
                 ranges.append(range)
             }
@@ -103,12 +105,8 @@ struct SafeTensorsHeader {
         guard let offsets else { throw fault("without data_offsets") }
         guard offsets.count == 2 else { throw fault("with data_offsets of fewer than 2 numbers") }
         guard offsets[0] <= offsets[1] else { throw fault("with data_offsets that end before they begin") }
-        var size = type.size
-        for dimension in shape {
-            let (product, overflow) = size.multipliedReportingOverflow(by: dimension)
-            if overflow { throw fault("with a shape of more than 2^63 bytes") }
-            size = product
-        }
+        guard TensorEntry.isCountable(shape) else { throw fault("with a shape of more than 2^63 bytes") }
+        let size = shape.reduce(type.size, *)
         guard offsets[1] - offsets[0] == size else {
             throw fault("with \(offsets[1] - offsets[0]) bytes where its shape and dtype need \(size)")
         }

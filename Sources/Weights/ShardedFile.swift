@@ -24,7 +24,8 @@ public final class ShardedFile: WeightFile, @unchecked Sendable {
         try self.init(MappedFile(path: path, wanted: "an index of shards"))
     }
 
-    package init(_ index: MappedFile) throws {
+    /// - Parameter memoryLimit: for names, shapes and metadata of all shards together; nil for that of any model.
+    package init(_ index: MappedFile, memoryLimit: Int? = nil) throws {
         let path = index.path
         func refusal(_ what: String, _ remedy: String = "download or write the files again") -> Failure {
             Failure(.badData, "\(quoted(path: path)) is not a valid index of shards: it \(what); \(remedy)")
@@ -42,6 +43,7 @@ public final class ShardedFile: WeightFile, @unchecked Sendable {
         var metadata: [String: String] = [:]
         var entries: [TensorEntry] = []
         var places: [String: (entry: Int, shard: any WeightFile)] = [:]
+        var budget = HeaderBudget(limit: memoryLimit ?? HeaderBudget.maximum)
         for (tensor, name) in map {
             if shards[name] == nil {
                 guard !name.isEmpty, name != ".", name != "..", !name.utf8.contains(0x2F), !name.utf8.contains(0) else {
@@ -53,7 +55,8 @@ public final class ShardedFile: WeightFile, @unchecked Sendable {
                         .inputOutput,
                         "\(quoted(path: path)) names the shard \(quoted(name)), which is not in its folder; download it too")
                 }
-                let shard = try WeightFiles.openSingle(folder + name)
+                budget.isShared = !shards.isEmpty
+                let shard = try WeightFiles.openShard(folder + name, &budget)
                 shards[name] = shard
                 order.append(shard)
                 metadata.merge(shard.metadata) { first, _ in first }

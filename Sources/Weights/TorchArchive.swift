@@ -30,7 +30,7 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
         let storage: Range<Int>
         /// Of the first element, in elements from the start of the storage.
         let offset: Int
-        /// In elements.
+        /// In elements; 0 of a dimension of 1 or none, which no step is taken in.
         let strides: [Int]
     }
 
@@ -107,7 +107,9 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
 
     /// Whether `bytes` begin a zip archive or another form in which PyTorch has saved.
     static func isRecognised(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        bytes.starts(with: [0x50, 0x4B]) || OlderTorchFile(bytes) != nil
+        // A member's four letters, or an empty archive's: the first two alone may be the length of a safetensors header.
+        bytes.starts(with: [0x50, 0x4B, 0x03, 0x04]) || bytes.starts(with: [0x50, 0x4B, 0x05, 0x06])
+            || OlderTorchFile(bytes) != nil
     }
 
     public subscript(name: String) -> TensorEntry? { indices[name].map { entries[$0] } }
@@ -179,15 +181,16 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
             throw Fault("storage \(quoted(key)) of tensor \(quoted(name)) should hold \(declared) elements and holds \(actual)")
         }
         let available = place.count / tensor.type.size
+        guard TensorEntry.isCountable(tensor.shape) else {
+            throw Fault("tensor \(quoted(name)) has a shape of more than 2^63 bytes")
+        }
         var count = 1
         var last = tensor.offset
         for (size, stride) in zip(tensor.shape, tensor.strides) {
-            let product = count.multipliedReportingOverflow(by: size)
             let reach = max(0, size - 1).multipliedReportingOverflow(by: stride)
             let sum = last.addingReportingOverflow(reach.partialValue)
-            guard !product.overflow else { throw Fault("tensor \(quoted(name)) has more than 2^63 elements") }
             guard !reach.overflow, !sum.overflow else { throw Fault("tensor \(quoted(name)) has strides that reach beyond 2^63") }
-            (count, last) = (product.partialValue, sum.partialValue)
+            (count, last) = (count * size, sum.partialValue)
         }
         guard count == 0 ? tensor.offset <= available : last < available else {
             throw Fault(
@@ -197,6 +200,8 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
         guard count <= max(available, 1 << 20) else {
             throw Fault("tensor \(quoted(name)) makes \(count) elements of the \(available) in its storage")
         }
-        return View(storage: place, offset: tensor.offset, strides: tensor.strides)
+        // Where no step is taken the stride may be any number, of which nothing could be computed.
+        let strides = zip(tensor.shape, tensor.strides).map { $0 > 1 ? $1 : 0 }
+        return View(storage: place, offset: tensor.offset, strides: strides)
     }
 }

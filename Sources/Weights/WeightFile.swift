@@ -9,7 +9,7 @@ public struct TensorEntry: Equatable, Sendable {
     /// Number of elements.
     public let count: Int
 
-    /// The product of `shape` must fit in an Int.
+    /// The product of `shape` must fit in an Int; see `isCountable`.
     public init(name: String, type: TensorType, shape: [Int]) {
         self.name = name
         self.type = type
@@ -19,6 +19,20 @@ public struct TensorEntry: Equatable, Sendable {
 
     /// Bytes of its elements.
     public var byteCount: Int { count * type.size }
+
+    /// Whether the bytes of `shape` can be counted in an Int in every type, whatever dimensions are taken first or left out.
+    ///
+    /// Readers refuse other shapes, of empty tensors too: products of some dimensions, and sizes in other types, are computed later.
+    static func isCountable(_ shape: [Int]) -> Bool {
+        // The size of the largest types.
+        var bytes = 8
+        for dimension in shape {
+            let (product, overflow) = bytes.multipliedReportingOverflow(by: max(1, dimension))
+            if overflow { return false }
+            bytes = product
+        }
+        return true
+    }
 }
 
 /// Something that stands beside the tensors of a PyTorch archive: a number, a text, an option of the run that wrote it.

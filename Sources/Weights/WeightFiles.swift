@@ -17,9 +17,21 @@ public enum WeightFiles {
         return isIndex(file.bytes) ? try ShardedFile(file) : try open(file)
     }
 
-    /// Opens a file that holds tensors itself.
-    static func openSingle(_ path: String) throws -> any WeightFile {
-        try open(MappedFile(path: path, wanted: "a file of weights"))
+    /// Opens a file that holds tensors itself, one of several: `budget` is for the names, shapes and metadata of them all.
+    static func openShard(_ path: String, _ budget: inout HeaderBudget) throws -> any WeightFile {
+        let file = try MappedFile(path: path, wanted: "a file of weights")
+        guard TorchArchive.isRecognised(file.bytes) else { return try SafeTensorsFile(file, &budget) }
+        // An archive has limits of its own while it is read; what is kept of it counts with the rest.
+        let archive = try TorchArchive(file)
+        do {
+            for entry in archive.entries { try budget.take(entry) }
+            for (name, value) in archive.values { try budget.take(name.utf8.count + PickleNames.textBytes(value)) }
+        } catch let fault as JSONReader.Fault {
+            throw Failure(
+                .badData,
+                "\(quoted(path: path)) is not a valid PyTorch archive: it \(fault.message); download or write the file again")
+        }
+        return archive
     }
 
     /// Opens a mapped file that holds tensors itself.

@@ -46,8 +46,13 @@ struct Bench: ParsableCommand {
 
     func validate() throws {
         if let batch, batch < 1 { throw ValidationError("--batch must be at least 1.") }
-        if method == .pretrain, teacherPrecisionOptions.teacherPrecision != .same {
-            throw ValidationError("--teacher-precision is for distill: pretrain has no teacher.")
+        if method == .pretrain {
+            var flags = alignment.given
+            if teacherPrecisionOptions.teacherPrecision != .same { flags.append("--teacher-precision") }
+            guard flags.isEmpty else {
+                throw ValidationError(
+                    "\(flags.joined(separator: ", ")) \(flags.count == 1 ? "is" : "are") for distill: pretrain has no teacher.")
+            }
         }
         if steps < 1 { throw ValidationError("--steps must be at least 1.") }
     }

@@ -76,6 +76,18 @@ struct Convert: ParsableCommand {
     func validate() throws {
         if let heads, heads < 1 { throw ValidationError("--heads must be at least 1.") }
         if let decoderHeads, decoderHeads < 1 { throw ValidationError("--decoder-heads must be at least 1.") }
+        if decoderHeads != nil {
+            if form == .timm || form == .onnx {
+                throw ValidationError("--decoder-heads has no effect: --to \(form.rawValue) leaves out the decoder.")
+            }
+            if encoderOnly { throw ValidationError("--decoder-heads has no effect: --encoder-only leaves out the decoder.") }
+        }
+        let flags: [String] = (heads == nil ? [] : ["--heads"]) + (decoderHeads == nil ? [] : ["--decoder-heads"])
+        if !flags.isEmpty, form == .mae || form == .timm, Conversion.isArchive(output) {
+            throw ValidationError(
+                "\(flags.joined(separator: " and ")) \(flags.count == 1 ? "has" : "have") no effect: a PyTorch archive has no "
+                    + "place for numbers of heads; end the output in .safetensors to keep them.")
+        }
     }
 
     func run() throws {

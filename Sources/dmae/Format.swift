@@ -45,12 +45,14 @@ enum Format {
         return fixed(seconds, seconds < 10 ? 2 : 0) + " s"
     }
 
-    /// With exactly `digits` decimals.
+    /// With exactly `digits` decimals; numbers too large for that as Swift writes them.
     static func fixed(_ value: Double, _ digits: Int) -> String {
-        guard value.isFinite, value.magnitude < 1e15 else { return "\(value)" }
         var scale = 1
         for _ in 0..<digits { scale *= 10 }
-        let scaled = Int((value.magnitude * Double(scale)).rounded())
+        let rounded = (value.magnitude * Double(scale)).rounded()
+        // What an Int holds; a NaN fails the comparison.
+        guard rounded < 9e18 else { return "\(value)" }
+        let scaled = Int(rounded)
         let sign = value < 0 && scaled > 0 ? "-" : ""
         guard digits > 0 else { return sign + String(scaled) }
         let fraction = String(scaled % scale)

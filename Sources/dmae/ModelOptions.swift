@@ -147,6 +147,17 @@ struct AlignmentOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Weight of the alignment losses in the total.", valueName: "weight"))
     var alignmentWeight: Float?
 
+    /// The flags of this group that were given.
+    var given: [String] {
+        let flags: [(name: String, isGiven: Bool)] = [
+            ("--teacher-model", teacherModel != nil), ("--teacher-width", teacherWidth != nil),
+            ("--teacher-depth", teacherDepth != nil), ("--teacher-heads", teacherHeads != nil), ("--align", !pairs.isEmpty),
+            ("--alignment-distance", alignmentDistance != nil), ("--projection", projection != nil),
+            ("--alignment-weight", alignmentWeight != nil),
+        ]
+        return flags.filter(\.isGiven).map(\.name)
+    }
+
     /// The teacher with the overrides of this command line, on the student's images.
     ///
     /// - Parameter weights: the teacher's file, which tells its sizes; `--teacher-model` goes before it. Without a file the

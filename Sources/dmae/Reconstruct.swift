@@ -111,7 +111,7 @@ struct Reconstruct: ParsableCommand {
             losses.append([path, Format.fixed(Double(pictures.loss), 5)])
         }
         let grid = Pixels.grid(rows)
-        try PNGWriter.write(grid, to: output)
+        try AtomicFile.write(PNGWriter.encode(grid, named: output), to: output)
         print(Format.table(losses))
         let kept = reconstruction.configuration.keptPatches
         let patches = student.patches

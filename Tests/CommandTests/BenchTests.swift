@@ -77,7 +77,6 @@ final class BenchTests: XCTestCase {
         // Without such products the same sums come from others, and it says so.
         let slower = assertRuns(["bench"] + arguments, environment: ["DMAE_ISA": "avx2"])
         XCTAssertTrue(slower.errors.contains("warning: the instruction set avx2 has no products of int8"), slower.errors)
-        assertRefused(["bench", "pretrain", "--teacher-precision", "int8"] + tiny, 64, "--teacher-precision is for distill")
     }
 
     /// What each operation took makes up the step: shares sum to one, and the products' and attention's FLOP are those that are counted.
@@ -142,6 +141,21 @@ final class BenchTests: XCTestCase {
             XCTAssertTrue(result.output.contains(words), "\(words): \(result.output)")
         }
         XCTAssertTrue(result.errors.contains("step 2 of 2"), result.errors)
+    }
+
+    /// What is of the teacher alone is refused where there is none.
+    func testFlagsOfTheTeacher() {
+        let flags = [
+            ("--teacher-model", "vit-large"), ("--teacher-width", "32"), ("--teacher-depth", "2"), ("--teacher-heads", "2"),
+            ("--align", "1:1"), ("--alignment-distance", "L2"), ("--projection", "mlp"), ("--alignment-weight", "2"),
+            ("--teacher-precision", "int8"),
+        ]
+        for (flag, value) in flags {
+            assertRefused(["bench", "pretrain", flag, value] + tiny, 64, "\(flag) is for distill: pretrain has no teacher")
+        }
+        assertRefused(
+            ["bench", "pretrain"] + flags.flatMap { [$0, $1] }, 64,
+            "\(flags.map { $0.0 }.joined(separator: ", ")) are for distill: pretrain has no teacher")
     }
 
     func testErrors() {

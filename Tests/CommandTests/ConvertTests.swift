@@ -168,6 +168,26 @@ final class ConvertTests: XCTestCase {
         refused(64, "--heads is needed", "mae.safetensors", arguments: mae, output, "--to", "huggingface")
         refused(64, "--decoder-heads is needed", arguments: mae, output, "--to", "huggingface", "--heads", "4")
         refused(64, "--heads must be at least 1", arguments: mae, output, "--to", "mae", "--heads", "0")
+        refused(64, "--heads 5 does not divide the encoder's width of 32", arguments: mae, output, "--to", "mae", "--heads", "5")
+        refused(
+            64, "--decoder-heads 5 does not divide the decoder's width of 16", arguments: mae, output, "--to", "mae",
+            "--decoder-heads", "5")
+        refused(64, "5 heads do not divide the width 32", arguments: mae, output, "--to", "onnx", "--heads", "5")
+        for form in ["timm", "onnx"] {
+            refused(
+                64, "--decoder-heads has no effect", "--to \(form)", arguments: mae, output, "--to", form, "--decoder-heads", "4")
+        }
+        refused(
+            64, "--decoder-heads has no effect", "--encoder-only", arguments: mae, output, "--to", "mae", "--decoder-heads", "4",
+            "--encoder-only")
+        refused(
+            64, "--decoder-heads has no effect", "holds no decoder", arguments: fixture("huggingface/vit"), output, "--to", "mae",
+            "--decoder-heads", "4")
+        refused(
+            64, "--heads has no effect: a PyTorch archive", arguments: mae, folder.file("x.pth"), "--to", "timm", "--heads", "4")
+        refused(
+            64, "--heads and --decoder-heads have no effect", arguments: mae, folder.file("x.pt"), "--to", "mae", "--heads", "4",
+            "--decoder-heads", "4")
         refused(64, "keras", arguments: mae, output, "--to", "keras")
         refused(64, "int8", arguments: mae, output, "--to", "mae", "--dtype", "int8")
         refused(64, "Missing expected argument '--to <form>'", arguments: mae, output)

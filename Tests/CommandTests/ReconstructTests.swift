@@ -120,8 +120,8 @@ final class ReconstructTests: XCTestCase {
             let wanted = (0..<16).map { $0 * 7 % 16 >= kept }
             // Four pixels to a patch's side; nearly white and nearly black count as white and black.
             let bytes = (0..<16 * 16).map { pixel -> UInt8 in wanted[pixel / 16 / 4 * 4 + pixel % 16 / 4] ? 250 : 5 }
-            let mask = folder.file("mask.png"), output = folder.file("masked.png")
-            try PNGWriter.write(Pixels(width: 16, height: 16, channels: 1, bytes: bytes), to: mask)
+            let output = folder.file("masked.png")
+            let mask = folder.write(try PNGWriter.encode(Pixels(width: 16, height: 16, channels: 1, bytes: bytes)), "mask.png")
             let result = assertRuns([
                 "reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", output, "--mask", mask,
             ])
@@ -154,6 +154,59 @@ final class ReconstructTests: XCTestCase {
         assertRuns(["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", whole, "--stretch"])
         XCTAssertTrue(
             try tiles(whole, rows: 1)[0][0] == Pixels(contentsOf: pictures[0]).resized(width: side, height: side))
+    }
+
+    /// The grid is written as every output is: through a link into its target, and never over what is no file.
+    func testOutputsThatAreNoFiles() throws {
+        func reconstruct(_ output: String) -> [String] {
+            ["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", output]
+        }
+        let target = folder.write("old".utf8, "target.png"), link = folder.file("link.png"), pipe = folder.file("pipe.png")
+        XCTAssertEqual(symlink(target, link), 0)
+        assertRuns(reconstruct(link))
+        XCTAssertEqual(try FileManager.default.destinationOfSymbolicLink(atPath: link), target)
+        _ = try tiles(target, rows: 1)
+        XCTAssertEqual(mkfifo(pipe, 0o600), 0)
+        assertRefused(reconstruct(pipe), 74, "pipe.png", "it is not a regular file")
+        var status = stat()
+        XCTAssertEqual(lstat(pipe, &status), 0)
+        XCTAssertEqual(status.st_mode & S_IFMT, S_IFIFO)
+    }
+
+    /// A picture of many rows takes little more memory than its pixels: the rows between the passes would be 64 times as wide.
+    func testTallPicture() throws {
+        let rows = 900_000
+        let picture = Pixels(width: 1, height: rows, channels: 1, bytes: [UInt8](repeating: 90, count: rows))
+        let tall = folder.write(try PNGWriter.encode(picture), "tall.png")
+        func peak(_ picture: String) -> Int {
+            let (result, peak) = Command.measure([
+                "reconstruct", "--weights", Self.raw, "--input", picture, "--output", folder.file("tall-grid.png"), "--stretch",
+                "--image-size", "64",
+            ])
+            XCTAssertEqual(result.end, .exited(0), result.description)
+            return peak
+        }
+        XCTAssertLessThan(peak(tall), peak(pictures[0]) + 100_000_000)
+    }
+
+    /// Errors beyond what fits into 64 bits with five decimals are printed all the same.
+    func testHugeErrors() throws {
+        let file = try SafeTensorsFile(path: Self.raw)
+        var values = try file.names.map { try file.floats($0) }
+        let bias = try XCTUnwrap(file.names.firstIndex(of: "decoder_pred.bias"))
+        values[bias] = values[bias].map { _ in 1e9 }
+        try withBuffers(values) { buffers in
+            var writer = SafeTensorsWriter()
+            for (entry, buffer) in zip(file.entries, buffers) { writer.add(entry.name, shape: entry.shape, floats: buffer) }
+            try writer.write(to: folder.file("huge.safetensors"))
+        }
+        let result = assertRuns([
+            "reconstruct", "--weights", folder.file("huge.safetensors"), "--heads", "2", "--decoder-heads", "2",
+            "--input", pictures[0], "--output", folder.file("huge.png"),
+        ])
+        let line = try XCTUnwrap(result.output.split(separator: "\n").first { $0.hasPrefix(pictures[0]) })
+        let printed = try XCTUnwrap(line.split(separator: " ").last.flatMap { Double($0) })
+        XCTAssertEqual(printed, 1e18, accuracy: 1e15)
     }
 
     /// Weights that say nothing of themselves, with sizes from flags.
@@ -261,9 +314,8 @@ final class ReconstructTests: XCTestCase {
             74, "nowhere", ["--weights", Self.raw, "--output", folder.file("nowhere/grid.png"), "--input", pictures[0]])
         refused(64, "leaves none of the 16 patches visible", base + [pictures[0], "--mask-ratio", "0.99"])
         for (name, shade) in [("white", UInt8(255)), ("black", 0)] {
-            let mask = folder.file(name + ".png")
-            try PNGWriter.write(
-                Pixels(width: 4, height: 4, channels: 1, bytes: Array(repeating: shade, count: 16)), to: mask)
+            let picture = Pixels(width: 4, height: 4, channels: 1, bytes: Array(repeating: shade, count: 16))
+            let mask = folder.write(try PNGWriter.encode(picture), name + ".png")
             refused(64, "it must leave at least one and remove at least one", base + [pictures[0], "--mask", mask])
         }
         XCTAssertFalse(folder.names().contains("error.png"))

@@ -16,7 +16,7 @@ final class BatchLoaderTests: XCTestCase {
                 var draw = CounterRandom(seed: 1, purpose: .test, index: number)
                 let width = 9 + number % 7, height = 8 + number % 5
                 let bytes = (0..<width * height * 3).map { _ in UInt8(draw.below(256)) }
-                try PNGWriter.write(Pixels(width: width, height: height, channels: 3, bytes: bytes), to: folder.file(name))
+                folder.write(try PNGWriter.encode(Pixels(width: width, height: height, channels: 3, bytes: bytes)), name)
             }
         }
         return (folder, try ImageFolder(folder.path))

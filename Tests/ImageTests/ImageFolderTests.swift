@@ -95,6 +95,45 @@ final class ImageFolderTests: XCTestCase {
         }
     }
 
+    /// Names that no text can hold: a picture of such a name is unreadable, and a directory of such a name stops the search.
+    func testNamesThatAreNotUTF8() throws {
+        let folder = TemporaryFolder()
+        let picture = try PNGWriter.encode(Pixels(width: 2, height: 2, channels: 1, bytes: [1, 2, 3, 4]))
+        // What such a name looks like may be another file's.
+        for name in ["caf\u{FFFD}.png", "good.png"] { folder.write(picture, name) }
+        /// "caf", é in Latin-1 and `ending`, for the system's calls.
+        func path(_ ending: String) -> [CChar] {
+            let bytes: [UInt8] = Array(folder.file("caf").utf8) + [0xE9] + Array(ending.utf8) + [0]
+            return bytes.map { CChar(bitPattern: $0) }
+        }
+        let descriptor = open(path(".png"), O_WRONLY | O_CREAT, 0o600)
+        XCTAssertGreaterThanOrEqual(descriptor, 0)
+        close(descriptor)
+        defer { unlink(path(".png")) }
+        for images in [try ImageFolder(folder.path), try ImageFolder(listing: [folder.path])] {
+            XCTAssertEqual(
+                (0..<images.count).map(images.path), ["caf\u{FFFD}.png", "caf\u{FFFD}.png", "good.png"].map(folder.file))
+            var reports: [String] = []
+            let loader = BatchLoader(
+                once: images, augmentation: Augmentation(width: 2, height: 2, channels: 1, framing: .whole), batchSize: 3,
+                workers: 1, unreadableLimit: 0.5, report: { reports.append($0) })
+            defer { loader.stop() }
+            var buffer = [Float](repeating: 0, count: 12)
+            XCTAssertEqual(try loader.next(into: &buffer), 2)
+            XCTAssertEqual(loader.lastFiles, [0, 2])
+            XCTAssertEqual(loader.unreadableCount, 1)
+            let path = folder.file("caf\u{FFFD}.png")
+            XCTAssertEqual(reports, ["cannot open \(path), as its name is not valid UTF-8: rename it; it is left out"])
+        }
+
+        XCTAssertEqual(mkdir(path(""), 0o700), 0)
+        defer { rmdir(path("")) }
+        let expected = Failure(
+            .inputOutput, "cannot open the folder \(folder.file("caf\u{FFFD}")), as its name is not valid UTF-8: rename it")
+        XCTAssertEqual(failure { _ = try ImageFolder(folder.path) }, expected)
+        XCTAssertEqual(failure { _ = try ImageFolder(listing: [folder.path]) }, expected)
+    }
+
     func testErrorsSayWhatIsWrong() throws {
         let folder = try folder(["only/notes.txt", "file.jpg/", "x"])
         for (path, code, reason) in [

@@ -257,12 +257,15 @@ final class ONNXModelTests: XCTestCase {
 
     func testWhatDoesNotFitIsRefused() throws {
         let mae = try Self.open("mae/mae.safetensors")
+        // The shape of the second norm is not what is refused.
+        let bothNorms = try ModelTensors(Renamed(mae) { $0.replacingOccurrences(of: "decoder_norm.", with: "fc_norm.") })
         var wide = Self.encoder, deep = Self.encoder, finer = Self.encoder
         (wide.width, deep.depth, finer.imageHeight) = (36, 4, 64)
         for (weights, encoder, code, words) in [
             (mae, wide, Failure.Code.badData, "patch_embed.proj.weight has shape [32, 3, 8, 8]"),
             (mae, deep, .badData, "lacks blocks.3.norm1.weight"), (mae, finer, .badData, "pos_embed has shape [1, 17, 32]"),
             (try ModelTensors(Renamed(mae) { $0.hasPrefix("norm.") ? nil : $0 }), Self.encoder, .badData, "lacks norm.weight"),
+            (bothNorms, Self.encoder, .badData, "holds both norm and fc_norm, and the ONNX form cannot say"),
         ] {
             let failure = failure { try ONNXModel.write(weights, encoder, to: folder.file("x.onnx")) }
             XCTAssertEqual(failure?.code, code)

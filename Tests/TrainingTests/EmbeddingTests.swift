@@ -124,8 +124,31 @@ final class EmbeddingTests: XCTestCase {
         XCTAssertEqual(folder.names(), [])
     }
 
+    /// With both norms nothing says which comes last; the blocks come before either.
+    func testBothNorms() throws {
+        let (mae, path) = (try file(), folder.file("both.safetensors"))
+        try withBuffers([[Float](repeating: 1, count: 32)]) { buffers in
+            var writer = SafeTensorsWriter()
+            for entry in mae.entries {
+                writer.add(
+                    TensorSource(name: entry.name, type: entry.type, shape: entry.shape) { try mae.withBytes(entry.name, $0) })
+            }
+            for end in ["weight", "bias"] { writer.add("fc_norm.\(end)", shape: [32], floats: buffers[0]) }
+            try writer.write(to: path)
+        }
+        let both = try SafeTensorsFile(path: path)
+        for pool: FeaturePool? in [nil, .class, .mean, .tokens] {
+            XCTAssertEqual(
+                failure { _ = try Embedding(file: both, configuration: Self.encoder, block: nil, pool: pool, batch: 1) },
+                Failure(
+                    .badData, "\(path): holds both norm and fc_norm, and embed cannot say which of them comes last; take the "
+                        + "output of a block with --block, or leave one of the two out of the file"))
+        }
+        XCTAssertNoThrow(try Embedding(file: both, configuration: Self.encoder, block: 1, pool: nil, batch: 1))
+    }
+
     func testPassesAreOfOneSize() {
-        for (count, most, expected) in [(1, 32, 1), (32, 32, 32), (33, 32, 17), (100, 32, 25), (7, 3, 3), (5, 1, 1), (0, 8, 1)] {
+        for (count, most, expected) in [(1, 32, 1), (32, 32, 32), (33, 32, 17), (100, 32, 25), (7, 3, 3), (5, 1, 1), (0, 8, 1), (7, .max, 7)] {
             XCTAssertEqual(Embedding.batch(for: count, most: most), expected)
         }
     }

@@ -224,7 +224,7 @@ final class ModelWeightsTests: XCTestCase {
         refused(try reshape("blocks.0.mlp.fc1.weight", [24, 12]), "four times the width, 48")
         // Empty tensors, whose other dimensions could be any.
         refused(try reshape("patch_embed.proj.weight", [0, 1 << 40, 4, 4]), "patch_embed.proj.weight is empty")
-        refused(try reshape("decoder_embed.weight", [1 << 60, 0]), "decoder_embed.weight is empty")
+        refused(try reshape("decoder_embed.weight", [1 << 59, 0]), "decoder_embed.weight is empty")
         let heads = EncoderConfiguration(width: 12, depth: 3, heads: 5, patchSize: 4, imageHeight: 12, imageWidth: 16)
         let json = String(
             decoding: try RunDirectory.json(ModelConfiguration(student: heads, decoder: DecoderConfiguration(width: 16, depth: 1, heads: 2))),
@@ -235,5 +235,19 @@ final class ModelWeightsTests: XCTestCase {
         let path = try write(model, metadata: ["dmae.configuration": absurd]) { !$0.hasSuffix("pos_embed") }
         XCTAssertEqual(try ModelWeights(path: path).encoder.imageHeight, 0)
         refused(try reshape("blocks.1.attn.proj.weight", [12, 13]), "has shape [12, 13]") { try $0.requireWhole() }
+        // Both norms: forms that keep names take them, no other one could say which comes last.
+        func bothNorms(_ shape: [Int], _ ends: [String] = ["weight", "bias"]) throws -> String {
+            try written { list in for end in ends { list.append(("fc_norm.\(end)", shape)) } }
+        }
+        refused(try bothNorms([13]), "fc_norm.weight has shape [13]") { try $0.requireWhole() }
+        refused(try bothNorms([12], ["bias"]), "the tensor fc_norm.weight is missing") { try $0.requireWhole() }
+        refused(try bothNorms([12]), "holds both norm and fc_norm, and Hugging Face's form cannot say") {
+            _ = try Conversion($0, to: .huggingFace, heads: 3, decoderHeads: 2)
+        }
+        let both = try ModelWeights(path: bothNorms([12]))
+        for target in [Conversion.Target.mae, .timm] {
+            let names = Set(try Conversion(both, to: target).tensors.map(\.name))
+            XCTAssertTrue(names.isSuperset(of: ["norm.weight", "norm.bias", "fc_norm.weight", "fc_norm.bias"]), "\(names)")
+        }
     }
 }

@@ -57,15 +57,18 @@ final class ConversionTests: XCTestCase {
         XCTAssertEqual(floats[0xBF81], -(1 + 0x1p-7))
     }
 
-    private func floats<Stored>(_ type: TensorType, _ values: [Stored]) throws -> [Float] {
-        let path = folder.file("values.safetensors")
+    /// A file of one tensor, x.
+    private func file<Stored>(_ type: TensorType, _ values: [Stored], _ name: String = "values") throws -> SafeTensorsFile {
+        let path = folder.file("\(name).safetensors")
         try values.withUnsafeBytes { bytes in
             var writer = SafeTensorsWriter()
             writer.add("x", type: type, shape: [values.count], bytes: bytes)
             try writer.write(to: path)
         }
-        return try SafeTensorsFile(path: path).floats("x")
+        return try SafeTensorsFile(path: path)
     }
+
+    private func floats<Stored>(_ type: TensorType, _ values: [Stored]) throws -> [Float] { try file(type, values).floats("x") }
 
     /// Exactly where a float can hold the value, to the nearest (ties to even) where not.
     func testIntegersAndDoubles() throws {
@@ -82,6 +85,38 @@ final class ConversionTests: XCTestCase {
             try floats(.f64, [1 + 0x1p-24, 1 + 0x1p-24 + 0x1p-52, 1e39, -0.0, 0x1p-149, 0x1p-151]).map(\.bitPattern),
             [1, 1 + 0x1p-23, Float.infinity, -0.0, 0x1p-149, 0].map(\.bitPattern))
         XCTAssertTrue(try floats(.f64, [Double.nan])[0].isNaN)
+    }
+
+    /// What is compared is what is stored, not the float nearest to it.
+    func testComparison() throws {
+        func difference<First, Second>(
+            _ type: TensorType, _ first: [First], _ other: TensorType, _ second: [Second]
+        ) throws -> WeightComparison.Difference? {
+            let comparison = try WeightComparison(file(type, first, "first"), file(other, second, "second"))
+            XCTAssertEqual(comparison.identical + comparison.differences.count, 1)
+            return comparison.differences.first
+        }
+        let small = try XCTUnwrap(difference(.f64, [Double(1), 2, -0.0], .f64, [1 + 1e-9, Double(2), 0]))
+        XCTAssertEqual(small.count, 1)
+        XCTAssertEqual(small.maximum, 1e-9, accuracy: 1e-15)
+        XCTAssertEqual(small.relative, 0.5e-9, accuracy: 1e-15)
+        let power = Int64(1) << 40
+        XCTAssertEqual(try difference(.i64, [power, -3], .i64, [power + 1, -3])?.maximum, 1)
+        XCTAssertEqual(try difference(.i64, [Int64.max], .i64, [Int64.max - 1])?.maximum, 1)
+        XCTAssertEqual(try difference(.i64, [Int64.min], .i64, [Int64.min + 1])?.maximum, 1)
+        XCTAssertEqual(try difference(.u64, [UInt64.max], .u64, [UInt64.max - 1])?.maximum, 1)
+        XCTAssertEqual(try difference(.i32, [Int32(16_777_217)], .i32, [Int32(16_777_216)])?.maximum, 1)
+        XCTAssertEqual(try difference(.u32, [UInt32.max], .u32, [UInt32.max - 1])?.maximum, 1)
+        // Of two types.
+        XCTAssertEqual(try difference(.i64, [Int64(1) << 53 + 1], .f64, [Double(0x1p53)])?.maximum, 1)
+        XCTAssertEqual(try difference(.f64, [0.1], .f32, [Float(0.1)])?.count, 1)
+        XCTAssertNil(try difference(.i64, [Int64(-5), 1 << 33], .f32, [Float(-5), 0x1p33]))
+        XCTAssertNil(try difference(.u64, [UInt64(1), 0], .bool, [UInt8(1), 0]))
+        XCTAssertNil(try difference(.f64, [0.5, Double.nan, -Double.infinity], .f32, [0.5, Float.nan, -Float.infinity]))
+        XCTAssertEqual(try difference(.f64, [Double.nan, 1], .f64, [Double(1), 1])?.maximum, .infinity)
+        // Types that floats hold.
+        XCTAssertEqual(try difference(.f32, [Float(1), 2], .f32, [1, Float(2.5)])?.maximum, 0.5)
+        XCTAssertNil(try difference(.i16, [Int16(-7)], .f32, [Float(-7)]))
     }
 
     func testMatching() throws {

@@ -172,6 +172,7 @@ final class HostileArchiveTests: XCTestCase {
                     good.with { $0.members[0].name = "data.pkl" }.bytes(),
                     "it is a zip archive without the data.pkl that torch.save writes"
                 ),
+                (good.with { $0.members = [] }.bytes(), "it is a zip archive without the data.pkl that torch.save writes"),
                 (
                     good.with { $0.members.append(.init(name: "y/data.pkl", content: [])) }.bytes(),
                     "it holds 2 objects, such as \"y/data.pkl\""
@@ -359,7 +360,16 @@ final class HostileArchiveTests: XCTestCase {
                 ),
                 (
                     pickle(Pickled.tensor(shape: [1 << 32, 1 << 32], strides: [0, 0])),
-                    "tensor \"tensor\" has more than 2^63 elements"
+                    "tensor \"tensor\" has a shape of more than 2^63 bytes"
+                ),
+                // Empty, in a type of two bytes: in one of four its shape could not be counted.
+                (
+                    pickle(Pickled.tensor(Pickled.storage("HalfStorage", count: 8), shape: [1 << 61, 0], strides: [1, 1])),
+                    "tensor \"tensor\" has a shape of more than 2^63 bytes"
+                ),
+                (
+                    pickle(Pickled.tensor(shape: [0, 1 << 61], strides: [1, 1])),
+                    "tensor \"tensor\" has a shape of more than 2^63 bytes"
                 ),
                 (pickle(Pickled.tensor(shape: [3], strides: [1 << 62])), "tensor \"tensor\" has strides that reach beyond 2^63"),
                 (pickle(Pickled.tensor(offset: Int.max, shape: [2])), "tensor \"tensor\" has strides that reach beyond 2^63"),
@@ -655,6 +665,26 @@ final class HostileArchiveTests: XCTestCase {
             XCTAssertEqual(result.end, .exited(65), "bomb \(index): \(result.description)")
             XCTAssertLessThan(Date().timeIntervalSince(start), 10, "bomb \(index)")
         }
+    }
+
+    /// A list may hold one object many times, and each time its attributes are looked through for the parts of a module.
+    func testObjectsHeldVeryOften() throws {
+        func list(attributes: Int, times: Int) -> [UInt8] {
+            let weight = Pickled.join(Pickled.text("w"), Pickled.tensor(), Pickled.opcodes("s"))
+            let object = Pickled.join(
+                Pickled.global("a", "Module"), Pickled.opcodes(")"), [0x81], Pickled.opcodes("q\u{0}}("),
+                [UInt8](repeating: UInt8(ascii: "N"), count: 2 * attributes), Pickled.text("_parameters"), Pickled.opcodes("}"),
+                weight, Pickled.text("_buffers"), Pickled.opcodes("}"), Pickled.text("_modules"), Pickled.opcodes("}ub"))
+            let again = Array(repeatElement(Pickled.opcodes("h\u{0}"), count: times - 1).joined())
+            return ArchiveBuilder(
+                Pickled.whole(Pickled.join(Pickled.opcodes("]("), object, again, Pickled.opcodes("e")))).bytes()
+        }
+        let path = folder.write(list(attributes: 100, times: 3), "modules.pth")
+        XCTAssertEqual(try WeightFiles.open(path).names, ["0.w", "1.w", "2.w"])
+        // Four million attributes in all.
+        XCTAssertEqual(
+            refusal(list(attributes: 2000, times: 2000)),
+            "its data.pkl holds more than 1000000 values, or some of them very often")
     }
 
     /// What `make fuzz` starts from, and what it found.

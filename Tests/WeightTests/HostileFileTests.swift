@@ -125,6 +125,12 @@ final class HostileFileTests: XCTestCase {
                 "{\"a\":\(f32("[4294967296,4294967296,0]", 0, 0))}", 0,
                 "describes tensor \"a\" with a shape of more than 2^63 bytes"
             ),
+            // Empty, and countable as it stands: not in a type of four bytes, nor with its dimensions in another order.
+            (
+                "{\"a\":{\"dtype\":\"F16\",\"shape\":[2305843009213693952,0],\"data_offsets\":[0,0]}}", 0,
+                "describes tensor \"a\" with a shape of more than 2^63 bytes"
+            ),
+            ("{\"a\":\(f32("[0,2305843009213693952]", 0, 0))}", 0, "describes tensor \"a\" with a shape of more than 2^63 bytes"),
             ("{\"a\":\(f32("[1]", 0, 4)),\"a\":\(f32("[1]", 4, 8))}", 8, "names \"a\" twice"),
             ("{\"a\":\(f32("[1]", 0, 4)),\"\\u0061\":\(f32("[1]", 4, 8))}", 8, "names \"a\" twice"),
             ("{\"a\":\(f32("[2]", 0, 8)),\"b\":\(f32("[2]", 4, 12))}", 12, "lets tensor \"b\" overlap the one before it"),

@@ -63,6 +63,19 @@ final class TorchArchiveTests: XCTestCase {
             "\"\(views.path)\" holds no tensor \"none\"; list what it holds with: dmae inspect")
     }
 
+    /// In a dimension of 1 no step is taken: its stride is any number.
+    func testStridesOfSingleDimensions() throws {
+        let pickle = Pickled.dictionary(
+            Pickled.tensor(shape: [1, 2, 2], strides: [1 << 62, 1, 2]),
+            Pickled.tensor(shape: [2, 2, 1], strides: [1, 2, 1 << 62]),
+            Pickled.tensor(shape: [1], strides: [Int.max]))
+        let file = try TorchArchive(path: folder.write(ArchiveBuilder(pickle).bytes(), "single.pth"))
+        let transposed: [UInt8] = [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15]
+        XCTAssertEqual(try file.withBytes("a") { Array($0) }, transposed)
+        XCTAssertEqual(try file.withBytes("b") { Array($0) }, transposed)
+        XCTAssertEqual(try file.withBytes("c") { Array($0) }, [0, 1, 2, 3])
+    }
+
     /// What stands beside the tensors is there, inert.
     func testPlainValues() throws {
         for name in (2...5).map({ "checkpoint-\($0).pth" }) {

@@ -54,6 +54,44 @@ final class WeightFilesTests: XCTestCase {
         }
     }
 
+    /// Names and shapes of all shards have one budget, of which each tensor takes 256 bytes, its name's and 8 of each dimension.
+    func testShardsShareABudget() throws {
+        for name in ["a", "b", "c"] {
+            try write("\(name).safetensors", [(name, [1])])
+            var writer = TorchArchiveWriter()
+            writer.add(name, type: .u8, shape: [1]) { append in try [UInt8(7)].withUnsafeBytes { try append($0) } }
+            try writer.write(to: folder.file("\(name).bin"))
+        }
+        for (ending, kind, part) in [("safetensors", "safetensors file", "its header"), ("bin", "PyTorch archive", "it")] {
+            let map = ["a", "b", "c"].map { "\"\($0)\": \"\($0).\(ending)\"" }.joined(separator: ", ")
+            let path = index("\(ending).index.json", "{\"weight_map\": {\(map)}}")
+            func opened(_ limit: Int) throws -> ShardedFile {
+                try ShardedFile(MappedFile(path: path, wanted: "an index of shards"), memoryLimit: limit)
+            }
+            XCTAssertEqual(try opened(3 * 265).names, ["a", "b", "c"])
+            XCTAssertEqual(
+                failure { _ = try opened(3 * 265 - 1) },
+                Failure(
+                    .badData,
+                    "\"\(folder.file("c.\(ending)"))\" is not a valid \(kind): \(part) describes tensors and metadata that together "
+                        + "with those of the shards before it would take more than 794 bytes of memory; download or write the "
+                        + "file again"))
+            let first = failure { _ = try opened(264) }?.message
+            XCTAssertEqual(first?.contains(" metadata that would take more than 264 bytes"), true, first ?? "accepted")
+        }
+    }
+
+    /// The length 19280 begins with a zip archive's first two letters, and only with those.
+    func testHeaderLengthLikeAnArchive() throws {
+        let header = #"{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}"#
+        let text = Array(header.utf8) + [UInt8](repeating: 0x20, count: 19280 - header.utf8.count)
+        let length: [UInt8] = withUnsafeBytes(of: UInt64(text.count).littleEndian, Array.init)
+        XCTAssertEqual(Array(length[..<2]), Array("PK".utf8))
+        let file = try WeightFiles.open(folder.write(length + text + [7, 8], "letters.safetensors"))
+        XCTAssertEqual(file.form, "safetensors")
+        XCTAssertEqual(try file.withBytes("a") { Array($0) }, [7, 8])
+    }
+
     func testShardsOfOtherTools() throws {
         let sharded = try WeightFiles.open(Fixtures.path("weights/huggingface/vitmae-sharded"))
         XCTAssertEqual(sharded.form, "safetensors in 3 shards")
