@@ -73,8 +73,11 @@ extension EncoderConfiguration {
             let width = Double(width)
             return Double(depth + 1) * (Double(batch) * Double(patches + 1) + width) * 32 * width
         }
-        var count = values(width, depth) + Double(batch) * Double(patches + 1) * Double(patchElements) + Double(patchElements) * Double(width)
-        if let decoder { count += values(decoder.width, decoder.depth) }
+        var count = values(width, depth) + Double(batch) * Double(patches + 1) * Double(patchElements)
+        count += 4 * Double(patchElements) * Double(width)
+        if let decoder { count += values(decoder.width, decoder.depth) + 4 * Double(patchElements) * Double(decoder.width) }
+        // Attention's scores of a head in the backward pass, for every thread.
+        count += 1024 * Double(patches + 1) * Double(patches + 1)
         guard count < 0x1p56 else {
             throw Failure(
                 .usage, "batches of \(batch) images of \(imageHeight)×\(imageWidth) pixels need more memory than any machine has: lower "

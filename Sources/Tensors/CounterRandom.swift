@@ -74,7 +74,15 @@ public struct CounterRandom: RandomNumberGenerator {
 
     /// Uniform in 0..<bound without bias (Lemire's multiply-and-reject). `bound` > 0.
     public mutating func below(_ bound: Int) -> Int {
-        Int.random(in: 0..<bound, using: &self)
+        precondition(bound > 0, "no number is below \(bound)")
+        // Written out: how Swift's own library does it may change from version to version, and a resumed run's order with it.
+        let bound = UInt64(bound)
+        var product = next().multipliedFullWidth(by: bound)
+        if product.low < bound {
+            let rejected = (0 &- bound) % bound
+            while product.low < rejected { product = next().multipliedFullWidth(by: bound) }
+        }
+        return Int(product.high)
     }
 
     /// Normal with mean 0 and standard deviation 1 (Box–Muller).

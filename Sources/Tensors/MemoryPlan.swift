@@ -172,14 +172,14 @@ public final class MemoryPlan {
         guard installed <= 0 || mappedBytes <= installed else {
             throw Failure(
                 .failure,
-                "the planned \(mappedBytes >> 20) MiB do not fit into this machine's \(installed >> 20) MiB of memory: lower --batch")
+                "the planned \(mappedBytes >> 20) MiB do not fit into this machine's \(installed >> 20) MiB of memory: lower --batch or the image size")
         }
         guard
             let memory = mmap(nil, mappedBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
             memory != MAP_FAILED
         else {
             throw Failure(
-                .failure, "cannot map the planned \(mappedBytes >> 20) MiB of memory: lower --batch, or raise the limit (ulimit -v)")
+                .failure, "cannot map the planned \(mappedBytes >> 20) MiB of memory: lower --batch or the image size, or raise the limit (ulimit -v)")
         }
         // Gigabytes walked row by row miss the TLB on almost every page of 4 KiB.
         madvise(memory, mappedBytes, Int32(MADV_HUGEPAGE))

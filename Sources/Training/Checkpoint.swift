@@ -95,17 +95,30 @@ public struct CheckpointStore: Sendable {
         return nil
     }
 
-    /// Renames the checkpoints of later steps than `step`, so that no resumed run takes one for its newest: where a run goes back to an older
-    /// checkpoint, they are of a course that it has left. Returns their new paths. Throws `Failure(.inputOutput)`.
-    public func setAside(after step: Int) throws -> [String] {
-        try steps().filter { $0 > step }.map { later in
-            let from = path(step: later), to = from + ".abandoned"
+    /// Renames the checkpoints of `step` and of later ones, so that no resumed run takes one for its newest: where a run goes back to an
+    /// older checkpoint, they are of a course that it has left. What was set aside before stays. Returns their new paths.
+    ///
+    /// Throws `Failure(.inputOutput)`.
+    public func setAside(from step: Int) throws -> [String] {
+        let aside = try steps().filter { $0 >= step }.map { later in
+            let from = path(step: later)
+            var to = from + Self.abandonedMark, number = 1
+            // The folder is this process's alone.
+            while access(to, F_OK) == 0 {
+                number += 1
+                to = "\(from)\(Self.abandonedMark)-\(number)"
+            }
             guard rename(from, to) == 0 else {
                 throw Failure(.inputOutput, "cannot rename \(quoted(path: from)): \(errorText(errno)); check the folder's permissions")
             }
             return to
         }
+        if !aside.isEmpty { try AtomicFile.synchronizeFolder(of: aside[0]) }
+        return aside
     }
+
+    /// What the name of a checkpoint of an abandoned course goes on with.
+    static let abandonedMark = ".abandoned"
 
     /// Opens one checkpoint and verifies every byte of it.
     ///

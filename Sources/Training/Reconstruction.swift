@@ -73,7 +73,12 @@ public final class Reconstruction {
     }
 
     /// The patches that a black-and-white picture removes: those at least half of which is white once it is stretched over the grid.
-    public static func mask(_ picture: Pixels, for student: EncoderConfiguration) -> [Bool] {
+    ///
+    /// - Throws: `Failure.usage` where there are more patches than pixels in any picture.
+    public static func mask(_ picture: Pixels, for student: EncoderConfiguration) throws -> [Bool] {
+        guard student.patches <= Pixels.maximumCount else {
+            throw Failure(.usage, "--mask is for at most \(Pixels.maximumCount) patches, not \(student.patches): lower --image-size")
+        }
         let grid = picture.converted(channels: 1).resized(width: student.gridColumns, height: student.gridRows)
         return grid.bytes.map { $0 >= 128 }
     }

@@ -10,6 +10,9 @@ public final class RunDirectory {
 
     /// Where the resolved configuration is.
     public var configurationPath: String { "\(path)/configuration.json" }
+    /// Where the weights of a finished run are.
+    public var weightsPath: String { "\(path)/\(Self.weightsName)" }
+    private static let weightsName = "model.safetensors"
     /// Where the log is, one JSON object per optimiser step.
     public var logPath: String { "\(path)/log.jsonl" }
 
@@ -33,6 +36,10 @@ public final class RunDirectory {
                     "\(quoted(path: path)) already holds a run; go on with it by --resume auto, or name another --output folder"
                 )
             }
+            guard resuming || !names.contains(Self.weightsName) else {
+                throw Failure(
+                    .usage, "\(quoted(path: path)) holds a \(Self.weightsName), which the run would replace; name another --output folder")
+            }
             for name in names where Self.isLeftover(name) { unlink("\(path)/\(name)") }
         } catch {
             close(lock)
@@ -54,10 +61,15 @@ public final class RunDirectory {
                 .badData, "no checkpoint in \(quoted(path: path)) is whole; remove them to start from the beginning, or name another "
                     + "--output folder")
         }
-        if names.contains("model.safetensors") {
+        if let name = names.last(where: { $0.hasPrefix("checkpoint-") && $0.contains(CheckpointStore.abandonedMark) }) {
+            throw Failure(
+                .usage, "\(quoted(path: path)) holds no checkpoint but those of an abandoned course; take one up by --resume "
+                    + "\(quoted(path: path + "/" + name)), or remove them to start from the beginning")
+        }
+        if names.contains(Self.weightsName) {
             throw Failure(
                 .usage, "\(quoted(path: path)) holds the weights of a finished run and no checkpoint to go on from; name another --output "
-                    + "folder, or move model.safetensors away to start from the beginning")
+                    + "folder, or move \(Self.weightsName) away to start from the beginning")
         }
     }
 
@@ -175,6 +187,6 @@ public final class RunDirectory {
     private static func isLeftover(_ name: String) -> Bool {
         guard let mark = name.firstRange(of: AtomicFile.partMark) else { return false }
         let whole = String(name[..<mark.lowerBound])
-        return ["configuration.json", "model.safetensors"].contains(whole) || CheckpointStore.step(of: whole) != nil
+        return ["configuration.json", weightsName].contains(whole) || CheckpointStore.step(of: whole) != nil
     }
 }

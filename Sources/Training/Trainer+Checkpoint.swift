@@ -1,4 +1,5 @@
 import FoundationEssentials
+import Glibc
 import Models
 import Tensors
 import Weights
@@ -43,6 +44,21 @@ extension Trainer {
         metadata[Key.pending] = String(pending)
         metadata[Key.lossSums] = lossSums.map { String($0.bitPattern) }.joined(separator: ",")
         return try store.write(step: step, tensors: tensors, metadata: metadata)
+    }
+
+    /// Makes the checkpoint that the run has been restored from the newest of `store`: what the store has of its step and later ones is of
+    /// another course and is set aside, and a checkpoint from elsewhere is written there, so that the run goes on from it after a kill.
+    ///
+    /// - Returns: where what was set aside is now.
+    /// - Throws: `Failure.inputOutput`.
+    public func takeOver(_ store: CheckpointStore) throws -> [String] {
+        let place = store.path(step: step)
+        var status = stat(), other = stat()
+        let isOwn = lastCheckpoint.map { stat($0, &status) == 0 && stat(place, &other) == 0 } == true
+            && status.st_dev == other.st_dev && status.st_ino == other.st_ino
+        let aside = try store.setAside(from: isOwn ? step + 1 : step)
+        if !isOwn { lastCheckpoint = try save(to: store) }
+        return aside
     }
 
     /// Writes the weights alone, for whoever uses the student.

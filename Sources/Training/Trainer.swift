@@ -212,9 +212,8 @@ public final class Trainer {
                 if let signal, step < totalSteps { return .interrupted(signal: signal, checkpoint: checkpoint) }
             }
         }
-        let weights = directory.path + "/model.safetensors"
-        try writeWeights(to: weights)
-        return .finished(weights: weights)
+        try writeWeights(to: directory.weightsPath)
+        return .finished(weights: directory.weightsPath)
     }
 
     private func addLosses() {
@@ -230,17 +229,18 @@ public final class Trainer {
         return Failure(
             .failure,
             "the loss is not finite at step \(step + 1): reconstruction \(losses.reconstruction)\(parts), total \(losses.total); "
-                + wayOut)
+                + "\(lastGood): start again in another --output folder with a lower --base-learning-rate, or look at the images of that step")
     }
 
     /// What the last update has ruined is seen in a loss one step later, or never after the last step.
     func ruined(_ name: String) -> Failure {
-        Failure(.failure, "\(name) is not finite after step \(step), and nothing was written; \(wayOut)")
+        Failure(
+            .failure, "\(name) is not finite after step \(step), and nothing was written; \(lastGood): start again in another --output "
+                + "folder with a lower --base-learning-rate, or look at the images since then")
     }
 
-    private var wayOut: String {
-        (lastCheckpoint.map { "the last good checkpoint is \($0)" } ?? "no checkpoint was written yet")
-            + ": lower --base-learning-rate or look at the images of that step"
+    private var lastGood: String {
+        lastCheckpoint.map { "the last good checkpoint is \($0)" } ?? "no checkpoint was written yet"
     }
 
     private var augmentation: Augmentation {

@@ -95,7 +95,7 @@ struct Reconstruct: ParsableCommand {
                 "these weights were trained on normalised pixels: each removed patch is shown with the mean and deviation of the "
                     + "original, which the model did not predict")
         }
-        let removed = try mask.map { Reconstruction.mask(try Pixels(contentsOf: $0, channels: 1), for: configuration.student) }
+        let removed = try mask.map { try Reconstruction.mask(Pixels(contentsOf: $0, channels: 1), for: configuration.student) }
         let reconstruction = try Reconstruction(
             weights: weights, configuration: configuration, mask: removed.map(Reconstruction.Mask.given) ?? .random(seed: seed),
             stretches: stretch)

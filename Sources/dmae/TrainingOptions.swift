@@ -137,7 +137,7 @@ struct TrainingOptions: ParsableArguments {
         try directory.writeConfiguration(configuration)
         let progress = quiet ? nil : ProgressLine(totalSteps: trainer.totalSteps)
         let message: (String) -> Void = { text in
-            if let progress { progress.message(text) } else { Terminal.note(text) }
+            if let progress { progress.message("warning: " + text) } else { Terminal.warning(text) }
         }
         let outcome: Trainer.Outcome
         do {
@@ -199,10 +199,11 @@ struct TrainingOptions: ParsableArguments {
             return
         }
         try trainer.restore(checkpoint)
-        let later = try store.setAside(after: checkpoint.step)
-        if !later.isEmpty {
+        let aside = try trainer.takeOver(store)
+        if let newest = aside.last {
             Terminal.warning(
-                "set aside what is later than step \(checkpoint.step), from which the run goes on now: \(later.joined(separator: ", "))")
+                "the run goes on from step \(checkpoint.step); set aside \(aside.count) of its former checkpoints, up to "
+                    + "\(quoted(path: newest)): remove what is not needed, or take one up by --resume")
         }
         if !quiet { Terminal.note("going on from \(checkpoint.file.path), step \(trainer.step) of \(trainer.totalSteps)") }
     }

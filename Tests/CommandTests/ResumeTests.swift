@@ -148,7 +148,7 @@ final class ResumeTests: XCTestCase {
         // Quiet but for what must be known.
         let back = assertRuns(TinyRun.pretrain(run, epochs: 20, steps + ["--resume", "\(run)/\(before[1])"]))
         XCTAssertEqual(back.errors.split(separator: "\n").count, 1, back.errors)
-        XCTAssertTrue(back.errors.hasPrefix("warning: set aside what is later than step 8"), back.errors)
+        XCTAssertTrue(back.errors.hasPrefix("warning: the run goes on from step 8; set aside \(before.count - 2) of its"), back.errors)
         let after = try TinyRun.checkpoints(run)
         XCTAssertEqual(after.filter { !$0.hasSuffix(".abandoned") }, before)
         XCTAssertEqual(after.filter { $0.hasSuffix(".abandoned") }, before.dropFirst(2).map { $0 + ".abandoned" })
@@ -156,7 +156,20 @@ final class ResumeTests: XCTestCase {
             XCTAssertEqual(try TinyRun.bytes("\(run)/\(name)"), try TinyRun.bytes("\(run)/\(name).abandoned"), name)
         }
 
-        for name in before { try FileManager.default.removeItem(atPath: "\(run)/\(name)") }
+        // From elsewhere, into a folder whose own checkpoints are of another course: killed at once, it goes on from there.
+        let other = folder.file("other")
+        assertRuns(TinyRun.pretrain(other, epochs: 20, steps + ["--seed", "5"]))
+        let command = Command(
+            TinyRun.pretrain(
+                other, epochs: 20, ["--checkpoint-every", "1000", "--keep", "9", "--resume", "\(run)/\(before[1])", "--quiet"]))
+        while command.isRunning, try TinyRun.checkpoints(other).filter({ $0.hasSuffix(".abandoned") }).count < before.count - 1 { usleep(200) }
+        while command.isRunning, !FileManager.default.fileExists(atPath: "\(other)/\(before[1])") { usleep(200) }
+        command.send(SIGKILL)
+        _ = command.wait()
+        assertRuns(TinyRun.pretrain(other, epochs: 20, steps + ["--resume", "auto"]))
+        XCTAssertEqual(try TinyRun.bytes(other + "/model.safetensors"), try TinyRun.bytes(run + "/model.safetensors"))
+
+        for name in try TinyRun.checkpoints(run) { try FileManager.default.removeItem(atPath: "\(run)/\(name)") }
         let model = try TinyRun.bytes(run + "/model.safetensors"), log = try TinyRun.log(run)
         assertRefused(TinyRun.pretrain(run, epochs: 20, steps + ["--resume", "auto"]), 64, "holds the weights of a finished run")
         XCTAssertEqual(try TinyRun.bytes(run + "/model.safetensors"), model)

@@ -48,6 +48,15 @@ final class ConfigurationTests: XCTestCase {
 
     /// What nobody can count is refused before memory is planned, and before anything as long as the batch is made.
     func testBatchesBeyondCounting() {
+        var wide = ModelConfiguration.small(imageHeight: 1 << 20, imageWidth: 1 << 20, patchSize: 1 << 19)
+        wide.decoder.width = 1 << 20
+        var fine = ModelConfiguration.small(imageHeight: 1 << 20, imageWidth: 1 << 20, patchSize: 1)
+        fine.teacher = nil
+        fine.alignment.pairs = []
+        for configuration in [wide, fine] {
+            XCTAssertTrue(
+                failure { _ = try Distiller(configuration, batch: 1, plan: MemoryPlan()) }?.message.contains("more memory than any") == true)
+        }
         for batch in [1 << 50, .max] {
             XCTAssertTrue(
                 failure { _ = try Distiller(.small(), batch: batch, plan: MemoryPlan()) }?.message.contains("lower --batch") == true)

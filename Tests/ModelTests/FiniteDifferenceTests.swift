@@ -227,6 +227,18 @@ final class FiniteDifferenceTests: XCTestCase {
         try check("no teacher", .small(teacherWidth: nil, normalizePixels: true), seed: testSeed(18), batch: 1)
     }
 
+    /// The total that is minimised is the reconstruction's loss and the weighted sum of the others.
+    func testWeightOfTheAlignments() throws {
+        let pairs = [AlignedPair(studentBlock: 1, teacherBlock: 0), AlignedPair(studentBlock: 2, teacherBlock: 2)]
+        let model = try RandomModel(.small(pairs: pairs, weight: 0.3), batch: 2, seed: testSeed(27))
+        model.step()
+        let losses = model.distiller.losses
+        XCTAssertGreaterThan(losses.alignments.min()!, 0)
+        // Three roundings.
+        let total = losses.reconstruction + 0.3 * losses.alignments.reduce(0, +)
+        XCTAssertEqual(losses.total, total, accuracy: 3 * 0x1p-24 * total)
+    }
+
     // MARK: Accumulation
 
     /// Two micro-batches, each with its gradients scaled by 1/2, leave the mean of their gradients.

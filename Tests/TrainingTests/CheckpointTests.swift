@@ -124,11 +124,15 @@ final class CheckpointTests: XCTestCase {
         let store = CheckpointStore(directory: folder.path, keep: 9)
         for step in [1, 2, 3] { try write(store, step: step) }
         let third = folder.read(name(3))
-        XCTAssertEqual(try store.setAside(after: 3), [])
-        XCTAssertEqual(try store.setAside(after: 1), [2, 3].map { folder.file(name($0) + ".abandoned") })
+        XCTAssertEqual(try store.setAside(from: 4), [])
+        XCTAssertEqual(try store.setAside(from: 2), [2, 3].map { folder.file(name($0) + ".abandoned") })
         XCTAssertEqual(try store.steps(), [1])
         XCTAssertEqual(folder.read(name(3) + ".abandoned"), third)
         XCTAssertEqual(try store.newestValid { XCTFail($0) }?.step, 1)
+        // The next time, too.
+        try write(store, step: 3, count: 8)
+        XCTAssertEqual(try store.setAside(from: 2), [folder.file(name(3) + ".abandoned-2")])
+        XCTAssertEqual(folder.read(name(3) + ".abandoned"), third)
     }
 
     func testFullDiskLeavesTheOlderOnes() throws {

@@ -49,7 +49,9 @@ final class RunDirectoryTests: XCTestCase {
         folder.write("{}".utf8, "run/log.jsonl")
         XCTAssertNoThrow(try run.requireNothingToLose())
         folder.write("x".utf8, "run/model.safetensors")
-        XCTAssertEqual(failure { try run.requireNothingToLose() }?.code, .usage)
+        XCTAssertTrue(failure { try run.requireNothingToLose() }?.message.contains("weights of a finished run") == true)
+        folder.write("x".utf8, "run/checkpoint-00000005.safetensors.abandoned")
+        XCTAssertTrue(failure { try run.requireNothingToLose() }?.message.contains("an abandoned course") == true)
         folder.write("x".utf8, "run/checkpoint-00000005.safetensors")
         XCTAssertEqual(failure { try run.requireNothingToLose() }?.code, .badData)
     }
@@ -67,6 +69,10 @@ final class RunDirectoryTests: XCTestCase {
             XCTAssertNil(failure { _ = try RunDirectory(path: path, resuming: true) })
             XCTAssertEqual(folder.read("run-with-\(name)/\(name)"), Array("x".utf8))
         }
+        mkdir(folder.file("weights"), 0o700)
+        folder.write("x".utf8, "weights/model.safetensors")
+        XCTAssertEqual(
+            failure { _ = try RunDirectory(path: folder.file("weights"), resuming: false) }?.message.contains("would replace"), true)
         // Something else in the folder is no run, nor is a lock left behind.
         folder.write("x".utf8, "notes.txt")
         for _ in 0..<2 { XCTAssertNil(failure { _ = try RunDirectory(path: folder.path, resuming: false) }) }

@@ -176,6 +176,49 @@ final class TrainerTests: XCTestCase {
         }
     }
 
+    /// The run is the loop of the paper's program, written out here: which images, framed how, under which masks, and what AdamW is told.
+    func testARunIsItsParts() throws {
+        let configuration = try smallRun()
+        _ = try run(configuration, "run")
+        let found = try SafeTensorsFile(path: folder.file("run/model.safetensors"))
+        let hand = try Trainer(configuration)
+        try hand.prepare()
+        let (distiller, images) = (hand.distiller, 10.0)
+        let loader = BatchLoader(
+            folder: try ImageFolder(configuration.data),
+            augmentation: Augmentation(
+                width: 16, height: 12, channels: 3, framing: .random(area: 0.2...1, aspect: 3.0 / 4...4.0 / 3, flip: 0.5), orienting: false),
+            batchSize: 2, seed: 53, firstSample: 0, lastSample: 30, workers: 1, unreadableLimit: 0, report: { XCTFail($0) })
+        defer { loader.stop() }
+        for step in 0..<5 {
+            distiller.parameters.clearGradients()
+            for pass in 0..<3 {
+                try loader.next(into: distiller.images.pointer)
+                for image in 0..<2 { distiller.masking.draw(image, seed: 53, sample: 6 * step + 2 * pass + image) }
+                distiller.accumulateGradients(scale: 1 / Float(3))
+            }
+            // One epoch of warm-up, then half a cosine over the other two, from 0.1 · 6 / 256 to 0.
+            let epoch = Double(step) * 6 / images, peak = 0.1 * 6 / 256
+            let rate = epoch < 1 ? peak * epoch : peak * 0.5 * (1 + cos(Double.pi * (epoch - 1) / 2))
+            for parameter in distiller.parameters.all {
+                guard let gradient = parameter.gradient else { continue }
+                Kernels.adamW(
+                    weight: parameter.weight, gradient: gradient, firstMoment: parameter.firstMoment!,
+                    secondMoment: parameter.secondMoment!,
+                    Kernels.AdamWSettings(
+                        learningRate: Float(rate), beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: parameter.shape.count > 1 ? 0.05 : 0,
+                        gradientScale: 1, step: step + 1))
+            }
+        }
+        // The rate's last bit may differ, by which the moves of five steps of at most the peak differ.
+        for parameter in distiller.parameters.all {
+            let (expected, values) = (parameter.weight.values, try found.floats(parameter.name))
+            XCTAssertEqual(values.count, expected.count)
+            let largest = zip(expected, values).map { abs($0 - $1) }.max()!
+            XCTAssertLessThanOrEqual(Double(largest), 1e-6 * TensorComparison.largest(expected), parameter.name)
+        }
+    }
+
     // MARK: Resuming
 
     /// From the checkpoint of any step the run ends in the same bytes: weights, log and last checkpoint.
