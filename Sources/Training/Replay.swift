@@ -64,6 +64,9 @@ public enum Replay {
         guard description.steps >= 1, description.optimizer.betas.count == 2 else {
             throw Failure(.badData, "\(input): a replay needs at least one step and two betas")
         }
+        guard description.optimizer.betas.allSatisfy({ (0..<1).contains($0) }) else {
+            throw Failure(.badData, "\(input): betas are at least 0 and below 1, not \(description.optimizer.betas)")
+        }
 
         let plan = MemoryPlan()
         let distiller = try Distiller(model, batch: batch, plan: plan, precision: precision, predictsEveryPatch: true)

@@ -3,8 +3,8 @@ import Synchronization
 
 /// Signals that ask a run to stop at the next step boundary.
 ///
-/// SIGTERM, SIGINT and SIGUSR1 leave a mark for the run to find; a second SIGINT ends the process at once with 130. SIGPIPE and
-/// SIGXFSZ are ignored, so that a closed pipe and a limit on the size of files are errors of the write instead.
+/// SIGTERM, SIGINT, SIGHUP and SIGUSR1 leave a mark for the run to find, unless the process was started with the signal ignored (`nohup`,
+/// or a script's background job); a second SIGINT ends the process at once with 130. SIGPIPE and SIGXFSZ are ignored, so that a closed pipe and a limit on the size of files are errors of the write instead.
 public enum Signals {
     // Lock-free, so that the handler may touch them.
     private static let first = Atomic<Int32>(0)
@@ -20,7 +20,12 @@ public enum Signals {
             if number == SIGINT, Signals.interrupts.add(1, ordering: .relaxed).newValue > 1 { _exit(130) }
             _ = Signals.first.compareExchange(expected: 0, desired: number, ordering: .relaxed)
         }
-        for number in [SIGTERM, SIGINT, SIGUSR1] { sigaction(number, &action, nil) }
+        for number in [SIGTERM, SIGINT, SIGHUP, SIGUSR1] {
+            var before = sigaction()
+            sigaction(number, nil, &before)
+            let handler = unsafeBitCast(before.__sigaction_handler.sa_handler, to: Int.self)
+            if handler != unsafeBitCast(SIG_IGN, to: Int.self) { sigaction(number, &action, nil) }
+        }
         for number in [SIGPIPE, SIGXFSZ] { signal(number, SIG_IGN) }
     }
 
@@ -30,6 +35,7 @@ public enum Signals {
         case 0: nil
         case SIGTERM: "SIGTERM"
         case SIGINT: "SIGINT"
+        case SIGHUP: "SIGHUP"
         default: "SIGUSR1"
         }
     }

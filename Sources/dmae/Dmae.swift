@@ -34,6 +34,10 @@ struct Dmae: ParsableCommand {
         ])
 
     static func main() {
+        Terminal.keepDescriptors()
+        // Every parallel region says its number of threads; LLVM's OpenMP runs out of memory over a value that is empty or no number, which
+        // job scripts are apt to set.
+        unsetenv("OMP_NUM_THREADS")
         do {
             var command = try parseAsRoot()
             try command.run()

@@ -26,7 +26,8 @@ struct Doctor: ParsableCommand {
             "sse2", "sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512dq", "avx512bw", "avx512vl",
             "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8",
         ]
-        let quota = Threads.controlGroupQuota
+        // Before the parallel region: OpenMP may bind this thread to one processor there.
+        let (quota, affinity, recommended) = (Threads.controlGroupQuota, Threads.affinity, Threads.recommended)
         let observed = Threads.observed
         let isLowered = InstructionSet.selected != InstructionSet.available
         var lines: [(String, String)] = [
@@ -50,9 +51,9 @@ struct Doctor: ParsableCommand {
         }
         lines += [
             ("", ""),
-            ("processors in the affinity mask", "\(Threads.affinity)"),
+            ("processors in the affinity mask", "\(affinity)"),
             ("control group's quota", quota.map { Format.fixed($0, 2) + " processors" } ?? "none"),
-            ("threads recommended", "\(Threads.recommended)"),
+            ("threads recommended", "\(recommended)"),
             ("threads in use", "\(Threads.count)"),
             ("threads a parallel region got", "\(observed)"),
             ("", ""),

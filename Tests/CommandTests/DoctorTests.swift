@@ -66,6 +66,21 @@ final class DoctorTests: XCTestCase {
     }
 
     /// More threads than there are processors: one line of warning, and it goes on.
+    /// What job scripts set: LLVM's OpenMP takes all memory over a number of threads that is none.
+    func testNumbersOfThreadsInTheEnvironment() {
+        for value in ["", " ", "abc", "-1", "1"] {
+            let limited = Command.run(
+                ["-c", "ulimit -v 4000000; exec \"$0\" doctor --threads 2", Command.binary], executable: "/bin/sh",
+                environment: ["OMP_NUM_THREADS": value])
+            XCTAssertEqual(limited.end, .exited(0), "\(value): \(limited)")
+            XCTAssertEqual(self.value("threads a parallel region got", limited.output), "2", value)
+        }
+        // Read before OpenMP binds a thread to one processor.
+        let bound = assertRuns(["doctor", "--threads", "2"], environment: ["OMP_PROC_BIND": "true"]).output
+        XCTAssertEqual(value("processors in the affinity mask", bound), "\(Threads.affinity)")
+        XCTAssertEqual(value("threads recommended", bound), "\(Threads.recommended)")
+    }
+
     func testTooManyThreads() {
         let count = Threads.recommended + 1
         let result = assertRuns(["doctor", "--threads", "\(count)"])

@@ -38,6 +38,27 @@ final class EmbedTests: XCTestCase {
         }
     }
 
+    /// With standard error closed the next file would have its number: what is said must not end up in it.
+    func testClosedStreams() throws {
+        let data = folder.file("pictures")
+        try FileManager.default.createDirectory(atPath: data, withIntermediateDirectories: true)
+        for name in ["0.png", "1.png"] { try FileManager.default.copyItem(atPath: "\(pictures)/\(name)", toPath: "\(data)/\(name)") }
+        folder.write("no picture".utf8, "pictures/2.png")
+        func embed(_ output: String, _ closing: String) -> Command.Result {
+            Command.run(
+                ["-c", "exec \"$0\" \"$@\" \(closing)", Command.binary, "embed", "--weights", weights, "--heads", "4", "--data", data,
+                 "--output", folder.file(output), "--unreadable-limit", "0.5"], executable: "/bin/sh")
+        }
+        let open = embed("open.npy", "")
+        XCTAssertEqual(open.end, .exited(0), open.description)
+        XCTAssertTrue(open.errors.contains("warning: \(data)/2.png"), open.errors)
+        XCTAssertEqual(embed("closed.npy", "2>&-").end, .exited(0))
+        XCTAssertEqual(folder.read("closed.npy"), folder.read("open.npy"))
+        // What cannot be printed is an error; the file is whole.
+        XCTAssertEqual(embed("both.npy", ">&- 2>&-").end, .exited(74))
+        XCTAssertEqual(folder.read("both.npy"), folder.read("open.npy"))
+    }
+
     /// The features that the demo's weights give do not depend on how they are computed.
     func testSameBytes() throws {
         let weights = Fixtures.path("demo/teacher.safetensors")

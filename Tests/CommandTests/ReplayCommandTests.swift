@@ -51,6 +51,12 @@ final class ReplayCommandTests: XCTestCase {
             ["replay", input, "--output", folder.file("a"), "--threads", "0"], 64, "--threads must be 1 to 4096")
         assertRefused(["replay", input, "--output", folder.file("a"), "--threads", "two"], 64, "'two'", "--threads")
         XCTAssertEqual(folder.names(), [], "what failed leaves nothing behind")
+        // A decay of one divides by zero.
+        var bytes = Data(try Data(contentsOf: URL(fileURLWithPath: input)))
+        bytes.replaceSubrange(try XCTUnwrap(bytes.firstRange(of: Data("0.95]".utf8))), with: Data("1.00]".utf8))
+        folder.write([UInt8](bytes), "ones.safetensors")
+        assertRefused(
+            ["replay", folder.file("ones.safetensors"), "--output", folder.file("a")], 65, "ones.safetensors: betas are at least 0 and below 1")
     }
 
     /// A recording cut off anywhere is refused; nothing is written.

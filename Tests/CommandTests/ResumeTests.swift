@@ -68,12 +68,12 @@ final class ResumeTests: XCTestCase {
         XCTAssertFalse(try FileManager.default.contentsOfDirectory(atPath: killed).contains { $0.contains(".part") })
     }
 
-    /// SIGTERM, SIGINT and SIGUSR1 leave a checkpoint of the step they came in and 75; the run goes on to the same bytes.
+    /// SIGTERM, SIGINT, SIGUSR1 and SIGHUP leave a checkpoint of the step they came in and 75; the run goes on to the same bytes.
     func testAskedToStop() throws {
         let whole = folder.file("whole")
         assertRuns(TinyRun.pretrain(whole, epochs: 300, steps))
         let stopped = folder.file("stopped")
-        for (round, (signal, name)) in [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT"), (SIGUSR1, "SIGUSR1")].enumerated() {
+        for (round, (signal, name)) in [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT"), (SIGUSR1, "SIGUSR1"), (SIGHUP, "SIGHUP")].enumerated() {
             let command = Command(
                 TinyRun.pretrain(stopped, epochs: 300, steps + (round == 0 ? [] : ["--resume", "auto"])))
             XCTAssertTrue(waitForStep(40 * (round + 1), stopped, command), command.wait().description)
@@ -93,6 +93,17 @@ final class ResumeTests: XCTestCase {
         let newest = try XCTUnwrap(TinyRun.checkpoints(stopped).last)
         assertRuns(TinyRun.pretrain(stopped, epochs: 300, steps + ["--resume", stopped + "/" + newest]))
         try assertSameRun(whole, stopped)
+    }
+
+    /// A signal that is ignored when the program starts, as SIGHUP under nohup, stays ignored.
+    func testIgnoredSignals() throws {
+        for number in [SIGHUP, SIGINT] {
+            let run = folder.file("ignoring \(number)")
+            let command = Command(TinyRun.pretrain(run, epochs: 300, steps), ignoring: number)
+            XCTAssertTrue(waitForStep(10, run, command))
+            command.send(number)
+            XCTAssertEqual(command.wait().end, .exited(0))
+        }
     }
 
     /// Whoever presses Ctrl-C twice does not want to wait.

@@ -40,11 +40,24 @@ public final class Command {
     /// Starts `executable` (the program itself unless told otherwise) without waiting for it.
     ///
     /// The environment is this process's without what would change the program's words (COLUMNS, DMAE_ISA, OMP_…), and `environment`.
-    /// Limits and ignored signals are this process's, as in any child.
+    /// Limits and ignored signals are this process's, as in any child, but for the signals that ask a run to stop: a script's background
+    /// job, which tests may be, ignores SIGINT, and so would the program.
+    ///
+    /// - Parameter ignoring: a signal that the program finds ignored.
     public init(
         _ arguments: [String], executable: String = Command.binary, environment: [String: String] = [:],
-        output: String? = nil
+        output: String? = nil, ignoring: Int32? = nil
     ) {
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var asking = sigset_t()
+        sigemptyset(&asking)
+        for number in [SIGINT, SIGTERM, SIGHUP, SIGUSR1] where number != ignoring { sigaddset(&asking, number) }
+        posix_spawnattr_setsigdefault(&attributes, &asking)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF))
+        let former = ignoring.map { signal($0, SIG_IGN) }
+        defer { if let ignoring { signal(ignoring, former!) } }
         var values = ProcessInfo.processInfo.environment.filter {
             !["COLUMNS", "DMAE_ISA", "NO_COLOR"].contains($0.key) && !$0.key.hasPrefix("OMP_")
                 && !$0.key.hasPrefix("KMP_")
@@ -61,7 +74,7 @@ public final class Command {
         let settings = values.map { strdup("\($0.key)=\($0.value)") } + [nil]
         defer { (words + settings).forEach { free($0) } }
         var number = pid_t()
-        let reason = posix_spawn(&number, executable, &actions, nil, words, settings)
+        let reason = posix_spawn(&number, executable, &actions, &attributes, words, settings)
         precondition(
             reason == 0, "cannot run \(executable): \(String(cString: strerror(reason))); `make build` makes it")
         process = number
