@@ -59,6 +59,7 @@ struct Distill: ParsableCommand {
             teacher: try alignment.teacher(recipe, student: student, weights: weights),
             alignment: try alignment.alignment(recipe.alignment), maskRatio: method.maskRatio ?? recipe.maskRatio,
             normalizePixels: method.normalizePixels ?? recipe.normalizePixels)
+        if !training.quiet, let note = alignment.note(on: configuration, of: recipe) { Terminal.note(note) }
         if configuration.alignment.pairs.isEmpty { configuration.teacher = nil }
         try training.run(
             training.configuration(

@@ -188,6 +188,24 @@ struct AlignmentOptions: ParsableArguments {
         return teacher
     }
 
+    /// What to know where the recipe's pairs are taken for models of other depths than the recipe's: blocks count from the first, whatever
+    /// share of the depth they are then.
+    func note(on configuration: ModelConfiguration, of recipe: Recipe) -> String? {
+        func depth(_ preset: String?) -> Int? { preset.flatMap { Preset.encoder($0, imageHeight: 224, imageWidth: 224)?.depth } }
+        let student = configuration.student.depth
+        guard pairs.isEmpty, let teacher = configuration.teacher?.depth, let recipeStudent = depth(recipe.student),
+            let recipeTeacher = depth(recipe.teacher), (student, teacher) != (recipeStudent, recipeTeacher)
+        else { return nil }
+        func scaled(_ block: Int, _ depth: Int, _ recipeDepth: Int) -> Int { max(0, (block + 1) * depth / recipeDepth - 1) }
+        let aligned = configuration.alignment.pairs
+        let blocks = aligned.map { "\($0.studentBlock):\($0.teacherBlock)" }.joined(separator: " ")
+        let share = aligned.map {
+            "\(scaled($0.studentBlock, student, recipeStudent)):\(scaled($0.teacherBlock, teacher, recipeTeacher))"
+        }.joined(separator: " ")
+        return "blocks \(blocks) are aligned, as recipe \(recipe.name) says for a student of \(recipeStudent) and a teacher of "
+            + "\(recipeTeacher) blocks; in yours, of \(student) and \(teacher), the same shares of the depth are --align \(share)"
+    }
+
     /// The recipe's alignment with the overrides of this command line.
     func alignment(_ recipe: AlignmentConfiguration) throws -> AlignmentConfiguration {
         var alignment = recipe

@@ -217,6 +217,21 @@ final class TrainingCommandTests: XCTestCase {
         assertRefused(TinyRun.distill(run, teacher: folder.file("cut.safetensors")), 65, "cut.safetensors")
     }
 
+    /// A recipe's pair is of its own depths: in a deeper teacher it is another share, and that is said.
+    func testPairsOfOtherDepths() throws {
+        let teacher = folder.file("deep")
+        assertRuns(TinyRun.pretrain(teacher, epochs: 2, ["--depth", "8", "--quiet"]))
+        let arguments = [
+            "distill", "--recipe", "demo", "--teacher", teacher + "/model.safetensors", "--data", TinyRun.data, "--image-size", "32",
+            "--epochs", "10", "--warmup-epochs", "1", "--batch", "4", "--effective-batch", "8", "--dry-run",
+        ]
+        let result = assertRuns(arguments)
+        XCTAssertTrue(
+            result.errors.contains("blocks 2:4 are aligned, as recipe demo says for a student of 4 and a teacher of 6 blocks; in yours, of "
+                + "4 and 8, the same shares of the depth are --align 2:5"), result.errors)
+        XCTAssertFalse(assertRuns(arguments + ["--align", "2:5"]).errors.contains("are aligned"))
+    }
+
     /// Teachers of other image sizes and channels are brought to the student's, whatever tool wrote them.
     func testTeachersThatAreAdapted() throws {
         for (name, form) in [("mae/encoder.pth", "PyTorch archive, MAE names under model"), ("huggingface/vit", "safetensors, Hugging Face names")] {
