@@ -1,8 +1,10 @@
 import Glibc
+import Synchronization
 import Tensors
 
 /// A file that appears whole or not at all: written beside its place as `path.part-<process>`, forced to the disk, renamed into
-/// place, and the folder forced to the disk too. Whatever fails, the part is removed and what stood at `path` stays.
+/// place, and the folder forced to the disk too. Whatever fails, the part is removed and what stood at `path` stays; after
+/// `removePartsOnSignals`, where a signal ends the process, too.
 public final class AtomicFile {
     /// What is between the place's name and the process number in the name of a part.
     public static let partMark = ".part-"
@@ -54,8 +56,13 @@ public final class AtomicFile {
         }
         self.path = place
         part = "\(place)\(Self.partMark)\(getpid())"
+        Self.parts.add(part)
         descriptor = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o666)
-        if descriptor < 0 { throw failure(errno) }
+        if descriptor < 0 {
+            let number = errno
+            Self.parts.remove(part)
+            throw failure(number)
+        }
     }
 
     /// Adds `bytes` to the end.
@@ -90,6 +97,7 @@ public final class AtomicFile {
         descriptor = -1
         guard closed == 0 else { throw failure(errno) }
         guard rename(part, path) == 0 else { throw failure(errno) }
+        Self.parts.remove(part)
         try Self.synchronizeFolder(of: path)
     }
 
@@ -97,6 +105,64 @@ public final class AtomicFile {
         if descriptor >= 0 { close(descriptor) }
         descriptor = -1
         unlink(part)
+        Self.parts.remove(part)
+    }
+
+    // MARK: Signals
+
+    /// From now on SIGINT, SIGTERM and SIGHUP, where they would have ended the process, remove the parts of files that are being written
+    /// first.
+    public static func removePartsOnSignals() {
+        // A global is initialised at its first use, which must not be in the handler.
+        _ = parts
+        var action = sigaction()
+        action.sa_flags = Int32(bitPattern: UInt32(SA_RESETHAND))
+        action.__sigaction_handler.sa_handler = { number in
+            AtomicFile.parts.unlinkAll()
+            raise(number)
+        }
+        for number in [SIGINT, SIGTERM, SIGHUP] {
+            var before = sigaction()
+            sigaction(number, nil, &before)
+            // SIG_DFL is no handler at all.
+            if before.__sigaction_handler.sa_handler == nil { sigaction(number, &action, nil) }
+        }
+    }
+
+    private static let parts = Parts()
+
+    /// The paths of parts, where a signal's handler may read them: a few at most are written at a time.
+    private final class Parts: @unchecked Sendable {
+        private let slots = 4, size = Int(PATH_MAX)
+        private let memory: UnsafeMutablePointer<CChar>
+        private let lock = Mutex(())
+
+        init() {
+            memory = .allocate(capacity: slots * size)
+            memory.initialize(repeating: 0, count: slots * size)
+        }
+
+        func add(_ path: String) {
+            lock.withLock { _ in
+                guard path.utf8.count < size,
+                    let slot = (0..<slots).lazy.map({ self.memory + $0 * self.size }).first(where: { $0[0] == 0 })
+                else { return }
+                path.withCString { text in
+                    // The first letter, which says that there is a path, last.
+                    for index in stride(from: path.utf8.count, through: 0, by: -1) { slot[index] = text[index] }
+                }
+            }
+        }
+
+        func remove(_ path: String) {
+            lock.withLock { _ in
+                for slot in (0..<slots).map({ memory + $0 * size }) where strcmp(slot, path) == 0 { slot[0] = 0 }
+            }
+        }
+
+        func unlinkAll() {
+            for slot in 0..<slots where memory[slot * size] != 0 { unlink(memory + slot * size) }
+        }
     }
 
     private func failure(_ number: Int32) -> Failure {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import Tensors
+import Weights
 
 /// The root command: it only says what there is.
 @main
@@ -35,6 +36,7 @@ struct Dmae: ParsableCommand {
 
     static func main() {
         Terminal.keepDescriptors()
+        AtomicFile.removePartsOnSignals()
         // Every parallel region says its number of threads; LLVM's OpenMP runs out of memory over a value that is empty or no number, which
         // job scripts are apt to set.
         unsetenv("OMP_NUM_THREADS")

@@ -38,6 +38,20 @@ final class EmbedTests: XCTestCase {
         }
     }
 
+    /// A signal that ends the program leaves no part of a file behind.
+    func testStoppedBySignals() throws {
+        for signal in [SIGTERM, SIGINT, SIGHUP] {
+            let command = Command([
+                "embed", "--weights", Fixtures.path("demo/teacher.safetensors"), "--data", Fixtures.path("demo/images"), "--output",
+                folder.file("x.npy"), "--pool", "tokens", "--batch", "1", "--threads", "1", "--quiet",
+            ])
+            while command.isRunning, !folder.names().contains(where: { $0.contains(".part-") }) { usleep(200) }
+            command.send(signal)
+            XCTAssertEqual(command.wait().end, .killed(signal: signal))
+            XCTAssertEqual(folder.names(), [])
+        }
+    }
+
     /// With standard error closed the next file would have its number: what is said must not end up in it.
     func testClosedStreams() throws {
         let data = folder.file("pictures")
