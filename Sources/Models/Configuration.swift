@@ -113,7 +113,7 @@ public struct DecoderConfiguration: Codable, Equatable, Sendable {
 }
 
 /// A pair of blocks, counted from 0, whose outputs the distillation brings together.
-public struct AlignedPair: Codable, Equatable, Sendable {
+public struct AlignedPair: Codable, CustomStringConvertible, Equatable, Sendable {
     public var studentBlock: Int
     public var teacherBlock: Int
 
@@ -121,6 +121,9 @@ public struct AlignedPair: Codable, Equatable, Sendable {
         self.studentBlock = studentBlock
         self.teacherBlock = teacherBlock
     }
+
+    /// As `--align` has it.
+    public var description: String { "\(studentBlock):\(teacherBlock)" }
 }
 
 /// The distance between features.
@@ -204,6 +207,9 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
                 .usage,
                 "--mask-ratio \(maskRatio) removes none of the \(student.patches) patches, so there is nothing to reconstruct: "
                     + "raise it")
+        }
+        guard !normalizePixels || student.patchElements > 1 else {
+            throw Failure(.usage, "--normalize-pixels needs patches of more than one value, whose deviation it divides by: raise --patch-size")
         }
         guard let teacher else {
             guard alignment.pairs.isEmpty else { throw Failure(.usage, "blocks can be aligned only where there is a teacher") }

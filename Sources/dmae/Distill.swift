@@ -23,7 +23,7 @@ struct Distill: ParsableCommand {
               dmae distill --teacher vit-large.safetensors --data imagenet/train \\
                 --output run --student vit-small --epochs 50 --mask-ratio 0.95
 
-            SIGTERM, SIGINT and SIGUSR1 write a checkpoint and end the run with exit code 75; the same command with \
+            SIGTERM, SIGINT, SIGHUP and SIGUSR1 write a checkpoint and end the run with exit code 75; the same command with \
             --resume auto goes on, and ends in the same bytes as a run that was never stopped. At the end --output \
             holds model.safetensors: student, decoder and projection heads under MAE's names.
 

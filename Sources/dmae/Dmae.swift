@@ -37,6 +37,8 @@ struct Dmae: ParsableCommand {
     static func main() {
         Terminal.keepDescriptors()
         AtomicFile.removePartsOnSignals()
+        // A limit on the size of files is an error of the write, with a sentence, instead of the end of the process.
+        signal(SIGXFSZ, SIG_IGN)
         // Every parallel region says its number of threads; LLVM's OpenMP runs out of memory over a value that is empty or no number, which
         // job scripts are apt to set.
         unsetenv("OMP_NUM_THREADS")

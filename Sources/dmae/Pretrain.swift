@@ -11,7 +11,7 @@ struct Pretrain: ParsableCommand {
 
               dmae pretrain --student vit-small --epochs 200 --data images --output run
 
-            SIGTERM, SIGINT and SIGUSR1 write a checkpoint and end the run with exit code 75; the same command with \
+            SIGTERM, SIGINT, SIGHUP and SIGUSR1 write a checkpoint and end the run with exit code 75; the same command with \
             --resume auto goes on. At the end --output holds model.safetensors: encoder and decoder under MAE's \
             names.
 

@@ -85,7 +85,6 @@ struct TrainingOptions: ParsableArguments {
     var quiet = false
 
     func validate() throws {
-        if output?.isEmpty ?? !dryRun { throw ValidationError("--output is needed: name a folder for the run.") }
         if !(1...1024).contains(workers) { throw ValidationError("--workers must be 1 to 1024.") }
         if let checkpointEvery, checkpointEvery < 1 { throw ValidationError("--checkpoint-every must be at least 1.") }
     }
@@ -125,6 +124,8 @@ struct TrainingOptions: ParsableArguments {
 
     /// Runs the training, or prints its plan.
     func run(_ configuration: TrainingConfiguration) throws {
+        // Not in validate(): a flag with a typing error is to be named first.
+        guard dryRun || output?.isEmpty == false else { throw Failure(.usage, "--output is needed: name a folder for the run") }
         let trainer = try Trainer(configuration)
         if !quiet { trainer.notes.forEach(Terminal.note) }
         if dryRun { return try printPlan(of: trainer) }

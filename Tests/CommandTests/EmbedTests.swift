@@ -52,6 +52,15 @@ final class EmbedTests: XCTestCase {
         }
     }
 
+    /// A limit on the size of files ends no command without a word.
+    func testLimitedFileSize() {
+        // Of 512 or 1,024 bytes.
+        let result = Command.run(
+            ["-c", "ulimit -f 1; exec \"$0\" \"$@\"", Command.binary] + embed("x.npy", ["--quiet", "--pool", "tokens"]), executable: "/bin/sh")
+        assertRefused(result, 74, ["x.npy", "File too large", "ulimit -f"])
+        XCTAssertEqual(folder.names(), [])
+    }
+
     /// With standard error closed the next file would have its number: what is said must not end up in it.
     func testClosedStreams() throws {
         let data = folder.file("pictures")

@@ -177,6 +177,7 @@ final class TrainingCommandTests: XCTestCase {
             "--recipe", "paper",
             words: "--recipe paper is not a recipe of `dmae pretrain`: use one of mae, demo-teacher")
         assertRefused(["pretrain", "--recipe", "demo-teacher", "--data", TinyRun.data], 64, "--output is needed")
+        assertRefused(["pretrain", "--recipe", "demo-teacher", "--data", TinyRun.data, "--ouput", "a"], 64, "Unknown option '--ouput'")
         assertRefused(
             ["distill", "--recipe", "demo", "--data", TinyRun.data, "--output", folder.file("run")], 64, "--teacher")
         XCTAssertEqual(folder.names(), [], "what is refused leaves nothing behind")

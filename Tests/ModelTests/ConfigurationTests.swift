@@ -34,6 +34,9 @@ final class ConfigurationTests: XCTestCase {
             ("leaves none of the 12 patches visible", { $0.maskRatio = 0.95 }),
             ("removes none of the 12 patches", { $0.maskRatio = 0 }),
             ("only where there is a teacher", { $0.teacher = nil }),
+            ("--normalize-pixels needs patches of more than one value", {
+                ($0.student.patchSize, $0.student.channels, $0.normalizePixels) = (1, 1, true)
+            }),
             ("teacher and student must see the same patches", { $0.teacher!.patchSize = 2 }),
             ("student block 3 does not exist: the student's blocks are 0 to 2", { $0.alignment.pairs[0].studentBlock = 3 }),
             ("student block -1 does not exist", { $0.alignment.pairs[0].studentBlock = -1 }),
