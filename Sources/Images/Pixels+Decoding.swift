@@ -10,7 +10,7 @@ extension Pixels {
     /// turned as the camera meant it.
     ///
     /// Throws `Failure`, naming the path: `.inputOutput` where the file cannot be read, `.badData` where it is no
-    /// whole JPEG or PNG or has more than `maximumCount` pixels.
+    /// whole JPEG or PNG or has more than `maximumCount` pixels, or `maximumSide` of them along a side.
     public init(contentsOf path: String, channels: Int = 3, orienting: Bool = false) throws {
         let file = try readFile(path) { head in
             guard FileKind(head) != nil else { throw FileKind.refusal(path, empty: head.isEmpty) }
@@ -54,9 +54,10 @@ extension Pixels {
         defer { close(decoder) }
 
         let width = Int(header.width), height = Int(header.height)
-        guard width > 0, height > 0, width <= Self.maximumCount / height else {
+        guard width > 0, height > 0, max(width, height) <= Self.maximumSide, width <= Self.maximumCount / height else {
             throw Failure(
-                .badData, "\(name) declares \(width)×\(height) pixels, more than the \(Self.maximumCount) that are accepted")
+                .badData, "\(name) declares \(width)×\(height) pixels: at most \(Self.maximumCount) are accepted, "
+                    + "and \(Self.maximumSide) along a side")
         }
         let perPixel = Int(header.bytes_per_pixel), count = width * height
         // Grey and RGB are decoded in place; everything else by way of the file's own samples.

@@ -1,5 +1,3 @@
-import Glibc
-
 extension Pixels {
     /// The picture resampled to `width` × `height`, bit for bit as Pillow's `resize((width, height), BICUBIC)`.
     public func resized(width: Int, height: Int) -> Pixels {
@@ -37,69 +35,37 @@ package final class Resampler {
     private struct Filter {
         /// Of each output: the first input and the number of inputs.
         var spans: [(first: Int, count: Int)] = []
-        /// Of each output: `stride` weights, of which `count` are in use. Or those of one piece of one output.
+        /// Of each output: `stride` weights, of which `count` are in use.
         var weights: [Int32] = []
         var stride = 0
-        /// Of each output: its centre among the inputs.
-        private var centres: [Double] = []
-        private var narrowing = 1.0
         private var exact: [Double] = []
 
-        /// Bytes that the weights of all outputs take: they grow with the inputs, however few the outputs are.
-        var weightBytes: Int { spans.count * stride * MemoryLayout<Int32>.size }
-
-        /// Places those of `outputs` samples, made from the stretch [from, to) of `inputs` samples, that are `wanted`.
-        mutating func place(inputs: Int, from: Float, to: Float, outputs: Int, wanted: Range<Int>) {
+        /// Makes those of `outputs` samples, from the stretch [from, to) of `inputs` samples, that are `wanted`.
+        mutating func make(inputs: Int, from: Float, to: Float, outputs: Int, wanted: Range<Int>) {
             // Single precision here and double below: the last bit of a weight depends on it.
             let scale = Double(to - from) / Double(outputs)
             let widening = max(scale, 1)
             let support = 2 * widening
             stride = Int(support.rounded(.up)) * 2 + 1
-            narrowing = 1 / widening
+            let narrowing = 1 / widening
             spans.removeAll(keepingCapacity: true)
-            centres.removeAll(keepingCapacity: true)
+            weights.removeAll(keepingCapacity: true)
+            weights.reserveCapacity(wanted.count * stride)
             for output in wanted {
                 let centre = Double(from) + (Double(output) + 0.5) * scale
                 let first = max(0, Int(centre - support + 0.5))
-                spans.append((first, min(inputs, Int(centre + support + 0.5)) - first))
-                centres.append(centre)
-            }
-        }
-
-        /// Makes the weights of all outputs.
-        mutating func weigh() {
-            weights.removeAll(keepingCapacity: true)
-            weights.reserveCapacity(spans.count * stride)
-            for (span, centre) in zip(spans, centres) {
+                let count = min(inputs, Int(centre + support + 0.5)) - first
+                spans.append((first, count))
                 exact.removeAll(keepingCapacity: true)
                 var sum = 0.0
-                for input in span.first..<span.first + span.count {
-                    let weight = weight(of: input, centre)
+                for input in first..<first + count {
+                    let weight = Self.bicubic((Double(input) - centre + 0.5) * narrowing)
                     exact.append(weight)
                     sum += weight
                 }
                 let divisor = sum != 0 ? sum : 1
-                for input in 0..<stride { weights.append(input < span.count ? Self.fixed(exact[input] / divisor) : 0) }
+                for input in 0..<stride { weights.append(input < count ? Self.fixed(exact[input] / divisor) : 0) }
             }
-        }
-
-        /// What the weights of `output` are divided by.
-        func divisor(of output: Int) -> Double {
-            let span = spans[output], centre = centres[output]
-            var sum = 0.0
-            for input in span.first..<span.first + span.count { sum += weight(of: input, centre) }
-            return sum != 0 ? sum : 1
-        }
-
-        /// Makes the weights of `inputs` alone, a piece of the span of `output`.
-        mutating func weigh(_ inputs: Range<Int>, of output: Int, divisor: Double) {
-            let centre = centres[output]
-            weights.removeAll(keepingCapacity: true)
-            for input in inputs { weights.append(Self.fixed(weight(of: input, centre) / divisor)) }
-        }
-
-        private func weight(of input: Int, _ centre: Double) -> Double {
-            Self.bicubic((Double(input) - centre + 0.5) * narrowing)
         }
 
         private static func fixed(_ weight: Double) -> Int32 {
@@ -119,17 +85,8 @@ package final class Resampler {
     private var columns = Filter(), rows = Filter()
     private var narrowed: [UInt8] = []
     private var lastRow: [UInt8] = []
-    private let limit: Int
-    private let piece: Int
 
-    /// - Parameters:
-    ///   - limit: bytes that the weights of a pass, or the rows between the passes, may take. What needs more, as pictures far
-    ///     longer than any camera's do, is resampled piece by piece: slower, to the same bits.
-    ///   - piece: bytes of such a piece.
-    package init(limit: Int = 1 << 26, piece: Int = 1 << 16) {
-        self.limit = limit
-        self.piece = piece
-    }
+    package init() {}
 
     /// Resamples `picture` to `width` × `height` and writes the part of the result inside `window`, all of it where
     /// there is none, to `target`[rows, columns, channels]. `rectangle`: the picture is first cut to it; `box`: the
@@ -150,26 +107,19 @@ package final class Resampler {
         // The rows of the source that count.
         var top = window.top, bottom = window.top + window.height
         if needsRows {
-            rows.place(inputs: cut.height, from: box.top, to: box.bottom, outputs: height, wanted: top..<bottom)
+            rows.make(inputs: cut.height, from: box.top, to: box.bottom, outputs: height, wanted: top..<bottom)
             top = rows.spans[0].first
             bottom = rows.spans[window.height - 1].first + rows.spans[window.height - 1].count
         }
         if needsColumns {
             let wanted = window.left..<window.left + window.width
-            columns.place(inputs: cut.width, from: box.left, to: box.right, outputs: width, wanted: wanted)
-            if !narrowsByPieces { columns.weigh() }
+            columns.make(inputs: cut.width, from: box.left, to: box.right, outputs: width, wanted: wanted)
         }
-        let shortensByPieces = needsRows && (rows.weightBytes > limit || needsColumns && (bottom - top) * row > limit)
-        if needsRows && !shortensByPieces { rows.weigh() }
         picture.bytes.withUnsafeBufferPointer { bytes in
             let pitch = picture.width * channels
             let source = bytes.baseAddress! + (cut.top + top) * pitch + cut.left * channels
             let unmoved = source + window.left * channels
             switch (needsColumns, needsRows) {
-            case (_, true) where shortensByPieces:
-                shortenByPieces(
-                    needsColumns ? source : unmoved, pitch, top, row, window.height,
-                    narrowing: needsColumns ? (inputs: cut.width, channels: channels, outputs: window.width) : nil, into: target)
             case (true, true):
                 let count = (bottom - top) * row
                 if narrowed.count < count { narrowed = [UInt8](repeating: 0, count: count) }
@@ -192,7 +142,6 @@ package final class Resampler {
         _ source: UnsafePointer<UInt8>, _ pitch: Int, _ inputs: Int, _ count: Int, _ channels: Int, _ outputs: Int,
         into target: UnsafeMutablePointer<UInt8>
     ) {
-        guard !narrowsByPieces else { return narrowByPieces(source, pitch, count, channels, outputs, into: target) }
         let stride = columns.stride
         columns.spans.withUnsafeBufferPointer { spans in
             columns.weights.withUnsafeBufferPointer { weights in
@@ -275,90 +224,6 @@ package final class Resampler {
                     for tap in 0..<span.count { sum &+= Int32(first[tap * pitch + x]) &* weights[tap] }
                     out[x] = Self.clipped(sum)
                     x += 1
-                }
-            }
-        }
-    }
-
-    // MARK: Very long pictures
-
-    private var narrowsByPieces: Bool { columns.weightBytes > limit }
-
-    /// As `narrow`, with the weights of only a piece of one output's inputs at a time.
-    private func narrowByPieces(
-        _ source: UnsafePointer<UInt8>, _ pitch: Int, _ count: Int, _ channels: Int, _ outputs: Int,
-        into target: UnsafeMutablePointer<UInt8>
-    ) {
-        let inputsAtOnce = max(1, piece / MemoryLayout<Int32>.size)
-        // Of every row and channel: the output so far.
-        var sums = [Int32](repeating: 0, count: count * channels)
-        for x in 0..<outputs {
-            for index in sums.indices { sums[index] = Self.half }
-            let divisor = columns.divisor(of: x), end = columns.spans[x].first + columns.spans[x].count
-            var first = columns.spans[x].first
-            while first < end {
-                let next = min(first + inputsAtOnce, end)
-                columns.weigh(first..<next, of: x, divisor: divisor)
-                columns.weights.withUnsafeBufferPointer { weights in
-                    for index in sums.indices {
-                        let samples = source + index / channels * pitch + first * channels + index % channels
-                        var sum = sums[index]
-                        for tap in 0..<next - first { sum &+= Int32(samples[tap * channels]) &* weights[tap] }
-                        sums[index] = sum
-                    }
-                }
-                first = next
-            }
-            for index in sums.indices {
-                target[(index / channels * outputs + x) * channels + index % channels] = Self.clipped(sums[index])
-            }
-        }
-    }
-
-    /// As `shorten`, after narrowing where that is asked for: a few rows of the source at a time are added to the outputs that
-    /// they weigh in, as one output may be made of all rows that there are.
-    private func shortenByPieces(
-        _ source: UnsafePointer<UInt8>, _ pitch: Int, _ top: Int, _ width: Int, _ outputs: Int,
-        narrowing: (inputs: Int, channels: Int, outputs: Int)?, into target: UnsafeMutablePointer<UInt8>
-    ) {
-        let rowsAtOnce = max(1, piece / width)
-        // The more outputs a band has, the fewer rows of the source are narrowed once more for the next band.
-        let outputsAtOnce = min(max(1, 16 * piece / width), outputs)
-        if narrowing != nil, narrowed.count < rowsAtOnce * width { narrowed = [UInt8](repeating: 0, count: rowsAtOnce * width) }
-        // The outputs of a band so far.
-        var sums = [Int32](repeating: 0, count: outputsAtOnce * width)
-        narrowed.withUnsafeMutableBufferPointer { narrowed in
-            sums.withUnsafeMutableBufferPointer { sums in
-                let sums = sums.baseAddress!
-                for start in stride(from: 0, to: outputs, by: outputsAtOnce) {
-                    let band = start..<min(start + outputsAtOnce, outputs)
-                    let divisors = band.map { rows.divisor(of: $0) }
-                    for index in 0..<band.count * width { sums[index] = Self.half }
-                    let last = rows.spans[band.upperBound - 1]
-                    var first = rows.spans[start].first
-                    while first < last.first + last.count {
-                        let next = min(first + rowsAtOnce, last.first + last.count)
-                        var samples = source + (first - top) * pitch, step = pitch
-                        if let narrowing, let narrowed = narrowed.baseAddress {
-                            narrow(
-                                samples, pitch, narrowing.inputs, next - first, narrowing.channels, narrowing.outputs,
-                                into: narrowed)
-                            (samples, step) = (UnsafePointer(narrowed), width)
-                        }
-                        for output in band {
-                            let span = rows.spans[output]
-                            let from = max(first, span.first), to = min(next, span.first + span.count)
-                            guard from < to else { continue }
-                            rows.weigh(from..<to, of: output, divisor: divisors[output - start])
-                            let out = sums + (output - start) * width
-                            for input in from..<to {
-                                let weight = rows.weights[input - from], row = samples + (input - first) * step
-                                for x in 0..<width { out[x] &+= Int32(row[x]) &* weight }
-                            }
-                        }
-                        first = next
-                    }
-                    for index in 0..<band.count * width { target[start * width + index] = Self.clipped(sums[index]) }
                 }
             }
         }

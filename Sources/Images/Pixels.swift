@@ -12,6 +12,10 @@ public struct Pixels: Equatable, Sendable {
     /// Larger pictures are refused before anything is allocated for them: Pillow's limit, 1 GiB / 4 / 3.
     public static let maximumCount = 89_478_485
 
+    /// Pictures that are wider or higher are refused, too: the most that a JPEG file can say. What resampling needs beside the
+    /// picture grows with its sides.
+    public static let maximumSide = 65_535
+
     /// A picture over `bytes`, which must hold width × height × channels of them.
     public init(width: Int, height: Int, channels: Int, bytes: [UInt8]) {
         precondition(width > 0 && height > 0 && (channels == 1 || channels == 3))

@@ -75,6 +75,20 @@ final class DecodingTests: XCTestCase {
         }
     }
 
+    func testPicturesAreAsLongAsAJPEGMayBe() throws {
+        for (width, height) in [(65_535, 1), (1, 65_535), (65_536, 1), (1, 65_536)] {
+            let picture = Pixels(width: width, height: height, channels: 1, bytes: [UInt8](repeating: 7, count: width * height))
+            let file = try PNGWriter.encode(picture)
+            let failure = failure {
+                let decoded = try Pixels(decoding: file, named: "long.png", channels: 1)
+                XCTAssertEqual(decoded, picture)
+            }
+            XCTAssertEqual(failure?.code, width * height > 65_535 ? .badData : nil)
+            let wanted = "long.png declares \(width)×\(height) pixels: at most 89478485 are accepted, and 65535 along a side"
+            XCTAssertEqual(failure?.message, failure == nil ? nil : wanted)
+        }
+    }
+
     func testFilesThatCannotBeRead() throws {
         let folder = TemporaryFolder()
         mkfifo("\(folder.path)/pipe.jpg", 0o600)
