@@ -6,7 +6,7 @@ import Tensors
 /// Position s of the stream belongs to epoch s / N, N being the number of files, and shows file s % N of that epoch's
 /// order; crop and flip are drawn for (epoch, s % N). So what a position shows depends on the seed and the files
 /// alone: not on the number of threads, on the batch size, or on where the stream was started. An image that cannot
-/// be decoded is replaced by the next readable one in the epoch's order, beginning again at its start, with the crop
+/// be read or decoded is replaced by the next readable one in the epoch's order, beginning again at its start, with the crop
 /// and flip of the position it stands in for.
 ///
 /// A loader made by `init(once:…)` shows every file once instead, in the folder's order, and leaves unreadable ones out.
@@ -77,12 +77,13 @@ public final class BatchLoader {
     ///
     /// - Returns: the number of samples written: `batchSize`, fewer at the end of the stream or where images were left out, 0
     ///   after the end.
-    /// - Throws: `Failure(.badData)` once more than the limit of the files, or all of them, proved unreadable.
+    /// - Throws: `Failure(.badData)` once more than the limit of the files, or all of them, proved unreadable;
+    ///   `Failure(.inputOutput)` where the system failed, as for want of file descriptors, and the file could have been read.
     @discardableResult
     public func next(into destination: UnsafeMutablePointer<Float>) throws -> Int {
         if let startFailure { throw startFailure }
         while true {
-            guard let batch = pipeline.waitForBatch() else { throw Failure(.failure, "the image loader was stopped") }
+            guard let batch = try pipeline.waitForBatch() else { throw Failure(.failure, "the image loader was stopped") }
             guard batch.count > 0 else { return 0 }
             try note(batch)
             let augmentation = pipeline.augmentation, pixelCount = augmentation.width * augmentation.height
@@ -191,6 +192,7 @@ private final class Pipeline {
     private var nextSample: Int
     private var released = 0
     private var stopping = false
+    private var trouble: (any Error)?
     private var reasons: [Int: String] = [:]
     private var orders: [(epoch: Int, order: [Int])] = []
 
@@ -244,10 +246,11 @@ private final class Pipeline {
     // MARK: The consumer's side
 
     /// The oldest batch that was not released, once it is whole; nil where the pipeline was stopped.
-    func waitForBatch() -> Batch? {
-        locked {
+    func waitForBatch() throws -> Batch? {
+        try locked {
             let slot = released % depth
             while !stopping && missing[slot] > 0 { pthread_cond_wait(batchReady, mutex) }
+            if let trouble { throw trouble }
             guard !stopping else { return nil }
             let count = size(of: released)
             return Batch(
@@ -273,9 +276,11 @@ private final class Pipeline {
         }
     }
 
-    func stop() {
+    /// Ends the threads' work; `error` is what `waitForBatch` throws from then on.
+    func stop(_ error: (any Error)? = nil) {
         locked {
             stopping = true
+            trouble = trouble ?? error
             pthread_cond_broadcast(roomForWork)
             pthread_cond_broadcast(batchReady)
         }
@@ -285,9 +290,15 @@ private final class Pipeline {
 
     /// What a decoding thread does: one sample after another, as long as there is room in the ring.
     func work() {
+        Threads.unbind()
         let resampler = Resampler()
         while let sample = takeSample() {
-            let (file, failures) = produce(sample, resampler)
+            let file: Int?, failures: [Int]
+            do {
+                (file, failures) = try produce(sample, resampler)
+            } catch {
+                return stop(error)
+            }
             locked {
                 let offset = sample - samples.lowerBound
                 let slot = offset / batchSize % depth
@@ -318,7 +329,9 @@ private final class Pipeline {
 
     /// Puts the sample of that stream position into its place; gives the file it shows, nil where none could be read,
     /// and the files that had to be passed over, in that order.
-    private func produce(_ sample: Int, _ resampler: Resampler) -> (file: Int?, failures: [Int]) {
+    ///
+    /// Throws where it is the system that failed, not a file: whether a picture is read then depends on the moment.
+    private func produce(_ sample: Int, _ resampler: Resampler) throws -> (file: Int?, failures: [Int]) {
         let epoch = sample / folder.count, index = sample % folder.count
         let order = order(of: epoch)
         let offset = sample - samples.lowerBound
@@ -335,6 +348,7 @@ private final class Pipeline {
                         into: bytes + place * augmentation.sampleCount)
                     return (file, failures)
                 } catch {
+                    if (error as? Failure)?.code == .inputOutput, let path = try? folder.pathToOpen(file), isReadableFile(path) { throw error }
                     let reason = (error as? Failure)?.message ?? "\(folder.path(file)): \(error)"
                     locked { if reasons[file] == nil { reasons[file] = reason } }
                 }

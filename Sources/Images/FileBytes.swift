@@ -46,6 +46,12 @@ func readFile(_ path: String, where accept: (UnsafeRawBufferPointer) throws -> V
     }
 }
 
+/// Whether a regular file that may be read lies at `path`: what fails to read it then is not the file.
+func isReadableFile(_ path: String) -> Bool {
+    var status = stat()
+    return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && access(path, R_OK) == 0
+}
+
 /// What errno says, in words.
 func systemReason(_ code: Int32 = errno) -> String {
     String(cString: strerror(code))

@@ -15,6 +15,10 @@ public enum Threads {
     /// The threads a parallel region really gets; 1 while `count` is more means that OpenMP is serial.
     public static var observed: Int { Int(dmae_threads_observed()) }
 
+    /// Lets the calling thread run on every processor of the process: one made by a thread that OpenMP has bound
+    /// (`OMP_PROC_BIND`) is bound to the same processor otherwise.
+    public static func unbind() { dmae_unbind_thread() }
+
     /// The OpenMP specification the kernels were compiled for, as yyyymm.
     public static var openMPVersion: Int { Int(dmae_openmp_version()) }
 

@@ -153,6 +153,55 @@ final class BatchLoaderTests: XCTestCase {
         XCTAssert(reports[0].contains("004.png") && reports[0].contains("No such file"), reports[0])
     }
 
+    /// Without file descriptors every image would seem unreadable, and which ones do would depend on the moment.
+    func testWhatTheSystemLacksIsNoFaultOfTheImages() throws {
+        let (_folder, folder) = try pictures(10)
+        defer { withExtendedLifetime(_folder) {} }
+        var before = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &before)
+        var none = rlimit(rlim_cur: 0, rlim_max: before.rlim_max)
+        for workers in [1, 3] {
+            var reports: [String] = []
+            setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &none)
+            let failure = failure { _ = try load(folder, 0..<20, batch: 5, workers: workers, limit: 1) { reports.append($0) } }
+            setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &before)
+            XCTAssertEqual(failure?.code, .inputOutput)
+            XCTAssert(failure?.message.hasSuffix(".png: Too many open files") == true, "\(failure as Any)")
+            XCTAssertEqual(reports, [])
+        }
+    }
+
+    /// OpenMP binds the thread that starts it where OMP_PROC_BIND says so; the decoding threads are made by that thread.
+    func testDecodingThreadsUseEveryProcessor() throws {
+        func tasks() throws -> Set<String> { Set(try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task")) }
+        /// As "0-3,7".
+        func processors(_ task: String) -> Substring? {
+            let status = try? String(contentsOfFile: "/proc/\(task)/status", encoding: .utf8)
+            return status?.split(separator: "\n").first { $0.hasPrefix("Cpus_allowed_list:") }?.split(separator: "\t").last
+        }
+        let all = try XCTUnwrap(processors("thread-self")), first = try XCTUnwrap(Int(all.prefix { $0.isNumber }))
+        // Of the C library, but not in Swift's view of it.
+        typealias Bind = @convention(c) (pid_t, Int, UnsafeRawPointer) -> Int32
+        let bind = unsafeBitCast(try XCTUnwrap(dlsym(nil, "sched_setaffinity")), to: Bind.self)
+        var mask = [UInt64](repeating: 0, count: 16)
+        mask[first / 64] = 1 << (first % 64)
+        XCTAssertEqual(bind(0, 128, mask), 0)
+        defer { Threads.unbind() }
+        XCTAssertEqual(processors("thread-self"), "\(first)")
+        let before = try tasks()
+        let (_folder, folder) = try pictures(10)
+        defer { withExtendedLifetime(_folder) {} }
+        let loader = BatchLoader(
+            folder: folder, augmentation: augmentation, batchSize: 4, seed: 1, firstSample: 0, lastSample: .max, workers: 3,
+            report: { _ in })
+        defer { loader.stop() }
+        // A thread looks for its first sample once it is unbound.
+        for _ in 0..<1000 where try tasks().subtracting(before).contains(where: { processors("self/task/\($0)") != all }) { usleep(10_000) }
+        let new = try tasks().subtracting(before)
+        XCTAssertGreaterThanOrEqual(new.count, 3)
+        for task in new { XCTAssertEqual(processors("self/task/\(task)"), all) }
+    }
+
     private func threadsOfTheProcess() throws -> Int { try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task").count }
 
     func testStoppingEarly() throws {

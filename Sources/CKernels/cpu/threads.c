@@ -1,11 +1,26 @@
-// The number of threads, and a parallel loop for Swift.
+// The number of threads, where they may run, and a parallel loop for Swift.
+#define _GNU_SOURCE
 #include "cpu/threads.h"
+
+#include <sched.h>
 
 #ifndef _OPENMP
 #error "OpenMP is off: compile with -fopenmp"
 #endif
 
 static int thread_count = 0;
+
+static cpu_set_t processors;
+static bool knows_processors;
+
+// With OMP_PROC_BIND, OpenMP binds the first thread to one processor as it starts, at the first call: before that the mask is whole.
+__attribute__((constructor)) static void keep_processors(void) {
+    knows_processors = sched_getaffinity(0, sizeof processors, &processors) == 0;
+}
+
+void dmae_unbind_thread(void) {
+    if (knows_processors) sched_setaffinity(0, sizeof processors, &processors);
+}
 
 void dmae_set_threads(int count) { thread_count = count < 1 ? 1 : count; }
 int dmae_threads(void) { return thread_count > 0 ? thread_count : (thread_count = omp_get_num_procs()); }

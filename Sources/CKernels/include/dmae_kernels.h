@@ -56,6 +56,9 @@ DMAE_EXPORT void dmae_set_threads(int count);
 DMAE_EXPORT int dmae_threads(void);
 /// The threads a parallel region really gets: 1 here with dmae_threads() > 1 means that OpenMP is serial.
 DMAE_EXPORT int dmae_threads_observed(void);
+/// Lets the calling thread run on every processor that the process could at its start. A thread of OpenMP's that is bound to one
+/// (OMP_PROC_BIND) hands its binding on to those it makes.
+DMAE_EXPORT void dmae_unbind_thread(void);
 /// The OpenMP version macro (yyyymm) this was compiled against.
 DMAE_EXPORT int dmae_openmp_version(void);
 /// Calls body(context, begin, end) for the chunks [0,chunk), [chunk,2·chunk) … of [0,count), in parallel.
