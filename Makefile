@@ -30,19 +30,25 @@ STATIC := -c release --static-swift-stdlib -Xswiftc -static-executable
 build: $(BINARY)
 
 packages:
-	missing=$$(for package in $(PACKAGES); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done)
-	if [ -n "$$missing" ]; then $(call install-packages,$$missing); fi
+	$(call install-missing,$(PACKAGES))
 
 test-packages: packages
-	missing=$$(for package in $(TEST_PACKAGES); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done)
-	if [ -n "$$missing" ]; then $(call install-packages,$$missing); fi
+	$(call install-missing,$(TEST_PACKAGES))
+
+# A package that was removed, but not purged, has a status as well.
+define install-missing
+missing=$$(for package in $(1); do \
+  dpkg-query -W -f '$${db:Status-Status}\n' $$package 2>/dev/null | grep -qx installed || echo $$package; \
+done); \
+if [ -n "$$missing" ]; then $(call install-packages,$$missing); fi
+endef
 
 define install-packages
 echo "Installing" $(1); \
-root=$$([ $$(id -u) = 0 ] || echo sudo); \
-$$root apt-get update -qq && \
-DEBIAN_FRONTEND=noninteractive $$root apt-get install -y -qq --no-install-recommends $(1) >/dev/null
+$(as-root) apt-get update -qq && \
+$(as-root) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null
 endef
+as-root := $$([ $$(id -u) = 0 ] || echo sudo)
 
 # Debian's libomp-19-dev holds a shared library only; its source package, unpacked in part, gives the static one.
 # The source index goes into a private apt state: the machine's own sources are left as they are.
@@ -50,7 +56,10 @@ $(OPENMP): | packages
 	work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT
 	mkdir -p "$$work"/lists/partial "$$work"/cache/archives/partial "$$work/build"
 	chmod -R a+rX "$$work"
-	apt-get indextargets --format '$$(REPO_URI) $$(RELEASE)' 'Created-By: Packages' 'Component: main' 'Origin: Debian' | sort -u | \
+	# Images of containers often come without the lists that say which sources there are.
+	repositories() { apt-get indextargets --format '$$(REPO_URI) $$(RELEASE)' 'Created-By: Packages' 'Component: main' 'Origin: Debian'; }
+	[ -n "$$(repositories)" ] || $(as-root) apt-get update -qq
+	repositories | sort -u | \
 	  sed 's|^|deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] |; s|$$| main|' > "$$work/sources.list"
 	private="-o Dir::Etc::SourceList=$$work/sources.list -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists=$$work/lists \
 	  -o Dir::Cache=$$work/cache -o APT::Sandbox::User=root"
