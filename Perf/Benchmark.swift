@@ -15,10 +15,11 @@ struct Benchmark {
         case images(Int)
     }
 
-    /// A measured row: its line in the table and, unless it counts images, its median share of the nearer roof.
+    /// A measured row: its line in the table, and the ratio that is recorded and compared: the median share of the nearer roof or,
+    /// of rows that count images, images in the time of a GFLOP at the peak.
     struct Result {
         let line: String
-        let share: Double?
+        let ratio: Double
     }
 
     private enum Roof { case arithmetic, memory }
@@ -39,28 +40,23 @@ struct Benchmark {
         var times: [Double] = [], peaks: [Double] = []
         let end = now() + 0.35
         while times.count < 5 || (now() < end && times.count < 200) {
-            if case .kernel(_, _, let precision) = work { peaks.append(machine.peakNow(precision)) } else { _ = machine.peakNow() }
+            if case .kernel(_, _, let precision) = work { peaks.append(machine.peakNow(precision)) } else { peaks.append(machine.peakNow()) }
             times.append(Machine.time(run))
         }
-        var shares: [Double] = []
-        if case .kernel(let flop, let bytes, _) = work {
+        let time = median(times), ratio: Double, rate: String
+        switch work {
+        case .images(let count):
+            ratio = median(zip(times, peaks).map { time, peak in Double(count) / time / (peak / 1e9) })
+            rate = column(fixed(Double(count) / time, 0), 9) + " images/s"
+        case .kernel(let flop, let bytes, _):
             if !copies.isEmpty { copies += (0..<3).map { _ in machine.bandwidthNow() } }
             let bandwidth = copies.isEmpty ? machine.bandwidth : median(copies)
-            shares = zip(times, peaks).map { time, peak in max(flop / peak, bytes / bandwidth) / time }
+            ratio = median(zip(times, peaks).map { time, peak in max(flop / peak, bytes / bandwidth) / time })
+            rate = (bounded(machine) == .arithmetic
+                ? column(fixed(flop / time / 1e9, 1), 9) + " GFLOP/s" : column(fixed(bytes / time / 1e9, 1), 9) + " GB/s    ")
+                + column(fixed(100 * ratio, 0), 5) + " %"
         }
-        let time = median(times)
-        let rate: String
-        switch work {
-        case .images(let count): rate = column(fixed(Double(count) / time, 0), 9) + " images/s"
-        case .kernel(let flop, let bytes, _):
-            rate = bounded(machine) == .arithmetic
-                ? column(fixed(flop / time / 1e9, 1), 9) + " GFLOP/s" : column(fixed(bytes / time / 1e9, 1), 9) + " GB/s    "
-        }
-        let share = shares.isEmpty ? nil : median(shares)
-        return Result(
-            line: name.padded(32) + shape.padded(22) + column(fixed(time * 1e3, 3), 10) + " ms" + rate
-                + (share.map { column(fixed(100 * $0, 0), 5) + " %" } ?? ""),
-            share: share)
+        return Result(line: name.padded(32) + shape.padded(22) + column(fixed(time * 1e3, 3), 10) + " ms" + rate, ratio: ratio)
     }
 }
 

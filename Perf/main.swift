@@ -76,26 +76,25 @@ var measured = Results(machine: "\(isa), \(threads) \(threads == 1 ? "thread" : 
 for benchmark in benchmarks {
     let result = benchmark.measure(machine)
     print(result.line)
-    if let share = result.share { measured.rows[benchmark.title] = share }
+    measured.rows[benchmark.title] = result.ratio
 }
 guard check != nil || record != nil else { exit(0) }
 
 // A record is of what the machine gives in its worse moments, too: the least of three measurements, a table apart.
 if record != nil {
     for pass in 2...3 {
-        print("\nPass \(pass) of 3; the least share of each row is recorded.")
+        print("\nPass \(pass) of 3; the least ratio of each row is recorded.")
         for benchmark in benchmarks {
-            guard let share = benchmark.measure(machine).share else { continue }
-            measured.rows[benchmark.title] = min(measured.rows[benchmark.title] ?? share, share)
+            measured.rows[benchmark.title] = min(measured.rows[benchmark.title]!, benchmark.measure(machine).ratio)
         }
     }
 }
 // Other programs disturb a row now and then: one that seems to have lost is measured again, and its best one counts.
 if let check {
     for _ in 0..<3 {
-        for name in Results.thresholds(check).verdict(on: measured.rows, machine: measured.machine, section: "peak", partial: true)?.lost ?? [] {
-            guard let share = benchmarks.first(where: { $0.title == name.name })?.measure(machine).share else { continue }
-            measured.rows[name.name] = max(measured.rows[name.name]!, share)
+        for row in Results.thresholds(check).verdict(on: measured.rows, machine: measured.machine, section: "peak", partial: true)?.lost ?? [] {
+            let again = benchmarks.first { $0.title == row.name }!.measure(machine)
+            measured.rows[row.name] = max(measured.rows[row.name]!, again.ratio)
         }
     }
 }
