@@ -12,8 +12,8 @@ public enum Replay {
         }
         struct Align: Decodable {
             let studentBlocks, teacherBlocks: [Int]
-            let loss: AlignmentDistance?
-            let projection: Projection?
+            /// An `AlignmentDistance` and a `Projection`, decoded by `choice`, which says what there is.
+            let loss, projection: String?
         }
         struct AdamW: Decodable {
             let lr: Float
@@ -35,7 +35,8 @@ public enum Replay {
 
     /// Replays `input` and writes `output`; the file layouts are those of the catalog's article on replay.
     ///
-    /// - Throws: `Failure.badData` where the recording lacks something or does not fit together; `Failure.inputOutput`.
+    /// - Throws: `Failure.badData` where the recording lacks something or does not fit together; `Failure.failure`, with nothing written,
+    ///   where a result is not finite; `Failure.inputOutput`.
     public static func run(input: String, output: String, precision: Precision = .f32) throws {
         let file = try SafeTensorsFile(path: input)
         guard let text = file.metadata["dmae.replay"] else {
@@ -69,15 +70,32 @@ public enum Replay {
         }
 
         let plan = MemoryPlan()
-        let distiller = try Distiller(model, batch: batch, plan: plan, precision: precision, predictsEveryPatch: true)
-        try plan.commit()
+        let distiller = try inKeys(input) {
+            let distiller = try Distiller(model, batch: batch, plan: plan, precision: precision, predictsEveryPatch: true)
+            try plan.commit()
+            return distiller
+        }
         distiller.parameters.initialize(seed: 0)
         distiller.teacherParameters?.initializePositions()
         try distiller.parameters.load(from: file, prefix: "student.")
         try distiller.teacherParameters?.load(from: file, prefix: "teacher.")
         try file.copyFloats("images", into: distiller.images.elements)
         try file.copyFloats("noise", into: distiller.masking.noise.elements)
-        try write(steps: description, of: distiller, to: output)
+        try write(steps: description, of: distiller, from: input, to: output)
+    }
+
+    /// Runs `body`, whose failures are said of `input`, and in the words of its description where they name flags.
+    private static func inKeys<Result>(_ input: String, _ body: () throws -> Result) throws -> Result {
+        do { return try body() } catch let failure as Failure {
+            var message = failure.message
+            for (flag, key) in [
+                ("--mask-ratio", "mask_ratio"), ("--image-size", "image_size"), ("--patch-size", "patch_size"),
+                ("--normalize-pixels", "norm_pix_loss"), ("--projection", "align.projection"), ("--batch", "the number of images"),
+            ] {
+                message = message.replacing(flag, with: key)
+            }
+            throw Failure(failure.code == .usage ? .badData : failure.code, "\(input): \(message)")
+        }
     }
 
     private static func modelConfiguration(_ description: Description, channels: Int, input: String) throws -> ModelConfiguration {
@@ -93,26 +111,39 @@ public enum Replay {
         let pairs = zip(align?.studentBlocks ?? [], align?.teacherBlocks ?? []).map {
             AlignedPair(studentBlock: $0, teacherBlock: $1)
         }
+        func choice<Choice: CaseIterable & RawRepresentable>(_ key: String, _ text: String?, absent: Choice) throws -> Choice
+        where Choice.RawValue == String {
+            guard let text else { return absent }
+            guard let choice = Choice(rawValue: text) else {
+                let names = Choice.allCases.map(\.rawValue).joined(separator: ", ")
+                throw Failure(.badData, "\(input): align.\(key) \(quoted(text)) is not known: use one of \(names)")
+            }
+            return choice
+        }
         let model = ModelConfiguration(
             student: encoder(description.student),
             decoder: DecoderConfiguration(
                 width: description.decoder.width, depth: description.decoder.depth, heads: description.decoder.heads),
             teacher: description.teacher.map(encoder),
             alignment: AlignmentConfiguration(
-                pairs: pairs, distance: align?.loss ?? .l1, projection: align?.projection ?? .linear),
+                pairs: pairs, distance: try choice("loss", align?.loss, absent: .l1),
+                projection: try choice("projection", align?.projection, absent: .linear)),
             maskRatio: description.maskRatio, normalizePixels: description.normPixLoss ?? false)
-        do { try model.validate() } catch let failure as Failure {
-            throw Failure(.badData, "\(input): \(failure.message)")
-        }
+        try inKeys(input) { try model.validate() }
         return model
     }
 
-    private static func write(steps description: Description, of distiller: Distiller, to output: String) throws {
+    private static func write(steps description: Description, of distiller: Distiller, from input: String, to output: String) throws {
         let batch = distiller.batch
         let pairs = distiller.alignments.count
         var copies: [(name: String, shape: [Int], values: [Float])] = []
-        func record(_ name: String, _ shape: [Int], _ values: some Sequence<Float>) {
-            copies.append((name, shape, Array(values)))
+        func failure(_ what: String) -> Failure {
+            Failure(.failure, "\(input): \(what), and nothing was written: look at optimizer, images and weights")
+        }
+        func record(_ name: String, _ shape: [Int], _ values: some Sequence<Float>) throws {
+            let values = Array(values)
+            guard values.allSatisfy(\.isFinite) else { throw failure("\(name) is not finite") }
+            copies.append((name, shape, values))
         }
         let optimizer = Optimizer(
             beta1: description.optimizer.betas[0], beta2: description.optimizer.betas[1], epsilon: description.optimizer.eps,
@@ -123,9 +154,15 @@ public enum Replay {
         for step in 1...description.steps {
             distiller.parameters.clearGradients()
             distiller.accumulateGradients()
-            totals.append(distiller.losses.total)
-            reconstructions.append(distiller.losses.reconstruction)
-            for pair in 0..<pairs { alignments[pair].append(distiller.losses.alignments[pair]) }
+            let losses = distiller.losses
+            guard losses.total.isFinite else {
+                let parts = losses.alignments.enumerated().map { ", alignment \($0.offset) \($0.element)" }.joined()
+                throw failure(
+                    "the loss is not finite at step \(step): reconstruction \(losses.reconstruction)\(parts), total \(losses.total)")
+            }
+            totals.append(losses.total)
+            reconstructions.append(losses.reconstruction)
+            for pair in 0..<pairs { alignments[pair].append(losses.alignments[pair]) }
             if step == 1 {
                 let patches = distiller.configuration.student.patches
                 let elements = distiller.configuration.student.patchElements
@@ -135,26 +172,26 @@ public enum Replay {
                     let first = (image * (1 + patches) + 1) * elements
                     predicted += prediction[first..<first + patches * elements]
                 }
-                record("prediction", [batch, patches, elements], predicted)
-                record("mask", [batch, patches], distiller.masking.mask.elements)
+                try record("prediction", [batch, patches, elements], predicted)
+                try record("mask", [batch, patches], distiller.masking.mask.elements)
                 let latent = distiller.student.latent!
-                record("student.latent", [batch, latent.rows / batch, latent.columns], latent.elements)
+                try record("student.latent", [batch, latent.rows / batch, latent.columns], latent.elements)
                 for (index, alignment) in distiller.alignments.enumerated() {
                     let teacher = alignment.teacherFeature
-                    record("teacher.feature.\(index)", [batch, teacher.rows / batch, teacher.columns], teacher.elements)
+                    try record("teacher.feature.\(index)", [batch, teacher.rows / batch, teacher.columns], teacher.elements)
                     let student = distiller.student.feature(afterBlock: alignment.pair.studentBlock)
-                    record("student.feature.\(index)", [batch, student.rows / batch, student.columns], student.elements)
+                    try record("student.feature.\(index)", [batch, student.rows / batch, student.columns], student.elements)
                 }
                 for parameter in distiller.parameters.all {
-                    if let gradient = parameter.gradient { record("grad.\(parameter.name)", parameter.shape, gradient.elements) }
+                    if let gradient = parameter.gradient { try record("grad.\(parameter.name)", parameter.shape, gradient.elements) }
                 }
             }
             optimizer.update(distiller.parameters, learningRate: description.optimizer.lr, step: step)
         }
-        record("loss.total", [totals.count], totals)
-        record("loss.reconstruction", [totals.count], reconstructions)
-        for pair in 0..<pairs { record("loss.align.\(pair)", [totals.count], alignments[pair]) }
-        for parameter in distiller.parameters.all { record("after.\(parameter.name)", parameter.shape, parameter.weight.elements) }
+        try record("loss.total", [totals.count], totals)
+        try record("loss.reconstruction", [totals.count], reconstructions)
+        for pair in 0..<pairs { try record("loss.align.\(pair)", [totals.count], alignments[pair]) }
+        for parameter in distiller.parameters.all { try record("after.\(parameter.name)", parameter.shape, parameter.weight.elements) }
 
         var writer = SafeTensorsWriter()
         // The writer reads the values where they are: they stay put until it is done.
@@ -178,12 +215,18 @@ public enum Replay {
     }
 
     private static func reason(_ error: any Error) -> String {
-        switch error {
-        case DecodingError.keyNotFound(let key, _): "\(key.stringValue) is missing"
+        // The decoder names what the keys were turned into.
+        func key(_ path: [any CodingKey]) -> String {
+            path.isEmpty ? "it" : path.map { part in
+                part.intValue.map { "\($0)" } ?? part.stringValue.map { $0.isUppercase ? "_" + $0.lowercased() : "\($0)" }.joined()
+            }.joined(separator: ".")
+        }
+        return switch error {
+        case DecodingError.keyNotFound(let missing, let context): "\(key(context.codingPath + [missing])) is missing"
         case DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context):
-            "\(context.codingPath.map(\.stringValue).joined(separator: ".")) is of another type than expected"
-        case DecodingError.dataCorrupted(let context): context.debugDescription
-        default: "it is not JSON"
+            "\(key(context.codingPath)) is of another type than expected"
+        case DecodingError.dataCorrupted(let context) where !context.codingPath.isEmpty: context.debugDescription
+        default: "it is not JSON, or a number in it does not fit its key"
         }
     }
 }

@@ -34,6 +34,29 @@ final class AugmentationTests: XCTestCase {
         }
     }
 
+    /// Up to 224 a sample has a margin, int(224 / 0.875) = 256, above it none, whatever the picture's size; of a sample that is not square
+    /// the longer side decides. All by hand; halves go to even.
+    func testMarginOfCentreFramingEndsAt224() {
+        let cases: [(picture: [Int], sample: [Int], resized: [Int], corner: [Int])] = [
+            ([224, 224], [224, 224], [256, 256], [16, 16]),
+            ([300, 224], [224, 224], [342, 256], [59, 16]),
+            ([224, 300], [224, 224], [256, 342], [16, 59]),
+            ([500, 375], [224, 224], [341, 256], [58, 16]),
+            ([300, 224], [225, 225], [301, 225], [38, 0]),
+            ([224, 224], [225, 225], [225, 225], [0, 0]),
+            ([300, 224], [224, 160], [256, 191], [16, 16]),
+            ([300, 224], [160, 224], [342, 256], [91, 16]),
+            ([300, 224], [240, 160], [240, 179], [0, 10]),
+        ]
+        for (picture, sample, resized, corner) in cases {
+            let augmentation = Augmentation(width: sample[0], height: sample[1], framing: .centre)
+            let frame = augmentation.centreFrame(width: picture[0], height: picture[1])
+            XCTAssertEqual([frame.resized.width, frame.resized.height], resized, "\(picture) to \(sample)")
+            XCTAssertEqual(
+                [frame.crop.left, frame.crop.top, frame.crop.width, frame.crop.height], corner + sample, "\(picture) to \(sample)")
+        }
+    }
+
     /// Whatever the shapes, the frame lies inside the resized picture, and only what the frame shows is computed.
     func testCentreFramingOfOddShapes() {
         for (width, height) in [(1, 1), (1, 200_000), (200_000, 1), (17, 1000), (333, 500)] {
@@ -69,6 +92,18 @@ final class AugmentationTests: XCTestCase {
             XCTAssertEqual(source.converted(channels: channels), asDecoded)
             let augmentation = Augmentation(width: 20, height: 10, channels: channels, framing: .whole)
             XCTAssertEqual(augmentation.apply(to: source, seed: 0, epoch: 0, index: 0), asDecoded.resized(width: 20, height: 10))
+        }
+    }
+
+    /// ImageNet's customary figures, and for grey their averages: 1.347/3 and 0.678/3. A sample has those of its channels.
+    func testImageNetsFigures() {
+        let figures = [
+            1: Normalisation(mean: [0.449], deviation: [0.226]),
+            3: Normalisation(mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225]),
+        ]
+        for (channels, expected) in figures {
+            XCTAssertEqual(Normalisation.imageNet(channels: channels), expected)
+            XCTAssertEqual(Augmentation(width: 8, height: 8, channels: channels).normalisation, expected)
         }
     }
 

@@ -159,6 +159,41 @@ final class ParametersTests: XCTestCase {
         XCTAssertEqual(kinds, ["token": 2, "norm": 28, "bias": 83, "xavier": 55])
     }
 
+    /// Projection heads start as every linear layer does, not as PyTorch would leave them (±1/√columns, biases too): uniform in
+    /// ±√(6/(rows + columns)), drawn in the order of their own streams by however many threads, and biases zero.
+    func testInitialProjectionHeads() throws {
+        let seed = testSeed(42)
+        let pairs = [AlignedPair(studentBlock: 0, teacherBlock: 1), AlignedPair(studentBlock: 2, teacherBlock: 0)]
+        for (projection, tensors) in [(Projection.linear, 4), (.mlp, 8)] {
+            // 49,152 and 65,536 numbers a matrix: more than one thread draws at a time, 32,768.
+            let configuration = ModelConfiguration.small(studentWidth: 192, teacherWidth: 256, pairs: pairs, projection: projection)
+            for threads in 1...3 {
+                try withThreads(threads) {
+                    XCTAssertEqual(Threads.observed, threads)
+                    let plan = MemoryPlan()
+                    let parameters = try Distiller(configuration, batch: 1, plan: plan).parameters
+                    try plan.commit()
+                    parameters.initialize(seed: seed)
+                    var checked = 0
+                    for (index, parameter) in parameters.all.enumerated() {
+                        guard parameter.name.hasPrefix("aligned_feature_projection_heads.") else { continue }
+                        checked += 1
+                        let expected: [Float]
+                        if parameter.name.hasSuffix(".bias") {
+                            expected = [Float](repeating: 0, count: 256)
+                        } else {
+                            let bound = (6 / Double(256 + (parameter.name.hasSuffix(".fc2.weight") ? 256 : 192))).squareRoot()
+                            var random = CounterRandom(seed: seed, purpose: .weights, index: index)
+                            expected = (0..<parameter.weight.count).map { _ in Float(random.uniform(-bound, bound)) }
+                        }
+                        XCTAssertTrue(parameter.weight.values.bits == expected.bits, "\(projection), \(threads) threads: \(parameter.name)")
+                    }
+                    XCTAssertEqual(checked, tensors)
+                }
+            }
+        }
+    }
+
     /// Each parameter has a stream of its own: another seed changes all random ones, the same seed none.
     func testInitialWeightsDependOnTheSeed() throws {
         func weights(_ seed: UInt64) throws -> [String: [UInt32]] {

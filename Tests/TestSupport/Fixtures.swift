@@ -30,7 +30,11 @@ public struct GoldenCase {
             public let weightDecay: Double
             public let eps: Double
         }
+        public struct Align: Decodable {
+            public let loss: String
+        }
         public let patchSize: Int
+        public let align: Align
         public let student, decoder: Size
         public let teacher: Size?
         public let optimizer: AdamW

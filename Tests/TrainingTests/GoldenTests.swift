@@ -1,4 +1,5 @@
 import Foundation
+import Models
 import Tensors
 import TestSupport
 import Training
@@ -12,7 +13,7 @@ final class GoldenTests: XCTestCase {
     /// Every recorded tensor comes back within what f32 arithmetic may lose, nothing is missing, and nothing is there beside.
     func testReplayAgreesWithPyTorch() throws {
         let cases = try Fixtures.golden()
-        XCTAssertGreaterThanOrEqual(cases.count, 4)
+        XCTAssertGreaterThanOrEqual(cases.count, 5)
         let ran = try withEachInstructionSet { set in
             for recorded in cases {
                 let output = folder.file("\(recorded.name).\(set.name).safetensors")
@@ -23,6 +24,22 @@ final class GoldenTests: XCTestCase {
             }
         }
         XCTAssertFalse(ran.isEmpty)
+    }
+
+    /// A replay of `shared_masks` works out mask tokens of one place once for all images: it would test nothing of that otherwise.
+    func testOneRecordingSharesMaskTokens() throws {
+        let recorded = try XCTUnwrap(Fixtures.golden().first { $0.name == "shared_masks" })
+        let images = try recorded.input.entry("images").shape
+        let (student, decoder) = (recorded.description.student, recorded.description.decoder)
+        let model = ModelConfiguration(
+            student: EncoderConfiguration(
+                width: student.width, depth: student.depth, heads: student.heads, patchSize: recorded.description.patchSize,
+                imageHeight: images[2], imageWidth: images[3], channels: images[1]),
+            decoder: DecoderConfiguration(width: decoder.width, depth: decoder.depth, heads: decoder.heads), maskRatio: 0.9)
+        XCTAssertEqual(try recorded.expected.entry("student.latent").shape, [images[0], 1 + model.keptPatches, student.width])
+        // As Replay makes it; nothing is mapped for it.
+        let distiller = try Distiller(model, batch: images[0], plan: MemoryPlan(), predictsEveryPatch: true)
+        XCTAssertLessThan(distiller.operations.decoder, Operations(model).decoder)
     }
 
     private func compare(_ recorded: GoldenCase, _ found: SafeTensorsFile, _ set: InstructionSet) throws {
@@ -140,7 +157,9 @@ final class GoldenTests: XCTestCase {
     ///
     /// An operand loses u = 2⁻⁹ at most, a product of two 2u, and the products of a sum lose independently of one another: 2u of
     /// the result's norm. The losses of S stages in a row are independent too: 2u·√S, twice that being the bound; a gradient comes
-    /// through 2S stages. No record can be met to the last bits of bf16, so that operands really are rounded shows in a distance
+    /// through 2S stages. But L1's slope jumps where a difference of features changes its sign, and of a recording's some are that
+    /// small (7e-4 in `linear`, of features of the unit sphere): with L1, of the gradients only those that alignment has no part in,
+    /// the decoder's, are held to that bound. No record can be met to the last bits of bf16, so that operands really are rounded shows in a distance
     /// from the f32 replay that no f32 rounding makes.
     func testReplayInBF16StaysWithinItsRounding() throws {
         let ran = try withEachInstructionSet { set in
@@ -157,6 +176,8 @@ final class GoldenTests: XCTestCase {
                     let expected = try recorded.expected.floats(entry.name)
                     let values = try found.floats(entry.name)
                     let isGradient = entry.name.hasPrefix("grad.")
+                    let isOfDecoder = entry.name.hasPrefix("grad.decoder") || entry.name == "grad.mask_token"
+                    if isGradient, recorded.description.align.loss == "L1", !isOfDecoder { continue }
                     // A key's bias has no gradient but rounding: it is held to the gradient of the whole tensor, as all are.
                     let relative = entry.name == "mask" ? 0 : forward * (isGradient ? 2.0.squareRoot() : 1)
                     comparison.compare(entry.name, expected: expected, found: values, relative: relative)
@@ -218,14 +239,25 @@ final class GoldenTests: XCTestCase {
         XCTAssertTrue(folder.names().contains("replayed.safetensors"))
         let attempts: [(Failure?, String)] = [
             (try attempt(nil), "dmae.replay is missing"),
-            (try attempt("{"), "cannot be read"),
+            (try attempt("{"), "cannot be read: it is not JSON"),
+            (try attempt("[]"), "it is of another type"),
             (try attempt(changed("\"steps\":3", "\"steps\":0")), "at least one step"),
             (try attempt(changed("\"steps\":3", "\"steps\":\"three\"")), "steps is of another type"),
             (try attempt(changed("\"patch_size\":8", "\"patch_size\":7")), "patches of 7 pixels do not tile"),
+            (try attempt(changed("\"patch_size\":8", "\"patch_size\":8.5")), "a number in it does not fit its key"),
+            (try attempt(changed("\"image_size\":32", "\"image_size\":30")), "choose an image_size that is a multiple of 8"),
             (try attempt(changed("\"teacher_blocks\":[2]", "\"teacher_blocks\":[9]")), "teacher block 9 does not exist"),
             (try attempt(changed("\"teacher_blocks\":[2]", "\"teacher_blocks\":[1,2]")), "not of one length"),
             (try attempt(changed("\"width\":24", "\"width\":36")), "has shape"),
-            (try attempt(changed("\"mask_ratio\":0.75", "\"mask_ratio\":0.99")), "leaves none of the 16 patches"),
+            (try attempt(changed("\"mask_ratio\":0.75", "\"mask_ratio\":0.99")), ": mask_ratio 0.99 leaves none of the 16 patches"),
+            (try attempt(changed("\"mask_ratio\":0.75", "\"ratio\":0.75")), "mask_ratio is missing"),
+            (try attempt(changed("\"student_blocks\":[1]", "\"student_blocks\":[\"1\"]")), "align.student_blocks.0 is of another type"),
+            (try attempt(changed("\"loss\":\"L1\"", "\"loss\":\"L3\"")), "align.loss \"L3\" is not known: use one of L1, L2"),
+            (
+                try attempt(changed("\"projection\":\"linear\"", "\"projection\":\"conv\"")),
+                "align.projection \"conv\" is not known: use one of none, linear, mlp"
+            ),
+            (try attempt(changed("\"projection\":\"linear\"", "\"projection\":\"none\"")), "use align.projection linear"),
             (try attempt(dropping: "noise", metadata), "noise is missing"),
             (try attempt(dropping: "student.norm.weight", metadata), "student.norm.weight"),
             (try attempt(dropping: "teacher.cls_token", metadata), "teacher.cls_token"),
@@ -234,6 +266,7 @@ final class GoldenTests: XCTestCase {
             XCTAssertEqual(failure?.code, .badData, words)
             XCTAssertTrue(failure?.message.contains(words) == true, "\(failure?.message ?? "accepted") says nothing of: \(words)")
             XCTAssertTrue(failure?.message.contains("changed.safetensors") == true, failure?.message ?? "accepted")
+            XCTAssertFalse(failure?.message.contains(" --") == true, "a recording has no flags: \(failure?.message ?? "accepted")")
         }
     }
 }

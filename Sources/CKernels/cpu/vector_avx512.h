@@ -58,7 +58,16 @@ VECTOR_INLINE V v_round(V x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAR
 /// x·2^n for n a whole number.
 VECTOR_INLINE V v_scale(V x, V n) { return _mm512_scalef_ps(x, n); }
 
+// bf16 in memory: the upper half of a float.
+VECTOR_INLINE V v_from_bf16(__m256i halves) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16)); }
+VECTOR_INLINE V v_load_bf16(const uint16_t *p) { return v_from_bf16(_mm256_loadu_si256((const __m256i *)p)); }
+VECTOR_INLINE V v_load_bf16_masked(M mask, const uint16_t *p) { return v_from_bf16(_mm256_maskz_loadu_epi16(mask, p)); }
+
 /// To the nearest bf16, ties to even; infinities stay, and a NaN stays one.
+#ifdef VECTOR_ROUNDS_TO_BF16
+VECTOR_INLINE __m256i v_to_bf16(V x) { return (__m256i)_mm512_cvtneps_pbh(x); }
+VECTOR_INLINE V v_round_to_bf16(V x) { return v_from_bf16(v_to_bf16(x)); }
+#else
 VECTOR_INLINE V v_round_to_bf16(V x) {
     const __m512i bits = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     const __m512i up = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
@@ -66,18 +75,10 @@ VECTOR_INLINE V v_round_to_bf16(V x) {
     const __m512i kept = _mm512_mask_mov_epi32(up, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), quiet);
     return _mm512_castsi512_ps(_mm512_and_si512(kept, _mm512_set1_epi32((int)0xffff0000)));
 }
-
-// bf16 in memory: the upper half of a float.
-VECTOR_INLINE V v_from_bf16(__m256i halves) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16)); }
-VECTOR_INLINE V v_load_bf16(const uint16_t *p) { return v_from_bf16(_mm256_loadu_si256((const __m256i *)p)); }
-VECTOR_INLINE V v_load_bf16_masked(M mask, const uint16_t *p) { return v_from_bf16(_mm256_maskz_loadu_epi16(mask, p)); }
 VECTOR_INLINE __m256i v_to_bf16(V x) {
-#ifdef VECTOR_ROUNDS_TO_BF16
-    return (__m256i)_mm512_cvtneps_pbh(x);
-#else
     return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_castps_si512(v_round_to_bf16(x)), 16));
-#endif
 }
+#endif
 VECTOR_INLINE void v_store_bf16(uint16_t *p, V x) { _mm256_storeu_si256((__m256i *)p, v_to_bf16(x)); }
 VECTOR_INLINE void v_store_bf16_masked(M mask, uint16_t *p, V x) { _mm256_mask_storeu_epi16(p, mask, v_to_bf16(x)); }
 

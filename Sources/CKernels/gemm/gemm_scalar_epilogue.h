@@ -14,14 +14,15 @@ static void finish(const struct gemm_tile *t, float sum[MR][NR]) {
             if (t->addend) value += t->addend[i * t->ld_addend + j];
             if (t->residual) value += t->residual[i * t->ld_residual + j];
             if (t->bias) value += t->bias[j];
-            float activation = value * gelu_f32_cumulative(value);
+            float x = value;
             if (t->before_gelu) {
-                const float x = element_at(t->before_gelu_type, t->before_gelu, i * t->ld_before_gelu + j);
-                activation = x * gelu_f32_cumulative(x);
+                x = element_at(t->before_gelu_type, t->before_gelu, i * t->ld_before_gelu + j);
                 value *= gelu_f32_cumulative(x) + x * gelu_f32_density(x);
+            } else if (t->c_type == DMAE_TYPE_BF16) {
+                x = float_from_bf16(bf16_from_float(value));
             }
             if (t->c) set_element(t->c_type, t->c, i * t->ldc + j, value);
-            if (t->activation) set_element(t->activation_type, t->activation, i * t->ld_activation + j, activation);
+            if (t->activation) set_element(t->activation_type, t->activation, i * t->ld_activation + j, x * gelu_f32_cumulative(x));
         }
 }
 #endif

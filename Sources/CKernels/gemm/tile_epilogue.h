@@ -53,6 +53,8 @@ VECTOR_INLINE void finish(const bool backward, const bool whole, const dmae_type
                 if (before_type == DMAE_TYPE_BF16) x = masked ? v_load_bf16_masked(mask, before) : v_load_bf16(before);
                 else x = masked ? v_load_masked(mask, before) : v_load(before);
                 sum = v_multiply(sum, gelu_f32_derivative(x));
+            } else if (c_type == DMAE_TYPE_BF16) {
+                x = v_round_to_bf16(sum);
             }
             if (t.c) store_as(c_type, masked, mask, t.c, i * t.ldc + j, sum);
             if (t.activation) store_as(activation_type, masked, mask, t.activation, i * t.ld_activation + j, gelu_f32(x));

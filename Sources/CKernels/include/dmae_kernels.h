@@ -100,7 +100,8 @@ typedef struct {
     const float *bias;      ///< [n] or NULL
     const float *residual;  ///< [m,n] or NULL; may be the same memory as c (same ld); not with activation
     size_t ldr;
-    void *activation;  ///< [m,n] or NULL: exact (erf) GELU of what C receives, before C's rounding
+    void *activation;  ///< [m,n] or NULL: exact (erf) GELU of what C holds, rounded as it is, so that the step back gives the same
+                       ///< again; without C, of what a C of the activation's type would hold
     size_t ldactivation;
     const void *before_gelu;  ///< [m,n] or NULL; not with bias, residual or accumulate
     size_t ldbefore;
