@@ -33,20 +33,16 @@ public struct Conversion {
     /// - Parameters:
     ///   - type: what floating tensors are rounded to; nil keeps their types.
     ///   - encoderOnly: leaves out decoder, projection heads and class head.
-    ///   - heads, decoderHeads: in place of what `weights` tells.
+    ///   - heads, decoderHeads, imageSize: what `weights` leaves open.
     /// - Throws: `Failure.badData` where tensors are missing or the target has no place for the model; `Failure.usage` where the
     ///   target wants to know what neither the file nor a flag says, and where a flag does not fit the model.
     public init(
         _ weights: ModelWeights, to target: Target, type: TensorType? = nil, encoderOnly: Bool = false, heads: Int? = nil,
-        decoderHeads: Int? = nil
+        decoderHeads: Int? = nil, imageSize: (height: Int, width: Int)? = nil
     ) throws {
         try weights.requireWhole()
         self.weights = weights
         self.target = target
-        var encoder = weights.encoder
-        encoder.heads = heads ?? encoder.heads
-        var decoder = encoderOnly ? nil : weights.decoder
-        if let decoderHeads { decoder?.heads = decoderHeads }
         try Self.check(heads, "--heads", width: weights.encoder.width, of: "encoder")
         if decoderHeads != nil {
             guard let decoder = weights.decoder else {
@@ -54,6 +50,8 @@ public struct Conversion {
             }
             try Self.check(decoderHeads, "--decoder-heads", width: decoder.width, of: "decoder")
         }
+        let encoder = try weights.completedEncoder(heads: heads, imageSize: imageSize)
+        var decoder = try encoderOnly ? nil : weights.completedDecoder(heads: decoderHeads)
         let isPooled = weights.tensors["norm.weight"] == nil
         var notes: [String] = []
         var keptClasses = encoderOnly || weights.tensors["head.weight"] == nil ? nil : weights.classes
@@ -72,8 +70,8 @@ public struct Conversion {
             if decoder?.heads == 0 { throw Self.unknown("--decoder-heads", weights.path) }
             guard encoder.imageHeight > 0 else {
                 throw Failure(
-                    .badData, "\(weights.path): does not show the image size, as its patches form no square; Hugging Face's config.json "
-                        + "needs it")
+                    .usage, "--image-size is needed: \(weights.path) does not say the image size, its patches form no square, and Hugging "
+                        + "Face's config.json needs it")
             }
             if decoder != nil, encoder.gridRows != encoder.gridColumns {
                 throw Failure(

@@ -19,12 +19,12 @@ public final class ModelWeights: Sendable {
     public let imageSizeIsTold: Bool
     /// Nil where the file holds no decoder; its `heads` may be 0 too.
     public let decoder: DecoderConfiguration?
+    /// Heads that metadata or `config.json` give; nil where they are a preset's, or nobody's.
+    private let toldHeads, toldDecoderHeads: Int?
     /// Share of patches that was removed in training; nil where nothing tells it.
     public let maskRatio: Double?
     /// Whether the decoder was trained on standardised patches; nil where nothing tells it.
     public let normalizePixels: Bool?
-    /// The whole configuration where dmae wrote the file.
-    public let written: ModelConfiguration?
     /// Outputs of the classifier `head`; nil without one.
     public let classes: Int?
     /// DMAE's projection heads.
@@ -55,10 +55,8 @@ public final class ModelWeights: Sendable {
     public init(_ file: any WeightFile, path: String, role: NamingScheme.Role = .student) throws {
         self.path = path
         tensors = try ModelTensors(file, role: role)
-        let written = Self.decoded(ModelConfiguration.self, file.metadata[Self.configurationKey])
-        self.written = written
         var told = Self.decoded(Architecture.self, file.metadata[Self.architectureKey])
-        if let written {
+        if let written = Self.decoded(ModelConfiguration.self, file.metadata[Self.configurationKey]) {
             told = Architecture(
                 encoder: written.student, decoder: written.decoder, maskRatio: written.maskRatio,
                 normalizePixels: written.normalizePixels)
@@ -68,9 +66,11 @@ public final class ModelWeights: Sendable {
         if let activation = configuration?.hiddenAct, activation != "gelu" {
             throw Failure(.badData, "\(path): config.json asks for the activation \(quoted(activation)), but MAE's ViT has gelu")
         }
+        toldHeads = Self.known(told?.encoder.heads) ?? configuration?.numAttentionHeads
+        toldDecoderHeads = Self.known(told?.decoder?.heads) ?? configuration?.decoderNumAttentionHeads
         let shapes = Shapes(tensors, path: path)
-        (encoder, imageSizeIsTold) = try shapes.encoder(told?.encoder, configuration)
-        decoder = try shapes.decoder(encoder, told?.decoder, configuration?.decoderNumAttentionHeads)
+        (encoder, imageSizeIsTold) = try shapes.encoder(told?.encoder, configuration, heads: toldHeads)
+        decoder = try shapes.decoder(heads: toldDecoderHeads)
         func argument(_ name: String) -> PlainValue? { file.values.first { $0.name == name || $0.name.hasSuffix(".\(name)") }?.value }
         var ratio = told?.maskRatio ?? configuration?.maskRatio
         if ratio == nil, case .number(let value) = argument("args.mask_ratio") { ratio = value }
@@ -86,6 +86,9 @@ public final class ModelWeights: Sendable {
     private static func decoded<Value: Decodable>(_ type: Value.Type, _ text: String?) -> Value? {
         text.flatMap { try? JSONDecoder().decode(type, from: Data($0.utf8)) }
     }
+
+    /// A converted file says 0 where nobody knew.
+    private static func known(_ heads: Int?) -> Int? { heads == 0 ? nil : heads }
 
     /// Whether there is a decoder.
     public var hasDecoder: Bool { decoder != nil }
@@ -152,6 +155,96 @@ public final class ModelWeights: Sendable {
                 + "theirs, such as mae_visualize_vit_large.pth; an encoder alone is enough for `dmae distill --teacher`")
     }
 
+    /// The encoder to be run: what the file says, and of flags what it leaves open.
+    ///
+    /// - Parameters:
+    ///   - heads, imageSize: of `--heads` and `--image-size`; nil where they are not given.
+    ///   - resampling: whether position tables are resampled to another image size than the file's, which then contradicts nothing.
+    /// - Throws: `Failure.usage` where a flag is missing, contradicts the file, or does not fit it; `Failure.badData` where the
+    ///   file's own sizes cannot be run.
+    public func runnableEncoder(
+        heads: Int?, imageSize: (height: Int, width: Int)?, resampling: Bool = false
+    ) throws -> EncoderConfiguration {
+        let completed = try completedEncoder(heads: heads, imageSize: imageSize, resampling: resampling)
+        if heads == nil, completed.heads == 0 { throw unknownHeads("--heads") }
+        if completed.imageHeight == 0 {
+            throw Failure(
+                .usage, "--image-size is needed: \(path) does not say the image size, and its patches form no square")
+        }
+        do { try completed.validate(role: "encoder") } catch let failure as Failure {
+            throw Failure(heads == nil && imageSize == nil ? .badData : .usage, "\(path): \(failure.message)")
+        }
+        return completed
+    }
+
+    /// The decoder to be run: what the file says, and its heads by `--decoder-heads` where it leaves them open.
+    ///
+    /// - Throws: `Failure.badData` where there is none; `Failure.usage` where the flag is missing or contradicts the file.
+    public func runnableDecoder(heads: Int?) throws -> DecoderConfiguration {
+        try requireDecoder()
+        guard let completed = try completedDecoder(heads: heads), heads != nil || completed.heads != 0 else {
+            throw unknownHeads("--decoder-heads")
+        }
+        return completed
+    }
+
+    /// As `runnableEncoder`, but what neither file nor flags say stays unknown.
+    func completedEncoder(
+        heads: Int?, imageSize: (height: Int, width: Int)?, resampling: Bool = false
+    ) throws -> EncoderConfiguration {
+        try requireUntold(heads, "--heads")
+        var completed = encoder
+        completed.heads = heads ?? completed.heads
+        if let imageSize {
+            if !resampling || encoder.imageHeight == 0 { try requireFitting(imageSize) }
+            (completed.imageHeight, completed.imageWidth) = (imageSize.height, imageSize.width)
+        }
+        return completed
+    }
+
+    /// As `runnableDecoder`, but what neither file nor flag says stays unknown; nil where the file holds no decoder.
+    func completedDecoder(heads: Int?) throws -> DecoderConfiguration? {
+        try requireUntold(heads, "--decoder-heads", told: toldDecoderHeads)
+        var completed = decoder
+        if let heads { completed?.heads = heads }
+        return completed
+    }
+
+    private func unknownHeads(_ flag: String) -> Failure {
+        Failure(.usage, "\(flag) is needed: \(path) does not say the number of attention heads, and no preset has its width")
+    }
+
+    /// Refuses heads of the encoder that `flag` gives where the file says that they are others.
+    public func requireUntold(_ heads: Int?, _ flag: String) throws { try requireUntold(heads, flag, told: toldHeads) }
+
+    private func requireUntold(_ heads: Int?, _ flag: String, told: Int?) throws {
+        guard let heads, let told, heads != told else { return }
+        throw Failure(.usage, "\(flag) \(heads) contradicts \(path), which says that it has \(told): leave it out")
+    }
+
+    /// - Throws: `Failure.usage` where images of that size are not those of the file.
+    private func requireFitting(_ size: (height: Int, width: Int)) throws {
+        let (height, width, side) = (size.height, size.width, encoder.patchSize)
+        let flag = "--image-size \(height)x\(width)"
+        // First, so that no product of the sides overflows.
+        let sides = 1...Shapes.largestSide
+        guard sides.contains(height), sides.contains(width), height % side == 0, width % side == 0 else {
+            throw Failure(
+                .usage, "\(flag) does not fit \(path): choose multiples of its patches' \(side) pixels, up to \(Shapes.largestSide)")
+        }
+        if imageSizeIsTold, (height, width) != (encoder.imageHeight, encoder.imageWidth) {
+            throw Failure(
+                .usage, "\(flag) contradicts \(path), whose images are of \(encoder.imageHeight)×\(encoder.imageWidth) pixels: leave it "
+                    + "out")
+        }
+        let patches = height / side * (width / side)
+        if let table = tensors["pos_embed"], table.shape[1] != 1 + patches {
+            throw Failure(
+                .usage, "\(flag) makes \(patches) patches of \(side) pixels, but \(path) has positions for \(table.shape[1] - 1): name the "
+                    + "size it was trained on")
+        }
+    }
+
     /// What the file's name says of how the decoder was trained, where nothing in it does: only a hint.
     public var hint: String? {
         guard decoder != nil, normalizePixels == nil else { return nil }
@@ -205,7 +298,7 @@ private struct Shapes {
         self.path = path
     }
 
-    func encoder(_ told: EncoderConfiguration?, _ configuration: HuggingFaceConfiguration?) throws
+    func encoder(_ told: EncoderConfiguration?, _ configuration: HuggingFaceConfiguration?, heads: Int?) throws
         -> (encoder: EncoderConfiguration, sizeIsTold: Bool)
     {
         let projection = try shape("patch_embed.proj.weight", 4)
@@ -231,8 +324,8 @@ private struct Shapes {
         }
         let isPossible = (1...Self.largestSide).contains(height) && (1...Self.largestSide).contains(imageWidth)
         if !isPossible || height % side != 0 || imageWidth % side != 0 { (height, imageWidth, isTold) = (0, 0, false) }
-        let heads = Self.known(told?.heads) ?? configuration?.numAttentionHeads
-            ?? Preset.encoders.first { $0.width == width && $0.depth == depth }?.heads ?? Preset.encoders.first { $0.width == width }?.heads
+        let heads = heads ?? Preset.encoders.first { $0.width == width && $0.depth == depth }?.heads
+            ?? Preset.encoders.first { $0.width == width }?.heads
         try check(heads: heads, width: width)
         let encoder = EncoderConfiguration(
             width: width, depth: depth, heads: heads ?? 0, patchSize: side, imageHeight: height, imageWidth: imageWidth,
@@ -240,20 +333,17 @@ private struct Shapes {
         return (encoder, isTold)
     }
 
-    func decoder(_ encoder: EncoderConfiguration, _ told: DecoderConfiguration?, _ heads: Int?) throws -> DecoderConfiguration? {
+    func decoder(heads: Int?) throws -> DecoderConfiguration? {
         guard tensors["decoder_pred.weight"] != nil else { return nil }
         let width = try shape("decoder_embed.weight", 2)[0]
         let depth = try depth("decoder_blocks", width: width)
-        let heads = Self.known(told?.heads) ?? heads ?? Preset.decoders.first { $0.width == width }?.heads
+        let heads = heads ?? Preset.decoders.first { $0.width == width }?.heads
         try check(heads: heads, width: width)
         return DecoderConfiguration(width: width, depth: depth, heads: heads ?? 0)
     }
 
     /// No picture that is decoded has a longer side.
-    private static let largestSide = 1 << 20
-
-    /// A converted file says 0 where nobody knew.
-    private static func known(_ heads: Int?) -> Int? { heads == 0 ? nil : heads }
+    static let largestSide = 1 << 20
 
     private func check(heads: Int?, width: Int) throws {
         guard let heads else { return }

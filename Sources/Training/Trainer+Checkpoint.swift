@@ -92,8 +92,8 @@ extension Trainer {
         if let difference = Self.difference(saved, configuration) {
             throw Failure(
                 .usage,
-                "\(file.path): was taken with \(difference.name) \(difference.saved), not \(difference.wanted): give the flags "
-                    + "the run was started with, or another --output folder")
+                "\(file.path): was taken with \(difference.saved), not \(difference.wanted): give the flags the run was started with, "
+                    + "or another --output folder")
         }
         guard images == folder.count else {
             throw Failure(
@@ -125,10 +125,8 @@ extension Trainer {
         lastCheckpoint = file.path
     }
 
-    /// The first value that differs between two configurations and decides a run's result.
-    private static func difference(
-        _ saved: TrainingConfiguration, _ wanted: TrainingConfiguration
-    ) -> (name: String, saved: String, wanted: String)? {
+    /// The first value that differs between two configurations and decides a run's result, as the command line has it.
+    private static func difference(_ saved: TrainingConfiguration, _ wanted: TrainingConfiguration) -> (saved: String, wanted: String)? {
         func values(_ configuration: TrainingConfiguration) -> [(name: String, value: String)] {
             var configuration = configuration
             // Where things lie, and how they are stored, may change between two parts of a run.
@@ -140,14 +138,37 @@ extension Trainer {
             return leaves(configuration, "")
         }
         for (old, new) in zip(values(saved), values(wanted)) where old != new {
-            return (new.name, old.value, new.value)
+            return (flag(old.name, old.value, of: saved), flag(new.name, new.value, of: wanted))
         }
         return nil
+    }
+
+    /// What gives a stored value: ("model.teacher.width", "48") is "--teacher-width 48".
+    private static func flag(_ name: String, _ value: String, of configuration: TrainingConfiguration) -> String {
+        let model = configuration.model
+        switch name {
+        case "method": return "`dmae \(value)`"
+        case "accumulation": return "--effective-batch \(configuration.effectiveBatch)"
+        case "appliesOrientation": return value == "true" ? "--apply-orientation" : "no --apply-orientation"
+        case "model.normalizePixels": return value == "true" ? "--normalize-pixels" : "--no-normalize-pixels"
+        case "model.student.imageHeight", "model.student.imageWidth":
+            return "--image-size \(model.student.imageHeight)x\(model.student.imageWidth)"
+        case "model.alignment.pairs": return model.alignment.pairs.map { "--align \($0)" }.joined(separator: " ")
+        case "model.alignment.distance": return "--alignment-distance \(model.alignment.distance.rawValue)"
+        case "model.alignment.projection": return "--projection \(value)"
+        default:
+            // The key with hyphens, and the part of the model that it is of; student and optimiser are not said.
+            let words = name.split(separator: ".").map(String.init)
+            let part = words.dropLast().last.map { ["decoder", "teacher", "alignment"].contains($0) ? $0 + "-" : "" } ?? ""
+            let key = words.last!.map { $0.isUppercase ? "-" + $0.lowercased() : String($0) }.joined()
+            return "--\(part)\(key) \(value)"
+        }
     }
 
     /// Every stored value with its path, such as ("model.student.width", "48").
     private static func leaves(_ value: Any, _ path: String) -> [(name: String, value: String)] {
         let mirror = Mirror(reflecting: value)
+        if mirror.displayStyle == .optional, let some = mirror.children.first { return leaves(some.value, path) }
         guard mirror.displayStyle == .struct, !mirror.children.isEmpty else { return [(path, "\(value)")] }
         return mirror.children.flatMap { child in
             leaves(child.value, path.isEmpty ? child.label ?? "" : path + "." + (child.label ?? ""))

@@ -14,9 +14,9 @@ public struct WeightComparison: Sendable {
         public let name: String
         /// Elements that differ.
         public let count: Int
-        /// The largest |first - second|; infinite where one of them is no number.
+        /// The largest |first - second|; infinite where one of them is not finite.
         public let maximum: Double
-        /// `maximum` over the largest |first|.
+        /// `maximum` over the largest finite |first|; infinite where that is 0.
         public let relative: Double
     }
 

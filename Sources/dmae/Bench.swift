@@ -19,10 +19,12 @@ struct Bench: ParsableCommand {
             recipes.
             """)
 
-    @Argument(help: "distill or pretrain.")
+    @Argument(help: "distill or pretrain.", completion: .list([Method.distill, .pretrain].map(\.rawValue)))
     var method: Method
 
-    @Option(help: ArgumentHelp("Values to start from. Default: paper for distill, mae for pretrain.", valueName: "name"))
+    @Option(
+        help: ArgumentHelp("Values to start from. Default: paper for distill, mae for pretrain.", valueName: "name"),
+        completion: .list(Recipe.all.map(\.name)))
     var recipe: String?
 
     @Option(help: ArgumentHelp("Images per step. Default: the recipe's.", valueName: "images"))

@@ -1,6 +1,5 @@
 import ArgumentParser
 import ONNX
-import Tensors
 import Training
 import Weights
 
@@ -73,6 +72,10 @@ struct Convert: ParsableCommand {
     @Option(help: ArgumentHelp("Attention heads of the decoder, where nothing tells them.", valueName: "heads"))
     var decoderHeads: Int?
 
+    @Option(
+        help: ArgumentHelp("Side of the images, or HEIGHTxWIDTH, in pixels, where nothing tells it.", valueName: "pixels"))
+    var imageSize: ImageSize?
+
     func validate() throws {
         if let heads, heads < 1 { throw ValidationError("--heads must be at least 1.") }
         if let decoderHeads, decoderHeads < 1 { throw ValidationError("--decoder-heads must be at least 1.") }
@@ -82,11 +85,14 @@ struct Convert: ParsableCommand {
             }
             if encoderOnly { throw ValidationError("--decoder-heads has no effect: --encoder-only leaves out the decoder.") }
         }
-        let flags: [String] = (heads == nil ? [] : ["--heads"]) + (decoderHeads == nil ? [] : ["--decoder-heads"])
+        let sizes: [(flag: String, isGiven: Bool)] = [
+            ("--heads", heads != nil), ("--decoder-heads", decoderHeads != nil), ("--image-size", imageSize != nil),
+        ]
+        let flags = sizes.filter(\.isGiven).map(\.flag)
         if !flags.isEmpty, form == .mae || form == .timm, Conversion.isArchive(output) {
             throw ValidationError(
                 "\(flags.joined(separator: " and ")) \(flags.count == 1 ? "has" : "have") no effect: a PyTorch archive has no "
-                    + "place for numbers of heads; end the output in .safetensors to keep them.")
+                    + "place for sizes; end the output in .safetensors to keep them.")
         }
     }
 
@@ -103,14 +109,7 @@ struct Convert: ParsableCommand {
 
     private func writeONNX(_ weights: ModelWeights) throws {
         try weights.requireWhole()
-        var encoder = weights.encoder
-        encoder.heads = heads ?? encoder.heads
-        guard encoder.heads > 0 else {
-            throw Failure(.usage, "--heads is needed: \(input) does not say the number of attention heads, and no preset has its width")
-        }
-        guard encoder.imageHeight > 0 else {
-            throw Failure(.badData, "\(input): does not say the image size, and its patches form no square")
-        }
+        let encoder = try weights.runnableEncoder(heads: heads, imageSize: imageSize?.sides)
         let summary = try ONNXModel.write(
             weights.tensors, encoder, to: output, type: dtype?.type ?? .f32, hasHead: !encoderOnly, version: Dmae.version)
         if let data = summary.dataPath { Terminal.note("the weights are beside the model, in \(data): keep both together") }
@@ -119,7 +118,8 @@ struct Convert: ParsableCommand {
 
     private func write(_ weights: ModelWeights, to target: Conversion.Target) throws {
         let conversion = try Conversion(
-            weights, to: target, type: dtype?.type, encoderOnly: encoderOnly, heads: heads, decoderHeads: decoderHeads)
+            weights, to: target, type: dtype?.type, encoderOnly: encoderOnly, heads: heads, decoderHeads: decoderHeads,
+            imageSize: imageSize?.sides)
         conversion.notes.forEach(Terminal.note)
         try conversion.write(to: output)
         if let advice = conversion.advice { Terminal.note(advice) }

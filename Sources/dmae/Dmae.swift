@@ -24,7 +24,7 @@ struct Dmae: ParsableCommand {
             --generate-completion-script bash|zsh|fish prints a completion script.
 
               dmae doctor
-              dmae distill --teacher teacher.safetensors --data images --output run --dry-run
+              dmae distill --teacher teacher.safetensors --data images --dry-run
               dmae distill --teacher teacher.safetensors --data images --output run
               dmae reconstruct --weights run/model.safetensors --input a.jpg --output a.png
             """,
@@ -43,8 +43,7 @@ struct Dmae: ParsableCommand {
         // job scripts are apt to set.
         unsetenv("OMP_NUM_THREADS")
         do {
-            var command = try parseAsRoot()
-            try command.run()
+            try runCommandLine()
             // What was printed has to arrive: a full disk, or a descriptor that is closed, shows only here.
             guard fflush(stdout) == 0, ferror(stdout) == 0 else {
                 throw Failure(.inputOutput, "cannot write to standard output: check where it goes, and the space there")
@@ -57,11 +56,29 @@ struct Dmae: ParsableCommand {
         } catch let failure as Failure {
             end(failure.message, failure.code.rawValue)
         } catch {
-            let code = exitCode(for: error)
-            guard !code.isSuccess else { exit(withError: error) }
             let text = fullMessage(for: error)
-            end(text.hasPrefix("Error: ") ? String(text.dropFirst(7)) : text, code.rawValue)
+            end(text.hasPrefix("Error: ") ? String(text.dropFirst(7)) : text, exitCode(for: error).rawValue)
         }
+    }
+
+    private static func runCommandLine() throws {
+        try checkHelp()
+        do {
+            var command = try parseAsRoot()
+            try command.run()
+        } catch where exitCode(for: error).isSuccess {
+            // Help, the version or a completion script: printed as any result is, so that it is missed where it does not arrive.
+            print(fullMessage(for: error))
+        }
+    }
+
+    /// Refuses `dmae help NAME` as `dmae NAME` is refused where there is no such command: the parser would show the root's screen.
+    private static func checkHelp() throws {
+        let words = CommandLine.arguments.dropFirst().filter { !$0.hasPrefix("-") }
+        guard words.count > 1, words[0] == "help" else { return }
+        let commands = configuration.subcommands.map { $0._commandName } + ["help"]
+        let unexpected = words.dropFirst(commands.contains(words[1]) ? 2 : 1)
+        if let word = unexpected.first { throw ValidationError("Unexpected argument '\(word)'") }
     }
 
     private static func end(_ message: String, _ code: Int32) -> Never {

@@ -1,7 +1,6 @@
 import ArgumentParser
 import Images
 import Models
-import Tensors
 import Training
 import Weights
 
@@ -66,6 +65,11 @@ struct Embed: ParsableCommand {
     @Option(help: ArgumentHelp("Attention heads, where the weights do not say it.", valueName: "heads"))
     var heads: Int?
 
+    @Option(
+        help: ArgumentHelp(
+            "Side of the images, or HEIGHTxWIDTH, in pixels, where the weights do not say it.", valueName: "pixels"))
+    var imageSize: ImageSize?
+
     @Flag(help: "No progress; warnings and errors only.")
     var quiet = false
 
@@ -86,15 +90,7 @@ struct Embed: ParsableCommand {
         let model = try ModelWeights(path: weights)
         if !quiet { Terminal.note(model.summary) }
         try model.requireKnownParts()
-        var encoder = model.encoder
-        encoder.heads = heads ?? encoder.heads
-        guard encoder.heads > 0 else {
-            throw Failure(
-                .usage, "--heads is needed: \(weights) does not say the number of attention heads, and no preset has its width")
-        }
-        guard encoder.imageHeight > 0 else {
-            throw Failure(.badData, "\(weights): does not say the image size, and its patches form no square")
-        }
+        let encoder = try model.runnableEncoder(heads: heads, imageSize: imageSize?.sides)
         let folder = try ImageFolder(listing: data)
         let embedding = try Embedding(
             file: model.tensors, configuration: encoder, block: block, pool: pool,

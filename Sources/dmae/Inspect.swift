@@ -13,8 +13,8 @@ struct Inspect: ParsableCommand {
             checkpoint count the optimiser's state too. `dmae convert --help` says which files are read.
 
             With --compare the tensors of both files are read instead: those that only one of them holds, those of \
-            another shape, and for each that differs the largest difference, and that over the largest magnitude. \
-            Where the two have different names for the same model, MAE's are compared.
+            another shape, and for each that differs the largest difference, and that over the largest magnitude in \
+            the first file. Where the two have different names for the same model, MAE's are compared.
 
               dmae inspect run/model.safetensors
               dmae inspect --json run/model.safetensors | python3 -m json.tool
@@ -27,7 +27,7 @@ struct Inspect: ParsableCommand {
     @Option(help: ArgumentHelp("Another one: what differs between the two.", valueName: "file"), completion: .file())
     var compare: String?
 
-    @Flag(help: "One JSON object instead of text.")
+    @Flag(help: "One JSON object instead of text, null for infinity.")
     var json = false
 
     func run() throws {
@@ -55,7 +55,7 @@ struct Inspect: ParsableCommand {
             let scheme: String
             let wrapper: String
             let width, depth, patchSize, channels: Int
-            /// Null where nothing tells them.
+            /// Absent, as the other optional values, where nothing tells them.
             let heads, imageHeight, imageWidth: Int?
             let decoderWidth, decoderDepth, decoderHeads: Int?
             let projectionHeads: Int
@@ -170,8 +170,16 @@ struct Inspect: ParsableCommand {
         struct Difference: Encodable {
             let name: String
             let elements: Int
-            /// Null where one of the values is no number.
-            let maximum, relative: Double?
+            let maximum, relative: Magnitude
+        }
+        /// Null where it is infinite: one of the values is not finite, or, of a relative difference, the first file has zeros alone.
+        struct Magnitude: Encodable {
+            let value: Double
+
+            func encode(to encoder: any Encoder) throws {
+                var container = encoder.singleValueContainer()
+                if value.isFinite { try container.encode(value) } else { try container.encodeNil() }
+            }
         }
         let file, other: String
         /// Whose names are compared: "MAE", or "file" where both files have the same ones.
@@ -195,14 +203,14 @@ struct Inspect: ParsableCommand {
         }
         let comparison = try WeightComparison(pair.0, pair.1)
         if json {
-            func number(_ value: Double) -> Double? { value.isFinite ? value : nil }
             try Self.printJSON(
                 ComparisonReport(
                     file: file, other: path, names: translated ? NamingScheme.mae.name : "file", onlyInFile: comparison.onlyInFirst,
                     onlyInOther: comparison.onlyInSecond,
                     shapes: comparison.shapes.map { .init(name: $0.name, shape: $0.first, otherShape: $0.second) },
                     differences: comparison.differences.map {
-                        .init(name: $0.name, elements: $0.count, maximum: number($0.maximum), relative: number($0.relative))
+                        .init(
+                            name: $0.name, elements: $0.count, maximum: .init(value: $0.maximum), relative: .init(value: $0.relative))
                     }, identical: comparison.identical))
             return
         }
@@ -216,7 +224,7 @@ struct Inspect: ParsableCommand {
             let rows = comparison.differences.map {
                 [shown($0.name), Format.grouped($0.count), "\(Float($0.maximum))", "\(Float($0.relative))"]
             }
-            print(Format.table([["tensor", "elements that differ", "largest difference", "relative"]] + rows))
+            print(Format.table([["tensor", "elements that differ", "largest difference", "over the first's largest magnitude"]] + rows))
         }
         let counts = [
             "\(comparison.identical) identical", "\(comparison.differences.count) different",

@@ -18,6 +18,9 @@ struct ImageSize: ExpressibleByArgument {
         self.height = height
         self.width = width
     }
+
+    /// As the weights' own code takes it.
+    var sides: (height: Int, width: Int) { (height, width) }
 }
 
 extension AlignedPair: ExpressibleByArgument {
@@ -70,12 +73,8 @@ struct ModelOptions: ParsableArguments {
 
     /// The encoder `name` (a preset) with the overrides of this command line.
     func encoder(_ name: String, imageSize side: Int) throws -> EncoderConfiguration {
-        applied(to: try Self.preset(student ?? name, height: side, width: side, channels: 3))
-    }
-
-    /// `encoder` with the overrides of this command line.
-    func applied(to encoder: EncoderConfiguration) -> EncoderConfiguration {
-        EncoderConfiguration(
+        let encoder = try Self.preset(student ?? name, height: side, width: side, channels: 3)
+        return EncoderConfiguration(
             width: width ?? encoder.width, depth: depth ?? encoder.depth, heads: heads ?? encoder.heads,
             patchSize: patchSize ?? encoder.patchSize, imageHeight: imageSize?.height ?? encoder.imageHeight,
             imageWidth: imageSize?.width ?? encoder.imageWidth, channels: channels ?? encoder.channels)
@@ -83,18 +82,13 @@ struct ModelOptions: ParsableArguments {
 
     /// The decoder `name` (a preset) with the overrides of this command line.
     func decoder(_ name: String) throws -> DecoderConfiguration {
-        guard let configuration = Preset.decoder(decoder ?? name) else {
+        guard let preset = Preset.decoder(decoder ?? name) else {
             throw Failure(
                 .usage,
                 "--decoder \(decoder ?? name) is not known: use one of \(Preset.decoders.map(\.name).joined(separator: ", "))")
         }
-        return applied(to: configuration)
-    }
-
-    /// `decoder` with the overrides of this command line.
-    func applied(to decoder: DecoderConfiguration) -> DecoderConfiguration {
-        DecoderConfiguration(
-            width: decoderWidth ?? decoder.width, depth: decoderDepth ?? decoder.depth, heads: decoderHeads ?? decoder.heads)
+        return DecoderConfiguration(
+            width: decoderWidth ?? preset.width, depth: decoderDepth ?? preset.depth, heads: decoderHeads ?? preset.heads)
     }
 
     static func preset(_ name: String, height: Int, width: Int, channels: Int) throws -> EncoderConfiguration {
@@ -162,7 +156,7 @@ struct AlignmentOptions: ParsableArguments {
     ///
     /// - Parameter weights: the teacher's file, which tells its sizes; `--teacher-model` goes before it. Without a file the
     ///   recipe names the teacher. A preset has the student's patches.
-    /// - Throws: `Failure.usage` where nothing tells the teacher's size or heads.
+    /// - Throws: `Failure.usage` where nothing tells the teacher's size or heads, and where its file says that it has other heads.
     func teacher(_ recipe: Recipe, student: EncoderConfiguration, weights: ModelWeights? = nil) throws -> EncoderConfiguration {
         var teacher: EncoderConfiguration
         if teacherModel == nil, let weights {
@@ -180,6 +174,7 @@ struct AlignmentOptions: ParsableArguments {
         teacher.width = teacherWidth ?? teacher.width
         teacher.depth = teacherDepth ?? teacher.depth
         teacher.heads = teacherHeads ?? teacher.heads
+        try weights?.requireUntold(teacherHeads, "--teacher-heads")
         if teacher.heads == 0, let weights {
             throw Failure(
                 .usage, "--teacher-heads is needed: \(weights.path) does not say the number of attention heads, and no preset has its "

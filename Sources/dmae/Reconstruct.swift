@@ -1,7 +1,6 @@
 import ArgumentParser
 import Images
 import Models
-import Tensors
 import Training
 import Weights
 
@@ -14,10 +13,11 @@ struct Reconstruct: ParsableCommand {
             patches, in the units the weights were trained in.
 
             Weights of `dmae distill` and `dmae pretrain` say what model they are, as config.json does beside \
-            Hugging Face's. Of others the tensors' shapes show all but two things: the number of heads, taken from \
-            the preset of that width unless --heads and --decoder-heads say it, and whether they were trained on \
-            normalised pixels. Then give --normalize-pixels: each removed patch is shown with the original's mean and \
-            deviation. `dmae convert --help` says which files are read.
+            Hugging Face's. Of others the tensors' shapes show all but three things: the number of heads, taken from \
+            the preset of that width unless --heads and --decoder-heads say it; the size of images that are not \
+            square, said by --image-size; and whether they were trained on normalised pixels. Then give \
+            --normalize-pixels: each removed patch is shown with the original's mean and deviation. \
+            `dmae convert --help` says which files are read.
 
               dmae reconstruct --weights run/model.safetensors --input cat.jpg dog.png \\
                 --output grid.png
@@ -32,6 +32,12 @@ struct Reconstruct: ParsableCommand {
     @Option(help: ArgumentHelp("Where the grid goes: a PNG file.", valueName: "file"))
     var output: String
 
+    @Option(
+        help: ArgumentHelp(
+            "Share of the patches that is removed at random. Default: what the weights were trained with, else 0.75.",
+            valueName: "ratio"))
+    var maskRatio: Double?
+
     @Option(help: ArgumentHelp("Black-and-white picture, stretched over the patches: those under white are removed.", valueName: "file"))
     var mask: String?
 
@@ -41,37 +47,30 @@ struct Reconstruct: ParsableCommand {
     @Flag(help: "Stretch the whole picture to the model's size instead of cutting out its centre.")
     var stretch = false
 
-    @OptionGroup(title: "Model") var model: ModelOptions
-    @OptionGroup(title: "Method") var method: MethodOptions
+    // Of the model only what the weights may leave open; they tell the rest, and nothing else would fit them.
+
+    @Flag(
+        inversion: .prefixedNo,
+        help: "Whether the weights predict normalised pixels (MAE's norm_pix_loss). Default: what they say, else raw ones.")
+    var normalizePixels: Bool?
+
+    @Option(
+        help: ArgumentHelp(
+            "Side of the images, or HEIGHTxWIDTH, in pixels. Default: the weights'; to another their position tables are resampled.",
+            valueName: "pixels"))
+    var imageSize: ImageSize?
+
+    @Option(help: ArgumentHelp("Attention heads of the encoder, where the weights do not say it.", valueName: "heads"))
+    var heads: Int?
+
+    @Option(help: ArgumentHelp("Attention heads of the decoder, where the weights do not say it.", valueName: "heads"))
+    var decoderHeads: Int?
+
     @OptionGroup(title: "Compute") var compute: ComputeOptions
 
     func validate() throws {
-        if mask != nil, method.maskRatio != nil { throw ValidationError("--mask and --mask-ratio exclude each other.") }
+        if mask != nil, maskRatio != nil { throw ValidationError("--mask and --mask-ratio exclude each other.") }
         if input.isEmpty { throw ValidationError("--input needs at least one picture.") }
-    }
-
-    /// Puts in what the command line says of the model, and refuses to guess what neither it nor the file says.
-    private func override(_ configuration: inout ModelConfiguration) throws {
-        if let name = model.student {
-            configuration.student = try model.encoder(name, imageSize: configuration.student.imageHeight)
-        } else {
-            configuration.student = model.applied(to: configuration.student)
-        }
-        configuration.decoder = try model.decoder.map { try model.decoder($0) } ?? model.applied(to: configuration.decoder)
-        for (heads, flag) in [(configuration.student.heads, "--heads"), (configuration.decoder.heads, "--decoder-heads")]
-        where heads == 0 {
-            throw Failure(
-                .usage, "\(flag) is needed: \(weights) does not say the number of attention heads, and no preset has its "
-                    + "width")
-        }
-        if configuration.student.imageHeight == 0 {
-            throw Failure(
-                .usage, "--image-size is needed: \(weights) does not say the image size, and its patches form no square")
-        }
-        // Before any size is divided by the patch size: a file may say nonsense of itself.
-        do { try configuration.student.validate(role: "student") } catch let failure as Failure {
-            throw Failure(.badData, "\(weights): \(failure.message)")
-        }
     }
 
     func run() throws {
@@ -79,13 +78,11 @@ struct Reconstruct: ParsableCommand {
         let weights = try ModelWeights(path: weights)
         Terminal.note(weights.summary)
         try weights.requireDecoder()
-        guard let decoder = weights.decoder else { return }
-        var configuration = weights.written ?? ModelConfiguration(student: weights.encoder, decoder: decoder)
-        (configuration.student, configuration.decoder) = (weights.encoder, decoder)
-        try override(&configuration)
-        configuration.maskRatio = method.maskRatio ?? weights.maskRatio ?? 0.75
-        configuration.normalizePixels = method.normalizePixels ?? weights.normalizePixels ?? false
-        if method.normalizePixels == nil, weights.normalizePixels == nil {
+        let configuration = ModelConfiguration(
+            student: try weights.runnableEncoder(heads: heads, imageSize: imageSize?.sides, resampling: true),
+            decoder: try weights.runnableDecoder(heads: decoderHeads), maskRatio: maskRatio ?? weights.maskRatio ?? 0.75,
+            normalizePixels: normalizePixels ?? weights.normalizePixels ?? false)
+        if normalizePixels == nil, weights.normalizePixels == nil {
             Terminal.note(
                 weights.hint ?? "nothing says whether it was trained on raw or on normalised pixels: raw ones are assumed, "
                     + "--normalize-pixels is for the others")

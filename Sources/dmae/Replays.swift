@@ -15,10 +15,10 @@ struct Replays: ParsableCommand {
               dmae replay Fixtures/golden/linear.in.safetensors --output out.safetensors
             """)
 
-    @Argument(help: ArgumentHelp("Recorded steps: a safetensors file.", valueName: "file"))
+    @Argument(help: ArgumentHelp("Recorded steps: a safetensors file.", valueName: "file"), completion: .file())
     var input: String
 
-    @Option(help: ArgumentHelp("Where the results go: a safetensors file.", valueName: "file"))
+    @Option(help: ArgumentHelp("Where the results go: a safetensors file.", valueName: "file"), completion: .file())
     var output: String
 
     @OptionGroup(title: "Compute") var compute: ComputeOptions

@@ -19,7 +19,8 @@ struct TrainingOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "auto goes on from the newest whole checkpoint in --output; a path from that one.", valueName: "auto|file"))
+            "auto goes on from the newest whole checkpoint in --output; a path from that one.", valueName: "auto|file"),
+        completion: .file())
     var resume: String?
 
     @Flag(help: "Print parameters, memory, GFLOP and an estimate of the time for the whole run, and stop.")
@@ -170,20 +171,24 @@ struct TrainingOptions: ParsableArguments {
             text += "; \(matching.missing.count) missing and computed (\(Self.names(matching.missing)))"
         }
         for adaptation in loading.adaptations { text += "; \(adaptation)" }
-        // Later blocks, the final norm and the decoder are what a teacher has and distillation never runs.
-        let unneeded = matching.unexpected.filter(Self.isBeyondAlignment)
-        let unexpected = matching.unexpected.filter { !Self.isBeyondAlignment($0) }
+        func isOf(_ part: (name: String, beginnings: [String]), _ tensor: String) -> Bool {
+            part.beginnings.contains { tensor.hasPrefix($0) }
+        }
+        let unneeded = matching.unexpected.filter { name in Self.partsBeyondAlignment.contains { isOf($0, name) } }
+        let unexpected = matching.unexpected.filter { !unneeded.contains($0) }
         if !unneeded.isEmpty {
-            text += "; \(unneeded.count) not needed (blocks after the last aligned one, norm, decoder)"
+            let parts = Self.partsBeyondAlignment.filter { part in unneeded.contains { isOf(part, $0) } }
+            text += "; \(unneeded.count) not needed (\(parts.map(\.name).joined(separator: ", ")))"
         }
         if !unexpected.isEmpty { text += "; \(unexpected.count) unexpected (\(Self.names(unexpected)))" }
         if !quiet { Terminal.note(text) }
     }
 
-    private static func isBeyondAlignment(_ name: String) -> Bool {
-        ["blocks.", "norm.", "fc_norm.", "head.", "decoder_", "aligned_feature_projection_heads.", "mask_token"]
-            .contains { name.hasPrefix($0) }
-    }
+    /// What a teacher's file may have and distillation never runs, with what the names of its tensors begin with.
+    private static let partsBeyondAlignment: [(name: String, beginnings: [String])] = [
+        ("blocks after the last aligned one", ["blocks."]), ("norm", ["norm.", "fc_norm."]), ("class head", ["head."]),
+        ("decoder", ["decoder_", "mask_token"]), ("projection heads", ["aligned_feature_projection_heads."]),
+    ]
 
     private static func names(_ names: [String]) -> String {
         names.prefix(3).joined(separator: ", ") + (names.count > 3 ? ", …" : "")

@@ -160,6 +160,41 @@ final class ConvertTests: XCTestCase {
         XCTAssertFalse(folder.names().contains { $0.hasPrefix("none") })
     }
 
+    /// Images that are not square: what an archive does not say of their size --image-size does, and the file keeps it.
+    func testImageSize() throws {
+        assertRuns(TinyRun.pretrain(folder.file("run"), epochs: 1, ["--quiet", "--image-size", "32x16"]))
+        let told = folder.file("run/model.safetensors"), untold = folder.file("untold.pth"), size = ["--heads", "2", "--image-size", "32x16"]
+        convert(told, untold, "mae")
+        convert(told, folder.file("told.onnx"), "onnx")
+        convert(told, folder.file("told"), "huggingface", "--encoder-only")
+        func run(_ input: String, _ output: String, _ form: String, _ more: [String]) -> [String] {
+            ["convert", input, folder.file(output), "--to", form] + more
+        }
+        assertRuns(run(untold, "untold.onnx", "onnx", size))
+        XCTAssertEqual(folder.read("untold.onnx"), folder.read("told.onnx"))
+        assertRuns(run(untold, "untold", "huggingface", size + ["--encoder-only"]))
+        for name in ["config.json", "preprocessor_config.json", "model.safetensors"] {
+            XCTAssertEqual(folder.read("untold/" + name), folder.read("told/" + name), name)
+        }
+        assertRuns(run(untold, "kept.safetensors", "mae", size))
+        convert(folder.file("kept.safetensors"), folder.file("kept.onnx"), "onnx")
+        XCTAssertEqual(folder.read("kept.onnx"), folder.read("told.onnx"))
+        let names = folder.names()
+        for (form, more) in [("onnx", []), ("huggingface", ["--encoder-only"])] {
+            assertRefused(run(untold, "x", form, ["--heads", "2"] + more), 64, "--image-size is needed: \(untold) does not say the image size")
+            assertRefused(
+                run(untold, "x", form, ["--heads", "2", "--image-size", "32"] + more), 64, "makes 16 patches of 8 pixels",
+                "\(untold) has positions for 8")
+            assertRefused(
+                run(told, "x", form, ["--image-size", "16x32"] + more), 64, "--image-size 16x32 contradicts \(told)", "32×16 pixels")
+        }
+        assertRefused(run(told, "x", "mae", ["--heads", "4"]), 64, "--heads 4 contradicts \(told), which says that it has 2")
+        assertRefused(run(told, "x", "mae", ["--decoder-heads", "4"]), 64, "--decoder-heads 4 contradicts \(told)")
+        assertRefused(
+            run(told, "x.pth", "mae", ["--image-size", "32x16"]), 64, "--image-size has no effect: a PyTorch archive has no place for sizes")
+        XCTAssertEqual(folder.names(), names)
+    }
+
     func testRefusals() throws {
         let mae = fixture("mae/mae.safetensors"), output = folder.file("out")
         func refused(_ code: Int32, _ words: String..., arguments: String..., line: UInt = #line) {

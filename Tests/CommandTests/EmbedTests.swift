@@ -95,6 +95,38 @@ final class EmbedTests: XCTestCase {
         }
     }
 
+    /// Images that are not square: an archive does not say their size, so --image-size has to; nothing that a file says gives way to it.
+    func testImageSize() throws {
+        assertRuns(TinyRun.pretrain(folder.file("run"), epochs: 1, ["--quiet", "--image-size", "32x16"]))
+        let told = folder.file("run/model.safetensors"), untold = folder.file("untold.pth")
+        assertRuns(["convert", told, untold, "--to", "mae"])
+        func embed(_ weights: String, _ output: String, _ more: String...) -> [String] {
+            ["embed", "--weights", weights, "--data", pictures, "--output", folder.file(output), "--heads", "2"] + more
+        }
+        assertRuns(embed(told, "told.npy"))
+        for (weights, output) in [(told, "same.npy"), (untold, "untold.npy")] {
+            assertRuns(embed(weights, output, "--image-size", "32x16"))
+            XCTAssertEqual(folder.read(output), folder.read("told.npy"), output)
+        }
+        // Another form of as many patches, which nothing contradicts.
+        assertRuns(embed(untold, "other.npy", "--image-size", "16x32"))
+        XCTAssertNotEqual(folder.read("other.npy"), folder.read("told.npy"))
+        let names = folder.names()
+        for (weights, size, words) in [
+            (told, "16x32", "--image-size 16x32 contradicts \(told), whose images are of 32×16 pixels: leave it out"),
+            (untold, "32", "--image-size 32x32 makes 16 patches of 8 pixels, but \(untold) has positions for 8"),
+            (untold, "32x20", "choose multiples of its patches' 8 pixels"),
+            // Whose product runs over 64 bits.
+            (untold, "\(1 << 62)x\(1 << 10)", "choose multiples of its patches' 8 pixels"),
+            (self.weights, "16", "--image-size 16x16 makes 4 patches"),
+        ] {
+            assertRefused(embed(weights, "x.npy", "--image-size", size), 64, words)
+        }
+        assertRefused(embed(untold, "x.npy"), 64, "--image-size is needed: \(untold) does not say the image size")
+        assertRefused(embed(told, "x.npy", "--heads", "4"), 64, "--heads 4 contradicts \(told), which says that it has 2: leave it out")
+        XCTAssertEqual(folder.names(), names)
+    }
+
     func testUnreadableImages() throws {
         folder.write("no picture".utf8, "broken.png")
         let some = ["--data", pictures, folder.file("broken.png"), "--output", folder.file("x.npy")]

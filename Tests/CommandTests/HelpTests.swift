@@ -26,6 +26,11 @@ final class HelpTests: XCTestCase {
                 // The line of the arguments is not wrapped.
                 XCTAssertTrue(line.count <= 80 || line.hasPrefix("USAGE: "), "\(name): \(line)")
             }
+            // The rest of an example that was wrapped would stand at the margin.
+            let lines = result.output.components(separatedBy: "\n")
+            for (line, next) in zip(lines, lines.dropFirst()) where line.hasPrefix("  dmae ") {
+                XCTAssertTrue(next.isEmpty || next.hasPrefix("  "), "\(name): \(line) is too long")
+            }
         }
         XCTAssertFalse(isRecording, "recorded, not tested")
     }
@@ -91,10 +96,36 @@ final class HelpTests: XCTestCase {
         XCTAssertGreaterThanOrEqual(checked, 1)
     }
 
+    /// Files, and what is one of a few words, are completed.
+    func testCompletionOfValues() {
+        let script = assertRuns(["--generate-completion-script", "bash"]).output
+        for (command, value, completion) in [
+            ("replay", "1", "-f"), ("replay", "'--output'", "-f"), ("distill", "'--resume'", "-f"), ("pretrain", "'--resume'", "-f"),
+            ("bench", "1", #"-W 'distill'$'\n''pretrain'"#),
+            ("bench", "'--recipe'", #"-W 'paper'$'\n''mae'$'\n''demo'$'\n''demo-teacher'"#),
+        ] {
+            let function = script.components(separatedBy: "\n_dmae_\(command)() {\n").last!.components(separatedBy: "\n}\n")[0]
+            XCTAssertTrue(
+                function.contains("\n    \(value))\n        __dmae_add_completions \(completion)\n"), "\(command) \(value): \(function)")
+        }
+    }
+
+    /// What could not be printed is an error here, too.
+    func testFullDisk() {
+        for arguments in [
+            [], ["--help"], ["--version"], ["help", "bench"], ["distill", "--help"], ["--generate-completion-script", "bash"],
+        ] {
+            assertRefused(Command.run(arguments, output: "/dev/full"), 74, ["cannot write to standard output"])
+        }
+    }
+
     /// Without arguments there is help, and what is misspelt leads to it.
     func testNothingAndMisspelling() {
         XCTAssertEqual(assertRuns([]).output, assertRuns(["--help"]).output)
         assertRefused(["distil"], 64, "Unexpected argument 'distil'")
+        assertRefused(["help", "distil"], 64, "Unexpected argument 'distil'")
+        assertRefused(["help", "doctor", "now"], 64, "Unexpected argument 'now'")
+        XCTAssertEqual(assertRuns(["help"]).output, assertRuns(["--help"]).output)
         assertRefused(["doctor", "--thread", "1"], 64, "Unknown option '--thread'. Did you mean '--threads'?")
         assertRefused(["replay"], 64, "Missing expected argument")
     }

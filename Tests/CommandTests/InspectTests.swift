@@ -102,6 +102,32 @@ final class InspectTests: XCTestCase {
         XCTAssertTrue(unknown.contains("\n  model: none that is recognised ("), unknown)
     }
 
+    /// What is infinite is said: inf in text, null in JSON.
+    func testComparisonOfWhatIsNotFinite() throws {
+        func write(_ name: String, _ values: [[Float]]) throws -> String {
+            try withBuffers(values) { buffers in
+                var writer = SafeTensorsWriter()
+                for (index, buffer) in buffers.enumerated() { writer.add("tensor.\(index)", shape: [2], floats: buffer) }
+                try writer.write(to: folder.file(name))
+            }
+            return folder.file(name)
+        }
+        let first = try write("first.safetensors", [[0, 0], [1, .nan], [4, 2]])
+        let second = try write("second.safetensors", [[0, 0.5], [1, 1], [4, 1]])
+        let arguments = ["inspect", first, "--compare", second]
+        let lines = assertRuns(arguments).output.split(separator: "\n")
+        XCTAssertTrue(lines[0].hasSuffix("  largest difference  over the first's largest magnitude"), "\(lines[0])")
+        XCTAssertEqual(
+            lines[1...3].map { $0.split(separator: " ") },
+            [["tensor.0", "1", "0.5", "inf"], ["tensor.1", "1", "inf", "inf"], ["tensor.2", "1", "1.0", "0.25"]])
+        let json = assertRuns(arguments + ["--json"]).output
+        let object = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any])
+        let differences = try XCTUnwrap(object["differences"] as? [[String: Any]])
+        for difference in differences { XCTAssertEqual(Set(difference.keys), ["name", "elements", "maximum", "relative"]) }
+        XCTAssertEqual(differences.map { $0["maximum"] as? Double }, [0.5, nil, 1])
+        XCTAssertEqual(differences.map { $0["relative"] as? Double }, [nil, nil, 0.25])
+    }
+
     /// Names and metadata come from strangers: what would move the cursor or colour the terminal is written out.
     func testControlCharacters() throws {
         let path = folder.file("odd.safetensors")

@@ -173,22 +173,6 @@ final class ReconstructTests: XCTestCase {
         XCTAssertEqual(status.st_mode & S_IFMT, S_IFIFO)
     }
 
-    /// A picture of many rows takes little more memory than its pixels: the rows between the passes would be 64 times as wide.
-    func testTallPicture() throws {
-        let rows = 900_000
-        let picture = Pixels(width: 1, height: rows, channels: 1, bytes: [UInt8](repeating: 90, count: rows))
-        let tall = folder.write(try PNGWriter.encode(picture), "tall.png")
-        func peak(_ picture: String) -> Int {
-            let (result, peak) = Command.measure([
-                "reconstruct", "--weights", Self.raw, "--input", picture, "--output", folder.file("tall-grid.png"), "--stretch",
-                "--image-size", "64",
-            ])
-            XCTAssertEqual(result.end, .exited(0), result.description)
-            return peak
-        }
-        XCTAssertLessThan(peak(tall), peak(pictures[0]) + 100_000_000)
-    }
-
     /// Errors beyond what fits into 64 bits with five decimals are printed all the same.
     func testHugeErrors() throws {
         let file = try SafeTensorsFile(path: Self.raw)
@@ -226,24 +210,14 @@ final class ReconstructTests: XCTestCase {
         let foreign = try write("foreign.safetensors") { _ in true }
         // No preset is so small, so the heads have to be said; everything else the shapes show.
         let heads = ["--heads", "2", "--decoder-heads", "2"]
-        let sizes = [
-            "--student", "vit-miniature", "--width", "16", "--depth", "2", "--decoder", "dec-miniature",
-            "--decoder-width", "16",
-            "--decoder-depth", "1", "--image-size", "32x32",
-        ]
         let one = folder.file("own.png"), two = folder.file("foreign.png")
         assertRuns(["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", one])
         assertRuns(["reconstruct", "--weights", foreign, "--input", pictures[0], "--output", two] + heads)
         XCTAssertEqual(try TinyRun.bytes(one), try TinyRun.bytes(two))
-        assertRuns(["reconstruct", "--weights", foreign, "--input", pictures[0], "--output", two] + heads + sizes)
+        assertRuns(
+            ["reconstruct", "--weights", foreign, "--input", pictures[0], "--output", two, "--image-size", "32x32"] + heads)
         XCTAssertEqual(try TinyRun.bytes(one), try TinyRun.bytes(two))
         let output = folder.file("none.png")
-        assertRefused(
-            [
-                "reconstruct", "--weights", foreign, "--input", pictures[0], "--output", output, "--student",
-                "vit-tiny", "--decoder-heads", "2",
-            ], 65,
-            "foreign.safetensors: tensor", "has shape", "check the model's size")
         let base = ["reconstruct", "--weights", foreign, "--input", pictures[0], "--output", output]
         assertRefused(base, 64, "--heads is needed", "foreign.safetensors")
         assertRefused(base + ["--heads", "2"], 64, "--decoder-heads is needed", "foreign.safetensors")
@@ -255,14 +229,20 @@ final class ReconstructTests: XCTestCase {
         assertRuns(
             ["reconstruct", "--weights", unplaced, "--input", pictures[0], "--output", two, "--image-size", "32"]
                 + heads)
-        // Flags go before what a file says of itself; they are not ignored.
+        // Another size than the file's is no contradiction: the tables are resampled.
         let larger = assertRuns(
             ["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", two, "--image-size", "64"])
         XCTAssertTrue(larger.errors.contains("position tables resampled from 4×4 to 8×8 patches"), larger.errors)
         XCTAssertTrue(larger.output.contains("48 of 64 patches removed"), larger.output)
-        assertRefused(
-            ["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", output, "--patch-size", "4"], 65,
-            "patch_embed.proj.weight has shape")
+        let raw = ["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", output]
+        assertRefused(raw + ["--image-size", "100"], 64, "patches of 8 pixels do not tile an image of 100×100", "--image-size")
+        // What the file says, no flag changes: another model would be drawn, as with blocks left out.
+        for flag in ["--heads", "--decoder-heads"] {
+            assertRefused(raw + [flag, "4"], 64, "\(flag) 4 contradicts \(Self.raw), which says that it has 2: leave it out")
+        }
+        for option in [["--student", "vit-miniature"], ["--decoder", "dec-miniature"], ["--depth", "1"], ["--patch-size", "4"], ["--channels", "1"]] {
+            assertRefused(raw + option, 64, "Unknown option '\(option[0])'")
+        }
         let absurd = folder.file("absurd.safetensors")
         try withBuffers([[0]]) { buffers in
             var writer = SafeTensorsWriter(
@@ -280,6 +260,25 @@ final class ReconstructTests: XCTestCase {
             ["reconstruct", "--weights", encoder, "--input", pictures[0], "--output", output], 65,
             "encoder.safetensors: holds no decoder")
         XCTAssertFalse(folder.names().contains("none.png"))
+    }
+
+    /// Images that are not square, of weights that do not say it: the size has to be said, and to have as many patches as the file.
+    func testUntoldImageSize() throws {
+        assertRuns(TinyRun.pretrain(folder.file("wide"), epochs: 1, ["--quiet", "--no-normalize-pixels", "--image-size", "32x16"]))
+        let told = folder.file("wide/model.safetensors"), untold = folder.file("untold.pth")
+        assertRuns(["convert", told, untold, "--to", "mae"])
+        func reconstruct(_ weights: String, _ output: String) -> [String] {
+            ["reconstruct", "--weights", weights, "--input", pictures[0], "--output", folder.file(output)]
+        }
+        let flags = ["--heads", "2", "--decoder-heads", "2", "--image-size"]
+        assertRuns(reconstruct(told, "told.png"))
+        assertRuns(reconstruct(untold, "untold.png") + flags + ["32x16"])
+        XCTAssertEqual(folder.read("untold.png"), folder.read("told.png"))
+        assertRefused(reconstruct(untold, "wide.png") + flags.dropLast(), 64, "--image-size is needed", "untold.pth")
+        assertRefused(
+            reconstruct(untold, "wide.png") + flags + ["32"], 64, "--image-size 32x32 makes 16 patches of 8 pixels",
+            "untold.pth has positions for 8")
+        XCTAssertFalse(folder.names().contains("wide.png"))
     }
 
     /// The same weights as MAE's, Hugging Face's and PyTorch's files give the same pictures.

@@ -51,12 +51,26 @@ final class ReplayCommandTests: XCTestCase {
             ["replay", input, "--output", folder.file("a"), "--threads", "0"], 64, "--threads must be 1 to 4096")
         assertRefused(["replay", input, "--output", folder.file("a"), "--threads", "two"], 64, "'two'", "--threads")
         XCTAssertEqual(folder.names(), [], "what failed leaves nothing behind")
+        /// The recording with words of its description exchanged for others of the same length.
+        func changed(_ name: String, _ words: [(String, String)]) throws -> [String] {
+            var bytes = try Data(contentsOf: URL(fileURLWithPath: input))
+            for (old, new) in words {
+                bytes.replaceSubrange(try XCTUnwrap(bytes.firstRange(of: Data(old.utf8))), with: Data(new.utf8))
+            }
+            return ["replay", folder.write([UInt8](bytes), name), "--output", folder.file("a")]
+        }
         // A decay of one divides by zero.
-        var bytes = Data(try Data(contentsOf: URL(fileURLWithPath: input)))
-        bytes.replaceSubrange(try XCTUnwrap(bytes.firstRange(of: Data("0.95]".utf8))), with: Data("1.00]".utf8))
-        folder.write([UInt8](bytes), "ones.safetensors")
         assertRefused(
-            ["replay", folder.file("ones.safetensors"), "--output", folder.file("a")], 65, "ones.safetensors: betas are at least 0 and below 1")
+            try changed("ones.safetensors", [("0.95]", "1.00]")]), 65, "ones.safetensors: betas are at least 0 and below 1")
+        // Results that are not finite: the second loss, or the weights after the only step. They are not written.
+        assertRefused(
+            try changed("rate.safetensors", [("0.001", "1e+38")]), 1,
+            "rate.safetensors: the loss is not finite at step 2: reconstruction ", ", alignment 0 ", ", total ",
+            ", and nothing was written: look at optimizer, images and weights")
+        assertRefused(
+            try changed("once.safetensors", [("0.001", "1e+38"), ("steps\\\":3", "steps\\\":1")]), 1,
+            "once.safetensors: after.cls_token is not finite, and nothing was written")
+        XCTAssertEqual(folder.names(), ["once.safetensors", "ones.safetensors", "rate.safetensors"])
     }
 
     /// A recording cut off anywhere is refused; nothing is written.

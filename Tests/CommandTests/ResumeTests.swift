@@ -194,9 +194,9 @@ final class ResumeTests: XCTestCase {
         assertRefused(TinyRun.pretrain(run, steps), 64, "already holds a run", "--resume auto")
         assertRefused(
             TinyRun.pretrain(run, steps + ["--resume", "auto", "--mask-ratio", "0.5"]), 64,
-            "was taken with model.maskRatio 0.75, not 0.5",
+            "was taken with --mask-ratio 0.75, not --mask-ratio 0.5",
             "give the flags the run was started with")
-        assertRefused(TinyRun.pretrain(run, steps + ["--resume", "auto", "--seed", "3"]), 64, "seed 0, not 3")
+        assertRefused(TinyRun.pretrain(run, steps + ["--resume", "auto", "--seed", "3"]), 64, "--seed 0, not --seed 3")
         assertRefused(
             TinyRun.pretrain(run, data: Fixtures.path("demo/images/food"), steps + ["--resume", "auto"]), 65,
             "images, but 9 when the run was started")
@@ -219,6 +219,54 @@ final class ResumeTests: XCTestCase {
             "is being written by process \(command.process)")
         command.send(SIGKILL)
         _ = command.wait()
+    }
+
+    /// Every flag that decides the result is refused by its own name where it is another one, and the help has no others.
+    func testOtherFlagsAreRefusedByName() throws {
+        let alone = folder.file("alone"), taught = folder.file("taught"), resume = ["--resume", "auto", "--quiet"]
+        assertRuns(TinyRun.pretrain(alone, epochs: 1, ["--quiet"]))
+        let teacher = alone + "/model.safetensors"
+        assertRuns(TinyRun.distill(taught, teacher: teacher, epochs: 2, ["--quiet"]))
+        let flags = [
+            ("--recipe", "demo", "paper"), ("--batch", "4", "2"), ("--effective-batch", "8", "4"), ("--epochs", "2.0", "3.0"),
+            ("--warmup-epochs", "1.0", "0.5"), ("--base-learning-rate", "0.1", "0.2"), ("--minimum-learning-rate", "0.0", "0.001"),
+            ("--weight-decay", "0.05", "0.1"), ("--beta1", "0.9", "0.8"), ("--beta2", "0.95", "0.9"), ("--epsilon", "1e-08", "1e-06"),
+            ("--seed", "0", "3"), ("--minimum-crop-area", "0.2", "0.3"), ("--maximum-crop-area", "1.0", "0.9"),
+            ("--image-size", "32x32", "32x16"), ("--channels", "3", "1"), ("--width", "16", "24"), ("--depth", "2", "3"),
+            ("--heads", "2", "4"), ("--decoder-width", "16", "20"), ("--decoder-depth", "1", "2"), ("--decoder-heads", "2", "4"),
+            ("--mask-ratio", "0.75", "0.5"), ("--teacher-depth", "2", "3"),
+            ("--alignment-distance", "L1", "L2"), ("--projection", "linear", "mlp"), ("--alignment-weight", "1.0", "0.5"),
+            ("--precision", "f32", "bf16"), ("--teacher-precision", "same", "int8"),
+        ]
+        for (flag, saved, other) in flags {
+            assertRefused(
+                TinyRun.distill(taught, teacher: teacher, epochs: 2, resume + [flag, other]), 64,
+                "was taken with \(flag) \(saved), not \(flag) \(other): give the flags the run was started with")
+        }
+        for (more, words) in [
+            (["--align", "0:0"], "--align 1:0, not --align 1:0 --align 0:0"),
+            (["--normalize-pixels"], "--no-normalize-pixels, not --normalize-pixels"),
+            (["--apply-orientation"], "no --apply-orientation, not --apply-orientation"),
+        ] {
+            assertRefused(TinyRun.distill(taught, teacher: teacher, epochs: 2, resume + more), 64, "was taken with " + words)
+        }
+        // A teacher has patches, a width and heads of its own: others are refused before.
+        assertRefused(
+            TinyRun.distill(taught, teacher: teacher, epochs: 2, resume + ["--teacher-heads", "4"]), 64,
+            "--teacher-heads 4 contradicts \(teacher), which says that it has 2: leave it out")
+        assertRefused(
+            TinyRun.pretrain(alone, epochs: 1, resume + ["--patch-size", "4"]), 64, "was taken with --patch-size 8, not --patch-size 4")
+        assertRefused(
+            TinyRun.distill(alone, teacher: teacher, epochs: 1, resume), 64, "was taken with `dmae pretrain`, not `dmae distill`")
+
+        var known = Set(flags.map { $0.0 }).union(["--align", "--normalize-pixels", "--apply-orientation", "--patch-size"])
+        known.formUnion(["--teacher-width", "--teacher-heads"])
+        // Sizes by another name; what may change; what says nothing of the result.
+        known.formUnion(["--student", "--decoder", "--teacher-model"])
+        known.formUnion(["--data", "--teacher", "--unreadable-limit", "--checkpoint-every", "--keep", "--threads", "--workers"])
+        known.formUnion(["--output", "--resume", "--dry-run", "--quiet", "--version"])
+        let help = assertRuns(["distill", "--help"]).output.components(separatedBy: "\n").filter { $0.hasPrefix("  --") }
+        XCTAssertEqual(Set(help.map { $0.dropFirst(2).prefix { $0 == "-" || $0.isLetter || $0.isNumber } }), Set(known.map { $0[...] }))
     }
 
     /// --resume auto in an empty folder begins at the beginning, so that a job script can always give it.

@@ -28,7 +28,8 @@ final class TrainingCommandTests: XCTestCase {
         let file = try SafeTensorsFile(path: teacher + "/model.safetensors")
         XCTAssertTrue(
             second.errors.contains(
-                "teacher: 16 tensors used of \(teacher)/model.safetensors; \(file.entries.count - 16) not needed"),
+                "teacher: 16 tensors used of \(teacher)/model.safetensors; \(file.entries.count - 16) not needed (blocks after the last "
+                    + "aligned one, norm, decoder)\n"),
             second.errors)
         XCTAssertEqual(try TinyRun.checkpoints(student).count, 3)
         XCTAssertEqual(try TinyRun.checkpoints(student).last, "checkpoint-00000067.safetensors")
@@ -235,17 +236,21 @@ final class TrainingCommandTests: XCTestCase {
 
     /// Teachers of other image sizes and channels are brought to the student's, whatever tool wrote them.
     func testTeachersThatAreAdapted() throws {
-        for (name, form) in [("mae/encoder.pth", "PyTorch archive, MAE names under model"), ("huggingface/vit", "safetensors, Hugging Face names")] {
+        for (name, form, unneeded) in [
+            ("mae/encoder.pth", "PyTorch archive, MAE names under model", "26 not needed (blocks after the last aligned one, norm)"),
+            ("huggingface/vit", "safetensors, Hugging Face names", "26 not needed (blocks after the last aligned one, norm)"),
+            ("timm/timm.safetensors", "safetensors, timm names", "28 not needed (blocks after the last aligned one, norm, class head)"),
+        ] {
             let teacher = Fixtures.path("weights/" + name)
             let result = assertRuns(
                 TinyRun.distill(
-                    folder.file("run-" + form.prefix(4)), teacher: teacher, epochs: 1,
+                    folder.file("run-" + name.replacingOccurrences(of: "/", with: "-")), teacher: teacher, epochs: 1,
                     ["--image-size", "48", "--channels", "1", "--teacher-heads", "4"]))
             XCTAssertTrue(result.errors.hasPrefix("\(teacher): \(form); ViT of width 32, 3 blocks, "), result.errors)
             XCTAssertTrue(
                 result.errors.contains(
                     "teacher: 16 tensors used of \(teacher); position tables resampled from 4×4 to 6×6 patches; input channels summed, from 3 "
-                        + "to 1; 26 not needed (blocks after the last aligned one, norm, decoder)"), result.errors)
+                        + "to 1; \(unneeded)\n"), result.errors)
         }
         assertRefused(
             TinyRun.distill(folder.file("run"), teacher: Fixtures.path("weights/mae/encoder.pth")), 64, "--teacher-heads is needed",

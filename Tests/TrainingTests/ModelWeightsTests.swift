@@ -93,7 +93,6 @@ final class ModelWeightsTests: XCTestCase {
         let told = try ModelWeights(path: write(model, metadata: ["dmae.configuration": json]))
         XCTAssertEqual(told.encoder, configuration.student)
         XCTAssertEqual(told.decoder, configuration.decoder)
-        XCTAssertEqual(told.written, configuration)
         XCTAssertEqual(told.maskRatio, 0.4)
         XCTAssertEqual(told.normalizePixels, true)
         XCTAssertTrue(told.imageSizeIsTold)
@@ -121,6 +120,59 @@ final class ModelWeightsTests: XCTestCase {
         }
         try FileManager.default.removeItem(atPath: folder.file("vit/config.json"))
         XCTAssertEqual(try ModelWeights(path: folder.file("vit")).encoder, Self.encoder)
+    }
+
+    /// Flags say what a file leaves open, and nothing that it says gives way to them.
+    func testWhatFlagsSay() throws {
+        // 3 × 4 patches of 4 pixels, 3 heads and a decoder of 2: no preset's.
+        let configuration = ModelConfiguration.small(teacherWidth: nil, pairs: [])
+        let model = try RandomModel(configuration, batch: 1, seed: 10)
+        let json = String(decoding: try RunDirectory.json(configuration), as: UTF8.self)
+        let told = try ModelWeights(path: write(model, "told.safetensors", metadata: ["dmae.configuration": json]))
+        let untold = try ModelWeights(path: write(model, "untold.safetensors"))
+        func size(_ height: Int, _ width: Int) -> (height: Int, width: Int) { (height, width) }
+        XCTAssertEqual(try told.runnableEncoder(heads: nil, imageSize: nil), configuration.student)
+        for weights in [told, untold] {
+            XCTAssertEqual(try weights.runnableEncoder(heads: 3, imageSize: size(12, 16)), configuration.student)
+            XCTAssertEqual(try weights.runnableDecoder(heads: 2), configuration.decoder)
+        }
+        func refused(_ words: String, line: UInt = #line, _ body: () throws -> Void) {
+            let found = failure(body)
+            XCTAssertEqual(found?.code, .usage, words, line: line)
+            XCTAssertTrue(found?.message.contains(words) == true, found?.message ?? "accepted: \(words)", line: line)
+        }
+        refused("--heads is needed") { _ = try untold.runnableEncoder(heads: nil, imageSize: size(12, 16)) }
+        refused("--decoder-heads is needed") { _ = try untold.runnableDecoder(heads: nil) }
+        refused("--image-size is needed") { _ = try untold.runnableEncoder(heads: 3, imageSize: nil) }
+        refused("--heads 4 contradicts") { _ = try told.runnableEncoder(heads: 4, imageSize: nil) }
+        refused("--decoder-heads 4 contradicts") { _ = try told.runnableDecoder(heads: 4) }
+        refused("5 heads do not divide the width 12") { _ = try untold.runnableEncoder(heads: 5, imageSize: size(12, 16)) }
+        // As many patches in another form: only where the file does not say which.
+        refused("--image-size 16x12 contradicts") { _ = try told.runnableEncoder(heads: nil, imageSize: size(16, 12)) }
+        XCTAssertEqual(try untold.runnableEncoder(heads: 3, imageSize: size(16, 12)).gridRows, 4)
+        for resampling in [false, true] {
+            refused("--image-size 16x16 makes 16 patches of 4 pixels") {
+                _ = try untold.runnableEncoder(heads: 3, imageSize: size(16, 16), resampling: resampling)
+            }
+            for sides in [size(10, 16), size(12, 0), size(1 << 62, 12)] {
+                refused("multiples of its patches' 4 pixels") {
+                    _ = try untold.runnableEncoder(heads: 3, imageSize: sides, resampling: resampling)
+                }
+            }
+        }
+        var larger = configuration.student
+        (larger.imageHeight, larger.imageWidth) = (24, 16)
+        XCTAssertEqual(try told.runnableEncoder(heads: nil, imageSize: size(24, 16), resampling: true), larger)
+        refused("do not tile an image of 10×16") { _ = try told.runnableEncoder(heads: nil, imageSize: size(10, 16), resampling: true) }
+        // A square is inferred; it gives way to another form of as many patches.
+        let square = try RandomModel(.small(imageHeight: 16, imageWidth: 16, teacherWidth: nil, pairs: []), batch: 1, seed: 11)
+        let guessed = try ModelWeights(path: write(square, "square.safetensors"))
+        XCTAssertEqual(try guessed.runnableEncoder(heads: 3, imageSize: nil).imageWidth, 16)
+        XCTAssertEqual(try guessed.runnableEncoder(heads: 3, imageSize: size(8, 32)).imageWidth, 32)
+        refused("--image-size 32x32 makes 64 patches") { _ = try guessed.runnableEncoder(heads: 3, imageSize: size(32, 32)) }
+        // No flag makes up for a decoder that is not there.
+        let encoder = try ModelWeights(path: write(square, "encoder.safetensors") { !$0.hasPrefix("decoder_") })
+        XCTAssertEqual(failure { _ = try encoder.runnableDecoder(heads: 2) }?.code, .badData)
     }
 
     /// A told grid that is not square, and one that is guessed, where the model wants another of as many patches.
