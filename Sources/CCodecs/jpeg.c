@@ -7,6 +7,8 @@
 
 #include <jpeglib.h>
 
+#include <jerror.h>
+
 struct dmae_decoder {
     struct jpeg_decompress_struct info;
     struct jpeg_error_mgr errors;
@@ -21,8 +23,8 @@ enum { MAXIMUM_SCANS = 1000 };
 
 static void fail(j_common_ptr info) {
     dmae_decoder *decoder = info->client_data;
-    char text[JMSG_LENGTH_MAX];
-    info->err->format_message(info, text);
+    char text[JMSG_LENGTH_MAX] = DMAE_CODEC_OUT_OF_MEMORY;
+    if (info->err->msg_code != JERR_OUT_OF_MEMORY) info->err->format_message(info, text);
     snprintf(decoder->message, DMAE_CODEC_MESSAGE, "%s", text);
     longjmp(decoder->failed, 1);
 }
@@ -60,7 +62,7 @@ dmae_decoder *dmae_jpeg_open(const uint8_t *bytes, size_t count, dmae_image_head
                              char message[DMAE_CODEC_MESSAGE]) {
     dmae_decoder *decoder = calloc(1, sizeof *decoder);
     if (!decoder) {
-        snprintf(message, DMAE_CODEC_MESSAGE, "out of memory");
+        snprintf(message, DMAE_CODEC_MESSAGE, DMAE_CODEC_OUT_OF_MEMORY);
         return NULL;
     }
     decoder->message = message;

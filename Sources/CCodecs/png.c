@@ -19,7 +19,9 @@ struct dmae_decoder {
 
 static void fail(png_structp png, png_const_charp text) {
     char *message = *(char **)png_get_error_ptr(png);
-    snprintf(message, DMAE_CODEC_MESSAGE, "%s", text);
+    /* libpng's own words for it, and those for zlib's Z_MEM_ERROR behind the name of a chunk. */
+    const int is_memory = strcmp(text, "Out of memory") == 0 || strstr(text, "insufficient memory") != NULL;
+    snprintf(message, DMAE_CODEC_MESSAGE, "%s", is_memory ? DMAE_CODEC_OUT_OF_MEMORY : text);
     png_longjmp(png, 1);
 }
 static void stay_silent(png_structp png, png_const_charp text) {
@@ -39,7 +41,7 @@ dmae_decoder *dmae_png_open(const uint8_t *bytes, size_t count, dmae_image_heade
                             char message[DMAE_CODEC_MESSAGE]) {
     dmae_decoder *decoder = calloc(1, sizeof *decoder);
     if (!decoder) {
-        snprintf(message, DMAE_CODEC_MESSAGE, "out of memory");
+        snprintf(message, DMAE_CODEC_MESSAGE, DMAE_CODEC_OUT_OF_MEMORY);
         return NULL;
     }
     decoder->next = bytes;
@@ -48,7 +50,7 @@ dmae_decoder *dmae_png_open(const uint8_t *bytes, size_t count, dmae_image_heade
     decoder->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &decoder->message, fail, stay_silent);
     if (decoder->png) decoder->info = png_create_info_struct(decoder->png);
     if (!decoder->info) {
-        snprintf(message, DMAE_CODEC_MESSAGE, "out of memory");
+        snprintf(message, DMAE_CODEC_MESSAGE, DMAE_CODEC_OUT_OF_MEMORY);
         dmae_png_close(decoder);
         return NULL;
     }
@@ -112,7 +114,7 @@ int dmae_png_read(dmae_decoder *decoder, uint8_t *samples, char message[DMAE_COD
     png_read_update_info(png, decoder->info);
     size_t height = png_get_image_height(png, decoder->info), stride = png_get_rowbytes(png, decoder->info);
     decoder->rows = malloc(height * sizeof *decoder->rows);
-    if (!decoder->rows) png_error(png, "out of memory");
+    if (!decoder->rows) png_error(png, DMAE_CODEC_OUT_OF_MEMORY);
     for (size_t y = 0; y < height; y++) decoder->rows[y] = samples + y * stride;
     png_read_image(png, decoder->rows);
     return 0;
@@ -135,7 +137,7 @@ static void write_bytes(png_structp png, png_bytep source, size_t count) {
     if (file->room - file->count < count) {
         size_t room = 2 * file->room + count + 4096;
         uint8_t *bytes = realloc(file->bytes, room);
-        if (!bytes) png_error(png, "out of memory");
+        if (!bytes) png_error(png, DMAE_CODEC_OUT_OF_MEMORY);
         file->bytes = bytes;
         file->room = room;
     }
@@ -150,7 +152,7 @@ uint8_t *dmae_png_encode(const uint8_t *pixels, uint32_t width, uint32_t height,
     png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &file, fail, stay_silent);
     png_infop info = png ? png_create_info_struct(png) : NULL;
     if (!info) {
-        snprintf(message, DMAE_CODEC_MESSAGE, "out of memory");
+        snprintf(message, DMAE_CODEC_MESSAGE, DMAE_CODEC_OUT_OF_MEMORY);
         png_destroy_write_struct(&png, NULL);
         return NULL;
     }

@@ -78,7 +78,7 @@ public final class BatchLoader {
     /// - Returns: the number of samples written: `batchSize`, fewer at the end of the stream or where images were left out, 0
     ///   after the end.
     /// - Throws: `Failure(.badData)` once more than the limit of the files, or all of them, proved unreadable;
-    ///   `Failure(.inputOutput)` where the system failed, as for want of file descriptors, and the file could have been read.
+    ///   `Failure(.inputOutput)` where the system failed, as for want of file descriptors or memory, and the file could have been read.
     @discardableResult
     public func next(into destination: UnsafeMutablePointer<Float>) throws -> Int {
         if let startFailure { throw startFailure }

@@ -9,7 +9,7 @@ extension Pixels {
     /// byte, 16-bit grey is cut off at 255. EXIF orientation is ignored unless `orienting`; then the picture is
     /// turned as the camera meant it.
     ///
-    /// Throws `Failure`, naming the path: `.inputOutput` where the file cannot be read, `.badData` where it is no
+    /// Throws `Failure`, naming the path: `.inputOutput` where the file cannot be read or memory runs out, `.badData` where it is no
     /// whole JPEG or PNG or has more than `maximumCount` pixels, or `maximumSide` of them along a side.
     public init(contentsOf path: String, channels: Int = 3, orienting: Bool = false) throws {
         let file = try readFile(path) { head in
@@ -40,8 +40,11 @@ extension Pixels {
                 message.initialize(repeating: 0)
                 let result = call(message.baseAddress!)
                 guard worked(result) else {
-                    throw Failure(
-                        .badData, "\(name) is a damaged \(kind.rawValue) file: \(String(cString: message.baseAddress!))")
+                    let reason = String(cString: message.baseAddress!)
+                    guard reason != DMAE_CODEC_OUT_OF_MEMORY else {
+                        throw Failure(.inputOutput, "cannot decode \(name): memory ran out; give the program more of it")
+                    }
+                    throw Failure(.badData, "\(name) is a damaged \(kind.rawValue) file: \(reason)")
                 }
                 return result
             }

@@ -62,6 +62,9 @@ public final class Distiller {
         try configuration.validate()
         try configuration.student.requireCountable(batch: batch, decoder: configuration.decoder)
         try configuration.teacher?.requireCountable(batch: batch)
+        if let width = configuration.teacher?.width, teacherPrecision == .int8, 4 * width > 65_536 {
+            throw Failure(.usage, "--teacher-precision int8 is for teachers of a width of at most 16384, not \(width): leave it out")
+        }
         self.configuration = configuration
         self.batch = batch
         self.plan = plan

@@ -79,21 +79,24 @@ struct ModelFile {
     func write(to path: String, largest: Int) throws -> String? {
         let inline = try pieces(externalName: nil)
         guard inline.byteCount > largest else {
-            try inline.write(to: path)
+            try AtomicFile.write(to: path) { try inline.append(to: $0) }
             return nil
         }
         let dataPath = path + ".data"
         let name = dataPath.split(separator: "/").last.map(String.init) ?? dataPath
-        try AtomicFile.write(to: dataPath) { file in
-            var offset = 0
-            for tensor in tensors where tensor.byteCount > Self.smallTensor {
-                let padding = [UInt8](repeating: 0, count: (Self.page - offset % Self.page) % Self.page)
-                try padding.withUnsafeBytes { try file.append($0) }
-                try tensor.bytes { try file.append($0) }
-                offset += padding.count + tensor.byteCount
+        // Both are written before either takes its place, the model last.
+        try AtomicFile.write(to: path) { model in
+            try pieces(externalName: name).append(to: model)
+            try AtomicFile.write(to: dataPath) { file in
+                var offset = 0
+                for tensor in tensors where tensor.byteCount > Self.smallTensor {
+                    let padding = [UInt8](repeating: 0, count: (Self.page - offset % Self.page) % Self.page)
+                    try padding.withUnsafeBytes { try file.append($0) }
+                    try tensor.bytes { try file.append($0) }
+                    offset += padding.count + tensor.byteCount
+                }
             }
         }
-        try pieces(externalName: name).write(to: path)
         return dataPath
     }
 
@@ -121,19 +124,17 @@ struct ModelFile {
             byteCount += other.byteCount
         }
 
-        func write(to path: String) throws {
-            try AtomicFile.write(to: path) { file in
-                for piece in all {
-                    switch piece {
-                    case .bytes(let bytes): try bytes.withUnsafeBytes { try file.append($0) }
-                    case .data(let tensor):
-                        var count = 0
-                        try tensor.bytes { bytes in
-                            count += bytes.count
-                            try file.append(bytes)
-                        }
-                        precondition(count == tensor.byteCount, "\(tensor.name) gave \(count) bytes")
+        func append(to file: AtomicFile) throws {
+            for piece in all {
+                switch piece {
+                case .bytes(let bytes): try bytes.withUnsafeBytes { try file.append($0) }
+                case .data(let tensor):
+                    var count = 0
+                    try tensor.bytes { bytes in
+                        count += bytes.count
+                        try file.append(bytes)
                     }
+                    precondition(count == tensor.byteCount, "\(tensor.name) gave \(count) bytes")
                 }
             }
         }

@@ -160,10 +160,10 @@ public struct Conversion {
         try writer.write(to: path)
     }
 
-    private func writeSafeTensors(to path: String, metadata: [String: String]) throws {
+    private func writeSafeTensors(to path: String, metadata: [String: String], beside: () throws -> Void = {}) throws {
         var writer = SafeTensorsWriter(metadata: metadata)
         for tensor in tensors { writer.add(tensor) }
-        try writer.write(to: path)
+        try writer.write(to: path, beside: beside)
     }
 
     /// What the file will say of the model's sizes.
@@ -185,10 +185,12 @@ public struct Conversion {
             throw Failure(
                 .inputOutput, "cannot create folder \(quoted(path: path)): something else has that name; --to huggingface writes a folder")
         }
-        try AtomicFile.write(RunDirectory.json(configuration, indented: true) + [0x0A], to: path + "/config.json")
-        try AtomicFile.write(RunDirectory.json(preprocessor, indented: true) + [0x0A], to: path + "/preprocessor_config.json")
-        // Last: a folder with weights is a whole one.
-        try writeSafeTensors(to: path + "/model.safetensors", metadata: ["format": "pt"])
+        // The weights take their place last, so that a folder with weights is a whole one; and where they fail nothing of another model is
+        // replaced by what describes them.
+        try writeSafeTensors(to: path + "/model.safetensors", metadata: ["format": "pt"]) {
+            try AtomicFile.write(RunDirectory.json(configuration, indented: true) + [0x0A], to: path + "/config.json")
+            try AtomicFile.write(RunDirectory.json(preprocessor, indented: true) + [0x0A], to: path + "/preprocessor_config.json")
+        }
     }
 
     /// `config.json`: the keys of transformers' ViTConfig and ViTMAEConfig.

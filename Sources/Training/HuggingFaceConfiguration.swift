@@ -5,13 +5,11 @@ import Weights
 
 /// What Hugging Face's `config.json` says of a ViT or ViTMAE; keys that are not there are nil.
 struct HuggingFaceConfiguration: Decodable {
-    let modelType: String?
     let numAttentionHeads: Int?
     let decoderNumAttentionHeads: Int?
     let imageSize: ImageSize?
     let maskRatio: Double?
     let normPixLoss: Bool?
-    let layerNormEps: Double?
     let hiddenAct: String?
 
     /// Reads `config.json` in the folder of the file at `path`; nil where there is none.

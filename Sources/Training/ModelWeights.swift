@@ -179,11 +179,15 @@ public final class ModelWeights: Sendable {
 
     /// The decoder to be run: what the file says, and its heads by `--decoder-heads` where it leaves them open.
     ///
-    /// - Throws: `Failure.badData` where there is none; `Failure.usage` where the flag is missing or contradicts the file.
+    /// - Throws: `Failure.badData` where there is none that can be run; `Failure.usage` where the flag is missing, contradicts the file or
+    ///   does not fit it.
     public func runnableDecoder(heads: Int?) throws -> DecoderConfiguration {
         try requireDecoder()
         guard let completed = try completedDecoder(heads: heads), heads != nil || completed.heads != 0 else {
             throw unknownHeads("--decoder-heads")
+        }
+        do { try completed.validate() } catch let failure as Failure {
+            throw Failure(heads == nil || completed.depth == 0 ? .badData : .usage, "\(path): \(failure.message)")
         }
         return completed
     }
@@ -192,7 +196,7 @@ public final class ModelWeights: Sendable {
     func completedEncoder(
         heads: Int?, imageSize: (height: Int, width: Int)?, resampling: Bool = false
     ) throws -> EncoderConfiguration {
-        try requireUntold(heads, "--heads")
+        if let heads { try requireUntold(heads, toldHeads, by: "--heads \(heads)") }
         var completed = encoder
         completed.heads = heads ?? completed.heads
         if let imageSize {
@@ -204,7 +208,7 @@ public final class ModelWeights: Sendable {
 
     /// As `runnableDecoder`, but what neither file nor flag says stays unknown; nil where the file holds no decoder.
     func completedDecoder(heads: Int?) throws -> DecoderConfiguration? {
-        try requireUntold(heads, "--decoder-heads", told: toldDecoderHeads)
+        if let heads { try requireUntold(heads, toldDecoderHeads, by: "--decoder-heads \(heads)") }
         var completed = decoder
         if let heads { completed?.heads = heads }
         return completed
@@ -214,12 +218,12 @@ public final class ModelWeights: Sendable {
         Failure(.usage, "\(flag) is needed: \(path) does not say the number of attention heads, and no preset has its width")
     }
 
-    /// Refuses heads of the encoder that `flag` gives where the file says that they are others.
-    public func requireUntold(_ heads: Int?, _ flag: String) throws { try requireUntold(heads, flag, told: toldHeads) }
+    /// Refuses heads of the encoder that `flag`, as it was given, leads to, where the file says that they are others.
+    public func requireUntold(_ heads: Int, by flag: String) throws { try requireUntold(heads, toldHeads, by: flag) }
 
-    private func requireUntold(_ heads: Int?, _ flag: String, told: Int?) throws {
-        guard let heads, let told, heads != told else { return }
-        throw Failure(.usage, "\(flag) \(heads) contradicts \(path), which says that it has \(told): leave it out")
+    private func requireUntold(_ heads: Int, _ told: Int?, by flag: String) throws {
+        guard let told, heads != told else { return }
+        throw Failure(.usage, "\(flag) contradicts \(path), which says that it has \(told) heads: leave it out")
     }
 
     /// - Throws: `Failure.usage` where images of that size are not those of the file.

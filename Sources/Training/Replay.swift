@@ -81,6 +81,9 @@ public enum Replay {
         try distiller.teacherParameters?.load(from: file, prefix: "teacher.")
         try file.copyFloats("images", into: distiller.images.elements)
         try file.copyFloats("noise", into: distiller.masking.noise.elements)
+        guard !distiller.masking.noise.elements.contains(where: \.isNaN) else {
+            throw Failure(.badData, "\(input): noise holds what is not a number, which has no place in an order")
+        }
         try write(steps: description, of: distiller, from: input, to: output)
     }
 

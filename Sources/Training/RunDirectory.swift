@@ -165,22 +165,8 @@ public final class RunDirectory {
 
     /// Names in a folder, sorted; none where there is no such folder.
     static func names(in folder: String) throws -> [String] {
-        guard let directory = opendir(folder) else {
-            if errno == ENOENT { return [] }
-            throw Failure(
-                .inputOutput, "cannot list folder \(quoted(path: folder)): \(errorText(errno)); check its permissions")
-        }
-        defer { closedir(directory) }
-        var names: [String] = []
-        while let entry = readdir(directory) {
-            names.append(
-                withUnsafePointer(to: &entry.pointee.d_name) {
-                    $0.withMemoryRebound(to: CChar.self, capacity: MemoryLayout.size(ofValue: $0.pointee)) {
-                        String(cString: $0)
-                    }
-                })
-        }
-        return names.sorted()
+        if access(folder, F_OK) != 0, errno == ENOENT { return [] }
+        return try FolderNames.sorted(folder)
     }
 
     /// Whether a name is that of a part of a file of ours.

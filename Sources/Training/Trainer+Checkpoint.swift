@@ -107,13 +107,18 @@ extension Trainer {
         let parameters = distiller.parameters
         // Weights first: their check names everything that is missing before anything is overwritten.
         try parameters.load(from: file, optional: { _ in false })
-        func copy(_ prefix: String, _ name: String, _ tensor: Tensor?) throws {
-            if let tensor { try file.copyFloats(prefix + name, into: tensor.elements) }
+        func copy(_ prefix: String, _ parameter: Parameters.Parameter, _ tensor: Tensor?) throws {
+            guard let tensor else { return }
+            let name = prefix + parameter.name, shape = try file.entry(name).shape
+            guard shape == parameter.shape else {
+                throw Failure(.badData, "\(file.path): \(quoted(name)) has shape \(shape) instead of \(parameter.shape)")
+            }
+            try file.copyFloats(name, into: tensor.elements)
         }
         for parameter in parameters.all {
-            try copy(CheckpointStore.firstMomentPrefix, parameter.name, parameter.firstMoment)
-            try copy(CheckpointStore.secondMomentPrefix, parameter.name, parameter.secondMoment)
-            if pending > 0 { try copy(CheckpointStore.gradientPrefix, parameter.name, parameter.gradient) }
+            try copy(CheckpointStore.firstMomentPrefix, parameter, parameter.firstMoment)
+            try copy(CheckpointStore.secondMomentPrefix, parameter, parameter.secondMoment)
+            if pending > 0 { try copy(CheckpointStore.gradientPrefix, parameter, parameter.gradient) }
         }
         let sums = (file.metadata[Key.lossSums] ?? "").split(separator: ",").compactMap { UInt64($0) }
         guard sums.count == lossSums.count else {

@@ -38,9 +38,9 @@ public struct SafeTensorsWriter {
 
     /// Writes the file through `AtomicFile`, with the checksum of all its bytes in the metadata where `checksummed`.
     ///
-    /// Names must be distinct. Throws `Failure(.inputOutput)` with the path and the system's reason, or what a tensor's source throws;
+    /// `beside` runs when all is written and before the file takes its place: it writes what belongs beside it. Names must be distinct. Throws `Failure(.inputOutput)` with the path and the system's reason, or what a tensor's source throws;
     /// nothing is left behind then.
-    public func write(to path: String, checksummed: Bool = false) throws {
+    public func write(to path: String, checksummed: Bool = false, beside: () throws -> Void = {}) throws {
         precondition(Set(tensors.map(\.name)).count == tensors.count, "two tensors of one name")
         var ordered: [TensorSource] = []
         for size in [8, 4, 2, 1] { ordered += tensors.filter { $0.type.size == size } }
@@ -61,6 +61,7 @@ public struct SafeTensorsWriter {
                 }
                 precondition(count == tensor.byteCount, "tensor \(tensor.name) gave \(count) bytes")
             }
+            try beside()
         }
     }
 

@@ -17,13 +17,10 @@ public final class ShardedFile: WeightFile, @unchecked Sendable {
 
     private let places: [String: (entry: Int, shard: any WeightFile)]
 
-    /// Opens the index at `path` and every file it names, all of which must lie in its folder and hold what it says.
+    /// Opens the files that `index` names, all of which must lie in its folder and hold what it says.
     ///
     /// Throws `Failure`: `.inputOutput` where one cannot be read, `.badData` where one is not valid or lacks a tensor.
-    public convenience init(path: String) throws {
-        try self.init(MappedFile(path: path, wanted: "an index of shards"))
-    }
-
+    ///
     /// - Parameter memoryLimit: for names, shapes and metadata of all shards together; nil for that of any model.
     package init(_ index: MappedFile, memoryLimit: Int? = nil) throws {
         let path = index.path

@@ -55,7 +55,7 @@ public enum WeightFiles {
     private static func find(in folder: String) throws -> String {
         let prefix = folder.hasSuffix("/") ? folder : folder + "/"
         if let usual = usualNames.first(where: { access(prefix + $0, F_OK) == 0 }) { return prefix + usual }
-        let names = try names(in: folder)
+        let names = try FolderNames.sorted(folder)
         let indices = names.filter { $0.hasSuffix(".safetensors.index.json") }
         let found = indices.isEmpty ? names.filter { $0.hasSuffix(".safetensors") } : indices
         if found.count == 1 { return prefix + found[0] }
@@ -68,21 +68,5 @@ public enum WeightFiles {
         throw Failure(
             .badData,
             "folder \(quoted(path: folder)) holds \(found.count) files of weights, such as \(quoted(first)); name one of them")
-    }
-
-    private static func names(in folder: String) throws -> [String] {
-        guard let directory = opendir(folder) else {
-            throw Failure(
-                .inputOutput, "cannot open folder \(quoted(path: folder)): \(errorText(errno)); check its permissions")
-        }
-        defer { closedir(directory) }
-        var names: [String] = []
-        while let entry = readdir(directory) {
-            names.append(
-                withUnsafePointer(to: &entry.pointee.d_name) {
-                    $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-                })
-        }
-        return names.sorted()
     }
 }

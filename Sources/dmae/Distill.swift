@@ -54,13 +54,12 @@ struct Distill: ParsableCommand {
         let student = try model.encoder(recipe.student, imageSize: recipe.imageSize)
         let weights = try ModelWeights(path: teacher, role: .teacher)
         if !training.quiet { Terminal.note(weights.summary) }
-        var configuration = ModelConfiguration(
+        let configuration = ModelConfiguration(
             student: student, decoder: try model.decoder(recipe.decoder),
             teacher: try alignment.teacher(recipe, student: student, weights: weights),
             alignment: try alignment.alignment(recipe.alignment), maskRatio: method.maskRatio ?? recipe.maskRatio,
             normalizePixels: method.normalizePixels ?? recipe.normalizePixels)
         if !training.quiet, let note = alignment.note(on: configuration, of: recipe) { Terminal.note(note) }
-        if configuration.alignment.pairs.isEmpty { configuration.teacher = nil }
         try training.run(
             training.configuration(
                 recipe, model: configuration, teacher: teacher, precision: precision.resolved(),

@@ -72,13 +72,19 @@ struct Dmae: ParsableCommand {
         }
     }
 
-    /// Refuses `dmae help NAME` as `dmae NAME` is refused where there is no such command: the parser would show the root's screen.
+    /// Refuses `dmae help NAME` and `dmae NAME --help` as `dmae NAME` is refused where there is no such command: the parser would show the
+    /// root's screen.
     private static func checkHelp() throws {
-        let words = CommandLine.arguments.dropFirst().filter { !$0.hasPrefix("-") }
-        guard words.count > 1, words[0] == "help" else { return }
         let commands = configuration.subcommands.map { $0._commandName } + ["help"]
-        let unexpected = words.dropFirst(commands.contains(words[1]) ? 2 : 1)
-        if let word = unexpected.first { throw ValidationError("Unexpected argument '\(word)'") }
+        var words = CommandLine.arguments.dropFirst()[...]
+        guard let first = words.first, !first.hasPrefix("-") else { return }
+        if first == "help" {
+            words = words.dropFirst().filter { !$0.hasPrefix("-") }[...]
+            if let name = words.first, commands.contains(name) { words = words.dropFirst() }
+        } else if commands.contains(first) {
+            return
+        }
+        if let word = words.first { throw ValidationError("Unexpected argument '\(word)'") }
     }
 
     private static func end(_ message: String, _ code: Int32) -> Never {

@@ -197,6 +197,8 @@ struct Inspect: ParsableCommand {
         var translated = false
         if let left = models[0], let right = models[1],
             left.detection.scheme != right.detection.scheme || left.detection.wrapper != right.detection.wrapper
+                // Hugging Face has several spellings of one scheme.
+                || left.entries.contains(where: { right[$0.name] != nil && left.sourceNames($0.name) != right.sourceNames($0.name) })
         {
             pair = (left, right)
             translated = true

@@ -174,7 +174,8 @@ struct AlignmentOptions: ParsableArguments {
         teacher.width = teacherWidth ?? teacher.width
         teacher.depth = teacherDepth ?? teacher.depth
         teacher.heads = teacherHeads ?? teacher.heads
-        try weights?.requireUntold(teacherHeads, "--teacher-heads")
+        let flag = teacherHeads.map { "--teacher-heads \($0)" } ?? "--teacher-model \(teacherModel ?? ""), with \(teacher.heads) heads,"
+        try weights?.requireUntold(teacher.heads, by: flag)
         if teacher.heads == 0, let weights {
             throw Failure(
                 .usage, "--teacher-heads is needed: \(weights.path) does not say the number of attention heads, and no preset has its "

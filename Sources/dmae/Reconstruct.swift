@@ -41,8 +41,8 @@ struct Reconstruct: ParsableCommand {
     @Option(help: ArgumentHelp("Black-and-white picture, stretched over the patches: those under white are removed.", valueName: "file"))
     var mask: String?
 
-    @Option(help: ArgumentHelp("Names the random mask.", valueName: "number"))
-    var seed: UInt64 = 0
+    @Option(help: ArgumentHelp("Names the random mask. Default: 0.", valueName: "number"))
+    var seed: UInt64?
 
     @Flag(help: "Stretch the whole picture to the model's size instead of cutting out its centre.")
     var stretch = false
@@ -70,6 +70,7 @@ struct Reconstruct: ParsableCommand {
 
     func validate() throws {
         if mask != nil, maskRatio != nil { throw ValidationError("--mask and --mask-ratio exclude each other.") }
+        if mask != nil, seed != nil { throw ValidationError("--seed has no effect: --mask says which patches are removed.") }
         if input.isEmpty { throw ValidationError("--input needs at least one picture.") }
     }
 
@@ -94,7 +95,7 @@ struct Reconstruct: ParsableCommand {
         }
         let removed = try mask.map { try Reconstruction.mask(Pixels(contentsOf: $0, channels: 1), for: configuration.student) }
         let reconstruction = try Reconstruction(
-            weights: weights, configuration: configuration, mask: removed.map(Reconstruction.Mask.given) ?? .random(seed: seed),
+            weights: weights, configuration: configuration, mask: removed.map(Reconstruction.Mask.given) ?? .random(seed: seed ?? 0),
             stretches: stretch)
         if !reconstruction.adaptations.isEmpty { Terminal.note(reconstruction.adaptations.joined(separator: "; ")) }
         let student = reconstruction.configuration.student

@@ -235,6 +235,26 @@ final class ConvertTests: XCTestCase {
         XCTAssertEqual(folder.names(), ["file"])
     }
 
+    /// What fails after it has begun leaves the model that was there as it was, in files that belong together.
+    func testAFailureLeavesWhatWasThere() throws {
+        convert(fixture("huggingface/vitmae"), folder.file("hugging"), "huggingface")
+        let names = ["config.json", "preprocessor_config.json", "model.safetensors"]
+        let before = names.map { folder.read("hugging/" + $0) }
+        let file = try SafeTensorsFile(path: fixture("mae/mae.safetensors"))
+        var values = try file.names.map { try file.floats($0) }
+        values[0][0] = 1e30
+        try withBuffers(values) { buffers in
+            var writer = SafeTensorsWriter()
+            for (entry, buffer) in zip(file.entries, buffers) { writer.add(entry.name, shape: entry.shape, floats: buffer) }
+            try writer.write(to: folder.file("huge.safetensors"))
+        }
+        let arguments = ["convert", folder.file("huge.safetensors"), folder.file("hugging"), "--to", "huggingface", "--heads", "4"]
+        assertRefused(arguments + ["--encoder-only", "--dtype", "f16"], 65, "huge.safetensors")
+        XCTAssertEqual(names.map { folder.read("hugging/" + $0) }, before)
+        XCTAssertEqual(
+            try FileManager.default.contentsOfDirectory(atPath: folder.file("hugging")).sorted(), names.sorted())
+    }
+
     /// The other tensors' values are compared as they are; names of two tools, as MAE's.
     func testCompare() throws {
         let mae = fixture("mae/mae.safetensors")

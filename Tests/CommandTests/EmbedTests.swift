@@ -123,7 +123,7 @@ final class EmbedTests: XCTestCase {
             assertRefused(embed(weights, "x.npy", "--image-size", size), 64, words)
         }
         assertRefused(embed(untold, "x.npy"), 64, "--image-size is needed: \(untold) does not say the image size")
-        assertRefused(embed(told, "x.npy", "--heads", "4"), 64, "--heads 4 contradicts \(told), which says that it has 2: leave it out")
+        assertRefused(embed(told, "x.npy", "--heads", "4"), 64, "--heads 4 contradicts \(told), which says that it has 2 heads: leave it out")
         XCTAssertEqual(folder.names(), names)
     }
 

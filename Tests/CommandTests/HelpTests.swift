@@ -123,7 +123,9 @@ final class HelpTests: XCTestCase {
     func testNothingAndMisspelling() {
         XCTAssertEqual(assertRuns([]).output, assertRuns(["--help"]).output)
         assertRefused(["distil"], 64, "Unexpected argument 'distil'")
-        assertRefused(["help", "distil"], 64, "Unexpected argument 'distil'")
+        for arguments in [["help", "distil"], ["distil", "--help"], ["distil", "-h"], ["distil", "--version"]] {
+            assertRefused(arguments, 64, "Unexpected argument 'distil'")
+        }
         assertRefused(["help", "doctor", "now"], 64, "Unexpected argument 'now'")
         XCTAssertEqual(assertRuns(["help"]).output, assertRuns(["--help"]).output)
         assertRefused(["doctor", "--thread", "1"], 64, "Unknown option '--thread'. Did you mean '--threads'?")

@@ -128,6 +128,14 @@ final class InspectTests: XCTestCase {
         XCTAssertEqual(differences.map { $0["relative"] as? Double }, [nil, nil, 0.25])
     }
 
+    /// Hugging Face has several spellings of one scheme: the same model in two of them, one rounded to f16, has the same tensors.
+    func testComparisonOfTwoSpellings() {
+        let paths = ["vitmae", "vitmae-published"].map { Fixtures.path("weights/huggingface/" + $0) }
+        let output = assertRuns(["inspect", paths[0], "--compare", paths[1]]).output
+        XCTAssertTrue(output.hasPrefix("compared under MAE's names\n"), output)
+        XCTAssertTrue(output.hasSuffix(", 0 of another shape, 0 in one file only\n"), output)
+    }
+
     /// Names and metadata come from strangers: what would move the cursor or colour the terminal is written out.
     func testControlCharacters() throws {
         let path = folder.file("odd.safetensors")

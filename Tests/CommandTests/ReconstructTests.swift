@@ -238,7 +238,7 @@ final class ReconstructTests: XCTestCase {
         assertRefused(raw + ["--image-size", "100"], 64, "patches of 8 pixels do not tile an image of 100×100", "--image-size")
         // What the file says, no flag changes: another model would be drawn, as with blocks left out.
         for flag in ["--heads", "--decoder-heads"] {
-            assertRefused(raw + [flag, "4"], 64, "\(flag) 4 contradicts \(Self.raw), which says that it has 2: leave it out")
+            assertRefused(raw + [flag, "4"], 64, "\(flag) 4 contradicts \(Self.raw), which says that it has 2 heads: leave it out")
         }
         for option in [["--student", "vit-miniature"], ["--decoder", "dec-miniature"], ["--depth", "1"], ["--patch-size", "4"], ["--channels", "1"]] {
             assertRefused(raw + option, 64, "Unknown option '\(option[0])'")
@@ -309,6 +309,18 @@ final class ReconstructTests: XCTestCase {
         refused(
             64, "--mask and --mask-ratio exclude each other",
             base + [pictures[0], "--mask", "m.png", "--mask-ratio", "0.5"])
+        refused(64, "--seed has no effect: --mask says", base + [pictures[0], "--mask", "m.png", "--seed", "1"])
+        let file = try SafeTensorsFile(path: Self.raw), headless = folder.file("headless.safetensors")
+        try withBuffers(file.names.map { try file.floats($0) }) { buffers in
+            var writer = SafeTensorsWriter()
+            for (entry, buffer) in zip(file.entries, buffers) where !entry.name.hasPrefix("decoder_blocks.") {
+                writer.add(entry.name, shape: entry.shape, floats: buffer)
+            }
+            try writer.write(to: headless)
+        }
+        refused(
+            65, "headless.safetensors: decoder: every size must be at least 1",
+            ["--weights", headless, "--heads", "2", "--decoder-heads", "2", "--output", folder.file("x.png"), "--input", pictures[0]])
         refused(
             74, "nowhere", ["--weights", Self.raw, "--output", folder.file("nowhere/grid.png"), "--input", pictures[0]])
         refused(64, "leaves none of the 16 patches visible", base + [pictures[0], "--mask-ratio", "0.99"])

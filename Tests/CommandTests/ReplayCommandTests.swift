@@ -70,7 +70,18 @@ final class ReplayCommandTests: XCTestCase {
         assertRefused(
             try changed("once.safetensors", [("0.001", "1e+38"), ("steps\\\":3", "steps\\\":1")]), 1,
             "once.safetensors: after.cls_token is not finite, and nothing was written")
-        XCTAssertEqual(folder.names(), ["once.safetensors", "ones.safetensors", "rate.safetensors"])
+        // A mask is an order of the noise.
+        let file = try SafeTensorsFile(path: input)
+        var values = try file.names.map { try file.floats($0) }
+        values[try XCTUnwrap(file.names.firstIndex(of: "noise"))][3] = .nan
+        try withBuffers(values) { buffers in
+            var writer = SafeTensorsWriter(metadata: file.metadata)
+            for (entry, buffer) in zip(file.entries, buffers) { writer.add(entry.name, shape: entry.shape, floats: buffer) }
+            try writer.write(to: folder.file("order.safetensors"))
+        }
+        assertRefused(
+            ["replay", folder.file("order.safetensors"), "--output", folder.file("a")], 65, "order.safetensors: noise holds what is not a number")
+        XCTAssertEqual(folder.names(), ["once.safetensors", "ones.safetensors", "order.safetensors", "rate.safetensors"])
     }
 
     /// A recording cut off anywhere is refused; nothing is written.

@@ -253,7 +253,11 @@ final class ResumeTests: XCTestCase {
         // A teacher has patches, a width and heads of its own: others are refused before.
         assertRefused(
             TinyRun.distill(taught, teacher: teacher, epochs: 2, resume + ["--teacher-heads", "4"]), 64,
-            "--teacher-heads 4 contradicts \(teacher), which says that it has 2: leave it out")
+            "--teacher-heads 4 contradicts \(teacher), which says that it has 2 heads: leave it out")
+        let ofOtherHeads = ["--teacher-model", "vit-tiny", "--teacher-width", "16", "--teacher-depth", "2"]
+        assertRefused(
+            TinyRun.distill(taught, teacher: teacher, epochs: 2, resume + ofOtherHeads), 64,
+            "--teacher-model vit-tiny, with 3 heads, contradicts \(teacher), which says that it has 2 heads: leave it out")
         assertRefused(
             TinyRun.pretrain(alone, epochs: 1, resume + ["--patch-size", "4"]), 64, "was taken with --patch-size 8, not --patch-size 4")
         assertRefused(

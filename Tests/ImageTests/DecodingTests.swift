@@ -121,6 +121,24 @@ final class DecodingTests: XCTestCase {
         XCTAssertEqual(scans, Failure(.badData, "scans.jpg is a damaged JPEG file: more than 1000 scans"))
     }
 
+    /// A whole picture that memory does not suffice for is no damaged one: a progressive JPEG needs its coefficients beside its pixels, two
+    /// bytes for each sample.
+    func testMemoryThatRunsOutIsNoDamage() throws {
+        var jpeg = [UInt8](FileManager.default.contents(atPath: "\(folder)/files/progressive-444.jpg")!)
+        let frame = (0..<jpeg.count - 1).first { jpeg[$0] == 0xFF && jpeg[$0 + 1] == 0xC2 }!
+        for place in [5, 7] { (jpeg[frame + place], jpeg[frame + place + 1]) = (0x0F, 0xA0) }
+        let pages = try String(contentsOfFile: "/proc/self/statm", encoding: .utf8).split(separator: " ")[0]
+        let used = try XCTUnwrap(UInt(pages)) * UInt(sysconf(Int32(_SC_PAGESIZE)))
+        var before = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &before)
+        // 48 MB of pixels fit, 96 MB of coefficients beside them do not.
+        var limit = rlimit(rlim_cur: used + 90_000_000, rlim_max: before.rlim_max)
+        setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit)
+        let failure = failure { _ = try Pixels(decoding: jpeg, named: "large.jpg") }
+        setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &before)
+        XCTAssertEqual(failure, Failure(.inputOutput, "cannot decode large.jpg: memory ran out; give the program more of it"))
+    }
+
     /// Random bytes behind a valid start: any outcome but a crash.
     func testNoiseDoesNotCrash() {
         let seed = UInt64.random(in: .min ... .max)

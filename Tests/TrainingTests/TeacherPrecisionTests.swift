@@ -53,6 +53,19 @@ final class TeacherPrecisionTests: XCTestCase {
         XCTAssertFalse(ran.isEmpty)
     }
 
+    /// Sums of more than 65,536 products of bytes could overflow, and the MLP is four times as wide as the model.
+    func testTeachersTooWideForInt8() throws {
+        for (width, isRefused) in [(16_384, false), (16_388, true)] {
+            let configuration = ModelConfiguration.small(teacherWidth: width)
+            func make(_ precision: TeacherPrecision) -> Failure? {
+                failure { _ = try Distiller(configuration, batch: 1, plan: MemoryPlan(), teacherPrecision: precision) }
+            }
+            XCTAssertNil(make(.same))
+            XCTAssertEqual(make(.int8)?.code, isRefused ? .usage : nil)
+            XCTAssertEqual(make(.int8)?.message.contains("at most 16384, not 16388"), isRefused ? true : nil)
+        }
+    }
+
     /// The demo's teacher on the demo's pictures. DMAE_TEACHER names another teacher to measure, on the same pictures.
     func testFeaturesOfATrainedTeacher() throws {
         let path = ProcessInfo.processInfo.environment["DMAE_TEACHER"] ?? Fixtures.path("demo/teacher.safetensors")

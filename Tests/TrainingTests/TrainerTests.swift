@@ -449,6 +449,29 @@ final class TrainerTests: XCTestCase {
         }
     }
 
+    /// A checkpoint that is whole, but whose moments are another model's.
+    func testMomentsOfAnotherShape() throws {
+        let configuration = try smallRun(images: 6, epochs: 1)
+        _ = try run(configuration, "run")
+        let written = try checkpoints("run")
+        let file = try CheckpointStore.open(folder.file("run/" + XCTUnwrap(written.last))).file
+        let changed = folder.file("changed.safetensors"), name = CheckpointStore.firstMomentPrefix + "norm.bias"
+        try withBuffers(file.names.map { try file.floats($0) }) { buffers in
+            var writer = SafeTensorsWriter(metadata: file.metadata.filter { !$0.key.contains("checksum") })
+            for (entry, buffer) in zip(file.entries, buffers) {
+                let half = UnsafeBufferPointer(rebasing: buffer[..<(buffer.count / 2)])
+                if entry.name == name { writer.add(name, shape: [half.count], floats: half) }
+                else { writer.add(entry.name, shape: entry.shape, floats: buffer) }
+            }
+            try writer.write(to: changed, checksummed: true)
+        }
+        let trainer = try Trainer(configuration)
+        try trainer.prepare()
+        let failure = failure { try trainer.restore(CheckpointStore.open(changed)) }
+        XCTAssertEqual(failure?.code, .badData)
+        XCTAssertTrue(failure?.message.contains("\"\(name)\" has shape [") == true, "\(failure as Any)")
+    }
+
     /// MAE's pre-training is the same trainer without a teacher.
     func testPretrainingWithoutATeacher() throws {
         let configuration = TrainingConfiguration(

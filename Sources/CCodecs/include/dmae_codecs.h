@@ -13,6 +13,8 @@
 typedef struct dmae_decoder dmae_decoder;
 
 enum { DMAE_CODEC_MESSAGE = 256 };
+/* The message, whole, where memory ran out: that says nothing of the file. */
+#define DMAE_CODEC_OUT_OF_MEMORY "out of memory"
 
 /* How the samples that dmae_*_read writes are meant. */
 typedef enum {

@@ -2,14 +2,14 @@
 #include "gelu/gelu.h"
 
 static void forward(size_t count, const float *x, float *y) {
-    for (size_t i = 0; i < count; ++i) y[i] = x[i] * gelu_f32_cumulative(x[i]);
+    for (size_t i = 0; i < count; ++i) y[i] = gelu_f32_reference(x[i]);
 }
 
 static void backward(size_t count, const float *x, const float *d_y, float *d_x, float *y) {
     for (size_t i = 0; i < count; ++i) {
-        const float value = x[i], cumulative = gelu_f32_cumulative(value);
-        d_x[i] = d_y[i] * (cumulative + value * gelu_f32_density(value));
-        if (y) y[i] = value * cumulative;
+        const float value = x[i];
+        d_x[i] = d_y[i] * gelu_f32_reference_derivative(value);
+        if (y) y[i] = gelu_f32_reference(value);
     }
 }
 

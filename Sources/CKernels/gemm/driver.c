@@ -331,7 +331,7 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
     assert(!(g.accumulate && g.activation) && !(g.residual && g.activation));
     assert(!g.accumulate || g.residual == NULL || g.residual != g.c);
     assert(!g.accumulate || g.c_type == DMAE_TYPE_F32);
-    assert(!g.before_gelu || !(g.bias || g.residual || g.accumulate));
+    assert(!g.before_gelu || (g.c && !(g.bias || g.residual || g.accumulate)));
     assert(g.precision != DMAE_PRECISION_INT8 ||
            (g.b_packed && !g.a_transposed && !g.accumulate && !g.before_gelu && g.k <= gemm_int8_most_k));
     assert((uintptr_t)g.workspace % 64 == 0 && (uintptr_t)g.b_packed % 64 == 0);

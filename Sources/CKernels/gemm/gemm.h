@@ -9,7 +9,8 @@
 // where the sum is exact, so that all variants give the same bits until GELU.
 //
 // Contract of a tile: accumulators start at zero and run over k in rising order; the result is then, in this order,
-//   value = product + addend (if any) + residual (if any) + bias (if any); c = value (if any); activation = gelu(value) (if any);
+//   value = product + addend (if any) + residual (if any) + bias (if any); c = value (if any);
+//   activation = gelu(value as c holds it) (if any), where c_type is the activation's type if there is no c;
 // or, with before_gelu, c = value · gelu'(before_gelu), activation = gelu(before_gelu) (if any).
 // rows <= mr and columns <= nr say what is written; nothing outside is read or written in any of the matrices.
 #ifndef DMAE_GEMM_H

@@ -17,12 +17,12 @@ static void finish(const struct gemm_tile *t, float sum[MR][NR]) {
             float x = value;
             if (t->before_gelu) {
                 x = element_at(t->before_gelu_type, t->before_gelu, i * t->ld_before_gelu + j);
-                value *= gelu_f32_cumulative(x) + x * gelu_f32_density(x);
+                value *= gelu_f32_reference_derivative(x);
             } else if (t->c_type == DMAE_TYPE_BF16) {
                 x = float_from_bf16(bf16_from_float(value));
             }
             if (t->c) set_element(t->c_type, t->c, i * t->ldc + j, value);
-            if (t->activation) set_element(t->activation_type, t->activation, i * t->ld_activation + j, x * gelu_f32_cumulative(x));
+            if (t->activation) set_element(t->activation_type, t->activation, i * t->ld_activation + j, gelu_f32_reference(x));
         }
 }
 #endif

@@ -103,7 +103,7 @@ typedef struct {
     void *activation;  ///< [m,n] or NULL: exact (erf) GELU of what C holds, rounded as it is, so that the step back gives the same
                        ///< again; without C, of what a C of the activation's type would hold
     size_t ldactivation;
-    const void *before_gelu;  ///< [m,n] or NULL; not with bias, residual or accumulate
+    const void *before_gelu;  ///< [m,n] or NULL; with c, and not with bias, residual or accumulate
     size_t ldbefore;
     void *workspace;
 } dmae_gemm_arguments;

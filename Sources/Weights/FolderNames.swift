@@ -1,0 +1,28 @@
+import Glibc
+import Tensors
+
+/// The names in a folder.
+package enum FolderNames {
+    /// Sorted, "." and ".." among them.
+    ///
+    /// Throws `Failure(.inputOutput)` where the folder cannot be opened, or not read to its end.
+    package static func sorted(_ folder: String) throws -> [String] {
+        func failure(_ number: Int32) -> Failure {
+            Failure(.inputOutput, "cannot list folder \(quoted(path: folder)): \(errorText(number)); check its permissions")
+        }
+        guard let directory = opendir(folder) else { throw failure(errno) }
+        defer { closedir(directory) }
+        var names: [String] = []
+        while true {
+            errno = 0
+            guard let entry = readdir(directory) else {
+                guard errno == 0 else { throw failure(errno) }
+                return names.sorted()
+            }
+            names.append(
+                withUnsafePointer(to: &entry.pointee.d_name) {
+                    $0.withMemoryRebound(to: CChar.self, capacity: MemoryLayout.size(ofValue: $0.pointee)) { String(cString: $0) }
+                })
+        }
+    }
+}
