@@ -11,11 +11,12 @@ private let maximumFileSize = 1 << 30
 func readFile(_ path: String, where accept: (UnsafeRawBufferPointer) throws -> Void) throws -> [UInt8] {
     // Not blocking: a pipe with an image's name must not stop the run.
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-    guard descriptor >= 0 else { throw Failure(.inputOutput, "cannot open \(path): \(systemReason())") }
+    guard descriptor >= 0 else { throw cannotOpen(path) }
     defer { close(descriptor) }
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw Failure(.inputOutput, "cannot read \(path): \(systemReason())") }
-    guard status.st_mode & S_IFMT == S_IFREG else { throw Failure(.inputOutput, "\(path) is not a regular file") }
+    guard status.st_mode & S_IFMT != S_IFDIR else { throw Failure(.inputOutput, "\(path) is a folder: name a picture") }
+    guard status.st_mode & S_IFMT == S_IFREG else { throw Failure(.inputOutput, "\(path) is not a regular file: name a picture") }
 
     /// Fills `buffer` as far as the file goes.
     func fill(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int {
@@ -50,6 +51,22 @@ func readFile(_ path: String, where accept: (UnsafeRawBufferPointer) throws -> V
 func isReadableFile(_ path: String) -> Bool {
     var status = stat()
     return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && access(path, R_OK) == 0
+}
+
+/// The failure of a path that the system does not open, for errno's reason; `kind` goes before the path.
+func cannotOpen(_ path: String, _ kind: String = "") -> Failure {
+    let code = errno
+    // What is no text in a command line comes with replacement characters, and those name another file.
+    if code == ENOENT, path.unicodeScalars.contains("\u{FFFD}") { return notText(kind + path) }
+    let shown = path.isEmpty ? "\"\"" : path
+    let isOfPath = [ENOENT, ENOTDIR, EACCES, ELOOP, ENAMETOOLONG].contains(code)
+    return Failure(
+        .inputOutput, "cannot open \(kind)\(shown): \(systemReason(code))" + (isOfPath ? "; check the path and its permissions" : ""))
+}
+
+/// The failure of a path that the system would have to be asked for in bytes that are no text.
+func notText(_ path: String) -> Failure {
+    Failure(.inputOutput, "cannot open \(path), as its name is not valid UTF-8: rename it")
 }
 
 /// What errno says, in words.

@@ -52,7 +52,7 @@ public struct ImageFolder: Sendable {
     public init(_ root: String) throws {
         self.root = root
         var status = stat()
-        guard stat(root, &status) == 0 else { throw cannotOpen(root) }
+        guard stat(root, &status) == 0 else { throw cannotOpen(root, "the folder ") }
         guard status.st_mode & S_IFMT == S_IFDIR else {
             throw Failure(
                 .inputOutput, "\(root) is not a folder; name the folder that holds the images or their class directories")
@@ -70,7 +70,7 @@ public struct ImageFolder: Sendable {
             guard !top.images.isEmpty else {
                 throw Failure(
                     .badData, "the folder \(root) holds no images (\(Self.extensions.map { "." + $0 }.joined(separator: " "))), "
-                        + "neither directly nor in class directories")
+                        + "neither directly nor in class directories: name one with JPEG or PNG files, as no others can be decoded")
             }
             images = top.images
             (classes, self.labels, strayCount) = ([], [], 0)
@@ -89,7 +89,7 @@ public struct ImageFolder: Sendable {
         var all: [ImageName] = []
         for path in paths {
             var status = stat()
-            guard stat(path, &status) == 0 else { throw Failure(.inputOutput, "cannot open \(path): \(systemReason())") }
+            guard stat(path, &status) == 0 else { throw cannotOpen(path) }
             guard status.st_mode & S_IFMT == S_IFDIR else {
                 all.append(ImageName(text: path, isExact: true))
                 continue
@@ -102,7 +102,7 @@ public struct ImageFolder: Sendable {
         guard !all.isEmpty else {
             throw Failure(
                 .badData, "there are no images (\(Self.extensions.map { "." + $0 }.joined(separator: " "))) in "
-                    + paths.joined(separator: ", "))
+                    + paths.joined(separator: ", ") + ": name JPEG or PNG files, as no others can be decoded, or a folder that holds some")
         }
         (root, classes, labels, strayCount) = ("", [], [], 0)
         all.sort { $0.precedes($1) }
@@ -118,7 +118,7 @@ public struct ImageFolder: Sendable {
     ) throws {
         let path = root.isEmpty ? folder : "\(root)/\(folder)"
         var status = stat()
-        guard stat(path, &status) == 0 else { throw cannotOpen(path) }
+        guard stat(path, &status) == 0 else { throw cannotOpen(path, "the folder ") }
         let identity = FileIdentity(status)
         // A link back to a directory on the way here would never end.
         guard !above.contains(identity) else { return }
@@ -128,16 +128,6 @@ public struct ImageFolder: Sendable {
             try search(root, folder.hasSuffix("/") ? folder + name : "\(folder)/\(name)", above: above + [identity], &found)
         }
     }
-}
-
-/// The failure of a folder that the system will not open.
-private func cannotOpen(_ path: String) -> Failure {
-    Failure(.inputOutput, "cannot open the folder \(path): \(systemReason())")
-}
-
-/// The failure of a path that the system would have to be asked for in bytes that are no text.
-private func notText(_ path: String) -> Failure {
-    Failure(.inputOutput, "cannot open \(path), as its name is not valid UTF-8: rename it")
 }
 
 /// The name of an image file, or its path.
@@ -178,7 +168,7 @@ private struct Directory {
     var folders: [String] = []
 
     init(_ path: String) throws {
-        guard let stream = opendir(path) else { throw cannotOpen(path) }
+        guard let stream = opendir(path) else { throw cannotOpen(path, "the folder ") }
         defer { closedir(stream) }
         while true {
             errno = 0

@@ -41,7 +41,9 @@ public struct EncoderConfiguration: Codable, Equatable, Sendable {
         func check(_ condition: Bool, _ message: @autoclosure () -> String) throws {
             if !condition { throw Failure(.usage, "\(role): " + message()) }
         }
-        try check(width > 0 && depth > 0 && heads > 0 && patchSize > 0 && channels > 0, "every size must be at least 1")
+        try requirePositive(
+            role: role,
+            ["width": width, "depth": depth, "number of heads": heads, "patch size": patchSize, "number of channels": channels])
         try requireSupported(
             role: role, ["width": width, "patch size": patchSize, "image size": max(imageHeight, imageWidth)], depth: depth)
         try check(channels <= 1024, "\(channels) channels are more than the 1024 supported: lower their number")
@@ -51,6 +53,13 @@ public struct EncoderConfiguration: Codable, Equatable, Sendable {
             imageHeight > 0 && imageWidth > 0 && imageHeight % patchSize == 0 && imageWidth % patchSize == 0,
             "patches of \(patchSize) pixels do not tile an image of \(imageHeight)×\(imageWidth): choose an --image-size that "
                 + "is a multiple of \(patchSize)")
+    }
+}
+
+/// The name of a size is that of its flag, as far as a sentence allows.
+private func requirePositive(role: String, _ sizes: KeyValuePairs<String, Int>) throws {
+    for (name, size) in sizes where size < 1 {
+        throw Failure(.usage, "\(role): the \(name) must be at least 1, not \(size)")
     }
 }
 
@@ -101,7 +110,7 @@ public struct DecoderConfiguration: Codable, Equatable, Sendable {
 
     /// - Throws: `Failure.usage`, naming the sizes that do not fit together.
     public func validate() throws {
-        guard width > 0, depth > 0, heads > 0 else { throw Failure(.usage, "decoder: every size must be at least 1") }
+        try requirePositive(role: "decoder", ["width": width, "depth": depth, "number of heads": heads])
         try requireSupported(role: "decoder", ["width": width], depth: depth)
         guard width % heads == 0 else {
             throw Failure(.usage, "decoder: \(heads) heads do not divide the width \(width): choose a number of heads that does")
@@ -198,6 +207,11 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
         guard maskRatio >= 0, maskRatio < 1 else {
             throw Failure(.usage, "--mask-ratio \(maskRatio) is not a share of patches: it must be at least 0 and below 1")
         }
+        guard student.patches > 1 else {
+            throw Failure(
+                .usage, "an image of \(student.imageHeight)×\(student.imageWidth) has one patch of \(student.patchSize) pixels, too few to "
+                    + "remove some and keep some: lower --patch-size, or raise --image-size")
+        }
         guard keptPatches >= 1 else {
             throw Failure(
                 .usage, "--mask-ratio \(maskRatio) leaves none of the \(student.patches) patches visible: lower it")
@@ -215,27 +229,38 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
             guard alignment.pairs.isEmpty else { throw Failure(.usage, "blocks can be aligned only where there is a teacher") }
             return
         }
+        // Before its own sizes are looked at: its images have the student's size, which its patches may not tile.
+        guard teacher.patchSize == student.patchSize || teacher.patchSize < 1 else {
+            throw Failure(
+                .usage, "teacher and student must see the same patches, but the teacher's are of \(teacher.patchSize) pixels and the "
+                    + "student's of \(student.patchSize): use --patch-size \(teacher.patchSize), or another teacher; the size and channels "
+                    + "of the images it was trained on may be others")
+        }
         try teacher.validate(role: "teacher")
-        guard teacher.patchSize == student.patchSize, teacher.channels == student.channels,
-            teacher.imageHeight == student.imageHeight, teacher.imageWidth == student.imageWidth
+        guard teacher.channels == student.channels, teacher.imageHeight == student.imageHeight, teacher.imageWidth == student.imageWidth
         else {
             throw Failure(
                 .usage,
-                "teacher and student must see the same patches: the teacher's are \(teacher.patchSize) pixels with "
-                    + "\(teacher.channels) channels of \(teacher.imageHeight)×\(teacher.imageWidth) images, the student's "
-                    + "\(student.patchSize) pixels with \(student.channels) channels of "
-                    + "\(student.imageHeight)×\(student.imageWidth) images: fit --patch-size, --image-size and --channels to the teacher")
+                "teacher and student must see the same images: the teacher's are \(teacher.imageHeight)×\(teacher.imageWidth) with "
+                    + "\(teacher.channels) channels, the student's \(student.imageHeight)×\(student.imageWidth) with "
+                    + "\(student.channels): fit --image-size and --channels to the teacher")
         }
-        for pair in alignment.pairs {
+        for (index, pair) in alignment.pairs.enumerated() {
+            guard !alignment.pairs[..<index].contains(pair) else {
+                throw Failure(
+                    .usage, "--align \(pair) is given twice: give it once, and --alignment-weight where the pair is to count for more")
+            }
             guard (0..<student.depth).contains(pair.studentBlock) else {
                 throw Failure(
                     .usage,
-                    "student block \(pair.studentBlock) does not exist: the student's blocks are 0 to \(student.depth - 1)")
+                    "student block \(pair.studentBlock) does not exist: the student's blocks are 0 to \(student.depth - 1); choose one of them "
+                        + "by --align")
             }
             guard (0..<teacher.depth).contains(pair.teacherBlock) else {
                 throw Failure(
                     .usage,
-                    "teacher block \(pair.teacherBlock) does not exist: the teacher's blocks are 0 to \(teacher.depth - 1)")
+                    "teacher block \(pair.teacherBlock) does not exist: the teacher's blocks are 0 to \(teacher.depth - 1); choose one of them "
+                        + "by --align")
             }
         }
         if alignment.projection == .none, !alignment.pairs.isEmpty, teacher.width != student.width {

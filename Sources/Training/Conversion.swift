@@ -68,11 +68,7 @@ public struct Conversion {
             }
             if encoder.heads == 0 { throw Self.unknown("--heads", weights.path) }
             if decoder?.heads == 0 { throw Self.unknown("--decoder-heads", weights.path) }
-            guard encoder.imageHeight > 0 else {
-                throw Failure(
-                    .usage, "--image-size is needed: \(weights.path) does not say the image size, its patches form no square, and Hugging "
-                        + "Face's config.json needs it")
-            }
+            guard encoder.imageHeight > 0 else { throw weights.unknownImageSize(neededBy: "Hugging Face's config.json") }
             if decoder != nil, encoder.gridRows != encoder.gridColumns {
                 throw Failure(
                     .badData, "\(weights.path): its patches form a grid of \(encoder.gridRows)×\(encoder.gridColumns), but "

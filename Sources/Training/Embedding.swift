@@ -81,7 +81,7 @@ public final class Embedding {
     ///   - unreadableLimit: the share of images that may be unreadable.
     ///   - progress: called after every pass with the images done.
     ///   - report: called for each unreadable image, with a sentence that names it.
-    /// - Throws: `Failure.usage` for another ending, `.badData` for too many unreadable images or a path that a list of lines cannot
+    /// - Throws: `Failure.usage` for another ending, `.failure` where a feature is not finite, `.badData` for too many unreadable images or a path that a list of lines cannot
     ///   hold, `.inputOutput` where a file cannot be written.
     public func run(
         over folder: ImageFolder, to output: String, metadata: [String: String] = [:], orienting: Bool = false, workers: Int = 1,
@@ -107,6 +107,11 @@ public final class Embedding {
                 let count = try loader.next(into: extractor.images.pointer)
                 if count == 0 { break }
                 extractor.forward()
+                guard extractor.features.elements[..<(count * row)].allSatisfy(\.isFinite) else {
+                    throw Failure(
+                        .failure, "features are not finite, from \(folder.path(loader.lastFiles[0])) on, and nothing was written: look at the "
+                            + "weights")
+                }
                 try append(UnsafeBufferPointer(rebasing: extractor.features.elements[..<(count * row)]))
                 files += loader.lastFiles
                 progress(files.count)
@@ -118,13 +123,14 @@ public final class Embedding {
         return Summary(images: images, unreadable: loader.unreadableCount, output: output, list: list)
     }
 
-    /// The form that the ending of `output` asks for, and the path of the list beside it: `.files.txt` in place of the ending.
+    /// The form that the ending of `output` asks for, and the path of the list beside it, its name with `.files.txt` behind: that of
+    /// no other output.
     ///
     /// - Throws: `Failure.usage` for another ending than .npy and .safetensors.
     public static func destination(_ output: String, metadata: [String: String] = [:]) throws -> (RowFile.Form, list: String) {
         for (ending, form) in [(".npy", RowFile.Form.numpy), (".safetensors", .safetensors(name: "features", metadata: metadata))]
         where output.hasSuffix(ending) && output.count > ending.count {
-            return (form, output.dropLast(ending.count) + ".files.txt")
+            return (form, output + ".files.txt")
         }
         throw Failure(.usage, "--output \(output): end it in .safetensors or .npy, the two forms features are written in")
     }

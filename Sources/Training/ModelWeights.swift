@@ -167,10 +167,7 @@ public final class ModelWeights: Sendable {
     ) throws -> EncoderConfiguration {
         let completed = try completedEncoder(heads: heads, imageSize: imageSize, resampling: resampling)
         if heads == nil, completed.heads == 0 { throw unknownHeads("--heads") }
-        if completed.imageHeight == 0 {
-            throw Failure(
-                .usage, "--image-size is needed: \(path) does not say the image size, and its patches form no square")
-        }
+        if completed.imageHeight == 0 { throw unknownImageSize() }
         do { try completed.validate(role: "encoder") } catch let failure as Failure {
             throw Failure(heads == nil && imageSize == nil ? .badData : .usage, "\(path): \(failure.message)")
         }
@@ -218,8 +215,27 @@ public final class ModelWeights: Sendable {
         Failure(.usage, "\(flag) is needed: \(path) does not say the number of attention heads, and no preset has its width")
     }
 
+    /// - Parameter reader: what needs to know the size, for a model that is only written.
+    func unknownImageSize(neededBy reader: String? = nil) -> Failure {
+        let clue = tensors["pos_embed"] == nil ? "it has no position table" : "its patches form no square"
+        let rest = reader.map { ", \(clue), and \($0) needs it" } ?? ", and \(clue)"
+        return Failure(.usage, "--image-size is needed: \(path) does not say the image size" + rest)
+    }
+
     /// Refuses heads of the encoder that `flag`, as it was given, leads to, where the file says that they are others.
     public func requireUntold(_ heads: Int, by flag: String) throws { try requireUntold(heads, toldHeads, by: flag) }
+
+    /// Refuses a width of the encoder that `flag`, as it was given, leads to, where the file's tensors have another.
+    public func requireWidth(_ width: Int, by flag: String) throws {
+        guard width != encoder.width else { return }
+        throw Failure(.usage, "\(flag) contradicts \(path), whose width is \(encoder.width): leave it out")
+    }
+
+    /// Refuses blocks of the encoder that `flag`, as it was given, asks for, where the file holds fewer.
+    public func requireBlocks(_ depth: Int, by flag: String) throws {
+        guard depth > encoder.depth else { return }
+        throw Failure(.usage, "\(flag) contradicts \(path), which holds \(Self.counted(encoder.depth, "block")): leave it out, or lower it")
+    }
 
     private func requireUntold(_ heads: Int, _ told: Int?, by flag: String) throws {
         guard let told, heads != told else { return }
@@ -370,7 +386,8 @@ private struct Shapes {
             hidden != 4 * width
         {
             throw Failure(
-                .badData, "\(path): the hidden width of its blocks is \(hidden), but MAE's ViT has four times the width, \(4 * width)")
+                .badData, "\(path): the hidden width of its blocks is \(hidden), but MAE's ViT has four times the width, \(4 * width): use "
+                    + "weights of a plain ViT")
         }
         return depth
     }

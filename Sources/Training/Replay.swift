@@ -94,6 +94,7 @@ public enum Replay {
             for (flag, key) in [
                 ("--mask-ratio", "mask_ratio"), ("--image-size", "image_size"), ("--patch-size", "patch_size"),
                 ("--normalize-pixels", "norm_pix_loss"), ("--projection", "align.projection"), ("--batch", "the number of images"),
+                ("--alignment-weight", "another weight"), ("by --align", "in align"), ("--align", "align"),
             ] {
                 message = message.replacing(flag, with: key)
             }

@@ -82,10 +82,7 @@ public final class RunDirectory {
     public func configuration<Configuration: Decodable>(as type: Configuration.Type) throws -> Configuration? {
         var status = stat()
         if stat(configurationPath, &status) != 0, errno == ENOENT { return nil }
-        let data: Data
-        do { data = try Data(contentsOf: URL(filePath: configurationPath)) } catch {
-            throw Failure(.inputOutput, "cannot read \(quoted(path: configurationPath)); check its permissions")
-        }
+        let data = Data(try MappedFile.contents(configurationPath, wanted: "another --output folder"))
         do { return try JSONDecoder().decode(type, from: data) } catch {
             throw Failure(
                 .badData,

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Tensors
+import Weights
 
 /// A run's loss curve in a few rows: what a person wants to see at its end.
 public struct RunSummary: Sendable {
@@ -29,10 +30,7 @@ public struct RunSummary: Sendable {
     ///
     /// - Throws: `Failure.inputOutput` where it cannot be read, `Failure.badData` where a line is not of a run's log.
     public init(log path: String, stretches: Int = 10) throws {
-        let text: Data
-        do { text = try Data(contentsOf: URL(filePath: path)) } catch {
-            throw Failure(.inputOutput, "\(path): cannot be read: check that the run wrote its log there")
-        }
+        let text = Data(try MappedFile.contents(path, wanted: "the log of a run"))
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
         let lines = try text.split(separator: UInt8(ascii: "\n")).enumerated().map { index, line in

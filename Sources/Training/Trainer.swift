@@ -226,6 +226,13 @@ public final class Trainer {
     private func nonFinite() -> Failure {
         let losses = distiller.losses
         let parts = losses.alignments.enumerated().map { ", alignment \($0.offset) \($0.element)" }.joined()
+        // A teacher never changes.
+        if distiller.alignments.contains(where: { !$0.teacherFeature.elements.allSatisfy(\.isFinite) }) {
+            return Failure(
+                .badData,
+                "\(configuration.teacher ?? "the teacher"): its features are not finite at step \(step + 1); \(lastGood): look at its weights, "
+                    + "as by dmae inspect --compare with where they are from")
+        }
         return Failure(
             .failure,
             "the loss is not finite at step \(step + 1): reconstruction \(losses.reconstruction)\(parts), total \(losses.total); "

@@ -95,16 +95,20 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         try check(batch >= 1, "--batch must be at least 1")
         try check(accumulation >= 1, "--accumulation must be at least 1")
         try check(epochs > 0 && epochs <= 1e9, "--epochs must be above 0 and at most 1000000000")
-        try check(warmupEpochs >= 0 && warmupEpochs.isFinite, "--warmup-epochs must be at least 0")
+        try check(warmupEpochs >= 0 && warmupEpochs.isFinite, "--warmup-epochs must be at least 0 and finite")
         try check(
             warmupEpochs <= epochs, "--warmup-epochs \(warmupEpochs) is more than the \(epochs) epochs of the run: lower it, or raise --epochs")
-        try check(baseLearningRate >= 0 && baseLearningRate.isFinite, "--base-learning-rate must be at least 0")
+        try check(baseLearningRate >= 0 && baseLearningRate.isFinite, "--base-learning-rate must be at least 0 and finite")
         try check(
             Float(peakLearningRate).isFinite,
             "--base-learning-rate \(baseLearningRate) for an effective batch of \(effectiveBatch) is more than float32 holds: lower it")
         try check(
             minimumLearningRate >= 0 && Float(minimumLearningRate).isFinite, "--minimum-learning-rate must be at least 0 and no more than float32 holds")
-        try check(optimizer.weightDecay >= 0 && optimizer.weightDecay.isFinite, "--weight-decay must be at least 0")
+        try check(
+            Float(minimumLearningRate) <= Float(peakLearningRate),
+            "--minimum-learning-rate \(minimumLearningRate) is more than the peak of \(peakLearningRate), --base-learning-rate "
+                + "\(baseLearningRate) · effective batch \(effectiveBatch) / 256: lower it, or raise --base-learning-rate")
+        try check(optimizer.weightDecay >= 0 && optimizer.weightDecay.isFinite, "--weight-decay must be at least 0 and finite")
         try check((0..<1).contains(optimizer.beta1), "--beta1 must be at least 0 and below 1")
         try check((0..<1).contains(optimizer.beta2), "--beta2 must be at least 0 and below 1")
         try check(optimizer.epsilon > 0 && optimizer.epsilon.isFinite, "--epsilon must be above 0 and finite")

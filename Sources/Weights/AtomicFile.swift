@@ -28,6 +28,17 @@ public final class AtomicFile {
         }
     }
 
+    /// Refuses an output that is the file of an input, by whatever path: writing it would destroy that.
+    ///
+    /// Throws `Failure(.usage)`.
+    public static func requireOther(_ output: String, than inputs: some Sequence<String>) throws {
+        var written = stat(), read = stat()
+        guard stat(output, &written) == 0 else { return }
+        for input in inputs where stat(input, &read) == 0 && (read.st_dev, read.st_ino) == (written.st_dev, written.st_ino) {
+            throw Failure(.usage, "the output \(quoted(path: output)) is the input \(quoted(path: input)) itself: name another output")
+        }
+    }
+
     /// Writes `bytes` as the whole of the file at `path`.
     public static func write(_ bytes: some Sequence<UInt8>, to path: String) throws {
         let bytes = Array(bytes)

@@ -43,6 +43,15 @@ package final class MappedFile: @unchecked Sendable {
         isMapped = true
     }
 
+    /// A copy of the bytes of the file at `path`; not by Foundation, which takes a ~ at the start of a path for somebody's home.
+    ///
+    /// Throws `Failure(.inputOutput)`.
+    package static func contents(_ path: String, wanted: String) throws -> [UInt8] {
+        let file = try MappedFile(path: path, wanted: wanted)
+        // The mapping goes with the object.
+        return withExtendedLifetime(file) { Array(file.bytes) }
+    }
+
     /// Takes memory, which must stay as it is as long as this object lives, for the content of a file called `path`.
     package init(bytes: UnsafeRawBufferPointer, path: String) {
         self.path = path

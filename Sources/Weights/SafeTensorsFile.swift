@@ -86,8 +86,9 @@ public final class SafeTensorsFile: WeightFile, @unchecked Sendable {
         guard bytes.count >= 8 else {
             throw Failure(
                 .badData,
-                "\(quoted(path: path)) is not a safetensors file: it holds \(bytes.count) bytes, fewer than the 8 of a header length; "
-                    + "download or write the file again")
+                "\(quoted(path: path)) is neither a safetensors file nor a PyTorch archive: it "
+                    + (bytes.isEmpty ? "is empty" : "holds no more than \(bytes.count) byte\(bytes.count == 1 ? "" : "s")")
+                    + "; download or write the file again")
         }
         let length = UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self))
         // A zip archive begins with these letters, and read as a length they are absurd.
@@ -97,11 +98,17 @@ public final class SafeTensorsFile: WeightFile, @unchecked Sendable {
                 "\(quoted(path: path)) is a zip archive, perhaps a PyTorch checkpoint, not a safetensors file; convert it first"
             )
         }
+        if bytes.starts(with: "version https://git-lfs".utf8) {
+            throw Failure(
+                .badData,
+                "\(quoted(path: path)) is not the file itself but Git LFS's pointer to it: run `git lfs pull` in its folder, or download the "
+                    + "file again")
+        }
+        // Other text, a web page or a picture: such a length makes no sense, and nobody has to read it.
         guard length <= UInt64(SafeTensorsHeader.maximumLength) else {
             throw Failure(
                 .badData,
-                "\(quoted(path: path)) is not a safetensors file: its first 8 bytes give a header of \(length) bytes, and "
-                    + "\(SafeTensorsHeader.maximumLength) are allowed; name a safetensors file")
+                "\(quoted(path: path)) is neither a safetensors file nor a PyTorch archive: download it again, or name another file")
         }
         guard length <= UInt64(bytes.count - 8) else {
             throw Failure(

@@ -47,16 +47,16 @@ struct Bench: ParsableCommand {
     @OptionGroup(title: "Compute") var teacherPrecisionOptions: TeacherPrecisionOptions
 
     func validate() throws {
-        if let batch, batch < 1 { throw ValidationError("--batch must be at least 1.") }
+        if let batch, batch < 1 { throw ValidationError("--batch must be at least 1") }
         if method == .pretrain {
             var flags = alignment.given
             if teacherPrecisionOptions.teacherPrecision != .same { flags.append("--teacher-precision") }
             guard flags.isEmpty else {
                 throw ValidationError(
-                    "\(flags.joined(separator: ", ")) \(flags.count == 1 ? "is" : "are") for distill: pretrain has no teacher.")
+                    "\(flags.joined(separator: ", ")) \(flags.count == 1 ? "is" : "are") for distill: pretrain has no teacher")
             }
         }
-        if steps < 1 { throw ValidationError("--steps must be at least 1.") }
+        if steps < 1 { throw ValidationError("--steps must be at least 1") }
     }
 
     private struct Report: Encodable {

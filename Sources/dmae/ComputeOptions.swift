@@ -11,7 +11,7 @@ struct ComputeOptions: ParsableArguments {
     var threads: Int?
 
     func validate() throws {
-        if let threads, !(1...4096).contains(threads) { throw ValidationError("--threads must be 1 to 4096.") }
+        if let threads, !(1...4096).contains(threads) { throw ValidationError("--threads must be 1 to 4096") }
     }
 
     /// Applies both. Call before any memory is planned: workspaces grow with the threads.

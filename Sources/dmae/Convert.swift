@@ -77,13 +77,20 @@ struct Convert: ParsableCommand {
     var imageSize: ImageSize?
 
     func validate() throws {
-        if let heads, heads < 1 { throw ValidationError("--heads must be at least 1.") }
-        if let decoderHeads, decoderHeads < 1 { throw ValidationError("--decoder-heads must be at least 1.") }
+        if let heads, heads < 1 { throw ValidationError("--heads must be at least 1") }
+        if let decoderHeads, decoderHeads < 1 { throw ValidationError("--decoder-heads must be at least 1") }
         if decoderHeads != nil {
             if form == .timm || form == .onnx {
-                throw ValidationError("--decoder-heads has no effect: --to \(form.rawValue) leaves out the decoder.")
+                throw ValidationError("--decoder-heads has no effect: --to \(form.rawValue) leaves out the decoder")
             }
-            if encoderOnly { throw ValidationError("--decoder-heads has no effect: --encoder-only leaves out the decoder.") }
+            if encoderOnly { throw ValidationError("--decoder-heads has no effect: --encoder-only leaves out the decoder") }
+        }
+        let endings: [Form: [String]] = [
+            .mae: [".safetensors", ".pth", ".pt"], .timm: [".safetensors", ".pth", ".pt"], .onnx: [".onnx"],
+        ]
+        let known = [".safetensors", ".pth", ".pt", ".bin", ".onnx", ".npy"]
+        if let wanted = endings[form], known.contains(where: { output.hasSuffix($0) }), !wanted.contains(where: { output.hasSuffix($0) }) {
+            throw ValidationError("\(output): what --to \(form.rawValue) writes ends in \(wanted.joined(separator: ", "))")
         }
         let sizes: [(flag: String, isGiven: Bool)] = [
             ("--heads", heads != nil), ("--decoder-heads", decoderHeads != nil), ("--image-size", imageSize != nil),
@@ -92,12 +99,14 @@ struct Convert: ParsableCommand {
         if !flags.isEmpty, form == .mae || form == .timm, Conversion.isArchive(output) {
             throw ValidationError(
                 "\(flags.joined(separator: " and ")) \(flags.count == 1 ? "has" : "have") no effect: a PyTorch archive has no "
-                    + "place for sizes; end the output in .safetensors to keep them.")
+                    + "place for sizes; end the output in .safetensors to keep them")
         }
     }
 
     func run() throws {
         let weights = try ModelWeights(path: input)
+        let written = form == .huggingface ? [output, output + "/model.safetensors", output + "/config.json"] : [output, output + ".data"]
+        for path in written { try AtomicFile.requireOther(path, than: [input, weights.tensors.path]) }
         Terminal.note(weights.summary)
         switch form {
         case .mae: try write(weights, to: .mae)

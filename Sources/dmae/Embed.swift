@@ -20,7 +20,7 @@ struct Embed: ParsableCommand {
 
             The output is one float32 array (named features in a safetensors file): [images, width], or \
             [images, 1 + patches, width] for all tokens, in the order of the paths' bytes. The paths stand beside it, one \
-            per line, in features.files.txt. Unreadable images are reported and left out of both; with more of them than \
+            per line, in features.npy.files.txt. Unreadable images are reported and left out of both; with more of them than \
             --unreadable-limit allows nothing is written and the exit code is 65.
 
             The features depend neither on --threads and --workers nor on --batch.
@@ -77,21 +77,22 @@ struct Embed: ParsableCommand {
     @OptionGroup(title: "Compute") var precision: PrecisionOptions
 
     func validate() throws {
-        if data.isEmpty { throw ValidationError("--data needs at least one folder or picture.") }
-        if batch < 1 { throw ValidationError("--batch must be at least 1.") }
-        if !(1...1024).contains(workers) { throw ValidationError("--workers must be 1 to 1024.") }
-        if !(0...1).contains(unreadableLimit) { throw ValidationError("--unreadable-limit must be 0 to 1.") }
+        if data.isEmpty { throw ValidationError("--data needs at least one folder or picture") }
+        if batch < 1 { throw ValidationError("--batch must be at least 1") }
+        if !(1...1024).contains(workers) { throw ValidationError("--workers must be 1 to 1024") }
+        if !(0...1).contains(unreadableLimit) { throw ValidationError("--unreadable-limit must be 0 to 1") }
     }
 
     func run() throws {
         try compute.apply()
         // Refused before minutes are spent.
-        _ = try Embedding.destination(output)
+        let list = try Embedding.destination(output).list
         let model = try ModelWeights(path: weights)
         if !quiet { Terminal.note(model.summary) }
         try model.requireKnownParts()
         let encoder = try model.runnableEncoder(heads: heads, imageSize: imageSize?.sides)
         let folder = try ImageFolder(listing: data)
+        for written in [output, list] { try AtomicFile.requireOther(written, than: [weights, model.tensors.path] + folder.files) }
         let embedding = try Embedding(
             file: model.tensors, configuration: encoder, block: block, pool: pool,
             batch: Embedding.batch(for: folder.count, most: batch), precision: precision.resolved())

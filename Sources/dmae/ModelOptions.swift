@@ -156,7 +156,8 @@ struct AlignmentOptions: ParsableArguments {
     ///
     /// - Parameter weights: the teacher's file, which tells its sizes; `--teacher-model` goes before it. Without a file the
     ///   recipe names the teacher. A preset has the student's patches.
-    /// - Throws: `Failure.usage` where nothing tells the teacher's size or heads, and where its file says that it has other heads.
+    /// - Throws: `Failure.usage` where nothing tells the teacher's size or heads, and where its file has another width, fewer blocks than
+    ///   `--teacher-depth`, or says that it has other heads.
     func teacher(_ recipe: Recipe, student: EncoderConfiguration, weights: ModelWeights? = nil) throws -> EncoderConfiguration {
         var teacher: EncoderConfiguration
         if teacherModel == nil, let weights {
@@ -174,8 +175,12 @@ struct AlignmentOptions: ParsableArguments {
         teacher.width = teacherWidth ?? teacher.width
         teacher.depth = teacherDepth ?? teacher.depth
         teacher.heads = teacherHeads ?? teacher.heads
-        let flag = teacherHeads.map { "--teacher-heads \($0)" } ?? "--teacher-model \(teacherModel ?? ""), with \(teacher.heads) heads,"
-        try weights?.requireUntold(teacher.heads, by: flag)
+        let model = "--teacher-model \(teacherModel ?? ""), with"
+        try weights?.requireWidth(teacher.width, by: teacherWidth.map { "--teacher-width \($0)" } ?? "\(model) width \(teacher.width),")
+        // Fewer blocks are a teacher cut short, and a preset's that the file lacks may lie after the last aligned one.
+        if let teacherDepth { try weights?.requireBlocks(teacherDepth, by: "--teacher-depth \(teacherDepth)") }
+        try weights?.requireUntold(
+            teacher.heads, by: teacherHeads.map { "--teacher-heads \($0)" } ?? "\(model) \(teacher.heads) heads,")
         if teacher.heads == 0, let weights {
             throw Failure(
                 .usage, "--teacher-heads is needed: \(weights.path) does not say the number of attention heads, and no preset has its "
@@ -209,7 +214,9 @@ struct AlignmentOptions: ParsableArguments {
         alignment.distance = alignmentDistance ?? alignment.distance
         alignment.projection = projection ?? alignment.projection
         alignment.weight = alignmentWeight ?? alignment.weight
-        guard alignment.weight >= 0, alignment.weight.isFinite else { throw Failure(.usage, "--alignment-weight must be at least 0") }
+        guard alignment.weight >= 0, alignment.weight.isFinite else {
+            throw Failure(.usage, "--alignment-weight must be at least 0 and finite")
+        }
         return alignment
     }
 }

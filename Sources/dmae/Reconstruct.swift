@@ -1,6 +1,7 @@
 import ArgumentParser
 import Images
 import Models
+import Tensors
 import Training
 import Weights
 
@@ -69,14 +70,19 @@ struct Reconstruct: ParsableCommand {
     @OptionGroup(title: "Compute") var compute: ComputeOptions
 
     func validate() throws {
-        if mask != nil, maskRatio != nil { throw ValidationError("--mask and --mask-ratio exclude each other.") }
-        if mask != nil, seed != nil { throw ValidationError("--seed has no effect: --mask says which patches are removed.") }
-        if input.isEmpty { throw ValidationError("--input needs at least one picture.") }
+        if mask != nil, maskRatio != nil { throw ValidationError("--mask and --mask-ratio exclude each other") }
+        if mask != nil, seed != nil { throw ValidationError("--seed has no effect: --mask says which patches are removed") }
+        if input.isEmpty { throw ValidationError("--input needs at least one picture") }
+        if [".jpg", ".jpeg", ".webp", ".gif", ".bmp"].contains(where: { output.lowercased().hasSuffix($0) }) {
+            throw ValidationError("--output \(output): the grid is a PNG file; end it in .png")
+        }
     }
 
     func run() throws {
         try compute.apply()
+        let given = [self.weights] + input + [mask].compactMap { $0 }
         let weights = try ModelWeights(path: weights)
+        try AtomicFile.requireOther(output, than: given + [weights.tensors.path])
         Terminal.note(weights.summary)
         try weights.requireDecoder()
         let configuration = ModelConfiguration(
@@ -90,8 +96,11 @@ struct Reconstruct: ParsableCommand {
         }
         if configuration.normalizePixels {
             Terminal.warning(
-                "these weights were trained on normalised pixels: each removed patch is shown with the mean and deviation of the "
-                    + "original, which the model did not predict")
+                "\(weights.normalizePixels == false ? "taken, against what they say, for weights" : "these weights were") trained on "
+                    + "normalised pixels: each removed patch is shown with the mean and deviation of the original, which the model did "
+                    + "not predict")
+        } else if weights.normalizePixels == true {
+            Terminal.warning("these weights were trained on normalised pixels: shown as raw ones, what they predict is near grey")
         }
         let removed = try mask.map { try Reconstruction.mask(Pixels(contentsOf: $0, channels: 1), for: configuration.student) }
         let reconstruction = try Reconstruction(
@@ -105,6 +114,10 @@ struct Reconstruct: ParsableCommand {
         var losses = [["input", "mean squared error"]]
         for path in input {
             let pictures = try reconstruction.pictures(of: path)
+            guard pictures.loss.isFinite else {
+                throw Failure(
+                    .failure, "what \(weights.path) predicts of \(path) is not finite, and nothing was written: look at the weights")
+            }
             rows.append([pictures.original, pictures.masked, pictures.reconstruction].map { $0.enlarged(by: enlargement) })
             losses.append([path, Format.fixed(Double(pictures.loss), 5)])
         }

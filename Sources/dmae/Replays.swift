@@ -1,5 +1,6 @@
 import ArgumentParser
 import Training
+import Weights
 
 struct Replays: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -26,6 +27,7 @@ struct Replays: ParsableCommand {
 
     func run() throws {
         try compute.apply()
+        try AtomicFile.requireOther(output, than: [input])
         try Replay.run(input: input, output: output, precision: precision.resolved())
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import Models
 import Tensors
 import Training
@@ -86,8 +87,8 @@ struct TrainingOptions: ParsableArguments {
     var quiet = false
 
     func validate() throws {
-        if !(1...1024).contains(workers) { throw ValidationError("--workers must be 1 to 1024.") }
-        if let checkpointEvery, checkpointEvery < 1 { throw ValidationError("--checkpoint-every must be at least 1.") }
+        if !(1...1024).contains(workers) { throw ValidationError("--workers must be 1 to 1024") }
+        if let checkpointEvery, checkpointEvery < 1 { throw ValidationError("--checkpoint-every must be at least 1") }
     }
 
     /// The resolved configuration of a run of `recipe` over `model`.
@@ -98,7 +99,9 @@ struct TrainingOptions: ParsableArguments {
         // A batch given alone leaves the recipe's effective batch where it divides it.
         let effective = effectiveBatch ?? recipe.effectiveBatch
         let batch = batch ?? min(recipe.batch, effective)
-        guard batch >= 1, effective >= 1, effective % batch == 0 else {
+        guard effective >= 1 else { throw Failure(.usage, "--effective-batch must be at least 1") }
+        guard batch >= 1 else { throw Failure(.usage, "--batch must be at least 1") }
+        guard effective % batch == 0 else {
             throw Failure(
                 .usage,
                 "--effective-batch \(effective) is not a multiple of --batch \(batch): choose both so that whole batches add up to it"
@@ -254,6 +257,8 @@ struct TrainingOptions: ParsableArguments {
             rows.append(["GFLOP per image: \(name)", Format.fixed(value, value < 1 ? 4 : 2)])
         }
         print(Format.table(rows))
+        // Timing may take minutes, and be stopped.
+        fflush(stdout)
         try prepare(trainer)
         if !quiet { Terminal.note("timing three batches of \(configuration.batch) images …") }
         let (run, step) = trainer.estimateSeconds(steps: 3)

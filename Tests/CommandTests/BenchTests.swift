@@ -183,7 +183,8 @@ final class BenchTests: XCTestCase {
         assertRefused(
             ["bench", "distill", "--projection", "none"], 64, "without a projection the widths must be equal",
             "--projection linear")
-        assertRefused(["bench", "distill", "--alignment-weight=-1"], 64, "--alignment-weight must be at least 0")
+        assertRefused(["bench", "distill", "--alignment-weight=-1"], 64, "--alignment-weight must be at least 0 and finite")
+        assertRefused(["bench", "distill", "--alignment-weight", "inf"], 64, "--alignment-weight must be at least 0 and finite")
         assertRefused(["bench", "distill", "--alignment-distance", "L3"], 64, "'L3'", "L1")
     }
 }

@@ -181,7 +181,9 @@ final class ConvertTests: XCTestCase {
         XCTAssertEqual(folder.read("kept.onnx"), folder.read("told.onnx"))
         let names = folder.names()
         for (form, more) in [("onnx", []), ("huggingface", ["--encoder-only"])] {
-            assertRefused(run(untold, "x", form, ["--heads", "2"] + more), 64, "--image-size is needed: \(untold) does not say the image size")
+            assertRefused(
+                run(untold, "x", form, ["--heads", "2"] + more), 64,
+                "--image-size is needed: \(untold) does not say the image size", "its patches form no square")
             assertRefused(
                 run(untold, "x", form, ["--heads", "2", "--image-size", "32"] + more), 64, "makes 16 patches of 8 pixels",
                 "\(untold) has positions for 8")

@@ -13,6 +13,22 @@ final class EmbedTests: XCTestCase {
         ["embed", "--weights", weights, "--heads", "4", "--data", pictures, "--output", folder.file(output)] + more
     }
 
+    /// A whole picture that memory does not suffice for is no damaged one that is left out: a progressive JPEG needs its coefficients
+    /// beside its pixels, two bytes for each sample.
+    func testMemoryThatRunsOutIsNoDamage() throws {
+        let file = FileManager.default.contents(atPath: Fixtures.path("images/files/progressive-444.jpg"))
+        var jpeg = [UInt8](try XCTUnwrap(file))
+        let frame = try XCTUnwrap((0..<jpeg.count - 1).first { jpeg[$0] == 0xFF && jpeg[$0 + 1] == 0xC2 })
+        // Of 9000 rows and columns: 243 MB of pixels, and 486 MB of coefficients.
+        for place in [5, 7] { (jpeg[frame + place], jpeg[frame + place + 1]) = (0x23, 0x28) }
+        let large = folder.write(jpeg, "large.jpg")
+        let arguments = "embed --weights '\(weights)' --heads 4 --threads 1 --data '\(pictures)' '\(large)' --unreadable-limit 1 --output x.npy"
+        let limited = "ulimit -v 550000; cd '\(folder.path)'; exec '\(Command.binary)' \(arguments)"
+        assertRefused(
+            Command.run(["-c", limited], executable: "/bin/sh"), 74, ["cannot decode \(large): memory ran out; give the program more of it"])
+        XCTAssertEqual(folder.names(), ["large.jpg"])
+    }
+
     /// What is printed and what is written, for both forms of file.
     func testFeaturesAndList() throws {
         for (output, more, shape, words) in [
@@ -22,13 +38,12 @@ final class EmbedTests: XCTestCase {
         ] {
             let result = assertRuns(embed(output, more))
             let sizes = shape.map(String.init).joined(separator: ", ")
-            let name = String(output.prefix(1))
             XCTAssertEqual(
                 result.output,
-                "features  \(folder.file(output))  [\(sizes)], \(words)\nimages    \(folder.file(name)).files.txt\n")
+                "features  \(folder.file(output))  [\(sizes)], \(words)\nimages    \(folder.file(output)).files.txt\n")
             XCTAssertEqual(result.errors.hasPrefix("\(weights): safetensors, MAE names; "), !more.contains("--quiet"), result.errors)
             XCTAssertEqual(
-                try String(contentsOfFile: folder.file(name + ".files.txt"), encoding: .utf8), "\(pictures)/0.png\n\(pictures)/1.png\n")
+                try String(contentsOfFile: folder.file(output + ".files.txt"), encoding: .utf8), "\(pictures)/0.png\n\(pictures)/1.png\n")
             guard output.hasSuffix("safetensors") else { continue }
             let file = try SafeTensorsFile(path: folder.file(output))
             XCTAssertEqual(file["features"]?.shape, shape)

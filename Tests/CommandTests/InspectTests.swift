@@ -169,6 +169,7 @@ final class InspectTests: XCTestCase {
             ["inspect", folder.file("weights.pth")], 65, "weights.pth", "zip archive has no list of members at its end: it was cut off")
         folder.write("just text, no tensors".utf8, "text.safetensors")
         assertRefused(
-            ["inspect", folder.file("text.safetensors")], 65, "text.safetensors", "is not a safetensors file")
+            ["inspect", folder.file("text.safetensors")], 65, "text.safetensors",
+            "is neither a safetensors file nor a PyTorch archive: download it again")
     }
 }

@@ -319,7 +319,7 @@ final class ReconstructTests: XCTestCase {
             try writer.write(to: headless)
         }
         refused(
-            65, "headless.safetensors: decoder: every size must be at least 1",
+            65, "headless.safetensors: decoder: the depth must be at least 1, not 0",
             ["--weights", headless, "--heads", "2", "--decoder-heads", "2", "--output", folder.file("x.png"), "--input", pictures[0]])
         refused(
             74, "nowhere", ["--weights", Self.raw, "--output", folder.file("nowhere/grid.png"), "--input", pictures[0]])

@@ -234,7 +234,7 @@ final class ResumeTests: XCTestCase {
             ("--seed", "0", "3"), ("--minimum-crop-area", "0.2", "0.3"), ("--maximum-crop-area", "1.0", "0.9"),
             ("--image-size", "32x32", "32x16"), ("--channels", "3", "1"), ("--width", "16", "24"), ("--depth", "2", "3"),
             ("--heads", "2", "4"), ("--decoder-width", "16", "20"), ("--decoder-depth", "1", "2"), ("--decoder-heads", "2", "4"),
-            ("--mask-ratio", "0.75", "0.5"), ("--teacher-depth", "2", "3"),
+            ("--mask-ratio", "0.75", "0.5"), ("--teacher-depth", "2", "1"),
             ("--alignment-distance", "L1", "L2"), ("--projection", "linear", "mlp"), ("--alignment-weight", "1.0", "0.5"),
             ("--precision", "f32", "bf16"), ("--teacher-precision", "same", "int8"),
         ]
@@ -250,7 +250,13 @@ final class ResumeTests: XCTestCase {
         ] {
             assertRefused(TinyRun.distill(taught, teacher: teacher, epochs: 2, resume + more), 64, "was taken with " + words)
         }
-        // A teacher has patches, a width and heads of its own: others are refused before.
+        // A teacher has patches, a width, blocks and heads of its own: others are refused before.
+        assertRefused(
+            TinyRun.distill(taught, teacher: teacher, epochs: 2, resume + ["--teacher-width", "32"]), 64,
+            "--teacher-width 32 contradicts \(teacher), whose width is 16: leave it out")
+        assertRefused(
+            TinyRun.distill(taught, teacher: teacher, epochs: 2, resume + ["--teacher-depth", "3"]), 64,
+            "--teacher-depth 3 contradicts \(teacher), which holds 2 blocks: leave it out, or lower it")
         assertRefused(
             TinyRun.distill(taught, teacher: teacher, epochs: 2, resume + ["--teacher-heads", "4"]), 64,
             "--teacher-heads 4 contradicts \(teacher), which says that it has 2 heads: leave it out")

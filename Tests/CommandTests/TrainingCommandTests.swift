@@ -113,7 +113,7 @@ final class TrainingCommandTests: XCTestCase {
             "mlp",
             "--alignment-weight", "0.5", "--batch", "3", "--effective-batch", "6", "--epochs", "1.5", "--warmup-epochs",
             "0.5",
-            "--base-learning-rate", "0.001", "--minimum-learning-rate", "0.0001", "--weight-decay", "0.25", "--beta1",
+            "--base-learning-rate", "0.001", "--minimum-learning-rate", "0.00001", "--weight-decay", "0.25", "--beta1",
             "0.5",
             "--beta2", "0.75", "--epsilon", "0.5", "--seed", "9", "--minimum-crop-area", "0.25", "--maximum-crop-area",
             "0.5",
@@ -139,7 +139,7 @@ final class TrainingCommandTests: XCTestCase {
         XCTAssertTrue(stored.model.normalizePixels)
         XCTAssertEqual([stored.batch, stored.accumulation, stored.checkpointEvery, stored.keep], [3, 2, 2, 4])
         XCTAssertEqual([stored.epochs, stored.warmupEpochs], [1.5, 0.5])
-        XCTAssertEqual([stored.baseLearningRate, stored.minimumLearningRate], [0.001, 0.0001])
+        XCTAssertEqual([stored.baseLearningRate, stored.minimumLearningRate], [0.001, 0.00001])
         XCTAssertEqual(stored.optimizer, Optimizer(beta1: 0.5, beta2: 0.75, epsilon: 0.5, weightDecay: 0.25))
         XCTAssertEqual([stored.minimumCropArea, stored.maximumCropArea, stored.unreadableLimit], [0.25, 0.5, 0.5])
         XCTAssertEqual(stored.seed, 9)
@@ -156,7 +156,12 @@ final class TrainingCommandTests: XCTestCase {
         refused("--epochs", "0", words: "--epochs must be above 0")
         refused("--epochs", "0.5", "--warmup-epochs", "0", words: "nothing would be trained")
         refused("--warmup-epochs", "11", words: "--warmup-epochs 11.0 is more than the 10.0 epochs of the run")
-        refused("--base-learning-rate=-1", words: "--base-learning-rate must be at least 0")
+        refused("--base-learning-rate=-1", words: "--base-learning-rate must be at least 0 and finite")
+        refused("--base-learning-rate", "inf", words: "--base-learning-rate must be at least 0 and finite")
+        refused("--warmup-epochs", "inf", words: "--warmup-epochs must be at least 0 and finite")
+        refused(
+            "--minimum-learning-rate", "0.004",
+            words: "--minimum-learning-rate 0.004 is more than the peak of 0.003125, --base-learning-rate 0.1 · effective batch 8 / 256")
         refused("--base-learning-rate", "fast", words: "'fast'")
         refused("--beta1", "1", words: "--beta1 must be at least 0 and below 1")
         refused("--beta2=-0.1", words: "--beta2 must be at least 0 and below 1")
@@ -164,7 +169,8 @@ final class TrainingCommandTests: XCTestCase {
         refused("--epsilon", "inf", words: "--epsilon must be above 0 and finite")
         refused("--epochs", "1e300", words: "--epochs must be above 0 and at most 1000000000")
         refused("--base-learning-rate", "1e42", words: "is more than float32 holds")
-        refused("--weight-decay=-1", words: "--weight-decay must be at least 0")
+        refused("--weight-decay=-1", words: "--weight-decay must be at least 0 and finite")
+        refused("--weight-decay", "1e39", words: "--weight-decay must be at least 0 and finite")
         refused(
             "--minimum-crop-area", "0.9", "--maximum-crop-area", "0.5",
             words: "--minimum-crop-area must be above 0 and at most")
@@ -173,6 +179,8 @@ final class TrainingCommandTests: XCTestCase {
         refused("--checkpoint-every", "0", words: "--checkpoint-every must be at least 1")
         refused("--workers", "0", words: "--workers must be 1 to 1024")
         refused("--channels", "4", words: "use --channels 1 or 3")
+        refused("--depth", "0", words: "student: the depth must be at least 1, not 0")
+        refused("--patch-size", "32", words: "an image of 32×32 has one patch of 32 pixels")
         refused("--mask-ratio", "0", words: "removes none of the 16 patches")
         refused(
             "--recipe", "paper",
@@ -189,16 +197,22 @@ final class TrainingCommandTests: XCTestCase {
         assertRuns(TinyRun.pretrain(path, epochs: 1, ["--quiet"]))
         let teacher = path + "/model.safetensors"
         let run = folder.file("run")
-        // Its own word about its size is overridden, so the shapes disagree.
         assertRefused(
-            TinyRun.distill(run, teacher: teacher, ["--teacher-width", "32"]), 65,
-            "model.safetensors: tensor cls_token has shape [1, 1, 16]",
-            "this model needs [1, 1, 32]")
+            TinyRun.distill(run, teacher: teacher, ["--teacher-width", "32"]), 64,
+            "--teacher-width 32 contradicts \(teacher), whose width is 16: leave it out")
         assertRefused(
-            TinyRun.distill(run, teacher: teacher, ["--align", "1:2"]), 64, "teacher block 2 does not exist", "0 to 1")
+            TinyRun.distill(run, teacher: teacher, ["--teacher-model", "vit-tiny"]), 64,
+            "--teacher-model vit-tiny, with width 192, contradicts \(teacher), whose width is 16: leave it out")
+        assertRefused(
+            TinyRun.distill(run, teacher: teacher, ["--teacher-depth", "3"]), 64,
+            "--teacher-depth 3 contradicts \(teacher), which holds 2 blocks: leave it out, or lower it")
+        assertRefused(
+            TinyRun.distill(run, teacher: teacher, ["--align", "1:2"]), 64, "teacher block 2 does not exist", "0 to 1", "by --align")
+        assertRefused(
+            TinyRun.distill(run, teacher: teacher, ["--align", "1:0"]), 64, "--align 1:0 is given twice: give it once")
         assertRefused(
             TinyRun.distill(run, teacher: teacher, ["--patch-size", "4"]), 64,
-            "teacher and student must see the same patches")
+            "teacher and student must see the same patches", "use --patch-size 8, or another teacher")
         assertRefused(TinyRun.distill(run, teacher: folder.file("missing")), 74, "missing", "No such file")
         // A teacher that lacks a block.
         let whole = try SafeTensorsFile(path: teacher)
@@ -319,8 +333,9 @@ final class TrainingCommandTests: XCTestCase {
     func testFoldersWithoutImages() throws {
         let run = folder.file("run")
         try FileManager.default.createDirectory(atPath: folder.file("empty"), withIntermediateDirectories: true)
-        assertRefused(TinyRun.pretrain(run, data: folder.file("empty")), 65, "empty", "holds no images")
-        assertRefused(TinyRun.pretrain(run, data: folder.file("missing")), 74, "missing", "No such file")
+        assertRefused(TinyRun.pretrain(run, data: folder.file("empty")), 65, "empty", "holds no images", "JPEG or PNG files")
+        assertRefused(TinyRun.pretrain(run, data: folder.file("missing")), 74, "missing", "No such file", "check the path and its permissions")
+        assertRefused(TinyRun.pretrain(run, data: ""), 74, "cannot open the folder \"\": No such file")
         folder.write("x".utf8, "file")
         assertRefused(TinyRun.pretrain(run, data: folder.file("file")), 74, "file is not a folder")
     }

@@ -88,6 +88,7 @@ final class ImageFolderTests: XCTestCase {
 
         for (paths, code, reason) in [
             (["a.jpg", "gone"], Failure.Code.inputOutput, "No such file"), (["empty"], .badData, "there are no images (.jpg"),
+            (["empty"], .badData, ": name JPEG or PNG files, as no others can be decoded, or a folder that holds some"),
         ] {
             let failure = failure { _ = try ImageFolder(listing: paths.map(folder.file)) }
             XCTAssertEqual(failure?.code, code)
@@ -132,6 +133,12 @@ final class ImageFolderTests: XCTestCase {
             .inputOutput, "cannot open the folder \(folder.file("caf\u{FFFD}")), as its name is not valid UTF-8: rename it")
         XCTAssertEqual(failure { _ = try ImageFolder(folder.path) }, expected)
         XCTAssertEqual(failure { _ = try ImageFolder(listing: [folder.path]) }, expected)
+        // What a command line makes of such a name opens nothing.
+        let named = folder.file("th\u{FFFD}.png")
+        for attempt in [{ _ = try ImageFolder(listing: [named]) }, { _ = try Pixels(contentsOf: named) }] as [() throws -> Void] {
+            XCTAssertEqual(
+                failure(attempt), Failure(.inputOutput, "cannot open \(named), as its name is not valid UTF-8: rename it"))
+        }
     }
 
     func testErrorsSayWhatIsWrong() throws {
@@ -139,10 +146,15 @@ final class ImageFolderTests: XCTestCase {
         for (path, code, reason) in [
             (folder.file("missing"), Failure.Code.inputOutput, "No such file"), (folder.file("x"), .inputOutput, "is not a folder"),
             (folder.path, .badData, "holds no images (.jpg"),
+            (folder.path, .badData, "class directories: name one with JPEG or PNG files, as no others can be decoded"),
         ] {
             let failure = failure { _ = try ImageFolder(path) }
             XCTAssertEqual(failure?.code, code)
             XCTAssert(failure?.message.contains(path) == true && failure?.message.contains(reason) == true, "\(failure as Any)")
         }
+        // Nothing at all is shown as such.
+        let reason = "No such file or directory; check the path and its permissions"
+        XCTAssertEqual(failure { _ = try ImageFolder("") }, Failure(.inputOutput, "cannot open the folder \"\": \(reason)"))
+        XCTAssertEqual(failure { _ = try ImageFolder(listing: [""]) }, Failure(.inputOutput, "cannot open \"\": \(reason)"))
     }
 }

@@ -15,13 +15,18 @@ final class ConfigurationTests: XCTestCase {
         }
         XCTAssertEqual(message { _ in }, "accepted")
         let attempts: [(String, (inout ModelConfiguration) -> Void)] = [
-            ("student: every size", { $0.student.depth = 0 }),
+            ("student: the depth must be at least 1, not 0", { $0.student.depth = 0 }),
+            ("student: the number of heads must be at least 1, not -2", { $0.student.heads = -2 }),
+            ("student: the patch size must be at least 1, not 0", { $0.student.patchSize = 0 }),
+            ("student: the number of channels must be at least 1, not 0", { $0.student.channels = 0 }),
+            ("teacher: the width must be at least 1, not 0", { $0.teacher!.width = 0 }),
+            ("teacher: the patch size must be at least 1, not 0", { $0.teacher!.patchSize = 0 }),
             ("student: 5 heads do not divide the width 12", { $0.student.heads = 5 }),
             ("teacher: 3 heads do not divide the width 20", { $0.teacher!.heads = 3 }),
             ("student: the width 18 is not a multiple of 4", { $0.student.width = 18 }),
             ("decoder: the width 18 is not a multiple of 4", { $0.decoder.width = 18 }),
             ("decoder: 7 heads do not divide the width 16", { $0.decoder.heads = 7 }),
-            ("decoder: every size", { $0.decoder.width = 0 }),
+            ("decoder: the width must be at least 1, not 0", { $0.decoder.width = 0 }),
             ("student: width 4611686018427387904 is more than the 1048576 supported", { $0.student.width = 1 << 62 }),
             ("student: image size 10000000000 is more than", { $0.student.imageWidth = 10_000_000_000 }),
             ("student: patch size 10000000000 is more than", { $0.student.patchSize = 10_000_000_000 }),
@@ -34,13 +39,23 @@ final class ConfigurationTests: XCTestCase {
             ("leaves none of the 12 patches visible", { $0.maskRatio = 0.95 }),
             ("removes none of the 12 patches", { $0.maskRatio = 0 }),
             ("only where there is a teacher", { $0.teacher = nil }),
+            ("an image of 4×4 has one patch of 4 pixels, too few to remove some and keep some: lower --patch-size, or raise --image-size", {
+                ($0.student.imageHeight, $0.student.imageWidth) = (4, 4)
+            }),
             ("--normalize-pixels needs patches of more than one value", {
                 ($0.student.patchSize, $0.student.channels, $0.normalizePixels) = (1, 1, true)
             }),
-            ("teacher and student must see the same patches", { $0.teacher!.patchSize = 2 }),
-            ("student block 3 does not exist: the student's blocks are 0 to 2", { $0.alignment.pairs[0].studentBlock = 3 }),
+            (
+                "teacher and student must see the same patches, but the teacher's are of 2 pixels and the student's of 4: use --patch-size 2",
+                { $0.teacher!.patchSize = 2 }
+            ),
+            // Nor do these tile the student's images.
+            ("use --patch-size 5, or another teacher", { $0.teacher!.patchSize = 5 }),
+            ("teacher and student must see the same images", { $0.teacher!.channels = 1 }),
+            ("--align 1:1 is given twice: give it once", { $0.alignment.pairs.append($0.alignment.pairs[0]) }),
+            ("student block 3 does not exist: the student's blocks are 0 to 2; choose one of them by --align", { $0.alignment.pairs[0].studentBlock = 3 }),
             ("student block -1 does not exist", { $0.alignment.pairs[0].studentBlock = -1 }),
-            ("teacher block 3 does not exist: the teacher's blocks are 0 to 2", { $0.alignment.pairs[0].teacherBlock = 3 }),
+            ("teacher block 3 does not exist: the teacher's blocks are 0 to 2; choose one of them by --align", { $0.alignment.pairs[0].teacherBlock = 3 }),
             ("the student's is 12 and the teacher's 20", { $0.alignment.projection = .none }),
         ]
         for (words, change) in attempts {

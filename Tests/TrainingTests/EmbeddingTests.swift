@@ -64,9 +64,9 @@ final class EmbeddingTests: XCTestCase {
                 let summary = try embedding.run(
                     over: images, to: folder.file("x.npy"), workers: workers, progress: { done.append($0) }, report: { XCTFail($0) })
                 XCTAssertEqual([summary.images, summary.unreadable], [18, 0])
-                XCTAssertEqual([summary.output, summary.list], ["x.npy", "x.files.txt"].map(folder.file))
+                XCTAssertEqual([summary.output, summary.list], ["x.npy", "x.npy.files.txt"].map(folder.file))
                 XCTAssertEqual(done, (1...((18 + batch - 1) / batch)).map { min(18, $0 * batch) })
-                let found = try [folder.file("x.npy"), folder.file("x.files.txt")].map { try Data(contentsOf: URL(fileURLWithPath: $0)) }
+                let found = try [folder.file("x.npy"), folder.file("x.npy.files.txt")].map { try Data(contentsOf: URL(fileURLWithPath: $0)) }
                 let reference = expected ?? (found[0], found[1])
                 XCTAssertEqual(found[0], reference.features, "\(threads) threads, \(workers) workers, batches of \(batch)")
                 XCTAssertEqual(found[1], reference.list)
@@ -75,7 +75,7 @@ final class EmbeddingTests: XCTestCase {
         }
         let lines = String(decoding: expected!.list, as: UTF8.self)
         XCTAssertEqual(lines, (0..<18).map { images.path($0) + "\n" }.joined())
-        XCTAssertEqual(folder.names(), ["x.files.txt", "x.npy"])
+        XCTAssertEqual(folder.names(), ["x.npy", "x.npy.files.txt"])
     }
 
     /// Unreadable pictures are named, counted and left out of both files; too many of them leave no file.

@@ -143,7 +143,15 @@ final class ModelWeightsTests: XCTestCase {
         }
         refused("--heads is needed") { _ = try untold.runnableEncoder(heads: nil, imageSize: size(12, 16)) }
         refused("--decoder-heads is needed") { _ = try untold.runnableDecoder(heads: nil) }
-        refused("--image-size is needed") { _ = try untold.runnableEncoder(heads: 3, imageSize: nil) }
+        refused("does not say the image size, and its patches form no square") {
+            _ = try untold.runnableEncoder(heads: 3, imageSize: nil)
+        }
+        let bare = try ModelWeights(path: write(model, "bare.safetensors") { $0 != "pos_embed" })
+        refused("does not say the image size, and it has no position table") { _ = try bare.runnableEncoder(heads: 3, imageSize: nil) }
+        refused("--teacher-width 16 contradicts \(bare.path), whose width is 12") { try bare.requireWidth(16, by: "--teacher-width 16") }
+        refused("which holds 3 blocks: leave it out, or lower it") { try bare.requireBlocks(4, by: "--teacher-depth 4") }
+        XCTAssertNoThrow(try bare.requireWidth(12, by: "--teacher-width 12"))
+        XCTAssertNoThrow(try bare.requireBlocks(2, by: "--teacher-depth 2"))
         refused("--heads 4 contradicts") { _ = try told.runnableEncoder(heads: 4, imageSize: nil) }
         refused("--decoder-heads 4 contradicts") { _ = try told.runnableDecoder(heads: 4) }
         refused("5 heads do not divide the width 12") { _ = try untold.runnableEncoder(heads: 5, imageSize: size(12, 16)) }
@@ -273,7 +281,7 @@ final class ModelWeightsTests: XCTestCase {
         refused(try reshape("patch_embed.proj.weight", [12, 3, 4, 2]), "square ones")
         refused(try reshape("patch_embed.proj.weight", [12, 48]), "has 2 dimensions instead of 4")
         refused(try reshape("pos_embed", [13, 12]), "its position table has shape [13, 12]")
-        refused(try reshape("blocks.0.mlp.fc1.weight", [24, 12]), "four times the width, 48")
+        refused(try reshape("blocks.0.mlp.fc1.weight", [24, 12]), "four times the width, 48: use weights of a plain ViT")
         // Empty tensors, whose other dimensions could be any.
         refused(try reshape("patch_embed.proj.weight", [0, 1 << 40, 4, 4]), "patch_embed.proj.weight is empty")
         refused(try reshape("decoder_embed.weight", [1 << 59, 0]), "decoder_embed.weight is empty")

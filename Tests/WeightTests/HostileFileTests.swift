@@ -254,20 +254,24 @@ final class HostileFileTests: XCTestCase {
     func testHeaderLengthFaults() throws {
         XCTAssertEqual(
             try refusal([]),
-            "is not a safetensors file: it holds 0 bytes, fewer than the 8 of a header length; download or write the file again"
+            "is neither a safetensors file nor a PyTorch archive: it is empty; download or write the file again"
         )
         XCTAssertEqual(
             try refusal([1, 0, 0, 0, 0, 0, 0]),
-            "is not a safetensors file: it holds 7 bytes, fewer than the 8 of a header length; download or write the file again"
+            "is neither a safetensors file nor a PyTorch archive: it holds no more than 7 bytes; download or write the file again"
         )
+        for bytes in [
+            file(header: Array("{}".utf8), length: 100_000_001), file(header: Array("{}".utf8), length: .max),
+            Array("<!DOCTYPE html><html><body>404</body></html>".utf8), [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A, 0, 0, 0, 13],
+        ] {
+            XCTAssertEqual(
+                try refusal(bytes),
+                "is neither a safetensors file nor a PyTorch archive: download it again, or name another file")
+        }
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\n"
         XCTAssertEqual(
-            try refusal(file(header: Array("{}".utf8), length: 100_000_001)),
-            "is not a safetensors file: its first 8 bytes give a header of 100000001 bytes, and 100000000 are allowed; "
-                + "name a safetensors file")
-        XCTAssertEqual(
-            try refusal(file(header: Array("{}".utf8), length: .max)),
-            "is not a safetensors file: its first 8 bytes give a header of 18446744073709551615 bytes, and 100000000 are "
-                + "allowed; name a safetensors file")
+            try refusal(Array(pointer.utf8)),
+            "is not the file itself but Git LFS's pointer to it: run `git lfs pull` in its folder, or download the file again")
         XCTAssertEqual(
             try refusal(file(header: Array("{}".utf8), length: 3)),
             "is cut off or not a safetensors file: its header should have 3 bytes and only 2 follow; "

@@ -147,11 +147,11 @@ final class WeightFilesTests: XCTestCase {
             "\"FOLDER/bad.index.json\" names the shard \"absent.safetensors\", which is not in its folder; download it too")
         XCTAssertTrue(
             message(index("bad.index.json", "{\"weight_map\": {\"a\": \"broken.safetensors\"}}"))
-                .hasPrefix("\"FOLDER/broken.safetensors\" is not a safetensors file"))
+                .hasPrefix("\"FOLDER/broken.safetensors\" is neither a safetensors file nor"))
         // An index is not a shard of itself.
         XCTAssertTrue(
             message(index("bad.index.json", "{\"weight_map\": {\"a\": \"bad.index.json\"}}"))
-                .hasPrefix("\"FOLDER/bad.index.json\" is not a safetensors file"))
+                .hasPrefix("\"FOLDER/bad.index.json\" is neither a safetensors file nor"))
     }
 
     func testFolders() throws {
