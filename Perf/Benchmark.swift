@@ -40,7 +40,11 @@ struct Benchmark {
         var times: [Double] = [], peaks: [Double] = []
         let end = now() + 0.35
         while times.count < 5 || (now() < end && times.count < 200) {
-            if case .kernel(_, _, let precision) = work { peaks.append(machine.peakNow(precision)) } else { peaks.append(machine.peakNow()) }
+            if case .kernel(_, _, let precision) = work {
+                peaks.append(machine.peakNow(precision))
+            } else {
+                peaks.append(machine.peakNow())
+            }
             times.append(Machine.time(run))
         }
         let time = median(times), ratio: Double, rate: String

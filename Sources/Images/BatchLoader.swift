@@ -348,7 +348,9 @@ private final class Pipeline {
                         into: bytes + place * augmentation.sampleCount)
                     return (file, failures)
                 } catch {
-                    if (error as? Failure)?.code == .inputOutput, let path = try? folder.pathToOpen(file), isReadableFile(path) { throw error }
+                    if (error as? Failure)?.code == .inputOutput, let path = try? folder.pathToOpen(file), isReadableFile(path) {
+                        throw error
+                    }
                     let reason = (error as? Failure)?.message ?? "\(folder.path(file)): \(error)"
                     locked { if reasons[file] == nil { reasons[file] = reason } }
                 }

@@ -81,8 +81,8 @@ public final class Embedding {
     ///   - unreadableLimit: the share of images that may be unreadable.
     ///   - progress: called after every pass with the images done.
     ///   - report: called for each unreadable image, with a sentence that names it.
-    /// - Throws: `Failure.usage` for another ending, `.failure` where a feature is not finite, `.badData` for too many unreadable images or a path that a list of lines cannot
-    ///   hold, `.inputOutput` where a file cannot be written.
+    /// - Throws: `Failure.usage` for another ending, `.failure` where a feature is not finite, `.badData` for too many unreadable images
+    ///   or a path that a list of lines cannot hold, `.inputOutput` where a file cannot be written.
     public func run(
         over folder: ImageFolder, to output: String, metadata: [String: String] = [:], orienting: Bool = false, workers: Int = 1,
         unreadableLimit: Double = 0.01, progress: (Int) -> Void = { _ in }, report: @escaping (String) -> Void = { _ in }
@@ -109,8 +109,8 @@ public final class Embedding {
                 extractor.forward()
                 guard extractor.features.elements[..<(count * row)].allSatisfy(\.isFinite) else {
                     throw Failure(
-                        .failure, "features are not finite, from \(folder.path(loader.lastFiles[0])) on, and nothing was written: look at the "
-                            + "weights")
+                        .failure,
+                        "features are not finite, from \(folder.path(loader.lastFiles[0])) on, and nothing was written: look at the weights")
                 }
                 try append(UnsafeBufferPointer(rebasing: extractor.features.elements[..<(count * row)]))
                 files += loader.lastFiles

@@ -38,8 +38,10 @@ public struct SafeTensorsWriter {
 
     /// Writes the file through `AtomicFile`, with the checksum of all its bytes in the metadata where `checksummed`.
     ///
-    /// `beside` runs when all is written and before the file takes its place: it writes what belongs beside it. Names must be distinct. Throws `Failure(.inputOutput)` with the path and the system's reason, or what a tensor's source throws;
-    /// nothing is left behind then.
+    /// `beside` runs when all is written and before the file takes its place: it writes what belongs beside it. Names must be distinct.
+    ///
+    /// Throws `Failure(.inputOutput)` with the path and the system's reason, or what a tensor's source or `beside` throws; nothing is left
+    /// behind then.
     public func write(to path: String, checksummed: Bool = false, beside: () throws -> Void = {}) throws {
         precondition(Set(tensors.map(\.name)).count == tensors.count, "two tensors of one name")
         var ordered: [TensorSource] = []
