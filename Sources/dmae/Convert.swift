@@ -105,7 +105,8 @@ struct Convert: ParsableCommand {
 
     func run() throws {
         let weights = try ModelWeights(path: input)
-        let written = form == .huggingface ? [output, output + "/model.safetensors", output + "/config.json"] : [output, output + ".data"]
+        let other: [Form: String] = [.huggingface: "/model.safetensors", .onnx: ".data"]
+        let written = [output] + [other[form]].compactMap { $0.map { output + $0 } }
         for path in written { try AtomicFile.requireOther(path, than: [input, weights.tensors.path]) }
         Terminal.note(weights.summary)
         switch form {

@@ -155,8 +155,9 @@ final class GoldenTests: XCTestCase {
 
     /// Products of bf16 operands, by AVX512-BF16 and by the emulations.
     ///
-    /// An operand loses u = 2⁻⁹ at most, a product of two 2u, and the products of a sum lose independently of one another: 2u of
-    /// the result's norm. The losses of S stages in a row are independent too: 2u·√S, twice that being the bound; a gradient comes
+    /// An operand loses 2⁻⁸ at most, and in the root of the mean square less than u = 2⁻⁹ (an error spread evenly over half a unit of the
+    /// last place, 2⁻⁸/√3, over a significand of 1 to 2); a product of two 2u, and the products of a sum lose independently of one
+    /// another: 2u of the result's norm. The losses of S stages in a row are independent too: 2u·√S, twice that being the bound; a gradient comes
     /// through 2S stages. But L1's slope jumps where a difference of features changes its sign, and of a recording's some are that
     /// small (7e-4 in `linear`, of features of the unit sphere): with L1, of the gradients only those that alignment has no part in,
     /// the decoder's, are held to that bound. No record can be met to the last bits of bf16, so that operands really are rounded shows in a distance
