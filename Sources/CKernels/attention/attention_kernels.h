@@ -42,9 +42,8 @@ struct product {
 /// A stride of one is a constant where this is inlined: addresses are then a part of the instructions that load.
 VECTOR_INLINE void run(const struct product *s, size_t i0, size_t j0, const int ROWS, const int WIDTH, const bool masked) {
     V sum[MR][VECTORS];
-    const struct gemm_lines none = {0};
-    if (s->across) tile_product(ROWS, WIDTH, false, s->k, s->a + i0, 1, s->lda, s->b + j0, s->ldb, none, sum);
-    else tile_product(ROWS, WIDTH, false, s->k, s->a + i0 * s->lda, s->lda, 1, s->b + j0, s->ldb, none, sum);
+    if (s->across) tile_product(ROWS, WIDTH, false, s->k, s->a + i0, 1, s->lda, s->b + j0, s->ldb, NULL, sum);
+    else tile_product(ROWS, WIDTH, false, s->k, s->a + i0 * s->lda, s->lda, 1, s->b + j0, s->ldb, NULL, sum);
     if (s->factor) {
 #pragma clang loop unroll(full)
         for (int i = 0; i < ROWS; ++i)

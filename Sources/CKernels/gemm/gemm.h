@@ -22,6 +22,11 @@ struct gemm_lines {
     const char *first;
     size_t stride, count;
 };
+/// What a tile fetches into the second-level cache while it multiplies.
+struct gemm_fetched {
+    size_t sets;
+    struct gemm_lines lines[9];  ///< the rows of four matrices, each perhaps in two lines, and `ahead`
+};
 
 struct gemm_tile {
     size_t rows, columns, k;

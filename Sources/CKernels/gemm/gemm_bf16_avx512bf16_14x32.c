@@ -40,32 +40,55 @@ VECTOR_INLINE void pack_along(const dmae_type type, size_t count, size_t width, 
                               size_t ld, float *pairs) {
     const M written = v_mask(width);
     for (size_t p = 0; p < k; p += 2 * LANES) {
-        const size_t left = k - p, depth = left < 2 * LANES ? left : 2 * LANES;
+        const size_t left = k - p;
         V rows[LANES];
-        for (size_t i = 0; i < LANES; ++i) rows[i] = i < count ? pairs_at(type, depth, source, start + i * ld + p) : v_zero();
-        v_transpose(rows);
-        for (size_t q = 0; q < (depth + 1) / 2; ++q) v_store_masked(written, pairs + (p / 2 + q) * unit, rows[q]);
+        if (left >= 2 * LANES && count == width) {
+#pragma clang loop unroll(full)
+            for (size_t i = 0; i < LANES; ++i) rows[i] = i < width ? pairs_at(type, 2 * LANES, source, start + i * ld + p) : v_zero();
+            v_transpose(rows);
+#pragma clang loop unroll(full)
+            for (size_t q = 0; q < LANES; ++q) v_store_masked(written, pairs + (p / 2 + q) * unit, rows[q]);
+        } else {
+            const size_t depth = left < 2 * LANES ? left : 2 * LANES;
+            for (size_t i = 0; i < LANES; ++i) rows[i] = i < count ? pairs_at(type, depth, source, start + i * ld + p) : v_zero();
+            v_transpose(rows);
+            for (size_t q = 0; q < (depth + 1) / 2; ++q) v_store_masked(written, pairs + (p / 2 + q) * unit, rows[q]);
+        }
+    }
+}
+
+/// A step of k of a panel: `first` and `second` are where its rows begin, or there is no second; `left` of the panel's values are there.
+VECTOR_INLINE void pack_step(const dmae_type type, const size_t unit, size_t left, const void *source, size_t first, const bool has_second,
+                             size_t second, float *pairs) {
+#pragma clang loop unroll(full)
+    for (size_t part = 0; part < unit; part += LANES) {
+        const size_t there = left > part ? left - part : 0;
+        const __m256i low = halves_at(type, there, source, first + part);
+        const __m256i high = has_second ? halves_at(type, there, source, second + part) : _mm256_setzero_si256();
+        v_store_masked(v_mask(unit - part), pairs + part, pairs_across(low, high));
     }
 }
 
 /// The same from source[p·ld + i]: all panels of a step of k before the next, as in gemm_f32.
-VECTOR_INLINE void pack_across(const dmae_type type, size_t unit, size_t count, size_t k, const void *source, size_t ld, float *pairs) {
-    const size_t steps = (k + 1) / 2, panels = (count + unit - 1) / unit;
-    for (size_t q = 0; q < steps; ++q)
-        for (size_t panel = 0; panel < panels; ++panel)
-            for (size_t part = 0; part < unit; part += LANES) {
-                const size_t i = panel * unit + part, left = count > i ? count - i : 0;
-                // Rows lie pages apart, where the processor foresees nothing.
-                const size_t ahead = (2 * q + 16) * ld + i, bytes = type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
-                _mm_prefetch((const char *)source + ahead * bytes, _MM_HINT_T1);
-                _mm_prefetch((const char *)source + (ahead + ld) * bytes, _MM_HINT_T1);
-                const __m256i first = halves_at(type, left, source, 2 * q * ld + i);
-                const __m256i second = 2 * q + 1 < k ? halves_at(type, left, source, (2 * q + 1) * ld + i) : _mm256_setzero_si256();
-                v_store_masked(v_mask(unit - part), pairs + (panel * steps + q) * unit + part, pairs_across(first, second));
-            }
+VECTOR_INLINE void pack_across(const dmae_type type, const size_t unit, size_t count, size_t k, const void *source, size_t ld,
+                               float *pairs) {
+    const size_t steps = (k + 1) / 2, whole = count / unit * unit;
+    for (size_t q = 0; q < steps; ++q) {
+        const size_t first = 2 * q * ld, second = first + ld;
+        const bool has_second = 2 * q + 1 < k;
+        prefetch_row(type, count, source, first + 64 * ld);
+        prefetch_row(type, count, source, second + 64 * ld);
+        float *const step = pairs + q * unit;
+        if (has_second)
+            for (size_t i = 0; i < whole; i += unit) pack_step(type, unit, unit, source, first + i, true, second + i, step + i * steps);
+        else
+            for (size_t i = 0; i < whole; i += unit) pack_step(type, unit, unit, source, first + i, false, 0, step + i * steps);
+        if (whole < count)
+            pack_step(type, unit, count - whole, source, first + whole, has_second, second + whole, step + whole * steps);
+    }
 }
 
-VECTOR_INLINE void pack(const dmae_type type, size_t unit, size_t count, size_t k, const void *source, size_t ld, bool across,
+VECTOR_INLINE void pack(const dmae_type type, const size_t unit, size_t count, size_t k, const void *source, size_t ld, bool across,
                         float *pairs) {
     if (across) return pack_across(type, unit, count, k, source, ld, pairs);
     const size_t steps = (k + 1) / 2;
@@ -99,23 +122,19 @@ VECTOR_INLINE void pair_step(const int ROWS, const int WIDTH, const float *a, co
     }
 }
 
-VECTOR_INLINE void pair_product(const int ROWS, const int WIDTH, size_t k, const float *a, const float *b, struct gemm_lines ahead,
-                                V sum[MR][VECTORS]) {
+VECTOR_INLINE void pair_product(const int ROWS, const int WIDTH, size_t k, const float *a, const float *b,
+                                const struct gemm_fetched *fetched, V sum[MR][VECTORS]) {
 #pragma clang loop unroll(full)
     for (int i = 0; i < ROWS; ++i)
 #pragma clang loop unroll(full)
         for (int j = 0; j < WIDTH; ++j) sum[i][j] = v_zero();
-    size_t steps = (k + 1) / 2;
-#pragma clang loop unroll(disable)
-    for (; steps != 0 && ahead.count != 0; --steps, a += MR, b += NR, --ahead.count) {
-        _mm_prefetch(ahead.first, _MM_HINT_T1);
-        ahead.first += ahead.stride;
+    FETCHING_ROUNDS((k + 1) / 2, fetched, {
         pair_step(ROWS, WIDTH, a, b, sum);
-    }
-#pragma clang loop unroll(disable)
-    for (; steps != 0; --steps, a += MR, b += NR) pair_step(ROWS, WIDTH, a, b, sum);
+        a += MR;
+        b += NR;
+    });
 }
-#define PRODUCT(ROWS, WIDTH, t, sum) pair_product(ROWS, WIDTH, (t)->k, (t)->a, (t)->b, (t)->ahead, sum)
+#define PRODUCT(ROWS, WIDTH, t, fetched, sum) pair_product(ROWS, WIDTH, (t)->k, (t)->a, (t)->b, fetched, sum)
 #include "gemm/tile_epilogue.h"
 
 const struct gemm_kernels gemm_bf16_avx512bf16_14x32 = {

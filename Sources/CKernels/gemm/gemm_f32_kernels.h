@@ -2,12 +2,6 @@
 #include "gelu/gelu_f32_vector.h"
 #include "gemm/register_tile_f32.h"
 
-/// `count` elements from `index` on. Rows of an operand packed across lie pages apart, where the processor foresees nothing.
-VECTOR_INLINE void prefetch_row(const dmae_type type, size_t count, const void *source, size_t index) {
-    const size_t bytes = type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
-    for (size_t i = 0; i < count; i += 64 / bytes) _mm_prefetch((const char *)source + (index + i) * bytes, _MM_HINT_T1);
-}
-
 VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld, bool across, float *panels) {
     if (!across) {
         for (size_t i = 0; i < count; i += MR)
@@ -55,6 +49,6 @@ static void pack_b(size_t count, size_t k, dmae_type type, const void *source, s
     else pack_b_of(DMAE_TYPE_F32, count, k, source, ld, across, panels);
 }
 
-#define PRODUCT(ROWS, WIDTH, t, sum) \
-    tile_product(ROWS, WIDTH, STEPS == 1, (t)->k, (t)->a, 1, MR, (t)->b, NR, (t)->ahead, sum)
+#define PRODUCT(ROWS, WIDTH, t, fetched, sum) \
+    tile_product(ROWS, WIDTH, STEPS == 1, (t)->k, (t)->a, 1, MR, (t)->b, NR, fetched, sum)
 #include "gemm/tile_epilogue.h"

@@ -96,8 +96,8 @@ VECTOR_INLINE void group_step(const int ROWS, const int WIDTH, const float *a, c
     }
 }
 
-VECTOR_INLINE void group_product(const int ROWS, const int WIDTH, size_t k, const float *a, const float *b, struct gemm_lines ahead,
-                                 V sum[MR][VECTORS]) {
+VECTOR_INLINE void group_product(const int ROWS, const int WIDTH, size_t k, const float *a, const float *b,
+                                 const struct gemm_fetched *fetched, V sum[MR][VECTORS]) {
     const float *const a_head = a, *const b_head = b;
     a += HEAD_WORDS * MR;
     b += HEAD_WORDS * NR;
@@ -106,15 +106,11 @@ VECTOR_INLINE void group_product(const int ROWS, const int WIDTH, size_t k, cons
     for (int i = 0; i < ROWS; ++i)
 #pragma clang loop unroll(full)
         for (int j = 0; j < WIDTH; ++j) total[i][j] = i_zero();
-    size_t steps = (k + UNIT - 1) / UNIT;
-#pragma clang loop unroll(disable)
-    for (; steps != 0 && ahead.count != 0; --steps, a += MR, b += NR, --ahead.count) {
-        _mm_prefetch(ahead.first, _MM_HINT_T1);
-        ahead.first += ahead.stride;
+    FETCHING_ROUNDS((k + UNIT - 1) / UNIT, fetched, {
         group_step(ROWS, WIDTH, a, b, total);
-    }
-#pragma clang loop unroll(disable)
-    for (; steps != 0; --steps, a += MR, b += NR) group_step(ROWS, WIDTH, a, b, total);
+        a += MR;
+        b += NR;
+    });
 #pragma clang loop unroll(full)
     for (int j = 0; j < WIDTH; ++j) {
         const V scale = v_load(b_head + j * LANES);
@@ -126,5 +122,5 @@ VECTOR_INLINE void group_product(const int ROWS, const int WIDTH, size_t k, cons
         }
     }
 }
-#define PRODUCT(ROWS, WIDTH, t, sum) group_product(ROWS, WIDTH, (t)->k, (t)->a, (t)->b, (t)->ahead, sum)
+#define PRODUCT(ROWS, WIDTH, t, fetched, sum) group_product(ROWS, WIDTH, (t)->k, (t)->a, (t)->b, fetched, sum)
 #include "gemm/tile_epilogue.h"

@@ -1,16 +1,14 @@
-// From a tile of sums to memory: what both kinds of product share. The including file says PRODUCT(ROWS, WIDTH, tile, sum), which fills
-// sum[ROWS][WIDTH], and TILE_CASES.
+// From a tile of sums to memory: what both kinds of product share. The including file says PRODUCT(ROWS, WIDTH, tile, fetched, sum), which
+// fills sum[ROWS][WIDTH], and TILE_CASES.
 static size_t bytes_of(dmae_type type) { return type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float); }
 
-/// Into the second level: in the first, the rows of a matrix whose width is a multiple of 1024 would all fall into one set.
-VECTOR_INLINE void prefetch_rows(const int ROWS, const int WIDTH, dmae_type type, const void *matrix, size_t ld) {
+/// Adds the lines that a tile's rows of a matrix lie in.
+VECTOR_INLINE void fetch_rows(struct gemm_fetched *fetched, const int ROWS, const int WIDTH, dmae_type type, const void *matrix, size_t ld) {
     if (matrix == NULL) return;
-    const size_t step = ld * bytes_of(type), last = (size_t)(WIDTH * LANES - 1) * bytes_of(type);
-#pragma clang loop unroll(full)
-    for (int i = 0; i < ROWS; ++i) {
-        _mm_prefetch((const char *)matrix + (size_t)i * step, _MM_HINT_T1);
-        _mm_prefetch((const char *)matrix + (size_t)i * step + last, _MM_HINT_T1);
-    }
+    const size_t stride = ld * bytes_of(type), last = (size_t)(WIDTH * LANES) * bytes_of(type) - 1;
+    fetched->lines[fetched->sets++] = (struct gemm_lines){matrix, stride, ROWS};
+    if (stride % 64 == 0 && (uintptr_t)matrix % 64 + last < 64) return;
+    fetched->lines[fetched->sets++] = (struct gemm_lines){(const char *)matrix + last, stride, ROWS};
 }
 
 VECTOR_INLINE void store_as(dmae_type type, bool masked, M mask, void *matrix, size_t index, V value) {
@@ -77,12 +75,16 @@ FINISH(finish_backward, true)
 /// ROWS and WIDTH (vectors of columns, the last perhaps masked) are constants wherever this is inlined.
 VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDTH, const bool masked) {
     V sum[MR][VECTORS];
-    // What the epilogue needs is far away and its rows lie pages apart; it comes while the product is worked out.
-    prefetch_rows(ROWS, WIDTH, t->c_type, t->c, t->ldc);
-    prefetch_rows(ROWS, WIDTH, DMAE_TYPE_F32, t->residual, t->ld_residual);
-    prefetch_rows(ROWS, WIDTH, t->activation_type, t->activation, t->ld_activation);
-    prefetch_rows(ROWS, WIDTH, t->before_gelu_type, t->before_gelu, t->ld_before_gelu);
-    PRODUCT(ROWS, WIDTH, t, sum);
+    // What the epilogue needs is far away and its rows lie pages apart; it comes while the product is worked out. Into the second level:
+    // in the first, the rows of a matrix whose width is a multiple of 1024 would all fall into one set.
+    struct gemm_fetched fetched;
+    fetched.sets = 0;
+    fetch_rows(&fetched, ROWS, WIDTH, t->c_type, t->c, t->ldc);
+    fetch_rows(&fetched, ROWS, WIDTH, DMAE_TYPE_F32, t->residual, t->ld_residual);
+    fetch_rows(&fetched, ROWS, WIDTH, t->before_gelu_type, t->before_gelu, t->ld_before_gelu);
+    if (t->activation != t->before_gelu) fetch_rows(&fetched, ROWS, WIDTH, t->activation_type, t->activation, t->ld_activation);
+    fetched.lines[fetched.sets++] = t->ahead;
+    PRODUCT(ROWS, WIDTH, t, &fetched, sum);
     const M last = v_mask(t->columns - (size_t)(WIDTH - 1) * LANES);
 #define LOAD(pointer, j) (masked && (j) == WIDTH - 1 ? v_load_masked(last, (pointer) + (j) * LANES) : v_load((pointer) + (j) * LANES))
 #pragma clang loop unroll(full)
