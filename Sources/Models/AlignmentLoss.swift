@@ -68,17 +68,17 @@ public final class AlignmentLoss {
         return Float(sum / Double(student.rows))
     }
 
-    /// d[R, Ds] += the gradient by the student's block output; the projection's gradients +=.
-    func backward(_ feature: Tensor, d: Tensor) {
+    /// d[R, Ds] += the gradient by the student's block output; the projection's gradients +=, or its matrices' = unless `accumulate`.
+    func backward(_ feature: Tensor, d: Tensor, accumulate: Bool) {
         switch head {
         case .none: d.add(dProjected)
         case .linear(let linear):
-            linear.weightGradient(dProjected, feature)
+            linear.weightGradient(dProjected, feature, accumulate: accumulate)
             linear.inputGradient(dProjected, d, accumulate: true)
         case .mlp(let fc1, let fc2, let hidden, let activation, let dHidden):
             fc2.inputGradient(dProjected, dHidden, beforeGELU: hidden, activation: activation)
-            fc2.weightGradient(dProjected, activation)
-            fc1.weightGradient(dHidden, feature)
+            fc2.weightGradient(dProjected, activation, accumulate: accumulate)
+            fc1.weightGradient(dHidden, feature, accumulate: accumulate)
             fc1.inputGradient(dHidden, d, accumulate: true)
         }
     }

@@ -102,14 +102,16 @@ public final class Decoder {
         ).runAll(states[0].rows, chunk: 32)
     }
 
-    /// From dPrediction, shaped as the prediction of the part last seen, to dLatent[B·(1+K), D] (overwritten) and the weights' gradients.
-    func backward(dPrediction: Tensor, latent: Tensor, dLatent: Tensor, firstImage first: Int) {
+    /// From dPrediction, shaped as the prediction of the part last seen, to dLatent[B·(1+K), D] (overwritten) and the weights' gradients,
+    /// which are added to, or overwritten in the matrices of linear layers unless `accumulate`.
+    func backward(dPrediction: Tensor, latent: Tensor, dLatent: Tensor, firstImage first: Int, accumulate: Bool) {
         let d = d!
-        predictionLinear.weightGradient(dPrediction, normed)
+        predictionLinear.weightGradient(dPrediction, normed, accumulate: accumulate)
         predictionLinear.inputGradient(dPrediction, dNormed!)
         norm.backward(states[blocks.count], dY: dNormed!, dX: dPredicted!, accumulate: false)
         for index in blocks.indices.reversed() {
-            blocks[index].backward(states[index], d: index == blocks.count - 1 ? dPredicted! : d, dX: d, firstImage: first)
+            blocks[index].backward(
+                states[index], d: index == blocks.count - 1 ? dPredicted! : d, dX: d, firstImage: first, accumulate: accumulate)
         }
         let width = configuration.width
         let dMaskToken = maskToken.gradient!.pointer
@@ -125,7 +127,7 @@ public final class Decoder {
                 }
             }
         }
-        embedding.weightGradient(embedded, latent)
+        embedding.weightGradient(embedded, latent, accumulate: accumulate)
         embedding.inputGradient(embedded, dLatent)
     }
 }

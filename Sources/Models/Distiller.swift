@@ -193,7 +193,7 @@ public final class Distiller {
         }
         plan.begin(.decoder)
         Profile.part = "decoder"
-        if gradients == .new { parameters.clearGradients(decoderParameters) }
+        if gradients == .new { parameters.clearVectorGradients(decoderParameters) }
         let tokens = 1 + masking.kept
         for first in stride(from: 0, to: batch, by: decoder.images) {
             let part = first..<first + decoder.images
@@ -203,7 +203,8 @@ public final class Distiller {
             reconstruction.evaluate(images, part: part, prediction: decoder.prediction, scale: scale)
             guard gradients != nil else { continue }
             decoder.backward(
-                dPrediction: reconstruction.dPrediction, latent: latent, dLatent: dLatent!.rows(rows), firstImage: first)
+                dPrediction: reconstruction.dPrediction, latent: latent, dLatent: dLatent!.rows(rows), firstImage: first,
+                accumulate: gradients == .added || first > 0)
         }
         losses.reconstruction = reconstruction.loss
         losses.total = losses.reconstruction + configuration.alignment.weight * sum
@@ -217,17 +218,18 @@ public final class Distiller {
         plan.begin(.studentBackward)
         Profile.part = "student"
         if gradients == .new {
-            parameters.clearGradients(0..<blocks.lowerBound)
-            parameters.clearGradients(blocks.upperBound..<decoderParameters.lowerBound)
-            parameters.clearGradients(decoderParameters.upperBound..<end)
+            parameters.clearVectorGradients(0..<blocks.lowerBound)
+            parameters.clearVectorGradients(blocks.upperBound..<decoderParameters.lowerBound)
+            parameters.clearVectorGradients(decoderParameters.upperBound..<end)
         }
+        let accumulate = gradients == .added
         student.backward(
-            dLatent: dLatent!, d: dState!,
+            dLatent: dLatent!, d: dState!, accumulate: accumulate,
             beforeBlock: { block, d in
-                if gradients == .new { parameters.clearGradients(groups[block]) }
+                if gradients == .new { parameters.clearVectorGradients(groups[block]) }
                 for alignment in self.alignments where alignment.pair.studentBlock == block {
                     Profile.part = "alignment"
-                    alignment.backward(self.student.feature(afterBlock: block), d: d)
+                    alignment.backward(self.student.feature(afterBlock: block), d: d, accumulate: accumulate)
                     Profile.part = "student"
                 }
             },

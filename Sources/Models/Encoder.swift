@@ -86,14 +86,16 @@ public final class Encoder {
         ).runAll(states[0].rows, chunk: 32)
     }
 
-    /// From dLatent[R, D], the gradient by `latent`, to the weights' gradients. `d` [R, D] is scratch of the caller's;
-    /// `beforeBlock` may add to it what other losses say about the output of a block, before that block's turn; `afterBlock` is
+    /// From dLatent[R, D], the gradient by `latent`, to the weights' gradients, which are added to, or overwritten in the matrices of
+    /// linear layers unless `accumulate`. `d` [R, D] is scratch of the caller's; `beforeBlock` may add to it what other losses say about the output of a block, before that block's turn; `afterBlock` is
     /// called when a block's gradients are complete.
-    func backward(dLatent: Tensor, d: Tensor, beforeBlock: (Int, Tensor) -> Void, afterBlock: (Int) -> Void) {
+    func backward(
+        dLatent: Tensor, d: Tensor, accumulate: Bool, beforeBlock: (Int, Tensor) -> Void, afterBlock: (Int) -> Void
+    ) {
         norm!.backward(states[blocks.count], dY: dLatent, dX: d, accumulate: false)
         for index in blocks.indices.reversed() {
             beforeBlock(index, d)
-            blocks[index].backward(states[index], d: d, dX: d)
+            blocks[index].backward(states[index], d: d, dX: d, accumulate: accumulate)
             afterBlock(index)
         }
         let width = configuration.width
@@ -106,7 +108,7 @@ public final class Encoder {
             for i in 0..<width { dClassToken[i] += first[i] }
             (dEmbedded + image * masking.kept * width).update(from: first + width, count: masking.kept * width)
         }
-        patchEmbedding.weightGradient(embedded, patches)
+        patchEmbedding.weightGradient(embedded, patches, accumulate: accumulate)
     }
 }
 

@@ -65,10 +65,10 @@ struct Linear {
             workspace: workspace)
     }
 
-    /// dW += dYᵀ·x; db += column sums of dY.
-    func weightGradient(_ dY: Tensor, _ x: Tensor) {
+    /// dW = (or += when `accumulate`) dYᵀ·x; db += column sums of dY.
+    func weightGradient(_ dY: Tensor, _ x: Tensor, accumulate: Bool) {
         Kernels.linearWeightGradient(
-            dY, x, dWeight: dWeight!, dBias: dBias!, precision: precision, workspace: workspace)
+            dY, x, dWeight: dWeight!, accumulate: accumulate, dBias: dBias!, precision: precision, workspace: workspace)
     }
 }
 

@@ -16,6 +16,8 @@ public final class Parameters {
         public let secondMoment: Tensor?
         /// Whether weight decay applies: to everything but biases and 1-D tensors (class and mask token do decay).
         public let decays: Bool
+        /// Whether it is the matrix of a linear layer, whose gradient a pass may overwrite; to all others it adds.
+        fileprivate let isMatrix: Bool
         fileprivate let initial: Initial
     }
 
@@ -91,11 +93,11 @@ public final class Parameters {
 
     /// Adds the weight of a linear layer: what products read is nil where it is the weight itself.
     func addMatrix(_ name: String, _ shape: [Int], _ precision: Precision) -> (Parameter, Kernels.PackedWeight?) {
-        guard isFrozen else { return (add(name, shape, .xavier), nil) }
+        guard isFrozen else { return (add(name, shape, .xavier, isMatrix: true), nil) }
         let (rows, columns) = (shape[0], shape.dropFirst().reduce(1, *))
         let parameter = Parameter(
             name: name, shape: shape, weight: plan.during(.loading) { plan.scratch("frozen matrix", rows, columns) }, gradient: nil,
-            firstMoment: nil, secondMoment: nil, decays: true, initial: .xavier)
+            firstMoment: nil, secondMoment: nil, decays: true, isMatrix: true, initial: .xavier)
         let packed = Kernels.PackedWeight(rows: rows, columns: columns, precision: precision, plan: plan, .teacherWeights)
         self.packed[all.count] = packed
         all.append(parameter)
@@ -103,7 +105,7 @@ public final class Parameters {
     }
 
     /// Adds a parameter; its memory is planned at once.
-    func add(_ name: String, _ shape: [Int], _ initial: Initial) -> Parameter {
+    func add(_ name: String, _ shape: [Int], _ initial: Initial, isMatrix: Bool = false) -> Parameter {
         let count = shape.reduce(1, *)
         let rows = shape.count == 1 ? 1 : shape[0]
         var fixed = !trained
@@ -117,7 +119,7 @@ public final class Parameters {
         let parameter = Parameter(
             name: name, shape: shape, weight: plan.reserve(rows, count / rows, trained ? .weights : .teacherWeights),
             gradient: plan.during(gradientPhases, gradient), firstMoment: moment(), secondMoment: moment(),
-            decays: shape.count > 1, initial: initial)
+            decays: shape.count > 1, isMatrix: isMatrix, initial: initial)
         all.append(parameter)
         return parameter
     }
@@ -157,11 +159,13 @@ public final class Parameters {
     }
 
     /// Sets every gradient to zero, as each accumulation starts.
-    public func clearGradients() { clearGradients(all.indices) }
+    public func clearGradients() {
+        for parameter in all { parameter.gradient?.clear() }
+    }
 
-    /// Sets the gradients of `range` of `all` to zero.
-    func clearGradients(_ range: Range<Int>) {
-        for index in range { all[index].gradient?.clear() }
+    /// Sets to zero those gradients of `range` of `all` that a pass adds to even where it overwrites the matrices'.
+    func clearVectorGradients(_ range: Range<Int>) {
+        for index in range where !all[index].isMatrix { all[index].gradient?.clear() }
     }
 }
 

@@ -139,47 +139,48 @@ struct TransformerBlock {
         (normed.prefix(rows: middle.rows, columns: normed.columns), activation.prefix(rows: middle.rows, columns: activation.columns))
     }
 
-    /// Turns d, the gradient by the block's output, into dX[R, D], the gradient by its input x; adds to the weights' gradients. Without
-    /// a selection d and dX are the same memory; with one, d is [B·Q, D] and lost.
-    func backward(_ x: Tensor, d: Tensor, dX: Tensor, firstImage: Int = 0) {
+    /// Turns d, the gradient by the block's output, into dX[R, D], the gradient by its input x; adds to the weights' gradients, or
+    /// overwrites those of the matrices unless `accumulate`. Without a selection d and dX are the same memory; with one, d is [B·Q, D]
+    /// and lost.
+    func backward(_ x: Tensor, d: Tensor, dX: Tensor, firstImage: Int = 0, accumulate: Bool) {
         let width = x.columns
         let (normed, dHidden) = mlpScratch
         let dMiddle = dNormed!.prefix(rows: d.rows, columns: width)
         // GELU's output takes the place of its input.
         let activation = hidden!
         fc2.inputGradient(d, dHidden, beforeGELU: hidden!, activation: activation)
-        fc2.weightGradient(d, activation)
+        fc2.weightGradient(d, activation, accumulate: accumulate)
         norm2.again(middle, normed)
-        fc1.weightGradient(dHidden, normed)
+        fc1.weightGradient(dHidden, normed, accumulate: accumulate)
         fc1.inputGradient(dHidden, dMiddle)
         norm2.backward(middle, dY: dMiddle, dX: d, accumulate: true)
 
         // The MLP's memory is free by now; attention's gradients take its place.
         let dAttention = dNormed!.prefix(rows: d.rows, columns: width, as: attention.type)
-        projection.weightGradient(d, attention)
+        projection.weightGradient(d, attention, accumulate: accumulate)
         projection.inputGradient(d, dAttention)
         if sharing != nil {
-            sharedInputGradient(dAttention, dX)
+            sharedInputGradient(dAttention, dX, accumulate)
         } else if selection == nil {
-            inputGradient(x, dAttention, dX)
+            inputGradient(x, dAttention, dX, accumulate)
         } else {
-            selectedInputGradient(x, d, dAttention, dX, firstImage)
+            selectedInputGradient(x, d, dAttention, dX, firstImage, accumulate)
         }
     }
 
     /// From attention's output to the block's input, all tokens alike; `dX` holds the residual's gradient already.
-    private func inputGradient(_ x: Tensor, _ dAttention: Tensor, _ dX: Tensor) {
+    private func inputGradient(_ x: Tensor, _ dAttention: Tensor, _ dX: Tensor, _ accumulate: Bool) {
         let dQKV = activation.prefix(rows: x.rows, columns: qkv.columns)
         attentionGradient(dAttention, Kernels.AttentionInputs(dQKV))
         norm1.again(x, normed)
-        qkvLinear.weightGradient(dQKV, normed)
+        qkvLinear.weightGradient(dQKV, normed, accumulate: accumulate)
         qkvLinear.inputGradient(dQKV, dNormed!)
         norm1.backward(x, dY: dNormed!, dX: dX, accumulate: true)
     }
 
     /// The same with the gradients of alike rows summed first. `dX` receives that sum in one of those rows: what made them all the same
     /// takes the sum over them anyway.
-    private func sharedInputGradient(_ dAttention: Tensor, _ dX: Tensor) {
+    private func sharedInputGradient(_ dAttention: Tensor, _ dX: Tensor, _ accumulate: Bool) {
         let sharing = sharing!, different = different!, width = dX.columns
         let dQKV = activation.prefix(rows: dX.rows, columns: qkv.columns)
         attentionGradient(dAttention, Kernels.AttentionInputs(dQKV))
@@ -187,14 +188,16 @@ struct TransformerBlock {
         let normed = normed.prefix(rows: sharing.count, columns: width), dDifferent = dNormed!.prefix(rows: sharing.count, columns: width)
         sharing.sum(dQKV, dQKVOfDifferent)
         norm1.again(different, normed)
-        qkvLinear.weightGradient(dQKVOfDifferent, normed)
+        qkvLinear.weightGradient(dQKVOfDifferent, normed, accumulate: accumulate)
         qkvLinear.inputGradient(dQKVOfDifferent, dDifferent)
         norm1.backward(different, dY: dDifferent, dX: dDifferent, accumulate: false)
         sharing.addToFirst(dDifferent, dX)
     }
 
     /// The same where queries, and the residual whose gradient is `d`, are those of the selection.
-    private func selectedInputGradient(_ x: Tensor, _ d: Tensor, _ dAttention: Tensor, _ dX: Tensor, _ firstImage: Int) {
+    private func selectedInputGradient(
+        _ x: Tensor, _ d: Tensor, _ dAttention: Tensor, _ dX: Tensor, _ firstImage: Int, _ accumulate: Bool
+    ) {
         let width = x.columns
         let (queryLinear, keyValueLinear) = (qkvLinear.outputs(0..<width), qkvLinear.outputs(width..<3 * width))
         let dKeyValue = activation.prefix(rows: x.rows, columns: 2 * width)
@@ -205,8 +208,8 @@ struct TransformerBlock {
                 query: dQuery, key: dKeyValue.columns(0..<width), value: dKeyValue.columns(width..<2 * width)))
         norm1.again(x, normed)
         gather(normed, selected, firstImage)
-        queryLinear.weightGradient(dQuery, selected)
-        keyValueLinear.weightGradient(dKeyValue, normed)
+        queryLinear.weightGradient(dQuery, selected, accumulate: accumulate)
+        keyValueLinear.weightGradient(dKeyValue, normed, accumulate: accumulate)
         // dX is scratch until LN's gradient is written to it.
         let dSelected = dX.prefix(rows: d.rows, columns: width)
         queryLinear.inputGradient(dQuery, dSelected)

@@ -118,9 +118,9 @@ public enum Kernels {
         run(&arguments, .inputGradient, workspace)
     }
 
-    /// dWeight[N, K] += dY[R, N]ᵀ · x[R, K]; dBias[N] += column sums of dY.
+    /// dWeight[N, K] = (or += when `accumulate`) dY[R, N]ᵀ · x[R, K]; dBias[N] += column sums of dY.
     public static func linearWeightGradient(
-        _ dY: Tensor, _ x: Tensor, dWeight: Tensor, dBias: Tensor, precision: Precision, workspace: Workspace
+        _ dY: Tensor, _ x: Tensor, dWeight: Tensor, accumulate: Bool, dBias: Tensor, precision: Precision, workspace: Workspace
     ) {
         precondition(dY.rows == x.rows && dWeight.rows == dY.columns && dWeight.columns == x.columns)
         precondition(dBias.count == dY.columns)
@@ -132,7 +132,9 @@ public enum Kernels {
         var arguments = product(
             dY, transposed: true, x, transposed: false, (dY.columns, x.columns, x.rows), precision)
         set(dWeight, &arguments)
-        arguments.accumulate = true
+        arguments.accumulate = accumulate
+        // The optimiser reads it, or the next product that adds to it, when it would have left the caches anyway.
+        arguments.stream_c = !accumulate
         run(&arguments, .weightGradient, workspace)
     }
 

@@ -11,12 +11,14 @@ import XCTest
 final class GemmTests: KernelTestCase {
     private struct Epilogue: CaseIterable {
         var accumulate = false, bias = false, residual = false, inPlace = false, activation = false, keep = true, backward = false
+        var streamed = false
         static let allCases: [Epilogue] = [
             .init(), .init(bias: true), .init(residual: true), .init(bias: true, residual: true), .init(inPlace: true),
             .init(bias: true, inPlace: true), .init(accumulate: true), .init(accumulate: true, bias: true),
             .init(accumulate: true, residual: true), .init(accumulate: true, bias: true, residual: true),
             .init(activation: true), .init(bias: true, activation: true), .init(activation: true, keep: false),
             .init(bias: true, activation: true, keep: false), .init(backward: true), .init(activation: true, backward: true),
+            .init(streamed: true),
         ]
     }
 
@@ -31,9 +33,11 @@ final class GemmTests: KernelTestCase {
         func ld(_ width: Int) -> Int { max(1, width + Int(random.next() % 4)) }
         func type() -> dmae_type { isRounded && random.next() % 2 == 0 ? DMAE_TYPE_BF16 : DMAE_TYPE_F32 }
         let aType = type(), bType = type(), yType = type(), xType = type()
-        let cType = epilogue.accumulate || epilogue.inPlace ? DMAE_TYPE_F32 : type()
+        let cType = epilogue.accumulate || epilogue.inPlace || epilogue.streamed ? DMAE_TYPE_F32 : type()
         let isPacked = random.next() % 3 == 0
-        let lda = ld(ta ? m : k), ldb = ld(tb ? k : n), ldc = ld(n), ldr = epilogue.inPlace ? ldc : ld(n), ldy = ld(n), ldx = ld(n)
+        // Where n is a multiple of 16, too, C then lies in whole lines, which are streamed.
+        let ldc = epilogue.streamed && random.next() % 4 != 0 ? (n + 15) / 16 * 16 : ld(n)
+        let lda = ld(ta ? m : k), ldb = ld(tb ? k : n), ldr = epilogue.inPlace ? ldc : ld(n), ldy = ld(n), ldx = ld(n)
         func matrix(_ place: Int, rows: Int, width: Int, ld: Int) -> [Float] {
             array(memory[place].matrix(rows: rows, width: width, ld: ld, &random), rows == 0 ? 0 : (rows - 1) * ld + width)
         }
@@ -81,7 +85,7 @@ final class GemmTests: KernelTestCase {
                     (arguments.b, arguments.b_type, arguments.ldb, arguments.b_transposed) = (UnsafeRawPointer(b), bType, ldb, tb)
                 }
                 (arguments.c, arguments.c_type, arguments.ldc) = (epilogue.keep ? c : nil, cType, ldc)
-                arguments.accumulate = epilogue.accumulate
+                (arguments.accumulate, arguments.stream_c) = (epilogue.accumulate, epilogue.streamed)
                 arguments.bias = epilogue.bias ? UnsafePointer(bias) : nil
                 if epilogue.residual || epilogue.inPlace {
                     let inPlace = UnsafePointer(c.assumingMemoryBound(to: Float.self))
@@ -189,10 +193,11 @@ final class GemmTests: KernelTestCase {
     private func theSameBitsForAnyThreads(_ operation: String) {
         let variants = variants(of: operation)
         var random = Random("gemm threads")
-        for (m, n, k) in [(130, 300, 700), (260, 270, 700), (300, 130, 64), (1, 1000, 100), (1000, 1, 100), (257, 513, 40)] {
+        for (m, n, k) in [(130, 300, 700), (260, 270, 700), (300, 130, 64), (1, 1000, 100), (1000, 1, 100), (257, 513, 40), (257, 512, 40)] {
             for form in forms {
                 check(variants, m: m, n: n, k: k, transposed: form, Epilogue(bias: true), threads: [1, 2, 3, 5], &random)
                 check(variants, m: m, n: n, k: k, transposed: form, Epilogue(accumulate: true), threads: [1, 2], &random)
+                check(variants, m: m, n: n, k: k, transposed: form, Epilogue(streamed: true), threads: [1, 2], &random)
             }
         }
     }

@@ -27,6 +27,8 @@ VECTOR_INLINE V v_zero(void) { return _mm512_setzero_ps(); }
 VECTOR_INLINE V v_set(float x) { return _mm512_set1_ps(x); }
 VECTOR_INLINE V v_load(const float *p) { return _mm512_loadu_ps(p); }
 VECTOR_INLINE void v_store(float *p, V x) { _mm512_storeu_ps(p, x); }
+/// Past the caches; p is a multiple of the vector's bytes.
+VECTOR_INLINE void v_stream(float *p, V x) { _mm512_stream_ps(p, x); }
 /// The first `count` lanes; all of them when count >= LANES.
 VECTOR_INLINE M v_mask(size_t count) { return count >= LANES ? (M)0xffff : (M)((1u << count) - 1); }
 VECTOR_INLINE V v_load_masked(M mask, const float *p) { return _mm512_maskz_loadu_ps(mask, p); }

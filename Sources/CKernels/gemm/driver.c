@@ -168,6 +168,7 @@ static void run_tile(const struct plan *p, struct upcoming *upcoming, size_t a_p
         tile.addend = tile.c;
         tile.ld_addend = tile.ldc;
     }
+    tile.stream_c = g->stream_c && p->is_first && p->is_last;
     // A residual that is C itself must be read before the first block overwrites it.
     if (g->residual && (g->accumulate ? p->is_last : p->is_first)) {
         tile.residual = g->residual + i * g->ldr + j;
@@ -218,6 +219,13 @@ static void stream(char *target, const char *source, size_t bytes) {
     for (; i < bytes; i += 4) memcpy(target + i, source + i, 4);
 }
 
+/// What was streamed comes before what follows, as a barrier orders ordinary stores only.
+static void order_streams(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_sfence();
+#endif
+}
+
 /// `scratch` is the thread's memory for own panels.
 static void pack_shared(const struct plan *p, const struct pieces *pieces, size_t index, char *scratch) {
     const size_t width = p->shared_is_a ? p->kernels->mr : p->kernels->nr;
@@ -230,10 +238,7 @@ static void pack_shared(const struct plan *p, const struct pieces *pieces, size_
     const size_t bytes = panel_bytes(p->kernels, width, piece.depth);
     for (size_t panel = begin; panel < end; ++panel)
         stream((char *)whole_panel(&piece, p->shared, width, panel), scratch + (panel - begin) * bytes, bytes);
-    // Other threads read it after the barrier that follows, which orders ordinary stores only.
-#if defined(__x86_64__)
-    __builtin_ia32_sfence();
-#endif
+    order_streams();
 }
 
 /// Multiplies own panels by shared ones over all blocks of k. The thread will probably do `following` next.
@@ -332,6 +337,7 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
     assert(!g.accumulate || g.residual == NULL || g.residual != g.c);
     assert(!g.accumulate || g.c_type == DMAE_TYPE_F32);
     assert(!g.before_gelu || (g.c && !(g.bias || g.residual || g.accumulate)));
+    assert(!g.stream_c || (g.c_type == DMAE_TYPE_F32 && !(g.accumulate || g.bias || g.residual || g.activation || g.before_gelu)));
     assert(g.precision != DMAE_PRECISION_INT8 ||
            (g.b_packed && !g.a_transposed && !g.accumulate && !g.before_gelu && g.k <= gemm_int8_most_k));
     assert((uintptr_t)g.workspace % 64 == 0 && (uintptr_t)g.b_packed % 64 == 0);
@@ -354,6 +360,7 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
     if (threads == 1) {
         for (size_t piece = 0; piece < piece_count; ++piece) pack_shared(&plan, &pieces, piece, own);
         for (size_t task = 0; task < tasks; ++task) run_task(plan, task_at(&plan, task), task_at(&plan, task + 1), own);
+        order_streams();
         return;
     }
 #pragma omp parallel num_threads(threads)
@@ -364,6 +371,7 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
 #pragma omp for schedule(monotonic : dynamic, 1) nowait
         for (size_t task = 0; task < tasks; ++task)
             run_task(plan, task_at(&plan, task), task_at(&plan, task + (size_t)threads), mine);
+        order_streams();
     }
 }
 

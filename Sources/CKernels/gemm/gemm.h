@@ -37,6 +37,7 @@ struct gemm_tile {
     const void *before_gelu;
     dmae_type c_type, activation_type, before_gelu_type;
     size_t ld_addend, ld_residual, ldc, ld_activation, ld_before_gelu;
+    bool stream_c;            ///< a tile without an epilogue may write C past the caches; the caller orders its stores
     struct gemm_lines ahead;  ///< a share of what is needed some tiles later: a tile may fetch it into the second-level cache
 };
 

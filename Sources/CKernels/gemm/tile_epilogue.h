@@ -32,6 +32,14 @@ VECTOR_INLINE void store_tile(const int ROWS, const int WIDTH, const bool masked
             store_as(type, masked && j == WIDTH - 1, last, t->c, (size_t)i * t->ldc + (size_t)j * LANES, sum[i][j]);
 }
 
+/// Past the caches: what is not read soon need not be fetched in order to be written, nor push out what is.
+VECTOR_INLINE void stream_tile(const int ROWS, const int WIDTH, const struct gemm_tile *t, V sum[MR][VECTORS]) {
+#pragma clang loop unroll(full)
+    for (int i = 0; i < ROWS; ++i)
+#pragma clang loop unroll(full)
+        for (int j = 0; j < WIDTH; ++j) v_stream((float *)t->c + (size_t)i * t->ldc + (size_t)j * LANES, sum[i][j]);
+}
+
 /// What needs more registers than the sums leave: the sums rest in memory, and this goes over them row by row, vector by vector.
 /// Constants wherever this is inlined: `backward`, through GELU's derivative; `whole`, all columns are there; `type`, of all matrices
 /// unless they say themselves.
@@ -79,12 +87,17 @@ VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDT
     // in the first, the rows of a matrix whose width is a multiple of 1024 would all fall into one set.
     struct gemm_fetched fetched;
     fetched.sets = 0;
-    fetch_rows(&fetched, ROWS, WIDTH, t->c_type, t->c, t->ldc);
+    const bool streams = !masked && t->stream_c && (uintptr_t)t->c % 64 == 0 && t->ldc % 16 == 0;
+    if (!streams) fetch_rows(&fetched, ROWS, WIDTH, t->c_type, t->c, t->ldc);
     fetch_rows(&fetched, ROWS, WIDTH, DMAE_TYPE_F32, t->residual, t->ld_residual);
     fetch_rows(&fetched, ROWS, WIDTH, t->before_gelu_type, t->before_gelu, t->ld_before_gelu);
     if (t->activation != t->before_gelu) fetch_rows(&fetched, ROWS, WIDTH, t->activation_type, t->activation, t->ld_activation);
     fetched.lines[fetched.sets++] = t->ahead;
     PRODUCT(ROWS, WIDTH, t, &fetched, sum);
+    if (streams) {
+        stream_tile(ROWS, WIDTH, t, sum);
+        return;
+    }
     const M last = v_mask(t->columns - (size_t)(WIDTH - 1) * LANES);
 #define LOAD(pointer, j) (masked && (j) == WIDTH - 1 ? v_load_masked(last, (pointer) + (j) * LANES) : v_load((pointer) + (j) * LANES))
 #pragma clang loop unroll(full)
