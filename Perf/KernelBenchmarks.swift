@@ -1,25 +1,33 @@
 import CKernels
 import Glibc
 
-// m rows (batch 32 times tokens), n outputs, k inputs of a Linear: forward is X·Wᵀ, dX = dY·W, dW += dYᵀ·X.
-private func gemm(_ name: String, m: Int, n: Int, k: Int, transposed: (Bool, Bool) = (false, true), accumulate: Bool = false,
+/// What a product reads and what becomes of it, as a step has it.
+enum Operands {
+    case weight  ///< X·Wᵀ or dY·W: a weight in float32
+    case activations  ///< dYᵀ·X: both as activations are kept, the result float32, past the caches
+    case accumulated  ///< the same, added to C
+    case plain  ///< both operands, and the result, as activations are kept
+}
+
+// m rows (batch 32 times tokens), n outputs, k inputs of a Linear: forward is X·Wᵀ, dX = dY·W, dW = dYᵀ·X.
+private func gemm(_ name: String, m: Int, n: Int, k: Int, transposed: (Bool, Bool) = (false, true), _ operands: Operands = .weight,
                   gelu: Bool = false, residual: Bool = false, isFrozen: Bool = false) -> [Benchmark] {
     ([DMAE_PRECISION_F32, DMAE_PRECISION_BF16] + (isFrozen ? [DMAE_PRECISION_INT8] : [])).map {
-        gemm(name, $0, m: m, n: n, k: k, transposed: transposed, accumulate: accumulate, gelu: gelu, residual: residual)
+        gemm(name, $0, m: m, n: n, k: k, transposed: transposed, operands, gelu: gelu, residual: residual)
     }
 }
-func gemm(_ name: String, _ precision: dmae_precision, m: Int, n: Int, k: Int, transposed: (Bool, Bool), accumulate: Bool = false,
-          bias: Bool = true, gelu: Bool = false, residual: Bool = false) -> Benchmark {
+func gemm(_ name: String, _ precision: dmae_precision, m: Int, n: Int, k: Int, transposed: (Bool, Bool), _ operands: Operands,
+          gelu: Bool = false, residual: Bool = false) -> Benchmark {
     let isInt8 = precision == DMAE_PRECISION_INT8, type = isInt8 ? "int8 " : precision == DMAE_PRECISION_BF16 ? "bf16 " : "f32 "
-    let bytes = 4 * Double(m * k + n * k / (isInt8 ? 4 : 1) + m * n * (1 + (accumulate || residual || gelu ? 1 : 0)))
+    let bytes = 4 * Double(m * k + n * k / (isInt8 ? 4 : 1) + m * n * (1 + (operands == .accumulated || residual || gelu ? 1 : 0)))
     let work = Benchmark.Work.kernel(flop: 2 * Double(m) * Double(n) * Double(k), bytes: bytes, precision: precision)
     return Benchmark(name: "gemm " + type + name, shape: "\(m)×\(n)×\(k)", work: work) {
         var arguments = dmae_gemm_arguments()
         arguments.precision = precision
         (arguments.m, arguments.n, arguments.k) = (m, n, k)
-        // As a step keeps them: weights in float32, what only products read in their precision. int8 is a teacher's in a step of bf16.
+        // What only products read is kept in their precision. int8 is a teacher's in a step of bf16.
         let kept = precision != DMAE_PRECISION_F32 ? DMAE_TYPE_BF16 : DMAE_TYPE_F32
-        let bType = accumulate ? kept : DMAE_TYPE_F32
+        let bType = operands == .weight ? DMAE_TYPE_F32 : kept
         (arguments.a, arguments.lda, arguments.a_transposed) = (matrix(m * k, kept), transposed.0 ? m : k, transposed.0)
         (arguments.b, arguments.ldb, arguments.b_transposed) = (matrix(n * k, bType), transposed.1 ? k : n, transposed.1)
         (arguments.a_type, arguments.b_type) = (kept, bType)
@@ -28,8 +36,13 @@ func gemm(_ name: String, _ precision: dmae_precision, m: Int, n: Int, k: Int, t
             dmae_gemm_pack(precision, k, n, bType, arguments.b, k, true, packed)
             arguments.b_packed = UnsafeRawPointer(packed)
         }
-        (arguments.c, arguments.ldc, arguments.accumulate) = (UnsafeMutableRawPointer(memory(m * n)), n, accumulate)
-        if bias && !accumulate { arguments.bias = UnsafePointer(memory(n)) }
+        (arguments.c, arguments.ldc) = (UnsafeMutableRawPointer(memory(m * n)), n)
+        switch operands {
+        case .weight: arguments.bias = UnsafePointer(memory(n))
+        case .activations: arguments.stream_c = true
+        case .accumulated: arguments.accumulate = true
+        case .plain: arguments.c_type = kept
+        }
         if gelu {
             (arguments.activation, arguments.ldactivation) = (UnsafeMutableRawPointer(memory(m * n)), n)
             (arguments.activation_type, arguments.c_type) = (kept, kept)
@@ -60,10 +73,10 @@ private func forward(_ name: String, rows: Int, width d: Int, isFrozen: Bool = f
         + gemm("\(name) fc1+gelu", m: rows, n: 4 * d, k: d, gelu: true, isFrozen: isFrozen)
         + gemm("\(name) fc2", m: rows, n: d, k: 4 * d, residual: true, isFrozen: isFrozen)
 }
-private func backward(_ name: String, rows: Int, width d: Int) -> [Benchmark] {
+private func backward(_ name: String, rows: Int, width d: Int, weights: Operands = .activations) -> [Benchmark] {
     [("qkv", 3 * d, d), ("proj", d, d), ("fc1", 4 * d, d), ("fc2", d, 4 * d)].flatMap { layer, n, k in
         gemm("\(name) \(layer) dX", m: rows, n: k, k: n, transposed: (false, false))
-            + gemm("\(name) \(layer) dW", m: n, n: k, k: rows, transposed: (true, false), accumulate: true)
+            + gemm("\(name) \(layer) dW", m: n, n: k, k: rows, transposed: (true, false), weights)
     }
 }
 
@@ -145,13 +158,14 @@ private func gelu(rows: Int, width: Int) -> [Benchmark] {
 func kernelBenchmarks() -> [Benchmark] {
     var all = forward("teacher", rows: 1600, width: 1024, isFrozen: true)
     all += forward("student", rows: 1600, width: 768) + backward("student", rows: 1600, width: 768)
-    all += forward("decoder", rows: 6304, width: 512) + backward("decoder", rows: 6304, width: 512)
+    // The decoder's gradients are added up over the parts of a batch.
+    all += forward("decoder", rows: 6304, width: 512) + backward("decoder", rows: 6304, width: 512, weights: .accumulated)
     let others = [
         gemm("teacher patches", m: 1568, n: 1024, k: 768), gemm("student patches", m: 1568, n: 768, k: 768),
         gemm("decoder embed", m: 1600, n: 512, k: 768), gemm("feature head", m: 1600, n: 1024, k: 768),
         gemm("prediction", m: 6304, n: 768, k: 512),
         gemm("prediction dX", m: 6304, n: 512, k: 768, transposed: (false, false)),
-        gemm("prediction dW", m: 768, n: 512, k: 6304, transposed: (true, false), accumulate: true),
+        gemm("prediction dW", m: 768, n: 512, k: 6304, transposed: (true, false), .accumulated),
     ]
     all += others.flatMap { $0 }
     all += forward("student 98 %", rows: 128, width: 768) + backward("student 98 %", rows: 128, width: 768)

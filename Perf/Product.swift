@@ -1,7 +1,8 @@
 import CKernels
 import Glibc
 
-/// One matrix product of the paper's step, plain: C[m,n] = A·B without an epilogue, as every library can do it.
+/// One matrix product of the paper's step, plain: C[m,n] = A·B without an epilogue, as every library can do it, of operands and into a
+/// result of its precision; gradients of weights are float32 with us.
 /// `forward` is X·Wᵀ with W [n,k]; `dX` is dY·W with W [k,n]; `dW` is dYᵀ·X with dY [k,m] and X [k,n].
 struct Product {
     let name: String
@@ -43,7 +44,7 @@ struct Product {
     }()
 
     func benchmark(_ precision: dmae_precision) -> Benchmark {
-        gemm(name, precision, m: m, n: n, k: k, transposed: (form == .dW, form == .forward), bias: false)
+        gemm(name, precision, m: m, n: n, k: k, transposed: (form == .dW, form == .forward), form == .dW ? .activations : .plain)
     }
 
     /// Takes turns with other programs: one JSON object per line of standard input, until it ends.

@@ -100,7 +100,7 @@ def products(options, environment, results, precisions, ours, hello):
         print(f"{TITLES[name]}: {other.ask('hello')['library']}")
     print(f"\nPlain products, {options.rounds} rounds of turns, {options.threads} threads: % of the measured peak, and theirs "
           "over ours in time\nagainst the fastest of them, above 1 where ours is faster."
-          + (" bf16: PyTorch's operands and results are bf16 in memory." if "bf16" in peers else "") + "\n")
+          + (" bf16: operands and results of both are\nbf16 in memory, but ours leaves gradients of weights (dW) in float32." if "bf16" in peers else "") + "\n")
     print(f"{'product':32}{'m×n×k':16}" + "  ".join(f"{precision + ': ours':>10}" + "".join(f"{TITLES[name]:>9}" for name in names)
                                                    + f"{'ratio':>7}" for precision, names in peers.items()))
     rows = []

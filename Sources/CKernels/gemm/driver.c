@@ -243,13 +243,10 @@ static void pack_shared(const struct plan *p, const struct pieces *pieces, size_
 
 /// Multiplies own panels by shared ones over all blocks of k. The thread will probably do `following` next.
 static void run_task(struct plan p, struct task task, struct task following, char *own) {
-    // Up to this width of the shared operand an own panel meets few tiles and packing it is a good part of the work; beyond, fetching
-    // what is packed next slows the tiles down by more than it saves.
-    enum { narrow = 256 };
     const size_t mr = p.kernels->mr, nr = p.kernels->nr, own_panels = task.end - task.begin;
     const void *const shared = !p.shared_is_a && p.g.b_packed ? p.g.b_packed : p.shared;
     const size_t shared_width = p.shared_is_a ? mr : nr;
-    const bool is_narrow = p.shared_panels * shared_width <= narrow;
+    const bool is_narrow = dmae_least(p.g.m, p.g.n) <= p.kernels->narrow;
     for (p.first = 0; p.first == 0 || p.first < p.g.k; p.first += p.k_block) {
         p.depth = dmae_least(p.k_block, p.g.k - p.first);
         p.is_first = p.first == 0;

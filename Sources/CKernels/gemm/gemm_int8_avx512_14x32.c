@@ -31,7 +31,7 @@ VECTOR_INLINE void column_sums(size_t steps, const float *groups, int32_t *sums)
 
 const struct gemm_kernels gemm_int8_avx512_14x32 = {
     .mr = MR, .nr = NR, .k_unit = UNIT, .value_bytes = 2,
-    .k_block = gemm_int8_most_k, .run_a = 4, .run_b = 2, .round_a = 1,
+    .k_block = gemm_int8_most_k, .run_a = 4, .run_b = 2, .round_a = 1, .narrow = 512,
     .pack_a = pack_a, .pack_b = pack_b, .tile = tile, .head_bytes = HEAD_WORDS * sizeof(float),
 };
 #pragma clang attribute pop
