@@ -87,8 +87,8 @@ public final class Encoder {
     }
 
     /// From dLatent[R, D], the gradient by `latent`, to the weights' gradients, which are added to, or overwritten in the matrices of
-    /// linear layers unless `accumulate`. `d` [R, D] is scratch of the caller's; `beforeBlock` may add to it what other losses say about the output of a block, before that block's turn; `afterBlock` is
-    /// called when a block's gradients are complete.
+    /// linear layers unless `accumulate`. `d` [R, D] is scratch of the caller's; `beforeBlock` may add to it what other losses say
+    /// about the output of a block, before that block's turn; `afterBlock` is called when a block's gradients are complete.
     func backward(
         dLatent: Tensor, d: Tensor, accumulate: Bool, beforeBlock: (Int, Tensor) -> Void, afterBlock: (Int) -> Void
     ) {

@@ -1,9 +1,10 @@
-// From a tile of sums to memory: what both kinds of product share. The including file says PRODUCT(ROWS, WIDTH, tile, fetched, sum), which
-// fills sum[ROWS][WIDTH], and TILE_CASES.
+// From a tile of sums to memory: what both kinds of product share. The including file says PRODUCT(ROWS, WIDTH, tile, fetched, sum),
+// which fills sum[ROWS][WIDTH], and TILE_CASES.
 static size_t bytes_of(dmae_type type) { return type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float); }
 
 /// Adds the lines that a tile's rows of a matrix lie in.
-VECTOR_INLINE void fetch_rows(struct gemm_fetched *fetched, const int ROWS, const int WIDTH, dmae_type type, const void *matrix, size_t ld) {
+VECTOR_INLINE void fetch_rows(struct gemm_fetched *fetched, const int ROWS, const int WIDTH, dmae_type type, const void *matrix,
+                              size_t ld) {
     if (matrix == NULL) return;
     const size_t stride = ld * bytes_of(type), last = (size_t)(WIDTH * LANES) * bytes_of(type) - 1;
     fetched->lines[fetched->sets++] = (struct gemm_lines){matrix, stride, ROWS};
