@@ -97,7 +97,7 @@ typedef struct {
     void *c;  ///< [m,n]; may be NULL when `activation` is given: the value before GELU is then not kept
     size_t ldc;
     bool accumulate;        ///< C += product instead of C = product; C is float32 then; not together with activation
-    bool stream_c;          ///< C is not read soon: whole lines of it go past the caches; float32, plain products that do not accumulate
+    bool stream_c;          ///< C is not read soon: where k is one block its whole lines go past the caches; float32, no epilogue, no accumulate
     const float *bias;      ///< [n] or NULL
     const float *residual;  ///< [m,n] or NULL; may be the same memory as c (same ld); not with activation
     size_t ldr;
