@@ -18,7 +18,7 @@ let help = """
       --results FILE  take measured ratios from FILE, which Perf/peers/compare.py wrote, instead of measuring
       --products      take turns with other programs; see Perf/Product.swift
 
-    DMAE_ISA=scalar|avx2|avx512|avx512vnni|avx512bf16 chooses a lower instruction set.
+    DMAE_ISA=scalar|avx2|avx512|avx512vnni|avx512bf16|amx chooses a lower instruction set.
     """
 var filter = "", threads = Int(dmae_threads()), check: String?, record: String?, results: String?, products = false
 var arguments = Array(CommandLine.arguments.dropFirst())
@@ -46,7 +46,7 @@ while !arguments.isEmpty {
     }
 }
 switch dmae_isa_from_environment() {
-case 1: fail("DMAE_ISA is not one of scalar, avx2, avx512, avx512vnni, avx512bf16")
+case 1: fail("DMAE_ISA is not one of scalar, avx2, avx512, avx512vnni, avx512bf16, amx")
 case 2: fail("this processor cannot run the instruction set that DMAE_ISA asks for")
 default: break
 }

@@ -210,7 +210,7 @@ def main():
     ours = Contender([options.kernel_benchmark, "--products", "--threads", options.threads], environment)
     hello = ours.ask("hello")
     instruction_set = hello["instruction_set"]
-    precisions = list(PEERS) if instruction_set == "avx512bf16" else ["f32"]
+    precisions = list(PEERS) if instruction_set in ("avx512bf16", "amx") else ["f32"]
     if "bf16" not in precisions:
         print(f"bf16 is left out: {instruction_set} has no products of it.")
     machine = f"{instruction_set}, {options.threads} thread{'s' if options.threads != 1 else ''}"

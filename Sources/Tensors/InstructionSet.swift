@@ -2,9 +2,9 @@ import CKernels
 
 /// The instruction sets kernels are written for, in rising order.
 public enum InstructionSet: Int, CaseIterable, Sendable {
-    case scalar, avx2, avx512, avx512vnni, avx512bf16
+    case scalar, avx2, avx512, avx512vnni, avx512bf16, amx
 
-    /// "scalar", "avx2", "avx512", "avx512vnni" or "avx512bf16", as DMAE_ISA takes them.
+    /// "scalar", "avx2", "avx512", "avx512vnni", "avx512bf16" or "amx", as DMAE_ISA takes them.
     public var name: String { String(cString: dmae_isa_name(dmae_isa(rawValue: UInt32(rawValue)))) }
 
     /// The highest one this processor and its operating system run.

@@ -27,7 +27,7 @@ public enum Precision: String, Codable, CaseIterable, Sendable {
     public var isNative: Bool {
         switch self {
         case .f32: true
-        case .bf16: InstructionSet.selected == .avx512bf16
+        case .bf16: InstructionSet.selected.rawValue >= InstructionSet.avx512bf16.rawValue
         case .int8: InstructionSet.selected.rawValue >= InstructionSet.avx512vnni.rawValue
         }
     }

@@ -20,7 +20,7 @@ struct Dmae: ParsableCommand {
             for a wrong command line, 65 for bad data, 74 where a file cannot be read or written, and 75 where a \
             signal stopped a run that --resume auto goes on with.
 
-            DMAE_ISA=scalar|avx2|avx512|avx512vnni|avx512bf16 forces a lower instruction set. NO_COLOR switches colours off. \
+            DMAE_ISA=scalar|avx2|avx512|avx512vnni|avx512bf16|amx forces a lower instruction set. NO_COLOR switches colours off. \
             --generate-completion-script bash|zsh|fish prints a completion script.
 
               dmae doctor

@@ -55,7 +55,7 @@ final class ThreadsTests: XCTestCase {
 
 final class InstructionSetTests: XCTestCase {
     func testNamesAreThoseOfTheEnvironmentVariable() {
-        XCTAssertEqual(InstructionSet.allCases.map(\.name), ["scalar", "avx2", "avx512", "avx512vnni", "avx512bf16"])
+        XCTAssertEqual(InstructionSet.allCases.map(\.name), ["scalar", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"])
     }
 
     /// What is available can be used, with everything below it; what is not is refused and changes nothing.
@@ -86,7 +86,7 @@ final class InstructionSetTests: XCTestCase {
         setenv("DMAE_ISA", "sse9", 1)
         let failure = failure { try InstructionSet.applyEnvironment() }
         XCTAssertEqual(failure?.code, .usage)
-        XCTAssertTrue(failure?.message.contains("scalar, avx2, avx512, avx512vnni, avx512bf16") == true, "\(String(describing: failure))")
+        XCTAssertTrue(failure?.message.contains("scalar, avx2, avx512, avx512vnni, avx512bf16, amx") == true, "\(String(describing: failure))")
         XCTAssertEqual(InstructionSet.selected, .scalar)
         for set in InstructionSet.allCases where set.rawValue > InstructionSet.available.rawValue {
             setenv("DMAE_ISA", set.name, 1)

@@ -1,9 +1,12 @@
 // What this processor and operating system run, what is in use, and the list of variants.
+#define _GNU_SOURCE
 #include "cpu/variants.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -14,7 +17,15 @@ static uint64_t enabled_state(void) {
     return (uint64_t)high << 32 | low;
 }
 
-dmae_isa dmae_isa_available(void) {
+/// Linux saves the tile registers, 8 KiB, for processes that have asked for them alone; the answer stays the same.
+static bool may_use_tiles(void) {
+    const uint64_t tile_state = 3u << 17;  // shapes and contents
+    if ((enabled_state() & tile_state) != tile_state) return false;
+    enum { request_permission = 0x1023, tile_contents = 18 };  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    return syscall(SYS_arch_prctl, request_permission, tile_contents) == 0;
+}
+
+static dmae_isa highest_isa(void) {
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return DMAE_ISA_SCALAR;
     const unsigned fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28;
@@ -27,14 +38,27 @@ dmae_isa dmae_isa_available(void) {
     const unsigned f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31;
     if ((state & 0xe6) != 0xe6 || (b & (f | dq | bw | vl)) != (f | dq | bw | vl)) return DMAE_ISA_AVX2;
     if (!(c & 1u << 11)) return DMAE_ISA_AVX512;
+    const unsigned amx = 1u << 22 | 1u << 24 | 1u << 25;  // bf16, tiles, int8
+    const bool has_amx = (d & amx) == amx;
     if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & 1u << 5)) return DMAE_ISA_AVX512VNNI;
-    return DMAE_ISA_AVX512BF16;
+    return has_amx && may_use_tiles() ? DMAE_ISA_AMX : DMAE_ISA_AVX512BF16;
 }
 #else
-dmae_isa dmae_isa_available(void) { return DMAE_ISA_SCALAR; }
+static dmae_isa highest_isa(void) { return DMAE_ISA_SCALAR; }
 #endif
 
-static const char *const isa_names[DMAE_ISA_COUNT] = {"scalar", "avx2", "avx512", "avx512vnni", "avx512bf16"};
+dmae_isa dmae_isa_available(void) {
+    static _Atomic int available = -1;
+    int isa = atomic_load_explicit(&available, memory_order_relaxed);
+    if (isa < 0) {
+        isa = (int)highest_isa();
+        int none = -1;
+        if (!atomic_compare_exchange_strong(&available, &none, isa)) isa = none;
+    }
+    return (dmae_isa)isa;
+}
+
+static const char *const isa_names[DMAE_ISA_COUNT] = {"scalar", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"};
 const char *dmae_isa_name(dmae_isa isa) { return (unsigned)isa < DMAE_ISA_COUNT ? isa_names[isa] : "unknown"; }
 
 enum {
@@ -42,7 +66,8 @@ enum {
     isa_avx2 = DMAE_ISA_AVX2,
     isa_avx512 = DMAE_ISA_AVX512,
     isa_avx512vnni = DMAE_ISA_AVX512VNNI,
-    isa_avx512bf16 = DMAE_ISA_AVX512BF16
+    isa_avx512bf16 = DMAE_ISA_AVX512BF16,
+    isa_amx = DMAE_ISA_AMX
 };
 
 static const struct row {

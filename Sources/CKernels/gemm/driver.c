@@ -14,8 +14,10 @@
 
 /// The larger side of any variant's tile: the workspace must hold the panels of whichever is selected when the product runs.
 enum { most_nr = 32 };
-/// The most values per step of k that any variant's run of own panels, or a piece of a shared operand, has.
-enum { own_width = 96 };
+/// The most bytes per step of k that any variant's run of own panels, or a piece of a shared operand, takes.
+enum { own_bytes_per_k = 512 };
+/// A multiple of every k_unit.
+enum { most_k_unit = 64 };
 
 static size_t bytes_of(dmae_type type) { return type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float); }
 
@@ -29,13 +31,14 @@ static size_t shared_width(size_t m, size_t n) { return dmae_round_up(dmae_least
 size_t dmae_gemm_workspace(dmae_precision precision, size_t m, size_t n, size_t k, dmae_type output) {
     if (precision == DMAE_PRECISION_INT8) {
         // Of 8 bits or 16, each row with at most two words in front; whole rows of A alone, all of them or a thread's own.
-        const size_t row = dmae_round_up(k, 4) * sizeof(int16_t) + 2 * sizeof(float);
-        return dmae_round_up(shared_width(m, n) * row, 64) + (size_t)dmae_threads() * own_width * dmae_round_up(row, 64);
+        const size_t depth = dmae_round_up(k, most_k_unit), head = 2 * sizeof(float);
+        return dmae_round_up(shared_width(m, n) * (depth * sizeof(int16_t) + head), 64) +
+               (size_t)dmae_threads() * own_bytes_per_k * dmae_round_up(depth + head, 64);
     }
     // The longest block of any k up to this one: blocks are equal, so those of a smaller k may be longer than this k's.
-    const size_t depth = dmae_round_up(k, 2), block = output == DMAE_TYPE_BF16 ? depth : dmae_least(depth, gemm_most_k_block);
+    const size_t depth = dmae_round_up(k, most_k_unit), block = output == DMAE_TYPE_BF16 ? depth : dmae_least(depth, gemm_most_k_block);
     return dmae_round_up(shared_width(m, n) * depth * sizeof(float), 64) +
-           (size_t)dmae_threads() * own_width * dmae_round_up(block * sizeof(float), 64);
+           (size_t)dmae_threads() * own_bytes_per_k * block;
 }
 
 /// One product, or one block of k of it.
@@ -198,9 +201,10 @@ struct pieces {
 };
 static struct pieces shared_pieces(const struct plan *p) {
     const bool is_across = p->shared_is_a ? p->g.a_transposed : !p->g.b_transposed;
-    const size_t times = is_across && p->k_block >= 64 ? 4 : 1, panels = times * (p->shared_is_a ? 4 : 2);
-    // No more than the memory for own panels holds, and a multiple of every k_unit.
-    const size_t depth = times == 1 ? p->k_block : p->k_block / (4 * times) * 4;
+    const size_t unit = p->kernels->k_unit < 16 ? 16 : p->kernels->k_unit;
+    const size_t times = is_across && p->k_block >= 4 * unit ? 4 : 1, panels = times * (p->shared_is_a ? 4 : 2);
+    // No more than the memory for own panels holds, and a multiple of k_unit.
+    const size_t depth = times == 1 ? p->k_block : p->k_block / (times * unit) * unit;
     // One piece where k is 0, too: panels may have a head.
     const bool is_there = p->g.b_packed && !p->shared_is_a;
     return (struct pieces){panels, depth, is_there ? 0 : dmae_ceiling(p->shared_panels, panels),
@@ -340,14 +344,15 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
     assert((uintptr_t)g.workspace % 64 == 0 && (uintptr_t)g.b_packed % 64 == 0);
     if (g.m == 0 || g.n == 0) return;
     const struct gemm_kernels *const kernels = kernels_for(g.precision);
-    assert(kernels->run_a * kernels->mr <= own_width && kernels->run_b * kernels->nr <= own_width);
+    assert(kernels->run_a * kernels->mr * kernels->value_bytes <= own_bytes_per_k);
+    assert(kernels->run_b * kernels->nr * kernels->value_bytes <= own_bytes_per_k);
     const size_t a_panels = dmae_ceiling(g.m, kernels->mr), b_panels = dmae_ceiling(g.n, kernels->nr);
     struct plan plan = {.g = g, .kernels = kernels, .shared_is_a = g.m <= g.n};
     plan.shared_panels = plan.shared_is_a ? a_panels : b_panels;
     plan.own_panels = plan.shared_is_a ? b_panels : a_panels;
     plan.k_block = block_of(g.k, kernels->k_block, kernels->k_unit, output);
     plan.shared = g.workspace;
-    const size_t own_bytes = own_width * dmae_round_up(panel_bytes(kernels, 1, plan.k_block), 64);
+    const size_t own_bytes = own_bytes_per_k / kernels->value_bytes * dmae_round_up(panel_bytes(kernels, 1, plan.k_block), 64);
     char *const own = plan.shared + dmae_round_up(panel_bytes(kernels, shared_width(g.m, g.n), g.k), 64);
     // OpenMP's runtime allocates a buffer for a region of one thread: then there is none.
     const int threads = dmae_threads_for(a_panels * b_panels);
@@ -356,7 +361,9 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
     const size_t piece_count = pieces.across * pieces.down, tasks = task_count(&plan);
     if (threads == 1) {
         for (size_t piece = 0; piece < piece_count; ++piece) pack_shared(&plan, &pieces, piece, own);
+        if (kernels->begin) kernels->begin();
         for (size_t task = 0; task < tasks; ++task) run_task(plan, task_at(&plan, task), task_at(&plan, task + 1), own);
+        if (kernels->end) kernels->end();
         order_streams();
         return;
     }
@@ -365,9 +372,11 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
         char *const mine = own + (size_t)omp_get_thread_num() * own_bytes;
 #pragma omp for schedule(monotonic : dynamic, 1)
         for (size_t piece = 0; piece < piece_count; ++piece) pack_shared(&plan, &pieces, piece, mine);
+        if (kernels->begin) kernels->begin();
 #pragma omp for schedule(monotonic : dynamic, 1) nowait
         for (size_t task = 0; task < tasks; ++task)
             run_task(plan, task_at(&plan, task), task_at(&plan, task + (size_t)threads), mine);
+        if (kernels->end) kernels->end();
         order_streams();
     }
 }

@@ -52,6 +52,7 @@ struct gemm_kernels {
     void (*pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels);
     void (*pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels);
     void (*tile)(const struct gemm_tile *tile);
+    void (*begin)(void), (*end)(void);  ///< where there are: called by each thread before its first tile and after its last
     size_t narrow;        ///< up to this width of the shared operand an own panel meets few tiles and packing it is much of the work:
                           ///< tiles fetch what is packed next; beyond, that slows them down by more than it saves
     bool fetches_shared;  ///< tiles fetch the shared panels after these; no need where the loop over k fetches what follows in memory

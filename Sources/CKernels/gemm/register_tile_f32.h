@@ -4,7 +4,7 @@
 // front end with another thread then waits for instructions.
 #ifndef DMAE_REGISTER_TILE_F32_H
 #define DMAE_REGISTER_TILE_F32_H
-#include "gemm/gemm.h"
+#include "gemm/fetching.h"
 
 // What becomes of an operand as it is packed; the including file may round it.
 #ifndef OPERAND
@@ -42,22 +42,6 @@ VECTOR_INLINE void tile_round(const int ROWS, const int WIDTH, const bool stream
     for (size_t step = 0; step < STEPS; ++step) tile_step(ROWS, WIDTH, a + step * a_step, a_row, b + step * b_step, sum);
 }
 
-// ROUND as many times as `rounds` says, each but the last ones with a line of `fetched`, which may be NULL: one at a time, as more of
-// them would wait for one another.
-#define FETCHING_ROUNDS(rounds, fetched, ROUND)                                                              \
-    do {                                                                                                     \
-        size_t left = (rounds);                                                                              \
-        for (size_t set = 0; (fetched) && set < (fetched)->sets; ++set) {                                    \
-            struct gemm_lines lines = (fetched)->lines[set];                                                 \
-            _Pragma("clang loop unroll(disable)") for (; left != 0 && lines.count != 0; --left, --lines.count) { \
-                _mm_prefetch(lines.first, _MM_HINT_T1);                                                      \
-                lines.first += lines.stride;                                                                 \
-                ROUND                                                                                        \
-            }                                                                                                \
-        }                                                                                                    \
-        _Pragma("clang loop unroll(disable)") for (; left != 0; --left) { ROUND }                            \
-    } while (0)
-
 /// sum[i][j] = Σ over p < k, in rising order, of a[i·a_row + p·a_step] · b[p·b_step + lanes of j]. ROWS and WIDTH, at most MR and
 /// VECTORS, are constants wherever this is inlined. `streamed`: a and b are panels one after another that come from the second-level
 /// cache or the third, so that what follows is needed next.
@@ -83,12 +67,6 @@ VECTOR_INLINE V operand(const dmae_type type, const void *source, size_t index) 
 VECTOR_INLINE V operand_masked(const dmae_type type, M mask, const void *source, size_t index) {
     return type == DMAE_TYPE_BF16 ? v_load_bf16_masked(mask, (const uint16_t *)source + index)
                                   : OPERAND(v_load_masked(mask, (const float *)source + index));
-}
-
-/// `count` elements from `index` on. Rows of an operand packed across lie pages apart, where the processor foresees nothing.
-VECTOR_INLINE void prefetch_row(const dmae_type type, size_t count, const void *source, size_t index) {
-    const size_t bytes = type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
-    for (size_t i = 0; i < count; i += 64 / bytes) _mm_prefetch((const char *)source + (index + i) * bytes, _MM_HINT_T1);
 }
 
 /// One step of k of a panel. `followed`: what lies behind it belongs to the panel's next step, which is yet to be written.

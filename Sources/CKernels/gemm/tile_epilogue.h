@@ -1,28 +1,6 @@
 // From a tile of sums to memory: what both kinds of product share. The including file says PRODUCT(ROWS, WIDTH, tile, fetched, sum),
 // which fills sum[ROWS][WIDTH], and TILE_CASES.
-static size_t bytes_of(dmae_type type) { return type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float); }
-
-/// Adds the lines that a tile's rows of a matrix lie in.
-VECTOR_INLINE void fetch_rows(struct gemm_fetched *fetched, const int ROWS, const int WIDTH, dmae_type type, const void *matrix,
-                              size_t ld) {
-    if (matrix == NULL) return;
-    const size_t stride = ld * bytes_of(type), last = (size_t)(WIDTH * LANES) * bytes_of(type) - 1;
-    fetched->lines[fetched->sets++] = (struct gemm_lines){matrix, stride, ROWS};
-    if (stride % 64 == 0 && (uintptr_t)matrix % 64 + last < 64) return;
-    fetched->lines[fetched->sets++] = (struct gemm_lines){(const char *)matrix + last, stride, ROWS};
-}
-
-VECTOR_INLINE void store_as(dmae_type type, bool masked, M mask, void *matrix, size_t index, V value) {
-    if (type == DMAE_TYPE_BF16) {
-        uint16_t *const at = (uint16_t *)matrix + index;
-        if (masked) v_store_bf16_masked(mask, at, value);
-        else v_store_bf16(at, value);
-    } else {
-        float *const at = (float *)matrix + index;
-        if (masked) v_store_masked(mask, at, value);
-        else v_store(at, value);
-    }
-}
+#include "gemm/tile_finish.h"
 
 VECTOR_INLINE void store_tile(const int ROWS, const int WIDTH, const bool masked, M last, const dmae_type type, const struct gemm_tile *t,
                               V sum[MR][VECTORS]) {
@@ -41,45 +19,25 @@ VECTOR_INLINE void stream_tile(const int ROWS, const int WIDTH, const struct gem
         for (int j = 0; j < WIDTH; ++j) v_stream((float *)t->c + (size_t)i * t->ldc + (size_t)j * LANES, sum[i][j]);
 }
 
-/// What needs more registers than the sums leave: the sums rest in memory, and this goes over them row by row, vector by vector.
-/// Constants wherever this is inlined: `backward`, through GELU's derivative; `whole`, all columns are there; `type`, of all matrices
-/// unless they say themselves.
-VECTOR_INLINE void finish(const bool backward, const bool whole, const dmae_type *type, const struct gemm_tile *tile,
+/// What needs more registers than the sums leave: they rest in memory, and this goes over them row by row.
+VECTOR_INLINE void finish(const enum gelu gelu, const bool whole, const dmae_type *type, const struct gemm_tile *tile,
                           const float *value) {
     const struct gemm_tile t = *tile;
-    const dmae_type c_type = type ? *type : t.c_type, activation_type = type ? *type : t.activation_type;
-    const dmae_type before_type = type ? *type : t.before_gelu_type;
-    for (size_t i = 0; i < t.rows; ++i, value += NR)
-        for (size_t j = 0; j < NR && (whole || j < t.columns); j += LANES) {
-            const bool masked = !whole && t.columns - j < LANES;
-            const M mask = v_mask(masked ? t.columns - j : LANES);
-            V sum = v_load(value + j), x = sum;
-            if (backward) {
-                const size_t at = i * t.ld_before_gelu + j;
-                const void *const before = (const char *)t.before_gelu + at * bytes_of(before_type);
-                if (before_type == DMAE_TYPE_BF16) x = masked ? v_load_bf16_masked(mask, before) : v_load_bf16(before);
-                else x = masked ? v_load_masked(mask, before) : v_load(before);
-                sum = v_multiply(sum, gelu_f32_derivative(x));
-            } else if (c_type == DMAE_TYPE_BF16) {
-                x = v_round_to_bf16(sum);
-            }
-            if (t.c) store_as(c_type, masked, mask, t.c, i * t.ldc + j, sum);
-            if (t.activation) store_as(activation_type, masked, mask, t.activation, i * t.ld_activation + j, gelu_f32(x));
-        }
+    for (size_t i = 0; i < t.rows; ++i, value += NR) finish_row(gelu, false, whole, type, &t, i, value);
 }
 /// All matrices of one type and all columns, as nearly every tile has them; or anything else.
-#define FINISH(name, backward)                                                                              \
+#define FINISH(name, gelu)                                                                                  \
     static void name(const struct gemm_tile *t, const float *value) {                                       \
         static const dmae_type f32 = DMAE_TYPE_F32, bf16 = DMAE_TYPE_BF16;                                  \
         const bool are_bf16 = t->activation_type == DMAE_TYPE_BF16, whole = t->columns >= NR;               \
         const bool alike = (t->c == NULL || t->c_type == t->activation_type) &&                             \
                            (t->before_gelu == NULL || t->before_gelu_type == t->activation_type);           \
-        if (whole && alike && are_bf16) finish(backward, true, &bf16, t, value);                            \
-        else if (whole && alike) finish(backward, true, &f32, t, value);                                    \
-        else finish(backward, false, NULL, t, value);                                                       \
+        if (whole && alike && are_bf16) finish(gelu, true, &bf16, t, value);                            \
+        else if (whole && alike) finish(gelu, true, &f32, t, value);                                    \
+        else finish(gelu, false, NULL, t, value);                                                       \
     }
-FINISH(finish_forward, false)
-FINISH(finish_backward, true)
+FINISH(finish_forward, gelu_forward)
+FINISH(finish_backward, gelu_backward)
 
 /// ROWS and WIDTH (vectors of columns, the last perhaps masked) are constants wherever this is inlined.
 VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDTH, const bool masked) {
