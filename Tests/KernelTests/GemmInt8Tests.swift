@@ -11,7 +11,7 @@ import XCTest
 ///   Σ (|a|·eb + |b|·ea + ea·eb), ea = sa/2 + 4u·|a|, eb likewise, and its own four roundings.
 final class GemmInt8Tests: KernelTestCase {
     private let memory = (0..<7).map { GuardedMemory(floats: $0 == 6 ? 1 << 21 : 1 << 19) }
-    private let workspaces = GuardedMemory(floats: 1 << 23)
+    private let workspaces = GuardedMemory(floats: 1 << 24)
 
     private struct Quantised {
         var scale: Float

@@ -15,7 +15,7 @@
 /// The larger side of any variant's tile: the workspace must hold the panels of whichever is selected when the product runs.
 enum { most_nr = 32 };
 /// The most bytes per step of k that any variant's run of own panels, or a piece of a shared operand, takes.
-enum { own_bytes_per_k = 512 };
+static size_t own_bytes_per_k(dmae_precision precision) { return precision == DMAE_PRECISION_INT8 ? 256 : 512; }
 /// A multiple of every k_unit.
 enum { most_k_unit = 64 };
 
@@ -33,12 +33,12 @@ size_t dmae_gemm_workspace(dmae_precision precision, size_t m, size_t n, size_t 
         // Of 8 bits or 16, each row with at most two words in front; whole rows of A alone, all of them or a thread's own.
         const size_t depth = dmae_round_up(k, most_k_unit), head = 2 * sizeof(float);
         return dmae_round_up(shared_width(m, n) * (depth * sizeof(int16_t) + head), 64) +
-               (size_t)dmae_threads() * own_bytes_per_k * dmae_round_up(depth + head, 64);
+               (size_t)dmae_threads() * own_bytes_per_k(precision) * dmae_round_up(depth + head, 64);
     }
     // The longest block of any k up to this one: blocks are equal, so those of a smaller k may be longer than this k's.
     const size_t depth = dmae_round_up(k, most_k_unit), block = output == DMAE_TYPE_BF16 ? depth : dmae_least(depth, gemm_most_k_block);
     return dmae_round_up(shared_width(m, n) * depth * sizeof(float), 64) +
-           (size_t)dmae_threads() * own_bytes_per_k * block;
+           (size_t)dmae_threads() * own_bytes_per_k(precision) * block;
 }
 
 /// One product, or one block of k of it.
@@ -344,15 +344,15 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
     assert((uintptr_t)g.workspace % 64 == 0 && (uintptr_t)g.b_packed % 64 == 0);
     if (g.m == 0 || g.n == 0) return;
     const struct gemm_kernels *const kernels = kernels_for(g.precision);
-    assert(kernels->run_a * kernels->mr * kernels->value_bytes <= own_bytes_per_k);
-    assert(kernels->run_b * kernels->nr * kernels->value_bytes <= own_bytes_per_k);
+    assert(kernels->run_a * kernels->mr * kernels->value_bytes <= own_bytes_per_k(g.precision));
+    assert(kernels->run_b * kernels->nr * kernels->value_bytes <= own_bytes_per_k(g.precision));
     const size_t a_panels = dmae_ceiling(g.m, kernels->mr), b_panels = dmae_ceiling(g.n, kernels->nr);
     struct plan plan = {.g = g, .kernels = kernels, .shared_is_a = g.m <= g.n};
     plan.shared_panels = plan.shared_is_a ? a_panels : b_panels;
     plan.own_panels = plan.shared_is_a ? b_panels : a_panels;
     plan.k_block = block_of(g.k, kernels->k_block, kernels->k_unit, output);
     plan.shared = g.workspace;
-    const size_t own_bytes = own_bytes_per_k / kernels->value_bytes * dmae_round_up(panel_bytes(kernels, 1, plan.k_block), 64);
+    const size_t own_bytes = own_bytes_per_k(g.precision) / kernels->value_bytes * dmae_round_up(panel_bytes(kernels, 1, plan.k_block), 64);
     char *const own = plan.shared + dmae_round_up(panel_bytes(kernels, shared_width(g.m, g.n), g.k), 64);
     // OpenMP's runtime allocates a buffer for a region of one thread: then there is none.
     const int threads = dmae_threads_for(a_panels * b_panels);
