@@ -9,8 +9,8 @@ size_t attention_scratch(size_t queries, size_t tokens, size_t head_size) {
     // Vectors: K, V and the sums of dK and dV; a block of Q, dO and O, plain and across; its scores and their gradient.
     const size_t vectors = 4 * tokens * width + 6 * block * width + 2 * tokens * block + 3 * block;
     // Pairs of bf16: K, V, Q and dO along rows and down columns; P and dS of the whole head; a block across.
-    const size_t rows = dmae_round_up(queries, 32), keys = dmae_round_up(tokens, 2);
-    const size_t pairs = 2 * keys * width + rows * width + keys * rows + 3 * block * width + keys * block + 20 * block;
+    const size_t rows = dmae_round_up(queries, 32), keys = dmae_round_up(tokens, 32);
+    const size_t pairs = 2 * keys * width + rows * width + keys * rows + 3 * block * width + keys * block + 40 * block;
     return dmae_round_up(vectors > pairs ? vectors : pairs, 16);
 }
 

@@ -156,6 +156,7 @@ static void run_tile(const struct plan *p, struct upcoming *upcoming, size_t a_p
                              .k = p->depth,
                              .a = a,
                              .b = b,
+                             .streams_a = !p->shared_is_a,
                              .ahead = take_share(upcoming)};
     // Partial sums between blocks of k rest in C, or in the activation when C is not kept.
     if (g->c) {
@@ -237,11 +238,17 @@ static void pack_shared(const struct plan *p, const struct pieces *pieces, size_
     struct plan piece = *p;
     piece.first = index / pieces->across * pieces->depth;
     piece.depth = dmae_least(pieces->depth, p->g.k - piece.first);
-    if (p->shared_is_a) pack_a(&piece, begin, end, scratch);
-    else pack_b(&piece, begin, end, scratch);
-    const size_t bytes = panel_bytes(p->kernels, width, piece.depth);
-    for (size_t panel = begin; panel < end; ++panel)
-        stream((char *)whole_panel(&piece, p->shared, width, panel), scratch + (panel - begin) * bytes, bytes);
+    // A piece as deep as k lies in one place.
+    char *const place = (char *)whole_panel(&piece, p->shared, width, begin);
+    const bool is_in_place = p->kernels->keeps_shared && piece.depth == p->g.k;
+    if (p->shared_is_a) pack_a(&piece, begin, end, is_in_place ? place : scratch);
+    else pack_b(&piece, begin, end, is_in_place ? place : scratch);
+    if (is_in_place) return;
+    const size_t bytes = panel_bytes(p->kernels, width, piece.depth), distance = panel_bytes(p->kernels, width, p->g.k);
+    for (size_t panel = 0; panel < end - begin; ++panel) {
+        if (p->kernels->keeps_shared) memcpy(place + panel * distance, scratch + panel * bytes, bytes);
+        else stream(place + panel * distance, scratch + panel * bytes, bytes);
+    }
     order_streams();
 }
 

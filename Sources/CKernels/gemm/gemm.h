@@ -38,6 +38,7 @@ struct gemm_tile {
     dmae_type c_type, activation_type, before_gelu_type;
     size_t ld_addend, ld_residual, ldc, ld_activation, ld_before_gelu;
     bool stream_c;            ///< a tile without an epilogue may write C past the caches; the caller orders its stores
+    bool streams_a;           ///< the next tile has the same panel of B; otherwise, of A
     struct gemm_lines ahead;  ///< a share of what is needed some tiles later: a tile may fetch it into the second-level cache
 };
 
@@ -55,6 +56,7 @@ struct gemm_kernels {
     void (*begin)(void), (*end)(void);  ///< where there are: called by each thread before its first tile and after its last
     size_t narrow;        ///< up to this width of the shared operand an own panel meets few tiles and packing it is much of the work:
                           ///< tiles fetch what is packed next; beyond, that slows them down by more than it saves
+    bool keeps_shared;    ///< the shared operand is packed into the caches, not past them
     bool fetches_shared;  ///< tiles fetch the shared panels after these; no need where the loop over k fetches what follows in memory
     size_t head_bytes;    ///< in front of a panel, for each of its rows or columns
 };

@@ -61,11 +61,12 @@ static void pack_b(size_t count, size_t k, dmae_type type, const void *source, s
 }
 
 /// How a tile is finished: with all columns and one type of all matrices, as nearly every tile is; or anything else.
-enum finish { finish_nothing, finish_f32, finish_streamed, finish_bf16, finish_forward, finish_backward, finish_anything };
+enum finish { finish_nothing, finish_f32, finish_bf16, finish_forward, finish_backward, finish_anything };
 
 /// The tile of this thread that is multiplied, but not finished.
 struct pending {
     enum finish finish;
+    bool streams;  ///< past the caches
     struct gemm_tile tile;
     float sums[MR * NR] __attribute__((aligned(64)));
 };
@@ -75,8 +76,7 @@ static enum finish finish_of(const struct gemm_tile *t) {
     if (t->columns < NR) return finish_anything;
     const bool has_bf16_c = t->c == NULL || t->c_type == DMAE_TYPE_BF16;
     if (t->activation == NULL && t->before_gelu == NULL) {
-        if (has_bf16_c) return finish_bf16;
-        return t->stream_c && (uintptr_t)t->c % 64 == 0 && t->ldc % 16 == 0 ? finish_streamed : finish_f32;
+        return has_bf16_c ? finish_bf16 : finish_f32;
     }
     const bool has_bf16_activation = t->activation == NULL || t->activation_type == DMAE_TYPE_BF16;
     if (!has_bf16_c || !has_bf16_activation) return finish_anything;
@@ -84,44 +84,83 @@ static enum finish finish_of(const struct gemm_tile *t) {
     return t->before_gelu_type == DMAE_TYPE_BF16 ? finish_backward : finish_anything;
 }
 
+static bool is_in_lines(const void *matrix, dmae_type type, size_t ld) {
+    return matrix == NULL || ((uintptr_t)matrix % 64 == 0 && ld * bytes_of(type) % 64 == 0);
+}
+static bool may_stream(const struct gemm_tile *t) {
+    return t->stream_c && is_in_lines(t->c, t->c_type, t->ldc) && is_in_lines(t->activation, t->activation_type, t->ld_activation);
+}
+
+/// 32 floats as a line of bf16.
+VECTOR_INLINE void store_line(const bool streams, void *matrix, size_t index, __m512i halves) {
+    uint16_t *const at = (uint16_t *)matrix + index;
+    if (streams) _mm512_stream_si512((__m512i *)at, halves);
+    else _mm512_storeu_si512(at, halves);
+}
+VECTOR_INLINE __m512i line_of(V low, V high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
+VECTOR_INLINE V low_of(__m512i line) { return v_from_bf16(_mm512_castsi512_si256(line)); }
+VECTOR_INLINE V high_of(__m512i line) { return v_from_bf16(_mm512_extracti64x4_epi64(line, 1)); }
+
+/// Row `i`, all 32 columns, as finish_row does it, but in whole lines. Constants: `finish`, and `streams`, past the caches.
+VECTOR_INLINE void finish_line(const enum finish finish, const bool streams, const struct gemm_tile *t, size_t i, const float *sums) {
+    V low = v_load(sums), high = v_load(sums + LANES);
+    const float *const added[] = {t->addend ? t->addend + i * t->ld_addend : NULL, t->residual ? t->residual + i * t->ld_residual : NULL, t->bias};
+#pragma clang loop unroll(full)
+    for (int part = 0; part < 3; ++part)
+        if (added[part]) {
+            low = v_add(low, v_load(added[part]));
+            high = v_add(high, v_load(added[part] + LANES));
+        }
+    if (finish == finish_f32) {
+        float *const c = (float *)t->c + i * t->ldc;
+        if (streams) {
+            v_stream(c, low);
+            v_stream(c + LANES, high);
+        } else {
+            v_store(c, low);
+            v_store(c + LANES, high);
+        }
+        return;
+    }
+    __m512i before = line_of(low, high);
+    if (finish == finish_backward) {
+        before = _mm512_loadu_si512((const uint16_t *)t->before_gelu + i * t->ld_before_gelu);
+        low = v_multiply(low, gelu_f32_derivative(low_of(before)));
+        high = v_multiply(high, gelu_f32_derivative(high_of(before)));
+        store_line(streams, t->c, i * t->ldc, line_of(low, high));
+    } else if (t->c) {
+        store_line(streams, t->c, i * t->ldc, before);
+    }
+    if (finish != finish_bf16 && t->activation)
+        store_line(streams, t->activation, i * t->ld_activation, line_of(gelu_f32(low_of(before)), gelu_f32(high_of(before))));
+}
+
 /// Rows [begin, end) of the pending tile; `finish` is a constant wherever this is inlined.
-VECTOR_INLINE void finish_rows(const enum finish finish, const struct gemm_tile *t, size_t begin, size_t end) {
-    static const dmae_type f32 = DMAE_TYPE_F32, bf16 = DMAE_TYPE_BF16;
+VECTOR_INLINE void finish_rows(const enum finish finish, const bool streams, const struct gemm_tile *t, size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) {
         const float *const sums = pending.sums + i * NR;
-        switch (finish) {
-        case finish_nothing: break;
-        case finish_f32: finish_row(gelu_none, true, true, &f32, t, i, sums); break;
-        case finish_streamed:
-            for (size_t j = 0; j < NR; j += LANES) v_stream((float *)t->c + i * t->ldc + j, v_load(sums + j));
-            break;
-        case finish_bf16: finish_row(gelu_none, true, true, &bf16, t, i, sums); break;
-        case finish_forward: finish_row(gelu_forward, true, true, &bf16, t, i, sums); break;
-        case finish_backward: finish_row(gelu_backward, true, true, &bf16, t, i, sums); break;
-        case finish_anything:
-            if (t->before_gelu) finish_row(gelu_backward, true, false, NULL, t, i, sums);
-            else if (t->activation) finish_row(gelu_forward, true, false, NULL, t, i, sums);
-            else finish_row(gelu_none, true, false, NULL, t, i, sums);
-            break;
-        }
+        if (finish == finish_nothing) return;
+        if (finish != finish_anything) finish_line(finish, streams, t, i, sums);
+        else if (t->before_gelu) finish_row(gelu_backward, true, false, NULL, t, i, sums);
+        else if (t->activation) finish_row(gelu_forward, true, false, NULL, t, i, sums);
+        else finish_row(gelu_none, true, false, NULL, t, i, sums);
     }
 }
 
-#define FOR_FINISH(finish, RUN)                              \
-    switch (finish) {                                        \
-    case finish_nothing: RUN(finish_nothing); break;         \
-    case finish_f32: RUN(finish_f32); break;                 \
-    case finish_streamed: RUN(finish_streamed); break;       \
-    case finish_bf16: RUN(finish_bf16); break;               \
-    case finish_forward: RUN(finish_forward); break;         \
-    case finish_backward: RUN(finish_backward); break;       \
-    case finish_anything: RUN(finish_anything); break;       \
+#define FOR_FINISH(RUN)                                                                                                    \
+    switch (pending.finish) {                                                                                              \
+    case finish_nothing: RUN(finish_nothing, false); break;                                                                \
+    case finish_f32: if (pending.streams) { RUN(finish_f32, true); } else { RUN(finish_f32, false); } break;               \
+    case finish_bf16: if (pending.streams) { RUN(finish_bf16, true); } else { RUN(finish_bf16, false); } break;            \
+    case finish_forward: if (pending.streams) { RUN(finish_forward, true); } else { RUN(finish_forward, false); } break;   \
+    case finish_backward: if (pending.streams) { RUN(finish_backward, true); } else { RUN(finish_backward, false); } break; \
+    case finish_anything: RUN(finish_anything, false); break;                                                              \
     }
 
 static void finish_pending(void) {
     const struct gemm_tile t = pending.tile;
-#define RUN(finish) finish_rows(finish, &t, 0, t.rows)
-    FOR_FINISH(pending.finish, RUN)
+#define RUN(finish, streams) finish_rows(finish, streams, &t, 0, t.rows)
+    FOR_FINISH(RUN)
 #undef RUN
     pending.finish = finish_nothing;
 }
@@ -139,7 +178,7 @@ VECTOR_INLINE void fetch_lines(struct gemm_fetched *fetched, size_t *set, size_t
 }
 
 /// Multiplies `t` and finishes the pending tile meanwhile. A_TILES and B_TILES, one or two, and `finish` are constants.
-VECTOR_INLINE void multiply(const int A_TILES, const int B_TILES, const enum finish finish, const struct gemm_tile *t,
+VECTOR_INLINE void multiply(const int A_TILES, const int B_TILES, const enum finish finish, const bool streams, const struct gemm_tile *t,
                             struct gemm_fetched *fetched) {
     const struct gemm_tile before = pending.tile;
     const size_t steps = (t->k + K_UNIT - 1) / K_UNIT;
@@ -153,10 +192,18 @@ VECTOR_INLINE void multiply(const int A_TILES, const int B_TILES, const enum fin
     _tile_zero(2);
     _tile_zero(3);
     for (size_t step = 0; step < steps; ++step, a += STEP_A, b += STEP_B) {
-        _tile_loadd(6, b, NR * 4);
-        _tile_loadd(4, a, HALF * 4);
-        if (B_TILES == 2) _tile_loadd(7, b + HALF, NR * 4);
-        if (A_TILES == 2) _tile_loadd(5, a + HALF * HALF, HALF * 4);
+        // What changes from tile to tile passes by; the other panel, where it is short enough, stays in the first-level cache.
+        if (t->streams_a) {
+            _tile_loadd(6, b, NR * 4);
+            _tile_stream_loadd(4, a, HALF * 4);
+            if (B_TILES == 2) _tile_loadd(7, b + HALF, NR * 4);
+            if (A_TILES == 2) _tile_stream_loadd(5, a + HALF * HALF, HALF * 4);
+        } else {
+            _tile_stream_loadd(6, b, NR * 4);
+            _tile_loadd(4, a, HALF * 4);
+            if (B_TILES == 2) _tile_stream_loadd(7, b + HALF, NR * 4);
+            if (A_TILES == 2) _tile_loadd(5, a + HALF * HALF, HALF * 4);
+        }
         _tile_dpbf16ps(0, 4, 6);
         if (B_TILES == 2) _tile_dpbf16ps(1, 4, 7);
         if (A_TILES == 2) _tile_dpbf16ps(2, 5, 6);
@@ -164,11 +211,11 @@ VECTOR_INLINE void multiply(const int A_TILES, const int B_TILES, const enum fin
         fetch_lines(fetched, &set, lines);
         if (finish != finish_nothing) {
             const size_t end = row + rows < before.rows ? row + rows : before.rows;
-            finish_rows(finish, &before, row, end);
+            finish_rows(finish, streams, &before, row, end);
             row = end;
         }
     }
-    if (finish != finish_nothing) finish_rows(finish, &before, row, before.rows);
+    if (finish != finish_nothing) finish_rows(finish, streams, &before, row, before.rows);
     _tile_stored(0, pending.sums, NR * 4);
     if (B_TILES == 2) _tile_stored(1, pending.sums + HALF, NR * 4);
     if (A_TILES == 2) _tile_stored(2, pending.sums + HALF * NR, NR * 4);
@@ -179,22 +226,24 @@ static void tile(const struct gemm_tile *t) {
     const enum finish finish = finish_of(t);
     struct gemm_fetched fetched;
     fetched.sets = 0;
-    if (finish != finish_streamed) fetch_rows(&fetched, MR, 2, t->c_type, t->c, t->ldc);
+    const bool streams = may_stream(t);
+    if (!streams) fetch_rows(&fetched, MR, 2, t->c_type, t->c, t->ldc);
     fetch_rows(&fetched, MR, 2, DMAE_TYPE_F32, t->residual, t->ld_residual);
     fetch_rows(&fetched, MR, 2, t->before_gelu_type, t->before_gelu, t->ld_before_gelu);
-    if (t->activation != t->before_gelu) fetch_rows(&fetched, MR, 2, t->activation_type, t->activation, t->ld_activation);
+    if (!streams && t->activation != t->before_gelu) fetch_rows(&fetched, MR, 2, t->activation_type, t->activation, t->ld_activation);
     fetched.lines[fetched.sets++] = t->ahead;
     if (t->rows > HALF && t->columns > HALF) {
-#define RUN(finish) multiply(2, 2, finish, t, &fetched)
-        FOR_FINISH(pending.finish, RUN)
+#define RUN(finish, streams) multiply(2, 2, finish, streams, t, &fetched)
+        FOR_FINISH(RUN)
 #undef RUN
     } else {
         finish_pending();
-        if (t->columns > HALF) multiply(1, 2, finish_nothing, t, &fetched);
-        else if (t->rows > HALF) multiply(2, 1, finish_nothing, t, &fetched);
-        else multiply(1, 1, finish_nothing, t, &fetched);
+        if (t->columns > HALF) multiply(1, 2, finish_nothing, false, t, &fetched);
+        else if (t->rows > HALF) multiply(2, 1, finish_nothing, false, t, &fetched);
+        else multiply(1, 1, finish_nothing, false, t, &fetched);
     }
     pending.tile = *t;
+    pending.streams = streams;
     pending.finish = finish;
 }
 
@@ -206,7 +255,7 @@ static void end(void) {
 
 const struct gemm_kernels gemm_bf16_amx_32x32 = {
     .mr = MR, .nr = NR, .k_unit = K_UNIT, .value_bytes = 2,
-    .k_block = 2048, .run_a = 8, .run_b = 8, .round_a = 1, .narrow = 512, .fetches_shared = true,
+    .k_block = 2048, .run_a = 8, .run_b = 8, .round_a = 1, .narrow = 512, .keeps_shared = true, .fetches_shared = true,
     .pack_a = pack_a, .pack_b = pack_b, .tile = tile, .begin = begin, .end = end,
 };
 #pragma clang attribute pop
