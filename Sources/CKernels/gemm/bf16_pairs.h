@@ -2,7 +2,7 @@
 // panel's depth is a multiple of it, filled up with zeros.
 #ifndef DMAE_BF16_PAIRS_H
 #define DMAE_BF16_PAIRS_H
-#include "gemm/fetching.h"
+#include "gemm/operand.h"
 
 // A lane of 32 bits is a pair of neighbours in k: [panel][k/2][columns or rows], the earlier one in the lower half.
 

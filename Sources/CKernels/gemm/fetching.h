@@ -30,10 +30,4 @@ VECTOR_INLINE void fetch_rows(struct gemm_fetched *fetched, const int ROWS, cons
         }                                                                                                    \
         _Pragma("clang loop unroll(disable)") for (; left != 0; --left) { ROUND }                            \
     } while (0)
-
-/// `count` elements from `index` on. Rows of an operand packed across lie pages apart, where the processor foresees nothing.
-VECTOR_INLINE void prefetch_row(const dmae_type type, size_t count, const void *source, size_t index) {
-    const size_t bytes = type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
-    for (size_t i = 0; i < count; i += 64 / bytes) _mm_prefetch((const char *)source + (index + i) * bytes, _MM_HINT_T1);
-}
 #endif

@@ -5,11 +5,7 @@
 #ifndef DMAE_REGISTER_TILE_F32_H
 #define DMAE_REGISTER_TILE_F32_H
 #include "gemm/fetching.h"
-
-// What becomes of an operand as it is packed; the including file may round it.
-#ifndef OPERAND
-#define OPERAND(x) (x)
-#endif
+#include "gemm/operand.h"
 
 enum { NR = VECTORS * LANES };
 _Static_assert(MR * VECTORS + VECTORS + 1 <= REGISTERS, "the tile does not fit the registers");
@@ -58,15 +54,6 @@ VECTOR_INLINE void tile_product(const int ROWS, const int WIDTH, const bool stre
     });
 #pragma clang loop unroll(disable)
     for (size_t left = k % STEPS; left != 0; --left, a += a_step, b += b_step) tile_step(ROWS, WIDTH, a, a_row, b, sum);
-}
-
-/// Elements from `index` on of an operand in memory; `type` is a constant wherever this is inlined. What is bf16 needs no rounding.
-VECTOR_INLINE V operand(const dmae_type type, const void *source, size_t index) {
-    return type == DMAE_TYPE_BF16 ? v_load_bf16((const uint16_t *)source + index) : OPERAND(v_load((const float *)source + index));
-}
-VECTOR_INLINE V operand_masked(const dmae_type type, M mask, const void *source, size_t index) {
-    return type == DMAE_TYPE_BF16 ? v_load_bf16_masked(mask, (const uint16_t *)source + index)
-                                  : OPERAND(v_load_masked(mask, (const float *)source + index));
 }
 
 /// One step of k of a panel. `followed`: what lies behind it belongs to the panel's next step, which is yet to be written.

@@ -1,0 +1,216 @@
+// Tiles of products in the tile registers of AMX. The including file says UNIT, how many neighbours in k stand together in a lane of 32
+// bits; HEAD_WORDS, in front of each of a panel's rows or columns (none, or a scale and what gemm_int8_kernels.h says); and
+// TILE_PRODUCT(sums, a, b).
+//
+// Four tile registers hold a tile's sums, two rows and two columns of theirs. One instruction multiplies 16 rows by 16 columns over 16
+// lanes of k, sixteen times what vector instructions do, so what surrounds the products counts for as much: a tile is finished while the
+// next one is multiplied, when the vector units have nothing else to do. A panel of A: [k/STEP_K][MR][16] lanes, as rows lie in memory;
+// of B: [k/UNIT][NR] lanes. In `multiply` and below, `finish`, A_TILES and B_TILES are constants wherever it is inlined.
+#ifndef DMAE_AMX_TILE_H
+#define DMAE_AMX_TILE_H
+#include "cpu/tiles.h"
+
+#include <string.h>
+
+enum { MR = 32, NR = 32, HALF = 16, STEP_K = HALF * UNIT };
+enum { STEP_A = MR * HALF, STEP_B = HALF * NR };
+#include "gemm/tile_finish.h"
+
+/// How a tile is finished: with all columns and one type of all matrices, as nearly every tile is; or anything else.
+enum finish { finish_nothing, finish_f32, finish_streamed, finish_bf16, finish_forward, finish_backward, finish_anything };
+
+/// The tile of this thread that is multiplied, but not finished.
+struct pending {
+    enum finish finish;
+    struct gemm_tile tile;
+    int32_t sums[MR * NR] __attribute__((aligned(64)));  ///< float32, or whole numbers
+    float a_head[MR * (HEAD_WORDS + 1)], b_head[NR * (HEAD_WORDS + 1)];  ///< of its panels, which may be packed anew meanwhile
+};
+static _Thread_local struct pending pending;
+
+static enum finish finish_of(const struct gemm_tile *t) {
+    if (t->columns < NR) return finish_anything;
+    const bool has_bf16_c = t->c == NULL || t->c_type == DMAE_TYPE_BF16;
+    if (t->activation == NULL && t->before_gelu == NULL) {
+        if (has_bf16_c) return finish_bf16;
+        return t->stream_c && (uintptr_t)t->c % 64 == 0 && t->ldc % 16 == 0 ? finish_streamed : finish_f32;
+    }
+    const bool has_bf16_activation = t->activation == NULL || t->activation_type == DMAE_TYPE_BF16;
+    if (!has_bf16_c || !has_bf16_activation) return finish_anything;
+    if (t->before_gelu == NULL) return finish_forward;
+    return t->before_gelu_type == DMAE_TYPE_BF16 ? finish_backward : finish_anything;
+}
+
+/// The product's row `i` of the pending tile, columns from `j` on.
+VECTOR_INLINE V sums_at(size_t i, size_t j) {
+    const int32_t *const sums = pending.sums + i * NR + j;
+    if (HEAD_WORDS == 0) return v_load((const float *)sums);
+    const __m512i zero = _mm512_set1_epi32(((const int32_t *)pending.a_head)[MR + i]), column = _mm512_loadu_si512(pending.b_head + NR + j);
+    const __m512i whole = _mm512_sub_epi32(_mm512_loadu_si512(sums), _mm512_mullo_epi32(zero, column));
+    return v_multiply(v_multiply(_mm512_cvtepi32_ps(whole), v_set(pending.a_head[i])), v_load(pending.b_head + j));
+}
+
+/// 32 floats as a line of bf16.
+VECTOR_INLINE void store_line(void *matrix, size_t index, __m512i halves) { _mm512_storeu_si512((uint16_t *)matrix + index, halves); }
+VECTOR_INLINE __m512i line_of(V low, V high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
+VECTOR_INLINE V low_of(__m512i line) { return v_from_bf16(_mm512_castsi512_si256(line)); }
+VECTOR_INLINE V high_of(__m512i line) { return v_from_bf16(_mm512_extracti64x4_epi64(line, 1)); }
+
+/// Row `i`, all 32 columns, as finish_row does it, but in whole lines.
+VECTOR_INLINE void finish_line(const enum finish finish, const struct gemm_tile *t, size_t i) {
+    V low = sums_at(i, 0), high = sums_at(i, LANES);
+    const float *const added[] = {t->addend ? t->addend + i * t->ld_addend : NULL,
+                                  t->residual ? t->residual + i * t->ld_residual : NULL, t->bias};
+#pragma clang loop unroll(full)
+    for (int part = 0; part < 3; ++part)
+        if (added[part]) {
+            low = v_add(low, v_load(added[part]));
+            high = v_add(high, v_load(added[part] + LANES));
+        }
+    float *const c = (float *)t->c + i * t->ldc;
+    if (finish == finish_streamed) {
+        v_stream(c, low);
+        v_stream(c + LANES, high);
+        return;
+    }
+    if (finish == finish_f32) {
+        v_store(c, low);
+        v_store(c + LANES, high);
+        return;
+    }
+    __m512i before = line_of(low, high);
+    if (finish == finish_backward) {
+        before = _mm512_loadu_si512((const uint16_t *)t->before_gelu + i * t->ld_before_gelu);
+        low = v_multiply(low, gelu_f32_derivative(low_of(before)));
+        high = v_multiply(high, gelu_f32_derivative(high_of(before)));
+        store_line(t->c, i * t->ldc, line_of(low, high));
+    } else if (t->c) {
+        store_line(t->c, i * t->ldc, before);
+    }
+    if (finish != finish_bf16 && t->activation)
+        store_line(t->activation, i * t->ld_activation, line_of(gelu_f32(low_of(before)), gelu_f32(high_of(before))));
+}
+
+/// Rows [begin, end) of the pending tile.
+VECTOR_INLINE void finish_rows(const enum finish finish, const struct gemm_tile *t, size_t begin, size_t end) {
+    if (finish == finish_nothing) return;
+    for (size_t i = begin; i < end; ++i) {
+        if (finish != finish_anything) {
+            finish_line(finish, t, i);
+            continue;
+        }
+        float sums[NR];
+        for (size_t j = 0; j < NR; j += LANES) v_store(sums + j, sums_at(i, j));
+        if (t->before_gelu) finish_row(gelu_backward, true, false, NULL, t, i, sums);
+        else if (t->activation) finish_row(gelu_forward, true, false, NULL, t, i, sums);
+        else finish_row(gelu_none, true, false, NULL, t, i, sums);
+    }
+}
+
+// RUN with a constant, where it is inlined, for how the pending tile is finished.
+#define FOR_FINISH(RUN)                                \
+    switch (pending.finish) {                          \
+    case finish_nothing: RUN(finish_nothing); break;   \
+    case finish_f32: RUN(finish_f32); break;           \
+    case finish_streamed: RUN(finish_streamed); break; \
+    case finish_bf16: RUN(finish_bf16); break;         \
+    case finish_forward: RUN(finish_forward); break;   \
+    case finish_backward: RUN(finish_backward); break; \
+    case finish_anything: RUN(finish_anything); break; \
+    }
+
+static void finish_pending(void) {
+    const struct gemm_tile t = pending.tile;
+#define RUN(finish) finish_rows(finish, &t, 0, t.rows)
+    FOR_FINISH(RUN)
+#undef RUN
+    pending.finish = finish_nothing;
+}
+
+/// `count` lines of those yet to be fetched.
+VECTOR_INLINE void fetch_lines(struct gemm_fetched *fetched, size_t *set, size_t count) {
+    for (; count != 0 && *set < fetched->sets; ++*set) {
+        struct gemm_lines *const lines = &fetched->lines[*set];
+        for (; count != 0 && lines->count != 0; --count, --lines->count) {
+            _mm_prefetch(lines->first, _MM_HINT_T1);
+            lines->first += lines->stride;
+        }
+        if (lines->count != 0) return;
+    }
+}
+
+/// Multiplies `t` and finishes the pending tile meanwhile. A_TILES and B_TILES are one or two.
+VECTOR_INLINE void multiply(const int A_TILES, const int B_TILES, const enum finish finish, const struct gemm_tile *t, struct gemm_fetched *fetched) {
+    const struct gemm_tile before = pending.tile;
+    const size_t steps = (t->k + STEP_K - 1) / STEP_K;
+    const size_t rows = steps ? (before.rows + steps - 1) / steps : 0;
+    size_t lines = 0, set = 0, row = 0;
+    for (size_t i = 0; i < fetched->sets; ++i) lines += fetched->lines[i].count;
+    lines = steps ? (lines + steps - 1) / steps : 0;
+    const float *a = (const float *)t->a + HEAD_WORDS * MR, *b = (const float *)t->b + HEAD_WORDS * NR;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (size_t step = 0; step < steps; ++step, a += STEP_A, b += STEP_B) {
+        // What changes from tile to tile passes by; the other panel, where it is short enough, stays in the first-level cache.
+        if (t->streams_a) {
+            _tile_loadd(6, b, NR * 4);
+            _tile_stream_loadd(4, a, HALF * 4);
+            if (B_TILES == 2) _tile_loadd(7, b + HALF, NR * 4);
+            if (A_TILES == 2) _tile_stream_loadd(5, a + HALF * HALF, HALF * 4);
+        } else {
+            _tile_stream_loadd(6, b, NR * 4);
+            _tile_loadd(4, a, HALF * 4);
+            if (B_TILES == 2) _tile_stream_loadd(7, b + HALF, NR * 4);
+            if (A_TILES == 2) _tile_loadd(5, a + HALF * HALF, HALF * 4);
+        }
+        TILE_PRODUCT(0, 4, 6);
+        if (B_TILES == 2) TILE_PRODUCT(1, 4, 7);
+        if (A_TILES == 2) TILE_PRODUCT(2, 5, 6);
+        if (A_TILES == 2 && B_TILES == 2) TILE_PRODUCT(3, 5, 7);
+        fetch_lines(fetched, &set, lines);
+        if (finish != finish_nothing) {
+            const size_t end = row + rows < before.rows ? row + rows : before.rows;
+            finish_rows(finish, &before, row, end);
+            row = end;
+        }
+    }
+    if (finish != finish_nothing) finish_rows(finish, &before, row, before.rows);
+    _tile_stored(0, pending.sums, NR * 4);
+    if (B_TILES == 2) _tile_stored(1, pending.sums + HALF, NR * 4);
+    if (A_TILES == 2) _tile_stored(2, pending.sums + HALF * NR, NR * 4);
+    if (A_TILES == 2 && B_TILES == 2) _tile_stored(3, pending.sums + HALF * NR + HALF, NR * 4);
+}
+
+static void tile(const struct gemm_tile *t) {
+    const enum finish finish = finish_of(t);
+    struct gemm_fetched fetched;
+    fetched.sets = 0;
+    if (finish != finish_streamed) fetch_rows(&fetched, MR, 2, t->c_type, t->c, t->ldc);
+    fetch_rows(&fetched, MR, 2, DMAE_TYPE_F32, t->residual, t->ld_residual);
+    fetch_rows(&fetched, MR, 2, t->before_gelu_type, t->before_gelu, t->ld_before_gelu);
+    if (t->activation != t->before_gelu) fetch_rows(&fetched, MR, 2, t->activation_type, t->activation, t->ld_activation);
+    fetched.lines[fetched.sets++] = t->ahead;
+    if (t->rows > HALF && t->columns > HALF) {
+#define RUN(finish) multiply(2, 2, finish, t, &fetched)
+        FOR_FINISH(RUN)
+#undef RUN
+    } else {
+        finish_pending();
+        if (t->columns > HALF) multiply(1, 2, finish_nothing, t, &fetched);
+        else if (t->rows > HALF) multiply(2, 1, finish_nothing, t, &fetched);
+        else multiply(1, 1, finish_nothing, t, &fetched);
+    }
+    pending.tile = *t;
+    pending.finish = finish;
+    memcpy(pending.a_head, t->a, HEAD_WORDS * MR * sizeof(float));
+    memcpy(pending.b_head, t->b, HEAD_WORDS * NR * sizeof(float));
+}
+
+static void begin(void) { tiles_begin(); }
+static void end(void) {
+    finish_pending();
+    _tile_release();
+}
+#endif

@@ -1,0 +1,25 @@
+// Elements of an operand as it is packed, on the operations of vector_*.h.
+#ifndef DMAE_OPERAND_H
+#define DMAE_OPERAND_H
+#include "gemm/gemm.h"
+
+// What becomes of an operand as it is packed; the including file may round it.
+#ifndef OPERAND
+#define OPERAND(x) (x)
+#endif
+
+/// Elements from `index` on of an operand in memory; `type` is a constant wherever this is inlined. What is bf16 needs no rounding.
+VECTOR_INLINE V operand(const dmae_type type, const void *source, size_t index) {
+    return type == DMAE_TYPE_BF16 ? v_load_bf16((const uint16_t *)source + index) : OPERAND(v_load((const float *)source + index));
+}
+VECTOR_INLINE V operand_masked(const dmae_type type, M mask, const void *source, size_t index) {
+    return type == DMAE_TYPE_BF16 ? v_load_bf16_masked(mask, (const uint16_t *)source + index)
+                                  : OPERAND(v_load_masked(mask, (const float *)source + index));
+}
+
+/// `count` elements from `index` on. Rows of an operand packed across lie pages apart, where the processor foresees nothing.
+VECTOR_INLINE void prefetch_row(const dmae_type type, size_t count, const void *source, size_t index) {
+    const size_t bytes = type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
+    for (size_t i = 0; i < count; i += 64 / bytes) _mm_prefetch((const char *)source + (index + i) * bytes, _MM_HINT_T1);
+}
+#endif
