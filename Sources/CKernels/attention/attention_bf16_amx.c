@@ -9,8 +9,8 @@
 #include "attention/attention_bf16_pairs.h"
 
 // As with AVX512-BF16, but that a product's left operand is rows of pairs in any case: where the sum runs over keys, the transposed
-// product is taken, Oᵀ = Vᵀ·Pᵀ and dQᵀ = Kᵀ·dSᵀ. Depths are multiples of a tile's, filled up with zeros; rows that fill a tile up hold
-// anything, and so do the results that nobody reads.
+// product is taken, Oᵀ = Vᵀ·Pᵀ and dQᵀ = Kᵀ·dSᵀ. Depths are multiples of a tile's, filled up with zeros; rows that fill a tile up
+// hold anything, and so do the results that nobody reads.
 enum { HALF = 16, UNIT = 32 };
 
 VECTOR_INLINE size_t whole_units(size_t count) { return (count + UNIT - 1) / UNIT * UNIT; }
@@ -115,7 +115,8 @@ static void forward(const struct attention_head *head, void *output, float *log_
         else exponentiate(1, tokens, queries, head->scale, p, factor, logs);
         clear(p + pairs_in(tokens) * BLOCK, p + key_pairs * BLOCK);
         for (size_t j = 0; j < size; j += UNIT)
-            multiply(least(size - j, UNIT), queries, key_pairs / HALF, v_columns + j * key_pairs, key_pairs, p, BLOCK, sums + j * BLOCK, BLOCK);
+            multiply(least(size - j, UNIT), queries, key_pairs / HALF, v_columns + j * key_pairs, key_pairs, p, BLOCK, sums + j * BLOCK,
+                     BLOCK);
         store_columns(queries, size, sums, factor, (uint16_t *)output + first * head->output_stride, head->output_stride);
     }
     _tile_release();

@@ -45,8 +45,9 @@ static enum finish finish_of(const struct gemm_tile *t) {
 VECTOR_INLINE V sums_at(size_t i, size_t j) {
     const int32_t *const sums = pending.sums + i * NR + j;
     if (HEAD_WORDS == 0) return v_load((const float *)sums);
-    const __m512i zero = _mm512_set1_epi32(((const int32_t *)pending.a_head)[MR + i]), column = _mm512_loadu_si512(pending.b_head + NR + j);
-    const __m512i whole = _mm512_sub_epi32(_mm512_loadu_si512(sums), _mm512_mullo_epi32(zero, column));
+    const __m512i zero = _mm512_set1_epi32(((const int32_t *)pending.a_head)[MR + i]);
+    const __m512i from_zero = _mm512_mullo_epi32(zero, _mm512_loadu_si512(pending.b_head + NR + j));
+    const __m512i whole = _mm512_sub_epi32(_mm512_loadu_si512(sums), from_zero);
     return v_multiply(v_multiply(_mm512_cvtepi32_ps(whole), v_set(pending.a_head[i])), v_load(pending.b_head + j));
 }
 
@@ -67,15 +68,11 @@ VECTOR_INLINE void finish_line(const enum finish finish, const struct gemm_tile 
             low = v_add(low, v_load(added[part]));
             high = v_add(high, v_load(added[part] + LANES));
         }
-    float *const c = (float *)t->c + i * t->ldc;
-    if (finish == finish_streamed) {
-        v_stream(c, low);
-        v_stream(c + LANES, high);
-        return;
-    }
-    if (finish == finish_f32) {
-        v_store(c, low);
-        v_store(c + LANES, high);
+    if (finish == finish_f32 || finish == finish_streamed) {
+        float *const c = (float *)t->c + i * t->ldc;
+        void (*const store)(float *, V) = finish == finish_f32 ? v_store : v_stream;
+        store(c, low);
+        store(c + LANES, high);
         return;
     }
     __m512i before = line_of(low, high);
@@ -140,7 +137,8 @@ VECTOR_INLINE void fetch_lines(struct gemm_fetched *fetched, size_t *set, size_t
 }
 
 /// Multiplies `t` and finishes the pending tile meanwhile. A_TILES and B_TILES are one or two.
-VECTOR_INLINE void multiply(const int A_TILES, const int B_TILES, const enum finish finish, const struct gemm_tile *t, struct gemm_fetched *fetched) {
+VECTOR_INLINE void multiply(const int A_TILES, const int B_TILES, const enum finish finish, const struct gemm_tile *t,
+                            struct gemm_fetched *fetched) {
     const struct gemm_tile before = pending.tile;
     const size_t steps = (t->k + STEP_K - 1) / STEP_K;
     const size_t rows = steps ? (before.rows + steps - 1) / steps : 0;

@@ -148,6 +148,13 @@ static struct upcoming upcoming_own(const struct plan *p, struct task task, size
     return spread(all, tiles);
 }
 
+/// Shared panels that meet an own panel before the next own one does.
+static size_t round_of(const struct plan *p) {
+    if (p->shared_is_a) return p->kernels->round_a;
+    const size_t bytes = b_bytes(p), panels = bytes ? p->kernels->round_b_bytes / bytes : 1;
+    return panels > 1 ? panels : 1;
+}
+
 static void run_tile(const struct plan *p, struct upcoming *upcoming, size_t a_panel, const char *a, size_t b_panel, const char *b) {
     const dmae_gemm_arguments *const g = &p->g;
     const size_t i = a_panel * p->kernels->mr, j = b_panel * p->kernels->nr;
@@ -156,7 +163,7 @@ static void run_tile(const struct plan *p, struct upcoming *upcoming, size_t a_p
                              .k = p->depth,
                              .a = a,
                              .b = b,
-                             .streams_a = !p->shared_is_a,
+                             .streams_a = !p->shared_is_a && round_of(p) == 1,
                              .ahead = take_share(upcoming)};
     // Partial sums between blocks of k rest in C, or in the activation when C is not kept.
     if (g->c) {
@@ -271,7 +278,7 @@ static void run_task(struct plan p, struct task task, struct task following, cha
             then.first = p.is_last ? 0 : p.first + p.k_block;
             upcoming = upcoming_own(&then, p.is_last ? following : task, own_panels * (task.shared_end - task.shared_begin));
         }
-        const size_t round = p.shared_is_a ? p.kernels->round_a : 1;
+        const size_t round = round_of(&p);
         for (size_t first = task.shared_begin; first < task.shared_end; first += round) {
             const size_t last = dmae_least(first + round, task.shared_end);
             if (!is_narrow && p.kernels->fetches_shared) {
@@ -285,7 +292,8 @@ static void run_task(struct plan p, struct task task, struct task following, cha
                                  p.g.b_packed ? whole_panel(&p, p.g.b_packed, nr, j) : own + (j - task.begin) * own_bytes);
             } else {
                 for (size_t i = task.begin; i < task.end; ++i)
-                    run_tile(&p, &upcoming, i, own + (i - task.begin) * own_bytes, first, whole_panel(&p, shared, nr, first));
+                    for (size_t j = first; j < last; ++j)
+                        run_tile(&p, &upcoming, i, own + (i - task.begin) * own_bytes, j, whole_panel(&p, shared, nr, j));
             }
         }
         if (p.k_block == 0) break;

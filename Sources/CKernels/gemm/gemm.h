@@ -4,7 +4,8 @@
 // gemm_f32's panels hold float32. gemm_bf16's hold operands rounded to bf16: as float32 where the tile multiplies in float32 (k_unit 1),
 // or two neighbours in k side by side as bf16 (k_unit 2), [panel][k/2][mr][2], an odd k filled up with a zero. gemm_int8's panels hold
 // all of k, packed from rows that lie along k: first each row's scale and what else belongs to whole rows, head_bytes for each of the
-// mr or nr, then whole numbers as quantisation.h says, k_unit neighbours side by side. The product is then, in this order,
+// mr or nr, then whole numbers as quantisation.h says, k_unit neighbours side by side. With AMX a k_unit is a step of the tile registers:
+// a panel of A holds its rows' parts one after another, a panel of B neighbours as above, and k is filled up. int8's product is, in order,
 //   product = float(sum of products of whole numbers) · scale of A's row · scale of B's column
 // where the sum is exact, so that all variants give the same bits until GELU.
 //
@@ -48,12 +49,15 @@ struct gemm_kernels {
     size_t k_block;              ///< k is cut into equal blocks of at most this, unless partial sums have no place to rest
     size_t run_a, run_b;         ///< panels of A, or of B, that a thread packs for itself at a time
     size_t round_a;              ///< panels of a shared A that meet one panel of such a run before the next panel does
+    size_t round_b_bytes;        ///< as many of a shared B: the next tile's part of C then lies in memory behind this one's; or one
     /// Packs `count` rows (or columns), each `k` long, into as many panels as they take. Element (i, p) is at
     /// source[i·ld + p], or at source[p·ld + i] when `across`.
     void (*pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels);
     void (*pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels);
     void (*tile)(const struct gemm_tile *tile);
-    void (*begin)(void), (*end)(void);  ///< where there are: called by each thread before its first tile and after its last
+    /// Where there are: each thread calls them before its first tile and after its last. In between a tile may be finished late, but not
+    /// after the next one's sums; `end` finishes what is left.
+    void (*begin)(void), (*end)(void);
     size_t narrow;        ///< up to this width of the shared operand an own panel meets few tiles and packing it is much of the work:
                           ///< tiles fetch what is packed next; beyond, that slows them down by more than it saves
     bool keeps_shared;    ///< the shared operand is packed into the caches, not past them

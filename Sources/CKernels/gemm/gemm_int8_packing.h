@@ -1,5 +1,5 @@
 // Rows quantised into panels, on the operations of vector_*.h. The including file says
-//   UNIT, K_UNIT                           how many neighbours in k stand together in a lane of 32 bits; a panel's depth is a multiple of K_UNIT
+//   UNIT, K_UNIT                           neighbours in k that stand together in a lane of 32 bits, and what a panel's depth is a multiple of
 //   HAS_ZERO                               whether panels hold q itself and zero is taken off the sums, or q - zero
 //   groups(weights, x[UNIT], q)            quantises UNIT vectors of neighbours in k: LANES groups in memory order
 //   column_sums(steps, groups, sums)       where HAS_ZERO: sums of each column of a panel of B

@@ -27,7 +27,9 @@ extern "C" {
 // ---- Processor, variants, threads ------------------------------------------------------------------------------------
 
 /// Instruction sets in rising order; a processor that has one has all below it.
-typedef enum { DMAE_ISA_SCALAR = 0, DMAE_ISA_AVX2, DMAE_ISA_AVX512, DMAE_ISA_AVX512VNNI, DMAE_ISA_AVX512BF16, DMAE_ISA_AMX, DMAE_ISA_COUNT } dmae_isa;
+typedef enum {
+    DMAE_ISA_SCALAR = 0, DMAE_ISA_AVX2, DMAE_ISA_AVX512, DMAE_ISA_AVX512VNNI, DMAE_ISA_AVX512BF16, DMAE_ISA_AMX, DMAE_ISA_COUNT
+} dmae_isa;
 
 /// The highest instruction set this processor and operating system run.
 DMAE_EXPORT dmae_isa dmae_isa_available(void);
