@@ -320,7 +320,10 @@ static struct task task_at(const struct plan *p, size_t index) {
 
 /// Cuts the work into tasks. With one thread nobody waits.
 static void plan_tasks(struct plan *p, size_t threads) {
-    const size_t fitting = p->shared_is_a ? p->kernels->run_b : p->kernels->run_a;
+    size_t fitting = p->shared_is_a ? p->kernels->run_b : p->kernels->run_a;
+    const size_t bytes = panel_bytes(p->kernels, p->shared_is_a ? p->kernels->nr : p->kernels->mr, p->k_block);
+    if (p->kernels->run_bytes && fitting * bytes > p->kernels->run_bytes) fitting = p->kernels->run_bytes / bytes;
+    if (fitting == 0) fitting = 1;
     // Packed alone, a narrow panel that lies across the rows of memory would take a line for a part of it.
     p->few = dmae_ceiling(fitting, 4);
     p->own_groups = dmae_ceiling(p->own_panels, p->few);
