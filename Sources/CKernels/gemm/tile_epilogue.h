@@ -32,9 +32,9 @@ VECTOR_INLINE void finish(const enum gelu gelu, const bool whole, const dmae_typ
         const bool are_bf16 = t->activation_type == DMAE_TYPE_BF16, whole = t->columns >= NR;               \
         const bool alike = (t->c == NULL || t->c_type == t->activation_type) &&                             \
                            (t->before_gelu == NULL || t->before_gelu_type == t->activation_type);           \
-        if (whole && alike && are_bf16) finish(gelu, true, &bf16, t, value);                            \
-        else if (whole && alike) finish(gelu, true, &f32, t, value);                                    \
-        else finish(gelu, false, NULL, t, value);                                                       \
+        if (whole && alike && are_bf16) finish(gelu, true, &bf16, t, value);                                \
+        else if (whole && alike) finish(gelu, true, &f32, t, value);                                        \
+        else finish(gelu, false, NULL, t, value);                                                           \
     }
 FINISH(finish_forward, gelu_forward)
 FINISH(finish_backward, gelu_backward)
