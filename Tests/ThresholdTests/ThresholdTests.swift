@@ -76,7 +76,7 @@ final class ThresholdTests: XCTestCase {
         let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../Perf/thresholds.json")
         let recorded = try Thresholds(json: Array(Data(contentsOf: path)))
         XCTAssertEqual(recorded.allowedLoss, 0.1)
-        for machine in ["avx512bf16, 2 threads", "avx2, 2 threads"] {
+        for machine in ["amx, 2 threads", "avx512bf16, 2 threads", "avx2, 2 threads"] {
             let rows = try XCTUnwrap(recorded.ratios[machine]?["peak"]).keys
             for kind in ["gemm f32", "gemm bf16", "attention", "layernorm", "gelu", "adamw"] {
                 XCTAssertTrue(rows.contains { $0.hasPrefix(kind) }, "\(machine): \(kind)")

@@ -11,31 +11,22 @@
 // As with AVX512-BF16, but that a product's left operand is rows of pairs in any case: where the sum runs over keys, the transposed
 // product is taken, Oᵀ = Vᵀ·Pᵀ and dQᵀ = Kᵀ·dSᵀ. Depths are multiples of a tile's, filled up with zeros; rows that fill a tile up
 // hold anything, and so do the results that nobody reads.
-enum { HALF = 16, UNIT = 32 };
+enum { HALF = TILE_SIDE, UNIT = 2 * HALF };
 
 VECTOR_INLINE size_t whole_units(size_t count) { return (count + UNIT - 1) / UNIT * UNIT; }
 
-/// out[m,n] = Σ over `steps` tiles of 16 pairs; A_TILES and B_TILES, one or two, are constants.
+/// out[m,n] = Σ over `steps` tiles of 16 pairs.
 VECTOR_INLINE void tile_product(const int A_TILES, const int B_TILES, size_t steps, const float *a, size_t lda, const float *b, size_t ldb,
                                 float *out, size_t ldo) {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    tiles_clear_sums();
     for (; steps != 0; --steps, a += HALF, b += HALF * ldb) {
         _tile_loadd(6, b, ldb * 4);
         _tile_loadd(4, a, lda * 4);
         if (B_TILES == 2) _tile_loadd(7, b + HALF, ldb * 4);
         if (A_TILES == 2) _tile_loadd(5, a + HALF * lda, lda * 4);
-        _tile_dpbf16ps(0, 4, 6);
-        if (B_TILES == 2) _tile_dpbf16ps(1, 4, 7);
-        if (A_TILES == 2) _tile_dpbf16ps(2, 5, 6);
-        if (A_TILES == 2 && B_TILES == 2) _tile_dpbf16ps(3, 5, 7);
+        TILES_MULTIPLY(A_TILES, B_TILES, _tile_dpbf16ps);
     }
-    _tile_stored(0, out, ldo * 4);
-    if (B_TILES == 2) _tile_stored(1, out + HALF, ldo * 4);
-    if (A_TILES == 2) _tile_stored(2, out + HALF * ldo, ldo * 4);
-    if (A_TILES == 2 && B_TILES == 2) _tile_stored(3, out + HALF * ldo + HALF, ldo * 4);
+    tiles_store_sums(A_TILES, B_TILES, out, ldo);
 }
 
 /// out[m,n] for at most 32 rows and columns, rounded up to 16: rows of pairs `a`, and pairs down `b`.

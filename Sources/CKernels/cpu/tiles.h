@@ -16,4 +16,29 @@ VECTOR_INLINE void tiles_begin(void) {
     }
     _tile_loadconfig(&shape);
 }
+
+// Products of up to 32 rows by 32 columns: registers 0 to 3 hold the sums of both halves, rows first, 4 and 5 a step of A, 6 and 7 one of
+// B. A_TILES and B_TILES, one or two, are constants wherever these are inlined; distances between rows are in words of 32 bits.
+enum { TILE_SIDE = 16 };
+
+VECTOR_INLINE void tiles_clear_sums(void) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+}
+#define TILES_MULTIPLY(A_TILES, B_TILES, PRODUCT)             \
+    do {                                                      \
+        PRODUCT(0, 4, 6);                                     \
+        if ((B_TILES) == 2) PRODUCT(1, 4, 7);                 \
+        if ((A_TILES) == 2) PRODUCT(2, 5, 6);                 \
+        if ((A_TILES) == 2 && (B_TILES) == 2) PRODUCT(3, 5, 7); \
+    } while (0)
+VECTOR_INLINE void tiles_store_sums(const int A_TILES, const int B_TILES, void *sums, size_t ld) {
+    int32_t *const at = sums;
+    _tile_stored(0, at, ld * 4);
+    if (B_TILES == 2) _tile_stored(1, at + TILE_SIDE, ld * 4);
+    if (A_TILES == 2) _tile_stored(2, at + TILE_SIDE * ld, ld * 4);
+    if (A_TILES == 2 && B_TILES == 2) _tile_stored(3, at + TILE_SIDE * ld + TILE_SIDE, ld * 4);
+}
 #endif

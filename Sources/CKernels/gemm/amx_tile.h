@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-enum { MR = 32, NR = 32, HALF = 16, STEP_K = HALF * UNIT };
+enum { MR = 32, NR = 32, HALF = TILE_SIDE, STEP_K = HALF * UNIT };
 enum { STEP_A = MR * HALF, STEP_B = HALF * NR };
 #include "gemm/tile_finish.h"
 
@@ -136,7 +136,7 @@ VECTOR_INLINE void fetch_lines(struct gemm_fetched *fetched, size_t *set, size_t
     }
 }
 
-/// Multiplies `t` and finishes the pending tile meanwhile. A_TILES and B_TILES are one or two.
+/// Multiplies `t` and finishes the pending tile meanwhile.
 VECTOR_INLINE void multiply(const int A_TILES, const int B_TILES, const enum finish finish, const struct gemm_tile *t,
                             struct gemm_fetched *fetched) {
     const struct gemm_tile before = pending.tile;
@@ -146,10 +146,7 @@ VECTOR_INLINE void multiply(const int A_TILES, const int B_TILES, const enum fin
     for (size_t i = 0; i < fetched->sets; ++i) lines += fetched->lines[i].count;
     lines = steps ? (lines + steps - 1) / steps : 0;
     const float *a = (const float *)t->a + HEAD_WORDS * MR, *b = (const float *)t->b + HEAD_WORDS * NR;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    tiles_clear_sums();
     for (size_t step = 0; step < steps; ++step, a += STEP_A, b += STEP_B) {
         // What changes from tile to tile passes by; the other panel, where it is short enough, stays in the first-level cache.
         if (t->streams_a) {
@@ -163,10 +160,7 @@ VECTOR_INLINE void multiply(const int A_TILES, const int B_TILES, const enum fin
             if (B_TILES == 2) _tile_stream_loadd(7, b + HALF, NR * 4);
             if (A_TILES == 2) _tile_loadd(5, a + HALF * HALF, HALF * 4);
         }
-        TILE_PRODUCT(0, 4, 6);
-        if (B_TILES == 2) TILE_PRODUCT(1, 4, 7);
-        if (A_TILES == 2) TILE_PRODUCT(2, 5, 6);
-        if (A_TILES == 2 && B_TILES == 2) TILE_PRODUCT(3, 5, 7);
+        TILES_MULTIPLY(A_TILES, B_TILES, TILE_PRODUCT);
         fetch_lines(fetched, &set, lines);
         if (finish != finish_nothing) {
             const size_t end = row + rows < before.rows ? row + rows : before.rows;
@@ -175,10 +169,7 @@ VECTOR_INLINE void multiply(const int A_TILES, const int B_TILES, const enum fin
         }
     }
     if (finish != finish_nothing) finish_rows(finish, &before, row, before.rows);
-    _tile_stored(0, pending.sums, NR * 4);
-    if (B_TILES == 2) _tile_stored(1, pending.sums + HALF, NR * 4);
-    if (A_TILES == 2) _tile_stored(2, pending.sums + HALF * NR, NR * 4);
-    if (A_TILES == 2 && B_TILES == 2) _tile_stored(3, pending.sums + HALF * NR + HALF, NR * 4);
+    tiles_store_sums(A_TILES, B_TILES, pending.sums, NR);
 }
 
 static void tile(const struct gemm_tile *t) {

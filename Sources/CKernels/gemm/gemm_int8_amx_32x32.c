@@ -36,7 +36,8 @@ static void pack_b(size_t count, size_t k, dmae_type type, const void *source, s
 
 const struct gemm_kernels gemm_int8_amx_32x32 = {
     .mr = MR, .nr = NR, .k_unit = K_UNIT, .value_bytes = 1,
-    .k_block = gemm_int8_most_k, .run_a = 8, .run_b = 8, .run_bytes = 896 << 10, .round_a = 1, .round_b_bytes = 256 << 10, .narrow = 512, .keeps_shared = true, .fetches_shared = true,
+    .k_block = gemm_int8_most_k, .run_a = 8, .run_b = 8, .run_bytes = 896 << 10, .round_a = 1, .round_b_bytes = 256 << 10,
+    .narrow = 512, .keeps_shared = true, .fetches_shared = true,
     .pack_a = pack_a, .pack_b = pack_b, .tile = tile, .begin = begin, .end = end, .head_bytes = HEAD_WORDS * sizeof(float),
 };
 #pragma clang attribute pop
