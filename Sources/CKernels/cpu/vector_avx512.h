@@ -19,7 +19,7 @@
 #pragma clang attribute push(__attribute__((target(VECTOR_TARGET))), apply_to = function)
 
 #define VECTOR_INLINE static inline __attribute__((always_inline, unused))
-enum { LANES = 16, MASKED_STORES_ARE_CHEAP = 1 };
+enum { LANES = 16, MASKED_STORES_ARE_CHEAP = 1, FMA_READS_ELEMENTS = 1 };
 typedef __m512 V;
 typedef __mmask16 M;
 
@@ -44,6 +44,11 @@ VECTOR_INLINE V v_square_root(V a) { return _mm512_sqrt_ps(a); }
 VECTOR_INLINE V v_fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 VECTOR_INLINE V v_fms(V a, V b, V c) { return _mm512_fmsub_ps(a, b, c); }
 VECTOR_INLINE V v_fnma(V a, V b, V c) { return _mm512_fnmadd_ps(a, b, c); }
+/// *a·b + c in one instruction, which reads the element itself. The compiler would read an element that is used twice once.
+VECTOR_INLINE V v_fma_element(const float *a, V b, V c) {
+    __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(c) : "v"(b), "m"(*a));
+    return c;
+}
 /// The second operand when either is NaN.
 VECTOR_INLINE V v_max(V a, V b) { return _mm512_max_ps(a, b); }
 VECTOR_INLINE V v_min(V a, V b) { return _mm512_min_ps(a, b); }
