@@ -136,6 +136,40 @@ VECTOR_INLINE void fetch_lines(struct gemm_fetched *fetched, size_t *set, size_t
     }
 }
 
+// What changes from tile to tile passes by; the other panel, where it is short enough, stays in the first-level cache.
+#define LOAD_PASSING(tile_register, passes, from, ld)                   \
+    do {                                                                \
+        if (passes) _tile_stream_loadd(tile_register, from, (ld) * 4);  \
+        else _tile_loadd(tile_register, from, (ld) * 4);                \
+    } while (0)
+
+/// The first lines of what a tile register takes in the next step, into the first-level cache; those behind them follow by themselves. A
+/// core that shares its tile registers' unit with another thread has few loads under way at a time: they are to be short.
+VECTOR_INLINE void fetch_next(const float *next) {
+#pragma clang loop unroll(full)
+    for (size_t i = 0; i < HALF / 2; ++i) _mm_prefetch((const char *)(next + i * 16), _MM_HINT_T0);
+}
+
+/// One step of k, in the order in which the operands arrive.
+VECTOR_INLINE void multiply_step(const int A_TILES, const int B_TILES, bool streams_a, const float *a, const float *b) {
+    LOAD_PASSING(6, !streams_a, b, NR);
+    fetch_next(b + STEP_B);
+    LOAD_PASSING(4, streams_a, a, HALF);
+    fetch_next(a + STEP_A);
+    TILE_PRODUCT(0, 4, 6);
+    if (B_TILES == 2) {
+        LOAD_PASSING(7, !streams_a, b + HALF, NR);
+        fetch_next(b + STEP_B + STEP_B / 2);
+        TILE_PRODUCT(1, 4, 7);
+    }
+    if (A_TILES == 2) {
+        LOAD_PASSING(5, streams_a, a + STEP_A / 2, HALF);
+        fetch_next(a + STEP_A + STEP_A / 2);
+        TILE_PRODUCT(2, 5, 6);
+        if (B_TILES == 2) TILE_PRODUCT(3, 5, 7);
+    }
+}
+
 /// Multiplies `t` and finishes the pending tile meanwhile.
 VECTOR_INLINE void multiply(const int A_TILES, const int B_TILES, const enum finish finish, const struct gemm_tile *t,
                             struct gemm_fetched *fetched) {
@@ -148,19 +182,7 @@ VECTOR_INLINE void multiply(const int A_TILES, const int B_TILES, const enum fin
     const float *a = (const float *)t->a + HEAD_WORDS * MR, *b = (const float *)t->b + HEAD_WORDS * NR;
     tiles_clear_sums();
     for (size_t step = 0; step < steps; ++step, a += STEP_A, b += STEP_B) {
-        // What changes from tile to tile passes by; the other panel, where it is short enough, stays in the first-level cache.
-        if (t->streams_a) {
-            _tile_loadd(6, b, NR * 4);
-            _tile_stream_loadd(4, a, HALF * 4);
-            if (B_TILES == 2) _tile_loadd(7, b + HALF, NR * 4);
-            if (A_TILES == 2) _tile_stream_loadd(5, a + HALF * HALF, HALF * 4);
-        } else {
-            _tile_stream_loadd(6, b, NR * 4);
-            _tile_loadd(4, a, HALF * 4);
-            if (B_TILES == 2) _tile_stream_loadd(7, b + HALF, NR * 4);
-            if (A_TILES == 2) _tile_loadd(5, a + HALF * HALF, HALF * 4);
-        }
-        TILES_MULTIPLY(A_TILES, B_TILES, TILE_PRODUCT);
+        multiply_step(A_TILES, B_TILES, t->streams_a, a, b);
         fetch_lines(fetched, &set, lines);
         if (finish != finish_nothing) {
             const size_t end = row + rows < before.rows ? row + rows : before.rows;
