@@ -6,9 +6,12 @@ import XCTest
 /// off by at most (k + 3)·u/(1 - (k + 3)·u) of the sum of the magnitudes (Higham, Accuracy and Stability, §3.1); k + 4 covers the
 /// denominator. bf16: the operands rounded to bf16 are the reference's; products of two of them are exact in f32, and where a pair is
 /// added at a time a sum may be rounded once more per product, so the bound is twice as wide; what is stored as bf16 is off by another
-/// 2⁻⁸ of itself. GELU's slope is below 1.13; its own error is at most 2 ulp or 1e-7 (contract).
+/// 2⁻⁸ of itself. float32 in three parts of bf16: the parts are 1, 2⁻⁸ and 2⁻¹⁶ of a value at most, so what the six products leave out is
+/// 2⁻²³, 2·u, of a product; their sums are off as float32's are, the five smaller ones' by a fiftieth of that: three times as wide. GELU's slope is below 1.13; its own error is at most 2 ulp or 1e-7 (contract).
 /// On the way back through GELU the slope is off by at most 4e-7 (GeluTests) and its product rounded once, u·1.13: 5e-7 of the value.
 final class GemmTests: KernelTestCase {
+    private static func hasParts(_ variant: Variant) -> Bool { variant.name.hasPrefix("gemm_f32_amx") }
+
     private struct Epilogue: CaseIterable {
         var accumulate = false, bias = false, residual = false, inPlace = false, activation = false, keep = true, backward = false
         var streamed = false
@@ -69,6 +72,7 @@ final class GemmTests: KernelTestCase {
         }
         for variant in variants {
             dmae_isa_use(variant.isa)
+            let share = Self.hasParts(variant) ? 3.0 : 1
             var first: ([Float], [Float])?
             for count in threads {
                 dmae_set_threads(count)
@@ -101,7 +105,7 @@ final class GemmTests: KernelTestCase {
                 let gotC = read(c, start.count, cType), gotY = read(y, empty.count, yType)
                 for i in 0..<m {
                     for j in 0..<n {
-                        let value = expected[i * n + j], allowed = bound[i * n + j]
+                        let value = expected[i * n + j], allowed = share * bound[i * n + j]
                         func check(_ got: Float, _ wanted: Double, _ slack: Double, _ type: dmae_type, _ what: String) -> Bool {
                             // Half a unit of bf16's last place (7 bits after the point) when the result is stored as bf16.
                             let stored = type == DMAE_TYPE_BF16 ? slack + 0x1p-8 * (abs(wanted) + slack) : slack
@@ -233,7 +237,8 @@ final class GemmTests: KernelTestCase {
         }
     }
 
-    /// NaN and infinity survive the rounding of operands: a run must see a loss that is not finite.
+    /// NaN and infinity survive the rounding of operands: a run must see a loss that is not finite. What float32 in three parts leaves of an
+    /// infinity is not a number.
     func testWhatIsNotFiniteStaysSo() {
         for operation in ["gemm_f32", "gemm_bf16"] {
             for variant in variants(of: operation) {
@@ -248,7 +253,7 @@ final class GemmTests: KernelTestCase {
                     (arguments.c, arguments.ldc) = (UnsafeMutableRawPointer(c), 1)
                     arguments.workspace = workspaces.workspace(bytes: dmae_gemm_workspace(arguments.precision, 1, 1, 3, DMAE_TYPE_F32))
                     dmae_gemm(&arguments)
-                    XCTAssertEqual(c[0].isNaN, value.isNaN, "\(variant.name) \(value)")
+                    XCTAssertEqual(c[0].isNaN, Self.hasParts(variant) || value.isNaN, "\(variant.name) \(value)")
                     XCTAssertFalse(c[0].isFinite, "\(variant.name) \(value)")
                 }
             }

@@ -1,11 +1,11 @@
 // Tiles of products in the tile registers of AMX. The including file says UNIT, how many neighbours in k stand together in a lane of 32
-// bits; HEAD_WORDS, in front of each of a panel's rows or columns (none, or a scale and what gemm_int8_kernels.h says); and
-// TILE_PRODUCT(sums, a, b).
+// bits; PARTS, one, or three whose sum each value is; HEAD_WORDS, in front of each of a panel's rows or columns (none, or a scale and
+// what gemm_int8_kernels.h says); and TILE_PRODUCT(sums, a, b).
 //
 // Four tile registers hold a tile's sums, two rows and two columns of theirs. One instruction multiplies 16 rows by 16 columns over 16
 // lanes of k, sixteen times what vector instructions do, so what surrounds the products counts for as much: a tile is finished while the
-// next one is multiplied, when the vector units have nothing else to do. A panel of A: [k/STEP_K][MR][16] lanes, as rows lie in memory;
-// of B: [k/UNIT][NR] lanes. In `multiply` and below, `finish`, A_TILES and B_TILES are constants wherever it is inlined.
+// next one is multiplied, when the vector units have nothing else to do. A panel of A: [k/STEP_K][PARTS][MR][16] lanes, as rows lie in
+// memory; of B: [k/STEP_K][PARTS][16][NR] lanes. In `multiply` and below, `finish`, A_TILES and B_TILES are constants wherever it is inlined.
 #ifndef DMAE_AMX_TILE_H
 #define DMAE_AMX_TILE_H
 #include "cpu/tiles.h"
@@ -13,11 +13,21 @@
 #include <string.h>
 
 enum { MR = 32, NR = 32, HALF = TILE_SIDE, STEP_K = HALF * UNIT };
-enum { STEP_A = MR * HALF, STEP_B = HALF * NR };
+enum { PART_A = MR * HALF, PART_B = HALF * NR, STEP_A = PARTS * PART_A, STEP_B = PARTS * PART_B };
 #include "gemm/tile_finish.h"
 
 /// How a tile is finished: with all columns and one type of all matrices, as nearly every tile is; or anything else.
-enum finish { finish_nothing, finish_f32, finish_streamed, finish_bf16, finish_forward, finish_backward, finish_anything };
+enum finish {
+    finish_nothing,
+    finish_f32,
+    finish_streamed,
+    finish_bf16,
+    finish_forward_f32,
+    finish_forward_bf16,
+    finish_backward_f32,
+    finish_backward_bf16,
+    finish_anything
+};
 
 /// The tile of this thread that is multiplied, but not finished.
 struct pending {
@@ -30,15 +40,15 @@ static _Thread_local struct pending pending;
 
 static enum finish finish_of(const struct gemm_tile *t) {
     if (t->columns < NR) return finish_anything;
-    const bool has_bf16_c = t->c == NULL || t->c_type == DMAE_TYPE_BF16;
+    const dmae_type type = t->c ? t->c_type : t->activation_type;
     if (t->activation == NULL && t->before_gelu == NULL) {
-        if (has_bf16_c) return finish_bf16;
+        if (type == DMAE_TYPE_BF16) return finish_bf16;
         return t->stream_c && (uintptr_t)t->c % 64 == 0 && t->ldc % 16 == 0 ? finish_streamed : finish_f32;
     }
-    const bool has_bf16_activation = t->activation == NULL || t->activation_type == DMAE_TYPE_BF16;
-    if (!has_bf16_c || !has_bf16_activation) return finish_anything;
-    if (t->before_gelu == NULL) return finish_forward;
-    return t->before_gelu_type == DMAE_TYPE_BF16 ? finish_backward : finish_anything;
+    if (t->activation && t->activation_type != type) return finish_anything;
+    if (t->before_gelu == NULL) return type == DMAE_TYPE_BF16 ? finish_forward_bf16 : finish_forward_f32;
+    if (t->before_gelu_type != type) return finish_anything;
+    return type == DMAE_TYPE_BF16 ? finish_backward_bf16 : finish_backward_f32;
 }
 
 /// The product's row `i` of the pending tile, columns from `j` on.
@@ -68,24 +78,39 @@ VECTOR_INLINE void finish_line(const enum finish finish, const struct gemm_tile 
             low = v_add(low, v_load(added[part]));
             high = v_add(high, v_load(added[part] + LANES));
         }
-    if (finish == finish_f32 || finish == finish_streamed) {
-        float *const c = (float *)t->c + i * t->ldc;
-        void (*const store)(float *, V) = finish == finish_f32 ? v_store : v_stream;
-        store(c, low);
-        store(c + LANES, high);
+    if (finish == finish_bf16 || finish == finish_forward_bf16 || finish == finish_backward_bf16) {
+        __m512i before = line_of(low, high);
+        if (finish == finish_backward_bf16) {
+            before = _mm512_loadu_si512((const uint16_t *)t->before_gelu + i * t->ld_before_gelu);
+            low = v_multiply(low, gelu_f32_derivative(low_of(before)));
+            high = v_multiply(high, gelu_f32_derivative(high_of(before)));
+            store_line(t->c, i * t->ldc, line_of(low, high));
+        } else if (t->c) {
+            store_line(t->c, i * t->ldc, before);
+        }
+        if (finish != finish_bf16 && t->activation)
+            store_line(t->activation, i * t->ld_activation, line_of(gelu_f32(low_of(before)), gelu_f32(high_of(before))));
         return;
     }
-    __m512i before = line_of(low, high);
-    if (finish == finish_backward) {
-        before = _mm512_loadu_si512((const uint16_t *)t->before_gelu + i * t->ld_before_gelu);
-        low = v_multiply(low, gelu_f32_derivative(low_of(before)));
-        high = v_multiply(high, gelu_f32_derivative(high_of(before)));
-        store_line(t->c, i * t->ldc, line_of(low, high));
-    } else if (t->c) {
-        store_line(t->c, i * t->ldc, before);
+    V before_low = low, before_high = high;
+    if (finish == finish_backward_f32) {
+        const float *const before = (const float *)t->before_gelu + i * t->ld_before_gelu;
+        before_low = v_load(before);
+        before_high = v_load(before + LANES);
+        low = v_multiply(low, gelu_f32_derivative(before_low));
+        high = v_multiply(high, gelu_f32_derivative(before_high));
     }
-    if (finish != finish_bf16 && t->activation)
-        store_line(t->activation, i * t->ld_activation, line_of(gelu_f32(low_of(before)), gelu_f32(high_of(before))));
+    if (t->c) {
+        float *const c = (float *)t->c + i * t->ldc;
+        void (*const store)(float *, V) = finish == finish_streamed ? v_stream : v_store;
+        store(c, low);
+        store(c + LANES, high);
+    }
+    if ((finish == finish_forward_f32 || finish == finish_backward_f32) && t->activation) {
+        float *const activation = (float *)t->activation + i * t->ld_activation;
+        v_store(activation, gelu_f32(before_low));
+        v_store(activation + LANES, gelu_f32(before_high));
+    }
 }
 
 /// Rows [begin, end) of the pending tile.
@@ -105,15 +130,17 @@ VECTOR_INLINE void finish_rows(const enum finish finish, const struct gemm_tile 
 }
 
 // RUN with a constant, where it is inlined, for how the pending tile is finished.
-#define FOR_FINISH(RUN)                                \
-    switch (pending.finish) {                          \
-    case finish_nothing: RUN(finish_nothing); break;   \
-    case finish_f32: RUN(finish_f32); break;           \
-    case finish_streamed: RUN(finish_streamed); break; \
-    case finish_bf16: RUN(finish_bf16); break;         \
-    case finish_forward: RUN(finish_forward); break;   \
-    case finish_backward: RUN(finish_backward); break; \
-    case finish_anything: RUN(finish_anything); break; \
+#define FOR_FINISH(RUN)                                          \
+    switch (pending.finish) {                                    \
+    case finish_nothing: RUN(finish_nothing); break;             \
+    case finish_f32: RUN(finish_f32); break;                     \
+    case finish_streamed: RUN(finish_streamed); break;           \
+    case finish_bf16: RUN(finish_bf16); break;                   \
+    case finish_forward_f32: RUN(finish_forward_f32); break;     \
+    case finish_forward_bf16: RUN(finish_forward_bf16); break;   \
+    case finish_backward_f32: RUN(finish_backward_f32); break;   \
+    case finish_backward_bf16: RUN(finish_backward_bf16); break; \
+    case finish_anything: RUN(finish_anything); break;           \
     }
 
 static void finish_pending(void) {
@@ -170,6 +197,39 @@ VECTOR_INLINE void multiply_step(const int A_TILES, const int B_TILES, bool stre
     }
 }
 
+VECTOR_INLINE void load_part_of_a(const int A_TILES, const float *part) {
+    _tile_loadd(4, part, HALF * 4);
+    fetch_next(part + STEP_A);
+    if (A_TILES == 1) return;
+    _tile_loadd(5, part + PART_A / 2, HALF * 4);
+    fetch_next(part + STEP_A + PART_A / 2);
+}
+VECTOR_INLINE void load_part_of_b(const int B_TILES, const float *part) {
+    _tile_loadd(6, part, NR * 4);
+    fetch_next(part + STEP_B);
+    if (B_TILES == 1) return;
+    _tile_loadd(7, part + HALF, NR * 4);
+    fetch_next(part + STEP_B + PART_B / 2);
+}
+
+/// One step of k of operands in three parts: the products of parts that together are at most two down, nearly the smallest first, in an
+/// order in which each loads one operand.
+VECTOR_INLINE void multiply_parts(const int A_TILES, const int B_TILES, const float *a, const float *b) {
+    load_part_of_a(A_TILES, a);
+    load_part_of_b(B_TILES, b + 2 * PART_B);
+    TILES_MULTIPLY(A_TILES, B_TILES, TILE_PRODUCT);
+    load_part_of_b(B_TILES, b + PART_B);
+    TILES_MULTIPLY(A_TILES, B_TILES, TILE_PRODUCT);
+    load_part_of_a(A_TILES, a + PART_A);
+    TILES_MULTIPLY(A_TILES, B_TILES, TILE_PRODUCT);
+    load_part_of_b(B_TILES, b);
+    TILES_MULTIPLY(A_TILES, B_TILES, TILE_PRODUCT);
+    load_part_of_a(A_TILES, a + 2 * PART_A);
+    TILES_MULTIPLY(A_TILES, B_TILES, TILE_PRODUCT);
+    load_part_of_a(A_TILES, a);
+    TILES_MULTIPLY(A_TILES, B_TILES, TILE_PRODUCT);
+}
+
 /// Multiplies `t` and finishes the pending tile meanwhile.
 VECTOR_INLINE void multiply(const int A_TILES, const int B_TILES, const enum finish finish, const struct gemm_tile *t,
                             struct gemm_fetched *fetched) {
@@ -182,7 +242,8 @@ VECTOR_INLINE void multiply(const int A_TILES, const int B_TILES, const enum fin
     const float *a = (const float *)t->a + HEAD_WORDS * MR, *b = (const float *)t->b + HEAD_WORDS * NR;
     tiles_clear_sums();
     for (size_t step = 0; step < steps; ++step, a += STEP_A, b += STEP_B) {
-        multiply_step(A_TILES, B_TILES, t->streams_a, a, b);
+        if (PARTS == 1) multiply_step(A_TILES, B_TILES, t->streams_a, a, b);
+        else multiply_parts(A_TILES, B_TILES, a, b);
         fetch_lines(fetched, &set, lines);
         if (finish != finish_nothing) {
             const size_t end = row + rows < before.rows ? row + rows : before.rows;

@@ -15,7 +15,15 @@
 /// The larger side of any variant's tile: the workspace must hold the panels of whichever is selected when the product runs.
 enum { most_nr = 32 };
 /// The most bytes per step of k that any variant's run of own panels, or a piece of a shared operand, takes.
-static size_t own_bytes_per_k(dmae_precision precision) { return precision == DMAE_PRECISION_INT8 ? 256 : 512; }
+static size_t own_bytes_per_k(dmae_precision precision) {
+    switch (precision) {
+    case DMAE_PRECISION_INT8: return 256;
+    case DMAE_PRECISION_BF16: return 512;
+    default: return 768;
+    }
+}
+/// The most bytes that any variant's panels take for a value.
+static size_t most_value_bytes(dmae_precision precision) { return precision == DMAE_PRECISION_F32 ? 6 : sizeof(float); }
 /// A multiple of every k_unit.
 enum { most_k_unit = 64 };
 
@@ -37,7 +45,7 @@ size_t dmae_gemm_workspace(dmae_precision precision, size_t m, size_t n, size_t 
     }
     // The longest block of any k up to this one: blocks are equal, so those of a smaller k may be longer than this k's.
     const size_t depth = dmae_round_up(k, most_k_unit), block = output == DMAE_TYPE_BF16 ? depth : dmae_least(depth, gemm_most_k_block);
-    return dmae_round_up(shared_width(m, n) * depth * sizeof(float), 64) +
+    return dmae_round_up(shared_width(m, n) * depth * most_value_bytes(precision), 64) +
            (size_t)dmae_threads() * own_bytes_per_k(precision) * block;
 }
 
@@ -349,7 +357,7 @@ static const struct gemm_kernels *kernels_for(dmae_precision precision) {
 }
 
 void dmae_gemm(const dmae_gemm_arguments *arguments) {
-    const dmae_gemm_arguments g = *arguments;
+    dmae_gemm_arguments g = *arguments;
     const dmae_type output = g.c ? g.c_type : g.activation_type;
     assert(g.c || g.activation);
     assert(!(g.accumulate && g.activation) && !(g.residual && g.activation));
@@ -362,6 +370,13 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
     assert((uintptr_t)g.workspace % 64 == 0 && (uintptr_t)g.b_packed % 64 == 0);
     if (g.m == 0 || g.n == 0) return;
     const struct gemm_kernels *const kernels = kernels_for(g.precision);
+    if (g.b_packed && kernels->plain_b) {
+        g.b = g.b_packed;
+        g.b_type = DMAE_TYPE_F32;
+        g.ldb = g.k;
+        g.b_transposed = true;
+        g.b_packed = NULL;
+    }
     assert(kernels->run_a * kernels->mr * kernels->value_bytes <= own_bytes_per_k(g.precision));
     assert(kernels->run_b * kernels->nr * kernels->value_bytes <= own_bytes_per_k(g.precision));
     const size_t a_panels = dmae_ceiling(g.m, kernels->mr), b_panels = dmae_ceiling(g.n, kernels->nr);
@@ -401,13 +416,31 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
 
 size_t dmae_gemm_packed_bytes(dmae_precision precision, size_t k, size_t n) {
     const struct gemm_kernels *const kernels = kernels_for(precision);
+    if (kernels->plain_b) return dmae_round_up(n * k * sizeof(float), 64);
     return dmae_round_up(dmae_ceiling(n, kernels->nr) * panel_bytes(kernels, kernels->nr, k), 64);
+}
+
+/// Column `column` of op(B)[k,n] as float32 side by side.
+static void copy_column(size_t k, dmae_type type, const void *b, size_t ldb, bool b_transposed, size_t column, float *target) {
+    for (size_t p = 0; p < k; ++p) {
+        const size_t at = b_transposed ? column * ldb + p : p * ldb + column;
+        if (type == DMAE_TYPE_F32) {
+            target[p] = ((const float *)b)[at];
+        } else {
+            const uint32_t bits = (uint32_t)((const uint16_t *)b)[at] << 16;
+            memcpy(target + p, &bits, sizeof bits);
+        }
+    }
 }
 
 void dmae_gemm_pack(dmae_precision precision, size_t k, size_t n, dmae_type b_type, const void *b, size_t ldb, bool b_transposed,
                     void *packed) {
     assert(precision != DMAE_PRECISION_INT8 || (b_transposed && k <= gemm_int8_most_k));
     const struct gemm_kernels *const kernels = kernels_for(precision);
+    if (kernels->plain_b) {
+        DMAE_PARALLEL_FOR(column, n, 64, { copy_column(k, b_type, b, ldb, b_transposed, column, (float *)packed + column * k); });
+        return;
+    }
     const struct plan plan = {
         .g = {.k = k, .n = n, .b_type = b_type, .b = b, .ldb = ldb, .b_transposed = b_transposed}, .kernels = kernels, .depth = k};
     const size_t panels = dmae_ceiling(n, kernels->nr);

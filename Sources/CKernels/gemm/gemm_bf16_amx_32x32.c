@@ -8,7 +8,7 @@
 
 // A lane is a pair of neighbours in k. An instruction sums the products of the earlier ones over its 32 of k, and those of the later ones,
 // each on their own, and then adds both.
-enum { UNIT = 2, HEAD_WORDS = 0 };
+enum { UNIT = 2, PARTS = 1, HEAD_WORDS = 0 };
 #define TILE_PRODUCT _tile_dpbf16ps
 #include "gemm/amx_tile.h"
 enum { K_UNIT = STEP_K };

@@ -4,7 +4,7 @@
 #define VECTOR_ROUNDS_TO_BF16
 #include "cpu/vector_avx512.h"
 
-enum { VECTORS = 2, HEAD_WORDS = 2 };
+enum { VECTORS = 2, PARTS = 1, HEAD_WORDS = 2 };
 #include "gemm/gemm_int8_vnni.h"
 #define TILE_PRODUCT _tile_dpbusd
 #include "gemm/amx_tile.h"

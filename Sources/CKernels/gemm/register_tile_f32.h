@@ -21,7 +21,7 @@ VECTOR_INLINE void tile_step(const int ROWS, const int WIDTH, const float *a, si
 #pragma clang loop unroll(full)
     for (int i = 0; i < ROWS; ++i) {
         const float *const element = a + (size_t)i * a_row;
-        if (FMA_READS_ELEMENTS && 7 * i < 4 * ROWS) {
+        if (FMA_READS_ELEMENTS && a_row == 1 && 7 * i < 4 * ROWS) {
 #pragma clang loop unroll(full)
             for (int j = 0; j < WIDTH; ++j) sum[i][j] = v_fma_element(element, row[j], sum[i][j]);
         } else {

@@ -75,6 +75,9 @@ typedef enum { DMAE_TYPE_F32 = 0, DMAE_TYPE_BF16 = 1 } dmae_type;
 /// What the operands of a product are rounded to, to nearest, ties to even, as they are packed; sums are float32 in any case.
 /// With BF16 where the instruction set has no such products, the same rounded operands are multiplied in float32: as exact, and
 /// as slow, as F32. Subnormal operands may count as zero.
+/// F32's operands are not rounded. An instruction set may multiply them in three parts of bf16: six products of parts, whose sum leaves out
+/// at most 2^-23 of a product. What is below 2^-126, a part or an operand, then counts as zero, and an operand that is infinite or above
+/// 3.39e38 gives NaN.
 /// INT8 is for weights that never change, in the forward direction: B comes packed, of a transposed B, A is not transposed, C is not
 /// accumulated, there is no `before_gelu`, and k is at most 65,536. Each row of the weight and of A is rounded to whole numbers of 8 bits
 /// with a scale of its own (gemm/quantisation.h): a row's result depends on no other row. Their sums are exact and become float32, times
