@@ -1,12 +1,12 @@
 // C[m,n] = op(A)[m,k]·op(B)[k,n], over packed panels.
 //   packed A: panels of `mr` rows,    [panel][k][mr], the last panel filled up with zeros
 //   packed B: panels of `nr` columns, [panel][k][nr], the last panel filled up with zeros
-// gemm_f32's panels hold float32. gemm_bf16's hold operands rounded to bf16: as float32 where the tile multiplies in float32 (k_unit 1),
-// or two neighbours in k side by side as bf16 (k_unit 2), [panel][k/2][mr][2], an odd k filled up with a zero. gemm_f32's hold three bf16
-// for a float32 where AMX multiplies them. gemm_int8's panels hold
-// all of k, packed from rows that lie along k: first each row's scale and what else belongs to whole rows, head_bytes for each of the
-// mr or nr, then whole numbers as quantisation.h says, k_unit neighbours side by side. With AMX a k_unit is a step of the tile registers:
-// a panel of A holds its rows' parts one after another, a panel of B neighbours as above, and k is filled up. int8's product is, in order,
+// gemm_f32's panels hold float32, or three bf16 for each with AMX. gemm_bf16's hold operands rounded to bf16: as float32 where the tile
+// multiplies in float32 (k_unit 1), or two neighbours in k side by side as bf16 (k_unit 2), [panel][k/2][mr][2], an odd k filled up with a
+// zero. gemm_int8's panels hold all of k, packed from rows that lie along k: first each row's scale and what else belongs to whole rows,
+// head_bytes for each of the mr or nr, then whole numbers as quantisation.h says, k_unit neighbours side by side. With AMX a k_unit is a
+// step of the tile registers: a panel of A holds its rows' parts one after another, a panel of B neighbours as above, and k is filled up.
+// int8's product is, in order,
 //   product = float(sum of products of whole numbers) · scale of A's row · scale of B's column
 // where the sum is exact, so that all variants give the same bits until GELU.
 //
