@@ -7,7 +7,8 @@ import XCTest
 /// denominator. bf16: the operands rounded to bf16 are the reference's; products of two of them are exact in f32, and where a pair is
 /// added at a time a sum may be rounded once more per product, so the bound is twice as wide; what is stored as bf16 is off by another
 /// 2⁻⁸ of itself. float32 in three parts of bf16: the parts are 1, 2⁻⁸ and 2⁻¹⁶ of a value at most, so what the six products leave out is
-/// 2⁻²³, 2·u, of a product; their sums are off as float32's are, the five smaller ones' by a fiftieth of that: three times as wide. GELU's slope is below 1.13; its own error is at most 2 ulp or 1e-7 (contract).
+/// 2⁻²³, 2·u, of a product; their sums are off as float32's are, the five smaller ones' by a fiftieth of that: three times as wide.
+/// GELU's slope is below 1.13; its own error is at most 2 ulp or 1e-7 (contract).
 /// On the way back through GELU the slope is off by at most 4e-7 (GeluTests) and its product rounded once, u·1.13: 5e-7 of the value.
 final class GemmTests: KernelTestCase {
     private static func hasParts(_ variant: Variant) -> Bool { variant.name.hasPrefix("gemm_f32_amx") }

@@ -79,8 +79,8 @@ VECTOR_INLINE void pack_some(const dmae_type type, const bool is_a, size_t count
     }
 }
 
-VECTOR_INLINE void pack_parts(const dmae_type type, const bool is_a, size_t count, size_t k, const void *source, size_t ld, const bool across,
-                        float *panels) {
+VECTOR_INLINE void pack_parts(const dmae_type type, const bool is_a, size_t count, size_t k, const void *source, size_t ld,
+                              const bool across, float *panels) {
     if (!across) {
         for (size_t i = 0; i < count; i += HALF)
             for (size_t p = 0; p < k; p += STEP_K) pack_some(type, is_a, count, k, i, p, source, ld, false, panels);
@@ -92,12 +92,12 @@ VECTOR_INLINE void pack_parts(const dmae_type type, const bool is_a, size_t coun
     }
 }
 
-#define PACK(name, is_a)                                                                                                     \
-    static void name(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {     \
-        if (type == DMAE_TYPE_BF16 && across) pack_parts(DMAE_TYPE_BF16, is_a, count, k, source, ld, true, panels);                \
-        else if (type == DMAE_TYPE_BF16) pack_parts(DMAE_TYPE_BF16, is_a, count, k, source, ld, false, panels);                    \
-        else if (across) pack_parts(DMAE_TYPE_F32, is_a, count, k, source, ld, true, panels);                                      \
-        else pack_parts(DMAE_TYPE_F32, is_a, count, k, source, ld, false, panels);                                                 \
+#define PACK(name, is_a)                                                                                                 \
+    static void name(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) { \
+        if (type == DMAE_TYPE_BF16 && across) pack_parts(DMAE_TYPE_BF16, is_a, count, k, source, ld, true, panels);      \
+        else if (type == DMAE_TYPE_BF16) pack_parts(DMAE_TYPE_BF16, is_a, count, k, source, ld, false, panels);          \
+        else if (across) pack_parts(DMAE_TYPE_F32, is_a, count, k, source, ld, true, panels);                            \
+        else pack_parts(DMAE_TYPE_F32, is_a, count, k, source, ld, false, panels);                                       \
     }
 PACK(pack_a, true)
 PACK(pack_b, false)

@@ -13,7 +13,8 @@ _Static_assert(MR <= LANES, "packing A transposes one vector of rows at a time")
 _Static_assert(VECTORS == 2, "the callers choose between one and two vectors");
 
 // Where a multiply-add can read its element from memory, those of four rows in seven do: fewer instructions, and as many reads as a core
-// does meanwhile. A core that shares its front end is 5 to 10 % faster so; alone it is as fast either way.
+// does meanwhile. A core that shares its front end is 5 to 10 % faster so; alone it is as fast either way. Rows of A that lie apart need
+// addresses with an index, which cost the instruction that this spares.
 VECTOR_INLINE void tile_step(const int ROWS, const int WIDTH, const float *a, size_t a_row, const float *b, V sum[MR][VECTORS]) {
     V row[VECTORS];
 #pragma clang loop unroll(full)
