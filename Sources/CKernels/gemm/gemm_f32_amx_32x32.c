@@ -10,59 +10,65 @@
 // are summed. Left out are a second part times a third, twice, and a third times a third: 2^-23 of the product at most, and with signs that
 // know nothing of one another. Sums of parts round less often than sums of values, so the whole is nearer to the truth than a chain of
 // multiply-adds. An infinity, and what a bf16 rounds to one, leaves a rest that is not a number.
+//
+// A lane is the pair of p and p + 16 in a step of k. Any pairs that A and B share serve the sum, and these are had without a shuffle.
 enum { UNIT = 2, PARTS = 3, HEAD_WORDS = 0 };
 #define TILE_PRODUCT _tile_dpbf16ps
 #include "gemm/amx_tile.h"
-enum { K_UNIT = STEP_K };
-#include "gemm/bf16_pairs.h"
+#include "gemm/operand.h"
 
-/// The next part of pairs along k, 32 floats in memory order; `low` and `high` become the rest.
-VECTOR_INLINE V part_along(V *low, V *high) {
-    const V pairs = pairs_along(*low, *high);
-    *low = v_subtract(*low, low_of(_mm512_castps_si512(pairs)));
-    *high = v_subtract(*high, high_of(_mm512_castps_si512(pairs)));
-    return pairs;
+/// The next part of sixteen values; `rest` becomes what is left.
+VECTOR_INLINE V next_part(V *rest) {
+    const __m512i rounded = _mm512_add_epi32(_mm512_castps_si512(*rest), _mm512_set1_epi32(0x8000));
+    const V part = _mm512_castsi512_ps(_mm512_and_si512(rounded, _mm512_set1_epi32((int)0xffff0000)));
+    *rest = v_subtract(*rest, part);
+    return part;
 }
-/// The next part of the pairs (first[i], second[i]).
-VECTOR_INLINE V part_across(V *first, V *second) {
-    const __m256i upper = v_to_bf16(*first), lower = v_to_bf16(*second);
-    *first = v_subtract(*first, v_from_bf16(upper));
-    *second = v_subtract(*second, v_from_bf16(lower));
-    return pairs_across(upper, lower);
+/// The upper halves of (low[i], high[i]) as pairs.
+VECTOR_INLINE V pairs_of(V low, V high) {
+    const __m512i lower = _mm512_srli_epi32(_mm512_castps_si512(low), 16);
+    return _mm512_castsi512_ps(_mm512_mask_blend_epi16(0xaaaaaaaa, lower, _mm512_castps_si512(high)));
 }
 
-/// 16 elements from `index` on, of which `left` are there.
-VECTOR_INLINE V some(const dmae_type type, size_t left, const void *source, size_t index) {
-    return operand_masked(type, v_mask(left), source, index);
+/// Sixteen rows of sixteen float32, `ld` apart.
+struct block {
+    const float *first;
+    size_t ld;
+};
+enum { BLOCK = LANES * LANES };
+
+/// The same with rows and columns exchanged, in `copy`.
+VECTOR_INLINE struct block transposed(struct block b, float copy[BLOCK]) {
+#pragma clang loop unroll(full)
+    for (size_t j = 0; j < LANES; j += 4) {
+        __m512 rows[4];
+        // Quarters that are read one by one need no shuffle.
+        for (size_t i = 0; i < 4; ++i) {
+            const float *const at = b.first + i * b.ld + j;
+            rows[i] = _mm512_castps128_ps512(_mm_loadu_ps(at));
+            rows[i] = _mm512_insertf32x4(rows[i], _mm_loadu_ps(at + 4 * b.ld), 1);
+            rows[i] = _mm512_insertf32x4(rows[i], _mm_loadu_ps(at + 8 * b.ld), 2);
+            rows[i] = _mm512_insertf32x4(rows[i], _mm_loadu_ps(at + 12 * b.ld), 3);
+        }
+        const __m512 low = _mm512_unpacklo_ps(rows[0], rows[1]), high = _mm512_unpackhi_ps(rows[0], rows[1]);
+        const __m512 next_low = _mm512_unpacklo_ps(rows[2], rows[3]), next_high = _mm512_unpackhi_ps(rows[2], rows[3]);
+        v_store(copy + j * LANES, _mm512_shuffle_ps(low, next_low, 0x44));
+        v_store(copy + (j + 1) * LANES, _mm512_shuffle_ps(low, next_low, 0xee));
+        v_store(copy + (j + 2) * LANES, _mm512_shuffle_ps(high, next_high, 0x44));
+        v_store(copy + (j + 3) * LANES, _mm512_shuffle_ps(high, next_high, 0xee));
+    }
+    return (struct block){copy, LANES};
+}
+
+/// The block from `index` on, of which the given rows and columns are there: in memory or, filled up with zeros, in `copy`.
+VECTOR_INLINE struct block block_at(const dmae_type type, size_t rows, size_t columns, const void *source, size_t index, size_t ld,
+                                    float copy[BLOCK]) {
+    if (type == DMAE_TYPE_F32 && rows >= LANES && columns >= LANES) return (struct block){(const float *)source + index, ld};
+    for (size_t i = 0; i < LANES; ++i)
+        v_store(copy + i * LANES, i < rows ? operand_masked(type, v_mask(columns), source, index + i * ld) : v_zero());
+    return (struct block){copy, LANES};
 }
 VECTOR_INLINE size_t rest(size_t all, size_t taken) { return all > taken ? all - taken : 0; }
-
-/// Sixteen rows along k, of which `count` are there, from p on, as rows of pairs: rows[part][row].
-VECTOR_INLINE void rows_along(const dmae_type type, size_t count, size_t k, size_t p, const void *source, size_t ld,
-                              V rows[PARTS][LANES]) {
-    for (size_t i = 0; i < LANES; ++i) {
-        V low = v_zero(), high = v_zero();
-        if (i < count) {
-            low = some(type, k - p, source, i * ld + p);
-            high = some(type, rest(k, p + LANES), source, i * ld + p + LANES);
-        }
-        for (size_t part = 0; part < PARTS; ++part) rows[part][i] = part_along(&low, &high);
-    }
-}
-/// Sixteen columns, of which `count` are there, from row p down, as pairs of rows: rows[part][pair].
-VECTOR_INLINE void rows_across(const dmae_type type, size_t count, size_t k, size_t p, const void *source, size_t ld,
-                               V rows[PARTS][LANES]) {
-    for (size_t q = 0; q < LANES; ++q) {
-        const size_t at = p + 2 * q;
-        V first = at < k ? some(type, count, source, at * ld) : v_zero();
-        V second = at + 1 < k ? some(type, count, source, (at + 1) * ld) : v_zero();
-        for (size_t part = 0; part < PARTS; ++part) rows[part][q] = part_across(&first, &second);
-    }
-}
-
-static const void *element(const dmae_type type, const void *source, size_t index) {
-    return (const char *)source + index * bytes_of(type);
-}
 
 /// Sixteen rows or columns, from `i` on, of a step of k, in all parts: [row][pair] in a panel of A, [pair][column] in one of B.
 VECTOR_INLINE void pack_some(const dmae_type type, const bool is_a, size_t count, size_t k, size_t i, size_t p, const void *source,
@@ -70,12 +76,23 @@ VECTOR_INLINE void pack_some(const dmae_type type, const bool is_a, size_t count
     _Static_assert(MR == NR, "panels of A and B are equally wide");
     const size_t steps = (k + STEP_K - 1) / STEP_K, row_words = is_a ? HALF : NR;
     float *const step = panels + (i / MR * steps + p / STEP_K) * STEP_A + i % MR * (is_a ? HALF : 1);
-    V rows[PARTS][LANES];
-    if (across) rows_across(type, count - i, k, p, element(type, source, i), ld, rows);
-    else rows_along(type, count - i, k, p, element(type, source, i * ld), ld, rows);
-    for (size_t part = 0; part < PARTS; ++part) {
-        if (across == is_a) v_transpose(rows[part]);
-        for (size_t row = 0; row < LANES; ++row) v_store(step + part * PART_A + row * row_words, rows[part][row]);
+    float copies[2][BLOCK] __attribute__((aligned(64))), turned[2][BLOCK] __attribute__((aligned(64)));
+    struct block halves[2];
+#pragma clang loop unroll(full)
+    for (size_t half = 0; half < 2; ++half) {
+        const size_t at = p + half * LANES, wide = count - i, deep = rest(k, at);
+        if (across) halves[half] = block_at(type, deep, wide, source, at * ld + i, ld, copies[half]);
+        else halves[half] = block_at(type, wide, deep, source, i * ld + at, ld, copies[half]);
+        if (across == is_a) halves[half] = transposed(halves[half], turned[half]);
+    }
+    for (size_t row = 0; row < LANES; ++row) {
+        V low = v_load(halves[0].first + row * halves[0].ld), high = v_load(halves[1].first + row * halves[1].ld);
+        float *const target = step + row * row_words;
+        for (size_t part = 0; part + 1 < PARTS; ++part) {
+            const V low_part = next_part(&low), high_part = next_part(&high);
+            v_store(target + part * PART_A, pairs_of(low_part, high_part));
+        }
+        v_store(target + (PARTS - 1) * PART_A, pairs_of(low, high));  // which the last part holds whole
     }
 }
 
@@ -103,7 +120,7 @@ PACK(pack_a, true)
 PACK(pack_b, false)
 
 const struct gemm_kernels gemm_f32_amx_32x32 = {
-    .mr = MR, .nr = NR, .k_unit = K_UNIT, .value_bytes = PARTS * 2,
+    .mr = MR, .nr = NR, .k_unit = STEP_K, .value_bytes = PARTS * 2,
     .k_block = 1024, .run_a = 4, .run_b = 4, .run_bytes = 896 << 10, .round_a = 1, .round_b_bytes = 256 << 10,
     .narrow = 512, .keeps_shared = true, .fetches_shared = true,
     .plain_b = true, .pack_a = pack_a, .pack_b = pack_b, .tile = tile, .begin = begin, .end = end,
