@@ -19,7 +19,7 @@ static size_t own_bytes_per_k(dmae_precision precision) {
     switch (precision) {
     case DMAE_PRECISION_INT8: return 256;
     case DMAE_PRECISION_BF16: return 512;
-    default: return 768;
+    default: return 1536;
     }
 }
 /// The most bytes that any variant's panels take for a value.
@@ -330,7 +330,9 @@ static struct task task_at(const struct plan *p, size_t index) {
 static void plan_tasks(struct plan *p, size_t threads) {
     size_t fitting = p->shared_is_a ? p->kernels->run_b : p->kernels->run_a;
     const size_t bytes = panel_bytes(p->kernels, p->shared_is_a ? p->kernels->nr : p->kernels->mr, p->k_block);
-    if (p->kernels->run_bytes && fitting * bytes > p->kernels->run_bytes) fitting = p->kernels->run_bytes / bytes;
+    const size_t shared = p->shared_panels * panel_bytes(p->kernels, p->shared_is_a ? p->kernels->mr : p->kernels->nr, p->k_block);
+    const size_t room = p->kernels->run_bytes, most = 2 * shared <= room ? room / 2 : room;
+    if (room && fitting * bytes > most) fitting = most / bytes;
     if (fitting == 0) fitting = 1;
     // Packed alone, a narrow panel that lies across the rows of memory would take a line for a part of it.
     p->few = dmae_ceiling(fitting, 4);
