@@ -81,10 +81,15 @@ extension Parameters {
         }
         let matching = TensorMatching(wanted: wanted, file: file, prefix: prefix)
         if let difference = matching.differences.first {
+            let isTableOfUnknownGrid =
+                difference.name.hasSuffix("pos_embed") && difference.found.count == 3 && difference.found.last == difference.wanted.last
             throw Failure(
                 .badData,
                 "\(file.path): tensor \(difference.name) has shape \(Self.text(difference.found)), but this model needs "
-                    + "\(Self.text(difference.wanted)): check the model's size, the patch size and the image size")
+                    + "\(Self.text(difference.wanted)): "
+                    + (isTableOfUnknownGrid
+                        ? "run `dmae convert` on it with the --image-size that it was trained on, and name what that writes"
+                        : "check the model's size, the patch size and the image size"))
         }
         let missing = matching.missing.filter { !optional(String($0.dropFirst(prefix.count))) }
         if !missing.isEmpty {

@@ -64,12 +64,27 @@ struct Dmae: ParsableCommand {
     private static func runCommandLine() throws {
         try checkHelp()
         do {
-            var command = try parseAsRoot()
+            var command = try parseAsRoot(arguments)
             try command.run()
         } catch where exitCode(for: error).isSuccess {
             // Help, the version or a completion script: printed as any result is, so that it is missed where it does not arrive.
             print(fullMessage(for: error))
         }
+    }
+
+    /// The command line, with a negative number joined to the option in front of it: `--epochs -1` as `--epochs=-1`. The parser would take it
+    /// for an option, and say that the value is missing.
+    private static var arguments: [String] {
+        let words = CommandLine.arguments.dropFirst(), options = words.prefix { $0 != "--" }
+        var joined: [String] = []
+        for word in options {
+            if word.hasPrefix("-"), Double(word) != nil, let option = joined.last, option.hasPrefix("--"), !option.contains("=") {
+                joined[joined.count - 1] = "\(option)=\(word)"
+            } else {
+                joined.append(word)
+            }
+        }
+        return joined + words.dropFirst(options.count)
     }
 
     /// Refuses `dmae help NAME` and `dmae NAME --help` as `dmae NAME` is refused where there is no such command: the parser would show the

@@ -157,6 +157,9 @@ final class TrainingCommandTests: XCTestCase {
         refused("--epochs", "0.5", "--warmup-epochs", "0", words: "nothing would be trained")
         refused("--warmup-epochs", "11", words: "--warmup-epochs 11.0 is more than the 10.0 epochs of the run")
         refused("--base-learning-rate=-1", words: "--base-learning-rate must be at least 0 and finite")
+        refused("--epochs", "-1", words: "--epochs must be above 0")
+        refused("--warmup-epochs", "-inf", words: "--warmup-epochs must be at least 0 and finite")
+        refused("--dry-run", "-1", words: "--dry-run")
         refused("--base-learning-rate", "inf", words: "--base-learning-rate must be at least 0 and finite")
         refused("--warmup-epochs", "inf", words: "--warmup-epochs must be at least 0 and finite")
         refused(

@@ -75,4 +75,19 @@ final class WeightLoadingTests: XCTestCase {
         XCTAssertEqual(failure { try target.parameters.load(from: try write(wider)) }?.code, .badData)
         XCTAssertEqual(values(target), before)
     }
+
+    /// Positions of a grid that nobody names cannot be resampled: the remedy is the command that writes the image size down.
+    func testRefusesPositionsOfAnUnknownGrid() throws {
+        let source = try RandomModel(.small(), batch: 1, seed: 71)
+        let configuration = ModelConfiguration.small(imageHeight: 16)
+        let target = try RandomModel(configuration, batch: 1, seed: 72)
+        let before = values(target)
+        let weights = try ModelWeights(path: try write(source).path)
+        let found = failure { _ = try target.parameters.load(from: weights, for: configuration.student) }
+        XCTAssertEqual(found?.code, .badData)
+        for words in ["pos_embed has shape [1, 13, 12]", "needs [1, 17, 12]: run `dmae convert`", "--image-size"] {
+            XCTAssertTrue(found?.message.contains(words) == true, "\(found?.message ?? "accepted") says nothing of: \(words)")
+        }
+        XCTAssertEqual(values(target), before)
+    }
 }
