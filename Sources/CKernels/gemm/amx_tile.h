@@ -1,4 +1,4 @@
-// Tiles of products in the tile registers of AMX. The including file says UNIT, how many neighbours in k stand together in a lane of 32
+// Tiles of products in the tile registers of AMX. The including file says UNIT, how many values of k stand together in a lane of 32
 // bits; PARTS, one, or three whose sum each value is; HEAD_WORDS, in front of each of a panel's rows or columns (none, or a scale and
 // what gemm_int8_kernels.h says); and TILE_PRODUCT(sums, a, b).
 //
