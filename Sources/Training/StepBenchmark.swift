@@ -77,8 +77,8 @@ public struct StepBenchmark: Sendable {
         Profile.reset(measuring: false)
     }
 
-    /// Measured peak of all threads in GFLOP/s: multiply-adds in registers, the best of four times about a twentieth of a second. Tile
-    /// registers may run at a quarter of their rate for some of the first.
+    /// Measured peak of all threads in GFLOP/s: multiply-adds in registers, or products of tiles in those of AMX, the best of four times
+    /// about a twentieth of a second. Tile registers may run at a quarter of their rate for some of the first.
     static func peak(_ precision: Precision) -> Double {
         let threads = Threads.count
         var rounds = 200_000, best = 0.0

@@ -8,8 +8,8 @@ struct Bench: ParsableCommand {
         abstract: "Time a training step and hold it against the machine's peak.",
         discussion: """
             Random weights and images; one step to warm up, then the timed ones, each followed by a measurement of \
-            the peak of multiply-adds in registers, on as many threads. GFLOP are those of the matrix products and \
-            of attention that are really executed.
+            the peak of multiply-adds in registers, with AMX of products of tiles in them, on as many threads. GFLOP \
+            are those of the matrix products and of attention that are really executed.
 
               dmae bench distill --batch 32 --mask-ratio 0.75 --threads 2 --steps 5
               dmae bench distill --recipe paper --mask-ratio 0.98 --json > step.json

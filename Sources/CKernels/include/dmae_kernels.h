@@ -192,8 +192,8 @@ DMAE_EXPORT void dmae_adamw_f32(size_t count, const dmae_adamw_f32_settings *set
 
 // ---- Measuring the machine -------------------------------------------------------------------------------------------
 
-/// Operations done by `threads` threads, each running `iterations` rounds of independent multiply-adds in registers, of the
-/// selected instruction set. Time it to know the peak.
+/// Operations done by `threads` threads, each running `iterations` rounds of independent multiply-adds in registers, or products of
+/// tiles, of the selected instruction set. Time it to know the peak.
 DMAE_EXPORT double dmae_peak_flops(dmae_precision precision, int threads, size_t iterations);
 
 #ifdef __cplusplus
