@@ -6,8 +6,7 @@
 // zero. gemm_int8's panels hold all of k, packed from rows that lie along k: first each row's scale and what else belongs to whole rows,
 // head_bytes for each of the mr or nr, then whole numbers as quantisation.h says, k_unit neighbours side by side. With AMX a k_unit is a
 // step of the tile registers: a panel of A holds its rows' parts one after another, a panel of B neighbours as above, and k is filled up;
-// float32's neighbours are 16 apart in k.
-// int8's product is, in order,
+// float32's neighbours are 16 apart in k. int8's product is, in order,
 //   product = float(sum of products of whole numbers) · scale of A's row · scale of B's column
 // where the sum is exact, so that all variants give the same bits until GELU.
 //
