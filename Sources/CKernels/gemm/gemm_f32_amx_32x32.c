@@ -122,7 +122,7 @@ PACK(pack_b, false)
 const struct gemm_kernels gemm_f32_amx_32x32 = {
     .mr = MR, .nr = NR, .k_unit = STEP_K, .value_bytes = PARTS * 2,
     .k_block = 768, .run_a = 8, .run_b = 8, .run_bytes = 1200 << 10, .round_a = 1, .round_b_bytes = 256 << 10,
-    .narrow = 512, .keeps_shared = true, .fetches_shared = true,
+    .narrow = 512, .keeps_shared = true,
     .plain_b = true, .pack_a = pack_a, .pack_b = pack_b, .tile = tile, .begin = begin, .end = end,
 };
 #pragma clang attribute pop
