@@ -12,6 +12,10 @@ extension Trainer {
         static let training = "dmae.training"
         /// Images of the folder, which decide the order of samples.
         static let images = "dmae.images"
+        /// `Trainer.namesChecksum`.
+        static let imageNames = "dmae.image_names"
+        /// `Trainer.teacherChecksum`.
+        static let teacher = "dmae.teacher"
         /// Micro-batches of the next step that are summed already.
         static let pending = "dmae.pending"
         /// Their sums of losses, as the bit patterns of doubles.
@@ -41,6 +45,8 @@ extension Trainer {
         if let firstRuined { throw ruined(firstRuined) }
         var metadata = try weightsMetadata()
         metadata[Key.images] = String(folder.count)
+        metadata[Key.imageNames] = namesChecksum
+        metadata[Key.teacher] = teacherChecksum
         metadata[Key.pending] = String(pending)
         metadata[Key.lossSums] = lossSums.map { String($0.bitPattern) }.joined(separator: ",")
         return try store.write(step: step, tensors: tensors, metadata: metadata)
@@ -100,6 +106,17 @@ extension Trainer {
                 .badData,
                 "\(configuration.data): holds \(folder.count) images, but \(images) when the run was started: a resumed "
                     + "run needs the same images")
+        }
+        guard file.metadata[Key.imageNames] == namesChecksum else {
+            throw Failure(
+                .badData,
+                "\(configuration.data): holds images of other names than when the run was started: a resumed run needs the same images")
+        }
+        guard file.metadata[Key.teacher] == teacherChecksum else {
+            throw Failure(
+                .badData,
+                "\(configuration.teacher ?? ""): has other weights than the teacher the run was started with: name that one with "
+                    + "--teacher, or give another --output folder")
         }
         guard checkpoint.step <= totalSteps else {
             throw Failure(.badData, "\(file.path): is of step \(checkpoint.step), but the run has \(totalSteps) steps")

@@ -24,6 +24,10 @@ public final class Trainer {
     var lossSums: [Double]
     /// The newest good checkpoint: what this run goes on from, then what it wrote.
     var lastCheckpoint: String?
+    /// XXH64 of the names of the folder's images, in their order.
+    private(set) lazy var namesChecksum = Self.checksum(of: folder.files)
+    /// `Parameters.Loading.checksum` of the teacher; nil without one.
+    private(set) var teacherChecksum: String?
     private let schedule: LearningRateSchedule
     private var memoryIsMapped = false
 
@@ -90,7 +94,18 @@ public final class Trainer {
         distiller.parameters.initialize(seed: configuration.seed)
         guard let teacher = distiller.teacherParameters, let sizes = configuration.model.teacher, let weights else { return nil }
         teacher.initializePositions()
-        return try teacher.load(from: weights, for: sizes)
+        let loading = try teacher.load(from: weights, for: sizes, checksummed: true)
+        teacherChecksum = loading.checksum
+        return loading
+    }
+
+    private static func checksum(of names: [String]) -> String {
+        var hash = XXHash64()
+        for name in names {
+            var name = name + "\0"
+            name.withUTF8 { hash.update(UnsafeRawBufferPointer($0)) }
+        }
+        return hash.text
     }
 
     /// Seconds that the whole run would take: the median of `steps` timed micro-batches on random images, after one to warm

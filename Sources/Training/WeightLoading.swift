@@ -9,6 +9,8 @@ extension Parameters {
         public let matching: TensorMatching
         /// What was changed to fit, a phrase each: "position table resampled from 14×14 to 7×7 patches".
         public let adaptations: [String]
+        /// XXH64 of all values as they were loaded, before they are rounded, where it was asked for.
+        public let checksum: String?
     }
 
     /// Copies every parameter's weight from `file`, where it stands under `prefix` + its name.
@@ -21,19 +23,21 @@ extension Parameters {
     public func load(
         from file: any WeightFile, prefix: String = "", optional: (String) -> Bool = { $0.hasSuffix("pos_embed") }
     ) throws -> TensorMatching {
-        try load(from: file, prefix: prefix, optional: optional) { _, _ in nil }
+        try load(from: file, prefix: prefix, optional: optional, adaptation: { _, _ in nil }, whenLoaded: { _ in })
     }
 
     /// Copies every parameter's weight from `weights`, brought to the images of `encoder`: position tables are resampled to its
     /// grid (`PositionTable.resample`), and the patch projection to its channels (`InputChannels`). Position tables that are
     /// missing keep their values.
     ///
+    /// - Parameter checksummed: whether `Loading.checksum` is worked out, at about 5 GB/s.
     /// - Throws: `Failure.badData`, before anything is copied, where a tensor is missing or has a shape that cannot be adapted.
-    public func load(from weights: ModelWeights, for encoder: EncoderConfiguration) throws -> Loading {
+    public func load(from weights: ModelWeights, for encoder: EncoderConfiguration, checksummed: Bool = false) throws -> Loading {
         try weights.requireKnownParts()
         let source = weights.encoder
         var adaptations: [String] = []
-        let matching = try load(from: weights.tensors, prefix: "", optional: { $0.hasSuffix("pos_embed") }) { parameter, entry in
+        var hash = XXHash64()
+        func adaptation(_ parameter: Parameter, _ entry: TensorEntry) -> ((UnsafeBufferPointer<Float>) -> Void)? {
             if parameter.name.hasSuffix("pos_embed"), source.imageHeight > 0,
                 (source.gridRows, source.gridColumns) != (encoder.gridRows, encoder.gridColumns),
                 entry.shape == [1, 1 + source.patches, parameter.shape[2]],
@@ -62,14 +66,18 @@ extension Parameters {
             }
             return nil
         }
-        return Loading(matching: matching, adaptations: adaptations)
+        let matching = try load(from: weights.tensors, prefix: "", optional: { $0.hasSuffix("pos_embed") }, adaptation: adaptation) {
+            if checksummed { hash.update(UnsafeRawBufferPointer($0.weight.elements)) }
+        }
+        return Loading(matching: matching, adaptations: adaptations, checksum: checksummed ? hash.text : nil)
     }
 
     /// - Parameter adaptation: asked once for each tensor that is there: nil where it is copied as it is, else what fills the
     ///   parameter's weight from the tensor's values.
+    /// - Parameter whenLoaded: called with each parameter, in order, when its weight is there.
     private func load(
         from file: any WeightFile, prefix: String, optional: (String) -> Bool,
-        adaptation: (Parameter, TensorEntry) -> ((UnsafeBufferPointer<Float>) -> Void)?
+        adaptation: (Parameter, TensorEntry) -> ((UnsafeBufferPointer<Float>) -> Void)?, whenLoaded: (Parameter) -> Void
     ) throws -> TensorMatching {
         var adaptations: [String: (UnsafeBufferPointer<Float>) -> Void] = [:]
         var wanted: [(name: String, shape: [Int])] = []
@@ -99,6 +107,7 @@ extension Parameters {
                     + "weights that hold them, or a smaller model; `dmae inspect` lists what is there")
         }
         try fill { _, parameter in
+            defer { whenLoaded(parameter) }
             guard file[prefix + parameter.name] != nil else { return }
             if let adapt = adaptations[parameter.name] {
                 try file.floats(prefix + parameter.name).withUnsafeBufferPointer(adapt)

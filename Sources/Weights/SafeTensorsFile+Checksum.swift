@@ -19,8 +19,7 @@ extension SafeTensorsFile {
             hash.update(UnsafeRawBufferPointer(rebasing: dataBytes[range]))
             releasePages(range)
         }
-        let found =
-            SafeTensorsWriter.checksumPrefix + String(decoding: SafeTensorsWriter.hexadecimal(hash.finish()), as: UTF8.self)
+        let found = hash.text
         guard stored == found else {
             throw Failure(
                 .badData,

@@ -73,6 +73,11 @@ public struct XXHash64 {
         return hash ^ hash >> 32
     }
 
+    /// `finish()` as files hold it: "xxh64:" and sixteen hexadecimal digits.
+    public var text: String {
+        SafeTensorsWriter.checksumPrefix + String(decoding: SafeTensorsWriter.hexadecimal(finish()), as: UTF8.self)
+    }
+
     /// Whole stripes of 32 bytes.
     private static func consume(_ bytes: UnsafeRawBufferPointer, into lanes: inout (UInt64, UInt64, UInt64, UInt64)) {
         var (a, b, c, d) = lanes

@@ -356,6 +356,19 @@ final class TrainerTests: XCTestCase {
         let fewer = try attempt { $0.data = try pictures(11, "more") }
         XCTAssertEqual(fewer?.code, .badData)
         XCTAssertTrue(fewer?.message.contains("holds 11 images, but 10 when the run was started") == true, "\(String(describing: fewer))")
+        let renamed = try pictures(10, "renamed")
+        try FileManager.default.moveItem(atPath: renamed + "/4.png", toPath: renamed + "/04.png")
+        let others = try attempt { $0.data = renamed }
+        XCTAssertEqual(others?.code, .badData)
+        XCTAssertTrue(
+            others?.message.hasPrefix("\(renamed): holds images of other names than when the run was started") == true,
+            "\(String(describing: others))")
+        let changed = try teacher(for: configuration.model, "other.safetensors", spoiling: "blocks.1.attn.qkv.weight")
+        let other = try attempt { $0.teacher = changed }
+        XCTAssertEqual(other?.code, .badData)
+        XCTAssertTrue(
+            other?.message.hasPrefix("\(changed): has other weights than the teacher the run was started with") == true,
+            "\(String(describing: other))")
     }
 
     // MARK: What must not happen silently
