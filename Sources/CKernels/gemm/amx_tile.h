@@ -170,8 +170,9 @@ VECTOR_INLINE void fetch_lines(struct gemm_fetched *fetched, size_t *set, size_t
         else _tile_loadd(tile_register, from, (ld) * 4);                \
     } while (0)
 
-/// The first lines of what a tile register takes in the next step, into the first-level cache; those behind them follow by themselves. A
-/// core that shares its tile registers' unit with another thread has few loads under way at a time: they are to be short.
+/// The first lines of what a tile register takes in the next step, into the first-level cache; of B, whose two registers take lines in
+/// turn, those of its upper or its lower eight rows. The lines behind them follow by themselves. A core that shares its tile registers'
+/// unit with another thread has few loads under way at a time: they are to be short.
 VECTOR_INLINE void fetch_next(const float *next) {
 #pragma clang loop unroll(full)
     for (size_t i = 0; i < HALF / 2; ++i) _mm_prefetch((const char *)(next + i * 16), _MM_HINT_T0);

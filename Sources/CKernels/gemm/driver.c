@@ -143,6 +143,7 @@ static struct upcoming upcoming_own(const struct plan *p, struct task task, size
     if (task.begin >= task.end) return (struct upcoming){0};
     if (p->shared_is_a && g->b_packed) return upcoming_panels(p, g->b_packed, kernels->nr, task.begin, task.end, tiles);
     const bool across = p->shared_is_a ? !g->b_transposed : g->a_transposed;
+    if (across && !kernels->fetches_across) return (struct upcoming){0};
     const dmae_type type = p->shared_is_a ? g->b_type : g->a_type;
     const size_t unit = p->shared_is_a ? kernels->nr : kernels->mr, i = task.begin * unit, ld = p->shared_is_a ? g->ldb : g->lda;
     const size_t width = dmae_least(task.end * unit, p->shared_is_a ? g->n : g->m) - i, depth = dmae_least(p->k_block, g->k - p->first);

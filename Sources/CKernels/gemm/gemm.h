@@ -63,8 +63,10 @@ struct gemm_kernels {
     void (*begin)(void), (*end)(void);
     size_t narrow;        ///< up to this width of the shared operand an own panel meets few tiles and packing it is much of the work:
                           ///< tiles fetch what is packed next; beyond, that slows them down by more than it saves
+    bool fetches_across;  ///< where k runs down the rows of memory, too: lines that lie a row apart, one of each row
     bool keeps_shared;    ///< the shared operand is packed into the caches, not past them
-    bool fetches_shared;  ///< tiles fetch the shared panels after these; no need where the loop over k fetches what follows in memory
+    bool fetches_shared;  ///< tiles fetch the shared panels after these; no need where the loop over k fetches what follows in memory, or
+                          ///< takes so long for a step that lines under way only keep its own loads waiting
     bool plain_b;         ///< a B that comes packed is float32 rows along k, packed for each product: panels would take more memory
     size_t head_bytes;    ///< in front of a panel, for each of its rows or columns
 };

@@ -53,7 +53,7 @@ VECTOR_INLINE void pair_product(const int ROWS, const int WIDTH, size_t k, const
 
 const struct gemm_kernels gemm_bf16_avx512bf16_14x32 = {
     .mr = MR, .nr = NR, .k_unit = K_UNIT, .value_bytes = 2,
-    .k_block = 2048, .run_a = 4, .run_b = 2, .round_a = 1, .narrow = 512,
+    .k_block = 2048, .run_a = 4, .run_b = 2, .round_a = 1, .narrow = 512, .fetches_across = true,
     .pack_a = pack_a, .pack_b = pack_b, .tile = tile,
 };
 #pragma clang attribute pop

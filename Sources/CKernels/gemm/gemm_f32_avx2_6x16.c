@@ -8,7 +8,7 @@ enum { MR = 6, VECTORS = 2, REGISTERS = 16, STEPS = 4 };
 
 const struct gemm_kernels gemm_f32_avx2_6x16 = {
     .mr = MR, .nr = NR, .k_unit = 1, .value_bytes = sizeof(float),
-    .k_block = 1024, .run_a = 16, .run_b = 4, .round_a = 4, .narrow = 256, .fetches_shared = true,
+    .k_block = 1024, .run_a = 16, .run_b = 4, .round_a = 4, .narrow = 256, .fetches_across = true, .fetches_shared = true,
     .pack_a = pack_a, .pack_b = pack_b, .tile = tile,
 };
 #pragma clang attribute pop
