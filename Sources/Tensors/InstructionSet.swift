@@ -51,7 +51,8 @@ public enum InstructionSet: Int, CaseIterable, Sendable {
         }
     }
 
-    /// Operations of `iterations` rounds of multiply-adds in registers on each of `threads` threads; time the call to know the peak.
+    /// Operations of `iterations` rounds of multiply-adds in registers, or with AMX of products of tiles in them, on each of `threads`
+    /// threads; time the call to know the peak.
     public static func peakFLOP(_ precision: Precision, threads: Int, iterations: Int) -> Double {
         dmae_peak_flops(precision.kernels, Int32(threads), iterations)
     }

@@ -15,6 +15,10 @@ public enum Threads {
     /// The threads a parallel region really gets; 1 while `count` is more means that OpenMP is serial.
     public static var observed: Int { Int(dmae_threads_observed()) }
 
+    /// How many of `count` threads, the calling one included, the system lets the process have at once. OpenMP ends the process where it
+    /// cannot start one. Not for two threads at a time.
+    public static func startable(_ count: Int) -> Int { Int(dmae_threads_startable(Int32(count))) }
+
     /// Lets the calling thread run on every processor of the process: one made by a thread that OpenMP has bound
     /// (`OMP_PROC_BIND`) is bound to the same processor otherwise.
     public static func unbind() { dmae_unbind_thread() }

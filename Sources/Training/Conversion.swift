@@ -135,7 +135,7 @@ public struct Conversion {
     }
 
     /// Whether a file of that name is written as a PyTorch archive, which says nothing of the model's sizes.
-    public static func isArchive(_ path: String) -> Bool { path.hasSuffix(".pth") || path.hasSuffix(".pt") }
+    public static func isArchive(_ path: String) -> Bool { [".pth", ".pt"].contains(where: path.lowercased().hasSuffix) }
 
     /// Writes a file, or Hugging Face's folder, at `path`; a file whose name ends in .pth or .pt is a PyTorch archive holding
     /// `{'model': …}`, any other one is safetensors.

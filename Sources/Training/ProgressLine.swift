@@ -1,5 +1,6 @@
 import Glibc
 import Synchronization
+import Weights
 
 /// The progress of a run on standard error: at a terminal one line that overwrites itself, elsewhere a plain line now and then.
 ///
@@ -78,7 +79,7 @@ public final class ProgressLine: Sendable {
     /// Prints a line of its own above the progress line.
     public func message(_ text: String) {
         state.withLock { state in
-            surroundings.write((state.isOpen ? "\r\u{1B}[K" : "") + text + "\n")
+            surroundings.write((state.isOpen ? "\r\u{1B}[K" : "") + visible(text) + "\n")
             state.isOpen = false
             if surroundings.isTerminal, state.last != nil { draw(&state, surroundings.clock()) }
         }

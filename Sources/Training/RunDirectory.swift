@@ -16,6 +16,17 @@ public final class RunDirectory {
     /// Where the log is, one JSON object per optimiser step.
     public var logPath: String { "\(path)/log.jsonl" }
 
+    /// Whether a folder with files of these names holds a run.
+    private static func isRun(_ names: [String]) -> Bool {
+        names.contains { $0 == "configuration.json" || $0 == "log.jsonl" || CheckpointStore.step(of: $0) != nil }
+    }
+
+    /// Throws `Failure.usage` where the folder at `path` holds a run, whose weights another `model.safetensors` would replace.
+    public static func requireNoRun(in path: String) throws {
+        guard let names = try? names(in: path), isRun(names) else { return }
+        throw Failure(.usage, "\(quoted(path: path)) holds a run, whose \(weightsName) would be replaced: name another folder")
+    }
+
     /// Creates the folder, its parents too, and locks it until `self` goes away; parts that a killed process left are removed.
     ///
     /// A folder that already holds a run is refused unless `resuming`; resuming in an empty folder is allowed. Throws `Failure`:
@@ -27,10 +38,7 @@ public final class RunDirectory {
         lock = try Self.lock(path)
         do {
             let names = try Self.names(in: path)
-            let holdsRun = names.contains {
-                $0 == "configuration.json" || $0 == "log.jsonl" || CheckpointStore.step(of: $0) != nil
-            }
-            if holdsRun, !resuming {
+            if Self.isRun(names), !resuming {
                 throw Failure(
                     .usage,
                     "\(quoted(path: path)) already holds a run; go on with it by --resume auto, or name another --output folder"

@@ -19,3 +19,13 @@ package func quoted(path: String) -> String {
 package func errorText(_ number: Int32) -> String {
     String(cString: strerror(number))
 }
+
+/// `text` for a terminal, line breaks and tabs aside: characters that it would obey, as a file's name may hold them, are escaped.
+package func visible(_ text: String) -> String {
+    var shown = ""
+    for scalar in text.unicodeScalars {
+        let isObeyed = (scalar.value < 0x20 && scalar != "\n" && scalar != "\t") || (0x7F...0x9F).contains(scalar.value)
+        if isObeyed { shown += scalar.escaped(asASCII: true) } else { shown.unicodeScalars.append(scalar) }
+    }
+    return shown
+}

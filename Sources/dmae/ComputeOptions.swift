@@ -16,7 +16,7 @@ struct ComputeOptions: ParsableArguments {
 
     /// Applies both. Call before any memory is planned: workspaces grow with the threads.
     ///
-    /// - Throws: `Failure` where DMAE_ISA cannot be followed.
+    /// - Throws: `Failure` where DMAE_ISA cannot be followed, or the system does not give so many threads.
     func apply() throws {
         try InstructionSet.applyEnvironment()
         let recommended = Threads.recommended
@@ -24,6 +24,13 @@ struct ComputeOptions: ParsableArguments {
         if let threads, threads > recommended {
             let processors = Format.counted(recommended, "processor")
             Terminal.warning("--threads \(threads) is more than the \(processors) this process may use: it will be slower")
+        }
+        let startable = Threads.startable(Threads.count)
+        guard startable == Threads.count else {
+            throw Failure(
+                .failure,
+                "the system starts only \(startable) of \(Threads.count) threads: lower --threads, or raise the limit of processes or of "
+                    + "memory (`ulimit -u`, `ulimit -v`, the container's pids)")
         }
     }
 }

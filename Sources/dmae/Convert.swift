@@ -89,7 +89,8 @@ struct Convert: ParsableCommand {
             .mae: [".safetensors", ".pth", ".pt"], .timm: [".safetensors", ".pth", ".pt"], .onnx: [".onnx"],
         ]
         let known = [".safetensors", ".pth", ".pt", ".bin", ".onnx", ".npy"]
-        if let wanted = endings[form], known.contains(where: { output.hasSuffix($0) }), !wanted.contains(where: { output.hasSuffix($0) }) {
+        let name = output.lowercased()
+        if let wanted = endings[form], known.contains(where: name.hasSuffix), !wanted.contains(where: name.hasSuffix) {
             throw ValidationError("\(output): what --to \(form.rawValue) writes ends in \(wanted.joined(separator: ", "))")
         }
         let sizes: [(flag: String, isGiven: Bool)] = [
@@ -107,6 +108,7 @@ struct Convert: ParsableCommand {
         let weights = try ModelWeights(path: input)
         let other: [Form: String] = [.huggingface: "/model.safetensors", .onnx: ".data"]
         let written = [output] + [other[form]].compactMap { $0.map { output + $0 } }
+        if form == .huggingface { try RunDirectory.requireNoRun(in: output) }
         for path in written { try AtomicFile.requireOther(path, than: [input, weights.tensors.path]) }
         Terminal.note(weights.summary)
         switch form {

@@ -62,6 +62,7 @@ struct Dmae: ParsableCommand {
     }
 
     private static func runCommandLine() throws {
+        try checkEncoding()
         try checkHelp()
         do {
             var command = try parseAsRoot(arguments)
@@ -85,6 +86,14 @@ struct Dmae: ParsableCommand {
             }
         }
         return joined + words.dropFirst(options.count)
+    }
+
+    /// Refuses a word that is not UTF-8: with replacement characters it would name another file.
+    private static func checkEncoding() throws {
+        for (word, text) in zip(UnsafeBufferPointer(start: CommandLine.unsafeArgv, count: Int(CommandLine.argc)), CommandLine.arguments) {
+            guard let word, String(validatingCString: word) == nil else { continue }
+            throw Failure(.usage, "the argument \(quoted(text)) is not valid UTF-8: rename the file, or name a link to it")
+        }
     }
 
     /// Refuses `dmae help NAME` and `dmae NAME --help` as `dmae NAME` is refused where there is no such command: the parser would show the

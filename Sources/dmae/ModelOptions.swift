@@ -73,7 +73,7 @@ struct ModelOptions: ParsableArguments {
 
     /// The encoder `name` (a preset) with the overrides of this command line.
     func encoder(_ name: String, imageSize side: Int) throws -> EncoderConfiguration {
-        let encoder = try Self.preset(student ?? name, height: side, width: side, channels: 3)
+        let encoder = try Self.preset(student ?? name, flag: "--student", height: side, width: side, channels: 3)
         return EncoderConfiguration(
             width: width ?? encoder.width, depth: depth ?? encoder.depth, heads: heads ?? encoder.heads,
             patchSize: patchSize ?? encoder.patchSize, imageHeight: imageSize?.height ?? encoder.imageHeight,
@@ -91,9 +91,9 @@ struct ModelOptions: ParsableArguments {
             width: decoderWidth ?? preset.width, depth: decoderDepth ?? preset.depth, heads: decoderHeads ?? preset.heads)
     }
 
-    static func preset(_ name: String, height: Int, width: Int, channels: Int) throws -> EncoderConfiguration {
+    static func preset(_ name: String, flag: String, height: Int, width: Int, channels: Int) throws -> EncoderConfiguration {
         guard let encoder = Preset.encoder(name, imageHeight: height, imageWidth: width, channels: channels) else {
-            throw Failure(.usage, "the model \(name) is not known: use one of \(encoderNames)")
+            throw Failure(.usage, "\(flag) \(name) is not known: use one of \(encoderNames)")
         }
         return encoder
     }
@@ -168,7 +168,7 @@ struct AlignmentOptions: ParsableArguments {
                 throw Failure(.usage, "--teacher-model is needed: recipe \(recipe.name) names no teacher")
             }
             teacher = try ModelOptions.preset(
-                name, height: student.imageHeight, width: student.imageWidth, channels: student.channels)
+                name, flag: "--teacher-model", height: student.imageHeight, width: student.imageWidth, channels: student.channels)
             // Presets fix no patch size that weights could not have otherwise; a file's own patches stand, and are checked.
             teacher.patchSize = student.patchSize
         }

@@ -1,4 +1,5 @@
 import Glibc
+import Weights
 
 /// What is said to a person, on standard error.
 enum Terminal {
@@ -11,7 +12,7 @@ enum Terminal {
         }
     }
 
-    static func note(_ text: String) { fputs(text + "\n", stderr) }
+    static func note(_ text: String) { fputs(visible(text) + "\n", stderr) }
     static func error(_ text: String) { note("error: " + text) }
     static func warning(_ text: String) { note("warning: " + text) }
 }

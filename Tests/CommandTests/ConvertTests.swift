@@ -25,6 +25,21 @@ final class ConvertTests: XCTestCase {
         }
     }
 
+    /// A folder that holds a run is not the place for another model, and a name that is not UTF-8 not one for any.
+    func testRefusesPlaces() throws {
+        let run = folder.file("run")
+        try FileManager.default.createDirectory(atPath: run, withIntermediateDirectories: true)
+        for name in ["log.jsonl", "model.safetensors"] { folder.write([1], "run/" + name) }
+        assertRefused(
+            Command.run(["convert", Fixtures.path("demo/teacher.safetensors"), run, "--to", "huggingface"]), 64, ["holds a run", "name another folder"])
+        XCTAssertEqual(FileManager.default.contents(atPath: run + "/model.safetensors"), Data([1]))
+        let named = Command.run(
+            ["-c", #"exec "$0" convert "$1" "$2/$(printf 'x\377').safetensors" --to mae"#, Command.binary, Fixtures.path("demo/teacher.safetensors"), run],
+            executable: "/bin/sh")
+        assertRefused(named, 64, ["is not valid UTF-8: rename the file"])
+        XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: run).count, 2)
+    }
+
     /// From MAE's names through every other form and back: the same file, byte for byte; and what was read at first, tensor for tensor.
     func testRoundTrips() throws {
         let own = folder.file("own.safetensors")

@@ -65,7 +65,15 @@ final class DoctorTests: XCTestCase {
         XCTAssertTrue(full.errors.contains("error: cannot write to standard output"), full.errors)
     }
 
-    /// More threads than there are processors: one line of warning, and it goes on.
+    /// OpenMP would end the process over a thread that it cannot start.
+    func testThreadsThatTheSystemDoesNotGive() {
+        let limited = Command.run(
+            ["-c", "ulimit -v 100000; exec \"$0\" doctor --threads 256", Command.binary], executable: "/bin/sh")
+        XCTAssertEqual(limited.end, .exited(1), limited.description)
+        XCTAssertTrue(
+            limited.errors.contains("of 256 threads: lower --threads, or raise the limit of processes or of memory"), limited.errors)
+    }
+
     /// What job scripts set: LLVM's OpenMP takes all memory over a number of threads that is none.
     func testNumbersOfThreadsInTheEnvironment() {
         for value in ["", " ", "abc", "-1", "1"] {
@@ -81,6 +89,7 @@ final class DoctorTests: XCTestCase {
         XCTAssertEqual(value("threads recommended", bound), "\(Threads.recommended)")
     }
 
+    /// More threads than there are processors: one line of warning, and it goes on.
     func testTooManyThreads() {
         let count = Threads.recommended + 1
         let result = assertRuns(["doctor", "--threads", "\(count)"])

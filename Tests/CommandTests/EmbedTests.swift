@@ -97,6 +97,19 @@ final class EmbedTests: XCTestCase {
         XCTAssertEqual(folder.read("both.npy"), folder.read("open.npy"))
     }
 
+    /// A file's name cannot clear the screen.
+    func testNamesThatATerminalWouldObey() throws {
+        let data = folder.file("pictures")
+        try FileManager.default.createDirectory(atPath: data, withIntermediateDirectories: true)
+        try FileManager.default.copyItem(atPath: "\(pictures)/0.png", toPath: "\(data)/0.png")
+        folder.write("no picture".utf8, "pictures/\u{1B}[2J.png")
+        let errors = assertRuns(
+            ["embed", "--weights", weights, "--heads", "4", "--data", data, "--output", folder.file("x.npy"), "--unreadable-limit", "0.5"]
+        ).errors
+        XCTAssertTrue(errors.contains("warning: \(data)/\\u{1B}[2J.png"), errors)
+        XCTAssertFalse(errors.contains("\u{1B}"), errors)
+    }
+
     /// The features that the demo's weights give do not depend on how they are computed.
     func testSameBytes() throws {
         let weights = Fixtures.path("demo/teacher.safetensors")

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "cpu/threads.h"
 
+#include <pthread.h>
 #include <sched.h>
 
 #ifndef _OPENMP
@@ -24,6 +25,25 @@ void dmae_unbind_thread(void) {
 
 void dmae_set_threads(int count) { thread_count = count < 1 ? 1 : count; }
 int dmae_threads(void) { return thread_count > 0 ? thread_count : (thread_count = omp_get_num_procs()); }
+
+static pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER;
+static void *wait_for_release(void *nothing) {
+    pthread_mutex_lock(&held);
+    pthread_mutex_unlock(&held);
+    return nothing;
+}
+
+int dmae_threads_startable(int count) {
+    enum { most = 4096 };
+    static pthread_t started[most];
+    int others = 0;
+    pthread_mutex_lock(&held);
+    while (others + 1 < count && others < most && pthread_create(&started[others], NULL, wait_for_release, NULL) == 0) ++others;
+    pthread_mutex_unlock(&held);
+    for (int i = 0; i < others; ++i) pthread_join(started[i], NULL);
+    return others + 1;
+}
+
 int dmae_openmp_version(void) { return _OPENMP; }
 
 int dmae_threads_observed(void) {

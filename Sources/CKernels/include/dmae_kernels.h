@@ -58,6 +58,8 @@ DMAE_EXPORT void dmae_set_threads(int count);
 DMAE_EXPORT int dmae_threads(void);
 /// The threads a parallel region really gets: 1 here with dmae_threads() > 1 means that OpenMP is serial.
 DMAE_EXPORT int dmae_threads_observed(void);
+/// How many of `count` threads, the calling one included, the system lets the process have at once; at most 4097.
+DMAE_EXPORT int dmae_threads_startable(int count);
 /// Lets the calling thread run on every processor that the process could at its start. A thread of OpenMP's that is bound to one
 /// (OMP_PROC_BIND) hands its binding on to those it makes.
 DMAE_EXPORT void dmae_unbind_thread(void);
@@ -67,7 +69,8 @@ DMAE_EXPORT int dmae_openmp_version(void);
 DMAE_EXPORT void dmae_parallel_for(size_t count, size_t chunk, void *context,
                                    void (*body)(void *context, size_t begin, size_t end));
 
-/// What one element in memory is: a float32, or its upper half, to which stored values are rounded to nearest, ties to even.
+/// What one element in memory is: a float32, or its upper half, to which stored values are rounded to nearest, ties to even;
+/// with AVX512-BF16 and AMX what is below 2^-126 then is zero.
 typedef enum { DMAE_TYPE_F32 = 0, DMAE_TYPE_BF16 = 1 } dmae_type;
 
 // ---- GEMM ------------------------------------------------------------------------------------------------------------
