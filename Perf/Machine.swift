@@ -13,7 +13,7 @@ func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
 /// What this machine can do at best, measured: the two roofs that every row is held against.
 struct Machine {
     let threads: Int
-    /// Multiply-adds in registers, FLOP/s of all threads, float32, bf16 and int8.
+    /// Multiply-adds in registers, or products of tiles in those of AMX, FLOP/s of all threads, float32, bf16 and int8.
     private var peaks = [0.0, 0.0, 0.0]
     /// Copying memory far larger than the caches, bytes read and written per second.
     private(set) var bandwidth = 0.0

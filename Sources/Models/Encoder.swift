@@ -24,7 +24,8 @@ public final class Encoder {
 
     /// - Parameters:
     ///   - blockCount: blocks to run; fewer than the depth for a teacher that stops at its last aligned block.
-    ///   - training: whether a backward pass will follow; without it there is no final norm either when `blockCount` < depth.
+    ///   - training: whether a backward pass will follow.
+    ///   - hasNorm: whether the final norm runs and gives `latent`.
     init(
         _ configuration: EncoderConfiguration, batch: Int, masking: Masking, blockCount: Int, in parameters: Parameters,
         plan: MemoryPlan, training: Bool, hasNorm: Bool

@@ -1,4 +1,3 @@
-import FoundationEssentials
 import Images
 import Models
 import Tensors

@@ -3,7 +3,7 @@ import Glibc
 /// The learning rate over a run: linear from 0 during the warm-up, then half a cosine down to the minimum.
 public struct LearningRateSchedule: Equatable, Sendable {
     /// The highest rate: base learning rate · effective batch / 256.
-    public let baseLearningRate: Double
+    public let peakLearningRate: Double
     /// The rate at the end.
     public let minimumLearningRate: Double
     /// Epochs of linear growth, at most `epochs`.
@@ -11,9 +11,9 @@ public struct LearningRateSchedule: Equatable, Sendable {
     /// Epochs of the whole run, warm-up included.
     public let epochs: Double
 
-    public init(baseLearningRate: Double, minimumLearningRate: Double, warmupEpochs: Double, epochs: Double) {
+    public init(peakLearningRate: Double, minimumLearningRate: Double, warmupEpochs: Double, epochs: Double) {
         precondition(0 <= warmupEpochs && warmupEpochs <= epochs, "a warm-up of \(warmupEpochs) in \(epochs) epochs")
-        self.baseLearningRate = baseLearningRate
+        self.peakLearningRate = peakLearningRate
         self.minimumLearningRate = minimumLearningRate
         self.warmupEpochs = warmupEpochs
         self.epochs = epochs
@@ -24,9 +24,9 @@ public struct LearningRateSchedule: Equatable, Sendable {
     /// With w warm-up epochs of n: base · epoch/w below w, then min + (base - min)·(1 + cos(π·(epoch - w)/(n - w)))/2, and the
     /// minimum from n on. The minimum does not lift the warm-up.
     public func rate(epoch: Double) -> Double {
-        if epoch < warmupEpochs { return baseLearningRate * epoch / warmupEpochs }
+        if epoch < warmupEpochs { return peakLearningRate * epoch / warmupEpochs }
         if epoch >= epochs { return minimumLearningRate }
         let progress = (epoch - warmupEpochs) / (epochs - warmupEpochs)
-        return minimumLearningRate + (baseLearningRate - minimumLearningRate) * 0.5 * (1 + cos(.pi * progress))
+        return minimumLearningRate + (peakLearningRate - minimumLearningRate) * 0.5 * (1 + cos(.pi * progress))
     }
 }

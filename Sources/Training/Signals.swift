@@ -1,7 +1,7 @@
 import Glibc
 import Synchronization
 
-/// Signals that ask a run to stop at the next step boundary.
+/// Signals that ask a run to stop after the micro-batch under way.
 ///
 /// SIGTERM, SIGINT, SIGHUP and SIGUSR1 leave a mark for the run to find, unless the process was started with the signal ignored (`nohup`,
 /// or a script's background job); a second SIGINT ends the process at once with 130. SIGPIPE and SIGXFSZ are ignored, so that a closed

@@ -85,7 +85,8 @@ extension Trainer {
 
     /// Takes up a run where `checkpoint` left it, to the bit. Call after `prepare()`.
     ///
-    /// - Throws: `Failure.usage` where the checkpoint is of another configuration, `Failure.badData` where it lacks something.
+    /// - Throws: `Failure.usage` where the checkpoint is of another configuration; `Failure.badData` where it lacks something or is of
+    ///   a later step than the run has, or where the images' names or the teacher's weights are others.
     public func restore(_ checkpoint: CheckpointStore.Checkpoint) throws {
         let file = checkpoint.file
         guard let text = file.metadata[Key.training],

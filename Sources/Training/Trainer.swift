@@ -58,7 +58,7 @@ public final class Trainer {
             precision: configuration.precision, teacherPrecision: configuration.teacherPrecision)
         operations = distiller.operations
         schedule = LearningRateSchedule(
-            baseLearningRate: configuration.peakLearningRate, minimumLearningRate: configuration.minimumLearningRate,
+            peakLearningRate: configuration.peakLearningRate, minimumLearningRate: configuration.minimumLearningRate,
             warmupEpochs: configuration.warmupEpochs, epochs: configuration.epochs)
         lossSums = Array(repeating: 0, count: 2 + distiller.alignments.count)
     }
@@ -154,7 +154,8 @@ public final class Trainer {
     ///   - workers: decoding threads beside the kernels'; they never change the result.
     ///   - progress: shown to a person; nil stays silent.
     ///   - message: told what a person should know: unreadable images, checkpoints passed over.
-    /// - Throws: `Failure.failure` on a non-finite loss, `Failure.badData` on too many unreadable images, `Failure.inputOutput`.
+    /// - Throws: `Failure.failure` on a non-finite loss, `Failure.badData` on too many unreadable images or a teacher's features that are
+    ///   not finite, `Failure.inputOutput`.
     public func run(
         in directory: RunDirectory, workers: Int, progress: ProgressLine?, message: @escaping (String) -> Void
     ) throws -> Outcome {

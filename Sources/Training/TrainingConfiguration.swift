@@ -93,7 +93,7 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         try check(precision != .int8, "--precision is f32 or bf16: int8 is for a frozen teacher alone, by --teacher-precision")
         try check(teacherPrecision == .same || model.teacher != nil, "--teacher-precision is for a run with a teacher")
         try check(batch >= 1, "--batch must be at least 1")
-        try check(accumulation >= 1, "--accumulation must be at least 1")
+        try check(accumulation >= 1, "--effective-batch must be at least --batch")
         try check(epochs > 0 && epochs <= 1e9, "--epochs must be above 0 and at most 1000000000")
         try check(warmupEpochs >= 0 && warmupEpochs.isFinite, "--warmup-epochs must be at least 0 and finite")
         try check(

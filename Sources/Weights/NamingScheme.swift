@@ -4,7 +4,7 @@
 /// and value apart, it gives three names, the row-thirds of MAE's `qkv`. In both, "#" stands for a block's number and "*" for
 /// `weight` or `bias`.
 public struct NamingScheme: Equatable, Sendable {
-    /// For people: "MAE", "timm", "Hugging Face ViT".
+    /// For people: "MAE", "timm", "Hugging Face", "mmpretrain".
     public let name: String
     let rules: [Rule]
 
