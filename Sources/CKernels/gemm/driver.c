@@ -57,7 +57,8 @@ struct plan {
     size_t shared_panels, own_panels;
     size_t few;                 ///< own panels that are packed together at least, but for the last of all: then own_groups of them
     size_t own_groups;
-    size_t runs, run;           ///< the first `runs` tasks are `run` groups each, with all shared panels,
+    size_t shares, share;       ///< each thread has one of the shares: neighbouring groups, at most `share` of them
+    size_t runs, run;           ///< of each the first `runs` tasks are `run` groups each, with all shared panels,
     size_t split, parts, part;  ///< the last `split` groups are cut into `parts` tasks each, of at most `part` shared panels
     size_t k_block;
     size_t first, depth;  ///< of k
@@ -270,6 +271,7 @@ static void pack_shared(const struct plan *p, const struct pieces *pieces, size_
 
 /// Multiplies own panels by shared ones over all blocks of k. The thread will probably do `following` next.
 static void run_task(struct plan p, struct task task, struct task following, char *own) {
+    if (task.begin == task.end) return;
     const size_t mr = p.kernels->mr, nr = p.kernels->nr, own_panels = task.end - task.begin;
     const void *const shared = !p.shared_is_a && p.g.b_packed ? p.g.b_packed : p.shared;
     const size_t shared_width = p.shared_is_a ? mr : nr;
@@ -309,25 +311,28 @@ static void run_task(struct plan p, struct task task, struct task following, cha
     }
 }
 
-static size_t task_count(const struct plan *p) {
-    return p->runs + (p->own_groups - p->runs * p->run - p->split) + p->split * p->parts;
-}
+static size_t tasks_of_share(const struct plan *p) { return p->runs + (p->share - p->runs * p->run - p->split) + p->split * p->parts; }
+static size_t task_count(const struct plan *p) { return p->shares * tasks_of_share(p); }
+/// May be empty in a share that has a group less than others.
 static struct task task_at(const struct plan *p, size_t index) {
-    const size_t whole = task_count(p) - p->split * p->parts;
-    size_t group = index * p->run, groups = 1, begin = 0, end = p->shared_panels;
-    if (index < p->runs) {
+    const size_t tasks = tasks_of_share(p), share = index / tasks, at = index % tasks, whole = tasks - p->split * p->parts;
+    size_t group = at * p->run, groups = 1, begin = 0, end = p->shared_panels;
+    if (at < p->runs) {
         groups = p->run;
-    } else if (index < whole) {
-        group = p->runs * p->run + (index - p->runs);
+    } else if (at < whole) {
+        group = p->runs * p->run + (at - p->runs);
     } else {
-        group = p->own_groups - p->split + (index - whole) / p->parts;
-        begin = (index - whole) % p->parts * p->part;
+        group = p->share - p->split + (at - whole) / p->parts;
+        begin = (at - whole) % p->parts * p->part;
         end = dmae_least(begin + p->part, p->shared_panels);
     }
-    return (struct task){dmae_least(group * p->few, p->own_panels), dmae_least((group + groups) * p->few, p->own_panels), begin, end};
+    const size_t first = share * p->own_groups / p->shares, last = (share + 1) * p->own_groups / p->shares;
+    const size_t from = dmae_least(first + group, last), to = dmae_least(first + group + groups, last);
+    return (struct task){dmae_least(from * p->few, p->own_panels), dmae_least(to * p->few, p->own_panels), begin, end};
 }
 
-/// Cuts the work into tasks. With one thread nobody waits.
+/// Cuts the work into tasks: a share for each thread, which does its tasks in order, and then takes the last ones of others. With one
+/// thread nobody waits.
 static void plan_tasks(struct plan *p, size_t threads) {
     size_t fitting = p->shared_is_a ? p->kernels->run_b : p->kernels->run_a;
     const size_t bytes = panel_bytes(p->kernels, p->shared_is_a ? p->kernels->nr : p->kernels->mr, p->k_block);
@@ -338,17 +343,19 @@ static void plan_tasks(struct plan *p, size_t threads) {
     // Packed alone, a narrow panel that lies across the rows of memory would take a line for a part of it.
     p->few = dmae_ceiling(fitting, 4);
     p->own_groups = dmae_ceiling(p->own_panels, p->few);
-    p->run = threads == 1 ? fitting / p->few : dmae_least(fitting / p->few, p->own_groups / (4 * threads));
+    p->shares = threads;
+    p->share = dmae_ceiling(p->own_groups, threads);
+    p->run = threads == 1 ? fitting / p->few : dmae_least(fitting / p->few, p->share / 4);
     if (p->run == 0) p->run = 1;
-    // Runs of several groups first, then single ones, enough of them for each thread. Each part of a group packs it anew: only
-    // where there are few groups for a thread, parts of the last ones follow.
+    // Runs of several groups first, then single ones. Each part of a group packs it anew: only where a share is few groups, parts of the
+    // last ones follow.
     enum { least_part = 4, most_parts = 8, enough_groups = 8 };
     p->part = dmae_ceiling(p->shared_panels, most_parts);
     if (p->part < least_part) p->part = least_part;
     p->parts = dmae_ceiling(p->shared_panels, p->part);
-    p->split = threads == 1 || p->own_groups >= enough_groups * threads ? 0 : dmae_least(p->own_groups, 2 * threads);
-    const size_t single = threads == 1 ? 0 : dmae_least(p->own_groups - p->split, 2 * threads);
-    p->runs = (p->own_groups - p->split - single) / p->run;
+    p->split = threads == 1 || p->share >= enough_groups ? 0 : dmae_least(p->share, 2);
+    const size_t single = threads == 1 ? 0 : dmae_least(p->share - p->split, 2);
+    p->runs = (p->share - p->split - single) / p->run;
 }
 
 static const struct gemm_kernels *kernels_for(dmae_precision precision) {
@@ -403,15 +410,19 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
         order_streams();
         return;
     }
+    struct dmae_share pieces_left[threads], tasks_left[threads];
+    dmae_deal(pieces_left, (size_t)threads, piece_count);
+    dmae_deal(tasks_left, (size_t)threads, tasks);
 #pragma omp parallel num_threads(threads)
     {
-        char *const mine = own + (size_t)omp_get_thread_num() * own_bytes;
-#pragma omp for schedule(monotonic : dynamic, 1)
-        for (size_t piece = 0; piece < piece_count; ++piece) pack_shared(&plan, &pieces, piece, mine);
+        const size_t thread = (size_t)omp_get_thread_num();
+        char *const mine = own + thread * own_bytes;
+        size_t next;
+        while (dmae_take(pieces_left, (size_t)threads, thread, &next)) pack_shared(&plan, &pieces, next, mine);
+#pragma omp barrier
         if (kernels->begin) kernels->begin();
-#pragma omp for schedule(monotonic : dynamic, 1) nowait
-        for (size_t task = 0; task < tasks; ++task)
-            run_task(plan, task_at(&plan, task), task_at(&plan, task + (size_t)threads), mine);
+        while (dmae_take(tasks_left, (size_t)threads, thread, &next))
+            run_task(plan, task_at(&plan, next), task_at(&plan, next + 1), mine);
         if (kernels->end) kernels->end();
         order_streams();
     }
