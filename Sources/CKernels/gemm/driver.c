@@ -137,13 +137,16 @@ static struct upcoming upcoming_panels(const struct plan *p, const void *panels,
     return spread(all, tiles);
 }
 
+/// Whether k runs down the rows of memory in the operand that threads pack for themselves.
+static bool own_is_across(const struct plan *p) { return p->shared_is_a ? !p->g.b_transposed : p->g.a_transposed; }
+
 /// What the own panels of `task` are packed from, or are, where they come packed; the block of k at p->first.
 static struct upcoming upcoming_own(const struct plan *p, struct task task, size_t tiles) {
     const struct gemm_kernels *const kernels = p->kernels;
     const dmae_gemm_arguments *const g = &p->g;
     if (task.begin >= task.end) return (struct upcoming){0};
     if (p->shared_is_a && g->b_packed) return upcoming_panels(p, g->b_packed, kernels->nr, task.begin, task.end, tiles);
-    const bool across = p->shared_is_a ? !g->b_transposed : g->a_transposed;
+    const bool across = own_is_across(p);
     if (across && !kernels->fetches_across) return (struct upcoming){0};
     const dmae_type type = p->shared_is_a ? g->b_type : g->a_type;
     const size_t unit = p->shared_is_a ? kernels->nr : kernels->mr, i = task.begin * unit, ld = p->shared_is_a ? g->ldb : g->lda;
@@ -165,7 +168,9 @@ static size_t round_of(const struct plan *p) {
     return panels > 1 ? panels : 1;
 }
 
-static void run_tile(const struct plan *p, struct upcoming *upcoming, size_t a_panel, const char *a, size_t b_panel, const char *b) {
+/// `packs_b`: the panel of B is yet to be packed.
+static void run_tile(const struct plan *p, struct upcoming *upcoming, size_t a_panel, const char *a, size_t b_panel, const char *b,
+                     bool packs_b) {
     const dmae_gemm_arguments *const g = &p->g;
     const size_t i = a_panel * p->kernels->mr, j = b_panel * p->kernels->nr;
     struct gemm_tile tile = {.rows = dmae_least(p->kernels->mr, g->m - i),
@@ -175,6 +180,11 @@ static void run_tile(const struct plan *p, struct upcoming *upcoming, size_t a_p
                              .b = b,
                              .streams_a = !p->shared_is_a && round_of(p) == 1,
                              .ahead = take_share(upcoming)};
+    if (packs_b) {
+        tile.b_source = element(g->b, g->b_type, p->first * g->ldb + j);
+        tile.b_source_type = g->b_type;
+        tile.ld_b_source = g->ldb;
+    }
     // Partial sums between blocks of k rest in C, or in the activation when C is not kept.
     if (g->c) {
         tile.c = (char *)g->c + (i * g->ldc + j) * bytes_of(g->c_type);
@@ -275,14 +285,19 @@ static void run_task(struct plan p, struct task task, struct task following, cha
     const size_t mr = p.kernels->mr, nr = p.kernels->nr, own_panels = task.end - task.begin;
     const void *const shared = !p.shared_is_a && p.g.b_packed ? p.g.b_packed : p.shared;
     const size_t shared_width = p.shared_is_a ? mr : nr;
+    // Packing a panel of B that lies across is little work, which the first whole tile of whole panels does beside its own. Not so of A:
+    // what one of its narrow panels leaves of a line is gone when the next one comes.
+    const bool tiles_pack = p.kernels->packs_in_tiles && p.shared_is_a && own_is_across(&p) && !p.g.b_packed &&
+                            task.shared_begin < p.g.m / mr && task.begin < p.g.n / nr;
+    const size_t unpacked = tiles_pack ? dmae_least(p.g.n / nr, task.end) : task.begin;
     const bool is_narrow = dmae_least(p.g.m, p.g.n) <= p.kernels->narrow;
     for (p.first = 0; p.first == 0 || p.first < p.g.k; p.first += p.k_block) {
         p.depth = dmae_least(p.k_block, p.g.k - p.first);
         p.is_first = p.first == 0;
         p.is_last = p.first + p.depth >= p.g.k;
-        if (!p.shared_is_a) pack_a(&p, task.begin, task.end, own);
-        else if (!p.g.b_packed) pack_b(&p, task.begin, task.end, own);
         const size_t own_bytes = p.shared_is_a ? b_bytes(&p) : a_bytes(&p);
+        if (!p.shared_is_a) pack_a(&p, task.begin, task.end, own);
+        else if (unpacked < task.end && !p.g.b_packed) pack_b(&p, unpacked, task.end, own + (unpacked - task.begin) * own_bytes);
         struct upcoming upcoming = {0};
         if (is_narrow) {
             struct plan then = p;
@@ -300,11 +315,12 @@ static void run_task(struct plan p, struct task task, struct task following, cha
                 for (size_t j = task.begin; j < task.end; ++j)
                     for (size_t i = first; i < last; ++i)
                         run_tile(&p, &upcoming, i, whole_panel(&p, shared, mr, i), j,
-                                 p.g.b_packed ? whole_panel(&p, p.g.b_packed, nr, j) : own + (j - task.begin) * own_bytes);
+                                 p.g.b_packed ? whole_panel(&p, p.g.b_packed, nr, j) : own + (j - task.begin) * own_bytes,
+                                 j < unpacked && i == task.shared_begin);
             } else {
                 for (size_t i = task.begin; i < task.end; ++i)
                     for (size_t j = first; j < last; ++j)
-                        run_tile(&p, &upcoming, i, own + (i - task.begin) * own_bytes, j, whole_panel(&p, shared, nr, j));
+                        run_tile(&p, &upcoming, i, own + (i - task.begin) * own_bytes, j, whole_panel(&p, shared, nr, j), false);
             }
         }
         if (p.k_block == 0) break;

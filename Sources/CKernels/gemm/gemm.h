@@ -39,6 +39,9 @@ struct gemm_tile {
     const void *before_gelu;
     dmae_type c_type, activation_type, before_gelu_type;
     size_t ld_addend, ld_residual, ldc, ld_activation, ld_before_gelu;
+    const void *b_source;     ///< if not NULL, the tile, which is whole, fills the panel of B from here as pack_b does across
+    dmae_type b_source_type;
+    size_t ld_b_source;
     bool stream_c;            ///< a tile without an epilogue may write C past the caches; the caller orders its stores
     bool streams_a;           ///< the next tile has the same panel of B; otherwise, of A
     struct gemm_lines ahead;  ///< a share of what is needed some tiles later: a tile may fetch it into the second-level cache
@@ -63,6 +66,7 @@ struct gemm_kernels {
     void (*begin)(void), (*end)(void);
     size_t narrow;        ///< up to this width of the shared operand an own panel meets few tiles and packing it is much of the work:
                           ///< tiles fetch what is packed next; beyond, that slows them down by more than it saves
+    bool packs_in_tiles;  ///< a panel of B that lies across may come to its first tile unpacked
     bool fetches_across;  ///< where k runs down the rows of memory, too: lines that lie a row apart, one of each row
     bool keeps_shared;    ///< the shared operand is packed into the caches, not past them
     bool fetches_shared;  ///< tiles fetch the shared panels after these; no need where the loop over k fetches what follows in memory, or

@@ -6,11 +6,12 @@
 #define OPERAND(x) v_round_to_bf16(x)
 enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1 };
 #define TILE_CASES TILE_CASES_14
+#define TILES_PACK_B
 #include "gemm/gemm_f32_kernels.h"
 
 const struct gemm_kernels gemm_bf16_avx512_14x32 = {
     .mr = MR, .nr = NR, .k_unit = 1, .value_bytes = sizeof(float),
-    .k_block = 1024, .run_a = 4, .run_b = 2, .round_a = 1, .narrow = 512, .fetches_across = true,
+    .k_block = 1024, .run_a = 4, .run_b = 2, .round_a = 1, .narrow = 1536, .packs_in_tiles = true, .fetches_across = true,
     .pack_a = pack_a, .pack_b = pack_b, .tile = tile,
 };
 #pragma clang attribute pop

@@ -38,22 +38,45 @@ VECTOR_INLINE void pair_step(const int ROWS, const int WIDTH, const float *a, co
 
 VECTOR_INLINE void pair_product(const int ROWS, const int WIDTH, size_t k, const float *a, const float *b,
                                 const struct gemm_fetched *fetched, V sum[MR][VECTORS]) {
-#pragma clang loop unroll(full)
-    for (int i = 0; i < ROWS; ++i)
-#pragma clang loop unroll(full)
-        for (int j = 0; j < WIDTH; ++j) sum[i][j] = v_zero();
+    clear(ROWS, WIDTH, sum);
     FETCHING_ROUNDS((k + 1) / 2, fetched, {
         pair_step(ROWS, WIDTH, a, b, sum);
         a += MR;
         b += NR;
     });
 }
+
+/// Pair q of the panel of B that a tile fills, as pack_b does across; `type` is a constant.
+VECTOR_INLINE void pack_pair(const dmae_type type, const struct gemm_tile *t, size_t q) {
+    const size_t first = 2 * q * t->ld_b_source, second = first + t->ld_b_source, ahead = 2 * FETCHED_AHEAD * t->ld_b_source;
+    float *const pairs = (float *)t->b + q * NR;
+    prefetch_row(type, NR, t->b_source, first + ahead);
+    prefetch_row(type, NR, t->b_source, second + ahead);
+    if (2 * q + 1 < t->k) pack_step(type, NR, NR, t->b_source, first, true, second, pairs);
+    else pack_step(type, NR, NR, t->b_source, first, false, 0, pairs);
+}
+
+VECTOR_INLINE void packing_product(const dmae_type type, const struct gemm_tile *t, const struct gemm_fetched *fetched,
+                                   V sum[MR][VECTORS]) {
+    const size_t pairs = (t->k + 1) / 2;
+    const float *a = t->a, *b = t->b;
+    size_t q = 0;
+    while (q < PACKED_AHEAD && q < pairs) pack_pair(type, t, q++);
+    clear(MR, VECTORS, sum);
+    FETCHING_ROUNDS(pairs, fetched, {
+        if (q < pairs) pack_pair(type, t, q++);
+        pair_step(MR, VECTORS, a, b, sum);
+        a += MR;
+        b += NR;
+    });
+}
+#define PACKING_PRODUCT packing_product
 #define PRODUCT(ROWS, WIDTH, t, fetched, sum) pair_product(ROWS, WIDTH, (t)->k, (t)->a, (t)->b, fetched, sum)
 #include "gemm/tile_epilogue.h"
 
 const struct gemm_kernels gemm_bf16_avx512bf16_14x32 = {
     .mr = MR, .nr = NR, .k_unit = K_UNIT, .value_bytes = 2,
-    .k_block = 2048, .run_a = 4, .run_b = 2, .round_a = 1, .narrow = 512, .fetches_across = true,
+    .k_block = 2048, .run_a = 4, .run_b = 2, .round_a = 1, .narrow = 1536, .packs_in_tiles = true, .fetches_across = true,
     .pack_a = pack_a, .pack_b = pack_b, .tile = tile,
 };
 #pragma clang attribute pop

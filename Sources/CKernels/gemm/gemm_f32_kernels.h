@@ -1,4 +1,5 @@
-// The packed-panel kernels on the operations of vector_*.h and a register tile the including file has chosen.
+// The packed-panel kernels on the operations of vector_*.h and a register tile the including file has chosen; with TILES_PACK_B, tiles may
+// fill their panel of B.
 #include "gelu/gelu_f32_vector.h"
 #include "gemm/register_tile_f32.h"
 
@@ -49,6 +50,31 @@ static void pack_b(size_t count, size_t k, dmae_type type, const void *source, s
     else pack_b_of(DMAE_TYPE_F32, count, k, source, ld, across, panels);
 }
 
+#ifdef TILES_PACK_B
+/// Step p of the panel of B that a tile fills, as pack_b does across; `type` is a constant.
+VECTOR_INLINE void pack_step(const dmae_type type, const struct gemm_tile *t, size_t p) {
+    const size_t row = p * t->ld_b_source;
+    prefetch_row(type, NR, t->b_source, row + FETCHED_AHEAD * t->ld_b_source);
+#pragma clang loop unroll(full)
+    for (int j = 0; j < NR; j += LANES) v_store((float *)t->b + p * NR + j, operand(type, t->b_source, row + j));
+}
+
+VECTOR_INLINE void packing_product(const dmae_type type, const struct gemm_tile *t, const struct gemm_fetched *fetched,
+                                   V sum[MR][VECTORS]) {
+    const float *a = t->a, *b = t->b;
+    size_t p = 0;
+    while (p < PACKED_AHEAD && p < t->k) pack_step(type, t, p++);
+    clear(MR, VECTORS, sum);
+    FETCHING_ROUNDS(t->k, fetched, {
+        if (p < t->k) pack_step(type, t, p++);
+        tile_step(MR, VECTORS, a, 1, b, sum);
+        a += MR;
+        b += NR;
+    });
+}
+
+#define PACKING_PRODUCT packing_product
+#endif
 #define PRODUCT(ROWS, WIDTH, t, fetched, sum) \
     tile_product(ROWS, WIDTH, STEPS == 1, (t)->k, (t)->a, 1, MR, (t)->b, NR, fetched, sum)
 #include "gemm/tile_epilogue.h"

@@ -12,6 +12,13 @@ _Static_assert(MR * VECTORS + VECTORS + 1 <= REGISTERS, "the tile does not fit t
 _Static_assert(MR <= LANES, "packing A transposes one vector of rows at a time");
 _Static_assert(VECTORS == 2, "the callers choose between one and two vectors");
 
+VECTOR_INLINE void clear(const int ROWS, const int WIDTH, V sum[MR][VECTORS]) {
+#pragma clang loop unroll(full)
+    for (int i = 0; i < ROWS; ++i)
+#pragma clang loop unroll(full)
+        for (int j = 0; j < WIDTH; ++j) sum[i][j] = v_zero();
+}
+
 // Where a multiply-add can read its element from memory, those of four rows in seven do: fewer instructions, and as many reads as a core
 // does meanwhile. A core that shares its front end is 5 to 10 % faster so; alone it is as fast either way. Rows of A that lie apart need
 // addresses with an index, which cost the instruction that this spares.
@@ -52,10 +59,7 @@ VECTOR_INLINE void tile_round(const int ROWS, const int WIDTH, const bool stream
 /// cache or the third, so that what follows is needed next.
 VECTOR_INLINE void tile_product(const int ROWS, const int WIDTH, const bool streamed, size_t k, const float *a, size_t a_row, size_t a_step,
                                 const float *b, size_t b_step, const struct gemm_fetched *fetched, V sum[MR][VECTORS]) {
-#pragma clang loop unroll(full)
-    for (int i = 0; i < ROWS; ++i)
-#pragma clang loop unroll(full)
-        for (int j = 0; j < WIDTH; ++j) sum[i][j] = v_zero();
+    clear(ROWS, WIDTH, sum);
     FETCHING_ROUNDS(k / STEPS, fetched, {
         tile_round(ROWS, WIDTH, streamed, a, a_row, a_step, b, b_step, sum);
         a += STEPS * a_step;

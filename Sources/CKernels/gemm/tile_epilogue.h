@@ -1,5 +1,5 @@
 // From a tile of sums to memory: what both kinds of product share. The including file says PRODUCT(ROWS, WIDTH, tile, fetched, sum),
-// which fills sum[ROWS][WIDTH], and TILE_CASES.
+// which fills sum[ROWS][WIDTH], and TILE_CASES; where tiles pack B, PACKING_PRODUCT(type, tile, fetched, sum), too.
 #include "gemm/tile_finish.h"
 
 VECTOR_INLINE void store_tile(const int ROWS, const int WIDTH, const bool masked, M last, const dmae_type type, const struct gemm_tile *t,
@@ -39,8 +39,10 @@ VECTOR_INLINE void finish(const enum gelu gelu, const bool whole, const dmae_typ
 FINISH(finish_forward, gelu_forward)
 FINISH(finish_backward, gelu_backward)
 
-/// ROWS and WIDTH (vectors of columns, the last perhaps masked) are constants wherever this is inlined.
-VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDTH, const bool masked) {
+/// ROWS and WIDTH (vectors of columns, the last perhaps masked), whether B is packed and from which type are constants wherever this is
+/// inlined.
+VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDTH, const bool masked, const bool packs,
+                       const dmae_type type) {
     V sum[MR][VECTORS];
     // What the epilogue needs is far away and its rows lie pages apart; it comes while the product is worked out. Into the second level:
     // in the first, the rows of a matrix whose width is a multiple of 1024 would all fall into one set.
@@ -52,7 +54,12 @@ VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDT
     fetch_rows(&fetched, ROWS, WIDTH, t->before_gelu_type, t->before_gelu, t->ld_before_gelu);
     if (t->activation != t->before_gelu) fetch_rows(&fetched, ROWS, WIDTH, t->activation_type, t->activation, t->ld_activation);
     fetched.lines[fetched.sets++] = t->ahead;
+#ifdef PACKING_PRODUCT
+    if (packs) PACKING_PRODUCT(type, t, &fetched, sum);
+    else PRODUCT(ROWS, WIDTH, t, &fetched, sum);
+#else
     PRODUCT(ROWS, WIDTH, t, &fetched, sum);
+#endif
     if (streams) {
         stream_tile(ROWS, WIDTH, t, sum);
         return;
@@ -91,7 +98,11 @@ VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDT
 }
 
 static void tile(const struct gemm_tile *t) {
-#define RUN(rows, width, masked) run(t, rows, width, masked)
+#ifdef PACKING_PRODUCT
+    if (t->b_source && t->b_source_type == DMAE_TYPE_BF16) return run(t, MR, VECTORS, false, true, DMAE_TYPE_BF16);
+    if (t->b_source) return run(t, MR, VECTORS, false, true, DMAE_TYPE_F32);
+#endif
+#define RUN(rows, width, masked) run(t, rows, width, masked, false, DMAE_TYPE_F32)
     switch (t->rows) { TILE_CASES(t->columns, RUN) }
 #undef RUN
 }
