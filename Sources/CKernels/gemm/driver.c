@@ -363,13 +363,14 @@ static void plan_tasks(struct plan *p, size_t threads) {
     p->share = dmae_ceiling(p->own_groups, threads);
     p->run = threads == 1 ? fitting / p->few : dmae_least(fitting / p->few, p->share / 4);
     if (p->run == 0) p->run = 1;
-    // Runs of several groups first, then single ones. Each part of a group packs it anew: only where a share is few groups, parts of the
-    // last ones follow.
-    enum { least_part = 4, most_parts = 8, enough_groups = 8 };
+    // Runs of several groups first, then single ones. Each part of a group packs it anew: parts of the last ones follow only where a share is
+    // few groups, or where a group meets so many shared panels that the others would wait long for the last of them.
+    enum { least_part = 4, most_parts = 8, enough_groups = 8, many_shared = 24 };
     p->part = dmae_ceiling(p->shared_panels, most_parts);
     if (p->part < least_part) p->part = least_part;
     p->parts = dmae_ceiling(p->shared_panels, p->part);
-    p->split = threads == 1 || p->share >= enough_groups ? 0 : dmae_least(p->share, 2);
+    const size_t split = p->share < enough_groups ? 2 : p->shared_panels >= many_shared ? 1 : 0;
+    p->split = threads == 1 ? 0 : dmae_least(p->share, split);
     const size_t single = threads == 1 ? 0 : dmae_least(p->share - p->split, 2);
     p->runs = (p->share - p->split - single) / p->run;
 }
