@@ -185,7 +185,7 @@ final class GemmTests: KernelTestCase {
         var random = Random("gemm epilogues")
         for epilogue in Epilogue.allCases {
             for form in forms {
-                for (m, n, k) in [(15, 33, 29), (20, 70, 1025), (33, 17, 2050), (43, 100, 1024)] {
+                for (m, n, k) in [(15, 33, 29), (20, 70, 1025), (33, 17, 2050), (43, 100, 1024), (20, 70, 4099)] {
                     check(variants, m: m, n: n, k: k, transposed: form, epilogue, threads: [1, 2, 3], &random)
                 }
             }
@@ -198,7 +198,7 @@ final class GemmTests: KernelTestCase {
     private func theSameBitsForAnyThreads(_ operation: String) {
         let variants = variants(of: operation)
         var random = Random("gemm threads")
-        for (m, n, k) in [(130, 300, 700), (260, 270, 700), (300, 130, 64), (1, 1000, 100), (1000, 1, 100), (257, 513, 40), (257, 512, 40)] {
+        for (m, n, k) in [(130, 300, 700), (260, 270, 700), (300, 130, 64), (1, 1000, 100), (1000, 1, 100), (257, 513, 40), (257, 512, 40), (330, 530, 9), (530, 800, 9)] {
             for form in forms {
                 check(variants, m: m, n: n, k: k, transposed: form, Epilogue(bias: true), threads: [1, 2, 3, 5], &random)
                 check(variants, m: m, n: n, k: k, transposed: form, Epilogue(accumulate: true), threads: [1, 2], &random)

@@ -71,6 +71,39 @@ final class VariantTests: KernelTestCase {
         }
     }
 
+    /// Threads are dealt their tasks before they start and take others' when they are done; none is done twice, however they meet.
+    func testNoTaskIsTakenTwice() {
+        for threads: Int32 in [2, 3, 5] {
+            dmae_set_threads(threads)
+            for turn in 0..<300 {
+                let count = 1 + turn * 7 % 61
+                var visits = [Int32](repeating: 0, count: count)
+                visits.withUnsafeMutableBufferPointer { visits in
+                    dmae_parallel_for(count, 1, visits.baseAddress) { context, begin, _ in
+                        context!.assumingMemoryBound(to: Int32.self)[begin] += 1
+                    }
+                }
+                XCTAssertEqual(visits, [Int32](repeating: 1, count: count), "\(threads) threads, \(count) tasks")
+            }
+        }
+    }
+
+    /// The first task ends when all others have: of those, its own thread can do none.
+    func testOthersDoWhatAThreadHasNoTimeFor() {
+        dmae_set_threads(2)
+        let count = 40
+        var visits = [Int32](repeating: 0, count: count)
+        visits.withUnsafeMutableBufferPointer { visits in
+            dmae_parallel_for(count, 1, visits.baseAddress) { context, begin, _ in
+                let visits = context!.assumingMemoryBound(to: Int32.self)
+                // Without help it would wait for ever: half a minute is as good.
+                for _ in 0..<30_000 where begin == 0 && (1..<40).contains(where: { visits[$0] == 0 }) { usleep(1000) }
+                visits[begin] = begin == 0 && (1..<40).contains(where: { visits[$0] == 0 }) ? -1 : 1
+            }
+        }
+        XCTAssertEqual(visits, [Int32](repeating: 1, count: count))
+    }
+
     func testPeakCountsItsWork() {
         for (operation, precision) in [("peak_f32", DMAE_PRECISION_F32), ("peak_bf16", DMAE_PRECISION_BF16), ("peak_int8", DMAE_PRECISION_INT8)] {
             forEachVariant(of: operation) { _ in

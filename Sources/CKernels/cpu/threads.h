@@ -4,6 +4,7 @@
 
 #include "dmae_kernels.h"
 
+#include <assert.h>
 #include <omp.h>
 #include <stdatomic.h>
 
@@ -22,6 +23,7 @@ struct dmae_share {
 
 /// Gives each thread as many neighbouring tasks as the others, or one more.
 static inline void dmae_deal(struct dmae_share *shares, size_t threads, size_t tasks) {
+    assert(tasks <= UINT32_MAX);
     for (size_t t = 0; t < threads; ++t)
         atomic_store_explicit(&shares[t].left, (uint64_t)(tasks * (t + 1) / threads) << 32 | tasks * t / threads, memory_order_relaxed);
 }

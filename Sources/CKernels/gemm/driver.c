@@ -5,12 +5,13 @@
 #include <assert.h>
 #include <string.h>
 
-// The plan. The operand along the shorter of m and n is packed whole, by all threads (`shared`); tasks then are runs of panels of the
-// other operand, which the thread that takes one packs for itself (`own`), a block of k at a time, right before use and into its own
-// cache. So nearly every element is packed once, the larger operand never travels through shared memory twice, and the threads wait for
-// each other twice in a product: when the shared operand is there, and at the end. Tasks get smaller towards the end, so that the
-// last wait is short. A B that comes packed stays where it is, in either part. While tiles multiply they fetch what is needed next:
-// the shared panels that follow or, where the shared operand is narrow, what their thread will probably pack.
+// The plan. The operand along the shorter of m and n is packed whole, by all threads (`shared`). Of the other one each thread has a share of
+// neighbouring panels, in tasks that are runs of them, which the thread that does one packs for itself (`own`), a block of k at a time, right
+// before use and into its own cache. So nearly every element is packed once, the larger operand never travels through shared memory twice,
+// and the threads wait for each other twice in a product: when the shared operand is there, and at the end. The tasks of a share get smaller
+// towards its end, where threads that are done earlier help, so that the last wait is short. A B that comes packed stays where it is, in
+// either part. While tiles multiply they fetch what is needed next: the shared panels that follow or, where the shared operand is narrow, what
+// their thread will probably pack. Some tiles pack a panel of B themselves.
 
 /// The larger side of any variant's tile: the workspace must hold the panels of whichever is selected when the product runs.
 enum { most_nr = 32 };
@@ -285,8 +286,9 @@ static void run_task(struct plan p, struct task task, struct task following, cha
     const size_t mr = p.kernels->mr, nr = p.kernels->nr, own_panels = task.end - task.begin;
     const void *const shared = !p.shared_is_a && p.g.b_packed ? p.g.b_packed : p.shared;
     const size_t shared_width = p.shared_is_a ? mr : nr;
-    // Packing a panel of B that lies across is little work, which the first whole tile of whole panels does beside its own. Not so of A:
-    // what one of its narrow panels leaves of a line is gone when the next one comes.
+    // Packing a panel of B that lies across is little work: the first tile that meets it does it while it multiplies, if both its panels are
+    // whole; from `unpacked` on, and elsewhere, panels are packed first. Panels of A are narrow: what one leaves of a line would be gone when
+    // the next one comes.
     const bool tiles_pack = p.kernels->packs_in_tiles && p.shared_is_a && own_is_across(&p) && !p.g.b_packed &&
                             task.shared_begin < p.g.m / mr && task.begin < p.g.n / nr;
     const size_t unpacked = tiles_pack ? dmae_least(p.g.n / nr, task.end) : task.begin;
@@ -329,7 +331,7 @@ static void run_task(struct plan p, struct task task, struct task following, cha
 
 static size_t tasks_of_share(const struct plan *p) { return p->runs + (p->share - p->runs * p->run - p->split) + p->split * p->parts; }
 static size_t task_count(const struct plan *p) { return p->shares * tasks_of_share(p); }
-/// May be empty in a share that has a group less than others.
+/// A share that has a group less than others lacks the first: its task is empty, or smaller. So each has the last ones, which are small.
 static struct task task_at(const struct plan *p, size_t index) {
     const size_t tasks = tasks_of_share(p), share = index / tasks, at = index % tasks, whole = tasks - p->split * p->parts;
     size_t group = at * p->run, groups = 1, begin = 0, end = p->shared_panels;
@@ -343,8 +345,15 @@ static struct task task_at(const struct plan *p, size_t index) {
         end = dmae_least(begin + p->part, p->shared_panels);
     }
     const size_t first = share * p->own_groups / p->shares, last = (share + 1) * p->own_groups / p->shares;
-    const size_t from = dmae_least(first + group, last), to = dmae_least(first + group + groups, last);
+    const size_t lacking = p->share - (last - first);
+    const size_t from = first + group - dmae_least(group, lacking), to = first + group + groups - lacking;
     return (struct task){dmae_least(from * p->few, p->own_panels), dmae_least(to * p->few, p->own_panels), begin, end};
+}
+
+/// What a thread does after the task if it is one of its own, or nothing: whose share ends, or who helps another, has no task that follows.
+static struct task task_after(const struct plan *p, size_t index, size_t thread) {
+    const size_t share = index / tasks_of_share(p), next = index + 1;
+    return share == thread && next / tasks_of_share(p) == share ? task_at(p, next) : (struct task){0};
 }
 
 /// Cuts the work into tasks: a share for each thread, which does its tasks in order, and then takes the last ones of others. With one
@@ -364,12 +373,13 @@ static void plan_tasks(struct plan *p, size_t threads) {
     p->run = threads == 1 ? fitting / p->few : dmae_least(fitting / p->few, p->share / 4);
     if (p->run == 0) p->run = 1;
     // Runs of several groups first, then single ones. Each part of a group packs it anew: parts of the last ones follow only where a share is
-    // few groups, or where a group meets so many shared panels that the others would wait long for the last of them.
-    enum { least_part = 4, most_parts = 8, enough_groups = 8, many_shared = 24 };
+    // few groups, or where a group meets so many shared panels that others would wait long for the last one.
+    enum { least_part = 4, most_parts = 8, enough_groups = 8 };
+    const bool are_many = p->kernels->many_shared && p->shared_panels >= p->kernels->many_shared;
     p->part = dmae_ceiling(p->shared_panels, most_parts);
     if (p->part < least_part) p->part = least_part;
     p->parts = dmae_ceiling(p->shared_panels, p->part);
-    const size_t split = p->share < enough_groups ? 2 : p->shared_panels >= many_shared ? 1 : 0;
+    const size_t split = p->own_groups < enough_groups * threads ? 2 : are_many ? 1 : 0;
     p->split = threads == 1 ? 0 : dmae_least(p->share, split);
     const size_t single = threads == 1 ? 0 : dmae_least(p->share - p->split, 2);
     p->runs = (p->share - p->split - single) / p->run;
@@ -422,14 +432,14 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
     if (threads == 1) {
         for (size_t piece = 0; piece < piece_count; ++piece) pack_shared(&plan, &pieces, piece, own);
         if (kernels->begin) kernels->begin();
-        for (size_t task = 0; task < tasks; ++task) run_task(plan, task_at(&plan, task), task_at(&plan, task + 1), own);
+        for (size_t task = 0; task < tasks; ++task) run_task(plan, task_at(&plan, task), task_after(&plan, task, 0), own);
         if (kernels->end) kernels->end();
         order_streams();
         return;
     }
     struct dmae_share pieces_left[threads], tasks_left[threads];
     dmae_deal(pieces_left, (size_t)threads, piece_count);
-    dmae_deal(tasks_left, (size_t)threads, tasks);
+    dmae_deal(tasks_left, (size_t)threads, tasks);  // as many shares as threads: to each its own
 #pragma omp parallel num_threads(threads)
     {
         const size_t thread = (size_t)omp_get_thread_num();
@@ -439,7 +449,7 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
 #pragma omp barrier
         if (kernels->begin) kernels->begin();
         while (dmae_take(tasks_left, (size_t)threads, thread, &next))
-            run_task(plan, task_at(&plan, next), task_at(&plan, next + 1), mine);
+            run_task(plan, task_at(&plan, next), task_after(&plan, next, thread), mine);
         if (kernels->end) kernels->end();
         order_streams();
     }

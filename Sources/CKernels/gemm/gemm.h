@@ -66,7 +66,8 @@ struct gemm_kernels {
     void (*begin)(void), (*end)(void);
     size_t narrow;        ///< up to this width of the shared operand an own panel meets few tiles and packing it is much of the work:
                           ///< tiles fetch what is packed next; beyond, that slows them down by more than it saves
-    bool packs_in_tiles;  ///< a panel of B that lies across may come to its first tile unpacked
+    size_t many_shared;   ///< shared panels from which on the last own ones of a thread's share are cut into parts however many it has; or 0
+    bool packs_in_tiles;  ///< a panel of B that lies across may come to its first tile unpacked; `b` is then written
     bool fetches_across;  ///< where k runs down the rows of memory, too: lines that lie a row apart, one of each row
     bool keeps_shared;    ///< the shared operand is packed into the caches, not past them
     bool fetches_shared;  ///< tiles fetch the shared panels after these; no need where the loop over k fetches what follows in memory, or

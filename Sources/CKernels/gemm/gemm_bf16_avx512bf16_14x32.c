@@ -76,7 +76,8 @@ VECTOR_INLINE void packing_product(const dmae_type type, const struct gemm_tile 
 
 const struct gemm_kernels gemm_bf16_avx512bf16_14x32 = {
     .mr = MR, .nr = NR, .k_unit = K_UNIT, .value_bytes = 2,
-    .k_block = 2048, .run_a = 4, .run_b = 2, .round_a = 1, .narrow = 1536, .packs_in_tiles = true, .fetches_across = true,
+    .k_block = 2048, .run_a = 4, .run_b = 2, .round_a = 1, .narrow = 1536, .many_shared = 24,
+    .packs_in_tiles = true, .fetches_across = true,
     .pack_a = pack_a, .pack_b = pack_b, .tile = tile,
 };
 #pragma clang attribute pop

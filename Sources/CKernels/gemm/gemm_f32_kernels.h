@@ -51,8 +51,9 @@ static void pack_b(size_t count, size_t k, dmae_type type, const void *source, s
 }
 
 #ifdef TILES_PACK_B
+_Static_assert(STEPS == 1, "a round of the loop packs one step");
 /// Step p of the panel of B that a tile fills, as pack_b does across; `type` is a constant.
-VECTOR_INLINE void pack_step(const dmae_type type, const struct gemm_tile *t, size_t p) {
+VECTOR_INLINE void pack_row(const dmae_type type, const struct gemm_tile *t, size_t p) {
     const size_t row = p * t->ld_b_source;
     prefetch_row(type, NR, t->b_source, row + FETCHED_AHEAD * t->ld_b_source);
 #pragma clang loop unroll(full)
@@ -63,11 +64,11 @@ VECTOR_INLINE void packing_product(const dmae_type type, const struct gemm_tile 
                                    V sum[MR][VECTORS]) {
     const float *a = t->a, *b = t->b;
     size_t p = 0;
-    while (p < PACKED_AHEAD && p < t->k) pack_step(type, t, p++);
+    while (p < PACKED_AHEAD && p < t->k) pack_row(type, t, p++);
     clear(MR, VECTORS, sum);
     FETCHING_ROUNDS(t->k, fetched, {
-        if (p < t->k) pack_step(type, t, p++);
-        tile_step(MR, VECTORS, a, 1, b, sum);
+        if (p < t->k) pack_row(type, t, p++);
+        tile_round(MR, VECTORS, true, a, 1, MR, b, NR, sum);
         a += MR;
         b += NR;
     });

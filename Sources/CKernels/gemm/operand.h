@@ -23,7 +23,7 @@ VECTOR_INLINE void prefetch_row(const dmae_type type, size_t count, const void *
     for (size_t i = 0; i < count; i += 64 / bytes) _mm_prefetch((const char *)source + (index + i) * bytes, _MM_HINT_T1);
 }
 
-/// A tile that packs its panel of B packs each step so many before it multiplies it: by then what was stored is in the cache. A step takes
-/// as long as its multiply-adds, so the rows it is packed from are fetched not far ahead.
+/// A tile that packs its panel of B packs each step so many before it multiplies it, by when what was stored is in the cache, and fetches the
+/// rows of so many further ones.
 enum { PACKED_AHEAD = 8, FETCHED_AHEAD = 24 };
 #endif

@@ -58,6 +58,7 @@ VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDT
     if (packs) PACKING_PRODUCT(type, t, &fetched, sum);
     else PRODUCT(ROWS, WIDTH, t, &fetched, sum);
 #else
+    (void)packs, (void)type;
     PRODUCT(ROWS, WIDTH, t, &fetched, sum);
 #endif
     if (streams) {
