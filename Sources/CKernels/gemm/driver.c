@@ -152,9 +152,11 @@ static struct upcoming upcoming_own(const struct plan *p, struct task task, size
     const dmae_type type = p->shared_is_a ? g->b_type : g->a_type;
     const size_t unit = p->shared_is_a ? kernels->nr : kernels->mr, i = task.begin * unit, ld = p->shared_is_a ? g->ldb : g->lda;
     const size_t width = dmae_least(task.end * unit, p->shared_is_a ? g->n : g->m) - i, depth = dmae_least(p->k_block, g->k - p->first);
-    const size_t row = ld * bytes_of(type), lines = dmae_ceiling((across ? width : depth) * bytes_of(type), line_bytes);
     const size_t at = across ? p->first * ld + i : i * ld + p->first;
-    const struct upcoming all = {.first = element(p->shared_is_a ? g->b : g->a, type, at),
+    const char *const first = element(p->shared_is_a ? g->b : g->a, type, at);
+    const size_t row = ld * bytes_of(type), before = (uintptr_t)first % line_bytes;
+    const size_t lines = dmae_ceiling(before + (across ? width : depth) * bytes_of(type), line_bytes);
+    const struct upcoming all = {.first = first - before,
                                  .length = across ? depth : lines,
                                  .stride = across ? row : line_bytes,
                                  .lengths = across ? lines : width,
