@@ -59,9 +59,12 @@ func cannotOpen(_ path: String, _ kind: String = "") -> Failure {
     // What is no text in a command line comes with replacement characters, and those name another file.
     if code == ENOENT, path.unicodeScalars.contains("\u{FFFD}") { return notText(kind + path) }
     let shown = path.isEmpty ? "\"\"" : path
-    let isOfPath = [ENOENT, ENOTDIR, EACCES, ELOOP, ENAMETOOLONG].contains(code)
-    return Failure(
-        .inputOutput, "cannot open \(kind)\(shown): \(systemReason(code))" + (isOfPath ? "; check the path and its permissions" : ""))
+    let remedy = switch code {
+    case ENOENT, ENOTDIR, EACCES, ELOOP, ENAMETOOLONG: "; check the path and its permissions"
+    case EMFILE, ENFILE: "; raise the limit on open files (ulimit -n)"
+    default: ""
+    }
+    return Failure(.inputOutput, "cannot open \(kind)\(shown): \(systemReason(code))\(remedy)")
 }
 
 /// The failure of a path that the system would have to be asked for in bytes that are no text.

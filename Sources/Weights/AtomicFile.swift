@@ -186,7 +186,7 @@ public final class AtomicFile {
         case EFBIG: "raise the limit on the size of files (ulimit -f)"
         case ENOENT, ENOTDIR: "create its folder first"
         case EACCES, EPERM, EROFS: "choose a folder that can be written"
-        default: "check the folder and its disk"
+        default: remedyForOpening(number, otherwise: "check the folder and its disk")
         }
     }
 
@@ -195,8 +195,11 @@ public final class AtomicFile {
         let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
         let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else {
+            let number = errno
             throw Failure(
-                .inputOutput, "cannot open folder \(quoted(path: folder)): \(errorText(errno)); check its permissions")
+                .inputOutput,
+                "cannot open folder \(quoted(path: folder)): \(errorText(number)); "
+                    + remedyForOpening(number, otherwise: "check its permissions"))
         }
         defer { close(descriptor) }
         // EINVAL: the file system has nothing to force.

@@ -8,7 +8,10 @@ package enum FolderNames {
     /// Throws `Failure(.inputOutput)` where the folder cannot be opened, or not read to its end.
     package static func sorted(_ folder: String) throws -> [String] {
         func failure(_ number: Int32) -> Failure {
-            Failure(.inputOutput, "cannot list folder \(quoted(path: folder)): \(errorText(number)); check its permissions")
+            Failure(
+                .inputOutput,
+                "cannot list folder \(quoted(path: folder)): \(errorText(number)); "
+                    + remedyForOpening(number, otherwise: "check its permissions"))
         }
         guard let directory = opendir(folder) else { throw failure(errno) }
         defer { closedir(directory) }

@@ -15,8 +15,10 @@ package final class MappedFile: @unchecked Sendable {
         // Non-blocking: opening a named pipe must not wait for a writer.
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else {
+            let number = errno
             throw Failure(
-                .inputOutput, "cannot open \(quoted(path: path)): \(errorText(errno)); check the path and its permissions")
+                .inputOutput, "cannot open \(quoted(path: path)): \(errorText(number)); "
+                    + remedyForOpening(number, otherwise: "check the path and its permissions"))
         }
         defer { close(descriptor) }
         var status = stat()

@@ -20,6 +20,15 @@ package func errorText(_ number: Int32) -> String {
     String(cString: strerror(number))
 }
 
+/// What a user can do where a path is not opened for errno's reason: `otherwise`, unless it is not the path's doing.
+package func remedyForOpening(_ number: Int32, otherwise: String) -> String {
+    switch number {
+    case EMFILE, ENFILE: "raise the limit on open files (ulimit -n)"
+    case ENOMEM: "free some memory and try again"
+    default: otherwise
+    }
+}
+
 /// `text` for a terminal, line breaks and tabs aside: characters that it would obey, as a file's name may hold them, are escaped.
 package func visible(_ text: String) -> String {
     var shown = ""

@@ -62,7 +62,7 @@ struct Dmae: ParsableCommand {
     }
 
     private static func runCommandLine() throws {
-        try checkEncoding()
+        try checkCommandLine()
         try checkHelp()
         do {
             var command = try parseAsRoot(arguments)
@@ -88,8 +88,14 @@ struct Dmae: ParsableCommand {
         return joined + words.dropFirst(options.count)
     }
 
-    /// Refuses a word that is not UTF-8: with replacement characters it would name another file.
-    private static func checkEncoding() throws {
+    /// Refuses a word that is not UTF-8: with replacement characters it would name another file. And a command line that Swift's library, which
+    /// reads it from /proc, could not read: without words it would show the root's screen, and succeed.
+    private static func checkCommandLine() throws {
+        guard CommandLine.argc > 0 else {
+            throw Failure(
+                .inputOutput,
+                "cannot read the command line from /proc/self/cmdline: mount /proc, or raise the limit on open files (ulimit -n)")
+        }
         for (word, text) in zip(UnsafeBufferPointer(start: CommandLine.unsafeArgv, count: Int(CommandLine.argc)), CommandLine.arguments) {
             guard let word, String(validatingCString: word) == nil else { continue }
             throw Failure(.usage, "the argument \(quoted(text)) is not valid UTF-8: rename the file, or name a link to it")

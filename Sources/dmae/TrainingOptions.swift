@@ -132,7 +132,10 @@ struct TrainingOptions: ParsableArguments {
         guard dryRun || output?.isEmpty == false else { throw Failure(.usage, "--output is needed: name a folder for the run") }
         let trainer = try Trainer(configuration)
         if !quiet { trainer.notes.forEach(Terminal.note) }
-        if dryRun { return try printPlan(of: trainer) }
+        if dryRun {
+            if resume != nil, !quiet { Terminal.note("--dry-run reads no checkpoint: what follows is of the whole run, from its beginning") }
+            return try printPlan(of: trainer)
+        }
 
         Signals.install()
         // Locked, and refused where it holds another run, before the minutes it may take to read a teacher.

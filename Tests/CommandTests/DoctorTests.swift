@@ -34,6 +34,12 @@ final class DoctorTests: XCTestCase {
         XCTAssertEqual(value("dmae", text).map { $0 + "\n" }, assertRuns(["--version"]).output)
     }
 
+    /// The words come from a file of the system's; without them the command would seem to be `dmae` alone, and to succeed.
+    func testCommandLineThatCannotBeRead() {
+        let result = Command.run(["-c", "ulimit -n 0; exec \"$0\" doctor", Command.binary], executable: "/bin/sh")
+        assertRefused(result, 74, ["cannot read the command line", "mount /proc", "ulimit -n"])
+    }
+
     func testLowerInstructionSets() throws {
         let ran = try withEachInstructionSet { set in
             let text = assertRuns(["doctor"], environment: ["DMAE_ISA": set.name]).output

@@ -69,7 +69,8 @@ final class TrainingCommandTests: XCTestCase {
         var arguments = TinyRun.distill("", teacher: teacher + "/model.safetensors", epochs: 100)
         let place = arguments.firstIndex(of: "--output")!
         arguments.removeSubrange(place...place + 1)
-        let output = assertRuns(arguments + ["--dry-run"]).output
+        let result = assertRuns(arguments + ["--dry-run", "--resume", "auto"]), output = result.output
+        XCTAssertTrue(result.errors.contains("--dry-run reads no checkpoint"), result.errors)
         func field(_ name: String) -> [String]? {
             output.split(separator: "\n").first { $0.hasPrefix(name + " ") }.map {
                 $0.dropFirst(name.count).split(separator: " ").map(String.init)

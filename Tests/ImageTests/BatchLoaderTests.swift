@@ -157,16 +157,14 @@ final class BatchLoaderTests: XCTestCase {
     func testWhatTheSystemLacksIsNoFaultOfTheImages() throws {
         let (_folder, folder) = try pictures(10)
         defer { withExtendedLifetime(_folder) {} }
-        var before = rlimit()
-        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &before)
-        var none = rlimit(rlim_cur: 0, rlim_max: before.rlim_max)
         for workers in [1, 3] {
             var reports: [String] = []
-            setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &none)
-            let failure = failure { _ = try load(folder, 0..<20, batch: 5, workers: workers, limit: 1) { reports.append($0) } }
-            setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &before)
-            XCTAssertEqual(failure?.code, .inputOutput)
-            XCTAssert(failure?.message.hasSuffix(".png: Too many open files") == true, "\(failure as Any)")
+            let found = TemporaryFolder.withoutFileDescriptors {
+                failure { _ = try load(folder, 0..<20, batch: 5, workers: workers, limit: 1) { reports.append($0) } }
+            }
+            XCTAssertEqual(found?.code, .inputOutput)
+            let words = ".png: Too many open files; raise the limit on open files (ulimit -n)"
+            XCTAssert(found?.message.hasSuffix(words) == true, "\(found as Any)")
             XCTAssertEqual(reports, [])
         }
     }

@@ -71,6 +71,16 @@ public final class TemporaryFolder {
         }
         return try body()
     }
+
+    /// Runs the body while the system opens no file.
+    public static func withoutFileDescriptors<Result>(_ body: () throws -> Result) rethrows -> Result {
+        var old = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &old)
+        var none = rlimit(rlim_cur: 0, rlim_max: old.rlim_max)
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &none)
+        defer { setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &old) }
+        return try body()
+    }
 }
 
 /// Calls `body` with copies of the arrays that stay where they are.

@@ -92,6 +92,20 @@ final class AtomicFileTests: XCTestCase {
         XCTAssertEqual(status.st_mode & S_IFMT, S_IFCHR)
     }
 
+    /// No fault of the path's, so its permissions are not to be looked at.
+    func testTooManyOpenFiles() throws {
+        let path = folder.file("a.txt")
+        try AtomicFile.write("old".utf8, to: path)
+        let bodies: [() throws -> Void] = [{ try AtomicFile.write([1], to: path) }, { _ = try SafeTensorsFile(path: path) }]
+        for body in bodies {
+            let found = TemporaryFolder.withoutFileDescriptors { failure(body) }
+            XCTAssertEqual(found?.code, .inputOutput)
+            let words = ": Too many open files; raise the limit on open files (ulimit -n)"
+            XCTAssert(found?.message.hasSuffix(words) == true, "\(found as Any)")
+        }
+        XCTAssertEqual(folder.read("a.txt"), Array("old".utf8))
+    }
+
     func testFollowsSymbolicLinks() throws {
         folder.write("old".utf8, "real.txt")
         symlink(folder.file("real.txt"), folder.file("link.txt"))
