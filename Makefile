@@ -4,6 +4,7 @@
 # make perf      the microbenchmarks          make perf-check   the same, and fails where one lost
 # make perf-peers  products and the step beside PyTorch, OpenBLAS and BLIS
 # make build     the static binary alone      make install PREFIX=/usr/local      make clean
+# make format    formats Swift and C           make format-check   fails where a file is not formatted
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -26,7 +27,7 @@ TEST_PACKAGES := qemu-user
 
 STATIC := -c release --static-swift-stdlib -Xswiftc -static-executable
 
-.PHONY: build distill test test-interop perf perf-check perf-peers fuzz install clean packages test-packages
+.PHONY: build distill test test-interop perf perf-check perf-peers fuzz format format-check install clean packages test-packages
 build: $(BINARY)
 
 packages:
@@ -87,7 +88,21 @@ $(BINARY): FORCE | packages $(OPENMP)
 	strip -o $@ .build/release/dmae
 FORCE:
 
-test: build test-packages
+# swift-format comes with the toolchain. clang-format is Debian's, and pinned: versions format differently.
+SWIFT_SOURCES := Sources Tests Perf Package.swift
+CLANG_FORMAT := clang-format-19
+c-sources = $$(git ls-files '*.c' '*.h')
+format: | packages
+	swift format format --in-place --parallel --recursive $(SWIFT_SOURCES)
+	command -v $(CLANG_FORMAT) > /dev/null || { $(call install-packages,$(CLANG_FORMAT)); }
+	$(CLANG_FORMAT) -i $(c-sources)
+
+# C is checked where clang-format is installed.
+format-check:
+	swift format lint --strict --parallel --recursive $(SWIFT_SOURCES) || { echo "error: run make format" >&2; exit 1; }
+	! command -v $(CLANG_FORMAT) > /dev/null || $(CLANG_FORMAT) --dry-run --Werror $(c-sources)
+
+test: build test-packages format-check
 	swift build -c release --build-tests --scratch-path .build/tests
 	DMAE_BINARY="$$PWD/$(BINARY)" swift test -c release --skip-build --disable-swift-testing --scratch-path .build/tests
 

@@ -47,7 +47,8 @@ let package = Package(
         room("Weights", ["Tensors"]),
         // Messages of ONNX: generated code, and the .proto it is made of.
         .target(
-            name: "ONNX", dependencies: ["Tensors", "Models", "Weights", .product(name: "SwiftProtobuf", package: "swift-protobuf")],
+            name: "ONNX",
+            dependencies: ["Tensors", "Models", "Weights", .product(name: "SwiftProtobuf", package: "swift-protobuf")],
             exclude: ["Messages/onnx.proto"], swiftSettings: swiftFlags),
         room("Images", ["Tensors", "CCodecs"]),
         room("Training", ["Tensors", "Models", "Weights", "Images"]),
@@ -57,16 +58,21 @@ let package = Package(
             swiftSettings: swiftFlags),
         .executableTarget(
             name: "kernel-benchmark", dependencies: ["CKernels", "Images", "Thresholds"], path: "Perf",
-            exclude: ["Thresholds", "peers", "picture-500x375.jpg", "picture.py", "thresholds.json"], swiftSettings: swiftFlags),
+            exclude: ["Thresholds", "peers", "picture-500x375.jpg", "picture.py", "thresholds.json"],
+            swiftSettings: swiftFlags),
         .target(name: "Thresholds", path: "Perf/Thresholds", swiftSettings: swiftFlags),
-        .target(name: "TestSupport", dependencies: ["Tensors", "Models", "Weights"], path: "Tests/TestSupport", swiftSettings: swiftFlags),
+        .target(
+            name: "TestSupport", dependencies: ["Tensors", "Models", "Weights"], path: "Tests/TestSupport",
+            swiftSettings: swiftFlags),
         tests("KernelTests", ["CKernels"]),
         tests("TensorTests", ["Tensors"]),
         tests("ModelTests", ["Models"]),
         tests("WeightTests", ["Weights"]),
         tests("ONNXTests", ["ONNX", .product(name: "SwiftProtobuf", package: "swift-protobuf")]),
         tests("ImageTests", ["Images"]),
-        .target(name: "AllocationCounter", path: "Tests/AllocationCounter", cSettings: [.unsafeFlags(["-O2", "-fno-omit-frame-pointer"])]),
+        .target(
+            name: "AllocationCounter", path: "Tests/AllocationCounter",
+            cSettings: [.unsafeFlags(["-O2", "-fno-omit-frame-pointer"])]),
         tests("TrainingTests", ["Training", "AllocationCounter"]),
         .testTarget(name: "ThresholdTests", dependencies: ["Thresholds"], swiftSettings: swiftFlags),
         tests("CommandTests", ["Training", "Images"], exclude: ["Expected"]),

@@ -15,8 +15,8 @@ struct Benchmark {
         case images(Int)
     }
 
-    /// A measured row: its line in the table, and the ratio that is recorded and compared: the median share of the nearer roof or,
-    /// of rows that count images, images in the time of a GFLOP at the peak.
+    /// A measured row: its line in the table, and the ratio that is recorded and compared: the median share of the
+    /// nearer roof or, of rows that count images, images in the time of a GFLOP at the peak.
     struct Result {
         let line: String
         let ratio: Double
@@ -56,11 +56,14 @@ struct Benchmark {
             if !copies.isEmpty { copies += (0..<3).map { _ in machine.bandwidthNow() } }
             let bandwidth = copies.isEmpty ? machine.bandwidth : median(copies)
             ratio = median(zip(times, peaks).map { time, peak in max(flop / peak, bytes / bandwidth) / time })
-            rate = (bounded(machine) == .arithmetic
-                ? column(fixed(flop / time / 1e9, 1), 9) + " GFLOP/s" : column(fixed(bytes / time / 1e9, 1), 9) + " GB/s    ")
+            rate =
+                (bounded(machine) == .arithmetic
+                    ? column(fixed(flop / time / 1e9, 1), 9) + " GFLOP/s"
+                    : column(fixed(bytes / time / 1e9, 1), 9) + " GB/s    ")
                 + column(fixed(100 * ratio, 0), 5) + " %"
         }
-        return Result(line: name.padded(32) + shape.padded(22) + column(fixed(time * 1e3, 3), 10) + " ms" + rate, ratio: ratio)
+        return Result(
+            line: name.padded(32) + shape.padded(22) + column(fixed(time * 1e3, 3), 10) + " ms" + rate, ratio: ratio)
     }
 }
 

@@ -4,7 +4,9 @@ import Tensors
 
 /// From a JPEG file in memory to a normalised 224×224 sample, as training does it, on every thread.
 func imageBenchmarks() -> [Benchmark] {
-    let path = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/") + "/picture-500x375.jpg"
+    let path =
+        #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+        + "/picture-500x375.jpg"
     guard let file = Machine.contents(of: path) else { fail("cannot read \(path)") }
     let count = 64
     func each(_ body: @escaping (Int) -> Void) -> () -> Void {
@@ -27,7 +29,8 @@ func imageBenchmarks() -> [Benchmark] {
             let picture = try! Pixels(decoding: file, named: path), target = memory(count * augmentation.sampleCount)
             return each { i in
                 augmentation.normalisation.write(
-                    augmentation.apply(to: picture, seed: 1, epoch: 0, index: i), to: target + i * augmentation.sampleCount)
+                    augmentation.apply(to: picture, seed: 1, epoch: 0, index: i),
+                    to: target + i * augmentation.sampleCount)
             }
         },
         Benchmark(name: "decode to sample", shape: "500×375 to 224", work: .images(count)) {

@@ -17,8 +17,9 @@ struct Machine {
     private var peaks = [0.0, 0.0, 0.0]
     /// Copying memory far larger than the caches, bytes read and written per second.
     private(set) var bandwidth = 0.0
-    /// Seconds for a cache line from one thread to another and back; nil for one thread. Some 50 ns where they share a cache; a virtual
-    /// machine's cores may be moved to where they do not, and sharing memory then costs several times as much.
+    /// Seconds for a cache line from one thread to another and back; nil for one thread. Some 50 ns where they share a
+    /// cache; a virtual machine's cores may be moved to where they do not, and sharing memory then costs several times
+    /// as much.
     let roundTrip: Double?
     private let rounds: Int
     private static let floats = 1 << 24
@@ -47,7 +48,8 @@ struct Machine {
         Double(8 * Self.floats) / Self.time { copy(copied.from, copied.to, Self.floats) }
     }
 
-    /// The peak at this moment: other programs and the clock change it, so it is measured beside each row's repetitions.
+    /// The peak at this moment: other programs and the clock change it, so it is measured beside each row's
+    /// repetitions.
     func peakNow(_ precision: dmae_precision = DMAE_PRECISION_F32) -> Double {
         let start = now()
         return dmae_peak_flops(precision, Int32(threads), rounds) / (now() - start)
@@ -96,10 +98,12 @@ private final class CacheLine: Sendable {
     static func roundTrip() -> Double {
         let line = CacheLine()
         var thread = pthread_t()
-        let status = pthread_create(&thread, nil, { context in
-            Unmanaged<CacheLine>.fromOpaque(context!).takeUnretainedValue().answer(from: 1)
-            return nil
-        }, Unmanaged.passUnretained(line).toOpaque())
+        let status = pthread_create(
+            &thread, nil,
+            { context in
+                Unmanaged<CacheLine>.fromOpaque(context!).takeUnretainedValue().answer(from: 1)
+                return nil
+            }, Unmanaged.passUnretained(line).toOpaque())
         guard status == 0 else { fail("cannot start a thread") }
         let seconds = Machine.time { line.answer(from: 0) }
         pthread_join(thread, nil)
@@ -116,8 +120,8 @@ func releaseMemory() {
 
 func forgetMemory() { taken = [] }
 
-/// Random numbers in [-0.5, 0.5), until releaseMemory. Writing them also keeps page faults out of the measurement. On huge pages
-/// where the system has them, as a run's memory is (MemoryPlan).
+/// Random numbers in [-0.5, 0.5), until releaseMemory. Writing them also keeps page faults out of the measurement. On
+/// huge pages where the system has them, as a run's memory is (MemoryPlan).
 func memory(_ floats: Int) -> UnsafeMutablePointer<Float> {
     let hugePage = 1 << 21, bytes = (floats * 4 + hugePage - 1) / hugePage * hugePage
     let pointer = aligned_alloc(hugePage, bytes)!.bindMemory(to: Float.self, capacity: floats)
@@ -136,7 +140,8 @@ private func copy(_ from: UnsafeMutablePointer<Float>, _ to: UnsafeMutablePointe
     withUnsafeMutablePointer(to: &pointers) { context in
         dmae_parallel_for(floats / 16, 1 << 13, context) { context, begin, end in
             let (from, to) = context!.assumingMemoryBound(to: (UnsafeRawPointer, UnsafeMutableRawPointer).self).pointee
-            let source = from.assumingMemoryBound(to: SIMD16<Float>.self), target = to.assumingMemoryBound(to: SIMD16<Float>.self)
+            let source = from.assumingMemoryBound(to: SIMD16<Float>.self),
+                target = to.assumingMemoryBound(to: SIMD16<Float>.self)
             for i in begin..<end { target[i] = source[i] }
         }
     }

@@ -14,7 +14,9 @@ struct Results: Codable {
 
     static func read(_ path: String) -> Results {
         guard let bytes = Machine.contents(of: path) else { fail("cannot read \(path)") }
-        guard let results = try? JSONDecoder().decode(Results.self, from: Data(bytes)) else { fail("\(path) holds no results") }
+        guard let results = try? JSONDecoder().decode(Results.self, from: Data(bytes)) else {
+            fail("\(path) holds no results")
+        }
         return results
     }
 
@@ -32,30 +34,41 @@ struct Results: Codable {
             guard thresholds.record(results.rows, machine: machine, section: section, partial: results.partial) else {
                 fail("a measurement is not above zero; nothing was recorded")
             }
-            guard let json = try? thresholds.json(), let file = fopen(record, "wb"), fwrite(json, 1, json.count, file) == json.count,
-                  fclose(file) == 0 else { fail("cannot write \(record)") }
+            guard let json = try? thresholds.json(), let file = fopen(record, "wb"),
+                fwrite(json, 1, json.count, file) == json.count,
+                fclose(file) == 0
+            else { fail("cannot write \(record)") }
             print("\nRecorded \(results.rows.count) rows of \(section) for \(machine) in \(record).")
             exit(0)
         }
         guard let check else { fail("--results needs --check or --record") }
         let thresholds = thresholds(check)
-        guard let verdict = thresholds.verdict(on: results.rows, machine: machine, section: section, partial: results.partial) else {
+        guard
+            let verdict = thresholds.verdict(
+                on: results.rows, machine: machine, section: section, partial: results.partial)
+        else {
             print("\nNothing of \(section) is recorded for \(machine) in \(check); RECORD=1 does so.")
             exit(1)
         }
-        print("\n\(verdict.compared) rows compared with \(check), \(machine), \(section); "
-            + "\(verdict.lost.count) lost more than \(fixed(100 * verdict.allowedLoss, 0)) %.")
+        print(
+            "\n\(verdict.compared) rows compared with \(check), \(machine), \(section); "
+                + "\(verdict.lost.count) lost more than \(fixed(100 * verdict.allowedLoss, 0)) %.")
         if !verdict.lost.isEmpty {
             print("lost".padded(54) + column("recorded", 10) + column("measured", 10) + column("change", 10))
             for row in verdict.lost {
-                print(row.name.padded(54) + column(fixed(row.recorded!, 3), 10) + column(fixed(row.measured!, 3), 10)
-                    + column(fixed(100 * (row.measured! / row.recorded! - 1), 0), 8) + " %")
+                print(
+                    row.name.padded(54) + column(fixed(row.recorded!, 3), 10) + column(fixed(row.measured!, 3), 10)
+                        + column(fixed(100 * (row.measured! / row.recorded! - 1), 0), 8) + " %")
             }
         }
         if !verdict.missing.isEmpty {
-            print("Recorded and no longer measured: \(verdict.missing.map(\.name).joined(separator: "; ")). RECORD=1 makes a new record.")
+            print(
+                "Recorded and no longer measured: \(verdict.missing.map(\.name).joined(separator: "; ")). RECORD=1 makes a new record."
+            )
         }
-        if !verdict.new.isEmpty { print("Not yet recorded: \(verdict.new.map(\.name).joined(separator: "; ")). RECORD=1 adds them.") }
+        if !verdict.new.isEmpty {
+            print("Not yet recorded: \(verdict.new.map(\.name).joined(separator: "; ")). RECORD=1 adds them.")
+        }
         exit(verdict.passed ? 0 : 1)
     }
 }

@@ -40,7 +40,9 @@ while !arguments.isEmpty {
     case "--record": record = value
     case "--results": results = value
     case "--threads":
-        guard let count = Int(value), count > 0, count <= 1024 else { fail("--threads takes a number of threads, not '\(value)'") }
+        guard let count = Int(value), count > 0, count <= 1024 else {
+            fail("--threads takes a number of threads, not '\(value)'")
+        }
         threads = count
     default: fail("'\(option)' is not an option; see --help")
     }
@@ -64,15 +66,19 @@ if products {
     exit(0)
 }
 let (f32, bf16, int8) = (
-    machine.peak(DMAE_PRECISION_F32) / 1e9, machine.peak(DMAE_PRECISION_BF16) / 1e9, machine.peak(DMAE_PRECISION_INT8) / 1e9)
+    machine.peak(DMAE_PRECISION_F32) / 1e9, machine.peak(DMAE_PRECISION_BF16) / 1e9,
+    machine.peak(DMAE_PRECISION_INT8) / 1e9
+)
 let isa = String(cString: dmae_isa_name(dmae_isa_selected()))
-print("\(Machine.processor), \(isa), threads \(dmae_threads_observed()): peak "
-    + "\(fixed(f32, 0)) GFLOP/s f32, \(fixed(bf16, 0)) bf16, \(fixed(int8, 0)) int8, copying \(fixed(machine.bandwidth / 1e9, 1)) GB/s"
-    + (machine.roundTrip.map { ", a cache line to the other thread and back \(fixed($0 * 1e9, 0)) ns" } ?? ""))
+print(
+    "\(Machine.processor), \(isa), threads \(dmae_threads_observed()): peak "
+        + "\(fixed(f32, 0)) GFLOP/s f32, \(fixed(bf16, 0)) bf16, \(fixed(int8, 0)) int8, copying \(fixed(machine.bandwidth / 1e9, 1)) GB/s"
+        + (machine.roundTrip.map { ", a cache line to the other thread and back \(fixed($0 * 1e9, 0)) ns" } ?? ""))
 print("Share: median, of the nearer of the two; above 100 % where the data stay in the cache.\n")
 print("operation".padded(32) + "shape".padded(22) + column("time", 13) + column("rate", 9) + column("share", 16))
 let benchmarks = (kernelBenchmarks() + imageBenchmarks()).filter { filter.isEmpty || $0.title.contains(filter) }
-var measured = Results(machine: "\(isa), \(threads) \(threads == 1 ? "thread" : "threads")", section: "peak", partial: !filter.isEmpty)
+var measured = Results(
+    machine: "\(isa), \(threads) \(threads == 1 ? "thread" : "threads")", section: "peak", partial: !filter.isEmpty)
 for benchmark in benchmarks {
     let result = benchmark.measure(machine)
     print(result.line)
@@ -92,7 +98,9 @@ if record != nil {
 // Other programs disturb a row now and then: one that seems to have lost is measured again, and its best one counts.
 if let check {
     for _ in 0..<3 {
-        for row in Results.thresholds(check).verdict(on: measured.rows, machine: measured.machine, section: "peak", partial: true)?.lost ?? [] {
+        for row in Results.thresholds(check).verdict(
+            on: measured.rows, machine: measured.machine, section: "peak", partial: true)?.lost ?? []
+        {
             let again = benchmarks.first { $0.title == row.name }!.measure(machine)
             measured.rows[row.name] = max(measured.rows[row.name]!, again.ratio)
         }

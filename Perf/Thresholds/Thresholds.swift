@@ -2,8 +2,8 @@ import FoundationEssentials
 
 /// What benchmarks once reached, as ratios: a share of the measured peak, or theirs over ours. Never a time.
 ///
-/// In JSON: `{"allowed_loss": 0.1, "ratios": {"avx512bf16, 2 threads": {"peak": {"adamw …": 0.98}, "peers": {"step …": 1.6}}}}`.
-/// What one instruction set and number of threads reached says nothing of another, so each has its own.
+/// In JSON: `{"allowed_loss": 0.1, "ratios": {"avx512bf16, 2 threads": {"peak": {"adamw …": 0.98}, "peers": {"step …":
+/// 1.6}}}}`. What one instruction set and number of threads reached says nothing of another, so each has its own.
 public struct Thresholds: Codable, Equatable {
     /// The part of a ratio that may be lost before a comparison fails.
     public var allowedLoss: Double
@@ -19,12 +19,14 @@ public struct Thresholds: Codable, Equatable {
         (self.allowedLoss, self.ratios) = (allowedLoss, ratios)
     }
 
-    /// Reads JSON. Throws where it is not of this form, a ratio is not above zero or the allowed loss is not within 0..<1.
+    /// Reads JSON. Throws where it is not of this form, a ratio is not above zero or the allowed loss is not within
+    /// 0..<1.
     public init(json: [UInt8]) throws {
         self = try JSONDecoder().decode(Thresholds.self, from: Data(json))
         let all = ratios.values.flatMap(\.values).flatMap(\.values)
         guard (0..<1).contains(allowedLoss), all.allSatisfy({ $0 > 0 && $0.isFinite }) else {
-            throw DecodingError.dataCorrupted(.init(codingPath: [], debugDescription: "a ratio or the allowed loss is out of range"))
+            throw DecodingError.dataCorrupted(
+                .init(codingPath: [], debugDescription: "a ratio or the allowed loss is out of range"))
         }
     }
 
@@ -35,8 +37,9 @@ public struct Thresholds: Codable, Equatable {
         return try [UInt8](encoder.encode(self)) + [10]
     }
 
-    /// Replaces what was recorded of the rows in `measured`; unless it is partial, rows that are not in it are dropped. Ratios keep
-    /// three decimals. A measurement that is not above zero is refused by returning false, and nothing changes.
+    /// Replaces what was recorded of the rows in `measured`; unless it is partial, rows that are not in it are dropped.
+    /// Ratios keep three decimals. A measurement that is not above zero is refused by returning false, and nothing
+    /// changes.
     public mutating func record(_ measured: [String: Double], machine: String, section: String, partial: Bool) -> Bool {
         guard measured.values.allSatisfy({ $0.isFinite && $0 >= 0.001 }) else { return false }
         let rounded = measured.mapValues { ($0 * 1000).rounded() / 1000 }

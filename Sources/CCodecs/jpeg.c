@@ -40,8 +40,8 @@ static void watch_scans(j_common_ptr info) {
     }
 }
 
-/* The whole file is in memory. At its end the library is told to wait for more, which never comes, rather than fed an invented
- * end marker: that is how a truncated file shows. */
+/* The whole file is in memory. At its end the library is told to wait for more, which never comes, rather than fed an
+ * invented end marker: that is how a truncated file shows. */
 static void start_source(j_decompress_ptr info) { (void)info; }
 static boolean fill_source(j_decompress_ptr info) {
     (void)info;
@@ -100,23 +100,23 @@ dmae_decoder *dmae_jpeg_open(const uint8_t *bytes, size_t count, dmae_image_head
     header->width = decoder->info.image_width;
     header->height = decoder->info.image_height;
     switch (decoder->info.num_components) {
-        case 1:
-            header->samples = DMAE_SAMPLES_GREY;
-            decoder->info.out_color_space = JCS_GRAYSCALE;
-            break;
-        case 3:
-            header->samples = DMAE_SAMPLES_RGB;
-            decoder->info.out_color_space = JCS_RGB;
-            break;
-        case 4:
-            header->samples = DMAE_SAMPLES_CMYK;
-            decoder->info.out_color_space = JCS_CMYK;
-            break;
-        default:
-            snprintf(message, DMAE_CODEC_MESSAGE, "%d components are neither grey, RGB nor CMYK",
-                     decoder->info.num_components);
-            dmae_jpeg_close(decoder);
-            return NULL;
+    case 1:
+        header->samples = DMAE_SAMPLES_GREY;
+        decoder->info.out_color_space = JCS_GRAYSCALE;
+        break;
+    case 3:
+        header->samples = DMAE_SAMPLES_RGB;
+        decoder->info.out_color_space = JCS_RGB;
+        break;
+    case 4:
+        header->samples = DMAE_SAMPLES_CMYK;
+        decoder->info.out_color_space = JCS_CMYK;
+        break;
+    default:
+        snprintf(message, DMAE_CODEC_MESSAGE, "%d components are neither grey, RGB nor CMYK",
+                 decoder->info.num_components);
+        dmae_jpeg_close(decoder);
+        return NULL;
     }
     header->bytes_per_pixel = (uint32_t)decoder->info.num_components;
     return decoder;

@@ -71,37 +71,37 @@ dmae_decoder *dmae_png_open(const uint8_t *bytes, size_t count, dmae_image_heade
     header->height = png_get_image_height(png, decoder->info);
     int depth = png_get_bit_depth(png, decoder->info);
     switch (png_get_color_type(png, decoder->info)) {
-        case PNG_COLOR_TYPE_GRAY:
-            header->samples = depth == 16 ? DMAE_SAMPLES_GREY16 : DMAE_SAMPLES_GREY;
-            header->bytes_per_pixel = depth == 16 ? 2 : 1;
-            if (depth < 8) png_set_expand_gray_1_2_4_to_8(png);
-            break;
-        case PNG_COLOR_TYPE_GRAY_ALPHA:
-            header->samples = DMAE_SAMPLES_GREY;
-            header->bytes_per_pixel = 1;
-            if (depth == 16) png_set_strip_16(png);
-            png_set_strip_alpha(png);
-            break;
-        case PNG_COLOR_TYPE_PALETTE: {
-            header->samples = DMAE_SAMPLES_PALETTE;
-            header->bytes_per_pixel = 1;
-            png_set_packing(png);
-            png_colorp entries = NULL;
-            int entry_count = 0;
-            png_get_PLTE(png, decoder->info, &entries, &entry_count);
-            for (int i = 0; i < entry_count && i < 256; i++) {
-                header->palette[3 * i] = entries[i].red;
-                header->palette[3 * i + 1] = entries[i].green;
-                header->palette[3 * i + 2] = entries[i].blue;
-            }
-            break;
+    case PNG_COLOR_TYPE_GRAY:
+        header->samples = depth == 16 ? DMAE_SAMPLES_GREY16 : DMAE_SAMPLES_GREY;
+        header->bytes_per_pixel = depth == 16 ? 2 : 1;
+        if (depth < 8) png_set_expand_gray_1_2_4_to_8(png);
+        break;
+    case PNG_COLOR_TYPE_GRAY_ALPHA:
+        header->samples = DMAE_SAMPLES_GREY;
+        header->bytes_per_pixel = 1;
+        if (depth == 16) png_set_strip_16(png);
+        png_set_strip_alpha(png);
+        break;
+    case PNG_COLOR_TYPE_PALETTE: {
+        header->samples = DMAE_SAMPLES_PALETTE;
+        header->bytes_per_pixel = 1;
+        png_set_packing(png);
+        png_colorp entries = NULL;
+        int entry_count = 0;
+        png_get_PLTE(png, decoder->info, &entries, &entry_count);
+        for (int i = 0; i < entry_count && i < 256; i++) {
+            header->palette[3 * i] = entries[i].red;
+            header->palette[3 * i + 1] = entries[i].green;
+            header->palette[3 * i + 2] = entries[i].blue;
         }
-        default:
-            header->samples = DMAE_SAMPLES_RGB;
-            header->bytes_per_pixel = 3;
-            if (depth == 16) png_set_strip_16(png); /* the high byte, not the nearest 8-bit value */
-            png_set_strip_alpha(png);
-            break;
+        break;
+    }
+    default:
+        header->samples = DMAE_SAMPLES_RGB;
+        header->bytes_per_pixel = 3;
+        if (depth == 16) png_set_strip_16(png); /* the high byte, not the nearest 8-bit value */
+        png_set_strip_alpha(png);
+        break;
     }
     return decoder;
 }
@@ -162,8 +162,8 @@ uint8_t *dmae_png_encode(const uint8_t *pixels, uint32_t width, uint32_t height,
         return NULL;
     }
     png_set_write_fn(png, &file, write_bytes, flush_bytes);
-    png_set_IHDR(png, info, width, height, 8, channels == 1 ? PNG_COLOR_TYPE_GRAY : PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
-                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    png_set_IHDR(png, info, width, height, 8, channels == 1 ? PNG_COLOR_TYPE_GRAY : PNG_COLOR_TYPE_RGB,
+                 PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
     png_write_info(png, info);
     for (uint32_t y = 0; y < height; y++) png_write_row(png, pixels + (size_t)y * width * (size_t)channels);
     png_write_end(png, info);

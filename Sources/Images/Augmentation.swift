@@ -62,7 +62,8 @@ public struct Augmentation: Equatable, Sendable {
         switch framing {
         case .random(let area, let aspect, let flip):
             var draw = CounterRandom(seed: seed, purpose: .crop, epoch: epoch, index: index)
-            let rectangle = randomCrop(width: picture.width, height: picture.height, area: area, aspect: aspect, using: &draw)
+            let rectangle = randomCrop(
+                width: picture.width, height: picture.height, area: area, aspect: aspect, using: &draw)
             resampler.resample(picture, croppedTo: rectangle, width: width, height: height, into: target)
             var coin = CounterRandom(seed: seed, purpose: .flip, epoch: epoch, index: index)
             if coin.uniform(0, 1) < flip { mirror(target) }
@@ -134,5 +135,6 @@ public func randomCrop(
     } else if shape > aspect.upperBound {
         cut.width = Int((Double(height) * aspect.upperBound).rounded(.toNearestOrEven))
     }
-    return Rectangle(left: (width - cut.width) / 2, top: (height - cut.height) / 2, width: cut.width, height: cut.height)
+    return Rectangle(
+        left: (width - cut.width) / 2, top: (height - cut.height) / 2, width: cut.width, height: cut.height)
 }

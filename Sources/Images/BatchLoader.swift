@@ -4,12 +4,13 @@ import Tensors
 /// Batches of an endless, reproducible stream of samples, decoded ahead of their use on threads of its own.
 ///
 /// Position s of the stream belongs to epoch s / N, N being the number of files, and shows file s % N of that epoch's
-/// order; crop and flip are drawn for (epoch, s % N). So what a position shows depends on the seed and the files
-/// alone: not on the number of threads, on the batch size, or on where the stream was started. An image that cannot
-/// be read or decoded is replaced by the next readable one in the epoch's order, beginning again at its start, with the crop
-/// and flip of the position it stands in for.
+/// order; crop and flip are drawn for (epoch, s % N). So what a position shows depends on the seed and the files alone:
+/// not on the number of threads, on the batch size, or on where the stream was started. An image that cannot be read or
+/// decoded is replaced by the next readable one in the epoch's order, beginning again at its start, with the crop and
+/// flip of the position it stands in for.
 ///
-/// A loader made by `init(once:…)` shows every file once instead, in the folder's order, and leaves unreadable ones out.
+/// A loader made by `init(once:…)` shows every file once instead, in the folder's order, and leaves unreadable ones
+/// out.
 ///
 /// All memory for batches is allocated when the loader is made: `batchesAhead` batches of bytes, normalised only when
 /// they are handed over. One thread at a time may call `next` and `stop`.
@@ -36,23 +37,27 @@ public final class BatchLoader {
     ///   - workers: decoding threads, at least 1.
     ///   - unreadableLimit: the share of the folder's files that may be unreadable; with more, `next` throws.
     ///   - batchesAhead: batches held in memory at a time, the one being handed over included.
-    ///   - report: called by `next`, on its thread, once for each file found unreadable, with a sentence that names the file.
+    ///   - report: called by `next`, on its thread, once for each file found unreadable, with a sentence that names the
+    ///     file.
     public convenience init(
         folder: ImageFolder, augmentation: Augmentation, batchSize: Int, seed: UInt64, firstSample: Int,
-        lastSample: Int, workers: Int, unreadableLimit: Double = 0.01, batchesAhead: Int = 3, report: @escaping (String) -> Void
+        lastSample: Int, workers: Int, unreadableLimit: Double = 0.01, batchesAhead: Int = 3,
+        report: @escaping (String) -> Void
     ) {
         precondition(batchesAhead > 0 && firstSample >= 0 && firstSample <= lastSample)
         self.init(
             Pipeline(
-                folder: folder, augmentation: augmentation, batchSize: batchSize, seed: seed, samples: firstSample..<lastSample,
+                folder: folder, augmentation: augmentation, batchSize: batchSize, seed: seed,
+                samples: firstSample..<lastSample,
                 unreadableLimit: unreadableLimit, depth: batchesAhead, isOnce: false),
             workers: workers, report: report)
     }
 
-    /// A loader of every file of `folder` once, in the folder's order; an image that cannot be decoded is reported and left out.
-    /// `augmentation` must not draw random numbers. Parameters as above.
+    /// A loader of every file of `folder` once, in the folder's order; an image that cannot be decoded is reported and
+    /// left out. `augmentation` must not draw random numbers. Parameters as above.
     public convenience init(
-        once folder: ImageFolder, augmentation: Augmentation, batchSize: Int, workers: Int, unreadableLimit: Double = 0.01,
+        once folder: ImageFolder, augmentation: Augmentation, batchSize: Int, workers: Int,
+        unreadableLimit: Double = 0.01,
         batchesAhead: Int = 3, report: @escaping (String) -> Void
     ) {
         precondition(batchesAhead > 0)
@@ -75,22 +80,26 @@ public final class BatchLoader {
     /// Writes the next batch, normalised, to `destination`[batchSize, channels, height, width], waiting for it where
     /// it is not ready.
     ///
-    /// - Returns: the number of samples written: `batchSize`, fewer at the end of the stream or where images were left out, 0
-    ///   after the end.
+    /// - Returns: the number of samples written: `batchSize`, fewer at the end of the stream or where images were left
+    ///   out, 0 after the end.
     /// - Throws: `Failure(.badData)` once more than the limit of the files, or all of them, proved unreadable;
-    ///   `Failure(.inputOutput)` where the system failed, as for want of file descriptors or memory, and the file could have been read.
+    ///   `Failure(.inputOutput)` where the system failed, as for want of file descriptors or memory, and the file could
+    ///   have been read.
     @discardableResult
     public func next(into destination: UnsafeMutablePointer<Float>) throws -> Int {
         if let startFailure { throw startFailure }
         while true {
-            guard let batch = try pipeline.waitForBatch() else { throw Failure(.failure, "the image loader was stopped") }
+            guard let batch = try pipeline.waitForBatch() else {
+                throw Failure(.failure, "the image loader was stopped")
+            }
             guard batch.count > 0 else { return 0 }
             try note(batch)
             let augmentation = pipeline.augmentation, pixelCount = augmentation.width * augmentation.height
             lastFiles.removeAll(keepingCapacity: true)
             for (sample, file) in batch.files.enumerated() where file >= 0 {
                 Normalisation.write(
-                    batch.bytes + sample * augmentation.sampleCount, count: pixelCount, channels: augmentation.channels, table,
+                    batch.bytes + sample * augmentation.sampleCount, count: pixelCount, channels: augmentation.channels,
+                    table,
                     to: destination + lastFiles.count * augmentation.sampleCount)
                 lastFiles.append(file)
             }
@@ -342,13 +351,16 @@ private final class Pipeline {
             if locked({ reasons[file] == nil }) {
                 do {
                     let picture = try Pixels(
-                        contentsOf: folder.pathToOpen(file), channels: augmentation.channels, orienting: augmentation.orienting)
+                        contentsOf: folder.pathToOpen(file), channels: augmentation.channels,
+                        orienting: augmentation.orienting)
                     augmentation.apply(
                         to: picture, seed: seed, epoch: epoch, index: index, with: resampler,
                         into: bytes + place * augmentation.sampleCount)
                     return (file, failures)
                 } catch {
-                    if (error as? Failure)?.code == .inputOutput, let path = try? folder.pathToOpen(file), isReadableFile(path) {
+                    if (error as? Failure)?.code == .inputOutput, let path = try? folder.pathToOpen(file),
+                        isReadableFile(path)
+                    {
                         throw error
                     }
                     let reason = (error as? Failure)?.message ?? "\(folder.path(file)): \(error)"

@@ -16,7 +16,9 @@ func readFile(_ path: String, where accept: (UnsafeRawBufferPointer) throws -> V
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw Failure(.inputOutput, "cannot read \(path): \(systemReason())") }
     guard status.st_mode & S_IFMT != S_IFDIR else { throw Failure(.inputOutput, "\(path) is a folder: name a picture") }
-    guard status.st_mode & S_IFMT == S_IFREG else { throw Failure(.inputOutput, "\(path) is not a regular file: name a picture") }
+    guard status.st_mode & S_IFMT == S_IFREG else {
+        throw Failure(.inputOutput, "\(path) is not a regular file: name a picture")
+    }
 
     /// Fills `buffer` as far as the file goes.
     func fill(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int {
@@ -59,11 +61,12 @@ func cannotOpen(_ path: String, _ kind: String = "") -> Failure {
     // What is no text in a command line comes with replacement characters, and those name another file.
     if code == ENOENT, path.unicodeScalars.contains("\u{FFFD}") { return notText(kind + path) }
     let shown = path.isEmpty ? "\"\"" : path
-    let remedy = switch code {
-    case ENOENT, ENOTDIR, EACCES, ELOOP, ENAMETOOLONG: "; check the path and its permissions"
-    case EMFILE, ENFILE: "; raise the limit on open files (ulimit -n)"
-    default: ""
-    }
+    let remedy =
+        switch code {
+        case ENOENT, ENOTDIR, EACCES, ELOOP, ENAMETOOLONG: "; check the path and its permissions"
+        case EMFILE, ENFILE: "; raise the limit on open files (ulimit -n)"
+        default: ""
+        }
     return Failure(.inputOutput, "cannot open \(kind)\(shown): \(systemReason(code))\(remedy)")
 }
 

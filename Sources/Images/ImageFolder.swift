@@ -55,7 +55,8 @@ public struct ImageFolder: Sendable {
         guard stat(root, &status) == 0 else { throw cannotOpen(root, "the folder ") }
         guard status.st_mode & S_IFMT == S_IFDIR else {
             throw Failure(
-                .inputOutput, "\(root) is not a folder; name the folder that holds the images or their class directories")
+                .inputOutput,
+                "\(root) is not a folder; name the folder that holds the images or their class directories")
         }
         let top = try Directory(root)
         var images: [ImageName] = [], labels: [Int32] = []
@@ -69,8 +70,10 @@ public struct ImageFolder: Sendable {
         if images.isEmpty {
             guard !top.images.isEmpty else {
                 throw Failure(
-                    .badData, "the folder \(root) holds no images (\(Self.extensions.map { "." + $0 }.joined(separator: " "))), "
-                        + "neither directly nor in class directories: name one with JPEG or PNG files, as no others can be decoded")
+                    .badData,
+                    "the folder \(root) holds no images (\(Self.extensions.map { "." + $0 }.joined(separator: " "))), "
+                        + "neither directly nor in class directories: name one with JPEG or PNG files, as no others can be decoded"
+                )
             }
             images = top.images
             (classes, self.labels, strayCount) = ([], [], 0)
@@ -80,11 +83,11 @@ public struct ImageFolder: Sendable {
         (files, misnamed) = (images.map(\.text), Self.misnamed(images))
     }
 
-    /// Lists the files among `paths`, whatever they are called, and the images in the folders among them at any depth, without
-    /// classes: every path once, sorted by its bytes.
+    /// Lists the files among `paths`, whatever they are called, and the images in the folders among them at any depth,
+    /// without classes: every path once, sorted by its bytes.
     ///
-    /// Throws `Failure(.inputOutput)` where a path does not exist, or a directory cannot be read or has a name that is not UTF-8,
-    /// and `Failure(.badData)` where there is no image.
+    /// Throws `Failure(.inputOutput)` where a path does not exist, or a directory cannot be read or has a name that is
+    /// not UTF-8, and `Failure(.badData)` where there is no image.
     public init(listing paths: [String]) throws {
         var all: [ImageName] = []
         for path in paths {
@@ -101,8 +104,10 @@ public struct ImageFolder: Sendable {
         }
         guard !all.isEmpty else {
             throw Failure(
-                .badData, "there are no images (\(Self.extensions.map { "." + $0 }.joined(separator: " "))) in "
-                    + paths.joined(separator: ", ") + ": name JPEG or PNG files, as no others can be decoded, or a folder that holds some")
+                .badData,
+                "there are no images (\(Self.extensions.map { "." + $0 }.joined(separator: " "))) in "
+                    + paths.joined(separator: ", ")
+                    + ": name JPEG or PNG files, as no others can be decoded, or a folder that holds some")
         }
         (root, classes, labels, strayCount) = ("", [], [], 0)
         all.sort { $0.precedes($1) }
@@ -110,9 +115,12 @@ public struct ImageFolder: Sendable {
         (files, misnamed) = (images.map(\.text), Self.misnamed(images))
     }
 
-    private static func misnamed(_ images: [ImageName]) -> Set<Int> { Set(images.indices.filter { !images[$0].isExact }) }
+    private static func misnamed(_ images: [ImageName]) -> Set<Int> {
+        Set(images.indices.filter { !images[$0].isExact })
+    }
 
-    /// Adds the images of the directory `folder`, relative to `root` where that is not empty, and of those below it to `found`.
+    /// Adds the images of the directory `folder`, relative to `root` where that is not empty, and of those below it to
+    /// `found`.
     private static func search(
         _ root: String, _ folder: String, above: [FileIdentity], _ found: inout [(folder: String, files: [ImageName])]
     ) throws {
@@ -125,7 +133,8 @@ public struct ImageFolder: Sendable {
         let directory = try Directory(path)
         if !directory.images.isEmpty { found.append((folder, directory.images)) }
         for name in directory.folders {
-            try search(root, folder.hasSuffix("/") ? folder + name : "\(folder)/\(name)", above: above + [identity], &found)
+            try search(
+                root, folder.hasSuffix("/") ? folder + name : "\(folder)/\(name)", above: above + [identity], &found)
         }
     }
 }
@@ -147,7 +156,8 @@ private struct ImageName {
         return text.utf8.lexicographicallyPrecedes(other.text.utf8)
     }
 
-    /// Strings of the same letters in other bytes are other files; so are, as far as one can see, names that are not exact.
+    /// Strings of the same letters in other bytes are other files; so are, as far as one can see, names that are not
+    /// exact.
     func isSameFile(as other: ImageName) -> Bool {
         isExact && other.isExact && text.utf8.elementsEqual(other.text.utf8)
     }

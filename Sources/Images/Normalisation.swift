@@ -29,13 +29,15 @@ public struct Normalisation: Equatable, Sendable {
         precondition(picture.channels == mean.count)
         let table = table
         picture.bytes.withUnsafeBufferPointer {
-            Self.write($0.baseAddress!, count: picture.width * picture.height, channels: picture.channels, table, to: target)
+            Self.write(
+                $0.baseAddress!, count: picture.width * picture.height, channels: picture.channels, table, to: target)
         }
     }
 
     /// Writes `count` interleaved pixels, looked up in `table`, to `target`[channels, count].
     static func write(
-        _ pixels: UnsafePointer<UInt8>, count: Int, channels: Int, _ table: [Float], to target: UnsafeMutablePointer<Float>
+        _ pixels: UnsafePointer<UInt8>, count: Int, channels: Int, _ table: [Float],
+        to target: UnsafeMutablePointer<Float>
     ) {
         table.withUnsafeBufferPointer { table in
             let table = table.baseAddress!

@@ -9,8 +9,8 @@ extension Pixels {
     /// byte, 16-bit grey is cut off at 255. EXIF orientation is ignored unless `orienting`; then the picture is
     /// turned as the camera meant it.
     ///
-    /// Throws `Failure`, naming the path: `.inputOutput` where the file cannot be read or memory runs out, `.badData` where it is no
-    /// whole JPEG or PNG or has more than `maximumCount` pixels, or `maximumSide` of them along a side.
+    /// Throws `Failure`, naming the path: `.inputOutput` where the file cannot be read or memory runs out, `.badData`
+    /// where it is no whole JPEG or PNG or has more than `maximumCount` pixels, or `maximumSide` of them along a side.
     public init(contentsOf path: String, channels: Int = 3, orienting: Bool = false) throws {
         let file = try readFile(path) { head in
             guard FileKind(head) != nil else { throw FileKind.refusal(path, empty: head.isEmpty) }
@@ -42,7 +42,8 @@ extension Pixels {
                 guard worked(result) else {
                     let reason = String(cString: message.baseAddress!)
                     guard reason != DMAE_CODEC_OUT_OF_MEMORY else {
-                        throw Failure(.inputOutput, "cannot decode \(name): memory ran out; give the program more of it")
+                        throw Failure(
+                            .inputOutput, "cannot decode \(name): memory ran out; give the program more of it")
                     }
                     throw Failure(.badData, "\(name) is a damaged \(kind.rawValue) file: \(reason)")
                 }
@@ -59,7 +60,8 @@ extension Pixels {
         let width = Int(header.width), height = Int(header.height)
         guard width > 0, height > 0, max(width, height) <= Self.maximumSide, width <= Self.maximumCount / height else {
             throw Failure(
-                .badData, "\(name) declares \(width)×\(height) pixels: at most \(Self.maximumCount) are accepted, "
+                .badData,
+                "\(name) declares \(width)×\(height) pixels: at most \(Self.maximumCount) are accepted, "
                     + "and \(Self.maximumSide) along a side")
         }
         let perPixel = Int(header.bytes_per_pixel), count = width * height
@@ -139,7 +141,8 @@ private enum FileKind: String {
     }
 
     static func refusal(_ name: String, empty: Bool) -> Failure {
-        Failure(.badData, empty ? "\(name) is empty" : "\(name) is neither a JPEG nor a PNG file, whatever its name says")
+        Failure(
+            .badData, empty ? "\(name) is empty" : "\(name) is neither a JPEG nor a PNG file, whatever its name says")
     }
 }
 

@@ -9,7 +9,8 @@ extension Pixels {
     public func resized(
         from box: (left: Float, top: Float, right: Float, bottom: Float), width: Int, height: Int
     ) -> Pixels {
-        precondition(box.left >= 0 && box.top >= 0 && box.right <= Float(self.width) && box.bottom <= Float(self.height))
+        precondition(
+            box.left >= 0 && box.top >= 0 && box.right <= Float(self.width) && box.bottom <= Float(self.height))
         precondition(box.left < box.right && box.top < box.bottom && width > 0 && height > 0)
         return Pixels(width: width, height: height, channels: channels) { target in
             Resampler().resample(self, from: box, width: width, height: height, into: target)
@@ -99,7 +100,8 @@ package final class Resampler {
         let cut = rectangle ?? Rectangle(left: 0, top: 0, width: picture.width, height: picture.height)
         let box = box ?? (0, 0, Float(cut.width), Float(cut.height))
         let window = window ?? Rectangle(left: 0, top: 0, width: width, height: height)
-        precondition(cut.fits(width: picture.width, height: picture.height) && window.fits(width: width, height: height))
+        precondition(
+            cut.fits(width: picture.width, height: picture.height) && window.fits(width: width, height: height))
         let channels = picture.channels, row = window.width * channels
         // As in Pillow, a pass that would change nothing is left out.
         let needsColumns = width != cut.width || box.left != 0 || box.right != Float(width)

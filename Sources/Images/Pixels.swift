@@ -12,8 +12,8 @@ public struct Pixels: Equatable, Sendable {
     /// Larger pictures are refused before anything is allocated for them: Pillow's limit, 1 GiB / 4 / 3.
     public static let maximumCount = 89_478_485
 
-    /// Pictures that are wider or higher are refused, too: the most that a JPEG file can say. What resampling needs beside the
-    /// picture grows with its sides.
+    /// Pictures that are wider or higher are refused, too: the most that a JPEG file can say. What resampling needs
+    /// beside the picture grows with its sides.
     public static let maximumSide = 65_535
 
     /// A picture over `bytes`, which must hold width × height × channels of them.
@@ -67,6 +67,7 @@ public struct Rectangle: Equatable, Sendable {
 
     /// Whether all of it lies within a picture of that size, and it is not empty.
     func fits(width pictureWidth: Int, height pictureHeight: Int) -> Bool {
-        left >= 0 && top >= 0 && width > 0 && height > 0 && left + width <= pictureWidth && top + height <= pictureHeight
+        left >= 0 && top >= 0 && width > 0 && height > 0 && left + width <= pictureWidth
+            && top + height <= pictureHeight
     }
 }

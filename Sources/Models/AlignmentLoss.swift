@@ -4,8 +4,8 @@ import Tensors
 
 /// One aligned pair: the projection of a student block's output, and its distance to a teacher block's output.
 ///
-/// With a projection P both sides are compared on the unit sphere: mean |t̂ - ŝ| or mean (t̂ - ŝ)², t̂ = t/max(‖t‖, 1e-12),
-/// ŝ likewise of P(s), over all tokens. Without, the raw features are compared. (DMAE, section 3.)
+/// With a projection P both sides are compared on the unit sphere: mean |t̂ - ŝ| or mean (t̂ - ŝ)², t̂ = t/max(‖t‖,
+/// 1e-12), ŝ likewise of P(s), over all tokens. Without, the raw features are compared. (DMAE, section 3.)
 public final class AlignmentLoss {
     private enum Head {
         case none
@@ -38,11 +38,15 @@ public final class AlignmentLoss {
             head = .mlp(
                 fc1: linear(".fc1", studentWidth), fc2: linear(".fc2", teacherWidth),
                 hidden: plan.reserve(rows, teacherWidth, .activations, as: parameters.precision.activations),
-                activation: plan.scratch("alignment activation", rows, teacherWidth, as: parameters.precision.activations),
-                dHidden: plan.scratch("alignment hidden gradient", rows, teacherWidth, as: parameters.precision.activations))
+                activation: plan.scratch(
+                    "alignment activation", rows, teacherWidth, as: parameters.precision.activations),
+                dHidden: plan.scratch(
+                    "alignment hidden gradient", rows, teacherWidth, as: parameters.precision.activations))
         }
         // Left for whoever looks at it after a pass.
-        teacherFeature = plan.during([.teacher, .studentBackward]) { plan.reserve(rows, teacherWidth, .teacherActivations) }
+        teacherFeature = plan.during([.teacher, .studentBackward]) {
+            plan.reserve(rows, teacherWidth, .teacherActivations)
+        }
         projected =
             configuration.projection == .none
             ? nil : plan.during(.student) { plan.scratch("alignment projection", rows, teacherWidth) }
@@ -68,7 +72,8 @@ public final class AlignmentLoss {
         return Float(sum / Double(student.rows))
     }
 
-    /// d[R, Ds] += the gradient by the student's block output; the projection's gradients +=, or its matrices' = unless `accumulate`.
+    /// d[R, Ds] += the gradient by the student's block output; the projection's gradients +=, or its matrices' = unless
+    /// `accumulate`.
     func backward(_ feature: Tensor, d: Tensor, accumulate: Bool) {
         switch head {
         case .none: d.add(dProjected)
@@ -93,7 +98,8 @@ public final class AlignmentLoss {
         /// Weight of the loss over the number of elements.
         let scale: Float
 
-        private static func inverseNorm(_ row: UnsafePointer<Float>, _ count: Int) -> (inverse: Float, isFloored: Bool) {
+        private static func inverseNorm(_ row: UnsafePointer<Float>, _ count: Int) -> (inverse: Float, isFloored: Bool)
+        {
             let square = SIMDRow.sum(
                 count,
                 {

@@ -43,11 +43,16 @@ public struct EncoderConfiguration: Codable, Equatable, Sendable {
         }
         try requirePositive(
             role: role,
-            ["width": width, "depth": depth, "number of heads": heads, "patch size": patchSize, "number of channels": channels])
+            [
+                "width": width, "depth": depth, "number of heads": heads, "patch size": patchSize,
+                "number of channels": channels,
+            ])
         try requireSupported(
-            role: role, ["width": width, "patch size": patchSize, "image size": max(imageHeight, imageWidth)], depth: depth)
+            role: role, ["width": width, "patch size": patchSize, "image size": max(imageHeight, imageWidth)],
+            depth: depth)
         try check(channels <= 1024, "\(channels) channels are more than the 1024 supported: lower their number")
-        try check(width % heads == 0, "\(heads) heads do not divide the width \(width): choose a number of heads that does")
+        try check(
+            width % heads == 0, "\(heads) heads do not divide the width \(width): choose a number of heads that does")
         try check(width % 4 == 0, "the width \(width) is not a multiple of 4, which the sin-cos position table needs")
         try check(
             imageHeight > 0 && imageWidth > 0 && imageHeight % patchSize == 0 && imageWidth % patchSize == 0,
@@ -63,7 +68,8 @@ private func requirePositive(role: String, _ sizes: KeyValuePairs<String, Int>) 
     }
 }
 
-/// Sizes are multiplied in whole numbers of 64 bits from here on: no product of two of these and their like may overflow.
+/// Sizes are multiplied in whole numbers of 64 bits from here on: no product of two of these and their like may
+/// overflow.
 private func requireSupported(role: String, _ sizes: KeyValuePairs<String, Int>, depth: Int) throws {
     let most = 1 << 20, mostBlocks = 4096
     for (name, size) in sizes where size > most {
@@ -75,8 +81,8 @@ private func requireSupported(role: String, _ sizes: KeyValuePairs<String, Int>,
 }
 
 extension EncoderConfiguration {
-    /// - Throws: `Failure.usage` where weights and `batch` images with all their tokens are more than 64 bits can count with room to spare.
-    ///   What the machine has is compared when the memory is mapped.
+    /// - Throws: `Failure.usage` where weights and `batch` images with all their tokens are more than 64 bits can count
+    ///   with room to spare. What the machine has is compared when the memory is mapped.
     func requireCountable(batch: Int, decoder: DecoderConfiguration? = nil) throws {
         func values(_ width: Int, _ depth: Int) -> Double {
             let width = Double(width)
@@ -84,12 +90,15 @@ extension EncoderConfiguration {
         }
         var count = values(width, depth) + Double(batch) * Double(patches + 1) * Double(patchElements)
         count += 4 * Double(patchElements) * Double(width)
-        if let decoder { count += values(decoder.width, decoder.depth) + 4 * Double(patchElements) * Double(decoder.width) }
+        if let decoder {
+            count += values(decoder.width, decoder.depth) + 4 * Double(patchElements) * Double(decoder.width)
+        }
         // Attention's scores of a head in the backward pass, for every thread.
         count += 1024 * Double(patches + 1) * Double(patches + 1)
         guard count < 0x1p56 else {
             throw Failure(
-                .usage, "batches of \(batch) images of \(imageHeight)×\(imageWidth) pixels need more memory than any machine has: lower "
+                .usage,
+                "batches of \(batch) images of \(imageHeight)×\(imageWidth) pixels need more memory than any machine has: lower "
                     + "--batch, or the sizes of image and model")
         }
     }
@@ -113,10 +122,12 @@ public struct DecoderConfiguration: Codable, Equatable, Sendable {
         try requirePositive(role: "decoder", ["width": width, "depth": depth, "number of heads": heads])
         try requireSupported(role: "decoder", ["width": width], depth: depth)
         guard width % heads == 0 else {
-            throw Failure(.usage, "decoder: \(heads) heads do not divide the width \(width): choose a number of heads that does")
+            throw Failure(
+                .usage, "decoder: \(heads) heads do not divide the width \(width): choose a number of heads that does")
         }
         guard width % 4 == 0 else {
-            throw Failure(.usage, "decoder: the width \(width) is not a multiple of 4, which the sin-cos position table needs")
+            throw Failure(
+                .usage, "decoder: the width \(width) is not a multiple of 4, which the sin-cos position table needs")
         }
     }
 }
@@ -205,11 +216,13 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
         try student.validate(role: "student")
         try decoder.validate()
         guard maskRatio >= 0, maskRatio < 1 else {
-            throw Failure(.usage, "--mask-ratio \(maskRatio) is not a share of patches: it must be at least 0 and below 1")
+            throw Failure(
+                .usage, "--mask-ratio \(maskRatio) is not a share of patches: it must be at least 0 and below 1")
         }
         guard student.patches > 1 else {
             throw Failure(
-                .usage, "an image of \(student.imageHeight)×\(student.imageWidth) has one patch of \(student.patchSize) pixels, too few to "
+                .usage,
+                "an image of \(student.imageHeight)×\(student.imageWidth) has one patch of \(student.patchSize) pixels, too few to "
                     + "remove some and keep some: lower --patch-size, or raise --image-size")
         }
         guard keptPatches >= 1 else {
@@ -223,21 +236,28 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
                     + "raise it")
         }
         guard !normalizePixels || student.patchElements > 1 else {
-            throw Failure(.usage, "--normalize-pixels needs patches of more than one value, whose deviation it divides by: raise --patch-size")
+            throw Failure(
+                .usage,
+                "--normalize-pixels needs patches of more than one value, whose deviation it divides by: raise --patch-size"
+            )
         }
         guard let teacher else {
-            guard alignment.pairs.isEmpty else { throw Failure(.usage, "blocks can be aligned only where there is a teacher") }
+            guard alignment.pairs.isEmpty else {
+                throw Failure(.usage, "blocks can be aligned only where there is a teacher")
+            }
             return
         }
         // Before its own sizes are looked at: its images have the student's size, which its patches may not tile.
         guard teacher.patchSize == student.patchSize || teacher.patchSize < 1 else {
             throw Failure(
-                .usage, "teacher and student must see the same patches, but the teacher's are of \(teacher.patchSize) pixels and the "
+                .usage,
+                "teacher and student must see the same patches, but the teacher's are of \(teacher.patchSize) pixels and the "
                     + "student's of \(student.patchSize): use --patch-size \(teacher.patchSize), or another teacher; the size and channels "
                     + "of the images it was trained on may be others")
         }
         try teacher.validate(role: "teacher")
-        guard teacher.channels == student.channels, teacher.imageHeight == student.imageHeight, teacher.imageWidth == student.imageWidth
+        guard teacher.channels == student.channels, teacher.imageHeight == student.imageHeight,
+            teacher.imageWidth == student.imageWidth
         else {
             throw Failure(
                 .usage,
@@ -248,7 +268,9 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
         for (index, pair) in alignment.pairs.enumerated() {
             guard !alignment.pairs[..<index].contains(pair) else {
                 throw Failure(
-                    .usage, "--align \(pair) is given twice: give it once, and --alignment-weight where the pair is to count for more")
+                    .usage,
+                    "--align \(pair) is given twice: give it once, and --alignment-weight where the pair is to count for more"
+                )
             }
             guard (0..<student.depth).contains(pair.studentBlock) else {
                 throw Failure(

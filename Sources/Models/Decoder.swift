@@ -1,6 +1,7 @@
 import Tensors
 
-// Letters: B images of a part of the batch, L patches, K kept patches, E decoder width, D encoder width, T = 1 + L tokens, R = B·T rows.
+// Letters: B images of a part of the batch, L patches, K kept patches, E decoder width, D encoder width, T = 1 + L
+// tokens, R = B·T rows.
 
 /// MAE's decoder: all patches again, mask tokens in the removed places, down to predicted pixels.
 ///
@@ -25,8 +26,9 @@ public final class Decoder {
     private let embedded: Tensor
     private let states: [Tensor]
     private let normed: Tensor
-    /// Predicted patches of the part last seen, values in (row, column, channel) order: [R, p·p·C], the class token's row first in each
-    /// image; or the removed patches alone, [B·(L-K), p·p·C], in the order of the masking's removed places.
+    /// Predicted patches of the part last seen, values in (row, column, channel) order: [R, p·p·C], the class token's
+    /// row first in each image; or the removed patches alone, [B·(L-K), p·p·C], in the order of the masking's removed
+    /// places.
     public let prediction: Tensor
     private let d: Tensor?
     /// The gradient by the last block's output.
@@ -45,7 +47,8 @@ public final class Decoder {
         let tokens = 1 + masking.patches
         let rows = images * tokens
         embedding = Linear(
-            "decoder_embed", inputs: encoder.width, outputs: width, rows: images * (1 + masking.kept), in: parameters, plan: plan)
+            "decoder_embed", inputs: encoder.width, outputs: width, rows: images * (1 + masking.kept), in: parameters,
+            plan: plan)
         maskToken = parameters.add("mask_token", [1, 1, width], .token)
         positions = parameters.add(
             "decoder_pos_embed", [1, encoder.patches + 1, width],
@@ -55,7 +58,8 @@ public final class Decoder {
         firstRows = Double(sharing?.count ?? rows) / Double(images)
         blocks = (0..<configuration.depth).map {
             TransformerBlock(
-                "decoder_blocks.\($0)", batch: images, tokens: tokens, width: width, heads: configuration.heads, in: parameters,
+                "decoder_blocks.\($0)", batch: images, tokens: tokens, width: width, heads: configuration.heads,
+                in: parameters,
                 plan: plan, keep: training,
                 selection: predictsRemovedOnly && $0 == configuration.depth - 1 ? masking : nil,
                 sharing: $0 == 0 ? sharing : nil)
@@ -69,9 +73,11 @@ public final class Decoder {
         dPredicted = training && predictsRemovedOnly ? plan.scratch("decoder prediction gradient", predicted, width) : d
         dNormed = training ? plan.scratch("block normed gradient", predicted, width) : nil
         if training {
-            // d is first written by the last block's backward pass. That block's output is not needed any more by then, nor the first
-            // one's input where rows are shared.
-            let isInD = { [depth = configuration.depth] in $0 == 0 && sharing != nil || $0 == depth && predictsRemovedOnly }
+            // d is first written by the last block's backward pass. That block's output is not needed any more by then,
+            // nor the first one's input where rows are shared.
+            let isInD = { [depth = configuration.depth] in
+                $0 == 0 && sharing != nil || $0 == depth && predictsRemovedOnly
+            }
             states = (0...configuration.depth).map { [d] in
                 let count = $0 == configuration.depth ? predicted : rows
                 return isInD($0) ? d!.prefix(rows: count, columns: width) : plan.reserve(count, width, .activations)
@@ -82,7 +88,9 @@ public final class Decoder {
         // Kept until the prediction's backward pass only, which no block's comes before.
         normed = plan.scratch("block normed", predicted, width, as: parameters.precision.activations)
         // Left for whoever looks at it after a pass.
-        prediction = plan.during([.decoder, .studentBackward]) { plan.reserve(predicted, encoder.patchElements, .activations) }
+        prediction = plan.during([.decoder, .studentBackward]) {
+            plan.reserve(predicted, encoder.patchElements, .activations)
+        }
     }
 
     /// Predicts patches of the part that begins with image `first` of the batch, from its latent[B·(1+K), D].
@@ -102,8 +110,8 @@ public final class Decoder {
         ).runAll(states[0].rows, chunk: 32)
     }
 
-    /// From dPrediction, shaped as the prediction of the part last seen, to dLatent[B·(1+K), D] (overwritten) and the weights' gradients,
-    /// which are added to, or overwritten in the matrices of linear layers unless `accumulate`.
+    /// From dPrediction, shaped as the prediction of the part last seen, to dLatent[B·(1+K), D] (overwritten) and the
+    /// weights' gradients, which are added to, or overwritten in the matrices of linear layers unless `accumulate`.
     func backward(dPrediction: Tensor, latent: Tensor, dLatent: Tensor, firstImage first: Int, accumulate: Bool) {
         let d = d!
         predictionLinear.weightGradient(dPrediction, normed, accumulate: accumulate)
@@ -111,7 +119,8 @@ public final class Decoder {
         norm.backward(states[blocks.count], dY: dNormed!, dX: dPredicted!, accumulate: false)
         for index in blocks.indices.reversed() {
             blocks[index].backward(
-                states[index], d: index == blocks.count - 1 ? dPredicted! : d, dX: d, firstImage: first, accumulate: accumulate)
+                states[index], d: index == blocks.count - 1 ? dPredicted! : d, dX: d, firstImage: first,
+                accumulate: accumulate)
         }
         let width = configuration.width
         let dMaskToken = maskToken.gradient!.pointer
@@ -132,7 +141,8 @@ public final class Decoder {
     }
 }
 
-/// state[B·(1+L), E]: what was embedded back in its place, mask tokens elsewhere, each with its row of the position table added.
+/// state[B·(1+L), E]: what was embedded back in its place, mask tokens elsewhere, each with its row of the position
+/// table added.
 private struct TokenAssembly: ParallelRows {
     let masking: Masking
     let firstImage: Int

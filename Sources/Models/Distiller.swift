@@ -4,7 +4,8 @@ import Tensors
 
 /// One micro-batch of the method: teacher to its last aligned block, student, decoder, both losses, and all gradients.
 ///
-/// Without a teacher it is MAE's pre-training. All memory is planned in `init` and mapped by the caller's `plan.commit()`.
+/// Without a teacher it is MAE's pre-training. All memory is planned in `init` and mapped by the caller's
+/// `plan.commit()`.
 public final class Distiller {
     public let configuration: ModelConfiguration
     /// Images of a micro-batch.
@@ -43,19 +44,20 @@ public final class Distiller {
 
     /// - Parameters:
     ///   - training: whether gradients will be wanted.
-    ///   - accumulates: whether gradients of several passes are to be added up. Where not, those of the student's blocks have one
-    ///     memory, and are had by `computeGradients` alone.
+    ///   - accumulates: whether gradients of several passes are to be added up. Where not, those of the student's
+    ///     blocks have one memory, and are had by `computeGradients` alone.
     ///   - precision: what the operands of products and attention are rounded to, student and teacher.
     ///   - teacherPrecision: what those of the linear layers in the teacher's blocks are rounded to instead.
-    ///   - predictsEveryPatch: whether the decoder's prediction is wanted for patches that stay, too. The losses and gradients are the
-    ///     same either way, to rounding: the loss reads removed patches alone.
-    ///   - leastDecoderRows: the decoder takes as many images at a time as have this many tokens, or the next count that divides the
-    ///     batch; all of them where every patch is predicted or nothing is trained. Each part packs the weights again, and what is kept for
-    ///     the backward pass of one grows with it. Nil: 1536, or 3072 in bf16, which are as many bytes. Losses and the encoder's
-    ///     gradients do not depend on it.
+    ///   - predictsEveryPatch: whether the decoder's prediction is wanted for patches that stay, too. The losses and
+    ///     gradients are the same either way, to rounding: the loss reads removed patches alone.
+    ///   - leastDecoderRows: the decoder takes as many images at a time as have this many tokens, or the next count
+    ///     that divides the batch; all of them where every patch is predicted or nothing is trained. Each part packs
+    ///     the weights again, and what is kept for the backward pass of one grows with it. Nil: 1536, or 3072 in bf16,
+    ///     which are as many bytes. Losses and the encoder's gradients do not depend on it.
     /// - Throws: `Failure.usage` where the configuration does not fit together.
     public init(
-        _ configuration: ModelConfiguration, batch: Int, plan: MemoryPlan, training: Bool = true, accumulates: Bool = true,
+        _ configuration: ModelConfiguration, batch: Int, plan: MemoryPlan, training: Bool = true,
+        accumulates: Bool = true,
         precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same, predictsEveryPatch: Bool = false,
         leastDecoderRows: Int? = nil
     ) throws {
@@ -63,7 +65,9 @@ public final class Distiller {
         try configuration.student.requireCountable(batch: batch, decoder: configuration.decoder)
         try configuration.teacher?.requireCountable(batch: batch)
         if let width = configuration.teacher?.width, teacherPrecision == .int8, 4 * width > 65_536 {
-            throw Failure(.usage, "--teacher-precision int8 is for teachers of a width of at most 16384, not \(width): leave it out")
+            throw Failure(
+                .usage,
+                "--teacher-precision int8 is for teachers of a width of at most 16384, not \(width): leave it out")
         }
         self.configuration = configuration
         self.batch = batch
@@ -71,7 +75,8 @@ public final class Distiller {
         self.accumulates = accumulates
         let studentConfiguration = configuration.student
         images = plan.reserve(
-            batch, studentConfiguration.channels * studentConfiguration.imageHeight * studentConfiguration.imageWidth, .batch)
+            batch, studentConfiguration.channels * studentConfiguration.imageHeight * studentConfiguration.imageWidth,
+            .batch)
         let masking = Masking(
             batch: batch, patches: studentConfiguration.patches, kept: configuration.keptPatches, plan: plan)
         self.masking = masking
@@ -80,7 +85,8 @@ public final class Distiller {
         if !accumulates { parameters.gradientPhases = .studentBackward }
         let student = plan.during([.student, .studentBackward]) {
             Encoder(
-                studentConfiguration, batch: batch, masking: masking, blockCount: studentConfiguration.depth, in: parameters,
+                studentConfiguration, batch: batch, masking: masking, blockCount: studentConfiguration.depth,
+                in: parameters,
                 plan: plan, training: training, hasNorm: true)
         }
         self.student = student
@@ -88,17 +94,20 @@ public final class Distiller {
         let decoderRows = leastDecoderRows ?? (precision == .f32 ? 1536 : 3072)
         let decoderImages =
             predictsRemovedOnly
-            ? (1...batch).first { batch % $0 == 0 && $0 * (1 + studentConfiguration.patches) >= decoderRows } ?? batch : batch
+            ? (1...batch).first { batch % $0 == 0 && $0 * (1 + studentConfiguration.patches) >= decoderRows } ?? batch
+            : batch
         let decoderStart = parameters.all.count
         // Added up over the parts of the batch.
         if !accumulates { parameters.gradientPhases = [.decoder, .studentBackward] }
         (decoder, reconstruction) = plan.during(.decoder) {
             (
                 Decoder(
-                    configuration.decoder, encoder: studentConfiguration, images: decoderImages, masking: masking, in: parameters,
+                    configuration.decoder, encoder: studentConfiguration, images: decoderImages, masking: masking,
+                    in: parameters,
                     plan: plan, training: training, predictsRemovedOnly: predictsRemovedOnly),
                 ReconstructionLoss(
-                    studentConfiguration, masking: masking, images: decoderImages, normalizesPixels: configuration.normalizePixels,
+                    studentConfiguration, masking: masking, images: decoderImages,
+                    normalizesPixels: configuration.normalizePixels,
                     predictsRemovedOnly: predictsRemovedOnly, plan: plan)
             )
         }
@@ -106,10 +115,12 @@ public final class Distiller {
         if !accumulates { parameters.gradientPhases = .studentBackward }
         if let teacherConfiguration = configuration.teacher, let last = configuration.lastTeacherBlock {
             let teacherParameters = Parameters(
-                plan: plan, trained: false, precision: precision, matrices: teacherPrecision.matrices(in: precision), isFrozen: true)
+                plan: plan, trained: false, precision: precision, matrices: teacherPrecision.matrices(in: precision),
+                isFrozen: true)
             teacher = plan.during(.teacher) {
                 Encoder(
-                    teacherConfiguration, batch: batch, masking: masking, blockCount: last + 1, in: teacherParameters, plan: plan,
+                    teacherConfiguration, batch: batch, masking: masking, blockCount: last + 1, in: teacherParameters,
+                    plan: plan,
                     training: false, hasNorm: false)
             }
             self.teacherParameters = teacherParameters
@@ -128,19 +139,22 @@ public final class Distiller {
         self.parameters = parameters
         dLatent =
             training
-            ? plan.during([.decoder, .studentBackward]) { plan.reserve(rows, studentConfiguration.width, .activations) } : nil
+            ? plan.during([.decoder, .studentBackward]) { plan.reserve(rows, studentConfiguration.width, .activations) }
+            : nil
         dState =
-            training ? plan.during(.studentBackward) { plan.scratch("encoder gradient", rows, studentConfiguration.width) } : nil
+            training
+            ? plan.during(.studentBackward) { plan.scratch("encoder gradient", rows, studentConfiguration.width) } : nil
         losses = Losses(alignments: Array(repeating: 0, count: alignments.count))
     }
 
     /// What one image's share of a micro-batch costs.
     public var operations: Operations { Operations(configuration, decoderFirstRows: decoder.firstRows) }
 
-    /// Runs teacher, student and decoder on `images` under the mask that the noise gives, and leaves the losses; no gradients.
+    /// Runs teacher, student and decoder on `images` under the mask that the noise gives, and leaves the losses; no
+    /// gradients.
     ///
-    /// In a distiller that is not for training all student blocks share one output, so of the alignment losses only those of its last block
-    /// hold; the others, and the total, do not.
+    /// In a distiller that is not for training all student blocks share one output, so of the alignment losses only
+    /// those of its last block hold; the others, and the total, do not.
     public func forward() { forward(scale: 1, gradients: nil) }
 
     /// The same, and adds the losses' gradients to the parameters' gradients.
@@ -152,13 +166,14 @@ public final class Distiller {
         backward(.added, whenComplete: { _ in })
     }
 
-    /// Runs one micro-batch and hands over each gradient as soon as it is complete, from when on its weight is not read any more: the
-    /// student's blocks, the last first, then everything before and behind them. What was in the gradients before is lost.
+    /// Runs one micro-batch and hands over each gradient as soon as it is complete, from when on its weight is not read
+    /// any more: the student's blocks, the last first, then everything before and behind them. What was in the
+    /// gradients before is lost.
     ///
     /// Where the total loss is not finite, nothing is handed over.
     ///
-    /// - Parameter whenComplete: called with places in `parameters.all`, with each of them once. Where gradients are not accumulated,
-    ///   those of a student's block are gone once it has returned.
+    /// - Parameter whenComplete: called with places in `parameters.all`, with each of them once. Where gradients are
+    ///   not accumulated, those of a student's block are gone once it has returned.
     public func computeGradients(whenComplete: (Range<Int>) -> Void) {
         forward(scale: 1, gradients: .new)
         guard losses.total.isFinite else { return }
@@ -203,7 +218,8 @@ public final class Distiller {
             reconstruction.evaluate(images, part: part, prediction: decoder.prediction, scale: scale)
             guard gradients != nil else { continue }
             decoder.backward(
-                dPrediction: reconstruction.dPrediction, latent: latent, dLatent: dLatent!.rows(rows), firstImage: first,
+                dPrediction: reconstruction.dPrediction, latent: latent, dLatent: dLatent!.rows(rows),
+                firstImage: first,
                 accumulate: gradients == .added || first > 0)
         }
         losses.reconstruction = reconstruction.loss

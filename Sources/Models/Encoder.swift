@@ -43,12 +43,14 @@ public final class Encoder {
             .positions(rows: configuration.gridRows, columns: configuration.gridColumns))
         let side = configuration.patchSize
         patchEmbedding = Linear(
-            "patch_embed.proj", inputs: configuration.patchElements, outputs: width, rows: batch * masking.kept, in: parameters,
+            "patch_embed.proj", inputs: configuration.patchElements, outputs: width, rows: batch * masking.kept,
+            in: parameters,
             plan: plan, shape: [width, configuration.channels, side, side])
         blocks = (0..<blockCount).map { index in
             parameters.addGroup {
                 TransformerBlock(
-                    "blocks.\(index)", batch: batch, tokens: tokens, width: width, heads: configuration.heads, in: parameters,
+                    "blocks.\(index)", batch: batch, tokens: tokens, width: width, heads: configuration.heads,
+                    in: parameters,
                     plan: plan, keep: training)
             }
         }
@@ -64,7 +66,8 @@ public final class Encoder {
         latent = hasNorm ? plan.reserve(rows, width, .activations) : nil
     }
 
-    /// The output of block `block`, [R, D], before any final norm; without a backward pass valid only until the next block runs.
+    /// The output of block `block`, [R, D], before any final norm; without a backward pass valid only until the next
+    /// block runs.
     public func feature(afterBlock block: Int) -> Tensor { states[block + 1] }
 
     /// Encodes images[B, C, H, W] (normalised); `tap` sees each block's number and output as it is ready.
@@ -87,9 +90,10 @@ public final class Encoder {
         ).runAll(states[0].rows, chunk: 32)
     }
 
-    /// From dLatent[R, D], the gradient by `latent`, to the weights' gradients, which are added to, or overwritten in the matrices of
-    /// linear layers unless `accumulate`. `d` [R, D] is scratch of the caller's; `beforeBlock` may add to it what other losses say
-    /// about the output of a block, before that block's turn; `afterBlock` is called when a block's gradients are complete.
+    /// From dLatent[R, D], the gradient by `latent`, to the weights' gradients, which are added to, or overwritten in
+    /// the matrices of linear layers unless `accumulate`. `d` [R, D] is scratch of the caller's; `beforeBlock` may add
+    /// to it what other losses say about the output of a block, before that block's turn; `afterBlock` is called when a
+    /// block's gradients are complete.
     func backward(
         dLatent: Tensor, d: Tensor, accumulate: Bool, beforeBlock: (Int, Tensor) -> Void, afterBlock: (Int) -> Void
     ) {
@@ -148,8 +152,10 @@ private struct PatchExtraction: ParallelRows {
         let plane = configuration.imageHeight * width
         for row in range {
             let (image, place) = row.quotientAndRemainder(dividingBy: masking.kept)
-            let (patchRow, patchColumn) = masking.keep(image, place).quotientAndRemainder(dividingBy: configuration.gridColumns)
-            var source = images.pointer + image * configuration.channels * plane + patchRow * side * width + patchColumn * side
+            let (patchRow, patchColumn) = masking.keep(image, place).quotientAndRemainder(
+                dividingBy: configuration.gridColumns)
+            var source =
+                images.pointer + image * configuration.channels * plane + patchRow * side * width + patchColumn * side
             var target = patches.pointer + row * patches.columns
             for _ in 0..<configuration.channels {
                 for line in 0..<side {

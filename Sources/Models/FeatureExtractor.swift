@@ -18,7 +18,8 @@ public enum FeaturePlace: Equatable, Sendable {
     case block(Int)
     /// After the final LayerNorm, `norm`.
     case norm
-    /// After `fc_norm`, the LayerNorm of the mean of the patch tokens, which fine-tuned weights have in place of `norm`.
+    /// After `fc_norm`, the LayerNorm of the mean of the patch tokens, which fine-tuned weights have in place of
+    /// `norm`.
     case meanNorm
 }
 
@@ -48,8 +49,8 @@ public final class FeatureExtractor {
 
     /// Plans the memory; the caller commits the plan and loads the weights.
     ///
-    /// - Throws: `Failure.usage` where the configuration does not fit together, the block does not exist, or the place is
-    ///   `.meanNorm` and the pool is not `.mean`.
+    /// - Throws: `Failure.usage` where the configuration does not fit together, the block does not exist, or the place
+    ///   is `.meanNorm` and the pool is not `.mean`.
     public init(
         _ configuration: EncoderConfiguration, at place: FeaturePlace, pool: FeaturePool, batch: Int, plan: MemoryPlan,
         precision: Precision = .f32
@@ -59,25 +60,29 @@ public final class FeatureExtractor {
         var blocks = configuration.depth
         if case .block(let block) = place {
             guard (0..<configuration.depth).contains(block) else {
-                throw Failure(.usage, "block \(block) does not exist: the encoder's blocks are 0 to \(configuration.depth - 1)")
+                throw Failure(
+                    .usage, "block \(block) does not exist: the encoder's blocks are 0 to \(configuration.depth - 1)")
             }
             blocks = block + 1
         }
         guard place != .meanNorm || pool == .mean else {
             throw Failure(
-                .usage, "these weights were fine-tuned on the mean of the patch tokens and norm nothing else: use --pool mean, or "
+                .usage,
+                "these weights were fine-tuned on the mean of the patch tokens and norm nothing else: use --pool mean, or "
                     + "--block \(configuration.depth - 1) for tokens before any norm")
         }
         self.configuration = configuration
         self.batch = batch
         self.pool = pool
         let width = configuration.width
-        images = plan.reserve(batch, configuration.channels * configuration.imageHeight * configuration.imageWidth, .batch)
+        images = plan.reserve(
+            batch, configuration.channels * configuration.imageHeight * configuration.imageWidth, .batch)
         masking = Masking(batch: batch, patches: configuration.patches, kept: configuration.patches, plan: plan)
         parameters = Parameters(plan: plan, trained: false, precision: precision, isFrozen: true)
         encoder = plan.during(.student) { [masking, parameters] in
             Encoder(
-                configuration, batch: batch, masking: masking, blockCount: blocks, in: parameters, plan: plan, training: false,
+                configuration, batch: batch, masking: masking, blockCount: blocks, in: parameters, plan: plan,
+                training: false,
                 hasNorm: place == .norm)
         }
         tokens = encoder.latent ?? encoder.feature(afterBlock: blocks - 1)
@@ -116,7 +121,8 @@ public final class FeatureExtractor {
     }
 }
 
-/// Means over the patch tokens of each image, summed in double in the order of the patches: tokens[B·T, D] → means[B, D].
+/// Means over the patch tokens of each image, summed in double in the order of the patches: tokens[B·T, D] → means[B,
+/// D].
 private struct PatchMeans: ParallelRows {
     let tokens: Tensor
     let patches: Int

@@ -1,7 +1,8 @@
 /// Brings a patch projection to images of another number of channels.
 ///
-/// The rule is timm's (`adapt_input_conv` in timm/models/_manipulate.py): for one channel the weights of all channels are summed;
-/// for more, they are repeated in turn and scaled by old / new. Grey images shown as equal channels thus give what they gave.
+/// The rule is timm's (`adapt_input_conv` in timm/models/_manipulate.py): for one channel the weights of all channels
+/// are summed; for more, they are repeated in turn and scaled by old / new. Grey images shown as equal channels thus
+/// give what they gave.
 public enum InputChannels {
     /// In words, for a person: what happens from `old` to `new` channels.
     public static func rule(from old: Int, to new: Int) -> String {

@@ -12,10 +12,11 @@ struct Linear {
     private let precision: Precision
     private let workspace: Workspace
 
-    /// Names `name.weight` [outputs, inputs] and `name.bias` [outputs]; `shape` where the file keeps the weight in more dimensions; `isInBlock`
-    /// where it follows the precision of the blocks' matrices.
+    /// Names `name.weight` [outputs, inputs] and `name.bias` [outputs]; `shape` where the file keeps the weight in more
+    /// dimensions; `isInBlock` where it follows the precision of the blocks' matrices.
     init(
-        _ name: String, inputs: Int, outputs: Int, rows: Int, in parameters: Parameters, plan: MemoryPlan, shape: [Int]? = nil,
+        _ name: String, inputs: Int, outputs: Int, rows: Int, in parameters: Parameters, plan: MemoryPlan,
+        shape: [Int]? = nil,
         isInBlock: Bool = false
     ) {
         let matrix = isInBlock ? parameters.matrices : parameters.precision
@@ -57,8 +58,8 @@ struct Linear {
             dY, weight: weight, dX: dX, accumulate: accumulate, precision: precision, workspace: workspace)
     }
 
-    /// dX[R, K] = (dY[R, N]·W) · gelu'(beforeGELU), where GELU made this layer's input; `activation` becomes that input again, and
-    /// may be the same tensor.
+    /// dX[R, K] = (dY[R, N]·W) · gelu'(beforeGELU), where GELU made this layer's input; `activation` becomes that input
+    /// again, and may be the same tensor.
     func inputGradient(_ dY: Tensor, _ dX: Tensor, beforeGELU: Tensor, activation: Tensor) {
         Kernels.linearInputGradient(
             dY, weight: weight, beforeGELU: beforeGELU, activation: activation, dX: dX, precision: precision,
@@ -101,7 +102,8 @@ struct LayerNorm {
     /// dX = (or +=) the gradient by x; dγ, dβ +=.
     func backward(_ x: Tensor, dY: Tensor, dX: Tensor, accumulate: Bool) {
         Kernels.layerNormGradient(
-            x, gamma: gamma.weight, mean: mean!, rstd: rstd!, dY: dY, accumulate: accumulate, dX: dX, dGamma: gamma.gradient!,
+            x, gamma: gamma.weight, mean: mean!, rstd: rstd!, dY: dY, accumulate: accumulate, dX: dX,
+            dGamma: gamma.gradient!,
             dBeta: beta.gradient!, workspace: workspace)
     }
 }

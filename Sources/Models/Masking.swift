@@ -2,7 +2,8 @@ import Tensors
 
 /// Which patches of each image stay visible, from one random number per patch (MAE's random masking).
 ///
-/// `noise[B, L]` sorts the patches of each image; the K smallest stay, in rising order of noise; equal numbers keep their order.
+/// `noise[B, L]` sorts the patches of each image; the K smallest stay, in rising order of noise; equal numbers keep
+/// their order.
 public final class Masking {
     public let batch: Int
     public let patches: Int
@@ -32,18 +33,25 @@ public final class Masking {
     }
 
     /// The patch at kept place `place` of image `image`.
-    @inline(__always) package func keep(_ image: Int, _ place: Int) -> Int { Int(orderStorage[image * patches + place]) }
+    @inline(__always) package func keep(_ image: Int, _ place: Int) -> Int {
+        Int(orderStorage[image * patches + place])
+    }
 
     /// Patches that do not stay, of each image.
     public var removed: Int { patches - kept }
 
     /// The patch at removed place `place`, 0..<removed, of image `image`.
-    @inline(__always) package func removed(_ image: Int, _ place: Int) -> Int { Int(orderStorage[image * patches + kept + place]) }
+    @inline(__always) package func removed(_ image: Int, _ place: Int) -> Int {
+        Int(orderStorage[image * patches + kept + place])
+    }
 
     /// The place of patch `patch` of image `image` in the image's order.
-    @inline(__always) package func restore(_ image: Int, _ patch: Int) -> Int { Int(restoreStorage[image * patches + patch]) }
+    @inline(__always) package func restore(_ image: Int, _ patch: Int) -> Int {
+        Int(restoreStorage[image * patches + patch])
+    }
 
-    /// Sorts the noise. A rank is a count of smaller numbers: quadratic in L, but branch-free and without memory of its own.
+    /// Sorts the noise. A rank is a count of smaller numbers: quadratic in L, but branch-free and without memory of its
+    /// own.
     public func update() {
         if orderStorage.isEmpty {
             // Not before the first use: a plan that does not fit the machine is refused before anything is filled.

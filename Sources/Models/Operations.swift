@@ -9,12 +9,15 @@ public struct Operations: Sendable {
     public let alignment: Double
     public var total: Double { teacher + student + decoder + alignment }
 
-    /// Matrix products and attention of one image's forward and backward pass; norms, GELU and the optimiser are left out.
+    /// Matrix products and attention of one image's forward and backward pass; norms, GELU and the optimiser are left
+    /// out.
     ///
-    /// - Parameter decoderFirstRows: rows for each image of the decoder's first queries, keys and values; nil: one for each token.
+    /// - Parameter decoderFirstRows: rows for each image of the decoder's first queries, keys and values; nil: one for
+    ///   each token.
     public init(_ configuration: ModelConfiguration, decoderFirstRows: Double? = nil) {
         func gemm(_ m: Int, _ n: Int, _ k: Int) -> Double { 2 * Double(m) * Double(n) * Double(k) * 1e-9 }
-        /// One block, forward: four linear layers, and two products per head; the output, and the queries, for `queries` tokens alone.
+        /// One block, forward: four linear layers, and two products per head; the output, and the queries, for
+        /// `queries` tokens alone.
         func block(_ tokens: Int, _ width: Int, queries: Int? = nil) -> (linear: Double, attention: Double) {
             let queries = queries ?? tokens
             return (gemm(tokens, 2 * width, width) + gemm(queries, 10 * width, width), 2 * gemm(queries, tokens, width))
@@ -54,7 +57,9 @@ public struct Operations: Sendable {
         case .none: alignment = 0
         case .linear: alignment = pairs * 3 * gemm(1 + kept, teacher.width, student.width)
         case .mlp:
-            alignment = pairs * 3 * (gemm(1 + kept, teacher.width, student.width) + gemm(1 + kept, teacher.width, teacher.width))
+            alignment =
+                pairs * 3
+                * (gemm(1 + kept, teacher.width, student.width) + gemm(1 + kept, teacher.width, teacher.width))
         }
     }
 }

@@ -37,8 +37,8 @@ public final class Parameters {
     private let plan: MemoryPlan
     private let trained: Bool
     private let isFrozen: Bool
-    /// When in a pass the gradients of what is added from now on exist: in part of it where they are not accumulated. The
-    /// gradients of all groups then have one memory.
+    /// When in a pass the gradients of what is added from now on exist: in part of it where they are not accumulated.
+    /// The gradients of all groups then have one memory.
     var gradientPhases = MemoryPlan.Phases.all
     /// Runs of `all` whose gradients are complete at the same time, one after the other: the student's blocks.
     private(set) var groups: [Range<Int>] = []
@@ -49,7 +49,8 @@ public final class Parameters {
     /// Whether the weights have been set; frozen ones cannot be used before.
     public private(set) var isFilled = false
 
-    /// What the operands of the products with these weights are rounded to, but where `matrices` says int8; and what activations are kept as.
+    /// What the operands of the products with these weights are rounded to, but where `matrices` says int8; and what
+    /// activations are kept as.
     public let precision: Precision
     /// The same of the linear layers inside the blocks.
     public let matrices: Precision
@@ -57,8 +58,9 @@ public final class Parameters {
     /// - Parameters:
     ///   - trained: whether gradients and moments are planned too.
     ///   - matrices: another precision of the linear layers inside blocks: int8, for frozen weights alone.
-    ///   - isFrozen: whether the weights stay what `fill` makes of them, as a teacher's: matrices are then kept only as products read
-    ///     them, packed and in their precision, and have one memory for all of them, good only while `fill` sets them.
+    ///   - isFrozen: whether the weights stay what `fill` makes of them, as a teacher's: matrices are then kept only as
+    ///     products read them, packed and in their precision, and have one memory for all of them, good only while
+    ///     `fill` sets them.
     public init(
         plan: MemoryPlan, trained: Bool, precision: Precision = .f32, matrices: Precision? = nil, isFrozen: Bool = false
     ) {
@@ -96,9 +98,11 @@ public final class Parameters {
         guard isFrozen else { return (add(name, shape, .xavier, isMatrix: true), nil) }
         let (rows, columns) = (shape[0], shape.dropFirst().reduce(1, *))
         let parameter = Parameter(
-            name: name, shape: shape, weight: plan.during(.loading) { plan.scratch("frozen matrix", rows, columns) }, gradient: nil,
+            name: name, shape: shape, weight: plan.during(.loading) { plan.scratch("frozen matrix", rows, columns) },
+            gradient: nil,
             firstMoment: nil, secondMoment: nil, decays: true, isMatrix: true, initial: .xavier)
-        let packed = Kernels.PackedWeight(rows: rows, columns: columns, precision: precision, plan: plan, .teacherWeights)
+        let packed = Kernels.PackedWeight(
+            rows: rows, columns: columns, precision: precision, plan: plan, .teacherWeights)
         self.packed[all.count] = packed
         all.append(parameter)
         return (parameter, packed)
@@ -114,7 +118,8 @@ public final class Parameters {
         func gradient() -> Tensor? {
             guard !fixed else { return nil }
             guard let groupStart, gradientPhases != .all else { return plan.reserve(rows, count / rows, .gradients) }
-            return plan.scratch("gradient \(all.count - groupStart) of a group", rows, count / rows, purpose: .gradients)
+            return plan.scratch(
+                "gradient \(all.count - groupStart) of a group", rows, count / rows, purpose: .gradients)
         }
         let parameter = Parameter(
             name: name, shape: shape, weight: plan.reserve(rows, count / rows, trained ? .weights : .teacherWeights),
@@ -129,7 +134,8 @@ public final class Parameters {
         all.reduce(0) { $0 + (trainedOnly && $1.gradient == nil ? 0 : $1.weight.count) }
     }
 
-    /// Fills every weight with its starting value. Each parameter has a random stream of its own, named by its place in `all`.
+    /// Fills every weight with its starting value. Each parameter has a random stream of its own, named by its place in
+    /// `all`.
     public func initialize(seed: UInt64) {
         fill { index, parameter in
             let elements = parameter.weight.elements

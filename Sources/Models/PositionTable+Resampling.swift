@@ -1,10 +1,11 @@
 extension PositionTable {
-    /// A table [1 + rows·columns, width] for another grid: the class token's row as it is, the patches' resampled by bicubic
-    /// interpolation along rows and columns.
+    /// A table [1 + rows·columns, width] for another grid: the class token's row as it is, the patches' resampled by
+    /// bicubic interpolation along rows and columns.
     ///
-    /// This is what MAE's fine-tuning does to its table: `torch.nn.functional.interpolate(mode="bicubic", align_corners=False)`,
-    /// that is Keys' kernel with a = -0.75, pixel centres at half integers, the border repeated, no antialiasing. Weights are
-    /// computed in double. Both tables are in the order class token, then row by row; `target` must not overlap `source`.
+    /// This is what MAE's fine-tuning does to its table: `torch.nn.functional.interpolate(mode="bicubic",
+    /// align_corners=False)`, that is Keys' kernel with a = -0.75, pixel centres at half integers, the border repeated,
+    /// no antialiasing. Weights are computed in double. Both tables are in the order class token, then row by row;
+    /// `target` must not overlap `source`.
     public static func resample(
         _ source: UnsafeBufferPointer<Float>, rows: Int, columns: Int, into target: UnsafeMutableBufferPointer<Float>,
         rows newRows: Int, columns newColumns: Int, width: Int

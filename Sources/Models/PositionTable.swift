@@ -1,11 +1,12 @@
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #endif
 
 /// MAE's fixed two-dimensional sin-cos position table.
 public enum PositionTable {
     /// Fills table [1 + rows·columns, width]: a zero row for the class token, then for each patch, row by row,
-    /// [sin(column·ω), cos(column·ω), sin(row·ω), cos(row·ω)] with width/4 frequencies ω = 10000^(-i/(width/4)), in double.
+    /// [sin(column·ω), cos(column·ω), sin(row·ω), cos(row·ω)] with width/4 frequencies ω = 10000^(-i/(width/4)), in
+    /// double.
     public static func fill(_ table: UnsafeMutableBufferPointer<Float>, rows: Int, columns: Int, width: Int) {
         precondition(width % 4 == 0 && table.count == (1 + rows * columns) * width)
         let quarter = width / 4

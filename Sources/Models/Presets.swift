@@ -31,6 +31,8 @@ public enum Preset {
 
     /// The decoder called `name`, or nil.
     public static func decoder(_ name: String) -> DecoderConfiguration? {
-        decoders.first { $0.name == name }.map { DecoderConfiguration(width: $0.width, depth: $0.depth, heads: $0.heads) }
+        decoders.first { $0.name == name }.map {
+            DecoderConfiguration(width: $0.width, depth: $0.depth, heads: $0.heads)
+        }
     }
 }

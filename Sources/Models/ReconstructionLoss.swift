@@ -1,8 +1,10 @@
 import Tensors
 
-// Letters: B batch, N images of a part of it, L patches, K kept ones, p patch side, C channels, P = p·p·C values of a patch.
+// Letters: B batch, N images of a part of it, L patches, K kept ones, p patch side, C channels, P = p·p·C values of a
+// patch.
 
-/// MAE's pixel loss: squared error of each removed patch, mean over its values, mean over the removed patches of the batch.
+/// MAE's pixel loss: squared error of each removed patch, mean over its values, mean over the removed patches of the
+/// batch.
 public final class ReconstructionLoss {
     private let configuration: EncoderConfiguration
     private let masking: Masking
@@ -10,11 +12,13 @@ public final class ReconstructionLoss {
     /// Mean squared error per patch, zero where it is kept: [B·L].
     private let patchLosses: Tensor
     private let predictsRemovedOnly: Bool
-    /// Gradient by the decoder's prediction of a part of the batch, and shaped as it: [N·(1+L), P] with class rows, or [N·(L-K), P].
+    /// Gradient by the decoder's prediction of a part of the batch, and shaped as it: [N·(1+L), P] with class rows, or
+    /// [N·(L-K), P].
     let dPrediction: Tensor
 
     init(
-        _ configuration: EncoderConfiguration, masking: Masking, images: Int, normalizesPixels: Bool, predictsRemovedOnly: Bool,
+        _ configuration: EncoderConfiguration, masking: Masking, images: Int, normalizesPixels: Bool,
+        predictsRemovedOnly: Bool,
         plan: MemoryPlan
     ) {
         self.configuration = configuration
@@ -28,13 +32,16 @@ public final class ReconstructionLoss {
             configuration.patchElements)
     }
 
-    /// Looks at the decoder's prediction for the images `part` of images[B, C, H, W], and leaves `dPrediction`, the gradient of `scale`
-    /// times the loss of the whole batch.
+    /// Looks at the decoder's prediction for the images `part` of images[B, C, H, W], and leaves `dPrediction`, the
+    /// gradient of `scale` times the loss of the whole batch.
     func evaluate(_ images: Tensor, part: Range<Int>, prediction: Tensor, scale: Float) {
         let rows = Rows(
-            images: images, firstImage: part.lowerBound, prediction: prediction, dPrediction: dPrediction, losses: patchLosses,
-            masking: masking, configuration: configuration, normalizesPixels: normalizesPixels, predictsRemovedOnly: predictsRemovedOnly,
-            gradientScale: 2 * scale / (Float(configuration.patchElements) * Float(max(1, masking.batch * masking.removed))))
+            images: images, firstImage: part.lowerBound, prediction: prediction, dPrediction: dPrediction,
+            losses: patchLosses,
+            masking: masking, configuration: configuration, normalizesPixels: normalizesPixels,
+            predictsRemovedOnly: predictsRemovedOnly,
+            gradientScale: 2 * scale
+                / (Float(configuration.patchElements) * Float(max(1, masking.batch * masking.removed))))
         if predictsRemovedOnly {
             patchLosses.rows(part).clear()
             rows.runAll(part.count * masking.removed, chunk: 16)
@@ -104,7 +111,8 @@ public final class ReconstructionLoss {
                 loss.pointee = Float(sum / Double(elements))
                 var i = 0
                 while i + 16 <= elements {
-                    SIMDRow.store((SIMDRow.load(predicted + i) - SIMDRow.load(gradient + i)) * gradientScale, gradient + i)
+                    SIMDRow.store(
+                        (SIMDRow.load(predicted + i) - SIMDRow.load(gradient + i)) * gradientScale, gradient + i)
                     i += 16
                 }
                 while i < elements {
@@ -120,7 +128,8 @@ public final class ReconstructionLoss {
 public enum TargetPatch {
     /// Reads patch `patch` of image `image` of images[B, C, H, W] into `target` [p·p·C].
     public static func read(
-        _ images: Tensor, _ configuration: EncoderConfiguration, image: Int, patch: Int, into target: UnsafeMutablePointer<Float>
+        _ images: Tensor, _ configuration: EncoderConfiguration, image: Int, patch: Int,
+        into target: UnsafeMutablePointer<Float>
     ) {
         let side = configuration.patchSize
         let channels = configuration.channels

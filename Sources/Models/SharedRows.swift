@@ -1,11 +1,12 @@
 import Tensors
 
-// Letters: N images of a part of the batch, L patches, K kept ones, D width, R = N·(1+L) rows of all tokens,
-// C = N·(1+K) + L rows that differ: the class token and the kept patches of each image, then the mask token in each of the L places.
+// Letters: N images of a part of the batch, L patches, K kept ones, D width, R = N·(1+L) rows of all tokens, C =
+// N·(1+K) + L rows that differ: the class token and the kept patches of each image, then the mask token in each of the
+// L places.
 
-/// Which rows of a decoder's first input are alike: a mask token with its place's row of the position table is the same in every image, so
-/// what concerns single rows (LayerNorm, queries, keys, values) need be worked out once for a part of the batch, and its gradient once for
-/// the sum of theirs.
+/// Which rows of a decoder's first input are alike: a mask token with its place's row of the position table is the same
+/// in every image, so what concerns single rows (LayerNorm, queries, keys, values) need be worked out once for a part
+/// of the batch, and its gradient once for the sum of theirs.
 final class SharedRows {
     /// C.
     let count: Int
@@ -50,7 +51,8 @@ final class SharedRows {
     /// all[R, D] = to each row its shared one of source[C, D]; both of one type.
     func expand(_ source: Tensor, _ all: Tensor) { each(all.rows, Expansion(rows: self, all: all, shared: source)) }
 
-    /// target[C, D] = sums over alike rows of all[R, D], in the order of images; zero where there is none. The target is float32.
+    /// target[C, D] = sums over alike rows of all[R, D], in the order of images; zero where there is none. The target
+    /// is float32.
     func sum(_ all: Tensor, _ target: Tensor) { each(count, Sums(rows: self, all: all, shared: target)) }
 
     /// To the first of alike rows of all[R, D] += the row of source[C, D]; both float32.

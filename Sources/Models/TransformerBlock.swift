@@ -4,13 +4,14 @@ import Tensors
 
 /// A pre-norm transformer block: x += proj(attention(LN(x))); x += fc2(gelu(fc1(LN(x)))).
 ///
-/// Between forward and backward it keeps per row D (middle) floats, 3D (qkv) + D (attention) + 4D (before GELU) in the precision of
-/// the products, and the row statistics. Both LayerNorm outputs and GELU's are computed again: cheaper than the memory they would
-/// take.
+/// Between forward and backward it keeps per row D (middle) floats, 3D (qkv) + D (attention) + 4D (before GELU) in the
+/// precision of the products, and the row statistics. Both LayerNorm outputs and GELU's are computed again: cheaper
+/// than the memory they would take.
 ///
-/// As the first block of a decoder that sees mask tokens, it works out norm, queries, keys and values of rows that are alike once.
-/// As the last block of a decoder whose loss reads removed patches only, it computes keys and values of all tokens, but queries, MLP
-/// and output of the removed patches alone: Q = L - K rows of each image, in the order of the masking's removed places.
+/// As the first block of a decoder that sees mask tokens, it works out norm, queries, keys and values of rows that are
+/// alike once. As the last block of a decoder whose loss reads removed patches only, it computes keys and values of all
+/// tokens, but queries, MLP and output of the removed patches alone: Q = L - K rows of each image, in the order of the
+/// masking's removed places.
 struct TransformerBlock {
     private let batch: Int
     private let tokens: Int
@@ -36,21 +37,25 @@ struct TransformerBlock {
     private let hidden: Tensor?
 
     private let normed: Tensor
-    /// The rows of the input that differ: [C, D]. They are kept for the backward pass, the input itself is not needed there.
+    /// The rows of the input that differ: [C, D]. They are kept for the backward pass, the input itself is not needed
+    /// there.
     private let different: Tensor?
     /// Rows of `normed` that the selection names; gone when `dNormed` is written.
     private let selected: Tensor
-    /// GELU's output in the forward pass. The backward pass has it where `hidden` was, and the gradient by `hidden` here.
+    /// GELU's output in the forward pass. The backward pass has it where `hidden` was, and the gradient by `hidden`
+    /// here.
     private let activation: Tensor
     private let dNormed: Tensor?
 
     /// - Parameters:
     ///   - name: "blocks.0" or "decoder_blocks.0".
     ///   - keep: whether a backward pass will follow.
-    ///   - selection: the masking whose removed patches alone are wanted; the first token of each image is the class token.
+    ///   - selection: the masking whose removed patches alone are wanted; the first token of each image is the class
+    ///     token.
     ///   - sharing: which rows of the input are alike; not together with a selection.
     init(
-        _ name: String, batch: Int, tokens: Int, width: Int, heads: Int, in parameters: Parameters, plan: MemoryPlan, keep: Bool,
+        _ name: String, batch: Int, tokens: Int, width: Int, heads: Int, in parameters: Parameters, plan: MemoryPlan,
+        keep: Bool,
         selection: Masking? = nil, sharing: SharedRows? = nil
     ) {
         let rows = batch * tokens
@@ -63,7 +68,9 @@ struct TransformerBlock {
         self.sharing = sharing
         precondition(sharing == nil || selection == nil)
         func linear(_ part: String, _ inputs: Int, _ outputs: Int) -> Linear {
-            Linear("\(name).\(part)", inputs: inputs, outputs: outputs, rows: rows, in: parameters, plan: plan, isInBlock: true)
+            Linear(
+                "\(name).\(part)", inputs: inputs, outputs: outputs, rows: rows, in: parameters, plan: plan,
+                isInBlock: true)
         }
         norm1 = LayerNorm("\(name).norm1", width: width, rows: rows, in: parameters, plan: plan, keep: keep)
         qkvLinear = linear("attn.qkv", width, 3 * width)
@@ -121,7 +128,8 @@ struct TransformerBlock {
             gather(normed, selected, firstImage)
             qkvLinear.outputs(0..<width).forward(selected, inputs.query)
         }
-        Kernels.attention(inputs, batch: batch, heads: heads, output: attention, logSumExp: logSumExp, workspace: workspace)
+        Kernels.attention(
+            inputs, batch: batch, heads: heads, output: attention, logSumExp: logSumExp, workspace: workspace)
         if selection == nil {
             projection.forward(attention, middle, .residual(x))
         } else {
@@ -136,12 +144,15 @@ struct TransformerBlock {
 
     /// LN's and GELU's outputs of the MLP: the start of memory that holds all rows.
     private var mlpScratch: (normed: Tensor, activation: Tensor) {
-        (normed.prefix(rows: middle.rows, columns: normed.columns), activation.prefix(rows: middle.rows, columns: activation.columns))
+        (
+            normed.prefix(rows: middle.rows, columns: normed.columns),
+            activation.prefix(rows: middle.rows, columns: activation.columns)
+        )
     }
 
-    /// Turns d, the gradient by the block's output, into dX[R, D], the gradient by its input x; adds to the weights' gradients, or
-    /// overwrites those of the matrices unless `accumulate`. Without a selection d and dX are the same memory; with one, d is [B·Q, D]
-    /// and lost.
+    /// Turns d, the gradient by the block's output, into dX[R, D], the gradient by its input x; adds to the weights'
+    /// gradients, or overwrites those of the matrices unless `accumulate`. Without a selection d and dX are the same
+    /// memory; with one, d is [B·Q, D] and lost.
     func backward(_ x: Tensor, d: Tensor, dX: Tensor, firstImage: Int = 0, accumulate: Bool) {
         let width = x.columns
         let (normed, dHidden) = mlpScratch
@@ -178,14 +189,15 @@ struct TransformerBlock {
         norm1.backward(x, dY: dNormed!, dX: dX, accumulate: true)
     }
 
-    /// The same with the gradients of alike rows summed first. `dX` receives that sum in one of those rows: what made them all the same
-    /// takes the sum over them anyway.
+    /// The same with the gradients of alike rows summed first. `dX` receives that sum in one of those rows: what made
+    /// them all the same takes the sum over them anyway.
     private func sharedInputGradient(_ dAttention: Tensor, _ dX: Tensor, _ accumulate: Bool) {
         let sharing = sharing!, different = different!, width = dX.columns
         let dQKV = activation.prefix(rows: dX.rows, columns: qkv.columns)
         attentionGradient(dAttention, Kernels.AttentionInputs(dQKV))
         let dQKVOfDifferent = hidden!.prefix(rows: sharing.count, columns: qkv.columns, as: .f32)
-        let normed = normed.prefix(rows: sharing.count, columns: width), dDifferent = dNormed!.prefix(rows: sharing.count, columns: width)
+        let normed = normed.prefix(rows: sharing.count, columns: width),
+            dDifferent = dNormed!.prefix(rows: sharing.count, columns: width)
         sharing.sum(dQKV, dQKVOfDifferent)
         norm1.again(different, normed)
         qkvLinear.weightGradient(dQKVOfDifferent, normed, accumulate: accumulate)
@@ -227,14 +239,18 @@ struct TransformerBlock {
 
     /// target[B·Q, D] = the selection's rows of source[R, D].
     private func gather(_ source: Tensor, _ target: Tensor, _ firstImage: Int) {
-        SelectedRows(masking: selection!, firstImage: firstImage, tokens: tokens, all: source, selected: target, adds: false)
-            .runAll(target.rows, chunk: 32)
+        SelectedRows(
+            masking: selection!, firstImage: firstImage, tokens: tokens, all: source, selected: target, adds: false
+        )
+        .runAll(target.rows, chunk: 32)
     }
 
     /// The selection's rows of target[R, D] += source[B·Q, D].
     private func scatterAdd(_ source: Tensor, _ target: Tensor, _ firstImage: Int) {
-        SelectedRows(masking: selection!, firstImage: firstImage, tokens: tokens, all: target, selected: source, adds: true)
-            .runAll(source.rows, chunk: 32)
+        SelectedRows(
+            masking: selection!, firstImage: firstImage, tokens: tokens, all: target, selected: source, adds: true
+        )
+        .runAll(source.rows, chunk: 32)
     }
 }
 

@@ -4,8 +4,8 @@ import Weights
 
 // Letters: B batch, L patches, T = 1 + L tokens, R = B·T rows, D width, H heads, p patch side, C channels.
 
-/// The operations of an encoder. Tokens are the rows of one matrix [R, D] but in attention, so that linear layers are Gemm with
-/// the weights as files have them, [outputs, inputs].
+/// The operations of an encoder. Tokens are the rows of one matrix [R, D] but in attention, so that linear layers are
+/// Gemm with the weights as files have them, [outputs, inputs].
 struct EncoderGraph {
     private let configuration: EncoderConfiguration
     private let source: EncoderTensors
@@ -47,10 +47,16 @@ struct EncoderGraph {
             try norm("fc_norm", mean, to: "pooled")
         }
         message.output = [
-            Self.value("last_hidden_state", [tokens, width], "All tokens, the class token first" + (hasNorm ? ", after the final norm." : ".")),
-            Self.value("pooled", [width], hasNorm ? "The class token after the final norm." : "The normed mean of the patch tokens."),
+            Self.value(
+                "last_hidden_state", [tokens, width],
+                "All tokens, the class token first" + (hasNorm ? ", after the final norm." : ".")),
+            Self.value(
+                "pooled", [width],
+                hasNorm ? "The class token after the final norm." : "The normed mean of the patch tokens."),
         ]
-        if hasHead, let classes = try head() { message.output.append(Self.value("logits", [classes], "Scores of the classes.")) }
+        if hasHead, let classes = try head() {
+            message.output.append(Self.value("logits", [classes], "Scores of the classes."))
+        }
     }
 
     /// pixel_values → the first block's input.
@@ -67,7 +73,8 @@ struct EncoderGraph {
         let embedded = node("Transpose", "patch_embed", [patches], [("perm", .integers([0, 2, 1]))])
         // The class token, once per image.
         let batch = node("Shape", "batch", ["pixel_values"], [("start", .integer(0)), ("end", .integer(1))])
-        let shape = node("Concat", "shape.class", [batch, constant("shape.token", [1, width])], [("axis", .integer(0))])
+        let shape = node(
+            "Concat", "shape.class", [batch, constant("shape.token", [1, width])], [("axis", .integer(0))])
         let classToken = node("Expand", "class_token", [try weight("cls_token", [1, 1, width]), shape])
         let tokens = node("Concat", "tokens", [classToken, embedded], [("axis", .integer(1))])
         let positions = try weight("pos_embed", [1, 1 + configuration.patches, width])
@@ -112,8 +119,8 @@ struct EncoderGraph {
         return node("Mul", name, [product, number("gelu.half", 0.5)])
     }
 
-    /// `head` (fine-tuned), or `head.0` and `head.1` (a linear probe's BatchNorm without affine part, ε 1e-6, and its layer), on
-    /// the pooled feature; gives the number of classes, nil where there is no head.
+    /// `head` (fine-tuned), or `head.0` and `head.1` (a linear probe's BatchNorm without affine part, ε 1e-6, and its
+    /// layer), on the pooled feature; gives the number of classes, nil where there is no head.
     private mutating func head() throws -> Int? {
         let width = configuration.width
         let isProbe = source.shape("head.1.weight") != nil
@@ -137,7 +144,9 @@ struct EncoderGraph {
     // MARK: Layers
 
     @discardableResult
-    private mutating func linear(_ name: String, _ x: String, _ inputs: Int, _ outputs: Int, to output: String? = nil) throws -> String {
+    private mutating func linear(_ name: String, _ x: String, _ inputs: Int, _ outputs: Int, to output: String? = nil)
+        throws -> String
+    {
         let operands = [x, try weight(name + ".weight", [outputs, inputs]), try weight(name + ".bias", [outputs])]
         return node("Gemm", name, operands, to: output ?? name, [("transB", .integer(1))])
     }
@@ -165,7 +174,9 @@ struct EncoderGraph {
     }
 
     /// Adds an operation of one output, which bears its name.
-    private mutating func node(_ type: String, _ name: String, _ inputs: [String], _ attributes: [(String, Attribute)] = []) -> String {
+    private mutating func node(
+        _ type: String, _ name: String, _ inputs: [String], _ attributes: [(String, Attribute)] = []
+    ) -> String {
         node(type, name, inputs, to: name, attributes)
     }
 

@@ -1,8 +1,8 @@
 import Tensors
 import Weights
 
-/// The encoder's weights as a model stores them: found by MAE's names, checked against the configuration, converted when they are
-/// written.
+/// The encoder's weights as a model stores them: found by MAE's names, checked against the configuration, converted
+/// when they are written.
 final class EncoderTensors {
     /// What they are stored in.
     let type: TensorType
@@ -25,16 +25,21 @@ final class EncoderTensors {
     /// - Throws: `Failure.badData` where it is missing or has another, or is no floating-point tensor.
     func tensor(_ name: String, _ shape: [Int]) throws -> StoredTensor {
         guard let source = sources[name] else {
-            throw Failure(.badData, "\(path): lacks \(name), which the ONNX model of an encoder needs; `dmae inspect` lists what is there")
+            throw Failure(
+                .badData,
+                "\(path): lacks \(name), which the ONNX model of an encoder needs; `dmae inspect` lists what is there")
         }
         guard source.shape == shape else {
             throw Failure(
-                .badData, "\(path): tensor \(name) has shape \(source.shape), but this model needs \(shape): check the model's size, the "
+                .badData,
+                "\(path): tensor \(name) has shape \(source.shape), but this model needs \(shape): check the model's size, the "
                     + "patch size and the image size")
         }
         guard source.type == type else {
             throw Failure(
-                .badData, "\(path): \(name) holds \(source.type.rawValue), not floating-point numbers; use weights of F64, F32, F16 or BF16")
+                .badData,
+                "\(path): \(name) holds \(source.type.rawValue), not floating-point numbers; use weights of F64, F32, F16 or BF16"
+            )
         }
         parameters += shape.reduce(1, *)
         return StoredTensor(name, type: onnxType, shape: shape, byteCount: source.byteCount, bytes: source.write)

@@ -50,9 +50,9 @@ struct StoredTensor {
     }
 }
 
-/// Writes a model without ever holding its weights: SwiftProtobuf encodes every message but the initialisers' bytes, and what
-/// encloses those (field numbers and lengths) is written around them by hand. A parser of protobuf sees no difference: fields of a
-/// message may stand in any order.
+/// Writes a model without ever holding its weights: SwiftProtobuf encodes every message but the initialisers' bytes,
+/// and what encloses those (field numbers and lengths) is written around them by hand. A parser of protobuf sees no
+/// difference: fields of a message may stand in any order.
 struct ModelFile {
     /// Everything but the graph.
     var model = Onnx_ModelProto()
@@ -62,7 +62,8 @@ struct ModelFile {
 
     /// Numbers of the fields that are written by hand.
     private static let graphField = 7, initializerField = 5, rawDataField = 9
-    /// Tensors up to this size stay in the model: shape inference wants to see them. (onnx.external_data_helper's threshold.)
+    /// Tensors up to this size stay in the model: shape inference wants to see them. (onnx.external_data_helper's
+    /// threshold.)
     private static let smallTensor = 1024
     /// External data begins at multiples of this, to be mapped: the ONNX specification's advice.
     private static let page = 4096
@@ -150,7 +151,9 @@ struct ModelFile {
             if let externalName, tensor.byteCount > Self.smallTensor {
                 offset = (offset + Self.page - 1) / Self.page * Self.page
                 message.dataLocation = .external
-                message.externalData = [("location", externalName), ("offset", "\(offset)"), ("length", "\(tensor.byteCount)")].map {
+                message.externalData = [
+                    ("location", externalName), ("offset", "\(offset)"), ("length", "\(tensor.byteCount)"),
+                ].map {
                     var entry = Onnx_StringStringEntryProto()
                     entry.key = $0
                     entry.value = $1

@@ -4,10 +4,11 @@ import Weights
 
 /// A Vision Transformer's encoder as an ONNX model.
 ///
-/// Input `pixel_values` [batch, C, H, W], float32, normalised. Outputs, float32: `last_hidden_state` [batch, 1 + L, D], the tokens
-/// after the final norm; `pooled` [batch, D], the class token of it; and `logits` [batch, classes] where the weights have a head.
-/// Weights fine-tuned on the mean of the patch tokens have `fc_norm` in place of `norm`: `last_hidden_state` is then before any
-/// norm, and `pooled` is `fc_norm` of that mean. Operator set 17, IR version 8 (ONNX 1.12).
+/// Input `pixel_values` [batch, C, H, W], float32, normalised. Outputs, float32: `last_hidden_state` [batch, 1 + L, D],
+/// the tokens after the final norm; `pooled` [batch, D], the class token of it; and `logits` [batch, classes] where the
+/// weights have a head. Weights fine-tuned on the mean of the patch tokens have `fc_norm` in place of `norm`:
+/// `last_hidden_state` is then before any norm, and `pooled` is `fc_norm` of that mean. Operator set 17, IR version 8
+/// (ONNX 1.12).
 public enum ONNXModel {
     /// What was written.
     public struct Summary: Equatable, Sendable {
@@ -24,9 +25,9 @@ public enum ONNXModel {
 
     /// Writes the encoder of `weights` to `path`.
     ///
-    /// Tensors keep MAE's names and shapes. They are read and written one at a time: memory grows with the largest of them, not
-    /// with the file. Stored in a type narrower than float32, every tensor is cast to float32 by the model's first operations,
-    /// which runtimes fold when they load it: the arithmetic is float32's.
+    /// Tensors keep MAE's names and shapes. They are read and written one at a time: memory grows with the largest of
+    /// them, not with the file. Stored in a type narrower than float32, every tensor is cast to float32 by the model's
+    /// first operations, which runtimes fold when they load it: the arithmetic is float32's.
     ///
     /// - Parameters:
     ///   - configuration: the encoder's sizes; its heads must be known.
@@ -34,8 +35,8 @@ public enum ONNXModel {
     ///   - hasHead: whether a class head that is there is written.
     ///   - version: of the program, for the model's own record.
     ///   - largest: bytes above which the weights go to `path` + ".data" beside the model (ONNX's external data).
-    /// - Throws: `Failure.badData` where a tensor is missing, has another shape, or does not fit into `type`, or where both norms
-    ///   are there; `.usage` where the configuration does not fit together; `.inputOutput`.
+    /// - Throws: `Failure.badData` where a tensor is missing, has another shape, or does not fit into `type`, or where
+    ///   both norms are there; `.usage` where the configuration does not fit together; `.inputOutput`.
     @discardableResult
     public static func write(
         _ weights: ModelTensors, _ configuration: EncoderConfiguration, to path: String, type: TensorType = .f32,

@@ -1,9 +1,9 @@
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #endif
 
-/// Counter-based random numbers (Philox 4×32-10, Salmon et al., SC 2011): a stream is named by what it is for, not by when it
-/// is drawn, so masks, crops and flips are the same for any number of threads and after any resumption.
+/// Counter-based random numbers (Philox 4×32-10, Salmon et al., SC 2011): a stream is named by what it is for, not by
+/// when it is drawn, so masks, crops and flips are the same for any number of threads and after any resumption.
 public struct CounterRandom: RandomNumberGenerator {
     /// What a stream is for. Raw values are part of what makes a run reproducible: never renumber.
     public enum Purpose: UInt32, Sendable {
@@ -15,7 +15,8 @@ public struct CounterRandom: RandomNumberGenerator {
     private var block = SIMD4<UInt32>()
     private var used = 4
 
-    /// The stream for `purpose`, `epoch` and `index` (a sample, a parameter, a step) under `seed`. 2³² blocks of four long.
+    /// The stream for `purpose`, `epoch` and `index` (a sample, a parameter, a step) under `seed`. 2³² blocks of four
+    /// long.
     ///
     /// `epoch` keeps its low 24 bits and `index` its low 64 bits.
     public init(seed: UInt64, purpose: Purpose, epoch: Int = 0, index: Int = 0) {
@@ -75,7 +76,8 @@ public struct CounterRandom: RandomNumberGenerator {
     /// Uniform in 0..<bound without bias (Lemire's multiply-and-reject). `bound` > 0.
     public mutating func below(_ bound: Int) -> Int {
         precondition(bound > 0, "no number is below \(bound)")
-        // Written out: how Swift's own library does it may change from version to version, and a resumed run's order with it.
+        // Written out: how Swift's own library does it may change from version to version, and a resumed run's order
+        // with it.
         let bound = UInt64(bound)
         var product = next().multipliedFullWidth(by: bound)
         if product.low < bound {

@@ -1,4 +1,5 @@
-/// An error a person can act on: one sentence that names the file or flag and the remedy, and the exit code it leads to.
+/// An error a person can act on: one sentence that names the file or flag and the remedy, and the exit code it leads
+/// to.
 public struct Failure: Error, Equatable, CustomStringConvertible {
     /// How the program ends, after sysexits.h where that has a code.
     public enum Code: Int32, Sendable {

@@ -26,7 +26,8 @@ public enum InstructionSet: Int, CaseIterable, Sendable {
         case 1: throw Failure(.usage, "DMAE_ISA names no instruction set: use one of \(names), or unset it")
         default:
             throw Failure(
-                .failure, "DMAE_ISA asks for an instruction set this processor lacks: the highest here is \(available.name)")
+                .failure,
+                "DMAE_ISA asks for an instruction set this processor lacks: the highest here is \(available.name)")
         }
     }
 
@@ -47,12 +48,13 @@ public enum InstructionSet: Int, CaseIterable, Sendable {
             let row = dmae_variant_at(index)
             return Variant(
                 operation: String(cString: row.operation), name: String(cString: row.name),
-                instructionSet: InstructionSet(rawValue: Int(row.isa.rawValue))!, isSelected: dmae_variant_is_selected(index))
+                instructionSet: InstructionSet(rawValue: Int(row.isa.rawValue))!,
+                isSelected: dmae_variant_is_selected(index))
         }
     }
 
-    /// Operations of `iterations` rounds of multiply-adds in registers, or with AMX of products of tiles in them, on each of `threads`
-    /// threads; time the call to know the peak.
+    /// Operations of `iterations` rounds of multiply-adds in registers, or with AMX of products of tiles in them, on
+    /// each of `threads` threads; time the call to know the peak.
     public static func peakFLOP(_ precision: Precision, threads: Int, iterations: Int) -> Double {
         dmae_peak_flops(precision.kernels, Int32(threads), iterations)
     }

@@ -36,14 +36,16 @@ public enum Kernels {
         /// Packs the weight's present values.
         public func pack(_ weight: Tensor) {
             precondition(weight.rows == rows && weight.columns == columns)
-            precondition(instructionSet == .selected, "the instruction set changed since the weight's memory was planned")
+            precondition(
+                instructionSet == .selected, "the instruction set changed since the weight's memory was planned")
             dmae_gemm_pack(
-                precision.kernels, columns, rows, weight.type.kernels, weight.address, weight.stride, true, memory.pointer)
+                precision.kernels, columns, rows, weight.type.kernels, weight.address, weight.stride, true,
+                memory.pointer)
         }
     }
 
-    /// Bytes of workspace for a linear layer's forward and both backward products at `rows` rows; `activations` is the type of what
-    /// it reads and writes beside float32. With int8 there is no backward product.
+    /// Bytes of workspace for a linear layer's forward and both backward products at `rows` rows; `activations` is the
+    /// type of what it reads and writes beside float32. With int8 there is no backward product.
     public static func linearWorkspaceBytes(
         rows: Int, inputs: Int, outputs: Int, precision: Precision, activations: ElementType
     ) -> Int {
@@ -55,10 +57,12 @@ public enum Kernels {
             reductionWorkspaceBytes(rows: rows, width: outputs))
     }
 
-    /// output[R, N] = x[R, K] · weight[N, K]ᵀ + bias[N], then the epilogue. `output` may be nil with GELU: the value before it
-    /// is then not kept. `packed` stands for the weight where it is given, and says the product's precision, which may then be int8.
+    /// output[R, N] = x[R, K] · weight[N, K]ᵀ + bias[N], then the epilogue. `output` may be nil with GELU: the value
+    /// before it is then not kept. `packed` stands for the weight where it is given, and says the product's precision,
+    /// which may then be int8.
     public static func linear(
-        _ x: Tensor, weight: Tensor, packed: PackedWeight? = nil, bias: Tensor?, output: Tensor?, _ epilogue: Epilogue = .none,
+        _ x: Tensor, weight: Tensor, packed: PackedWeight? = nil, bias: Tensor?, output: Tensor?,
+        _ epilogue: Epilogue = .none,
         precision: Precision, workspace: Workspace
     ) {
         precondition(x.columns == weight.columns && (bias == nil || bias!.count == weight.rows))
@@ -100,10 +104,11 @@ public enum Kernels {
         run(&arguments, .inputGradient, workspace)
     }
 
-    /// The same through the GELU that made the layer's input: dX = (dY · weight) · gelu'(beforeGELU); `activation` receives
-    /// gelu(beforeGELU) again, and may be the same tensor. All but dY are [R, K].
+    /// The same through the GELU that made the layer's input: dX = (dY · weight) · gelu'(beforeGELU); `activation`
+    /// receives gelu(beforeGELU) again, and may be the same tensor. All but dY are [R, K].
     public static func linearInputGradient(
-        _ dY: Tensor, weight: Tensor, beforeGELU: Tensor, activation: Tensor, dX: Tensor, precision: Precision, workspace: Workspace
+        _ dY: Tensor, weight: Tensor, beforeGELU: Tensor, activation: Tensor, dX: Tensor, precision: Precision,
+        workspace: Workspace
     ) {
         precondition(dY.columns == weight.rows && dX.rows == dY.rows && dX.columns == weight.columns)
         precondition(beforeGELU.rows == dX.rows && beforeGELU.columns == dX.columns)
@@ -120,7 +125,8 @@ public enum Kernels {
 
     /// dWeight[N, K] = (or += when `accumulate`) dY[R, N]ᵀ · x[R, K]; dBias[N] += column sums of dY.
     public static func linearWeightGradient(
-        _ dY: Tensor, _ x: Tensor, dWeight: Tensor, accumulate: Bool, dBias: Tensor, precision: Precision, workspace: Workspace
+        _ dY: Tensor, _ x: Tensor, dWeight: Tensor, accumulate: Bool, dBias: Tensor, precision: Precision,
+        workspace: Workspace
     ) {
         precondition(dY.rows == x.rows && dWeight.rows == dY.columns && dWeight.columns == x.columns)
         precondition(dBias.count == dY.columns)
@@ -138,14 +144,18 @@ public enum Kernels {
         run(&arguments, .weightGradient, workspace)
     }
 
-    private static func run(_ arguments: inout dmae_gemm_arguments, _ operation: Profile.Operation, _ workspace: Workspace) {
+    private static func run(
+        _ arguments: inout dmae_gemm_arguments, _ operation: Profile.Operation, _ workspace: Workspace
+    ) {
         let (m, n, k) = (arguments.m, arguments.n, arguments.k)
         let output = arguments.c == nil ? arguments.activation_type : arguments.c_type
         arguments.workspace = workspace.pointer(bytes: dmae_gemm_workspace(arguments.precision, m, n, k, output))
         let start = Profile.start()
         dmae_gemm(&arguments)
         func size(_ type: dmae_type) -> Int { type == DMAE_TYPE_BF16 ? 2 : 4 }
-        let outputs = (arguments.c == nil ? 0 : size(arguments.c_type)) + (arguments.activation == nil ? 0 : size(arguments.activation_type))
+        let outputs =
+            (arguments.c == nil ? 0 : size(arguments.c_type))
+            + (arguments.activation == nil ? 0 : size(arguments.activation_type))
             + (arguments.residual == nil && !arguments.accumulate ? 0 : 4)
             + (arguments.before_gelu == nil ? 0 : size(arguments.before_gelu_type))
         let weightSize = operation == .forwardInt8 ? 1 : size(arguments.b_type)
@@ -156,7 +166,8 @@ public enum Kernels {
 
     /// The operands of a product op(a)[m, k] · op(b)[k, n]; where it goes is still to be said.
     private static func product(
-        _ a: Tensor, transposed aTransposed: Bool, _ b: Tensor, transposed bTransposed: Bool, _ size: (m: Int, n: Int, k: Int),
+        _ a: Tensor, transposed aTransposed: Bool, _ b: Tensor, transposed bTransposed: Bool,
+        _ size: (m: Int, n: Int, k: Int),
         _ precision: Precision
     ) -> dmae_gemm_arguments {
         var arguments = dmae_gemm_arguments()
@@ -192,7 +203,8 @@ public enum Kernels {
         dmae_attention_workspace(type.kernels, queries, tokens, headSize)
     }
 
-    /// Queries [B·Q, D], keys and values [B·T, D] of attention, or their gradients; all of one type, keys and values of one stride.
+    /// Queries [B·Q, D], keys and values [B·T, D] of attention, or their gradients; all of one type, keys and values of
+    /// one stride.
     public struct AttentionInputs {
         public let query, key, value: Tensor
 
@@ -206,7 +218,8 @@ public enum Kernels {
         public init(_ qkv: Tensor) {
             let width = qkv.columns / 3
             self.init(
-                query: qkv.columns(0..<width), key: qkv.columns(width..<2 * width), value: qkv.columns(2 * width..<3 * width))
+                query: qkv.columns(0..<width), key: qkv.columns(width..<2 * width),
+                value: qkv.columns(2 * width..<3 * width))
         }
     }
 
@@ -217,7 +230,9 @@ public enum Kernels {
         var arguments = attentionArguments(inputs, output, logSumExp, batch: batch, heads: heads, workspace)
         let start = Profile.start()
         dmae_attention_forward(&arguments)
-        Profile.stop(.attention, start, flop: 2 * product(arguments), bytes: 2 * (inputs.query.count + inputs.key.count) * output.type.size)
+        Profile.stop(
+            .attention, start, flop: 2 * product(arguments),
+            bytes: 2 * (inputs.query.count + inputs.key.count) * output.type.size)
     }
 
     /// The gradients by queries, keys and values (=), from what the forward pass saw and wrote.
@@ -237,16 +252,19 @@ public enum Kernels {
         let start = Profile.start()
         dmae_attention_backward(&arguments)
         Profile.stop(
-            .attentionGradient, start, flop: 5 * product(arguments), bytes: 4 * (inputs.query.count + inputs.key.count) * output.type.size)
+            .attentionGradient, start, flop: 5 * product(arguments),
+            bytes: 4 * (inputs.query.count + inputs.key.count) * output.type.size)
     }
 
     /// FLOP of one of attention's products over all heads.
     private static func product(_ arguments: dmae_attention_arguments) -> Double {
-        2 * Double(arguments.batch * arguments.heads * arguments.queries) * Double(arguments.tokens * arguments.head_size)
+        2 * Double(arguments.batch * arguments.heads * arguments.queries)
+            * Double(arguments.tokens * arguments.head_size)
     }
 
     private static func attentionArguments(
-        _ inputs: AttentionInputs, _ output: Tensor, _ logSumExp: Tensor?, batch: Int, heads: Int, _ workspace: Workspace
+        _ inputs: AttentionInputs, _ output: Tensor, _ logSumExp: Tensor?, batch: Int, heads: Int,
+        _ workspace: Workspace
     ) -> dmae_attention_arguments {
         let (query, key, width) = (inputs.query, inputs.key, output.columns)
         precondition(query.rows == output.rows && query.columns == width && query.type == output.type)
@@ -292,20 +310,23 @@ public enum Kernels {
         precondition(x.count == y.count && gamma.count == x.columns && beta.count == x.columns)
         let start = Profile.start()
         dmae_layernorm_f32_apply(
-            x.rows, x.columns, x.pointer, gamma.pointer, beta.pointer, mean.pointer, rstd.pointer, y.type.kernels, y.address)
+            x.rows, x.columns, x.pointer, gamma.pointer, beta.pointer, mean.pointer, rstd.pointer, y.type.kernels,
+            y.address)
         Profile.stop(.layerNorm, start, bytes: x.count * (4 + y.type.size))
     }
 
     /// dX[R, D] = (or += when `accumulate`) the gradient by x; dGamma, dBeta [D] +=.
     public static func layerNormGradient(
-        _ x: Tensor, gamma: Tensor, mean: Tensor, rstd: Tensor, dY: Tensor, accumulate: Bool, dX: Tensor, dGamma: Tensor,
+        _ x: Tensor, gamma: Tensor, mean: Tensor, rstd: Tensor, dY: Tensor, accumulate: Bool, dX: Tensor,
+        dGamma: Tensor,
         dBeta: Tensor, workspace: Workspace
     ) {
         precondition(x.count == dY.count && x.count == dX.count && gamma.count == x.columns)
         let start = Profile.start()
         dmae_layernorm_f32_backward(
             x.rows, x.columns, x.pointer, gamma.pointer, mean.pointer, rstd.pointer, dY.pointer, accumulate, dX.pointer,
-            dGamma.pointer, dBeta.pointer, workspace.pointer(bytes: reductionWorkspaceBytes(rows: x.rows, width: x.columns)))
+            dGamma.pointer, dBeta.pointer,
+            workspace.pointer(bytes: reductionWorkspaceBytes(rows: x.rows, width: x.columns)))
         Profile.stop(.layerNormGradient, start, bytes: x.count * (accumulate ? 16 : 12))
     }
 
@@ -331,7 +352,8 @@ public enum Kernels {
         public var step: Int
 
         public init(
-            learningRate: Float, beta1: Float, beta2: Float, epsilon: Float, weightDecay: Float, gradientScale: Float, step: Int
+            learningRate: Float, beta1: Float, beta2: Float, epsilon: Float, weightDecay: Float, gradientScale: Float,
+            step: Int
         ) {
             self.learningRate = learningRate
             self.beta1 = beta1
@@ -347,9 +369,11 @@ public enum Kernels {
     public static func adamW(
         weight: Tensor, gradient: Tensor, firstMoment: Tensor, secondMoment: Tensor, _ settings: AdamWSettings
     ) {
-        precondition(weight.count == gradient.count && weight.count == firstMoment.count && weight.count == secondMoment.count)
+        precondition(
+            weight.count == gradient.count && weight.count == firstMoment.count && weight.count == secondMoment.count)
         var c = dmae_adamw_f32_settings(
-            learning_rate: settings.learningRate, beta1: settings.beta1, beta2: settings.beta2, epsilon: settings.epsilon,
+            learning_rate: settings.learningRate, beta1: settings.beta1, beta2: settings.beta2,
+            epsilon: settings.epsilon,
             weight_decay: settings.weightDecay, gradient_scale: settings.gradientScale, step: UInt64(settings.step))
         let start = Profile.start()
         dmae_adamw_f32(weight.count, &c, gradient.pointer, weight.pointer, firstMoment.pointer, secondMoment.pointer)

@@ -1,11 +1,12 @@
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #endif
 
 /// Every buffer of a run, planned before the first step and mapped at once: nothing is allocated afterwards.
 ///
-/// Reserve all tensors, call `commit()`, then use their pointers. Tensors that share a scratch name share memory: only one of
-/// them is alive at a time. So do tensors of different names that are planned `during` phases of a pass that have nothing in common.
+/// Reserve all tensors, call `commit()`, then use their pointers. Tensors that share a scratch name share memory: only
+/// one of them is alive at a time. So do tensors of different names that are planned `during` phases of a pass that
+/// have nothing in common.
 public final class MemoryPlan {
     /// What memory is for; the order is that of the printed plan.
     public enum Purpose: String, CaseIterable, Sendable {
@@ -33,7 +34,8 @@ public final class MemoryPlan {
         /// All from the first of them to the last.
         var span: Phases {
             guard !isEmpty else { return self }
-            return Phases(rawValue: UInt8.max << rawValue.trailingZeroBitCount & UInt8.max >> rawValue.leadingZeroBitCount)
+            return Phases(
+                rawValue: UInt8.max << rawValue.trailingZeroBitCount & UInt8.max >> rawValue.leadingZeroBitCount)
         }
     }
 
@@ -62,9 +64,9 @@ public final class MemoryPlan {
         if let base { munmap(base, mappedBytes) }
     }
 
-    /// Plans what `body` asks for as memory that is used in `phases` only. Scratch keeps nothing from one phase to the next; activations,
-    /// features and gradients keep their values from the first of the phases to the last; weights, moments and the batch are
-    /// always there. Tensors whose phases have nothing in common may have the same memory.
+    /// Plans what `body` asks for as memory that is used in `phases` only. Scratch keeps nothing from one phase to the
+    /// next; activations, features and gradients keep their values from the first of the phases to the last; weights,
+    /// moments and the batch are always there. Tensors whose phases have nothing in common may have the same memory.
     public func during<Result>(_ phases: Phases, _ body: () throws -> Result) rethrows -> Result {
         let before = self.phases
         defer { self.phases = before }
@@ -85,17 +87,21 @@ public final class MemoryPlan {
 
     /// A tensor of its own, [rows, columns].
     public func reserve(_ rows: Int, _ columns: Int = 1, _ purpose: Purpose, as type: ElementType = .f32) -> Tensor {
-        Tensor(plan: self, slot: reservedSlot(bytes: rows * columns * type.size, purpose), type: type, rows: rows, columns: columns)
+        Tensor(
+            plan: self, slot: reservedSlot(bytes: rows * columns * type.size, purpose), type: type, rows: rows,
+            columns: columns)
     }
 
-    /// A tensor [rows, columns] in the memory called `name` of the present phases, as large as the largest that asks for it.
+    /// A tensor [rows, columns] in the memory called `name` of the present phases, as large as the largest that asks
+    /// for it.
     ///
     /// - Parameter purpose: what the printed plan counts it as; that of the first who asks.
     public func scratch(
         _ name: String, _ rows: Int, _ columns: Int = 1, as type: ElementType = .f32, purpose: Purpose = .scratch
     ) -> Tensor {
         Tensor(
-            plan: self, slot: scratchSlot(name, bytes: rows * columns * type.size, purpose), type: type, rows: rows, columns: columns)
+            plan: self, slot: scratchSlot(name, bytes: rows * columns * type.size, purpose), type: type, rows: rows,
+            columns: columns)
     }
 
     /// Untyped scratch memory, for a kernel's workspace.
@@ -132,8 +138,8 @@ public final class MemoryPlan {
 
     private static func rounded(_ bytes: Int) -> Int { (bytes + alignment - 1) / alignment * alignment }
 
-    /// Where each buffer begins, and the bytes in all. What is always there comes first, in the order planned; of the rest the largest
-    /// come first, each in the lowest place that is free in all of its phases.
+    /// Where each buffer begins, and the bytes in all. What is always there comes first, in the order planned; of the
+    /// rest the largest come first, each in the lowest place that is free in all of its phases.
     private func layout() -> (offsets: [Int], bytes: Int) {
         var offsets = Array(repeating: 0, count: slots.count)
         var end = 0
@@ -167,26 +173,32 @@ public final class MemoryPlan {
         let layout = layout()
         offsets = layout.offsets
         mappedBytes = max(layout.bytes, 1)
-        // Address space is cheap and pages come one by one: without this the kernel would kill the run in the middle of a step.
+        // Address space is cheap and pages come one by one: without this the kernel would kill the run in the middle of
+        // a step.
         let installed = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
         guard installed <= 0 || mappedBytes <= installed else {
             throw Failure(
                 .failure,
-                "the planned \(mappedBytes >> 20) MiB do not fit into this machine's \(installed >> 20) MiB of memory: lower --batch or the image size")
+                "the planned \(mappedBytes >> 20) MiB do not fit into this machine's \(installed >> 20) MiB of memory: lower --batch or the image size"
+            )
         }
         guard
-            let memory = mmap(nil, mappedBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
+            let memory = mmap(
+                nil, mappedBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
             memory != MAP_FAILED
         else {
             throw Failure(
-                .failure, "cannot map the planned \(mappedBytes >> 20) MiB of memory: lower --batch or the image size, or raise the limit (ulimit -v)")
+                .failure,
+                "cannot map the planned \(mappedBytes >> 20) MiB of memory: lower --batch or the image size, or raise the limit (ulimit -v)"
+            )
         }
         // Gigabytes walked row by row miss the TLB on almost every page of 4 KiB.
         madvise(memory, mappedBytes, Int32(MADV_HUGEPAGE))
         base = memory
     }
 
-    /// Whether `begin` writes NaN over everything whose values do not count any more, or not yet: for tests of the phases.
+    /// Whether `begin` writes NaN over everything whose values do not count any more, or not yet: for tests of the
+    /// phases.
     public var poisonsDeadMemory = false
 
     /// Says that one of the phases begins.
@@ -199,7 +211,8 @@ public final class MemoryPlan {
         func isAlive(_ slot: Slot) -> Bool {
             guard slot.isKept, slot.phases != .all else { return slot.isKept }
             // What begins with this phase has not been written yet.
-            return slot.phases.contains(phase) && slot.phases.rawValue.trailingZeroBitCount < phase.rawValue.trailingZeroBitCount
+            return slot.phases.contains(phase)
+                && slot.phases.rawValue.trailingZeroBitCount < phase.rawValue.trailingZeroBitCount
         }
         var place = 0
         func poison(to end: Int) {
@@ -229,7 +242,8 @@ public struct Workspace {
     /// Start of the memory; valid while the plan lives.
     public var pointer: UnsafeMutableRawPointer { plan.address(slot) }
 
-    /// The same, for a kernel that needs as much: what was planned for other sizes or fewer threads must not be overrun.
+    /// The same, for a kernel that needs as much: what was planned for other sizes or fewer threads must not be
+    /// overrun.
     func pointer(bytes: Int) -> UnsafeMutableRawPointer {
         precondition(bytes <= plan.bytes(slot: slot), "a kernel needs more workspace than was planned")
         return pointer

@@ -1,7 +1,7 @@
 import Glibc
 
-/// Where the time of a step goes, by operation: what `dmae bench --profile` prints. Off unless a benchmark asks for it; measured on the
-/// thread that calls the kernels, so that waiting for the other threads counts.
+/// Where the time of a step goes, by operation: what `dmae bench --profile` prints. Off unless a benchmark asks for it;
+/// measured on the thread that calls the kernels, so that waiting for the other threads counts.
 public enum Profile {
     /// What is measured apart.
     public enum Operation: String, CaseIterable, Sendable {
@@ -18,7 +18,8 @@ public enum Profile {
         case optimizer = "AdamW"
     }
 
-    /// Calls, seconds, floating-point operations and bytes of operands and results (each counted once) of one operation.
+    /// Calls, seconds, floating-point operations and bytes of operands and results (each counted once) of one
+    /// operation.
     public struct Record: Sendable {
         public let part: String
         public let operation: Operation

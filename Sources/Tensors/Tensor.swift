@@ -26,7 +26,8 @@ public struct Tensor {
     public let stride: Int
 
     init(
-        plan: MemoryPlan, slot: Int, type: ElementType = .f32, offset: Int = 0, rows: Int, columns: Int, stride: Int? = nil
+        plan: MemoryPlan, slot: Int, type: ElementType = .f32, offset: Int = 0, rows: Int, columns: Int,
+        stride: Int? = nil
     ) {
         self.plan = plan
         self.slot = slot
@@ -67,7 +68,8 @@ public struct Tensor {
     public func rows(_ range: Range<Int>) -> Tensor {
         precondition(range.upperBound <= rows)
         return Tensor(
-            plan: plan, slot: slot, type: type, offset: offset + range.lowerBound * stride, rows: range.count, columns: columns,
+            plan: plan, slot: slot, type: type, offset: offset + range.lowerBound * stride, rows: range.count,
+            columns: columns,
             stride: stride)
     }
 
@@ -75,7 +77,8 @@ public struct Tensor {
     public func columns(_ range: Range<Int>) -> Tensor {
         precondition(range.upperBound <= columns)
         return Tensor(
-            plan: plan, slot: slot, type: type, offset: offset + range.lowerBound, rows: rows, columns: range.count, stride: stride)
+            plan: plan, slot: slot, type: type, offset: offset + range.lowerBound, rows: rows, columns: range.count,
+            stride: stride)
     }
 
     /// Sets every element of a float32 tensor to zero.
@@ -97,14 +100,16 @@ extension Tensor {
         precondition(rows * columns * type.size <= count * self.type.size && stride == self.columns)
         precondition(offset * self.type.size % type.size == 0)
         return Tensor(
-            plan: plan, slot: slot, type: type, offset: offset * self.type.size / type.size, rows: rows, columns: columns)
+            plan: plan, slot: slot, type: type, offset: offset * self.type.size / type.size, rows: rows,
+            columns: columns)
     }
 
     /// Copies row `index` of `other`, which has as many columns and the same type, to row `row`.
     @inline(__always)
     public func copyRow(_ row: Int, from other: Tensor, _ index: Int) {
         let size = type.size
-        (address + row * stride * size).copyMemory(from: other.address + index * other.stride * size, byteCount: columns * size)
+        (address + row * stride * size).copyMemory(
+            from: other.address + index * other.stride * size, byteCount: columns * size)
     }
 
     /// Adds row `index` of `other`, which has as many columns and either type, to row `row` of this float32 tensor.

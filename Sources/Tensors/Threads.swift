@@ -1,7 +1,7 @@
 import CKernels
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #endif
 
 /// The OpenMP threads every kernel driver uses.
@@ -15,8 +15,8 @@ public enum Threads {
     /// The threads a parallel region really gets; 1 while `count` is more means that OpenMP is serial.
     public static var observed: Int { Int(dmae_threads_observed()) }
 
-    /// How many of `count` threads, the calling one included, the system lets the process have at once. OpenMP ends the process where it
-    /// cannot start one. Not for two threads at a time.
+    /// How many of `count` threads, the calling one included, the system lets the process have at once. OpenMP ends the
+    /// process where it cannot start one. Not for two threads at a time.
     public static func startable(_ count: Int) -> Int { Int(dmae_threads_startable(Int32(count))) }
 
     /// Lets the calling thread run on every processor of the process: one made by a thread that OpenMP has bound
@@ -46,11 +46,14 @@ public enum Threads {
             while true {
                 let folder = "/sys/fs/cgroup" + (second ? "" : "/cpu") + (path == "/" ? "" : path)
                 if second, let words = lines(of: folder + "/cpu.max").first?.split(separator: " "), words.count == 2,
-                    let quota = Double(words[0]), let period = Double(words[1]), period > 0 {
+                    let quota = Double(words[0]), let period = Double(words[1]), period > 0
+                {
                     quotas.append(quota / period)
                 }
-                if !second, let quota = lines(of: folder + "/cpu.cfs_quota_us").first.flatMap({ Double($0) }), quota > 0,
-                    let period = lines(of: folder + "/cpu.cfs_period_us").first.flatMap({ Double($0) }), period > 0 {
+                if !second, let quota = lines(of: folder + "/cpu.cfs_quota_us").first.flatMap({ Double($0) }),
+                    quota > 0,
+                    let period = lines(of: folder + "/cpu.cfs_period_us").first.flatMap({ Double($0) }), period > 0
+                {
                     quotas.append(quota / period)
                 }
                 guard let slash = path.lastIndex(of: "/"), path != "/" else { break }

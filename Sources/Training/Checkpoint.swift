@@ -5,8 +5,8 @@ import Weights
 /// The checkpoints of a run: `checkpoint-00001234.safetensors`, named by the optimiser step they were taken after.
 ///
 /// A checkpoint holds the weights under their own names, the optimiser's state under `optimizer.first_moment.NAME` and
-/// `optimizer.second_moment.NAME`, gradients that wait for the rest of their batch under `gradient.NAME`, the run's strings in
-/// the metadata, and a checksum of the whole file.
+/// `optimizer.second_moment.NAME`, gradients that wait for the rest of their batch under `gradient.NAME`, the run's
+/// strings in the metadata, and a checksum of the whole file.
 public struct CheckpointStore: Sendable {
     public static let firstMomentPrefix = "optimizer.first_moment."
     public static let secondMomentPrefix = "optimizer.second_moment."
@@ -52,15 +52,16 @@ public struct CheckpointStore: Sendable {
         return "\(directory)/checkpoint-\(String(repeating: "0", count: max(0, 8 - digits.count)))\(digits).safetensors"
     }
 
-    /// The steps of the checkpoints there are, rising. Throws `Failure(.inputOutput)` where the folder cannot be listed.
+    /// The steps of the checkpoints there are, rising. Throws `Failure(.inputOutput)` where the folder cannot be
+    /// listed.
     public func steps() throws -> [Int] {
         try RunDirectory.names(in: directory).compactMap(Self.step(of:)).sorted()
     }
 
     /// Writes the checkpoint of `step`, then removes the oldest ones beyond `keep`, and returns its path.
     ///
-    /// The file is on the disk, whole and in its place, when this returns. Whatever fails, the older checkpoints stay. Throws
-    /// `Failure(.inputOutput)`.
+    /// The file is on the disk, whole and in its place, when this returns. Whatever fails, the older checkpoints stay.
+    /// Throws `Failure(.inputOutput)`.
     @discardableResult
     public func write(step: Int, tensors: [Tensor], metadata: [String: String]) throws -> String {
         precondition(step >= 0, "a step counts from 0")
@@ -75,8 +76,9 @@ public struct CheckpointStore: Sendable {
 
     /// The newest checkpoint that is whole to the last bit; nil where there is none.
     ///
-    /// Each damaged one is passed over after `report` was given a sentence that names it. Throws `Failure(.inputOutput)` where the folder
-    /// cannot be listed or a checkpoint cannot be read: a disk that is away for a while must not cost the run its newest state.
+    /// Each damaged one is passed over after `report` was given a sentence that names it. Throws
+    /// `Failure(.inputOutput)` where the folder cannot be listed or a checkpoint cannot be read: a disk that is away
+    /// for a while must not cost the run its newest state.
     public func newestValid(report: (String) -> Void) throws -> Checkpoint? {
         for step in try steps().reversed() {
             do {
@@ -95,8 +97,9 @@ public struct CheckpointStore: Sendable {
         return nil
     }
 
-    /// Renames the checkpoints of `step` and of later ones, so that no resumed run takes one for its newest: where a run goes back to an
-    /// older checkpoint, they are of a course that it has left. What was set aside before stays. Returns their new paths.
+    /// Renames the checkpoints of `step` and of later ones, so that no resumed run takes one for its newest: where a
+    /// run goes back to an older checkpoint, they are of a course that it has left. What was set aside before stays.
+    /// Returns their new paths.
     ///
     /// Throws `Failure(.inputOutput)`.
     public func setAside(from step: Int) throws -> [String] {
@@ -109,7 +112,9 @@ public struct CheckpointStore: Sendable {
                 to = "\(from)\(Self.abandonedMark)-\(number)"
             }
             guard rename(from, to) == 0 else {
-                throw Failure(.inputOutput, "cannot rename \(quoted(path: from)): \(errorText(errno)); check the folder's permissions")
+                throw Failure(
+                    .inputOutput,
+                    "cannot rename \(quoted(path: from)): \(errorText(errno)); check the folder's permissions")
             }
             return to
         }

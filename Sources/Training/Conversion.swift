@@ -13,8 +13,8 @@ public struct Conversion {
         case mae
         /// timm's: the encoder, and a class head.
         case timm
-        /// A folder of Hugging Face's: ViTMAEForPreTraining where there is a decoder, ViTForImageClassification where there is a
-        /// class head, ViTModel else.
+        /// A folder of Hugging Face's: ViTMAEForPreTraining where there is a decoder, ViTForImageClassification where
+        /// there is a class head, ViTModel else.
         case huggingFace
     }
 
@@ -34,10 +34,11 @@ public struct Conversion {
     ///   - type: what floating tensors are rounded to; nil keeps their types.
     ///   - encoderOnly: leaves out decoder, projection heads and class head.
     ///   - heads, decoderHeads, imageSize: what `weights` leaves open.
-    /// - Throws: `Failure.badData` where tensors are missing or the target has no place for the model; `Failure.usage` where the
-    ///   target wants to know what neither the file nor a flag says, and where a flag does not fit the model.
+    /// - Throws: `Failure.badData` where tensors are missing or the target has no place for the model; `Failure.usage`
+    ///   where the target wants to know what neither the file nor a flag says, and where a flag does not fit the model.
     public init(
-        _ weights: ModelWeights, to target: Target, type: TensorType? = nil, encoderOnly: Bool = false, heads: Int? = nil,
+        _ weights: ModelWeights, to target: Target, type: TensorType? = nil, encoderOnly: Bool = false,
+        heads: Int? = nil,
         decoderHeads: Int? = nil, imageSize: (height: Int, width: Int)? = nil
     ) throws {
         try weights.requireWhole()
@@ -63,21 +64,26 @@ public struct Conversion {
             try weights.tensors.requireOneNorm("Hugging Face's form", "use --to timm or --to mae, which keep both")
             guard !isPooled else {
                 throw Failure(
-                    .badData, "\(weights.path): has fc_norm instead of norm: it was fine-tuned on the mean of its patches, which no ViT of "
+                    .badData,
+                    "\(weights.path): has fc_norm instead of norm: it was fine-tuned on the mean of its patches, which no ViT of "
                         + "Hugging Face takes; use --to timm or --to mae")
             }
             if encoder.heads == 0 { throw Self.unknown("--heads", weights.path) }
             if decoder?.heads == 0 { throw Self.unknown("--decoder-heads", weights.path) }
-            guard encoder.imageHeight > 0 else { throw weights.unknownImageSize(neededBy: "Hugging Face's config.json") }
+            guard encoder.imageHeight > 0 else {
+                throw weights.unknownImageSize(neededBy: "Hugging Face's config.json")
+            }
             if decoder != nil, encoder.gridRows != encoder.gridColumns {
                 throw Failure(
-                    .badData, "\(weights.path): its patches form a grid of \(encoder.gridRows)×\(encoder.gridColumns), but "
+                    .badData,
+                    "\(weights.path): its patches form a grid of \(encoder.gridRows)×\(encoder.gridColumns), but "
                         + "ViTMAEForPreTraining takes square ones; use --encoder-only")
             }
             if decoder != nil { keptClasses = nil }
             if keptClasses == nil { leavesOut = { $0.hasPrefix("head.") } }
         }
-        let sources = weights.tensors.sources(target.scheme(prefixed: decoder != nil || keptClasses != nil), type: type) { name in
+        let sources = weights.tensors.sources(target.scheme(prefixed: decoder != nil || keptClasses != nil), type: type)
+        { name in
             !(encoderOnly && !Self.isEncoder(name)) && !leavesOut(name)
         }
         let written = Set(weights.tensors.names.filter { !(encoderOnly && !Self.isEncoder($0)) && !leavesOut($0) })
@@ -89,11 +95,14 @@ public struct Conversion {
         }
         if !weights.tensors.unknown.isEmpty {
             let names = weights.tensors.unknown
-            notes.append("left out, as no part of the model: \(names.prefix(3).map { quoted($0) }.joined(separator: ", "))" + (names.count > 3 ? ", …" : ""))
+            notes.append(
+                "left out, as no part of the model: \(names.prefix(3).map { quoted($0) }.joined(separator: ", "))"
+                    + (names.count > 3 ? ", …" : ""))
         }
         if weights.tensors.outside > 0 {
             let count = weights.tensors.outside
-            notes.append("left out: \(count) tensor\(count == 1 ? "" : "s") beside the model, such as an optimiser's state")
+            notes.append(
+                "left out: \(count) tensor\(count == 1 ? "" : "s") beside the model, such as an optimiser's state")
         }
         self.notes = notes
         self.encoder = encoder
@@ -105,12 +114,14 @@ public struct Conversion {
     private static func check(_ heads: Int?, _ flag: String, width: Int, of part: String) throws {
         guard let heads, heads < 1 || width % heads != 0 else { return }
         throw Failure(
-            .usage, "\(flag) \(heads) does not divide the \(part)'s width of \(width): choose a number of heads that does")
+            .usage,
+            "\(flag) \(heads) does not divide the \(part)'s width of \(width): choose a number of heads that does")
     }
 
     private static func unknown(_ flag: String, _ path: String) -> Failure {
         Failure(
-            .usage, "\(flag) is needed: \(path) does not say the number of attention heads, no preset has its width, and Hugging Face's "
+            .usage,
+            "\(flag) is needed: \(path) does not say the number of attention heads, no preset has its width, and Hugging Face's "
                 + "config.json needs it")
     }
 
@@ -135,12 +146,15 @@ public struct Conversion {
     }
 
     /// Whether a file of that name is written as a PyTorch archive, which says nothing of the model's sizes.
-    public static func isArchive(_ path: String) -> Bool { [".pth", ".pt"].contains(where: path.lowercased().hasSuffix) }
+    public static func isArchive(_ path: String) -> Bool {
+        [".pth", ".pt"].contains(where: path.lowercased().hasSuffix)
+    }
 
-    /// Writes a file, or Hugging Face's folder, at `path`; a file whose name ends in .pth or .pt is a PyTorch archive holding
-    /// `{'model': …}`, any other one is safetensors.
+    /// Writes a file, or Hugging Face's folder, at `path`; a file whose name ends in .pth or .pt is a PyTorch archive
+    /// holding `{'model': …}`, any other one is safetensors.
     ///
-    /// - Throws: `Failure.inputOutput` where it cannot be written; `Failure.badData` where a number does not fit the type.
+    /// - Throws: `Failure.inputOutput` where it cannot be written; `Failure.badData` where a number does not fit the
+    ///   type.
     public func write(to path: String) throws {
         switch target {
         case .huggingFace: try writeFolder(path)
@@ -174,18 +188,23 @@ public struct Conversion {
 
     private func writeFolder(_ path: String) throws {
         if mkdir(path, 0o777) != 0, errno != EEXIST {
-            throw Failure(.inputOutput, "cannot create folder \(quoted(path: path)): \(errorText(errno)); choose a place that can be written")
+            throw Failure(
+                .inputOutput,
+                "cannot create folder \(quoted(path: path)): \(errorText(errno)); choose a place that can be written")
         }
         var status = stat()
         guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
             throw Failure(
-                .inputOutput, "cannot create folder \(quoted(path: path)): something else has that name; --to huggingface writes a folder")
+                .inputOutput,
+                "cannot create folder \(quoted(path: path)): something else has that name; --to huggingface writes a folder"
+            )
         }
-        // The weights take their place last, so that a folder with weights is a whole one; and where they fail nothing of another model is
-        // replaced by what describes them.
+        // The weights take their place last, so that a folder with weights is a whole one; and where they fail nothing
+        // of another model is replaced by what describes them.
         try writeSafeTensors(to: path + "/model.safetensors", metadata: ["format": "pt"]) {
             try AtomicFile.write(RunDirectory.json(configuration, indented: true) + [0x0A], to: path + "/config.json")
-            try AtomicFile.write(RunDirectory.json(preprocessor, indented: true) + [0x0A], to: path + "/preprocessor_config.json")
+            try AtomicFile.write(
+                RunDirectory.json(preprocessor, indented: true) + [0x0A], to: path + "/preprocessor_config.json")
         }
     }
 

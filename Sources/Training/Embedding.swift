@@ -34,16 +34,18 @@ public final class Embedding {
     /// - Parameters:
     ///   - file: an encoder under MAE's names.
     ///   - block: the block whose output is taken, before any norm; nil for the end of the encoder.
-    ///   - pool: nil for the mean where the weights hold `fc_norm` instead of `norm` and no block is given, else the class token.
+    ///   - pool: nil for the mean where the weights hold `fc_norm` instead of `norm` and no block is given, else the
+    ///     class token.
     ///   - batch: images of one pass; the features do not depend on it.
-    /// - Throws: `Failure` where the weights do not fit, or an option does not fit them; where they hold both norms and no block
-    ///   is given.
+    /// - Throws: `Failure` where the weights do not fit, or an option does not fit them; where they hold both norms and
+    ///   no block is given.
     public init(
         file: any WeightFile, configuration: EncoderConfiguration, block: Int?, pool: FeaturePool?, batch: Int,
         precision: Precision = .f32
     ) throws {
         guard configuration.channels == 1 || configuration.channels == 3 else {
-            throw Failure(.badData, "\(file.path): takes \(configuration.channels) channels, but image files give 1 or 3")
+            throw Failure(
+                .badData, "\(file.path): takes \(configuration.channels) channels, but image files give 1 or 3")
         }
         // Before any norm there is no question.
         if block == nil { try file.requireOneNorm("embed", "take the output of a block with --block") }
@@ -73,24 +75,27 @@ public final class Embedding {
         return Array(extractor.features.elements[..<(images.count / sample * shape.reduce(1, *))])
     }
 
-    /// Writes the features of every readable image of `folder`, in its order, to `output` (.npy or .safetensors, by its ending) and
-    /// the list of the images beside it. The list takes its place last but one, the features last.
+    /// Writes the features of every readable image of `folder`, in its order, to `output` (.npy or .safetensors, by its
+    /// ending) and the list of the images beside it. The list takes its place last but one, the features last.
     ///
     /// - Parameters:
     ///   - metadata: goes into a safetensors file; a .npy file has no place for it.
     ///   - unreadableLimit: the share of images that may be unreadable.
     ///   - progress: called after every pass with the images done.
     ///   - report: called for each unreadable image, with a sentence that names it.
-    /// - Throws: `Failure.usage` for another ending, `.failure` where a feature is not finite, `.badData` for too many unreadable images
-    ///   or a path that a list of lines cannot hold, `.inputOutput` where a file cannot be written.
+    /// - Throws: `Failure.usage` for another ending, `.failure` where a feature is not finite, `.badData` for too many
+    ///   unreadable images or a path that a list of lines cannot hold, `.inputOutput` where a file cannot be written.
     public func run(
-        over folder: ImageFolder, to output: String, metadata: [String: String] = [:], orienting: Bool = false, workers: Int = 1,
-        unreadableLimit: Double = 0.01, progress: (Int) -> Void = { _ in }, report: @escaping (String) -> Void = { _ in }
+        over folder: ImageFolder, to output: String, metadata: [String: String] = [:], orienting: Bool = false,
+        workers: Int = 1,
+        unreadableLimit: Double = 0.01, progress: (Int) -> Void = { _ in },
+        report: @escaping (String) -> Void = { _ in }
     ) throws -> Summary {
         let (form, list) = try Self.destination(output, metadata: metadata)
         if let broken = (0..<folder.count).first(where: { folder.path($0).utf8.contains(0x0A) }) {
             throw Failure(
-                .badData, "\(folder.path(broken).debugDescription): a line break in a name does not fit into \(list), a list of one "
+                .badData,
+                "\(folder.path(broken).debugDescription): a line break in a name does not fit into \(list), a list of one "
                     + "path per line: rename it")
         }
         let loader = BatchLoader(
@@ -98,7 +103,8 @@ public final class Embedding {
             augmentation: Augmentation(
                 width: configuration.imageWidth, height: configuration.imageHeight, channels: configuration.channels,
                 framing: .centre, orienting: orienting),
-            batchSize: extractor.batch, workers: workers, unreadableLimit: unreadableLimit, batchesAhead: 2, report: report)
+            batchSize: extractor.batch, workers: workers, unreadableLimit: unreadableLimit, batchesAhead: 2,
+            report: report)
         defer { loader.stop() }
         let row = shape.reduce(1, *)
         let images = try RowFile.write(to: output, form, rowShape: shape, maximumRows: folder.count) { append in
@@ -110,28 +116,36 @@ public final class Embedding {
                 guard extractor.features.elements[..<(count * row)].allSatisfy(\.isFinite) else {
                     throw Failure(
                         .failure,
-                        "features are not finite, from \(folder.path(loader.lastFiles[0])) on, and nothing was written: look at the weights")
+                        "features are not finite, from \(folder.path(loader.lastFiles[0])) on, and nothing was written: look at the weights"
+                    )
                 }
                 try append(UnsafeBufferPointer(rebasing: extractor.features.elements[..<(count * row)]))
                 files += loader.lastFiles
                 progress(files.count)
             }
             try AtomicFile.write(to: list) { file in
-                for index in files { try Array((folder.path(index) + "\n").utf8).withUnsafeBytes { try file.append($0) } }
+                for index in files {
+                    try Array((folder.path(index) + "\n").utf8).withUnsafeBytes { try file.append($0) }
+                }
             }
         }
         return Summary(images: images, unreadable: loader.unreadableCount, output: output, list: list)
     }
 
-    /// The form that the ending of `output` asks for, and the path of the list beside it, its name with `.files.txt` behind: that of
-    /// no other output.
+    /// The form that the ending of `output` asks for, and the path of the list beside it, its name with `.files.txt`
+    /// behind: that of no other output.
     ///
     /// - Throws: `Failure.usage` for another ending than .npy and .safetensors.
-    public static func destination(_ output: String, metadata: [String: String] = [:]) throws -> (RowFile.Form, list: String) {
-        for (ending, form) in [(".npy", RowFile.Form.numpy), (".safetensors", .safetensors(name: "features", metadata: metadata))]
+    public static func destination(_ output: String, metadata: [String: String] = [:]) throws -> (
+        RowFile.Form, list: String
+    ) {
+        for (ending, form) in [
+            (".npy", RowFile.Form.numpy), (".safetensors", .safetensors(name: "features", metadata: metadata)),
+        ]
         where output.hasSuffix(ending) && output.count > ending.count {
             return (form, output + ".files.txt")
         }
-        throw Failure(.usage, "--output \(output): end it in .safetensors or .npy, the two forms features are written in")
+        throw Failure(
+            .usage, "--output \(output): end it in .safetensors or .npy, the two forms features are written in")
     }
 }

@@ -21,12 +21,15 @@ struct HuggingFaceConfiguration: Decodable {
         var status = stat()
         guard stat(place, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
         // Real ones have a few kB; those of classifiers with their labels, a few hundred.
-        guard status.st_size <= 16_000_000 else { throw Failure(.badData, "\(place): has \(status.st_size) bytes, no configuration has") }
+        guard status.st_size <= 16_000_000 else {
+            throw Failure(.badData, "\(place): has \(status.st_size) bytes, no configuration has")
+        }
         let data = Data(try MappedFile.contents(place, wanted: "a configuration"))
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
         do { self = try decoder.decode(Self.self, from: data) } catch {
-            throw Failure(.badData, "\(place): is not the configuration of a Hugging Face model; download it again, or remove it")
+            throw Failure(
+                .badData, "\(place): is not the configuration of a Hugging Face model; download it again, or remove it")
         }
     }
 }

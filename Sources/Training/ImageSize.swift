@@ -11,7 +11,8 @@ struct ImageSize: Decodable {
         }
         let sides = try container.decode([Int].self)
         guard sides.count == 2 else {
-            throw DecodingError.dataCorruptedError(in: container, debugDescription: "image_size is not one or two numbers")
+            throw DecodingError.dataCorruptedError(
+                in: container, debugDescription: "image_size is not one or two numbers")
         }
         (height, width) = (sides[0], sides[1])
     }

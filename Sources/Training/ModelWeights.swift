@@ -3,17 +3,19 @@ import Models
 import Tensors
 import Weights
 
-/// A model found in a file of weights: its tensors under MAE's names, and the sizes that their shapes, the file's metadata and a
-/// `config.json` beside it tell.
+/// A model found in a file of weights: its tensors under MAE's names, and the sizes that their shapes, the file's
+/// metadata and a `config.json` beside it tell.
 ///
-/// Shapes tell all but the number of heads and the form of the patch grid. Heads are those of the metadata, of `config.json`, or
-/// of the presets with that width; the grid is the metadata's or `config.json`'s where it has as many patches, else square.
+/// Shapes tell all but the number of heads and the form of the patch grid. Heads are those of the metadata, of
+/// `config.json`, or of the presets with that width; the grid is the metadata's or `config.json`'s where it has as many
+/// patches, else square.
 public final class ModelWeights: Sendable {
     /// The path as it was given: a file or a folder.
     public let path: String
     /// The tensors under MAE's names; converted and joined when they are read.
     public let tensors: ModelTensors
-    /// `heads` is 0 where nothing tells it, the image size is 0 × 0 where there is no position table, or none of a square.
+    /// `heads` is 0 where nothing tells it, the image size is 0 × 0 where there is no position table, or none of a
+    /// square.
     public let encoder: EncoderConfiguration
     /// Whether metadata or `config.json` give the image size, or it is guessed from the number of patches.
     public let imageSizeIsTold: Bool
@@ -45,8 +47,8 @@ public final class ModelWeights: Sendable {
     /// Opens `path` and recognises the model in it; reads names, shapes and metadata, no values.
     ///
     /// - Parameter role: which model is meant where the file holds a student and a teacher.
-    /// - Throws: `Failure`: `.inputOutput` where it cannot be read; `.badData` where no naming scheme fits, or the shapes are not
-    ///   those of an MAE's ViT.
+    /// - Throws: `Failure`: `.inputOutput` where it cannot be read; `.badData` where no naming scheme fits, or the
+    ///   shapes are not those of an MAE's ViT.
     public convenience init(path: String, role: NamingScheme.Role = .student) throws {
         try self.init(WeightFiles.open(path), path: path, role: role)
     }
@@ -64,14 +66,17 @@ public final class ModelWeights: Sendable {
         let isHuggingFace = tensors.detection.scheme.name == NamingScheme.huggingFace(prefixed: true).name
         let configuration = isHuggingFace ? try HuggingFaceConfiguration(beside: file.path) : nil
         if let activation = configuration?.hiddenAct, activation != "gelu" {
-            throw Failure(.badData, "\(path): config.json asks for the activation \(quoted(activation)), but MAE's ViT has gelu")
+            throw Failure(
+                .badData, "\(path): config.json asks for the activation \(quoted(activation)), but MAE's ViT has gelu")
         }
         toldHeads = Self.known(told?.encoder.heads) ?? configuration?.numAttentionHeads
         toldDecoderHeads = Self.known(told?.decoder?.heads) ?? configuration?.decoderNumAttentionHeads
         let shapes = Shapes(tensors, path: path)
         (encoder, imageSizeIsTold) = try shapes.encoder(told?.encoder, configuration, heads: toldHeads)
         decoder = try shapes.decoder(heads: toldDecoderHeads)
-        func argument(_ name: String) -> PlainValue? { file.values.first { $0.name == name || $0.name.hasSuffix(".\(name)") }?.value }
+        func argument(_ name: String) -> PlainValue? {
+            file.values.first { $0.name == name || $0.name.hasSuffix(".\(name)") }?.value
+        }
         var ratio = told?.maskRatio ?? configuration?.maskRatio
         if ratio == nil, case .number(let value) = argument("args.mask_ratio") { ratio = value }
         maskRatio = ratio.flatMap { $0 > 0 && $0 < 1 ? $0 : nil }
@@ -93,17 +98,18 @@ public final class ModelWeights: Sendable {
     /// Whether there is a decoder.
     public var hasDecoder: Bool { decoder != nil }
 
-    /// - Throws: `Failure.badData` where the file holds parts that MAE's ViT does not have, so that running it, or giving it
-    ///   another tool's names, would make another model of it.
+    /// - Throws: `Failure.badData` where the file holds parts that MAE's ViT does not have, so that running it, or
+    ///   giving it another tool's names, would make another model of it.
     public func requireKnownParts() throws {
         guard let part = tensors.foreign.first else { return }
         throw Failure(
-            .badData, "\(path): holds \(quoted(part)), which MAE's ViT does not have: it is a relative of it that dmae does not run; use "
+            .badData,
+            "\(path): holds \(quoted(part)), which MAE's ViT does not have: it is a relative of it that dmae does not run; use "
                 + "weights of a plain ViT")
     }
 
-    /// - Throws: `Failure.badData` where a tensor of the encoder, or of the decoder that is there, is missing or of another shape
-    ///   than the others say, or where the file holds parts that MAE's ViT does not have.
+    /// - Throws: `Failure.badData` where a tensor of the encoder, or of the decoder that is there, is missing or of
+    ///   another shape than the others say, or where the file holds parts that MAE's ViT does not have.
     public func requireWhole() throws {
         try requireKnownParts()
         func check(_ name: String, _ shape: [Int]) throws {
@@ -111,7 +117,10 @@ public final class ModelWeights: Sendable {
                 throw Failure(.badData, "\(path): the tensor \(name) is missing; use weights that were saved whole")
             }
             guard entry.shape == shape else {
-                throw Failure(.badData, "\(path): \(name) has shape \(entry.shape), but the others make it \(shape); download or write the file again")
+                throw Failure(
+                    .badData,
+                    "\(path): \(name) has shape \(entry.shape), but the others make it \(shape); download or write the file again"
+                )
             }
         }
         func layer(_ name: String, _ inputs: [Int], _ outputs: Int) throws {
@@ -152,16 +161,18 @@ public final class ModelWeights: Sendable {
         throw Failure(
             .badData,
             "\(path): holds no decoder (decoder_pred.weight is missing), so it cannot reconstruct: use weights that were saved with "
-                + "theirs, such as mae_visualize_vit_large.pth; an encoder alone is enough for `dmae distill --teacher`")
+                + "theirs, such as mae_visualize_vit_large.pth; an encoder alone is enough for `dmae distill --teacher`"
+        )
     }
 
     /// The encoder to be run: what the file says, and of flags what it leaves open.
     ///
     /// - Parameters:
     ///   - heads, imageSize: of `--heads` and `--image-size`; nil where they are not given.
-    ///   - resampling: whether position tables are resampled to another image size than the file's, which then contradicts nothing.
-    /// - Throws: `Failure.usage` where a flag is missing, contradicts the file, or does not fit it; `Failure.badData` where the
-    ///   file's own sizes cannot be run.
+    ///   - resampling: whether position tables are resampled to another image size than the file's, which then
+    ///     contradicts nothing.
+    /// - Throws: `Failure.usage` where a flag is missing, contradicts the file, or does not fit it; `Failure.badData`
+    ///   where the file's own sizes cannot be run.
     public func runnableEncoder(
         heads: Int?, imageSize: (height: Int, width: Int)?, resampling: Bool = false
     ) throws -> EncoderConfiguration {
@@ -176,8 +187,8 @@ public final class ModelWeights: Sendable {
 
     /// The decoder to be run: what the file says, and its heads by `--decoder-heads` where it leaves them open.
     ///
-    /// - Throws: `Failure.badData` where there is none that can be run; `Failure.usage` where the flag is missing, contradicts the file or
-    ///   does not fit it.
+    /// - Throws: `Failure.badData` where there is none that can be run; `Failure.usage` where the flag is missing,
+    ///   contradicts the file or does not fit it.
     public func runnableDecoder(heads: Int?) throws -> DecoderConfiguration {
         try requireDecoder()
         guard let completed = try completedDecoder(heads: heads), heads != nil || completed.heads != 0 else {
@@ -212,7 +223,9 @@ public final class ModelWeights: Sendable {
     }
 
     private func unknownHeads(_ flag: String) -> Failure {
-        Failure(.usage, "\(flag) is needed: \(path) does not say the number of attention heads, and no preset has its width")
+        Failure(
+            .usage, "\(flag) is needed: \(path) does not say the number of attention heads, and no preset has its width"
+        )
     }
 
     /// - Parameter reader: what needs to know the size, for a model that is only written.
@@ -234,7 +247,10 @@ public final class ModelWeights: Sendable {
     /// Refuses blocks of the encoder that `flag`, as it was given, asks for, where the file holds fewer.
     public func requireBlocks(_ depth: Int, by flag: String) throws {
         guard depth > encoder.depth else { return }
-        throw Failure(.usage, "\(flag) contradicts \(path), which holds \(Self.counted(encoder.depth, "block")): leave it out, or lower it")
+        throw Failure(
+            .usage,
+            "\(flag) contradicts \(path), which holds \(Self.counted(encoder.depth, "block")): leave it out, or lower it"
+        )
     }
 
     private func requireUntold(_ heads: Int, _ told: Int?, by flag: String) throws {
@@ -250,17 +266,21 @@ public final class ModelWeights: Sendable {
         let sides = 1...Shapes.largestSide
         guard sides.contains(height), sides.contains(width), height % side == 0, width % side == 0 else {
             throw Failure(
-                .usage, "\(flag) does not fit \(path): choose multiples of its patches' \(side) pixels, up to \(Shapes.largestSide)")
+                .usage,
+                "\(flag) does not fit \(path): choose multiples of its patches' \(side) pixels, up to \(Shapes.largestSide)"
+            )
         }
         if imageSizeIsTold, (height, width) != (encoder.imageHeight, encoder.imageWidth) {
             throw Failure(
-                .usage, "\(flag) contradicts \(path), whose images are of \(encoder.imageHeight)×\(encoder.imageWidth) pixels: leave it "
+                .usage,
+                "\(flag) contradicts \(path), whose images are of \(encoder.imageHeight)×\(encoder.imageWidth) pixels: leave it "
                     + "out")
         }
         let patches = height / side * (width / side)
         if let table = tensors["pos_embed"], table.shape[1] != 1 + patches {
             throw Failure(
-                .usage, "\(flag) makes \(patches) patches of \(side) pixels, but \(path) has positions for \(table.shape[1] - 1): name the "
+                .usage,
+                "\(flag) makes \(patches) patches of \(side) pixels, but \(path) has positions for \(table.shape[1] - 1): name the "
                     + "size it was trained on")
         }
     }
@@ -270,7 +290,8 @@ public final class ModelWeights: Sendable {
         guard decoder != nil, normalizePixels == nil else { return nil }
         let name = path.split(separator: "/").last.map(String.init) ?? path
         if name.hasPrefix("mae_pretrain_vit_"), name.contains("_full") {
-            return "its name is that of MAE's file for normalised pixels, which the tensors do not show: --normalize-pixels fits it"
+            return
+                "its name is that of MAE's file for normalised pixels, which the tensors do not show: --normalize-pixels fits it"
         }
         if name.hasPrefix("mae_visualize_vit_") {
             return "its name is that of MAE's file for raw pixels, which the tensors do not show"
@@ -290,11 +311,13 @@ public final class ModelWeights: Sendable {
         var parts = [
             "\(preset?.name ?? "ViT") of width \(encoder.width), \(Self.counted(encoder.depth, "block")), \(heads(encoder.heads)), patches "
                 + "of \(encoder.patchSize) pixels, "
-                + (encoder.imageHeight == 0 ? "image size unknown" : "images of \(encoder.imageHeight)×\(encoder.imageWidth)")
+                + (encoder.imageHeight == 0
+                    ? "image size unknown" : "images of \(encoder.imageHeight)×\(encoder.imageWidth)")
                 + ", \(Self.counted(encoder.channels, "channel"))"
         ]
         if let decoder {
-            parts.append("decoder of width \(decoder.width), \(Self.counted(decoder.depth, "block")), \(heads(decoder.heads))")
+            parts.append(
+                "decoder of width \(decoder.width), \(Self.counted(decoder.depth, "block")), \(heads(decoder.heads))")
         } else {
             parts.append("no decoder")
         }
@@ -323,20 +346,28 @@ private struct Shapes {
     {
         let projection = try shape("patch_embed.proj.weight", 4)
         guard projection[2] == projection[3] else {
-            throw Failure(.badData, "\(path): its patches are \(projection[2])×\(projection[3]) pixels, but MAE's ViT has square ones")
+            throw Failure(
+                .badData,
+                "\(path): its patches are \(projection[2])×\(projection[3]) pixels, but MAE's ViT has square ones")
         }
         let (width, channels, side) = (projection[0], projection[1], projection[2])
         let depth = try depth("blocks", width: width)
-        guard depth > 0 else { throw Failure(.badData, "\(path): holds a patch projection but no transformer block; name another file") }
+        guard depth > 0 else {
+            throw Failure(.badData, "\(path): holds a patch projection but no transformer block; name another file")
+        }
         var height = 0, imageWidth = 0, isTold = true
         if let table = tensors["pos_embed"] {
             guard table.shape.count == 3, table.shape[0] == 1, table.shape[2] == width, table.shape[1] > 1 else {
                 throw Failure(
-                    .badData, "\(path): its position table has shape \(table.shape), but an MAE's has [1, 1 + patches, \(width)]")
+                    .badData,
+                    "\(path): its position table has shape \(table.shape), but an MAE's has [1, 1 + patches, \(width)]")
             }
             (height, imageWidth, isTold) = size(
                 patches: table.shape[1] - 1, side: side,
-                [(told?.imageHeight, told?.imageWidth), (configuration?.imageSize?.height, configuration?.imageSize?.width)])
+                [
+                    (told?.imageHeight, told?.imageWidth),
+                    (configuration?.imageSize?.height, configuration?.imageSize?.width),
+                ])
         } else if let told {
             (height, imageWidth) = (told.imageHeight, told.imageWidth)
         } else if let size = configuration?.imageSize {
@@ -344,7 +375,8 @@ private struct Shapes {
         }
         let isPossible = (1...Self.largestSide).contains(height) && (1...Self.largestSide).contains(imageWidth)
         if !isPossible || height % side != 0 || imageWidth % side != 0 { (height, imageWidth, isTold) = (0, 0, false) }
-        let heads = heads ?? Preset.encoders.first { $0.width == width && $0.depth == depth }?.heads
+        let heads =
+            heads ?? Preset.encoders.first { $0.width == width && $0.depth == depth }?.heads
             ?? Preset.encoders.first { $0.width == width }?.heads
         try check(heads: heads, width: width)
         let encoder = EncoderConfiguration(
@@ -369,7 +401,8 @@ private struct Shapes {
         guard let heads else { return }
         guard heads > 0, width % heads == 0 else {
             throw Failure(
-                .badData, "\(path): says of itself, or in config.json, that it has \(heads) attention heads, which do not divide its width of "
+                .badData,
+                "\(path): says of itself, or in config.json, that it has \(heads) attention heads, which do not divide its width of "
                     + "\(width)")
         }
     }
@@ -379,14 +412,17 @@ private struct Shapes {
         let depth = count(name, marks: ["norm1.weight"])
         if let beyond = tensors.names.first(where: { number($0, of: name).map { $0 >= depth } == true }) {
             throw Failure(
-                .badData, "\(path): holds \(beyond) but no \(name).\(depth).norm1.weight: blocks are missing; download or write the "
+                .badData,
+                "\(path): holds \(beyond) but no \(name).\(depth).norm1.weight: blocks are missing; download or write the "
                     + "file again")
         }
-        if let hidden = tensors["\(name).0.mlp.fc1.weight"]?.shape.first, !width.multipliedReportingOverflow(by: 4).overflow,
+        if let hidden = tensors["\(name).0.mlp.fc1.weight"]?.shape.first,
+            !width.multipliedReportingOverflow(by: 4).overflow,
             hidden != 4 * width
         {
             throw Failure(
-                .badData, "\(path): the hidden width of its blocks is \(hidden), but MAE's ViT has four times the width, \(4 * width): use "
+                .badData,
+                "\(path): the hidden width of its blocks is \(hidden), but MAE's ViT has four times the width, \(4 * width): use "
                     + "weights of a plain ViT")
         }
         return depth
@@ -404,13 +440,16 @@ private struct Shapes {
 
     /// The first of `told` that has so many patches, else the square; 0 × 0 where there is none.
     private func size(patches: Int, side: Int, _ told: [(Int?, Int?)]) -> (Int, Int, Bool) {
-        for case (let height?, let width?) in told where side > 0 && height > 0 && width > 0 && height % side == 0 && width % side == 0 {
+        for case (let height?, let width?) in told
+        where side > 0 && height > 0 && width > 0 && height % side == 0 && width % side == 0 {
             let (product, overflow) = (height / side).multipliedReportingOverflow(by: width / side)
             if !overflow, product == patches { return (height, width, true) }
         }
         let rows = Int(Double(patches).squareRoot().rounded())
         let (square, overflow) = rows.multipliedReportingOverflow(by: rows)
-        guard !overflow, square == patches, !rows.multipliedReportingOverflow(by: side).overflow else { return (0, 0, false) }
+        guard !overflow, square == patches, !rows.multipliedReportingOverflow(by: side).overflow else {
+            return (0, 0, false)
+        }
         return (rows * side, rows * side, false)
     }
 
@@ -422,7 +461,9 @@ private struct Shapes {
             throw Failure(.badData, "\(path): \(name) has \(entry.shape.count) dimensions instead of \(dimensions)")
         }
         // Then the file is as large as the shape, and no product of its dimensions overflows.
-        guard entry.count > 0 else { throw Failure(.badData, "\(path): \(name) is empty; use weights that were saved whole") }
+        guard entry.count > 0 else {
+            throw Failure(.badData, "\(path): \(name) is empty; use weights that were saved whole")
+        }
         return entry.shape
     }
 }

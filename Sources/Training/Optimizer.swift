@@ -24,7 +24,8 @@ public struct Optimizer: Codable, Equatable, Sendable {
     public func update(_ parameters: Parameters, _ range: Range<Int>, learningRate: Float, step: Int) {
         for index in range {
             let parameter = parameters.all[index]
-            guard let gradient = parameter.gradient, let first = parameter.firstMoment, let second = parameter.secondMoment
+            guard let gradient = parameter.gradient, let first = parameter.firstMoment,
+                let second = parameter.secondMoment
             else { continue }
             Kernels.adamW(
                 weight: parameter.weight, gradient: gradient, firstMoment: first, secondMoment: second,
@@ -35,7 +36,8 @@ public struct Optimizer: Codable, Equatable, Sendable {
     }
 }
 
-/// The Euclidean norm of gradients that need not all exist at the same time; the same bits in whatever order they are seen.
+/// The Euclidean norm of gradients that need not all exist at the same time; the same bits in whatever order they are
+/// seen.
 public struct GradientNorm {
     /// Of each parameter, zero where it is fixed.
     private var squares: [Double]

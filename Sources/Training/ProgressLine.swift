@@ -2,7 +2,8 @@ import Glibc
 import Synchronization
 import Weights
 
-/// The progress of a run on standard error: at a terminal one line that overwrites itself, elsewhere a plain line now and then.
+/// The progress of a run on standard error: at a terminal one line that overwrites itself, elsewhere a plain line now
+/// and then.
 ///
 /// Safe to use from several threads.
 public final class ProgressLine: Sendable {
@@ -18,7 +19,8 @@ public final class ProgressLine: Sendable {
         package var write: @Sendable (String) -> Void
 
         package init(
-            isTerminal: Bool, hasColor: Bool, width: @escaping @Sendable () -> Int, clock: @escaping @Sendable () -> Double,
+            isTerminal: Bool, hasColor: Bool, width: @escaping @Sendable () -> Int,
+            clock: @escaping @Sendable () -> Double,
             residentBytes: @escaping @Sendable () -> Int, write: @escaping @Sendable (String) -> Void
         ) {
             self.isTerminal = isTerminal
@@ -132,10 +134,11 @@ public final class ProgressLine: Sendable {
             Field(text: "loss \(decimal(Double(record.loss), 4))", dispensability: 1),
             Field(text: "(\(parts.joined(separator: ", ")))", dispensability: 6, isDim: true),
             Field(text: "\(decimal(Double(record.imagesPerSecond), 1)) images/s", dispensability: 3),
-            Field(text: "\(decimal(Double(surroundings.residentBytes()) / 1e9, 2)) GB", dispensability: 5, isDim: true)
+            Field(text: "\(decimal(Double(surroundings.residentBytes()) / 1e9, 2)) GB", dispensability: 5, isDim: true),
         ]
         if let secondsPerStep, record.step < total {
-            fields.append(Field(text: "\(duration(Double(total - record.step) * secondsPerStep)) left", dispensability: 2))
+            fields.append(
+                Field(text: "\(duration(Double(total - record.step) * secondsPerStep)) left", dispensability: 2))
         }
         return fields
     }

@@ -37,7 +37,8 @@ public final class Reconstruction {
     /// - Parameters:
     ///   - configuration: sizes, mask ratio and kind of target; a teacher in it is ignored.
     ///   - stretches: whether whole pictures are stretched to the model's size, instead of their centre cut out.
-    /// - Throws: `Failure.badData` where the file holds no decoder or does not fit the sizes; `Failure.usage` where the mask does not.
+    /// - Throws: `Failure.badData` where the file holds no decoder or does not fit the sizes; `Failure.usage` where the
+    ///   mask does not.
     public init(
         weights: ModelWeights, configuration: ModelConfiguration, mask: Mask, stretches: Bool = false
     ) throws {
@@ -51,7 +52,9 @@ public final class Reconstruction {
             let kept = removed.lazy.filter { !$0 }.count
             guard kept >= 1, kept < patches else {
                 throw Failure(
-                    .usage, "--mask removes \(patches - kept) of \(patches) patches: it must leave at least one and remove at least one")
+                    .usage,
+                    "--mask removes \(patches - kept) of \(patches) patches: it must leave at least one and remove at least one"
+                )
             }
             // Half a patch more than `kept`, so that truncation gives `kept` whatever the rounding.
             configuration.maskRatio = 1 - (Double(kept) + 0.5) / Double(patches)
@@ -71,12 +74,15 @@ public final class Reconstruction {
             framing: stretches ? .whole : .centre)
     }
 
-    /// The patches that a black-and-white picture removes: those at least half of which is white once it is stretched over the grid.
+    /// The patches that a black-and-white picture removes: those at least half of which is white once it is stretched
+    /// over the grid.
     ///
     /// - Throws: `Failure.usage` where there are more patches than pixels in any picture.
     public static func mask(_ picture: Pixels, for student: EncoderConfiguration) throws -> [Bool] {
         guard student.patches <= Pixels.maximumCount else {
-            throw Failure(.usage, "--mask is for at most \(Pixels.maximumCount) patches, not \(student.patches): lower --image-size")
+            throw Failure(
+                .usage,
+                "--mask is for at most \(Pixels.maximumCount) patches, not \(student.patches): lower --image-size")
         }
         let grid = picture.converted(channels: 1).resized(width: student.gridColumns, height: student.gridRows)
         return grid.bytes.map { $0 >= 128 }
@@ -93,7 +99,9 @@ public final class Reconstruction {
         switch mask {
         case .random(let seed): distiller.masking.draw(0, seed: seed, sample: 0)
         case .given(let removed):
-            for (patch, isRemoved) in removed.enumerated() { distiller.masking.noise.pointer[patch] = isRemoved ? 1 : 0 }
+            for (patch, isRemoved) in removed.enumerated() {
+                distiller.masking.noise.pointer[patch] = isRemoved ? 1 : 0
+            }
         }
         distiller.forward()
         return Pictures(
@@ -101,7 +109,8 @@ public final class Reconstruction {
             loss: distiller.losses.reconstruction)
     }
 
-    /// The image with each removed patch grey, then written over by `fill`, which gets the patch's number and its values.
+    /// The image with each removed patch grey, then written over by `fill`, which gets the patch's number and its
+    /// values.
     private func filled(with fill: (Int, UnsafeMutablePointer<Float>) -> Void) -> Pixels {
         let student = configuration.student
         let side = student.patchSize
@@ -111,7 +120,8 @@ public final class Reconstruction {
         for patch in 0..<student.patches where distiller.masking.mask.pointer[patch] == 1 {
             for i in patchValues.indices {
                 let channel = i % student.channels
-                patchValues[i] = (0.5 - augmentation.normalisation.mean[channel]) / augmentation.normalisation.deviation[channel]
+                patchValues[i] =
+                    (0.5 - augmentation.normalisation.mean[channel]) / augmentation.normalisation.deviation[channel]
             }
             patchValues.withUnsafeMutableBufferPointer { fill(patch, $0.baseAddress!) }
             let (row, column) = patch.quotientAndRemainder(dividingBy: student.gridColumns)
@@ -131,7 +141,8 @@ public final class Reconstruction {
         }
     }
 
-    /// The decoder's values of one patch, brought back from the scale of normalised targets where the model was trained on them.
+    /// The decoder's values of one patch, brought back from the scale of normalised targets where the model was trained
+    /// on them.
     private func predicted(_ patch: Int, _ values: UnsafeMutablePointer<Float>) {
         let count = configuration.student.patchElements
         let row = distiller.decoder.prediction.pointer + (1 + patch) * count

@@ -3,7 +3,8 @@ import Models
 import Tensors
 import Weights
 
-/// Runs recorded training steps and writes down everything: what golden tests, and people porting the method, compare with.
+/// Runs recorded training steps and writes down everything: what golden tests, and people porting the method, compare
+/// with.
 public enum Replay {
     /// The JSON under the metadata key `dmae.replay`.
     struct Description: Decodable {
@@ -35,8 +36,8 @@ public enum Replay {
 
     /// Replays `input` and writes `output`; the file layouts are those of the catalog's article on replay.
     ///
-    /// - Throws: `Failure.badData` where the recording lacks something or does not fit together; `Failure.failure`, with nothing written,
-    ///   where a result is not finite; `Failure.inputOutput`.
+    /// - Throws: `Failure.badData` where the recording lacks something or does not fit together; `Failure.failure`,
+    ///   with nothing written, where a result is not finite; `Failure.inputOutput`.
     public static func run(input: String, output: String, precision: Precision = .f32) throws {
         let file = try SafeTensorsFile(path: input)
         guard let text = file.metadata["dmae.replay"] else {
@@ -54,12 +55,16 @@ public enum Replay {
         let noise = try entry(file, "noise", dimensions: 2)
         let model = try modelConfiguration(description, channels: images.shape[1], input: input)
         let batch = images.shape[0]
-        guard batch >= 1, images.shape[2] == model.student.imageHeight, images.shape[3] == model.student.imageWidth else {
-            throw Failure(.badData, "\(input): images is \(images.shape), which is not [batch, channels, height, width] of image_size")
+        guard batch >= 1, images.shape[2] == model.student.imageHeight, images.shape[3] == model.student.imageWidth
+        else {
+            throw Failure(
+                .badData,
+                "\(input): images is \(images.shape), which is not [batch, channels, height, width] of image_size")
         }
         guard noise.shape == [batch, model.student.patches] else {
             throw Failure(
-                .badData, "\(input): noise is \(noise.shape), but \(batch) images of \(model.student.patches) patches need "
+                .badData,
+                "\(input): noise is \(noise.shape), but \(batch) images of \(model.student.patches) patches need "
                     + "[\(batch), \(model.student.patches)]")
         }
         guard description.steps >= 1, description.optimizer.betas.count == 2 else {
@@ -71,7 +76,8 @@ public enum Replay {
 
         let plan = MemoryPlan()
         let distiller = try inKeys(input) {
-            let distiller = try Distiller(model, batch: batch, plan: plan, precision: precision, predictsEveryPatch: true)
+            let distiller = try Distiller(
+                model, batch: batch, plan: plan, precision: precision, predictsEveryPatch: true)
             try plan.commit()
             return distiller
         }
@@ -93,7 +99,8 @@ public enum Replay {
             var message = failure.message
             for (flag, key) in [
                 ("--mask-ratio", "mask_ratio"), ("--image-size", "image_size"), ("--patch-size", "patch_size"),
-                ("--normalize-pixels", "norm_pix_loss"), ("--projection", "align.projection"), ("--batch", "the number of images"),
+                ("--normalize-pixels", "norm_pix_loss"), ("--projection", "align.projection"),
+                ("--batch", "the number of images"),
                 ("--alignment-weight", "another weight"), ("by --align", "in align"), ("--align", "align"),
             ] {
                 message = message.replacing(flag, with: key)
@@ -102,7 +109,9 @@ public enum Replay {
         }
     }
 
-    private static func modelConfiguration(_ description: Description, channels: Int, input: String) throws -> ModelConfiguration {
+    private static func modelConfiguration(_ description: Description, channels: Int, input: String) throws
+        -> ModelConfiguration
+    {
         func encoder(_ size: Description.Size) -> EncoderConfiguration {
             EncoderConfiguration(
                 width: size.width, depth: size.depth, heads: size.heads, patchSize: description.patchSize,
@@ -115,7 +124,8 @@ public enum Replay {
         let pairs = zip(align?.studentBlocks ?? [], align?.teacherBlocks ?? []).map {
             AlignedPair(studentBlock: $0, teacherBlock: $1)
         }
-        func choice<Choice: CaseIterable & RawRepresentable>(_ key: String, _ text: String?, absent: Choice) throws -> Choice
+        func choice<Choice: CaseIterable & RawRepresentable>(_ key: String, _ text: String?, absent: Choice) throws
+            -> Choice
         where Choice.RawValue == String {
             guard let text else { return absent }
             guard let choice = Choice(rawValue: text) else {
@@ -137,7 +147,9 @@ public enum Replay {
         return model
     }
 
-    private static func write(steps description: Description, of distiller: Distiller, from input: String, to output: String) throws {
+    private static func write(
+        steps description: Description, of distiller: Distiller, from input: String, to output: String
+    ) throws {
         let batch = distiller.batch
         let pairs = distiller.alignments.count
         var copies: [(name: String, shape: [Int], values: [Float])] = []
@@ -150,7 +162,8 @@ public enum Replay {
             copies.append((name, shape, values))
         }
         let optimizer = Optimizer(
-            beta1: description.optimizer.betas[0], beta2: description.optimizer.betas[1], epsilon: description.optimizer.eps,
+            beta1: description.optimizer.betas[0], beta2: description.optimizer.betas[1],
+            epsilon: description.optimizer.eps,
             weightDecay: description.optimizer.weightDecay)
         var totals: [Float] = []
         var reconstructions: [Float] = []
@@ -162,7 +175,8 @@ public enum Replay {
             guard losses.total.isFinite else {
                 let parts = losses.alignments.enumerated().map { ", alignment \($0.offset) \($0.element)" }.joined()
                 throw failure(
-                    "the loss is not finite at step \(step): reconstruction \(losses.reconstruction)\(parts), total \(losses.total)")
+                    "the loss is not finite at step \(step): reconstruction \(losses.reconstruction)\(parts), total \(losses.total)"
+                )
             }
             totals.append(losses.total)
             reconstructions.append(losses.reconstruction)
@@ -182,12 +196,16 @@ public enum Replay {
                 try record("student.latent", [batch, latent.rows / batch, latent.columns], latent.elements)
                 for (index, alignment) in distiller.alignments.enumerated() {
                     let teacher = alignment.teacherFeature
-                    try record("teacher.feature.\(index)", [batch, teacher.rows / batch, teacher.columns], teacher.elements)
+                    try record(
+                        "teacher.feature.\(index)", [batch, teacher.rows / batch, teacher.columns], teacher.elements)
                     let student = distiller.student.feature(afterBlock: alignment.pair.studentBlock)
-                    try record("student.feature.\(index)", [batch, student.rows / batch, student.columns], student.elements)
+                    try record(
+                        "student.feature.\(index)", [batch, student.rows / batch, student.columns], student.elements)
                 }
                 for parameter in distiller.parameters.all {
-                    if let gradient = parameter.gradient { try record("grad.\(parameter.name)", parameter.shape, gradient.elements) }
+                    if let gradient = parameter.gradient {
+                        try record("grad.\(parameter.name)", parameter.shape, gradient.elements)
+                    }
                 }
             }
             optimizer.update(distiller.parameters, learningRate: description.optimizer.lr, step: step)
@@ -195,7 +213,9 @@ public enum Replay {
         try record("loss.total", [totals.count], totals)
         try record("loss.reconstruction", [totals.count], reconstructions)
         for pair in 0..<pairs { try record("loss.align.\(pair)", [totals.count], alignments[pair]) }
-        for parameter in distiller.parameters.all { try record("after.\(parameter.name)", parameter.shape, parameter.weight.elements) }
+        for parameter in distiller.parameters.all {
+            try record("after.\(parameter.name)", parameter.shape, parameter.weight.elements)
+        }
 
         var writer = SafeTensorsWriter()
         // The writer reads the values where they are: they stay put until it is done.
@@ -203,7 +223,8 @@ public enum Replay {
             let buffer = UnsafeMutableBufferPointer<Float>.allocate(capacity: max(1, copy.values.count))
             _ = buffer.initialize(from: copy.values)
             writer.add(
-                copy.name, shape: copy.shape, floats: UnsafeBufferPointer(start: buffer.baseAddress, count: copy.values.count))
+                copy.name, shape: copy.shape,
+                floats: UnsafeBufferPointer(start: buffer.baseAddress, count: copy.values.count))
             return buffer
         }
         defer { storage.forEach { $0.deallocate() } }
@@ -213,7 +234,8 @@ public enum Replay {
     private static func entry(_ file: SafeTensorsFile, _ name: String, dimensions: Int) throws -> TensorEntry {
         guard let entry = file[name] else { throw Failure(.badData, "\(file.path): the tensor \(name) is missing") }
         guard entry.shape.count == dimensions else {
-            throw Failure(.badData, "\(file.path): \(name) has \(entry.shape.count) dimensions instead of \(dimensions)")
+            throw Failure(
+                .badData, "\(file.path): \(name) has \(entry.shape.count) dimensions instead of \(dimensions)")
         }
         return entry
     }
@@ -221,9 +243,12 @@ public enum Replay {
     private static func reason(_ error: any Error) -> String {
         // The decoder names what the keys were turned into.
         func key(_ path: [any CodingKey]) -> String {
-            path.isEmpty ? "it" : path.map { part in
-                part.intValue.map { "\($0)" } ?? part.stringValue.map { $0.isUppercase ? "_" + $0.lowercased() : "\($0)" }.joined()
-            }.joined(separator: ".")
+            path.isEmpty
+                ? "it"
+                : path.map { part in
+                    part.intValue.map { "\($0)" }
+                        ?? part.stringValue.map { $0.isUppercase ? "_" + $0.lowercased() : "\($0)" }.joined()
+                }.joined(separator: ".")
         }
         return switch error {
         case DecodingError.keyNotFound(let missing, let context): "\(key(context.codingPath + [missing])) is missing"

@@ -3,7 +3,8 @@ import Glibc
 import Tensors
 import Weights
 
-/// The folder of one run: `configuration.json`, `log.jsonl`, the checkpoints, and `lock`, held while a process writes here.
+/// The folder of one run: `configuration.json`, `log.jsonl`, the checkpoints, and `lock`, held while a process writes
+/// here.
 public final class RunDirectory {
     public let path: String
     private let lock: Int32
@@ -21,16 +22,19 @@ public final class RunDirectory {
         names.contains { $0 == "configuration.json" || $0 == "log.jsonl" || CheckpointStore.step(of: $0) != nil }
     }
 
-    /// Throws `Failure.usage` where the folder at `path` holds a run, whose weights another `model.safetensors` would replace.
+    /// Throws `Failure.usage` where the folder at `path` holds a run, whose weights another `model.safetensors` would
+    /// replace.
     public static func requireNoRun(in path: String) throws {
         guard let names = try? names(in: path), isRun(names) else { return }
-        throw Failure(.usage, "\(quoted(path: path)) holds a run, whose \(weightsName) would be replaced: name another folder")
+        throw Failure(
+            .usage, "\(quoted(path: path)) holds a run, whose \(weightsName) would be replaced: name another folder")
     }
 
-    /// Creates the folder, its parents too, and locks it until `self` goes away; parts that a killed process left are removed.
+    /// Creates the folder, its parents too, and locks it until `self` goes away; parts that a killed process left are
+    /// removed.
     ///
-    /// A folder that already holds a run is refused unless `resuming`; resuming in an empty folder is allowed. Throws `Failure`:
-    /// `.usage` where a run is there, `.inputOutput` where the folder cannot be made, written or locked.
+    /// A folder that already holds a run is refused unless `resuming`; resuming in an empty folder is allowed. Throws
+    /// `Failure`: `.usage` where a run is there, `.inputOutput` where the folder cannot be made, written or locked.
     public init(path: String, resuming: Bool) throws {
         precondition(!path.isEmpty, "a run needs a folder")
         self.path = path
@@ -46,7 +50,9 @@ public final class RunDirectory {
             }
             guard resuming || !names.contains(Self.weightsName) else {
                 throw Failure(
-                    .usage, "\(quoted(path: path)) holds a \(Self.weightsName), which the run would replace; name another --output folder")
+                    .usage,
+                    "\(quoted(path: path)) holds a \(Self.weightsName), which the run would replace; name another --output folder"
+                )
             }
             for name in names where Self.isLeftover(name) { unlink("\(path)/\(name)") }
         } catch {
@@ -59,24 +65,28 @@ public final class RunDirectory {
         close(lock)
     }
 
-    /// Refuses to begin again where training has left something: its weights, or checkpoints of which none is whole. A log alone is no loss.
+    /// Refuses to begin again where training has left something: its weights, or checkpoints of which none is whole. A
+    /// log alone is no loss.
     ///
     /// Throws `Failure`: `.usage` where weights are there, `.badData` where checkpoints are.
     public func requireNothingToLose() throws {
         let names = try Self.names(in: path)
         if names.contains(where: { CheckpointStore.step(of: $0) != nil }) {
             throw Failure(
-                .badData, "no checkpoint in \(quoted(path: path)) is whole; remove them to start from the beginning, or name another "
+                .badData,
+                "no checkpoint in \(quoted(path: path)) is whole; remove them to start from the beginning, or name another "
                     + "--output folder")
         }
         if let name = names.last(where: { $0.hasPrefix("checkpoint-") && $0.contains(CheckpointStore.abandonedMark) }) {
             throw Failure(
-                .usage, "\(quoted(path: path)) holds no checkpoint but those of an abandoned course; take one up by --resume "
+                .usage,
+                "\(quoted(path: path)) holds no checkpoint but those of an abandoned course; take one up by --resume "
                     + "\(quoted(path: path + "/" + name)), or remove them to start from the beginning")
         }
         if names.contains(Self.weightsName) {
             throw Failure(
-                .usage, "\(quoted(path: path)) holds the weights of a finished run and no checkpoint to go on from; name another --output "
+                .usage,
+                "\(quoted(path: path)) holds the weights of a finished run and no checkpoint to go on from; name another --output "
                     + "folder, or move \(Self.weightsName) away to start from the beginning")
         }
     }
@@ -86,7 +96,8 @@ public final class RunDirectory {
         try AtomicFile.write(Self.json(configuration, indented: true) + [0x0A], to: configurationPath)
     }
 
-    /// Reads `configuration.json` back; nil where there is none. Throws `Failure(.badData)` where it does not fit `type`.
+    /// Reads `configuration.json` back; nil where there is none. Throws `Failure(.badData)` where it does not fit
+    /// `type`.
     public func configuration<Configuration: Decodable>(as type: Configuration.Type) throws -> Configuration? {
         var status = stat()
         if stat(configurationPath, &status) != 0, errno == ENOENT { return nil }
@@ -115,12 +126,14 @@ public final class RunDirectory {
             prefix += part
             defer { prefix += "/" }
             if mkdir(prefix, 0o777) == 0 {
-                // Best effort: a parent that may not be read cannot be forced to the disk, and the run is none the worse for it.
+                // Best effort: a parent that may not be read cannot be forced to the disk, and the run is none the
+                // worse for it.
                 try? AtomicFile.synchronizeFolder(of: prefix)
             } else if errno != EEXIST, errno != EISDIR {
                 throw Failure(
                     .inputOutput,
-                    "cannot create folder \(quoted(path: path)): \(errorText(errno)); choose a place that can be written")
+                    "cannot create folder \(quoted(path: path)): \(errorText(errno)); choose a place that can be written"
+                )
             }
         }
         var status = stat()

@@ -37,8 +37,8 @@ public struct StepRecord: Equatable, Sendable {
 ///
 ///     {"step":1,"epoch":0.02,"loss":…,"loss_reconstruction":…,"loss_align":[…],"learning_rate":…,"gradient_norm":…,"images_per_second":…}
 ///
-/// Numbers are the shortest that read back to the same bits; what is not finite is null. `step` comes first, which is what a
-/// resumed run finds its place by.
+/// Numbers are the shortest that read back to the same bits; what is not finite is null. `step` comes first, which is
+/// what a resumed run finds its place by.
 public final class RunLog {
     private static let firstKey = Array("{\"step\":".utf8)
 
@@ -47,7 +47,8 @@ public final class RunLog {
     /// Kept from line to line, so that a line allocates nothing but the digits of its longest numbers.
     private var line: [UInt8] = []
 
-    /// Opens the log for a run that goes on after `step` (0: from the start): lines of later steps and a torn last line are cut.
+    /// Opens the log for a run that goes on after `step` (0: from the start): lines of later steps and a torn last line
+    /// are cut.
     ///
     /// Throws `Failure(.inputOutput)`.
     public init(path: String, after step: Int) throws {

@@ -3,9 +3,9 @@ import Synchronization
 
 /// Signals that ask a run to stop after the micro-batch under way.
 ///
-/// SIGTERM, SIGINT, SIGHUP and SIGUSR1 leave a mark for the run to find, unless the process was started with the signal ignored (`nohup`,
-/// or a script's background job); a second SIGINT ends the process at once with 130. SIGPIPE and SIGXFSZ are ignored, so that a closed
-/// pipe and a limit on the size of files are errors of the write instead.
+/// SIGTERM, SIGINT, SIGHUP and SIGUSR1 leave a mark for the run to find, unless the process was started with the signal
+/// ignored (`nohup`, or a script's background job); a second SIGINT ends the process at once with 130. SIGPIPE and
+/// SIGXFSZ are ignored, so that a closed pipe and a limit on the size of files are errors of the write instead.
 public enum Signals {
     // Lock-free, so that the handler may touch them.
     private static let first = Atomic<Int32>(0)

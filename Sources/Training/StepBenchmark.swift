@@ -1,5 +1,5 @@
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #endif
 import Models
 import Tensors
@@ -36,13 +36,15 @@ public struct StepBenchmark: Sendable {
     ///   - progress: called with the number and seconds of each step.
     /// - Throws: `Failure` where the model does not fit together or memory cannot be mapped.
     public init(
-        _ model: ModelConfiguration, batch: Int, steps: Int, precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same,
+        _ model: ModelConfiguration, batch: Int, steps: Int, precision: Precision = .f32,
+        teacherPrecision: TeacherPrecision = .same,
         optimizer: Optimizer = Optimizer(), profiles: Bool = false,
         progress: (Int, Double) -> Void = { _, _ in }
     ) throws {
         let plan = MemoryPlan()
         let distiller = try Distiller(
-            model, batch: batch, plan: plan, accumulates: false, precision: precision, teacherPrecision: teacherPrecision)
+            model, batch: batch, plan: plan, accumulates: false, precision: precision,
+            teacherPrecision: teacherPrecision)
         try plan.commit()
         distiller.parameters.initialize(seed: 0)
         distiller.teacherParameters?.initialize(seed: 1)
@@ -76,8 +78,9 @@ public struct StepBenchmark: Sendable {
         Profile.reset(measuring: false)
     }
 
-    /// Measured peak of all threads in GFLOP/s: multiply-adds in registers, or products of tiles in those of AMX, the best of four times
-    /// about a twentieth of a second. Tile registers may run at a quarter of their rate for some of the first.
+    /// Measured peak of all threads in GFLOP/s: multiply-adds in registers, or products of tiles in those of AMX, the
+    /// best of four times about a twentieth of a second. Tile registers may run at a quarter of their rate for some of
+    /// the first.
     static func peak(_ precision: Precision) -> Double {
         let threads = Threads.count
         var rounds = 200_000, best = 0.0
@@ -109,8 +112,8 @@ public struct StepBenchmark: Sendable {
 
 /// What the operating system says of this process's memory.
 public enum ResidentMemory {
-    /// Largest resident set so far, in bytes. Of this program alone: getrusage's counts what the process was before it became this
-    /// program, a copy of the one that started it.
+    /// Largest resident set so far, in bytes. Of this program alone: getrusage's counts what the process was before it
+    /// became this program, a copy of the one that started it.
     public static var peakBytes: Int {
         if let status = fopen("/proc/self/status", "r") {
             defer { fclose(status) }

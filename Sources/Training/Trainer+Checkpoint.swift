@@ -22,10 +22,12 @@ extension Trainer {
         static let lossSums = "dmae.loss_sums"
     }
 
-    /// Writes the state between two micro-batches: weights, moments, and the summed gradients of a step that is under way.
+    /// Writes the state between two micro-batches: weights, moments, and the summed gradients of a step that is under
+    /// way.
     ///
     /// - Returns: the checkpoint's path.
-    /// - Throws: `Failure.failure` where weights or moments are not finite: such a checkpoint would push out a good one.
+    /// - Throws: `Failure.failure` where weights or moments are not finite: such a checkpoint would push out a good
+    ///   one.
     func save(to store: CheckpointStore) throws -> String {
         var tensors: [CheckpointStore.Tensor] = []
         var firstRuined: String?
@@ -34,13 +36,20 @@ extension Trainer {
             if firstRuined == nil, !Kernels.sumOfSquares(tensor).isFinite { firstRuined = prefix + parameter.name }
             tensors.append(
                 CheckpointStore.Tensor(
-                    name: prefix + parameter.name, shape: parameter.shape, floats: UnsafeBufferPointer(tensor.elements)))
+                    name: prefix + parameter.name, shape: parameter.shape, floats: UnsafeBufferPointer(tensor.elements))
+            )
         }
         for parameter in distiller.parameters.all { add("", parameter, parameter.weight) }
-        for parameter in distiller.parameters.all { add(CheckpointStore.firstMomentPrefix, parameter, parameter.firstMoment) }
-        for parameter in distiller.parameters.all { add(CheckpointStore.secondMomentPrefix, parameter, parameter.secondMoment) }
+        for parameter in distiller.parameters.all {
+            add(CheckpointStore.firstMomentPrefix, parameter, parameter.firstMoment)
+        }
+        for parameter in distiller.parameters.all {
+            add(CheckpointStore.secondMomentPrefix, parameter, parameter.secondMoment)
+        }
         if pending > 0 {
-            for parameter in distiller.parameters.all { add(CheckpointStore.gradientPrefix, parameter, parameter.gradient) }
+            for parameter in distiller.parameters.all {
+                add(CheckpointStore.gradientPrefix, parameter, parameter.gradient)
+            }
         }
         if let firstRuined { throw ruined(firstRuined) }
         var metadata = try weightsMetadata()
@@ -52,15 +61,17 @@ extension Trainer {
         return try store.write(step: step, tensors: tensors, metadata: metadata)
     }
 
-    /// Makes the checkpoint that the run has been restored from the newest of `store`: what the store has of its step and later ones is of
-    /// another course and is set aside, and a checkpoint from elsewhere is written there, so that the run goes on from it after a kill.
+    /// Makes the checkpoint that the run has been restored from the newest of `store`: what the store has of its step
+    /// and later ones is of another course and is set aside, and a checkpoint from elsewhere is written there, so that
+    /// the run goes on from it after a kill.
     ///
     /// - Returns: where what was set aside is now.
     /// - Throws: `Failure.inputOutput`.
     public func takeOver(_ store: CheckpointStore) throws -> [String] {
         let place = store.path(step: step)
         var status = stat(), other = stat()
-        let isOwn = lastCheckpoint.map { stat($0, &status) == 0 && stat(place, &other) == 0 } == true
+        let isOwn =
+            lastCheckpoint.map { stat($0, &status) == 0 && stat(place, &other) == 0 } == true
             && status.st_dev == other.st_dev && status.st_ino == other.st_ino
         let aside = try store.setAside(from: isOwn ? step + 1 : step)
         if !isOwn { lastCheckpoint = try save(to: store) }
@@ -85,14 +96,16 @@ extension Trainer {
 
     /// Takes up a run where `checkpoint` left it, to the bit. Call after `prepare()`.
     ///
-    /// - Throws: `Failure.usage` where the checkpoint is of another configuration; `Failure.badData` where it lacks something or is of
-    ///   a later step than the run has, or where the images' names or the teacher's weights are others.
+    /// - Throws: `Failure.usage` where the checkpoint is of another configuration; `Failure.badData` where it lacks
+    ///   something or is of a later step than the run has, or where the images' names or the teacher's weights are
+    ///   others.
     public func restore(_ checkpoint: CheckpointStore.Checkpoint) throws {
         let file = checkpoint.file
         guard let text = file.metadata[Key.training],
             let saved = try? JSONDecoder().decode(TrainingConfiguration.self, from: Data(text.utf8)),
             let images = file.metadata[Key.images].flatMap({ Int($0) }),
-            let pending = file.metadata[Key.pending].flatMap({ Int($0) }), (0..<configuration.accumulation).contains(pending)
+            let pending = file.metadata[Key.pending].flatMap({ Int($0) }),
+            (0..<configuration.accumulation).contains(pending)
         else {
             throw Failure(.badData, "\(file.path): is not a checkpoint of a training run that dmae can go on with")
         }
@@ -111,7 +124,8 @@ extension Trainer {
         guard file.metadata[Key.imageNames] == namesChecksum else {
             throw Failure(
                 .badData,
-                "\(configuration.data): holds images of other names than when the run was started: a resumed run needs the same images")
+                "\(configuration.data): holds images of other names than when the run was started: a resumed run needs the same images"
+            )
         }
         guard file.metadata[Key.teacher] == teacherChecksum else {
             throw Failure(
@@ -129,7 +143,8 @@ extension Trainer {
             guard let tensor else { return }
             let name = prefix + parameter.name, shape = try file.entry(name).shape
             guard shape == parameter.shape else {
-                throw Failure(.badData, "\(file.path): \(quoted(name)) has shape \(shape) instead of \(parameter.shape)")
+                throw Failure(
+                    .badData, "\(file.path): \(quoted(name)) has shape \(shape) instead of \(parameter.shape)")
             }
             try file.copyFloats(name, into: tensor.elements)
         }
@@ -149,7 +164,9 @@ extension Trainer {
     }
 
     /// The first value that differs between two configurations and decides a run's result, as the command line has it.
-    private static func difference(_ saved: TrainingConfiguration, _ wanted: TrainingConfiguration) -> (saved: String, wanted: String)? {
+    private static func difference(_ saved: TrainingConfiguration, _ wanted: TrainingConfiguration) -> (
+        saved: String, wanted: String
+    )? {
         func values(_ configuration: TrainingConfiguration) -> [(name: String, value: String)] {
             var configuration = configuration
             // Where things lie, and how they are stored, may change between two parts of a run.
@@ -182,7 +199,8 @@ extension Trainer {
         default:
             // The key with hyphens, and the part of the model that it is of; student and optimiser are not said.
             let words = name.split(separator: ".").map(String.init)
-            let part = words.dropLast().last.map { ["decoder", "teacher", "alignment"].contains($0) ? $0 + "-" : "" } ?? ""
+            let part =
+                words.dropLast().last.map { ["decoder", "teacher", "alignment"].contains($0) ? $0 + "-" : "" } ?? ""
             let key = words.last!.map { $0.isUppercase ? "-" + $0.lowercased() : String($0) }.joined()
             return "--\(part)\(key) \(value)"
         }

@@ -41,7 +41,8 @@ public final class Trainer {
 
     /// Checks the configuration against the data and plans all memory; maps none.
     ///
-    /// - Throws: `Failure.usage` where values do not fit together or nothing would be trained; `Failure` from the image folder.
+    /// - Throws: `Failure.usage` where values do not fit together or nothing would be trained; `Failure` from the image
+    ///   folder.
     public init(_ configuration: TrainingConfiguration) throws {
         try configuration.validate()
         self.configuration = configuration
@@ -82,7 +83,8 @@ public final class Trainer {
 
     /// Maps the memory and sets the starting weights, teacher included.
     ///
-    /// - Returns: how the teacher's file compares with what is needed of it, and what was adapted; nil without a teacher.
+    /// - Returns: how the teacher's file compares with what is needed of it, and what was adapted; nil without a
+    ///   teacher.
     /// - Throws: `Failure` where memory cannot be mapped or the teacher's weights do not fit.
     @discardableResult
     public func prepare() throws -> Parameters.Loading? {
@@ -92,7 +94,9 @@ public final class Trainer {
         try plan.commit()
         memoryIsMapped = true
         distiller.parameters.initialize(seed: configuration.seed)
-        guard let teacher = distiller.teacherParameters, let sizes = configuration.model.teacher, let weights else { return nil }
+        guard let teacher = distiller.teacherParameters, let sizes = configuration.model.teacher, let weights else {
+            return nil
+        }
         teacher.initializePositions()
         let loading = try teacher.load(from: weights, for: sizes, checksummed: true)
         teacherChecksum = loading.checksum
@@ -108,8 +112,8 @@ public final class Trainer {
         return hash.text
     }
 
-    /// Seconds that the whole run would take: the median of `steps` timed micro-batches on random images, after one to warm
-    /// up, and of the optimiser. Spoils the weights: only for a dry run.
+    /// Seconds that the whole run would take: the median of `steps` timed micro-batches on random images, after one to
+    /// warm up, and of the optimiser. Spoils the weights: only for a dry run.
     public func estimateSeconds(steps: Int) -> (run: Double, step: Double) {
         var random = CounterRandom(seed: configuration.seed, purpose: .benchmark)
         for index in distiller.images.elements.indices { distiller.images.pointer[index] = 4 * random.uniform() - 2 }
@@ -118,7 +122,9 @@ public final class Trainer {
         var micro: [Double] = []
         var update: [Double] = []
         for step in 0...steps {
-            for image in 0..<configuration.batch { distiller.masking.draw(image, seed: 0, sample: step * configuration.batch + image) }
+            for image in 0..<configuration.batch {
+                distiller.masking.draw(image, seed: 0, sample: step * configuration.batch + image)
+            }
             let start = StepBenchmark.now()
             var optimizing = 0.0
             func optimize(_ range: Range<Int>) {
@@ -154,8 +160,8 @@ public final class Trainer {
     ///   - workers: decoding threads beside the kernels'; they never change the result.
     ///   - progress: shown to a person; nil stays silent.
     ///   - message: told what a person should know: unreadable images, checkpoints passed over.
-    /// - Throws: `Failure.failure` on a non-finite loss, `Failure.badData` on too many unreadable images or a teacher's features that are
-    ///   not finite, `Failure.inputOutput`.
+    /// - Throws: `Failure.failure` on a non-finite loss, `Failure.badData` on too many unreadable images or a teacher's
+    ///   features that are not finite, `Failure.inputOutput`.
     public func run(
         in directory: RunDirectory, workers: Int, progress: ProgressLine?, message: @escaping (String) -> Void
     ) throws -> Outcome {
@@ -168,7 +174,9 @@ public final class Trainer {
             lastSample: totalSteps * configuration.effectiveBatch, workers: workers,
             unreadableLimit: configuration.unreadableLimit, report: message)
         defer { loader.stop() }
-        let every = configuration.checkpointEvery > 0 ? configuration.checkpointEvery : max(1, images / configuration.effectiveBatch)
+        let every =
+            configuration.checkpointEvery > 0
+            ? configuration.checkpointEvery : max(1, images / configuration.effectiveBatch)
         var stepStart = StepBenchmark.now()
         var imagesThisStep = 0
         let parameters = distiller.parameters
@@ -216,7 +224,8 @@ public final class Trainer {
             let scale = 1 / Double(configuration.accumulation)
             let record = StepRecord(
                 step: step, epoch: configuration.epoch(step: step, images: images), loss: Float(lossSums[1] * scale),
-                lossReconstruction: Float(lossSums[0] * scale), lossAlign: lossSums.dropFirst(2).map { Float($0 * scale) },
+                lossReconstruction: Float(lossSums[0] * scale),
+                lossAlign: lossSums.dropFirst(2).map { Float($0 * scale) },
                 learningRate: rate, gradientNorm: norm.value, imagesPerSecond: Float(speed))
             try log.append(record)
             progress?.update(record)
@@ -252,13 +261,15 @@ public final class Trainer {
         return Failure(
             .failure,
             "the loss is not finite at step \(step + 1): reconstruction \(losses.reconstruction)\(parts), total \(losses.total); "
-                + "\(lastGood): start again in another --output folder with a lower --base-learning-rate, or look at the images of that step")
+                + "\(lastGood): start again in another --output folder with a lower --base-learning-rate, or look at the images of that step"
+        )
     }
 
     /// What the last update has ruined is seen in a loss one step later, or never after the last step.
     func ruined(_ name: String) -> Failure {
         Failure(
-            .failure, "\(name) is not finite after step \(step), and nothing was written; \(lastGood): start again in another --output "
+            .failure,
+            "\(name) is not finite after step \(step), and nothing was written; \(lastGood): start again in another --output "
                 + "folder with a lower --base-learning-rate, or look at the images since then")
     }
 
@@ -271,7 +282,8 @@ public final class Trainer {
         return Augmentation(
             width: size.imageWidth, height: size.imageHeight, channels: size.channels,
             framing: .random(
-                area: configuration.minimumCropArea...configuration.maximumCropArea, aspect: 3.0 / 4...4.0 / 3, flip: 0.5),
+                area: configuration.minimumCropArea...configuration.maximumCropArea, aspect: 3.0 / 4...4.0 / 3,
+                flip: 0.5),
             orienting: configuration.appliesOrientation)
     }
 }

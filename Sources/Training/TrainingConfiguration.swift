@@ -74,8 +74,8 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     /// The learning rate at the top of the schedule: blr · effective batch / 256.
     public var peakLearningRate: Double { baseLearningRate * Double(effectiveBatch) / 256 }
 
-    /// Optimiser steps of the whole run over `images` images. The remainder of an epoch is carried over into the next: the
-    /// stream of samples has no gaps, and only what is left at the very end is dropped.
+    /// Optimiser steps of the whole run over `images` images. The remainder of an epoch is carried over into the next:
+    /// the stream of samples has no gaps, and only what is left at the very end is dropped.
     public func steps(images: Int) -> Int { Int(epochs * Double(images) / Double(effectiveBatch)) }
 
     /// The epoch, with its fraction, that starts with optimiser step `step` (from 0).
@@ -90,25 +90,34 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         try check(
             model.student.channels == 1 || model.student.channels == 3,
             "image files give 1 or 3 channels, not \(model.student.channels): use --channels 1 or 3")
-        try check(precision != .int8, "--precision is f32 or bf16: int8 is for a frozen teacher alone, by --teacher-precision")
+        try check(
+            precision != .int8, "--precision is f32 or bf16: int8 is for a frozen teacher alone, by --teacher-precision"
+        )
         try check(teacherPrecision == .same || model.teacher != nil, "--teacher-precision is for a run with a teacher")
         try check(batch >= 1, "--batch must be at least 1")
         try check(accumulation >= 1, "--effective-batch must be at least --batch")
         try check(epochs > 0 && epochs <= 1e9, "--epochs must be above 0 and at most 1000000000")
         try check(warmupEpochs >= 0 && warmupEpochs.isFinite, "--warmup-epochs must be at least 0 and finite")
         try check(
-            warmupEpochs <= epochs, "--warmup-epochs \(warmupEpochs) is more than the \(epochs) epochs of the run: lower it, or raise --epochs")
-        try check(baseLearningRate >= 0 && baseLearningRate.isFinite, "--base-learning-rate must be at least 0 and finite")
+            warmupEpochs <= epochs,
+            "--warmup-epochs \(warmupEpochs) is more than the \(epochs) epochs of the run: lower it, or raise --epochs")
+        try check(
+            baseLearningRate >= 0 && baseLearningRate.isFinite, "--base-learning-rate must be at least 0 and finite")
         try check(
             Float(peakLearningRate).isFinite,
-            "--base-learning-rate \(baseLearningRate) for an effective batch of \(effectiveBatch) is more than float32 holds: lower it")
+            "--base-learning-rate \(baseLearningRate) for an effective batch of \(effectiveBatch) is more than float32 holds: lower it"
+        )
         try check(
-            minimumLearningRate >= 0 && Float(minimumLearningRate).isFinite, "--minimum-learning-rate must be at least 0 and no more than float32 holds")
+            minimumLearningRate >= 0 && Float(minimumLearningRate).isFinite,
+            "--minimum-learning-rate must be at least 0 and no more than float32 holds")
         try check(
             Float(minimumLearningRate) <= Float(peakLearningRate),
             "--minimum-learning-rate \(minimumLearningRate) is more than the peak of \(peakLearningRate), --base-learning-rate "
-                + "\(baseLearningRate) · effective batch \(effectiveBatch) / 256: lower it, or raise --base-learning-rate")
-        try check(optimizer.weightDecay >= 0 && optimizer.weightDecay.isFinite, "--weight-decay must be at least 0 and finite")
+                + "\(baseLearningRate) · effective batch \(effectiveBatch) / 256: lower it, or raise --base-learning-rate"
+        )
+        try check(
+            optimizer.weightDecay >= 0 && optimizer.weightDecay.isFinite, "--weight-decay must be at least 0 and finite"
+        )
         try check((0..<1).contains(optimizer.beta1), "--beta1 must be at least 0 and below 1")
         try check((0..<1).contains(optimizer.beta2), "--beta2 must be at least 0 and below 1")
         try check(optimizer.epsilon > 0 && optimizer.epsilon.isFinite, "--epsilon must be above 0 and finite")

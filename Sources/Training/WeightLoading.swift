@@ -15,8 +15,8 @@ extension Parameters {
 
     /// Copies every parameter's weight from `file`, where it stands under `prefix` + its name.
     ///
-    /// - Parameter optional: whether a parameter may be missing (it then keeps its value): for position tables, which are fixed
-    ///   and computed, and for parts such as a decoder that the caller has checked for.
+    /// - Parameter optional: whether a parameter may be missing (it then keeps its value): for position tables, which
+    ///   are fixed and computed, and for parts such as a decoder that the caller has checked for.
     /// - Returns: what the file lacks and what it holds beside; `unexpected` counts names under `prefix` only.
     /// - Throws: `Failure.badData`, before anything is copied, where a tensor is missing or has another shape.
     @discardableResult
@@ -26,13 +26,16 @@ extension Parameters {
         try load(from: file, prefix: prefix, optional: optional, adaptation: { _, _ in nil }, whenLoaded: { _ in })
     }
 
-    /// Copies every parameter's weight from `weights`, brought to the images of `encoder`: position tables are resampled to its
-    /// grid (`PositionTable.resample`), and the patch projection to its channels (`InputChannels`). Position tables that are
-    /// missing keep their values.
+    /// Copies every parameter's weight from `weights`, brought to the images of `encoder`: position tables are
+    /// resampled to its grid (`PositionTable.resample`), and the patch projection to its channels (`InputChannels`).
+    /// Position tables that are missing keep their values.
     ///
     /// - Parameter checksummed: whether `Loading.checksum` is worked out, at about 5 GB/s.
-    /// - Throws: `Failure.badData`, before anything is copied, where a tensor is missing or has a shape that cannot be adapted.
-    public func load(from weights: ModelWeights, for encoder: EncoderConfiguration, checksummed: Bool = false) throws -> Loading {
+    /// - Throws: `Failure.badData`, before anything is copied, where a tensor is missing or has a shape that cannot be
+    ///   adapted.
+    public func load(from weights: ModelWeights, for encoder: EncoderConfiguration, checksummed: Bool = false) throws
+        -> Loading
+    {
         try weights.requireKnownParts()
         let source = weights.encoder
         var adaptations: [String] = []
@@ -44,7 +47,8 @@ extension Parameters {
                 // A square that was only guessed gives way to another grid of as many patches.
                 weights.imageSizeIsTold || source.patches != encoder.patches
             {
-                let note = "position tables resampled from \(source.gridRows)×\(source.gridColumns) to "
+                let note =
+                    "position tables resampled from \(source.gridRows)×\(source.gridColumns) to "
                     + "\(encoder.gridRows)×\(encoder.gridColumns) patches"
                 if !adaptations.contains(note) { adaptations.append(note) }
                 return {
@@ -66,14 +70,16 @@ extension Parameters {
             }
             return nil
         }
-        let matching = try load(from: weights.tensors, prefix: "", optional: { $0.hasSuffix("pos_embed") }, adaptation: adaptation) {
+        let matching = try load(
+            from: weights.tensors, prefix: "", optional: { $0.hasSuffix("pos_embed") }, adaptation: adaptation
+        ) {
             if checksummed { hash.update(UnsafeRawBufferPointer($0.weight.elements)) }
         }
         return Loading(matching: matching, adaptations: adaptations, checksum: checksummed ? hash.text : nil)
     }
 
-    /// - Parameter adaptation: asked once for each tensor that is there: nil where it is copied as it is, else what fills the
-    ///   parameter's weight from the tensor's values.
+    /// - Parameter adaptation: asked once for each tensor that is there: nil where it is copied as it is, else what
+    ///   fills the parameter's weight from the tensor's values.
     /// - Parameter whenLoaded: called with each parameter, in order, when its weight is there.
     private func load(
         from file: any WeightFile, prefix: String, optional: (String) -> Bool,
@@ -90,7 +96,8 @@ extension Parameters {
         let matching = TensorMatching(wanted: wanted, file: file, prefix: prefix)
         if let difference = matching.differences.first {
             let isTableOfUnknownGrid =
-                difference.name.hasSuffix("pos_embed") && difference.found.count == 3 && difference.found.last == difference.wanted.last
+                difference.name.hasSuffix("pos_embed") && difference.found.count == 3
+                && difference.found.last == difference.wanted.last
             throw Failure(
                 .badData,
                 "\(file.path): tensor \(difference.name) has shape \(Self.text(difference.found)), but this model needs "

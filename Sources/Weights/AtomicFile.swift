@@ -2,9 +2,9 @@ import Glibc
 import Synchronization
 import Tensors
 
-/// A file that appears whole or not at all: written beside its place as `path.part-<process>`, forced to the disk, renamed into
-/// place, and the folder forced to the disk too. Whatever fails, the part is removed and what stood at `path` stays; after
-/// `removePartsOnSignals`, where a signal ends the process, too.
+/// A file that appears whole or not at all: written beside its place as `path.part-<process>`, forced to the disk,
+/// renamed into place, and the folder forced to the disk too. Whatever fails, the part is removed and what stood at
+/// `path` stays; after `removePartsOnSignals`, where a signal ends the process, too.
 public final class AtomicFile {
     /// What is between the place's name and the process number in the name of a part.
     public static let partMark = ".part-"
@@ -34,8 +34,11 @@ public final class AtomicFile {
     public static func requireOther(_ output: String, than inputs: some Sequence<String>) throws {
         var written = stat(), read = stat()
         guard stat(output, &written) == 0 else { return }
-        for input in inputs where stat(input, &read) == 0 && (read.st_dev, read.st_ino) == (written.st_dev, written.st_ino) {
-            throw Failure(.usage, "the output \(quoted(path: output)) is the input \(quoted(path: input)) itself: name another output")
+        for input in inputs
+        where stat(input, &read) == 0 && (read.st_dev, read.st_ino) == (written.st_dev, written.st_ino) {
+            throw Failure(
+                .usage,
+                "the output \(quoted(path: output)) is the input \(quoted(path: input)) itself: name another output")
         }
     }
 
@@ -53,7 +56,8 @@ public final class AtomicFile {
                 guard let resolved = realpath(path, nil) else {
                     throw Failure(
                         .inputOutput,
-                        "cannot write \(quoted(path: path)): it is a symbolic link that leads nowhere; name another file")
+                        "cannot write \(quoted(path: path)): it is a symbolic link that leads nowhere; name another file"
+                    )
                 }
                 place = String(cString: resolved)
                 free(resolved)
@@ -121,8 +125,8 @@ public final class AtomicFile {
 
     // MARK: Signals
 
-    /// From now on SIGINT, SIGTERM and SIGHUP, where they would have ended the process, remove the parts of files that are being written
-    /// first.
+    /// From now on SIGINT, SIGTERM and SIGHUP, where they would have ended the process, remove the parts of files that
+    /// are being written first.
     public static func removePartsOnSignals() {
         // A global is initialised at its first use, which must not be in the handler.
         _ = parts
@@ -190,7 +194,8 @@ public final class AtomicFile {
         }
     }
 
-    /// Forces the entries of the folder that holds `path` to the disk, so that a rename or removal survives a power cut.
+    /// Forces the entries of the folder that holds `path` to the disk, so that a rename or removal survives a power
+    /// cut.
     public static func synchronizeFolder(of path: String) throws {
         let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
         let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
@@ -205,7 +210,8 @@ public final class AtomicFile {
         // EINVAL: the file system has nothing to force.
         guard fsync(descriptor) == 0 || errno == EINVAL else {
             throw Failure(
-                .inputOutput, "cannot write folder \(quoted(path: folder)) to the disk: \(errorText(errno)); check its disk"
+                .inputOutput,
+                "cannot write folder \(quoted(path: folder)) to the disk: \(errorText(errno)); check its disk"
             )
         }
     }

@@ -4,7 +4,9 @@ struct CRC32 {
     private static let table: [UInt32] = {
         var table = [UInt32](repeating: 0, count: 8 * 256)
         for byte in 0..<256 {
-            table[byte] = (0..<8).reduce(UInt32(byte)) { value, _ in value & 1 == 0 ? value >> 1 : value >> 1 ^ 0xEDB8_8320 }
+            table[byte] = (0..<8).reduce(UInt32(byte)) { value, _ in
+                value & 1 == 0 ? value >> 1 : value >> 1 ^ 0xEDB8_8320
+            }
         }
         for index in 256..<8 * 256 { table[index] = table[index - 256] >> 8 ^ table[Int(table[index - 256] & 0xFF)] }
         return table
@@ -21,7 +23,8 @@ struct CRC32 {
         Self.table.withUnsafeBufferPointer { table in
             var position = 0
             while position + 8 <= bytes.count {
-                let word = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: position, as: UInt64.self)) ^ UInt64(state)
+                let word =
+                    UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: position, as: UInt64.self)) ^ UInt64(state)
                 state = table[7 * 256 + Int(word & 0xFF)]
                 for byte in 1..<8 { state ^= table[(7 - byte) * 256 + Int(word >> (8 * UInt64(byte)) & 0xFF)] }
                 position += 8

@@ -46,7 +46,8 @@ extension FloatConversion {
         case .bf16: map({ UInt32(load($0, UInt16.self)) << 16 }, { _ in 0 })
         case .f16: map({ Weights.float(halfBits: load($0, UInt16.self)).bitPattern }, { _ in 0 })
         default:
-            // To 32 bits once, and to fewer by way of a float that remembers having been cut off, so that nothing is rounded twice.
+            // To 32 bits once, and to fewer by way of a float that remembers having been cut off, so that nothing is
+            // rounded twice.
             func double(_ i: Int) -> Double { Double(bitPattern: load(i, UInt64.self)) }
             map(
                 { to == .f32 ? Float(double($0)).bitPattern : cutOff(double($0)) },
@@ -84,8 +85,8 @@ extension FloatConversion {
         return UInt16(truncatingIfNeeded: bits & 0x7FFF_FFFF > 0x7F80_0000 ? nan : rounded)
     }
 
-    /// The bits of a double cut off to a float, the last one set where something was lost (rounding to odd): rounding them further
-    /// to at most 22 significant bits is as rounding the double itself.
+    /// The bits of a double cut off to a float, the last one set where something was lost (rounding to odd): rounding
+    /// them further to at most 22 significant bits is as rounding the double itself.
     private static func cutOff(_ value: Double) -> UInt32 {
         let nearest = Float(value)
         guard value.isFinite, nearest.isFinite, Double(nearest) != value else { return nearest.bitPattern }

@@ -1,7 +1,8 @@
 /// What the description of tensors, as a file gives it, may still take of memory.
 ///
 /// A header may be a hundred million bytes long and describe millions of tensors without a byte of data. Real ones have
-/// hundreds, or thousands: what no model needs is refused before it is held. The shards of a model have one budget together.
+/// hundreds, or thousands: what no model needs is refused before it is held. The shards of a model have one budget
+/// together.
 struct HeaderBudget {
     /// Names, shapes and metadata together, in bytes of memory: some fifty thousand tensors fit.
     static let maximum = 16 << 20

@@ -16,8 +16,8 @@ struct JSONReader {
     /// Bytes of one string at most, as written: it is checked before the string is copied.
     private static let maximumString = 1 << 22
 
-    /// - Parameter release: where the text is part of a mapped file, drops the pages of these bytes, so that a long text need not
-    ///   be in memory whole.
+    /// - Parameter release: where the text is part of a mapped file, drops the pages of these bytes, so that a long
+    ///   text need not be in memory whole.
     init(_ bytes: UnsafeRawBufferPointer, release: ((Range<Int>) -> Void)? = nil) {
         self.bytes = bytes
         self.release = release
@@ -143,7 +143,8 @@ struct JSONReader {
 
     /// Letters, digits and signs of numbers, true, false and null.
     private static func isInBareWord(_ byte: UInt8) -> Bool {
-        (0x30...0x39).contains(byte) || (0x61...0x7A).contains(byte | 0x20) || byte == 0x2B || byte == 0x2D || byte == 0x2E
+        (0x30...0x39).contains(byte) || (0x61...0x7A).contains(byte | 0x20) || byte == 0x2B || byte == 0x2D
+            || byte == 0x2E
     }
 
     /// A string, its escapes resolved and its UTF-8 checked.
@@ -156,7 +157,9 @@ struct JSONReader {
                 throw Fault(message: "holds a string of more than \(Self.maximumString) bytes at byte \(start)")
             }
         }
-        while position < end, bytes[position] != 0x22, bytes[position] != 0x5C, bytes[position] >= 0x20 { position += 1 }
+        while position < end, bytes[position] != 0x22, bytes[position] != 0x5C, bytes[position] >= 0x20 {
+            position += 1
+        }
         try checkLength()
         if position < bytes.count, bytes[position] == 0x22 {
             position += 1

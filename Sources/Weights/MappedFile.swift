@@ -17,14 +17,16 @@ package final class MappedFile: @unchecked Sendable {
         guard descriptor >= 0 else {
             let number = errno
             throw Failure(
-                .inputOutput, "cannot open \(quoted(path: path)): \(errorText(number)); "
+                .inputOutput,
+                "cannot open \(quoted(path: path)): \(errorText(number)); "
                     + remedyForOpening(number, otherwise: "check the path and its permissions"))
         }
         defer { close(descriptor) }
         var status = stat()
         guard fstat(descriptor, &status) == 0 else {
             throw Failure(
-                .inputOutput, "cannot examine \(quoted(path: path)): \(errorText(errno)); check the file system it is on")
+                .inputOutput,
+                "cannot examine \(quoted(path: path)): \(errorText(errno)); check the file system it is on")
         }
         guard status.st_mode & S_IFMT == S_IFREG else {
             let what = status.st_mode & S_IFMT == S_IFDIR ? "a folder" : "not a regular file"
@@ -45,7 +47,8 @@ package final class MappedFile: @unchecked Sendable {
         isMapped = true
     }
 
-    /// A copy of the bytes of the file at `path`; not by Foundation, which takes a ~ at the start of a path for somebody's home.
+    /// A copy of the bytes of the file at `path`; not by Foundation, which takes a ~ at the start of a path for
+    /// somebody's home.
     ///
     /// Throws `Failure(.inputOutput)`.
     package static func contents(_ path: String, wanted: String) throws -> [UInt8] {
@@ -73,8 +76,8 @@ package final class MappedFile: @unchecked Sendable {
         madvise(UnsafeMutableRawPointer(mutating: base + first), range.upperBound - first, MADV_WILLNEED)
     }
 
-    /// Lets the kernel drop the pages of part of the file from this process, so that reading a file does not count twice in
-    /// resident memory.
+    /// Lets the kernel drop the pages of part of the file from this process, so that reading a file does not count
+    /// twice in resident memory.
     func releasePages(_ range: Range<Int>) {
         guard isMapped, let base = bytes.baseAddress else { return }
         let page = Int(sysconf(Int32(_SC_PAGESIZE)))

@@ -4,12 +4,12 @@ extension ModelTensors {
     /// Types that tensors can be rounded to.
     public static let roundedTypes: [TensorType] = [.f32, .f16, .bf16]
 
-    /// The model's tensors under the names of `scheme`, in MAE's order, ready to be written; their values are read when their turn
-    /// comes, one tensor (or row-third) at a time.
+    /// The model's tensors under the names of `scheme`, in MAE's order, ready to be written; their values are read when
+    /// their turn comes, one tensor (or row-third) at a time.
     ///
     /// - Parameters:
-    ///   - type: one of `roundedTypes`, to which floating tensors are rounded, to nearest, ties to even; nil keeps every type, and
-    ///     bytes are copied without conversion.
+    ///   - type: one of `roundedTypes`, to which floating tensors are rounded, to nearest, ties to even; nil keeps
+    ///     every type, and bytes are copied without conversion.
     ///   - keeps: which of MAE's names are written at all.
     /// - Returns: the tensors, and those of MAE's names that were to be kept but that the scheme does not have.
     public func sources(
@@ -25,7 +25,9 @@ extension ModelTensors {
                 dropped.append(entry.name)
                 continue
             }
-            let stored = FloatConversion.floating.contains(entry.type) || !entry.type.isConvertible ? type ?? entry.type : entry.type
+            let stored =
+                FloatConversion.floating.contains(entry.type) || !entry.type.isConvertible
+                ? type ?? entry.type : entry.type
             for (index, name) in names.enumerated() {
                 var shape = entry.shape
                 if names.count > 1 { shape[0] /= names.count }
@@ -41,7 +43,9 @@ extension ModelTensors {
     }
 
     /// Calls `body` with the bytes of row-part `part` of `parts` equal ones, in one or several pieces.
-    private func pieces(_ entry: TensorEntry, part: Int, of parts: Int, _ body: (UnsafeRawBufferPointer) throws -> Void) throws {
+    private func pieces(_ entry: TensorEntry, part: Int, of parts: Int, _ body: (UnsafeRawBufferPointer) throws -> Void)
+        throws
+    {
         let sources = sourceNames(entry.name)
         if parts == 1 {
             for source in sources { try file.withBytes(source, body) }
@@ -49,13 +53,16 @@ extension ModelTensors {
             try file.withBytes(sources[part], body)
         } else {
             let size = entry.byteCount / parts
-            try withBytes(entry.name) { try body(UnsafeRawBufferPointer(rebasing: $0[part * size..<(part + 1) * size])) }
+            try withBytes(entry.name) {
+                try body(UnsafeRawBufferPointer(rebasing: $0[part * size..<(part + 1) * size]))
+            }
         }
     }
 
     /// Hands `bytes`, elements of the type of `entry`, to `body` as elements of `type`, a piece at a time.
     private func convert(
-        _ bytes: UnsafeRawBufferPointer, _ entry: TensorEntry, to type: TensorType, _ body: (UnsafeRawBufferPointer) throws -> Void
+        _ bytes: UnsafeRawBufferPointer, _ entry: TensorEntry, to type: TensorType,
+        _ body: (UnsafeRawBufferPointer) throws -> Void
     ) throws {
         guard type != entry.type else { return try body(bytes) }
         guard FloatConversion.floating.contains(entry.type) else { throw FloatConversion.refusal(entry, path: path) }

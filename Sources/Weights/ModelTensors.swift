@@ -2,8 +2,8 @@ import Tensors
 
 /// A file's tensors of one model under MAE's names, whatever the file calls them.
 ///
-/// What the file has in row-thirds is joined when it is read. Tensors outside the model, such as an optimiser's, are not among
-/// `entries`.
+/// What the file has in row-thirds is joined when it is read. Tensors outside the model, such as an optimiser's, are
+/// not among `entries`.
 public final class ModelTensors: WeightFile {
     public let file: any WeightFile
     public let detection: NamingScheme.Detection
@@ -33,7 +33,8 @@ public final class ModelTensors: WeightFile {
         detection = try NamingScheme.detect(file.names, in: file.path, role: role)
         let (scheme, wrapper) = (detection.scheme, detection.wrapper)
         // DMAE keeps the projection heads beside the student.
-        let beside = wrapper.hasSuffix("student.") ? String(wrapper.dropLast("student.".count)) + Self.projectionHeads : nil
+        let beside =
+            wrapper.hasSuffix("student.") ? String(wrapper.dropLast("student.".count)) + Self.projectionHeads : nil
         var order: [String] = []
         var sources: [String: [TensorEntry?]] = [:]
         var unknown: [String] = []
@@ -60,7 +61,8 @@ public final class ModelTensors: WeightFile {
             }
             guard place < sources[found.name]!.count, sources[found.name]![place] == nil else {
                 throw Failure(
-                    .badData, "\(quoted(path: file.path)) holds \(found.name) twice, the second time as \(quoted(entry.name)); "
+                    .badData,
+                    "\(quoted(path: file.path)) holds \(found.name) twice, the second time as \(quoted(entry.name)); "
                         + "remove one of them")
             }
             sources[found.name]![place] = entry
@@ -71,20 +73,27 @@ public final class ModelTensors: WeightFile {
             let present = parts.compactMap { $0 }
             guard present.count == parts.count else {
                 throw Failure(
-                    .badData, "\(quoted(path: file.path)) holds \(quoted(present[0].name)) but not all of query, key and value; "
+                    .badData,
+                    "\(quoted(path: file.path)) holds \(quoted(present[0].name)) but not all of query, key and value; "
                         + "download or write the file again")
             }
             whole[name] = present
-            guard present.count > 1 else { return TensorEntry(name: name, type: present[0].type, shape: present[0].shape) }
-            guard present.allSatisfy({ $0.type == present[0].type && $0.shape == present[0].shape }), !present[0].shape.isEmpty else {
+            guard present.count > 1 else {
+                return TensorEntry(name: name, type: present[0].type, shape: present[0].shape)
+            }
+            guard present.allSatisfy({ $0.type == present[0].type && $0.shape == present[0].shape }),
+                !present[0].shape.isEmpty
+            else {
                 throw Failure(
-                    .badData, "\(quoted(path: file.path)) holds query, key and value in different shapes or types, such as "
+                    .badData,
+                    "\(quoted(path: file.path)) holds query, key and value in different shapes or types, such as "
                         + "\(quoted(present[0].name)); download or write the file again")
             }
             let shape: [Int] = [present[0].shape[0], 3] + present[0].shape.dropFirst()
             guard TensorEntry.isCountable(shape) else {
                 throw Failure(
-                    .badData, "\(quoted(path: file.path)): \(quoted(present[0].name)) is larger than any memory; download or write "
+                    .badData,
+                    "\(quoted(path: file.path)): \(quoted(present[0].name)) is larger than any memory; download or write "
                         + "the file again")
             }
             return TensorEntry(name: name, type: present[0].type, shape: [3 * shape[0]] + shape.dropFirst(2))
@@ -101,7 +110,8 @@ public final class ModelTensors: WeightFile {
     /// Whether a plain name is that of an optimiser's state or of another model rather than of a part of this one.
     private static func isOutside(_ name: String) -> Bool {
         let first = name.prefix { $0 != "." }
-        return ["optimizer", "gradient", "scaler", "lr_scheduler", "teacher", "student", "exp_avg", "exp_avg_sq"].contains(String(first))
+        return ["optimizer", "gradient", "scaler", "lr_scheduler", "teacher", "student", "exp_avg", "exp_avg_sq"]
+            .contains(String(first))
             || (first != "backbone" && first != "encoder" && NamingScheme.wrapperWords.contains(String(first)))
     }
 
@@ -115,7 +125,8 @@ public final class ModelTensors: WeightFile {
         precondition(destination.count == entry.count, "the destination of \(name) must hold \(entry.count) elements")
         var start = 0
         for source in sources[name]! {
-            try file.copyFloats(source.name, into: UnsafeMutableBufferPointer(rebasing: destination[start..<start + source.count]))
+            try file.copyFloats(
+                source.name, into: UnsafeMutableBufferPointer(rebasing: destination[start..<start + source.count]))
             start += source.count
         }
     }
@@ -141,7 +152,8 @@ extension WeightFile {
     /// Whether anything of the layer `name`, one of MAE's names, is there.
     public func holdsLayer(_ name: String) -> Bool { self[name + ".weight"] != nil || self[name + ".bias"] != nil }
 
-    /// Of weights under MAE's names: `norm` comes last where a ViT's class token is taken, `fc_norm` where its patches' mean is.
+    /// Of weights under MAE's names: `norm` comes last where a ViT's class token is taken, `fc_norm` where its patches'
+    /// mean is.
     ///
     /// - Parameters:
     ///   - user: what needs to know which of the two it is.
@@ -150,7 +162,8 @@ extension WeightFile {
     public func requireOneNorm(_ user: String, _ remedy: String) throws {
         guard holdsLayer("norm"), holdsLayer("fc_norm") else { return }
         throw Failure(
-            .badData, "\(path): holds both norm and fc_norm, and \(user) cannot say which of them comes last; \(remedy), or leave "
+            .badData,
+            "\(path): holds both norm and fc_norm, and \(user) cannot say which of them comes last; \(remedy), or leave "
                 + "one of the two out of the file")
     }
 }

@@ -24,16 +24,17 @@ extension NamingScheme {
 
     /// Words that training programs put before the names of a model.
     public static let wrapperWords = [
-        "model", "state_dict", "module", "student", "teacher", "ema", "model_ema", "ema_model", "ema_state_dict", "state_dict_ema",
+        "model", "state_dict", "module", "student", "teacher", "ema", "model_ema", "ema_model", "ema_state_dict",
+        "state_dict_ema",
         "model_state_dict", "backbone", "encoder", "_orig_mod",
     ]
 
     /// Finds the scheme and the wrapper of the model among the `names` of a file.
     ///
-    /// A scheme is recognised by its patch projection; between schemes that share that name, the one that knows more of the file's
-    /// names is taken. Where several models are there, plain ones go before averaged ones (`ema`), and of student and teacher the
-    /// one that `role` says. An encoder alone has the same names in MAE and timm: it is called MAE's behind a wrapper, as MAE
-    /// publishes its files, and timm's where the names are plain.
+    /// A scheme is recognised by its patch projection; between schemes that share that name, the one that knows more of
+    /// the file's names is taken. Where several models are there, plain ones go before averaged ones (`ema`), and of
+    /// student and teacher the one that `role` says. An encoder alone has the same names in MAE and timm: it is called
+    /// MAE's behind a wrapper, as MAE publishes its files, and timm's where the names are plain.
     ///
     /// - Throws: `Failure.badData`, saying what was looked for, where no scheme fits.
     public static func detect(_ names: [String], in path: String, role: Role = .student) throws -> Detection {
@@ -51,8 +52,12 @@ extension NamingScheme {
                 }
             }
         }
-        guard let best = candidates.map({ rank($0.wrapper, role) }).min() else { throw unknown(names, strange: strange, path: path) }
-        let wrapper = candidates.filter { rank($0.wrapper, role) == best }.map(\.wrapper).min { ($0.utf8.count, $0) < ($1.utf8.count, $1) }!
+        guard let best = candidates.map({ rank($0.wrapper, role) }).min() else {
+            throw unknown(names, strange: strange, path: path)
+        }
+        let wrapper = candidates.filter { rank($0.wrapper, role) == best }.map(\.wrapper).min {
+            ($0.utf8.count, $0) < ($1.utf8.count, $1)
+        }!
         let own = names.filter { $0.hasPrefix(wrapper) }.map { String($0.dropFirst(wrapper.count)) }
         var scheme = mae
         var most = -1
@@ -87,8 +92,11 @@ extension NamingScheme {
         }
         var anchors: [String] = []
         for scheme in all where !anchors.contains(scheme.anchor) { anchors.append(scheme.anchor) }
-        let held = names.isEmpty ? "it holds no tensor" : "it holds \(names.prefix(3).map { quoted($0) }.joined(separator: ", "))"
-            + (names.count > 3 ? " and \(names.count - 3) more" : "")
+        let held =
+            names.isEmpty
+            ? "it holds no tensor"
+            : "it holds \(names.prefix(3).map { quoted($0) }.joined(separator: ", "))"
+                + (names.count > 3 ? " and \(names.count - 3) more" : "")
         return Failure(
             .badData,
             "\(quoted(path: path)) holds no Vision Transformer under names of MAE, timm, Hugging Face or mmpretrain: none of "

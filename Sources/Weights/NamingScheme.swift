@@ -1,8 +1,8 @@
 /// How a tool names the tensors of a Vision Transformer: a table that is read in both directions.
 ///
-/// MAE's names are the canonical ones. A rule gives a canonical name and what the tool calls it; where the tool keeps query, key
-/// and value apart, it gives three names, the row-thirds of MAE's `qkv`. In both, "#" stands for a block's number and "*" for
-/// `weight` or `bias`.
+/// MAE's names are the canonical ones. A rule gives a canonical name and what the tool calls it; where the tool keeps
+/// query, key and value apart, it gives three names, the row-thirds of MAE's `qkv`. In both, "#" stands for a block's
+/// number and "*" for `weight` or `bias`.
 public struct NamingScheme: Equatable, Sendable {
     /// For people: "MAE", "timm", "Hugging Face", "mmpretrain".
     public let name: String
@@ -76,7 +76,8 @@ public struct NamingScheme: Equatable, Sendable {
         return nil
     }
 
-    /// What the scheme calls MAE's `name`: one name, or those of its row-thirds in order; empty where it has no such tensor.
+    /// What the scheme calls MAE's `name`: one name, or those of its row-thirds in order; empty where it has no such
+    /// tensor.
     public func names(_ name: String) -> [String] {
         let parts = name.split(separator: ".", omittingEmptySubsequences: false)
         for rule in rules {
@@ -88,14 +89,16 @@ public struct NamingScheme: Equatable, Sendable {
     /// The tensor every file of the scheme holds, by which it is recognised.
     public var anchor: String { names("patch_embed.proj.weight")[0] }
 
-    /// Whether `name`, which is none of the scheme's, belongs to what a Vision Transformer computes: a part of one of its blocks, or
-    /// one of the tokens and norms that relatives of MAE's model have.
+    /// Whether `name`, which is none of the scheme's, belongs to what a Vision Transformer computes: a part of one of
+    /// its blocks, or one of the tokens and norms that relatives of MAE's model have.
     func computes(_ name: String) -> Bool {
         let parts = name.split(separator: ".", omittingEmptySubsequences: false)
         for rule in rules {
             for pattern in rule.own {
                 guard let number = pattern.parts.firstIndex(of: "#"), parts.count > number else { continue }
-                if Pattern(pattern.parts[...number].joined(separator: ".")).match(Array(parts[...number])) != nil { return true }
+                if Pattern(pattern.parts[...number].joined(separator: ".")).match(Array(parts[...number])) != nil {
+                    return true
+                }
             }
         }
         return parts.contains { Self.relatives.contains(String($0)) }
@@ -103,10 +106,12 @@ public struct NamingScheme: Equatable, Sendable {
 
     /// DeiT's, DINOv2's, CLIP's and BEiT's own.
     private static let relatives: Set<String> = [
-        "dist_token", "distillation_token", "reg_token", "register_tokens", "norm_pre", "pre_norm", "rel_pos_bias", "rope",
+        "dist_token", "distillation_token", "reg_token", "register_tokens", "norm_pre", "pre_norm", "rel_pos_bias",
+        "rope",
     ]
 
-    /// Where `name`, one of MAE's, stands in a file that is written: tables and tokens first, then blocks in their order.
+    /// Where `name`, one of MAE's, stands in a file that is written: tables and tokens first, then blocks in their
+    /// order.
     static func order(_ name: String) -> (Int, Int, Int) {
         let parts = name.split(separator: ".", omittingEmptySubsequences: false)
         for (index, rule) in mae.rules.enumerated() {
@@ -132,7 +137,9 @@ extension NamingScheme {
     public static let mae = NamingScheme(
         name: "MAE",
         rules: encoderRules
-            + ["head.0.running_mean", "head.0.running_var", "head.0.num_batches_tracked", "head.1.*"].map { Rule($0, $0) }
+            + ["head.0.running_mean", "head.0.running_var", "head.0.num_batches_tracked", "head.1.*"].map {
+                Rule($0, $0)
+            }
             + ["mask_token", "decoder_pos_embed", "decoder_embed.*"].map { Rule($0, $0) }
             + blockParts.map { Rule("decoder_blocks.#.\($0)", "decoder_blocks.#.\($0)") }
             + ["decoder_norm.*", "decoder_pred.*"].map { Rule($0, $0) }
@@ -143,10 +150,12 @@ extension NamingScheme {
     /// timm's names, which for an encoder are MAE's (timm/models/vision_transformer.py).
     public static let timm = NamingScheme(name: "timm", rules: encoderRules)
 
-    /// Hugging Face's names, ViTMAE's and ViT's (transformers' modeling_vit.py, modeling_vit_mae.py, conversion_mapping.py).
+    /// Hugging Face's names, ViTMAE's and ViT's (transformers' modeling_vit.py, modeling_vit_mae.py,
+    /// conversion_mapping.py).
     ///
-    /// The published names come first and are those written: every version of transformers reads them. Version 5 has others in
-    /// memory (`layers.i.attention.q_proj`), and saves a decoder's blocks as `decoder.decoder_encoder.layer.i`.
+    /// The published names come first and are those written: every version of transformers reads them. Version 5 has
+    /// others in memory (`layers.i.attention.q_proj`), and saves a decoder's blocks as
+    /// `decoder.decoder_encoder.layer.i`.
     ///
     /// - Parameter prefixed: whether the encoder stands under "vit.", as it does beside a decoder or a classifier.
     public static func huggingFace(prefixed: Bool) -> NamingScheme {
@@ -182,13 +191,15 @@ extension NamingScheme {
             + [Rule("norm.*", "\(vit)layernorm.*"), Rule("head.*", "classifier.*")]
         let decoder =
             ["mask_token", "decoder_pos_embed", "decoder_embed.*"].map { Rule($0, "decoder.\($0)") }
-            + published("decoder_blocks.#", "decoder.decoder_layers.#") + version5("decoder_blocks.#", "decoder.decoder_layers.#")
+            + published("decoder_blocks.#", "decoder.decoder_layers.#")
+            + version5("decoder_blocks.#", "decoder.decoder_layers.#")
             + published("decoder_blocks.#", "decoder.decoder_encoder.layer.#")
             + ["decoder_norm.*", "decoder_pred.*"].map { Rule($0, "decoder.\($0)") }
         return NamingScheme(name: "Hugging Face", rules: encoder + decoder)
     }
 
-    /// mmpretrain's names (mmpretrain/models/backbones/vision_transformer.py, necks/mae_neck.py); mmselfsup's are the same.
+    /// mmpretrain's names (mmpretrain/models/backbones/vision_transformer.py, necks/mae_neck.py); mmselfsup's are the
+    /// same.
     public static let mmpretrain = NamingScheme(
         name: "mmpretrain",
         rules: [
@@ -216,5 +227,7 @@ extension NamingScheme {
     }
 
     /// Every scheme that is recognised.
-    public static let all: [NamingScheme] = [mae, timm, huggingFace(prefixed: true), huggingFace(prefixed: false), mmpretrain]
+    public static let all: [NamingScheme] = [
+        mae, timm, huggingFace(prefixed: true), huggingFace(prefixed: false), mmpretrain,
+    ]
 }

@@ -1,7 +1,7 @@
 import Tensors
 
-/// Forms in which PyTorch saved before 1.6, and others that are taken for its files: recognised, and refused with the command
-/// that writes them anew.
+/// Forms in which PyTorch saved before 1.6, and others that are taken for its files: recognised, and refused with the
+/// command that writes them anew.
 enum OlderTorchFile {
     case pickled
     case tar
@@ -40,9 +40,12 @@ enum OlderTorchFile {
     /// What a shell runs to have Python write the file at `path` as an archive of today's form.
     static func command(path: String, weightsOnly: Bool) -> String {
         let plain = path.utf8.allSatisfy {
-            (0x30...0x39).contains($0) || (0x61...0x7A).contains($0 | 0x20) || [0x2B, 0x2D, 0x2E, 0x2F, 0x5F].contains($0)
+            (0x30...0x39).contains($0) || (0x61...0x7A).contains($0 | 0x20)
+                || [0x2B, 0x2D, 0x2E, 0x2F, 0x5F].contains($0)
         }
-        let word = plain ? path : "'" + path.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+        let word =
+            plain
+            ? path : "'" + path.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
         let load = "torch.load(sys.argv[1], map_location='cpu', weights_only=\(weightsOnly ? "True" : "False"))"
         return "python3 -c \"import sys, torch; torch.save(\(load), sys.argv[2])\" \(word) new.pth"
     }

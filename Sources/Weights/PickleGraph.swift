@@ -1,5 +1,5 @@
-/// What a pickle describes: values that refer to each other by number, so that nothing of a hostile one can make the process
-/// recurse, and everything of it is counted.
+/// What a pickle describes: values that refer to each other by number, so that nothing of a hostile one can make the
+/// process recurse, and everything of it is counted.
 struct PickleGraph {
     /// A value's number.
     typealias Reference = Int32
@@ -183,7 +183,13 @@ enum PickleMeaning {
             case ("torch.storage", "UntypedStorage"), ("torch.storage", "_UntypedStorage"), ("torch", "UntypedStorage"):
                 .untypedStorage
             case ("torch", let name), ("torch.cuda", let name):
-                if let type = Self.storages[name] { .storage(type) } else if let type = Self.types[name] { .type(type) } else { .none }
+                if let type = Self.storages[name] {
+                    .storage(type)
+                } else if let type = Self.types[name] {
+                    .type(type)
+                } else {
+                    .none
+                }
             default: .none
             }
     }
@@ -193,7 +199,8 @@ enum PickleMeaning {
         "IntStorage": .i32, "ShortStorage": .i16, "CharStorage": .i8, "ByteStorage": .u8, "BoolStorage": .bool,
     ]
     static let types: [String: TensorType] = [
-        "float64": .f64, "float32": .f32, "float16": .f16, "bfloat16": .bf16, "int64": .i64, "int32": .i32, "int16": .i16,
+        "float64": .f64, "float32": .f32, "float16": .f16, "bfloat16": .bf16, "int64": .i64, "int32": .i32,
+        "int16": .i16,
         "int8": .i8, "uint64": .u64, "uint32": .u32, "uint16": .u16, "uint8": .u8, "bool": .bool,
         "float8_e4m3fn": .f8e4m3, "float8_e5m2": .f8e5m2,
     ]

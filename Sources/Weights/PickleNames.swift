@@ -39,7 +39,8 @@ struct PickleNames {
         switch graph.values[Int(reference)] {
         case .tensor(let index):
             guard tensors.count < Self.maximumTensors else {
-                throw TorchArchive.Fault("its data.pkl holds more than \(Self.maximumTensors) tensors, or some of them very often")
+                throw TorchArchive.Fault(
+                    "its data.pkl holds more than \(Self.maximumTensors) tensors, or some of them very often")
             }
             try tensors.append((keep(name.isEmpty ? "tensor" : name), Int(index)))
         case .dictionary(let container): try walk(pairs: graph.containers[Int(container)], name, depth: depth)
@@ -59,7 +60,8 @@ struct PickleNames {
     private mutating func visit(_ count: Int) throws {
         visited += count
         guard visited <= Self.maximumVisits else {
-            throw TorchArchive.Fault("its data.pkl holds more than \(Self.maximumVisits) values, or some of them very often")
+            throw TorchArchive.Fault(
+                "its data.pkl holds more than \(Self.maximumVisits) values, or some of them very often")
         }
     }
 
@@ -74,7 +76,9 @@ struct PickleNames {
     ) throws {
         let state = object.state.map { graph.items($0)?.first ?? $0 }
         var pairs: [PickleGraph.Reference] = []
-        if let state, case .dictionary(let container) = graph.values[Int(state)] { pairs = graph.containers[Int(container)] }
+        if let state, case .dictionary(let container) = graph.values[Int(state)] {
+            pairs = graph.containers[Int(container)]
+        }
         // They are looked through at each visit, and an object may be visited very often.
         try visit(pairs.count / 2)
         if let parts = module(pairs) {
@@ -101,7 +105,8 @@ struct PickleNames {
             else { continue }
             found[key] = graph.containers[Int(container)]
         }
-        guard let parameters = found["_parameters"], let buffers = found["_buffers"], let modules = found["_modules"] else { return nil }
+        guard let parameters = found["_parameters"], let buffers = found["_buffers"], let modules = found["_modules"]
+        else { return nil }
         return [parameters, buffers, modules]
     }
 
@@ -125,7 +130,8 @@ struct PickleNames {
     private mutating func keep(_ name: String) throws -> String {
         nameBytes += name.utf8.count
         guard nameBytes <= Self.maximumNameBytes else {
-            throw TorchArchive.Fault("its data.pkl gives its values names of more than \(Self.maximumNameBytes >> 20) MB")
+            throw TorchArchive.Fault(
+                "its data.pkl gives its values names of more than \(Self.maximumNameBytes >> 20) MB")
         }
         return name
     }
@@ -162,7 +168,8 @@ struct PickleNames {
 
     /// Items of a list, the first of a long one.
     private func plain(_ items: [PickleGraph.Reference]) -> PlainValue {
-        let rest = items.count > Self.maximumItems ? [PlainValue.other("and \(items.count - Self.maximumItems) more")] : []
+        let rest =
+            items.count > Self.maximumItems ? [PlainValue.other("and \(items.count - Self.maximumItems) more")] : []
         return .list(items.prefix(Self.maximumItems).map(plain) + rest)
     }
 

@@ -1,6 +1,6 @@
-/// Reads a pickle as `torch.save` writes it (protocols 2 to 5; Python's Lib/pickletools.py describes each opcode) into a graph
-/// of plain values. Nothing is imported, looked up or called: a call becomes an object that says what would have been called,
-/// but for the few names that build tensors and dictionaries.
+/// Reads a pickle as `torch.save` writes it (protocols 2 to 5; Python's Lib/pickletools.py describes each opcode) into
+/// a graph of plain values. Nothing is imported, looked up or called: a call becomes an object that says what would
+/// have been called, but for the few names that build tensors and dictionaries.
 struct PickleReader {
     /// What is wrong with the pickle, in words that complete "its data.pkl …".
     struct Fault: Error {
@@ -46,8 +46,12 @@ struct PickleReader {
         guard bytes.count <= Self.maximumLength else {
             throw Fault(message: "has \(bytes.count) bytes, and \(Self.maximumLength) are allowed")
         }
-        guard bytes.count >= 2, bytes[0] == 0x80 else { throw Fault(message: "does not begin as a pickle of protocol 2 or later") }
-        guard (2...5).contains(bytes[1]) else { throw Fault(message: "is a pickle of protocol \(bytes[1]), and 2 to 5 are known") }
+        guard bytes.count >= 2, bytes[0] == 0x80 else {
+            throw Fault(message: "does not begin as a pickle of protocol 2 or later")
+        }
+        guard (2...5).contains(bytes[1]) else {
+            throw Fault(message: "is a pickle of protocol \(bytes[1]), and 2 to 5 are known")
+        }
         position = 2
         for _ in 0..<Self.maximumOpcodes {
             let start = position
@@ -119,12 +123,16 @@ struct PickleReader {
         case UInt8(ascii: "j"): try recall(Int(number(UInt32.self)))
         case 0x95:
             // A frame only says how much to read ahead.
-            guard try number(UInt64.self) <= UInt64(bytes.count - position) else { throw fault("has a frame longer than itself") }
+            guard try number(UInt64.self) <= UInt64(bytes.count - position) else {
+                throw fault("has a frame longer than itself")
+            }
         // Names, and what is made of them.
         case UInt8(ascii: "c"): try pushGlobal(module: line(), name: line())
         case 0x93:
             let parts = try pop(2)
-            guard case .text(let module) = graph.values[Int(parts[0])], case .text(let name) = graph.values[Int(parts[1])] else {
+            guard case .text(let module) = graph.values[Int(parts[0])],
+                case .text(let name) = graph.values[Int(parts[1])]
+            else {
                 throw fault("names a class by something that is not text")
             }
             try pushGlobal(module: module, name: name)
@@ -148,9 +156,12 @@ struct PickleReader {
         case 0x82, 0x83, 0x84: fault("uses Python's extension registry (opcode EXT), which does not exist here,")
         case 0x97, 0x98: fault("refers to buffers outside of it (opcode NEXT_BUFFER), which torch.save does not write,")
         case 0x80: fault("begins a second time")
-        case 0x69, 0x6F: fault("uses an opcode of protocol 0 or 1 that makes objects (INST or OBJ), which torch.save does not write,")
+        case 0x69, 0x6F:
+            fault(
+                "uses an opcode of protocol 0 or 1 that makes objects (INST or OBJ), which torch.save does not write,")
         case 0x46, 0x49, 0x4C, 0x50, 0x53, 0x56, 0x67, 0x70:
-            fault("uses an opcode of protocol 0 (\(Character(Unicode.Scalar(opcode)))), which torch.save does not write,")
+            fault(
+                "uses an opcode of protocol 0 (\(Character(Unicode.Scalar(opcode)))), which torch.save does not write,")
         default: fault("holds the byte \(opcode), which is no opcode,")
         }
     }
@@ -177,7 +188,9 @@ struct PickleReader {
 
     private mutating func text(_ count: Int) throws -> PickleGraph.Span {
         let start = position
-        guard String(validating: try take(count), as: UTF8.self) != nil else { throw fault("holds text that is not UTF-8") }
+        guard String(validating: try take(count), as: UTF8.self) != nil else {
+            throw fault("holds text that is not UTF-8")
+        }
         return .init(start: UInt32(start), count: UInt32(count))
     }
 
@@ -229,7 +242,9 @@ struct PickleReader {
     }
 
     private func top() throws -> Reference {
-        guard let top = stack.last, stack.count > marks.last ?? 0 else { throw fault("takes a value that is not there") }
+        guard let top = stack.last, stack.count > marks.last ?? 0 else {
+            throw fault("takes a value that is not there")
+        }
         return top
     }
 
@@ -248,7 +263,9 @@ struct PickleReader {
     private mutating func remember(_ index: Int) throws {
         let value = try top()
         if index >= memo.count {
-            guard index - memo.count < 1 << 20 else { throw fault("remembers a value as number \(index), far beyond those before") }
+            guard index - memo.count < 1 << 20 else {
+                throw fault("remembers a value as number \(index), far beyond those before")
+            }
             try charge((index + 1 - memo.count) * 8)
             memo.append(contentsOf: repeatElement(-1, count: index + 1 - memo.count))
         }
@@ -256,7 +273,9 @@ struct PickleReader {
     }
 
     private mutating func recall(_ index: Int) throws {
-        guard index < memo.count, memo[index] >= 0 else { throw fault("recalls value number \(index), which was not remembered,") }
+        guard index < memo.count, memo[index] >= 0 else {
+            throw fault("recalls value number \(index), which was not remembered,")
+        }
         try pushAgain(memo[index])
     }
 
@@ -290,7 +309,9 @@ struct PickleReader {
     }
 
     private mutating func add(_ items: [Reference]) throws {
-        guard case .set(let container) = graph.values[Int(try top())] else { throw fault("adds to something that is not a set") }
+        guard case .set(let container) = graph.values[Int(try top())] else {
+            throw fault("adds to something that is not a set")
+        }
         try extend(container, items)
     }
 
@@ -437,26 +458,34 @@ struct PickleReader {
         let type: TensorType
         if typed {
             guard case .type(let known)? = meaning(arguments[6]) else { return try object(arguments[6], arguments[6]) }
-            guard stored.type == nil || stored.type == known else { throw fault("makes a tensor of a type that its storage is not of") }
+            guard stored.type == nil || stored.type == known else {
+                throw fault("makes a tensor of a type that its storage is not of")
+            }
             type = known
         } else {
             guard let known = stored.type else { throw fault("makes a tensor of a storage without a type") }
             type = known
         }
         func naturals(_ reference: Reference, _ what: String) throws -> [Int] {
-            guard let items = graph.items(reference) else { throw fault("makes a tensor with \(what) that is not a tuple") }
+            guard let items = graph.items(reference) else {
+                throw fault("makes a tensor with \(what) that is not a tuple")
+            }
             guard items.count <= Self.maximumRank else {
-                throw fault("makes a tensor with \(what) of \(items.count) numbers, and \(Self.maximumRank) are allowed,")
+                throw fault(
+                    "makes a tensor with \(what) of \(items.count) numbers, and \(Self.maximumRank) are allowed,")
             }
             return try items.map {
                 guard let value = graph.integer($0), value >= 0 else {
-                    throw fault("makes a tensor with \(what) that holds \(graph.description($0)), which is not a natural number,")
+                    throw fault(
+                        "makes a tensor with \(what) that holds \(graph.description($0)), which is not a natural number,"
+                    )
                 }
                 return value
             }
         }
         guard let offset = graph.integer(arguments[1]), offset >= 0 else {
-            throw fault("makes a tensor with an offset of \(graph.description(arguments[1])), which is not a natural number,")
+            throw fault(
+                "makes a tensor with an offset of \(graph.description(arguments[1])), which is not a natural number,")
         }
         let shape = try naturals(arguments[2], "a shape")
         let strides = try naturals(arguments[3], "strides")

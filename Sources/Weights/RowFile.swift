@@ -2,13 +2,15 @@ import Tensors
 
 /// A file of equal rows of 32-bit floats that are written as they are made; how many there were is known at the end.
 ///
-/// The header is written first for the largest number of rows, and in the end, padded to the same length, for the true one.
+/// The header is written first for the largest number of rows, and in the end, padded to the same length, for the true
+/// one.
 public enum RowFile {
     /// How the rows are stored.
     public enum Form: Equatable, Sendable {
-        /// NumPy's .npy, format version 1.0: the bytes 93 4E 55 4D 50 59 ("\x93NUMPY"), 01 00, a little-endian 16-bit length, and
-        /// a Python dictionary of that length, padded with spaces and ended by a line feed so that the rows begin at a multiple of
-        /// 64; then the rows, little-endian. (numpy.org/doc/stable/reference/generated/numpy.lib.format.html)
+        /// NumPy's .npy, format version 1.0: the bytes 93 4E 55 4D 50 59 ("\x93NUMPY"), 01 00, a little-endian 16-bit
+        /// length, and a Python dictionary of that length, padded with spaces and ended by a line feed so that the rows
+        /// begin at a multiple of 64; then the rows, little-endian.
+        /// (numpy.org/doc/stable/reference/generated/numpy.lib.format.html)
         case numpy
         /// safetensors with one tensor.
         case safetensors(name: String, metadata: [String: String])
@@ -57,7 +59,8 @@ public enum RowFile {
         case .numpy:
             let dictionary = "{'descr': '<f4', 'fortran_order': False, 'shape': (\(sizes.joined(separator: ", "))), }"
             let text = padded(dictionary, before: 10, alignment: 64, end: "\n")
-            return [0x93] + Array("NUMPY".utf8) + [1, 0] + withUnsafeBytes(of: UInt16(text.count).littleEndian, Array.init) + text
+            return [0x93] + Array("NUMPY".utf8) + [1, 0]
+                + withUnsafeBytes(of: UInt16(text.count).littleEndian, Array.init) + text
         case .safetensors(let name, let metadata):
             let json = SafeTensorsWriter.json
             var members: [String] = []

@@ -1,13 +1,14 @@
 import Tensors
 
 extension SafeTensorsFile {
-    /// Reads every byte and compares with the checksum that `SafeTensorsWriter` left: throws `Failure(.badData)` where the
-    /// file holds none or another, that is, where any bit of the header or the data has changed.
+    /// Reads every byte and compares with the checksum that `SafeTensorsWriter` left: throws `Failure(.badData)` where
+    /// the file holds none or another, that is, where any bit of the header or the data has changed.
     public func verifyChecksum() throws {
         guard let stored = metadata[SafeTensorsWriter.checksumKey],
             let digits = SafeTensorsWriter.checksumDigits(in: headerBytes)
         else {
-            throw Failure(.badData, "\(quoted(path: path)) holds no checksum; use a file that dmae wrote as a checkpoint")
+            throw Failure(
+                .badData, "\(quoted(path: path)) holds no checksum; use a file that dmae wrote as a checkpoint")
         }
         var header = Array(headerBytes)
         header.replaceSubrange(digits, with: [UInt8](repeating: 0x30, count: 16))

@@ -17,10 +17,13 @@ extension SafeTensorsFile {
         return try body(data(range))
     }
 
-    /// The bytes of a tensor as stored, little-endian; the file's memory, valid as long as `self` lives and aligned to nothing.
+    /// The bytes of a tensor as stored, little-endian; the file's memory, valid as long as `self` lives and aligned to
+    /// nothing.
     public func bytes(_ name: String) throws -> UnsafeRawBufferPointer {
         data(try range(name))
     }
 
-    private func data(_ range: Range<Int>) -> UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: dataBytes[range]) }
+    private func data(_ range: Range<Int>) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: dataBytes[range])
+    }
 }

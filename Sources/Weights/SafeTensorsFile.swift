@@ -2,8 +2,8 @@ import Tensors
 
 /// A safetensors file, mapped read-only and checked in full before the first tensor is handed out.
 ///
-/// Format: a little-endian 64-bit header length, the JSON header, the data (github.com/huggingface/safetensors). The file
-/// must not be shortened by another program while it is open.
+/// Format: a little-endian 64-bit header length, the JSON header, the data (github.com/huggingface/safetensors). The
+/// file must not be shortened by another program while it is open.
 public final class SafeTensorsFile: WeightFile, @unchecked Sendable {
     public var path: String { file.path }
     public var form: String { "safetensors" }
@@ -20,7 +20,8 @@ public final class SafeTensorsFile: WeightFile, @unchecked Sendable {
 
     /// Opens `path`. Time and memory depend on the header alone, not on the size of the tensors.
     ///
-    /// Throws `Failure`: `.inputOutput` where the file cannot be read, `.badData` where it is not a valid safetensors file.
+    /// Throws `Failure`: `.inputOutput` where the file cannot be read, `.badData` where it is not a valid safetensors
+    /// file.
     public convenience init(path: String) throws {
         try self.init(MappedFile(path: path, wanted: "a safetensors file"))
     }
@@ -37,7 +38,8 @@ public final class SafeTensorsFile: WeightFile, @unchecked Sendable {
             let headerLength = try Self.headerLength(file)
             dataStart = 8 + headerLength
             let text = UnsafeRawBufferPointer(rebasing: file.bytes[8..<8 + headerLength])
-            let header = try SafeTensorsHeader(text, dataLength: file.bytes.count - 8 - headerLength, &budget) { range in
+            let header = try SafeTensorsHeader(text, dataLength: file.bytes.count - 8 - headerLength, &budget) {
+                range in
                 file.releasePages(8 + range.lowerBound..<8 + range.upperBound)
             }
             metadata = header.metadata
@@ -87,7 +89,8 @@ public final class SafeTensorsFile: WeightFile, @unchecked Sendable {
             throw Failure(
                 .badData,
                 "\(quoted(path: path)) is neither a safetensors file nor a PyTorch archive: it "
-                    + (bytes.isEmpty ? "is empty" : "holds no more than \(bytes.count) byte\(bytes.count == 1 ? "" : "s")")
+                    + (bytes.isEmpty
+                        ? "is empty" : "holds no more than \(bytes.count) byte\(bytes.count == 1 ? "" : "s")")
                     + "; download or write the file again")
         }
         let length = UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self))
@@ -108,7 +111,8 @@ public final class SafeTensorsFile: WeightFile, @unchecked Sendable {
         guard length <= UInt64(SafeTensorsHeader.maximumLength) else {
             throw Failure(
                 .badData,
-                "\(quoted(path: path)) is neither a safetensors file nor a PyTorch archive: download it again, or name another file")
+                "\(quoted(path: path)) is neither a safetensors file nor a PyTorch archive: download it again, or name another file"
+            )
         }
         guard length <= UInt64(bytes.count - 8) else {
             throw Failure(

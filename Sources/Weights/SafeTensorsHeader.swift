@@ -19,10 +19,11 @@ struct SafeTensorsHeader {
     /// Where each entry's bytes are in the data.
     private(set) var ranges: [Range<Int>] = []
 
-    /// Throws `JSONReader.Fault`: what is wrong, in words that complete "the header …". What is held of it is taken from `budget`;
-    /// `release` is told of bytes that are read.
+    /// Throws `JSONReader.Fault`: what is wrong, in words that complete "the header …". What is held of it is taken
+    /// from `budget`; `release` is told of bytes that are read.
     init(
-        _ text: UnsafeRawBufferPointer, dataLength: Int, _ budget: inout HeaderBudget, release: @escaping (Range<Int>) -> Void
+        _ text: UnsafeRawBufferPointer, dataLength: Int, _ budget: inout HeaderBudget,
+        release: @escaping (Range<Int>) -> Void
     ) throws {
         var reader = JSONReader(text, release: release)
         // The format wants the brace first, so that a file can be recognised.
@@ -44,7 +45,9 @@ struct SafeTensorsHeader {
     }
 
     private static func metadata(_ reader: inout JSONReader, _ budget: inout HeaderBudget) throws -> [String: String] {
-        guard reader.peek() == 0x7B else { throw JSONReader.Fault(message: "holds a __metadata__ that is not an object") }
+        guard reader.peek() == 0x7B else {
+            throw JSONReader.Fault(message: "holds a __metadata__ that is not an object")
+        }
         var metadata: [String: String] = [:]
         try reader.object { reader, key in
             guard reader.peek() == 0x22 else {

@@ -1,7 +1,7 @@
 import Tensors
 
-/// Writes a safetensors file from tensors that stay where they are in memory, or are made one by one: nothing is copied but the
-/// header.
+/// Writes a safetensors file from tensors that stay where they are in memory, or are made one by one: nothing is copied
+/// but the header.
 ///
 /// The same tensors and metadata give the same bytes: metadata keys are sorted, tensors stand in the order given, wider
 /// element types first so that each is aligned to its element. The header is padded with spaces to a multiple of 8.
@@ -19,14 +19,16 @@ public struct SafeTensorsWriter {
         self.metadata = metadata
     }
 
-    /// Adds a tensor of 32-bit floats. `floats` holds as many as `shape` says and must stay valid until `write` returns.
+    /// Adds a tensor of 32-bit floats. `floats` holds as many as `shape` says and must stay valid until `write`
+    /// returns.
     public mutating func add(_ name: String, shape: [Int], floats: UnsafeBufferPointer<Float>) {
         add(name, type: .f32, shape: shape, bytes: UnsafeRawBufferPointer(floats))
     }
 
     /// Adds a tensor of any type from its little-endian bytes, which must stay valid until `write` returns.
     public mutating func add(_ name: String, type: TensorType, shape: [Int], bytes: UnsafeRawBufferPointer) {
-        precondition(shape.reduce(type.size, *) == bytes.count, "tensor \(name) of shape \(shape) has \(bytes.count) bytes")
+        precondition(
+            shape.reduce(type.size, *) == bytes.count, "tensor \(name) of shape \(shape) has \(bytes.count) bytes")
         add(TensorSource(name: name, type: type, shape: shape) { try $0(bytes) })
     }
 
@@ -38,10 +40,11 @@ public struct SafeTensorsWriter {
 
     /// Writes the file through `AtomicFile`, with the checksum of all its bytes in the metadata where `checksummed`.
     ///
-    /// `beside` runs when all is written and before the file takes its place: it writes what belongs beside it. Names must be distinct.
+    /// `beside` runs when all is written and before the file takes its place: it writes what belongs beside it. Names
+    /// must be distinct.
     ///
-    /// Throws `Failure(.inputOutput)` with the path and the system's reason, or what a tensor's source or `beside` throws; nothing is left
-    /// behind then.
+    /// Throws `Failure(.inputOutput)` with the path and the system's reason, or what a tensor's source or `beside`
+    /// throws; nothing is left behind then.
     public func write(to path: String, checksummed: Bool = false, beside: () throws -> Void = {}) throws {
         precondition(Set(tensors.map(\.name)).count == tensors.count, "two tensors of one name")
         var ordered: [TensorSource] = []

@@ -46,11 +46,14 @@ public final class ShardedFile: WeightFile, @unchecked Sendable {
                 guard !name.isEmpty, name != ".", name != "..", !name.utf8.contains(0x2F), !name.utf8.contains(0) else {
                     throw refusal("names the shard \(quoted(name)), which is not the name of a file in its folder")
                 }
-                guard shards.count < Self.maximumShards else { throw refusal("names more than \(Self.maximumShards) shards") }
+                guard shards.count < Self.maximumShards else {
+                    throw refusal("names more than \(Self.maximumShards) shards")
+                }
                 guard access(folder + name, F_OK) == 0 else {
                     throw Failure(
                         .inputOutput,
-                        "\(quoted(path: path)) names the shard \(quoted(name)), which is not in its folder; download it too")
+                        "\(quoted(path: path)) names the shard \(quoted(name)), which is not in its folder; download it too"
+                    )
                 }
                 budget.isShared = !shards.isEmpty
                 let shard = try WeightFiles.openShard(folder + name, &budget)
@@ -85,7 +88,9 @@ public final class ShardedFile: WeightFile, @unchecked Sendable {
         try reader.object { reader, key in
             guard key == "weight_map" else { return try reader.skip() }
             guard map == nil else { throw JSONReader.Fault(message: "holds weight_map twice") }
-            guard reader.peek() == 0x7B else { throw JSONReader.Fault(message: "holds a weight_map that is not an object") }
+            guard reader.peek() == 0x7B else {
+                throw JSONReader.Fault(message: "holds a weight_map that is not an object")
+            }
             var pairs: [(String, String)] = []
             try reader.object { reader, tensor in
                 guard reader.peek() == 0x22 else {

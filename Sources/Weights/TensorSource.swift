@@ -7,7 +7,8 @@ public struct TensorSource {
     public let write: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void
 
     public init(
-        name: String, type: TensorType, shape: [Int], write: @escaping ((UnsafeRawBufferPointer) throws -> Void) throws -> Void
+        name: String, type: TensorType, shape: [Int],
+        write: @escaping ((UnsafeRawBufferPointer) throws -> Void) throws -> Void
     ) {
         self.name = name
         self.type = type

@@ -29,9 +29,18 @@ extension TorchArchive {
         defer { copy.deallocate() }
         switch size {
         case 1: Self.gather(source, entry.shape, view.strides, into: copy) { (element: UInt8) in element }
-        case 2: Self.gather(source, entry.shape, view.strides, into: copy) { (element: UInt16) in swaps ? element.byteSwapped : element }
-        case 4: Self.gather(source, entry.shape, view.strides, into: copy) { (element: UInt32) in swaps ? element.byteSwapped : element }
-        default: Self.gather(source, entry.shape, view.strides, into: copy) { (element: UInt64) in swaps ? element.byteSwapped : element }
+        case 2:
+            Self.gather(source, entry.shape, view.strides, into: copy) { (element: UInt16) in
+                swaps ? element.byteSwapped : element
+            }
+        case 4:
+            Self.gather(source, entry.shape, view.strides, into: copy) { (element: UInt32) in
+                swaps ? element.byteSwapped : element
+            }
+        default:
+            Self.gather(source, entry.shape, view.strides, into: copy) { (element: UInt64) in
+                swaps ? element.byteSwapped : element
+            }
         }
         return try body(UnsafeRawBufferPointer(copy))
     }

@@ -1,15 +1,15 @@
 import Tensors
 
-/// A PyTorch archive, as `torch.save` writes since PyTorch 1.6: a zip archive of stored members, mapped read-only and checked
-/// before the first tensor is handed out.
+/// A PyTorch archive, as `torch.save` writes since PyTorch 1.6: a zip archive of stored members, mapped read-only and
+/// checked before the first tensor is handed out.
 ///
 ///     NAME/data.pkl       the pickled object: names, shapes, strides, and which storage each tensor is a view of
 ///     NAME/data/0 …       the elements of each storage
 ///     NAME/byteorder      little or big; little where it is missing
 ///     NAME/version        of this layout
 ///
-/// The object's dictionaries and lists give tensors dotted names: `{'model': {'norm.weight': …}}` holds "model.norm.weight".
-/// Nothing that the pickle names is ever imported or called; see `PickleReader`.
+/// The object's dictionaries and lists give tensors dotted names: `{'model': {'norm.weight': …}}` holds
+/// "model.norm.weight". Nothing that the pickle names is ever imported or called; see `PickleReader`.
 public final class TorchArchive: WeightFile, @unchecked Sendable {
     public var path: String { file.path }
     public var form: String { "PyTorch archive" }
@@ -36,8 +36,8 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
 
     /// Opens `path`. Time and memory depend on the number of tensors, not on their size.
     ///
-    /// Throws `Failure`: `.inputOutput` where the file cannot be read, `.badData` where it is no valid archive of tensors, with
-    /// the command that converts it where it is an older form of PyTorch's.
+    /// Throws `Failure`: `.inputOutput` where the file cannot be read, `.badData` where it is no valid archive of
+    /// tensors, with the command that converts it where it is an older form of PyTorch's.
     public convenience init(path: String) throws {
         try self.init(MappedFile(path: path, wanted: "a PyTorch archive"))
     }
@@ -107,7 +107,8 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
 
     /// Whether `bytes` begin a zip archive or another form in which PyTorch has saved.
     static func isRecognised(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        // A member's four letters, or an empty archive's: the first two alone may be the length of a safetensors header.
+        // A member's four letters, or an empty archive's: the first two alone may be the length of a safetensors
+        // header.
         bytes.starts(with: [0x50, 0x4B, 0x03, 0x04]) || bytes.starts(with: [0x50, 0x4B, 0x05, 0x06])
             || OlderTorchFile(bytes) != nil
     }
@@ -131,11 +132,15 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
         init(_ directory: ZIPDirectory, _ file: MappedFile) throws {
             let bytes = file.bytes
             self.directory = directory
-            let pickles = directory.names.filter { $0.hasSuffix("/data.pkl") && $0.utf8.lazy.filter { $0 == 0x2F }.count == 1 }
+            let pickles = directory.names.filter {
+                $0.hasSuffix("/data.pkl") && $0.utf8.lazy.filter { $0 == 0x2F }.count == 1
+            }
             guard let name = pickles.first else {
                 throw Fault("it is a zip archive without the data.pkl that torch.save writes")
             }
-            guard pickles.count == 1 else { throw Fault("it holds \(pickles.count) objects, such as \(quoted(pickles[1]))") }
+            guard pickles.count == 1 else {
+                throw Fault("it holds \(pickles.count) objects, such as \(quoted(pickles[1]))")
+            }
             let prefix = String(name.dropLast("data.pkl".count))
             self.prefix = prefix
             pickle = directory.contents[name]!
@@ -153,7 +158,9 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
             guard let version = content("version"), (1...8).contains(version.count),
                 let number = Int(String(decoding: version, as: UTF8.self).prefix { $0 != "\n" })
             else { throw Fault("it does not say the version of its layout") }
-            guard (1...10).contains(number) else { throw Fault("its layout is of version \(number), and 1 to 10 are known") }
+            guard (1...10).contains(number) else {
+                throw Fault("its layout is of version \(number), and 1 to 10 are known")
+            }
             switch content("byteorder").map({ String(decoding: $0.prefix(8), as: UTF8.self) }) {
             case nil, "little": isBigEndian = false
             case "big": isBigEndian = true
@@ -161,8 +168,9 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
             }
             // PyTorch can be told to leave checksums out, and writes zeros then.
             let checksum = directory.checksums[name]!
-            guard checksum == 0 || pickle.count > PickleReader.maximumLength
-                || checksum == CRC32.of(UnsafeRawBufferPointer(rebasing: bytes[pickle]))
+            guard
+                checksum == 0 || pickle.count > PickleReader.maximumLength
+                    || checksum == CRC32.of(UnsafeRawBufferPointer(rebasing: bytes[pickle]))
             else { throw Fault("its data.pkl is damaged: its checksum is another than the archive says") }
         }
     }
@@ -178,7 +186,8 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
         // Bytes that do not fill an element are none of its elements.
         let (declared, actual) = (storage.count, place.count / (storage.type?.size ?? 1))
         guard declared == actual else {
-            throw Fault("storage \(quoted(key)) of tensor \(quoted(name)) should hold \(declared) elements and holds \(actual)")
+            throw Fault(
+                "storage \(quoted(key)) of tensor \(quoted(name)) should hold \(declared) elements and holds \(actual)")
         }
         let available = place.count / tensor.type.size
         guard TensorEntry.isCountable(tensor.shape) else {
@@ -189,12 +198,15 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
         for (size, stride) in zip(tensor.shape, tensor.strides) {
             let reach = max(0, size - 1).multipliedReportingOverflow(by: stride)
             let sum = last.addingReportingOverflow(reach.partialValue)
-            guard !reach.overflow, !sum.overflow else { throw Fault("tensor \(quoted(name)) has strides that reach beyond 2^63") }
+            guard !reach.overflow, !sum.overflow else {
+                throw Fault("tensor \(quoted(name)) has strides that reach beyond 2^63")
+            }
             (count, last) = (count * size, sum.partialValue)
         }
         guard count == 0 ? tensor.offset <= available : last < available else {
             throw Fault(
-                "tensor \(quoted(name)) reaches element \(last) of storage \(quoted(key)), which has \(available) of its type")
+                "tensor \(quoted(name)) reaches element \(last) of storage \(quoted(key)), which has \(available) of its type"
+            )
         }
         // A stride of 0 makes many elements of one: a megabyte may be such, gigabytes would be a trap.
         guard count <= max(available, 1 << 20) else {

@@ -1,9 +1,10 @@
 import Tensors
 
-/// Writes a PyTorch archive that `torch.load(weights_only=True)` reads (PyTorch 1.6 and later), one tensor at a time: only the
-/// pickle and the list of members are held in memory.
+/// Writes a PyTorch archive that `torch.load(weights_only=True)` reads (PyTorch 1.6 and later), one tensor at a time:
+/// only the pickle and the list of members are held in memory.
 ///
-/// The same tensors give the same bytes. Elements are little-endian and begin at multiples of 64 bytes, as PyTorch's own do.
+/// The same tensors give the same bytes. Elements are little-endian and begin at multiples of 64 bytes, as PyTorch's
+/// own do.
 public struct TorchArchiveWriter {
     /// Hands a tensor's bytes to the function it is given, in one piece or several.
     public typealias Source = (_ append: (UnsafeRawBufferPointer) throws -> Void) throws -> Void
@@ -19,7 +20,8 @@ public struct TorchArchiveWriter {
     private let wrapper: String?
     private var tensors: [Tensor] = []
 
-    /// - Parameter wrapper: the key under which the state dict stands, as in `{'model': {…}}`; nil where it is the whole object.
+    /// - Parameter wrapper: the key under which the state dict stands, as in `{'model': {…}}`; nil where it is the
+    ///   whole object.
     public init(wrapper: String? = nil) {
         self.wrapper = wrapper
     }
@@ -31,7 +33,8 @@ public struct TorchArchiveWriter {
 
     /// Writes the file through `AtomicFile`. Names must be distinct.
     ///
-    /// Throws `Failure(.inputOutput)` with the path and the system's reason, or what a source throws; nothing is left behind then.
+    /// Throws `Failure(.inputOutput)` with the path and the system's reason, or what a source throws; nothing is left
+    /// behind then.
     public func write(to path: String) throws {
         precondition(Set(tensors.map(\.name)).count == tensors.count, "two tensors of one name")
         try AtomicFile.write(to: path) { file in
@@ -91,7 +94,9 @@ public struct TorchArchiveWriter {
     /// Row-major; as PyTorch counts them where a dimension is 0.
     private static func strides(_ shape: [Int]) -> [Int] {
         var strides = [Int](repeating: 1, count: shape.count)
-        for index in shape.indices.dropLast().reversed() { strides[index] = strides[index + 1] * max(1, shape[index + 1]) }
+        for index in shape.indices.dropLast().reversed() {
+            strides[index] = strides[index + 1] * max(1, shape[index + 1])
+        }
         return strides
     }
 }

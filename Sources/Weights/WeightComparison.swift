@@ -49,8 +49,10 @@ public struct WeightComparison: Sendable {
             // What cannot be read as floats is refused by reading it.
             let types = [entry.type, other.type]
             let isWide = types.contains { Self.wideTypes.contains($0) } && types.allSatisfy(\.isConvertible)
-            let tally = try isWide
-                ? Self.wideTally(entry, first, other, second) : Self.tally(first.floats(entry.name), second.floats(entry.name))
+            let tally =
+                try isWide
+                ? Self.wideTally(entry, first, other, second)
+                : Self.tally(first.floats(entry.name), second.floats(entry.name))
             if let difference = tally.difference(entry.name) { differences.append(difference) } else { identical += 1 }
         }
     }
@@ -60,7 +62,10 @@ public struct WeightComparison: Sendable {
 
     private static func sameBytes(_ name: String, _ first: any WeightFile, _ second: any WeightFile) throws -> Bool {
         try first.withBytes(name) { left in
-            try second.withBytes(name) { right in left.count == right.count && (left.isEmpty || memcmp(left.baseAddress!, right.baseAddress!, left.count) == 0) }
+            try second.withBytes(name) { right in
+                left.count == right.count
+                    && (left.isEmpty || memcmp(left.baseAddress!, right.baseAddress!, left.count) == 0)
+            }
         }
     }
 
@@ -81,7 +86,8 @@ public struct WeightComparison: Sendable {
 
         func difference(_ name: String) -> Difference? {
             guard count > 0 else { return nil }
-            return Difference(name: name, count: count, maximum: maximum, relative: largest > 0 ? maximum / largest : .infinity)
+            return Difference(
+                name: name, count: count, maximum: maximum, relative: largest > 0 ? maximum / largest : .infinity)
         }
     }
 
@@ -145,7 +151,8 @@ public struct WeightComparison: Sendable {
         }
 
         private init<Integer: FixedWidthInteger>(integer: Integer) {
-            // Two halves that are exact. Their sum is rounded, and of the larger half nothing is lost in taking it away again.
+            // Two halves that are exact. Their sum is rounded, and of the larger half nothing is lost in taking it away
+            // again.
             let high = Double(Int64(truncatingIfNeeded: integer >> 32)) * 0x1p32
             let low = Double(UInt32(truncatingIfNeeded: integer))
             value = high + low
@@ -154,7 +161,8 @@ public struct WeightComparison: Sendable {
 
         /// NaNs of the same bits are the same, as are both zeros.
         static func == (first: Exact, second: Exact) -> Bool {
-            (first.value == second.value || first.value.bitPattern == second.value.bitPattern) && first.rest == second.rest
+            (first.value == second.value || first.value.bitPattern == second.value.bitPattern)
+                && first.rest == second.rest
         }
 
         func distance(to other: Exact) -> Double { ((value - other.value) + (rest - other.rest)).magnitude }

@@ -20,9 +20,11 @@ public struct TensorEntry: Equatable, Sendable {
     /// Bytes of its elements.
     public var byteCount: Int { count * type.size }
 
-    /// Whether the bytes of `shape` can be counted in an Int in every type, whatever dimensions are taken first or left out.
+    /// Whether the bytes of `shape` can be counted in an Int in every type, whatever dimensions are taken first or left
+    /// out.
     ///
-    /// Readers refuse other shapes, of empty tensors too: products of some dimensions, and sizes in other types, are computed later.
+    /// Readers refuse other shapes, of empty tensors too: products of some dimensions, and sizes in other types, are
+    /// computed later.
     static func isCountable(_ shape: [Int]) -> Bool {
         // The size of the largest types.
         var bytes = 8
@@ -50,7 +52,8 @@ public enum PlainValue: Equatable, Sendable {
     case other(String)
 }
 
-/// Named tensors in a file (or files), whatever its form: found, checked and described when it is opened, read when asked for.
+/// Named tensors in a file (or files), whatever its form: found, checked and described when it is opened, read when
+/// asked for.
 public protocol WeightFile: AnyObject, Sendable {
     /// The file; the index where the tensors are spread over several.
     var path: String { get }
@@ -58,7 +61,8 @@ public protocol WeightFile: AnyObject, Sendable {
     var form: String { get }
     /// The `__metadata__` of safetensors; empty for other forms.
     var metadata: [String: String] { get }
-    /// What stands beside the tensors of a PyTorch archive, by dotted names, in the order of the file; empty for other forms.
+    /// What stands beside the tensors of a PyTorch archive, by dotted names, in the order of the file; empty for other
+    /// forms.
     var values: [(name: String, value: PlainValue)] { get }
     /// Every tensor, in the order of the file.
     var entries: [TensorEntry] { get }
@@ -68,18 +72,19 @@ public protocol WeightFile: AnyObject, Sendable {
     /// The tensor called `name`, or nil.
     subscript(name: String) -> TensorEntry? { get }
 
-    /// Converts a tensor into `destination`, which must hold exactly its number of elements and need not be initialised; they
-    /// arrive in row-major order, whatever the strides in the file.
+    /// Converts a tensor into `destination`, which must hold exactly its number of elements and need not be
+    /// initialised; they arrive in row-major order, whatever the strides in the file.
     ///
-    /// F32, F16 and BF16 arrive exactly, infinities and the bits of a NaN included; F64 and integers arrive as the nearest
-    /// float, exactly where there is one; BOOL as 0 and 1. Throws `Failure(.badData)` where the tensor does not exist or is of
-    /// an eight-bit floating type.
+    /// F32, F16 and BF16 arrive exactly, infinities and the bits of a NaN included; F64 and integers arrive as the
+    /// nearest float, exactly where there is one; BOOL as 0 and 1. Throws `Failure(.badData)` where the tensor does not
+    /// exist or is of an eight-bit floating type.
     func copyFloats(_ name: String, into destination: UnsafeMutableBufferPointer<Float>) throws
 
-    /// Calls `body` with the tensor's elements in row-major order, little-endian, in the stored type and aligned to nothing.
+    /// Calls `body` with the tensor's elements in row-major order, little-endian, in the stored type and aligned to
+    /// nothing.
     ///
-    /// They are the file's own memory where it has them so, a copy of this one tensor where not; valid during the call only.
-    /// Throws `Failure(.badData)` where the tensor does not exist, or what `body` throws.
+    /// They are the file's own memory where it has them so, a copy of this one tensor where not; valid during the call
+    /// only. Throws `Failure(.badData)` where the tensor does not exist, or what `body` throws.
     func withBytes<Result>(_ name: String, _ body: (UnsafeRawBufferPointer) throws -> Result) throws -> Result
 }
 
@@ -96,7 +101,8 @@ extension WeightFile {
     public func entry(_ name: String) throws -> TensorEntry {
         guard let entry = self[name] else {
             throw Failure(
-                .badData, "\(quoted(path: path)) holds no tensor \(quoted(name)); list what it holds with: dmae inspect")
+                .badData, "\(quoted(path: path)) holds no tensor \(quoted(name)); list what it holds with: dmae inspect"
+            )
         }
         return entry
     }

@@ -5,11 +5,12 @@ import Tensors
 public enum WeightFiles {
     /// Opens the file or folder at `path`: its form is found from its content, not its name.
     ///
-    /// Safetensors, PyTorch archives (`torch.save` since 1.6), indices of shards in either form, and folders that hold one of
-    /// these under the names transformers gives them, or one safetensors file alone. The `path` of the result is that of the file
-    /// found, so a folder's `config.json` lies beside it.
+    /// Safetensors, PyTorch archives (`torch.save` since 1.6), indices of shards in either form, and folders that hold
+    /// one of these under the names transformers gives them, or one safetensors file alone. The `path` of the result is
+    /// that of the file found, so a folder's `config.json` lies beside it.
     ///
-    /// Throws `Failure`: `.inputOutput` where it cannot be read, `.badData` where it is damaged or in no form that is known.
+    /// Throws `Failure`: `.inputOutput` where it cannot be read, `.badData` where it is damaged or in no form that is
+    /// known.
     public static func open(_ path: String) throws -> any WeightFile {
         var status = stat()
         let isFolder = stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
@@ -17,7 +18,8 @@ public enum WeightFiles {
         return isIndex(file.bytes) ? try ShardedFile(file) : try open(file)
     }
 
-    /// Opens a file that holds tensors itself, one of several: `budget` is for the names, shapes and metadata of them all.
+    /// Opens a file that holds tensors itself, one of several: `budget` is for the names, shapes and metadata of them
+    /// all.
     static func openShard(_ path: String, _ budget: inout HeaderBudget) throws -> any WeightFile {
         let file = try MappedFile(path: path, wanted: "a file of weights")
         guard TorchArchive.isRecognised(file.bytes) else { return try SafeTensorsFile(file, &budget) }
@@ -29,7 +31,8 @@ public enum WeightFiles {
         } catch let fault as JSONReader.Fault {
             throw Failure(
                 .badData,
-                "\(quoted(path: path)) is not a valid PyTorch archive: it \(fault.message); download or write the file again")
+                "\(quoted(path: path)) is not a valid PyTorch archive: it \(fault.message); download or write the file again"
+            )
         }
         return archive
     }
@@ -41,7 +44,9 @@ public enum WeightFiles {
 
     /// JSON text: read as the length of a safetensors header, its first eight characters are absurd.
     private static func isIndex(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        guard bytes.count >= 8, let first = bytes.prefix(4096).first(where: { ![0x20, 0x09, 0x0A, 0x0D].contains($0) }), first == 0x7B else {
+        guard bytes.count >= 8,
+            let first = bytes.prefix(4096).first(where: { ![0x20, 0x09, 0x0A, 0x0D].contains($0) }), first == 0x7B
+        else {
             return false
         }
         return UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self)) > UInt64(SafeTensorsHeader.maximumLength)
@@ -67,6 +72,7 @@ public enum WeightFiles {
         }
         throw Failure(
             .badData,
-            "folder \(quoted(path: folder)) holds \(found.count) files of weights, such as \(quoted(first)); name one of them")
+            "folder \(quoted(path: folder)) holds \(found.count) files of weights, such as \(quoted(first)); name one of them"
+        )
     }
 }

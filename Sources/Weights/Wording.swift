@@ -29,7 +29,8 @@ package func remedyForOpening(_ number: Int32, otherwise: String) -> String {
     }
 }
 
-/// `text` for a terminal, line breaks and tabs aside: characters that it would obey, as a file's name may hold them, are escaped.
+/// `text` for a terminal, line breaks and tabs aside: characters that it would obey, as a file's name may hold them,
+/// are escaped.
 package func visible(_ text: String) -> String {
     var shown = ""
     for scalar in text.unicodeScalars {

@@ -1,5 +1,5 @@
-/// The XXH64 checksum (Yann Collet; github.com/Cyan4973/xxHash, doc/xxhash_spec.md), fed in pieces. It finds accidents, not
-/// forgery, at the speed of memory.
+/// The XXH64 checksum (Yann Collet; github.com/Cyan4973/xxHash, doc/xxhash_spec.md), fed in pieces. It finds accidents,
+/// not forgery, at the speed of memory.
 public struct XXHash64 {
     private static let prime1: UInt64 = 0x9E37_79B1_85EB_CA87
     private static let prime2: UInt64 = 0xC2B2_AE3D_27D4_EB4F
@@ -42,7 +42,8 @@ public struct XXHash64 {
         var hash: UInt64
         if total >= 32 {
             hash =
-                Self.rotate(lanes.0, 1) &+ Self.rotate(lanes.1, 7) &+ Self.rotate(lanes.2, 12) &+ Self.rotate(lanes.3, 18)
+                Self.rotate(lanes.0, 1) &+ Self.rotate(lanes.1, 7) &+ Self.rotate(lanes.2, 12)
+                &+ Self.rotate(lanes.3, 18)
             for lane in [lanes.0, lanes.1, lanes.2, lanes.3] {
                 hash = (hash ^ Self.round(0, lane)) &* Self.prime1 &+ Self.prime4
             }
@@ -53,7 +54,8 @@ public struct XXHash64 {
         pending.withUnsafeBytes { tail in
             var position = 0
             while position + 8 <= tail.count {
-                hash ^= Self.round(0, UInt64(littleEndian: tail.loadUnaligned(fromByteOffset: position, as: UInt64.self)))
+                hash ^= Self.round(
+                    0, UInt64(littleEndian: tail.loadUnaligned(fromByteOffset: position, as: UInt64.self)))
                 hash = Self.rotate(hash, 27) &* Self.prime1 &+ Self.prime4
                 position += 8
             }

@@ -1,5 +1,5 @@
-/// What a zip archive holds, read from the list at its end (PKWARE's APPNOTE.TXT; ZIP64 included) and checked against the
-/// members themselves: every one whole, inside the file, and none over another.
+/// What a zip archive holds, read from the list at its end (PKWARE's APPNOTE.TXT; ZIP64 included) and checked against
+/// the members themselves: every one whole, inside the file, and none over another.
 struct ZIPDirectory {
     /// What is wrong with the archive, in words that complete "the archive …".
     struct Fault: Error {
@@ -27,13 +27,16 @@ struct ZIPDirectory {
             throw Fault(message: "lists \(end.members) members, and \(Self.maximumMembers) are allowed")
         }
         guard end.directory.count <= Self.maximumDirectoryLength else {
-            throw Fault(message: "lists its members in \(end.directory.count) bytes, and \(Self.maximumDirectoryLength) are allowed")
+            throw Fault(
+                message:
+                    "lists its members in \(end.directory.count) bytes, and \(Self.maximumDirectoryLength) are allowed")
         }
         // Extent of each member from its own header to the end of its content.
         var extents: [(range: Range<Int>, name: String)] = []
         var position = end.directory.lowerBound
         for _ in 0..<end.members {
-            let (name, range, content, checksum, isCompressed, next) = try Self.member(file, at: position, end.directory)
+            let (name, range, content, checksum, isCompressed, next) = try Self.member(
+                file, at: position, end.directory)
             position = next
             if isCompressed, compressed == nil { compressed = name }
             guard contents.updateValue(content, forKey: name) == nil else {
@@ -48,7 +51,8 @@ struct ZIPDirectory {
             throw Fault(message: "lists \(end.members) members and something after them")
         }
         extents.sort { ($0.range.lowerBound, $0.range.upperBound) < ($1.range.lowerBound, $1.range.upperBound) }
-        for (earlier, later) in zip(extents, extents.dropFirst()) where later.range.lowerBound < earlier.range.upperBound {
+        for (earlier, later) in zip(extents, extents.dropFirst())
+        where later.range.lowerBound < earlier.range.upperBound {
             throw Fault(message: "lets member \(quoted(later.name)) overlap \(quoted(earlier.name))")
         }
     }
@@ -64,7 +68,8 @@ struct ZIPDirectory {
         guard let position = endPosition(file) else {
             throw Fault(message: "has no list of members at its end: it was cut off")
         }
-        // Number of this disk, of the disk the list starts on, members on this disk, members, length and place of the list.
+        // Number of this disk, of the disk the list starts on, members on this disk, members, length and place of the
+        // list.
         let disks = (file.word16(position + 4), file.word16(position + 6))
         var members = (UInt64(file.word16(position + 8)), UInt64(file.word16(position + 10)))
         var (length, start) = (UInt64(file.word32(position + 12)), UInt64(file.word32(position + 16)))
@@ -72,7 +77,9 @@ struct ZIPDirectory {
         // 20 bytes before it stands, in a ZIP64 archive, where the long form of these numbers is.
         if position >= 20, file.word32(position - 20) == 0x0706_4B50 {
             let record = file.word64(position - 12)
-            guard record <= UInt64(position - 20), position - 20 - Int(record) >= 56, file.word32(Int(record)) == 0x0606_4B50 else {
+            guard record <= UInt64(position - 20), position - 20 - Int(record) >= 56,
+                file.word32(Int(record)) == 0x0606_4B50
+            else {
                 throw Fault(message: "says wrongly where its ZIP64 end record is")
             }
             let place = Int(record)
@@ -115,17 +122,21 @@ struct ZIPDirectory {
 
     private static func member(
         _ file: UnsafeRawBufferPointer, at position: Int, _ directory: Range<Int>
-    ) throws -> (name: String, extent: Range<Int>, content: Range<Int>, checksum: UInt32, isCompressed: Bool, next: Int) {
+    ) throws -> (name: String, extent: Range<Int>, content: Range<Int>, checksum: UInt32, isCompressed: Bool, next: Int)
+    {
         guard directory.upperBound - position >= 46, file.word32(position) == 0x0201_4B50 else {
             throw Fault(message: "has a damaged list of members")
         }
         let flags = file.word16(position + 8)
         let method = file.word16(position + 10)
-        let lengths = (Int(file.word16(position + 28)), Int(file.word16(position + 30)), Int(file.word16(position + 32)))
+        let lengths = (
+            Int(file.word16(position + 28)), Int(file.word16(position + 30)), Int(file.word16(position + 32))
+        )
         let next = position + 46 + lengths.0 + lengths.1 + lengths.2
         guard next <= directory.upperBound else { throw Fault(message: "has a damaged list of members") }
         guard lengths.0 <= maximumNameLength else {
-            throw Fault(message: "holds a member with a name of \(lengths.0) bytes, and \(maximumNameLength) are allowed")
+            throw Fault(
+                message: "holds a member with a name of \(lengths.0) bytes, and \(maximumNameLength) are allowed")
         }
         let nameBytes = UnsafeRawBufferPointer(rebasing: file[position + 46..<position + 46 + lengths.0])
         guard let name = String(validating: nameBytes, as: UTF8.self), !name.isEmpty else {
@@ -156,7 +167,8 @@ struct ZIPDirectory {
             throw Fault(message: "gives two sizes, \(packed) and \(size) bytes, for the stored member \(quoted(name))")
         }
 
-        // Its own header: 30 bytes, the name again, and an extra field that PyTorch fills so that the content is aligned.
+        // Its own header: 30 bytes, the name again, and an extra field that PyTorch fills so that the content is
+        // aligned.
         func outside() -> Fault { Fault(message: "says that member \(quoted(name)) lies where it cannot") }
         guard start <= UInt64(directory.lowerBound), directory.lowerBound - Int(start) >= 30 else { throw outside() }
         let header = Int(start)
@@ -191,7 +203,8 @@ struct ZIPDirectory {
 }
 
 extension UnsafeRawBufferPointer {
-    /// The little-endian number at any place; checked in every configuration, as the standard library's own loads are not.
+    /// The little-endian number at any place; checked in every configuration, as the standard library's own loads are
+    /// not.
     @inline(__always)
     func number<Number: FixedWidthInteger>(_ position: Int, _: Number.Type) -> Number {
         precondition(position >= 0 && position <= count - MemoryLayout<Number>.size)

@@ -1,7 +1,7 @@
 import Tensors
 
-/// Writes a zip archive of stored members as PyTorch lays it out: all under `archive/`, each content at a multiple of 64 bytes,
-/// its size and checksum behind it, ZIP64 throughout where it matters.
+/// Writes a zip archive of stored members as PyTorch lays it out: all under `archive/`, each content at a multiple of
+/// 64 bytes, its size and checksum behind it, ZIP64 throughout where it matters.
 struct ZIPWriter {
     private struct Member {
         let name: [UInt8]
@@ -73,7 +73,8 @@ struct ZIPWriter {
             entry.word32(0x0201_4B50)
             entry.word16(0)
             entry.member(
-                name: member.name, checksum: member.checksum, packed: min(member.size, Self.long), size: min(member.size, Self.long))
+                name: member.name, checksum: member.checksum, packed: min(member.size, Self.long),
+                size: min(member.size, Self.long))
             entry.word16(long.bytes.isEmpty ? 0 : 4 + long.bytes.count)
             // No comment, first disk, no attributes.
             for _ in 0..<5 { entry.word16(0) }
@@ -121,7 +122,8 @@ struct ZIPWriter {
 
         /// What a member's own header and its entry in the list have in common.
         mutating func member(name: [UInt8], checksum: UInt32, packed: Int, size: Int) {
-            // ZIP64 to read it; UTF-8 names and sizes behind the content; stored; no time, the first day of 1980 (as a date, 33).
+            // ZIP64 to read it; UTF-8 names and sizes behind the content; stored; no time, the first day of 1980 (as a
+            // date, 33).
             for value in [45, 0x0808, 0, 0, 33] { word16(value) }
             word32(Int(checksum))
             word32(packed)

@@ -53,7 +53,8 @@ struct Bench: ParsableCommand {
             if teacherPrecisionOptions.teacherPrecision != .same { flags.append("--teacher-precision") }
             guard flags.isEmpty else {
                 throw ValidationError(
-                    "\(flags.joined(separator: ", ")) \(flags.count == 1 ? "is" : "are") for distill: pretrain has no teacher")
+                    "\(flags.joined(separator: ", ")) \(flags.count == 1 ? "is" : "are") for distill: pretrain has no teacher"
+                )
             }
         }
         if steps < 1 { throw ValidationError("--steps must be at least 1") }
@@ -82,7 +83,8 @@ struct Bench: ParsableCommand {
         let total = benchmark.stepSeconds.reduce(0, +), steps = Double(benchmark.stepSeconds.count)
         var rows = benchmark.profile.map {
             ProfileRow(
-                part: $0.part.isEmpty ? "optimiser" : $0.part, operation: $0.operation.rawValue, calls: Double($0.calls) / steps,
+                part: $0.part.isEmpty ? "optimiser" : $0.part, operation: $0.operation.rawValue,
+                calls: Double($0.calls) / steps,
                 seconds: $0.seconds / steps, share: $0.seconds / total, gflops: $0.flop / $0.seconds * 1e-9,
                 gigabytes_per_second: $0.bytes / $0.seconds * 1e-9)
         }
@@ -97,7 +99,8 @@ struct Bench: ParsableCommand {
 
     private func table(_ rows: [ProfileRow], of benchmark: StepBenchmark) -> String {
         func peak(_ row: ProfileRow) -> Double {
-            row.operation == Profile.Operation.forwardInt8.rawValue ? benchmark.int8PeakGFLOPS ?? .nan : benchmark.peakGFLOPS
+            row.operation == Profile.Operation.forwardInt8.rawValue
+                ? benchmark.int8PeakGFLOPS ?? .nan : benchmark.peakGFLOPS
         }
         func cell(_ value: Double, _ digits: Int) -> String { value > 0 ? Format.fixed(value, digits) : "" }
         let header = ["part", "operation", "calls", "ms", "share", "GFLOP/s", "of peak", "GB/s"]
@@ -105,7 +108,8 @@ struct Bench: ParsableCommand {
             [header]
                 + rows.map {
                     [
-                        $0.part, $0.operation, cell($0.calls, 0), Format.fixed(1000 * $0.seconds, 1), Format.fixed(100 * $0.share, 1) + " %",
+                        $0.part, $0.operation, cell($0.calls, 0), Format.fixed(1000 * $0.seconds, 1),
+                        Format.fixed(100 * $0.share, 1) + " %",
                         cell($0.gflops, 1), $0.gflops > 0 ? Format.fixed(100 * $0.gflops / peak($0), 1) + " %" : "",
                         cell($0.gigabytes_per_second, 1),
                     ]
@@ -145,18 +149,25 @@ struct Bench: ParsableCommand {
                 ]
             }
             print(
-                Format.table([
-                    ["images per second (median)", Format.fixed(benchmark.imagesPerSecond, 3)],
-                    ["step (median)", Format.fixed(StepBenchmark.median(benchmark.stepSeconds), 3) + " s"],
-                    ["of which optimiser", Format.fixed(StepBenchmark.median(benchmark.optimizerSeconds), 3) + " s"],
-                    ["GFLOP per image", Format.fixed(benchmark.operations.total, 3)],
-                ] + (int8.map { [$0[0]] } ?? []) + [
-                    ["GFLOP/s", Format.fixed(benchmark.imagesPerSecond * benchmark.operations.total, 1)],
-                    ["peak GFLOP/s, measured", Format.fixed(benchmark.peakGFLOPS, 1)],
-                ] + (int8.map { [$0[1]] } ?? []) + [
-                    [int8 == nil ? "fraction of peak" : "fraction of peak, each of its own", Format.fixed(100 * benchmark.fractionOfPeak, 1) + " %"],
-                    ["peak resident memory", Format.bytes(ResidentMemory.peakBytes)],
-                ]))
+                Format.table(
+                    [
+                        ["images per second (median)", Format.fixed(benchmark.imagesPerSecond, 3)],
+                        ["step (median)", Format.fixed(StepBenchmark.median(benchmark.stepSeconds), 3) + " s"],
+                        [
+                            "of which optimiser",
+                            Format.fixed(StepBenchmark.median(benchmark.optimizerSeconds), 3) + " s",
+                        ],
+                        ["GFLOP per image", Format.fixed(benchmark.operations.total, 3)],
+                    ] + (int8.map { [$0[0]] } ?? []) + [
+                        ["GFLOP/s", Format.fixed(benchmark.imagesPerSecond * benchmark.operations.total, 1)],
+                        ["peak GFLOP/s, measured", Format.fixed(benchmark.peakGFLOPS, 1)],
+                    ] + (int8.map { [$0[1]] } ?? []) + [
+                        [
+                            int8 == nil ? "fraction of peak" : "fraction of peak, each of its own",
+                            Format.fixed(100 * benchmark.fractionOfPeak, 1) + " %",
+                        ],
+                        ["peak resident memory", Format.bytes(ResidentMemory.peakBytes)],
+                    ]))
             if profile { print("\n" + table(rows(benchmark), of: benchmark)) }
             return
         }
@@ -168,7 +179,8 @@ struct Bench: ParsableCommand {
             step_seconds: benchmark.stepSeconds, optimizer_seconds: benchmark.optimizerSeconds,
             peak_rss_bytes: ResidentMemory.peakBytes, gflop_per_image: benchmark.operations.total,
             peak_gflops: benchmark.peakGFLOPS, fraction_of_peak: benchmark.fractionOfPeak,
-            int8_gflop_per_image: benchmark.int8GFLOP, int8_peak_gflops: benchmark.int8PeakGFLOPS, profile: profile ? rows(benchmark) : nil)
+            int8_gflop_per_image: benchmark.int8GFLOP, int8_peak_gflops: benchmark.int8PeakGFLOPS,
+            profile: profile ? rows(benchmark) : nil)
         print(String(decoding: try RunDirectory.json(report), as: UTF8.self))
     }
 }

@@ -23,7 +23,8 @@ struct ComputeOptions: ParsableArguments {
         Threads.count = threads ?? recommended
         if let threads, threads > recommended {
             let processors = Format.counted(recommended, "processor")
-            Terminal.warning("--threads \(threads) is more than the \(processors) this process may use: it will be slower")
+            Terminal.warning(
+                "--threads \(threads) is more than the \(processors) this process may use: it will be slower")
         }
         let startable = Threads.startable(Threads.count)
         guard startable == Threads.count else {

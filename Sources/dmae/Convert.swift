@@ -49,10 +49,13 @@ struct Convert: ParsableCommand {
         }
     }
 
-    @Argument(help: ArgumentHelp("Weights: a file, or a folder of Hugging Face's.", valueName: "input"), completion: .file())
+    @Argument(
+        help: ArgumentHelp("Weights: a file, or a folder of Hugging Face's.", valueName: "input"), completion: .file())
     var input: String
 
-    @Argument(help: ArgumentHelp("Where they go: a file, or a folder for huggingface.", valueName: "output"), completion: .file())
+    @Argument(
+        help: ArgumentHelp("Where they go: a file, or a folder for huggingface.", valueName: "output"),
+        completion: .file())
     var output: String
 
     @Option(name: .customLong("to"), help: ArgumentHelp("mae, timm, huggingface or onnx.", valueName: "form"))
@@ -60,7 +63,8 @@ struct Convert: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Round to f32, f16 or bf16, to nearest, ties to even. Default: types stay as they are, and f32 for onnx.", valueName: "type"))
+            "Round to f32, f16 or bf16, to nearest, ties to even. Default: types stay as they are, and f32 for onnx.",
+            valueName: "type"))
     var dtype: Rounding?
 
     @Flag(help: "Leave out decoder, projection heads and class head.")
@@ -73,7 +77,8 @@ struct Convert: ParsableCommand {
     var decoderHeads: Int?
 
     @Option(
-        help: ArgumentHelp("Side of the images, or HEIGHTxWIDTH, in pixels, where nothing tells it.", valueName: "pixels"))
+        help: ArgumentHelp(
+            "Side of the images, or HEIGHTxWIDTH, in pixels, where nothing tells it.", valueName: "pixels"))
     var imageSize: ImageSize?
 
     func validate() throws {
@@ -83,7 +88,9 @@ struct Convert: ParsableCommand {
             if form == .timm || form == .onnx {
                 throw ValidationError("--decoder-heads has no effect: --to \(form.rawValue) leaves out the decoder")
             }
-            if encoderOnly { throw ValidationError("--decoder-heads has no effect: --encoder-only leaves out the decoder") }
+            if encoderOnly {
+                throw ValidationError("--decoder-heads has no effect: --encoder-only leaves out the decoder")
+            }
         }
         let endings: [Form: [String]] = [
             .mae: [".safetensors", ".pth", ".pt"], .timm: [".safetensors", ".pth", ".pt"], .onnx: [".onnx"],
@@ -91,7 +98,8 @@ struct Convert: ParsableCommand {
         let known = [".safetensors", ".pth", ".pt", ".bin", ".onnx", ".npy"]
         let name = output.lowercased()
         if let wanted = endings[form], known.contains(where: name.hasSuffix), !wanted.contains(where: name.hasSuffix) {
-            throw ValidationError("\(output): what --to \(form.rawValue) writes ends in \(wanted.joined(separator: ", "))")
+            throw ValidationError(
+                "\(output): what --to \(form.rawValue) writes ends in \(wanted.joined(separator: ", "))")
         }
         let sizes: [(flag: String, isGiven: Bool)] = [
             ("--heads", heads != nil), ("--decoder-heads", decoderHeads != nil), ("--image-size", imageSize != nil),
@@ -123,9 +131,14 @@ struct Convert: ParsableCommand {
         try weights.requireWhole()
         let encoder = try weights.runnableEncoder(heads: heads, imageSize: imageSize?.sides)
         let summary = try ONNXModel.write(
-            weights.tensors, encoder, to: output, type: dtype?.type ?? .f32, hasHead: !encoderOnly, version: Dmae.version)
-        if let data = summary.dataPath { Terminal.note("the weights are beside the model, in \(data): keep both together") }
-        print("model  \(output)  \(Format.counted(summary.parameters, "parameter")); \(summary.outputs.joined(separator: ", "))")
+            weights.tensors, encoder, to: output, type: dtype?.type ?? .f32, hasHead: !encoderOnly,
+            version: Dmae.version)
+        if let data = summary.dataPath {
+            Terminal.note("the weights are beside the model, in \(data): keep both together")
+        }
+        print(
+            "model  \(output)  \(Format.counted(summary.parameters, "parameter")); \(summary.outputs.joined(separator: ", "))"
+        )
     }
 
     private func write(_ weights: ModelWeights, to target: Conversion.Target) throws {

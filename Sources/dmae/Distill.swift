@@ -31,7 +31,8 @@ struct Distill: ParsableCommand {
             """)
 
     @Option(
-        help: ArgumentHelp("Teacher's weights, an encoder at least; see `dmae convert --help` for what is read.", valueName: "file"),
+        help: ArgumentHelp(
+            "Teacher's weights, an encoder at least; see `dmae convert --help` for what is read.", valueName: "file"),
         completion: .file())
     var teacher: String
 

@@ -30,7 +30,8 @@ struct Dmae: ParsableCommand {
             """,
         version: version,
         subcommands: [
-            Distill.self, Pretrain.self, Reconstruct.self, Embed.self, Convert.self, Inspect.self, Replays.self, Bench.self,
+            Distill.self, Pretrain.self, Reconstruct.self, Embed.self, Convert.self, Inspect.self, Replays.self,
+            Bench.self,
             Doctor.self,
         ])
 
@@ -39,8 +40,8 @@ struct Dmae: ParsableCommand {
         AtomicFile.removePartsOnSignals()
         // A limit on the size of files is an error of the write, with a sentence, instead of the end of the process.
         signal(SIGXFSZ, SIG_IGN)
-        // Every parallel region says its number of threads; LLVM's OpenMP runs out of memory over a value that is empty or no number, which
-        // job scripts are apt to set.
+        // Every parallel region says its number of threads; LLVM's OpenMP runs out of memory over a value that is empty
+        // or no number, which job scripts are apt to set.
         unsetenv("OMP_NUM_THREADS")
         do {
             try runCommandLine()
@@ -67,19 +68,22 @@ struct Dmae: ParsableCommand {
         do {
             var command = try parseAsRoot(arguments)
             try command.run()
-        } catch where exitCode(for: error).isSuccess {
-            // Help, the version or a completion script: printed as any result is, so that it is missed where it does not arrive.
+        } catch  where exitCode(for: error).isSuccess {
+            // Help, the version or a completion script: printed as any result is, so that it is missed where it does
+            // not arrive.
             print(fullMessage(for: error))
         }
     }
 
-    /// The command line, with a negative number joined to the option in front of it: `--epochs -1` as `--epochs=-1`. The parser would take it
-    /// for an option, and say that the value is missing.
+    /// The command line, with a negative number joined to the option in front of it: `--epochs -1` as `--epochs=-1`.
+    /// The parser would take it for an option, and say that the value is missing.
     private static var arguments: [String] {
         let words = CommandLine.arguments.dropFirst(), options = words.prefix { $0 != "--" }
         var joined: [String] = []
         for word in options {
-            if word.hasPrefix("-"), Double(word) != nil, let option = joined.last, option.hasPrefix("--"), !option.contains("=") {
+            if word.hasPrefix("-"), Double(word) != nil, let option = joined.last, option.hasPrefix("--"),
+                !option.contains("=")
+            {
                 joined[joined.count - 1] = "\(option)=\(word)"
             } else {
                 joined.append(word)
@@ -88,22 +92,27 @@ struct Dmae: ParsableCommand {
         return joined + words.dropFirst(options.count)
     }
 
-    /// Refuses a word that is not UTF-8: with replacement characters it would name another file. And a command line that Swift's library, which
-    /// reads it from /proc, could not read: without words it would show the root's screen, and succeed.
+    /// Refuses a word that is not UTF-8: with replacement characters it would name another file. And a command line
+    /// that Swift's library, which reads it from /proc, could not read: without words it would show the root's screen,
+    /// and succeed.
     private static func checkCommandLine() throws {
         guard CommandLine.argc > 0 else {
             throw Failure(
                 .inputOutput,
-                "cannot read the command line from /proc/self/cmdline: mount /proc, or raise the limit on open files (ulimit -n)")
+                "cannot read the command line from /proc/self/cmdline: mount /proc, or raise the limit on open files (ulimit -n)"
+            )
         }
-        for (word, text) in zip(UnsafeBufferPointer(start: CommandLine.unsafeArgv, count: Int(CommandLine.argc)), CommandLine.arguments) {
+        for (word, text) in zip(
+            UnsafeBufferPointer(start: CommandLine.unsafeArgv, count: Int(CommandLine.argc)), CommandLine.arguments)
+        {
             guard let word, String(validatingCString: word) == nil else { continue }
-            throw Failure(.usage, "the argument \(quoted(text)) is not valid UTF-8: rename the file, or name a link to it")
+            throw Failure(
+                .usage, "the argument \(quoted(text)) is not valid UTF-8: rename the file, or name a link to it")
         }
     }
 
-    /// Refuses `dmae help NAME` and `dmae NAME --help` as `dmae NAME` is refused where there is no such command: the parser would show the
-    /// root's screen.
+    /// Refuses `dmae help NAME` and `dmae NAME --help` as `dmae NAME` is refused where there is no such command: the
+    /// parser would show the root's screen.
     private static func checkHelp() throws {
         let commands = configuration.subcommands.map { $0._commandName } + ["help"]
         var words = CommandLine.arguments.dropFirst()[...]

@@ -39,7 +39,8 @@ struct Doctor: ParsableCommand {
             ("", ""),
             (
                 "instruction set",
-                InstructionSet.selected.name + (isLowered ? " (DMAE_ISA; \(InstructionSet.available.name) is available)" : "")
+                InstructionSet.selected.name
+                    + (isLowered ? " (DMAE_ISA; \(InstructionSet.available.name) is available)" : "")
             ),
         ]
         let variants = InstructionSet.variants
@@ -98,7 +99,9 @@ struct Doctor: ParsableCommand {
 
     /// The setting of transparent huge pages, which the planned memory asks for.
     private static var hugePages: String {
-        guard let data = try? Data(contentsOf: URL(filePath: "/sys/kernel/mm/transparent_hugepage/enabled")) else { return "unknown" }
+        guard let data = try? Data(contentsOf: URL(filePath: "/sys/kernel/mm/transparent_hugepage/enabled")) else {
+            return "unknown"
+        }
         let text = String(decoding: data, as: UTF8.self)
         guard let open = text.firstIndex(of: "["), let close = text.firstIndex(of: "]") else { return "unknown" }
         return String(text[text.index(after: open)..<close])

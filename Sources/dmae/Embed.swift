@@ -31,7 +31,8 @@ struct Embed: ParsableCommand {
 
     @Option(
         parsing: .upToNextOption,
-        help: ArgumentHelp("Pictures, JPEG or PNG, and folders of them, searched to any depth.", valueName: "folder|image"),
+        help: ArgumentHelp(
+            "Pictures, JPEG or PNG, and folders of them, searched to any depth.", valueName: "folder|image"),
         completion: .file())
     var data: [String]
 
@@ -59,7 +60,8 @@ struct Embed: ParsableCommand {
     var applyOrientation = false
 
     @Option(
-        help: ArgumentHelp("Decoding threads beside the kernels'; the result does not depend on it.", valueName: "count"))
+        help: ArgumentHelp(
+            "Decoding threads beside the kernels'; the result does not depend on it.", valueName: "count"))
     var workers: Int = 1
 
     @Option(help: ArgumentHelp("Attention heads, where the weights do not say it.", valueName: "heads"))
@@ -92,7 +94,9 @@ struct Embed: ParsableCommand {
         try model.requireKnownParts()
         let encoder = try model.runnableEncoder(heads: heads, imageSize: imageSize?.sides)
         let folder = try ImageFolder(listing: data)
-        for written in [output, list] { try AtomicFile.requireOther(written, than: [weights, model.tensors.path] + folder.files) }
+        for written in [output, list] {
+            try AtomicFile.requireOther(written, than: [weights, model.tensors.path] + folder.files)
+        }
         let embedding = try Embedding(
             file: model.tensors, configuration: encoder, block: block, pool: pool,
             batch: Embedding.batch(for: folder.count, most: batch), precision: precision.resolved())
@@ -149,6 +153,8 @@ private final class EmbedProgress {
         last = now
         let rate = Double(done) / ((now - start) / .seconds(1))
         let left = Format.duration(Double(total - done) / rate)
-        Terminal.note("\(Format.grouped(done)) of \(Format.grouped(total)) images, \(Format.fixed(rate, 1)) images/s, \(left) left")
+        Terminal.note(
+            "\(Format.grouped(done)) of \(Format.grouped(total)) images, \(Format.fixed(rate, 1)) images/s, \(left) left"
+        )
     }
 }

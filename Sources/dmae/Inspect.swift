@@ -21,7 +21,8 @@ struct Inspect: ParsableCommand {
               dmae inspect teacher.safetensors --compare mae_visualize_vit_large.pth
             """)
 
-    @Argument(help: ArgumentHelp("A file of weights, or a folder of Hugging Face's.", valueName: "file"), completion: .file())
+    @Argument(
+        help: ArgumentHelp("A file of weights, or a folder of Hugging Face's.", valueName: "file"), completion: .file())
     var file: String
 
     @Option(help: ArgumentHelp("Another one: what differs between the two.", valueName: "file"), completion: .file())
@@ -101,7 +102,8 @@ struct Inspect: ParsableCommand {
             form = contents.form
             kind = Inspect.kind(contents, model)
             self.model = (try? model.get()).map(Model.init)
-            metadata = contents.metadata.sorted { $0.key < $1.key }.map { Pair(key: $0.key, value: $0.value) }
+            metadata =
+                contents.metadata.sorted { $0.key < $1.key }.map { Pair(key: $0.key, value: $0.value) }
                 + contents.values.map { Pair(key: $0.name, value: Inspect.text($0.value)) }
             tensors = contents.entries.map {
                 Report.Tensor(name: $0.name, type: $0.type.rawValue, shape: $0.shape, bytes: $0.byteCount)
@@ -133,7 +135,8 @@ struct Inspect: ParsableCommand {
         case .failure(let failure):
             print("  model: none that is recognised (\(shown("\(failure)")))")
         }
-        let pairs = contents.metadata.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+        let pairs =
+            contents.metadata.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
             + contents.values.map { ($0.name, Self.text($0.value)) }
         for (key, value) in pairs { print("  \(shown(key)) = \(shown(value, limit: 200))") }
         if !contents.entries.isEmpty {
@@ -172,7 +175,8 @@ struct Inspect: ParsableCommand {
             let elements: Int
             let maximum, relative: Magnitude
         }
-        /// Null where it is infinite: one of the values is not finite, or, of a relative difference, the first file has zeros alone.
+        /// Null where it is infinite: one of the values is not finite, or, of a relative difference, the first file has
+        /// zeros alone.
         struct Magnitude: Encodable {
             let value: Double
 
@@ -192,13 +196,16 @@ struct Inspect: ParsableCommand {
 
     private func printComparison(_ first: any WeightFile, _ second: any WeightFile, _ path: String) throws {
         let models = [first, second].map { try? ModelTensors($0) }
-        // Names that two tools give the same model are put into one language; otherwise everything in the files is compared.
+        // Names that two tools give the same model are put into one language; otherwise everything in the files is
+        // compared.
         var pair = (first, second)
         var translated = false
         if let left = models[0], let right = models[1],
             left.detection.scheme != right.detection.scheme || left.detection.wrapper != right.detection.wrapper
                 // Hugging Face has several spellings of one scheme.
-                || left.entries.contains(where: { right[$0.name] != nil && left.sourceNames($0.name) != right.sourceNames($0.name) })
+                || left.entries.contains(where: {
+                    right[$0.name] != nil && left.sourceNames($0.name) != right.sourceNames($0.name)
+                })
         {
             pair = (left, right)
             translated = true
@@ -207,12 +214,14 @@ struct Inspect: ParsableCommand {
         if json {
             try Self.printJSON(
                 ComparisonReport(
-                    file: file, other: path, names: translated ? NamingScheme.mae.name : "file", onlyInFile: comparison.onlyInFirst,
+                    file: file, other: path, names: translated ? NamingScheme.mae.name : "file",
+                    onlyInFile: comparison.onlyInFirst,
                     onlyInOther: comparison.onlyInSecond,
                     shapes: comparison.shapes.map { .init(name: $0.name, shape: $0.first, otherShape: $0.second) },
                     differences: comparison.differences.map {
                         .init(
-                            name: $0.name, elements: $0.count, maximum: .init(value: $0.maximum), relative: .init(value: $0.relative))
+                            name: $0.name, elements: $0.count, maximum: .init(value: $0.maximum),
+                            relative: .init(value: $0.relative))
                     }, identical: comparison.identical))
             return
         }
@@ -226,7 +235,10 @@ struct Inspect: ParsableCommand {
             let rows = comparison.differences.map {
                 [shown($0.name), Format.grouped($0.count), "\(Float($0.maximum))", "\(Float($0.relative))"]
             }
-            print(Format.table([["tensor", "elements that differ", "largest difference", "over the first's largest magnitude"]] + rows))
+            print(
+                Format.table(
+                    [["tensor", "elements that differ", "largest difference", "over the first's largest magnitude"]]
+                        + rows))
         }
         let counts = [
             "\(comparison.identical) identical", "\(comparison.differences.count) different",

@@ -14,7 +14,8 @@ struct ImageSize: ExpressibleByArgument {
 
     init?(argument: String) {
         let sides = argument.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) }
-        guard (1...2).contains(sides.count), let height = sides[0], let width = sides.last!, height > 0, width > 0 else { return nil }
+        guard (1...2).contains(sides.count), let height = sides[0], let width = sides.last!, height > 0, width > 0
+        else { return nil }
         self.height = height
         self.width = width
     }
@@ -27,14 +28,18 @@ extension AlignedPair: ExpressibleByArgument {
     /// "8:17", student's block first.
     public init?(argument: String) {
         let blocks = argument.split(separator: ":", omittingEmptySubsequences: false).map { Int($0) }
-        guard blocks.count == 2, let student = blocks[0], let teacher = blocks[1], student >= 0, teacher >= 0 else { return nil }
+        guard blocks.count == 2, let student = blocks[0], let teacher = blocks[1], student >= 0, teacher >= 0 else {
+            return nil
+        }
         self.init(studentBlock: student, teacherBlock: teacher)
     }
 }
 
 /// Sizes of student and decoder, where they differ from the recipe's.
 struct ModelOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Student: \(Self.encoderNames).", valueName: "preset"), completion: .list(Preset.encoders.map(\.name)))
+    @Option(
+        help: ArgumentHelp("Student: \(Self.encoderNames).", valueName: "preset"),
+        completion: .list(Preset.encoders.map(\.name)))
     var student: String?
 
     @Option(
@@ -85,13 +90,17 @@ struct ModelOptions: ParsableArguments {
         guard let preset = Preset.decoder(decoder ?? name) else {
             throw Failure(
                 .usage,
-                "--decoder \(decoder ?? name) is not known: use one of \(Preset.decoders.map(\.name).joined(separator: ", "))")
+                "--decoder \(decoder ?? name) is not known: use one of \(Preset.decoders.map(\.name).joined(separator: ", "))"
+            )
         }
         return DecoderConfiguration(
-            width: decoderWidth ?? preset.width, depth: decoderDepth ?? preset.depth, heads: decoderHeads ?? preset.heads)
+            width: decoderWidth ?? preset.width, depth: decoderDepth ?? preset.depth,
+            heads: decoderHeads ?? preset.heads)
     }
 
-    static func preset(_ name: String, flag: String, height: Int, width: Int, channels: Int) throws -> EncoderConfiguration {
+    static func preset(_ name: String, flag: String, height: Int, width: Int, channels: Int) throws
+        -> EncoderConfiguration
+    {
         guard let encoder = Preset.encoder(name, imageHeight: height, imageWidth: width, channels: channels) else {
             throw Failure(.usage, "\(flag) \(name) is not known: use one of \(encoderNames)")
         }
@@ -112,14 +121,16 @@ struct MethodOptions: ParsableArguments {
 struct AlignmentOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Teacher: one of the student's presets. Default: what its file shows, without a file the recipe's.", valueName: "preset"),
+            "Teacher: one of the student's presets. Default: what its file shows, without a file the recipe's.",
+            valueName: "preset"),
         completion: .list(Preset.encoders.map(\.name)))
     var teacherModel: String?
 
     @Option(help: ArgumentHelp("Width of the teacher. Default: its file's or preset's.", valueName: "width"))
     var teacherWidth: Int?
 
-    @Option(help: ArgumentHelp("Transformer blocks of the teacher. Default: its file's or preset's.", valueName: "blocks"))
+    @Option(
+        help: ArgumentHelp("Transformer blocks of the teacher. Default: its file's or preset's.", valueName: "blocks"))
     var teacherDepth: Int?
 
     @Option(help: ArgumentHelp("Attention heads of the teacher. Default: its file's or preset's.", valueName: "heads"))
@@ -145,7 +156,8 @@ struct AlignmentOptions: ParsableArguments {
     var given: [String] {
         let flags: [(name: String, isGiven: Bool)] = [
             ("--teacher-model", teacherModel != nil), ("--teacher-width", teacherWidth != nil),
-            ("--teacher-depth", teacherDepth != nil), ("--teacher-heads", teacherHeads != nil), ("--align", !pairs.isEmpty),
+            ("--teacher-depth", teacherDepth != nil), ("--teacher-heads", teacherHeads != nil),
+            ("--align", !pairs.isEmpty),
             ("--alignment-distance", alignmentDistance != nil), ("--projection", projection != nil),
             ("--alignment-weight", alignmentWeight != nil),
         ]
@@ -154,56 +166,69 @@ struct AlignmentOptions: ParsableArguments {
 
     /// The teacher with the overrides of this command line, on the student's images.
     ///
-    /// - Parameter weights: the teacher's file, which tells its sizes; `--teacher-model` goes before it. Without a file the
-    ///   recipe names the teacher. A preset has the student's patches.
-    /// - Throws: `Failure.usage` where nothing tells the teacher's size or heads, and where its file has another width, fewer blocks than
-    ///   `--teacher-depth`, or says that it has other heads.
-    func teacher(_ recipe: Recipe, student: EncoderConfiguration, weights: ModelWeights? = nil) throws -> EncoderConfiguration {
+    /// - Parameter weights: the teacher's file, which tells its sizes; `--teacher-model` goes before it. Without a file
+    ///   the recipe names the teacher. A preset has the student's patches.
+    /// - Throws: `Failure.usage` where nothing tells the teacher's size or heads, and where its file has another width,
+    ///   fewer blocks than `--teacher-depth`, or says that it has other heads.
+    func teacher(_ recipe: Recipe, student: EncoderConfiguration, weights: ModelWeights? = nil) throws
+        -> EncoderConfiguration
+    {
         var teacher: EncoderConfiguration
         if teacherModel == nil, let weights {
             teacher = weights.encoder
-            (teacher.imageHeight, teacher.imageWidth, teacher.channels) = (student.imageHeight, student.imageWidth, student.channels)
+            (teacher.imageHeight, teacher.imageWidth, teacher.channels) = (
+                student.imageHeight, student.imageWidth, student.channels
+            )
         } else {
             guard let name = teacherModel ?? recipe.teacher else {
                 throw Failure(.usage, "--teacher-model is needed: recipe \(recipe.name) names no teacher")
             }
             teacher = try ModelOptions.preset(
-                name, flag: "--teacher-model", height: student.imageHeight, width: student.imageWidth, channels: student.channels)
-            // Presets fix no patch size that weights could not have otherwise; a file's own patches stand, and are checked.
+                name, flag: "--teacher-model", height: student.imageHeight, width: student.imageWidth,
+                channels: student.channels)
+            // Presets fix no patch size that weights could not have otherwise; a file's own patches stand, and are
+            // checked.
             teacher.patchSize = student.patchSize
         }
         teacher.width = teacherWidth ?? teacher.width
         teacher.depth = teacherDepth ?? teacher.depth
         teacher.heads = teacherHeads ?? teacher.heads
         let model = "--teacher-model \(teacherModel ?? ""), with"
-        try weights?.requireWidth(teacher.width, by: teacherWidth.map { "--teacher-width \($0)" } ?? "\(model) width \(teacher.width),")
+        try weights?.requireWidth(
+            teacher.width, by: teacherWidth.map { "--teacher-width \($0)" } ?? "\(model) width \(teacher.width),")
         // Fewer blocks are a teacher cut short, and a preset's that the file lacks may lie after the last aligned one.
         if let teacherDepth { try weights?.requireBlocks(teacherDepth, by: "--teacher-depth \(teacherDepth)") }
         try weights?.requireUntold(
             teacher.heads, by: teacherHeads.map { "--teacher-heads \($0)" } ?? "\(model) \(teacher.heads) heads,")
         if teacher.heads == 0, let weights {
             throw Failure(
-                .usage, "--teacher-heads is needed: \(weights.path) does not say the number of attention heads, and no preset has its "
+                .usage,
+                "--teacher-heads is needed: \(weights.path) does not say the number of attention heads, and no preset has its "
                     + "width")
         }
         return teacher
     }
 
-    /// What to know where the recipe's pairs are taken for models of other depths than the recipe's: blocks count from the first, whatever
-    /// share of the depth they are then.
+    /// What to know where the recipe's pairs are taken for models of other depths than the recipe's: blocks count from
+    /// the first, whatever share of the depth they are then.
     func note(on configuration: ModelConfiguration, of recipe: Recipe) -> String? {
-        func depth(_ preset: String?) -> Int? { preset.flatMap { Preset.encoder($0, imageHeight: 224, imageWidth: 224)?.depth } }
+        func depth(_ preset: String?) -> Int? {
+            preset.flatMap { Preset.encoder($0, imageHeight: 224, imageWidth: 224)?.depth }
+        }
         let student = configuration.student.depth
         guard pairs.isEmpty, let teacher = configuration.teacher?.depth, let recipeStudent = depth(recipe.student),
             let recipeTeacher = depth(recipe.teacher), (student, teacher) != (recipeStudent, recipeTeacher)
         else { return nil }
-        func scaled(_ block: Int, _ depth: Int, _ recipeDepth: Int) -> Int { max(0, (block + 1) * depth / recipeDepth - 1) }
+        func scaled(_ block: Int, _ depth: Int, _ recipeDepth: Int) -> Int {
+            max(0, (block + 1) * depth / recipeDepth - 1)
+        }
         let aligned = configuration.alignment.pairs
         let blocks = aligned.map { "\($0.studentBlock):\($0.teacherBlock)" }.joined(separator: " ")
         let share = aligned.map {
             "\(scaled($0.studentBlock, student, recipeStudent)):\(scaled($0.teacherBlock, teacher, recipeTeacher))"
         }.joined(separator: " ")
-        return "blocks \(blocks) are aligned, as recipe \(recipe.name) says for a student of \(recipeStudent) and a teacher of "
+        return
+            "blocks \(blocks) are aligned, as recipe \(recipe.name) says for a student of \(recipeStudent) and a teacher of "
             + "\(recipeTeacher) blocks; in yours, of \(student) and \(teacher), the same shares of the depth are --align \(share)"
     }
 

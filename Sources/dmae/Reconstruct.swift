@@ -39,7 +39,9 @@ struct Reconstruct: ParsableCommand {
             valueName: "ratio"))
     var maskRatio: Double?
 
-    @Option(help: ArgumentHelp("Black-and-white picture, stretched over the patches: those under white are removed.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp(
+            "Black-and-white picture, stretched over the patches: those under white are removed.", valueName: "file"))
     var mask: String?
 
     @Option(help: ArgumentHelp("Names the random mask. Default: 0.", valueName: "number"))
@@ -52,7 +54,9 @@ struct Reconstruct: ParsableCommand {
 
     @Flag(
         inversion: .prefixedNo,
-        help: "Whether the weights predict normalised pixels (MAE's norm_pix_loss). Default: what they say, else raw ones.")
+        help:
+            "Whether the weights predict normalised pixels (MAE's norm_pix_loss). Default: what they say, else raw ones."
+    )
     var normalizePixels: Bool?
 
     @Option(
@@ -71,7 +75,9 @@ struct Reconstruct: ParsableCommand {
 
     func validate() throws {
         if mask != nil, maskRatio != nil { throw ValidationError("--mask and --mask-ratio exclude each other") }
-        if mask != nil, seed != nil { throw ValidationError("--seed has no effect: --mask says which patches are removed") }
+        if mask != nil, seed != nil {
+            throw ValidationError("--seed has no effect: --mask says which patches are removed")
+        }
         if input.isEmpty { throw ValidationError("--input needs at least one picture") }
         if [".jpg", ".jpeg", ".webp", ".gif", ".bmp"].contains(where: { output.lowercased().hasSuffix($0) }) {
             throw ValidationError("--output \(output): the grid is a PNG file; end it in .png")
@@ -87,11 +93,13 @@ struct Reconstruct: ParsableCommand {
         try weights.requireDecoder()
         let configuration = ModelConfiguration(
             student: try weights.runnableEncoder(heads: heads, imageSize: imageSize?.sides, resampling: true),
-            decoder: try weights.runnableDecoder(heads: decoderHeads), maskRatio: maskRatio ?? weights.maskRatio ?? 0.75,
+            decoder: try weights.runnableDecoder(heads: decoderHeads),
+            maskRatio: maskRatio ?? weights.maskRatio ?? 0.75,
             normalizePixels: normalizePixels ?? weights.normalizePixels ?? false)
         if normalizePixels == nil, weights.normalizePixels == nil {
             Terminal.note(
-                weights.hint ?? "nothing says whether it was trained on raw or on normalised pixels: raw ones are assumed, "
+                weights.hint
+                    ?? "nothing says whether it was trained on raw or on normalised pixels: raw ones are assumed, "
                     + "--normalize-pixels is for the others")
         }
         if configuration.normalizePixels {
@@ -100,11 +108,15 @@ struct Reconstruct: ParsableCommand {
                     + "normalised pixels: each removed patch is shown with the mean and deviation of the original, which the model did "
                     + "not predict")
         } else if weights.normalizePixels == true {
-            Terminal.warning("these weights were trained on normalised pixels: shown as raw ones, what they predict is near grey")
+            Terminal.warning(
+                "these weights were trained on normalised pixels: shown as raw ones, what they predict is near grey")
         }
-        let removed = try mask.map { try Reconstruction.mask(Pixels(contentsOf: $0, channels: 1), for: configuration.student) }
+        let removed = try mask.map {
+            try Reconstruction.mask(Pixels(contentsOf: $0, channels: 1), for: configuration.student)
+        }
         let reconstruction = try Reconstruction(
-            weights: weights, configuration: configuration, mask: removed.map(Reconstruction.Mask.given) ?? .random(seed: seed ?? 0),
+            weights: weights, configuration: configuration,
+            mask: removed.map(Reconstruction.Mask.given) ?? .random(seed: seed ?? 0),
             stretches: stretch)
         if !reconstruction.adaptations.isEmpty { Terminal.note(reconstruction.adaptations.joined(separator: "; ")) }
         let student = reconstruction.configuration.student
@@ -116,9 +128,12 @@ struct Reconstruct: ParsableCommand {
             let pictures = try reconstruction.pictures(of: path)
             guard pictures.loss.isFinite else {
                 throw Failure(
-                    .failure, "what \(weights.path) predicts of \(path) is not finite, and nothing was written: look at the weights")
+                    .failure,
+                    "what \(weights.path) predicts of \(path) is not finite, and nothing was written: look at the weights"
+                )
             }
-            rows.append([pictures.original, pictures.masked, pictures.reconstruction].map { $0.enlarged(by: enlargement) })
+            rows.append(
+                [pictures.original, pictures.masked, pictures.reconstruction].map { $0.enlarged(by: enlargement) })
             losses.append([path, Format.fixed(Double(pictures.loss), 5)])
         }
         let grid = Pixels.grid(rows)
@@ -126,7 +141,9 @@ struct Reconstruct: ParsableCommand {
         print(Format.table(losses))
         let kept = reconstruction.configuration.keptPatches
         let patches = student.patches
-        print("\(patches - kept) of \(patches) patches removed; original, masked picture and reconstruction from left to right")
+        print(
+            "\(patches - kept) of \(patches) patches removed; original, masked picture and reconstruction from left to right"
+        )
         print("grid  \(output)  \(grid.width)×\(grid.height)")
     }
 }

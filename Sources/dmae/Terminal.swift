@@ -3,8 +3,9 @@ import Weights
 
 /// What is said to a person, on standard error.
 enum Terminal {
-    /// Puts something in the place of standard streams that are closed: the next file to be opened would have their number, and what is
-    /// printed would go into it. What stands for standard output cannot be written to, so that a lost result is an error.
+    /// Puts something in the place of standard streams that are closed: the next file to be opened would have their
+    /// number, and what is printed would go into it. What stands for standard output cannot be written to, so that a
+    /// lost result is an error.
     static func keepDescriptors() {
         for (descriptor, flags) in [(STDIN_FILENO, O_RDONLY), (STDOUT_FILENO, O_RDONLY), (STDERR_FILENO, O_WRONLY)] {
             // In rising order, so that the number that is free is the one that is meant.

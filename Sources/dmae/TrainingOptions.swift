@@ -117,7 +117,8 @@ struct TrainingOptions: ParsableArguments {
             accumulation: effective / batch, epochs: epochs ?? recipe.epochs,
             warmupEpochs: warmupEpochs ?? recipe.warmupEpochs,
             baseLearningRate: baseLearningRate ?? recipe.baseLearningRate,
-            minimumLearningRate: minimumLearningRate ?? recipe.minimumLearningRate, optimizer: optimizer, precision: precision,
+            minimumLearningRate: minimumLearningRate ?? recipe.minimumLearningRate, optimizer: optimizer,
+            precision: precision,
             teacherPrecision: teacherPrecision, seed: seed,
             minimumCropArea: minimumCropArea ?? recipe.cropArea.lowerBound,
             maximumCropArea: maximumCropArea ?? recipe.cropArea.upperBound, appliesOrientation: applyOrientation,
@@ -129,11 +130,15 @@ struct TrainingOptions: ParsableArguments {
     /// Runs the training, or prints its plan.
     func run(_ configuration: TrainingConfiguration) throws {
         // Not in validate(): a flag with a typing error is to be named first.
-        guard dryRun || output?.isEmpty == false else { throw Failure(.usage, "--output is needed: name a folder for the run") }
+        guard dryRun || output?.isEmpty == false else {
+            throw Failure(.usage, "--output is needed: name a folder for the run")
+        }
         let trainer = try Trainer(configuration)
         if !quiet { trainer.notes.forEach(Terminal.note) }
         if dryRun {
-            if resume != nil, !quiet { Terminal.note("--dry-run reads no checkpoint: what follows is of the whole run, from its beginning") }
+            if resume != nil, !quiet {
+                Terminal.note("--dry-run reads no checkpoint: what follows is of the whole run, from its beginning")
+            }
             return try printPlan(of: trainer)
         }
 
@@ -204,7 +209,8 @@ struct TrainingOptions: ParsableArguments {
     private func takeUp(_ trainer: Trainer, in directory: RunDirectory) throws {
         guard let resume else { return }
         let store = CheckpointStore(directory: directory.path, keep: keep)
-        let checkpoint = resume == "auto" ? try store.newestValid(report: Terminal.warning) : try CheckpointStore.open(resume)
+        let checkpoint =
+            resume == "auto" ? try store.newestValid(report: Terminal.warning) : try CheckpointStore.open(resume)
         guard let checkpoint else {
             try directory.requireNothingToLose()
             if !quiet { Terminal.note("no checkpoint in \(directory.path): starting from the beginning") }
@@ -217,7 +223,9 @@ struct TrainingOptions: ParsableArguments {
                 "the run goes on from step \(checkpoint.step); set aside \(aside.count) of its former checkpoints, up to "
                     + "\(quoted(path: newest)): remove what is not needed, or take one up by --resume")
         }
-        if !quiet { Terminal.note("going on from \(checkpoint.file.path), step \(trainer.step) of \(trainer.totalSteps)") }
+        if !quiet {
+            Terminal.note("going on from \(checkpoint.file.path), step \(trainer.step) of \(trainer.totalSteps)")
+        }
     }
 
     private func printPlan(of trainer: Trainer) throws {
@@ -248,7 +256,8 @@ struct TrainingOptions: ParsableArguments {
         for purpose in MemoryPlan.Purpose.allCases where trainer.plan.bytes(of: purpose) > 0 {
             rows.append(["memory: \(purpose.rawValue)", Format.bytes(trainer.plan.bytes(of: purpose))])
         }
-        let inTurns = MemoryPlan.Purpose.allCases.reduce(0) { $0 + trainer.plan.bytes(of: $1) } - trainer.plan.totalBytes
+        let inTurns =
+            MemoryPlan.Purpose.allCases.reduce(0) { $0 + trainer.plan.bytes(of: $1) } - trainer.plan.totalBytes
         if inTurns > 0 { rows.append(["memory: counted twice, used in turns", "-" + Format.bytes(inTurns)]) }
         rows.append(["memory: in all", Format.bytes(trainer.plan.totalBytes)])
         rows.append([""])

@@ -81,9 +81,7 @@ size_t allocation_counter_disarm(void) {
     return atomic_load(&allocations);
 }
 
-size_t allocation_counter_depth(void) {
-    return first_depth;
-}
+size_t allocation_counter_depth(void) { return first_depth; }
 
 const char *allocation_counter_caller(size_t level) {
     Dl_info information;

@@ -61,25 +61,35 @@ final class BenchTests: XCTestCase {
 
     /// A teacher in int8: its products count against int8's peak, the others against theirs, and all against the step.
     func testInt8Teacher() throws {
-        let arguments = ["distill", "--recipe", "demo", "--align", "1:4", "--batch", "3", "--steps", "3", "--teacher-precision", "int8"] + tiny
+        let arguments =
+            [
+                "distill", "--recipe", "demo", "--align", "1:4", "--batch", "3", "--steps", "3", "--teacher-precision",
+                "int8",
+            ] + tiny
         let report = try report(arguments)
         XCTAssertEqual(report.teacherPrecision, "int8")
         // Five blocks of width 128 on 5 tokens: four layers of 12·128² weights in all.
         XCTAssertEqual(report.int8GflopPerImage, 5 * 2 * 5 * 12 * 128 * 128 * 1e-9, accuracy: 1e-12)
         XCTAssertLessThan(report.int8GflopPerImage, report.gflopPerImage)
         let peak = try XCTUnwrap(report.int8PeakGflops)
-        let seconds = report.int8GflopPerImage / peak + (report.gflopPerImage - report.int8GflopPerImage) / report.peakGflops
+        let seconds =
+            report.int8GflopPerImage / peak + (report.gflopPerImage - report.int8GflopPerImage) / report.peakGflops
         XCTAssertEqual(report.fractionOfPeak, report.imagesPerSecond * seconds, accuracy: 1e-9 * report.fractionOfPeak)
         let text = assertRuns(["bench", "--profile"] + arguments).output
-        for words in ["of which the teacher's in int8", "int8 peak, measured", "fraction of peak, each of its own", "products forward, int8"] {
+        for words in [
+            "of which the teacher's in int8", "int8 peak, measured", "fraction of peak, each of its own",
+            "products forward, int8",
+        ] {
             XCTAssertTrue(text.contains(words), "\(words): \(text)")
         }
         // Without such products the same sums come from others, and it says so.
         let slower = assertRuns(["bench"] + arguments, environment: ["DMAE_ISA": "scalar"])
-        XCTAssertTrue(slower.errors.contains("warning: the instruction set scalar has no products of int8"), slower.errors)
+        XCTAssertTrue(
+            slower.errors.contains("warning: the instruction set scalar has no products of int8"), slower.errors)
     }
 
-    /// What each operation took makes up the step: shares sum to one, and the products' and attention's FLOP are those that are counted.
+    /// What each operation took makes up the step: shares sum to one, and the products' and attention's FLOP are those
+    /// that are counted.
     func testProfile() throws {
         struct Row: Decodable {
             let part, operation: String
@@ -90,7 +100,9 @@ final class BenchTests: XCTestCase {
             let gflopPerImage: Double
             let profile: [Row]
         }
-        let arguments = ["bench", "distill", "--recipe", "demo", "--align", "1:4", "--batch", "3", "--steps", "3", "--profile"] + tiny
+        let arguments =
+            ["bench", "distill", "--recipe", "demo", "--align", "1:4", "--batch", "3", "--steps", "3", "--profile"]
+            + tiny
         let result = assertRuns(arguments + ["--json"])
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
@@ -99,8 +111,10 @@ final class BenchTests: XCTestCase {
         XCTAssertEqual(
             report.profile.reduce(0) { $0 + $1.seconds }, report.stepSeconds.reduce(0, +) / 3, accuracy: 1e-9)
         XCTAssertEqual(
-            report.profile.reduce(0) { $0 + $1.gflops * $1.seconds }, 3 * report.gflopPerImage, accuracy: 1e-9 * report.gflopPerImage)
-        XCTAssertEqual(Set(report.profile.map(\.part)), ["teacher", "student", "decoder", "alignment", "optimiser", ""])
+            report.profile.reduce(0) { $0 + $1.gflops * $1.seconds }, 3 * report.gflopPerImage,
+            accuracy: 1e-9 * report.gflopPerImage)
+        XCTAssertEqual(
+            Set(report.profile.map(\.part)), ["teacher", "student", "decoder", "alignment", "optimiser", ""])
         XCTAssertEqual(report.profile.first { $0.part == "student" && $0.operation == "attention backward" }?.calls, 2)
         let table = assertRuns(arguments).output
         for row in report.profile { XCTAssertTrue(table.contains(row.operation), row.operation) }
@@ -146,12 +160,14 @@ final class BenchTests: XCTestCase {
     /// What is of the teacher alone is refused where there is none.
     func testFlagsOfTheTeacher() {
         let flags = [
-            ("--teacher-model", "vit-large"), ("--teacher-width", "32"), ("--teacher-depth", "2"), ("--teacher-heads", "2"),
+            ("--teacher-model", "vit-large"), ("--teacher-width", "32"), ("--teacher-depth", "2"),
+            ("--teacher-heads", "2"),
             ("--align", "1:1"), ("--alignment-distance", "L2"), ("--projection", "mlp"), ("--alignment-weight", "2"),
             ("--teacher-precision", "int8"),
         ]
         for (flag, value) in flags {
-            assertRefused(["bench", "pretrain", flag, value] + tiny, 64, "\(flag) is for distill: pretrain has no teacher")
+            assertRefused(
+                ["bench", "pretrain", flag, value] + tiny, 64, "\(flag) is for distill: pretrain has no teacher")
         }
         assertRefused(
             ["bench", "pretrain"] + flags.flatMap { [$0, $1] }, 64,
@@ -183,8 +199,10 @@ final class BenchTests: XCTestCase {
         assertRefused(
             ["bench", "distill", "--projection", "none"], 64, "without a projection the widths must be equal",
             "--projection linear")
-        assertRefused(["bench", "distill", "--alignment-weight=-1"], 64, "--alignment-weight must be at least 0 and finite")
-        assertRefused(["bench", "distill", "--alignment-weight", "inf"], 64, "--alignment-weight must be at least 0 and finite")
+        assertRefused(
+            ["bench", "distill", "--alignment-weight=-1"], 64, "--alignment-weight must be at least 0 and finite")
+        assertRefused(
+            ["bench", "distill", "--alignment-weight", "inf"], 64, "--alignment-weight must be at least 0 and finite")
         assertRefused(["bench", "distill", "--alignment-distance", "L3"], 64, "'L3'", "L1")
     }
 }

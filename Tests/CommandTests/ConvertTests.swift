@@ -31,16 +31,21 @@ final class ConvertTests: XCTestCase {
         try FileManager.default.createDirectory(atPath: run, withIntermediateDirectories: true)
         for name in ["log.jsonl", "model.safetensors"] { folder.write([1], "run/" + name) }
         assertRefused(
-            Command.run(["convert", Fixtures.path("demo/teacher.safetensors"), run, "--to", "huggingface"]), 64, ["holds a run", "name another folder"])
+            Command.run(["convert", Fixtures.path("demo/teacher.safetensors"), run, "--to", "huggingface"]), 64,
+            ["holds a run", "name another folder"])
         XCTAssertEqual(FileManager.default.contents(atPath: run + "/model.safetensors"), Data([1]))
         let named = Command.run(
-            ["-c", #"exec "$0" convert "$1" "$2/$(printf 'x\377').safetensors" --to mae"#, Command.binary, Fixtures.path("demo/teacher.safetensors"), run],
+            [
+                "-c", #"exec "$0" convert "$1" "$2/$(printf 'x\377').safetensors" --to mae"#, Command.binary,
+                Fixtures.path("demo/teacher.safetensors"), run,
+            ],
             executable: "/bin/sh")
         assertRefused(named, 64, ["is not valid UTF-8: rename the file"])
         XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: run).count, 2)
     }
 
-    /// From MAE's names through every other form and back: the same file, byte for byte; and what was read at first, tensor for tensor.
+    /// From MAE's names through every other form and back: the same file, byte for byte; and what was read at first,
+    /// tensor for tensor.
     func testRoundTrips() throws {
         let own = folder.file("own.safetensors")
         convert(fixture("mae/mae.safetensors"), own, "mae", "--heads", "4", "--decoder-heads", "4")
@@ -90,9 +95,12 @@ final class ConvertTests: XCTestCase {
             ["config.json", "model.safetensors", "preprocessor_config.json"])
         var expected: [String: Any] = [
             "architectures": ["ViTMAEForPreTraining"], "attention_probs_dropout_prob": 0, "decoder_hidden_size": 16,
-            "decoder_intermediate_size": 64, "decoder_num_attention_heads": 4, "decoder_num_hidden_layers": 2, "dtype": "bfloat16",
-            "hidden_act": "gelu", "hidden_dropout_prob": 0, "hidden_size": 32, "image_size": 32, "initializer_range": 0.02,
-            "intermediate_size": 128, "layer_norm_eps": 1e-6, "mask_ratio": 0.75, "model_type": "vit_mae", "norm_pix_loss": false,
+            "decoder_intermediate_size": 64, "decoder_num_attention_heads": 4, "decoder_num_hidden_layers": 2,
+            "dtype": "bfloat16",
+            "hidden_act": "gelu", "hidden_dropout_prob": 0, "hidden_size": 32, "image_size": 32,
+            "initializer_range": 0.02,
+            "intermediate_size": 128, "layer_norm_eps": 1e-6, "mask_ratio": 0.75, "model_type": "vit_mae",
+            "norm_pix_loss": false,
             "num_attention_heads": 4, "num_channels": 3, "num_hidden_layers": 3, "patch_size": 8, "qkv_bias": true,
         ]
         XCTAssertEqual(try object("mae/config.json") as NSDictionary, expected as NSDictionary)
@@ -113,7 +121,8 @@ final class ConvertTests: XCTestCase {
         (expected["architectures"], expected["model_type"], expected["dtype"]) = (["ViTModel"], "vit", "float16")
         expected["encoder_stride"] = 8
         XCTAssertEqual(try object("vit/config.json") as NSDictionary, expected as NSDictionary)
-        XCTAssertFalse(try SafeTensorsFile(path: folder.file("vit/model.safetensors")).names.contains { $0.hasPrefix("vit.") })
+        XCTAssertFalse(
+            try SafeTensorsFile(path: folder.file("vit/model.safetensors")).names.contains { $0.hasPrefix("vit.") })
 
         convert(fixture("timm/timm.safetensors"), folder.file("classifier"), "huggingface", "--heads", "4")
         let labels = (0..<10).map { "LABEL_\($0)" }
@@ -139,7 +148,9 @@ final class ConvertTests: XCTestCase {
         let file = try WeightFiles.open(output)
         XCTAssertEqual(file.form, "PyTorch archive")
         XCTAssertEqual(file.names[0], "model.cls_token")
-        let distilled = convert(fixture("dmae/distilled.pth"), folder.file("hugging"), "huggingface", "--heads", "4", "--decoder-heads", "4")
+        let distilled = convert(
+            fixture("dmae/distilled.pth"), folder.file("hugging"), "huggingface", "--heads", "4", "--decoder-heads", "4"
+        )
         XCTAssertTrue(distilled.errors.contains("left out: the projection heads (2 tensors)"), distilled.errors)
     }
 
@@ -153,7 +164,8 @@ final class ConvertTests: XCTestCase {
             XCTAssertEqual(Set(second.entries.map(\.type)), [type])
             for tensor in first.names {
                 for (a, b) in zip(try first.floats(tensor), try second.floats(tensor)) {
-                    let bound = max(a.magnitude * Float(sign: .plus, exponent: -bits, significand: 1), type == .f16 ? 0x1p-25 : 0)
+                    let bound = max(
+                        a.magnitude * Float(sign: .plus, exponent: -bits, significand: 1), type == .f16 ? 0x1p-25 : 0)
                     XCTAssertLessThanOrEqual((a - b).magnitude, type == .f32 ? 0 : bound, tensor)
                 }
             }
@@ -164,12 +176,15 @@ final class ConvertTests: XCTestCase {
         values[try XCTUnwrap(file.names.firstIndex(of: "blocks.1.mlp.fc2.bias"))][3] = -65520
         try withBuffers(values) { buffers in
             var writer = SafeTensorsWriter()
-            for (entry, buffer) in zip(file.entries, buffers) { writer.add(entry.name, shape: entry.shape, floats: buffer) }
+            for (entry, buffer) in zip(file.entries, buffers) {
+                writer.add(entry.name, shape: entry.shape, floats: buffer)
+            }
             try writer.write(to: folder.file("large.safetensors"))
         }
         let output = folder.file("none.safetensors")
         assertRefused(
-            ["convert", folder.file("large.safetensors"), output, "--to", "mae", "--dtype", "f16"], 65, "\"blocks.1.mlp.fc2.bias\"",
+            ["convert", folder.file("large.safetensors"), output, "--to", "mae", "--dtype", "f16"], 65,
+            "\"blocks.1.mlp.fc2.bias\"",
             "large.safetensors", "--dtype bf16 or f32")
         convert(folder.file("large.safetensors"), folder.file("fits.safetensors"), "mae", "--dtype", "bf16")
         XCTAssertFalse(folder.names().contains { $0.hasPrefix("none") })
@@ -178,7 +193,8 @@ final class ConvertTests: XCTestCase {
     /// Images that are not square: what an archive does not say of their size --image-size does, and the file keeps it.
     func testImageSize() throws {
         assertRuns(TinyRun.pretrain(folder.file("run"), epochs: 1, ["--quiet", "--image-size", "32x16"]))
-        let told = folder.file("run/model.safetensors"), untold = folder.file("untold.pth"), size = ["--heads", "2", "--image-size", "32x16"]
+        let told = folder.file("run/model.safetensors"), untold = folder.file("untold.pth"),
+            size = ["--heads", "2", "--image-size", "32x16"]
         convert(told, untold, "mae")
         convert(told, folder.file("told.onnx"), "onnx")
         convert(told, folder.file("told"), "huggingface", "--encoder-only")
@@ -200,15 +216,19 @@ final class ConvertTests: XCTestCase {
                 run(untold, "x", form, ["--heads", "2"] + more), 64,
                 "--image-size is needed: \(untold) does not say the image size", "its patches form no square")
             assertRefused(
-                run(untold, "x", form, ["--heads", "2", "--image-size", "32"] + more), 64, "makes 16 patches of 8 pixels",
+                run(untold, "x", form, ["--heads", "2", "--image-size", "32"] + more), 64,
+                "makes 16 patches of 8 pixels",
                 "\(untold) has positions for 8")
             assertRefused(
-                run(told, "x", form, ["--image-size", "16x32"] + more), 64, "--image-size 16x32 contradicts \(told)", "32×16 pixels")
+                run(told, "x", form, ["--image-size", "16x32"] + more), 64, "--image-size 16x32 contradicts \(told)",
+                "32×16 pixels")
         }
-        assertRefused(run(told, "x", "mae", ["--heads", "4"]), 64, "--heads 4 contradicts \(told), which says that it has 2")
+        assertRefused(
+            run(told, "x", "mae", ["--heads", "4"]), 64, "--heads 4 contradicts \(told), which says that it has 2")
         assertRefused(run(told, "x", "mae", ["--decoder-heads", "4"]), 64, "--decoder-heads 4 contradicts \(told)")
         assertRefused(
-            run(told, "x.pth", "mae", ["--image-size", "32x16"]), 64, "--image-size has no effect: a PyTorch archive has no place for sizes")
+            run(told, "x.pth", "mae", ["--image-size", "32x16"]), 64,
+            "--image-size has no effect: a PyTorch archive has no place for sizes")
         XCTAssertEqual(folder.names(), names)
     }
 
@@ -220,35 +240,48 @@ final class ConvertTests: XCTestCase {
         refused(64, "--heads is needed", "mae.safetensors", arguments: mae, output, "--to", "huggingface")
         refused(64, "--decoder-heads is needed", arguments: mae, output, "--to", "huggingface", "--heads", "4")
         refused(64, "--heads must be at least 1", arguments: mae, output, "--to", "mae", "--heads", "0")
-        refused(64, "--heads 5 does not divide the encoder's width of 32", arguments: mae, output, "--to", "mae", "--heads", "5")
+        refused(
+            64, "--heads 5 does not divide the encoder's width of 32", arguments: mae, output, "--to", "mae", "--heads",
+            "5")
         refused(
             64, "--decoder-heads 5 does not divide the decoder's width of 16", arguments: mae, output, "--to", "mae",
             "--decoder-heads", "5")
         refused(64, "5 heads do not divide the width 32", arguments: mae, output, "--to", "onnx", "--heads", "5")
         for form in ["timm", "onnx"] {
             refused(
-                64, "--decoder-heads has no effect", "--to \(form)", arguments: mae, output, "--to", form, "--decoder-heads", "4")
+                64, "--decoder-heads has no effect", "--to \(form)", arguments: mae, output, "--to", form,
+                "--decoder-heads", "4")
         }
         refused(
-            64, "--decoder-heads has no effect", "--encoder-only", arguments: mae, output, "--to", "mae", "--decoder-heads", "4",
+            64, "--decoder-heads has no effect", "--encoder-only", arguments: mae, output, "--to", "mae",
+            "--decoder-heads", "4",
             "--encoder-only")
         refused(
-            64, "--decoder-heads has no effect", "holds no decoder", arguments: fixture("huggingface/vit"), output, "--to", "mae",
+            64, "--decoder-heads has no effect", "holds no decoder", arguments: fixture("huggingface/vit"), output,
+            "--to", "mae",
             "--decoder-heads", "4")
         refused(
-            64, "--heads has no effect: a PyTorch archive", arguments: mae, folder.file("x.pth"), "--to", "timm", "--heads", "4")
+            64, "--heads has no effect: a PyTorch archive", arguments: mae, folder.file("x.pth"), "--to", "timm",
+            "--heads", "4")
         refused(
-            64, "--heads and --decoder-heads have no effect", arguments: mae, folder.file("x.pt"), "--to", "mae", "--heads", "4",
+            64, "--heads and --decoder-heads have no effect", arguments: mae, folder.file("x.pt"), "--to", "mae",
+            "--heads", "4",
             "--decoder-heads", "4")
         refused(64, "keras", arguments: mae, output, "--to", "keras")
         refused(64, "int8", arguments: mae, output, "--to", "mae", "--dtype", "int8")
         refused(64, "Missing expected argument '--to <form>'", arguments: mae, output)
-        refused(65, "finetuned.pth", "fc_norm instead of norm", "--to timm", arguments: fixture("mae/finetuned.pth"), output, "--to", "huggingface")
-        refused(65, "expected.safetensors\" holds no Vision Transformer", arguments: fixture("expected.safetensors"), output, "--to", "mae")
+        refused(
+            65, "finetuned.pth", "fc_norm instead of norm", "--to timm", arguments: fixture("mae/finetuned.pth"),
+            output, "--to", "huggingface")
+        refused(
+            65, "expected.safetensors\" holds no Vision Transformer", arguments: fixture("expected.safetensors"),
+            output, "--to", "mae")
         refused(74, "gone", arguments: folder.file("gone"), output, "--to", "mae")
         refused(74, "nowhere", arguments: mae, folder.file("nowhere/x.safetensors"), "--to", "mae")
         folder.write("x".utf8, "file")
-        refused(74, "something else has that name", arguments: fixture("huggingface/vit"), folder.file("file"), "--to", "huggingface")
+        refused(
+            74, "something else has that name", arguments: fixture("huggingface/vit"), folder.file("file"), "--to",
+            "huggingface")
         XCTAssertEqual(folder.names(), ["file"])
     }
 
@@ -262,10 +295,14 @@ final class ConvertTests: XCTestCase {
         values[0][0] = 1e30
         try withBuffers(values) { buffers in
             var writer = SafeTensorsWriter()
-            for (entry, buffer) in zip(file.entries, buffers) { writer.add(entry.name, shape: entry.shape, floats: buffer) }
+            for (entry, buffer) in zip(file.entries, buffers) {
+                writer.add(entry.name, shape: entry.shape, floats: buffer)
+            }
             try writer.write(to: folder.file("huge.safetensors"))
         }
-        let arguments = ["convert", folder.file("huge.safetensors"), folder.file("hugging"), "--to", "huggingface", "--heads", "4"]
+        let arguments = [
+            "convert", folder.file("huge.safetensors"), folder.file("hugging"), "--to", "huggingface", "--heads", "4",
+        ]
         assertRefused(arguments + ["--encoder-only", "--dtype", "f16"], 65, "huge.safetensors")
         XCTAssertEqual(names.map { folder.read("hugging/" + $0) }, before)
         XCTAssertEqual(
@@ -280,7 +317,8 @@ final class ConvertTests: XCTestCase {
         convert(mae, folder.file("vit"), "huggingface", "--heads", "4", "--encoder-only")
         let other = assertRuns(["inspect", mae, "--compare", folder.file("vit")]).output
         XCTAssertTrue(other.hasPrefix("compared under MAE's names\nonly in \(mae): decoder_"), other)
-        XCTAssertTrue(other.hasSuffix("tensors: 42 identical, 0 different, 0 of another shape, 32 in one file only\n"), other)
+        XCTAssertTrue(
+            other.hasSuffix("tensors: 42 identical, 0 different, 0 of another shape, 32 in one file only\n"), other)
 
         let file = try SafeTensorsFile(path: mae)
         var values = try file.names.map { try file.floats($0) }
@@ -315,7 +353,8 @@ final class ConvertTests: XCTestCase {
         }
         let json = assertRuns(["inspect", mae, "--compare", changed, "--json"]).output
         let report = try JSONDecoder().decode(Report.self, from: Data(json.utf8))
-        XCTAssertEqual([report.names, report.only_in_file[0], report.only_in_other[0]], ["file", "cls_token", "extra"])
+        XCTAssertEqual(
+            [report.names, report.only_in_file[0], report.only_in_other[0]], ["file", "cls_token", "extra"])
         XCTAssertEqual([report.only_in_file.count, report.only_in_other.count, report.identical], [1, 1, 71])
         XCTAssertEqual(report.shapes.map(\.name), ["mask_token"])
         XCTAssertEqual(report.shapes.map(\.shape) + report.shapes.map(\.other_shape), [[1, 1, 16], [16]])
@@ -325,10 +364,14 @@ final class ConvertTests: XCTestCase {
         XCTAssertEqual(report.differences[0].maximum, 0.5, accuracy: Double(Float(1).ulp))
         XCTAssertEqual(report.differences[0].relative, 0.5 / Double(largest), accuracy: 1e-6)
         let text = assertRuns(["inspect", mae, "--compare", changed]).output
-        for words in ["only in \(mae): cls_token", "only in \(changed): extra", "shapes differ: mask_token [1, 1, 16] and [16]", "norm.weight "] {
+        for words in [
+            "only in \(mae): cls_token", "only in \(changed): extra", "shapes differ: mask_token [1, 1, 16] and [16]",
+            "norm.weight ",
+        ] {
             XCTAssertTrue(text.contains(words), text)
         }
-        XCTAssertTrue(text.hasSuffix("tensors: 71 identical, 1 different, 1 of another shape, 2 in one file only\n"), text)
+        XCTAssertTrue(
+            text.hasSuffix("tensors: 71 identical, 1 different, 1 of another shape, 2 in one file only\n"), text)
     }
 
     /// A file of 200 MB in a process that never holds a third of it.
@@ -363,7 +406,8 @@ final class ConvertTests: XCTestCase {
         XCTAssertGreaterThan(size, 200_000_000)
         convert(source, folder.file("large.pth"), "mae")
         for (input, output, more) in [
-            (source, "hugging", ["huggingface"]), (source, "half.pth", ["timm", "--dtype", "f16"]), (folder.file("large.pth"), "x.safetensors", ["mae"]),
+            (source, "hugging", ["huggingface"]), (source, "half.pth", ["timm", "--dtype", "f16"]),
+            (folder.file("large.pth"), "x.safetensors", ["mae"]),
             (folder.file("hugging"), "joined.safetensors", ["mae"]),
         ] {
             let (result, peak) = Command.measure(["convert", input, folder.file(output), "--to"] + more)

@@ -34,7 +34,8 @@ final class DoctorTests: XCTestCase {
         XCTAssertEqual(value("dmae", text).map { $0 + "\n" }, assertRuns(["--version"]).output)
     }
 
-    /// The words come from a file of the system's; without them the command would seem to be `dmae` alone, and to succeed.
+    /// The words come from a file of the system's; without them the command would seem to be `dmae` alone, and to
+    /// succeed.
     func testCommandLineThatCannotBeRead() {
         let result = Command.run(["-c", "ulimit -n 0; exec \"$0\" doctor", Command.binary], executable: "/bin/sh")
         assertRefused(result, 74, ["cannot read the command line", "mount /proc", "ulimit -n"])
@@ -56,7 +57,8 @@ final class DoctorTests: XCTestCase {
 
     func testErrors() {
         assertRefused(
-            ["doctor"], 64, "DMAE_ISA names no instruction set: use one of scalar, avx2, avx512, avx512vnni, avx512bf16, amx",
+            ["doctor"], 64,
+            "DMAE_ISA names no instruction set: use one of scalar, avx2, avx512, avx512vnni, avx512bf16, amx",
             environment: ["DMAE_ISA": "sse9"])
         assertRefused(["doctor", "--threads=-1"], 64, "--threads must be 1 to 4096")
         // A parallel region that gets one thread only is what a serial build would look like.
@@ -77,7 +79,8 @@ final class DoctorTests: XCTestCase {
             ["-c", "ulimit -v 100000; exec \"$0\" doctor --threads 256", Command.binary], executable: "/bin/sh")
         XCTAssertEqual(limited.end, .exited(1), limited.description)
         XCTAssertTrue(
-            limited.errors.contains("of 256 threads: lower --threads, or raise the limit of processes or of memory"), limited.errors)
+            limited.errors.contains("of 256 threads: lower --threads, or raise the limit of processes or of memory"),
+            limited.errors)
     }
 
     /// What job scripts set: LLVM's OpenMP takes all memory over a number of threads that is none.

@@ -33,18 +33,22 @@ final class DocumentationTests: XCTestCase {
 
     /// Everything between backquotes, code blocks aside.
     private func codes(_ text: String) -> [String] {
-        let prose = text.components(separatedBy: "```").enumerated().filter { $0.offset % 2 == 0 }.map(\.element).joined()
+        let prose = text.components(separatedBy: "```").enumerated().filter { $0.offset % 2 == 0 }.map(\.element)
+            .joined()
         return prose.components(separatedBy: "`").enumerated().filter { $0.offset % 2 == 1 }.map(\.element)
     }
 
     /// The code blocks of one language.
     private func blocks(_ text: String, _ language: String) -> [String] {
-        text.components(separatedBy: "```").enumerated().filter { $0.offset % 2 == 1 && $0.element.hasPrefix(language + "\n") }
-            .map { String($0.element.dropFirst(language.count + 1)) }
+        text.components(separatedBy: "```").enumerated().filter {
+            $0.offset % 2 == 1 && $0.element.hasPrefix(language + "\n")
+        }
+        .map { String($0.element.dropFirst(language.count + 1)) }
     }
 
     private func files(_ folder: String, _ endings: Set<String>) -> [URL] {
-        let all = FileManager.default.enumerator(at: Self.root.appendingPathComponent(folder), includingPropertiesForKeys: nil)
+        let all = FileManager.default.enumerator(
+            at: Self.root.appendingPathComponent(folder), includingPropertiesForKeys: nil)
         return (all?.compactMap { $0 as? URL } ?? []).filter { endings.contains($0.pathExtension) }
     }
 
@@ -81,19 +85,23 @@ final class DocumentationTests: XCTestCase {
     func testRooms() throws {
         let rooms = try table("dmae", "target")
         let names = rooms.map { $0[0] }
-        let targets = try FileManager.default.contentsOfDirectory(atPath: Self.root.appendingPathComponent("Sources").path)
+        let targets = try FileManager.default.contentsOfDirectory(
+            atPath: Self.root.appendingPathComponent("Sources").path)
         XCTAssertEqual(Set(names), Set(targets.filter { !$0.hasPrefix(".") }))
         for room in rooms {
             var allowed = Set(room[2].components(separatedBy: CharacterSet(charactersIn: ", ")))
             if room[0] == "dmae" { allowed = Set(names).subtracting(["dmae", "CKernels", "CCodecs"]) }
             // Generated code imports Foundation where there is no FoundationEssentials.
-            for source in files("Sources/" + room[0], ["swift"]) where !source.lastPathComponent.hasSuffix(".pb.swift") {
+            for source in files("Sources/" + room[0], ["swift"]) where !source.lastPathComponent.hasSuffix(".pb.swift")
+            {
                 for line in try String(contentsOf: source, encoding: .utf8).components(separatedBy: "\n") {
                     guard line.hasPrefix("import ") else { continue }
                     let module = String(line.dropFirst("import ".count))
-                    XCTAssertNotEqual(module, "Foundation", "\(source.lastPathComponent): FoundationEssentials is enough")
+                    XCTAssertNotEqual(
+                        module, "Foundation", "\(source.lastPathComponent): FoundationEssentials is enough")
                     if names.contains(module) {
-                        XCTAssertTrue(allowed.contains(module), "\(room[0])/\(source.lastPathComponent) imports \(module)")
+                        XCTAssertTrue(
+                            allowed.contains(module), "\(room[0])/\(source.lastPathComponent) imports \(module)")
                     }
                 }
             }
@@ -107,30 +115,37 @@ final class DocumentationTests: XCTestCase {
             try table("Method", "encoder"),
             Preset.encoders.map { [$0.name, "\($0.width)", "\($0.depth)", "\($0.heads)", "\($0.patchSize)"] })
         XCTAssertEqual(
-            try table("Method", "decoder"), Preset.decoders.map { [$0.name, "\($0.width)", "\($0.depth)", "\($0.heads)"] })
+            try table("Method", "decoder"),
+            Preset.decoders.map { [$0.name, "\($0.width)", "\($0.depth)", "\($0.heads)"] })
     }
 
     func testRecipes() throws {
         let rows = try table("Method", "value")
         let text = try XCTUnwrap(Self.pages["Method"])
         XCTAssertTrue(text.contains("| value | " + Recipe.all.map(\.name).joined(separator: " | ") + " |"))
-        func number(_ value: Double) -> String { value == value.rounded() ? "\(Int(value))" : String(format: "%.6g", value) }
+        func number(_ value: Double) -> String {
+            value == value.rounded() ? "\(Int(value))" : String(format: "%.6g", value)
+        }
         let hasTeacher = { (recipe: Recipe, value: String) in recipe.teacher == nil ? "–" : value }
         let expected: [(String, (Recipe) -> String)] = [
             ("command", { $0.method.rawValue }), ("student", { $0.student }), ("teacher", { $0.teacher ?? "–" }),
-            ("decoder", { $0.decoder }), ("image size", { "\($0.imageSize)" }), ("mask ratio", { number($0.maskRatio) }),
+            ("decoder", { $0.decoder }), ("image size", { "\($0.imageSize)" }),
+            ("mask ratio", { number($0.maskRatio) }),
             ("normalised target pixels", { $0.normalizePixels ? "yes" : "no" }),
             (
                 "aligned blocks, student:teacher",
                 { recipe in
-                    hasTeacher(recipe, recipe.alignment.pairs.map { "\($0.studentBlock):\($0.teacherBlock)" }.joined(separator: ", "))
+                    hasTeacher(
+                        recipe,
+                        recipe.alignment.pairs.map { "\($0.studentBlock):\($0.teacherBlock)" }.joined(separator: ", "))
                 }
             ),
             ("distance", { hasTeacher($0, $0.alignment.distance.rawValue) }),
             ("projection", { hasTeacher($0, $0.alignment.projection.rawValue) }),
             ("weight α", { hasTeacher($0, number(Double($0.alignment.weight))) }),
             ("effective batch", { "\($0.effectiveBatch)" }), ("batch", { "\($0.batch)" }),
-            ("base learning rate", { number($0.baseLearningRate) }), ("minimum learning rate", { number($0.minimumLearningRate) }),
+            ("base learning rate", { number($0.baseLearningRate) }),
+            ("minimum learning rate", { number($0.minimumLearningRate) }),
             ("epochs", { number($0.epochs) }), ("warm-up epochs", { number($0.warmupEpochs) }),
             ("weight decay", { number(Double($0.optimizer.weightDecay)) }),
             ("β1, β2", { "\(number(Double($0.optimizer.beta1))), \(number(Double($0.optimizer.beta2)))" }),
@@ -139,20 +154,24 @@ final class DocumentationTests: XCTestCase {
         ]
         XCTAssertEqual(rows, expected.map { name, value in [name] + Recipe.all.map(value) })
         let pictures = try ImageFolder(Fixtures.path("demo/images")).count
-        let words = try XCTUnwrap(Self.pages["GettingStarted"]).split(whereSeparator: \.isWhitespace).joined(separator: " ")
+        let words = try XCTUnwrap(Self.pages["GettingStarted"]).split(whereSeparator: \.isWhitespace).joined(
+            separator: " ")
         let demo = Recipe.demo
-        let sentence = "effective batch of \(demo.effectiveBatch) and \(number(demo.epochs)) epochs for its \(pictures) pictures"
+        let sentence =
+            "effective batch of \(demo.effectiveBatch) and \(number(demo.epochs)) epochs for its \(pictures) pictures"
         XCTAssertTrue(words.contains(sentence), sentence)
     }
 
     func testPurposesOfRandomNumbers() throws {
         let purposes = (0...255).compactMap { CounterRandom.Purpose(rawValue: $0) }
-        XCTAssertEqual(try table("Method", "purpose").map { [$0[0], $0[1]] }, purposes.map { ["\($0)", "\($0.rawValue)"] })
+        XCTAssertEqual(
+            try table("Method", "purpose").map { [$0[0], $0[1]] }, purposes.map { ["\($0)", "\($0.rawValue)"] })
     }
 
     /// Names and shapes of every parameter of an odd-sized pair, in the order of the table.
     func testTensorNames() throws {
-        let student = EncoderConfiguration(width: 24, depth: 1, heads: 3, patchSize: 4, imageHeight: 8, imageWidth: 12, channels: 5)
+        let student = EncoderConfiguration(
+            width: 24, depth: 1, heads: 3, patchSize: 4, imageHeight: 8, imageWidth: 12, channels: 5)
         var teacher = student
         teacher.width = 36
         let configuration = ModelConfiguration(
@@ -171,7 +190,8 @@ final class DocumentationTests: XCTestCase {
                 }
             }
             for name in codes(row[0]) {
-                let name = name.replacingOccurrences(of: ".i.", with: ".0.").replacingOccurrences(of: ".k.", with: ".0.")
+                let name = name.replacingOccurrences(of: ".i.", with: ".0.").replacingOccurrences(
+                    of: ".k.", with: ".0.")
                 XCTAssertNil(documented.updateValue(shape, forKey: name), name)
             }
         }
@@ -194,7 +214,8 @@ final class DocumentationTests: XCTestCase {
             let decoder = try XCTUnwrap(Preset.decoder("dec512d8"))
             let plan = MemoryPlan()
             for (ratio, kept) in [(0.75, 49), (0.90, 19), (0.95, 9), (0.98, 3)] {
-                XCTAssertEqual(ModelConfiguration(student: encoder, decoder: decoder, maskRatio: ratio).keptPatches, kept)
+                XCTAssertEqual(
+                    ModelConfiguration(student: encoder, decoder: decoder, maskRatio: ratio).keptPatches, kept)
             }
             let distiller = try Distiller(ModelConfiguration(student: encoder, decoder: decoder), batch: 1, plan: plan)
             XCTAssertEqual(distiller.parameters.all.count, count, preset)
@@ -224,7 +245,8 @@ final class DocumentationTests: XCTestCase {
         let student = try XCTUnwrap(Preset.encoder(recipe.student, imageHeight: 224, imageWidth: 224))
         let configuration = TrainingConfiguration(
             method: recipe.method, recipe: recipe.name,
-            model: ModelConfiguration(student: student, decoder: try XCTUnwrap(Preset.decoder(recipe.decoder))), data: "images",
+            model: ModelConfiguration(student: student, decoder: try XCTUnwrap(Preset.decoder(recipe.decoder))),
+            data: "images",
             teacher: "teacher.safetensors", batch: 1, accumulation: 1, epochs: 1, warmupEpochs: 0, baseLearningRate: 1,
             minimumLearningRate: 0, optimizer: recipe.optimizer)
         let json = try RunDirectory.json(configuration)
@@ -232,7 +254,8 @@ final class DocumentationTests: XCTestCase {
         let rows = try table("Runs", "key")
         XCTAssertEqual(Set(rows.flatMap { codes($0[0]) }), Set(object.keys))
         let optimizer = try XCTUnwrap(object["optimizer"] as? [String: Any])
-        XCTAssertEqual(Set(try XCTUnwrap(rows.first { $0[0] == "`optimizer`" }.map { codes($0[1]) })), Set(optimizer.keys))
+        XCTAssertEqual(
+            Set(try XCTUnwrap(rows.first { $0[0] == "`optimizer`" }.map { codes($0[1]) })), Set(optimizer.keys))
     }
 
     /// Metadata keys that the sources write are those that the pages explain; prefixes of a checkpoint's tensors too.
@@ -250,9 +273,11 @@ final class DocumentationTests: XCTestCase {
         XCTAssertTrue(written.contains(CheckpointStore.stepKey) && written.contains(SafeTensorsWriter.checksumKey))
         XCTAssertEqual(
             try table("Runs", "tensors").flatMap { codes($0[0]) },
-            [CheckpointStore.firstMomentPrefix, CheckpointStore.secondMomentPrefix, CheckpointStore.gradientPrefix].map { $0 + "NAME" })
+            [CheckpointStore.firstMomentPrefix, CheckpointStore.secondMomentPrefix, CheckpointStore.gradientPrefix].map
+            { $0 + "NAME" })
         let path = CheckpointStore(directory: "run", keep: 1).path(step: 1234)
-        XCTAssertTrue(try table("Runs", "file").contains { codes($0[0]) == [String(path.dropFirst("run/".count))] }, path)
+        XCTAssertTrue(
+            try table("Runs", "file").contains { codes($0[0]) == [String(path.dropFirst("run/".count))] }, path)
     }
 
     func testExitCodes() throws {
@@ -265,7 +290,8 @@ final class DocumentationTests: XCTestCase {
         XCTAssertEqual(try table("Runs", "purpose").map { $0[0] }, MemoryPlan.Purpose.allCases.map(\.rawValue))
     }
 
-    /// The example of a replay's description names every key of the recordings in the repository, and its tables every tensor.
+    /// The example of a replay's description names every key of the recordings in the repository, and its tables every
+    /// tensor.
     func testReplay() throws {
         let text = try XCTUnwrap(Self.pages["Replay"])
         let example = try XCTUnwrap(
@@ -289,7 +315,8 @@ final class DocumentationTests: XCTestCase {
             }
             for name in recorded.expected.names {
                 let parts = name.components(separatedBy: ".")
-                let general = Int(parts.last!) == nil ? parts[0] + ".NAME" : parts.dropLast().joined(separator: ".") + ".I"
+                let general =
+                    Int(parts.last!) == nil ? parts[0] + ".NAME" : parts.dropLast().joined(separator: ".") + ".I"
                 XCTAssertTrue(shown.contains(name) || shown.contains(general) || general == "after.NAME", name)
             }
         }
@@ -365,13 +392,14 @@ final class DocumentationTests: XCTestCase {
         let documented = Set(rows.flatMap { $0.flatMap { codes($0) } })
         let present = Set(InstructionSet.variants.map(\.name))
         #if arch(x86_64)
-        XCTAssertEqual(documented, present)
+            XCTAssertEqual(documented, present)
         #else
-        XCTAssertTrue(documented.isSuperset(of: present))
+            XCTAssertTrue(documented.isSuperset(of: present))
         #endif
         XCTAssertEqual(Set(rows.map { $0[0] }), Set(InstructionSet.variants.map(\.operation)))
         let text = try XCTUnwrap(Self.pages["Kernels"])
-        XCTAssertTrue(text.contains("| operation | " + InstructionSet.allCases.map(\.name).joined(separator: " | ") + " |"))
+        XCTAssertTrue(
+            text.contains("| operation | " + InstructionSet.allCases.map(\.name).joined(separator: " | ") + " |"))
     }
 
     // MARK: The command line
@@ -396,7 +424,9 @@ final class DocumentationTests: XCTestCase {
             let matches = flag.matches(in: text, range: NSRange(text.startIndex..., in: text))
             return Set(matches.map { String(text[Range($0.range, in: text)!]) })
         }
-        let commands = ["distill", "pretrain", "reconstruct", "embed", "convert", "inspect", "replay", "bench", "doctor"]
+        let commands = [
+            "distill", "pretrain", "reconstruct", "embed", "convert", "inspect", "replay", "bench", "doctor",
+        ]
         let known = Dictionary(uniqueKeysWithValues: try commands.map { ($0, flags(try help([$0]))) })
         for (command, flags) in known { XCTAssertTrue(flags.contains("--help"), command) }
         let anywhere = known.values.reduce(into: Set(["--generate-completion-script"])) { $0.formUnion($1) }

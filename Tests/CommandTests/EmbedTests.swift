@@ -13,8 +13,8 @@ final class EmbedTests: XCTestCase {
         ["embed", "--weights", weights, "--heads", "4", "--data", pictures, "--output", folder.file(output)] + more
     }
 
-    /// A whole picture that memory does not suffice for is no damaged one that is left out: a progressive JPEG needs its coefficients
-    /// beside its pixels, two bytes for each sample.
+    /// A whole picture that memory does not suffice for is no damaged one that is left out: a progressive JPEG needs
+    /// its coefficients beside its pixels, two bytes for each sample.
     func testMemoryThatRunsOutIsNoDamage() throws {
         let file = FileManager.default.contents(atPath: Fixtures.path("images/files/progressive-444.jpg"))
         var jpeg = [UInt8](try XCTUnwrap(file))
@@ -22,10 +22,12 @@ final class EmbedTests: XCTestCase {
         // Of 9000 rows and columns: 243 MB of pixels, and 486 MB of coefficients.
         for place in [5, 7] { (jpeg[frame + place], jpeg[frame + place + 1]) = (0x23, 0x28) }
         let large = folder.write(jpeg, "large.jpg")
-        let arguments = "embed --weights '\(weights)' --heads 4 --threads 1 --data '\(pictures)' '\(large)' --unreadable-limit 1 --output x.npy"
+        let arguments =
+            "embed --weights '\(weights)' --heads 4 --threads 1 --data '\(pictures)' '\(large)' --unreadable-limit 1 --output x.npy"
         let limited = "ulimit -v 550000; cd '\(folder.path)'; exec '\(Command.binary)' \(arguments)"
         assertRefused(
-            Command.run(["-c", limited], executable: "/bin/sh"), 74, ["cannot decode \(large): memory ran out; give the program more of it"])
+            Command.run(["-c", limited], executable: "/bin/sh"), 74,
+            ["cannot decode \(large): memory ran out; give the program more of it"])
         XCTAssertEqual(folder.names(), ["large.jpg"])
     }
 
@@ -33,17 +35,26 @@ final class EmbedTests: XCTestCase {
     func testFeaturesAndList() throws {
         for (output, more, shape, words) in [
             ("a.safetensors", [], [2, 32], "class token after the final norm"),
-            ("b.npy", ["--pool", "mean", "--batch", "1", "--threads", "1", "--workers", "2"], [2, 32], "mean of the patch tokens after the final norm"),
-            ("c.safetensors", ["--pool", "tokens", "--block", "1", "--quiet"], [2, 17, 32], "all tokens after block 1"),
+            (
+                "b.npy", ["--pool", "mean", "--batch", "1", "--threads", "1", "--workers", "2"], [2, 32],
+                "mean of the patch tokens after the final norm"
+            ),
+            (
+                "c.safetensors", ["--pool", "tokens", "--block", "1", "--quiet"], [2, 17, 32],
+                "all tokens after block 1"
+            ),
         ] {
             let result = assertRuns(embed(output, more))
             let sizes = shape.map(String.init).joined(separator: ", ")
             XCTAssertEqual(
                 result.output,
                 "features  \(folder.file(output))  [\(sizes)], \(words)\nimages    \(folder.file(output)).files.txt\n")
-            XCTAssertEqual(result.errors.hasPrefix("\(weights): safetensors, MAE names; "), !more.contains("--quiet"), result.errors)
             XCTAssertEqual(
-                try String(contentsOfFile: folder.file(output + ".files.txt"), encoding: .utf8), "\(pictures)/0.png\n\(pictures)/1.png\n")
+                result.errors.hasPrefix("\(weights): safetensors, MAE names; "), !more.contains("--quiet"),
+                result.errors)
+            XCTAssertEqual(
+                try String(contentsOfFile: folder.file(output + ".files.txt"), encoding: .utf8),
+                "\(pictures)/0.png\n\(pictures)/1.png\n")
             guard output.hasSuffix("safetensors") else { continue }
             let file = try SafeTensorsFile(path: folder.file(output))
             XCTAssertEqual(file["features"]?.shape, shape)
@@ -57,7 +68,8 @@ final class EmbedTests: XCTestCase {
     func testStoppedBySignals() throws {
         for signal in [SIGTERM, SIGINT, SIGHUP] {
             let command = Command([
-                "embed", "--weights", Fixtures.path("demo/teacher.safetensors"), "--data", Fixtures.path("demo/images"), "--output",
+                "embed", "--weights", Fixtures.path("demo/teacher.safetensors"), "--data", Fixtures.path("demo/images"),
+                "--output",
                 folder.file("x.npy"), "--pool", "tokens", "--batch", "1", "--threads", "1", "--quiet",
             ])
             while command.isRunning, !folder.names().contains(where: { $0.contains(".part-") }) { usleep(200) }
@@ -71,7 +83,8 @@ final class EmbedTests: XCTestCase {
     func testLimitedFileSize() {
         // Of 512 or 1,024 bytes.
         let result = Command.run(
-            ["-c", "ulimit -f 1; exec \"$0\" \"$@\"", Command.binary] + embed("x.npy", ["--quiet", "--pool", "tokens"]), executable: "/bin/sh")
+            ["-c", "ulimit -f 1; exec \"$0\" \"$@\"", Command.binary]
+                + embed("x.npy", ["--quiet", "--pool", "tokens"]), executable: "/bin/sh")
         assertRefused(result, 74, ["x.npy", "File too large", "ulimit -f"])
         XCTAssertEqual(folder.names(), [])
     }
@@ -80,12 +93,17 @@ final class EmbedTests: XCTestCase {
     func testClosedStreams() throws {
         let data = folder.file("pictures")
         try FileManager.default.createDirectory(atPath: data, withIntermediateDirectories: true)
-        for name in ["0.png", "1.png"] { try FileManager.default.copyItem(atPath: "\(pictures)/\(name)", toPath: "\(data)/\(name)") }
+        for name in ["0.png", "1.png"] {
+            try FileManager.default.copyItem(atPath: "\(pictures)/\(name)", toPath: "\(data)/\(name)")
+        }
         folder.write("no picture".utf8, "pictures/2.png")
         func embed(_ output: String, _ closing: String) -> Command.Result {
             Command.run(
-                ["-c", "exec \"$0\" \"$@\" \(closing)", Command.binary, "embed", "--weights", weights, "--heads", "4", "--data", data,
-                 "--output", folder.file(output), "--unreadable-limit", "0.5"], executable: "/bin/sh")
+                [
+                    "-c", "exec \"$0\" \"$@\" \(closing)", Command.binary, "embed", "--weights", weights, "--heads",
+                    "4", "--data", data,
+                    "--output", folder.file(output), "--unreadable-limit", "0.5",
+                ], executable: "/bin/sh")
         }
         let open = embed("open.npy", "")
         XCTAssertEqual(open.end, .exited(0), open.description)
@@ -104,7 +122,10 @@ final class EmbedTests: XCTestCase {
         try FileManager.default.copyItem(atPath: "\(pictures)/0.png", toPath: "\(data)/0.png")
         folder.write("no picture".utf8, "pictures/\u{1B}[2J.png")
         let errors = assertRuns(
-            ["embed", "--weights", weights, "--heads", "4", "--data", data, "--output", folder.file("x.npy"), "--unreadable-limit", "0.5"]
+            [
+                "embed", "--weights", weights, "--heads", "4", "--data", data, "--output", folder.file("x.npy"),
+                "--unreadable-limit", "0.5",
+            ]
         ).errors
         XCTAssertTrue(errors.contains("warning: \(data)/\\u{1B}[2J.png"), errors)
         XCTAssertFalse(errors.contains("\u{1B}"), errors)
@@ -114,16 +135,23 @@ final class EmbedTests: XCTestCase {
     func testSameBytes() throws {
         let weights = Fixtures.path("demo/teacher.safetensors")
         var expected: Data?
-        for more in [["--threads", "1", "--batch", "1"], ["--threads", "2", "--batch", "32", "--workers", "3"], ["--threads", "3", "--batch", "7"]] {
+        for more in [
+            ["--threads", "1", "--batch", "1"], ["--threads", "2", "--batch", "32", "--workers", "3"],
+            ["--threads", "3", "--batch", "7"],
+        ] {
             assertRuns(
-                ["embed", "--weights", weights, "--data", Fixtures.path("demo/held-out"), "--output", folder.file("x.npy"), "--quiet"] + more)
+                [
+                    "embed", "--weights", weights, "--data", Fixtures.path("demo/held-out"), "--output",
+                    folder.file("x.npy"), "--quiet",
+                ] + more)
             let bytes = try Data(contentsOf: URL(fileURLWithPath: folder.file("x.npy")))
             XCTAssertEqual(bytes, expected ?? bytes, "\(more)")
             expected = bytes
         }
     }
 
-    /// Images that are not square: an archive does not say their size, so --image-size has to; nothing that a file says gives way to it.
+    /// Images that are not square: an archive does not say their size, so --image-size has to; nothing that a file says
+    /// gives way to it.
     func testImageSize() throws {
         assertRuns(TinyRun.pretrain(folder.file("run"), epochs: 1, ["--quiet", "--image-size", "32x16"]))
         let told = folder.file("run/model.safetensors"), untold = folder.file("untold.pth")
@@ -151,7 +179,9 @@ final class EmbedTests: XCTestCase {
             assertRefused(embed(weights, "x.npy", "--image-size", size), 64, words)
         }
         assertRefused(embed(untold, "x.npy"), 64, "--image-size is needed: \(untold) does not say the image size")
-        assertRefused(embed(told, "x.npy", "--heads", "4"), 64, "--heads 4 contradicts \(told), which says that it has 2 heads: leave it out")
+        assertRefused(
+            embed(told, "x.npy", "--heads", "4"), 64,
+            "--heads 4 contradicts \(told), which says that it has 2 heads: leave it out")
         XCTAssertEqual(folder.names(), names)
     }
 
@@ -173,9 +203,13 @@ final class EmbedTests: XCTestCase {
         assertRefused(embed("x.npy", ["--pool", "max"]), 64, "max")
         assertRefused(embed("nowhere/x.npy"), 74, "create its folder first")
         assertRefused(
-            ["embed", "--weights", weights, "--data", pictures, "--output", folder.file("x.npy")], 64, "--heads is needed")
+            ["embed", "--weights", weights, "--data", pictures, "--output", folder.file("x.npy")], 64,
+            "--heads is needed")
         assertRefused(
-            ["embed", "--weights", weights, "--heads", "4", "--data", folder.file("gone"), "--output", folder.file("x.npy")], 74,
+            [
+                "embed", "--weights", weights, "--heads", "4", "--data", folder.file("gone"), "--output",
+                folder.file("x.npy"),
+            ], 74,
             folder.file("gone"))
         XCTAssertEqual(folder.names(), [])
     }

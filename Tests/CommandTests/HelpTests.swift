@@ -4,11 +4,14 @@ import XCTest
 
 /// Everything a user reads before anything runs: help screens, version, completion scripts.
 final class HelpTests: XCTestCase {
-    private static let commands = ["distill", "pretrain", "reconstruct", "embed", "convert", "inspect", "replay", "bench", "doctor"]
+    private static let commands = [
+        "distill", "pretrain", "reconstruct", "embed", "convert", "inspect", "replay", "bench", "doctor",
+    ]
     private static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
         "Expected")
 
-    /// Every help screen, word for word. With DMAE_RECORD set the screens are written down instead, to be read before they are kept.
+    /// Every help screen, word for word. With DMAE_RECORD set the screens are written down instead, to be read before
+    /// they are kept.
     func testHelpScreens() throws {
         let isRecording = ProcessInfo.processInfo.environment["DMAE_RECORD"] != nil
         for name in ["dmae"] + Self.commands {
@@ -100,20 +103,24 @@ final class HelpTests: XCTestCase {
     func testCompletionOfValues() {
         let script = assertRuns(["--generate-completion-script", "bash"]).output
         for (command, value, completion) in [
-            ("replay", "1", "-f"), ("replay", "'--output'", "-f"), ("distill", "'--resume'", "-f"), ("pretrain", "'--resume'", "-f"),
+            ("replay", "1", "-f"), ("replay", "'--output'", "-f"), ("distill", "'--resume'", "-f"),
+            ("pretrain", "'--resume'", "-f"),
             ("bench", "1", #"-W 'distill'$'\n''pretrain'"#),
             ("bench", "'--recipe'", #"-W 'paper'$'\n''mae'$'\n''demo'$'\n''demo-teacher'"#),
         ] {
-            let function = script.components(separatedBy: "\n_dmae_\(command)() {\n").last!.components(separatedBy: "\n}\n")[0]
+            let function = script.components(separatedBy: "\n_dmae_\(command)() {\n").last!.components(
+                separatedBy: "\n}\n")[0]
             XCTAssertTrue(
-                function.contains("\n    \(value))\n        __dmae_add_completions \(completion)\n"), "\(command) \(value): \(function)")
+                function.contains("\n    \(value))\n        __dmae_add_completions \(completion)\n"),
+                "\(command) \(value): \(function)")
         }
     }
 
     /// What could not be printed is an error here, too.
     func testFullDisk() {
         for arguments in [
-            [], ["--help"], ["--version"], ["help", "bench"], ["distill", "--help"], ["--generate-completion-script", "bash"],
+            [], ["--help"], ["--version"], ["help", "bench"], ["distill", "--help"],
+            ["--generate-completion-script", "bash"],
         ] {
             assertRefused(Command.run(arguments, output: "/dev/full"), 74, ["cannot write to standard output"])
         }

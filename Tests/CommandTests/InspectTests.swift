@@ -91,7 +91,10 @@ final class InspectTests: XCTestCase {
         XCTAssertEqual([model.scheme, model.wrapper], ["Hugging Face", ""])
         XCTAssertEqual([model.width, model.depth, model.patch_size, model.channels], [32, 3, 8, 3])
         XCTAssertEqual(
-            [model.heads, model.image_height, model.image_width, model.decoder_width, model.decoder_depth, model.decoder_heads, model.classes],
+            [
+                model.heads, model.image_height, model.image_width, model.decoder_width, model.decoder_depth,
+                model.decoder_heads, model.classes,
+            ],
             [4, 32, 32, 16, 2, 4, nil])
         XCTAssertEqual(model.mask_ratio, 0.75)
         XCTAssertEqual(model.normalize_pixels, false)
@@ -107,7 +110,9 @@ final class InspectTests: XCTestCase {
         func write(_ name: String, _ values: [[Float]]) throws -> String {
             try withBuffers(values) { buffers in
                 var writer = SafeTensorsWriter()
-                for (index, buffer) in buffers.enumerated() { writer.add("tensor.\(index)", shape: [2], floats: buffer) }
+                for (index, buffer) in buffers.enumerated() {
+                    writer.add("tensor.\(index)", shape: [2], floats: buffer)
+                }
                 try writer.write(to: folder.file(name))
             }
             return folder.file(name)
@@ -123,12 +128,15 @@ final class InspectTests: XCTestCase {
         let json = assertRuns(arguments + ["--json"]).output
         let object = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any])
         let differences = try XCTUnwrap(object["differences"] as? [[String: Any]])
-        for difference in differences { XCTAssertEqual(Set(difference.keys), ["name", "elements", "maximum", "relative"]) }
+        for difference in differences {
+            XCTAssertEqual(Set(difference.keys), ["name", "elements", "maximum", "relative"])
+        }
         XCTAssertEqual(differences.map { $0["maximum"] as? Double }, [0.5, nil, 1])
         XCTAssertEqual(differences.map { $0["relative"] as? Double }, [nil, nil, 0.25])
     }
 
-    /// Hugging Face has several spellings of one scheme: the same model in two of them, one rounded to f16, has the same tensors.
+    /// Hugging Face has several spellings of one scheme: the same model in two of them, one rounded to f16, has the
+    /// same tensors.
     func testComparisonOfTwoSpellings() {
         let paths = ["vitmae", "vitmae-published"].map { Fixtures.path("weights/huggingface/" + $0) }
         let output = assertRuns(["inspect", paths[0], "--compare", paths[1]]).output
@@ -166,7 +174,8 @@ final class InspectTests: XCTestCase {
         assertRefused(["inspect", folder.file("missing")], 74, "missing", "No such file")
         folder.write("PK\u{3}\u{4} and more of a zip archive".utf8, "weights.pth")
         assertRefused(
-            ["inspect", folder.file("weights.pth")], 65, "weights.pth", "zip archive has no list of members at its end: it was cut off")
+            ["inspect", folder.file("weights.pth")], 65, "weights.pth",
+            "zip archive has no list of members at its end: it was cut off")
         folder.write("just text, no tensors".utf8, "text.safetensors")
         assertRefused(
             ["inspect", folder.file("text.safetensors")], 65, "text.safetensors",

@@ -9,7 +9,8 @@ final class PortabilityTests: XCTestCase {
         XCTAssertTrue((result.output + result.errors).contains("not a dynamic executable"), result.description)
     }
 
-    /// A Core 2 has neither AVX nor FMA: the scalar kernels run there, and agree with PyTorch's record as all others do.
+    /// A Core 2 has neither AVX nor FMA: the scalar kernels run there, and agree with PyTorch's record as all others
+    /// do.
     func testRunsOnACore2() throws {
         guard
             let emulator = ["/usr/bin/qemu-x86_64", "/usr/bin/qemu-x86_64-static"].first(

@@ -22,7 +22,8 @@ final class ReconstructTests: XCTestCase {
         return folder.file(name) + "/model.safetensors"
     }
 
-    /// The grid's tiles: [row][original, masked, reconstruction]. Small pictures are shown six times as large, pixel for pixel.
+    /// The grid's tiles: [row][original, masked, reconstruction]. Small pictures are shown six times as large, pixel
+    /// for pixel.
     private func tiles(_ path: String, rows: Int) throws -> [[Pixels]] {
         let grid = try Pixels(contentsOf: path)
         let shown = 6 * side
@@ -68,7 +69,8 @@ final class ReconstructTests: XCTestCase {
         let output = folder.file("grid.png")
         let result = assertRuns(["reconstruct", "--weights", Self.raw, "--input"] + pictures + ["--output", output])
         XCTAssertEqual(
-            result.errors, "\(Self.raw): safetensors, MAE names; ViT of width 16, 2 blocks, 2 heads, patches of 8 pixels, images of "
+            result.errors,
+            "\(Self.raw): safetensors, MAE names; ViT of width 16, 2 blocks, 2 heads, patches of 8 pixels, images of "
                 + "32×32, 3 channels; decoder of width 16, 1 block, 2 heads\n")
         XCTAssertTrue(result.output.contains("grid  \(output)  584×390"), result.output)
         XCTAssertTrue(result.output.contains("12 of 16 patches removed"), result.output)
@@ -79,7 +81,8 @@ final class ReconstructTests: XCTestCase {
                 row[0] == augmentation.apply(to: try Pixels(contentsOf: path), seed: 0, epoch: 0, index: 0), path)
             let removed = removed(row)
             XCTAssertEqual(removed.filter { $0 }.count, 12)
-            // The error that is printed is that of the pictures, but for their rounding to bytes and cutting off at black and white.
+            // The error that is printed is that of the pictures, but for their rounding to bytes and cutting off at
+            // black and white.
             let line = try XCTUnwrap(result.output.split(separator: "\n").first { $0.hasPrefix(path) })
             let printed = try XCTUnwrap(Double(line.split(separator: " ").last!))
             let deviation = Normalisation.imageNet(channels: 3).deviation
@@ -121,7 +124,8 @@ final class ReconstructTests: XCTestCase {
             // Four pixels to a patch's side; nearly white and nearly black count as white and black.
             let bytes = (0..<16 * 16).map { pixel -> UInt8 in wanted[pixel / 16 / 4 * 4 + pixel % 16 / 4] ? 250 : 5 }
             let output = folder.file("masked.png")
-            let mask = folder.write(try PNGWriter.encode(Pixels(width: 16, height: 16, channels: 1, bytes: bytes)), "mask.png")
+            let mask = folder.write(
+                try PNGWriter.encode(Pixels(width: 16, height: 16, channels: 1, bytes: bytes)), "mask.png")
             let result = assertRuns([
                 "reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", output, "--mask", mask,
             ])
@@ -138,7 +142,8 @@ final class ReconstructTests: XCTestCase {
         ])
         let lines = result.errors.split(separator: "\n")
         XCTAssertEqual(lines.count, 2, result.errors)
-        XCTAssertTrue(lines.last?.hasPrefix("warning: these weights were trained on normalised pixels") == true, result.errors)
+        XCTAssertTrue(
+            lines.last?.hasPrefix("warning: these weights were trained on normalised pixels") == true, result.errors)
         let row = try tiles(output, rows: 1)[0]
         XCTAssertEqual(removed(row).filter { $0 }.count, 12)
     }
@@ -161,7 +166,8 @@ final class ReconstructTests: XCTestCase {
         func reconstruct(_ output: String) -> [String] {
             ["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", output]
         }
-        let target = folder.write("old".utf8, "target.png"), link = folder.file("link.png"), pipe = folder.file("pipe.png")
+        let target = folder.write("old".utf8, "target.png"), link = folder.file("link.png"),
+            pipe = folder.file("pipe.png")
         XCTAssertEqual(symlink(target, link), 0)
         assertRuns(reconstruct(link))
         XCTAssertEqual(try FileManager.default.destinationOfSymbolicLink(atPath: link), target)
@@ -181,7 +187,9 @@ final class ReconstructTests: XCTestCase {
         values[bias] = values[bias].map { _ in 1e9 }
         try withBuffers(values) { buffers in
             var writer = SafeTensorsWriter()
-            for (entry, buffer) in zip(file.entries, buffers) { writer.add(entry.name, shape: entry.shape, floats: buffer) }
+            for (entry, buffer) in zip(file.entries, buffers) {
+                writer.add(entry.name, shape: entry.shape, floats: buffer)
+            }
             try writer.write(to: folder.file("huge.safetensors"))
         }
         let result = assertRuns([
@@ -215,7 +223,8 @@ final class ReconstructTests: XCTestCase {
         assertRuns(["reconstruct", "--weights", foreign, "--input", pictures[0], "--output", two] + heads)
         XCTAssertEqual(try TinyRun.bytes(one), try TinyRun.bytes(two))
         assertRuns(
-            ["reconstruct", "--weights", foreign, "--input", pictures[0], "--output", two, "--image-size", "32x32"] + heads)
+            ["reconstruct", "--weights", foreign, "--input", pictures[0], "--output", two, "--image-size", "32x32"]
+                + heads)
         XCTAssertEqual(try TinyRun.bytes(one), try TinyRun.bytes(two))
         let output = folder.file("none.png")
         let base = ["reconstruct", "--weights", foreign, "--input", pictures[0], "--output", output]
@@ -235,12 +244,18 @@ final class ReconstructTests: XCTestCase {
         XCTAssertTrue(larger.errors.contains("position tables resampled from 4×4 to 8×8 patches"), larger.errors)
         XCTAssertTrue(larger.output.contains("48 of 64 patches removed"), larger.output)
         let raw = ["reconstruct", "--weights", Self.raw, "--input", pictures[0], "--output", output]
-        assertRefused(raw + ["--image-size", "100"], 64, "patches of 8 pixels do not tile an image of 100×100", "--image-size")
+        assertRefused(
+            raw + ["--image-size", "100"], 64, "patches of 8 pixels do not tile an image of 100×100", "--image-size")
         // What the file says, no flag changes: another model would be drawn, as with blocks left out.
         for flag in ["--heads", "--decoder-heads"] {
-            assertRefused(raw + [flag, "4"], 64, "\(flag) 4 contradicts \(Self.raw), which says that it has 2 heads: leave it out")
+            assertRefused(
+                raw + [flag, "4"], 64, "\(flag) 4 contradicts \(Self.raw), which says that it has 2 heads: leave it out"
+            )
         }
-        for option in [["--student", "vit-miniature"], ["--decoder", "dec-miniature"], ["--depth", "1"], ["--patch-size", "4"], ["--channels", "1"]] {
+        for option in [
+            ["--student", "vit-miniature"], ["--decoder", "dec-miniature"], ["--depth", "1"], ["--patch-size", "4"],
+            ["--channels", "1"],
+        ] {
             assertRefused(raw + option, 64, "Unknown option '\(option[0])'")
         }
         let absurd = folder.file("absurd.safetensors")
@@ -262,9 +277,12 @@ final class ReconstructTests: XCTestCase {
         XCTAssertFalse(folder.names().contains("none.png"))
     }
 
-    /// Images that are not square, of weights that do not say it: the size has to be said, and to have as many patches as the file.
+    /// Images that are not square, of weights that do not say it: the size has to be said, and to have as many patches
+    /// as the file.
     func testUntoldImageSize() throws {
-        assertRuns(TinyRun.pretrain(folder.file("wide"), epochs: 1, ["--quiet", "--no-normalize-pixels", "--image-size", "32x16"]))
+        assertRuns(
+            TinyRun.pretrain(
+                folder.file("wide"), epochs: 1, ["--quiet", "--no-normalize-pixels", "--image-size", "32x16"]))
         let told = folder.file("wide/model.safetensors"), untold = folder.file("untold.pth")
         assertRuns(["convert", told, untold, "--to", "mae"])
         func reconstruct(_ weights: String, _ output: String) -> [String] {
@@ -286,11 +304,13 @@ final class ReconstructTests: XCTestCase {
         let mae = Fixtures.path("weights/mae/mae.safetensors"), heads = ["--heads", "4", "--decoder-heads", "4"]
         let one = folder.file("mae.png"), other = folder.file("other.png")
         let first = assertRuns(["reconstruct", "--weights", mae, "--input", pictures[0], "--output", one] + heads)
-        XCTAssertTrue(first.errors.contains("nothing says whether it was trained on raw or on normalised pixels"), first.errors)
+        XCTAssertTrue(
+            first.errors.contains("nothing says whether it was trained on raw or on normalised pixels"), first.errors)
         assertRuns(["convert", mae, folder.file("hugging"), "--to", "huggingface"] + heads)
         let checkpoint = Fixtures.path("weights/mae/checkpoint.pth")
         for (weights, more) in [(folder.file("hugging"), []), (checkpoint, heads)] {
-            let result = assertRuns(["reconstruct", "--weights", weights, "--input", pictures[0], "--output", other] + more)
+            let result = assertRuns(
+                ["reconstruct", "--weights", weights, "--input", pictures[0], "--output", other] + more)
             XCTAssertEqual(try TinyRun.bytes(other), try TinyRun.bytes(one), weights)
             // The checkpoint's arguments say that the pixels were raw.
             XCTAssertEqual(result.errors.contains("nothing says"), weights != checkpoint, result.errors)
@@ -320,7 +340,10 @@ final class ReconstructTests: XCTestCase {
         }
         refused(
             65, "headless.safetensors: decoder: the depth must be at least 1, not 0",
-            ["--weights", headless, "--heads", "2", "--decoder-heads", "2", "--output", folder.file("x.png"), "--input", pictures[0]])
+            [
+                "--weights", headless, "--heads", "2", "--decoder-heads", "2", "--output", folder.file("x.png"),
+                "--input", pictures[0],
+            ])
         refused(
             74, "nowhere", ["--weights", Self.raw, "--output", folder.file("nowhere/grid.png"), "--input", pictures[0]])
         refused(64, "leaves none of the 16 patches visible", base + [pictures[0], "--mask-ratio", "0.99"])

@@ -1,7 +1,8 @@
 import TestSupport
 import XCTest
 
-/// Runs the program, which must refuse: exit with `code`, say one sentence with `words` on standard error, and print no data.
+/// Runs the program, which must refuse: exit with `code`, say one sentence with `words` on standard error, and print no
+/// data.
 func assertRefused(
     _ arguments: [String], _ code: Int32, _ words: String..., environment: [String: String] = [:],
     file: StaticString = #filePath,

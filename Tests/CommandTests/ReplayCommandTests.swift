@@ -9,8 +9,8 @@ import XCTest
 final class ReplayCommandTests: XCTestCase {
     private let folder = TemporaryFolder()
 
-    /// With every instruction set: PyTorch's record within 1e-4 of each tensor's largest value (TrainingTests hold the library to much
-    /// tighter bounds), the library's own bytes, and the same bytes for one and two threads.
+    /// With every instruction set: PyTorch's record within 1e-4 of each tensor's largest value (TrainingTests hold the
+    /// library to much tighter bounds), the library's own bytes, and the same bytes for one and two threads.
     func testGoldenSteps() throws {
         let cases = try Fixtures.golden()
         XCTAssertGreaterThanOrEqual(cases.count, 4)
@@ -61,7 +61,8 @@ final class ReplayCommandTests: XCTestCase {
         }
         // A decay of one divides by zero.
         assertRefused(
-            try changed("ones.safetensors", [("0.95]", "1.00]")]), 65, "ones.safetensors: betas are at least 0 and below 1")
+            try changed("ones.safetensors", [("0.95]", "1.00]")]), 65,
+            "ones.safetensors: betas are at least 0 and below 1")
         // Results that are not finite: the second loss, or the weights after the only step. They are not written.
         assertRefused(
             try changed("rate.safetensors", [("0.001", "1e+38")]), 1,
@@ -76,12 +77,16 @@ final class ReplayCommandTests: XCTestCase {
         values[try XCTUnwrap(file.names.firstIndex(of: "noise"))][3] = .nan
         try withBuffers(values) { buffers in
             var writer = SafeTensorsWriter(metadata: file.metadata)
-            for (entry, buffer) in zip(file.entries, buffers) { writer.add(entry.name, shape: entry.shape, floats: buffer) }
+            for (entry, buffer) in zip(file.entries, buffers) {
+                writer.add(entry.name, shape: entry.shape, floats: buffer)
+            }
             try writer.write(to: folder.file("order.safetensors"))
         }
         assertRefused(
-            ["replay", folder.file("order.safetensors"), "--output", folder.file("a")], 65, "order.safetensors: noise holds what is not a number")
-        XCTAssertEqual(folder.names(), ["once.safetensors", "ones.safetensors", "order.safetensors", "rate.safetensors"])
+            ["replay", folder.file("order.safetensors"), "--output", folder.file("a")], 65,
+            "order.safetensors: noise holds what is not a number")
+        XCTAssertEqual(
+            folder.names(), ["once.safetensors", "ones.safetensors", "order.safetensors", "rate.safetensors"])
     }
 
     /// A recording cut off anywhere is refused; nothing is written.
@@ -95,8 +100,8 @@ final class ReplayCommandTests: XCTestCase {
         XCTAssertEqual(folder.names(), ["cut.safetensors"])
     }
 
-    /// Any single bit of the header may be wrong: then the file is refused or, where the bit was in a name or a number that still
-    /// makes sense, read; it never ends in a trap.
+    /// Any single bit of the header may be wrong: then the file is refused or, where the bit was in a name or a number
+    /// that still makes sense, read; it never ends in a trap.
     func testFlippedBits() throws {
         let whole = [UInt8](try Data(contentsOf: URL(fileURLWithPath: Fixtures.path("golden/no_pairs.in.safetensors"))))
         let header = 8 + Int(whole[0]) + Int(whole[1]) << 8

@@ -35,7 +35,9 @@ final class ResumeTests: XCTestCase {
 
     /// SIGKILL at random moments, other threads and workers each time: the same bytes as a run that was never stopped.
     func testKilledAndResumed() throws { try killedAndResumed([]) }
-    func testKilledAndResumedWithAnInt8Teacher() throws { try killedAndResumed(["--teacher-precision", "int8", "--precision", "bf16"]) }
+    func testKilledAndResumedWithAnInt8Teacher() throws {
+        try killedAndResumed(["--teacher-precision", "int8", "--precision", "bf16"])
+    }
     private func killedAndResumed(_ more: [String]) throws {
         let steps = steps + more
         let teacher = folder.file("teacher")
@@ -52,7 +54,8 @@ final class ResumeTests: XCTestCase {
                     steps + [
                         "--resume", "auto", "--threads", "\(1 + attempt % 2)", "--workers", "\(1 + attempt % 3)",
                     ]))
-            // The first time while it starts; then some steps further than it ever came, at any moment of a step or of a checkpoint.
+            // The first time while it starts; then some steps further than it ever came, at any moment of a step or of
+            // a checkpoint.
             let done = (try? TinyRun.log(killed).count) ?? 0
             if attempt > 0, !waitForStep(done + random.below(total / 8), killed, command) { break }
             usleep(UInt32(random.below(20_000)))
@@ -68,12 +71,15 @@ final class ResumeTests: XCTestCase {
         XCTAssertFalse(try FileManager.default.contentsOfDirectory(atPath: killed).contains { $0.contains(".part") })
     }
 
-    /// SIGTERM, SIGINT, SIGUSR1 and SIGHUP leave a checkpoint of the step they came in and 75; the run goes on to the same bytes.
+    /// SIGTERM, SIGINT, SIGUSR1 and SIGHUP leave a checkpoint of the step they came in and 75; the run goes on to the
+    /// same bytes.
     func testAskedToStop() throws {
         let whole = folder.file("whole")
         assertRuns(TinyRun.pretrain(whole, epochs: 300, steps))
         let stopped = folder.file("stopped")
-        for (round, (signal, name)) in [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT"), (SIGUSR1, "SIGUSR1"), (SIGHUP, "SIGHUP")].enumerated() {
+        for (round, (signal, name)) in [
+            (SIGTERM, "SIGTERM"), (SIGINT, "SIGINT"), (SIGUSR1, "SIGUSR1"), (SIGHUP, "SIGHUP"),
+        ].enumerated() {
             let command = Command(
                 TinyRun.pretrain(stopped, epochs: 300, steps + (round == 0 ? [] : ["--resume", "auto"])))
             XCTAssertTrue(waitForStep(40 * (round + 1), stopped, command), command.wait().description)
@@ -109,7 +115,8 @@ final class ResumeTests: XCTestCase {
     /// Whoever presses Ctrl-C twice does not want to wait.
     func testSecondInterruptQuitsAtOnce() throws {
         let run = folder.file("run")
-        // Effective batches of 40,000 images: a step boundary is minutes away, and a pass takes long enough to see both signals.
+        // Effective batches of 40,000 images: a step boundary is minutes away, and a pass takes long enough to see both
+        // signals.
         let command = Command(
             TinyRun.pretrain(
                 run, epochs: 10_000, ["--batch", "2000", "--effective-batch", "40000", "--threads", "1", "--quiet"]))
@@ -149,8 +156,8 @@ final class ResumeTests: XCTestCase {
         try assertSameRun(whole, damaged)
     }
 
-    /// Back to an older checkpoint: later ones are set aside, so that --resume auto goes on from what was trained since. And where only a
-    /// model is left, a job script's --resume auto does not train over it.
+    /// Back to an older checkpoint: later ones are set aside, so that --resume auto goes on from what was trained
+    /// since. And where only a model is left, a job script's --resume auto does not train over it.
     func testBackToAnOlderCheckpoint() throws {
         let run = folder.file("run"), steps = ["--checkpoint-every", "4", "--keep", "9", "--quiet"]
         assertRuns(TinyRun.pretrain(run, epochs: 20, steps))
@@ -159,7 +166,9 @@ final class ResumeTests: XCTestCase {
         // Quiet but for what must be known.
         let back = assertRuns(TinyRun.pretrain(run, epochs: 20, steps + ["--resume", "\(run)/\(before[1])"]))
         XCTAssertEqual(back.errors.split(separator: "\n").count, 1, back.errors)
-        XCTAssertTrue(back.errors.hasPrefix("warning: the run goes on from step 8; set aside \(before.count - 2) of its"), back.errors)
+        XCTAssertTrue(
+            back.errors.hasPrefix("warning: the run goes on from step 8; set aside \(before.count - 2) of its"),
+            back.errors)
         let after = try TinyRun.checkpoints(run)
         XCTAssertEqual(after.filter { !$0.hasSuffix(".abandoned") }, before)
         XCTAssertEqual(after.filter { $0.hasSuffix(".abandoned") }, before.dropFirst(2).map { $0 + ".abandoned" })
@@ -167,13 +176,17 @@ final class ResumeTests: XCTestCase {
             XCTAssertEqual(try TinyRun.bytes("\(run)/\(name)"), try TinyRun.bytes("\(run)/\(name).abandoned"), name)
         }
 
-        // From elsewhere, into a folder whose own checkpoints are of another course: killed at once, it goes on from there.
+        // From elsewhere, into a folder whose own checkpoints are of another course: killed at once, it goes on from
+        // there.
         let other = folder.file("other")
         assertRuns(TinyRun.pretrain(other, epochs: 20, steps + ["--seed", "5"]))
         let command = Command(
             TinyRun.pretrain(
-                other, epochs: 20, ["--checkpoint-every", "1000", "--keep", "9", "--resume", "\(run)/\(before[1])", "--quiet"]))
-        while command.isRunning, try TinyRun.checkpoints(other).filter({ $0.hasSuffix(".abandoned") }).count < before.count - 1 { usleep(200) }
+                other, epochs: 20,
+                ["--checkpoint-every", "1000", "--keep", "9", "--resume", "\(run)/\(before[1])", "--quiet"]))
+        while command.isRunning,
+            try TinyRun.checkpoints(other).filter({ $0.hasSuffix(".abandoned") }).count < before.count - 1
+        { usleep(200) }
         while command.isRunning, !FileManager.default.fileExists(atPath: "\(other)/\(before[1])") { usleep(200) }
         command.send(SIGKILL)
         _ = command.wait()
@@ -182,7 +195,8 @@ final class ResumeTests: XCTestCase {
 
         for name in try TinyRun.checkpoints(run) { try FileManager.default.removeItem(atPath: "\(run)/\(name)") }
         let model = try TinyRun.bytes(run + "/model.safetensors"), log = try TinyRun.log(run)
-        assertRefused(TinyRun.pretrain(run, epochs: 20, steps + ["--resume", "auto"]), 64, "holds the weights of a finished run")
+        assertRefused(
+            TinyRun.pretrain(run, epochs: 20, steps + ["--resume", "auto"]), 64, "holds the weights of a finished run")
         XCTAssertEqual(try TinyRun.bytes(run + "/model.safetensors"), model)
         XCTAssertEqual(try TinyRun.log(run), log)
     }
@@ -221,21 +235,28 @@ final class ResumeTests: XCTestCase {
         _ = command.wait()
     }
 
-    /// Every flag that decides the result is refused by its own name where it is another one, and the help has no others.
+    /// Every flag that decides the result is refused by its own name where it is another one, and the help has no
+    /// others.
     func testOtherFlagsAreRefusedByName() throws {
         let alone = folder.file("alone"), taught = folder.file("taught"), resume = ["--resume", "auto", "--quiet"]
         assertRuns(TinyRun.pretrain(alone, epochs: 1, ["--quiet"]))
         let teacher = alone + "/model.safetensors"
         assertRuns(TinyRun.distill(taught, teacher: teacher, epochs: 2, ["--quiet"]))
         let flags = [
-            ("--recipe", "demo", "paper"), ("--batch", "4", "2"), ("--effective-batch", "8", "4"), ("--epochs", "2.0", "3.0"),
-            ("--warmup-epochs", "1.0", "0.5"), ("--base-learning-rate", "0.1", "0.2"), ("--minimum-learning-rate", "0.0", "0.001"),
-            ("--weight-decay", "0.05", "0.1"), ("--beta1", "0.9", "0.8"), ("--beta2", "0.95", "0.9"), ("--epsilon", "1e-08", "1e-06"),
+            ("--recipe", "demo", "paper"), ("--batch", "4", "2"), ("--effective-batch", "8", "4"),
+            ("--epochs", "2.0", "3.0"),
+            ("--warmup-epochs", "1.0", "0.5"), ("--base-learning-rate", "0.1", "0.2"),
+            ("--minimum-learning-rate", "0.0", "0.001"),
+            ("--weight-decay", "0.05", "0.1"), ("--beta1", "0.9", "0.8"), ("--beta2", "0.95", "0.9"),
+            ("--epsilon", "1e-08", "1e-06"),
             ("--seed", "0", "3"), ("--minimum-crop-area", "0.2", "0.3"), ("--maximum-crop-area", "1.0", "0.9"),
-            ("--image-size", "32x32", "32x16"), ("--channels", "3", "1"), ("--width", "16", "24"), ("--depth", "2", "3"),
-            ("--heads", "2", "4"), ("--decoder-width", "16", "20"), ("--decoder-depth", "1", "2"), ("--decoder-heads", "2", "4"),
+            ("--image-size", "32x32", "32x16"), ("--channels", "3", "1"), ("--width", "16", "24"),
+            ("--depth", "2", "3"),
+            ("--heads", "2", "4"), ("--decoder-width", "16", "20"), ("--decoder-depth", "1", "2"),
+            ("--decoder-heads", "2", "4"),
             ("--mask-ratio", "0.75", "0.5"), ("--teacher-depth", "2", "1"),
-            ("--alignment-distance", "L1", "L2"), ("--projection", "linear", "mlp"), ("--alignment-weight", "1.0", "0.5"),
+            ("--alignment-distance", "L1", "L2"), ("--projection", "linear", "mlp"),
+            ("--alignment-weight", "1.0", "0.5"),
             ("--precision", "f32", "bf16"), ("--teacher-precision", "same", "int8"),
         ]
         for (flag, saved, other) in flags {
@@ -248,7 +269,8 @@ final class ResumeTests: XCTestCase {
             (["--normalize-pixels"], "--no-normalize-pixels, not --normalize-pixels"),
             (["--apply-orientation"], "no --apply-orientation, not --apply-orientation"),
         ] {
-            assertRefused(TinyRun.distill(taught, teacher: teacher, epochs: 2, resume + more), 64, "was taken with " + words)
+            assertRefused(
+                TinyRun.distill(taught, teacher: teacher, epochs: 2, resume + more), 64, "was taken with " + words)
         }
         // A teacher has patches, a width, blocks and heads of its own: others are refused before.
         assertRefused(
@@ -263,20 +285,31 @@ final class ResumeTests: XCTestCase {
         let ofOtherHeads = ["--teacher-model", "vit-tiny", "--teacher-width", "16", "--teacher-depth", "2"]
         assertRefused(
             TinyRun.distill(taught, teacher: teacher, epochs: 2, resume + ofOtherHeads), 64,
-            "--teacher-model vit-tiny, with 3 heads, contradicts \(teacher), which says that it has 2 heads: leave it out")
+            "--teacher-model vit-tiny, with 3 heads, contradicts \(teacher), which says that it has 2 heads: leave it out"
+        )
         assertRefused(
-            TinyRun.pretrain(alone, epochs: 1, resume + ["--patch-size", "4"]), 64, "was taken with --patch-size 8, not --patch-size 4")
+            TinyRun.pretrain(alone, epochs: 1, resume + ["--patch-size", "4"]), 64,
+            "was taken with --patch-size 8, not --patch-size 4")
         assertRefused(
-            TinyRun.distill(alone, teacher: teacher, epochs: 1, resume), 64, "was taken with `dmae pretrain`, not `dmae distill`")
+            TinyRun.distill(alone, teacher: teacher, epochs: 1, resume), 64,
+            "was taken with `dmae pretrain`, not `dmae distill`")
 
-        var known = Set(flags.map { $0.0 }).union(["--align", "--normalize-pixels", "--apply-orientation", "--patch-size"])
+        var known = Set(flags.map { $0.0 }).union([
+            "--align", "--normalize-pixels", "--apply-orientation", "--patch-size",
+        ])
         known.formUnion(["--teacher-width", "--teacher-heads"])
         // Sizes by another name; what may change; what says nothing of the result.
         known.formUnion(["--student", "--decoder", "--teacher-model"])
-        known.formUnion(["--data", "--teacher", "--unreadable-limit", "--checkpoint-every", "--keep", "--threads", "--workers"])
+        known.formUnion([
+            "--data", "--teacher", "--unreadable-limit", "--checkpoint-every", "--keep", "--threads", "--workers",
+        ])
         known.formUnion(["--output", "--resume", "--dry-run", "--quiet", "--version"])
-        let help = assertRuns(["distill", "--help"]).output.components(separatedBy: "\n").filter { $0.hasPrefix("  --") }
-        XCTAssertEqual(Set(help.map { $0.dropFirst(2).prefix { $0 == "-" || $0.isLetter || $0.isNumber } }), Set(known.map { $0[...] }))
+        let help = assertRuns(["distill", "--help"]).output.components(separatedBy: "\n").filter {
+            $0.hasPrefix("  --")
+        }
+        XCTAssertEqual(
+            Set(help.map { $0.dropFirst(2).prefix { $0 == "-" || $0.isLetter || $0.isNumber } }),
+            Set(known.map { $0[...] }))
     }
 
     /// --resume auto in an empty folder begins at the beginning, so that a job script can always give it.

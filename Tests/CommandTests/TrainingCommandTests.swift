@@ -24,7 +24,8 @@ final class TrainingCommandTests: XCTestCase {
         let student = folder.file("student")
         let second = assertRuns(
             TinyRun.distill(student, teacher: teacher + "/model.safetensors", epochs: 60, ["--keep", "3"]))
-        // Block 0 is aligned: 2 tokens and tables, 2 of the projection and 12 of the block; the other block, norm and decoder stay unused.
+        // Block 0 is aligned: 2 tokens and tables, 2 of the projection and 12 of the block; the other block, norm and
+        // decoder stay unused.
         let file = try SafeTensorsFile(path: teacher + "/model.safetensors")
         XCTAssertTrue(
             second.errors.contains(
@@ -85,7 +86,8 @@ final class TrainingCommandTests: XCTestCase {
         // Ds·Dt weights and Dt biases.
         XCTAssertEqual(field("parameters: projection heads"), ["272"])
         for name in [
-            "teacher weights", "weights", "gradients", "optimizer moments", "activations", "scratch", "batch", "counted twice, used in turns",
+            "teacher weights", "weights", "gradients", "optimizer moments", "activations", "scratch", "batch",
+            "counted twice, used in turns",
             "in all",
         ] {
             XCTAssertNotNil(field("memory: " + name), name)
@@ -165,7 +167,9 @@ final class TrainingCommandTests: XCTestCase {
         refused("--warmup-epochs", "inf", words: "--warmup-epochs must be at least 0 and finite")
         refused(
             "--minimum-learning-rate", "0.004",
-            words: "--minimum-learning-rate 0.004 is more than the peak of 0.003125, --base-learning-rate 0.1 · effective batch 8 / 256")
+            words:
+                "--minimum-learning-rate 0.004 is more than the peak of 0.003125, --base-learning-rate 0.1 · effective batch 8 / 256"
+        )
         refused("--base-learning-rate", "fast", words: "'fast'")
         refused("--beta1", "1", words: "--beta1 must be at least 0 and below 1")
         refused("--beta2=-0.1", words: "--beta2 must be at least 0 and below 1")
@@ -190,7 +194,9 @@ final class TrainingCommandTests: XCTestCase {
             "--recipe", "paper",
             words: "--recipe paper is not a recipe of `dmae pretrain`: use one of mae, demo-teacher")
         assertRefused(["pretrain", "--recipe", "demo-teacher", "--data", TinyRun.data], 64, "--output is needed")
-        assertRefused(["pretrain", "--recipe", "demo-teacher", "--data", TinyRun.data, "--ouput", "a"], 64, "Unknown option '--ouput'")
+        assertRefused(
+            ["pretrain", "--recipe", "demo-teacher", "--data", TinyRun.data, "--ouput", "a"], 64,
+            "Unknown option '--ouput'")
         assertRefused(
             ["distill", "--recipe", "demo", "--data", TinyRun.data, "--output", folder.file("run")], 64, "--teacher")
         XCTAssertEqual(folder.names(), [], "what is refused leaves nothing behind")
@@ -211,7 +217,8 @@ final class TrainingCommandTests: XCTestCase {
             TinyRun.distill(run, teacher: teacher, ["--teacher-depth", "3"]), 64,
             "--teacher-depth 3 contradicts \(teacher), which holds 2 blocks: leave it out, or lower it")
         assertRefused(
-            TinyRun.distill(run, teacher: teacher, ["--align", "1:2"]), 64, "teacher block 2 does not exist", "0 to 1", "by --align")
+            TinyRun.distill(run, teacher: teacher, ["--align", "1:2"]), 64, "teacher block 2 does not exist", "0 to 1",
+            "by --align")
         assertRefused(
             TinyRun.distill(run, teacher: teacher, ["--align", "1:0"]), 64, "--align 1:0 is given twice: give it once")
         assertRefused(
@@ -242,22 +249,33 @@ final class TrainingCommandTests: XCTestCase {
         let teacher = folder.file("deep")
         assertRuns(TinyRun.pretrain(teacher, epochs: 2, ["--depth", "8", "--quiet"]))
         let arguments = [
-            "distill", "--recipe", "demo", "--teacher", teacher + "/model.safetensors", "--data", TinyRun.data, "--image-size", "32",
+            "distill", "--recipe", "demo", "--teacher", teacher + "/model.safetensors", "--data", TinyRun.data,
+            "--image-size", "32",
             "--epochs", "10", "--warmup-epochs", "1", "--batch", "4", "--effective-batch", "8", "--dry-run",
         ]
         let result = assertRuns(arguments)
         XCTAssertTrue(
-            result.errors.contains("blocks 2:4 are aligned, as recipe demo says for a student of 4 and a teacher of 6 blocks; in yours, of "
-                + "4 and 8, the same shares of the depth are --align 2:5"), result.errors)
+            result.errors.contains(
+                "blocks 2:4 are aligned, as recipe demo says for a student of 4 and a teacher of 6 blocks; in yours, of "
+                    + "4 and 8, the same shares of the depth are --align 2:5"), result.errors)
         XCTAssertFalse(assertRuns(arguments + ["--align", "2:5"]).errors.contains("are aligned"))
     }
 
     /// Teachers of other image sizes and channels are brought to the student's, whatever tool wrote them.
     func testTeachersThatAreAdapted() throws {
         for (name, form, unneeded) in [
-            ("mae/encoder.pth", "PyTorch archive, MAE names under model", "26 not needed (blocks after the last aligned one, norm)"),
-            ("huggingface/vit", "safetensors, Hugging Face names", "26 not needed (blocks after the last aligned one, norm)"),
-            ("timm/timm.safetensors", "safetensors, timm names", "28 not needed (blocks after the last aligned one, norm, class head)"),
+            (
+                "mae/encoder.pth", "PyTorch archive, MAE names under model",
+                "26 not needed (blocks after the last aligned one, norm)"
+            ),
+            (
+                "huggingface/vit", "safetensors, Hugging Face names",
+                "26 not needed (blocks after the last aligned one, norm)"
+            ),
+            (
+                "timm/timm.safetensors", "safetensors, timm names",
+                "28 not needed (blocks after the last aligned one, norm, class head)"
+            ),
         ] {
             let teacher = Fixtures.path("weights/" + name)
             let result = assertRuns(
@@ -271,11 +289,13 @@ final class TrainingCommandTests: XCTestCase {
                         + "to 1; \(unneeded)\n"), result.errors)
         }
         assertRefused(
-            TinyRun.distill(folder.file("run"), teacher: Fixtures.path("weights/mae/encoder.pth")), 64, "--teacher-heads is needed",
+            TinyRun.distill(folder.file("run"), teacher: Fixtures.path("weights/mae/encoder.pth")), 64,
+            "--teacher-heads is needed",
             "encoder.pth")
     }
 
-    /// A loss that is no number any more: 1, the step, the parts, the last good checkpoint, and that checkpoint is really good.
+    /// A loss that is no number any more: 1, the step, the parts, the last good checkpoint, and that checkpoint is
+    /// really good.
     func testNonFiniteLoss() throws {
         let run = folder.file("run")
         let result = Command.run(
@@ -337,8 +357,11 @@ final class TrainingCommandTests: XCTestCase {
     func testFoldersWithoutImages() throws {
         let run = folder.file("run")
         try FileManager.default.createDirectory(atPath: folder.file("empty"), withIntermediateDirectories: true)
-        assertRefused(TinyRun.pretrain(run, data: folder.file("empty")), 65, "empty", "holds no images", "JPEG or PNG files")
-        assertRefused(TinyRun.pretrain(run, data: folder.file("missing")), 74, "missing", "No such file", "check the path and its permissions")
+        assertRefused(
+            TinyRun.pretrain(run, data: folder.file("empty")), 65, "empty", "holds no images", "JPEG or PNG files")
+        assertRefused(
+            TinyRun.pretrain(run, data: folder.file("missing")), 74, "missing", "No such file",
+            "check the path and its permissions")
         assertRefused(TinyRun.pretrain(run, data: ""), 74, "cannot open the folder \"\": No such file")
         folder.write("x".utf8, "file")
         assertRefused(TinyRun.pretrain(run, data: folder.file("file")), 74, "file is not a folder")

@@ -1,6 +1,7 @@
 import Tensors
 
-/// Reads what opens, as a command would: small tensors as floats and as bytes. Anything but a `Failure` ends the process.
+/// Reads what opens, as a command would: small tensors as floats and as bytes. Anything but a `Failure` ends the
+/// process.
 func readAll(_ file: any WeightFile) {
     var rest = 1 << 16
     for entry in file.entries where entry.count <= rest {

@@ -7,7 +7,8 @@ final class AugmentationTests: XCTestCase {
         for entry in Expected.read.crops {
             var draw = CounterRandom(seed: UInt64(entry.seed)!, purpose: .crop, epoch: entry.epoch, index: entry.index)
             let crop = randomCrop(
-                width: entry.size[0], height: entry.size[1], area: entry.area[0]...entry.area[1], aspect: 3.0 / 4...4.0 / 3,
+                width: entry.size[0], height: entry.size[1], area: entry.area[0]...entry.area[1],
+                aspect: 3.0 / 4...4.0 / 3,
                 using: &draw)
             XCTAssertEqual([crop.left, crop.top, crop.width, crop.height], entry.crop, "\(entry)")
         }
@@ -18,7 +19,8 @@ final class AugmentationTests: XCTestCase {
         XCTAssert(Expected.read.samples.contains { $0.flipped } && Expected.read.samples.contains { !$0.flipped })
         for entry in Expected.read.samples {
             let augmentation = Augmentation(width: entry.size[0], height: entry.size[1])
-            let sample = augmentation.apply(to: source, seed: UInt64(entry.seed)!, epoch: entry.epoch, index: entry.index)
+            let sample = augmentation.apply(
+                to: source, seed: UInt64(entry.seed)!, epoch: entry.epoch, index: entry.index)
             XCTAssertEqual(crc32(sample), entry.crc, "\(entry)")
         }
     }
@@ -26,16 +28,18 @@ final class AugmentationTests: XCTestCase {
     func testCentreFramingEqualsTorchvisions() throws {
         for entry in Expected.read.frames {
             let source = try ResizingTests.source(entry.source)
-            let augmentation = Augmentation(width: entry.size, height: entry.size, channels: source.channels, framing: .centre)
+            let augmentation = Augmentation(
+                width: entry.size, height: entry.size, channels: source.channels, framing: .centre)
             let frame = augmentation.centreFrame(width: source.width, height: source.height)
             XCTAssertEqual([frame.resized.width, frame.resized.height], entry.resized, "\(entry)")
-            XCTAssertEqual([frame.crop.left, frame.crop.top, frame.crop.width, frame.crop.height], entry.crop, "\(entry)")
+            XCTAssertEqual(
+                [frame.crop.left, frame.crop.top, frame.crop.width, frame.crop.height], entry.crop, "\(entry)")
             XCTAssertEqual(crc32(augmentation.apply(to: source, seed: 0, epoch: 0, index: 0)), entry.crc, "\(entry)")
         }
     }
 
-    /// Up to 224 a sample has a margin, int(224 / 0.875) = 256, above it none, whatever the picture's size; of a sample that is not square
-    /// the longer side decides. All by hand; halves go to even.
+    /// Up to 224 a sample has a margin, int(224 / 0.875) = 256, above it none, whatever the picture's size; of a sample
+    /// that is not square the longer side decides. All by hand; halves go to even.
     func testMarginOfCentreFramingEndsAt224() {
         let cases: [(picture: [Int], sample: [Int], resized: [Int], corner: [Int])] = [
             ([224, 224], [224, 224], [256, 256], [16, 16]),
@@ -53,7 +57,8 @@ final class AugmentationTests: XCTestCase {
             let frame = augmentation.centreFrame(width: picture[0], height: picture[1])
             XCTAssertEqual([frame.resized.width, frame.resized.height], resized, "\(picture) to \(sample)")
             XCTAssertEqual(
-                [frame.crop.left, frame.crop.top, frame.crop.width, frame.crop.height], corner + sample, "\(picture) to \(sample)")
+                [frame.crop.left, frame.crop.top, frame.crop.width, frame.crop.height], corner + sample,
+                "\(picture) to \(sample)")
         }
     }
 
@@ -63,9 +68,14 @@ final class AugmentationTests: XCTestCase {
             for (sampleWidth, sampleHeight) in [(32, 32), (48, 16), (16, 64), (300, 200)] {
                 let augmentation = Augmentation(width: sampleWidth, height: sampleHeight, channels: 1, framing: .centre)
                 let frame = augmentation.centreFrame(width: width, height: height)
-                XCTAssert(frame.crop.left >= 0 && frame.crop.left + sampleWidth <= frame.resized.width, "\(width)×\(height): \(frame)")
-                XCTAssert(frame.crop.top >= 0 && frame.crop.top + sampleHeight <= frame.resized.height, "\(width)×\(height): \(frame)")
-                let flat = Pixels(width: width, height: height, channels: 1, bytes: [UInt8](repeating: 93, count: width * height))
+                XCTAssert(
+                    frame.crop.left >= 0 && frame.crop.left + sampleWidth <= frame.resized.width,
+                    "\(width)×\(height): \(frame)")
+                XCTAssert(
+                    frame.crop.top >= 0 && frame.crop.top + sampleHeight <= frame.resized.height,
+                    "\(width)×\(height): \(frame)")
+                let flat = Pixels(
+                    width: width, height: height, channels: 1, bytes: [UInt8](repeating: 93, count: width * height))
                 let sample = augmentation.apply(to: flat, seed: 1, epoch: 0, index: 0)
                 XCTAssertEqual(Set(sample.bytes), [93], "a flat picture stays flat")
             }
@@ -77,9 +87,11 @@ final class AugmentationTests: XCTestCase {
         for name in ["large.png", "grey.png", "wide.png"] {
             let source = try ResizingTests.source(name)
             for (width, height) in [(40, 24), (24, 40), (5, 5)] {
-                let augmentation = Augmentation(width: width, height: height, channels: source.channels, framing: .centre)
+                let augmentation = Augmentation(
+                    width: width, height: height, channels: source.channels, framing: .centre)
                 let frame = augmentation.centreFrame(width: source.width, height: source.height)
-                let full = source.resized(width: frame.resized.width, height: frame.resized.height).cropped(to: frame.crop)
+                let full = source.resized(width: frame.resized.width, height: frame.resized.height).cropped(
+                    to: frame.crop)
                 XCTAssertEqual(augmentation.apply(to: source, seed: 0, epoch: 0, index: 0), full, name)
             }
         }
@@ -91,11 +103,13 @@ final class AugmentationTests: XCTestCase {
             let asDecoded = try Pixels(contentsOf: "\(Expected.folder)/resize/\(name)", channels: channels)
             XCTAssertEqual(source.converted(channels: channels), asDecoded)
             let augmentation = Augmentation(width: 20, height: 10, channels: channels, framing: .whole)
-            XCTAssertEqual(augmentation.apply(to: source, seed: 0, epoch: 0, index: 0), asDecoded.resized(width: 20, height: 10))
+            XCTAssertEqual(
+                augmentation.apply(to: source, seed: 0, epoch: 0, index: 0), asDecoded.resized(width: 20, height: 10))
         }
     }
 
-    /// ImageNet's customary figures, and for grey their averages: 1.347/3 and 0.678/3. A sample has those of its channels.
+    /// ImageNet's customary figures, and for grey their averages: 1.347/3 and 0.678/3. A sample has those of its
+    /// channels.
     func testImageNetsFigures() {
         let figures = [
             1: Normalisation(mean: [0.449], deviation: [0.226]),

@@ -16,7 +16,8 @@ final class BatchLoaderTests: XCTestCase {
                 var draw = CounterRandom(seed: 1, purpose: .test, index: number)
                 let width = 9 + number % 7, height = 8 + number % 5
                 let bytes = (0..<width * height * 3).map { _ in UInt8(draw.below(256)) }
-                folder.write(try PNGWriter.encode(Pixels(width: width, height: height, channels: 3, bytes: bytes)), name)
+                folder.write(
+                    try PNGWriter.encode(Pixels(width: width, height: height, channels: 3, bytes: bytes)), name)
             }
         }
         return (folder, try ImageFolder(folder.path))
@@ -48,14 +49,17 @@ final class BatchLoaderTests: XCTestCase {
     }
 
     /// The same samples by the definition alone: one after another, no threads.
-    private func byDefinition(_ folder: ImageFolder, _ range: Range<Int>, broken: Set<Int> = []) throws -> (values: [Float], files: [Int]) {
+    private func byDefinition(_ folder: ImageFolder, _ range: Range<Int>, broken: Set<Int> = []) throws -> (
+        values: [Float], files: [Int]
+    ) {
         var values: [Float] = [], files: [Int] = []
         for position in range {
             let (epoch, index) = (position / folder.count, position % folder.count)
             var draw = CounterRandom(seed: seed, purpose: .order, epoch: epoch)
             let order = draw.permutation(folder.count)
             let file = (0..<folder.count).map { order[(index + $0) % folder.count] }.first { !broken.contains($0) }!
-            let sample = augmentation.apply(to: try Pixels(contentsOf: folder.path(file)), seed: seed, epoch: epoch, index: index)
+            let sample = augmentation.apply(
+                to: try Pixels(contentsOf: folder.path(file)), seed: seed, epoch: epoch, index: index)
             var normalised = [Float](repeating: .nan, count: augmentation.sampleCount)
             augmentation.normalisation.write(sample, to: &normalised)
             values += normalised
@@ -122,7 +126,9 @@ final class BatchLoaderTests: XCTestCase {
         defer { withExtendedLifetime(_folder) {} }
         for workers in [1, 3] {
             var reports = 0
-            let failure = failure { _ = try self.load(folder, 0..<1000, batch: 4, workers: workers, limit: 0.18) { _ in reports += 1 } }
+            let failure = failure {
+                _ = try self.load(folder, 0..<1000, batch: 4, workers: workers, limit: 0.18) { _ in reports += 1 }
+            }
             XCTAssertEqual(failure?.code, .badData)
             XCTAssertEqual(reports, 3)
             let message = failure?.message ?? ""
@@ -138,8 +144,12 @@ final class BatchLoaderTests: XCTestCase {
         for limit in [0.0, 0.01, 0.5, 1.0] {
             let failure = failure { _ = try self.load(folder, 0..<1000, batch: 4, workers: 2, limit: limit) }
             XCTAssertEqual(failure?.code, .badData, "limit \(limit)")
-            let start = limit == 1 ? "none of the 40 images in \(folder.root) can be read (" : "of the 40 images in \(folder.root) cannot"
-            XCTAssert(failure?.message.contains(start) == true && failure?.message.contains(", …)") == true, "\(failure as Any)")
+            let start =
+                limit == 1
+                ? "none of the 40 images in \(folder.root) can be read (" : "of the 40 images in \(folder.root) cannot"
+            XCTAssert(
+                failure?.message.contains(start) == true && failure?.message.contains(", …)") == true,
+                "\(failure as Any)")
         }
     }
 
@@ -169,13 +179,17 @@ final class BatchLoaderTests: XCTestCase {
         }
     }
 
-    /// OpenMP binds the thread that starts it where OMP_PROC_BIND says so; the decoding threads are made by that thread.
+    /// OpenMP binds the thread that starts it where OMP_PROC_BIND says so; the decoding threads are made by that
+    /// thread.
     func testDecodingThreadsUseEveryProcessor() throws {
-        func tasks() throws -> Set<String> { Set(try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task")) }
+        func tasks() throws -> Set<String> {
+            Set(try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task"))
+        }
         /// As "0-3,7".
         func processors(_ task: String) -> Substring? {
             let status = try? String(contentsOfFile: "/proc/\(task)/status", encoding: .utf8)
-            return status?.split(separator: "\n").first { $0.hasPrefix("Cpus_allowed_list:") }?.split(separator: "\t").last
+            return status?.split(separator: "\n").first { $0.hasPrefix("Cpus_allowed_list:") }?.split(separator: "\t")
+                .last
         }
         let all = try XCTUnwrap(processors("thread-self")), first = try XCTUnwrap(Int(all.prefix { $0.isNumber }))
         // Of the C library, but not in Swift's view of it.
@@ -190,17 +204,23 @@ final class BatchLoaderTests: XCTestCase {
         let (_folder, folder) = try pictures(10)
         defer { withExtendedLifetime(_folder) {} }
         let loader = BatchLoader(
-            folder: folder, augmentation: augmentation, batchSize: 4, seed: 1, firstSample: 0, lastSample: .max, workers: 3,
+            folder: folder, augmentation: augmentation, batchSize: 4, seed: 1, firstSample: 0, lastSample: .max,
+            workers: 3,
             report: { _ in })
         defer { loader.stop() }
         // A thread looks for its first sample once it is unbound.
-        for _ in 0..<1000 where try tasks().subtracting(before).contains(where: { processors("self/task/\($0)") != all }) { usleep(10_000) }
+        for _ in 0..<1000
+        where try tasks().subtracting(before).contains(where: { processors("self/task/\($0)") != all }) {
+            usleep(10_000)
+        }
         let new = try tasks().subtracting(before)
         XCTAssertGreaterThanOrEqual(new.count, 3)
         for task in new { XCTAssertEqual(processors("self/task/\(task)"), all) }
     }
 
-    private func threadsOfTheProcess() throws -> Int { try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task").count }
+    private func threadsOfTheProcess() throws -> Int {
+        try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task").count
+    }
 
     func testStoppingEarly() throws {
         let before = try threadsOfTheProcess()
@@ -209,7 +229,8 @@ final class BatchLoaderTests: XCTestCase {
         var buffer = [Float](repeating: 0, count: 4 * augmentation.sampleCount)
         for taken in 0..<4 {
             let loader = BatchLoader(
-                folder: folder, augmentation: augmentation, batchSize: 4, seed: 1, firstSample: 0, lastSample: .max, workers: 3,
+                folder: folder, augmentation: augmentation, batchSize: 4, seed: 1, firstSample: 0, lastSample: .max,
+                workers: 3,
                 report: { _ in })
             for _ in 0..<taken { XCTAssertEqual(try loader.next(into: &buffer), 4) }
             loader.stop()
@@ -219,7 +240,8 @@ final class BatchLoaderTests: XCTestCase {
         // Dropped without being stopped: its threads end as well.
         for _ in 0..<20 {
             _ = BatchLoader(
-                folder: folder, augmentation: augmentation, batchSize: 4, seed: 1, firstSample: 0, lastSample: 100, workers: 3,
+                folder: folder, augmentation: augmentation, batchSize: 4, seed: 1, firstSample: 0, lastSample: 100,
+                workers: 3,
                 report: { _ in })
         }
         // Of 72 in all; others of this process may come and go.
@@ -242,7 +264,8 @@ final class BatchLoaderTests: XCTestCase {
         for (batch, workers, ahead) in [(1, 1, 1), (4, 1, 3), (4, 3, 2), (5, 2, 1), (20, 2, 1)] {
             var reports: [String] = [], values: [Float] = [], files: [Int] = []
             let loader = BatchLoader(
-                once: folder, augmentation: centre, batchSize: batch, workers: workers, unreadableLimit: 0.5, batchesAhead: ahead,
+                once: folder, augmentation: centre, batchSize: batch, workers: workers, unreadableLimit: 0.5,
+                batchesAhead: ahead,
                 report: { reports.append($0) })
             defer { loader.stop() }
             var buffer = [Float](repeating: .nan, count: batch * centre.sampleCount)
@@ -261,8 +284,11 @@ final class BatchLoaderTests: XCTestCase {
             }
             XCTAssertEqual(try loader.next(into: &buffer), 0, "the end stays the end")
         }
-        for (files, limit, words) in [(folder, 0.4, "6 of the 13 images"), (try pictures(2, broken: [0, 1]).1, 1.0, "none of the 2 images")] {
-            let loader = BatchLoader(once: files, augmentation: centre, batchSize: 4, workers: 1, unreadableLimit: limit, report: { _ in })
+        for (files, limit, words) in [
+            (folder, 0.4, "6 of the 13 images"), (try pictures(2, broken: [0, 1]).1, 1.0, "none of the 2 images"),
+        ] {
+            let loader = BatchLoader(
+                once: files, augmentation: centre, batchSize: 4, workers: 1, unreadableLimit: limit, report: { _ in })
             defer { loader.stop() }
             var buffer = [Float](repeating: .nan, count: 4 * centre.sampleCount)
             let failure = failure { while try loader.next(into: &buffer) > 0 {} }
@@ -272,14 +298,17 @@ final class BatchLoaderTests: XCTestCase {
     }
 
     func testGreyAndTheDemoSet() throws {
-        let root = URL(fileURLWithPath: Expected.folder).deletingLastPathComponent().appendingPathComponent("demo/images").path
+        let root = URL(fileURLWithPath: Expected.folder).deletingLastPathComponent().appendingPathComponent(
+            "demo/images"
+        ).path
         let folder = try ImageFolder(root)
         XCTAssertGreaterThan(folder.classes.count, 10)
         XCTAssertGreaterThan(folder.count, 300)
         for channels in [1, 3] {
             let augmentation = Augmentation(width: 64, height: 64, channels: channels)
             let loader = BatchLoader(
-                folder: folder, augmentation: augmentation, batchSize: folder.count, seed: 5, firstSample: 0, lastSample: folder.count,
+                folder: folder, augmentation: augmentation, batchSize: folder.count, seed: 5, firstSample: 0,
+                lastSample: folder.count,
                 workers: 2, unreadableLimit: 0, report: { XCTFail($0) })
             var buffer = [Float](repeating: .nan, count: folder.count * augmentation.sampleCount)
             XCTAssertEqual(try loader.next(into: &buffer), folder.count)

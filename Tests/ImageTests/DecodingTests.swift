@@ -65,26 +65,31 @@ final class DecodingTests: XCTestCase {
         for (name, reason) in [
             ("text.jpg", "neither a JPEG nor a PNG"), ("empty.png", "is empty"), ("three-bytes.jpg", "truncated"),
             ("signature.png", "truncated"), ("gif.jpg", "neither a JPEG nor a PNG"), ("truncated.jpg", "truncated"),
-            ("truncated.png", "truncated"), ("two-components.jpg", "damaged JPEG"), ("huge.png", "declares 60000×60000 pixels"),
+            ("truncated.png", "truncated"), ("two-components.jpg", "damaged JPEG"),
+            ("huge.png", "declares 60000×60000 pixels"),
             ("huge.jpg", "declares 65000×65000 pixels"),
         ] {
             let path = "\(folder)/bad/\(name)"
             let failure = failure { _ = try Pixels(contentsOf: path) }
             XCTAssertEqual(failure?.code, .badData, name)
-            XCTAssert(failure?.message.contains(path) == true && failure?.message.contains(reason) == true, "\(name): \(failure as Any)")
+            XCTAssert(
+                failure?.message.contains(path) == true && failure?.message.contains(reason) == true,
+                "\(name): \(failure as Any)")
         }
     }
 
     func testPicturesAreAsLongAsAJPEGMayBe() throws {
         for (width, height) in [(65_535, 1), (1, 65_535), (65_536, 1), (1, 65_536)] {
-            let picture = Pixels(width: width, height: height, channels: 1, bytes: [UInt8](repeating: 7, count: width * height))
+            let picture = Pixels(
+                width: width, height: height, channels: 1, bytes: [UInt8](repeating: 7, count: width * height))
             let file = try PNGWriter.encode(picture)
             let failure = failure {
                 let decoded = try Pixels(decoding: file, named: "long.png", channels: 1)
                 XCTAssertEqual(decoded, picture)
             }
             XCTAssertEqual(failure?.code, width * height > 65_535 ? .badData : nil)
-            let wanted = "long.png declares \(width)×\(height) pixels: at most 89478485 are accepted, and 65535 along a side"
+            let wanted =
+                "long.png declares \(width)×\(height) pixels: at most 89478485 are accepted, and 65535 along a side"
             XCTAssertEqual(failure?.message, failure == nil ? nil : wanted)
         }
     }
@@ -98,7 +103,9 @@ final class DecodingTests: XCTestCase {
         ] {
             let failure = failure { _ = try Pixels(contentsOf: path) }
             XCTAssertEqual(failure?.code, .inputOutput, path)
-            XCTAssert(failure?.message.contains(path) == true && failure?.message.contains(reason) == true, "\(failure as Any)")
+            XCTAssert(
+                failure?.message.contains(path) == true && failure?.message.contains(reason) == true,
+                "\(failure as Any)")
         }
     }
 

@@ -6,9 +6,15 @@ struct Expected: Decodable {
     struct File: Decodable { let name, mode: String; let width, height: Int; let rgb, grey: UInt32 }
     struct Damage: Decodable { let name: String; let length: Int?; let flip: [Int]?; let rgb: UInt32? }
     struct Orientation: Decodable { let name: String; let width, height: Int; let rgb, plain: UInt32 }
-    struct Resize: Decodable { let source: String; let crop: [Int]?; let box: [Float]?; let size: [Int]; let crc: UInt32 }
-    struct Crop: Decodable { let size: [Int]; let area: [Double]; let seed: String; let epoch, index: Int; let crop: [Int] }
-    struct Sample: Decodable { let size: [Int]; let seed: String; let epoch, index: Int; let flipped: Bool; let crc: UInt32 }
+    struct Resize: Decodable {
+        let source: String; let crop: [Int]?; let box: [Float]?; let size: [Int]; let crc: UInt32
+    }
+    struct Crop: Decodable {
+        let size: [Int]; let area: [Double]; let seed: String; let epoch, index: Int; let crop: [Int]
+    }
+    struct Sample: Decodable {
+        let size: [Int]; let seed: String; let epoch, index: Int; let flipped: Bool; let crc: UInt32
+    }
     struct Frame: Decodable { let source: String; let size: Int; let resized, crop: [Int]; let crc: UInt32 }
     let files: [File]
     let damaged: [Damage]

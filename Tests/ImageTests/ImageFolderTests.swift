@@ -21,7 +21,8 @@ final class ImageFolderTests: XCTestCase {
     /// files by name, in bytes.
     func testClassesAreReadAsTorchvisionDoes() throws {
         let folder = try folder([
-            "dog/b.jpg", "dog/a.JPG", "dog/Z.jpeg", "dog/n/x.png", "dog/n-1/y.png", "dog/n/m/w.png", "dog/notes.txt", "dog/noextension", "dog/é.webp",
+            "dog/b.jpg", "dog/a.JPG", "dog/Z.jpeg", "dog/n/x.png", "dog/n-1/y.png", "dog/n/m/w.png", "dog/notes.txt",
+            "dog/noextension", "dog/é.webp",
             "Cat/1.TIFF", "Cat/.hidden.png", "ant/deep/er/1.bmp", "empty/", "stray.png", "readme.md",
         ])
         let images = try ImageFolder(folder.path)
@@ -29,7 +30,8 @@ final class ImageFolderTests: XCTestCase {
         XCTAssertEqual(
             images.files,
             [
-                "Cat/.hidden.png", "Cat/1.TIFF", "ant/deep/er/1.bmp", "dog/Z.jpeg", "dog/a.JPG", "dog/b.jpg", "dog/é.webp", "dog/n/x.png",
+                "Cat/.hidden.png", "Cat/1.TIFF", "ant/deep/er/1.bmp", "dog/Z.jpeg", "dog/a.JPG", "dog/b.jpg",
+                "dog/é.webp", "dog/n/x.png",
                 "dog/n-1/y.png", "dog/n/m/w.png",
             ])
         XCTAssertEqual(images.labels, [0, 0, 1, 2, 2, 2, 2, 2, 2, 2])
@@ -62,14 +64,17 @@ final class ImageFolderTests: XCTestCase {
         XCTAssertEqual(
             images.files,
             [
-                "elsewhere/x/3.png", "real/2.png", "real/4.png", "real/gone.png", "real/a/1.png", "real/side/x/3.png", "zlink/1.png",
+                "elsewhere/x/3.png", "real/2.png", "real/4.png", "real/gone.png", "real/a/1.png", "real/side/x/3.png",
+                "zlink/1.png",
                 "zlink/up/2.png", "zlink/up/4.png", "zlink/up/gone.png", "zlink/up/side/x/3.png",
             ])
     }
 
     /// Without classes: every path once, in the order of the bytes, whatever order and however often they were named.
     func testListing() throws {
-        let folder = try folder(["b/c/2.png", "b/1.png", "b-1/0.PNG", "a.jpg", "B.jpeg", "notes.txt", "b/notes.txt", "empty/"])
+        let folder = try folder([
+            "b/c/2.png", "b/1.png", "b-1/0.PNG", "a.jpg", "B.jpeg", "notes.txt", "b/notes.txt", "empty/",
+        ])
         let expected = ["B.jpeg", "a.jpg", "b-1/0.PNG", "b/1.png", "b/c/2.png"].map(folder.file)
         for root in [folder.path, folder.path + "/"] {
             let images = try ImageFolder(listing: [root])
@@ -79,7 +84,8 @@ final class ImageFolderTests: XCTestCase {
         }
         // A file that is named counts whatever its ending.
         let named = try ImageFolder(listing: ["notes.txt", "b", "a.jpg", "b/1.png", "a.jpg"].map(folder.file))
-        XCTAssertEqual((0..<named.count).map(named.path), ["a.jpg", "b/1.png", "b/c/2.png", "notes.txt"].map(folder.file))
+        XCTAssertEqual(
+            (0..<named.count).map(named.path), ["a.jpg", "b/1.png", "b/c/2.png", "notes.txt"].map(folder.file))
         // The same letter in other bytes (é) is another file.
         let twins = try self.folder(["\u{E9}.png", "e\u{301}.png"])
         XCTAssertEqual(try ImageFolder(listing: [twins.path]).count, 2)
@@ -87,16 +93,20 @@ final class ImageFolderTests: XCTestCase {
         XCTAssertEqual(try ImageFolder(listing: [folder.file("b")]).count, 5)
 
         for (paths, code, reason) in [
-            (["a.jpg", "gone"], Failure.Code.inputOutput, "No such file"), (["empty"], .badData, "there are no images (.jpg"),
+            (["a.jpg", "gone"], Failure.Code.inputOutput, "No such file"),
+            (["empty"], .badData, "there are no images (.jpg"),
             (["empty"], .badData, ": name JPEG or PNG files, as no others can be decoded, or a folder that holds some"),
         ] {
             let failure = failure { _ = try ImageFolder(listing: paths.map(folder.file)) }
             XCTAssertEqual(failure?.code, code)
-            XCTAssert(failure?.message.contains(reason) == true && failure?.message.contains(folder.file(paths.last!)) == true)
+            XCTAssert(
+                failure?.message.contains(reason) == true && failure?.message.contains(folder.file(paths.last!)) == true
+            )
         }
     }
 
-    /// Names that no text can hold: a picture of such a name is unreadable, and a directory of such a name stops the search.
+    /// Names that no text can hold: a picture of such a name is unreadable, and a directory of such a name stops the
+    /// search.
     func testNamesThatAreNotUTF8() throws {
         let folder = TemporaryFolder()
         let picture = try PNGWriter.encode(Pixels(width: 2, height: 2, channels: 1, bytes: [1, 2, 3, 4]))
@@ -113,10 +123,12 @@ final class ImageFolderTests: XCTestCase {
         defer { unlink(path(".png")) }
         for images in [try ImageFolder(folder.path), try ImageFolder(listing: [folder.path])] {
             XCTAssertEqual(
-                (0..<images.count).map(images.path), ["caf\u{FFFD}.png", "caf\u{FFFD}.png", "good.png"].map(folder.file))
+                (0..<images.count).map(images.path),
+                ["caf\u{FFFD}.png", "caf\u{FFFD}.png", "good.png"].map(folder.file))
             var reports: [String] = []
             let loader = BatchLoader(
-                once: images, augmentation: Augmentation(width: 2, height: 2, channels: 1, framing: .whole), batchSize: 3,
+                once: images, augmentation: Augmentation(width: 2, height: 2, channels: 1, framing: .whole),
+                batchSize: 3,
                 workers: 1, unreadableLimit: 0.5, report: { reports.append($0) })
             defer { loader.stop() }
             var buffer = [Float](repeating: 0, count: 12)
@@ -130,31 +142,40 @@ final class ImageFolderTests: XCTestCase {
         XCTAssertEqual(mkdir(path(""), 0o700), 0)
         defer { rmdir(path("")) }
         let expected = Failure(
-            .inputOutput, "cannot open the folder \(folder.file("caf\u{FFFD}")), as its name is not valid UTF-8: rename it")
+            .inputOutput,
+            "cannot open the folder \(folder.file("caf\u{FFFD}")), as its name is not valid UTF-8: rename it")
         XCTAssertEqual(failure { _ = try ImageFolder(folder.path) }, expected)
         XCTAssertEqual(failure { _ = try ImageFolder(listing: [folder.path]) }, expected)
         // What a command line makes of such a name opens nothing.
         let named = folder.file("th\u{FFFD}.png")
-        for attempt in [{ _ = try ImageFolder(listing: [named]) }, { _ = try Pixels(contentsOf: named) }] as [() throws -> Void] {
+        for attempt in [{ _ = try ImageFolder(listing: [named]) }, { _ = try Pixels(contentsOf: named) }]
+            as [() throws -> Void]
+        {
             XCTAssertEqual(
-                failure(attempt), Failure(.inputOutput, "cannot open \(named), as its name is not valid UTF-8: rename it"))
+                failure(attempt),
+                Failure(.inputOutput, "cannot open \(named), as its name is not valid UTF-8: rename it"))
         }
     }
 
     func testErrorsSayWhatIsWrong() throws {
         let folder = try folder(["only/notes.txt", "file.jpg/", "x"])
         for (path, code, reason) in [
-            (folder.file("missing"), Failure.Code.inputOutput, "No such file"), (folder.file("x"), .inputOutput, "is not a folder"),
+            (folder.file("missing"), Failure.Code.inputOutput, "No such file"),
+            (folder.file("x"), .inputOutput, "is not a folder"),
             (folder.path, .badData, "holds no images (.jpg"),
             (folder.path, .badData, "class directories: name one with JPEG or PNG files, as no others can be decoded"),
         ] {
             let failure = failure { _ = try ImageFolder(path) }
             XCTAssertEqual(failure?.code, code)
-            XCTAssert(failure?.message.contains(path) == true && failure?.message.contains(reason) == true, "\(failure as Any)")
+            XCTAssert(
+                failure?.message.contains(path) == true && failure?.message.contains(reason) == true,
+                "\(failure as Any)")
         }
         // Nothing at all is shown as such.
         let reason = "No such file or directory; check the path and its permissions"
-        XCTAssertEqual(failure { _ = try ImageFolder("") }, Failure(.inputOutput, "cannot open the folder \"\": \(reason)"))
-        XCTAssertEqual(failure { _ = try ImageFolder(listing: [""]) }, Failure(.inputOutput, "cannot open \"\": \(reason)"))
+        XCTAssertEqual(
+            failure { _ = try ImageFolder("") }, Failure(.inputOutput, "cannot open the folder \"\": \(reason)"))
+        XCTAssertEqual(
+            failure { _ = try ImageFolder(listing: [""]) }, Failure(.inputOutput, "cannot open \"\": \(reason)"))
     }
 }

@@ -15,9 +15,11 @@ final class ResizingTests: XCTestCase {
             if let crop = entry.crop {
                 let rectangle = Rectangle(left: crop[0], top: crop[1], width: crop[2], height: crop[3])
                 result = source.resized(croppingTo: rectangle, width: entry.size[0], height: entry.size[1])
-                XCTAssertEqual(result, source.cropped(to: rectangle).resized(width: entry.size[0], height: entry.size[1]))
+                XCTAssertEqual(
+                    result, source.cropped(to: rectangle).resized(width: entry.size[0], height: entry.size[1]))
             } else if let box = entry.box {
-                result = source.resized(from: (box[0], box[1], box[2], box[3]), width: entry.size[0], height: entry.size[1])
+                result = source.resized(
+                    from: (box[0], box[1], box[2], box[3]), width: entry.size[0], height: entry.size[1])
             } else {
                 result = source.resized(width: entry.size[0], height: entry.size[1])
             }

@@ -8,17 +8,20 @@ private let bf16Unit = 0x1p-8
 /// What a product's operands, and what is stored, are off by when the type rounds them.
 private func rounding(_ type: dmae_type) -> Double { type == DMAE_TYPE_BF16 ? bf16Unit : 0 }
 
-private func bf16(_ x: Float) -> UInt16 { UInt16(truncatingIfNeeded: (x.bitPattern + 0x7fff + (x.bitPattern >> 16 & 1)) >> 16) }
+private func bf16(_ x: Float) -> UInt16 {
+    UInt16(truncatingIfNeeded: (x.bitPattern + 0x7fff + (x.bitPattern >> 16 & 1)) >> 16)
+}
 
-/// One head in double: what the contract says, with no thought for speed, and what a kernel may be off by, to first order in u and in
-/// the type's rounding e:
+/// One head in double: what the contract says, with no thought for speed, and what a kernel may be off by, to first
+/// order in u and in the type's rounding e:
 ///
-/// A score, a sum of `size` products, is off by (size + 2)·u·scale·Σ|q·k|; a probability relatively by r (relativeError): twice a
-/// score's, the exponential's and that of a sum over tokens. An output is a mean: (r + tokens·u + e)·Σp|V| for the operands, e·|O| for
-/// storing it. dP is off by size·u·Σ|dO·V|; delta = Σ dO·O by (size + 2 + tokens)·u + r of Σ|dO|·Σp|V|, and by Σ|dO|·e·(Σp|V| + |O|)
-/// for O's own roundings; together with p's error and the sum over tokens or queries, (2r + (2·size + 2·sum + 8)·u)·(Σ|dO·V| +
-/// Σ|dO|·Σp|V|) of the term's factor p·scale·|k|, and e·|dS| for dS as an operand. dV: (r + queries·u + e)·Σp|dO|. And e of what is stored.
-/// The second order is below a hundredth of the first.
+/// A score, a sum of `size` products, is off by (size + 2)·u·scale·Σ|q·k|; a probability relatively by r
+/// (relativeError): twice a score's, the exponential's and that of a sum over tokens. An output is a mean: (r +
+/// tokens·u + e)·Σp|V| for the operands, e·|O| for storing it. dP is off by size·u·Σ|dO·V|; delta = Σ dO·O by (size + 2
+/// + tokens)·u + r of Σ|dO|·Σp|V|, and by Σ|dO|·e·(Σp|V| + |O|) for O's own roundings; together with p's error and the
+/// sum over tokens or queries, (2r + (2·size + 2·sum + 8)·u)·(Σ|dO·V| + Σ|dO|·Σp|V|) of the term's factor p·scale·|k|,
+/// and e·|dS| for dS as an operand. dV: (r + queries·u + e)·Σp|dO|. And e of what is stored. The second order is below
+/// a hundredth of the first.
 private struct Reference {
     let type: dmae_type
     let queries: Int, tokens: Int, size: Int
@@ -33,7 +36,8 @@ private struct Reference {
     func forward() -> Forward {
         let e = rounding(type), r = relativeError
         var output = [Double](repeating: 0, count: queries * size), magnitude = output
-        var logSumExp = [Double](repeating: 0, count: queries), probability = [Double](repeating: 0, count: queries * tokens)
+        var logSumExp = [Double](repeating: 0, count: queries),
+            probability = [Double](repeating: 0, count: queries * tokens)
         for i in 0..<queries {
             var score = [Double](repeating: 0, count: tokens)
             for j in 0..<tokens {
@@ -51,13 +55,16 @@ private struct Reference {
                 }
             }
         }
-        let bound = output.indices.map { 1.01 * ((r + Double(tokens) * u + e) * magnitude[$0] + (e + 2 * u) * abs(output[$0])) }
+        let bound = output.indices.map {
+            1.01 * ((r + Double(tokens) * u + e) * magnitude[$0] + (e + 2 * u) * abs(output[$0]))
+        }
         return Forward(output: output, bound: bound, logSumExp: logSumExp, probability: probability)
     }
 
     func backward(_ d: [Double], _ forward: Forward) -> Backward {
         let e = rounding(type), r = relativeError
-        let zeros = [Double](repeating: 0, count: queries * size), keyZeros = [Double](repeating: 0, count: tokens * size)
+        let zeros = [Double](repeating: 0, count: queries * size),
+            keyZeros = [Double](repeating: 0, count: tokens * size)
         var dq = zeros, bq = zeros, dk = keyZeros, dv = keyZeros, bk = keyZeros, bv = keyZeros
         let relative = 2 * r + Double(2 * size + 2 * max(tokens, queries) + 8) * u
         for i in 0..<queries {
@@ -77,7 +84,8 @@ private struct Reference {
                     dp += d[i * size + x] * v[j * size + x]
                     magnitude += abs(d[i * size + x] * v[j * size + x])
                 }
-                let ds = p * (dp - delta) * scale, bound = p * (magnitude * relative + deltaRounding) * scale + e * abs(ds)
+                let ds = p * (dp - delta) * scale,
+                    bound = p * (magnitude * relative + deltaRounding) * scale + e * abs(ds)
                 for x in 0..<size {
                     dq[i * size + x] += ds * k[j * size + x]
                     dk[j * size + x] += ds * q[i * size + x]
@@ -88,11 +96,14 @@ private struct Reference {
                 }
             }
         }
-        func whole(_ bound: [Double], _ value: [Double]) -> [Double] { bound.indices.map { 1.01 * (bound[$0] + e * abs(value[$0])) } }
+        func whole(_ bound: [Double], _ value: [Double]) -> [Double] {
+            bound.indices.map { 1.01 * (bound[$0] + e * abs(value[$0])) }
+        }
         return Backward(gradient: [dq, dk, dv], bound: [whole(bq, dq), whole(bk, dk), whole(bv, dv)])
     }
 
-    /// The relative error of a probability. exp is good to 4u, in bf16 to 2^-17: it appears above and, in the sum, below the line.
+    /// The relative error of a probability. exp is good to 4u, in bf16 to 2^-17: it appears above and, in the sum,
+    /// below the line.
     var relativeError: Double {
         var most = 0.0
         for i in 0..<queries {
@@ -141,20 +152,27 @@ final class AttentionTests: KernelTestCase {
         var output: [UInt8], logSumExp: [Float], dQ: [UInt8], dKV: [UInt8]
     }
 
-    private func matrix(_ memory: GuardedMemory, _ type: dmae_type, rows: Int, width: Int, ld: Int, _ random: inout Random)
-        -> UnsafeMutableRawPointer {
+    private func matrix(
+        _ memory: GuardedMemory, _ type: dmae_type, rows: Int, width: Int, ld: Int, _ random: inout Random
+    )
+        -> UnsafeMutableRawPointer
+    {
         let count = Inputs.extent(rows, ld, width)
         let floats = (0..<count).map { $0 % ld < width ? random.float() : GuardedMemory.sentinel }
         let place = memory.bytes(count * (type == DMAE_TYPE_BF16 ? 2 : 4))
         for i in 0..<count {
-            if type == DMAE_TYPE_BF16 { place.storeBytes(of: bf16(floats[i]), toByteOffset: 2 * i, as: UInt16.self) }
-            else { place.storeBytes(of: floats[i], toByteOffset: 4 * i, as: Float.self) }
+            if type == DMAE_TYPE_BF16 {
+                place.storeBytes(of: bf16(floats[i]), toByteOffset: 2 * i, as: UInt16.self)
+            } else {
+                place.storeBytes(of: floats[i], toByteOffset: 4 * i, as: Float.self)
+            }
         }
         return place
     }
 
     private func inputs(
-        _ type: dmae_type, batch: Int, queries: Int, tokens: Int, heads: Int, size: Int, gap: Int, _ random: inout Random
+        _ type: dmae_type, batch: Int, queries: Int, tokens: Int, heads: Int, size: Int, gap: Int,
+        _ random: inout Random
     ) -> Inputs {
         let width = heads * size
         return Inputs(
@@ -165,7 +183,8 @@ final class AttentionTests: KernelTestCase {
             d: matrix(memory[2], type, rows: batch * queries, width: width, ld: width + gap, &random))
     }
 
-    /// Forward and backward of `count` queries from `first` on of each of the inputs' images (all of them unless batch is 1).
+    /// Forward and backward of `count` queries from `first` on of each of the inputs' images (all of them unless batch
+    /// is 1).
     private func run(_ s: Inputs, first: Int = 0, count: Int? = nil) -> Result {
         let queries = count ?? s.queries, rows = s.batch * queries
         let outputBytes = Inputs.extent(rows, s.outputStride, s.width) * s.element
@@ -189,8 +208,11 @@ final class AttentionTests: KernelTestCase {
         arguments.log_sum_exp = logs
         arguments.workspace = workspaces.workspace(bytes: workspaceBytes)
         dmae_attention_forward(&arguments)
-        func copy(_ place: UnsafeRawPointer, _ bytes: Int) -> [UInt8] { [UInt8](UnsafeRawBufferPointer(start: place, count: bytes)) }
-        var result = Result(output: copy(output, outputBytes), logSumExp: array(logs, s.batch * s.heads * queries), dQ: [], dKV: [])
+        func copy(_ place: UnsafeRawPointer, _ bytes: Int) -> [UInt8] {
+            [UInt8](UnsafeRawBufferPointer(start: place, count: bytes))
+        }
+        var result = Result(
+            output: copy(output, outputBytes), logSumExp: array(logs, s.batch * s.heads * queries), dQ: [], dKV: [])
         arguments.d_output = UnsafeRawPointer(s.d + first * s.outputStride * s.element)
         (arguments.d_q, arguments.d_k, arguments.d_v) = (dQ, dKV, dKV + s.width * s.element)
         arguments.workspace = workspaces.workspace(bytes: workspaceBytes)
@@ -205,12 +227,16 @@ final class AttentionTests: KernelTestCase {
     }
 
     /// Every element within its bound, and nothing written between the rows.
-    private func compare(_ s: Inputs, _ bytes: [UInt8], offset: Int = 0, rows: Int, stride: Int, _ b: Int, _ h: Int,
-                         _ wanted: [Double], _ bound: [Double], _ place: String) -> Bool {
+    private func compare(
+        _ s: Inputs, _ bytes: [UInt8], offset: Int = 0, rows: Int, stride: Int, _ b: Int, _ h: Int,
+        _ wanted: [Double], _ bound: [Double], _ place: String
+    ) -> Bool {
         bytes.withUnsafeBytes { raw in
             let got = s.head(raw.baseAddress! + offset * s.element, b, rows, stride, h)
             for i in wanted.indices where !(abs(got[i] - wanted[i]) <= bound[i]) {
-                XCTFail("\(place)[\(i / s.size), \(i % s.size)] of image \(b) head \(h): \(got[i]), not \(wanted[i]) ± \(bound[i])")
+                XCTFail(
+                    "\(place)[\(i / s.size), \(i % s.size)] of image \(b) head \(h): \(got[i]), not \(wanted[i]) ± \(bound[i])"
+                )
                 return false
             }
             return true
@@ -221,11 +247,14 @@ final class AttentionTests: KernelTestCase {
         XCTAssertNil(touched, "\(place): written between the rows")
     }
 
-    private func check(batch: Int, queries: Int? = nil, tokens: Int, heads: Int, size: Int, gap: Int = 3, threads: [Int32] = [2],
-                       _ random: inout Random) {
+    private func check(
+        batch: Int, queries: Int? = nil, tokens: Int, heads: Int, size: Int, gap: Int = 3, threads: [Int32] = [2],
+        _ random: inout Random
+    ) {
         for (type, operation) in types {
             let s = inputs(
-                type, batch: batch, queries: queries ?? tokens, tokens: tokens, heads: heads, size: size, gap: gap, &random)
+                type, batch: batch, queries: queries ?? tokens, tokens: tokens, heads: heads, size: size, gap: gap,
+                &random)
             let references = (0..<batch * heads).map { s.reference($0 / heads, $0 % heads) }
             let forwards = references.map { $0.forward() }, errors = references.map(\.relativeError)
             let backwards = references.indices.map {
@@ -236,22 +265,34 @@ final class AttentionTests: KernelTestCase {
                 for count in threads {
                     dmae_set_threads(count)
                     let result = run(s)
-                    let place = "\(variant.name) batch \(batch) queries \(s.queries) tokens \(tokens) heads \(heads) size \(size): "
+                    let place =
+                        "\(variant.name) batch \(batch) queries \(s.queries) tokens \(tokens) heads \(heads) size \(size): "
                     for index in 0..<batch * heads {
-                        let (b, h) = (index / heads, index % heads), forward = forwards[index], backward = backwards[index]
-                        guard compare(s, result.output, rows: s.queries, stride: s.outputStride, b, h, forward.output, forward.bound,
-                                      place + "output"),
-                            compare(s, result.dQ, rows: s.queries, stride: s.qStride, b, h, backward.gradient[0], backward.bound[0],
-                                    place + "dQ"),
-                            compare(s, result.dKV, rows: tokens, stride: s.kvStride, b, h, backward.gradient[1], backward.bound[1],
-                                    place + "dK"),
-                            compare(s, result.dKV, offset: s.width, rows: tokens, stride: s.kvStride, b, h, backward.gradient[2],
-                                    backward.bound[2], place + "dV")
+                        let (b, h) = (index / heads, index % heads), forward = forwards[index],
+                            backward = backwards[index]
+                        guard
+                            compare(
+                                s, result.output, rows: s.queries, stride: s.outputStride, b, h, forward.output,
+                                forward.bound,
+                                place + "output"),
+                            compare(
+                                s, result.dQ, rows: s.queries, stride: s.qStride, b, h, backward.gradient[0],
+                                backward.bound[0],
+                                place + "dQ"),
+                            compare(
+                                s, result.dKV, rows: tokens, stride: s.kvStride, b, h, backward.gradient[1],
+                                backward.bound[1],
+                                place + "dK"),
+                            compare(
+                                s, result.dKV, offset: s.width, rows: tokens, stride: s.kvStride, b, h,
+                                backward.gradient[2],
+                                backward.bound[2], place + "dV")
                         else { return }
                         for i in 0..<s.queries {
                             let got = Double(result.logSumExp[index * s.queries + i]), wanted = forward.logSumExp[i]
                             if !(abs(got - wanted) <= errors[index] + 4 * u * max(1, abs(wanted))) {
-                                return XCTFail("\(place)log_sum_exp[\(i)] of image \(b) head \(h): \(got), not \(wanted)")
+                                return XCTFail(
+                                    "\(place)log_sum_exp[\(i)] of image \(b) head \(h): \(got), not \(wanted)")
                             }
                         }
                     }
@@ -259,7 +300,8 @@ final class AttentionTests: KernelTestCase {
                     checkGaps(s, result.dQ, stride: s.qStride, width: s.width, place + "dQ")
                     checkGaps(s, result.dKV, stride: s.kvStride, width: 2 * s.width, place + "dK, dV")
                     if let first {
-                        XCTAssertTrue(first == result, "\(place)other bits with \(count) than with \(threads[0]) threads")
+                        XCTAssertTrue(
+                            first == result, "\(place)other bits with \(count) than with \(threads[0]) threads")
                     } else {
                         first = result
                     }
@@ -282,7 +324,9 @@ final class AttentionTests: KernelTestCase {
     }
     func testQueriesApartFromKeys() {
         var random = Random("attention queries")
-        for (queries, tokens) in [(1, 1), (1, 2), (2, 1), (1, 197), (5, 50), (33, 16), (16, 33), (50, 13), (64, 3), (70, 15), (148, 197)] {
+        for (queries, tokens) in [
+            (1, 1), (1, 2), (2, 1), (1, 197), (5, 50), (33, 16), (16, 33), (50, 13), (64, 3), (70, 15), (148, 197),
+        ] {
             for size in [32, 64, 9] { check(batch: 2, queries: queries, tokens: tokens, heads: 1, size: size, &random) }
         }
     }
@@ -294,7 +338,9 @@ final class AttentionTests: KernelTestCase {
     }
     func testTheSameBitsForAnyThreads() {
         var random = Random("attention threads")
-        for tokens in [4, 10, 50, 70] { check(batch: 3, tokens: tokens, heads: 3, size: 64, threads: [1, 2, 3], &random) }
+        for tokens in [4, 10, 50, 70] {
+            check(batch: 3, tokens: tokens, heads: 3, size: 64, threads: [1, 2, 3], &random)
+        }
     }
 
     /// What a query gives does not depend on the queries beside it.
@@ -310,15 +356,16 @@ final class AttentionTests: KernelTestCase {
                         XCTAssertTrue(
                             some.output == Array(all.output[bytes]) && some.dQ == Array(all.dQ[bytes])
                                 && some.logSumExp == Array(all.logSumExp[first..<first + count]),
-                            "\(variant.name) tokens \(tokens) size \(size): queries \(first)..<\(first + count) alone give other bits")
+                            "\(variant.name) tokens \(tokens) size \(size): queries \(first)..<\(first + count) alone give other bits"
+                        )
                     }
                 }
             }
         }
     }
 
-    /// The kernels' gradient against central differences of the forward pass in double: with h = 1e-4 these are off by h²/6 times the
-    /// third derivative, of order 1 here, plus rounding of 1e-16/h: together below 1e-8.
+    /// The kernels' gradient against central differences of the forward pass in double: with h = 1e-4 these are off by
+    /// h²/6 times the third derivative, of order 1 here, plus rounding of 1e-16/h: together below 1e-8.
     func testFiniteDifferences() {
         var random = Random("attention differences")
         for (queries, tokens, size) in [(1, 1, 3), (4, 4, 8), (7, 7, 5), (3, 6, 4)] {
@@ -326,10 +373,12 @@ final class AttentionTests: KernelTestCase {
                 let s = inputs(type, batch: 1, queries: queries, tokens: tokens, heads: 1, size: size, gap: 0, &random)
                 let reference = s.reference(0, 0), d = s.head(s.d, 0, queries, size, 0)
                 func loss(_ x: [[Double]]) -> Double {
-                    let moved = Reference(type: type, queries: queries, tokens: tokens, size: size, q: x[0], k: x[1], v: x[2])
+                    let moved = Reference(
+                        type: type, queries: queries, tokens: tokens, size: size, q: x[0], k: x[1], v: x[2])
                     return zip(moved.forward().output, d).reduce(0) { $0 + $1.0 * $1.1 }
                 }
-                let x = [reference.q, reference.k, reference.v], bound = reference.backward(d, reference.forward()).bound
+                let x = [reference.q, reference.k, reference.v],
+                    bound = reference.backward(d, reference.forward()).bound
                 forEachVariant(of: operation) { variant in
                     let result = run(s)
                     for part in 0..<3 {
@@ -339,10 +388,13 @@ final class AttentionTests: KernelTestCase {
                             less[part][i] -= 1e-4
                             let wanted = (loss(more) - loss(less)) / 2e-4
                             let got = (part == 0 ? result.dQ : result.dKV).withUnsafeBytes {
-                                s.read($0.baseAddress!, part == 0 ? i : i / size * 2 * size + (part - 1) * size + i % size)
+                                s.read(
+                                    $0.baseAddress!, part == 0 ? i : i / size * 2 * size + (part - 1) * size + i % size)
                             }
                             if !(abs(got - wanted) <= bound[part][i] + 1e-8) {
-                                return XCTFail("\(variant.name) tokens \(tokens) size \(size): \(part)[\(i)] \(got), not \(wanted)")
+                                return XCTFail(
+                                    "\(variant.name) tokens \(tokens) size \(size): \(part)[\(i)] \(got), not \(wanted)"
+                                )
                             }
                         }
                     }
@@ -359,8 +411,11 @@ final class AttentionTests: KernelTestCase {
             let s = inputs(type, batch: 1, queries: tokens, tokens: tokens, heads: 1, size: size, gap: 0, &random)
             func enlarge(_ place: UnsafeMutableRawPointer, _ i: Int) {
                 let x = Float(20 * s.read(place, i))
-                if type == DMAE_TYPE_BF16 { place.storeBytes(of: bf16(x), toByteOffset: 2 * i, as: UInt16.self) }
-                else { place.storeBytes(of: x, toByteOffset: 4 * i, as: Float.self) }
+                if type == DMAE_TYPE_BF16 {
+                    place.storeBytes(of: bf16(x), toByteOffset: 2 * i, as: UInt16.self)
+                } else {
+                    place.storeBytes(of: x, toByteOffset: 4 * i, as: Float.self)
+                }
             }
             for i in 0..<tokens * size {
                 enlarge(s.q, i)
@@ -369,7 +424,9 @@ final class AttentionTests: KernelTestCase {
             forEachVariant(of: operation) { variant in
                 let result = run(s)
                 func all(_ bytes: [UInt8], _ holds: (Double) -> Bool) -> Bool {
-                    bytes.withUnsafeBytes { raw in (0..<bytes.count / s.element).allSatisfy { holds(s.read(raw.baseAddress!, $0)) } }
+                    bytes.withUnsafeBytes { raw in
+                        (0..<bytes.count / s.element).allSatisfy { holds(s.read(raw.baseAddress!, $0)) }
+                    }
                 }
                 XCTAssertTrue(all(result.output) { abs($0) <= 1 + 4 * bf16Unit }, variant.name)
                 XCTAssertTrue(all(result.dQ, \.isFinite) && all(result.dKV, \.isFinite), variant.name)
@@ -390,17 +447,23 @@ final class AttentionTests: KernelTestCase {
                 arguments.type = type
                 (arguments.batch, arguments.heads, arguments.head_size) = (1, 2, 4)
                 (arguments.q_stride, arguments.kv_stride, arguments.output_stride) = (8, 16, 8)
-                (arguments.q, arguments.k, arguments.v) = (UnsafeRawPointer(s.q), UnsafeRawPointer(s.kv), UnsafeRawPointer(s.kv))
+                (arguments.q, arguments.k, arguments.v) = (
+                    UnsafeRawPointer(s.q), UnsafeRawPointer(s.kv), UnsafeRawPointer(s.kv)
+                )
                 (arguments.output, arguments.d_output) = (output, UnsafeRawPointer(s.d))
                 (arguments.d_q, arguments.d_k, arguments.d_v) = (output, dKV, dKV + 8 * s.element)
                 arguments.tokens = 5
                 dmae_attention_forward(&arguments)
                 dmae_attention_backward(&arguments)
-                XCTAssertTrue(UnsafeRawBufferPointer(start: dKV, count: 80 * s.element).allSatisfy { $0 == 0 }, variant.name)
-                XCTAssertTrue(UnsafeRawBufferPointer(start: output, count: 24 * s.element).allSatisfy { $0 == 0xff }, variant.name)
+                XCTAssertTrue(
+                    UnsafeRawBufferPointer(start: dKV, count: 80 * s.element).allSatisfy { $0 == 0 }, variant.name)
+                XCTAssertTrue(
+                    UnsafeRawBufferPointer(start: output, count: 24 * s.element).allSatisfy { $0 == 0xff }, variant.name
+                )
                 (arguments.queries, arguments.tokens) = (3, 0)
                 dmae_attention_forward(&arguments)
-                XCTAssertTrue(UnsafeRawBufferPointer(start: output, count: 24 * s.element).allSatisfy { $0 == 0 }, variant.name)
+                XCTAssertTrue(
+                    UnsafeRawBufferPointer(start: output, count: 24 * s.element).allSatisfy { $0 == 0 }, variant.name)
             }
         }
     }

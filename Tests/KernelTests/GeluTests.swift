@@ -10,14 +10,18 @@ final class GeluTests: KernelTestCase {
         0.5 * erfc(-x / 2.0.squareRoot()) + x * exp(-x * x / 2) / (2 * Double.pi).squareRoot()
     }
 
-    /// The contract: within 2 ulp of the rounded value or 1e-7. The derivative, in scalar: Φ to 1e-7 and x·φ, below 0.25 in magnitude,
-    /// to a few ulp; in vectors: 5.8e-8 of the polynomial, and a few roundings of numbers below 1.13.
+    /// The contract: within 2 ulp of the rounded value or 1e-7. The derivative, in scalar: Φ to 1e-7 and x·φ, below
+    /// 0.25 in magnitude, to a few ulp; in vectors: 5.8e-8 of the polynomial, and a few roundings of numbers below
+    /// 1.13.
     func testSweep() {
-        var values: [Float] = [0, -0.0, 1e-38, -1e-38, 1e-45, 50, -50, 1e30, -1e30, .greatestFiniteMagnitude, .infinity, -.infinity]
+        var values: [Float] = [
+            0, -0.0, 1e-38, -1e-38, 1e-45, 50, -50, 1e30, -1e30, .greatestFiniteMagnitude, .infinity, -.infinity,
+        ]
         for i in 0...200_000 { values.append(-15 + 30 * Float(i) / 200_000) }
         for i in -20_000...20_000 { values.append(Float(i) * 1e-6) }
         let count = values.count
-        let x = memory[0].floats(count), y = memory[1].floats(count), d = memory[2].floats(count), again = memory[3].floats(count)
+        let x = memory[0].floats(count), y = memory[1].floats(count), d = memory[2].floats(count),
+            again = memory[3].floats(count)
         forEachVariant(of: "gelu_f32") { variant in
             x.update(from: values, count: count)
             dmae_gelu_f32_forward(count, x, y)
@@ -33,7 +37,9 @@ final class GeluTests: KernelTestCase {
                 if !(abs(Double(d[i]) - wanted) <= 4e-7) {
                     return XCTFail("\(variant.name): gelu'(\(values[i])) is \(d[i]), not \(wanted)")
                 }
-                if again[i] != y[i] { return XCTFail("\(variant.name): the backward pass writes \(again[i]), not \(y[i])") }
+                if again[i] != y[i] {
+                    return XCTFail("\(variant.name): the backward pass writes \(again[i]), not \(y[i])")
+                }
             }
             dmae_gelu_f32_forward(count, x, x)
             for i in 0..<count where x[i] != y[i] { return XCTFail("\(variant.name): differs in place") }

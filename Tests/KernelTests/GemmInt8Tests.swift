@@ -2,13 +2,13 @@ import CKernels
 import Foundation
 import XCTest
 
-/// The reference here is the contract's own arithmetic: quantise in float32 as gemm/quantisation.h says, sum whole numbers in 64 bits,
-/// then one float32 operation after another. Without GELU every variant must give these bits.
+/// The reference here is the contract's own arithmetic: quantise in float32 as gemm/quantisation.h says, sum whole
+/// numbers in 64 bits, then one float32 operation after another. Without GELU every variant must give these bits.
 ///
-/// Against the product of the values themselves, with scales sa of A's row and sb of B's column: a value is off its whole number by at most
-/// half a step, also where the zero's own rounding cuts the end of the range, but for the roundings of scale, inverse and their product,
-/// each within u: |q·s - x| <= s/2 + 4·u·|x|. So an element is off by at most
-///   Σ (|a|·eb + |b|·ea + ea·eb), ea = sa/2 + 4u·|a|, eb likewise, and its own four roundings.
+/// Against the product of the values themselves, with scales sa of A's row and sb of B's column: a value is off its
+/// whole number by at most half a step, also where the zero's own rounding cuts the end of the range, but for the
+/// roundings of scale, inverse and their product, each within u: |q·s - x| <= s/2 + 4·u·|x|. So an element is off by at
+/// most Σ (|a|·eb + |b|·ea + ea·eb), ea = sa/2 + 4u·|a|, eb likewise, and its own four roundings.
 final class GemmInt8Tests: KernelTestCase {
     private let memory = (0..<7).map { GuardedMemory(floats: $0 == 6 ? 1 << 21 : 1 << 19) }
     private let workspaces = GuardedMemory(floats: 1 << 24)
@@ -50,12 +50,14 @@ final class GemmInt8Tests: KernelTestCase {
 
     /// `change` alters A [m, k] and the weight [n, k] before anything is computed.
     private func check(
-        _ variants: [Variant], m: Int, n: Int, k: Int, _ epilogue: Epilogue, threads: [Int32] = [2], _ random: inout Random,
+        _ variants: [Variant], m: Int, n: Int, k: Int, _ epilogue: Epilogue, threads: [Int32] = [2],
+        _ random: inout Random,
         change: (inout [Float], inout [Float]) -> Void = { _, _ in }
     ) {
         func type() -> dmae_type { random.next() % 2 == 0 ? DMAE_TYPE_BF16 : DMAE_TYPE_F32 }
         func ld(_ width: Int) -> Int { max(1, width + Int(random.next() % 4)) }
-        let (aType, bType, yType) = (type(), type(), type()), cType = epilogue == .biasAndInPlace ? DMAE_TYPE_F32 : type()
+        let (aType, bType, yType) = (type(), type(), type()),
+            cType = epilogue == .biasAndInPlace ? DMAE_TYPE_F32 : type()
         let lda = ld(k), ldb = ld(k), ldc = ld(n), ldr = epilogue == .biasAndInPlace ? ldc : ld(n), ldy = ld(n)
         var a = (0..<m * k).map { _ in random.float() }, b = (0..<n * k).map { _ in random.float() }
         change(&a, &b)
@@ -63,10 +65,15 @@ final class GemmInt8Tests: KernelTestCase {
         if bType == DMAE_TYPE_BF16 { b = b.map { $0.isFinite ? bf16($0) : $0 } }
         func spread(_ values: [Float], _ rows: Int, _ width: Int, _ ld: Int) -> [Float] {
             rows == 0 || width == 0
-                ? [] : (0..<(rows - 1) * ld + width).map { $0 % ld < width ? values[$0 / ld * width + $0 % ld] : GuardedMemory.sentinel }
+                ? []
+                : (0..<(rows - 1) * ld + width).map {
+                    $0 % ld < width ? values[$0 / ld * width + $0 % ld] : GuardedMemory.sentinel
+                }
         }
-        let aMemory = memory[0].store(spread(a, m, k, lda), aType), bMemory = memory[1].store(spread(b, n, k, ldb), bType)
-        let bias = memory[2].matrix(rows: 1, width: n, ld: n, &random), residual = memory[3].matrix(rows: m, width: n, ld: ldr, &random)
+        let aMemory = memory[0].store(spread(a, m, k, lda), aType),
+            bMemory = memory[1].store(spread(b, n, k, ldb), bType)
+        let bias = memory[2].matrix(rows: 1, width: n, ld: n, &random),
+            residual = memory[3].matrix(rows: m, width: n, ld: ldr, &random)
         let start = array(memory[4].matrix(rows: m, width: n, ld: ldc, &random), (m - 1) * ldc + n)
         let empty = [Float](repeating: GuardedMemory.sentinel, count: (m - 1) * ldy + n)
 
@@ -86,7 +93,8 @@ final class GemmInt8Tests: KernelTestCase {
                 }
                 var value = Float(Int32(sum)) * sa * sb
                 if value.isFinite, exact.isFinite {
-                    XCTAssertLessThanOrEqual(abs(Double(value) - exact), (bound + 4 * u * abs(exact)) * (1 + 4 * u), "m \(m) n \(n) k \(k)")
+                    XCTAssertLessThanOrEqual(
+                        abs(Double(value) - exact), (bound + 4 * u * abs(exact)) * (1 + 4 * u), "m \(m) n \(n) k \(k)")
                 }
                 if epilogue.hasResidual { value += epilogue == .residual ? residual[i * ldr + j] : start[i * ldc + j] }
                 if epilogue.hasBias { value += bias[j] }
@@ -110,13 +118,16 @@ final class GemmInt8Tests: KernelTestCase {
                 if epilogue.hasBias { arguments.bias = UnsafePointer(bias) }
                 if epilogue.hasResidual {
                     let inPlace = UnsafePointer(c.assumingMemoryBound(to: Float.self))
-                    (arguments.residual, arguments.ldr) = (epilogue == .residual ? UnsafePointer(residual) : inPlace, ldr)
+                    (arguments.residual, arguments.ldr) = (
+                        epilogue == .residual ? UnsafePointer(residual) : inPlace, ldr
+                    )
                 }
                 if epilogue.hasActivation {
                     (arguments.activation, arguments.activation_type, arguments.ldactivation) = (y, yType, ldy)
                 }
                 let output = epilogue.keeps ? cType : yType
-                arguments.workspace = workspaces.workspace(bytes: dmae_gemm_workspace(DMAE_PRECISION_INT8, m, n, k, output))
+                arguments.workspace = workspaces.workspace(
+                    bytes: dmae_gemm_workspace(DMAE_PRECISION_INT8, m, n, k, output))
                 dmae_gemm(&arguments)
                 let place = "\(variant.name) m \(m) n \(n) k \(k) \(epilogue) threads \(count)"
                 let gotC = read(c, start.count, cType), gotY = read(y, empty.count, yType)
@@ -124,8 +135,11 @@ final class GemmInt8Tests: KernelTestCase {
                     for j in 0..<n {
                         let value = expected[i * n + j]
                         if epilogue.keeps {
-                            let wanted = cType == DMAE_TYPE_BF16 && value.isFinite ? bf16(value) : value, got = gotC[i * ldc + j]
-                            if got.bitPattern != wanted.bitPattern, !(got.isNaN && wanted.isNaN), !(got == 0 && wanted == 0) {
+                            let wanted = cType == DMAE_TYPE_BF16 && value.isFinite ? bf16(value) : value,
+                                got = gotC[i * ldc + j]
+                            if got.bitPattern != wanted.bitPattern, !(got.isNaN && wanted.isNaN),
+                                !(got == 0 && wanted == 0)
+                            {
                                 return XCTFail("\(place): C[\(i),\(j)] \(got), not \(wanted)")
                             }
                         }
@@ -134,7 +148,8 @@ final class GemmInt8Tests: KernelTestCase {
                             let isRounded = (epilogue.keeps ? cType : yType) == DMAE_TYPE_BF16 && value.isFinite
                             let x = Double(isRounded ? bf16(value) : value)
                             let wanted = x * 0.5 * erfc(-x / 2.0.squareRoot()), got = gotY[i * ldy + j]
-                            // The contract is about the rounded value, which is half a unit off at most; then bf16's half unit of what came.
+                            // The contract is about the rounded value, which is half a unit off at most; then bf16's
+                            // half unit of what came.
                             let ulp = Double(Float(wanted).ulp), gelu = max(1e-7, 2 * ulp) + ulp / 2
                             let slack = yType == DMAE_TYPE_BF16 ? gelu + 0x1p-8 * (abs(wanted) + gelu) : gelu
                             if value.isNaN ? !got.isNaN : !(abs(Double(got) - wanted) <= slack) {
@@ -156,7 +171,8 @@ final class GemmInt8Tests: KernelTestCase {
                 let bits = epilogue.hasActivation ? gotY : gotC
                 if let first {
                     XCTAssertTrue(
-                        zip(first, bits).allSatisfy { $0.bitPattern == $1.bitPattern }, "\(place): other bits than with \(threads[0]) threads")
+                        zip(first, bits).allSatisfy { $0.bitPattern == $1.bitPattern },
+                        "\(place): other bits than with \(threads[0]) threads")
                 } else {
                     first = bits
                 }
@@ -182,8 +198,13 @@ final class GemmInt8Tests: KernelTestCase {
     func testTheSameBitsForAnyThreadsAndVariant() {
         let variants = variants()
         var random = Random("int8 threads")
-        for (m, n, k) in [(130, 300, 700), (300, 130, 64), (1, 1000, 100), (1000, 1, 101), (257, 129, 1030), (20, 70, 4099), (70, 20, 4099)] {
-            for epilogue in Epilogue.allCases { check(variants, m: m, n: n, k: k, epilogue, threads: [1, 2, 3, 5], &random) }
+        for (m, n, k) in [
+            (130, 300, 700), (300, 130, 64), (1, 1000, 100), (1000, 1, 101), (257, 129, 1030), (20, 70, 4099),
+            (70, 20, 4099),
+        ] {
+            for epilogue in Epilogue.allCases {
+                check(variants, m: m, n: n, k: k, epilogue, threads: [1, 2, 3, 5], &random)
+            }
         }
     }
 
@@ -197,9 +218,13 @@ final class GemmInt8Tests: KernelTestCase {
         }
         for k in [7, 64, 4096] {
             check(variants, m: 15, n: 33, k: k, .none, &random) { a, b in
-                let values: [Float] = [1, -1, 0, most / 2, 1e-30, Float.leastNonzeroMagnitude, -Float.leastNormalMagnitude]
+                let values: [Float] = [
+                    1, -1, 0, most / 2, 1e-30, Float.leastNonzeroMagnitude, -Float.leastNormalMagnitude,
+                ]
                 for (row, value) in values.enumerated() { fill(value, row, k, &a) }
-                for (row, value) in ([1, -1, 0, 1e-36, -Float.leastNonzeroMagnitude] as [Float]).enumerated() { fill(value, row, k, &b) }
+                for (row, value) in ([1, -1, 0, 1e-36, -Float.leastNonzeroMagnitude] as [Float]).enumerated() {
+                    fill(value, row, k, &b)
+                }
                 // The range of one row overflows float32.
                 (a[9 * k], a[9 * k + 1], a[10 * k], a[10 * k + 1]) = (most / 2, -most / 2, most, -most)
             }
@@ -230,7 +255,8 @@ final class GemmInt8Tests: KernelTestCase {
     func testARowDependsOnNoOther() {
         var random = Random("int8 rows")
         let (m, n, k) = (40, 50, 90)
-        let a = memory[0].matrix(rows: m, width: k, ld: k, &random), b = memory[1].matrix(rows: n, width: k, ld: k, &random)
+        let a = memory[0].matrix(rows: m, width: k, ld: k, &random),
+            b = memory[1].matrix(rows: n, width: k, ld: k, &random)
         for variant in variants() {
             dmae_isa_use(variant.isa)
             let packed = memory[6].workspace(bytes: dmae_gemm_packed_bytes(DMAE_PRECISION_INT8, k, n))
@@ -240,15 +266,20 @@ final class GemmInt8Tests: KernelTestCase {
                 var arguments = dmae_gemm_arguments()
                 arguments.precision = DMAE_PRECISION_INT8
                 (arguments.m, arguments.n, arguments.k) = (count, n, k)
-                (arguments.a, arguments.lda, arguments.b_packed) = (UnsafeRawPointer(a + begin * k), k, UnsafeRawPointer(packed))
+                (arguments.a, arguments.lda, arguments.b_packed) = (
+                    UnsafeRawPointer(a + begin * k), k, UnsafeRawPointer(packed)
+                )
                 (arguments.c, arguments.ldc) = (UnsafeMutableRawPointer(c), n)
-                arguments.workspace = workspaces.workspace(bytes: dmae_gemm_workspace(DMAE_PRECISION_INT8, count, n, k, DMAE_TYPE_F32))
+                arguments.workspace = workspaces.workspace(
+                    bytes: dmae_gemm_workspace(DMAE_PRECISION_INT8, count, n, k, DMAE_TYPE_F32))
                 dmae_gemm(&arguments)
                 return array(c, count * n)
             }
             let whole = product(0, m)
             for (begin, count) in [(0, 1), (7, 3), (39, 1), (5, 30)] {
-                XCTAssertEqual(product(begin, count), Array(whole[begin * n..<(begin + count) * n]), "\(variant.name) from row \(begin)")
+                XCTAssertEqual(
+                    product(begin, count), Array(whole[begin * n..<(begin + count) * n]),
+                    "\(variant.name) from row \(begin)")
             }
         }
     }

@@ -1,8 +1,8 @@
 import CKernels
 import Foundation
 
-/// Memory that ends at a page nobody may touch: a kernel that reads or writes one element too far stops the test run. The
-/// elements in front of it are the sentinel, and `check` finds whether one was overwritten.
+/// Memory that ends at a page nobody may touch: a kernel that reads or writes one element too far stops the test run.
+/// The elements in front of it are the sentinel, and `check` finds whether one was overwritten.
 final class GuardedMemory {
     private let base: UnsafeMutableRawPointer
     private let capacity: Int
@@ -48,7 +48,8 @@ final class GuardedMemory {
         }
         return start
     }
-    /// `bytes` of workspace, aligned to 64 and filled with NaN: a kernel that reads what it did not write gives itself away.
+    /// `bytes` of workspace, aligned to 64 and filled with NaN: a kernel that reads what it did not write gives itself
+    /// away.
     func workspace(bytes: Int) -> UnsafeMutableRawPointer {
         precondition(bytes + 64 <= capacity)
         let start = (capacity - bytes) / 64 * 64
@@ -73,4 +74,6 @@ func read(_ start: UnsafeRawPointer, _ count: Int, _ type: dmae_type) -> [Float]
 }
 
 /// A copy of what a kernel wrote.
-func array(_ start: UnsafePointer<Float>, _ count: Int) -> [Float] { Array(UnsafeBufferPointer(start: start, count: count)) }
+func array(_ start: UnsafePointer<Float>, _ count: Int) -> [Float] {
+    Array(UnsafeBufferPointer(start: start, count: count))
+}

@@ -2,9 +2,10 @@ import CKernels
 import Foundation
 import XCTest
 
-/// Bounds, with N = width and x̂ the normalised values, all to first order in u. The mean is off by N·u·mean|x|, the variance
-/// relatively by (N + 3)·u plus what the mean brings, so x̂ is off by (N + 4)·u·(|x̂| + max|x|·rstd). Inputs lie in [-1, 3). The terms of
-/// d_x = rstd·(g - mean(g) - x̂·mean(g·x̂)) add up: sums of N terms are off by N·u of their magnitude, x̂ by the above wherever it stands.
+/// Bounds, with N = width and x̂ the normalised values, all to first order in u. The mean is off by N·u·mean|x|, the
+/// variance relatively by (N + 3)·u plus what the mean brings, so x̂ is off by (N + 4)·u·(|x̂| + max|x|·rstd). Inputs
+/// lie in [-1, 3). The terms of d_x = rstd·(g - mean(g) - x̂·mean(g·x̂)) add up: sums of N terms are off by N·u of
+/// their magnitude, x̂ by the above wherever it stands.
 final class LayerNormTests: KernelTestCase {
     private let memory = (0..<10).map { _ in GuardedMemory(floats: 1 << 19) }
     private let workspaces = GuardedMemory(floats: 1 << 20)
@@ -22,7 +23,8 @@ final class LayerNormTests: KernelTestCase {
 
         // In double, with the rows' rstd for the bounds.
         var y = [Double](repeating: 0, count: count), dx = y, rstd = [Double](repeating: 0, count: rows)
-        var dGamma = gammaStart.map(Double.init), dBeta = betaStart.map(Double.init), slack = [Double](repeating: 0, count: width), dxBound = dx
+        var dGamma = gammaStart.map(Double.init), dBeta = betaStart.map(Double.init),
+            slack = [Double](repeating: 0, count: width), dxBound = dx
         for r in 0..<rows {
             let row = (0..<width).map { Double(x[r * width + $0]) }, n = Double(width)
             let mean = row.reduce(0, +) / n
@@ -30,7 +32,8 @@ final class LayerNormTests: KernelTestCase {
             rstd[r] = 1 / (variance + Double(epsilon)).squareRoot()
             let normal = row.map { ($0 - mean) * rstd[r] }
             let g = (0..<width).map { Double(dy[r * width + $0]) * Double(gamma[$0]) }
-            let meanAbsG = g.reduce(0) { $0 + abs($1) } / n, meanAbsProduct = zip(g, normal).reduce(0) { $0 + abs($1.0 * $1.1) } / n
+            let meanAbsG = g.reduce(0) { $0 + abs($1) } / n,
+                meanAbsProduct = zip(g, normal).reduce(0) { $0 + abs($1.0 * $1.1) } / n
             let c = (n + 4) * u, meanNormalError = c * (1 + 3 * rstd[r])
             let meanG = g.reduce(0, +) / n, meanProduct = zip(g, normal).reduce(0) { $0 + $1.0 * $1.1 } / n
             for i in 0..<width {
@@ -38,8 +41,10 @@ final class LayerNormTests: KernelTestCase {
                 y[at] = normal[i] * Double(gamma[i]) + Double(beta[i])
                 dx[at] = rstd[r] * (g[i] - meanG - normal[i] * meanProduct)
                 let normalError = c * (abs(normal[i]) + 3 * rstd[r])
-                dxBound[at] = c * abs(dx[at]) + rstd[r] * (4 * u * abs(g[i]) + c * meanAbsG + normalError * abs(meanProduct)
-                    + abs(normal[i]) * (c * meanAbsProduct + meanNormalError)) + u * (1 + abs(dx[at]))
+                dxBound[at] =
+                    c * abs(dx[at]) + rstd[r]
+                    * (4 * u * abs(g[i]) + c * meanAbsG + normalError * abs(meanProduct)
+                        + abs(normal[i]) * (c * meanAbsProduct + meanNormalError)) + u * (1 + abs(dx[at]))
                 dGamma[i] += Double(dy[at]) * normal[i]
                 dBeta[i] += Double(dy[at])
                 slack[i] += Double(width + rows + 8) * u * (abs(normal[i]) + 3 * rstd[r])
@@ -56,7 +61,9 @@ final class LayerNormTests: KernelTestCase {
                 for i in 0..<count {
                     let s = rstd[i / width]
                     let bound = Double(width + 6) * u * (abs(y[i]) + 1 + 4 * s)
-                    if !(abs(Double(forward[i]) - y[i]) <= bound) { return XCTFail("\(place): y \(forward[i]), not \(y[i])") }
+                    if !(abs(Double(forward[i]) - y[i]) <= bound) {
+                        return XCTFail("\(place): y \(forward[i]), not \(y[i])")
+                    }
                 }
                 out.update(repeating: .nan, count: count)
                 dmae_layernorm_f32_apply(rows, width, x, gamma, beta, means, rstds, DMAE_TYPE_F32, out)
@@ -66,12 +73,17 @@ final class LayerNormTests: KernelTestCase {
                 XCTAssertEqual(array(out, count), forward, "\(place): without statistics")
                 for again in [false, true] {
                     let rounded = memory[4].store([Float](repeating: .nan, count: count), DMAE_TYPE_BF16)
-                    if again { dmae_layernorm_f32_apply(rows, width, x, gamma, beta, means, rstds, DMAE_TYPE_BF16, rounded) }
-                    else { dmae_layernorm_f32_forward(rows, width, x, gamma, beta, epsilon, DMAE_TYPE_BF16, rounded, nil, nil) }
+                    if again {
+                        dmae_layernorm_f32_apply(rows, width, x, gamma, beta, means, rstds, DMAE_TYPE_BF16, rounded)
+                    } else {
+                        dmae_layernorm_f32_forward(
+                            rows, width, x, gamma, beta, epsilon, DMAE_TYPE_BF16, rounded, nil, nil)
+                    }
                     XCTAssertEqual(read(rounded, count, DMAE_TYPE_BF16), forward.map(bf16), "\(place): bf16")
                 }
 
-                let gradient = memory[7].floats(count), toGamma = memory[8].floats(width), toBeta = memory[9].floats(width)
+                let gradient = memory[7].floats(count), toGamma = memory[8].floats(width),
+                    toBeta = memory[9].floats(width)
                 var results = [forward]
                 for mode in 0..<3 {  // d_x =, d_x +=, d_x in d_y's memory
                     let bytes = dmae_layernorm_f32_backward_workspace(rows, width)
@@ -79,7 +91,8 @@ final class LayerNormTests: KernelTestCase {
                     toGamma.update(from: gammaStart, count: width)
                     toBeta.update(from: betaStart, count: width)
                     dmae_layernorm_f32_backward(
-                        rows, width, x, gamma, means, rstds, mode == 2 ? UnsafePointer(gradient) : UnsafePointer(dy), mode == 1,
+                        rows, width, x, gamma, means, rstds, mode == 2 ? UnsafePointer(gradient) : UnsafePointer(dy),
+                        mode == 1,
                         gradient, toGamma, toBeta, workspaces.workspace(bytes: bytes))
                     for i in 0..<count {
                         let wanted = dx[i] + (mode == 1 ? Double(start[i]) : 0)
@@ -127,8 +140,8 @@ final class LayerNormTests: KernelTestCase {
             XCTAssertEqual(rstd, 1000, accuracy: 0.001, variant.name)
         }
     }
-    /// d_x and d_gamma against central differences, in double, of Σ d_y·y: h = 1e-5 leaves errors below 1e-8, and the kernels' own
-    /// bound for these sizes is below 1e-5.
+    /// d_x and d_gamma against central differences, in double, of Σ d_y·y: h = 1e-5 leaves errors below 1e-8, and the
+    /// kernels' own bound for these sizes is below 1e-5.
     func testFiniteDifferences() {
         var random = Random("layernorm differences")
         let width = 11
@@ -143,7 +156,8 @@ final class LayerNormTests: KernelTestCase {
         }
         let (wideX, wideGamma) = (x.map(Double.init), gamma.map(Double.init))
         forEachVariant(of: "layernorm_f32") { variant in
-            var y = x, mean: Float = 0, rstd: Float = 0, dx = x, dGamma = [Float](repeating: 0, count: width), dBeta = dGamma
+            var y = x, mean: Float = 0, rstd: Float = 0, dx = x, dGamma = [Float](repeating: 0, count: width),
+                dBeta = dGamma
             dmae_layernorm_f32_forward(1, width, x, gamma, beta, epsilon, DMAE_TYPE_F32, &y, &mean, &rstd)
             dmae_layernorm_f32_backward(
                 1, width, x, gamma, &mean, &rstd, dy, false, &dx, &dGamma, &dBeta,
@@ -153,11 +167,14 @@ final class LayerNormTests: KernelTestCase {
                 var (more, less) = (wideX, wideX)
                 more[i] += h
                 less[i] -= h
-                XCTAssertEqual(Double(dx[i]), (loss(more, wideGamma) - loss(less, wideGamma)) / (2 * h), accuracy: 2e-5 * Double(max(1, rstd)))
+                XCTAssertEqual(
+                    Double(dx[i]), (loss(more, wideGamma) - loss(less, wideGamma)) / (2 * h),
+                    accuracy: 2e-5 * Double(max(1, rstd)))
                 (more, less) = (wideGamma, wideGamma)
                 more[i] += h
                 less[i] -= h
-                XCTAssertEqual(Double(dGamma[i]), (loss(wideX, more) - loss(wideX, less)) / (2 * h), accuracy: 1e-5, variant.name)
+                XCTAssertEqual(
+                    Double(dGamma[i]), (loss(wideX, more) - loss(wideX, less)) / (2 * h), accuracy: 1e-5, variant.name)
             }
         }
     }

@@ -23,7 +23,8 @@ final class ReductionTests: KernelTestCase {
                     let sum = memory[1].floats(n)
                     sum.update(repeating: 0.5, count: n)
                     dmae_column_sum_f32(
-                        rows, n, type, stored, ld, sum, workspaces.workspace(bytes: dmae_layernorm_f32_backward_workspace(rows, n)))
+                        rows, n, type, stored, ld, sum,
+                        workspaces.workspace(bytes: dmae_layernorm_f32_backward_workspace(rows, n)))
                     for j in 0..<n {
                         var wanted = 0.5, magnitude = 0.5
                         for i in 0..<rows { wanted += Double(x[i * ld + j]); magnitude += abs(Double(x[i * ld + j])) }
@@ -39,7 +40,8 @@ final class ReductionTests: KernelTestCase {
         }
     }
 
-    /// Products of two floats are exact in double; `count` additions of positive numbers are off by count·2⁻⁵³ of the sum.
+    /// Products of two floats are exact in double; `count` additions of positive numbers are off by count·2⁻⁵³ of the
+    /// sum.
     func testSumOfSquares() {
         var random = Random("sum of squares")
         for count in Array(0...70) + [8191, 8192, 8193, 100_001, 1_500_000] {
@@ -51,7 +53,8 @@ final class ReductionTests: KernelTestCase {
                 for threads: Int32 in [1, 2, 3] {
                     dmae_set_threads(threads)
                     let sum = dmae_sum_of_squares_f32(count, x)
-                    XCTAssertEqual(sum, wanted, accuracy: 2 * Double(count) * 0x1p-53 * wanted, "\(variant.name) count \(count)")
+                    XCTAssertEqual(
+                        sum, wanted, accuracy: 2 * Double(count) * 0x1p-53 * wanted, "\(variant.name) count \(count)")
                     XCTAssertTrue(bits == nil || bits! == sum, "\(variant.name): other bits with \(threads) threads")
                     bits = sum
                 }

@@ -5,7 +5,10 @@ import XCTest
 final class VariantTests: KernelTestCase {
     func testEveryOperationHasAScalarReference() {
         let operations = Set(Variant.all.map(\.operation))
-        XCTAssertTrue(operations.isSuperset(of: ["gemm_f32", "gemm_bf16", "gemm_int8", "attention_f32", "layernorm_f32", "gelu_f32", "adamw_f32"]))
+        XCTAssertTrue(
+            operations.isSuperset(of: [
+                "gemm_f32", "gemm_bf16", "gemm_int8", "attention_f32", "layernorm_f32", "gelu_f32", "adamw_f32",
+            ]))
         for operation in operations {
             XCTAssertTrue(Variant.all.contains { $0.operation == operation && $0.isa == DMAE_ISA_SCALAR }, operation)
         }
@@ -71,7 +74,8 @@ final class VariantTests: KernelTestCase {
         }
     }
 
-    /// Threads are dealt their tasks before they start and take others' when they are done; none is done twice, however they meet.
+    /// Threads are dealt their tasks before they start and take others' when they are done; none is done twice, however
+    /// they meet.
     func testNoTaskIsTakenTwice() {
         for threads: Int32 in [2, 3, 5] {
             dmae_set_threads(threads)
@@ -105,7 +109,9 @@ final class VariantTests: KernelTestCase {
     }
 
     func testPeakCountsItsWork() {
-        for (operation, precision) in [("peak_f32", DMAE_PRECISION_F32), ("peak_bf16", DMAE_PRECISION_BF16), ("peak_int8", DMAE_PRECISION_INT8)] {
+        for (operation, precision) in [
+            ("peak_f32", DMAE_PRECISION_F32), ("peak_bf16", DMAE_PRECISION_BF16), ("peak_int8", DMAE_PRECISION_INT8),
+        ] {
             forEachVariant(of: operation) { _ in
                 let one = dmae_peak_flops(precision, 1, 1000)
                 XCTAssertGreaterThan(one, 0)

@@ -57,7 +57,8 @@ class KernelTestCase: XCTestCase {
         dmae_isa_use(dmae_isa_available())
     }
 
-    /// Runs `body` once for each variant of `operation` that the machine has; names the others; fails when none was checked.
+    /// Runs `body` once for each variant of `operation` that the machine has; names the others; fails when none was
+    /// checked.
     func forEachVariant(of operation: String, _ body: (Variant) throws -> Void) rethrows {
         var checked = 0
         for variant in Variant.all where variant.operation == operation {

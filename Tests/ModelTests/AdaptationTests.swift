@@ -7,7 +7,8 @@ import XCTest
 final class AdaptationTests: XCTestCase {
     private let recorded = Result { try SafeTensorsFile(path: Fixtures.path("adaptation/adaptation.safetensors")) }
 
-    /// The sum of at most 16 products in double, rounded to a float once: the last bit may differ by the order of the sum.
+    /// The sum of at most 16 products in double, rounded to a float once: the last bit may differ by the order of the
+    /// sum.
     func testPositionTables() throws {
         let file = try recorded.get()
         var cases = 0
@@ -19,7 +20,8 @@ final class AdaptationTests: XCTestCase {
             try file.floats(name).withUnsafeBufferPointer { source in
                 found.withUnsafeMutableBufferPointer {
                     PositionTable.resample(
-                        source, rows: sizes[0][0], columns: sizes[0][1], into: $0, rows: sizes[1][0], columns: sizes[1][1], width: width)
+                        source, rows: sizes[0][0], columns: sizes[0][1], into: $0, rows: sizes[1][0],
+                        columns: sizes[1][1], width: width)
                 }
             }
             for (index, (own, their)) in zip(found, expected).enumerated() {
@@ -43,7 +45,8 @@ final class AdaptationTests: XCTestCase {
             var found = [Float](repeating: .nan, count: expected.count)
             try file.floats(name).withUnsafeBufferPointer { source in
                 found.withUnsafeMutableBufferPointer {
-                    InputChannels.adapt(source, channels: old, into: $0, channels: new, outputs: entry.shape[0], area: 4)
+                    InputChannels.adapt(
+                        source, channels: old, into: $0, channels: new, outputs: entry.shape[0], area: 4)
                 }
             }
             for (own, their) in zip(found, expected) {

@@ -39,12 +39,18 @@ final class ConfigurationTests: XCTestCase {
             ("leaves none of the 12 patches visible", { $0.maskRatio = 0.95 }),
             ("removes none of the 12 patches", { $0.maskRatio = 0 }),
             ("only where there is a teacher", { $0.teacher = nil }),
-            ("an image of 4×4 has one patch of 4 pixels, too few to remove some and keep some: lower --patch-size, or raise --image-size", {
-                ($0.student.imageHeight, $0.student.imageWidth) = (4, 4)
-            }),
-            ("--normalize-pixels needs patches of more than one value", {
-                ($0.student.patchSize, $0.student.channels, $0.normalizePixels) = (1, 1, true)
-            }),
+            (
+                "an image of 4×4 has one patch of 4 pixels, too few to remove some and keep some: lower --patch-size, or raise --image-size",
+                {
+                    ($0.student.imageHeight, $0.student.imageWidth) = (4, 4)
+                }
+            ),
+            (
+                "--normalize-pixels needs patches of more than one value",
+                {
+                    ($0.student.patchSize, $0.student.channels, $0.normalizePixels) = (1, 1, true)
+                }
+            ),
             (
                 "teacher and student must see the same patches, but the teacher's are of 2 pixels and the student's of 4: use --patch-size 2",
                 { $0.teacher!.patchSize = 2 }
@@ -53,9 +59,15 @@ final class ConfigurationTests: XCTestCase {
             ("use --patch-size 5, or another teacher", { $0.teacher!.patchSize = 5 }),
             ("teacher and student must see the same images", { $0.teacher!.channels = 1 }),
             ("--align 1:1 is given twice: give it once", { $0.alignment.pairs.append($0.alignment.pairs[0]) }),
-            ("student block 3 does not exist: the student's blocks are 0 to 2; choose one of them by --align", { $0.alignment.pairs[0].studentBlock = 3 }),
+            (
+                "student block 3 does not exist: the student's blocks are 0 to 2; choose one of them by --align",
+                { $0.alignment.pairs[0].studentBlock = 3 }
+            ),
             ("student block -1 does not exist", { $0.alignment.pairs[0].studentBlock = -1 }),
-            ("teacher block 3 does not exist: the teacher's blocks are 0 to 2; choose one of them by --align", { $0.alignment.pairs[0].teacherBlock = 3 }),
+            (
+                "teacher block 3 does not exist: the teacher's blocks are 0 to 2; choose one of them by --align",
+                { $0.alignment.pairs[0].teacherBlock = 3 }
+            ),
             ("the student's is 12 and the teacher's 20", { $0.alignment.projection = .none }),
         ]
         for (words, change) in attempts {
@@ -73,14 +85,17 @@ final class ConfigurationTests: XCTestCase {
         fine.alignment.pairs = []
         for configuration in [wide, fine] {
             XCTAssertTrue(
-                failure { _ = try Distiller(configuration, batch: 1, plan: MemoryPlan()) }?.message.contains("more memory than any") == true)
+                failure { _ = try Distiller(configuration, batch: 1, plan: MemoryPlan()) }?.message.contains(
+                    "more memory than any") == true)
         }
         for batch in [1 << 50, .max] {
             XCTAssertTrue(
-                failure { _ = try Distiller(.small(), batch: batch, plan: MemoryPlan()) }?.message.contains("lower --batch") == true)
+                failure { _ = try Distiller(.small(), batch: batch, plan: MemoryPlan()) }?.message.contains(
+                    "lower --batch") == true)
             XCTAssertTrue(
                 failure {
-                    _ = try FeatureExtractor(ModelConfiguration.small().student, at: .norm, pool: .mean, batch: batch, plan: MemoryPlan())
+                    _ = try FeatureExtractor(
+                        ModelConfiguration.small().student, at: .norm, pool: .mean, batch: batch, plan: MemoryPlan())
                 }?.message.contains("lower --batch") == true)
         }
     }
@@ -95,7 +110,8 @@ final class ConfigurationTests: XCTestCase {
             XCTAssertEqual(
                 encoder,
                 EncoderConfiguration(
-                    width: width, depth: depth, heads: heads, patchSize: patch, imageHeight: 224, imageWidth: 224, channels: 3))
+                    width: width, depth: depth, heads: heads, patchSize: patch, imageHeight: 224, imageWidth: 224,
+                    channels: 3))
             XCTAssertNoThrow(try encoder?.validate(role: name))
         }
         XCTAssertEqual(Preset.decoder("dec512d8"), DecoderConfiguration(width: 512, depth: 8, heads: 16))

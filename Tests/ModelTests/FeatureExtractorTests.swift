@@ -13,12 +13,15 @@ final class FeatureExtractorTests: XCTestCase {
         _ place: FeaturePlace, _ pool: FeaturePool, images: Int, batch: Int, seed: UInt64, precision: Precision = .f32
     ) throws -> [[Float]] {
         let plan = MemoryPlan()
-        let extractor = try FeatureExtractor(configuration, at: place, pool: pool, batch: batch, plan: plan, precision: precision)
+        let extractor = try FeatureExtractor(
+            configuration, at: place, pool: pool, batch: batch, plan: plan, precision: precision)
         try plan.commit()
         extractor.parameters.initialize(seed: seed)
         for parameter in extractor.parameters.all where parameter.shape.count == 1 {
             // By its name, not its place: a shorter encoder has the same weights.
-            var random = CounterRandom(seed: seed, purpose: .test, epoch: 2, index: Int(parameter.name.utf8.reduce(0) { $0 &* 31 &+ UInt32($1) }))
+            var random = CounterRandom(
+                seed: seed, purpose: .test, epoch: 2,
+                index: Int(parameter.name.utf8.reduce(0) { $0 &* 31 &+ UInt32($1) }))
             for i in 0..<parameter.weight.count { parameter.weight.pointer[i] += Float(random.uniform(-0.2, 0.2)) }
         }
         var result: [[Float]] = []
@@ -41,7 +44,8 @@ final class FeatureExtractorTests: XCTestCase {
         let seed = testSeed(31)
         for precision in [Precision.f32, .bf16] {
             for (place, pool) in [
-                (FeaturePlace.norm, FeaturePool.class), (.norm, .mean), (.norm, .tokens), (.meanNorm, .mean), (.block(1), .mean),
+                (FeaturePlace.norm, FeaturePool.class), (.norm, .mean), (.norm, .tokens), (.meanNorm, .mean),
+                (.block(1), .mean),
             ] {
                 let expected = try withThreads(1) {
                     try features(place, pool, images: 7, batch: 1, seed: seed, precision: precision).map(\.bits)
@@ -51,7 +55,8 @@ final class FeatureExtractorTests: XCTestCase {
                     let found = try withThreads(threads) {
                         try features(place, pool, images: 7, batch: batch, seed: seed, precision: precision).map(\.bits)
                     }
-                    XCTAssertEqual(found, expected, "\(place), \(pool), \(threads) threads, batches of \(batch), \(precision)")
+                    XCTAssertEqual(
+                        found, expected, "\(place), \(pool), \(threads) threads, batches of \(batch), \(precision)")
                 }
             }
         }
@@ -76,8 +81,8 @@ final class FeatureExtractorTests: XCTestCase {
         }
     }
 
-    /// `norm` and `fc_norm` are LayerNorms of the last block's tokens and of their mean. Random γ and β differ by name: both
-    /// extractors are held to the definition, in double.
+    /// `norm` and `fc_norm` are LayerNorms of the last block's tokens and of their mean. Random γ and β differ by name:
+    /// both extractors are held to the definition, in double.
     func testNorms() throws {
         let seed = testSeed(33)
         let width = configuration.width
@@ -96,7 +101,9 @@ final class FeatureExtractorTests: XCTestCase {
                     let x = raw[image][row..<row + width].map(Double.init)
                     let mean = x.reduce(0, +) / Double(width)
                     let variance = x.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(width)
-                    return (0..<width).map { Float((x[$0] - mean) / (variance + 1e-6).squareRoot() * gamma[$0] + beta[$0]) }
+                    return (0..<width).map {
+                        Float((x[$0] - mean) / (variance + 1e-6).squareRoot() * gamma[$0] + beta[$0])
+                    }
                 }
                 // Some ten roundings of values no larger than the largest.
                 comparison.compare("\(name) \(image)", expected: expected, found: normed[image], relative: 10 * 0x1p-24)

@@ -15,8 +15,8 @@ final class FiniteDifferenceTests: XCTestCase {
         /// Of length 1.
         let direction: [Double]
 
-        /// The loss at start + h·direction; and what the gradient says it has changed by, for the step that the rounded weights
-        /// really made.
+        /// The loss at start + h·direction; and what the gradient says it has changed by, for the step that the rounded
+        /// weights really made.
         func loss(_ h: Double) -> (found: Double, predicted: Double) {
             var predicted = 0.0
             for i in start.indices {
@@ -42,10 +42,11 @@ final class FiniteDifferenceTests: XCTestCase {
 
     /// The slope along each trained tensor's gradient, and along a random direction, is what the gradient says.
     ///
-    /// With D(h) = (f(h) - f(-h))/2h = f' + c₂h² + c₄h⁴ …, the extrapolated (4·D(h) - D(2h))/3 is off by -4c₄h⁴; the bound for it is
-    /// |D(h) - D(2h)| = 3c₂h² + 15c₄h⁴. Rounding adds at most 3/2·r/h, r being the rounding of one loss: its own last bit, u·f, and
-    /// the forward pass's noise, u·√(stages·terms)·f for a single output (see GoldenTests), averaged over all outputs of the
-    /// loss: u·f·(1 + √(stages·terms/outputs)). h is the smallest that keeps this part below a third of the sharpness.
+    /// With D(h) = (f(h) - f(-h))/2h = f' + c₂h² + c₄h⁴ …, the extrapolated (4·D(h) - D(2h))/3 is off by -4c₄h⁴; the
+    /// bound for it is |D(h) - D(2h)| = 3c₂h² + 15c₄h⁴. Rounding adds at most 3/2·r/h, r being the rounding of one
+    /// loss: its own last bit, u·f, and the forward pass's noise, u·√(stages·terms)·f for a single output (see
+    /// GoldenTests), averaged over all outputs of the loss: u·f·(1 + √(stages·terms/outputs)). h is the smallest that
+    /// keeps this part below a third of the sharpness.
     private func check(_ name: String, _ configuration: ModelConfiguration, seed: UInt64, batch: Int = 2) throws {
         let ran = try withEachInstructionSet { set in
             try withThreads(1) { try check("\(name), \(set.name)", once: configuration, seed: seed, batch: batch) }
@@ -70,7 +71,8 @@ final class FiniteDifferenceTests: XCTestCase {
             XCTAssertGreaterThan(norm, 0, "\(name): \(parameter.name) has no gradient")
             var random = CounterRandom(seed: seed, purpose: .test, epoch: 3, index: index)
             let directions: [(String, [Double])] = [
-                ("its gradient", gradient.map(Double.init)), ("a random direction", gradient.map { _ in random.normal() }),
+                ("its gradient", gradient.map(Double.init)),
+                ("a random direction", gradient.map { _ in random.normal() }),
             ]
             for (kind, direction) in directions {
                 let length = direction.reduce(0) { $0 + $1 * $1 }.squareRoot()
@@ -81,17 +83,20 @@ final class FiniteDifferenceTests: XCTestCase {
                 let h = 1.5 * noise / (Self.sharpness / 3 * norm)
                 let (near, far) = (line.slope(h), line.slope(2 * h))
                 if let signs {
-                    XCTAssertTrue(signs.hold(along: line, h), "\(name): a kink of L1 lies on the way of \(parameter.name)")
+                    XCTAssertTrue(
+                        signs.hold(along: line, h), "\(name): a kink of L1 lies on the way of \(parameter.name)")
                 }
                 let found = (4 * near.found - far.found) / 3
                 let predicted = (4 * near.predicted - far.predicted) / 3
                 let tolerance = (near.found - far.found).magnitude + 1.5 * noise / h
                 let error = (found - predicted).magnitude
                 XCTAssertLessThanOrEqual(
-                    tolerance, Self.sharpness * norm, "\(name): the check of \(parameter.name) along \(kind) is not sharp")
+                    tolerance, Self.sharpness * norm,
+                    "\(name): the check of \(parameter.name) along \(kind) is not sharp")
                 XCTAssertLessThanOrEqual(
                     error, tolerance,
-                    "\(name): \(parameter.name) along \(kind): slope \(found), gradient says \(predicted), h \(h), norm \(norm)")
+                    "\(name): \(parameter.name) along \(kind): slope \(found), gradient says \(predicted), h \(h), norm \(norm)"
+                )
                 let share = error / tolerance
                 if share > worst.share { worst = (share, "\(parameter.name) along \(kind)") }
             }
@@ -102,7 +107,8 @@ final class FiniteDifferenceTests: XCTestCase {
 
     private func rounding(_ configuration: ModelConfiguration, batch: Int, loss: Double) -> Double {
         let rows = batch * (1 + configuration.student.patches)
-        let terms = max(4 * configuration.student.width, 4 * configuration.decoder.width, configuration.student.patchElements)
+        let terms = max(
+            4 * configuration.student.width, 4 * configuration.decoder.width, configuration.student.patchElements)
         let stages = 9 * (configuration.student.depth + configuration.decoder.depth) + 6
         let outputs = rows * configuration.student.patchElements
         return 0x1p-24 * loss * (1 + (Double(stages * terms) / Double(outputs)).squareRoot())
@@ -110,8 +116,8 @@ final class FiniteDifferenceTests: XCTestCase {
 
     // MARK: L1 and its kinks
 
-    /// |x| has no derivative at 0. The last biases on both sides push the features apart, up in one column and down in the next, so
-    /// that no difference is near 0; `Signs` then sees to it that none changes sign along a line.
+    /// |x| has no derivative at 0. The last biases on both sides push the features apart, up in one column and down in
+    /// the next, so that no difference is near 0; `Signs` then sees to it that none changes sign along a line.
     private func separate(_ model: RandomModel) {
         func push(_ parameters: Parameters, _ name: String, _ amount: Float) {
             let bias = parameters.all.first { $0.name == name }!.weight
@@ -169,7 +175,9 @@ final class FiniteDifferenceTests: XCTestCase {
                     switch projection {
                     case .none: break
                     case .linear: s = linear(s, head)
-                    case .mlp: s = linear(linear(s, head + ".fc1").map { $0 / 2 * (1 + erf($0 / 2.0.squareRoot())) }, head + ".fc2")
+                    case .mlp:
+                        s = linear(
+                            linear(s, head + ".fc1").map { $0 / 2 * (1 + erf($0 / 2.0.squareRoot())) }, head + ".fc2")
                     }
                     if projection != .none {
                         func unit(_ x: [Double]) -> [Double] {
@@ -203,7 +211,8 @@ final class FiniteDifferenceTests: XCTestCase {
 
     func testL1WithMLPOnTheFirstBlock() throws {
         try check(
-            "L1, MLP", .small(pairs: [AlignedPair(studentBlock: 0, teacherBlock: 1)], distance: .l1, projection: .mlp, weight: 3),
+            "L1, MLP",
+            .small(pairs: [AlignedPair(studentBlock: 0, teacherBlock: 1)], distance: .l1, projection: .mlp, weight: 3),
             seed: testSeed(14))
     }
 
@@ -213,7 +222,8 @@ final class FiniteDifferenceTests: XCTestCase {
     }
 
     func testL1OfRawFeatures() throws {
-        try check("L1, raw", .small(teacherWidth: 12, distance: .l1, projection: .none, weight: 0.25), seed: testSeed(16))
+        try check(
+            "L1, raw", .small(teacherWidth: 12, distance: .l1, projection: .none, weight: 0.25), seed: testSeed(16))
     }
 
     /// One visible patch of 2 × 7, four channels.
@@ -249,7 +259,8 @@ final class FiniteDifferenceTests: XCTestCase {
         let seed = testSeed(19)
         let pairs = [AlignedPair(studentBlock: 1, teacherBlock: 0), AlignedPair(studentBlock: 2, teacherBlock: 2)]
         for projection in [Projection.linear, .mlp] {
-            let model = try RandomModel(.small(pairs: pairs, distance: .l1, projection: projection), batch: 3, seed: seed)
+            let model = try RandomModel(
+                .small(pairs: pairs, distance: .l1, projection: projection), batch: 3, seed: seed)
             var whole: [[String: [Float]]] = []
             for batch in 0..<2 {
                 model.fillInputs(seed: seed &+ UInt64(batch))

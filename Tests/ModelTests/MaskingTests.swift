@@ -14,13 +14,15 @@ final class MaskingTests: XCTestCase {
         let encoder = EncoderConfiguration(
             width: 4, depth: 1, heads: 1, patchSize: 1, imageHeight: rows, imageWidth: columns, channels: 1)
         let model = try RandomModel(
-            ModelConfiguration(student: encoder, decoder: DecoderConfiguration(width: 4, depth: 1, heads: 1), maskRatio: ratio),
+            ModelConfiguration(
+                student: encoder, decoder: DecoderConfiguration(width: 4, depth: 1, heads: 1), maskRatio: ratio),
             batch: batch, seed: 1)
         models.append(model)
         return model
     }
 
-    /// int(L·(1 - ratio)) in double, as Python has it: of 196 patches 49, 19, 9 and 3 (the paper counts the class token too).
+    /// int(L·(1 - ratio)) in double, as Python has it: of 196 patches 49, 19, 9 and 3 (the paper counts the class token
+    /// too).
     func testKeptCounts() throws {
         for (ratio, kept) in [(0.75, 49), (0.90, 19), (0.95, 9), (0.98, 3)] {
             let model = try model(14, 14, ratio: ratio)
@@ -33,7 +35,8 @@ final class MaskingTests: XCTestCase {
         XCTAssertEqual(try model(4, 5, ratio: 0.9).distiller.masking.kept, 1)
     }
 
-    /// `restore` is the rank of each patch's noise, `keep` its inverse below K, `mask` says rank ≥ K: against a stable sort.
+    /// `restore` is the rank of each patch's noise, `keep` its inverse below K, `mask` says rank ≥ K: against a stable
+    /// sort.
     func testMaskKeepAndRestoreAreOneOrder() throws {
         let seed = testSeed(31)
         for (rows, columns, ratio) in [(14, 14, 0.75), (3, 5, 0.5), (2, 1, 0.5), (7, 4, 0.9)] {
@@ -55,7 +58,8 @@ final class MaskingTests: XCTestCase {
         }
     }
 
-    /// A sample's noise depends on the seed and on the sample alone, not on its place in a batch or on what was drawn before.
+    /// A sample's noise depends on the seed and on the sample alone, not on its place in a batch or on what was drawn
+    /// before.
     func testNoiseDependsOnSeedAndSampleAlone() throws {
         let masking = try model(14, 14, ratio: 0.75, batch: 3).distiller.masking
         func drawn(_ place: Int, seed: UInt64, sample: Int) -> [UInt32] {
@@ -71,8 +75,9 @@ final class MaskingTests: XCTestCase {
         XCTAssertNotEqual(drawn(0, seed: 5, sample: 4), other)
     }
 
-    /// Uniform: over many samples each patch is kept as often as any other. K of L is a hypergeometric draw, so a patch's count
-    /// over n samples has mean n·K/L and variance n·K/L·(1 - K/L); five deviations over 196 patches fail once in ten thousand seeds.
+    /// Uniform: over many samples each patch is kept as often as any other. K of L is a hypergeometric draw, so a
+    /// patch's count over n samples has mean n·K/L and variance n·K/L·(1 - K/L); five deviations over 196 patches fail
+    /// once in ten thousand seeds.
     func testEveryPatchIsKeptEquallyOften() throws {
         let seed = testSeed(32)
         let masking = try model(14, 14, ratio: 0.75).distiller.masking
@@ -95,7 +100,8 @@ final class MaskingTests: XCTestCase {
         let distiller = model.distiller
         distiller.forward()
         func features() -> [[UInt32]] {
-            [distiller.student.latent!, distiller.alignments[0].teacherFeature, distiller.decoder.prediction].map(\.values.bits)
+            [distiller.student.latent!, distiller.alignments[0].teacherFeature, distiller.decoder.prediction].map(
+                \.values.bits)
         }
         let before = features()
         let losses = distiller.losses
@@ -105,7 +111,9 @@ final class MaskingTests: XCTestCase {
             var image = distiller.images.pointer
             for index in 0..<distiller.batch {
                 for patch in 0..<configuration.student.patches {
-                    guard (distiller.masking.restore(index, patch) >= distiller.masking.kept) == removed else { continue }
+                    guard (distiller.masking.restore(index, patch) >= distiller.masking.kept) == removed else {
+                        continue
+                    }
                     let (row, column) = patch.quotientAndRemainder(dividingBy: configuration.student.gridColumns)
                     image[row * side * width + column * side + side - 1] += 1
                 }

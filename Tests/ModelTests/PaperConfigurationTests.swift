@@ -6,15 +6,18 @@ import XCTest
 final class PaperConfigurationTests: XCTestCase {
     private func paper(_ ratio: Double) -> ModelConfiguration {
         ModelConfiguration(
-            student: Preset.encoder("vit-base", imageHeight: 224, imageWidth: 224)!, decoder: Preset.decoder("dec512d8")!,
+            student: Preset.encoder("vit-base", imageHeight: 224, imageWidth: 224)!,
+            decoder: Preset.decoder("dec512d8")!,
             teacher: Preset.encoder("vit-large", imageHeight: 224, imageWidth: 224)!,
-            alignment: AlignmentConfiguration(pairs: [AlignedPair(studentBlock: 8, teacherBlock: 17)]), maskRatio: ratio)
+            alignment: AlignmentConfiguration(pairs: [AlignedPair(studentBlock: 8, teacherBlock: 17)]), maskRatio: ratio
+        )
     }
 
-    /// The figures known for the paper's step are of the blocks alone, a backward pass being twice a forward one: the encoders'
-    /// linear layers, the decoder's linear layers and attention; their last digit is the tolerance. What runs besides makes up the
-    /// rest: attention in the encoders, whose backward pass is five products for two, embeddings, and the prediction; less what the
-    /// decoder's last block leaves out: queries, attention's output, MLP and prediction of the patches that stay and the class token.
+    /// The figures known for the paper's step are of the blocks alone, a backward pass being twice a forward one: the
+    /// encoders' linear layers, the decoder's linear layers and attention; their last digit is the tolerance. What runs
+    /// besides makes up the rest: attention in the encoders, whose backward pass is five products for two, embeddings,
+    /// and the prediction; less what the decoder's last block leaves out: queries, attention's output, MLP and
+    /// prediction of the patches that stay and the class token.
     func testOperations() {
         for (ratio, kept, teacher, student, total) in [(0.75, 49, 22.6, 25.5, 80.0), (0.98, 3, 1.8, 2.0, 35.6)] {
             let operations = Operations(paper(ratio))
@@ -33,7 +36,8 @@ final class PaperConfigurationTests: XCTestCase {
             let decoderBlocks = 8 * 3 * (product(197, 12 * 512, 512) + 2 * product(197, 197, 512))
             XCTAssertEqual(decoderBlocks, 31.6, accuracy: 0.1)
             let decoderRest = 8 * product(197, 197, 512) + 3 * product(tokens, 512, 768) + 3 * product(197, 768, 512)
-            let leftOut = 3 * product(tokens, 10 * 512, 512) + 7 * product(tokens, 197, 512) + 3 * product(tokens, 768, 512)
+            let leftOut =
+                3 * product(tokens, 10 * 512, 512) + 7 * product(tokens, 197, 512) + 3 * product(tokens, 768, 512)
             XCTAssertEqual(operations.decoder, decoderBlocks + decoderRest - leftOut, accuracy: 1e-9, "ratio \(ratio)")
 
             XCTAssertEqual(operations.alignment, 3 * product(tokens, 1024, 768), accuracy: 1e-9)
@@ -48,13 +52,16 @@ final class PaperConfigurationTests: XCTestCase {
         var configuration = ModelConfiguration.smallForCounting
         configuration.alignment.projection = .mlp
         let operations = Operations(configuration)
-        // 8 patches of 2 values, 4 kept: 5 tokens, width 4; decoder width 8 on 9 tokens; teacher width 12, two of three blocks.
+        // 8 patches of 2 values, 4 kept: 5 tokens, width 4; decoder width 8 on 9 tokens; teacher width 12, two of three
+        // blocks.
         let studentBlock = 2 * 5 * 4 * (12 + 4 + 16 + 16) * 3 + 2 * 2 * 5 * 5 * 4 + 5 * 2 * 5 * 5 * 4
-        // Its only decoder block works for the 4 removed patches: queries, attention, projection, MLP; keys and values for all 9 tokens.
+        // Its only decoder block works for the 4 removed patches: queries, attention, projection, MLP; keys and values
+        // for all 9 tokens.
         let decoderBlock = (2 * 9 * 8 * 16 + 2 * 4 * 8 * (8 + 8 + 32 + 32)) * 3 + 2 * 2 * 4 * 9 * 8 + 5 * 2 * 4 * 9 * 8
         let teacherBlock = 2 * 5 * 12 * (36 + 12 + 48 + 48) + 2 * 2 * 5 * 5 * 12
         XCTAssertEqual(operations.student * 1e9, Double(1 * studentBlock + 2 * 2 * 4 * 4 * 2), accuracy: 1e-3)
-        XCTAssertEqual(operations.decoder * 1e9, Double(1 * decoderBlock + 3 * 2 * 5 * 8 * 4 + 3 * 2 * 4 * 2 * 8), accuracy: 1e-3)
+        XCTAssertEqual(
+            operations.decoder * 1e9, Double(1 * decoderBlock + 3 * 2 * 5 * 8 * 4 + 3 * 2 * 4 * 2 * 8), accuracy: 1e-3)
         XCTAssertEqual(operations.teacher * 1e9, Double(2 * teacherBlock + 2 * 4 * 12 * 2), accuracy: 1e-3)
         XCTAssertEqual(operations.alignment * 1e9, Double(3 * 2 * 5 * 12 * 4 + 3 * 2 * 5 * 12 * 12), accuracy: 1e-3)
     }
@@ -78,18 +85,22 @@ final class PaperConfigurationTests: XCTestCase {
         check(.teacherWeights, teacher.count(), MemoryPlan.alignment * teacher.all.count)
         // Images, noise and mask.
         check(.batch, 32 * (3 * 224 * 224 + 2 * 196), 3 * MemoryPlan.alignment)
-        for purpose in MemoryPlan.Purpose.allCases { print("\(purpose.rawValue): \(plan.bytes(of: purpose) >> 20) MiB") }
+        for purpose in MemoryPlan.Purpose.allCases {
+            print("\(purpose.rawValue): \(plan.bytes(of: purpose) >> 20) MiB")
+        }
         print("in all: \(plan.totalBytes >> 20) MiB")
     }
 
-    /// Gradients that are not added up take one block's of the student's, and the whole plan that much less at the most; the largest
-    /// phase is the decoder's, which the blocks' gradients are not needed in.
+    /// Gradients that are not added up take one block's of the student's, and the whole plan that much less at the
+    /// most; the largest phase is the decoder's, which the blocks' gradients are not needed in.
     func testGradientsThatAreNotAccumulated() throws {
         let (accumulated, alone) = (MemoryPlan(), MemoryPlan())
         let parameters = try Distiller(paper(0.75), batch: 32, plan: accumulated).parameters
         _ = try Distiller(paper(0.75), batch: 32, plan: alone, accumulates: false)
         let trained = parameters.all.filter { $0.gradient != nil }
-        func count(_ isWanted: (String) -> Bool) -> Int { trained.reduce(0) { $0 + (isWanted($1.name) ? $1.weight.count : 0) } }
+        func count(_ isWanted: (String) -> Bool) -> Int {
+            trained.reduce(0) { $0 + (isWanted($1.name) ? $1.weight.count : 0) }
+        }
         // LayerNorms; queries, keys, values and projection; MLP.
         let block = 4 * 768 + 768 * 3 * 768 + 3 * 768 + 768 * 768 + 768 + 2 * 4 * 768 * 768 + 5 * 768
         let blocks = count { $0.hasPrefix("blocks.") }
@@ -118,10 +129,12 @@ final class PaperConfigurationTests: XCTestCase {
 extension ModelConfiguration {
     fileprivate static var smallForCounting: ModelConfiguration {
         func encoder(_ width: Int, _ depth: Int) -> EncoderConfiguration {
-            EncoderConfiguration(width: width, depth: depth, heads: 1, patchSize: 1, imageHeight: 2, imageWidth: 4, channels: 2)
+            EncoderConfiguration(
+                width: width, depth: depth, heads: 1, patchSize: 1, imageHeight: 2, imageWidth: 4, channels: 2)
         }
         return ModelConfiguration(
-            student: encoder(4, 1), decoder: DecoderConfiguration(width: 8, depth: 1, heads: 1), teacher: encoder(12, 3),
+            student: encoder(4, 1), decoder: DecoderConfiguration(width: 8, depth: 1, heads: 1),
+            teacher: encoder(12, 3),
             alignment: AlignmentConfiguration(pairs: [AlignedPair(studentBlock: 0, teacherBlock: 1)]), maskRatio: 0.5)
     }
 }

@@ -48,7 +48,8 @@ final class ParametersTests: XCTestCase {
         for (name, count) in [("vit-base", 254), ("vit-large", 398), ("vit-huge", 494)] {
             let encoder = try XCTUnwrap(Preset.encoder(name, imageHeight: 224, imageWidth: 224))
             let decoder = try XCTUnwrap(Preset.decoder("dec512d8"))
-            let distiller = try Distiller(ModelConfiguration(student: encoder, decoder: decoder), batch: 1, plan: MemoryPlan())
+            let distiller = try Distiller(
+                ModelConfiguration(student: encoder, decoder: decoder), batch: 1, plan: MemoryPlan())
             XCTAssertEqual(distiller.parameters.all.count, count, name)
             XCTAssertEqual(shapes(distiller.parameters), expected(encoder, decoder), name)
         }
@@ -62,12 +63,15 @@ final class ParametersTests: XCTestCase {
             let parameters = try Distiller(
                 ModelConfiguration(student: encoder, decoder: decoder), batch: 1, plan: MemoryPlan()
             ).parameters
-            let count = parameters.all.reduce(0) { $0 + ($1.name.contains("decoder") || $1.name == "mask_token" ? 0 : $1.weight.count) }
+            let count = parameters.all.reduce(0) {
+                $0 + ($1.name.contains("decoder") || $1.name == "mask_token" ? 0 : $1.weight.count)
+            }
             XCTAssertEqual((Double(count) / 1e6).rounded(), Double(millions), name)
             XCTAssertEqual(parameters.count(), parameters.all.reduce(0) { $0 + $1.shape.reduce(1, *) })
             let fixed = parameters.all.filter { $0.gradient == nil }
             XCTAssertEqual(Set(fixed.map(\.name)), ["pos_embed", "decoder_pos_embed"])
-            XCTAssertEqual(parameters.count(trainedOnly: true), parameters.count() - fixed.reduce(0) { $0 + $1.weight.count })
+            XCTAssertEqual(
+                parameters.count(trainedOnly: true), parameters.count() - fixed.reduce(0) { $0 + $1.weight.count })
         }
     }
 
@@ -77,12 +81,21 @@ final class ParametersTests: XCTestCase {
         let head = "aligned_feature_projection_heads"
         let wanted: [(Projection, [String: [Int]])] = [
             (.none, [:]),
-            (.linear, ["\(head).0.weight": [20, 12], "\(head).0.bias": [20], "\(head).1.weight": [20, 12], "\(head).1.bias": [20]]),
-            (.mlp, [
-                "\(head).0.fc1.weight": [20, 12], "\(head).0.fc1.bias": [20], "\(head).0.fc2.weight": [20, 20],
-                "\(head).0.fc2.bias": [20], "\(head).1.fc1.weight": [20, 12], "\(head).1.fc1.bias": [20],
-                "\(head).1.fc2.weight": [20, 20], "\(head).1.fc2.bias": [20],
-            ]),
+            (
+                .linear,
+                [
+                    "\(head).0.weight": [20, 12], "\(head).0.bias": [20], "\(head).1.weight": [20, 12],
+                    "\(head).1.bias": [20],
+                ]
+            ),
+            (
+                .mlp,
+                [
+                    "\(head).0.fc1.weight": [20, 12], "\(head).0.fc1.bias": [20], "\(head).0.fc2.weight": [20, 20],
+                    "\(head).0.fc2.bias": [20], "\(head).1.fc1.weight": [20, 12], "\(head).1.fc1.bias": [20],
+                    "\(head).1.fc2.weight": [20, 20], "\(head).1.fc2.bias": [20],
+                ]
+            ),
         ]
         for (projection, heads) in wanted {
             let configuration = ModelConfiguration.small(
@@ -93,9 +106,12 @@ final class ParametersTests: XCTestCase {
                 expected(configuration.student, configuration.decoder).merging(heads) { first, _ in first })
             let teacher = try XCTUnwrap(distiller.teacherParameters)
             let names = Set(teacher.all.map(\.name))
-            XCTAssertTrue(names.isSuperset(of: ["cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.1.mlp.fc2.bias"]))
-            XCTAssertFalse(names.contains { $0.hasPrefix("blocks.2") || $0.hasPrefix("norm") || $0.hasPrefix("decoder") })
-            XCTAssertTrue(teacher.all.allSatisfy { $0.gradient == nil && $0.firstMoment == nil && $0.secondMoment == nil })
+            XCTAssertTrue(
+                names.isSuperset(of: ["cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.1.mlp.fc2.bias"]))
+            XCTAssertFalse(
+                names.contains { $0.hasPrefix("blocks.2") || $0.hasPrefix("norm") || $0.hasPrefix("decoder") })
+            XCTAssertTrue(
+                teacher.all.allSatisfy { $0.gradient == nil && $0.firstMoment == nil && $0.secondMoment == nil })
         }
     }
 
@@ -114,14 +130,15 @@ final class ParametersTests: XCTestCase {
 
     /// Xavier-uniform matrices (qkv as one 3D×D, the patch projection as D×C·p·p), tokens N(0, 0.02), zeros and ones.
     ///
-    /// Of n values of variance σ² the mean strays by σ/√n, and the variance by σ²·√((κ-1)/n), κ being 9/5 for a uniform and 3 for a
-    /// normal distribution; six deviations of each are allowed.
+    /// Of n values of variance σ² the mean strays by σ/√n, and the variance by σ²·√((κ-1)/n), κ being 9/5 for a uniform
+    /// and 3 for a normal distribution; six deviations of each are allowed.
     func testInitialStatistics() throws {
         let seed = testSeed(41)
         let encoder = try XCTUnwrap(Preset.encoder("vit-tiny", imageHeight: 32, imageWidth: 48))
         let plan = MemoryPlan()
         let parameters = try Distiller(
-            ModelConfiguration(student: encoder, decoder: DecoderConfiguration(width: 256, depth: 1, heads: 4)), batch: 1, plan: plan
+            ModelConfiguration(student: encoder, decoder: DecoderConfiguration(width: 256, depth: 1, heads: 4)),
+            batch: 1, plan: plan
         ).parameters
         try plan.commit()
         parameters.initialize(seed: seed)
@@ -134,7 +151,8 @@ final class ParametersTests: XCTestCase {
             func check(_ deviation: Double, kurtosis: Double) {
                 XCTAssertLessThan(mean.magnitude, 6 * deviation / n.squareRoot(), parameter.name)
                 XCTAssertLessThan(
-                    (variance / (deviation * deviation) - 1).magnitude, 6 * ((kurtosis - 1) / n).squareRoot(), parameter.name)
+                    (variance / (deviation * deviation) - 1).magnitude, 6 * ((kurtosis - 1) / n).squareRoot(),
+                    parameter.name)
             }
             if parameter.name.hasSuffix("token") {
                 check(0.02, kurtosis: 3)
@@ -159,14 +177,16 @@ final class ParametersTests: XCTestCase {
         XCTAssertEqual(kinds, ["token": 2, "norm": 28, "bias": 83, "xavier": 55])
     }
 
-    /// Projection heads start as every linear layer does, not as PyTorch would leave them (±1/√columns, biases too): uniform in
-    /// ±√(6/(rows + columns)), drawn in the order of their own streams by however many threads, and biases zero.
+    /// Projection heads start as every linear layer does, not as PyTorch would leave them (±1/√columns, biases too):
+    /// uniform in ±√(6/(rows + columns)), drawn in the order of their own streams by however many threads, and biases
+    /// zero.
     func testInitialProjectionHeads() throws {
         let seed = testSeed(42)
         let pairs = [AlignedPair(studentBlock: 0, teacherBlock: 1), AlignedPair(studentBlock: 2, teacherBlock: 0)]
         for (projection, tensors) in [(Projection.linear, 4), (.mlp, 8)] {
             // 49,152 and 65,536 numbers a matrix: more than one thread draws at a time, 32,768.
-            let configuration = ModelConfiguration.small(studentWidth: 192, teacherWidth: 256, pairs: pairs, projection: projection)
+            let configuration = ModelConfiguration.small(
+                studentWidth: 192, teacherWidth: 256, pairs: pairs, projection: projection)
             for threads in 1...3 {
                 try withThreads(threads) {
                     XCTAssertEqual(Threads.observed, threads)
@@ -182,11 +202,14 @@ final class ParametersTests: XCTestCase {
                         if parameter.name.hasSuffix(".bias") {
                             expected = [Float](repeating: 0, count: 256)
                         } else {
-                            let bound = (6 / Double(256 + (parameter.name.hasSuffix(".fc2.weight") ? 256 : 192))).squareRoot()
+                            let bound = (6 / Double(256 + (parameter.name.hasSuffix(".fc2.weight") ? 256 : 192)))
+                                .squareRoot()
                             var random = CounterRandom(seed: seed, purpose: .weights, index: index)
                             expected = (0..<parameter.weight.count).map { _ in Float(random.uniform(-bound, bound)) }
                         }
-                        XCTAssertTrue(parameter.weight.values.bits == expected.bits, "\(projection), \(threads) threads: \(parameter.name)")
+                        XCTAssertTrue(
+                            parameter.weight.values.bits == expected.bits,
+                            "\(projection), \(threads) threads: \(parameter.name)")
                     }
                     XCTAssertEqual(checked, tensors)
                 }

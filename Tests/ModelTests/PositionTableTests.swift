@@ -27,7 +27,8 @@ final class PositionTableTests: XCTestCase {
                     }
                 }
             }
-            // Half a unit in the last place below 1, and a little for ω from exp and log: 16 positions times a few 2⁻⁵³.
+            // Half a unit in the last place below 1, and a little for ω from exp and log: 16 positions times a few
+            // 2⁻⁵³.
             XCTAssertLessThanOrEqual(worst, 0x1p-25 + 1e-13, "\(rows)×\(columns), width \(width)")
         }
     }
@@ -37,13 +38,17 @@ final class PositionTableTests: XCTestCase {
         var checked = 0
         for recorded in try Fixtures.golden() {
             let images = try recorded.input.entry("images").shape
-            let (rows, columns) = (images[2] / recorded.description.patchSize, images[3] / recorded.description.patchSize)
+            let (rows, columns) = (
+                images[2] / recorded.description.patchSize, images[3] / recorded.description.patchSize
+            )
             for entry in recorded.input.entries where entry.name.hasSuffix("pos_embed") {
                 let table = UnsafeMutableBufferPointer<Float>.allocate(capacity: entry.count)
                 defer { table.deallocate() }
                 PositionTable.fill(table, rows: rows, columns: columns, width: entry.shape[2])
                 var comparison = TensorComparison()
-                comparison.compare(entry.name, expected: try recorded.input.floats(entry.name), found: Array(table)) { _ in 0x1p-24 }
+                comparison.compare(entry.name, expected: try recorded.input.floats(entry.name), found: Array(table)) {
+                    _ in 0x1p-24
+                }
                 XCTAssertEqual(comparison.failures, [], recorded.name)
                 checked += 1
             }

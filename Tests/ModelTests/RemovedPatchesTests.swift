@@ -3,7 +3,8 @@ import Tensors
 import TestSupport
 import XCTest
 
-/// The loss reads removed patches alone, so a decoder whose last block, norm and prediction run for them alone gives the same.
+/// The loss reads removed patches alone, so a decoder whose last block, norm and prediction run for them alone gives
+/// the same.
 final class RemovedPatchesTests: XCTestCase {
     private func model(_ configuration: ModelConfiguration, everyPatch: Bool) throws -> RandomModel {
         let model = try RandomModel(configuration, batch: 3, seed: 71, predictsEveryPatch: everyPatch)
@@ -11,24 +12,29 @@ final class RemovedPatchesTests: XCTestCase {
         return model
     }
 
-    /// Each removed patch's prediction has the very bits of the whole one, and so has the loss, which sums in the order of patches.
-    /// Gradients differ in the order of their sums: a few hundred terms in float32, and what follows from them in some dozen layers:
-    /// (300 + 12·30)·2⁻²⁴ = 4e-5 of a tensor's largest gradient.
+    /// Each removed patch's prediction has the very bits of the whole one, and so has the loss, which sums in the order
+    /// of patches. Gradients differ in the order of their sums: a few hundred terms in float32, and what follows from
+    /// them in some dozen layers: (300 + 12·30)·2⁻²⁴ = 4e-5 of a tensor's largest gradient.
     func testSameAsPredictingEveryPatch() throws {
         for ratio in [0.1, 0.5, 0.75, 0.9] {
             for normalizePixels in [false, true] {
                 var configuration = ModelConfiguration.small()
                 configuration.maskRatio = ratio
                 configuration.normalizePixels = normalizePixels
-                let whole = try model(configuration, everyPatch: true), removed = try model(configuration, everyPatch: false)
+                let whole = try model(configuration, everyPatch: true),
+                    removed = try model(configuration, everyPatch: false)
                 let masking = whole.distiller.masking
                 let (all, some) = (whole.distiller.decoder.prediction, removed.distiller.decoder.prediction)
                 XCTAssertEqual(some.rows, 3 * (masking.patches - masking.kept))
                 for row in 0..<some.rows {
                     let image = row / masking.removed
-                    let patch = (0..<masking.patches).first { masking.restore(image, $0) == masking.kept + row % masking.removed }!
-                    let wanted = all.rows(image * (1 + masking.patches) + 1 + patch..<image * (1 + masking.patches) + 2 + patch)
-                    XCTAssertEqual(some.rows(row..<row + 1).values.bits, wanted.values.bits, "ratio \(ratio), row \(row)")
+                    let patch = (0..<masking.patches).first {
+                        masking.restore(image, $0) == masking.kept + row % masking.removed
+                    }!
+                    let wanted = all.rows(
+                        image * (1 + masking.patches) + 1 + patch..<image * (1 + masking.patches) + 2 + patch)
+                    XCTAssertEqual(
+                        some.rows(row..<row + 1).values.bits, wanted.values.bits, "ratio \(ratio), row \(row)")
                 }
                 XCTAssertEqual(whole.distiller.losses.total, removed.distiller.losses.total)
                 let (expected, got) = (whole.gradients(), removed.gradients())
@@ -42,9 +48,10 @@ final class RemovedPatchesTests: XCTestCase {
         }
     }
 
-    /// The decoder sees the batch in parts of as many images as have enough tokens. Whatever concerns single rows has the same bits: the
-    /// loss, the encoder's gradients, the mask token's. The decoder's sum over other rows first: at most 4·13 terms, 52·2⁻²⁴ = 3.1e-6 of the sum of
-    /// their magnitudes, which is taken to be up to sixteen times a tensor's largest gradient.
+    /// The decoder sees the batch in parts of as many images as have enough tokens. Whatever concerns single rows has
+    /// the same bits: the loss, the encoder's gradients, the mask token's. The decoder's sum over other rows first: at
+    /// most 4·13 terms, 52·2⁻²⁴ = 3.1e-6 of the sum of their magnitudes, which is taken to be up to sixteen times a
+    /// tensor's largest gradient.
     func testDecoderInParts() throws {
         var configuration = ModelConfiguration.small()
         configuration.decoder = DecoderConfiguration(width: 16, depth: 2, heads: 2)
@@ -54,7 +61,9 @@ final class RemovedPatchesTests: XCTestCase {
                 let model = try RandomModel(
                     configuration, batch: 4, seed: 72, precision: precision, leastDecoderRows: images * tokens)
                 let rows = images == 3 ? 4 : images
-                XCTAssertEqual(model.distiller.decoder.prediction.rows, rows * model.distiller.masking.removed, "3 does not divide 4")
+                XCTAssertEqual(
+                    model.distiller.decoder.prediction.rows, rows * model.distiller.masking.removed,
+                    "3 does not divide 4")
                 model.step()
                 return model
             }
@@ -78,10 +87,10 @@ final class RemovedPatchesTests: XCTestCase {
         }
     }
 
-    /// Mask tokens in one place are alike in every image, and worked out once. A trained decoder shares them where that halves the rows, a
-    /// decoder that only predicts does not: the pixel loss has the same bits. Gradients are held to finite differences elsewhere; here, to
-    /// those of a batch of one image at a time, which has nothing to share: 3.1e-6 of the sum of magnitudes as above, and the mean of
-    /// four images' gradients adds two roundings more.
+    /// Mask tokens in one place are alike in every image, and worked out once. A trained decoder shares them where that
+    /// halves the rows, a decoder that only predicts does not: the pixel loss has the same bits. Gradients are held to
+    /// finite differences elsewhere; here, to those of a batch of one image at a time, which has nothing to share:
+    /// 3.1e-6 of the sum of magnitudes as above, and the mean of four images' gradients adds two roundings more.
     func testSharedMaskTokens() throws {
         var configuration = ModelConfiguration.small(maskRatio: 0.9)
         configuration.decoder = DecoderConfiguration(width: 16, depth: 2, heads: 2)
@@ -91,11 +100,13 @@ final class RemovedPatchesTests: XCTestCase {
             let tokens = Double(1 + configuration.student.patches), kept = Double(configuration.keptPatches)
             let saved = tokens - (1 + kept + (tokens - 1) / 4), width = Double(configuration.decoder.width)
             XCTAssertEqual(
-                Operations(configuration).decoder - shared.distiller.operations.decoder, 3 * 2 * saved * 3 * width * width * 1e-9,
+                Operations(configuration).decoder - shared.distiller.operations.decoder,
+                3 * 2 * saved * 3 * width * width * 1e-9,
                 accuracy: 1e-15)
             shared.step()
             plain.distiller.forward()
-            XCTAssertEqual(shared.distiller.losses.reconstruction.bitPattern, plain.distiller.losses.reconstruction.bitPattern)
+            XCTAssertEqual(
+                shared.distiller.losses.reconstruction.bitPattern, plain.distiller.losses.reconstruction.bitPattern)
 
             let single = try RandomModel(configuration, batch: 1, seed: 73, precision: precision)
             XCTAssertEqual(single.distiller.operations.decoder, Operations(configuration).decoder)
@@ -104,7 +115,8 @@ final class RemovedPatchesTests: XCTestCase {
                 single.distiller.masking.noise.copy(from: shared.distiller.masking.noise.rows(image..<image + 1))
                 single.distiller.accumulateGradients(scale: 0.25)
             }
-            // A shared gradient is rounded to bf16 as a sum, not summand by summand: half a unit of 2⁻⁸, through a block.
+            // A shared gradient is rounded to bf16 as a sum, not summand by summand: half a unit of 2⁻⁸, through a
+            // block.
             let tolerance: Float = precision == .f32 ? 5e-5 : 0x1p-7
             let (expected, got) = (single.gradients(), shared.gradients())
             for (name, values) in expected {
@@ -120,7 +132,9 @@ final class RemovedPatchesTests: XCTestCase {
         var configuration = ModelConfiguration.small()
         configuration.maskRatio = 0.5
         let some = Operations(configuration).decoder
-        let (tokens, width, student) = (Double(1 + configuration.student.patches), Double(configuration.decoder.width), configuration.student)
+        let (tokens, width, student) = (
+            Double(1 + configuration.student.patches), Double(configuration.decoder.width), configuration.student
+        )
         let kept = Double(configuration.keptPatches), removed = Double(student.patches) - kept
         func block(_ queries: Double) -> Double {
             3 * 2 * (tokens * 2 + queries * 10) * width * width + 3.5 * 2 * 2 * queries * tokens * width

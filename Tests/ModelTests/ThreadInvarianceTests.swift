@@ -6,11 +6,14 @@ import XCTest
 /// A step gives the same bits for any number of threads.
 final class ThreadInvarianceTests: XCTestCase {
     /// Everything that a step computes: losses, features, prediction, gradients and the square of their norm.
-    private func outcome(_ configuration: ModelConfiguration, batch: Int, threads: Int, seed: UInt64, precision: Precision = .f32,
-                         teacherPrecision: TeacherPrecision = .same) throws -> [String: [UInt32]] {
+    private func outcome(
+        _ configuration: ModelConfiguration, batch: Int, threads: Int, seed: UInt64, precision: Precision = .f32,
+        teacherPrecision: TeacherPrecision = .same
+    ) throws -> [String: [UInt32]] {
         try withThreads(threads) {
             XCTAssertEqual(Threads.observed, threads)
-            let model = try RandomModel(configuration, batch: batch, seed: seed, precision: precision, teacherPrecision: teacherPrecision)
+            let model = try RandomModel(
+                configuration, batch: batch, seed: seed, precision: precision, teacherPrecision: teacherPrecision)
             var result: [String: [UInt32]] = [:]
             // Accumulates over two micro-batches, then takes the optimiser's step, twice.
             for step in 1...2 {
@@ -35,13 +38,16 @@ final class ThreadInvarianceTests: XCTestCase {
                         weight: parameter.weight, gradient: gradient, firstMoment: parameter.firstMoment!,
                         secondMoment: parameter.secondMoment!,
                         Kernels.AdamWSettings(
-                            learningRate: 1e-3, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: parameter.decays ? 0.05 : 0,
+                            learningRate: 1e-3, beta1: 0.9, beta2: 0.95, epsilon: 1e-8,
+                            weightDecay: parameter.decays ? 0.05 : 0,
                             gradientScale: 1, step: step))
                     result["\(parameter.name) \(step)"] = parameter.weight.values.bits
                     result["first moment of \(parameter.name) \(step)"] = parameter.firstMoment!.values.bits
                     result["second moment of \(parameter.name) \(step)"] = parameter.secondMoment!.values.bits
                 }
-                result["gradient norm \(step)"] = [UInt32(truncatingIfNeeded: square.bitPattern), UInt32(square.bitPattern >> 32)]
+                result["gradient norm \(step)"] = [
+                    UInt32(truncatingIfNeeded: square.bitPattern), UInt32(square.bitPattern >> 32),
+                ]
             }
             return result
         }
@@ -52,11 +58,13 @@ final class ThreadInvarianceTests: XCTestCase {
         let pairs = [AlignedPair(studentBlock: 1, teacherBlock: 0), AlignedPair(studentBlock: 2, teacherBlock: 2)]
         // The wide one has weights, sums and rows past every size at which work is cut into pieces.
         var wide = ModelConfiguration.small(
-            imageHeight: 32, imageWidth: 40, studentWidth: 132, teacherWidth: 148, pairs: pairs, distance: .l1, projection: .mlp,
+            imageHeight: 32, imageWidth: 40, studentWidth: 132, teacherWidth: 148, pairs: pairs, distance: .l1,
+            projection: .mlp,
             normalizePixels: true)
         wide.decoder = DecoderConfiguration(width: 96, depth: 2, heads: 4)
         let cases: [(name: String, configuration: ModelConfiguration, batch: Int)] = [
-            ("wide", wide, 7), ("small", .small(pairs: pairs), 3), ("raw", .small(teacherWidth: 12, projection: .none), 1),
+            ("wide", wide, 7), ("small", .small(pairs: pairs), 3),
+            ("raw", .small(teacherWidth: 12, projection: .none), 1),
             ("no teacher", .small(channels: 1, teacherWidth: nil), 2),
         ]
         let ran = try withEachInstructionSet { set in
@@ -78,25 +86,30 @@ final class ThreadInvarianceTests: XCTestCase {
     func testAnInt8TeacherHasTheSameBitsForAnyThreads() throws {
         let seed = testSeed(23)
         let pairs = [AlignedPair(studentBlock: 1, teacherBlock: 0), AlignedPair(studentBlock: 2, teacherBlock: 2)]
-        let configuration = ModelConfiguration.small(imageHeight: 32, imageWidth: 40, studentWidth: 36, teacherWidth: 148, pairs: pairs)
+        let configuration = ModelConfiguration.small(
+            imageHeight: 32, imageWidth: 40, studentWidth: 36, teacherWidth: 148, pairs: pairs)
         let ran = try withEachInstructionSet { set in
             for precision in [Precision.f32, .bf16] {
                 let outcomes = try [1, 2, 3].map {
-                    try outcome(configuration, batch: 7, threads: $0, seed: seed, precision: precision, teacherPrecision: .int8)
+                    try outcome(
+                        configuration, batch: 7, threads: $0, seed: seed, precision: precision, teacherPrecision: .int8)
                 }
                 for other in outcomes[1...] {
-                    XCTAssertEqual(outcomes[0].keys.filter { other[$0] != outcomes[0][$0] }.sorted(), [], "\(set.name), \(precision)")
+                    XCTAssertEqual(
+                        outcomes[0].keys.filter { other[$0] != outcomes[0][$0] }.sorted(), [],
+                        "\(set.name), \(precision)")
                 }
             }
         }
         XCTAssertFalse(ran.isEmpty)
     }
 
-    /// The decoder's last block multiplies fewer rows than its layers are planned for, 1,536 of 2,080, over which k is cut into longer
-    /// blocks with AVX-512; eight threads' own panels must still be inside the planned memory.
+    /// The decoder's last block multiplies fewer rows than its layers are planned for, 1,536 of 2,080, over which k is
+    /// cut into longer blocks with AVX-512; eight threads' own panels must still be inside the planned memory.
     func testManyThreadsOverFewerRowsThanPlanned() throws {
         let seed = testSeed(24)
-        var configuration = ModelConfiguration.small(imageHeight: 32, imageWidth: 32, teacherWidth: nil, maskRatio: 0.75)
+        var configuration = ModelConfiguration.small(
+            imageHeight: 32, imageWidth: 32, teacherWidth: nil, maskRatio: 0.75)
         configuration.decoder = DecoderConfiguration(width: 128, depth: 1, heads: 4)
         let ran = try withEachInstructionSet { set in
             let outcomes = try [1, 8].map { threads in
@@ -115,7 +128,8 @@ final class ThreadInvarianceTests: XCTestCase {
     /// A step depends on nothing that an earlier one left behind: the same inputs give the same bits again.
     func testAStepLeavesNothingBehind() throws {
         let seed = testSeed(22)
-        let model = try RandomModel(.small(distance: .l1, projection: .mlp, normalizePixels: true), batch: 2, seed: seed)
+        let model = try RandomModel(
+            .small(distance: .l1, projection: .mlp, normalizePixels: true), batch: 2, seed: seed)
         model.step()
         let (loss, first) = (model.distiller.losses.total, model.gradients())
         model.fillInputs(seed: seed &+ 1)

@@ -34,7 +34,8 @@ struct DecodedModel {
     /// Operations by type.
     var operations: [String: Int] { graph.node.reduce(into: [:]) { $0[$1.opType, default: 0] += 1 } }
 
-    /// What every graph must be: names defined once and before they are used, everything used, tensors of the size their shapes say.
+    /// What every graph must be: names defined once and before they are used, everything used, tensors of the size
+    /// their shapes say.
     func assertWellFormed(_ name: String) {
         XCTAssertFalse(message.unknownFields.data.count > 0, name)
         XCTAssertEqual(message.irVersion, 8, name)
@@ -49,11 +50,13 @@ struct DecodedModel {
                 case .float16, .bfloat16: 2
                 default: nil
                 }
-            XCTAssertEqual(tensor.dims.reduce(size ?? 0) { $0 * Int($1) }, bytes[tensor.name]?.count, "\(name): \(tensor.name)")
+            XCTAssertEqual(
+                tensor.dims.reduce(size ?? 0) { $0 * Int($1) }, bytes[tensor.name]?.count, "\(name): \(tensor.name)")
         }
         for node in graph.node {
             for input in node.input {
-                XCTAssertTrue(defined.contains(input), "\(name): \(node.name) takes \(input), which comes later or never")
+                XCTAssertTrue(
+                    defined.contains(input), "\(name): \(node.name) takes \(input), which comes later or never")
                 used.insert(input)
             }
             for output in node.output { XCTAssertTrue(defined.insert(output).inserted, "\(name): \(output) twice") }

@@ -10,7 +10,8 @@ import XCTest
 /// ONNX models of the encoders in Fixtures/weights.
 final class ONNXModelTests: XCTestCase {
     private let folder = TemporaryFolder()
-    private static let encoder = EncoderConfiguration(width: 32, depth: 3, heads: 4, patchSize: 8, imageHeight: 32, imageWidth: 32)
+    private static let encoder = EncoderConfiguration(
+        width: 32, depth: 3, heads: 4, patchSize: 8, imageHeight: 32, imageWidth: 32)
 
     /// Tensors of a file under other names, without those that get none.
     private final class Renamed: WeightFile, @unchecked Sendable {
@@ -43,7 +44,9 @@ final class ONNXModelTests: XCTestCase {
     }
 
     /// Weights of Fixtures/weights.
-    private static func open(_ path: String) throws -> ModelTensors { try ModelTensors(WeightFiles.open(Fixtures.path("weights/" + path))) }
+    private static func open(_ path: String) throws -> ModelTensors {
+        try ModelTensors(WeightFiles.open(Fixtures.path("weights/" + path)))
+    }
 
     /// A model to write.
     private struct Case {
@@ -54,8 +57,8 @@ final class ONNXModelTests: XCTestCase {
         var largest = ONNXModel.largestFile
     }
 
-    /// A MAE encoder in every type and with its weights beside it; a classifier on the class token; one on the mean of the patch
-    /// tokens, of one block; and a linear probe.
+    /// A MAE encoder in every type and with its weights beside it; a classifier on the class token; one on the mean of
+    /// the patch tokens, of one block; and a linear probe.
     private static func cases() throws -> [Case] {
         let mae = try open("mae/mae.safetensors")
         let classifier = try open("timm/timm.safetensors")
@@ -68,7 +71,8 @@ final class ONNXModelTests: XCTestCase {
         let renamed = Renamed(classifier.file) { probe[$0] ?? ($0.hasPrefix("blocks.2.") ? nil : $0) }
         return [
             Case(name: "mae-f32", weights: mae), Case(name: "mae-f16", weights: mae, type: .f16),
-            Case(name: "mae-bf16", weights: mae, type: .bf16), Case(name: "mae-external", weights: mae, largest: 100_000),
+            Case(name: "mae-bf16", weights: mae, type: .bf16),
+            Case(name: "mae-external", weights: mae, largest: 100_000),
             Case(name: "classifier", weights: classifier),
             Case(name: "finetuned", weights: try open("mae/finetuned.pth"), encoder: one, type: .bf16),
             Case(name: "probe", weights: try ModelTensors(renamed), encoder: two),
@@ -77,7 +81,8 @@ final class ONNXModelTests: XCTestCase {
 
     private func write(_ model: Case, in folder: String) throws -> ONNXModel.Summary {
         try ONNXModel.write(
-            model.weights, model.encoder, to: "\(folder)/\(model.name).onnx", type: model.type, version: "recorded", largest: model.largest)
+            model.weights, model.encoder, to: "\(folder)/\(model.name).onnx", type: model.type, version: "recorded",
+            largest: model.largest)
     }
 
     // MARK: Against the record
@@ -111,8 +116,8 @@ final class ONNXModelTests: XCTestCase {
         return (data.count, String(format: "%016llx", hash.finish()))
     }
 
-    /// The models are, byte for byte, the ones that the ONNX checker accepted and whose outputs in onnxruntime agreed with PyTorch's.
-    /// With DMAE_RECORD=FOLDER they are written there instead, for record_models.py.
+    /// The models are, byte for byte, the ones that the ONNX checker accepted and whose outputs in onnxruntime agreed
+    /// with PyTorch's. With DMAE_RECORD=FOLDER they are written there instead, for record_models.py.
     func testModelsAreTheRecordedOnes() throws {
         if let place = ProcessInfo.processInfo.environment["DMAE_RECORD"] {
             for model in try Self.cases() { _ = try write(model, in: place) }
@@ -136,9 +141,14 @@ final class ONNXModelTests: XCTestCase {
                 decoded.graph.initializer.map {
                     Record.Model.Tensor(name: $0.name, type: Int($0.dataType), shape: $0.dims.map(Int.init))
                 }, recorded.initializers, model.name)
-            for (values, expected) in [(decoded.graph.input, recorded.inputs), (decoded.graph.output, recorded.outputs)] {
+            for (values, expected) in [
+                (decoded.graph.input, recorded.inputs), (decoded.graph.output, recorded.outputs),
+            ] {
                 let found = values.map { value in
-                    (value.name, value.type.tensorType.shape.dim.map { $0.dimParam.isEmpty ? "\($0.dimValue)" : $0.dimParam })
+                    (
+                        value.name,
+                        value.type.tensorType.shape.dim.map { $0.dimParam.isEmpty ? "\($0.dimValue)" : $0.dimParam }
+                    )
                 }
                 XCTAssertEqual(Dictionary(uniqueKeysWithValues: found), expected, model.name)
             }
@@ -191,7 +201,8 @@ final class ONNXModelTests: XCTestCase {
         XCTAssertEqual(folder.names(), ["a.onnx"])
     }
 
-    /// At the limit a model is one file; a byte below it the weights move beside it, unchanged, and only the small ones stay.
+    /// At the limit a model is one file; a byte below it the weights move beside it, unchanged, and only the small ones
+    /// stay.
     func testExternalData() throws {
         let weights = try Self.open("timm/timm.safetensors")
         let whole = folder.file("whole.onnx"), split = folder.file("split.onnx")
@@ -239,7 +250,9 @@ final class ONNXModelTests: XCTestCase {
                     // bf16 by definition: of the two neighbours the nearer, of equals the even one.
                     let low = UInt16(bits >> 16), rest = bits & 0xFFFF
                     let isUp = rest > 0x8000 || (rest == 0x8000 && low & 1 == 1)
-                    XCTAssertEqual(stored, type == .f16 ? Float16(value).bitPattern : low + (isUp ? 1 : 0), "\(tensor.name) \(value)")
+                    XCTAssertEqual(
+                        stored, type == .f16 ? Float16(value).bitPattern : low + (isUp ? 1 : 0),
+                        "\(tensor.name) \(value)")
                     checked += 1
                 }
                 let readers = model.graph.node.filter { $0.input.contains(tensor.name) }
@@ -252,24 +265,33 @@ final class ONNXModelTests: XCTestCase {
         let half = try Self.open("timm/timm.safetensors")
         try ONNXModel.write(half, Self.encoder, to: folder.file("same.onnx"), type: .f16)
         let model = try DecodedModel(folder.file("same.onnx"))
-        for entry in half.entries { XCTAssertEqual(model.bytes[entry.name], try half.withBytes(entry.name) { [UInt8]($0) }) }
+        for entry in half.entries {
+            XCTAssertEqual(model.bytes[entry.name], try half.withBytes(entry.name) { [UInt8]($0) })
+        }
     }
 
     func testWhatDoesNotFitIsRefused() throws {
         let mae = try Self.open("mae/mae.safetensors")
         // The shape of the second norm is not what is refused.
-        let bothNorms = try ModelTensors(Renamed(mae) { $0.replacingOccurrences(of: "decoder_norm.", with: "fc_norm.") })
+        let bothNorms = try ModelTensors(
+            Renamed(mae) { $0.replacingOccurrences(of: "decoder_norm.", with: "fc_norm.") })
         var wide = Self.encoder, deep = Self.encoder, finer = Self.encoder
         (wide.width, deep.depth, finer.imageHeight) = (36, 4, 64)
         for (weights, encoder, code, words) in [
             (mae, wide, Failure.Code.badData, "patch_embed.proj.weight has shape [32, 3, 8, 8]"),
-            (mae, deep, .badData, "lacks blocks.3.norm1.weight"), (mae, finer, .badData, "pos_embed has shape [1, 17, 32]"),
-            (try ModelTensors(Renamed(mae) { $0.hasPrefix("norm.") ? nil : $0 }), Self.encoder, .badData, "lacks norm.weight"),
+            (mae, deep, .badData, "lacks blocks.3.norm1.weight"),
+            (mae, finer, .badData, "pos_embed has shape [1, 17, 32]"),
+            (
+                try ModelTensors(Renamed(mae) { $0.hasPrefix("norm.") ? nil : $0 }), Self.encoder, .badData,
+                "lacks norm.weight"
+            ),
             (bothNorms, Self.encoder, .badData, "holds both norm and fc_norm, and the ONNX form cannot say"),
         ] {
             let failure = failure { try ONNXModel.write(weights, encoder, to: folder.file("x.onnx")) }
             XCTAssertEqual(failure?.code, code)
-            XCTAssert(failure?.message.contains(words) == true && failure?.message.contains(mae.path) == true, "\(failure as Any)")
+            XCTAssert(
+                failure?.message.contains(words) == true && failure?.message.contains(mae.path) == true,
+                "\(failure as Any)")
         }
         // A weight that float16 cannot hold, written by a program that could.
         var writer = SafeTensorsWriter()

@@ -12,7 +12,8 @@ final class CounterRandomTests: XCTestCase {
             SIMD4(0x408F_276D, 0x41C8_3B0E, 0xA20B_C7C6, 0x6D54_51FD))
         XCTAssertEqual(
             CounterRandom.philox(
-                counter: SIMD4(0x243F_6A88, 0x85A3_08D3, 0x1319_8A2E, 0x0370_7344), key: SIMD2(0xA409_3822, 0x299F_31D0)),
+                counter: SIMD4(0x243F_6A88, 0x85A3_08D3, 0x1319_8A2E, 0x0370_7344), key: SIMD2(0xA409_3822, 0x299F_31D0)
+            ),
             SIMD4(0xD16C_FE09, 0x94FD_CCEB, 0x5001_E420, 0x2412_6EA1))
     }
 
@@ -50,7 +51,8 @@ final class CounterRandomTests: XCTestCase {
         let expected = Double(counts.reduce(0, +)) / Double(counts.count)
         let statistic = counts.reduce(0) { $0 + (Double($1) - expected) * (Double($1) - expected) / expected }
         let freedom = Double(counts.count - 1)
-        XCTAssertLessThan(abs(statistic - freedom), 6 * (2 * freedom).squareRoot(), "\(what): chi-square \(statistic)", line: line)
+        XCTAssertLessThan(
+            abs(statistic - freedom), 6 * (2 * freedom).squareRoot(), "\(what): chi-square \(statistic)", line: line)
     }
 
     func testUniformity() {

@@ -3,8 +3,8 @@ import TestSupport
 import XCTest
 
 final class InPlaceActivationTests: XCTestCase {
-    /// The step back through GELU may leave GELU's output where its input was: the same bits as with memory of its own. Sizes past one
-    /// block of every dimension, types as they come in a step.
+    /// The step back through GELU may leave GELU's output where its input was: the same bits as with memory of its own.
+    /// Sizes past one block of every dimension, types as they come in a step.
     func testActivationInPlaceOfItsInput() throws {
         let seed = testSeed(42)
         let ran = try withEachInstructionSet { set in
@@ -25,7 +25,9 @@ final class InPlaceActivationTests: XCTestCase {
                     }
                     try plan.commit()
                     var random = CounterRandom(seed: seed, purpose: .test)
-                    for tensor in [dY, weight] { for i in 0..<tensor.count { tensor.pointer[i] = Float(random.normal()) } }
+                    for tensor in [dY, weight] {
+                        for i in 0..<tensor.count { tensor.pointer[i] = Float(random.normal()) }
+                    }
                     // A normal number in either type: two of bf16 in the bits of one float32.
                     for i in 0..<rows * inputs {
                         let upper = Float(2 * random.normal()).bitPattern, lower = Float(2 * random.normal()).bitPattern
@@ -34,14 +36,19 @@ final class InPlaceActivationTests: XCTestCase {
                     for threads in [1, 2, 3] {
                         withThreads(threads) {
                             for apart in memory[1...] { apart.copy(from: memory[0]) }
-                            let (before, activation, dX, inPlace, dXInPlace) = (tensors[0], tensors[1], tensors[2], tensors[3], tensors[4])
+                            let (before, activation, dX, inPlace, dXInPlace) = (
+                                tensors[0], tensors[1], tensors[2], tensors[3], tensors[4]
+                            )
                             Kernels.linearInputGradient(
-                                dY, weight: weight, beforeGELU: before, activation: activation, dX: dX, precision: precision,
+                                dY, weight: weight, beforeGELU: before, activation: activation, dX: dX,
+                                precision: precision,
                                 workspace: workspace)
                             Kernels.linearInputGradient(
-                                dY, weight: weight, beforeGELU: inPlace, activation: inPlace, dX: dXInPlace, precision: precision,
+                                dY, weight: weight, beforeGELU: inPlace, activation: inPlace, dX: dXInPlace,
+                                precision: precision,
                                 workspace: workspace)
-                            let what = "\(rows) × \(inputs) × \(outputs), \(precision), \(type), \(set.name), \(threads) threads"
+                            let what =
+                                "\(rows) × \(inputs) × \(outputs), \(precision), \(type), \(set.name), \(threads) threads"
                             let bits = memory.map(\.values.bits)
                             XCTAssertEqual(bits[3], bits[1], what)
                             XCTAssertEqual(bits[4], bits[2], what)

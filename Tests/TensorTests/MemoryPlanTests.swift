@@ -2,7 +2,8 @@ import Tensors
 import XCTest
 
 final class MemoryPlanTests: XCTestCase {
-    /// Every buffer starts on a cache line, is zero, and overlaps no other; scratch of one name is shared and as large as the largest.
+    /// Every buffer starts on a cache line, is zero, and overlaps no other; scratch of one name is shared and as large
+    /// as the largest.
     func testBuffersAreAlignedZeroAndApart() throws {
         let plan = MemoryPlan()
         let first = plan.reserve(3, 5, .weights)
@@ -18,7 +19,9 @@ final class MemoryPlanTests: XCTestCase {
         }
         XCTAssertEqual(UInt(bitPattern: workspace.pointer) % UInt(MemoryPlan.alignment), 0)
         XCTAssertEqual(small.pointer, large.pointer)
-        for (value, tensor) in [first, second, large, last].enumerated() { tensor.elements.update(repeating: Float(value + 1)) }
+        for (value, tensor) in [first, second, large, last].enumerated() {
+            tensor.elements.update(repeating: Float(value + 1))
+        }
         workspace.pointer.initializeMemory(as: UInt8.self, repeating: 0xFF, count: 100)
         for (value, tensor) in [first, second, large, last].enumerated() {
             XCTAssertTrue(tensor.elements.allSatisfy { $0 == Float(value + 1) })
@@ -44,7 +47,8 @@ final class MemoryPlanTests: XCTestCase {
     private static let first = MemoryPlan.Phases(rawValue: 1), second = MemoryPlan.Phases(rawValue: 2)
     private static let third = MemoryPlan.Phases(rawValue: 4), fourth = MemoryPlan.Phases(rawValue: 8)
 
-    /// What is alive in one phase at the same time lies apart; what is not may lie over it, and the plan is as large as its largest phase.
+    /// What is alive in one phase at the same time lies apart; what is not may lie over it, and the plan is as large as
+    /// its largest phase.
     func testPhasesTakeTurns() throws {
         let plan = MemoryPlan()
         let always = plan.reserve(16, 1, .weights)
@@ -56,21 +60,27 @@ final class MemoryPlanTests: XCTestCase {
         let moments = plan.during(Self.first) { plan.reserve(16, 1, .moments) }
         XCTAssertEqual(plan.bytes(of: .scratch), 64 * (5 + 2 + 4))
         XCTAssertEqual(plan.bytes(of: .activations), 64 * (3 + 1))
-        // Weights, moments, and in the first phase 5 + 1 + 4 cache lines; the second's 3 + 1 + 2 lie over the scratch of the first.
+        // Weights, moments, and in the first phase 5 + 1 + 4 cache lines; the second's 3 + 1 + 2 lie over the scratch
+        // of the first.
         XCTAssertEqual(plan.totalBytes, 64 * (2 + 10))
         try plan.commit()
         let tensors = [always, a, b, c, kept, d, moments]
-        let all: [MemoryPlan.Phases] = [.all, Self.first, Self.second, Self.second, [Self.first, Self.second, Self.third],
-            [Self.first, Self.third], .all]
+        let all: [MemoryPlan.Phases] = [
+            .all, Self.first, Self.second, Self.second, [Self.first, Self.second, Self.third],
+            [Self.first, Self.third], .all,
+        ]
         let start = always.pointer
         for (i, x) in tensors.enumerated() {
             XCTAssertEqual(UInt(bitPattern: x.pointer) % UInt(MemoryPlan.alignment), 0)
             XCTAssertLessThanOrEqual((x.pointer - start + x.count) * 4, plan.totalBytes)
             for (j, y) in tensors.enumerated() where i != j && !all[i].isDisjoint(with: all[j]) {
-                XCTAssertTrue(x.pointer + x.count <= y.pointer || y.pointer + y.count <= x.pointer, "\(i) lies over \(j)")
+                XCTAssertTrue(
+                    x.pointer + x.count <= y.pointer || y.pointer + y.count <= x.pointer, "\(i) lies over \(j)")
             }
         }
-        XCTAssertTrue([a, d].contains { $0.pointer < b.pointer + b.count && b.pointer < $0.pointer + $0.count }, "nothing is shared")
+        XCTAssertTrue(
+            [a, d].contains { $0.pointer < b.pointer + b.count && b.pointer < $0.pointer + $0.count },
+            "nothing is shared")
     }
 
     /// Any number of buffers at random: none lies over another of its time.
@@ -81,7 +91,8 @@ final class MemoryPlanTests: XCTestCase {
             var tensors: [(tensor: Tensor, phases: MemoryPlan.Phases)] = []
             for index in 0..<60 {
                 let bits = UInt8(1 + Int(random.uniform() * 15)), rows = 1 + Int(random.uniform() * 500)
-                tensors.append((plan.during(.init(rawValue: bits)) { plan.scratch("\(index)", rows) }, .init(rawValue: bits)))
+                tensors.append(
+                    (plan.during(.init(rawValue: bits)) { plan.scratch("\(index)", rows) }, .init(rawValue: bits)))
             }
             let phases = [Self.first, Self.second, Self.third, Self.fourth].map { phase in
                 tensors.filter { $0.phases.contains(phase) }.reduce(0) { $0 + ($1.tensor.count * 4 + 63) / 64 * 64 }
@@ -92,7 +103,8 @@ final class MemoryPlanTests: XCTestCase {
             for (i, x) in tensors.enumerated() {
                 for y in tensors[..<i] where !x.phases.isDisjoint(with: y.phases) {
                     XCTAssertTrue(
-                        x.tensor.pointer + x.tensor.count <= y.tensor.pointer || y.tensor.pointer + y.tensor.count <= x.tensor.pointer)
+                        x.tensor.pointer + x.tensor.count <= y.tensor.pointer
+                            || y.tensor.pointer + y.tensor.count <= x.tensor.pointer)
                 }
             }
         }

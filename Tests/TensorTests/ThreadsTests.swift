@@ -46,7 +46,8 @@ final class ThreadsTests: XCTestCase {
                 for (count, chunk) in [(0, 1), (1, 1), (7, 2), (64, 16), (1000, 7), (5, 100)] {
                     var marks = [Int32](repeating: 0, count: max(1, count))
                     marks.withUnsafeMutableBufferPointer { Marks(marks: $0.baseAddress!).runAll(count, chunk: chunk) }
-                    XCTAssertTrue(marks[..<count].allSatisfy { $0 == 1 }, "\(count) rows by \(chunk), \(threads) threads")
+                    XCTAssertTrue(
+                        marks[..<count].allSatisfy { $0 == 1 }, "\(count) rows by \(chunk), \(threads) threads")
                 }
             }
         }
@@ -55,7 +56,8 @@ final class ThreadsTests: XCTestCase {
 
 final class InstructionSetTests: XCTestCase {
     func testNamesAreThoseOfTheEnvironmentVariable() {
-        XCTAssertEqual(InstructionSet.allCases.map(\.name), ["scalar", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"])
+        XCTAssertEqual(
+            InstructionSet.allCases.map(\.name), ["scalar", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"])
     }
 
     /// What is available can be used, with everything below it; what is not is refused and changes nothing.
@@ -86,7 +88,9 @@ final class InstructionSetTests: XCTestCase {
         setenv("DMAE_ISA", "sse9", 1)
         let failure = failure { try InstructionSet.applyEnvironment() }
         XCTAssertEqual(failure?.code, .usage)
-        XCTAssertTrue(failure?.message.contains("scalar, avx2, avx512, avx512vnni, avx512bf16, amx") == true, "\(String(describing: failure))")
+        XCTAssertTrue(
+            failure?.message.contains("scalar, avx2, avx512, avx512vnni, avx512bf16, amx") == true,
+            "\(String(describing: failure))")
         XCTAssertEqual(InstructionSet.selected, .scalar)
         for set in InstructionSet.allCases where set.rawValue > InstructionSet.available.rawValue {
             setenv("DMAE_ISA", set.name, 1)

@@ -39,9 +39,9 @@ public final class Command {
 
     /// Starts `executable` (the program itself unless told otherwise) without waiting for it.
     ///
-    /// The environment is this process's without what would change the program's words (COLUMNS, DMAE_ISA, OMP_…), and `environment`.
-    /// Limits and ignored signals are this process's, as in any child, but for the signals that ask a run to stop: a script's background
-    /// job, which tests may be, ignores SIGINT, and so would the program.
+    /// The environment is this process's without what would change the program's words (COLUMNS, DMAE_ISA, OMP_…), and
+    /// `environment`. Limits and ignored signals are this process's, as in any child, but for the signals that ask a
+    /// run to stop: a script's background job, which tests may be, ignores SIGINT, and so would the program.
     ///
     /// - Parameter ignoring: a signal that the program finds ignored.
     public init(

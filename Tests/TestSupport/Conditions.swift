@@ -11,7 +11,9 @@ public func testSeed(_ fallback: UInt64, _ test: String = #function) -> UInt64 {
 /// Runs `body` with each instruction set in turn and puts the old one back. The ones this processor lacks are reported.
 ///
 /// - Returns: those that ran; a test asserts that there are some.
-public func withEachInstructionSet(_ test: String = #function, _ body: (InstructionSet) throws -> Void) rethrows -> [InstructionSet] {
+public func withEachInstructionSet(_ test: String = #function, _ body: (InstructionSet) throws -> Void) rethrows
+    -> [InstructionSet]
+{
     let before = InstructionSet.selected
     defer { _ = before.use() }
     var ran: [InstructionSet] = []

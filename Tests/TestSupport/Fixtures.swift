@@ -4,7 +4,9 @@ import Weights
 /// Where the fixtures are: `Fixtures/` beside `Tests/`, found from this file's own place.
 public enum Fixtures {
     public static let folder = URL(fileURLWithPath: #filePath)
-        .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("Fixtures").path
+        .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent(
+            "Fixtures"
+        ).path
 
     /// The path of `name`, such as "golden/linear.in.safetensors".
     public static func path(_ name: String) -> String { folder + "/" + name }

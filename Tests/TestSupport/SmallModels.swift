@@ -2,7 +2,8 @@ import Models
 import Tensors
 
 extension ModelConfiguration {
-    /// A model small enough for thousands of evaluations. The sizes share no factor that could hide a mix-up of dimensions.
+    /// A model small enough for thousands of evaluations. The sizes share no factor that could hide a mix-up of
+    /// dimensions.
     public static func small(
         channels: Int = 3, imageHeight: Int = 12, imageWidth: Int = 16, patchSize: Int = 4, studentWidth: Int = 12,
         teacherWidth: Int? = 20, pairs: [AlignedPair] = [AlignedPair(studentBlock: 1, teacherBlock: 1)],
@@ -11,7 +12,8 @@ extension ModelConfiguration {
     ) -> ModelConfiguration {
         func encoder(_ width: Int, _ depth: Int, _ heads: Int) -> EncoderConfiguration {
             EncoderConfiguration(
-                width: width, depth: depth, heads: heads, patchSize: patchSize, imageHeight: imageHeight, imageWidth: imageWidth,
+                width: width, depth: depth, heads: heads, patchSize: patchSize, imageHeight: imageHeight,
+                imageWidth: imageWidth,
                 channels: channels)
         }
         return ModelConfiguration(
@@ -29,8 +31,10 @@ public final class RandomModel {
     public let distiller: Distiller
     public var parameters: Parameters { distiller.parameters }
 
-    /// Nothing is left at 0 or 1, so that every term can be seen to act: biases and LayerNorm's weights are moved by up to 0.2.
-    public init(_ configuration: ModelConfiguration, batch: Int, seed: UInt64, training: Bool = true, accumulates: Bool = true,
+    /// Nothing is left at 0 or 1, so that every term can be seen to act: biases and LayerNorm's weights are moved by up
+    /// to 0.2.
+    public init(
+        _ configuration: ModelConfiguration, batch: Int, seed: UInt64, training: Bool = true, accumulates: Bool = true,
         precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same, predictsEveryPatch: Bool = false,
         leastDecoderRows: Int? = nil
     ) throws {

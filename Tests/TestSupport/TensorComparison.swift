@@ -1,4 +1,5 @@
-/// Tensors held against expected ones, element by element; it remembers which came closest to its bound, or went furthest past.
+/// Tensors held against expected ones, element by element; it remembers which came closest to its bound, or went
+/// furthest past.
 public struct TensorComparison {
     private struct Worst {
         var name = ""
@@ -16,7 +17,8 @@ public struct TensorComparison {
 
     public init() {}
 
-    /// Compares one tensor. `bound` is how far element i may be off; anything that is not a number is out of every bound.
+    /// Compares one tensor. `bound` is how far element i may be off; anything that is not a number is out of every
+    /// bound.
     public mutating func compare(_ name: String, expected: [Float], found: [Float], bound: (Int) -> Double) {
         tensors += 1
         guard expected.count == found.count else {
@@ -30,7 +32,8 @@ public struct TensorComparison {
             let share = error == 0 ? 0 : error.isNaN || bound.isNaN ? .infinity : error / bound
             if share > own.share {
                 own = Worst(
-                    name: name, index: index, expected: expected[index], found: found[index], bound: bound, share: share)
+                    name: name, index: index, expected: expected[index], found: found[index], bound: bound, share: share
+                )
             }
         }
         if own.share > 1 { failures.append(Self.text(own)) }
@@ -51,7 +54,8 @@ public struct TensorComparison {
 
     private static func text(_ worst: Worst) -> String {
         let difference = (Double(worst.found) - Double(worst.expected)).magnitude
-        return "\(worst.name)[\(worst.index)]: \(worst.found) where \(worst.expected) is expected, off by \(short(difference)), "
+        return
+            "\(worst.name)[\(worst.index)]: \(worst.found) where \(worst.expected) is expected, off by \(short(difference)), "
             + "\(short(worst.share)) of the bound \(short(worst.bound))"
     }
 

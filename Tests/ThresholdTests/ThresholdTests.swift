@@ -10,7 +10,8 @@ final class ThresholdTests: XCTestCase {
         """
     private func thresholds() throws -> Thresholds { try Thresholds(json: Array(text.utf8)) }
     private func verdict(_ measured: [String: Double], partial: Bool = false) throws -> Verdict {
-        try XCTUnwrap(thresholds().verdict(on: measured, machine: "avx512, 2 threads", section: "peak", partial: partial))
+        try XCTUnwrap(
+            thresholds().verdict(on: measured, machine: "avx512, 2 threads", section: "peak", partial: partial))
     }
 
     func testPassesWithinTheAllowedLossAndFailsBeyondIt() throws {
@@ -42,10 +43,15 @@ final class ThresholdTests: XCTestCase {
 
     func testEachMachineAndSectionHasItsOwn() throws {
         let thresholds = try thresholds()
-        XCTAssertNil(thresholds.verdict(on: ["gemm a": 1], machine: "scalar, 2 threads", section: "peak", partial: false))
+        XCTAssertNil(
+            thresholds.verdict(on: ["gemm a": 1], machine: "scalar, 2 threads", section: "peak", partial: false))
         XCTAssertNil(thresholds.verdict(on: ["step": 1], machine: "avx2, 2 threads", section: "peers", partial: false))
-        XCTAssertEqual(thresholds.verdict(on: ["gemm a": 0.5], machine: "avx2, 2 threads", section: "peak", partial: false)?.passed, true)
-        XCTAssertEqual(thresholds.verdict(on: ["step": 1.3], machine: "avx512, 2 threads", section: "peers", partial: false)?.passed, false)
+        XCTAssertEqual(
+            thresholds.verdict(on: ["gemm a": 0.5], machine: "avx2, 2 threads", section: "peak", partial: false)?
+                .passed, true)
+        XCTAssertEqual(
+            thresholds.verdict(on: ["step": 1.3], machine: "avx512, 2 threads", section: "peers", partial: false)?
+                .passed, false)
     }
 
     func testRecords() throws {
@@ -65,15 +71,18 @@ final class ThresholdTests: XCTestCase {
     }
 
     func testRefusesWhatIsNoRecord() {
-        for text in ["", "{}", #"{"allowed_loss": 1, "ratios": {}}"#, #"{"allowed_loss": -0.1, "ratios": {}}"#,
-                     #"{"allowed_loss": 0.1, "ratios": {"a": {"peak": {"gemm": 0}}}}"#] {
+        for text in [
+            "", "{}", #"{"allowed_loss": 1, "ratios": {}}"#, #"{"allowed_loss": -0.1, "ratios": {}}"#,
+            #"{"allowed_loss": 0.1, "ratios": {"a": {"peak": {"gemm": 0}}}}"#,
+        ] {
             XCTAssertThrowsError(try Thresholds(json: Array(text.utf8)), text)
         }
     }
 
     /// The record that `make perf-check` reads is of this form and holds every kind of row.
     func testTheRecordInTheRepositoryIsReadable() throws {
-        let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../Perf/thresholds.json")
+        let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
+            "../../Perf/thresholds.json")
         let recorded = try Thresholds(json: Array(Data(contentsOf: path)))
         XCTAssertEqual(recorded.allowedLoss, 0.1)
         for machine in ["amx, 2 threads", "avx512bf16, 2 threads", "avx2, 2 threads"] {

@@ -18,7 +18,8 @@ final class AllocationTests: XCTestCase {
         return (count, callers.joined(separator: " ← "))
     }
 
-    /// The counter sees what the C library's functions give, what Swift's runtime takes, and other threads' allocations.
+    /// The counter sees what the C library's functions give, what Swift's runtime takes, and other threads'
+    /// allocations.
     func testTheCounterCounts() {
         var memory: [UnsafeMutableRawPointer?] = []
         memory.reserveCapacity(8)
@@ -61,8 +62,8 @@ final class AllocationTests: XCTestCase {
         XCTAssertEqual(allocations {}.count, 0)
     }
 
-    /// Masks drawn, two micro-batches forward and backward, or one whose gradients go to the optimiser block by block, gradient norm,
-    /// optimiser: nothing is allocated, for every kind of step.
+    /// Masks drawn, two micro-batches forward and backward, or one whose gradients go to the optimiser block by block,
+    /// gradient norm, optimiser: nothing is allocated, for every kind of step.
     func testAStepAllocatesNothing() throws {
         let pairs = [AlignedPair(studentBlock: 1, teacherBlock: 0), AlignedPair(studentBlock: 2, teacherBlock: 2)]
         let cases: [(String, ModelConfiguration)] = [
@@ -71,7 +72,11 @@ final class AllocationTests: XCTestCase {
             ("L2, MLP, normalised pixels", .small(pairs: pairs, projection: .mlp, normalizePixels: true)),
             ("raw features", .small(teacherWidth: 12, distance: .l1, projection: .none)),
             ("no teacher", .small(channels: 1, teacherWidth: nil)),
-            ("wide", .small(imageHeight: 32, imageWidth: 40, studentWidth: 132, teacherWidth: 148, pairs: pairs, distance: .l1)),
+            (
+                "wide",
+                .small(
+                    imageHeight: 32, imageWidth: 40, studentWidth: 132, teacherWidth: 148, pairs: pairs, distance: .l1)
+            ),
         ]
         let optimizer = Optimizer()
         let ran = try withEachInstructionSet { set in
@@ -85,7 +90,9 @@ final class AllocationTests: XCTestCase {
                         func step(_ number: Int) {
                             distiller.parameters.clearGradients()
                             for micro in 0..<2 {
-                                for image in 0..<3 { distiller.masking.draw(image, seed: 1, sample: 6 * number + 3 * micro + image) }
+                                for image in 0..<3 {
+                                    distiller.masking.draw(image, seed: 1, sample: 6 * number + 3 * micro + image)
+                                }
                                 distiller.accumulateGradients(scale: 0.5)
                             }
                             norm.add(distiller.parameters, distiller.parameters.all.indices)
@@ -100,11 +107,14 @@ final class AllocationTests: XCTestCase {
                         XCTAssertGreaterThan(norm.value, 0)
 
                         let alone = try RandomModel(
-                            configuration, batch: 3, seed: 1, accumulates: false, teacherPrecision: name == "int8 teacher" ? .int8 : .same)
+                            configuration, batch: 3, seed: 1, accumulates: false,
+                            teacherPrecision: name == "int8 teacher" ? .int8 : .same)
                         let parameters = alone.parameters
                         var norms = GradientNorm(parameters), value: Float = 0
                         func stepAlone(_ number: Int) {
-                            for image in 0..<3 { alone.distiller.masking.draw(image, seed: 1, sample: 3 * number + image) }
+                            for image in 0..<3 {
+                                alone.distiller.masking.draw(image, seed: 1, sample: 3 * number + image)
+                            }
                             alone.distiller.computeGradients { range in
                                 norms.add(parameters, range)
                                 optimizer.update(parameters, range, learningRate: 1e-3, step: number)
@@ -117,7 +127,9 @@ final class AllocationTests: XCTestCase {
                             stepAlone(2)
                             stepAlone(3)
                         }
-                        XCTAssertEqual(countedAlone.count, 0, "alone, \(name), \(set.name), \(threads) threads: \(countedAlone.where)")
+                        XCTAssertEqual(
+                            countedAlone.count, 0,
+                            "alone, \(name), \(set.name), \(threads) threads: \(countedAlone.where)")
                         XCTAssertGreaterThan(value, 0)
                     }
                 }

@@ -20,10 +20,12 @@ final class CheckpointTests: XCTestCase {
                 tensors: [
                     .init(name: "norm.weight", shape: [2, count / 2], floats: buffers[0]),
                     .init(
-                        name: CheckpointStore.firstMomentPrefix + "norm.weight", shape: [2, count / 2], floats: buffers[1]),
+                        name: CheckpointStore.firstMomentPrefix + "norm.weight", shape: [2, count / 2],
+                        floats: buffers[1]),
                     .init(
-                        name: CheckpointStore.secondMomentPrefix + "norm.weight", shape: [2, count / 2], floats: buffers[2]),
-                    .init(name: CheckpointStore.gradientPrefix + "cls_token", shape: [1], floats: buffers[3])
+                        name: CheckpointStore.secondMomentPrefix + "norm.weight", shape: [2, count / 2],
+                        floats: buffers[2]),
+                    .init(name: CheckpointStore.gradientPrefix + "cls_token", shape: [1], floats: buffers[3]),
                 ],
                 metadata: ["dmae.samples": "\(step * 4)", "dmae.seed": "9"])
             XCTAssertEqual(path, folder.file(name(step)))
@@ -51,9 +53,10 @@ final class CheckpointTests: XCTestCase {
             found.file.names,
             [
                 "norm.weight", "optimizer.first_moment.norm.weight", "optimizer.second_moment.norm.weight",
-                "gradient.cls_token"
+                "gradient.cls_token",
             ])
-        XCTAssertEqual(try found.file.floats("optimizer.first_moment.norm.weight"), [-200, -201, -202, -203, -204, -205])
+        XCTAssertEqual(
+            try found.file.floats("optimizer.first_moment.norm.weight"), [-200, -201, -202, -203, -204, -205])
         XCTAssertEqual(found.file.metadata["dmae.step"], "200")
         XCTAssertEqual(found.file.metadata["dmae.samples"], "800")
         XCTAssertEqual(found.file.metadata["dmae.seed"], "9")
@@ -68,7 +71,8 @@ final class CheckpointTests: XCTestCase {
         XCTAssertEqual(try store.steps(), [99_999_999, 123_456_789])
     }
 
-    /// One truncated, one with a single flipped bit of its data, one renamed: each is named and the one before them is found.
+    /// One truncated, one with a single flipped bit of its data, one renamed: each is named and the one before them is
+    /// found.
     func testDamagedOnesAreNamedAndPassedOver() throws {
         let store = CheckpointStore(directory: folder.path, keep: 9)
         for step in [1, 2, 3, 4] { try write(store, step: step) }
@@ -88,7 +92,8 @@ final class CheckpointTests: XCTestCase {
                 + "data but the file holds 75: it was cut off; download or write the file again")
         XCTAssertTrue(
             reports[2].hasPrefix(
-                "passing over a checkpoint: \"\(folder.file(name(3)))\" is damaged: its checksum is \"xxh64:"), reports[2])
+                "passing over a checkpoint: \"\(folder.file(name(3)))\" is damaged: its checksum is \"xxh64:"),
+            reports[2])
         XCTAssertTrue(reports[2].hasSuffix("; use an older checkpoint"), reports[2])
         // All damaged: nothing is found, and each is named.
         for step in [1, 2] { folder.write([], name(step)) }
@@ -138,7 +143,9 @@ final class CheckpointTests: XCTestCase {
     func testFullDiskLeavesTheOlderOnes() throws {
         let store = CheckpointStore(directory: folder.path, keep: 1)
         try write(store, step: 1)
-        let found = TemporaryFolder.limitingFileSize(to: 1 << 14) { failure { try write(store, step: 2, count: 1 << 14) } }
+        let found = TemporaryFolder.limitingFileSize(to: 1 << 14) {
+            failure { try write(store, step: 2, count: 1 << 14) }
+        }
         XCTAssertEqual(
             found,
             Failure(

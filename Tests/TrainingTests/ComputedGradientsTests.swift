@@ -4,7 +4,8 @@ import TestSupport
 import Training
 import XCTest
 
-/// Gradients that go to the optimiser block by block, in memory that they share, make the same step as gradients that all exist at once.
+/// Gradients that go to the optimiser block by block, in memory that they share, make the same step as gradients that
+/// all exist at once.
 final class ComputedGradientsTests: XCTestCase {
     private let optimizer = Optimizer()
 
@@ -27,17 +28,24 @@ final class ComputedGradientsTests: XCTestCase {
         }
     }
 
-    private static let pairs = [AlignedPair(studentBlock: 0, teacherBlock: 1), AlignedPair(studentBlock: 1, teacherBlock: 2)]
-    /// Every kind of step; the wide one has weights, sums and rows past every size at which work is cut into pieces, and a decoder that
-    /// shares rows.
+    private static let pairs = [
+        AlignedPair(studentBlock: 0, teacherBlock: 1), AlignedPair(studentBlock: 1, teacherBlock: 2),
+    ]
+    /// Every kind of step; the wide one has weights, sums and rows past every size at which work is cut into pieces,
+    /// and a decoder that shares rows.
     private static let cases: [(name: String, configuration: ModelConfiguration, batch: Int, leastDecoderRows: Int)] = {
         var wide = ModelConfiguration.small(
-            imageHeight: 32, imageWidth: 40, studentWidth: 132, teacherWidth: 148, pairs: pairs, distance: .l1, projection: .mlp,
+            imageHeight: 32, imageWidth: 40, studentWidth: 132, teacherWidth: 148, pairs: pairs, distance: .l1,
+            projection: .mlp,
             maskRatio: 0.9, normalizePixels: true)
         wide.decoder = DecoderConfiguration(width: 96, depth: 3, heads: 4)
         return [
             ("wide", wide, 6, 162), ("middle blocks", .small(pairs: pairs), 4, 26),
-            ("last block, raw", .small(teacherWidth: 12, pairs: [AlignedPair(studentBlock: 2, teacherBlock: 2)], projection: .none), 1, 1),
+            (
+                "last block, raw",
+                .small(teacherWidth: 12, pairs: [AlignedPair(studentBlock: 2, teacherBlock: 2)], projection: .none), 1,
+                1
+            ),
             ("no teacher", .small(channels: 1, teacherWidth: nil), 2, 1536),
         ]
     }()
@@ -46,7 +54,8 @@ final class ComputedGradientsTests: XCTestCase {
     private func accumulated(
         _ configuration: ModelConfiguration, batch: Int, leastDecoderRows: Int, precision: Precision, seed: UInt64
     ) throws -> Outcome {
-        let model = try RandomModel(configuration, batch: batch, seed: seed, precision: precision, leastDecoderRows: leastDecoderRows)
+        let model = try RandomModel(
+            configuration, batch: batch, seed: seed, precision: precision, leastDecoderRows: leastDecoderRows)
         var outcome = Outcome()
         for step in 1...3 {
             model.fillInputs(seed: seed &+ UInt64(step))
@@ -60,10 +69,12 @@ final class ComputedGradientsTests: XCTestCase {
 
     /// The same steps block by block. Memory whose values do not count is filled with NaN wherever a phase begins.
     private func computed(
-        _ configuration: ModelConfiguration, batch: Int, leastDecoderRows: Int, precision: Precision, seed: UInt64, accumulates: Bool
+        _ configuration: ModelConfiguration, batch: Int, leastDecoderRows: Int, precision: Precision, seed: UInt64,
+        accumulates: Bool
     ) throws -> Outcome {
         let model = try RandomModel(
-            configuration, batch: batch, seed: seed, accumulates: accumulates, precision: precision, leastDecoderRows: leastDecoderRows)
+            configuration, batch: batch, seed: seed, accumulates: accumulates, precision: precision,
+            leastDecoderRows: leastDecoderRows)
         model.plan.poisonsDeadMemory = true
         let parameters = model.parameters
         var outcome = Outcome(), norm = GradientNorm(parameters)
@@ -100,9 +111,11 @@ final class ComputedGradientsTests: XCTestCase {
                             XCTAssertTrue(expected.norms.allSatisfy { Float(bitPattern: $0) > 0 })
                             for accumulates in [false, true] {
                                 let found = try computed(
-                                    configuration, batch: batch, leastDecoderRows: rows, precision: precision, seed: seed,
+                                    configuration, batch: batch, leastDecoderRows: rows, precision: precision,
+                                    seed: seed,
                                     accumulates: accumulates)
-                                let what = "\(name), \(precision), \(set.name), \(threads) threads, accumulates: \(accumulates)"
+                                let what =
+                                    "\(name), \(precision), \(set.name), \(threads) threads, accumulates: \(accumulates)"
                                 XCTAssertEqual(found.norms, expected.norms, what)
                                 XCTAssertEqual(found.losses, expected.losses, what)
                                 XCTAssertEqual(Set(found.values.keys), Set(expected.values.keys))
@@ -117,15 +130,16 @@ final class ComputedGradientsTests: XCTestCase {
         XCTAssertFalse(ran.isEmpty)
     }
 
-    /// With gradients that add up, too, nothing is read in a phase that an earlier one did not leave for it: losses, gradients and what
-    /// is left to look at.
+    /// With gradients that add up, too, nothing is read in a phase that an earlier one did not leave for it: losses,
+    /// gradients and what is left to look at.
     func testNothingDeadIsRead() throws {
         let seed = testSeed(72)
         for (name, configuration, batch, rows) in Self.cases {
             for predictsEveryPatch in [false, true] {
                 func outcome(poisoned: Bool) throws -> [String: [UInt32]] {
                     let model = try RandomModel(
-                        configuration, batch: batch, seed: seed, predictsEveryPatch: predictsEveryPatch, leastDecoderRows: rows)
+                        configuration, batch: batch, seed: seed, predictsEveryPatch: predictsEveryPatch,
+                        leastDecoderRows: rows)
                     model.plan.poisonsDeadMemory = poisoned
                     model.parameters.clearGradients()
                     for micro in 0..<2 {
@@ -138,7 +152,8 @@ final class ComputedGradientsTests: XCTestCase {
                     result["latent"] = model.distiller.student.latent!.values.bits
                     for (index, alignment) in model.distiller.alignments.enumerated() {
                         result["teacher feature \(index)"] = alignment.teacherFeature.values.bits
-                        result["feature \(index)"] = model.distiller.student.feature(afterBlock: alignment.pair.studentBlock).values.bits
+                        result["feature \(index)"] =
+                            model.distiller.student.feature(afterBlock: alignment.pair.studentBlock).values.bits
                     }
                     return result
                 }

@@ -13,26 +13,31 @@ final class EmbeddingTests: XCTestCase {
         width: 32, depth: 3, heads: 4, patchSize: 8, imageHeight: 32, imageWidth: 32)
     private let folder = TemporaryFolder()
 
-    private func file() throws -> SafeTensorsFile { try SafeTensorsFile(path: Fixtures.path("weights/mae/mae.safetensors")) }
+    private func file() throws -> SafeTensorsFile {
+        try SafeTensorsFile(path: Fixtures.path("weights/mae/mae.safetensors"))
+    }
 
     /// The expected features by pool and block.
     private static let cases: [(name: String, pool: FeaturePool?, block: Int?, shape: [Int])] = [
-        ("class", nil, nil, [32]), ("class", .class, nil, [32]), ("mean", .mean, nil, [32]), ("tokens", .tokens, nil, [17, 32]),
+        ("class", nil, nil, [32]), ("class", .class, nil, [32]), ("mean", .mean, nil, [32]),
+        ("tokens", .tokens, nil, [17, 32]),
         ("block.0", .tokens, 0, [17, 32]), ("block.1", .tokens, 1, [17, 32]), ("block.2", .tokens, 2, [17, 32]),
     ]
 
     /// From the pictures' files to the features, with every instruction set.
     ///
-    /// The record is float64's, rounded once. A product over k terms loses about u·√(k/2) of its result; a block is nine
-    /// stages (two norms, four linear layers, scores, softmax, values), the patch embedding and the final norm two more, and the
-    /// longest sum has 8·8·3 = 192 terms: in all u·√(29·192), twice that for the largest of many elements.
+    /// The record is float64's, rounded once. A product over k terms loses about u·√(k/2) of its result; a block is
+    /// nine stages (two norms, four linear layers, scores, softmax, values), the patch embedding and the final norm two
+    /// more, and the longest sum has 8·8·3 = 192 terms: in all u·√(29·192), twice that for the largest of many
+    /// elements.
     func testFeaturesAgreeWithTimmAndTransformers() throws {
         let expected = try SafeTensorsFile(path: Fixtures.path("weights/expected.safetensors"))
         let bound = 2 * 0x1p-24 * (29.0 * 192).squareRoot()
         let ran = try withEachInstructionSet { set in
             var comparison = TensorComparison()
             for (name, pool, block, shape) in Self.cases {
-                let embedding = try Embedding(file: file(), configuration: Self.encoder, block: block, pool: pool, batch: 2)
+                let embedding = try Embedding(
+                    file: file(), configuration: Self.encoder, block: block, pool: pool, batch: 2)
                 XCTAssertEqual(embedding.shape, shape)
                 let output = folder.file("\(set.name).safetensors")
                 let summary = try embedding.run(
@@ -52,23 +57,29 @@ final class EmbeddingTests: XCTestCase {
         XCTAssertFalse(ran.isEmpty)
     }
 
-    /// The same bytes for any number of threads, workers and images per pass, and the list in the order of the features.
+    /// The same bytes for any number of threads, workers and images per pass, and the list in the order of the
+    /// features.
     func testBytesDependOnNeitherThreadsNorBatch() throws {
         let images = try ImageFolder(listing: [Fixtures.path("demo/held-out"), Fixtures.path("weights/images")])
         XCTAssertEqual(images.count, 18)
         var expected: (features: Data, list: Data)?
         for (threads, workers, batch) in [(1, 1, 1), (2, 1, 5), (3, 2, 32)] {
             try withThreads(threads) {
-                let embedding = try Embedding(file: file(), configuration: Self.encoder, block: nil, pool: .mean, batch: batch)
+                let embedding = try Embedding(
+                    file: file(), configuration: Self.encoder, block: nil, pool: .mean, batch: batch)
                 var done: [Int] = []
                 let summary = try embedding.run(
-                    over: images, to: folder.file("x.npy"), workers: workers, progress: { done.append($0) }, report: { XCTFail($0) })
+                    over: images, to: folder.file("x.npy"), workers: workers, progress: { done.append($0) },
+                    report: { XCTFail($0) })
                 XCTAssertEqual([summary.images, summary.unreadable], [18, 0])
                 XCTAssertEqual([summary.output, summary.list], ["x.npy", "x.npy.files.txt"].map(folder.file))
                 XCTAssertEqual(done, (1...((18 + batch - 1) / batch)).map { min(18, $0 * batch) })
-                let found = try [folder.file("x.npy"), folder.file("x.npy.files.txt")].map { try Data(contentsOf: URL(fileURLWithPath: $0)) }
+                let found = try [folder.file("x.npy"), folder.file("x.npy.files.txt")].map {
+                    try Data(contentsOf: URL(fileURLWithPath: $0))
+                }
                 let reference = expected ?? (found[0], found[1])
-                XCTAssertEqual(found[0], reference.features, "\(threads) threads, \(workers) workers, batches of \(batch)")
+                XCTAssertEqual(
+                    found[0], reference.features, "\(threads) threads, \(workers) workers, batches of \(batch)")
                 XCTAssertEqual(found[1], reference.list)
                 expected = reference
             }
@@ -82,7 +93,9 @@ final class EmbeddingTests: XCTestCase {
     func testUnreadableImages() throws {
         let pictures = TemporaryFolder()
         for (index, name) in ["b.png", "d.png", "e.png"].enumerated() {
-            pictures.write([UInt8](try Data(contentsOf: URL(fileURLWithPath: Fixtures.path("weights/images/\(index % 2).png")))), name)
+            pictures.write(
+                [UInt8](try Data(contentsOf: URL(fileURLWithPath: Fixtures.path("weights/images/\(index % 2).png")))),
+                name)
         }
         for name in ["a.png", "c.jpg"] { pictures.write("no picture".utf8, name) }
         let images = try ImageFolder(listing: [pictures.path])
@@ -92,7 +105,9 @@ final class EmbeddingTests: XCTestCase {
         let summary = try embedding.run(over: images, to: output, unreadableLimit: 0.4, report: { reports.append($0) })
         XCTAssertEqual([summary.images, summary.unreadable], [3, 2])
         XCTAssertEqual(reports.count, 2)
-        for (report, name) in zip(reports, ["a.png", "c.jpg"]) { XCTAssert(report.contains(pictures.file(name)), report) }
+        for (report, name) in zip(reports, ["a.png", "c.jpg"]) {
+            XCTAssert(report.contains(pictures.file(name)), report)
+        }
         XCTAssertEqual(
             try String(contentsOfFile: summary.list, encoding: .utf8),
             ["b.png", "d.png", "e.png"].map { pictures.file($0) + "\n" }.joined())
@@ -118,9 +133,13 @@ final class EmbeddingTests: XCTestCase {
         }
         let broken = TemporaryFolder()
         broken.write([UInt8](try Data(contentsOf: URL(fileURLWithPath: images.path(0)))), "a\nb.png")
-        let lines = failure { _ = try embedding.run(over: ImageFolder(listing: [broken.path]), to: folder.file("x.npy")) }
+        let lines = failure {
+            _ = try embedding.run(over: ImageFolder(listing: [broken.path]), to: folder.file("x.npy"))
+        }
         XCTAssertEqual(lines?.code, .badData)
-        XCTAssert(lines?.message.contains("line break") == true && lines?.message.contains("a\\nb.png") == true, "\(lines as Any)")
+        XCTAssert(
+            lines?.message.contains("line break") == true && lines?.message.contains("a\\nb.png") == true,
+            "\(lines as Any)")
         XCTAssertEqual(folder.names(), [])
     }
 
@@ -131,7 +150,9 @@ final class EmbeddingTests: XCTestCase {
             var writer = SafeTensorsWriter()
             for entry in mae.entries {
                 writer.add(
-                    TensorSource(name: entry.name, type: entry.type, shape: entry.shape) { try mae.withBytes(entry.name, $0) })
+                    TensorSource(name: entry.name, type: entry.type, shape: entry.shape) {
+                        try mae.withBytes(entry.name, $0)
+                    })
             }
             for end in ["weight", "bias"] { writer.add("fc_norm.\(end)", shape: [32], floats: buffers[0]) }
             try writer.write(to: path)
@@ -139,16 +160,21 @@ final class EmbeddingTests: XCTestCase {
         let both = try SafeTensorsFile(path: path)
         for pool: FeaturePool? in [nil, .class, .mean, .tokens] {
             XCTAssertEqual(
-                failure { _ = try Embedding(file: both, configuration: Self.encoder, block: nil, pool: pool, batch: 1) },
+                failure {
+                    _ = try Embedding(file: both, configuration: Self.encoder, block: nil, pool: pool, batch: 1)
+                },
                 Failure(
-                    .badData, "\(path): holds both norm and fc_norm, and embed cannot say which of them comes last; take the "
+                    .badData,
+                    "\(path): holds both norm and fc_norm, and embed cannot say which of them comes last; take the "
                         + "output of a block with --block, or leave one of the two out of the file"))
         }
         XCTAssertNoThrow(try Embedding(file: both, configuration: Self.encoder, block: 1, pool: nil, batch: 1))
     }
 
     func testPassesAreOfOneSize() {
-        for (count, most, expected) in [(1, 32, 1), (32, 32, 32), (33, 32, 17), (100, 32, 25), (7, 3, 3), (5, 1, 1), (0, 8, 1), (7, .max, 7)] {
+        for (count, most, expected) in [
+            (1, 32, 1), (32, 32, 32), (33, 32, 17), (100, 32, 25), (7, 3, 3), (5, 1, 1), (0, 8, 1), (7, .max, 7),
+        ] {
             XCTAssertEqual(Embedding.batch(for: count, most: most), expected)
         }
     }

@@ -10,7 +10,8 @@ import XCTest
 final class GoldenTests: XCTestCase {
     private let folder = TemporaryFolder()
 
-    /// Every recorded tensor comes back within what f32 arithmetic may lose, nothing is missing, and nothing is there beside.
+    /// Every recorded tensor comes back within what f32 arithmetic may lose, nothing is missing, and nothing is there
+    /// beside.
     func testReplayAgreesWithPyTorch() throws {
         let cases = try Fixtures.golden()
         XCTAssertGreaterThanOrEqual(cases.count, 5)
@@ -26,17 +27,21 @@ final class GoldenTests: XCTestCase {
         XCTAssertFalse(ran.isEmpty)
     }
 
-    /// A replay of `shared_masks` works out mask tokens of one place once for all images: it would test nothing of that otherwise.
+    /// A replay of `shared_masks` works out mask tokens of one place once for all images: it would test nothing of that
+    /// otherwise.
     func testOneRecordingSharesMaskTokens() throws {
         let recorded = try XCTUnwrap(Fixtures.golden().first { $0.name == "shared_masks" })
         let images = try recorded.input.entry("images").shape
         let (student, decoder) = (recorded.description.student, recorded.description.decoder)
         let model = ModelConfiguration(
             student: EncoderConfiguration(
-                width: student.width, depth: student.depth, heads: student.heads, patchSize: recorded.description.patchSize,
+                width: student.width, depth: student.depth, heads: student.heads,
+                patchSize: recorded.description.patchSize,
                 imageHeight: images[2], imageWidth: images[3], channels: images[1]),
-            decoder: DecoderConfiguration(width: decoder.width, depth: decoder.depth, heads: decoder.heads), maskRatio: 0.9)
-        XCTAssertEqual(try recorded.expected.entry("student.latent").shape, [images[0], 1 + model.keptPatches, student.width])
+            decoder: DecoderConfiguration(width: decoder.width, depth: decoder.depth, heads: decoder.heads),
+            maskRatio: 0.9)
+        XCTAssertEqual(
+            try recorded.expected.entry("student.latent").shape, [images[0], 1 + model.keptPatches, student.width])
         // As Replay makes it; nothing is mapped for it.
         let distiller = try Distiller(model, batch: images[0], plan: MemoryPlan(), predictsEveryPatch: true)
         XCTAssertLessThan(distiller.operations.decoder, Operations(model).decoder)
@@ -54,7 +59,9 @@ final class GoldenTests: XCTestCase {
             if entry.name == "mask" {
                 comparison.compare(entry.name, expected: expected, found: values) { _ in 0 }
             } else if entry.name.hasPrefix("loss.") {
-                comparison.compare(entry.name, expected: expected, found: values) { bounds.loss(Double(expected[$0]), step: $0) }
+                comparison.compare(entry.name, expected: expected, found: values) {
+                    bounds.loss(Double(expected[$0]), step: $0)
+                }
             } else if entry.name.hasPrefix("grad.") {
                 comparison.compare(entry.name, expected: expected, found: values, relative: bounds.gradient)
             } else if entry.name.hasPrefix("after.") {
@@ -71,10 +78,11 @@ final class GoldenTests: XCTestCase {
 
     /// How far f32 may stray from the record (float64, rounded once).
     ///
-    /// A product over k terms loses about u·√(k/2) of its result, u = 2⁻²⁴: its k roundings are independent, each in proportion
-    /// to a partial sum. The losses of S such stages in a row are independent too: u·√(S·k) in all, twice that being the bound
-    /// for the largest of many elements, in proportion to the tensor's largest value. k is the longest sum of the model; a
-    /// block is nine stages (two norms, four linear layers, scores, softmax, values), and backward goes through all of them again.
+    /// A product over k terms loses about u·√(k/2) of its result, u = 2⁻²⁴: its k roundings are independent, each in
+    /// proportion to a partial sum. The losses of S such stages in a row are independent too: u·√(S·k) in all, twice
+    /// that being the bound for the largest of many elements, in proportion to the tensor's largest value. k is the
+    /// longest sum of the model; a block is nine stages (two norms, four linear layers, scores, softmax, values), and
+    /// backward goes through all of them again.
     private struct Bounds {
         let forward: Double
         let gradient: Double
@@ -90,7 +98,8 @@ final class GoldenTests: XCTestCase {
             let images = try recorded.input.entry("images").shape
             let patches = try recorded.input.entry("noise").shape[1]
             let widths = [description.student.width, description.decoder.width, description.teacher?.width ?? 0]
-            let terms = max(4 * widths.max()!, description.patchSize * description.patchSize * images[1], images[0] * (1 + patches))
+            let terms = max(
+                4 * widths.max()!, description.patchSize * description.patchSize * images[1], images[0] * (1 + patches))
             let blocks = max(description.student.depth + description.decoder.depth, description.teacher?.depth ?? 0)
             // Beside the blocks: patch and decoder embedding, two norms, prediction, loss.
             stages = 9 * blocks + 6
@@ -108,20 +117,21 @@ final class GoldenTests: XCTestCase {
             drift = square.squareRoot()
         }
 
-        /// A loss of step `step` (from 0): the forward pass, and to first order the weights it starts from, each off by at most its
-        /// bound, with signs of their own.
+        /// A loss of step `step` (from 0): the forward pass, and to first order the weights it starts from, each off by
+        /// at most its bound, with signs of their own.
         func loss(_ expected: Double, step: Int) -> Double {
             forward * expected.magnitude + (step > 0 ? 2 * drift : 0)
         }
 
         /// How far each weight may be off after the recorded AdamW steps.
         ///
-        /// Step t moves a weight by lr·m̂/(√v̂ + ε), where m̂ and √v̂ are a weighted mean and a weighted root mean square of the
-        /// gradients so far. An error δ of the gradients moves neither by more than δ, and |m̂| ≤ C·√v̂ with C² = Σ aᵢ²/bᵢ for
-        /// the two sets of weights (Cauchy and Schwarz); so the step is off by at most lr·(1 + C)·δ/(√v̂ + ε). Of √v̂ we know
-        /// that it is at least √b₁·|g₁|, g₁ being the recorded first gradient. δ is the gradient's bound, and grows with each
-        /// step as the weights drift apart. Where g₁ is as small as the noise (a key's bias: softmax does not see it) that is
-        /// nearly lr·δ/ε. Every tensor must keep to 1e-4 of its largest value besides.
+        /// Step t moves a weight by lr·m̂/(√v̂ + ε), where m̂ and √v̂ are a weighted mean and a weighted root mean
+        /// square of the gradients so far. An error δ of the gradients moves neither by more than δ, and |m̂| ≤ C·√v̂
+        /// with C² = Σ aᵢ²/bᵢ for the two sets of weights (Cauchy and Schwarz); so the step is off by at most lr·(1 +
+        /// C)·δ/(√v̂ + ε). Of √v̂ we know that it is at least √b₁·|g₁|, g₁ being the recorded first gradient. δ is the
+        /// gradient's bound, and grows with each step as the weights drift apart. Where g₁ is as small as the noise (a
+        /// key's bias: softmax does not see it) that is nearly lr·δ/ε. Every tensor must keep to 1e-4 of its largest
+        /// value besides.
         func weights(_ name: String, _ after: [Float]) throws -> [Double] {
             let largest = TensorComparison.largest(after)
             guard recorded.expected["grad." + name] != nil else {
@@ -144,7 +154,8 @@ final class GoldenTests: XCTestCase {
                 let surely = max(0, Double(gradient.magnitude) - delta)
                 var bound = 0.0
                 for (index, share) in shares.enumerated() {
-                    bound += optimizer.lr * share.factor * Double(index + 1) * delta / (share.root * surely + optimizer.eps)
+                    bound +=
+                        optimizer.lr * share.factor * Double(index + 1) * delta / (share.root * surely + optimizer.eps)
                     // Decay, update and their difference are rounded.
                     bound += 3 * 0x1p-24 * Double(weight.magnitude) + 4 * 0x1p-24 * optimizer.lr
                 }
@@ -155,13 +166,14 @@ final class GoldenTests: XCTestCase {
 
     /// Products of bf16 operands, by AVX512-BF16 and by the emulations.
     ///
-    /// An operand loses 2⁻⁸ at most, and in the root of the mean square less than u = 2⁻⁹ (an error spread evenly over half a unit of the
-    /// last place, 2⁻⁸/√3, over a significand of 1 to 2); a product of two 2u, and the products of a sum lose independently of one
-    /// another: 2u of the result's norm. The losses of S stages in a row are independent too: 2u·√S, twice that being the bound; a gradient comes
-    /// through 2S stages. But L1's slope jumps where a difference of features changes its sign, and of a recording's some are that
-    /// small (7e-4 in `linear`, of features of the unit sphere): with L1, of the gradients only those that alignment has no part in,
-    /// the decoder's, are held to that bound. No record can be met to the last bits of bf16, so that operands really are rounded shows in a distance
-    /// from the f32 replay that no f32 rounding makes.
+    /// An operand loses 2⁻⁸ at most, and in the root of the mean square less than u = 2⁻⁹ (an error spread evenly over
+    /// half a unit of the last place, 2⁻⁸/√3, over a significand of 1 to 2); a product of two 2u, and the products of a
+    /// sum lose independently of one another: 2u of the result's norm. The losses of S stages in a row are independent
+    /// too: 2u·√S, twice that being the bound; a gradient comes through 2S stages. But L1's slope jumps where a
+    /// difference of features changes its sign, and of a recording's some are that small (7e-4 in `linear`, of features
+    /// of the unit sphere): with L1, of the gradients only those that alignment has no part in, the decoder's, are held
+    /// to that bound. No record can be met to the last bits of bf16, so that operands really are rounded shows in a
+    /// distance from the f32 replay that no f32 rounding makes.
     func testReplayInBF16StaysWithinItsRounding() throws {
         let ran = try withEachInstructionSet { set in
             for recorded in try Fixtures.golden() {
@@ -179,7 +191,8 @@ final class GoldenTests: XCTestCase {
                     let isGradient = entry.name.hasPrefix("grad.")
                     let isOfDecoder = entry.name.hasPrefix("grad.decoder") || entry.name == "grad.mask_token"
                     if isGradient, recorded.description.align.loss == "L1", !isOfDecoder { continue }
-                    // A key's bias has no gradient but rounding: it is held to the gradient of the whole tensor, as all are.
+                    // A key's bias has no gradient but rounding: it is held to the gradient of the whole tensor, as all
+                    // are.
                     let relative = entry.name == "mask" ? 0 : forward * (isGradient ? 2.0.squareRoot() : 1)
                     comparison.compare(entry.name, expected: expected, found: values, relative: relative)
                     if isGradient {
@@ -190,7 +203,8 @@ final class GoldenTests: XCTestCase {
                     }
                 }
                 XCTAssertEqual(comparison.failures, [], "\(recorded.name) with \(set.name)")
-                XCTAssertGreaterThan(furthest, 10 * bounds.gradient, "\(recorded.name), \(set.name): nothing was rounded to bf16")
+                XCTAssertGreaterThan(
+                    furthest, 10 * bounds.gradient, "\(recorded.name), \(set.name): nothing was rounded to bf16")
                 print("\(recorded.name), \(set.name), bf16: \(comparison.summary)")
             }
         }
@@ -246,28 +260,48 @@ final class GoldenTests: XCTestCase {
             (try attempt(changed("\"steps\":3", "\"steps\":\"three\"")), "steps is of another type"),
             (try attempt(changed("\"patch_size\":8", "\"patch_size\":7")), "patches of 7 pixels do not tile"),
             (try attempt(changed("\"patch_size\":8", "\"patch_size\":8.5")), "a number in it does not fit its key"),
-            (try attempt(changed("\"image_size\":32", "\"image_size\":30")), "choose an image_size that is a multiple of 8"),
-            (try attempt(changed("\"teacher_blocks\":[2]", "\"teacher_blocks\":[9]")), "teacher block 9 does not exist"),
+            (
+                try attempt(changed("\"image_size\":32", "\"image_size\":30")),
+                "choose an image_size that is a multiple of 8"
+            ),
+            (
+                try attempt(changed("\"teacher_blocks\":[2]", "\"teacher_blocks\":[9]")),
+                "teacher block 9 does not exist"
+            ),
             (try attempt(changed("\"teacher_blocks\":[2]", "\"teacher_blocks\":[1,2]")), "not of one length"),
             (try attempt(changed("\"width\":24", "\"width\":36")), "has shape"),
-            (try attempt(changed("\"mask_ratio\":0.75", "\"mask_ratio\":0.99")), ": mask_ratio 0.99 leaves none of the 16 patches"),
+            (
+                try attempt(changed("\"mask_ratio\":0.75", "\"mask_ratio\":0.99")),
+                ": mask_ratio 0.99 leaves none of the 16 patches"
+            ),
             (try attempt(changed("\"mask_ratio\":0.75", "\"ratio\":0.75")), "mask_ratio is missing"),
-            (try attempt(changed("\"student_blocks\":[1]", "\"student_blocks\":[\"1\"]")), "align.student_blocks.0 is of another type"),
-            (try attempt(changed("\"loss\":\"L1\"", "\"loss\":\"L3\"")), "align.loss \"L3\" is not known: use one of L1, L2"),
+            (
+                try attempt(changed("\"student_blocks\":[1]", "\"student_blocks\":[\"1\"]")),
+                "align.student_blocks.0 is of another type"
+            ),
+            (
+                try attempt(changed("\"loss\":\"L1\"", "\"loss\":\"L3\"")),
+                "align.loss \"L3\" is not known: use one of L1, L2"
+            ),
             (
                 try attempt(changed("\"projection\":\"linear\"", "\"projection\":\"conv\"")),
                 "align.projection \"conv\" is not known: use one of none, linear, mlp"
             ),
-            (try attempt(changed("\"projection\":\"linear\"", "\"projection\":\"none\"")), "use align.projection linear"),
+            (
+                try attempt(changed("\"projection\":\"linear\"", "\"projection\":\"none\"")),
+                "use align.projection linear"
+            ),
             (try attempt(dropping: "noise", metadata), "noise is missing"),
             (try attempt(dropping: "student.norm.weight", metadata), "student.norm.weight"),
             (try attempt(dropping: "teacher.cls_token", metadata), "teacher.cls_token"),
         ]
         for (failure, words) in attempts {
             XCTAssertEqual(failure?.code, .badData, words)
-            XCTAssertTrue(failure?.message.contains(words) == true, "\(failure?.message ?? "accepted") says nothing of: \(words)")
+            XCTAssertTrue(
+                failure?.message.contains(words) == true, "\(failure?.message ?? "accepted") says nothing of: \(words)")
             XCTAssertTrue(failure?.message.contains("changed.safetensors") == true, failure?.message ?? "accepted")
-            XCTAssertFalse(failure?.message.contains(" --") == true, "a recording has no flags: \(failure?.message ?? "accepted")")
+            XCTAssertFalse(
+                failure?.message.contains(" --") == true, "a recording has no flags: \(failure?.message ?? "accepted")")
         }
     }
 }

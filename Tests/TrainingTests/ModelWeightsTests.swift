@@ -9,13 +9,17 @@ import XCTest
 /// Sizes read off files, and weights brought to other images.
 final class ModelWeightsTests: XCTestCase {
     private let folder = TemporaryFolder()
-    private static let encoder = EncoderConfiguration(width: 32, depth: 3, heads: 0, patchSize: 8, imageHeight: 32, imageWidth: 32)
+    private static let encoder = EncoderConfiguration(
+        width: 32, depth: 3, heads: 0, patchSize: 8, imageHeight: 32, imageWidth: 32)
 
-    private func fixture(_ name: String) throws -> ModelWeights { try ModelWeights(path: Fixtures.path("weights/" + name)) }
+    private func fixture(_ name: String) throws -> ModelWeights {
+        try ModelWeights(path: Fixtures.path("weights/" + name))
+    }
 
     /// Writes a whole model's parameters, or a part of them, with metadata.
     private func write(
-        _ model: RandomModel, _ name: String = "weights.safetensors", metadata: [String: String] = [:], keeping: (String) -> Bool = { _ in true }
+        _ model: RandomModel, _ name: String = "weights.safetensors", metadata: [String: String] = [:],
+        keeping: (String) -> Bool = { _ in true }
     ) throws -> String {
         var writer = SafeTensorsWriter(metadata: metadata)
         for parameter in model.parameters.all where keeping(parameter.name) {
@@ -31,7 +35,8 @@ final class ModelWeightsTests: XCTestCase {
         for (path, heads, hasDecoder) in [
             ("mae/mae.safetensors", 0, true), ("mae/encoder.pth", 0, false), ("mae/checkpoint.pth", 0, true),
             ("dmae/distilled.pth", 0, true), ("timm/timm.safetensors", 0, false), ("huggingface/vitmae", 4, true),
-            ("huggingface/vitmae-sharded", 4, true), ("huggingface/vitmae-published", 4, true), ("huggingface/vit", 4, false),
+            ("huggingface/vitmae-sharded", 4, true), ("huggingface/vitmae-published", 4, true),
+            ("huggingface/vit", 4, false),
             ("huggingface/vit-classifier", 4, false), ("mmpretrain/mmpretrain.pth", 0, true),
         ] {
             let weights = try fixture(path)
@@ -60,7 +65,8 @@ final class ModelWeightsTests: XCTestCase {
         XCTAssertEqual(tuned.classes, 10)
         XCTAssertNoThrow(try tuned.requireWhole())
         let message = failure { try fixture("mae/encoder.pth").requireDecoder() }?.message
-        XCTAssertTrue(message?.contains("an encoder alone is enough for `dmae distill --teacher`") == true, message ?? "")
+        XCTAssertTrue(
+            message?.contains("an encoder alone is enough for `dmae distill --teacher`") == true, message ?? "")
     }
 
     /// Heads of the published widths, and the name of the published size.
@@ -71,7 +77,8 @@ final class ModelWeightsTests: XCTestCase {
             try values.withUnsafeBufferPointer { buffer in
                 var writer = SafeTensorsWriter()
                 for (name, shape) in [
-                    ("patch_embed.proj.weight", [width, 3, 16, 16]), ("blocks.0.norm1.weight", [width]), ("pos_embed", [1, 5, width]),
+                    ("patch_embed.proj.weight", [width, 3, 16, 16]), ("blocks.0.norm1.weight", [width]),
+                    ("pos_embed", [1, 5, width]),
                     ("decoder_embed.weight", [512, width]), ("decoder_pred.weight", [768, 512]),
                 ] {
                     writer.add(name, shape: shape, floats: UnsafeBufferPointer(rebasing: buffer[..<shape.reduce(1, *)]))
@@ -87,7 +94,8 @@ final class ModelWeightsTests: XCTestCase {
 
     /// What the file says of itself goes before what its shapes leave open, and a name of MAE's files is only a hint.
     func testMetadataAndHints() throws {
-        let configuration = ModelConfiguration.small(teacherWidth: nil, pairs: [], maskRatio: 0.4, normalizePixels: true)
+        let configuration = ModelConfiguration.small(
+            teacherWidth: nil, pairs: [], maskRatio: 0.4, normalizePixels: true)
         let model = try RandomModel(configuration, batch: 1, seed: 5)
         let json = String(decoding: try RunDirectory.json(configuration), as: UTF8.self)
         let told = try ModelWeights(path: write(model, metadata: ["dmae.configuration": json]))
@@ -101,9 +109,12 @@ final class ModelWeightsTests: XCTestCase {
         XCTAssertEqual(untold.encoder.imageHeight, 0)
         XCTAssertEqual(untold.encoder.heads, 0)
         XCTAssertTrue(untold.hint?.contains("--normalize-pixels fits it") == true)
-        XCTAssertTrue(try ModelWeights(path: write(model, "mae_visualize_vit_large.safetensors")).hint?.contains("raw pixels") == true)
+        XCTAssertTrue(
+            try ModelWeights(path: write(model, "mae_visualize_vit_large.safetensors")).hint?.contains("raw pixels")
+                == true)
         XCTAssertNil(told.hint)
-        let alone = try ModelWeights(path: write(model, "mae_pretrain_vit_huge_full.safetensors") { !$0.hasPrefix("decoder_") })
+        let alone = try ModelWeights(
+            path: write(model, "mae_pretrain_vit_huge_full.safetensors") { !$0.hasPrefix("decoder_") })
         XCTAssertNil(alone.hint)
         // A config.json that is none.
         try FileManager.default.createDirectory(atPath: folder.file("vit"), withIntermediateDirectories: true)
@@ -111,8 +122,10 @@ final class ModelWeightsTests: XCTestCase {
             try FileManager.default.copyItem(
                 atPath: Fixtures.path("weights/huggingface/vit/" + name), toPath: folder.file("vit/" + name))
         }
-        for (text, words) in [("{", "is not the configuration"), (#"{"image_size": [1, 2, 3]}"#, "is not the configuration"),
-                              (#"{"hidden_act": "relu"}"#, "asks for the activation \"relu\"")] {
+        for (text, words) in [
+            ("{", "is not the configuration"), (#"{"image_size": [1, 2, 3]}"#, "is not the configuration"),
+            (#"{"hidden_act": "relu"}"#, "asks for the activation \"relu\""),
+        ] {
             folder.write(text.utf8, "vit/config.json")
             let found = failure { _ = try ModelWeights(path: folder.file("vit")) }
             XCTAssertEqual(found?.code, .badData, text)
@@ -147,14 +160,22 @@ final class ModelWeightsTests: XCTestCase {
             _ = try untold.runnableEncoder(heads: 3, imageSize: nil)
         }
         let bare = try ModelWeights(path: write(model, "bare.safetensors") { $0 != "pos_embed" })
-        refused("does not say the image size, and it has no position table") { _ = try bare.runnableEncoder(heads: 3, imageSize: nil) }
-        refused("--teacher-width 16 contradicts \(bare.path), whose width is 12") { try bare.requireWidth(16, by: "--teacher-width 16") }
-        refused("which holds 3 blocks: leave it out, or lower it") { try bare.requireBlocks(4, by: "--teacher-depth 4") }
+        refused("does not say the image size, and it has no position table") {
+            _ = try bare.runnableEncoder(heads: 3, imageSize: nil)
+        }
+        refused("--teacher-width 16 contradicts \(bare.path), whose width is 12") {
+            try bare.requireWidth(16, by: "--teacher-width 16")
+        }
+        refused("which holds 3 blocks: leave it out, or lower it") {
+            try bare.requireBlocks(4, by: "--teacher-depth 4")
+        }
         XCTAssertNoThrow(try bare.requireWidth(12, by: "--teacher-width 12"))
         XCTAssertNoThrow(try bare.requireBlocks(2, by: "--teacher-depth 2"))
         refused("--heads 4 contradicts") { _ = try told.runnableEncoder(heads: 4, imageSize: nil) }
         refused("--decoder-heads 4 contradicts") { _ = try told.runnableDecoder(heads: 4) }
-        refused("5 heads do not divide the width 12") { _ = try untold.runnableEncoder(heads: 5, imageSize: size(12, 16)) }
+        refused("5 heads do not divide the width 12") {
+            _ = try untold.runnableEncoder(heads: 5, imageSize: size(12, 16))
+        }
         // As many patches in another form: only where the file does not say which.
         refused("--image-size 16x12 contradicts") { _ = try told.runnableEncoder(heads: nil, imageSize: size(16, 12)) }
         XCTAssertEqual(try untold.runnableEncoder(heads: 3, imageSize: size(16, 12)).gridRows, 4)
@@ -171,13 +192,18 @@ final class ModelWeightsTests: XCTestCase {
         var larger = configuration.student
         (larger.imageHeight, larger.imageWidth) = (24, 16)
         XCTAssertEqual(try told.runnableEncoder(heads: nil, imageSize: size(24, 16), resampling: true), larger)
-        refused("do not tile an image of 10×16") { _ = try told.runnableEncoder(heads: nil, imageSize: size(10, 16), resampling: true) }
+        refused("do not tile an image of 10×16") {
+            _ = try told.runnableEncoder(heads: nil, imageSize: size(10, 16), resampling: true)
+        }
         // A square is inferred; it gives way to another form of as many patches.
-        let square = try RandomModel(.small(imageHeight: 16, imageWidth: 16, teacherWidth: nil, pairs: []), batch: 1, seed: 11)
+        let square = try RandomModel(
+            .small(imageHeight: 16, imageWidth: 16, teacherWidth: nil, pairs: []), batch: 1, seed: 11)
         let guessed = try ModelWeights(path: write(square, "square.safetensors"))
         XCTAssertEqual(try guessed.runnableEncoder(heads: 3, imageSize: nil).imageWidth, 16)
         XCTAssertEqual(try guessed.runnableEncoder(heads: 3, imageSize: size(8, 32)).imageWidth, 32)
-        refused("--image-size 32x32 makes 64 patches") { _ = try guessed.runnableEncoder(heads: 3, imageSize: size(32, 32)) }
+        refused("--image-size 32x32 makes 64 patches") {
+            _ = try guessed.runnableEncoder(heads: 3, imageSize: size(32, 32))
+        }
         // No flag makes up for a decoder that is not there.
         let encoder = try ModelWeights(path: write(square, "encoder.safetensors") { !$0.hasPrefix("decoder_") })
         XCTAssertEqual(failure { _ = try encoder.runnableDecoder(heads: 2) }?.code, .badData)
@@ -200,7 +226,8 @@ final class ModelWeightsTests: XCTestCase {
         var expected = [Float](repeating: 0, count: table.weight.count)
         expected.withUnsafeMutableBufferPointer {
             PositionTable.resample(
-                UnsafeBufferPointer(table.weight.elements), rows: 2, columns: 8, into: $0, rows: 4, columns: 4, width: 12)
+                UnsafeBufferPointer(table.weight.elements), rows: 2, columns: 8, into: $0, rows: 4, columns: 4,
+                width: 12)
         }
         XCTAssertEqual(target.parameters.all.first { $0.name == "pos_embed" }?.weight.values, expected)
     }
@@ -211,21 +238,25 @@ final class ModelWeightsTests: XCTestCase {
         let plan = MemoryPlan()
         var sizes = weights.encoder
         (sizes.imageHeight, sizes.imageWidth, sizes.channels) = (48, 64, 1)
-        let student = EncoderConfiguration(width: 8, depth: 1, heads: 2, patchSize: 8, imageHeight: 48, imageWidth: 64, channels: 1)
+        let student = EncoderConfiguration(
+            width: 8, depth: 1, heads: 2, patchSize: 8, imageHeight: 48, imageWidth: 64, channels: 1)
         let distiller = try Distiller(
             ModelConfiguration(
                 student: student, decoder: DecoderConfiguration(width: 8, depth: 1, heads: 2), teacher: sizes,
-                alignment: AlignmentConfiguration(pairs: [AlignedPair(studentBlock: 0, teacherBlock: 1)])), batch: 1, plan: plan,
+                alignment: AlignmentConfiguration(pairs: [AlignedPair(studentBlock: 0, teacherBlock: 1)])), batch: 1,
+            plan: plan,
             training: false)
         try plan.commit()
         let teacher = try XCTUnwrap(distiller.teacherParameters)
         let loading = try teacher.load(from: weights, for: sizes)
         XCTAssertEqual(
-            Set(loading.adaptations), ["position tables resampled from 4×4 to 6×8 patches", "input channels summed, from 3 to 1"])
+            Set(loading.adaptations),
+            ["position tables resampled from 4×4 to 6×8 patches", "input channels summed, from 3 to 1"])
         XCTAssertTrue(loading.matching.unexpected.contains("blocks.2.norm1.weight"))
         let projection = try weights.tensors.floats("patch_embed.proj.weight")
         // Matrices of a frozen model are packed; of what is read as it is, the class token.
-        XCTAssertEqual(teacher.all.first { $0.name == "cls_token" }?.weight.values, try weights.tensors.floats("cls_token"))
+        XCTAssertEqual(
+            teacher.all.first { $0.name == "cls_token" }?.weight.values, try weights.tensors.floats("cls_token"))
         XCTAssertEqual(projection.count, 32 * 3 * 64)
         // Grey images, shown as three equal channels to the whole model, give the same features as to the adapted one.
         var colour = weights.encoder
@@ -248,7 +279,9 @@ final class ModelWeightsTests: XCTestCase {
 
     func testRefusals() throws {
         let model = try RandomModel(.small(teacherWidth: nil, pairs: []), batch: 1, seed: 9)
-        func refused(_ path: String, _ words: String, line: UInt = #line, _ check: (ModelWeights) throws -> Void = { _ in }) {
+        func refused(
+            _ path: String, _ words: String, line: UInt = #line, _ check: (ModelWeights) throws -> Void = { _ in }
+        ) {
             let found = failure { try check(ModelWeights(path: path)) }
             XCTAssertEqual(found?.code, .badData, line: line)
             XCTAssertTrue(found?.message.contains(words) == true, found?.message ?? "accepted", line: line)
@@ -277,21 +310,28 @@ final class ModelWeightsTests: XCTestCase {
         func reshape(_ name: String, _ shape: [Int]) throws -> String {
             try written { $0[$0.firstIndex { $0.0 == name }!].1 = shape }
         }
-        refused(try written { $0.append(("blocks.0.ls1.gamma", [12])) }, "\"blocks.0.ls1.gamma\"") { try $0.requireWhole() }
+        refused(try written { $0.append(("blocks.0.ls1.gamma", [12])) }, "\"blocks.0.ls1.gamma\"") {
+            try $0.requireWhole()
+        }
         refused(try reshape("patch_embed.proj.weight", [12, 3, 4, 2]), "square ones")
         refused(try reshape("patch_embed.proj.weight", [12, 48]), "has 2 dimensions instead of 4")
         refused(try reshape("pos_embed", [13, 12]), "its position table has shape [13, 12]")
-        refused(try reshape("blocks.0.mlp.fc1.weight", [24, 12]), "four times the width, 48: use weights of a plain ViT")
+        refused(
+            try reshape("blocks.0.mlp.fc1.weight", [24, 12]), "four times the width, 48: use weights of a plain ViT")
         // Empty tensors, whose other dimensions could be any.
         refused(try reshape("patch_embed.proj.weight", [0, 1 << 40, 4, 4]), "patch_embed.proj.weight is empty")
         refused(try reshape("decoder_embed.weight", [1 << 59, 0]), "decoder_embed.weight is empty")
         let heads = EncoderConfiguration(width: 12, depth: 3, heads: 5, patchSize: 4, imageHeight: 12, imageWidth: 16)
         let json = String(
-            decoding: try RunDirectory.json(ModelConfiguration(student: heads, decoder: DecoderConfiguration(width: 16, depth: 1, heads: 2))),
+            decoding: try RunDirectory.json(
+                ModelConfiguration(student: heads, decoder: DecoderConfiguration(width: 16, depth: 1, heads: 2))),
             as: UTF8.self)
-        refused(try write(model, metadata: ["dmae.configuration": json]), "5 attention heads, which do not divide its width of 12")
+        refused(
+            try write(model, metadata: ["dmae.configuration": json]),
+            "5 attention heads, which do not divide its width of 12")
         // An image size that no product of sides could stand.
-        let absurd = json.replacing("\"heads\":5", with: "\"heads\":3").replacing("\"imageHeight\":12", with: "\"imageHeight\":\(1 << 62)")
+        let absurd = json.replacing("\"heads\":5", with: "\"heads\":3").replacing(
+            "\"imageHeight\":12", with: "\"imageHeight\":\(1 << 62)")
         let path = try write(model, metadata: ["dmae.configuration": absurd]) { !$0.hasSuffix("pos_embed") }
         XCTAssertEqual(try ModelWeights(path: path).encoder.imageHeight, 0)
         refused(try reshape("blocks.1.attn.proj.weight", [12, 13]), "has shape [12, 13]") { try $0.requireWhole() }
@@ -307,7 +347,8 @@ final class ModelWeightsTests: XCTestCase {
         let both = try ModelWeights(path: bothNorms([12]))
         for target in [Conversion.Target.mae, .timm] {
             let names = Set(try Conversion(both, to: target).tensors.map(\.name))
-            XCTAssertTrue(names.isSuperset(of: ["norm.weight", "norm.bias", "fc_norm.weight", "fc_norm.bias"]), "\(names)")
+            XCTAssertTrue(
+                names.isSuperset(of: ["norm.weight", "norm.bias", "fc_norm.weight", "fc_norm.bias"]), "\(names)")
         }
     }
 }

@@ -12,7 +12,8 @@ func gradientNorm(_ parameters: Parameters) -> Float {
 }
 
 final class OptimizerTests: XCTestCase {
-    /// With no gradient, weights shrink by lr·decay where they decay, and stay to the bit where they do not; positions are fixed.
+    /// With no gradient, weights shrink by lr·decay where they decay, and stay to the bit where they do not; positions
+    /// are fixed.
     func testDecay() throws {
         let model = try RandomModel(.small(), batch: 1, seed: testSeed(61))
         let before = Dictionary(uniqueKeysWithValues: model.parameters.all.map { ($0.name, $0.weight.values) })
@@ -26,7 +27,8 @@ final class OptimizerTests: XCTestCase {
         XCTAssertNotEqual(before["cls_token"]!, model.parameters.all.first { $0.name == "cls_token" }!.weight.values)
     }
 
-    /// Three steps of AdamW in double. Each step rounds moments, quotient and weight a few times: 16·u of the largest value of each.
+    /// Three steps of AdamW in double. Each step rounds moments, quotient and weight a few times: 16·u of the largest
+    /// value of each.
     func testAgreesWithTheFormulaInDouble() throws {
         let seed = testSeed(62)
         let model = try RandomModel(.small(projection: .mlp), batch: 1, seed: seed)
@@ -56,12 +58,15 @@ final class OptimizerTests: XCTestCase {
         var comparison = TensorComparison()
         for (index, parameter) in model.parameters.all.enumerated() {
             comparison.compare(
-                parameter.name, expected: weights[index].map { Float($0) }, found: parameter.weight.values, relative: 16 * 0x1p-24)
+                parameter.name, expected: weights[index].map { Float($0) }, found: parameter.weight.values,
+                relative: 16 * 0x1p-24)
             guard let firstMoment = parameter.firstMoment, let secondMoment = parameter.secondMoment else { continue }
             comparison.compare(
-                "m " + parameter.name, expected: first[index].map { Float($0) }, found: firstMoment.values, relative: 16 * 0x1p-24)
+                "m " + parameter.name, expected: first[index].map { Float($0) }, found: firstMoment.values,
+                relative: 16 * 0x1p-24)
             comparison.compare(
-                "v " + parameter.name, expected: second[index].map { Float($0) }, found: secondMoment.values, relative: 16 * 0x1p-24)
+                "v " + parameter.name, expected: second[index].map { Float($0) }, found: secondMoment.values,
+                relative: 16 * 0x1p-24)
         }
         XCTAssertEqual(comparison.failures, [])
         print("AdamW: \(comparison.summary)")

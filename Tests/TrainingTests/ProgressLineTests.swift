@@ -102,7 +102,7 @@ final class ProgressLineTests: XCTestCase {
             lines.map { $0.split(separator: " ").dropFirst().first.map(String.init) },
             [
                 "1/100", "11/100", "21/100", "31/100", "41/100", "51/100", "61/100", "71/100", "81/100", "91/100",
-                "100/100", nil
+                "100/100", nil,
             ])
         XCTAssertFalse(lines.joined().contains { $0 == "\u{1B}" || $0 == "\r" })
         XCTAssertTrue(lines[1].hasSuffix("  1 min 29 s left"), String(lines[1]))
@@ -184,7 +184,8 @@ final class ProgressLineTests: XCTestCase {
         let plain = try terminal(columns: 200, ["TERM": "xterm", "NO_COLOR": "1"])
         XCTAssertTrue(
             plain.contains(
-                wide.replacingOccurrences(of: "\u{1B}[2m", with: "").replacingOccurrences(of: "\u{1B}[0m", with: "")), plain
+                wide.replacingOccurrences(of: "\u{1B}[2m", with: "").replacingOccurrences(of: "\u{1B}[0m", with: "")),
+            plain
         )
         // The terminal turns a line feed into carriage return and line feed.
         let narrow = "loss 0.6124  12.3 images/s"
@@ -197,7 +198,8 @@ final class ProgressLineTests: XCTestCase {
         XCTAssertTrue(dumb.contains("GB\r\na message\r\nstep 2/2"), dumb)
     }
 
-    /// Runs the child of `testATerminalOfItsOwn` with a new terminal as its standard error and returns what arrives there.
+    /// Runs the child of `testATerminalOfItsOwn` with a new terminal as its standard error and returns what arrives
+    /// there.
     private func terminal(columns: UInt16, _ environment: [String: String]) throws -> String {
         let leader = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC)
         XCTAssertGreaterThanOrEqual(leader, 0)

@@ -39,12 +39,14 @@ final class RecipeTests: XCTestCase {
         XCTAssertEqual(recipe.optimizer, Optimizer(beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.05))
     }
 
-    /// Every recipe names presets that exist and fits together, its batch divides, and its name is its own for its method.
+    /// Every recipe names presets that exist and fits together, its batch divides, and its name is its own for its
+    /// method.
     func testEveryRecipeFitsTogether() throws {
         for recipe in Recipe.all {
             XCTAssertEqual(Recipe.all.filter { $0.name == recipe.name && $0.method == recipe.method }.count, 1)
             func encoder(_ name: String) throws -> EncoderConfiguration {
-                try XCTUnwrap(Preset.encoder(name, imageHeight: recipe.imageSize, imageWidth: recipe.imageSize), recipe.name)
+                try XCTUnwrap(
+                    Preset.encoder(name, imageHeight: recipe.imageSize, imageWidth: recipe.imageSize), recipe.name)
             }
             let model = ModelConfiguration(
                 student: try encoder(recipe.student), decoder: try XCTUnwrap(Preset.decoder(recipe.decoder)),
@@ -69,7 +71,8 @@ final class RecipeTests: XCTestCase {
     func testPaperScheduleOnImageNet() throws {
         let recipe = Recipe.paper
         let model = ModelConfiguration(
-            student: Preset.encoder("vit-base", imageHeight: 224, imageWidth: 224)!, decoder: Preset.decoder("dec512d8")!)
+            student: Preset.encoder("vit-base", imageHeight: 224, imageWidth: 224)!,
+            decoder: Preset.decoder("dec512d8")!)
         let configuration = TrainingConfiguration(
             method: .distill, recipe: "paper", model: model, data: "", teacher: nil, batch: 32, accumulation: 128,
             epochs: recipe.epochs, warmupEpochs: recipe.warmupEpochs, baseLearningRate: recipe.baseLearningRate,

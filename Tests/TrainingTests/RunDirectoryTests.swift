@@ -40,7 +40,8 @@ final class RunDirectoryTests: XCTestCase {
             failure { _ = try run.configuration(as: Configuration.self) },
             Failure(
                 .badData,
-                "\"\(run.configurationPath)\" is not the configuration of a run; start again in another --output folder"))
+                "\"\(run.configurationPath)\" is not the configuration of a run; start again in another --output folder"
+            ))
     }
 
     /// To begin again costs a log at most.
@@ -72,7 +73,8 @@ final class RunDirectoryTests: XCTestCase {
         mkdir(folder.file("weights"), 0o700)
         folder.write("x".utf8, "weights/model.safetensors")
         XCTAssertEqual(
-            failure { _ = try RunDirectory(path: folder.file("weights"), resuming: false) }?.message.contains("would replace"), true)
+            failure { _ = try RunDirectory(path: folder.file("weights"), resuming: false) }?.message.contains(
+                "would replace"), true)
         // Something else in the folder is no run, nor is a lock left behind.
         folder.write("x".utf8, "notes.txt")
         for _ in 0..<2 { XCTAssertNil(failure { _ = try RunDirectory(path: folder.path, resuming: false) }) }
@@ -88,7 +90,8 @@ final class RunDirectoryTests: XCTestCase {
                 failure { _ = try RunDirectory(path: path, resuming: resuming) },
                 Failure(
                     .inputOutput,
-                    "\"\(path)\" is being written by process \(getpid()); wait for its end or name another --output folder")
+                    "\"\(path)\" is being written by process \(getpid()); wait for its end or name another --output folder"
+                )
             )
         }
         run = nil
@@ -97,7 +100,9 @@ final class RunDirectoryTests: XCTestCase {
 
     func testRemovesLeftoversOfOursAlone() throws {
         let kept = ["checkpoint-00000005.safetensors", "mine.part-12", "checkpoint-5.safetensors.part-3"]
-        for name in kept + ["checkpoint-00000006.safetensors.part-77", "configuration.json.part-1", "model.safetensors.part-2"] {
+        for name in kept + [
+            "checkpoint-00000006.safetensors.part-77", "configuration.json.part-1", "model.safetensors.part-2",
+        ] {
             folder.write([1], name)
         }
         _ = try RunDirectory(path: folder.path, resuming: true)
@@ -109,7 +114,7 @@ final class RunDirectoryTests: XCTestCase {
         for (path, reason) in [
             (folder.file("file"), "something else has that name; choose another name"),
             (folder.file("file/run"), "Not a directory; choose a place that can be written"),
-            ("/proc/run", "No such file or directory; choose a place that can be written")
+            ("/proc/run", "No such file or directory; choose a place that can be written"),
         ] {
             XCTAssertEqual(
                 failure { _ = try RunDirectory(path: path, resuming: false) },

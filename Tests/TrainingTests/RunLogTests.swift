@@ -112,7 +112,8 @@ final class RunLogTests: XCTestCase {
         try log.append(record(1))
         XCTAssertEqual(
             TemporaryFolder.limitingFileSize(to: 200) { failure { try log.append(record(2)) } },
-            Failure(.inputOutput, "cannot write \"\(path)\": File too large; check the folder and the space on its disk"))
+            Failure(
+                .inputOutput, "cannot write \"\(path)\": File too large; check the folder and the space on its disk"))
         let absent = folder.file("absent/log.jsonl")
         XCTAssertEqual(
             failure { _ = try RunLog(path: absent, after: 0) },

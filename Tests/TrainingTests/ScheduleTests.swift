@@ -8,13 +8,14 @@ final class ScheduleTests: XCTestCase {
         for (epoch, rate) in [
             (0, 0), (0.25, 0.125), (1, 0.5), (1.5, 0.75), (2, 1),
             (4, 0.1 + 0.45 * (1 + 0.5.squareRoot())), (2 + 8.0 / 3, 0.775), (6, 0.55), (2 + 16.0 / 3, 0.325),
-            (8, 0.1 + 0.45 * (1 - 0.5.squareRoot())), (10, 0.1), (10.5, 0.1), (1e9, 0.1)
+            (8, 0.1 + 0.45 * (1 - 0.5.squareRoot())), (10, 0.1), (10.5, 0.1), (1e9, 0.1),
         ] as [(Double, Double)] {
             XCTAssertEqual(schedule.rate(epoch: epoch), rate, accuracy: 4 * Double.ulpOfOne, "epoch \(epoch)")
         }
     }
 
-    /// The paper's run: 1.5e-4 · 4096/256 = 2.4e-3, 20 of 100 epochs of warm-up; 1/312 of an epoch is one step of 4096 images.
+    /// The paper's run: 1.5e-4 · 4096/256 = 2.4e-3, 20 of 100 epochs of warm-up; 1/312 of an epoch is one step of 4096
+    /// images.
     func testThePapersRun() {
         let schedule = LearningRateSchedule(
             peakLearningRate: 1.5e-4 * 4096 / 256, minimumLearningRate: 0, warmupEpochs: 20, epochs: 100)

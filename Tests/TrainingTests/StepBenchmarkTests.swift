@@ -16,11 +16,14 @@ final class StepBenchmarkTests: XCTestCase {
         XCTAssertEqual(seen, [1, 2, 3])
         XCTAssertEqual(benchmark.stepSeconds.count, 3)
         XCTAssertEqual(benchmark.optimizerSeconds.count, 3)
-        for (step, optimizer) in zip(benchmark.stepSeconds, benchmark.optimizerSeconds) { XCTAssertLessThan(optimizer, step) }
+        for (step, optimizer) in zip(benchmark.stepSeconds, benchmark.optimizerSeconds) {
+            XCTAssertLessThan(optimizer, step)
+        }
         XCTAssertEqual(benchmark.imagesPerSecond, 2 / benchmark.stepSeconds.sorted()[1])
         XCTAssertGreaterThan(benchmark.peakGFLOPS, 0)
         XCTAssertEqual(
-            benchmark.fractionOfPeak, benchmark.imagesPerSecond * benchmark.operations.total / benchmark.peakGFLOPS, accuracy: 1e-12)
+            benchmark.fractionOfPeak, benchmark.imagesPerSecond * benchmark.operations.total / benchmark.peakGFLOPS,
+            accuracy: 1e-12)
         XCTAssertGreaterThan(benchmark.fractionOfPeak, 0)
         XCTAssertLessThan(benchmark.fractionOfPeak, 1.5)
     }

@@ -8,9 +8,10 @@ import XCTest
 
 /// How far a teacher in int8 is from the same teacher in float32.
 ///
-/// A row of d values loses at most half a step in each, s = (highest - lowest)/255 <= √2·‖x‖/255: independent errors of s/√12 lose
-/// √2·√d/(255·√12) of the row's norm; a weight's row likewise, of 2·‖w‖/254 a step. A linear layer loses both, S of them in a row √S times
-/// as much, and twice that is the bound. Real rows are spread more evenly than the worst one, so errors are mostly far below it.
+/// A row of d values loses at most half a step in each, s = (highest - lowest)/255 <= √2·‖x‖/255: independent errors of
+/// s/√12 lose √2·√d/(255·√12) of the row's norm; a weight's row likewise, of 2·‖w‖/254 a step. A linear layer loses
+/// both, S of them in a row √S times as much, and twice that is the bound. Real rows are spread more evenly than the
+/// worst one, so errors are mostly far below it.
 final class TeacherPrecisionTests: XCTestCase {
     /// Blocks that a feature comes through, and the longest row that is rounded.
     private func bound(blocks: Int, width: Int) -> Double {
@@ -30,7 +31,8 @@ final class TeacherPrecisionTests: XCTestCase {
 
     /// The features move by int8's rounding and no more, with every instruction set; nothing else of the step sees it.
     func testFeaturesOfRandomWeights() throws {
-        let seed = testSeed(31), configuration = ModelConfiguration.small(pairs: [AlignedPair(studentBlock: 1, teacherBlock: 2)])
+        let seed = testSeed(31),
+            configuration = ModelConfiguration.small(pairs: [AlignedPair(studentBlock: 1, teacherBlock: 2)])
         let ran = try withEachInstructionSet { set in
             for precision in [Precision.f32, .bf16] {
                 let models = try [TeacherPrecision.same, .int8].map {
@@ -77,13 +79,17 @@ final class TeacherPrecisionTests: XCTestCase {
                 imageWidth: encoder.imageWidth, channels: encoder.channels),
             decoder: DecoderConfiguration(width: 16, depth: 1, heads: 2), teacher: encoder,
             alignment: AlignmentConfiguration(
-                pairs: [AlignedPair(studentBlock: 0, teacherBlock: last)], distance: .l1, projection: .linear, weight: 1),
+                pairs: [AlignedPair(studentBlock: 0, teacherBlock: last)], distance: .l1, projection: .linear, weight: 1
+            ),
             maskRatio: 0.75)
         let batch = 32
-        func features(_ precision: Precision, _ teacherPrecision: TeacherPrecision) throws -> (raw: [Float], unit: [Float]) {
+        func features(_ precision: Precision, _ teacherPrecision: TeacherPrecision) throws -> (
+            raw: [Float], unit: [Float]
+        ) {
             let plan = MemoryPlan()
             let distiller = try Distiller(
-                configuration, batch: batch, plan: plan, training: false, precision: precision, teacherPrecision: teacherPrecision)
+                configuration, batch: batch, plan: plan, training: false, precision: precision,
+                teacherPrecision: teacherPrecision)
             try plan.commit()
             distiller.parameters.initialize(seed: 1)
             let teacher = distiller.teacherParameters!
@@ -92,7 +98,8 @@ final class TeacherPrecisionTests: XCTestCase {
             let folder = try ImageFolder(Fixtures.path("demo/images"))
             let normalisation = Normalisation.imageNet(channels: encoder.channels)
             for image in 0..<batch {
-                let picture = try Pixels(contentsOf: folder.path(image * folder.count / batch), channels: encoder.channels)
+                let picture = try Pixels(
+                    contentsOf: folder.path(image * folder.count / batch), channels: encoder.channels)
                 normalisation.write(
                     picture.resized(width: encoder.imageWidth, height: encoder.imageHeight),
                     to: distiller.images.pointer + image * distiller.images.columns)
@@ -112,8 +119,9 @@ final class TeacherPrecisionTests: XCTestCase {
         for (precision, teacherPrecision) in [(Precision.bf16, TeacherPrecision.same), (.f32, .int8), (.bf16, .int8)] {
             let other = try features(precision, teacherPrecision)
             let distance = distance(other.raw, f32.raw)
-            print("features after block \(last), \(precision) \(teacherPrecision): off by \(distance) of their norm, "
-                + "\(self.distance(other.unit, f32.unit)) on the unit sphere")
+            print(
+                "features after block \(last), \(precision) \(teacherPrecision): off by \(distance) of their norm, "
+                    + "\(self.distance(other.unit, f32.unit)) on the unit sphere")
             XCTAssertGreaterThan(distance, 1e-4)
             XCTAssertLessThan(distance, bound(blocks: last + 1, width: encoder.width))
         }

@@ -29,14 +29,18 @@ final class TrainerTests: XCTestCase {
                     bytes += colours[3 * square..<3 * square + 3]
                 }
             }
-            folder.write(try PNGWriter.encode(Pixels(width: 24, height: 20, channels: 3, bytes: bytes)), "\(name)/\(index).png")
+            folder.write(
+                try PNGWriter.encode(Pixels(width: 24, height: 20, channels: 3, bytes: bytes)), "\(name)/\(index).png")
         }
         return path
     }
 
     /// Writes random weights for the teacher of `model`; `change` may spoil one.
-    private func teacher(for model: ModelConfiguration, _ name: String = "teacher.safetensors", spoiling: String? = nil) throws -> String {
-        let random = try RandomModel(ModelConfiguration(student: model.teacher!, decoder: model.decoder, maskRatio: 0.5), batch: 1, seed: 52)
+    private func teacher(for model: ModelConfiguration, _ name: String = "teacher.safetensors", spoiling: String? = nil)
+        throws -> String
+    {
+        let random = try RandomModel(
+            ModelConfiguration(student: model.teacher!, decoder: model.decoder, maskRatio: 0.5), batch: 1, seed: 52)
         let parameters = random.parameters
         var writer = SafeTensorsWriter()
         for parameter in parameters.all {
@@ -48,17 +52,21 @@ final class TrainerTests: XCTestCase {
     }
 
     /// Two pairs, L1, effective batches of 6 in three micro-batches.
-    private func smallRun(images: Int = 10, epochs: Double = 3, batch: Int = 2, accumulation: Int = 3) throws -> TrainingConfiguration {
+    private func smallRun(images: Int = 10, epochs: Double = 3, batch: Int = 2, accumulation: Int = 3) throws
+        -> TrainingConfiguration
+    {
         let pairs = [AlignedPair(studentBlock: 1, teacherBlock: 0), AlignedPair(studentBlock: 2, teacherBlock: 2)]
         let model = ModelConfiguration.small(pairs: pairs, distance: .l1)
         return TrainingConfiguration(
-            method: .distill, recipe: "test", model: model, data: try pictures(images), teacher: try teacher(for: model), batch: batch,
+            method: .distill, recipe: "test", model: model, data: try pictures(images),
+            teacher: try teacher(for: model), batch: batch,
             accumulation: accumulation, epochs: epochs, warmupEpochs: 1, baseLearningRate: 0.1, minimumLearningRate: 0,
             optimizer: Optimizer(), seed: 53)
     }
 
     private func run(
-        _ configuration: TrainingConfiguration, _ name: String, workers: Int = 1, from checkpoint: CheckpointStore.Checkpoint? = nil
+        _ configuration: TrainingConfiguration, _ name: String, workers: Int = 1,
+        from checkpoint: CheckpointStore.Checkpoint? = nil
     ) throws -> Trainer.Outcome {
         let trainer = try Trainer(configuration)
         try trainer.prepare()
@@ -77,7 +85,8 @@ final class TrainerTests: XCTestCase {
 
     /// The lines of a run's log; without the speed, which is the only thing that may differ between two runs.
     private func log(_ name: String) throws -> [NSDictionary] {
-        try String(contentsOfFile: folder.file(name) + "/log.jsonl", encoding: .utf8).split(separator: "\n").map { line in
+        try String(contentsOfFile: folder.file(name) + "/log.jsonl", encoding: .utf8).split(separator: "\n").map {
+            line in
             var object = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
             XCTAssertNotNil(object.removeValue(forKey: "images_per_second"))
             return object as NSDictionary
@@ -85,12 +94,14 @@ final class TrainerTests: XCTestCase {
     }
 
     private func checkpoints(_ name: String) throws -> [String] {
-        try FileManager.default.contentsOfDirectory(atPath: folder.file(name)).filter { $0.hasPrefix("checkpoint-") }.sorted()
+        try FileManager.default.contentsOfDirectory(atPath: folder.file(name)).filter { $0.hasPrefix("checkpoint-") }
+            .sorted()
     }
 
     // MARK: The run
 
-    /// The log has a line per step, the losses add up, the weights are those of the last checkpoint, and two checkpoints are kept.
+    /// The log has a line per step, the losses add up, the weights are those of the last checkpoint, and two
+    /// checkpoints are kept.
     func testAWholeRun() throws {
         var configuration = try smallRun()
         configuration.checkpointEvery = 2
@@ -133,9 +144,9 @@ final class TrainerTests: XCTestCase {
 
     /// Two micro-batches of four are a batch of eight, here over three epochs of five images each.
     ///
-    /// A step of β₁ = 0.9 leaves a tenth of the gradient in the first moment. The rows of a gradient's sum are the same ones, added in
-    /// another order: 4·u·√rows of the tensor's largest value. With ε = 1 and lr = 1 the weights take the gradient's error at
-    /// most once, and round three times.
+    /// A step of β₁ = 0.9 leaves a tenth of the gradient in the first moment. The rows of a gradient's sum are the same
+    /// ones, added in another order: 4·u·√rows of the tensor's largest value. With ε = 1 and lr = 1 the weights take
+    /// the gradient's error at most once, and round three times.
     func testAccumulationIsALargerBatch() throws {
         func outcome(_ batch: Int, _ accumulation: Int) throws -> (checkpoint: SafeTensorsFile, log: [NSDictionary]) {
             var configuration = try smallRun(images: 5, epochs: 2, batch: batch, accumulation: accumulation)
@@ -144,7 +155,9 @@ final class TrainerTests: XCTestCase {
             configuration.baseLearningRate = 32
             let name = "batch \(batch)"
             _ = try run(configuration, name)
-            return (try CheckpointStore.open(folder.file(name) + "/checkpoint-00000001.safetensors").file, try log(name))
+            return (
+                try CheckpointStore.open(folder.file(name) + "/checkpoint-00000001.safetensors").file, try log(name)
+            )
         }
         let (whole, halves) = (try outcome(8, 1), try outcome(4, 2))
         let rows = Double(8 * 13)
@@ -163,7 +176,9 @@ final class TrainerTests: XCTestCase {
                 comparison.compare(name, expected: expected, found: found, relative: 2 * relative)
             } else {
                 let largest = TensorComparison.largest(expected)
-                comparison.compare(name, expected: expected, found: found) { _ in relative * 10 * first + 3 * 0x1p-24 * largest }
+                comparison.compare(name, expected: expected, found: found) { _ in
+                    relative * 10 * first + 3 * 0x1p-24 * largest
+                }
             }
         }
         XCTAssertEqual(comparison.failures, [])
@@ -176,7 +191,8 @@ final class TrainerTests: XCTestCase {
         }
     }
 
-    /// The run is the loop of the paper's program, written out here: which images, framed how, under which masks, and what AdamW is told.
+    /// The run is the loop of the paper's program, written out here: which images, framed how, under which masks, and
+    /// what AdamW is told.
     func testARunIsItsParts() throws {
         let configuration = try smallRun()
         _ = try run(configuration, "run")
@@ -187,8 +203,10 @@ final class TrainerTests: XCTestCase {
         let loader = BatchLoader(
             folder: try ImageFolder(configuration.data),
             augmentation: Augmentation(
-                width: 16, height: 12, channels: 3, framing: .random(area: 0.2...1, aspect: 3.0 / 4...4.0 / 3, flip: 0.5), orienting: false),
-            batchSize: 2, seed: 53, firstSample: 0, lastSample: 30, workers: 1, unreadableLimit: 0, report: { XCTFail($0) })
+                width: 16, height: 12, channels: 3,
+                framing: .random(area: 0.2...1, aspect: 3.0 / 4...4.0 / 3, flip: 0.5), orienting: false),
+            batchSize: 2, seed: 53, firstSample: 0, lastSample: 30, workers: 1, unreadableLimit: 0,
+            report: { XCTFail($0) })
         defer { loader.stop() }
         for step in 0..<5 {
             distiller.parameters.clearGradients()
@@ -206,7 +224,8 @@ final class TrainerTests: XCTestCase {
                     weight: parameter.weight, gradient: gradient, firstMoment: parameter.firstMoment!,
                     secondMoment: parameter.secondMoment!,
                     Kernels.AdamWSettings(
-                        learningRate: Float(rate), beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: parameter.shape.count > 1 ? 0.05 : 0,
+                        learningRate: Float(rate), beta1: 0.9, beta2: 0.95, epsilon: 1e-8,
+                        weightDecay: parameter.shape.count > 1 ? 0.05 : 0,
                         gradientScale: 1, step: step + 1))
             }
         }
@@ -271,7 +290,8 @@ final class TrainerTests: XCTestCase {
             XCTAssertEqual(checkpoint?.step, stops / 3)
             // Gradients are kept only where a step is under way.
             XCTAssertEqual(
-                checkpoint?.file.names.contains { $0.hasPrefix(CheckpointStore.gradientPrefix) }, stops % 3 != 0, "stop \(stops)")
+                checkpoint?.file.names.contains { $0.hasPrefix(CheckpointStore.gradientPrefix) }, stops % 3 != 0,
+                "stop \(stops)")
         }
         XCTAssertEqual(stops, 5 * 3 - 1)
         XCTAssertEqual(try weights(XCTUnwrap(last)), whole)
@@ -290,7 +310,8 @@ final class TrainerTests: XCTestCase {
         XCTAssertEqual(try log("run"), lines)
     }
 
-    /// Runs of before the teacher's precision could be chosen are still read; those without a teacher have none to choose.
+    /// Runs of before the teacher's precision could be chosen are still read; those without a teacher have none to
+    /// choose.
     func testTeacherPrecisionInConfigurations() throws {
         var configuration = try smallRun()
         configuration.teacherPrecision = .int8
@@ -300,11 +321,13 @@ final class TrainerTests: XCTestCase {
         XCTAssertTrue(text.contains(#""teacherPrecision":"int8""#), text)
         let older = text.replacingOccurrences(of: #","teacherPrecision":"int8""#, with: "")
         XCTAssertNotEqual(older, text)
-        XCTAssertEqual(try JSONDecoder().decode(TrainingConfiguration.self, from: Data(older.utf8)).teacherPrecision, .same)
+        XCTAssertEqual(
+            try JSONDecoder().decode(TrainingConfiguration.self, from: Data(older.utf8)).teacherPrecision, .same)
 
         configuration.model.teacher = nil
         configuration.model.alignment.pairs = []
-        XCTAssertEqual(failure { try configuration.validate() }?.message, "--teacher-precision is for a run with a teacher")
+        XCTAssertEqual(
+            failure { try configuration.validate() }?.message, "--teacher-precision is for a run with a teacher")
         configuration.teacherPrecision = .same
         try configuration.validate()
         configuration.precision = .int8
@@ -315,7 +338,8 @@ final class TrainerTests: XCTestCase {
     func testChangedConfigurationsAreRefusedByName() throws {
         let configuration = try smallRun()
         _ = try run(configuration, "run")
-        let checkpoint = try XCTUnwrap(CheckpointStore(directory: folder.file("run"), keep: 2).newestValid { XCTFail($0) })
+        let checkpoint = try XCTUnwrap(
+            CheckpointStore(directory: folder.file("run"), keep: 2).newestValid { XCTFail($0) })
         func attempt(_ change: (inout TrainingConfiguration) throws -> Void) throws -> Failure? {
             var changed = configuration
             try change(&changed)
@@ -343,19 +367,23 @@ final class TrainerTests: XCTestCase {
             let failure = try attempt(change)
             XCTAssertEqual(failure?.code, .usage, saved)
             let words = "was taken with \(saved), not \(wanted)"
-            XCTAssertTrue(failure?.message.contains(words) == true, "\(failure?.message ?? "accepted") says nothing of: \(words)")
+            XCTAssertTrue(
+                failure?.message.contains(words) == true, "\(failure?.message ?? "accepted") says nothing of: \(words)")
             XCTAssertTrue(failure?.message.contains(checkpoint.file.path) == true)
         }
 
-        XCTAssertNil(try attempt {
-            $0.keep = 7
-            $0.checkpointEvery = 3
-            $0.data = try pictures(10, "moved")
-            $0.teacher = try teacher(for: $0.model, "moved.safetensors")
-        })
+        XCTAssertNil(
+            try attempt {
+                $0.keep = 7
+                $0.checkpointEvery = 3
+                $0.data = try pictures(10, "moved")
+                $0.teacher = try teacher(for: $0.model, "moved.safetensors")
+            })
         let fewer = try attempt { $0.data = try pictures(11, "more") }
         XCTAssertEqual(fewer?.code, .badData)
-        XCTAssertTrue(fewer?.message.contains("holds 11 images, but 10 when the run was started") == true, "\(String(describing: fewer))")
+        XCTAssertTrue(
+            fewer?.message.contains("holds 11 images, but 10 when the run was started") == true,
+            "\(String(describing: fewer))")
         let renamed = try pictures(10, "renamed")
         try FileManager.default.moveItem(atPath: renamed + "/4.png", toPath: renamed + "/04.png")
         let others = try attempt { $0.data = renamed }
@@ -373,7 +401,8 @@ final class TrainerTests: XCTestCase {
 
     // MARK: What must not happen silently
 
-    /// A run that would train nothing is refused; an epoch that is smaller than the effective batch is carried over, and said so.
+    /// A run that would train nothing is refused; an epoch that is smaller than the effective batch is carried over,
+    /// and said so.
     func testEpochsSmallerThanTheEffectiveBatch() throws {
         let refused = try failure { _ = try Trainer(try smallRun(images: 5, epochs: 1)) }
         XCTAssertEqual(refused?.code, .usage)
@@ -382,7 +411,9 @@ final class TrainerTests: XCTestCase {
         let configuration = try smallRun(images: 5, epochs: 3)
         let trainer = try Trainer(configuration)
         XCTAssertEqual(trainer.totalSteps, 2)
-        XCTAssertTrue(trainer.notes.contains { $0.contains("an epoch of 5 images") && $0.contains("carried over") }, "\(trainer.notes)")
+        XCTAssertTrue(
+            trainer.notes.contains { $0.contains("an epoch of 5 images") && $0.contains("carried over") },
+            "\(trainer.notes)")
         _ = try run(configuration, "carried")
         XCTAssertEqual(try log("carried").map { $0["epoch"] as? Double }, [1.2, 2.4])
         XCTAssertEqual(try Trainer(smallRun()).notes, [])
@@ -392,17 +423,23 @@ final class TrainerTests: XCTestCase {
         _ = try pictures(2, "classes")
         let notes = try Trainer(classes).notes
         XCTAssertEqual(notes.count, 1)
-        XCTAssertTrue(notes.first?.contains("left out") == true && notes.first?.contains("images: 2") == true, "\(notes)")
+        XCTAssertTrue(
+            notes.first?.contains("left out") == true && notes.first?.contains("images: 2") == true, "\(notes)")
     }
 
-    /// A teacher that gives NaN stops the run at its first step: it is named, not the learning rate, and no checkpoint is made up.
+    /// A teacher that gives NaN stops the run at its first step: it is named, not the learning rate, and no checkpoint
+    /// is made up.
     func testNonFiniteLossOfTheTeacher() throws {
         var configuration = try smallRun()
-        configuration.teacher = try teacher(for: configuration.model, "spoilt.safetensors", spoiling: "blocks.0.mlp.fc2.bias")
+        configuration.teacher = try teacher(
+            for: configuration.model, "spoilt.safetensors", spoiling: "blocks.0.mlp.fc2.bias")
         let failure = failure { _ = try run(configuration, "run") }
         XCTAssertEqual(failure?.code, .badData)
-        for words in ["spoilt.safetensors: its features are not finite at step 1", "no checkpoint", "look at its weights"] {
-            XCTAssertTrue(failure?.message.contains(words) == true, "\(failure?.message ?? "finished") says nothing of: \(words)")
+        for words in [
+            "spoilt.safetensors: its features are not finite at step 1", "no checkpoint", "look at its weights",
+        ] {
+            XCTAssertTrue(
+                failure?.message.contains(words) == true, "\(failure?.message ?? "finished") says nothing of: \(words)")
         }
         XCTAssertEqual(try checkpoints("run"), [])
     }
@@ -420,10 +457,13 @@ final class TrainerTests: XCTestCase {
         let weight = trainer.distiller.parameters.all.first { $0.name == "decoder_pred.bias" }!.weight
         weight.pointer[0] = .infinity
         let directory = try RunDirectory(path: folder.file("broken"), resuming: true)
-        let failure = failure { _ = try trainer.run(in: directory, workers: 1, progress: nil, message: { XCTFail($0) }) }
+        let failure = failure {
+            _ = try trainer.run(in: directory, workers: 1, progress: nil, message: { XCTFail($0) })
+        }
         XCTAssertEqual(failure?.code, .failure)
         for words in ["not finite at step 3:", "reconstruction inf", "total inf", checkpoint.file.path] {
-            XCTAssertTrue(failure?.message.contains(words) == true, "\(failure?.message ?? "finished") says nothing of: \(words)")
+            XCTAssertTrue(
+                failure?.message.contains(words) == true, "\(failure?.message ?? "finished") says nothing of: \(words)")
         }
         XCTAssertEqual(try checkpoints("broken"), [])
     }
@@ -435,14 +475,19 @@ final class TrainerTests: XCTestCase {
         (configuration.warmupEpochs, configuration.baseLearningRate) = (0, 4e39)
         let failure = failure { _ = try run(configuration, "run") }
         XCTAssertEqual(failure?.code, .failure)
-        for words in [" is not finite after step 1, and nothing was written", "no checkpoint was written yet", "lower --base-learning-rate"] {
-            XCTAssertTrue(failure?.message.contains(words) == true, "\(failure?.message ?? "finished") says nothing of: \(words)")
+        for words in [
+            " is not finite after step 1, and nothing was written", "no checkpoint was written yet",
+            "lower --base-learning-rate",
+        ] {
+            XCTAssertTrue(
+                failure?.message.contains(words) == true, "\(failure?.message ?? "finished") says nothing of: \(words)")
         }
         XCTAssertEqual(
             try FileManager.default.contentsOfDirectory(atPath: folder.file("run")).sorted(), ["lock", "log.jsonl"])
     }
 
-    /// No weight and no moment is touched by the step whose loss is not finite, where that step would have gone block by block, too.
+    /// No weight and no moment is touched by the step whose loss is not finite, where that step would have gone block
+    /// by block, too.
     func testANonFiniteLossChangesNothing() throws {
         for (name, configuration) in try [("added", smallRun()), ("alone", smallRun(batch: 6, accumulation: 1))] {
             for spoilt in ["decoder_pred.bias", "aligned_feature_projection_heads.1.bias"] {
@@ -451,12 +496,17 @@ final class TrainerTests: XCTestCase {
                 let parameters = trainer.distiller.parameters
                 parameters.all.first { $0.name == spoilt }!.weight.pointer[0] = .infinity
                 func bits() -> [[UInt32]] {
-                    parameters.all.flatMap { [$0.weight.values.bits, $0.firstMoment?.values.bits ?? [], $0.secondMoment?.values.bits ?? []] }
+                    parameters.all.flatMap {
+                        [$0.weight.values.bits, $0.firstMoment?.values.bits ?? [], $0.secondMoment?.values.bits ?? []]
+                    }
                 }
                 let before = bits()
                 let directory = try RunDirectory(path: folder.file("\(name) \(spoilt)"), resuming: true)
-                let failure = failure { _ = try trainer.run(in: directory, workers: 1, progress: nil, message: { XCTFail($0) }) }
-                XCTAssertTrue(failure?.message.contains("not finite at step 1:") == true, "\(failure?.message ?? "finished")")
+                let failure = failure {
+                    _ = try trainer.run(in: directory, workers: 1, progress: nil, message: { XCTFail($0) })
+                }
+                XCTAssertTrue(
+                    failure?.message.contains("not finite at step 1:") == true, "\(failure?.message ?? "finished")")
                 XCTAssertEqual(bits(), before, "\(name), \(spoilt)")
             }
         }
@@ -473,8 +523,11 @@ final class TrainerTests: XCTestCase {
             var writer = SafeTensorsWriter(metadata: file.metadata.filter { !$0.key.contains("checksum") })
             for (entry, buffer) in zip(file.entries, buffers) {
                 let half = UnsafeBufferPointer(rebasing: buffer[..<(buffer.count / 2)])
-                if entry.name == name { writer.add(name, shape: [half.count], floats: half) }
-                else { writer.add(entry.name, shape: entry.shape, floats: buffer) }
+                if entry.name == name {
+                    writer.add(name, shape: [half.count], floats: half)
+                } else {
+                    writer.add(entry.name, shape: entry.shape, floats: buffer)
+                }
             }
             try writer.write(to: changed, checksummed: true)
         }
@@ -488,8 +541,10 @@ final class TrainerTests: XCTestCase {
     /// MAE's pre-training is the same trainer without a teacher.
     func testPretrainingWithoutATeacher() throws {
         let configuration = TrainingConfiguration(
-            method: .pretrain, recipe: "test", model: .small(teacherWidth: nil, normalizePixels: true), data: try pictures(6),
-            teacher: nil, batch: 3, accumulation: 1, epochs: 30, warmupEpochs: 3, baseLearningRate: 0.4, minimumLearningRate: 0,
+            method: .pretrain, recipe: "test", model: .small(teacherWidth: nil, normalizePixels: true),
+            data: try pictures(6),
+            teacher: nil, batch: 3, accumulation: 1, epochs: 30, warmupEpochs: 3, baseLearningRate: 0.4,
+            minimumLearningRate: 0,
             optimizer: Optimizer(), seed: 54)
         _ = try run(configuration, "run")
         let lines = try log("run")

@@ -10,12 +10,14 @@ final class WeightLoadingTests: XCTestCase {
 
     /// Writes the parameters of a model, some left out, added or of another shape.
     private func write(
-        _ model: RandomModel, prefix: String = "", without: Set<String> = [], adding: [String] = [], flattening: String? = nil
+        _ model: RandomModel, prefix: String = "", without: Set<String> = [], adding: [String] = [],
+        flattening: String? = nil
     ) throws -> SafeTensorsFile {
         var writer = SafeTensorsWriter()
         for parameter in model.parameters.all where !without.contains(parameter.name) {
             writer.add(
-                prefix + parameter.name, shape: parameter.name == flattening ? [parameter.weight.count] : parameter.shape,
+                prefix + parameter.name,
+                shape: parameter.name == flattening ? [parameter.weight.count] : parameter.shape,
                 floats: UnsafeBufferPointer(parameter.weight.elements))
         }
         let extra = model.parameters.all[0].weight
@@ -29,7 +31,8 @@ final class WeightLoadingTests: XCTestCase {
         Dictionary(uniqueKeysWithValues: model.parameters.all.map { ($0.name, $0.weight.values.bits) })
     }
 
-    /// Every weight arrives to the bit, with or without a prefix; what the file holds beside is named, under the prefix only.
+    /// Every weight arrives to the bit, with or without a prefix; what the file holds beside is named, under the prefix
+    /// only.
     func testLoadsEveryWeight() throws {
         for prefix in ["", "student."] {
             let source = try RandomModel(.small(), batch: 1, seed: 71)
@@ -63,20 +66,27 @@ final class WeightLoadingTests: XCTestCase {
             try target.parameters.load(from: try write(source, without: ["blocks.1.attn.qkv.bias", "mask_token"]))
         }
         XCTAssertEqual(missing?.code, .badData)
-        for words in ["weights.safetensors", "lacks 2 of the \(target.parameters.all.count) tensors", "blocks.1.attn.qkv.bias"] {
-            XCTAssertTrue(missing?.message.contains(words) == true, "\(missing?.message ?? "accepted") says nothing of: \(words)")
+        for words in [
+            "weights.safetensors", "lacks 2 of the \(target.parameters.all.count) tensors", "blocks.1.attn.qkv.bias",
+        ] {
+            XCTAssertTrue(
+                missing?.message.contains(words) == true, "\(missing?.message ?? "accepted") says nothing of: \(words)")
         }
-        let shape = failure { try target.parameters.load(from: try write(source, flattening: "patch_embed.proj.weight")) }
+        let shape = failure {
+            try target.parameters.load(from: try write(source, flattening: "patch_embed.proj.weight"))
+        }
         XCTAssertEqual(shape?.code, .badData)
         for words in ["weights.safetensors", "patch_embed.proj.weight has shape [576]", "needs [12, 3, 4, 4]"] {
-            XCTAssertTrue(shape?.message.contains(words) == true, "\(shape?.message ?? "accepted") says nothing of: \(words)")
+            XCTAssertTrue(
+                shape?.message.contains(words) == true, "\(shape?.message ?? "accepted") says nothing of: \(words)")
         }
         let wider = try RandomModel(.small(studentWidth: 24), batch: 1, seed: 73)
         XCTAssertEqual(failure { try target.parameters.load(from: try write(wider)) }?.code, .badData)
         XCTAssertEqual(values(target), before)
     }
 
-    /// Positions of a grid that nobody names cannot be resampled: the remedy is the command that writes the image size down.
+    /// Positions of a grid that nobody names cannot be resampled: the remedy is the command that writes the image size
+    /// down.
     func testRefusesPositionsOfAnUnknownGrid() throws {
         let source = try RandomModel(.small(), batch: 1, seed: 71)
         let configuration = ModelConfiguration.small(imageHeight: 16)
@@ -86,7 +96,8 @@ final class WeightLoadingTests: XCTestCase {
         let found = failure { _ = try target.parameters.load(from: weights, for: configuration.student) }
         XCTAssertEqual(found?.code, .badData)
         for words in ["pos_embed has shape [1, 13, 12]", "needs [1, 17, 12]: run `dmae convert`", "--image-size"] {
-            XCTAssertTrue(found?.message.contains(words) == true, "\(found?.message ?? "accepted") says nothing of: \(words)")
+            XCTAssertTrue(
+                found?.message.contains(words) == true, "\(found?.message ?? "accepted") says nothing of: \(words)")
         }
         XCTAssertEqual(values(target), before)
     }

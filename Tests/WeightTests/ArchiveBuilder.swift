@@ -27,7 +27,9 @@ struct ArchiveBuilder {
 
     /// An archive as torch.save lays it out, with one storage of 16 bytes.
     init(_ pickle: [UInt8], storages: [(String, [UInt8])] = [("0", [UInt8](0..<16))]) {
-        members = [Member(name: "x/data.pkl", content: pickle), Member(name: "x/byteorder", content: Array("little".utf8))]
+        members = [
+            Member(name: "x/data.pkl", content: pickle), Member(name: "x/byteorder", content: Array("little".utf8)),
+        ]
         for (key, content) in storages { members.append(Member(name: "x/data/\(key)", content: content)) }
         members.append(Member(name: "x/version", content: Array("3\n".utf8)))
     }
@@ -74,15 +76,19 @@ struct ArchiveBuilder {
             let start = bytes.count
             // Large contents are not worth the time: a zero stands for no checksum, as PyTorch writes where told to.
             let checksum = member.checksum ?? (member.content.count > 1 << 16 ? 0 : Self.checksum(member.content))
-            let (size, packed) = (member.size ?? UInt32(member.content.count), member.packed ?? UInt32(member.content.count))
+            let (size, packed) = (
+                member.size ?? UInt32(member.content.count), member.packed ?? UInt32(member.content.count)
+            )
             func common(_ method: Int, _ name: [UInt8], _ extra: Int) -> [UInt8] {
                 Self.joined(
-                    Self.word16(0), Self.word16(member.flags), Self.word16(method), Self.word32(0), Self.word32(checksum),
+                    Self.word16(0), Self.word16(member.flags), Self.word16(method), Self.word32(0),
+                    Self.word32(checksum),
                     Self.word32(packed), Self.word32(size), Self.word16(name.count), Self.word16(extra))
             }
             let local = Array((member.localName ?? member.name).utf8)
             bytes += Self.joined(
-                Self.word32(member.signature), common(member.localMethod ?? member.method, local, 0), local, member.content)
+                Self.word32(member.signature), common(member.localMethod ?? member.method, local, 0), local,
+                member.content)
             let name = Array(member.name.utf8)
             directory += Self.joined(
                 Self.word32(0x0201_4B50), Self.word16(0), common(member.method, name, member.extra.count),
@@ -94,7 +100,8 @@ struct ArchiveBuilder {
         bytes += Self.joined(Self.word32(0x0605_4B50), Self.word16(disk), Self.word16(disk))
         for _ in 0..<2 { bytes += Self.word16(membersSaid ?? members.count) }
         bytes += Self.joined(
-            Self.word32(directoryLength ?? UInt32(directory.count)), Self.word32(UInt32(start)), Self.word16(comment.count),
+            Self.word32(directoryLength ?? UInt32(directory.count)), Self.word32(UInt32(start)),
+            Self.word16(comment.count),
             comment)
         return bytes
     }

@@ -35,7 +35,9 @@ final class AtomicFileTests: XCTestCase {
     }
 
     /// A tensor file that does not fit leaves the old one and nothing else.
-    private func checkFull(_ folder: (path: String, names: () -> [String]), reason: String, _ limited: (() -> Void) -> Void)
+    private func checkFull(
+        _ folder: (path: String, names: () -> [String]), reason: String, _ limited: (() -> Void) -> Void
+    )
         throws
     {
         let path = folder.path + "/w.safetensors"
@@ -96,7 +98,9 @@ final class AtomicFileTests: XCTestCase {
     func testTooManyOpenFiles() throws {
         let path = folder.file("a.txt")
         try AtomicFile.write("old".utf8, to: path)
-        let bodies: [() throws -> Void] = [{ try AtomicFile.write([1], to: path) }, { _ = try SafeTensorsFile(path: path) }]
+        let bodies: [() throws -> Void] = [
+            { try AtomicFile.write([1], to: path) }, { _ = try SafeTensorsFile(path: path) },
+        ]
         for body in bodies {
             let found = TemporaryFolder.withoutFileDescriptors { failure(body) }
             XCTAssertEqual(found?.code, .inputOutput)
@@ -142,7 +146,7 @@ final class AtomicFileTests: XCTestCase {
             (12, 0xd52e_4078_33af_5133, 0xee97_35b9_0167_6a51), (31, 0xa2aa_5f33_cc4a_6119, 0xe8cb_f0e0_0f19_0c6e),
             (32, 0x23c3_c17e_f790_fd97, 0x7ce1_c68e_13aa_e778), (33, 0x50a7_cfc7_ba58_8784, 0x89d5_7d87_d9f5_0a9d),
             (63, 0x5e3e_54b4_31c7_493c, 0x542d_1a3f_c194_a1cc), (64, 0x0eb6_4b3e_f6ee_b01f, 0xf92f_a17e_1a94_a799),
-            (100, 0xa61f_8d4c_170f_e531, 0x9869_d9ef_8505_1be9), (1999, 0x89da_4409_c178_7d24, 0xbcb4_a758_218a_e96a)
+            (100, 0xa61f_8d4c_170f_e531, 0x9869_d9ef_8505_1be9), (1999, 0x89da_4409_c178_7d24, 0xbcb4_a758_218a_e96a),
         ]
         for (count, plain, seeded) in expected {
             // How the bytes are cut must not matter.

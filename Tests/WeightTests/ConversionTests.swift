@@ -32,7 +32,8 @@ final class ConversionTests: XCTestCase {
                     XCTAssertTrue(float.isInfinite, "pattern \(pattern)")
                 } else {
                     XCTAssertTrue(float.isNaN, "pattern \(pattern)")
-                    XCTAssertEqual(Int(float.bitPattern & 0x7F_FFFF), fraction << (23 - fractionBits), "pattern \(pattern)")
+                    XCTAssertEqual(
+                        Int(float.bitPattern & 0x7F_FFFF), fraction << (23 - fractionBits), "pattern \(pattern)")
                 }
                 continue
             }
@@ -58,7 +59,9 @@ final class ConversionTests: XCTestCase {
     }
 
     /// A file of one tensor, x.
-    private func file<Stored>(_ type: TensorType, _ values: [Stored], _ name: String = "values") throws -> SafeTensorsFile {
+    private func file<Stored>(_ type: TensorType, _ values: [Stored], _ name: String = "values") throws
+        -> SafeTensorsFile
+    {
         let path = folder.file("\(name).safetensors")
         try values.withUnsafeBytes { bytes in
             var writer = SafeTensorsWriter()
@@ -68,7 +71,9 @@ final class ConversionTests: XCTestCase {
         return try SafeTensorsFile(path: path)
     }
 
-    private func floats<Stored>(_ type: TensorType, _ values: [Stored]) throws -> [Float] { try file(type, values).floats("x") }
+    private func floats<Stored>(_ type: TensorType, _ values: [Stored]) throws -> [Float] {
+        try file(type, values).floats("x")
+    }
 
     /// Exactly where a float can hold the value, to the nearest (ties to even) where not.
     func testIntegersAndDoubles() throws {
@@ -112,7 +117,8 @@ final class ConversionTests: XCTestCase {
         XCTAssertEqual(try difference(.f64, [0.1], .f32, [Float(0.1)])?.count, 1)
         XCTAssertNil(try difference(.i64, [Int64(-5), 1 << 33], .f32, [Float(-5), 0x1p33]))
         XCTAssertNil(try difference(.u64, [UInt64(1), 0], .bool, [UInt8(1), 0]))
-        XCTAssertNil(try difference(.f64, [0.5, Double.nan, -Double.infinity], .f32, [0.5, Float.nan, -Float.infinity]))
+        XCTAssertNil(
+            try difference(.f64, [0.5, Double.nan, -Double.infinity], .f32, [0.5, Float.nan, -Float.infinity]))
         XCTAssertEqual(try difference(.f64, [Double.nan, 1], .f64, [Double(1), 1])?.maximum, .infinity)
         // Types that floats hold.
         XCTAssertEqual(try difference(.f32, [Float(1), 2], .f32, [1, Float(2.5)])?.maximum, 0.5)

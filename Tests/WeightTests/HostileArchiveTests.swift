@@ -4,8 +4,8 @@ import TestSupport
 import Weights
 import XCTest
 
-/// PyTorch archives that are wrong or mean harm: each is refused in its own words, and none brings the process down, fills
-/// memory or gets anything run.
+/// PyTorch archives that are wrong or mean harm: each is refused in its own words, and none brings the process down,
+/// fills memory or gets anything run.
 final class HostileArchiveTests: XCTestCase {
     private let folder = TemporaryFolder()
 
@@ -18,8 +18,12 @@ final class HostileArchiveTests: XCTestCase {
         XCTAssertFalse(found.message.contains("\n"), found.message)
         XCTAssertTrue(found.message.hasPrefix("\"\(path)\" "), found.message)
         var message = found.message.dropFirst(path.utf8.count + 3)
-        for part in ["is not a valid PyTorch archive: "] where message.hasPrefix(part) { message = message.dropFirst(part.count) }
-        for part in ["; download or write the file again", ", which was not run or loaded; save the model's state_dict()"]
+        for part in ["is not a valid PyTorch archive: "] where message.hasPrefix(part) {
+            message = message.dropFirst(part.count)
+        }
+        for part in [
+            "; download or write the file again", ", which was not run or loaded; save the model's state_dict()",
+        ]
         where message.hasSuffix(part) {
             message = message.dropLast(part.count)
         }
@@ -86,13 +90,22 @@ final class HostileArchiveTests: XCTestCase {
                 (bytes.dropLast(), "the zip archive has no list of members at its end: it was cut off"),
                 (changed(-2, 1), "the zip archive has no list of members at its end: it was cut off"),
                 (good.with { $0.membersSaid = 3 }.bytes(), "the zip archive lists 3 members and something after them"),
-                (good.with { $0.membersSaid = 5 }.bytes(), "the zip archive lists 5 members in 222 bytes, too few for so many"),
+                (
+                    good.with { $0.membersSaid = 5 }.bytes(),
+                    "the zip archive lists 5 members in 222 bytes, too few for so many"
+                ),
                 (
                     good.with { $0.membersSaid = 65535 }.bytes(),
                     "the zip archive lists 65535 members in 222 bytes, too few for so many"
                 ),
-                (good.with { $0.directoryOffset = 1 }.bytes(), "the zip archive says wrongly where its list of members is"),
-                (good.with { $0.disk = 1 }.bytes(), "the zip archive is a part of one that is split over several files"),
+                (
+                    good.with { $0.directoryOffset = 1 }.bytes(),
+                    "the zip archive says wrongly where its list of members is"
+                ),
+                (
+                    good.with { $0.disk = 1 }.bytes(),
+                    "the zip archive is a part of one that is split over several files"
+                ),
                 (long { $0[8] = 1 }, "the zip archive has a ZIP64 end record of a wrong length"),
                 (long { $0[16] = 1 }, "the zip archive is a part of one that is split over several files"),
                 (
@@ -118,7 +131,10 @@ final class HostileArchiveTests: XCTestCase {
                         $0.packed = .max - 1
                     }.bytes(), "the zip archive says that member \"x/data/0\" lies where it cannot"
                 ),
-                (good.with("x/data/0", extra([])).bytes(), "the zip archive lacks the true size of member \"x/data/0\""),
+                (
+                    good.with("x/data/0", extra([])).bytes(),
+                    "the zip archive lacks the true size of member \"x/data/0\""
+                ),
                 (
                     good.with("x/version", extra([1, 0, 4, 0, 1, 2, 3, 4])).bytes(),
                     "the zip archive lacks the true size of member \"x/version\""
@@ -154,7 +170,8 @@ final class HostileArchiveTests: XCTestCase {
                 (
                     // One content under two names, as in the bombs that unpack to petabytes.
                     good.with { builder in
-                        builder.members.append(.init(name: "x/data/1", content: Array(ArchiveBuilder.word32(0)), start: 0))
+                        builder.members.append(
+                            .init(name: "x/data/1", content: Array(ArchiveBuilder.word32(0)), start: 0))
                         builder.members[0].name = "x/data/1"
                         builder.members[4].name = "x/data.pkl"
                     }.bytes(), "the zip archive gives member \"x/data.pkl\" another name at its place"
@@ -172,7 +189,10 @@ final class HostileArchiveTests: XCTestCase {
                     good.with { $0.members[0].name = "data.pkl" }.bytes(),
                     "it is a zip archive without the data.pkl that torch.save writes"
                 ),
-                (good.with { $0.members = [] }.bytes(), "it is a zip archive without the data.pkl that torch.save writes"),
+                (
+                    good.with { $0.members = [] }.bytes(),
+                    "it is a zip archive without the data.pkl that torch.save writes"
+                ),
                 (
                     good.with { $0.members.append(.init(name: "y/data.pkl", content: [])) }.bytes(),
                     "it holds 2 objects, such as \"y/data.pkl\""
@@ -195,7 +215,8 @@ final class HostileArchiveTests: XCTestCase {
                     "its data.pkl is damaged: its checksum is another than the archive says"
                 ),
                 (
-                    good.with { $0.members.append(.init(name: String(repeating: "n", count: 5000), content: [])) }.bytes(),
+                    good.with { $0.members.append(.init(name: String(repeating: "n", count: 5000), content: [])) }
+                        .bytes(),
                     "the zip archive holds a member with a name of 5000 bytes, and 4096 are allowed"
                 ),
                 (
@@ -249,12 +270,18 @@ final class HostileArchiveTests: XCTestCase {
                     pickle([0x8B], ArchiveBuilder.word32(1 << 31)),
                     "its data.pkl holds a value of 2147483648 bytes, of which 1 follow, at byte 2"
                 ),
-                (pickle([0x95], ArchiveBuilder.word64(1 << 62)), "its data.pkl has a frame longer than itself at byte 2"),
+                (
+                    pickle([0x95], ArchiveBuilder.word64(1 << 62)),
+                    "its data.pkl has a frame longer than itself at byte 2"
+                ),
                 (
                     pickle(opcodes("X"), ArchiveBuilder.word32(2), [0xC3, 0x28]),
                     "its data.pkl holds text that is not UTF-8 at byte 2"
                 ),
-                (pickle(opcodes("cos\n\u{7F}")), "its data.pkl holds a name of more than 1000 bytes or without an end at byte 2"),
+                (
+                    pickle(opcodes("cos\n\u{7F}")),
+                    "its data.pkl holds a name of more than 1000 bytes or without an end at byte 2"
+                ),
                 (
                     pickle(opcodes("c"), [UInt8](repeating: 0x61, count: 2000), opcodes("\nx\n")),
                     "its data.pkl holds a name of more than 1000 bytes or without an end at byte 2"
@@ -284,18 +311,27 @@ final class HostileArchiveTests: XCTestCase {
                     pickle(Pickled.text("os.system"), opcodes(")"), [0x81]),
                     "its data.pkl makes an object of \"os.system\", which is not a class, at byte 17"
                 ),
-                (pickle(opcodes("]N"), opcodes("b")), "its data.pkl sets the state of something that has none at byte 4"),
+                (
+                    pickle(opcodes("]N"), opcodes("b")),
+                    "its data.pkl sets the state of something that has none at byte 4"
+                ),
                 (
                     pickle(Pickled.call("collections", "OrderedDict", [opcodes("]Na")])),
                     "its data.pkl makes a dictionary of something that is not a list of pairs at byte 32"
                 ),
-                (pickle(opcodes("NQ")), "its data.pkl refers to something outside of it that is not a storage at byte 3"),
+                (
+                    pickle(opcodes("NQ")),
+                    "its data.pkl refers to something outside of it that is not a storage at byte 3"
+                ),
                 (
                     pickle(
                         Pickled.tuple([Pickled.text("module"), opcodes("N"), opcodes("N"), opcodes("N"), opcodes("N")]),
                         opcodes("Q")), "its data.pkl refers to something outside of it that is not a storage at byte 19"
                 ),
-                (pickle(Pickled.storage(count: -1)), "its data.pkl describes a storage without its key or size at byte 60"),
+                (
+                    pickle(Pickled.storage(count: -1)),
+                    "its data.pkl describes a storage without its key or size at byte 60"
+                ),
                 (pickle(Pickled.storage()), "holds no tensors: its content is a storage without a shape"),
                 (
                     pickle(Pickled.tensor(opcodes("N"))),
@@ -326,7 +362,8 @@ final class HostileArchiveTests: XCTestCase {
                     "its data.pkl makes a tensor with 2 dimensions and 1 strides at byte 102"
                 ),
                 (
-                    pickle(Pickled.tensor(shape: [Int](repeating: 1, count: 65), strides: [Int](repeating: 1, count: 65))),
+                    pickle(
+                        Pickled.tensor(shape: [Int](repeating: 1, count: 65), strides: [Int](repeating: 1, count: 65))),
                     "its data.pkl makes a tensor with a shape of 65 numbers, and 64 are allowed, at byte 356"
                 ),
                 (
@@ -364,15 +401,22 @@ final class HostileArchiveTests: XCTestCase {
                 ),
                 // Empty, in a type of two bytes: in one of four its shape could not be counted.
                 (
-                    pickle(Pickled.tensor(Pickled.storage("HalfStorage", count: 8), shape: [1 << 61, 0], strides: [1, 1])),
+                    pickle(
+                        Pickled.tensor(Pickled.storage("HalfStorage", count: 8), shape: [1 << 61, 0], strides: [1, 1])),
                     "tensor \"tensor\" has a shape of more than 2^63 bytes"
                 ),
                 (
                     pickle(Pickled.tensor(shape: [0, 1 << 61], strides: [1, 1])),
                     "tensor \"tensor\" has a shape of more than 2^63 bytes"
                 ),
-                (pickle(Pickled.tensor(shape: [3], strides: [1 << 62])), "tensor \"tensor\" has strides that reach beyond 2^63"),
-                (pickle(Pickled.tensor(offset: Int.max, shape: [2])), "tensor \"tensor\" has strides that reach beyond 2^63"),
+                (
+                    pickle(Pickled.tensor(shape: [3], strides: [1 << 62])),
+                    "tensor \"tensor\" has strides that reach beyond 2^63"
+                ),
+                (
+                    pickle(Pickled.tensor(offset: Int.max, shape: [2])),
+                    "tensor \"tensor\" has strides that reach beyond 2^63"
+                ),
                 (
                     pickle(Pickled.tensor(Pickled.storage(count: 5))),
                     "storage \"0\" of tensor \"tensor\" should hold 5 elements and holds 4"
@@ -392,12 +436,14 @@ final class HostileArchiveTests: XCTestCase {
                 ),
                 (
                     pickle(
-                        opcodes("}"), Pickled.text("a.b"), Pickled.tensor(), opcodes("s"), Pickled.text("a"), opcodes("}"),
+                        opcodes("}"), Pickled.text("a.b"), Pickled.tensor(), opcodes("s"), Pickled.text("a"),
+                        opcodes("}"),
                         Pickled.text("b"),
                         Pickled.tensor(), opcodes("ss")), "it holds two tensors named \"a.b\""
                 ),
                 (
-                    pickle(opcodes("}"), Pickled.text(String(repeating: "n", count: 500)), Pickled.tensor(), opcodes("s")),
+                    pickle(
+                        opcodes("}"), Pickled.text(String(repeating: "n", count: 500)), Pickled.tensor(), opcodes("s")),
                     "its data.pkl gives a value a name of more than 500 bytes"
                 ),
                 (pickle(opcodes("]q\0h\0a")), "its data.pkl nests dictionaries and lists more than 64 deep"),
@@ -405,7 +451,8 @@ final class HostileArchiveTests: XCTestCase {
             ])
     }
 
-    /// Pickles that try to run code. As the whole content they hold no tensors; beside tensors they are names and nothing else.
+    /// Pickles that try to run code. As the whole content they hold no tensors; beside tensors they are names and
+    /// nothing else.
     func testPicklesThatTryToRunCode() throws {
         // Where a shell or Python would leave it: in the working folder.
         let canary = "dmae-code-was-run"
@@ -423,7 +470,10 @@ final class HostileArchiveTests: XCTestCase {
                 Pickled.call("posix", "system", [touch]),
                 "holds no tensors: its content is posix.system(\"touch 'dmae-code-was-run'\")"
             ),
-            (Pickled.call("nt", "system", [touch]), "holds no tensors: its content is nt.system(\"touch 'dmae-code-was-run'\")"),
+            (
+                Pickled.call("nt", "system", [touch]),
+                "holds no tensors: its content is nt.system(\"touch 'dmae-code-was-run'\")"
+            ),
             (
                 Pickled.call("builtins", "eval", [python]),
                 "holds no tensors: its content is builtins.eval(\"open('dmae-code-was-run', 'w')\")"
@@ -440,7 +490,10 @@ final class HostileArchiveTests: XCTestCase {
                 Pickled.call("subprocess", "Popen", [touch, Pickled.opcodes("N")]),
                 "holds no tensors: its content is subprocess.Popen(\"touch 'dmae-code-was-run'\", None)"
             ),
-            (Pickled.call("subprocess", "check_output", [list]), "holds no tensors: its content is subprocess.check_output(…)"),
+            (
+                Pickled.call("subprocess", "check_output", [list]),
+                "holds no tensors: its content is subprocess.check_output(…)"
+            ),
             (
                 Pickled.call("runpy", "run_path", [Pickled.text(canary)]),
                 "holds no tensors: its content is runpy.run_path(\"dmae-code-was-run\")"
@@ -485,18 +538,22 @@ final class HostileArchiveTests: XCTestCase {
             // A function made by a call, and called.
             (
                 join(
-                    Pickled.call("builtins", "getattr", [Pickled.global("builtins", "__import__"), Pickled.text("__call__")]),
+                    Pickled.call(
+                        "builtins", "getattr", [Pickled.global("builtins", "__import__"), Pickled.text("__call__")]),
                     Pickled.tuple([Pickled.text("os")]), Pickled.opcodes("R")),
                 "holds no tensors: its content is a call of what builtins.getattr gives"
             ),
             (
-                join(Pickled.call("functools", "partial", [Pickled.global("os", "system"), touch]), Pickled.opcodes(")R")),
+                join(
+                    Pickled.call("functools", "partial", [Pickled.global("os", "system"), touch]), Pickled.opcodes(")R")
+                ),
                 "holds no tensors: its content is a call of what functools.partial gives"
             ),
             // STACK_GLOBAL with a name of several parts.
             (
                 join(
-                    Pickled.text("builtins"), Pickled.text("eval.__call__"), [0x93], Pickled.tuple([python]), Pickled.opcodes("R")
+                    Pickled.text("builtins"), Pickled.text("eval.__call__"), [0x93], Pickled.tuple([python]),
+                    Pickled.opcodes("R")
                 ), "holds no tensors: its content is builtins.eval.__call__(\"open('dmae-code-was-run', 'w')\")"
             ),
             // NEWOBJ and NEWOBJ_EX: the class's __new__.
@@ -518,7 +575,8 @@ final class HostileArchiveTests: XCTestCase {
             ),
             (
                 join(
-                    Pickled.global("torch.nn.modules.module", "Module"), Pickled.opcodes(")"), [0x81], Pickled.opcodes("}"),
+                    Pickled.global("torch.nn.modules.module", "Module"), Pickled.opcodes(")"), [0x81],
+                    Pickled.opcodes("}"),
                     Pickled.text("__reduce__"), run, Pickled.opcodes("sb")),
                 "holds no tensors: its content is torch.nn.modules.module.Module"
             ),
@@ -526,13 +584,17 @@ final class HostileArchiveTests: XCTestCase {
             (
                 Pickled.call(
                     "torch._tensor", "_rebuild_from_type_v2",
-                    [Pickled.global("os", "system"), Pickled.opcodes("N"), Pickled.tuple([touch]), Pickled.opcodes("}")]),
+                    [
+                        Pickled.global("os", "system"), Pickled.opcodes("N"), Pickled.tuple([touch]),
+                        Pickled.opcodes("}"),
+                    ]),
                 "holds no tensors: its content is torch._tensor._rebuild_from_type_v2(os.system, None, …, …)"
             ),
             // Remembered, thrown away and recalled.
             (
                 join(
-                    Pickled.call("os", "popen", [touch]), Pickled.opcodes("q\u{0}0"), Pickled.text("x"), Pickled.opcodes("0h\0")),
+                    Pickled.call("os", "popen", [touch]), Pickled.opcodes("q\u{0}0"), Pickled.text("x"),
+                    Pickled.opcodes("0h\0")),
                 "holds no tensors: its content is os.popen(\"touch 'dmae-code-was-run'\")"
             ),
         ]
@@ -553,12 +615,14 @@ final class HostileArchiveTests: XCTestCase {
             [Pickled.tensor(more: [run]), [0x88], Pickled.call("builtins", "eval", [python])])
         for content in [
             join(
-                Pickled.call("collections", "defaultdict", [Pickled.global("os", "system")]), Pickled.text("t"), Pickled.tensor(),
+                Pickled.call("collections", "defaultdict", [Pickled.global("os", "system")]), Pickled.text("t"),
+                Pickled.tensor(),
                 Pickled.opcodes("s")),
             join(Pickled.opcodes("}"), Pickled.text("t"), hooked, Pickled.opcodes("s")),
         ] {
             XCTAssertEqual(
-                try WeightFiles.open(folder.write(ArchiveBuilder(Pickled.whole(content)).bytes(), "hooked.pth")).names, ["t"])
+                try WeightFiles.open(folder.write(ArchiveBuilder(Pickled.whole(content)).bytes(), "hooked.pth")).names,
+                ["t"])
         }
         XCTAssertFalse(FileManager.default.fileExists(atPath: canary), "code was run")
         XCTAssertGreaterThanOrEqual(gadgets.count, 28)
@@ -570,7 +634,9 @@ final class HostileArchiveTests: XCTestCase {
         func pickle(_ content: [UInt8], storages: [(String, [UInt8])] = [("0", [UInt8](0..<16))]) -> [UInt8] {
             ArchiveBuilder(Pickled.whole(content), storages: storages).bytes()
         }
-        func repeated(_ content: [UInt8], _ count: Int) -> [UInt8] { Array(repeatElement(content, count: count).joined()) }
+        func repeated(_ content: [UInt8], _ count: Int) -> [UInt8] {
+            Array(repeatElement(content, count: count).joined())
+        }
         func opcodes(_ text: String) -> [UInt8] { Pickled.opcodes(text) }
         let most = (16 << 20) - 1000
         // Each list or dictionary holds the one before it several times.
@@ -588,7 +654,8 @@ final class HostileArchiveTests: XCTestCase {
         for index in 0..<70_000 { manyNames += join(Pickled.integer(index), opcodes("h\0")) }
         manyNames += opcodes("u")
         let longNames = join(
-            Pickled.tensor(), opcodes("q\u{0}0"), Pickled.text(String(repeating: "n", count: 490)), opcodes("q\u{1}0]("),
+            Pickled.tensor(), opcodes("q\u{0}0"), Pickled.text(String(repeating: "n", count: 490)),
+            opcodes("q\u{1}0]("),
             repeated(opcodes("}h\u{1}h\0s"), 30_000), opcodes("e"))
         var farMemo = opcodes("N")
         for step in UInt32(0)..<12 { farMemo += join(opcodes("r"), ArchiveBuilder.word32(step << 20 | 0xFFFFF)) }
@@ -608,7 +675,10 @@ final class HostileArchiveTests: XCTestCase {
                 pickle(join(opcodes("N"), repeated(opcodes("2"), most))),
                 "its data.pkl fills its stack with more than 1048576 values at byte 1048578"
             ),
-            (pickle(join(opcodes("Nq\0"), repeated(opcodes("h\u{0}0"), most / 3))), "its data.pkl has more than 8000000 opcodes"),
+            (
+                pickle(join(opcodes("Nq\0"), repeated(opcodes("h\u{0}0"), most / 3))),
+                "its data.pkl has more than 8000000 opcodes"
+            ),
             (
                 pickle(repeated([0x4B, 1, 0x85], most / 3)),
                 "its data.pkl describes values that need more than 24 MB of memory at byte 618835"
@@ -642,12 +712,17 @@ final class HostileArchiveTests: XCTestCase {
             ),
             (
                 pickle(
-                    join(opcodes("}"), repeated(join(Pickled.text(String(repeating: "k", count: 200)), opcodes("Ns")), 75_000))),
+                    join(
+                        opcodes("}"),
+                        repeated(join(Pickled.text(String(repeating: "k", count: 200)), opcodes("Ns")), 75_000))),
                 "holds no tensors: its content is a dictionary of 75000"
             ),
             // One long text, referred to from everywhere.
             (
-                pickle(join(Pickled.text(String(repeating: "t", count: 9000)), opcodes("q\u{0}0]"), repeated(oneText, 11_000))),
+                pickle(
+                    join(
+                        Pickled.text(String(repeating: "t", count: 9000)), opcodes("q\u{0}0]"),
+                        repeated(oneText, 11_000))),
                 "holds no tensors: its content is a list of 11000"
             ),
             (
@@ -667,17 +742,21 @@ final class HostileArchiveTests: XCTestCase {
         }
     }
 
-    /// A list may hold one object many times, and each time its attributes are looked through for the parts of a module.
+    /// A list may hold one object many times, and each time its attributes are looked through for the parts of a
+    /// module.
     func testObjectsHeldVeryOften() throws {
         func list(attributes: Int, times: Int) -> [UInt8] {
             let weight = Pickled.join(Pickled.text("w"), Pickled.tensor(), Pickled.opcodes("s"))
             let object = Pickled.join(
                 Pickled.global("a", "Module"), Pickled.opcodes(")"), [0x81], Pickled.opcodes("q\u{0}}("),
-                [UInt8](repeating: UInt8(ascii: "N"), count: 2 * attributes), Pickled.text("_parameters"), Pickled.opcodes("}"),
-                weight, Pickled.text("_buffers"), Pickled.opcodes("}"), Pickled.text("_modules"), Pickled.opcodes("}ub"))
+                [UInt8](repeating: UInt8(ascii: "N"), count: 2 * attributes), Pickled.text("_parameters"),
+                Pickled.opcodes("}"),
+                weight, Pickled.text("_buffers"), Pickled.opcodes("}"), Pickled.text("_modules"), Pickled.opcodes("}ub")
+            )
             let again = Array(repeatElement(Pickled.opcodes("h\u{0}"), count: times - 1).joined())
             return ArchiveBuilder(
-                Pickled.whole(Pickled.join(Pickled.opcodes("]("), object, again, Pickled.opcodes("e")))).bytes()
+                Pickled.whole(Pickled.join(Pickled.opcodes("]("), object, again, Pickled.opcodes("e")))
+            ).bytes()
         }
         let path = folder.write(list(attributes: 100, times: 3), "modules.pth")
         XCTAssertEqual(try WeightFiles.open(path).names, ["0.w", "1.w", "2.w"])
@@ -718,7 +797,8 @@ final class HostileArchiveTests: XCTestCase {
             let bytes = try fixture(name)
             for length in 0..<bytes.count {
                 let path = folder.write(bytes[..<length], "short.pth")
-                XCTAssertEqual(failure { _ = try WeightFiles.open(path) }?.code, .badData, "\(name) cut to \(length) bytes")
+                XCTAssertEqual(
+                    failure { _ = try WeightFiles.open(path) }?.code, .badData, "\(name) cut to \(length) bytes")
             }
         }
     }

@@ -30,13 +30,17 @@ final class HostileFileTests: XCTestCase {
     ///
     /// - Parameter folder: where a file of several is at fault, the folder of them all.
     /// - Returns: the memory it took.
-    private func assertProgramRefuses(_ path: String, _ what: String, of folder: String? = nil, line: UInt = #line) -> Int {
+    private func assertProgramRefuses(_ path: String, _ what: String, of folder: String? = nil, line: UInt = #line)
+        -> Int
+    {
         let (result, peakMemory) = Command.measure(["inspect", path], seconds: 30)
         XCTAssertEqual(result.end, .exited(65), "\(what): \(result.description)", line: line)
         XCTAssertEqual(result.output, "", what, line: line)
         let errors = result.errors.split(separator: "\n")
         XCTAssertEqual(errors.count, 1, result.errors, line: line)
-        XCTAssertTrue(errors.first?.hasPrefix("error: \"\(folder.map { $0 + "/" } ?? path + "\" ")") == true, result.errors, line: line)
+        XCTAssertTrue(
+            errors.first?.hasPrefix("error: \"\(folder.map { $0 + "/" } ?? path + "\" ")") == true, result.errors,
+            line: line)
         XCTAssertLessThan(peakMemory, Self.memoryBound, what, line: line)
         return peakMemory
     }
@@ -75,8 +79,14 @@ final class HostileFileTests: XCTestCase {
             ("{\"a\":{\"dtype\":\"F32\"}}", 0, "describes tensor \"a\" without shape"),
             ("{\"a\":{\"dtype\":\"F32\",\"shape\":[]}}", 0, "describes tensor \"a\" without data_offsets"),
             ("{\"a\":{\"dtype\":5}}", 0, "describes tensor \"a\" with a dtype that is not a string"),
-            ("{\"a\":{\"dtype\":\"F33\"}}", 0, "describes tensor \"a\" with dtype \"F33\", which is not one of \(types)"),
-            ("{\"a\":{\"dtype\":\"f32\"}}", 0, "describes tensor \"a\" with dtype \"f32\", which is not one of \(types)"),
+            (
+                "{\"a\":{\"dtype\":\"F33\"}}", 0,
+                "describes tensor \"a\" with dtype \"F33\", which is not one of \(types)"
+            ),
+            (
+                "{\"a\":{\"dtype\":\"f32\"}}", 0,
+                "describes tensor \"a\" with dtype \"f32\", which is not one of \(types)"
+            ),
             ("{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\"}}", 0, "describes tensor \"a\" with dtype twice"),
             ("{\"a\":{\"shape\":[],\"shape\":[]}}", 0, "describes tensor \"a\" with shape twice"),
             (
@@ -112,7 +122,10 @@ final class HostileFileTests: XCTestCase {
                 "{\"a\":{\"data_offsets\":[0]," + "\"dtype\":\"F32\",\"shape\":[]}}", 4,
                 "describes tensor \"a\" with data_offsets of fewer than 2 numbers"
             ),
-            ("{\"a\":{\"data_offsets\":[0,4,8]}}", 4, "describes tensor \"a\" with data_offsets of more than 2 numbers"),
+            (
+                "{\"a\":{\"data_offsets\":[0,4,8]}}", 4,
+                "describes tensor \"a\" with data_offsets of more than 2 numbers"
+            ),
             ("{\"a\":\(f32("[1]", 4, 0))}", 4, "describes tensor \"a\" with data_offsets that end before they begin"),
             ("{\"a\":\(f32("[2]", 0, 4))}", 4, "describes tensor \"a\" with 4 bytes where its shape and dtype need 8"),
             ("{\"a\":\(f32("[]", 0, 8))}", 8, "describes tensor \"a\" with 8 bytes where its shape and dtype need 4"),
@@ -130,10 +143,16 @@ final class HostileFileTests: XCTestCase {
                 "{\"a\":{\"dtype\":\"F16\",\"shape\":[2305843009213693952,0],\"data_offsets\":[0,0]}}", 0,
                 "describes tensor \"a\" with a shape of more than 2^63 bytes"
             ),
-            ("{\"a\":\(f32("[0,2305843009213693952]", 0, 0))}", 0, "describes tensor \"a\" with a shape of more than 2^63 bytes"),
+            (
+                "{\"a\":\(f32("[0,2305843009213693952]", 0, 0))}", 0,
+                "describes tensor \"a\" with a shape of more than 2^63 bytes"
+            ),
             ("{\"a\":\(f32("[1]", 0, 4)),\"a\":\(f32("[1]", 4, 8))}", 8, "names \"a\" twice"),
             ("{\"a\":\(f32("[1]", 0, 4)),\"\\u0061\":\(f32("[1]", 4, 8))}", 8, "names \"a\" twice"),
-            ("{\"a\":\(f32("[2]", 0, 8)),\"b\":\(f32("[2]", 4, 12))}", 12, "lets tensor \"b\" overlap the one before it"),
+            (
+                "{\"a\":\(f32("[2]", 0, 8)),\"b\":\(f32("[2]", 4, 12))}", 12,
+                "lets tensor \"b\" overlap the one before it"
+            ),
             ("{\"a\":\(f32("[2]", 0, 8)),\"b\":\(f32("[2]", 0, 8))}", 8, "lets tensor \"b\" overlap the one before it"),
             ("{\"a\":\(f32("[1]", 0, 4)),\"b\":\(f32("[1]", 8, 12))}", 12, "leaves 4 unused bytes before tensor \"b\""),
             ("{\"a\":\(f32("[1]", 4, 8))}", 8, "leaves 4 unused bytes before tensor \"a\""),
@@ -149,7 +168,7 @@ final class HostileFileTests: XCTestCase {
             (
                 "{\"\(String(repeating: "n", count: 200))\":1}", 0,
                 "describes tensor \"\(String(repeating: "n", count: 80))…\" by something that is not an object"
-            )
+            ),
         ]
         var said = Set<String>()
         var largest = 0
@@ -177,30 +196,56 @@ final class HostileFileTests: XCTestCase {
         /// `count` tensors without a byte of data, as short as they can be written.
         func tensors(_ count: Int, shape: String) -> [UInt8] {
             var text = "{"
-            for index in 0..<count { text += "\"\(index)\":{\"dtype\":\"U8\",\"shape\":[\(shape)],\"data_offsets\":[0,0]}," }
+            for index in 0..<count {
+                text += "\"\(index)\":{\"dtype\":\"U8\",\"shape\":[\(shape)],\"data_offsets\":[0,0]},"
+            }
             return Array(text.utf8)
         }
         let deep = (0..<63).map { _ in "1" }.joined(separator: ",") + ",0"
         let cases: [(name: String, header: [UInt8], what: String)] = [
-            ("spaces", Array("{".utf8) + repeated(" ").dropFirst(), "is not JSON: a quoted key is missing before its end"),
-            ("spaces after the end", Array("{}".utf8) + repeated("\n").dropFirst(3) + [0x21], "is followed by something that is not "
-                + "white space at byte \(length - 1)"),
-            ("one name", Array("{\"".utf8) + repeated("n").dropFirst(2), "holds a string of more than 4194304 bytes at byte 2"),
-            ("one name of escapes", Array("{\"".utf8) + repeated("\\n").dropFirst(2),
-                "holds a string of more than 4194304 bytes at byte 2"),
-            ("one text of metadata", Array("{\"__metadata__\":{\"k\":\"".utf8) + repeated("x").dropFirst(40),
-                "holds a string of more than 4194304 bytes at byte 22"),
+            (
+                "spaces", Array("{".utf8) + repeated(" ").dropFirst(),
+                "is not JSON: a quoted key is missing before its end"
+            ),
+            (
+                "spaces after the end", Array("{}".utf8) + repeated("\n").dropFirst(3) + [0x21],
+                "is followed by something that is not "
+                    + "white space at byte \(length - 1)"
+            ),
+            (
+                "one name", Array("{\"".utf8) + repeated("n").dropFirst(2),
+                "holds a string of more than 4194304 bytes at byte 2"
+            ),
+            (
+                "one name of escapes", Array("{\"".utf8) + repeated("\\n").dropFirst(2),
+                "holds a string of more than 4194304 bytes at byte 2"
+            ),
+            (
+                "one text of metadata", Array("{\"__metadata__\":{\"k\":\"".utf8) + repeated("x").dropFirst(40),
+                "holds a string of more than 4194304 bytes at byte 22"
+            ),
             ("braces", repeated("{"), "is not JSON: a quoted key is missing at byte 1"),
-            ("brackets", Array("{\"a\":".utf8) + repeated("[").dropFirst(5),
-                "describes tensor \"a\" by something that is not an object"),
-            ("a shape without end", Array("{\"a\":{\"dtype\":\"U8\",\"shape\":[".utf8) + repeated("0,").dropFirst(40),
-                "describes tensor \"a\" with shape of more than 64 numbers"),
-            ("a number without end", Array("{\"a\":{\"shape\":[".utf8) + repeated("9").dropFirst(20),
-                "holds a number beyond 2^63 at byte 33, in shape of tensor \"a\""),
-            ("many tensors", tensors(1_500_000, shape: "0"),
-                "describes tensors and metadata that would take more than 16777216 bytes of memory"),
-            ("many tensors of 64 dimensions", tensors(400_000, shape: deep),
-                "describes tensors and metadata that would take more than 16777216 bytes of memory")
+            (
+                "brackets", Array("{\"a\":".utf8) + repeated("[").dropFirst(5),
+                "describes tensor \"a\" by something that is not an object"
+            ),
+            (
+                "a shape without end",
+                Array("{\"a\":{\"dtype\":\"U8\",\"shape\":[".utf8) + repeated("0,").dropFirst(40),
+                "describes tensor \"a\" with shape of more than 64 numbers"
+            ),
+            (
+                "a number without end", Array("{\"a\":{\"shape\":[".utf8) + repeated("9").dropFirst(20),
+                "holds a number beyond 2^63 at byte 33, in shape of tensor \"a\""
+            ),
+            (
+                "many tensors", tensors(1_500_000, shape: "0"),
+                "describes tensors and metadata that would take more than 16777216 bytes of memory"
+            ),
+            (
+                "many tensors of 64 dimensions", tensors(400_000, shape: deep),
+                "describes tensors and metadata that would take more than 16777216 bytes of memory"
+            ),
         ]
         for (name, header, what) in cases {
             XCTAssertLessThanOrEqual(header.count, length, name)
@@ -210,7 +255,8 @@ final class HostileFileTests: XCTestCase {
             let memory = assertProgramRefuses(folder.file("hostile.safetensors"), name)
             print("a header of \(header.count) bytes, \(name): refused with \(memory / 1024) KiB")
         }
-        // A length that is allowed, of a header that is not there: the file is sparse, the claim is checked before anything is read.
+        // A length that is allowed, of a header that is not there: the file is sparse, the claim is checked before
+        // anything is read.
         let path = folder.write(file(header: [], length: UInt64(length)), "hostile.safetensors")
         XCTAssertEqual(truncate(path, 8 + length), 0)
         _ = assertProgramRefuses(path, "a sparse header")
@@ -220,7 +266,9 @@ final class HostileFileTests: XCTestCase {
 
     /// Indices of shards that lie, shown to the program; WeightFilesTests holds each to its own words.
     func testIndicesThatLie() throws {
-        func index(_ map: String) -> [UInt8] { Array("{\"metadata\": {\"total_size\": 4}, \"weight_map\": {\(map)}}".utf8) }
+        func index(_ map: String) -> [UInt8] {
+            Array("{\"metadata\": {\"total_size\": 4}, \"weight_map\": {\(map)}}".utf8)
+        }
         var many = ""
         for tensor in 0..<1_500_000 { many += "\"\(tensor)\":\"one.safetensors\"," }
         let one = #"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#
@@ -228,14 +276,16 @@ final class HostileFileTests: XCTestCase {
         folder.write(file(header: Array(one.utf8), data: 3), "short.safetensors")
         for (name, bytes) in [
             ("nothing", index("")), ("a tensor that is not there", index(#""b": "one.safetensors""#)),
-            ("another folder", index(#""a": "../one.safetensors""#)), ("a file cut off", index(#""a": "short.safetensors""#)),
+            ("another folder", index(#""a": "../one.safetensors""#)),
+            ("a file cut off", index(#""a": "short.safetensors""#)),
             ("itself", index(#""a": "bad.index.json""#)), ("a number", index(#""a": 1"#)),
             ("a tensor twice", index(#""a": "one.safetensors", "a": "one.safetensors""#)),
-            ("no map", Array(#"{"metadata": {}}"#.utf8)), ("depth", Array(String(repeating: "{\"a\":", count: 100_000).utf8)),
+            ("no map", Array(#"{"metadata": {}}"#.utf8)),
+            ("depth", Array(String(repeating: "{\"a\":", count: 100_000).utf8)),
             ("depth of lists", Array(("{\"metadata\":" + String(repeating: "[", count: 100_000)).utf8)),
             ("many tensors", index(many + #""a": "one.safetensors""#)),
             ("spaces", Array("{".utf8) + [UInt8](repeating: 0x20, count: 99_000_000)),
-            ("too long", Array("{".utf8) + [UInt8](repeating: 0x20, count: 100_000_001))
+            ("too long", Array("{".utf8) + [UInt8](repeating: 0x20, count: 100_000_001)),
         ] {
             let memory = assertProgramRefuses(folder.write(bytes, "bad.index.json"), name, of: folder.path)
             print("an index of \(bytes.count) bytes, \(name): refused with \(memory / 1024) KiB")
@@ -262,16 +312,19 @@ final class HostileFileTests: XCTestCase {
         )
         for bytes in [
             file(header: Array("{}".utf8), length: 100_000_001), file(header: Array("{}".utf8), length: .max),
-            Array("<!DOCTYPE html><html><body>404</body></html>".utf8), [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A, 0, 0, 0, 13],
+            Array("<!DOCTYPE html><html><body>404</body></html>".utf8),
+            [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A, 0, 0, 0, 13],
         ] {
             XCTAssertEqual(
                 try refusal(bytes),
                 "is neither a safetensors file nor a PyTorch archive: download it again, or name another file")
         }
-        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\n"
+        let pointer =
+            "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\n"
         XCTAssertEqual(
             try refusal(Array(pointer.utf8)),
-            "is not the file itself but Git LFS's pointer to it: run `git lfs pull` in its folder, or download the file again")
+            "is not the file itself but Git LFS's pointer to it: run `git lfs pull` in its folder, or download the file again"
+        )
         XCTAssertEqual(
             try refusal(file(header: Array("{}".utf8), length: 3)),
             "is cut off or not a safetensors file: its header should have 3 bytes and only 2 follow; "
@@ -287,7 +340,8 @@ final class HostileFileTests: XCTestCase {
         XCTAssertEqual(
             message(absent),
             Failure(
-                .inputOutput, "cannot open \"\(absent)\": No such file or directory; check the path and its permissions"))
+                .inputOutput, "cannot open \"\(absent)\": No such file or directory; check the path and its permissions"
+            ))
         XCTAssertEqual(
             message(folder.path),
             Failure(.inputOutput, "cannot read \"\(folder.path)\": it is a folder; name a safetensors file"))
@@ -338,7 +392,7 @@ final class HostileFileTests: XCTestCase {
                 #"{"z":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},"y":{"dtype":"F64","shape":[3,0],"data_offsets":[0,0]}}"#,
                 0,
                 ["z", "y"]
-            )
+            ),
         ] as [(String, Int, [String])] {
             let file = try SafeTensorsFile(
                 path: folder.write(file(header: Array(header.utf8), data: data), "right.safetensors"))

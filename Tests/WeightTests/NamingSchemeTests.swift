@@ -7,8 +7,8 @@ import XCTest
 final class NamingSchemeTests: XCTestCase {
     private let folder = TemporaryFolder()
 
-    /// Files that PyTorch, timm and transformers wrote of one model (Fixtures/weights), the type they are rounded to, and what is
-    /// said of their names. The last column: what they hold of MAE's model.
+    /// Files that PyTorch, timm and transformers wrote of one model (Fixtures/weights), the type they are rounded to,
+    /// and what is said of their names. The last column: what they hold of MAE's model.
     private static let files: [(path: String, type: TensorType, names: String, parts: [String])] = [
         ("mae/mae.safetensors", .f32, "MAE names", ["decoder"]),
         ("mae/encoder.pth", .f16, "MAE names under model", []),
@@ -24,7 +24,9 @@ final class NamingSchemeTests: XCTestCase {
     ]
 
     /// Writes a file of small tensors of the given names and shapes.
-    private func write(_ tensors: [(String, [Int])], _ name: String = "x.safetensors", metadata: [String: String] = [:]) throws -> String {
+    private func write(_ tensors: [(String, [Int])], _ name: String = "x.safetensors", metadata: [String: String] = [:])
+        throws -> String
+    {
         let values = [Float](repeating: 1, count: 4096)
         try values.withUnsafeBufferPointer { buffer in
             var writer = SafeTensorsWriter(metadata: metadata)
@@ -49,14 +51,17 @@ final class NamingSchemeTests: XCTestCase {
             XCTAssertEqual(found.unknown, [], path)
             XCTAssertEqual(found.outside > 0, path.hasSuffix("checkpoint.pth"), path)
             var expected = Set(whole.names)
-            if !parts.contains("decoder") { expected = expected.filter { !$0.hasPrefix("decoder_") && $0 != "mask_token" } }
+            if !parts.contains("decoder") {
+                expected = expected.filter { !$0.hasPrefix("decoder_") && $0 != "mask_token" }
+            }
             if parts.contains("head") { expected.formUnion(["head.weight", "head.bias"]) }
             if parts.contains("projection") {
                 expected.formUnion(["weight", "bias"].map { "aligned_feature_projection_heads.0.\($0)" })
             }
             XCTAssertEqual(Set(found.names), expected, path)
             // Half a step of the type, relative above its smallest normal number, absolute below.
-            let (relative, absolute): (Float, Float) = [.f32: (0, 0), .f16: (0x1p-11, 0x1p-25), .bf16: (0x1p-8, 0)][type]!
+            let (relative, absolute): (Float, Float) = [.f32: (0, 0), .f16: (0x1p-11, 0x1p-25), .bf16: (0x1p-8, 0)][
+                type]!
             for entry in whole.entries where expected.contains(entry.name) {
                 XCTAssertEqual(found[entry.name]?.shape, entry.shape, "\(path): \(entry.name)")
                 XCTAssertEqual(found[entry.name]?.type, type, "\(path): \(entry.name)")
@@ -106,8 +111,12 @@ final class NamingSchemeTests: XCTestCase {
         XCTAssertEqual(
             NamingScheme.huggingFace(prefixed: true).names("blocks.3.attn.qkv.bias"),
             ["query", "key", "value"].map { "vit.encoder.layer.3.attention.attention.\($0).bias" })
-        XCTAssertEqual(NamingScheme.mmpretrain.names("blocks.3.mlp.fc1.weight"), ["backbone.layers.3.ffn.layers.0.0.weight"])
-        for name in ["blocks.x.norm1.weight", "blocks.01.norm1.weight", "blocks.0.norm1", "blocks.0.norm1.weight.x", "norm.scale", ""] {
+        XCTAssertEqual(
+            NamingScheme.mmpretrain.names("blocks.3.mlp.fc1.weight"), ["backbone.layers.3.ffn.layers.0.0.weight"])
+        for name in [
+            "blocks.x.norm1.weight", "blocks.01.norm1.weight", "blocks.0.norm1", "blocks.0.norm1.weight.x",
+            "norm.scale", "",
+        ] {
             XCTAssertNil(NamingScheme.mae.canonical(name), name)
         }
     }
@@ -132,10 +141,12 @@ final class NamingSchemeTests: XCTestCase {
         XCTAssertEqual(try tensors(["patch_embed.proj.weight", "mask_token"]).detection.scheme, .mae)
     }
 
-    /// What is not the model's is told apart: other tensors beside it, names that are unknown, parts of another architecture.
+    /// What is not the model's is told apart: other tensors beside it, names that are unknown, parts of another
+    /// architecture.
     func testWhatDoesNotBelong() throws {
         let found = try tensors([
-            "patch_embed.proj.weight", "optimizer.first_moment.norm.weight", "blocks.0.ls1.gamma", "reg_token", "rope_cache.x", "head.scale",
+            "patch_embed.proj.weight", "optimizer.first_moment.norm.weight", "blocks.0.ls1.gamma", "reg_token",
+            "rope_cache.x", "head.scale",
         ])
         XCTAssertEqual(found.outside, 1)
         XCTAssertEqual(found.unknown, ["blocks.0.ls1.gamma", "reg_token", "rope_cache.x", "head.scale"])
@@ -148,13 +159,20 @@ final class NamingSchemeTests: XCTestCase {
             let found = failure { _ = try ModelTensors(WeightFiles.open(path)) }
             XCTAssertEqual(found?.code, .badData, line: line)
             for word in words + [path] {
-                XCTAssertTrue(found?.message.contains(word) == true, "\(found?.message ?? "accepted") says nothing of \(word)", line: line)
+                XCTAssertTrue(
+                    found?.message.contains(word) == true, "\(found?.message ?? "accepted") says nothing of \(word)",
+                    line: line)
             }
         }
-        try refused([("conv1.weight", [1]), ("fc.weight", [1])], "no Vision Transformer", "patch_embed.proj.weight", "vit.embeddings.", "\"conv1.weight\"")
-        try refused([("visual.trunk.patch_embed.proj.weight", [1])], "\"visual.trunk.patch_embed.proj.weight\"", "behind words", "state_dict")
+        try refused(
+            [("conv1.weight", [1]), ("fc.weight", [1])], "no Vision Transformer", "patch_embed.proj.weight",
+            "vit.embeddings.", "\"conv1.weight\"")
+        try refused(
+            [("visual.trunk.patch_embed.proj.weight", [1])], "\"visual.trunk.patch_embed.proj.weight\"", "behind words",
+            "state_dict")
         let anchor = ("embeddings.patch_embeddings.projection.weight", [1])
-        let query = "encoder.layer.0.attention.attention.query.bias", key = "encoder.layer.0.attention.attention.key.bias"
+        let query = "encoder.layer.0.attention.attention.query.bias",
+            key = "encoder.layer.0.attention.attention.key.bias"
         let value = "encoder.layer.0.attention.attention.value.bias"
         try refused([anchor, (query, [2]), (value, [2])], "but not all of query, key and value", query)
         try refused([anchor, (query, [2]), (key, [3]), (value, [2])], "different shapes")

@@ -14,7 +14,7 @@ final class RoundTripTests: XCTestCase {
         let file = try SafeTensorsFile(path: fixtures.appendingPathComponent("reference.safetensors").path)
         let types: [String: TensorType] = [
             "float32": .f32, "float16": .f16, "bfloat16": .bf16, "float64": .f64, "int64": .i64, "int32": .i32,
-            "int16": .i16, "int8": .i8, "uint8": .u8, "bool": .bool
+            "int16": .i16, "int8": .i8, "uint8": .u8, "bool": .bool,
         ]
         let lines = try String(contentsOf: fixtures.appendingPathComponent("reference.txt"), encoding: .utf8)
             .split(separator: "\n")

@@ -18,7 +18,9 @@ final class RoundingTests: XCTestCase {
     /// A half's value, from the definition of the format.
     private func value(half bits: UInt16) -> Float {
         let exponent = Int(bits >> 10 & 0x1F), fraction = Float(bits & 0x3FF)
-        let magnitude = exponent == 0 ? fraction * 0x1p-24 : (1024 + fraction) * Float(sign: .plus, exponent: exponent - 25, significand: 1)
+        let magnitude =
+            exponent == 0
+            ? fraction * 0x1p-24 : (1024 + fraction) * Float(sign: .plus, exponent: exponent - 25, significand: 1)
         return bits & 0x8000 == 0 ? magnitude : -magnitude
     }
 
@@ -45,15 +47,22 @@ final class RoundingTests: XCTestCase {
                 let bits = [low << 16, low << 16 | 0x7FFF, low << 16 | 0x8000, low << 16 | 0x8001, (low + 1) << 16]
                 let found = round(bits, .f32, .bf16, as: UInt16.self)
                 let (down, up) = (UInt16(low), UInt16(low + 1))
-                if found.bits != [down, down, magnitude & 1 == 0 ? down : up, up, up] || !found.fits { return XCTFail("\(magnitude): \(found)") }
+                if found.bits != [down, down, magnitude & 1 == 0 ? down : up, up, up] || !found.fits {
+                    return XCTFail("\(magnitude): \(found)")
+                }
             }
         }
     }
 
     func testLargeNumbers() {
         // 65504 is the largest half, 65520 halfway to what would be the next one.
-        XCTAssertTrue(round([Float(65504), 65519.996, -65519.996], .f32, .f16, as: UInt16.self) == ([0x7BFF, 0x7BFF, 0xFBFF], true))
-        for large in [Float(65520), -65520, 1e38] { XCTAssertFalse(round([1, large], .f32, .f16, as: UInt16.self).fits, "\(large)") }
+        XCTAssertTrue(
+            round([Float(65504), 65519.996, -65519.996], .f32, .f16, as: UInt16.self) == (
+                [0x7BFF, 0x7BFF, 0xFBFF], true
+            ))
+        for large in [Float(65520), -65520, 1e38] {
+            XCTAssertFalse(round([1, large], .f32, .f16, as: UInt16.self).fits, "\(large)")
+        }
         let most = Float(bitPattern: 0x7F7F_7FFF)
         XCTAssertTrue(round([most], .f32, .bf16, as: UInt16.self) == ([0x7F7F], true))
         XCTAssertFalse(round([most.nextUp], .f32, .bf16, as: UInt16.self).fits)

@@ -24,7 +24,8 @@ final class RowFileTests: XCTestCase {
         }
     }
 
-    /// Byte for byte what the format says: magic, version 1.0, length of the header, dictionary, spaces, a line feed, the data.
+    /// Byte for byte what the format says: magic, version 1.0, length of the header, dictionary, spaces, a line feed,
+    /// the data.
     func testNumpy() throws {
         for (rows, shape, maximum) in [(7, [5], 7), (7, [2, 3], 1000), (0, [4], 3), (1200, [3], 999_999_999)] {
             let path = folder.file("x.npy")
@@ -50,7 +51,9 @@ final class RowFileTests: XCTestCase {
             let path = folder.file("x.safetensors")
             let metadata = ["pool": "mean", "a \"quoted\" key": "line\nbreak"]
             XCTAssertEqual(
-                try write(path, .safetensors(name: "features", metadata: metadata), rows: rows, of: shape, maximum: maximum), rows)
+                try write(
+                    path, .safetensors(name: "features", metadata: metadata), rows: rows, of: shape, maximum: maximum),
+                rows)
             let file = try SafeTensorsFile(path: path)
             XCTAssertEqual(file.names, ["features"])
             XCTAssertEqual(file["features"]?.shape, [rows] + shape)

@@ -8,16 +8,21 @@ import XCTest
 final class TorchArchiveTests: XCTestCase {
     private let folder = TemporaryFolder()
 
-    private func archive(_ name: String) throws -> TorchArchive { try TorchArchive(path: Fixtures.path("archives/\(name)")) }
+    private func archive(_ name: String) throws -> TorchArchive {
+        try TorchArchive(path: Fixtures.path("archives/\(name)"))
+    }
 
     /// Every tensor as PyTorch reads it, to the bit: all element types, views, byte orders and pickle protocols.
     func testReadsWhatPyTorchWrites() throws {
         let types: [String: TensorType] = [
-            "float64": .f64, "float32": .f32, "float16": .f16, "bfloat16": .bf16, "int64": .i64, "int32": .i32, "int16": .i16,
+            "float64": .f64, "float32": .f32, "float16": .f16, "bfloat16": .bf16, "int64": .i64, "int32": .i32,
+            "int16": .i16,
             "int8": .i8, "uint8": .u8, "bool": .bool, "uint16": .u16, "uint32": .u32, "uint64": .u64,
         ]
         var expected: [String: [[Substring]]] = [:]
-        for line in try String(contentsOfFile: Fixtures.path("archives/expected.txt"), encoding: .utf8).split(separator: "\n") {
+        for line in try String(contentsOfFile: Fixtures.path("archives/expected.txt"), encoding: .utf8).split(
+            separator: "\n")
+        {
             let fields = line.split(separator: " ")
             expected[String(fields[0]), default: []].append(Array(fields[1...]))
         }
@@ -33,7 +38,8 @@ final class TorchArchiveTests: XCTestCase {
             for fields in lines {
                 let entry = try file.entry(String(fields[0]))
                 XCTAssertEqual(entry.type, types[String(fields[1])], entry.name)
-                XCTAssertEqual(entry.shape, fields[2].dropFirst().dropLast().split(separator: ",").map { Int($0)! }, entry.name)
+                XCTAssertEqual(
+                    entry.shape, fields[2].dropFirst().dropLast().split(separator: ",").map { Int($0)! }, entry.name)
                 let bits = fields[4...].map { UInt32($0, radix: 16)! }
                 XCTAssertEqual(entry.count, bits.count, entry.name)
                 XCTAssertEqual(try file.floats(entry.name).bits, bits, "\(name) \(entry.name)")
@@ -56,7 +62,8 @@ final class TorchArchiveTests: XCTestCase {
         }
         XCTAssertEqual(try views.withBytes("bytes") { Array($0) }, [0, 5, 10])
         let longs = try archive("big-endian.pth").withBytes("longs") { Array($0) }
-        XCTAssertEqual(longs, [1, 0, 0, 0, 0, 0, 0, 0, 0xFE] + [UInt8](repeating: 0xFF, count: 7) + [3, 0, 0, 0, 0, 0, 0, 0])
+        XCTAssertEqual(
+            longs, [1, 0, 0, 0, 0, 0, 0, 0, 0xFE] + [UInt8](repeating: 0xFF, count: 7) + [3, 0, 0, 0, 0, 0, 0, 0])
         XCTAssertEqual(try archive("types.pth").withBytes("empty") { $0.count }, 0)
         XCTAssertEqual(
             failure { _ = try views.withBytes("none") { $0.count } }?.message,
@@ -113,13 +120,16 @@ final class TorchArchiveTests: XCTestCase {
         XCTAssertEqual(
             try message("before-1.6.pth"),
             "was saved by PyTorch before 1.6 or in its old form; write it again with: python3 -c \"import sys, torch; "
-                + "torch.save(torch.load(sys.argv[1], map_location='cpu', weights_only=True), sys.argv[2])\" PATH new.pth")
+                + "torch.save(torch.load(sys.argv[1], map_location='cpu', weights_only=True), sys.argv[2])\" PATH new.pth"
+        )
         XCTAssertEqual(
             try message("no-tensors.pth"),
-            "holds no tensors: its content is a dictionary of 1, which was not run or loaded; save the model's state_dict()")
+            "holds no tensors: its content is a dictionary of 1, which was not run or loaded; save the model's state_dict()"
+        )
         XCTAssertEqual(
             try message("script.pt"),
-            "is not a valid PyTorch archive: it is a TorchScript program; save the program's state_dict() with torch.save")
+            "is not a valid PyTorch archive: it is a TorchScript program; save the program's state_dict() with torch.save"
+        )
         let quoted = folder.write([0x80, 2, 0x7D, 0x2E, 0, 0, 0, 0, 0], "it's mine.pkl")
         XCTAssertTrue(
             failure { _ = try WeightFiles.open(quoted) }!.message.contains(
@@ -183,7 +193,8 @@ final class TorchArchiveTests: XCTestCase {
     func testAbandonedWriting() {
         var writer = TorchArchiveWriter()
         writer.add("a", type: .u8, shape: [1]) { _ in throw Failure(.badData, "no such bytes") }
-        XCTAssertEqual(failure { try writer.write(to: folder.file("abandoned.pth")) }, Failure(.badData, "no such bytes"))
+        XCTAssertEqual(
+            failure { try writer.write(to: folder.file("abandoned.pth")) }, Failure(.badData, "no such bytes"))
         XCTAssertEqual(folder.names(), [])
     }
 }

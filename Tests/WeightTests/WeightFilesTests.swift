@@ -11,7 +11,9 @@ final class WeightFilesTests: XCTestCase {
     private func write(_ name: String, _ tensors: [(String, [Float])], metadata: [String: String] = [:]) throws {
         var writer = SafeTensorsWriter(metadata: metadata)
         try withBuffers(tensors.map(\.1)) { buffers in
-            for (tensor, buffer) in zip(tensors, buffers) { writer.add(tensor.0, shape: [buffer.count], floats: buffer) }
+            for (tensor, buffer) in zip(tensors, buffers) {
+                writer.add(tensor.0, shape: [buffer.count], floats: buffer)
+            }
             try writer.write(to: folder.file(name))
         }
     }
@@ -54,7 +56,8 @@ final class WeightFilesTests: XCTestCase {
         }
     }
 
-    /// Names and shapes of all shards have one budget, of which each tensor takes 256 bytes, its name's and 8 of each dimension.
+    /// Names and shapes of all shards have one budget, of which each tensor takes 256 bytes, its name's and 8 of each
+    /// dimension.
     func testShardsShareABudget() throws {
         for name in ["a", "b", "c"] {
             try write("\(name).safetensors", [(name, [1])])
@@ -62,7 +65,9 @@ final class WeightFilesTests: XCTestCase {
             writer.add(name, type: .u8, shape: [1]) { append in try [UInt8(7)].withUnsafeBytes { try append($0) } }
             try writer.write(to: folder.file("\(name).bin"))
         }
-        for (ending, kind, part) in [("safetensors", "safetensors file", "its header"), ("bin", "PyTorch archive", "it")] {
+        for (ending, kind, part) in [
+            ("safetensors", "safetensors file", "its header"), ("bin", "PyTorch archive", "it"),
+        ] {
             let map = ["a", "b", "c"].map { "\"\($0)\": \"\($0).\(ending)\"" }.joined(separator: ", ")
             let path = index("\(ending).index.json", "{\"weight_map\": {\(map)}}")
             func opened(_ limit: Int) throws -> ShardedFile {
@@ -97,7 +102,8 @@ final class WeightFilesTests: XCTestCase {
         XCTAssertEqual(sharded.form, "safetensors in 3 shards")
         let whole = try WeightFiles.open(Fixtures.path("weights/huggingface/vitmae"))
         XCTAssertEqual(sharded.elementCount, whole.elementCount)
-        XCTAssertEqual(sharded.entries.map(\.shape.description).sorted(), whole.entries.map(\.shape.description).sorted())
+        XCTAssertEqual(
+            sharded.entries.map(\.shape.description).sorted(), whole.entries.map(\.shape.description).sorted())
     }
 
     func testIndexFaults() throws {
@@ -117,7 +123,10 @@ final class WeightFilesTests: XCTestCase {
                 "{\"weight_map\": {\"a\": \"/etc/passwd\"}}",
                 "names the shard \"/etc/passwd\", which is not the name of a file in its folder"
             ),
-            ("{\"weight_map\": {\"a\": \"..\"}}", "names the shard \"..\", which is not the name of a file in its folder"),
+            (
+                "{\"weight_map\": {\"a\": \"..\"}}",
+                "names the shard \"..\", which is not the name of a file in its folder"
+            ),
             ("{\"weight_map\": {\"a\": \"\"}}", "names the shard \"\", which is not the name of a file in its folder"),
             (
                 "{\"weight_map\": {\"a\": \"one.safetensors\\u0000\"}}",
@@ -138,13 +147,15 @@ final class WeightFilesTests: XCTestCase {
             let path = index("bad.index.json", text)
             XCTAssertEqual(
                 message(path),
-                "\"FOLDER/bad.index.json\" is not a valid index of shards: it \(what); download or write the files again")
+                "\"FOLDER/bad.index.json\" is not a valid index of shards: it \(what); download or write the files again"
+            )
             said.insert(what)
         }
         XCTAssertEqual(said.count, cases.count)
         XCTAssertEqual(
             message(index("bad.index.json", "{\"weight_map\": {\"a\": \"absent.safetensors\"}}"), code: .inputOutput),
-            "\"FOLDER/bad.index.json\" names the shard \"absent.safetensors\", which is not in its folder; download it too")
+            "\"FOLDER/bad.index.json\" names the shard \"absent.safetensors\", which is not in its folder; download it too"
+        )
         XCTAssertTrue(
             message(index("bad.index.json", "{\"weight_map\": {\"a\": \"broken.safetensors\"}}"))
                 .hasPrefix("\"FOLDER/broken.safetensors\" is neither a safetensors file nor"))
@@ -157,22 +168,26 @@ final class WeightFilesTests: XCTestCase {
     func testFolders() throws {
         XCTAssertEqual(
             message(folder.path),
-            "folder \"FOLDER\" holds no weights (model.safetensors, an index of shards or pytorch_model.bin); name the file")
+            "folder \"FOLDER\" holds no weights (model.safetensors, an index of shards or pytorch_model.bin); name the file"
+        )
         try write("student.safetensors", [("a", [1])])
         XCTAssertEqual(try WeightFiles.open(folder.path).path, folder.file("student.safetensors"))
         try write("teacher.safetensors", [("b", [1])])
         XCTAssertEqual(
-            message(folder.path), "folder \"FOLDER\" holds 2 files of weights, such as \"student.safetensors\"; name one of them")
+            message(folder.path),
+            "folder \"FOLDER\" holds 2 files of weights, such as \"student.safetensors\"; name one of them")
         var writer = TorchArchiveWriter()
         writer.add("c", type: .u8, shape: []) { append in try [UInt8(7)].withUnsafeBytes { try append($0) } }
         try writer.write(to: folder.file("pytorch_model.bin"))
         XCTAssertEqual(try WeightFiles.open(folder.path).form, "PyTorch archive")
         XCTAssertEqual(try WeightFiles.open(folder.path).floats("c"), [7])
         index("pytorch_model.bin.index.json", "{\"weight_map\": {\"c\": \"pytorch_model.bin\"}}")
-        XCTAssertEqual(try WeightFiles.open(folder.file("pytorch_model.bin.index.json")).form, "PyTorch archive in 1 shard")
+        XCTAssertEqual(
+            try WeightFiles.open(folder.file("pytorch_model.bin.index.json")).form, "PyTorch archive in 1 shard")
         try write("model.safetensors", [("d", [1])])
         XCTAssertEqual(try WeightFiles.open(folder.path).names, ["d"])
         XCTAssertEqual(
-            message(folder.file("absent"), code: .inputOutput).hasPrefix("cannot open \"FOLDER/absent\": No such file"), true)
+            message(folder.file("absent"), code: .inputOutput).hasPrefix("cannot open \"FOLDER/absent\": No such file"),
+            true)
     }
 }

@@ -1,8 +1,10 @@
-/* What Swift cannot say about libjpeg-turbo and libpng: both report errors through longjmp, which must not cross Swift frames.
+/* What Swift cannot say about libjpeg-turbo and libpng: both report errors through longjmp, which must not cross Swift
+ * frames.
  *
- * Every function here returns with the error as a value. Decoding is in two steps, so that the caller sees an image's size
- * before anything of that size is allocated. Samples are handed over as the file means them; turning them into RGB or grey is the
- * caller's business. Nothing here is shared between threads: one decoder belongs to one thread at a time.
+ * Every function here returns with the error as a value. Decoding is in two steps, so that the caller sees an image's
+ * size before anything of that size is allocated. Samples are handed over as the file means them; turning them into RGB
+ * or grey is the caller's business. Nothing here is shared between threads: one decoder belongs to one thread at a
+ * time.
  */
 #ifndef DMAE_CODECS_H
 #define DMAE_CODECS_H
@@ -39,14 +41,16 @@ dmae_decoder *dmae_jpeg_open(const uint8_t *bytes, size_t count, dmae_image_head
 dmae_decoder *dmae_png_open(const uint8_t *bytes, size_t count, dmae_image_header *header,
                             char message[DMAE_CODEC_MESSAGE]);
 
-/* Writes height rows of width * bytes_per_pixel bytes to `samples`. 0, or -1 with `message` filled. To be called once. */
+/* Writes height rows of width * bytes_per_pixel bytes to `samples`. 0, or -1 with `message` filled. To be called once.
+ */
 int dmae_jpeg_read(dmae_decoder *decoder, uint8_t *samples, char message[DMAE_CODEC_MESSAGE]);
 int dmae_png_read(dmae_decoder *decoder, uint8_t *samples, char message[DMAE_CODEC_MESSAGE]);
 
 void dmae_jpeg_close(dmae_decoder *decoder);
 void dmae_png_close(dmae_decoder *decoder);
 
-/* A PNG file of 8-bit grey (channels 1) or RGB (channels 3) rows, to be freed with free(); NULL with `message` filled. */
+/* A PNG file of 8-bit grey (channels 1) or RGB (channels 3) rows, to be freed with free(); NULL with `message` filled.
+ */
 uint8_t *dmae_png_encode(const uint8_t *pixels, uint32_t width, uint32_t height, int channels, size_t *count,
                          char message[DMAE_CODEC_MESSAGE]);
 

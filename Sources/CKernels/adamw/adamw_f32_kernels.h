@@ -1,4 +1,6 @@
-struct constants { V gradient_scale, beta1, one_minus_beta1, beta2, one_minus_beta2, keep, step_size, inverse_root, epsilon; };
+struct constants {
+    V gradient_scale, beta1, one_minus_beta1, beta2, one_minus_beta2, keep, step_size, inverse_root, epsilon;
+};
 
 VECTOR_INLINE V next_weight(const struct constants *s, V gradient, V weight, V *m, V *v) {
     const V g = v_multiply(gradient, s->gradient_scale);
@@ -8,12 +10,13 @@ VECTOR_INLINE V next_weight(const struct constants *s, V gradient, V weight, V *
     return v_fnma(s->step_size, direction, v_multiply(weight, s->keep));
 }
 
-static void update(size_t count, const struct adamw_f32_step *step, const float *gradient, float *weight, float *first_moment,
-                   float *second_moment) {
-    const struct constants s = {v_set(step->gradient_scale),  v_set(step->beta1), v_set(step->one_minus_beta1),
-                                v_set(step->beta2),           v_set(step->one_minus_beta2),
-                                v_set(step->keep),            v_set(step->step_size),
-                                v_set(step->inverse_root_correction), v_set(step->epsilon)};
+static void update(size_t count, const struct adamw_f32_step *step, const float *gradient, float *weight,
+                   float *first_moment, float *second_moment) {
+    const struct constants s = {v_set(step->gradient_scale),  v_set(step->beta1),
+                                v_set(step->one_minus_beta1), v_set(step->beta2),
+                                v_set(step->one_minus_beta2), v_set(step->keep),
+                                v_set(step->step_size),       v_set(step->inverse_root_correction),
+                                v_set(step->epsilon)};
     size_t i = 0;
     for (; i + LANES <= count; i += LANES) {
         V m = v_load(first_moment + i), v = v_load(second_moment + i);

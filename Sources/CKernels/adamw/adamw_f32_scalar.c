@@ -2,8 +2,8 @@
 
 #include <math.h>
 
-static void update(size_t count, const struct adamw_f32_step *step, const float *gradient, float *weight, float *first_moment,
-                   float *second_moment) {
+static void update(size_t count, const struct adamw_f32_step *step, const float *gradient, float *weight,
+                   float *first_moment, float *second_moment) {
     const struct adamw_f32_step s = *step;
     for (size_t i = 0; i < count; ++i) {
         const float g = gradient[i] * s.gradient_scale;

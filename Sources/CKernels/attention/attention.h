@@ -1,9 +1,9 @@
-// One head of attention: S = Q·Kᵀ·scale, P = softmax(S), O = P·V; and its gradient, with P recomputed from L = log Σ exp S:
-// dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P∘(dP - rowsum(dO∘O)), dQ = dS·K·scale, dK = dSᵀ·Q·scale.
-// Contract: q, output and their gradients are [queries, head_size], k, v and theirs [tokens, head_size], with strides in elements of
-// the operation's type. log_sum_exp [queries] may be NULL in the forward pass. Gradients are written (=). In bf16 the operands P and
-// dS are rounded: the forward pass rounds exp(S - greatest) and divides the product by the sum of what was not rounded. `scratch` is
-// private to the thread, aligned to 64 bytes, attention_scratch(...) floats.
+// One head of attention: S = Q·Kᵀ·scale, P = softmax(S), O = P·V; and its gradient, with P recomputed from L = log Σ
+// exp S: dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P∘(dP - rowsum(dO∘O)), dQ = dS·K·scale, dK = dSᵀ·Q·scale. Contract: q, output and
+// their gradients are [queries, head_size], k, v and theirs [tokens, head_size], with strides in elements of the
+// operation's type. log_sum_exp [queries] may be NULL in the forward pass. Gradients are written (=). In bf16 the
+// operands P and dS are rounded: the forward pass rounds exp(S - greatest) and divides the product by the sum of what
+// was not rounded. `scratch` is private to the thread, aligned to 64 bytes, attention_scratch(...) floats.
 #ifndef DMAE_ATTENTION_H
 #define DMAE_ATTENTION_H
 #include "cpu/variants.h"
@@ -19,8 +19,8 @@ struct attention_head {
 
 struct attention_kernels {
     void (*forward)(const struct attention_head *head, void *output, float *log_sum_exp, float *scratch);
-    void (*backward)(const struct attention_head *head, const void *output, const float *log_sum_exp, const void *d_output,
-                     void *d_q, void *d_k, void *d_v, float *scratch);
+    void (*backward)(const struct attention_head *head, const void *output, const float *log_sum_exp,
+                     const void *d_output, void *d_q, void *d_k, void *d_v, float *scratch);
 };
 
 /// Queries whose scores are held at once: [tokens, block] of scores stay in the second-level cache.

@@ -8,16 +8,16 @@
 #include "cpu/tiles.h"
 #include "attention/attention_bf16_pairs.h"
 
-// As with AVX512-BF16, but that a product's left operand is rows of pairs in any case: where the sum runs over keys, the transposed
-// product is taken, Oᵀ = Vᵀ·Pᵀ and dQᵀ = Kᵀ·dSᵀ. Depths are multiples of a tile's, filled up with zeros; rows that fill a tile up
-// hold anything, and so do the results that nobody reads.
+// As with AVX512-BF16, but that a product's left operand is rows of pairs in any case: where the sum runs over keys,
+// the transposed product is taken, Oᵀ = Vᵀ·Pᵀ and dQᵀ = Kᵀ·dSᵀ. Depths are multiples of a tile's, filled up with zeros;
+// rows that fill a tile up hold anything, and so do the results that nobody reads.
 enum { HALF = TILE_SIDE, UNIT = 2 * HALF };
 
 VECTOR_INLINE size_t whole_units(size_t count) { return (count + UNIT - 1) / UNIT * UNIT; }
 
 /// out[m,n] = Σ over `steps` tiles of 16 pairs.
-VECTOR_INLINE void tile_product(const int A_TILES, const int B_TILES, size_t steps, const float *a, size_t lda, const float *b, size_t ldb,
-                                float *out, size_t ldo) {
+VECTOR_INLINE void tile_product(const int A_TILES, const int B_TILES, size_t steps, const float *a, size_t lda,
+                                const float *b, size_t ldb, float *out, size_t ldo) {
     tiles_clear_sums();
     for (; steps != 0; --steps, a += HALF, b += HALF * ldb) {
         _tile_loadd(6, b, ldb * 4);
@@ -30,7 +30,8 @@ VECTOR_INLINE void tile_product(const int A_TILES, const int B_TILES, size_t ste
 }
 
 /// out[m,n] for at most 32 rows and columns, rounded up to 16: rows of pairs `a`, and pairs down `b`.
-static void multiply(size_t m, size_t n, size_t steps, const float *a, size_t lda, const float *b, size_t ldb, float *out, size_t ldo) {
+static void multiply(size_t m, size_t n, size_t steps, const float *a, size_t lda, const float *b, size_t ldb,
+                     float *out, size_t ldo) {
     if (m > HALF && n > HALF) tile_product(2, 2, steps, a, lda, b, ldb, out, ldo);
     else if (m > HALF) tile_product(2, 1, steps, a, lda, b, ldb, out, ldo);
     else if (n > HALF) tile_product(1, 2, steps, a, lda, b, ldb, out, ldo);
@@ -52,12 +53,14 @@ static void transpose_down(size_t pairs, size_t ld, const float *down, float *ro
 }
 
 /// Columns of `sums` [width, BLOCK], times `factor` of each, become `count` rows, rounded.
-static void store_columns(size_t count, size_t width, const float *sums, const float *factor, uint16_t *out, size_t stride) {
+static void store_columns(size_t count, size_t width, const float *sums, const float *factor, uint16_t *out,
+                          size_t stride) {
     for (size_t i = 0; i < count; i += LANES) {
         const V by = v_load(factor + i);
         for (size_t j = 0; j < width; j += LANES) {
             V block[LANES];
-            for (size_t lane = 0; lane < LANES; ++lane) block[lane] = v_multiply(v_load(sums + (j + lane) * BLOCK + i), by);
+            for (size_t lane = 0; lane < LANES; ++lane)
+                block[lane] = v_multiply(v_load(sums + (j + lane) * BLOCK + i), by);
             v_transpose(block);
             const M mask = v_mask(width - j);
             for (size_t lane = 0; lane < LANES && i + lane < count; ++lane)
@@ -99,34 +102,39 @@ static void forward(const struct attention_head *head, void *output, float *log_
         put_across(queries, size, row_at(head->q, first, head->q_stride), head->q_stride, q_across);
         for (size_t i = 0; i < tokens; i += UNIT) {
             fetch_ahead(&ahead);
-            multiply(least(tokens - i, UNIT), queries, depth / HALF, k_rows + i * depth, depth, q_across, BLOCK, p + i * BLOCK, BLOCK);
+            multiply(least(tokens - i, UNIT), queries, depth / HALF, k_rows + i * depth, depth, q_across, BLOCK,
+                     p + i * BLOCK, BLOCK);
         }
         float *const logs = log_sum_exp ? log_sum_exp + first : NULL;
         if (queries > LANES) exponentiate(2, tokens, queries, head->scale, p, factor, logs);
         else exponentiate(1, tokens, queries, head->scale, p, factor, logs);
         clear(p + pairs_in(tokens) * BLOCK, p + key_pairs * BLOCK);
         for (size_t j = 0; j < size; j += UNIT)
-            multiply(least(size - j, UNIT), queries, key_pairs / HALF, v_columns + j * key_pairs, key_pairs, p, BLOCK, sums + j * BLOCK,
-                     BLOCK);
-        store_columns(queries, size, sums, factor, (uint16_t *)output + first * head->output_stride, head->output_stride);
+            multiply(least(size - j, UNIT), queries, key_pairs / HALF, v_columns + j * key_pairs, key_pairs, p, BLOCK,
+                     sums + j * BLOCK, BLOCK);
+        store_columns(queries, size, sums, factor, (uint16_t *)output + first * head->output_stride,
+                      head->output_stride);
     }
     _tile_release();
 }
 
-static void backward(const struct attention_head *head, const void *output, const float *log_sum_exp, const void *d_output, void *d_q,
-                     void *d_k, void *d_v, float *scratch) {
+static void backward(const struct attention_head *head, const void *output, const float *log_sum_exp,
+                     const void *d_output, void *d_q, void *d_k, void *d_v, float *scratch) {
     const size_t tokens = head->tokens, size = head->head_size, ld = whole_vectors(size);
     const size_t q_stride = head->q_stride, kv_stride = head->kv_stride, output_stride = head->output_stride;
-    const size_t depth = whole_units(size) / 2, key_pairs = whole_units(tokens) / 2, query_pairs = whole_units(head->queries) / 2;
+    const size_t depth = whole_units(size) / 2, key_pairs = whole_units(tokens) / 2,
+                 query_pairs = whole_units(head->queries) / 2;
     float *const k_rows = take(&scratch, 2 * key_pairs * depth), *const v_rows = take(&scratch, 2 * key_pairs * depth);
     float *const k_down = take(&scratch, key_pairs * ld), *const k_columns = take(&scratch, ld * key_pairs);
     float *const q_down = take(&scratch, query_pairs * ld), *const d_down = take(&scratch, query_pairs * ld);
     float *const q_across = take(&scratch, depth * BLOCK), *const d_across = take(&scratch, depth * BLOCK);
     float *const o_across = take(&scratch, depth * BLOCK), *const gradient_across = take(&scratch, key_pairs * BLOCK);
-    float *const p_rows = take(&scratch, 2 * key_pairs * query_pairs), *const gradient_rows = take(&scratch, 2 * key_pairs * query_pairs);
+    float *const p_rows = take(&scratch, 2 * key_pairs * query_pairs), *const gradient_rows =
+                                                                           take(&scratch, 2 * key_pairs * query_pairs);
     float *const scores = take(&scratch, UNIT * BLOCK), *const d_p = take(&scratch, UNIT * BLOCK);
     float *const sums = take(&scratch, ld * BLOCK);
-    float *const offset = take(&scratch, BLOCK), *const delta = take(&scratch, BLOCK), *const scales = take(&scratch, BLOCK);
+    float *const offset = take(&scratch, BLOCK), *const delta = take(&scratch, BLOCK),
+                 *const scales = take(&scratch, BLOCK);
     arrange(tokens, size, head->k, kv_stride, depth, k_rows, k_down);
     arrange(tokens, size, head->v, kv_stride, depth, v_rows, NULL);
     arrange(head->queries, size, head->q, q_stride, depth, NULL, q_down);
@@ -153,7 +161,8 @@ static void backward(const struct attention_head *head, const void *output, cons
         for (size_t i = 0; i < queries; i += LANES) {
             V sum = v_zero();
             for (size_t step = 0; step < pairs_in(size); ++step)
-                sum = _mm512_dpbf16_ps(sum, (__m512bh)v_load(d_across + step * BLOCK + i), (__m512bh)v_load(o_across + step * BLOCK + i));
+                sum = _mm512_dpbf16_ps(sum, (__m512bh)v_load(d_across + step * BLOCK + i),
+                                       (__m512bh)v_load(o_across + step * BLOCK + i));
             v_store(delta + i, sum);
             v_store(offset + i, v_multiply(v_load_masked(v_mask(queries - i), log_sum_exp + first + i), v_set(log2_e)));
         }
@@ -162,15 +171,17 @@ static void backward(const struct attention_head *head, const void *output, cons
             fetch_ahead(&ahead);
             multiply(rows, queries, depth / HALF, k_rows + i * depth, depth, q_across, BLOCK, scores, BLOCK);
             multiply(rows, queries, depth / HALF, v_rows + i * depth, depth, d_across, BLOCK, d_p, BLOCK);
-            float *const p_at = p_rows + i * query_pairs + first / 2, *const d_at = gradient_rows + i * query_pairs + first / 2;
+            float *const p_at = p_rows + i * query_pairs + first / 2, *const d_at =
+                                                                          gradient_rows + i * query_pairs + first / 2;
             float *const across = gradient_across + i / 2 * BLOCK;
-            if (queries > LANES) differentiate(2, rows, head->scale, scores, d_p, offset, delta, p_at, d_at, query_pairs, across);
+            if (queries > LANES)
+                differentiate(2, rows, head->scale, scores, d_p, offset, delta, p_at, d_at, query_pairs, across);
             else differentiate(1, rows, head->scale, scores, d_p, offset, delta, p_at, d_at, query_pairs, across);
         }
         clear(gradient_across + pairs_in(tokens) * BLOCK, gradient_across + key_pairs * BLOCK);
         for (size_t j = 0; j < size; j += UNIT)
-            multiply(least(size - j, UNIT), queries, key_pairs / HALF, k_columns + j * key_pairs, key_pairs, gradient_across, BLOCK,
-                     sums + j * BLOCK, BLOCK);
+            multiply(least(size - j, UNIT), queries, key_pairs / HALF, k_columns + j * key_pairs, key_pairs,
+                     gradient_across, BLOCK, sums + j * BLOCK, BLOCK);
         store_columns(queries, size, sums, scales, (uint16_t *)d_q + first * q_stride, q_stride);
     }
     for (size_t i = 0; i < tokens; i += UNIT)

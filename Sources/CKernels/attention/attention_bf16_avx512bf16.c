@@ -9,8 +9,8 @@ enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1 };
 #include "gemm/register_tile_f32.h"
 
 /// sum[i][j] = Σ over p < steps, in rising order, of the pairs a[i·a_row + p·a_step] · b[p·b_step + lanes of j].
-VECTOR_INLINE void pair_product(const int ROWS, const int WIDTH, size_t steps, const float *a, size_t a_row, size_t a_step,
-                                const float *b, size_t b_step, V sum[MR][VECTORS]) {
+VECTOR_INLINE void pair_product(const int ROWS, const int WIDTH, size_t steps, const float *a, size_t a_row,
+                                size_t a_step, const float *b, size_t b_step, V sum[MR][VECTORS]) {
 #pragma clang loop unroll(full)
     for (int i = 0; i < ROWS; ++i)
 #pragma clang loop unroll(full)
@@ -29,7 +29,8 @@ VECTOR_INLINE void pair_product(const int ROWS, const int WIDTH, size_t steps, c
     }
 }
 
-VECTOR_INLINE void run_score(const int ROWS, const int WIDTH, size_t steps, const float *rows, const float *across, float *out) {
+VECTOR_INLINE void run_score(const int ROWS, const int WIDTH, size_t steps, const float *rows, const float *across,
+                             float *out) {
     V sum[MR][VECTORS];
     pair_product(ROWS, WIDTH, steps, rows, steps, 1, across, BLOCK, sum);
 #pragma clang loop unroll(full)
@@ -48,17 +49,18 @@ static void score(size_t count, size_t queries, size_t steps, const float *rows,
 struct product {
     size_t m, n, steps;
     const float *a;
-    size_t a_row;  ///< 1: a is across, in steps of BLOCK; otherwise rows of pairs
+    size_t a_row; ///< 1: a is across, in steps of BLOCK; otherwise rows of pairs
     const float *b;
     size_t ldb;
     uint16_t *out;
     size_t ldo;
-    const float *factor;  ///< or NULL: scale
+    const float *factor; ///< or NULL: scale
     float scale;
     struct ahead *ahead;
 };
 
-VECTOR_INLINE void run(const struct product *s, const bool across, size_t i0, size_t j0, const int ROWS, const int WIDTH) {
+VECTOR_INLINE void run(const struct product *s, const bool across, size_t i0, size_t j0, const int ROWS,
+                       const int WIDTH) {
     V sum[MR][VECTORS];
     if (across) pair_product(ROWS, WIDTH, s->steps, s->a + i0, 1, BLOCK, s->b + j0, s->ldb, sum);
     else pair_product(ROWS, WIDTH, s->steps, s->a + i0 * s->a_row, s->a_row, 1, s->b + j0, s->ldb, sum);
@@ -126,14 +128,22 @@ static void forward(const struct attention_head *head, void *output, float *log_
         float *const logs = log_sum_exp ? log_sum_exp + first : NULL;
         if (queries > LANES) exponentiate(2, tokens, queries, head->scale, p, factor, logs);
         else exponentiate(1, tokens, queries, head->scale, p, factor, logs);
-        multiply(&(struct product){.m = queries, .n = size, .steps = pairs_in(tokens), .a = p, .a_row = 1, .b = v_down, .ldb = ld,
-                                   .out = (uint16_t *)output + first * head->output_stride, .ldo = head->output_stride,
-                                   .factor = factor, .ahead = &ahead});
+        multiply(&(struct product){.m = queries,
+                                   .n = size,
+                                   .steps = pairs_in(tokens),
+                                   .a = p,
+                                   .a_row = 1,
+                                   .b = v_down,
+                                   .ldb = ld,
+                                   .out = (uint16_t *)output + first * head->output_stride,
+                                   .ldo = head->output_stride,
+                                   .factor = factor,
+                                   .ahead = &ahead});
     }
 }
 
-static void backward(const struct attention_head *head, const void *output, const float *log_sum_exp, const void *d_output, void *d_q,
-                     void *d_k, void *d_v, float *scratch) {
+static void backward(const struct attention_head *head, const void *output, const float *log_sum_exp,
+                     const void *d_output, void *d_q, void *d_k, void *d_v, float *scratch) {
     const size_t tokens = head->tokens, size = head->head_size, steps = pairs_in(size), ld = whole_vectors(size);
     const size_t q_stride = head->q_stride, kv_stride = head->kv_stride, output_stride = head->output_stride;
     const size_t key_pairs = pairs_in(tokens), query_pairs = pairs_in(head->queries);
@@ -165,29 +175,58 @@ static void backward(const struct attention_head *head, const void *output, cons
         for (size_t i = 0; i < queries; i += LANES) {
             V sum = v_zero();
             for (size_t step = 0; step < steps; ++step)
-                sum = _mm512_dpbf16_ps(sum, (__m512bh)v_load(d_across + step * BLOCK + i), (__m512bh)v_load(o_across + step * BLOCK + i));
+                sum = _mm512_dpbf16_ps(sum, (__m512bh)v_load(d_across + step * BLOCK + i),
+                                       (__m512bh)v_load(o_across + step * BLOCK + i));
             v_store(delta + i, sum);
             v_store(offset + i, v_multiply(v_load_masked(v_mask(queries - i), log_sum_exp + first + i), v_set(log2_e)));
         }
         for (size_t tile = 0, i = 0; tile < count; ++tile) {
-            const size_t after = 2 * (key_pairs * (tile + 1) / count), end = after < tokens ? after : tokens, rows = end - i;
+            const size_t after = 2 * (key_pairs * (tile + 1) / count), end = after < tokens ? after : tokens,
+                         rows = end - i;
             fetch_ahead(&ahead);
             score(rows, queries, steps, k_rows + i * steps, q_across, scores);
             score(rows, queries, steps, v_rows + i * steps, d_across, d_p);
             float *const p_at = p_rows + i * rows_ld + first / 2, *const d_at = gradient_rows + i * rows_ld + first / 2;
             float *const across = gradient_across + i / 2 * BLOCK;
-            if (queries > LANES) differentiate(2, rows, head->scale, scores, d_p, offset, delta, p_at, d_at, rows_ld, across);
+            if (queries > LANES)
+                differentiate(2, rows, head->scale, scores, d_p, offset, delta, p_at, d_at, rows_ld, across);
             else differentiate(1, rows, head->scale, scores, d_p, offset, delta, p_at, d_at, rows_ld, across);
             i = end;
         }
-        multiply(&(struct product){.m = queries, .n = size, .steps = key_pairs, .a = gradient_across, .a_row = 1, .b = k_down,
-                                   .ldb = ld, .out = (uint16_t *)d_q + first * q_stride, .ldo = q_stride, .scale = head->scale,
+        multiply(&(struct product){.m = queries,
+                                   .n = size,
+                                   .steps = key_pairs,
+                                   .a = gradient_across,
+                                   .a_row = 1,
+                                   .b = k_down,
+                                   .ldb = ld,
+                                   .out = (uint16_t *)d_q + first * q_stride,
+                                   .ldo = q_stride,
+                                   .scale = head->scale,
                                    .ahead = &ahead});
     }
-    multiply(&(struct product){.m = tokens, .n = size, .steps = query_pairs, .a = gradient_rows, .a_row = rows_ld, .b = q_down,
-                               .ldb = ld, .out = d_k, .ldo = kv_stride, .scale = head->scale, .ahead = &ahead});
-    multiply(&(struct product){.m = tokens, .n = size, .steps = query_pairs, .a = p_rows, .a_row = rows_ld, .b = d_down, .ldb = ld,
-                               .out = d_v, .ldo = kv_stride, .scale = 1, .ahead = &ahead});
+    multiply(&(struct product){.m = tokens,
+                               .n = size,
+                               .steps = query_pairs,
+                               .a = gradient_rows,
+                               .a_row = rows_ld,
+                               .b = q_down,
+                               .ldb = ld,
+                               .out = d_k,
+                               .ldo = kv_stride,
+                               .scale = head->scale,
+                               .ahead = &ahead});
+    multiply(&(struct product){.m = tokens,
+                               .n = size,
+                               .steps = query_pairs,
+                               .a = p_rows,
+                               .a_row = rows_ld,
+                               .b = d_down,
+                               .ldb = ld,
+                               .out = d_v,
+                               .ldo = kv_stride,
+                               .scale = 1,
+                               .ahead = &ahead});
 }
 
 const struct attention_kernels attention_bf16_avx512bf16 = {forward, backward};

@@ -1,11 +1,12 @@
-// Attention in bf16 where the processor multiplies it, on the operations of vector_avx512.h with AVX512-BF16: what surrounds the products.
+// Attention in bf16 where the processor multiplies it, on the operations of vector_avx512.h with AVX512-BF16: what
+// surrounds the products.
 #ifndef DMAE_ATTENTION_BF16_PAIRS_H
 #define DMAE_ATTENTION_BF16_PAIRS_H
 #include "attention/fetch_ahead.h"
 
-// Scores are kept as in the other variants, [key, query], but in blocks of one tile's width of queries. A lane of 32 bits is a pair of
-// neighbours in the dimension that is summed over. In memory a row of Q, K, V or dO is a row of pairs already, and so is a row of P or
-// dS, [key, query], once it is rounded; the other arrangements are
+// Scores are kept as in the other variants, [key, query], but in blocks of one tile's width of queries. A lane of 32
+// bits is a pair of neighbours in the dimension that is summed over. In memory a row of Q, K, V or dO is a row of pairs
+// already, and so is a row of P or dS, [key, query], once it is rounded; the other arrangements are
 //   across  [pair of columns][row]: a vector holds one pair of 16 rows
 //   down    [pair of rows][column]: a lane holds two rows' elements of one column
 // P and dS of the whole head wait, rounded, in the second-level cache for the products that sum over all queries.
@@ -20,7 +21,8 @@ VECTOR_INLINE __m512i alternating(int first) {
 /// Two rows of 32 elements as two vectors of pairs down.
 VECTOR_INLINE void store_down(M left[2], float *down, __m512i first, __m512i second) {
     v_store_masked(left[0], down, _mm512_castsi512_ps(_mm512_permutex2var_epi16(first, alternating(0), second)));
-    v_store_masked(left[1], down + LANES, _mm512_castsi512_ps(_mm512_permutex2var_epi16(first, alternating(16), second)));
+    v_store_masked(left[1], down + LANES,
+                   _mm512_castsi512_ps(_mm512_permutex2var_epi16(first, alternating(16), second)));
 }
 /// The rounded pairs (first[i], second[i]).
 VECTOR_INLINE V pairs_across(V first, V second) {
@@ -33,11 +35,14 @@ VECTOR_INLINE __mmask32 half_mask(size_t count) { return count >= 32 ? 0xfffffff
 VECTOR_INLINE size_t whole_vectors(size_t count) { return (count + LANES - 1) / LANES * LANES; }
 VECTOR_INLINE size_t pairs_in(size_t count) { return (count + 1) / 2; }
 
-VECTOR_INLINE const uint16_t *row_at(const void *matrix, size_t row, size_t stride) { return (const uint16_t *)matrix + row * stride; }
+VECTOR_INLINE const uint16_t *row_at(const void *matrix, size_t row, size_t stride) {
+    return (const uint16_t *)matrix + row * stride;
+}
 
-/// Copies [rows, width] to rows of `steps` pairs at `along`, and to pairs down with rows of whole vectors at `down`; either may be NULL.
-/// Zeros fill both up.
-VECTOR_INLINE void arrange(size_t rows, size_t width, const void *source, size_t stride, size_t steps, float *along, float *down) {
+/// Copies [rows, width] to rows of `steps` pairs at `along`, and to pairs down with rows of whole vectors at `down`;
+/// either may be NULL. Zeros fill both up.
+VECTOR_INLINE void arrange(size_t rows, size_t width, const void *source, size_t stride, size_t steps, float *along,
+                           float *down) {
     const size_t ld = whole_vectors(width);
     for (size_t j = 0; j < width; j += 32) {
         const __mmask32 read = half_mask(width - j);
@@ -45,8 +50,8 @@ VECTOR_INLINE void arrange(size_t rows, size_t width, const void *source, size_t
         M left[2] = {v_mask(ld - j), v_mask(ld - j > LANES ? LANES : 0)};
         for (size_t i = 0; i < rows; i += 2) {
             const __m512i first = _mm512_maskz_loadu_epi16(read, row_at(source, i, stride) + j);
-            const __m512i second =
-                i + 1 < rows ? _mm512_maskz_loadu_epi16(read, row_at(source, i + 1, stride) + j) : _mm512_setzero_si512();
+            const __m512i second = i + 1 < rows ? _mm512_maskz_loadu_epi16(read, row_at(source, i + 1, stride) + j)
+                                                : _mm512_setzero_si512();
             if (along) {
                 v_store_masked(written, along + i * steps + j / 2, _mm512_castsi512_ps(first));
                 if (i + 1 < rows) v_store_masked(written, along + (i + 1) * steps + j / 2, _mm512_castsi512_ps(second));
@@ -64,15 +69,17 @@ VECTOR_INLINE void put_across(size_t rows, size_t width, const void *source, siz
             const size_t depth = pairs_in(width - j) < LANES ? pairs_in(width - j) : LANES;
             V pairs[LANES];
             for (size_t i = 0; i < LANES; ++i)
-                pairs[i] = first + i < rows
-                               ? _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(read, row_at(source, first + i, stride) + j))
-                               : v_zero();
+                pairs[i] =
+                    first + i < rows
+                        ? _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(read, row_at(source, first + i, stride) + j))
+                        : v_zero();
             v_transpose(pairs);
             for (size_t p = 0; p < depth; ++p) v_store(across + (j / 2 + p) * BLOCK + first, pairs[p]);
         }
 }
 
-/// 2^x, to 3e-6 of itself: a minimax fit on half a unit to either side of a whole number. What is below the subnormals is zero.
+/// 2^x, to 3e-6 of itself: a minimax fit on half a unit to either side of a whole number. What is below the subnormals
+/// is zero.
 VECTOR_INLINE V power_of_two(V x) {
     const V n = v_round(x), r = v_subtract(x, n);
     V p = v_set(0.009582853009444068f);
@@ -98,8 +105,8 @@ VECTOR_INLINE V logarithm(V x) {
 }
 static const float log2_e = 1.44269504088896341f, ln_2 = 0.69314718055994531f;
 
-/// Scores [tokens, BLOCK] become exp(scale·(score - greatest)), in the same memory: pairs across, [pair of keys][BLOCK], rounded.
-/// factor = 1/sum; log_sum_exp of `count` queries, or NULL.
+/// Scores [tokens, BLOCK] become exp(scale·(score - greatest)), in the same memory: pairs across, [pair of
+/// keys][BLOCK], rounded. factor = 1/sum; log_sum_exp of `count` queries, or NULL.
 VECTOR_INLINE void exponentiate(const int WIDTH, size_t tokens, size_t count, float scale, float *scores, float *factor,
                                 float *log_sum_exp) {
     V most[2], offset[2], sum[2];
@@ -125,7 +132,8 @@ VECTOR_INLINE void exponentiate(const int WIDTH, size_t tokens, size_t count, fl
         v_store(factor + j * LANES, v_divide(v_set(1.0f), sum[j]));
         const size_t first = (size_t)j * LANES;
         if (log_sum_exp && count > first)
-            v_store_masked(v_mask(count - first), log_sum_exp + first, v_fma(offset[j], v_set(ln_2), logarithm(sum[j])));
+            v_store_masked(v_mask(count - first), log_sum_exp + first,
+                           v_fma(offset[j], v_set(ln_2), logarithm(sum[j])));
     }
 }
 
@@ -137,8 +145,9 @@ VECTOR_INLINE float *take(float **scratch, size_t floats) {
 }
 
 /// `rows` keys' scores and dP become P and dS, rounded: along rows of `ld` pairs, and dS across too.
-VECTOR_INLINE void differentiate(const int WIDTH, size_t rows, float scale, const float *scores, const float *d_p, const float *offset,
-                                 const float *delta, float *p_rows, float *d_rows, size_t ld, float *across) {
+VECTOR_INLINE void differentiate(const int WIDTH, size_t rows, float scale, const float *scores, const float *d_p,
+                                 const float *offset, const float *delta, float *p_rows, float *d_rows, size_t ld,
+                                 float *across) {
     M all[2] = {0xffff, 0xffff};
     const V by = v_set(scale * log2_e);
     V offsets[2], deltas[2];

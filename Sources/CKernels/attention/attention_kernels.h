@@ -1,16 +1,19 @@
-// Attention of one head on the operations of vector_*.h, a register tile and a TYPE in memory the including file has chosen.
+// Attention of one head on the operations of vector_*.h, a register tile and a TYPE in memory the including file has
+// chosen.
 //
-// Scores are kept transposed, [key, query]: a vector holds one key's scores for a run of queries, so that the softmax needs no sum
-// across lanes, and the same buffer serves as either operand of the products that follow. Queries go in blocks of equal size. Rows
-// of K, V, Q and dO are first copied side by side, as float32: a token's rows lie 3·heads·head_size apart in qkv, often a multiple
-// of 4096 bytes, where they would fight for the same few cache lines.
+// Scores are kept transposed, [key, query]: a vector holds one key's scores for a run of queries, so that the softmax
+// needs no sum across lanes, and the same buffer serves as either operand of the products that follow. Queries go in
+// blocks of equal size. Rows of K, V, Q and dO are first copied side by side, as float32: a token's rows lie
+// 3·heads·head_size apart in qkv, often a multiple of 4096 bytes, where they would fight for the same few cache lines.
 #include "attention/fetch_ahead.h"
 #include "cpu/exponential.h"
 #include "gemm/register_tile_f32.h"
 
 enum { IS_BF16 = TYPE == DMAE_TYPE_BF16, ELEMENT = IS_BF16 ? 2 : 4 };
 
-static const void *row_at(const void *matrix, size_t row, size_t stride) { return (const char *)matrix + row * stride * ELEMENT; }
+static const void *row_at(const void *matrix, size_t row, size_t stride) {
+    return (const char *)matrix + row * stride * ELEMENT;
+}
 static void *row_of(void *matrix, size_t row, size_t stride) { return (char *)matrix + row * stride * ELEMENT; }
 
 VECTOR_INLINE V operand_of(const void *row, size_t j) {
@@ -22,8 +25,8 @@ VECTOR_INLINE V operand_masked_of(M mask, const void *row, size_t j) {
 /// What an operand of a product that was not read from memory becomes.
 VECTOR_INLINE V rounded(V x) { return IS_BF16 ? v_round_to_bf16(x) : x; }
 
-/// out[m,n] (+)= a·b · factor[m]·scale, with a[i·lda + p], or a[p·lda + i] when `across`; b[p·ldb + j] readable up to whole vectors
-/// of j.
+/// out[m,n] (+)= a·b · factor[m]·scale, with a[i·lda + p], or a[p·lda + i] when `across`; b[p·ldb + j] readable up to
+/// whole vectors of j.
 struct product {
     size_t m, n, k;
     const float *a;
@@ -33,14 +36,15 @@ struct product {
     size_t ldb;
     float *out;
     size_t ldo;
-    const float *factor;  ///< or NULL
-    float scale;          ///< zero stands for one
+    const float *factor; ///< or NULL
+    float scale;         ///< zero stands for one
     bool accumulate;
     struct ahead *ahead;
 };
 
 /// A stride of one is a constant where this is inlined: addresses are then a part of the instructions that load.
-VECTOR_INLINE void run(const struct product *s, size_t i0, size_t j0, const int ROWS, const int WIDTH, const bool masked) {
+VECTOR_INLINE void run(const struct product *s, size_t i0, size_t j0, const int ROWS, const int WIDTH,
+                       const bool masked) {
     V sum[MR][VECTORS];
     if (s->across) tile_product(ROWS, WIDTH, false, s->k, s->a + i0, 1, s->lda, s->b + j0, s->ldb, NULL, sum);
     else tile_product(ROWS, WIDTH, false, s->k, s->a + i0 * s->lda, s->lda, 1, s->b + j0, s->ldb, NULL, sum);
@@ -134,7 +138,8 @@ static size_t queries_per_block(size_t queries) {
     return (vectors + blocks - 1) / blocks * LANES;
 }
 
-/// Scores [tokens, block] of one vector of queries become exp(scale·(score - greatest)); returns their sum before any rounding.
+/// Scores [tokens, block] of one vector of queries become exp(scale·(score - greatest)); returns their sum before any
+/// rounding.
 static V exponentiate(size_t tokens, size_t block, float scale, float *score, V *greatest) {
     V most = v_load(score), sum = v_zero();
     for (size_t j = 1; j < tokens; ++j) most = v_max(most, v_load(score + j * block));
@@ -149,13 +154,14 @@ static V exponentiate(size_t tokens, size_t block, float scale, float *score, V 
 }
 
 static void forward(const struct attention_head *head, void *output, float *log_sum_exp, float *scratch) {
-    const size_t tokens = head->tokens, size = head->head_size, ld = whole_vectors(size), block = queries_per_block(head->queries);
-    float *const k_rows = scratch;                // [tokens, ld]
-    float *const v_rows = k_rows + tokens * ld;   // [tokens, ld]
-    float *const q_rows = v_rows + tokens * ld;   // [block, ld]: Q, then the output in bf16
-    float *const q_across = q_rows + block * ld;  // [size, block]
-    float *const p = q_across + size * block;     // [tokens, block]
-    float *const factor = p + tokens * block;     // [block]
+    const size_t tokens = head->tokens, size = head->head_size, ld = whole_vectors(size),
+                 block = queries_per_block(head->queries);
+    float *const k_rows = scratch;               // [tokens, ld]
+    float *const v_rows = k_rows + tokens * ld;  // [tokens, ld]
+    float *const q_rows = v_rows + tokens * ld;  // [block, ld]: Q, then the output in bf16
+    float *const q_across = q_rows + block * ld; // [size, block]
+    float *const p = q_across + size * block;    // [tokens, block]
+    float *const factor = p + tokens * block;    // [block]
     copy_rows(tokens, size, head->k, head->kv_stride, k_rows, ld);
     copy_rows(tokens, size, head->v, head->kv_stride, v_rows, ld);
     struct ahead ahead = next_head(head, size, ELEMENT);
@@ -168,8 +174,16 @@ static void forward(const struct attention_head *head, void *output, float *log_
         const size_t queries = head->queries - first < block ? head->queries - first : block;
         copy_rows(queries, size, row_at(head->q, first, head->q_stride), head->q_stride, q_rows, ld);
         transpose_rows(queries, size, q_rows, ld, q_across, block);
-        multiply(&(struct product){.m = tokens, .n = whole_vectors(queries), .k = size, .a = k_rows, .lda = ld,
-                                   .b = q_across, .ldb = block, .out = p, .ldo = block, .ahead = &ahead});
+        multiply(&(struct product){.m = tokens,
+                                   .n = whole_vectors(queries),
+                                   .k = size,
+                                   .a = k_rows,
+                                   .lda = ld,
+                                   .b = q_across,
+                                   .ldb = block,
+                                   .out = p,
+                                   .ldo = block,
+                                   .ahead = &ahead});
         for (size_t i = 0; i < queries; i += LANES) {
             V greatest;
             const V sum = exponentiate(tokens, block, head->scale, p + i, &greatest);
@@ -183,9 +197,18 @@ static void forward(const struct attention_head *head, void *output, float *log_
             }
         }
         void *const rows = row_of(output, first, head->output_stride);
-        multiply(&(struct product){.m = queries, .n = size, .k = tokens, .a = p, .lda = block, .across = true, .b = v_rows,
-                                   .ldb = ld, .out = IS_BF16 ? q_rows : rows, .ldo = IS_BF16 ? ld : head->output_stride,
-                                   .factor = factor, .ahead = &ahead});
+        multiply(&(struct product){.m = queries,
+                                   .n = size,
+                                   .k = tokens,
+                                   .a = p,
+                                   .lda = block,
+                                   .across = true,
+                                   .b = v_rows,
+                                   .ldb = ld,
+                                   .out = IS_BF16 ? q_rows : rows,
+                                   .ldo = IS_BF16 ? ld : head->output_stride,
+                                   .factor = factor,
+                                   .ahead = &ahead});
         if (IS_BF16) store_rows(queries, size, q_rows, ld, rows, head->output_stride);
     }
 }
@@ -196,20 +219,21 @@ static float dot(size_t count, const float *a, const float *b) {
     return v_sum(sum);
 }
 
-static void backward(const struct attention_head *head, const void *output, const float *log_sum_exp, const void *d_output, void *d_q,
-                     void *d_k, void *d_v, float *scratch) {
-    const size_t tokens = head->tokens, size = head->head_size, ld = whole_vectors(size), block = queries_per_block(head->queries);
+static void backward(const struct attention_head *head, const void *output, const float *log_sum_exp,
+                     const void *d_output, void *d_q, void *d_k, void *d_v, float *scratch) {
+    const size_t tokens = head->tokens, size = head->head_size, ld = whole_vectors(size),
+                 block = queries_per_block(head->queries);
     const size_t q_stride = head->q_stride, kv_stride = head->kv_stride, output_stride = head->output_stride;
-    float *const k_rows = scratch;                  // [tokens, ld], as the next three
+    float *const k_rows = scratch; // [tokens, ld], as the next three
     float *const v_rows = k_rows + tokens * ld;
-    float *const k_sum = v_rows + tokens * ld;      // dK and dV, in bf16 only
+    float *const k_sum = v_rows + tokens * ld; // dK and dV, in bf16 only
     float *const v_sum = k_sum + tokens * ld;
-    float *const q_rows = v_sum + tokens * ld;      // [block, ld], as the next two
-    float *const d_rows = q_rows + block * ld;      // dO
-    float *const o_rows = d_rows + block * ld;      // O, then dQ in bf16
-    float *const q_across = o_rows + block * ld;    // [size, block], as the next
+    float *const q_rows = v_sum + tokens * ld;   // [block, ld], as the next two
+    float *const d_rows = q_rows + block * ld;   // dO
+    float *const o_rows = d_rows + block * ld;   // O, then dQ in bf16
+    float *const q_across = o_rows + block * ld; // [size, block], as the next
     float *const d_across = q_across + size * block;
-    float *const p = d_across + size * block;       // [tokens, block], as the next
+    float *const p = d_across + size * block; // [tokens, block], as the next
     float *const d_score = p + tokens * block;
     float *const offset = d_score + tokens * block; // [block]: log_sum_exp
     float *const delta = offset + block;            // [block]: Σ dO∘O
@@ -219,10 +243,12 @@ static void backward(const struct attention_head *head, const void *output, cons
     const void *const of_keys[] = {head->k, head->v, d_k, d_v}, *const of_queries[] = {head->q, d_q, d_output, output};
     for (int i = 0; i < 4; ++i) add_ahead(&ahead, of_keys[i], head->next_kv, kv_stride, tokens, ELEMENT);
     for (int i = 0; i < 2; ++i) add_ahead(&ahead, of_queries[i], head->next_q, q_stride, head->queries, ELEMENT);
-    for (int i = 2; i < 4; ++i) add_ahead(&ahead, of_queries[i], head->next_output, output_stride, head->queries, ELEMENT);
+    for (int i = 2; i < 4; ++i)
+        add_ahead(&ahead, of_queries[i], head->next_output, output_stride, head->queries, ELEMENT);
     spread_ahead(&ahead, 2 * tiles(tokens, head->queries) + 3 * tiles(tokens, size));
     for (size_t first = 0; first < head->queries; first += block) {
-        const size_t queries = head->queries - first < block ? head->queries - first : block, n = whole_vectors(queries);
+        const size_t queries = head->queries - first < block ? head->queries - first : block,
+                     n = whole_vectors(queries);
         copy_rows(queries, size, row_at(head->q, first, q_stride), q_stride, q_rows, ld);
         copy_rows(queries, size, row_at(d_output, first, output_stride), output_stride, d_rows, ld);
         copy_rows(queries, size, row_at(output, first, output_stride), output_stride, o_rows, ld);
@@ -232,10 +258,26 @@ static void backward(const struct attention_head *head, const void *output, cons
             offset[i] = i < queries ? log_sum_exp[first + i] : 0;
             delta[i] = i < queries ? dot(size, d_rows + i * ld, o_rows + i * ld) : 0;
         }
-        multiply(&(struct product){.m = tokens, .n = n, .k = size, .a = k_rows, .lda = ld, .b = q_across,
-                                   .ldb = block, .out = p, .ldo = block, .ahead = &ahead});
-        multiply(&(struct product){.m = tokens, .n = n, .k = size, .a = v_rows, .lda = ld, .b = d_across,
-                                   .ldb = block, .out = d_score, .ldo = block, .ahead = &ahead});
+        multiply(&(struct product){.m = tokens,
+                                   .n = n,
+                                   .k = size,
+                                   .a = k_rows,
+                                   .lda = ld,
+                                   .b = q_across,
+                                   .ldb = block,
+                                   .out = p,
+                                   .ldo = block,
+                                   .ahead = &ahead});
+        multiply(&(struct product){.m = tokens,
+                                   .n = n,
+                                   .k = size,
+                                   .a = v_rows,
+                                   .lda = ld,
+                                   .b = d_across,
+                                   .ldb = block,
+                                   .out = d_score,
+                                   .ldo = block,
+                                   .ahead = &ahead});
         const V scale = v_set(head->scale);
         for (size_t j = 0; j < tokens; ++j)
             for (size_t i = 0; i < n; i += LANES) {
@@ -245,16 +287,43 @@ static void backward(const struct attention_head *head, const void *output, cons
                 v_store(at_d, rounded(v_multiply(probability, v_subtract(v_load(at_d), v_load(delta + i)))));
             }
         void *const rows = row_of(d_q, first, q_stride);
-        multiply(&(struct product){.m = queries, .n = size, .k = tokens, .a = d_score, .lda = block, .across = true, .b = k_rows,
-                                   .ldb = ld, .out = IS_BF16 ? o_rows : rows, .ldo = IS_BF16 ? ld : q_stride, .scale = head->scale,
+        multiply(&(struct product){.m = queries,
+                                   .n = size,
+                                   .k = tokens,
+                                   .a = d_score,
+                                   .lda = block,
+                                   .across = true,
+                                   .b = k_rows,
+                                   .ldb = ld,
+                                   .out = IS_BF16 ? o_rows : rows,
+                                   .ldo = IS_BF16 ? ld : q_stride,
+                                   .scale = head->scale,
                                    .ahead = &ahead});
         if (IS_BF16) store_rows(queries, size, o_rows, ld, rows, q_stride);
         const size_t ldo = IS_BF16 ? ld : kv_stride;
-        multiply(&(struct product){.m = tokens, .n = size, .k = queries, .a = d_score, .lda = block,
-                                   .b = q_rows, .ldb = ld, .out = IS_BF16 ? k_sum : d_k, .ldo = ldo, .scale = head->scale,
-                                   .accumulate = first != 0, .ahead = &ahead});
-        multiply(&(struct product){.m = tokens, .n = size, .k = queries, .a = p, .lda = block, .b = d_rows,
-                                   .ldb = ld, .out = IS_BF16 ? v_sum : d_v, .ldo = ldo, .accumulate = first != 0, .ahead = &ahead});
+        multiply(&(struct product){.m = tokens,
+                                   .n = size,
+                                   .k = queries,
+                                   .a = d_score,
+                                   .lda = block,
+                                   .b = q_rows,
+                                   .ldb = ld,
+                                   .out = IS_BF16 ? k_sum : d_k,
+                                   .ldo = ldo,
+                                   .scale = head->scale,
+                                   .accumulate = first != 0,
+                                   .ahead = &ahead});
+        multiply(&(struct product){.m = tokens,
+                                   .n = size,
+                                   .k = queries,
+                                   .a = p,
+                                   .lda = block,
+                                   .b = d_rows,
+                                   .ldb = ld,
+                                   .out = IS_BF16 ? v_sum : d_v,
+                                   .ldo = ldo,
+                                   .accumulate = first != 0,
+                                   .ahead = &ahead});
     }
     if (IS_BF16) {
         store_rows(tokens, size, k_sum, ld, d_k, kv_stride);

@@ -1,5 +1,5 @@
-// Attention of one head as the formulas say. The including file defines TYPE, what is in memory, and OPERAND(x), what P and dS
-// become before they are multiplied.
+// Attention of one head as the formulas say. The including file defines TYPE, what is in memory, and OPERAND(x), what P
+// and dS become before they are multiplied.
 #include "attention/attention.h"
 #include "cpu/scalar_bf16.h"
 
@@ -22,8 +22,8 @@ static void set_row(size_t size, float factor, const float *sum, void *x, size_t
 
 static void forward(const struct attention_head *head, void *output, float *log_sum_exp, float *scratch) {
     const size_t tokens = head->tokens, size = head->head_size;
-    float *const score = scratch;         // [tokens]
-    float *const row = scratch + tokens;  // [size]
+    float *const score = scratch;        // [tokens]
+    float *const row = scratch + tokens; // [size]
     for (size_t i = 0; i < head->queries; ++i) {
         float most = -INFINITY, sum = 0;
         for (size_t j = 0; j < tokens; ++j) {
@@ -41,12 +41,12 @@ static void forward(const struct attention_head *head, void *output, float *log_
     }
 }
 
-static void backward(const struct attention_head *head, const void *output, const float *log_sum_exp, const void *d_output, void *d_q,
-                     void *d_k, void *d_v, float *scratch) {
+static void backward(const struct attention_head *head, const void *output, const float *log_sum_exp,
+                     const void *d_output, void *d_q, void *d_k, void *d_v, float *scratch) {
     const size_t tokens = head->tokens, size = head->head_size;
-    float *const k_sum = scratch;               // [tokens, size], as the next
+    float *const k_sum = scratch; // [tokens, size], as the next
     float *const v_sum = scratch + tokens * size;
-    float *const q_sum = v_sum + tokens * size;  // [size]
+    float *const q_sum = v_sum + tokens * size; // [size]
     for (size_t i = 0; i < 2 * tokens * size; ++i) scratch[i] = 0;
     for (size_t i = 0; i < head->queries; ++i) {
         const size_t q = i * head->q_stride, o = i * head->output_stride;

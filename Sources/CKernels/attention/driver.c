@@ -30,7 +30,7 @@ static size_t offset_of(const dmae_attention_arguments *s, size_t index, size_t 
 static size_t element_size(dmae_type type) { return type == DMAE_TYPE_BF16 ? 2 : 4; }
 
 struct place {
-    size_t q, kv, output;  // in bytes
+    size_t q, kv, output; // in bytes
     struct attention_head head;
 };
 
@@ -66,7 +66,8 @@ static const struct attention_kernels *kernels_for(dmae_type type) {
 /// A softmax over no keys is nothing, and so is its product.
 static void clear(const dmae_attention_arguments *s, void *tensor, size_t rows, size_t stride) {
     const size_t size = element_size(s->type);
-    for (size_t row = 0; row < s->batch * rows; ++row) memset((char *)tensor + row * stride * size, 0, s->heads * s->head_size * size);
+    for (size_t row = 0; row < s->batch * rows; ++row)
+        memset((char *)tensor + row * stride * size, 0, s->heads * s->head_size * size);
 }
 
 void dmae_attention_forward(const dmae_attention_arguments *s) {
@@ -76,7 +77,8 @@ void dmae_attention_forward(const dmae_attention_arguments *s) {
     const size_t scratch = attention_scratch(s->queries, s->tokens, s->head_size);
     DMAE_PARALLEL_FOR(i, s->batch * s->heads, heads_per_turn, {
         const struct place at = place_of(s, i);
-        kernels->forward(&at.head, (char *)s->output + at.output, s->log_sum_exp ? s->log_sum_exp + i * s->queries : NULL,
+        kernels->forward(&at.head, (char *)s->output + at.output,
+                         s->log_sum_exp ? s->log_sum_exp + i * s->queries : NULL,
                          (float *)s->workspace + (size_t)omp_get_thread_num() * scratch);
     });
 }

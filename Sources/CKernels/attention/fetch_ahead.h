@@ -1,12 +1,15 @@
-// Rows that the next head will read or write. A few are fetched before each tile: a head's rows are short and far apart, and the
-// processor does not foresee them.
+// Rows that the next head will read or write. A few are fetched before each tile: a head's rows are short and far
+// apart, and the processor does not foresee them.
 #ifndef DMAE_FETCH_AHEAD_H
 #define DMAE_FETCH_AHEAD_H
 #include "attention/attention.h"
 
-enum { worth_fetching = 24 };  // tokens; with fewer, the instructions cost more than they save
+enum { worth_fetching = 24 }; // tokens; with fewer, the instructions cost more than they save
 struct ahead {
-    struct { const char *next; size_t stride, rows; } matrix[8];  // strides in bytes
+    struct {
+        const char *next;
+        size_t stride, rows;
+    } matrix[8]; // strides in bytes
     size_t matrices, width, per_tile, total;
     size_t which, row;
     bool worth;
@@ -17,7 +20,8 @@ static struct ahead next_head(const struct attention_head *head, size_t width, s
 }
 
 /// `next` elements of the head's type on, the next head has `rows` rows of this matrix.
-VECTOR_INLINE void add_ahead(struct ahead *a, const void *matrix, size_t next, size_t stride, size_t rows, size_t element) {
+VECTOR_INLINE void add_ahead(struct ahead *a, const void *matrix, size_t next, size_t stride, size_t rows,
+                             size_t element) {
     if (!a->worth || rows == 0) return;
     a->matrix[a->matrices].next = (const char *)matrix + next * element;
     a->matrix[a->matrices].stride = stride * element;

@@ -19,9 +19,9 @@ static uint64_t enabled_state(void) {
 
 /// Linux saves the tile registers, 8 KiB, for processes that have asked for them alone; the answer stays the same.
 static bool may_use_tiles(void) {
-    const uint64_t tile_state = 3u << 17;  // shapes and contents
+    const uint64_t tile_state = 3u << 17; // shapes and contents
     if ((enabled_state() & tile_state) != tile_state) return false;
-    enum { request_permission = 0x1023, tile_contents = 18 };  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    enum { request_permission = 0x1023, tile_contents = 18 }; // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
     return syscall(SYS_arch_prctl, request_permission, tile_contents) == 0;
 }
 
@@ -30,7 +30,8 @@ static dmae_isa highest_isa(void) {
     if (!__get_cpuid(1, &a, &b, &c, &d)) return DMAE_ISA_SCALAR;
     const unsigned fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28;
     if ((c & (fma | osxsave | avx)) != (fma | osxsave | avx)) return DMAE_ISA_SCALAR;
-    // The operating system must save the registers too: bits 1, 2 are XMM and YMM; 5 to 7 the masks and the two halves of ZMM.
+    // The operating system must save the registers too: bits 1, 2 are XMM and YMM; 5 to 7 the masks and the two halves
+    // of ZMM.
     const uint64_t state = enabled_state();
     if ((state & 0x6) != 0x6) return DMAE_ISA_SCALAR;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return DMAE_ISA_SCALAR;
@@ -38,7 +39,7 @@ static dmae_isa highest_isa(void) {
     const unsigned f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31;
     if ((state & 0xe6) != 0xe6 || (b & (f | dq | bw | vl)) != (f | dq | bw | vl)) return DMAE_ISA_AVX2;
     if (!(c & 1u << 11)) return DMAE_ISA_AVX512;
-    const unsigned amx = 1u << 22 | 1u << 24 | 1u << 25;  // bf16, tiles, int8
+    const unsigned amx = 1u << 22 | 1u << 24 | 1u << 25; // bf16, tiles, int8
     const bool has_amx = (d & amx) == amx;
     if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & 1u << 5)) return DMAE_ISA_AVX512VNNI;
     return has_amx && may_use_tiles() ? DMAE_ISA_AMX : DMAE_ISA_AVX512BF16;
@@ -75,8 +76,10 @@ static const struct row {
     dmae_variant variant;
     const void *kernels;
 } rows[] = {
-#define VARIANT(operation, isa, tile) \
-    {dmae_operation_##operation, {#operation, #operation "_" #isa #tile, (dmae_isa)isa_##isa}, &operation##_##isa##tile},
+#define VARIANT(operation, isa, tile)                              \
+    {dmae_operation_##operation,                                   \
+     {#operation, #operation "_" #isa #tile, (dmae_isa)isa_##isa}, \
+     &operation##_##isa##tile},
 #include "variants.inc"
 };
 enum { row_count = sizeof rows / sizeof rows[0] };
@@ -112,7 +115,8 @@ static const struct row *selected_row(enum dmae_operation operation) {
     const dmae_isa limit = dmae_isa_selected();
     const struct row *best = NULL;
     for (const struct row *row = rows; row < rows + row_count; ++row)
-        if (row->operation == operation && row->variant.isa <= limit && (best == NULL || row->variant.isa >= best->variant.isa))
+        if (row->operation == operation && row->variant.isa <= limit &&
+            (best == NULL || row->variant.isa >= best->variant.isa))
             best = row;
     return best;
 }

@@ -14,7 +14,8 @@ static int thread_count = 0;
 static cpu_set_t processors;
 static bool knows_processors;
 
-// With OMP_PROC_BIND, OpenMP binds the first thread to one processor as it starts, at the first call: before that the mask is whole.
+// With OMP_PROC_BIND, OpenMP binds the first thread to one processor as it starts, at the first call: before that the
+// mask is whole.
 __attribute__((constructor)) static void keep_processors(void) {
     knows_processors = sched_getaffinity(0, sizeof processors, &processors) == 0;
 }
@@ -38,7 +39,8 @@ int dmae_threads_startable(int count) {
     static pthread_t started[most];
     int others = 0;
     pthread_mutex_lock(&held);
-    while (others + 1 < count && others < most && pthread_create(&started[others], NULL, wait_for_release, NULL) == 0) ++others;
+    while (others + 1 < count && others < most && pthread_create(&started[others], NULL, wait_for_release, NULL) == 0)
+        ++others;
     pthread_mutex_unlock(&held);
     for (int i = 0; i < others; ++i) pthread_join(started[i], NULL);
     return others + 1;
@@ -53,7 +55,8 @@ int dmae_threads_observed(void) {
     return observed;
 }
 
-void dmae_parallel_for(size_t count, size_t chunk, void *context, void (*body)(void *context, size_t begin, size_t end)) {
+void dmae_parallel_for(size_t count, size_t chunk, void *context,
+                       void (*body)(void *context, size_t begin, size_t end)) {
     if (chunk == 0) chunk = 1;
     const size_t chunks = dmae_ceiling(count, chunk);
     DMAE_PARALLEL_FOR(i, chunks, 1, {

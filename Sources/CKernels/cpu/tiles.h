@@ -2,8 +2,8 @@
 #ifndef DMAE_TILES_H
 #define DMAE_TILES_H
 
-/// Makes each of this thread's eight tile registers 16 rows of 64 bytes. `_tile_release` gives them back: a thread that holds none is
-/// switched faster.
+/// Makes each of this thread's eight tile registers 16 rows of 64 bytes. `_tile_release` gives them back: a thread that
+/// holds none is switched faster.
 VECTOR_INLINE void tiles_begin(void) {
     struct {
         uint8_t palette, start_row, reserved[14];
@@ -17,8 +17,9 @@ VECTOR_INLINE void tiles_begin(void) {
     _tile_loadconfig(&shape);
 }
 
-// Products of up to 32 rows by 32 columns: registers 0 to 3 hold the sums of both halves, rows first, 4 and 5 a step of A, 6 and 7 one of
-// B. A_TILES and B_TILES, one or two, are constants wherever these are inlined; distances between rows are in words of 32 bits.
+// Products of up to 32 rows by 32 columns: registers 0 to 3 hold the sums of both halves, rows first, 4 and 5 a step of
+// A, 6 and 7 one of B. A_TILES and B_TILES, one or two, are constants wherever these are inlined; distances between
+// rows are in words of 32 bits.
 enum { TILE_SIDE = 16 };
 
 VECTOR_INLINE void tiles_clear_sums(void) {
@@ -27,11 +28,11 @@ VECTOR_INLINE void tiles_clear_sums(void) {
     _tile_zero(2);
     _tile_zero(3);
 }
-#define TILES_MULTIPLY(A_TILES, B_TILES, PRODUCT)             \
-    do {                                                      \
-        PRODUCT(0, 4, 6);                                     \
-        if ((B_TILES) == 2) PRODUCT(1, 4, 7);                 \
-        if ((A_TILES) == 2) PRODUCT(2, 5, 6);                 \
+#define TILES_MULTIPLY(A_TILES, B_TILES, PRODUCT)               \
+    do {                                                        \
+        PRODUCT(0, 4, 6);                                       \
+        if ((B_TILES) == 2) PRODUCT(1, 4, 7);                   \
+        if ((A_TILES) == 2) PRODUCT(2, 5, 6);                   \
         if ((A_TILES) == 2 && (B_TILES) == 2) PRODUCT(3, 5, 7); \
     } while (0)
 VECTOR_INLINE void tiles_store_sums(const int A_TILES, const int B_TILES, void *sums, size_t ld) {

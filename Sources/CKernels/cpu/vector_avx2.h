@@ -23,7 +23,8 @@ VECTOR_INLINE void v_store(float *p, V x) { _mm256_storeu_ps(p, x); }
 /// Past the caches; p is a multiple of the vector's bytes.
 VECTOR_INLINE void v_stream(float *p, V x) { _mm256_stream_ps(p, x); }
 VECTOR_INLINE M v_mask(size_t count) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(count >= LANES ? LANES : (int)count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(count >= LANES ? LANES : (int)count),
+                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 VECTOR_INLINE V v_load_masked(M mask, const float *p) { return _mm256_maskload_ps(p, mask); }
 VECTOR_INLINE void v_store_masked(M mask, float *p, V x) { _mm256_maskstore_ps(p, mask, x); }
@@ -45,14 +46,16 @@ VECTOR_INLINE V v_by_sign(V x, V if_negative, V otherwise) { return _mm256_blend
 
 VECTOR_INLINE V v_lookup(const float table[16], V index) {
     const __m256i bits = _mm256_castps_si256(index);
-    const V low = _mm256_permutevar8x32_ps(v_load(table), bits), high = _mm256_permutevar8x32_ps(v_load(table + LANES), bits);
+    const V low = _mm256_permutevar8x32_ps(v_load(table), bits),
+            high = _mm256_permutevar8x32_ps(v_load(table + LANES), bits);
     return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(bits, 28)));
 }
 
 VECTOR_INLINE V v_round(V x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 /// In two steps, so that n may be as low as -252, where the result is zero or subnormal.
 VECTOR_INLINE V v_scale(V x, V n) {
-    const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1), rest = _mm256_sub_epi32(whole, half);
+    const __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1),
+                  rest = _mm256_sub_epi32(whole, half);
     const __m256i bias = _mm256_set1_epi32(127);
     x = _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
     return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23)));
@@ -60,7 +63,8 @@ VECTOR_INLINE V v_scale(V x, V n) {
 
 /// To the nearest bf16, ties to even; infinities stay, and a NaN stays one.
 VECTOR_INLINE V v_round_to_bf16(V x) {
-    const __m256i bits = _mm256_castps_si256(x), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i bits = _mm256_castps_si256(x),
+                  odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     const __m256i up = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
     const V quiet = _mm256_castsi256_ps(_mm256_or_si256(bits, _mm256_set1_epi32(0x00400000)));
     const V kept = _mm256_blendv_ps(_mm256_castsi256_ps(up), quiet, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
@@ -68,7 +72,9 @@ VECTOR_INLINE V v_round_to_bf16(V x) {
 }
 
 // bf16 in memory: the upper half of a float. AVX2 masks no 16-bit elements: the few of a tail are copied one by one.
-VECTOR_INLINE V v_from_bf16(__m128i halves) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16)); }
+VECTOR_INLINE V v_from_bf16(__m128i halves) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
 VECTOR_INLINE V v_load_bf16(const uint16_t *p) { return v_from_bf16(_mm_loadu_si128((const __m128i *)p)); }
 VECTOR_INLINE V v_load_bf16_masked(M mask, const uint16_t *p) {
     uint16_t halves[LANES] = {0};

@@ -1,6 +1,8 @@
-// The few vector operations that kernels are written in, on 16 floats of AVX-512. vector_avx2.h has the same names on 8.
+// The few vector operations that kernels are written in, on 16 floats of AVX-512. vector_avx2.h has the same names
+// on 8.
 //
-// Including this opens a region in which every function is compiled for the instruction set; the including file closes it with
+// Including this opens a region in which every function is compiled for the instruction set; the including file closes
+// it with
 // `#pragma clang attribute pop`. System headers must come before.
 #ifndef DMAE_VECTOR_H
 #define DMAE_VECTOR_H
@@ -11,8 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// The including file may ask for more than the set every AVX-512 kernel is compiled for; with avx512bf16 in it, it also defines
-// VECTOR_ROUNDS_TO_BF16.
+// The including file may ask for more than the set every AVX-512 kernel is compiled for; with avx512bf16 in it, it also
+// defines VECTOR_ROUNDS_TO_BF16.
 #ifndef VECTOR_TARGET
 #define VECTOR_TARGET "avx512f,avx512bw,avx512dq,avx512vl,fma"
 #endif
@@ -44,7 +46,8 @@ VECTOR_INLINE V v_square_root(V a) { return _mm512_sqrt_ps(a); }
 VECTOR_INLINE V v_fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 VECTOR_INLINE V v_fms(V a, V b, V c) { return _mm512_fmsub_ps(a, b, c); }
 VECTOR_INLINE V v_fnma(V a, V b, V c) { return _mm512_fnmadd_ps(a, b, c); }
-/// *a·b + c in one instruction, which reads the element itself. The compiler would read an element that is used twice once.
+/// *a·b + c in one instruction, which reads the element itself. The compiler would read an element that is used twice
+/// once.
 VECTOR_INLINE V v_fma_element(const float *a, V b, V c) {
     __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(c) : "v"(b), "m"(*a));
     return c;
@@ -59,14 +62,18 @@ VECTOR_INLINE V v_by_sign(V x, V if_negative, V otherwise) {
 }
 
 /// table[the lowest four bits of each lane].
-VECTOR_INLINE V v_lookup(const float table[16], V index) { return _mm512_permutexvar_ps(_mm512_castps_si512(index), v_load(table)); }
+VECTOR_INLINE V v_lookup(const float table[16], V index) {
+    return _mm512_permutexvar_ps(_mm512_castps_si512(index), v_load(table));
+}
 
 VECTOR_INLINE V v_round(V x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 /// x·2^n for n a whole number.
 VECTOR_INLINE V v_scale(V x, V n) { return _mm512_scalef_ps(x, n); }
 
 // bf16 in memory: the upper half of a float.
-VECTOR_INLINE V v_from_bf16(__m256i halves) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16)); }
+VECTOR_INLINE V v_from_bf16(__m256i halves) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
 VECTOR_INLINE V v_load_bf16(const uint16_t *p) { return v_from_bf16(_mm256_loadu_si256((const __m256i *)p)); }
 VECTOR_INLINE V v_load_bf16_masked(M mask, const uint16_t *p) { return v_from_bf16(_mm256_maskz_loadu_epi16(mask, p)); }
 
@@ -76,7 +83,8 @@ VECTOR_INLINE __m256i v_to_bf16(V x) { return (__m256i)_mm512_cvtneps_pbh(x); }
 VECTOR_INLINE V v_round_to_bf16(V x) { return v_from_bf16(v_to_bf16(x)); }
 #else
 VECTOR_INLINE V v_round_to_bf16(V x) {
-    const __m512i bits = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i bits = _mm512_castps_si512(x),
+                  odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     const __m512i up = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
     const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x00400000));
     const __m512i kept = _mm512_mask_mov_epi32(up, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), quiet);
@@ -101,7 +109,8 @@ VECTOR_INLINE float v_sum(V x) {
 VECTOR_INLINE float v_greatest(V x) { return _mm512_reduce_max_ps(x); }
 /// Σ over lanes of x², added to sum[0 .. 16) in double.
 VECTOR_INLINE void v_add_squares(V x, __m512d sum[2]) {
-    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(x)), high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(x)),
+                  high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
     sum[0] = _mm512_fmadd_pd(low, low, sum[0]);
     sum[1] = _mm512_fmadd_pd(high, high, sum[1]);
 }

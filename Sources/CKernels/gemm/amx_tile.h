@@ -1,11 +1,12 @@
-// Tiles of products in the tile registers of AMX. The including file says UNIT, how many values of k stand together in a lane of 32
-// bits; PARTS, one, or three whose sum each value is; HEAD_WORDS, in front of each of a panel's rows or columns (none, or a scale and
-// what gemm_int8_kernels.h says); and TILE_PRODUCT(sums, a, b).
+// Tiles of products in the tile registers of AMX. The including file says UNIT, how many values of k stand together in
+// a lane of 32 bits; PARTS, one, or three whose sum each value is; HEAD_WORDS, in front of each of a panel's rows or
+// columns (none, or a scale and what gemm_int8_kernels.h says); and TILE_PRODUCT(sums, a, b).
 //
-// Four tile registers hold a tile's sums, two rows and two columns of theirs. One instruction multiplies 16 rows by 16 columns over 16
-// lanes of k, sixteen times what vector instructions do, so what surrounds the products counts for as much: a tile is finished while the
-// next one is multiplied, when the vector units have nothing else to do. A panel of A: [k/STEP_K][PARTS][MR][16] lanes, as rows lie in
-// memory; of B: [k/STEP_K][PARTS][16][NR] lanes. In `multiply` and below, `finish`, A_TILES and B_TILES are constants wherever it is inlined.
+// Four tile registers hold a tile's sums, two rows and two columns of theirs. One instruction multiplies 16 rows by 16
+// columns over 16 lanes of k, sixteen times what vector instructions do, so what surrounds the products counts for as
+// much: a tile is finished while the next one is multiplied, when the vector units have nothing else to do. A panel of
+// A: [k/STEP_K][PARTS][MR][16] lanes, as rows lie in memory; of B: [k/STEP_K][PARTS][16][NR] lanes. In `multiply` and
+// below, `finish`, A_TILES and B_TILES are constants wherever it is inlined.
 #ifndef DMAE_AMX_TILE_H
 #define DMAE_AMX_TILE_H
 #include "cpu/tiles.h"
@@ -33,8 +34,9 @@ enum finish {
 struct pending {
     enum finish finish;
     struct gemm_tile tile;
-    int32_t sums[MR * NR] __attribute__((aligned(64)));  ///< float32, or whole numbers
-    float a_head[MR * (HEAD_WORDS + 1)], b_head[NR * (HEAD_WORDS + 1)];  ///< of its panels, which may be packed anew meanwhile
+    int32_t sums[MR * NR] __attribute__((aligned(64))); ///< float32, or whole numbers
+    float a_head[MR * (HEAD_WORDS + 1)],
+        b_head[NR * (HEAD_WORDS + 1)]; ///< of its panels, which may be packed anew meanwhile
 };
 static _Thread_local struct pending pending;
 
@@ -62,7 +64,9 @@ VECTOR_INLINE V sums_at(size_t i, size_t j) {
 }
 
 /// 32 floats as a line of bf16.
-VECTOR_INLINE void store_line(void *matrix, size_t index, __m512i halves) { _mm512_storeu_si512((uint16_t *)matrix + index, halves); }
+VECTOR_INLINE void store_line(void *matrix, size_t index, __m512i halves) {
+    _mm512_storeu_si512((uint16_t *)matrix + index, halves);
+}
 VECTOR_INLINE __m512i line_of(V low, V high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
 VECTOR_INLINE V low_of(__m512i line) { return v_from_bf16(_mm512_castsi512_si256(line)); }
 VECTOR_INLINE V high_of(__m512i line) { return v_from_bf16(_mm512_extracti64x4_epi64(line, 1)); }
@@ -89,7 +93,8 @@ VECTOR_INLINE void finish_line(const enum finish finish, const struct gemm_tile 
             store_line(t->c, i * t->ldc, before);
         }
         if (finish != finish_bf16 && t->activation)
-            store_line(t->activation, i * t->ld_activation, line_of(gelu_f32(low_of(before)), gelu_f32(high_of(before))));
+            store_line(t->activation, i * t->ld_activation,
+                       line_of(gelu_f32(low_of(before)), gelu_f32(high_of(before))));
         return;
     }
     V before_low = low, before_high = high;
@@ -164,15 +169,16 @@ VECTOR_INLINE void fetch_lines(struct gemm_fetched *fetched, size_t *set, size_t
 }
 
 // What changes from tile to tile passes by; the other panel, where it is short enough, stays in the first-level cache.
-#define LOAD_PASSING(tile_register, passes, from, ld)                   \
-    do {                                                                \
-        if (passes) _tile_stream_loadd(tile_register, from, (ld) * 4);  \
-        else _tile_loadd(tile_register, from, (ld) * 4);                \
+#define LOAD_PASSING(tile_register, passes, from, ld)                  \
+    do {                                                               \
+        if (passes) _tile_stream_loadd(tile_register, from, (ld) * 4); \
+        else _tile_loadd(tile_register, from, (ld) * 4);               \
     } while (0)
 
-/// The first lines of what a tile register takes in the next step, into the first-level cache; of B, whose two registers take lines in
-/// turn, those of its upper or its lower eight rows. The lines behind them follow by themselves. A core that shares its tile registers'
-/// unit with another thread has few loads under way at a time: they are to be short.
+/// The first lines of what a tile register takes in the next step, into the first-level cache; of B, whose two
+/// registers take lines in turn, those of its upper or its lower eight rows. The lines behind them follow by
+/// themselves. A core that shares its tile registers' unit with another thread has few loads under way at a time: they
+/// are to be short.
 VECTOR_INLINE void fetch_next(const float *next) {
 #pragma clang loop unroll(full)
     for (size_t i = 0; i < HALF / 2; ++i) _mm_prefetch((const char *)(next + i * 16), _MM_HINT_T0);
@@ -213,8 +219,8 @@ VECTOR_INLINE void load_part_of_b(const int B_TILES, const float *part) {
     fetch_next(part + STEP_B + PART_B / 2);
 }
 
-/// One step of k of operands in three parts: the products of parts that together are at most two down, nearly the smallest first, in an
-/// order in which each loads one operand.
+/// One step of k of operands in three parts: the products of parts that together are at most two down, nearly the
+/// smallest first, in an order in which each loads one operand.
 VECTOR_INLINE void multiply_parts(const int A_TILES, const int B_TILES, const float *a, const float *b) {
     load_part_of_a(A_TILES, a);
     load_part_of_b(B_TILES, b + 2 * PART_B);
@@ -263,7 +269,8 @@ static void tile(const struct gemm_tile *t) {
     if (finish != finish_streamed) fetch_rows(&fetched, MR, 2, t->c_type, t->c, t->ldc);
     fetch_rows(&fetched, MR, 2, DMAE_TYPE_F32, t->residual, t->ld_residual);
     fetch_rows(&fetched, MR, 2, t->before_gelu_type, t->before_gelu, t->ld_before_gelu);
-    if (t->activation != t->before_gelu) fetch_rows(&fetched, MR, 2, t->activation_type, t->activation, t->ld_activation);
+    if (t->activation != t->before_gelu)
+        fetch_rows(&fetched, MR, 2, t->activation_type, t->activation, t->ld_activation);
     fetched.lines[fetched.sets++] = t->ahead;
     if (t->rows > HALF && t->columns > HALF) {
 #define RUN(finish) multiply(2, 2, finish, t, &fetched)

@@ -1,5 +1,5 @@
-// Operands rounded to bf16 and packed in pairs, on the operations of vector_avx512.h with AVX512-BF16. The including file says K_UNIT: a
-// panel's depth is a multiple of it, filled up with zeros.
+// Operands rounded to bf16 and packed in pairs, on the operations of vector_avx512.h with AVX512-BF16. The including
+// file says K_UNIT: a panel's depth is a multiple of it, filled up with zeros.
 #ifndef DMAE_BF16_PAIRS_H
 #define DMAE_BF16_PAIRS_H
 #include "gemm/operand.h"
@@ -14,7 +14,8 @@ VECTOR_INLINE V pairs_across(__m256i first, __m256i second) {
     return _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
 }
 
-/// Elements from `index` on; `type` is a constant wherever these are inlined. `left` says how many of the 32 or 16 there are.
+/// Elements from `index` on; `type` is a constant wherever these are inlined. `left` says how many of the 32 or 16
+/// there are.
 VECTOR_INLINE V pairs_at(const dmae_type type, size_t left, const void *source, size_t index) {
     if (type == DMAE_TYPE_BF16) {
         const __mmask32 mask = left >= 2 * LANES ? 0xffffffffu : (1u << left) - 1;
@@ -29,23 +30,25 @@ VECTOR_INLINE __m256i halves_at(const dmae_type type, size_t left, const void *s
     return (__m256i)_mm512_cvtneps_pbh(v_load_masked(v_mask(left), (const float *)source + index));
 }
 
-/// pairs[q·unit + i] = (source[start + i·ld + 2q], source[start + i·ld + 2q + 1]) for i < count <= LANES, zero from there to `width`;
-/// 2q < k.
-VECTOR_INLINE void pack_along(const dmae_type type, size_t count, size_t width, size_t unit, size_t k, const void *source, size_t start,
-                              size_t ld, float *pairs) {
+/// pairs[q·unit + i] = (source[start + i·ld + 2q], source[start + i·ld + 2q + 1]) for i < count <= LANES, zero from
+/// there to `width`; 2q < k.
+VECTOR_INLINE void pack_along(const dmae_type type, size_t count, size_t width, size_t unit, size_t k,
+                              const void *source, size_t start, size_t ld, float *pairs) {
     const M written = v_mask(width);
     for (size_t p = 0; p < k; p += 2 * LANES) {
         const size_t left = k - p;
         V rows[LANES];
         if (left >= 2 * LANES && count == width) {
 #pragma clang loop unroll(full)
-            for (size_t i = 0; i < LANES; ++i) rows[i] = i < width ? pairs_at(type, 2 * LANES, source, start + i * ld + p) : v_zero();
+            for (size_t i = 0; i < LANES; ++i)
+                rows[i] = i < width ? pairs_at(type, 2 * LANES, source, start + i * ld + p) : v_zero();
             v_transpose(rows);
 #pragma clang loop unroll(full)
             for (size_t q = 0; q < LANES; ++q) v_store_masked(written, pairs + (p / 2 + q) * unit, rows[q]);
         } else {
             const size_t depth = left < 2 * LANES ? left : 2 * LANES;
-            for (size_t i = 0; i < LANES; ++i) rows[i] = i < count ? pairs_at(type, depth, source, start + i * ld + p) : v_zero();
+            for (size_t i = 0; i < LANES; ++i)
+                rows[i] = i < count ? pairs_at(type, depth, source, start + i * ld + p) : v_zero();
             v_transpose(rows);
             for (size_t q = 0; q < (depth + 1) / 2; ++q) v_store_masked(written, pairs + (p / 2 + q) * unit, rows[q]);
         }
@@ -54,9 +57,10 @@ VECTOR_INLINE void pack_along(const dmae_type type, size_t count, size_t width, 
 
 VECTOR_INLINE size_t steps_of(size_t k) { return (k + K_UNIT - 1) / K_UNIT * (K_UNIT / 2); }
 
-/// A step of k of a panel: `first` and `second` are where its rows begin, or there is no second; `left` of the panel's values are there.
-VECTOR_INLINE void pack_step(const dmae_type type, const size_t unit, size_t left, const void *source, size_t first, const bool has_second,
-                             size_t second, float *pairs) {
+/// A step of k of a panel: `first` and `second` are where its rows begin, or there is no second; `left` of the panel's
+/// values are there.
+VECTOR_INLINE void pack_step(const dmae_type type, const size_t unit, size_t left, const void *source, size_t first,
+                             const bool has_second, size_t second, float *pairs) {
 #pragma clang loop unroll(full)
     for (size_t part = 0; part < unit; part += LANES) {
         const size_t there = left > part ? left - part : 0;
@@ -67,8 +71,8 @@ VECTOR_INLINE void pack_step(const dmae_type type, const size_t unit, size_t lef
 }
 
 /// The same from source[p·ld + i]: all panels of a step of k before the next, as in gemm_f32.
-VECTOR_INLINE void pack_across(const dmae_type type, const size_t unit, size_t count, size_t k, const void *source, size_t ld,
-                               float *pairs) {
+VECTOR_INLINE void pack_across(const dmae_type type, const size_t unit, size_t count, size_t k, const void *source,
+                               size_t ld, float *pairs) {
     const size_t steps = steps_of(k), whole = count / unit * unit;
     for (size_t q = 0; q < (k + 1) / 2; ++q) {
         const size_t first = 2 * q * ld, second = first + ld;
@@ -77,24 +81,30 @@ VECTOR_INLINE void pack_across(const dmae_type type, const size_t unit, size_t c
         prefetch_row(type, count, source, second + 64 * ld);
         float *const step = pairs + q * unit;
         if (has_second)
-            for (size_t i = 0; i < whole; i += unit) pack_step(type, unit, unit, source, first + i, true, second + i, step + i * steps);
+            for (size_t i = 0; i < whole; i += unit)
+                pack_step(type, unit, unit, source, first + i, true, second + i, step + i * steps);
         else
-            for (size_t i = 0; i < whole; i += unit) pack_step(type, unit, unit, source, first + i, false, 0, step + i * steps);
+            for (size_t i = 0; i < whole; i += unit)
+                pack_step(type, unit, unit, source, first + i, false, 0, step + i * steps);
         if (whole < count)
-            pack_step(type, unit, count - whole, source, first + whole, has_second, second + whole, step + whole * steps);
+            pack_step(type, unit, count - whole, source, first + whole, has_second, second + whole,
+                      step + whole * steps);
     }
 }
 
-VECTOR_INLINE void pack(const dmae_type type, const size_t unit, size_t count, size_t k, const void *source, size_t ld, bool across,
-                        float *pairs) {
+VECTOR_INLINE void pack(const dmae_type type, const size_t unit, size_t count, size_t k, const void *source, size_t ld,
+                        bool across, float *pairs) {
     const size_t steps = steps_of(k), there = (k + 1) / 2;
     if (steps != there)
-        for (size_t i = 0; i < count; i += unit) memset(pairs + i * steps + there * unit, 0, (steps - there) * unit * sizeof(float));
+        for (size_t i = 0; i < count; i += unit)
+            memset(pairs + i * steps + there * unit, 0, (steps - there) * unit * sizeof(float));
     if (across) return pack_across(type, unit, count, k, source, ld, pairs);
     for (size_t first = 0; first < count; first += unit)
         for (size_t part = 0; part < unit; part += LANES) {
-            const size_t i = first + part, width = unit - part < LANES ? unit - part : LANES, left = count > i ? count - i : 0;
-            pack_along(type, left < width ? left : width, width, unit, k, source, i * ld, ld, pairs + first * steps + part);
+            const size_t i = first + part, width = unit - part < LANES ? unit - part : LANES,
+                         left = count > i ? count - i : 0;
+            pack_along(type, left < width ? left : width, width, unit, k, source, i * ld, ld,
+                       pairs + first * steps + part);
         }
 }
 #endif

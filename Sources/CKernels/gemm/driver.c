@@ -5,15 +5,17 @@
 #include <assert.h>
 #include <string.h>
 
-// The plan. The operand along the shorter of m and n is packed whole, by all threads (`shared`). Of the other one each thread has a share of
-// neighbouring panels, in tasks that are runs of them, which the thread that does one packs for itself (`own`), a block of k at a time, right
-// before use and into its own cache. So nearly every element is packed once, the larger operand never travels through shared memory twice,
-// and the threads wait for each other twice in a product: when the shared operand is there, and at the end. The tasks of a share get smaller
-// towards its end, where threads that are done earlier help, so that the last wait is short. A B that comes packed stays where it is, in
-// either part. While tiles multiply they fetch what is needed next: the shared panels that follow or, where the shared operand is narrow, what
-// their thread will probably pack. Some tiles pack a panel of B themselves.
+// The plan. The operand along the shorter of m and n is packed whole, by all threads (`shared`). Of the other one each
+// thread has a share of neighbouring panels, in tasks that are runs of them, which the thread that does one packs for
+// itself (`own`), a block of k at a time, right before use and into its own cache. So nearly every element is packed
+// once, the larger operand never travels through shared memory twice, and the threads wait for each other twice in a
+// product: when the shared operand is there, and at the end. The tasks of a share get smaller towards its end, where
+// threads that are done earlier help, so that the last wait is short. A B that comes packed stays where it is, in
+// either part. While tiles multiply they fetch what is needed next: the shared panels that follow or, where the shared
+// operand is narrow, what their thread will probably pack. Some tiles pack a panel of B themselves.
 
-/// The larger side of any variant's tile: the workspace must hold the panels of whichever is selected when the product runs.
+/// The larger side of any variant's tile: the workspace must hold the panels of whichever is selected when the product
+/// runs.
 enum { most_nr = 32 };
 /// The most bytes per step of k that any variant's run of own panels, or a piece of a shared operand, takes.
 static size_t own_bytes_per_k(dmae_precision precision) {
@@ -39,13 +41,15 @@ static size_t shared_width(size_t m, size_t n) { return dmae_round_up(dmae_least
 
 size_t dmae_gemm_workspace(dmae_precision precision, size_t m, size_t n, size_t k, dmae_type output) {
     if (precision == DMAE_PRECISION_INT8) {
-        // Of 8 bits or 16, each row with at most two words in front; whole rows of A alone, all of them or a thread's own.
+        // Of 8 bits or 16, each row with at most two words in front; whole rows of A alone, all of them or a thread's
+        // own.
         const size_t depth = dmae_round_up(k, most_k_unit), head = 2 * sizeof(float);
         return dmae_round_up(shared_width(m, n) * (depth * sizeof(int16_t) + head), 64) +
                (size_t)dmae_threads() * own_bytes_per_k(precision) * dmae_round_up(depth + head, 64);
     }
     // The longest block of any k up to this one: blocks are equal, so those of a smaller k may be longer than this k's.
-    const size_t depth = dmae_round_up(k, most_k_unit), block = output == DMAE_TYPE_BF16 ? depth : dmae_least(depth, gemm_most_k_block);
+    const size_t depth = dmae_round_up(k, most_k_unit),
+                 block = output == DMAE_TYPE_BF16 ? depth : dmae_least(depth, gemm_most_k_block);
     return dmae_round_up(shared_width(m, n) * depth * most_value_bytes(precision), 64) +
            (size_t)dmae_threads() * own_bytes_per_k(precision) * block;
 }
@@ -56,13 +60,14 @@ struct plan {
     const struct gemm_kernels *kernels;
     bool shared_is_a;
     size_t shared_panels, own_panels;
-    size_t few;                 ///< own panels that are packed together at least, but for the last of all: then own_groups of them
+    size_t few; ///< own panels that are packed together at least, but for the last of all: then own_groups of them
     size_t own_groups;
-    size_t shares, share;       ///< each thread has one of the shares: neighbouring groups, at most `share` of them
-    size_t runs, run;           ///< of each the first `runs` tasks are `run` groups each, with all shared panels,
-    size_t split, parts, part;  ///< the last `split` groups are cut into `parts` tasks each, of at most `part` shared panels
+    size_t shares, share; ///< each thread has one of the shares: neighbouring groups, at most `share` of them
+    size_t runs, run;     ///< of each the first `runs` tasks are `run` groups each, with all shared panels,
+    size_t split, parts,
+        part; ///< the last `split` groups are cut into `parts` tasks each, of at most `part` shared panels
     size_t k_block;
-    size_t first, depth;  ///< of k
+    size_t first, depth; ///< of k
     bool is_first, is_last;
     char *shared;
 };
@@ -74,40 +79,43 @@ static size_t panel_bytes(const struct gemm_kernels *kernels, size_t width, size
 static size_t a_bytes(const struct plan *p) { return panel_bytes(p->kernels, p->kernels->mr, p->depth); }
 static size_t b_bytes(const struct plan *p) { return panel_bytes(p->kernels, p->kernels->nr, p->depth); }
 
-static const void *element(const void *matrix, dmae_type type, size_t index) { return (const char *)matrix + index * bytes_of(type); }
+static const void *element(const void *matrix, dmae_type type, size_t index) {
+    return (const char *)matrix + index * bytes_of(type);
+}
 
 /// Packs the panels [begin, end) of A.
 static void pack_a(const struct plan *p, size_t begin, size_t end, char *target) {
     const dmae_gemm_arguments *const g = &p->g;
     const size_t i = begin * p->kernels->mr, at = g->a_transposed ? p->first * g->lda + i : i * g->lda + p->first;
-    p->kernels->pack_a(dmae_least(end * p->kernels->mr, g->m) - i, p->depth, g->a_type, element(g->a, g->a_type, at), g->lda,
-                       g->a_transposed, target);
+    p->kernels->pack_a(dmae_least(end * p->kernels->mr, g->m) - i, p->depth, g->a_type, element(g->a, g->a_type, at),
+                       g->lda, g->a_transposed, target);
 }
 
 static void pack_b(const struct plan *p, size_t begin, size_t end, char *target) {
     const dmae_gemm_arguments *const g = &p->g;
     const size_t j = begin * p->kernels->nr, at = g->b_transposed ? j * g->ldb + p->first : p->first * g->ldb + j;
-    p->kernels->pack_b(dmae_least(end * p->kernels->nr, g->n) - j, p->depth, g->b_type, element(g->b, g->b_type, at), g->ldb,
-                       !g->b_transposed, target);
+    p->kernels->pack_b(dmae_least(end * p->kernels->nr, g->n) - j, p->depth, g->b_type, element(g->b, g->b_type, at),
+                       g->ldb, !g->b_transposed, target);
 }
 
 /// A panel that holds all of k, from this block on.
 static const char *whole_panel(const struct plan *p, const void *panels, size_t width, size_t panel) {
-    return (const char *)panels + panel * panel_bytes(p->kernels, width, p->g.k) + p->first * width * p->kernels->value_bytes;
+    return (const char *)panels + panel * panel_bytes(p->kernels, width, p->g.k) +
+           p->first * width * p->kernels->value_bytes;
 }
 
 /// A run of own panels.
 struct task {
-    size_t begin, end;                ///< own panels; none, behind the last task
-    size_t shared_begin, shared_end;  ///< shared panels that they meet
+    size_t begin, end;               ///< own panels; none, behind the last task
+    size_t shared_begin, shared_end; ///< shared panels that they meet
 };
 
 /// Memory that is needed after the next few tiles. Each of them fetches a share of it while it multiplies.
 struct upcoming {
     const char *first;
-    size_t length, stride;     ///< of lines that lie `stride` bytes apart,
-    size_t lengths, distance;  ///< and of such lengths, `distance` bytes apart
-    size_t share, shares;      ///< lines for one tile, and tiles for one length
+    size_t length, stride;    ///< of lines that lie `stride` bytes apart,
+    size_t lengths, distance; ///< and of such lengths, `distance` bytes apart
+    size_t share, shares;     ///< lines for one tile, and tiles for one length
     size_t tile;
 };
 enum { line_bytes = 64 };
@@ -124,11 +132,13 @@ static struct gemm_lines take_share(struct upcoming *u) {
     if (u->tile >= u->lengths * u->shares) return (struct gemm_lines){0};
     const size_t length = u->tile / u->shares, begin = u->tile % u->shares * u->share;
     ++u->tile;
-    return (struct gemm_lines){u->first + length * u->distance + begin * u->stride, u->stride, dmae_least(u->share, u->length - begin)};
+    return (struct gemm_lines){u->first + length * u->distance + begin * u->stride, u->stride,
+                               dmae_least(u->share, u->length - begin)};
 }
 
 /// The block of k at p->first of packed panels [begin, end).
-static struct upcoming upcoming_panels(const struct plan *p, const void *panels, size_t width, size_t begin, size_t end, size_t tiles) {
+static struct upcoming upcoming_panels(const struct plan *p, const void *panels, size_t width, size_t begin, size_t end,
+                                       size_t tiles) {
     const size_t bytes = panel_bytes(p->kernels, width, dmae_least(p->k_block, p->g.k - p->first));
     const struct upcoming all = {.first = whole_panel(p, panels, width, begin),
                                  .length = dmae_ceiling(bytes, line_bytes),
@@ -150,8 +160,10 @@ static struct upcoming upcoming_own(const struct plan *p, struct task task, size
     const bool across = own_is_across(p);
     if (across && !kernels->fetches_across) return (struct upcoming){0};
     const dmae_type type = p->shared_is_a ? g->b_type : g->a_type;
-    const size_t unit = p->shared_is_a ? kernels->nr : kernels->mr, i = task.begin * unit, ld = p->shared_is_a ? g->ldb : g->lda;
-    const size_t width = dmae_least(task.end * unit, p->shared_is_a ? g->n : g->m) - i, depth = dmae_least(p->k_block, g->k - p->first);
+    const size_t unit = p->shared_is_a ? kernels->nr : kernels->mr, i = task.begin * unit,
+                 ld = p->shared_is_a ? g->ldb : g->lda;
+    const size_t width = dmae_least(task.end * unit, p->shared_is_a ? g->n : g->m) - i,
+                 depth = dmae_least(p->k_block, g->k - p->first);
     const size_t at = across ? p->first * ld + i : i * ld + p->first;
     const char *const first = element(p->shared_is_a ? g->b : g->a, type, at);
     const size_t row = ld * bytes_of(type), before = (uintptr_t)first % line_bytes;
@@ -172,8 +184,8 @@ static size_t round_of(const struct plan *p) {
 }
 
 /// `packs_b`: the panel of B is yet to be packed.
-static void run_tile(const struct plan *p, struct upcoming *upcoming, size_t a_panel, const char *a, size_t b_panel, const char *b,
-                     bool packs_b) {
+static void run_tile(const struct plan *p, struct upcoming *upcoming, size_t a_panel, const char *a, size_t b_panel,
+                     const char *b, bool packs_b) {
     const dmae_gemm_arguments *const g = &p->g;
     const size_t i = a_panel * p->kernels->mr, j = b_panel * p->kernels->nr;
     struct gemm_tile tile = {.rows = dmae_least(p->kernels->mr, g->m - i),
@@ -225,10 +237,11 @@ static void run_tile(const struct plan *p, struct upcoming *upcoming, size_t a_p
     p->kernels->tile(&tile);
 }
 
-/// The shared operand is packed in pieces of `panels` panels, `depth` of k each: four panels of A or two of B, and a block of k. Where k
-/// runs down the rows of memory they are four times as wide and less deep, so that a piece reads whole lines.
+/// The shared operand is packed in pieces of `panels` panels, `depth` of k each: four panels of A or two of B, and a
+/// block of k. Where k runs down the rows of memory they are four times as wide and less deep, so that a piece reads
+/// whole lines.
 struct pieces {
-    size_t panels, depth, across, down;  ///< size of a piece, and how many there are
+    size_t panels, depth, across, down; ///< size of a piece, and how many there are
 };
 static struct pieces shared_pieces(const struct plan *p) {
     const bool is_across = p->shared_is_a ? p->g.a_transposed : !p->g.b_transposed;
@@ -242,8 +255,9 @@ static struct pieces shared_pieces(const struct plan *p) {
                            depth == 0 ? 1 : dmae_ceiling(p->g.k, depth)};
 }
 
-/// Copies past the caches. What is packed here was read by other cores in the product before, and is read by them next: taking each
-/// line from them in order to write it is four times as slow where cores do not share a cache, and no faster where they do.
+/// Copies past the caches. What is packed here was read by other cores in the product before, and is read by them next:
+/// taking each line from them in order to write it is four times as slow where cores do not share a cache, and no
+/// faster where they do.
 static void stream(char *target, const char *source, size_t bytes) {
     typedef float line __attribute__((vector_size(16)));
     typedef line unaligned_line __attribute__((aligned(4)));
@@ -264,7 +278,8 @@ static void order_streams(void) {
 /// `scratch` is the thread's memory for own panels.
 static void pack_shared(const struct plan *p, const struct pieces *pieces, size_t index, char *scratch) {
     const size_t width = p->shared_is_a ? p->kernels->mr : p->kernels->nr;
-    const size_t begin = index % pieces->across * pieces->panels, end = dmae_least(begin + pieces->panels, p->shared_panels);
+    const size_t begin = index % pieces->across * pieces->panels,
+                 end = dmae_least(begin + pieces->panels, p->shared_panels);
     struct plan piece = *p;
     piece.first = index / pieces->across * pieces->depth;
     piece.depth = dmae_least(pieces->depth, p->g.k - piece.first);
@@ -288,9 +303,9 @@ static void run_task(struct plan p, struct task task, struct task following, cha
     const size_t mr = p.kernels->mr, nr = p.kernels->nr, own_panels = task.end - task.begin;
     const void *const shared = !p.shared_is_a && p.g.b_packed ? p.g.b_packed : p.shared;
     const size_t shared_width = p.shared_is_a ? mr : nr;
-    // Packing a panel of B that lies across is little work: the first tile that meets it does it while it multiplies, if both its panels are
-    // whole; from `unpacked` on, and elsewhere, panels are packed first. Panels of A are narrow: what one leaves of a line would be gone when
-    // the next one comes.
+    // Packing a panel of B that lies across is little work: the first tile that meets it does it while it multiplies,
+    // if both its panels are whole; from `unpacked` on, and elsewhere, panels are packed first. Panels of A are narrow:
+    // what one leaves of a line would be gone when the next one comes.
     const bool tiles_pack = p.kernels->packs_in_tiles && p.shared_is_a && own_is_across(&p) && !p.g.b_packed &&
                             task.shared_begin < p.g.m / mr && task.begin < p.g.n / nr;
     const size_t unpacked = tiles_pack ? dmae_least(p.g.n / nr, task.end) : task.begin;
@@ -301,12 +316,14 @@ static void run_task(struct plan p, struct task task, struct task following, cha
         p.is_last = p.first + p.depth >= p.g.k;
         const size_t own_bytes = p.shared_is_a ? b_bytes(&p) : a_bytes(&p);
         if (!p.shared_is_a) pack_a(&p, task.begin, task.end, own);
-        else if (unpacked < task.end && !p.g.b_packed) pack_b(&p, unpacked, task.end, own + (unpacked - task.begin) * own_bytes);
+        else if (unpacked < task.end && !p.g.b_packed)
+            pack_b(&p, unpacked, task.end, own + (unpacked - task.begin) * own_bytes);
         struct upcoming upcoming = {0};
         if (is_narrow) {
             struct plan then = p;
             then.first = p.is_last ? 0 : p.first + p.k_block;
-            upcoming = upcoming_own(&then, p.is_last ? following : task, own_panels * (task.shared_end - task.shared_begin));
+            upcoming =
+                upcoming_own(&then, p.is_last ? following : task, own_panels * (task.shared_end - task.shared_begin));
         }
         const size_t round = round_of(&p);
         for (size_t first = task.shared_begin; first < task.shared_end; first += round) {
@@ -319,23 +336,29 @@ static void run_task(struct plan p, struct task task, struct task following, cha
                 for (size_t j = task.begin; j < task.end; ++j)
                     for (size_t i = first; i < last; ++i)
                         run_tile(&p, &upcoming, i, whole_panel(&p, shared, mr, i), j,
-                                 p.g.b_packed ? whole_panel(&p, p.g.b_packed, nr, j) : own + (j - task.begin) * own_bytes,
+                                 p.g.b_packed ? whole_panel(&p, p.g.b_packed, nr, j)
+                                              : own + (j - task.begin) * own_bytes,
                                  j < unpacked && i == task.shared_begin);
             } else {
                 for (size_t i = task.begin; i < task.end; ++i)
                     for (size_t j = first; j < last; ++j)
-                        run_tile(&p, &upcoming, i, own + (i - task.begin) * own_bytes, j, whole_panel(&p, shared, nr, j), false);
+                        run_tile(&p, &upcoming, i, own + (i - task.begin) * own_bytes, j,
+                                 whole_panel(&p, shared, nr, j), false);
             }
         }
         if (p.k_block == 0) break;
     }
 }
 
-static size_t tasks_of_share(const struct plan *p) { return p->runs + (p->share - p->runs * p->run - p->split) + p->split * p->parts; }
+static size_t tasks_of_share(const struct plan *p) {
+    return p->runs + (p->share - p->runs * p->run - p->split) + p->split * p->parts;
+}
 static size_t task_count(const struct plan *p) { return p->shares * tasks_of_share(p); }
-/// A share that has a group less than others lacks the first: its task is empty, or smaller. So each has the last ones, which are small.
+/// A share that has a group less than others lacks the first: its task is empty, or smaller. So each has the last ones,
+/// which are small.
 static struct task task_at(const struct plan *p, size_t index) {
-    const size_t tasks = tasks_of_share(p), share = index / tasks, at = index % tasks, whole = tasks - p->split * p->parts;
+    const size_t tasks = tasks_of_share(p), share = index / tasks, at = index % tasks,
+                 whole = tasks - p->split * p->parts;
     size_t group = at * p->run, groups = 1, begin = 0, end = p->shared_panels;
     if (at < p->runs) {
         groups = p->run;
@@ -352,18 +375,20 @@ static struct task task_at(const struct plan *p, size_t index) {
     return (struct task){dmae_least(from * p->few, p->own_panels), dmae_least(to * p->few, p->own_panels), begin, end};
 }
 
-/// What a thread does after the task if it is one of its own, or nothing: whose share ends, or who helps another, has no task that follows.
+/// What a thread does after the task if it is one of its own, or nothing: whose share ends, or who helps another, has
+/// no task that follows.
 static struct task task_after(const struct plan *p, size_t index, size_t thread) {
     const size_t share = index / tasks_of_share(p), next = index + 1;
     return share == thread && next / tasks_of_share(p) == share ? task_at(p, next) : (struct task){0};
 }
 
-/// Cuts the work into tasks: a share for each thread, which does its tasks in order, and then takes the last ones of others. With one
-/// thread nobody waits.
+/// Cuts the work into tasks: a share for each thread, which does its tasks in order, and then takes the last ones of
+/// others. With one thread nobody waits.
 static void plan_tasks(struct plan *p, size_t threads) {
     size_t fitting = p->shared_is_a ? p->kernels->run_b : p->kernels->run_a;
     const size_t bytes = panel_bytes(p->kernels, p->shared_is_a ? p->kernels->nr : p->kernels->mr, p->k_block);
-    const size_t shared = p->shared_panels * panel_bytes(p->kernels, p->shared_is_a ? p->kernels->mr : p->kernels->nr, p->k_block);
+    const size_t shared =
+        p->shared_panels * panel_bytes(p->kernels, p->shared_is_a ? p->kernels->mr : p->kernels->nr, p->k_block);
     const size_t room = p->kernels->run_bytes, most = 2 * shared <= room ? room / 2 : room;
     if (room && fitting * bytes > most) fitting = most / bytes;
     if (fitting == 0) fitting = 1;
@@ -374,8 +399,9 @@ static void plan_tasks(struct plan *p, size_t threads) {
     p->share = dmae_ceiling(p->own_groups, threads);
     p->run = threads == 1 ? fitting / p->few : dmae_least(fitting / p->few, p->share / 4);
     if (p->run == 0) p->run = 1;
-    // Runs of several groups first, then single ones. Each part of a group packs it anew: parts of the last ones follow only where a share is
-    // few groups, or where a group meets so many shared panels that others would wait long for the last one.
+    // Runs of several groups first, then single ones. Each part of a group packs it anew: parts of the last ones follow
+    // only where a share is few groups, or where a group meets so many shared panels that others would wait long for
+    // the last one.
     enum { least_part = 4, most_parts = 8, enough_groups = 8 };
     const bool are_many = p->kernels->many_shared && p->shared_panels >= p->kernels->many_shared;
     p->part = dmae_ceiling(p->shared_panels, most_parts);
@@ -403,7 +429,8 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
     assert(!g.accumulate || g.residual == NULL || g.residual != g.c);
     assert(!g.accumulate || g.c_type == DMAE_TYPE_F32);
     assert(!g.before_gelu || (g.c && !(g.bias || g.residual || g.accumulate)));
-    assert(!g.stream_c || (g.c_type == DMAE_TYPE_F32 && !(g.accumulate || g.bias || g.residual || g.activation || g.before_gelu)));
+    assert(!g.stream_c ||
+           (g.c_type == DMAE_TYPE_F32 && !(g.accumulate || g.bias || g.residual || g.activation || g.before_gelu)));
     assert(g.precision != DMAE_PRECISION_INT8 ||
            (g.b_packed && !g.a_transposed && !g.accumulate && !g.before_gelu && g.k <= gemm_int8_most_k));
     assert((uintptr_t)g.workspace % 64 == 0 && (uintptr_t)g.b_packed % 64 == 0);
@@ -424,7 +451,8 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
     plan.own_panels = plan.shared_is_a ? b_panels : a_panels;
     plan.k_block = block_of(g.k, kernels->k_block, kernels->k_unit, output);
     plan.shared = g.workspace;
-    const size_t own_bytes = own_bytes_per_k(g.precision) / kernels->value_bytes * dmae_round_up(panel_bytes(kernels, 1, plan.k_block), 64);
+    const size_t own_bytes =
+        own_bytes_per_k(g.precision) / kernels->value_bytes * dmae_round_up(panel_bytes(kernels, 1, plan.k_block), 64);
     char *const own = plan.shared + dmae_round_up(panel_bytes(kernels, shared_width(g.m, g.n), g.k), 64);
     // OpenMP's runtime allocates a buffer for a region of one thread: then there is none.
     const int threads = dmae_threads_for(a_panels * b_panels);
@@ -434,14 +462,15 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
     if (threads == 1) {
         for (size_t piece = 0; piece < piece_count; ++piece) pack_shared(&plan, &pieces, piece, own);
         if (kernels->begin) kernels->begin();
-        for (size_t task = 0; task < tasks; ++task) run_task(plan, task_at(&plan, task), task_after(&plan, task, 0), own);
+        for (size_t task = 0; task < tasks; ++task)
+            run_task(plan, task_at(&plan, task), task_after(&plan, task, 0), own);
         if (kernels->end) kernels->end();
         order_streams();
         return;
     }
     struct dmae_share pieces_left[threads], tasks_left[threads];
     dmae_deal(pieces_left, (size_t)threads, piece_count);
-    dmae_deal(tasks_left, (size_t)threads, tasks);  // as many shares as threads: to each its own
+    dmae_deal(tasks_left, (size_t)threads, tasks); // as many shares as threads: to each its own
 #pragma omp parallel num_threads(threads)
     {
         const size_t thread = (size_t)omp_get_thread_num();
@@ -464,7 +493,8 @@ size_t dmae_gemm_packed_bytes(dmae_precision precision, size_t k, size_t n) {
 }
 
 /// Column `column` of op(B)[k,n] as float32 side by side.
-static void copy_column(size_t k, dmae_type type, const void *b, size_t ldb, bool b_transposed, size_t column, float *target) {
+static void copy_column(size_t k, dmae_type type, const void *b, size_t ldb, bool b_transposed, size_t column,
+                        float *target) {
     for (size_t p = 0; p < k; ++p) {
         const size_t at = b_transposed ? column * ldb + p : p * ldb + column;
         if (type == DMAE_TYPE_F32) {
@@ -476,17 +506,20 @@ static void copy_column(size_t k, dmae_type type, const void *b, size_t ldb, boo
     }
 }
 
-void dmae_gemm_pack(dmae_precision precision, size_t k, size_t n, dmae_type b_type, const void *b, size_t ldb, bool b_transposed,
-                    void *packed) {
+void dmae_gemm_pack(dmae_precision precision, size_t k, size_t n, dmae_type b_type, const void *b, size_t ldb,
+                    bool b_transposed, void *packed) {
     assert(precision != DMAE_PRECISION_INT8 || (b_transposed && k <= gemm_int8_most_k));
     const struct gemm_kernels *const kernels = kernels_for(precision);
     if (kernels->plain_b) {
-        DMAE_PARALLEL_FOR(column, n, 64, { copy_column(k, b_type, b, ldb, b_transposed, column, (float *)packed + column * k); });
+        DMAE_PARALLEL_FOR(column, n, 64,
+                          { copy_column(k, b_type, b, ldb, b_transposed, column, (float *)packed + column * k); });
         return;
     }
-    const struct plan plan = {
-        .g = {.k = k, .n = n, .b_type = b_type, .b = b, .ldb = ldb, .b_transposed = b_transposed}, .kernels = kernels, .depth = k};
+    const struct plan plan = {.g = {.k = k, .n = n, .b_type = b_type, .b = b, .ldb = ldb, .b_transposed = b_transposed},
+                              .kernels = kernels,
+                              .depth = k};
     const size_t panels = dmae_ceiling(n, kernels->nr);
-    DMAE_PARALLEL_FOR(run, dmae_ceiling(panels, 2), 1,
-                      { pack_b(&plan, 2 * run, dmae_least(2 * run + 2, panels), (char *)packed + 2 * run * b_bytes(&plan)); });
+    DMAE_PARALLEL_FOR(run, dmae_ceiling(panels, 2), 1, {
+        pack_b(&plan, 2 * run, dmae_least(2 * run + 2, panels), (char *)packed + 2 * run * b_bytes(&plan));
+    });
 }

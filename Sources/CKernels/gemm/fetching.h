@@ -6,8 +6,8 @@
 static size_t bytes_of(dmae_type type) { return type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float); }
 
 /// Adds the lines that a tile's rows of a matrix lie in.
-VECTOR_INLINE void fetch_rows(struct gemm_fetched *fetched, const int ROWS, const int WIDTH, dmae_type type, const void *matrix,
-                              size_t ld) {
+VECTOR_INLINE void fetch_rows(struct gemm_fetched *fetched, const int ROWS, const int WIDTH, dmae_type type,
+                              const void *matrix, size_t ld) {
     if (matrix == NULL) return;
     const size_t stride = ld * bytes_of(type), last = (size_t)(WIDTH * LANES) * bytes_of(type) - 1;
     fetched->lines[fetched->sets++] = (struct gemm_lines){matrix, stride, ROWS};
@@ -15,19 +15,19 @@ VECTOR_INLINE void fetch_rows(struct gemm_fetched *fetched, const int ROWS, cons
     fetched->lines[fetched->sets++] = (struct gemm_lines){(const char *)matrix + last, stride, ROWS};
 }
 
-// ROUND as many times as `rounds` says, each but the last ones with a line of `fetched`, which may be NULL: one at a time, as more of
-// them would wait for one another.
-#define FETCHING_ROUNDS(rounds, fetched, ROUND)                                                              \
-    do {                                                                                                     \
-        size_t left = (rounds);                                                                              \
-        for (size_t set = 0; (fetched) && set < (fetched)->sets; ++set) {                                    \
-            struct gemm_lines lines = (fetched)->lines[set];                                                 \
+// ROUND as many times as `rounds` says, each but the last ones with a line of `fetched`, which may be NULL: one at a
+// time, as more of them would wait for one another.
+#define FETCHING_ROUNDS(rounds, fetched, ROUND)                                                                  \
+    do {                                                                                                         \
+        size_t left = (rounds);                                                                                  \
+        for (size_t set = 0; (fetched) && set < (fetched)->sets; ++set) {                                        \
+            struct gemm_lines lines = (fetched)->lines[set];                                                     \
             _Pragma("clang loop unroll(disable)") for (; left != 0 && lines.count != 0; --left, --lines.count) { \
-                _mm_prefetch(lines.first, _MM_HINT_T1);                                                      \
-                lines.first += lines.stride;                                                                 \
-                ROUND                                                                                        \
-            }                                                                                                \
-        }                                                                                                    \
-        _Pragma("clang loop unroll(disable)") for (; left != 0; --left) { ROUND }                            \
+                _mm_prefetch(lines.first, _MM_HINT_T1);                                                          \
+                lines.first += lines.stride;                                                                     \
+                ROUND                                                                                            \
+            }                                                                                                    \
+        }                                                                                                        \
+        _Pragma("clang loop unroll(disable)") for (; left != 0; --left) { ROUND }                                \
     } while (0)
 #endif

@@ -6,15 +6,16 @@
 #define VECTOR_ROUNDS_TO_BF16
 #include "cpu/vector_avx512.h"
 
-// A lane is a pair of neighbours in k. An instruction sums the products of the earlier ones over its 32 of k, and those of the later ones,
-// each on their own, and then adds both.
+// A lane is a pair of neighbours in k. An instruction sums the products of the earlier ones over its 32 of k, and those
+// of the later ones, each on their own, and then adds both.
 enum { UNIT = 2, PARTS = 1, HEAD_WORDS = 0 };
 #define TILE_PRODUCT _tile_dpbf16ps
 #include "gemm/amx_tile.h"
 enum { K_UNIT = STEP_K };
 #include "gemm/bf16_pairs.h"
 
-VECTOR_INLINE void pack_a_along(const dmae_type type, size_t count, size_t k, const void *source, size_t ld, float *panels) {
+VECTOR_INLINE void pack_a_along(const dmae_type type, size_t count, size_t k, const void *source, size_t ld,
+                                float *panels) {
     const size_t steps = (k + K_UNIT - 1) / K_UNIT;
     // Eight rows at a time: their lines, which may lie a multiple of 4096 bytes apart, stay in the first-level cache.
     enum { together = 8 };
@@ -22,11 +23,13 @@ VECTOR_INLINE void pack_a_along(const dmae_type type, size_t count, size_t k, co
         float *step = panels + first / MR * steps * STEP_A + first % MR * HALF;
         for (size_t p = 0; p < k; p += K_UNIT, step += STEP_A)
             for (size_t i = 0; i < together; ++i)
-                v_store(step + i * HALF, first + i < count ? pairs_at(type, k - p, source, (first + i) * ld + p) : v_zero());
+                v_store(step + i * HALF,
+                        first + i < count ? pairs_at(type, k - p, source, (first + i) * ld + p) : v_zero());
     }
 }
 
-VECTOR_INLINE void pack_a_across(const dmae_type type, size_t count, size_t k, const void *source, size_t ld, float *panels) {
+VECTOR_INLINE void pack_a_across(const dmae_type type, size_t count, size_t k, const void *source, size_t ld,
+                                 float *panels) {
     const size_t steps = (k + K_UNIT - 1) / K_UNIT;
     for (size_t p = 0; p < k; p += K_UNIT)
         for (size_t first = 0; first < count; first += HALF) {
@@ -34,7 +37,8 @@ VECTOR_INLINE void pack_a_across(const dmae_type type, size_t count, size_t k, c
             for (size_t q = 0; q < LANES; ++q) {
                 const size_t at = p + 2 * q, left = count - first;
                 const __m256i low = at < k ? halves_at(type, left, source, at * ld + first) : _mm256_setzero_si256();
-                const __m256i high = at + 1 < k ? halves_at(type, left, source, (at + 1) * ld + first) : _mm256_setzero_si256();
+                const __m256i high =
+                    at + 1 < k ? halves_at(type, left, source, (at + 1) * ld + first) : _mm256_setzero_si256();
                 rows[q] = pairs_across(low, high);
             }
             v_transpose(rows);
@@ -43,7 +47,8 @@ VECTOR_INLINE void pack_a_across(const dmae_type type, size_t count, size_t k, c
         }
 }
 
-VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld, bool across, float *panels) {
+VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld, bool across,
+                             float *panels) {
     if (across) pack_a_across(type, count, k, source, ld, panels);
     else pack_a_along(type, count, k, source, ld, panels);
 }
@@ -57,10 +62,24 @@ static void pack_b(size_t count, size_t k, dmae_type type, const void *source, s
 }
 
 const struct gemm_kernels gemm_bf16_amx_32x32 = {
-    .mr = MR, .nr = NR, .k_unit = K_UNIT, .value_bytes = 2,
-    .k_block = 2048, .run_a = 8, .run_b = 8, .run_bytes = 896 << 10, .round_a = 1, .round_b_bytes = 256 << 10,
-    .narrow = 512, .keeps_shared = true, .fetches_shared = true,
-    .pack_a = pack_a, .pack_b = pack_b, .tile = tile, .begin = begin, .end = end,
+    .mr = MR,
+    .nr = NR,
+    .k_unit = K_UNIT,
+    .value_bytes = 2,
+    .k_block = 2048,
+    .run_a = 8,
+    .run_b = 8,
+    .run_bytes = 896 << 10,
+    .round_a = 1,
+    .round_b_bytes = 256 << 10,
+    .narrow = 512,
+    .keeps_shared = true,
+    .fetches_shared = true,
+    .pack_a = pack_a,
+    .pack_b = pack_b,
+    .tile = tile,
+    .begin = begin,
+    .end = end,
 };
 #pragma clang attribute pop
 #endif

@@ -9,9 +9,20 @@ enum { MR = 6, VECTORS = 2, REGISTERS = 16, STEPS = 4 };
 #include "gemm/gemm_f32_kernels.h"
 
 const struct gemm_kernels gemm_bf16_avx2_6x16 = {
-    .mr = MR, .nr = NR, .k_unit = 1, .value_bytes = sizeof(float),
-    .k_block = 1024, .run_a = 16, .run_b = 4, .round_a = 4, .narrow = 256, .fetches_across = true, .fetches_shared = true,
-    .pack_a = pack_a, .pack_b = pack_b, .tile = tile,
+    .mr = MR,
+    .nr = NR,
+    .k_unit = 1,
+    .value_bytes = sizeof(float),
+    .k_block = 1024,
+    .run_a = 16,
+    .run_b = 4,
+    .round_a = 4,
+    .narrow = 256,
+    .fetches_across = true,
+    .fetches_shared = true,
+    .pack_a = pack_a,
+    .pack_b = pack_b,
+    .tile = tile,
 };
 #pragma clang attribute pop
 #endif

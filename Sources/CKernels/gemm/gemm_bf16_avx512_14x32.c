@@ -10,10 +10,21 @@ enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1 };
 #include "gemm/gemm_f32_kernels.h"
 
 const struct gemm_kernels gemm_bf16_avx512_14x32 = {
-    .mr = MR, .nr = NR, .k_unit = 1, .value_bytes = sizeof(float),
-    .k_block = 1024, .run_a = 4, .run_b = 2, .round_a = 1, .narrow = 1536, .many_shared = 24,
-    .packs_in_tiles = true, .fetches_across = true,
-    .pack_a = pack_a, .pack_b = pack_b, .tile = tile,
+    .mr = MR,
+    .nr = NR,
+    .k_unit = 1,
+    .value_bytes = sizeof(float),
+    .k_block = 1024,
+    .run_a = 4,
+    .run_b = 2,
+    .round_a = 1,
+    .narrow = 1536,
+    .many_shared = 24,
+    .packs_in_tiles = true,
+    .fetches_across = true,
+    .pack_a = pack_a,
+    .pack_b = pack_b,
+    .tile = tile,
 };
 #pragma clang attribute pop
 #endif

@@ -48,7 +48,8 @@ VECTOR_INLINE void pair_product(const int ROWS, const int WIDTH, size_t k, const
 
 /// Pair q of the panel of B that a tile fills, as pack_b does across; `type` is a constant.
 VECTOR_INLINE void pack_pair(const dmae_type type, const struct gemm_tile *t, size_t q) {
-    const size_t first = 2 * q * t->ld_b_source, second = first + t->ld_b_source, ahead = 2 * FETCHED_AHEAD * t->ld_b_source;
+    const size_t first = 2 * q * t->ld_b_source, second = first + t->ld_b_source,
+                 ahead = 2 * FETCHED_AHEAD * t->ld_b_source;
     float *const pairs = (float *)t->b + q * NR;
     prefetch_row(type, NR, t->b_source, first + ahead);
     prefetch_row(type, NR, t->b_source, second + ahead);
@@ -75,10 +76,21 @@ VECTOR_INLINE void packing_product(const dmae_type type, const struct gemm_tile 
 #include "gemm/tile_epilogue.h"
 
 const struct gemm_kernels gemm_bf16_avx512bf16_14x32 = {
-    .mr = MR, .nr = NR, .k_unit = K_UNIT, .value_bytes = 2,
-    .k_block = 2048, .run_a = 4, .run_b = 2, .round_a = 1, .narrow = 1536, .many_shared = 24,
-    .packs_in_tiles = true, .fetches_across = true,
-    .pack_a = pack_a, .pack_b = pack_b, .tile = tile,
+    .mr = MR,
+    .nr = NR,
+    .k_unit = K_UNIT,
+    .value_bytes = 2,
+    .k_block = 2048,
+    .run_a = 4,
+    .run_b = 2,
+    .round_a = 1,
+    .narrow = 1536,
+    .many_shared = 24,
+    .packs_in_tiles = true,
+    .fetches_across = true,
+    .pack_a = pack_a,
+    .pack_b = pack_b,
+    .tile = tile,
 };
 #pragma clang attribute pop
 #endif

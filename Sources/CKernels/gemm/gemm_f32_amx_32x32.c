@@ -6,12 +6,14 @@
 #define VECTOR_ROUNDS_TO_BF16
 #include "cpu/vector_avx512.h"
 
-// A float32 is the sum of three bf16, each the rest before it rounded to nearest: 3·8 bits. Of the nine products of parts the six largest
-// are summed. Left out are a second part times a third, twice, and a third times a third: 2^-23 of the product at most, and with signs that
-// know nothing of one another. Sums of parts round less often than sums of values, so the whole is nearer to the truth than a chain of
-// multiply-adds. An infinity, and what a bf16 rounds to one, leaves a rest that is not a number.
+// A float32 is the sum of three bf16, each the rest before it rounded to nearest: 3·8 bits. Of the nine products of
+// parts the six largest are summed. Left out are a second part times a third, twice, and a third times a third: 2^-23
+// of the product at most, and with signs that know nothing of one another. Sums of parts round less often than sums of
+// values, so the whole is nearer to the truth than a chain of multiply-adds. An infinity, and what a bf16 rounds to
+// one, leaves a rest that is not a number.
 //
-// A lane is the pair of p and p + 16 in a step of k. Any pairs that A and B share serve the sum, and these are had without a shuffle.
+// A lane is the pair of p and p + 16 in a step of k. Any pairs that A and B share serve the sum, and these are had
+// without a shuffle.
 enum { UNIT = 2, PARTS = 3, HEAD_WORDS = 0 };
 #define TILE_PRODUCT _tile_dpbf16ps
 #include "gemm/amx_tile.h"
@@ -60,19 +62,22 @@ VECTOR_INLINE struct block transposed(struct block b, float copy[BLOCK]) {
     return (struct block){copy, LANES};
 }
 
-/// The block from `index` on, of which the given rows and columns are there: in memory or, filled up with zeros, in `copy`.
-VECTOR_INLINE struct block block_at(const dmae_type type, size_t rows, size_t columns, const void *source, size_t index, size_t ld,
-                                    float copy[BLOCK]) {
-    if (type == DMAE_TYPE_F32 && rows >= LANES && columns >= LANES) return (struct block){(const float *)source + index, ld};
+/// The block from `index` on, of which the given rows and columns are there: in memory or, filled up with zeros, in
+/// `copy`.
+VECTOR_INLINE struct block block_at(const dmae_type type, size_t rows, size_t columns, const void *source, size_t index,
+                                    size_t ld, float copy[BLOCK]) {
+    if (type == DMAE_TYPE_F32 && rows >= LANES && columns >= LANES)
+        return (struct block){(const float *)source + index, ld};
     for (size_t i = 0; i < LANES; ++i)
         v_store(copy + i * LANES, i < rows ? operand_masked(type, v_mask(columns), source, index + i * ld) : v_zero());
     return (struct block){copy, LANES};
 }
 VECTOR_INLINE size_t rest(size_t all, size_t taken) { return all > taken ? all - taken : 0; }
 
-/// Sixteen rows or columns, from `i` on, of a step of k, in all parts: [row][pair] in a panel of A, [pair][column] in one of B.
-VECTOR_INLINE void pack_some(const dmae_type type, const bool is_a, size_t count, size_t k, size_t i, size_t p, const void *source,
-                             size_t ld, const bool across, float *panels) {
+/// Sixteen rows or columns, from `i` on, of a step of k, in all parts: [row][pair] in a panel of A, [pair][column] in
+/// one of B.
+VECTOR_INLINE void pack_some(const dmae_type type, const bool is_a, size_t count, size_t k, size_t i, size_t p,
+                             const void *source, size_t ld, const bool across, float *panels) {
     _Static_assert(MR == NR, "panels of A and B are equally wide");
     const size_t steps = (k + STEP_K - 1) / STEP_K, row_words = is_a ? HALF : NR;
     float *const step = panels + (i / MR * steps + p / STEP_K) * STEP_A + i % MR * (is_a ? HALF : 1);
@@ -92,38 +97,54 @@ VECTOR_INLINE void pack_some(const dmae_type type, const bool is_a, size_t count
             const V low_part = next_part(&low), high_part = next_part(&high);
             v_store(target + part * PART_A, pairs_of(low_part, high_part));
         }
-        v_store(target + (PARTS - 1) * PART_A, pairs_of(low, high));  // which the last part holds whole
+        v_store(target + (PARTS - 1) * PART_A, pairs_of(low, high)); // which the last part holds whole
     }
 }
 
-VECTOR_INLINE void pack_parts(const dmae_type type, const bool is_a, size_t count, size_t k, const void *source, size_t ld,
-                              const bool across, float *panels) {
+VECTOR_INLINE void pack_parts(const dmae_type type, const bool is_a, size_t count, size_t k, const void *source,
+                              size_t ld, const bool across, float *panels) {
     if (!across) {
         for (size_t i = 0; i < count; i += HALF)
             for (size_t p = 0; p < k; p += STEP_K) pack_some(type, is_a, count, k, i, p, source, ld, false, panels);
         return;
     }
     for (size_t p = 0; p < k; p += STEP_K) {
-        for (size_t row = p + STEP_K; row < p + 2 * STEP_K && row < k; ++row) prefetch_row(type, count, source, row * ld);
+        for (size_t row = p + STEP_K; row < p + 2 * STEP_K && row < k; ++row)
+            prefetch_row(type, count, source, row * ld);
         for (size_t i = 0; i < count; i += HALF) pack_some(type, is_a, count, k, i, p, source, ld, true, panels);
     }
 }
 
-#define PACK(name, is_a)                                                                                                 \
-    static void name(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) { \
-        if (type == DMAE_TYPE_BF16 && across) pack_parts(DMAE_TYPE_BF16, is_a, count, k, source, ld, true, panels);      \
-        else if (type == DMAE_TYPE_BF16) pack_parts(DMAE_TYPE_BF16, is_a, count, k, source, ld, false, panels);          \
-        else if (across) pack_parts(DMAE_TYPE_F32, is_a, count, k, source, ld, true, panels);                            \
-        else pack_parts(DMAE_TYPE_F32, is_a, count, k, source, ld, false, panels);                                       \
+#define PACK(name, is_a)                                                                                            \
+    static void name(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,            \
+                     void *panels) {                                                                                \
+        if (type == DMAE_TYPE_BF16 && across) pack_parts(DMAE_TYPE_BF16, is_a, count, k, source, ld, true, panels); \
+        else if (type == DMAE_TYPE_BF16) pack_parts(DMAE_TYPE_BF16, is_a, count, k, source, ld, false, panels);     \
+        else if (across) pack_parts(DMAE_TYPE_F32, is_a, count, k, source, ld, true, panels);                       \
+        else pack_parts(DMAE_TYPE_F32, is_a, count, k, source, ld, false, panels);                                  \
     }
 PACK(pack_a, true)
 PACK(pack_b, false)
 
 const struct gemm_kernels gemm_f32_amx_32x32 = {
-    .mr = MR, .nr = NR, .k_unit = STEP_K, .value_bytes = PARTS * 2,
-    .k_block = 768, .run_a = 8, .run_b = 8, .run_bytes = 1200 << 10, .round_a = 1, .round_b_bytes = 256 << 10,
-    .narrow = 512, .keeps_shared = true,
-    .plain_b = true, .pack_a = pack_a, .pack_b = pack_b, .tile = tile, .begin = begin, .end = end,
+    .mr = MR,
+    .nr = NR,
+    .k_unit = STEP_K,
+    .value_bytes = PARTS * 2,
+    .k_block = 768,
+    .run_a = 8,
+    .run_b = 8,
+    .run_bytes = 1200 << 10,
+    .round_a = 1,
+    .round_b_bytes = 256 << 10,
+    .narrow = 512,
+    .keeps_shared = true,
+    .plain_b = true,
+    .pack_a = pack_a,
+    .pack_b = pack_b,
+    .tile = tile,
+    .begin = begin,
+    .end = end,
 };
 #pragma clang attribute pop
 #endif

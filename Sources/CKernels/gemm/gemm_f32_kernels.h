@@ -1,33 +1,36 @@
-// The packed-panel kernels on the operations of vector_*.h and a register tile the including file has chosen; with TILES_PACK_B, tiles may
-// fill their panel of B.
+// The packed-panel kernels on the operations of vector_*.h and a register tile the including file has chosen; with
+// TILES_PACK_B, tiles may fill their panel of B.
 #include "gelu/gelu_f32_vector.h"
 #include "gemm/register_tile_f32.h"
 
-VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld, bool across, float *panels) {
+VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld, bool across,
+                             float *panels) {
     if (!across) {
         for (size_t i = 0; i < count; i += MR)
             pack_transposed_of(type, count - i < MR ? count - i : MR, MR, MR, k, source, i * ld, ld, panels + i * k);
         return;
     }
-    // All panels of one step of k before the next step: rows of the source may lie a multiple of 4096 bytes apart, and what one
-    // panel leaves of a line is gone from the cache when the next panel comes.
+    // All panels of one step of k before the next step: rows of the source may lie a multiple of 4096 bytes apart, and
+    // what one panel leaves of a line is gone from the cache when the next panel comes.
     const M written = v_mask(MR);
     for (size_t p = 0; p < k; ++p) {
         prefetch_row(type, count, source, (p + 16) * ld);
         for (size_t i = 0; i < count; i += MR)
-            store_step(written, p + 1 < k, panels + i * k + p * MR, operand_masked(type, v_mask(count - i), source, p * ld + i));
+            store_step(written, p + 1 < k, panels + i * k + p * MR,
+                       operand_masked(type, v_mask(count - i), source, p * ld + i));
     }
 }
 
-VECTOR_INLINE void pack_b_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld, bool across, float *panels) {
+VECTOR_INLINE void pack_b_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld, bool across,
+                             float *panels) {
     const size_t whole = count / NR * NR;
     if (!across) {
         for (size_t j = 0; j < whole; j += LANES)
             pack_transposed_of(type, LANES, LANES, NR, k, source, j * ld, ld, panels + j / NR * NR * k + j % NR);
         for (size_t j = whole; j < count; j += NR)
             for (size_t part = 0; part < NR; part += LANES)
-                pack_transposed_of(type, count > j + part ? count - j - part : 0, LANES, NR, k, source, (j + part) * ld, ld,
-                                   panels + j * k + part);
+                pack_transposed_of(type, count > j + part ? count - j - part : 0, LANES, NR, k, source, (j + part) * ld,
+                                   ld, panels + j * k + part);
         return;
     }
     for (size_t p = 0; p < k; ++p) {
@@ -37,7 +40,8 @@ VECTOR_INLINE void pack_b_of(const dmae_type type, size_t count, size_t k, const
         if (whole < count)
             for (size_t part = 0; part < NR; part += LANES)
                 v_store(panels + whole * k + p * NR + part,
-                        operand_masked(type, v_mask(count > whole + part ? count - whole - part : 0), source, p * ld + whole + part));
+                        operand_masked(type, v_mask(count > whole + part ? count - whole - part : 0), source,
+                                       p * ld + whole + part));
     }
 }
 
@@ -76,6 +80,6 @@ VECTOR_INLINE void packing_product(const dmae_type type, const struct gemm_tile 
 
 #define PACKING_PRODUCT packing_product
 #endif
-#define PRODUCT(ROWS, WIDTH, t, fetched, sum) \
+#define PRODUCT(ROWS, WIDTH, t, fetched, sum)                                              \
     tile_product(ROWS, WIDTH, STEPS == 1, (t)->k, (t)->a, 1, MR, (t)->b, NR, fetched, sum)
 #include "gemm/tile_epilogue.h"

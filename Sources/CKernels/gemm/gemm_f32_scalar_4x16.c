@@ -2,7 +2,15 @@
 #include "gemm/gemm_scalar_4x16.h"
 
 const struct gemm_kernels gemm_f32_scalar_4x16 = {
-    .mr = MR, .nr = NR, .k_unit = 1, .value_bytes = sizeof(float),
-    .k_block = 1024, .run_a = 4, .run_b = 2, .round_a = 1,
-    .pack_a = pack_a, .pack_b = pack_b, .tile = tile,
+    .mr = MR,
+    .nr = NR,
+    .k_unit = 1,
+    .value_bytes = sizeof(float),
+    .k_block = 1024,
+    .run_a = 4,
+    .run_b = 2,
+    .round_a = 1,
+    .pack_a = pack_a,
+    .pack_b = pack_b,
+    .tile = tile,
 };

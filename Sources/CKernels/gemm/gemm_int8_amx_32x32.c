@@ -11,7 +11,8 @@ enum { VECTORS = 2, PARTS = 1, HEAD_WORDS = 2 };
 enum { K_UNIT = STEP_K };
 #include "gemm/gemm_int8_packing.h"
 
-VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld, float *panel) {
+VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld,
+                             float *panel) {
     const size_t steps = (k + STEP_K - 1) / STEP_K;
     for (size_t first = 0; first < count; first += MR, panel += HEAD_WORDS * MR + steps * STEP_A)
         for (size_t i = 0; i < MR && first + i < count; ++i) {
@@ -20,7 +21,8 @@ VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const
             panel[i] = q.scale;
             ((int32_t *)panel)[MR + i] = q.zero;
             float *step = panel + HEAD_WORDS * MR + i * HALF;
-            for (size_t p = 0; p < k; p += STEP_K, step += STEP_A) v_store(step, groups_at(type, false, k - p, source, row + p, q));
+            for (size_t p = 0; p < k; p += STEP_K, step += STEP_A)
+                v_store(step, groups_at(type, false, k - p, source, row + p, q));
         }
 }
 static void pack_a(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {
@@ -35,10 +37,25 @@ static void pack_b(size_t count, size_t k, dmae_type type, const void *source, s
 }
 
 const struct gemm_kernels gemm_int8_amx_32x32 = {
-    .mr = MR, .nr = NR, .k_unit = K_UNIT, .value_bytes = 1,
-    .k_block = gemm_int8_most_k, .run_a = 8, .run_b = 8, .run_bytes = 896 << 10, .round_a = 1, .round_b_bytes = 256 << 10,
-    .narrow = 512, .keeps_shared = true, .fetches_shared = true,
-    .pack_a = pack_a, .pack_b = pack_b, .tile = tile, .begin = begin, .end = end, .head_bytes = HEAD_WORDS * sizeof(float),
+    .mr = MR,
+    .nr = NR,
+    .k_unit = K_UNIT,
+    .value_bytes = 1,
+    .k_block = gemm_int8_most_k,
+    .run_a = 8,
+    .run_b = 8,
+    .run_bytes = 896 << 10,
+    .round_a = 1,
+    .round_b_bytes = 256 << 10,
+    .narrow = 512,
+    .keeps_shared = true,
+    .fetches_shared = true,
+    .pack_a = pack_a,
+    .pack_b = pack_b,
+    .tile = tile,
+    .begin = begin,
+    .end = end,
+    .head_bytes = HEAD_WORDS * sizeof(float),
 };
 #pragma clang attribute pop
 #endif

@@ -25,13 +25,25 @@ VECTOR_INLINE V groups(const bool weights, const V x[UNIT], struct quantisation 
     }
     return _mm256_castsi256_ps(_mm256_permute4x64_epi64(_mm256_packs_epi32(whole[0], whole[1]), 0xd8));
 }
-VECTOR_INLINE void column_sums(size_t steps, const float *groups, int32_t *sums) { (void)steps, (void)groups, (void)sums; }
+VECTOR_INLINE void column_sums(size_t steps, const float *groups, int32_t *sums) {
+    (void)steps, (void)groups, (void)sums;
+}
 #include "gemm/gemm_int8_kernels.h"
 
 const struct gemm_kernels gemm_int8_avx2_6x16 = {
-    .mr = MR, .nr = NR, .k_unit = UNIT, .value_bytes = 2,
-    .k_block = gemm_int8_most_k, .run_a = 4, .run_b = 2, .round_a = 1, .narrow = 256,
-    .pack_a = pack_a, .pack_b = pack_b, .tile = tile, .head_bytes = HEAD_WORDS * sizeof(float),
+    .mr = MR,
+    .nr = NR,
+    .k_unit = UNIT,
+    .value_bytes = 2,
+    .k_block = gemm_int8_most_k,
+    .run_a = 4,
+    .run_b = 2,
+    .round_a = 1,
+    .narrow = 256,
+    .pack_a = pack_a,
+    .pack_b = pack_b,
+    .tile = tile,
+    .head_bytes = HEAD_WORDS * sizeof(float),
 };
 #pragma clang attribute pop
 #endif

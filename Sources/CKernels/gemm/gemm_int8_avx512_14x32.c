@@ -26,13 +26,25 @@ VECTOR_INLINE V groups(const bool weights, const V x[UNIT], struct quantisation 
     const I order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
     return _mm512_castsi512_ps(_mm512_permutexvar_epi64(order, _mm512_packs_epi32(whole[0], whole[1])));
 }
-VECTOR_INLINE void column_sums(size_t steps, const float *groups, int32_t *sums) { (void)steps, (void)groups, (void)sums; }
+VECTOR_INLINE void column_sums(size_t steps, const float *groups, int32_t *sums) {
+    (void)steps, (void)groups, (void)sums;
+}
 #include "gemm/gemm_int8_kernels.h"
 
 const struct gemm_kernels gemm_int8_avx512_14x32 = {
-    .mr = MR, .nr = NR, .k_unit = UNIT, .value_bytes = 2,
-    .k_block = gemm_int8_most_k, .run_a = 4, .run_b = 2, .round_a = 1, .narrow = 512,
-    .pack_a = pack_a, .pack_b = pack_b, .tile = tile, .head_bytes = HEAD_WORDS * sizeof(float),
+    .mr = MR,
+    .nr = NR,
+    .k_unit = UNIT,
+    .value_bytes = 2,
+    .k_block = gemm_int8_most_k,
+    .run_a = 4,
+    .run_b = 2,
+    .round_a = 1,
+    .narrow = 512,
+    .pack_a = pack_a,
+    .pack_b = pack_b,
+    .tile = tile,
+    .head_bytes = HEAD_WORDS * sizeof(float),
 };
 #pragma clang attribute pop
 #endif

@@ -11,9 +11,19 @@ enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1 };
 #include "gemm/gemm_int8_kernels.h"
 
 const struct gemm_kernels gemm_int8_avx512vnni_14x32 = {
-    .mr = MR, .nr = NR, .k_unit = UNIT, .value_bytes = 1,
-    .k_block = gemm_int8_most_k, .run_a = 4, .run_b = 2, .round_a = 1, .narrow = 512,
-    .pack_a = pack_a, .pack_b = pack_b, .tile = tile, .head_bytes = HEAD_WORDS * sizeof(float),
+    .mr = MR,
+    .nr = NR,
+    .k_unit = UNIT,
+    .value_bytes = 1,
+    .k_block = gemm_int8_most_k,
+    .run_a = 4,
+    .run_b = 2,
+    .round_a = 1,
+    .narrow = 512,
+    .pack_a = pack_a,
+    .pack_b = pack_b,
+    .tile = tile,
+    .head_bytes = HEAD_WORDS * sizeof(float),
 };
 #pragma clang attribute pop
 #endif

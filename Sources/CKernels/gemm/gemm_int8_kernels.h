@@ -1,5 +1,5 @@
-// Products of whole numbers on the operations of vector_*.h. The including file says MR, VECTORS, REGISTERS, what gemm_int8_packing.h
-// asks for, and
+// Products of whole numbers on the operations of vector_*.h. The including file says MR, VECTORS, REGISTERS, what
+// gemm_int8_packing.h asks for, and
 //   I, i_zero, i_set, i_load, i_float      vectors of 32-bit whole numbers
 //   i_multiply_add(sum, a, b)              adds the products of UNIT neighbours
 //   i_without(sum, zero, column_sum)       where HAS_ZERO: what a row's zero adds to the sums, taken off
@@ -56,7 +56,8 @@ VECTOR_INLINE void group_product(const int ROWS, const int WIDTH, size_t k, cons
 #pragma clang loop unroll(full)
         for (int i = 0; i < ROWS; ++i) {
             I whole = total[i][j];
-            if (HAS_ZERO) whole = i_without(whole, i_set(((const int32_t *)a_head)[MR + i]), i_load(b_head + NR + j * LANES));
+            if (HAS_ZERO)
+                whole = i_without(whole, i_set(((const int32_t *)a_head)[MR + i]), i_load(b_head + NR + j * LANES));
             sum[i][j] = v_multiply(v_multiply(i_float(whole), v_set(a_head[i])), scale);
         }
     }

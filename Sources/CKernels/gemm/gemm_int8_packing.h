@@ -1,8 +1,8 @@
 // Rows quantised into panels, on the operations of vector_*.h. The including file says
-//   UNIT, K_UNIT                           neighbours in k that stand together in a lane of 32 bits, and what a panel's depth is a multiple of
-//   HAS_ZERO                               whether panels hold q itself and zero is taken off the sums, or q - zero
-//   groups(weights, x[UNIT], q)            quantises UNIT vectors of neighbours in k: LANES groups in memory order
-//   column_sums(steps, groups, sums)       where HAS_ZERO: sums of each column of a panel of B
+//   UNIT, K_UNIT                           neighbours in k that stand together in a lane of 32 bits, and what a panel's
+//   depth is a multiple of HAS_ZERO                               whether panels hold q itself and zero is taken off
+//   the sums, or q - zero groups(weights, x[UNIT], q)            quantises UNIT vectors of neighbours in k: LANES
+//   groups in memory order column_sums(steps, groups, sums)       where HAS_ZERO: sums of each column of a panel of B
 //
 // A panel: scale[width] in float32; where HAS_ZERO then zero[width] (A) or sum[width] (B); then [k/UNIT][width] groups.
 #ifndef DMAE_GEMM_INT8_PACKING_H
@@ -14,7 +14,8 @@ VECTOR_INLINE V values_at(const dmae_type type, size_t left, const void *source,
     return left >= LANES ? operand(type, source, index) : operand_masked(type, v_mask(left), source, index);
 }
 
-VECTOR_INLINE struct quantisation quantisation_of(const dmae_type type, const bool weights, size_t k, const void *source, size_t index) {
+VECTOR_INLINE struct quantisation quantisation_of(const dmae_type type, const bool weights, size_t k,
+                                                  const void *source, size_t index) {
     V low[2] = {v_zero(), v_zero()}, high[2] = {v_zero(), v_zero()}, zero[2] = {v_zero(), v_zero()};
     for (size_t p = 0; p < k; p += 2 * LANES)
 #pragma clang loop unroll(full)
@@ -23,15 +24,17 @@ VECTOR_INLINE struct quantisation quantisation_of(const dmae_type type, const bo
             const V x = values_at(type, left, source, index + (left ? at : 0));
             low[part] = v_min(x, low[part]);
             high[part] = v_max(x, high[part]);
-            zero[part] = v_fma(x, v_zero(), zero[part]);  // NaN where x is not finite
+            zero[part] = v_fma(x, v_zero(), zero[part]); // NaN where x is not finite
         }
     const float highest = v_greatest(v_max(high[0], high[1]));
     const float lowest = -v_greatest(v_subtract(v_zero(), v_min(low[0], low[1])));
     const float check = v_sum(v_add(zero[0], zero[1]));
-    return weights ? quantisation_of_weights(lowest, highest, check == check) : quantisation_of_activations(lowest, highest, check == check);
+    return weights ? quantisation_of_weights(lowest, highest, check == check)
+                   : quantisation_of_activations(lowest, highest, check == check);
 }
 
-VECTOR_INLINE V groups_at(const dmae_type type, const bool weights, size_t left, const void *source, size_t index, struct quantisation q) {
+VECTOR_INLINE V groups_at(const dmae_type type, const bool weights, size_t left, const void *source, size_t index,
+                          struct quantisation q) {
     V x[UNIT];
 #pragma clang loop unroll(full)
     for (size_t part = 0; part < UNIT; ++part) {
@@ -41,8 +44,8 @@ VECTOR_INLINE V groups_at(const dmae_type type, const bool weights, size_t left,
     return groups(weights, x, q);
 }
 
-VECTOR_INLINE void pack(const dmae_type type, const bool weights, const size_t unit, size_t count, size_t k, const void *source, size_t ld,
-                        float *panel) {
+VECTOR_INLINE void pack(const dmae_type type, const bool weights, const size_t unit, size_t count, size_t k,
+                        const void *source, size_t ld, float *panel) {
     const size_t steps = (k + K_UNIT - 1) / K_UNIT * (K_UNIT / UNIT);
     for (size_t first = 0; first < count; first += unit, panel += (HEAD_WORDS + steps) * unit) {
         float *const packed = panel + HEAD_WORDS * unit;
@@ -51,18 +54,21 @@ VECTOR_INLINE void pack(const dmae_type type, const bool weights, const size_t u
             const size_t present = count > i ? (count - i < width ? count - i : width) : 0;
             struct quantisation q[LANES];
             for (size_t row = 0; row < width; ++row) {
-                q[row] = row < present ? quantisation_of(type, weights, k, source, (i + row) * ld) : (struct quantisation){0, 0, 0};
+                q[row] = row < present ? quantisation_of(type, weights, k, source, (i + row) * ld)
+                                       : (struct quantisation){0, 0, 0};
                 panel[part + row] = q[row].scale;
                 if (HAS_ZERO) ((int32_t *)panel)[unit + part + row] = q[row].zero;
             }
             for (size_t p = 0; p < k; p += UNIT * LANES) {
                 V rows[LANES];
                 for (size_t row = 0; row < LANES; ++row)
-                    rows[row] = row < present ? groups_at(type, weights, k - p, source, (i + row) * ld + p, q[row]) : v_zero();
+                    rows[row] =
+                        row < present ? groups_at(type, weights, k - p, source, (i + row) * ld + p, q[row]) : v_zero();
                 v_transpose(rows);
                 const size_t at = p / UNIT, depth = steps - at < LANES ? steps - at : LANES;
                 const M written = v_mask(width);
-                for (size_t step = 0; step < depth; ++step) v_store_masked(written, packed + (at + step) * unit + part, rows[step]);
+                for (size_t step = 0; step < depth; ++step)
+                    v_store_masked(written, packed + (at + step) * unit + part, rows[step]);
             }
         }
         if (HAS_ZERO && weights) column_sums(steps, packed, (int32_t *)panel + unit);

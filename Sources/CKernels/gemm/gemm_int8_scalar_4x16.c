@@ -3,7 +3,8 @@
 
 // A panel: scale[width] in float32, then [k][width] of q - zero in 16 bits.
 
-static void pack(bool weights, size_t unit, size_t count, size_t k, dmae_type type, const void *source, size_t ld, char *panel) {
+static void pack(bool weights, size_t unit, size_t count, size_t k, dmae_type type, const void *source, size_t ld,
+                 char *panel) {
     for (size_t first = 0; first < count; first += unit, panel += unit * (sizeof(float) + k * sizeof(int16_t)))
         for (size_t i = 0; i < unit; ++i) {
             float *const scale = (float *)panel;
@@ -19,7 +20,8 @@ static void pack(bool weights, size_t unit, size_t count, size_t k, dmae_type ty
                     if (x < lowest) lowest = x;
                     if (x > highest) highest = x;
                 }
-                q = weights ? quantisation_of_weights(lowest, highest, finite) : quantisation_of_activations(lowest, highest, finite);
+                q = weights ? quantisation_of_weights(lowest, highest, finite)
+                            : quantisation_of_activations(lowest, highest, finite);
             }
             scale[i] = q.scale;
             const float least = weights ? -127 : (float)-q.zero, most = weights ? 127 : (float)(255 - q.zero);
@@ -53,7 +55,16 @@ static void tile(const struct gemm_tile *t) {
 }
 
 const struct gemm_kernels gemm_int8_scalar_4x16 = {
-    .mr = MR, .nr = NR, .k_unit = 1, .value_bytes = sizeof(int16_t),
-    .k_block = gemm_int8_most_k, .run_a = 4, .run_b = 2, .round_a = 1,
-    .pack_a = pack_a, .pack_b = pack_b, .tile = tile, .head_bytes = sizeof(float),
+    .mr = MR,
+    .nr = NR,
+    .k_unit = 1,
+    .value_bytes = sizeof(int16_t),
+    .k_block = gemm_int8_most_k,
+    .run_a = 4,
+    .run_b = 2,
+    .round_a = 1,
+    .pack_a = pack_a,
+    .pack_b = pack_b,
+    .tile = tile,
+    .head_bytes = sizeof(float),
 };

@@ -3,7 +3,8 @@
 #define DMAE_GEMM_INT8_VNNI_H
 #include "gemm/quantisation.h"
 
-// A lane is four neighbours in k. The instruction multiplies numbers without a sign (activations, zero in them) by numbers with one.
+// A lane is four neighbours in k. The instruction multiplies numbers without a sign (activations, zero in them) by
+// numbers with one.
 enum { UNIT = 4, HAS_ZERO = 1 };
 typedef __m512i I;
 VECTOR_INLINE I i_zero(void) { return _mm512_setzero_si512(); }
@@ -11,7 +12,9 @@ VECTOR_INLINE I i_set(int32_t x) { return _mm512_set1_epi32(x); }
 VECTOR_INLINE I i_load(const float *p) { return _mm512_loadu_si512(p); }
 VECTOR_INLINE V i_float(I x) { return _mm512_cvtepi32_ps(x); }
 VECTOR_INLINE I i_multiply_add(I sum, I a, I b) { return _mm512_dpbusd_epi32(sum, a, b); }
-VECTOR_INLINE I i_without(I sum, I zero, I column_sum) { return _mm512_sub_epi32(sum, _mm512_mullo_epi32(zero, column_sum)); }
+VECTOR_INLINE I i_without(I sum, I zero, I column_sum) {
+    return _mm512_sub_epi32(sum, _mm512_mullo_epi32(zero, column_sum));
+}
 
 VECTOR_INLINE V groups(const bool weights, const V x[UNIT], struct quantisation q) {
     const V inverse = v_set(q.inverse);

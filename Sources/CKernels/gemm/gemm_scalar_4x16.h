@@ -1,7 +1,8 @@
 // The reference. The including file says OPERAND(x): what becomes of an operand as it is packed.
 #include "gemm/gemm_scalar_epilogue.h"
 
-static void pack(size_t unit, size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, float *panels) {
+static void pack(size_t unit, size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+                 float *panels) {
     for (size_t first = 0; first < count; first += unit, panels += unit * k)
         for (size_t p = 0; p < k; ++p)
             for (size_t i = 0; i < unit; ++i) {

@@ -22,7 +22,8 @@ static void finish(const struct gemm_tile *t, float sum[MR][NR]) {
                 x = float_from_bf16(bf16_from_float(value));
             }
             if (t->c) set_element(t->c_type, t->c, i * t->ldc + j, value);
-            if (t->activation) set_element(t->activation_type, t->activation, i * t->ld_activation + j, gelu_f32_reference(x));
+            if (t->activation)
+                set_element(t->activation_type, t->activation, i * t->ld_activation + j, gelu_f32_reference(x));
         }
 }
 #endif

@@ -1,11 +1,12 @@
-// How a row of values becomes whole numbers of 8 bits, the same on every instruction set: what the vector variants compute beside their
-// loops is computed here, in float32 and rounded once per operation.
+// How a row of values becomes whole numbers of 8 bits, the same on every instruction set: what the vector variants
+// compute beside their loops is computed here, in float32 and rounded once per operation.
 //
 // A weight's row (an output channel): value = scale·q, q in [-127, 127], scale = greatest magnitude/127.
-// An activation's row (a token): value = scale·(q - zero), q in [0, 255], scale = (highest - lowest)/255, where the range holds zero,
-// so that zero is exact. GELU's output, which hardly goes below zero, has twice as many steps that way.
-// q = the nearest whole number to value·inverse (+ zero), ties to even, cut to its range. Rows without a magnitude of 2⁻¹⁰⁸ in their
-// scale take that as their scale: their inverse stays finite. A row that is not finite has NaN for its scale, and so for its results.
+// An activation's row (a token): value = scale·(q - zero), q in [0, 255], scale = (highest - lowest)/255, where the
+// range holds zero, so that zero is exact. GELU's output, which hardly goes below zero, has twice as many steps that
+// way. q = the nearest whole number to value·inverse (+ zero), ties to even, cut to its range. Rows without a magnitude
+// of 2⁻¹⁰⁸ in their scale take that as their scale: their inverse stays finite. A row that is not finite has NaN for
+// its scale, and so for its results.
 #ifndef DMAE_QUANTISATION_H
 #define DMAE_QUANTISATION_H
 

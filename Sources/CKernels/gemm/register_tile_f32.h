@@ -1,14 +1,14 @@
-// The heart of every product here, on the operations of vector_*.h: a tile of sums held in registers. The including file says MR,
-// VECTORS and REGISTERS: a tile is at most MR rows of VECTORS vectors, with one row of B and one element of A beside it; and STEPS of k
-// in a round of the loop. A step of 6×16 has 12 multiply-adds, which is few beside the instructions of a loop: a core that shares its
-// front end with another thread then waits for instructions.
+// The heart of every product here, on the operations of vector_*.h: a tile of sums held in registers. The including
+// file says MR, VECTORS and REGISTERS: a tile is at most MR rows of VECTORS vectors, with one row of B and one element
+// of A beside it; and STEPS of k in a round of the loop. A step of 6×16 has 12 multiply-adds, which is few beside the
+// instructions of a loop: a core that shares its front end with another thread then waits for instructions.
 #ifndef DMAE_REGISTER_TILE_F32_H
 #define DMAE_REGISTER_TILE_F32_H
 #include "gemm/fetching.h"
 #include "gemm/operand.h"
 
 enum { NR = VECTORS * LANES };
-_Static_assert(MR * VECTORS + VECTORS + 1 <= REGISTERS, "the tile does not fit the registers");
+_Static_assert(MR *VECTORS + VECTORS + 1 <= REGISTERS, "the tile does not fit the registers");
 _Static_assert(MR <= LANES, "packing A transposes one vector of rows at a time");
 _Static_assert(VECTORS == 2, "the callers choose between one and two vectors");
 
@@ -19,10 +19,11 @@ VECTOR_INLINE void clear(const int ROWS, const int WIDTH, V sum[MR][VECTORS]) {
         for (int j = 0; j < WIDTH; ++j) sum[i][j] = v_zero();
 }
 
-// Where a multiply-add can read its element from memory, those of four rows in seven do: fewer instructions, and as many reads as a core
-// does meanwhile. A core that shares its front end is 5 to 10 % faster so; alone it is as fast either way. Rows of A that lie apart need
-// addresses with an index, which cost the instruction that this spares.
-VECTOR_INLINE void tile_step(const int ROWS, const int WIDTH, const float *a, size_t a_row, const float *b, V sum[MR][VECTORS]) {
+// Where a multiply-add can read its element from memory, those of four rows in seven do: fewer instructions, and as
+// many reads as a core does meanwhile. A core that shares its front end is 5 to 10 % faster so; alone it is as fast
+// either way. Rows of A that lie apart need addresses with an index, which cost the instruction that this spares.
+VECTOR_INLINE void tile_step(const int ROWS, const int WIDTH, const float *a, size_t a_row, const float *b,
+                             V sum[MR][VECTORS]) {
     V row[VECTORS];
 #pragma clang loop unroll(full)
     for (int j = 0; j < WIDTH; ++j) row[j] = v_load(b + j * LANES);
@@ -41,8 +42,8 @@ VECTOR_INLINE void tile_step(const int ROWS, const int WIDTH, const float *a, si
 }
 
 /// A round of the loop over k.
-VECTOR_INLINE void tile_round(const int ROWS, const int WIDTH, const bool streamed, const float *a, size_t a_row, size_t a_step,
-                              const float *b, size_t b_step, V sum[MR][VECTORS]) {
+VECTOR_INLINE void tile_round(const int ROWS, const int WIDTH, const bool streamed, const float *a, size_t a_row,
+                              size_t a_step, const float *b, size_t b_step, V sum[MR][VECTORS]) {
     if (streamed) {
         // 32 steps ahead is about 900 cycles of 14×32.
 #pragma clang loop unroll(full)
@@ -51,14 +52,16 @@ VECTOR_INLINE void tile_round(const int ROWS, const int WIDTH, const bool stream
         for (int i = 0; i < STEPS * MR; i += 16) _mm_prefetch((const char *)(a + 36 * MR + i), _MM_HINT_T0);
     }
 #pragma clang loop unroll(full)
-    for (size_t step = 0; step < STEPS; ++step) tile_step(ROWS, WIDTH, a + step * a_step, a_row, b + step * b_step, sum);
+    for (size_t step = 0; step < STEPS; ++step)
+        tile_step(ROWS, WIDTH, a + step * a_step, a_row, b + step * b_step, sum);
 }
 
-/// sum[i][j] = Σ over p < k, in rising order, of a[i·a_row + p·a_step] · b[p·b_step + lanes of j]. ROWS and WIDTH, at most MR and
-/// VECTORS, are constants wherever this is inlined. `streamed`: a and b are panels one after another that come from the second-level
-/// cache or the third, so that what follows is needed next.
-VECTOR_INLINE void tile_product(const int ROWS, const int WIDTH, const bool streamed, size_t k, const float *a, size_t a_row, size_t a_step,
-                                const float *b, size_t b_step, const struct gemm_fetched *fetched, V sum[MR][VECTORS]) {
+/// sum[i][j] = Σ over p < k, in rising order, of a[i·a_row + p·a_step] · b[p·b_step + lanes of j]. ROWS and WIDTH, at
+/// most MR and VECTORS, are constants wherever this is inlined. `streamed`: a and b are panels one after another that
+/// come from the second-level cache or the third, so that what follows is needed next.
+VECTOR_INLINE void tile_product(const int ROWS, const int WIDTH, const bool streamed, size_t k, const float *a,
+                                size_t a_row, size_t a_step, const float *b, size_t b_step,
+                                const struct gemm_fetched *fetched, V sum[MR][VECTORS]) {
     clear(ROWS, WIDTH, sum);
     FETCHING_ROUNDS(k / STEPS, fetched, {
         tile_round(ROWS, WIDTH, streamed, a, a_row, a_step, b, b_step, sum);
@@ -69,51 +72,58 @@ VECTOR_INLINE void tile_product(const int ROWS, const int WIDTH, const bool stre
     for (size_t left = k % STEPS; left != 0; --left, a += a_step, b += b_step) tile_step(ROWS, WIDTH, a, a_row, b, sum);
 }
 
-/// One step of k of a panel. `followed`: what lies behind it belongs to the panel's next step, which is yet to be written.
+/// One step of k of a panel. `followed`: what lies behind it belongs to the panel's next step, which is yet to be
+/// written.
 VECTOR_INLINE void store_step(M written, bool followed, float *step, V x) {
     if (!MASKED_STORES_ARE_CHEAP && followed) v_store(step, x);
     else v_store_masked(written, step, x);
 }
 
 /// panel[p·unit + i] = source[start + i·ld + p] for i < count <= LANES, zero from there to `width`; p < k.
-VECTOR_INLINE void pack_transposed_of(const dmae_type type, size_t count, size_t width, size_t unit, size_t k, const void *source,
-                                      size_t start, size_t ld, float *panel) {
+VECTOR_INLINE void pack_transposed_of(const dmae_type type, size_t count, size_t width, size_t unit, size_t k,
+                                      const void *source, size_t start, size_t ld, float *panel) {
     const M written = v_mask(width);
     for (size_t p = 0; p < k; p += LANES) {
         const size_t depth = k - p < LANES ? k - p : LANES;
         V rows[LANES];
         if (depth == LANES) {
-            for (size_t i = 0; i < LANES; ++i) rows[i] = i < count ? operand(type, source, start + i * ld + p) : v_zero();
+            for (size_t i = 0; i < LANES; ++i)
+                rows[i] = i < count ? operand(type, source, start + i * ld + p) : v_zero();
         } else {
             const M mask = v_mask(depth);
-            for (size_t i = 0; i < LANES; ++i) rows[i] = i < count ? operand_masked(type, mask, source, start + i * ld + p) : v_zero();
+            for (size_t i = 0; i < LANES; ++i)
+                rows[i] = i < count ? operand_masked(type, mask, source, start + i * ld + p) : v_zero();
         }
         v_transpose(rows);
         if (width == LANES && depth == LANES) {
             for (size_t i = 0; i < LANES; ++i) v_store(panel + (p + i) * unit, rows[i]);
         } else {
-            for (size_t i = 0; i < depth; ++i) store_step(written, width == unit && p + i + 1 < k, panel + (p + i) * unit, rows[i]);
+            for (size_t i = 0; i < depth; ++i)
+                store_step(written, width == unit && p + i + 1 < k, panel + (p + i) * unit, rows[i]);
         }
     }
 }
 
-VECTOR_INLINE void pack_transposed(size_t count, size_t width, size_t unit, size_t k, const float *source, size_t ld, float *panel) {
+VECTOR_INLINE void pack_transposed(size_t count, size_t width, size_t unit, size_t k, const float *source, size_t ld,
+                                   float *panel) {
     pack_transposed_of(DMAE_TYPE_F32, count, width, unit, k, source, 0, ld, panel);
 }
 
 // One case of a switch over the rows of a tile: RUN(rows, vectors, masked) with constants.
-#define TILE_CASE(ROWS, columns, RUN)                      \
-    case ROWS:                                             \
-        if ((columns) >= NR) RUN(ROWS, VECTORS, false);    \
-        else if ((columns) > LANES) RUN(ROWS, 2, true);    \
-        else RUN(ROWS, 1, true);                           \
+#define TILE_CASE(ROWS, columns, RUN)                   \
+    case ROWS:                                          \
+        if ((columns) >= NR) RUN(ROWS, VECTORS, false); \
+        else if ((columns) > LANES) RUN(ROWS, 2, true); \
+        else RUN(ROWS, 1, true);                        \
         break;
-#define TILE_CASES_6(columns, RUN)                                                                          \
-    TILE_CASE(1, columns, RUN) TILE_CASE(2, columns, RUN) TILE_CASE(3, columns, RUN) TILE_CASE(4, columns, RUN) \
-    TILE_CASE(5, columns, RUN) TILE_CASE(6, columns, RUN)
-#define TILE_CASES_14(columns, RUN)                                                                              \
-    TILE_CASES_6(columns, RUN)                                                                                   \
-    TILE_CASE(7, columns, RUN) TILE_CASE(8, columns, RUN) TILE_CASE(9, columns, RUN) TILE_CASE(10, columns, RUN) \
-    TILE_CASE(11, columns, RUN) TILE_CASE(12, columns, RUN) TILE_CASE(13, columns, RUN) TILE_CASE(14, columns, RUN)
+#define TILE_CASES_6(columns, RUN)                                                                              \
+    TILE_CASE(1, columns, RUN)                                                                                  \
+    TILE_CASE(2, columns, RUN) TILE_CASE(3, columns, RUN) TILE_CASE(4, columns, RUN) TILE_CASE(5, columns, RUN) \
+        TILE_CASE(6, columns, RUN)
+#define TILE_CASES_14(columns, RUN)                                                                               \
+    TILE_CASES_6(columns, RUN)                                                                                    \
+    TILE_CASE(7, columns, RUN)                                                                                    \
+    TILE_CASE(8, columns, RUN) TILE_CASE(9, columns, RUN) TILE_CASE(10, columns, RUN) TILE_CASE(11, columns, RUN) \
+        TILE_CASE(12, columns, RUN) TILE_CASE(13, columns, RUN) TILE_CASE(14, columns, RUN)
 
 #endif

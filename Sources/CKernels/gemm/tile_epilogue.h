@@ -1,9 +1,10 @@
-// From a tile of sums to memory: what both kinds of product share. The including file says PRODUCT(ROWS, WIDTH, tile, fetched, sum),
-// which fills sum[ROWS][WIDTH], and TILE_CASES; where tiles pack B, PACKING_PRODUCT(type, tile, fetched, sum), too.
+// From a tile of sums to memory: what both kinds of product share. The including file says PRODUCT(ROWS, WIDTH, tile,
+// fetched, sum), which fills sum[ROWS][WIDTH], and TILE_CASES; where tiles pack B, PACKING_PRODUCT(type, tile, fetched,
+// sum), too.
 #include "gemm/tile_finish.h"
 
-VECTOR_INLINE void store_tile(const int ROWS, const int WIDTH, const bool masked, M last, const dmae_type type, const struct gemm_tile *t,
-                              V sum[MR][VECTORS]) {
+VECTOR_INLINE void store_tile(const int ROWS, const int WIDTH, const bool masked, M last, const dmae_type type,
+                              const struct gemm_tile *t, V sum[MR][VECTORS]) {
 #pragma clang loop unroll(full)
     for (int i = 0; i < ROWS; ++i)
 #pragma clang loop unroll(full)
@@ -26,33 +27,35 @@ VECTOR_INLINE void finish(const enum gelu gelu, const bool whole, const dmae_typ
     for (size_t i = 0; i < t.rows; ++i, value += NR) finish_row(gelu, false, whole, type, &t, i, value);
 }
 /// All matrices of one type and all columns, as nearly every tile has them; or anything else.
-#define FINISH(name, gelu)                                                                                  \
-    static void name(const struct gemm_tile *t, const float *value) {                                       \
-        static const dmae_type f32 = DMAE_TYPE_F32, bf16 = DMAE_TYPE_BF16;                                  \
-        const bool are_bf16 = t->activation_type == DMAE_TYPE_BF16, whole = t->columns >= NR;               \
-        const bool alike = (t->c == NULL || t->c_type == t->activation_type) &&                             \
-                           (t->before_gelu == NULL || t->before_gelu_type == t->activation_type);           \
-        if (whole && alike && are_bf16) finish(gelu, true, &bf16, t, value);                                \
-        else if (whole && alike) finish(gelu, true, &f32, t, value);                                        \
-        else finish(gelu, false, NULL, t, value);                                                           \
+#define FINISH(name, gelu)                                                                        \
+    static void name(const struct gemm_tile *t, const float *value) {                             \
+        static const dmae_type f32 = DMAE_TYPE_F32, bf16 = DMAE_TYPE_BF16;                        \
+        const bool are_bf16 = t->activation_type == DMAE_TYPE_BF16, whole = t->columns >= NR;     \
+        const bool alike = (t->c == NULL || t->c_type == t->activation_type) &&                   \
+                           (t->before_gelu == NULL || t->before_gelu_type == t->activation_type); \
+        if (whole && alike && are_bf16) finish(gelu, true, &bf16, t, value);                      \
+        else if (whole && alike) finish(gelu, true, &f32, t, value);                              \
+        else finish(gelu, false, NULL, t, value);                                                 \
     }
 FINISH(finish_forward, gelu_forward)
 FINISH(finish_backward, gelu_backward)
 
-/// ROWS and WIDTH (vectors of columns, the last perhaps masked), whether B is packed and from which type are constants wherever this is
-/// inlined.
+/// ROWS and WIDTH (vectors of columns, the last perhaps masked), whether B is packed and from which type are constants
+/// wherever this is inlined.
 VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDTH, const bool masked, const bool packs,
                        const dmae_type type) {
     V sum[MR][VECTORS];
-    // What the epilogue needs is far away and its rows lie pages apart; it comes while the product is worked out. Into the second level:
-    // in the first, the rows of a matrix whose width is a multiple of 1024 would all fall into one set.
+    // What the epilogue needs is far away and its rows lie pages apart; it comes while the product is worked out. Into
+    // the second level: in the first, the rows of a matrix whose width is a multiple of 1024 would all fall into one
+    // set.
     struct gemm_fetched fetched;
     fetched.sets = 0;
     const bool streams = !masked && t->stream_c && (uintptr_t)t->c % 64 == 0 && t->ldc % 16 == 0;
     if (!streams) fetch_rows(&fetched, ROWS, WIDTH, t->c_type, t->c, t->ldc);
     fetch_rows(&fetched, ROWS, WIDTH, DMAE_TYPE_F32, t->residual, t->ld_residual);
     fetch_rows(&fetched, ROWS, WIDTH, t->before_gelu_type, t->before_gelu, t->ld_before_gelu);
-    if (t->activation != t->before_gelu) fetch_rows(&fetched, ROWS, WIDTH, t->activation_type, t->activation, t->ld_activation);
+    if (t->activation != t->before_gelu)
+        fetch_rows(&fetched, ROWS, WIDTH, t->activation_type, t->activation, t->ld_activation);
     fetched.lines[fetched.sets++] = t->ahead;
 #ifdef PACKING_PRODUCT
     if (packs) PACKING_PRODUCT(type, t, &fetched, sum);
@@ -66,7 +69,8 @@ VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDT
         return;
     }
     const M last = v_mask(t->columns - (size_t)(WIDTH - 1) * LANES);
-#define LOAD(pointer, j) (masked && (j) == WIDTH - 1 ? v_load_masked(last, (pointer) + (j) * LANES) : v_load((pointer) + (j) * LANES))
+#define LOAD(pointer, j)                                                                                          \
+    (masked && (j) == WIDTH - 1 ? v_load_masked(last, (pointer) + (j) * LANES) : v_load((pointer) + (j) * LANES))
 #pragma clang loop unroll(full)
     for (int j = 0; j < WIDTH; ++j) {
         if (t->addend) {

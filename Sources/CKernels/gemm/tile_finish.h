@@ -18,10 +18,11 @@ VECTOR_INLINE void store_as(dmae_type type, bool masked, M mask, void *matrix, s
 
 enum gelu { gelu_none, gelu_forward, gelu_backward };
 
-/// Row `i` of a tile, `value` its sums, vector by vector. Constants wherever this is inlined: `gelu`; `adds`, what is to be added to the
-/// sums is added here; `whole`, all columns are there; `type`, of all matrices unless they say themselves.
-VECTOR_INLINE void finish_row(const enum gelu gelu, const bool adds, const bool whole, const dmae_type *type, const struct gemm_tile *t,
-                              size_t i, const float *value) {
+/// Row `i` of a tile, `value` its sums, vector by vector. Constants wherever this is inlined: `gelu`; `adds`, what is
+/// to be added to the sums is added here; `whole`, all columns are there; `type`, of all matrices unless they say
+/// themselves.
+VECTOR_INLINE void finish_row(const enum gelu gelu, const bool adds, const bool whole, const dmae_type *type,
+                              const struct gemm_tile *t, size_t i, const float *value) {
     const dmae_type c_type = type ? *type : t->c_type, activation_type = type ? *type : t->activation_type;
     const dmae_type before_type = type ? *type : t->before_gelu_type;
     for (size_t j = 0; j < NR && (whole || j < t->columns); j += LANES) {

@@ -4,10 +4,12 @@
 // variants.inc), splits the work among OpenMP threads and calls single-threaded kernels.
 //
 // Promises common to all of them
-//   * Matrices are row-major; `ld*` is the distance between rows in elements. Nothing needs more than its elements' alignment.
+//   * Matrices are row-major; `ld*` is the distance between rows in elements. Nothing needs more than its elements'
+//   alignment.
 //   * The same bits come out for any number of threads: threads own whole outputs, and every sum runs in an order that
 //     depends on the shape alone.
-//   * Nothing is allocated. Scratch memory is the caller's: `workspace` of at least dmae_*_workspace(...) bytes, aligned to
+//   * Nothing is allocated. Scratch memory is the caller's: `workspace` of at least dmae_*_workspace(...) bytes,
+//   aligned to
 //     64 bytes, whose size covers up to dmae_threads() threads.
 //   * Outputs may not overlap inputs except where a comment says so.
 //   * A count of zero is allowed and does nothing (sums become zero).
@@ -24,11 +26,18 @@
 extern "C" {
 #endif
 
-// ---- Processor, variants, threads ------------------------------------------------------------------------------------
+// ---- Processor, variants, threads
+// ------------------------------------------------------------------------------------
 
 /// Instruction sets in rising order; a processor that has one has all below it.
 typedef enum {
-    DMAE_ISA_SCALAR = 0, DMAE_ISA_AVX2, DMAE_ISA_AVX512, DMAE_ISA_AVX512VNNI, DMAE_ISA_AVX512BF16, DMAE_ISA_AMX, DMAE_ISA_COUNT
+    DMAE_ISA_SCALAR = 0,
+    DMAE_ISA_AVX2,
+    DMAE_ISA_AVX512,
+    DMAE_ISA_AVX512VNNI,
+    DMAE_ISA_AVX512BF16,
+    DMAE_ISA_AMX,
+    DMAE_ISA_COUNT
 } dmae_isa;
 
 /// The highest instruction set this processor and operating system run.
@@ -44,8 +53,8 @@ DMAE_EXPORT int dmae_isa_from_environment(void);
 
 /// One row of the list of variants.
 typedef struct {
-    const char *operation;  ///< "gemm_f32"
-    const char *name;       ///< "gemm_f32_avx512_14x32"
+    const char *operation; ///< "gemm_f32"
+    const char *name;      ///< "gemm_f32_avx512_14x32"
     dmae_isa isa;
 } dmae_variant;
 DMAE_EXPORT size_t dmae_variant_count(void);
@@ -60,8 +69,8 @@ DMAE_EXPORT int dmae_threads(void);
 DMAE_EXPORT int dmae_threads_observed(void);
 /// How many of `count` threads, the calling one included, the system lets the process have at once; at most 4097.
 DMAE_EXPORT int dmae_threads_startable(int count);
-/// Lets the calling thread run on every processor that the process could at its start. A thread of OpenMP's that is bound to one
-/// (OMP_PROC_BIND) hands its binding on to those it makes.
+/// Lets the calling thread run on every processor that the process could at its start. A thread of OpenMP's that is
+/// bound to one (OMP_PROC_BIND) hands its binding on to those it makes.
 DMAE_EXPORT void dmae_unbind_thread(void);
 /// The OpenMP version macro (yyyymm) this was compiled against.
 DMAE_EXPORT int dmae_openmp_version(void);
@@ -69,118 +78,136 @@ DMAE_EXPORT int dmae_openmp_version(void);
 DMAE_EXPORT void dmae_parallel_for(size_t count, size_t chunk, void *context,
                                    void (*body)(void *context, size_t begin, size_t end));
 
-/// What one element in memory is: a float32, or its upper half, to which stored values are rounded to nearest, ties to even;
-/// with AVX512-BF16 and AMX what is below 2^-126 then is zero.
+/// What one element in memory is: a float32, or its upper half, to which stored values are rounded to nearest, ties to
+/// even; with AVX512-BF16 and AMX what is below 2^-126 then is zero.
 typedef enum { DMAE_TYPE_F32 = 0, DMAE_TYPE_BF16 = 1 } dmae_type;
 
-// ---- GEMM ------------------------------------------------------------------------------------------------------------
+// ---- GEMM
+// ------------------------------------------------------------------------------------------------------------
 
-/// What the operands of a product are rounded to, to nearest, ties to even, as they are packed; sums are float32 in any case.
-/// With BF16 where the instruction set has no such products, the same rounded operands are multiplied in float32: as exact, and
-/// as slow, as F32. Subnormal operands may count as zero.
-/// F32's operands are not rounded. An instruction set may multiply them in three parts of bf16: six products of parts, whose sum leaves out
-/// at most 2^-23 of a product. What is below 2^-126, a part or an operand, then counts as zero, and an operand that is infinite or above
+/// What the operands of a product are rounded to, to nearest, ties to even, as they are packed; sums are float32 in any
+/// case. With BF16 where the instruction set has no such products, the same rounded operands are multiplied in float32:
+/// as exact, and as slow, as F32. Subnormal operands may count as zero. F32's operands are not rounded. An instruction
+/// set may multiply them in three parts of bf16: six products of parts, whose sum leaves out at most 2^-23 of a
+/// product. What is below 2^-126, a part or an operand, then counts as zero, and an operand that is infinite or above
 /// 3.39e38 gives NaN.
-/// INT8 is for weights that never change, in the forward direction: B comes packed, of a transposed B, A is not transposed, C is not
-/// accumulated, there is no `before_gelu`, and k is at most 65,536. Each row of the weight and of A is rounded to whole numbers of 8 bits
-/// with a scale of its own (gemm/quantisation.h): a row's result depends on no other row. Their sums are exact and become float32, times
-/// both scales, before the epilogue. A row of A or of the weight that holds NaN or infinity gives NaN. Without such products in the
-/// instruction set 16-bit ones give the same sums.
+/// INT8 is for weights that never change, in the forward direction: B comes packed, of a transposed B, A is not
+/// transposed, C is not accumulated, there is no `before_gelu`, and k is at most 65,536. Each row of the weight and of
+/// A is rounded to whole numbers of 8 bits with a scale of its own (gemm/quantisation.h): a row's result depends on no
+/// other row. Their sums are exact and become float32, times both scales, before the epilogue. A row of A or of the
+/// weight that holds NaN or infinity gives NaN. Without such products in the instruction set 16-bit ones give the same
+/// sums.
 typedef enum { DMAE_PRECISION_F32 = 0, DMAE_PRECISION_BF16 = 1, DMAE_PRECISION_INT8 = 2 } dmae_precision;
 
-/// C[m,n] (+)= op(A)[m,k] · op(B)[k,n], then the epilogue, in this order: + residual[m,n], + bias[n], keep in C, then GELU into
-/// `activation`. With `before_gelu` it is the step back through GELU instead: C = product · gelu'(before_gelu), and `activation`
-/// receives gelu(before_gelu) again, and may be the same matrix, of one type and row stride. k may be 0: the product is then zero.
+/// C[m,n] (+)= op(A)[m,k] · op(B)[k,n], then the epilogue, in this order: + residual[m,n], + bias[n], keep in C, then
+/// GELU into `activation`. With `before_gelu` it is the step back through GELU instead: C = product ·
+/// gelu'(before_gelu), and `activation` receives gelu(before_gelu) again, and may be the same matrix, of one type and
+/// row stride. k may be 0: the product is then zero.
 typedef struct {
     dmae_precision precision;
     size_t m, n, k;
     dmae_type a_type, b_type, c_type, activation_type, before_gelu_type;
-    const void *a;  ///< [m,k], or [k,m] when a_transposed
+    const void *a; ///< [m,k], or [k,m] when a_transposed
     size_t lda;
     bool a_transposed;
-    const void *b;  ///< [k,n], or [n,k] when b_transposed (a Linear's weight in the forward direction)
+    const void *b; ///< [k,n], or [n,k] when b_transposed (a Linear's weight in the forward direction)
     size_t ldb;
     bool b_transposed;
-    const void *b_packed;  ///< what dmae_gemm_pack made of op(B), or NULL; b, ldb, b_type and b_transposed then count for nothing
-    void *c;  ///< [m,n]; may be NULL when `activation` is given: the value before GELU is then not kept
+    const void *b_packed; ///< what dmae_gemm_pack made of op(B), or NULL; b, ldb, b_type and b_transposed then count
+                          ///< for nothing
+    void *c;              ///< [m,n]; may be NULL when `activation` is given: the value before GELU is then not kept
     size_t ldc;
-    bool accumulate;        ///< C += product instead of C = product; C is float32 then; not together with activation
-    bool stream_c;          ///< C is not read soon: where k is one block its whole lines go past the caches; float32, no epilogue, no accumulate
-    const float *bias;      ///< [n] or NULL
-    const float *residual;  ///< [m,n] or NULL; may be the same memory as c (same ld); not with activation
+    bool accumulate;       ///< C += product instead of C = product; C is float32 then; not together with activation
+    bool stream_c;         ///< C is not read soon: where k is one block its whole lines go past the caches; float32, no
+                           ///< epilogue, no accumulate
+    const float *bias;     ///< [n] or NULL
+    const float *residual; ///< [m,n] or NULL; may be the same memory as c (same ld); not with activation
     size_t ldr;
-    void *activation;  ///< [m,n] or NULL: exact (erf) GELU of what C holds, rounded as it is, so that the step back gives the same
-                       ///< again; without C, of what a C of the activation's type would hold
+    void *activation; ///< [m,n] or NULL: exact (erf) GELU of what C holds, rounded as it is, so that the step back
+                      ///< gives the same again; without C, of what a C of the activation's type would hold
     size_t ldactivation;
-    const void *before_gelu;  ///< [m,n] or NULL; with c, and not with bias, residual or accumulate
+    const void *before_gelu; ///< [m,n] or NULL; with c, and not with bias, residual or accumulate
     size_t ldbefore;
     void *workspace;
 } dmae_gemm_arguments;
-/// `output` is the type of C, or of the activation when C is NULL. A workspace serves every product of no more rows, columns and depth.
+/// `output` is the type of C, or of the activation when C is NULL. A workspace serves every product of no more rows,
+/// columns and depth.
 DMAE_EXPORT size_t dmae_gemm_workspace(dmae_precision precision, size_t m, size_t n, size_t k, dmae_type output);
 DMAE_EXPORT void dmae_gemm(const dmae_gemm_arguments *arguments);
-/// Packs op(B)[k,n], as the arguments say, once for many products; for the instruction set selected now, and aligned to 64 bytes.
-/// The products' bits are the same either way.
+/// Packs op(B)[k,n], as the arguments say, once for many products; for the instruction set selected now, and aligned to
+/// 64 bytes. The products' bits are the same either way.
 DMAE_EXPORT size_t dmae_gemm_packed_bytes(dmae_precision precision, size_t k, size_t n);
-DMAE_EXPORT void dmae_gemm_pack(dmae_precision precision, size_t k, size_t n, dmae_type b_type, const void *b, size_t ldb,
-                                bool b_transposed, void *packed);
+DMAE_EXPORT void dmae_gemm_pack(dmae_precision precision, size_t k, size_t n, dmae_type b_type, const void *b,
+                                size_t ldb, bool b_transposed, void *packed);
 
-// ---- Attention -------------------------------------------------------------------------------------------------------
+// ---- Attention
+// -------------------------------------------------------------------------------------------------------
 
-/// Multi-head attention over short rows of tokens, fused: the scores of one head never leave the cache. Per image and head
+/// Multi-head attention over short rows of tokens, fused: the scores of one head never leave the cache. Per image and
+/// head
 ///   output[queries, head_size] = softmax(Q·Kᵀ·head_size^-½)·V
-/// Matrices are head-major: an image's rows hold its heads side by side. Self-attention over one tensor qkv[batch, tokens, 3·D] is
-/// q = qkv, k = qkv + D, v = qkv + 2·D with strides of 3·D. A query's bits do not depend on how many others there are.
-/// With BF16 the scores, the softmax and all sums are float32; probabilities and the gradient by scores are rounded to bf16 as
-/// operands of the products that follow, natively or in emulation. Subnormal operands may then count as zero.
+/// Matrices are head-major: an image's rows hold its heads side by side. Self-attention over one tensor qkv[batch,
+/// tokens, 3·D] is q = qkv, k = qkv + D, v = qkv + 2·D with strides of 3·D. A query's bits do not depend on how many
+/// others there are. With BF16 the scores, the softmax and all sums are float32; probabilities and the gradient by
+/// scores are rounded to bf16 as operands of the products that follow, natively or in emulation. Subnormal operands may
+/// then count as zero.
 typedef struct {
-    dmae_type type;  ///< of q, k, v, output and of their gradients
+    dmae_type type; ///< of q, k, v, output and of their gradients
     size_t batch, queries, tokens, heads, head_size;
-    const void *q;  ///< [batch, queries, heads·head_size], q_stride elements between rows; images follow queries·q_stride apart
+    const void
+        *q; ///< [batch, queries, heads·head_size], q_stride elements between rows; images follow queries·q_stride apart
     size_t q_stride;
-    const void *k, *v;  ///< [batch, tokens, heads·head_size]
+    const void *k, *v; ///< [batch, tokens, heads·head_size]
     size_t kv_stride;
-    void *output;  ///< [batch, queries, heads·head_size]; written by the forward pass, read by the backward pass
+    void *output; ///< [batch, queries, heads·head_size]; written by the forward pass, read by the backward pass
     size_t output_stride;
-    float *log_sum_exp;      ///< [batch, heads, queries]: of the scaled scores; NULL when no backward pass follows
-    const void *d_output;    ///< for the backward pass; stride as output
-    void *d_q, *d_k, *d_v;   ///< gradients, overwritten; strides as q and as k and v. With no queries d_k and d_v become zero
+    float *log_sum_exp;   ///< [batch, heads, queries]: of the scaled scores; NULL when no backward pass follows
+    const void *d_output; ///< for the backward pass; stride as output
+    void *d_q, *d_k,
+        *d_v; ///< gradients, overwritten; strides as q and as k and v. With no queries d_k and d_v become zero
     void *workspace;
 } dmae_attention_arguments;
 DMAE_EXPORT size_t dmae_attention_workspace(dmae_type type, size_t queries, size_t tokens, size_t head_size);
 DMAE_EXPORT void dmae_attention_forward(const dmae_attention_arguments *arguments);
 DMAE_EXPORT void dmae_attention_backward(const dmae_attention_arguments *arguments);
 
-// ---- LayerNorm -------------------------------------------------------------------------------------------------------
+// ---- LayerNorm
+// -------------------------------------------------------------------------------------------------------
 
 /// y[r,:] = (x[r,:] - mean) · rstd · gamma + beta with rstd = 1/sqrt(biased variance + epsilon).
 /// mean, rstd [rows]: written for the backward pass, or both NULL.
-DMAE_EXPORT void dmae_layernorm_f32_forward(size_t rows, size_t width, const float *x, const float *gamma, const float *beta,
-                                            float epsilon, dmae_type y_type, void *y, float *mean, float *rstd);
+DMAE_EXPORT void dmae_layernorm_f32_forward(size_t rows, size_t width, const float *x, const float *gamma,
+                                            const float *beta, float epsilon, dmae_type y_type, void *y, float *mean,
+                                            float *rstd);
 /// y again from stored statistics, bit for bit what the forward pass wrote.
-DMAE_EXPORT void dmae_layernorm_f32_apply(size_t rows, size_t width, const float *x, const float *gamma, const float *beta,
-                                          const float *mean, const float *rstd, dmae_type y_type, void *y);
+DMAE_EXPORT void dmae_layernorm_f32_apply(size_t rows, size_t width, const float *x, const float *gamma,
+                                          const float *beta, const float *mean, const float *rstd, dmae_type y_type,
+                                          void *y);
 /// d_x += gradient by x when accumulate, else d_x = (d_x may be d_y); d_gamma += ; d_beta +=.
 DMAE_EXPORT size_t dmae_layernorm_f32_backward_workspace(size_t rows, size_t width);
-DMAE_EXPORT void dmae_layernorm_f32_backward(size_t rows, size_t width, const float *x, const float *gamma, const float *mean,
-                                             const float *rstd, const float *d_y, bool accumulate, float *d_x, float *d_gamma,
-                                             float *d_beta, void *workspace);
+DMAE_EXPORT void dmae_layernorm_f32_backward(size_t rows, size_t width, const float *x, const float *gamma,
+                                             const float *mean, const float *rstd, const float *d_y, bool accumulate,
+                                             float *d_x, float *d_gamma, float *d_beta, void *workspace);
 
-// ---- GELU ------------------------------------------------------------------------------------------------------------
+// ---- GELU
+// ------------------------------------------------------------------------------------------------------------
 
 /// y = x·Φ(x), exact (erf), within 2 ulp of the correctly rounded erf form or 1e-7 absolute. y may be x.
 DMAE_EXPORT void dmae_gelu_f32_forward(size_t count, const float *x, float *y);
 /// d_x = d_y · gelu'(x); d_x may be d_y. y receives gelu(x) again, or NULL.
 DMAE_EXPORT void dmae_gelu_f32_backward(size_t count, const float *x, const float *d_y, float *d_x, float *y);
 
-// ---- Reductions ------------------------------------------------------------------------------------------------------
+// ---- Reductions
+// ------------------------------------------------------------------------------------------------------
 
 /// sum[n] += Σ over rows of x[rows, n]. Workspace as dmae_layernorm_f32_backward_workspace(rows, n).
-DMAE_EXPORT void dmae_column_sum_f32(size_t rows, size_t n, dmae_type type, const void *x, size_t ldx, float *sum, void *workspace);
+DMAE_EXPORT void dmae_column_sum_f32(size_t rows, size_t n, dmae_type type, const void *x, size_t ldx, float *sum,
+                                     void *workspace);
 /// Σ x², accumulated in double over fixed chunks.
 DMAE_EXPORT double dmae_sum_of_squares_f32(size_t count, const float *x);
 
-// ---- Optimiser -------------------------------------------------------------------------------------------------------
+// ---- Optimiser
+// -------------------------------------------------------------------------------------------------------
 
 /// One AdamW step on `count` elements, as PyTorch's (decoupled decay, bias correction, epsilon outside the root):
 ///   g = gradient·gradient_scale;  w -= learning_rate·weight_decay·w;  m = β1 m + (1-β1) g;  v = β2 v + (1-β2) g²
@@ -190,13 +217,14 @@ typedef struct {
     float learning_rate, beta1, beta2, epsilon, weight_decay, gradient_scale;
     uint64_t step;
 } dmae_adamw_f32_settings;
-DMAE_EXPORT void dmae_adamw_f32(size_t count, const dmae_adamw_f32_settings *settings, const float *gradient, float *weight,
-                                float *first_moment, float *second_moment);
+DMAE_EXPORT void dmae_adamw_f32(size_t count, const dmae_adamw_f32_settings *settings, const float *gradient,
+                                float *weight, float *first_moment, float *second_moment);
 
-// ---- Measuring the machine -------------------------------------------------------------------------------------------
+// ---- Measuring the machine
+// -------------------------------------------------------------------------------------------
 
-/// Operations done by `threads` threads, each running `iterations` rounds of independent multiply-adds in registers, or products of
-/// tiles, of the selected instruction set. Time it to know the peak.
+/// Operations done by `threads` threads, each running `iterations` rounds of independent multiply-adds in registers, or
+/// products of tiles, of the selected instruction set. Time it to know the peak.
 DMAE_EXPORT double dmae_peak_flops(dmae_precision precision, int threads, size_t iterations);
 
 #ifdef __cplusplus

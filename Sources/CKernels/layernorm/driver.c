@@ -6,8 +6,8 @@ static void *row_of(dmae_type type, void *tensor, size_t index) {
     return (char *)tensor + index * (type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float));
 }
 
-void dmae_layernorm_f32_forward(size_t rows, size_t width, const float *x, const float *gamma, const float *beta, float epsilon,
-                                dmae_type y_type, void *y, float *mean, float *rstd) {
+void dmae_layernorm_f32_forward(size_t rows, size_t width, const float *x, const float *gamma, const float *beta,
+                                float epsilon, dmae_type y_type, void *y, float *mean, float *rstd) {
     const struct layernorm_f32_kernels *const kernels = KERNELS(layernorm_f32);
     DMAE_PARALLEL_FOR(r, rows, 16, {
         float row_mean, row_rstd;
@@ -34,12 +34,12 @@ void dmae_layernorm_f32_backward(size_t rows, size_t width, const float *x, cons
                                  const float *rstd, const float *d_y, bool accumulate, float *d_x, float *d_gamma,
                                  float *d_beta, void *workspace) {
     const struct layernorm_f32_kernels *const kernels = KERNELS(layernorm_f32);
-    float *const partial = workspace;  // [chunks, 2, width]: d_gamma, d_beta
+    float *const partial = workspace; // [chunks, 2, width]: d_gamma, d_beta
     const size_t chunks = dmae_ceiling(rows, reduction_rows);
     DMAE_PARALLEL_FOR(i, chunks, 1, {
         const size_t first = i * reduction_rows, at = first * width;
-        kernels->backward(dmae_least(reduction_rows, rows - first), width, x + at, gamma, mean + first, rstd + first, d_y + at,
-                          accumulate, d_x + at, partial + i * 2 * width, partial + (i * 2 + 1) * width);
+        kernels->backward(dmae_least(reduction_rows, rows - first), width, x + at, gamma, mean + first, rstd + first,
+                          d_y + at, accumulate, d_x + at, partial + i * 2 * width, partial + (i * 2 + 1) * width);
     });
     reduction_f32_combine(chunks, width, partial, 2 * width, d_gamma);
     reduction_f32_combine(chunks, width, partial + width, 2 * width, d_beta);

@@ -1,5 +1,5 @@
-/// Fetches what a row's neighbours need a row or so later: one stream read in order is slower than memory, where the processor follows it
-/// no further than a page.
+/// Fetches what a row's neighbours need a row or so later: one stream read in order is slower than memory, where the
+/// processor follows it no further than a page.
 enum { AHEAD = 768 };
 VECTOR_INLINE void fetch_ahead(const void *values, size_t index, size_t value_bytes) {
     _mm_prefetch((const char *)values + (index + AHEAD) * value_bytes, _MM_HINT_T0);
@@ -33,7 +33,8 @@ static void statistics(size_t width, const float *x, float epsilon, float *mean,
 
 VECTOR_INLINE V normal(V x, V mean, V rstd) { return v_multiply(v_subtract(x, mean), rstd); }
 
-static void apply(size_t width, const float *x, const float *gamma, const float *beta, float mean, float rstd, dmae_type y_type, void *y) {
+static void apply(size_t width, const float *x, const float *gamma, const float *beta, float mean, float rstd,
+                  dmae_type y_type, void *y) {
     const V m = v_set(mean), s = v_set(rstd);
     size_t i = 0;
     for (; i + LANES <= width; i += LANES) {
@@ -44,13 +45,15 @@ static void apply(size_t width, const float *x, const float *gamma, const float 
     }
     if (i < width) {
         const M mask = v_mask(width - i);
-        const V value = v_fma(normal(v_load_masked(mask, x + i), m, s), v_load_masked(mask, gamma + i), v_load_masked(mask, beta + i));
+        const V value = v_fma(normal(v_load_masked(mask, x + i), m, s), v_load_masked(mask, gamma + i),
+                              v_load_masked(mask, beta + i));
         if (y_type == DMAE_TYPE_BF16) v_store_bf16_masked(mask, (uint16_t *)y + i, value);
         else v_store_masked(mask, (float *)y + i, value);
     }
 }
 
-/// The sums that d_x of one row needs, d_gamma and d_beta on the way. Masked lanes of d_y are zero, so they add nothing.
+/// The sums that d_x of one row needs, d_gamma and d_beta on the way. Masked lanes of d_y are zero, so they add
+/// nothing.
 VECTOR_INLINE void add_row(V x, V d_y, V gamma, V mean, V rstd, V *sum, V *product, V *d_gamma, V *d_beta) {
     const V g = v_multiply(d_y, gamma), centred = normal(x, mean, rstd);
     *sum = v_add(*sum, g);
@@ -63,8 +66,8 @@ VECTOR_INLINE V gradient(V x, V d_y, V gamma, V mean, V rstd, V mean_g, V mean_p
     return v_multiply(rstd, v_fnma(normal(x, mean, rstd), mean_product, v_fms(d_y, gamma, mean_g)));
 }
 
-static void backward(size_t rows, size_t width, const float *x, const float *gamma, const float *mean, const float *rstd,
-                     const float *d_y, bool accumulate, float *d_x, float *d_gamma, float *d_beta) {
+static void backward(size_t rows, size_t width, const float *x, const float *gamma, const float *mean,
+                     const float *rstd, const float *d_y, bool accumulate, float *d_x, float *d_gamma, float *d_beta) {
     const size_t whole = width / LANES * LANES;
     const M mask = v_mask(width - whole);
     for (size_t i = 0; i < whole; i += LANES) v_store(d_gamma + i, v_zero()), v_store(d_beta + i, v_zero());
@@ -78,14 +81,15 @@ static void backward(size_t rows, size_t width, const float *x, const float *gam
             fetch_ahead(d_x, i, sizeof *d_x);
             V to_gamma = v_load(d_gamma + i), to_beta = v_load(d_beta + i);
             const size_t chain = i / LANES % 2;
-            add_row(v_load(x + i), v_load(d_y + i), v_load(gamma + i), m, s, &sum[chain], &product[chain], &to_gamma, &to_beta);
+            add_row(v_load(x + i), v_load(d_y + i), v_load(gamma + i), m, s, &sum[chain], &product[chain], &to_gamma,
+                    &to_beta);
             v_store(d_gamma + i, to_gamma);
             v_store(d_beta + i, to_beta);
         }
         if (whole < width) {
             V to_gamma = v_load_masked(mask, d_gamma + whole), to_beta = v_load_masked(mask, d_beta + whole);
-            add_row(v_load_masked(mask, x + whole), v_load_masked(mask, d_y + whole), v_load_masked(mask, gamma + whole), m, s,
-                    &sum[0], &product[0], &to_gamma, &to_beta);
+            add_row(v_load_masked(mask, x + whole), v_load_masked(mask, d_y + whole),
+                    v_load_masked(mask, gamma + whole), m, s, &sum[0], &product[0], &to_gamma, &to_beta);
             v_store_masked(mask, d_gamma + whole, to_gamma);
             v_store_masked(mask, d_beta + whole, to_beta);
         }

@@ -19,12 +19,13 @@ static void statistics(size_t width, const float *x, float epsilon, float *mean,
     *rstd = 1.0f / sqrtf(lane_sum(squares) / (float)width + epsilon);
 }
 
-static void apply(size_t width, const float *x, const float *gamma, const float *beta, float mean, float rstd, dmae_type y_type, void *y) {
+static void apply(size_t width, const float *x, const float *gamma, const float *beta, float mean, float rstd,
+                  dmae_type y_type, void *y) {
     for (size_t i = 0; i < width; ++i) set_element(y_type, y, i, (x[i] - mean) * rstd * gamma[i] + beta[i]);
 }
 
-static void backward(size_t rows, size_t width, const float *x, const float *gamma, const float *mean, const float *rstd,
-                     const float *d_y, bool accumulate, float *d_x, float *d_gamma, float *d_beta) {
+static void backward(size_t rows, size_t width, const float *x, const float *gamma, const float *mean,
+                     const float *rstd, const float *d_y, bool accumulate, float *d_x, float *d_gamma, float *d_beta) {
     for (size_t i = 0; i < width; ++i) d_gamma[i] = d_beta[i] = 0;
     for (size_t r = 0; r < rows; ++r, x += width, d_y += width, d_x += width) {
         float sums[16] = {0}, products[16] = {0};

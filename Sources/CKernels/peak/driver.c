@@ -2,9 +2,9 @@
 #include "peak/peak.h"
 
 double dmae_peak_flops(dmae_precision precision, int threads, size_t iterations) {
-    const struct peak_kernels *const kernels = precision == DMAE_PRECISION_INT8   ? KERNELS(peak_int8)
-                                               : precision == DMAE_PRECISION_BF16 ? KERNELS(peak_bf16)
-                                                                                  : KERNELS(peak_f32);
+    const struct peak_kernels *const kernels = precision == DMAE_PRECISION_INT8 ? KERNELS(peak_int8)
+                                             : precision == DMAE_PRECISION_BF16 ? KERNELS(peak_bf16)
+                                                                                : KERNELS(peak_f32);
     int observed = 0;
 #pragma omp parallel num_threads(threads < 1 ? 1 : threads) reduction(+ : observed)
     {

@@ -2,8 +2,8 @@
 #include "cpu/tiles.h"
 
 static void run(size_t iterations) {
-    // A core that multiplies zeros takes less power and keeps a clock a sixth higher than one that multiplies numbers. As bf16 these are
-    // ±[0.5, 1), as bytes from -65 to 127.
+    // A core that multiplies zeros takes less power and keeps a clock a sixth higher than one that multiplies numbers.
+    // As bf16 these are ±[0.5, 1), as bytes from -65 to 127.
     enum { tile_numbers = 2 * TILE_SIDE * TILE_SIDE };
     uint16_t numbers[4 * tile_numbers] __attribute__((aligned(64)));
     uint32_t random = 1;

@@ -8,7 +8,7 @@ enum { CHAINS = 12 };
 static void run(size_t iterations) {
     V sum[CHAINS];
     for (int i = 0; i < CHAINS; ++i) sum[i] = v_set((float)i);
-    for (int i = 0; i < CHAINS; ++i) __asm__ volatile("" : "+x"(sum[i]));  // as in peak_f32_kernels.h
+    for (int i = 0; i < CHAINS; ++i) __asm__ volatile("" : "+x"(sum[i])); // as in peak_f32_kernels.h
     const __m512bh half = (__m512bh)_mm512_set1_epi32(0x3f003f00), one = (__m512bh)_mm512_set1_epi32(0x3f803f80);
     for (size_t round = 0; round < iterations; ++round)
 #pragma clang loop unroll(full)

@@ -12,10 +12,12 @@ void reduction_f32_combine(size_t count, size_t n, const float *partial, size_t 
     });
 }
 
-void dmae_column_sum_f32(size_t rows, size_t n, dmae_type type, const void *x, size_t ldx, float *sum, void *workspace) {
+void dmae_column_sum_f32(size_t rows, size_t n, dmae_type type, const void *x, size_t ldx, float *sum,
+                         void *workspace) {
     const struct reduction_f32_kernels *const kernels = KERNELS(reduction_f32);
     float *const partial = workspace;
-    const size_t chunks = dmae_ceiling(rows, reduction_rows), bytes = type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
+    const size_t chunks = dmae_ceiling(rows, reduction_rows),
+                 bytes = type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
     DMAE_PARALLEL_FOR(i, chunks, 1, {
         kernels->column_sum(dmae_least(reduction_rows, rows - i * reduction_rows), n, type,
                             (const char *)x + i * reduction_rows * ldx * bytes, ldx, partial + i * n);
@@ -31,7 +33,8 @@ double dmae_sum_of_squares_f32(size_t count, const float *x) {
     if (chunk < least_chunk) chunk = least_chunk;
     const size_t chunks = dmae_ceiling(count, chunk);
     double partial[most_chunks];
-    DMAE_PARALLEL_FOR(i, chunks, 1, { partial[i] = kernels->sum_of_squares(dmae_least(chunk, count - i * chunk), x + i * chunk); });
+    DMAE_PARALLEL_FOR(i, chunks, 1,
+                      { partial[i] = kernels->sum_of_squares(dmae_least(chunk, count - i * chunk), x + i * chunk); });
     double total = 0;
     for (size_t i = 0; i < chunks; ++i) total += partial[i];
     return total;

@@ -1,5 +1,5 @@
-// Contract: column_sum writes (=) Σ over `rows` rows of x[rows, n] to sum[n]; accumulate adds `count` partial rows [count, ld] to
-// sum[n] in rising order; sum_of_squares returns Σ x² with every product and sum in double.
+// Contract: column_sum writes (=) Σ over `rows` rows of x[rows, n] to sum[n]; accumulate adds `count` partial rows
+// [count, ld] to sum[n] in rising order; sum_of_squares returns Σ x² with every product and sum in double.
 #ifndef DMAE_REDUCTION_H
 #define DMAE_REDUCTION_H
 #include "cpu/variants.h"

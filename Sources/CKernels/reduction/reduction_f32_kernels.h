@@ -8,7 +8,8 @@ VECTOR_INLINE void column_sum_of(const dmae_type type, size_t rows, size_t n, co
     for (; j + 4 * LANES <= n; j += 4 * LANES) {
         V total[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
         for (size_t i = 0; i < rows; ++i)
-            for (int part = 0; part < 4; ++part) total[part] = v_add(total[part], element(type, x, i * ldx + j + part * LANES));
+            for (int part = 0; part < 4; ++part)
+                total[part] = v_add(total[part], element(type, x, i * ldx + j + part * LANES));
         for (int part = 0; part < 4; ++part) v_store(sum + j + part * LANES, total[part]);
     }
     for (; j < n; j += LANES) {
@@ -30,7 +31,7 @@ static void column_sum(size_t rows, size_t n, dmae_type type, const void *x, siz
 
 static double sum_of_squares(size_t count, const float *x) {
     enum { CHAINS = 4 };
-     D sum[CHAINS][2];
+    D sum[CHAINS][2];
     for (int chain = 0; chain < CHAINS; ++chain) sum[chain][0] = sum[chain][1] = d_zero();
     size_t i = 0;
     for (; i + CHAINS * LANES <= count; i += CHAINS * LANES)

@@ -1,13 +1,15 @@
-// The miniature pair of `make distill`: a teacher of six blocks of width 128, a student of four blocks of width 64, on 64×64
-// crops of a few hundred pictures from Debian's openclipart. The expected results stand in Fixtures/demo/README.md, next to the
-// commands and logs that gave them.
+// The miniature pair of `make distill`: a teacher of six blocks of width 128, a student of four blocks of width 64, on
+// 64×64 crops of a few hundred pictures from Debian's openclipart. The expected results stand in
+// Fixtures/demo/README.md, next to the commands and logs that gave them.
 
 import Models
 
 extension Recipe {
     public static let demo = Recipe(
-        name: "demo", summary: "the miniature student of `make distill`, on a few hundred small pictures", method: .distill,
-        student: "vit-miniature", teacher: "vit-miniature-teacher", decoder: "dec-miniature", imageSize: 64, maskRatio: 0.75,
+        name: "demo", summary: "the miniature student of `make distill`, on a few hundred small pictures",
+        method: .distill,
+        student: "vit-miniature", teacher: "vit-miniature-teacher", decoder: "dec-miniature", imageSize: 64,
+        maskRatio: 0.75,
         normalizePixels: false,
         alignment: AlignmentConfiguration(
             pairs: [AlignedPair(studentBlock: 2, teacherBlock: 4)], distance: .l1, projection: .linear, weight: 1),

@@ -1,5 +1,5 @@
-// Counts what this process allocates: the program's malloc and its kin are replaced by ones that count while armed and then do
-// what the C library's do. Every library of the process uses them too, the Swift and OpenMP runtimes included.
+// Counts what this process allocates: the program's malloc and its kin are replaced by ones that count while armed and
+// then do what the C library's do. Every library of the process uses them too, the Swift and OpenMP runtimes included.
 #ifndef ALLOCATION_COUNTER_H
 #define ALLOCATION_COUNTER_H
 
