@@ -57,7 +57,7 @@ struct gemm_kernels {
     size_t run_a, run_b; ///< panels of A, or of B, that a thread packs for itself at a time
     size_t run_bytes; ///< and no more of them than this, if it is not zero; or half of it beside a shared operand that
                       ///< fits into the other half
-    size_t round_a;       ///< panels of a shared A that meet one panel of such a run before the next panel does
+    size_t round_a;   ///< panels of a shared A that meet one panel of such a run before the next panel does
     size_t round_b_bytes; ///< as many of a shared B: the next tile's part of C then lies in memory behind this one's;
                           ///< or one
     /// Packs `count` rows (or columns), each `k` long, into as many panels as they take. Element (i, p) is at

@@ -118,12 +118,14 @@ VECTOR_INLINE void pack_transposed(size_t count, size_t width, size_t unit, size
         break;
 #define TILE_CASES_6(columns, RUN)                                                                              \
     TILE_CASE(1, columns, RUN)                                                                                  \
-    TILE_CASE(2, columns, RUN) TILE_CASE(3, columns, RUN) TILE_CASE(4, columns, RUN) TILE_CASE(5, columns, RUN) \
-        TILE_CASE(6, columns, RUN)
-#define TILE_CASES_14(columns, RUN)                                                                               \
-    TILE_CASES_6(columns, RUN)                                                                                    \
-    TILE_CASE(7, columns, RUN)                                                                                    \
-    TILE_CASE(8, columns, RUN) TILE_CASE(9, columns, RUN) TILE_CASE(10, columns, RUN) TILE_CASE(11, columns, RUN) \
-        TILE_CASE(12, columns, RUN) TILE_CASE(13, columns, RUN) TILE_CASE(14, columns, RUN)
+    TILE_CASE(2, columns, RUN)                                                                                  \
+    TILE_CASE(3, columns, RUN) TILE_CASE(4, columns, RUN) TILE_CASE(5, columns, RUN) TILE_CASE(6, columns, RUN)
+#define TILE_CASES_14(columns, RUN)                                                                                 \
+    TILE_CASES_6(columns, RUN)                                                                                      \
+    TILE_CASE(7, columns, RUN)                                                                                      \
+    TILE_CASE(8, columns, RUN)                                                                                      \
+    TILE_CASE(9, columns, RUN)                                                                                      \
+    TILE_CASE(10, columns, RUN)                                                                                     \
+    TILE_CASE(11, columns, RUN) TILE_CASE(12, columns, RUN) TILE_CASE(13, columns, RUN) TILE_CASE(14, columns, RUN)
 
 #endif
