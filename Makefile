@@ -172,16 +172,16 @@ perf-peers: build | packages $(OPENMP)
 
 # Each reader of foreign files for SECONDS on inputs that libFuzzer makes up, under AddressSanitizer; see Fixtures/fuzz.
 FUZZ := .build/fuzz
-FUZZED := WeightFile MappedFile TensorType Wording FloatConversion JSONReader HeaderBudget SafeTensorsHeader SafeTensorsFile SafeTensorsFile+Floats \
+FUZZED := WeightFile MappedFile TensorType FloatConversion JSONReader HeaderBudget SafeTensorsHeader SafeTensorsFile SafeTensorsFile+Floats \
           ZIPDirectory CRC32 PickleGraph PickleReader PickleNames OlderTorchFile TorchArchive TorchArchive+Floats
 fuzz: | packages
 	mkdir -p $(FUZZ)/found
-	swiftc -O -emit-module -emit-library -static -module-name Tensors -emit-module-path $(FUZZ)/Tensors.swiftmodule \
-	  -o $(FUZZ)/libTensors.a Sources/Tensors/Failure.swift
+	swiftc -O -swift-version 5 -package-name dmae -emit-module -emit-library -static -module-name Reporting \
+	  -emit-module-path $(FUZZ)/Reporting.swiftmodule -o $(FUZZ)/libReporting.a Sources/Reporting/*.swift
 	for target in safetensors archive pickle; do
 	  mkdir -p $(FUZZ)/corpus/$$target
 	  swiftc -O -swift-version 5 -sanitize=fuzzer,address -parse-as-library -package-name dmae -module-name Fuzz -I $(FUZZ) \
-	    $(FUZZED:%=Sources/Weights/%.swift) Tests/Fuzz/Reading.swift Tests/Fuzz/$$target.swift -L $(FUZZ) -lTensors \
+	    $(FUZZED:%=Sources/Weights/%.swift) Tests/Fuzz/Reading.swift Tests/Fuzz/$$target.swift -L $(FUZZ) -lReporting \
 	    -o $(FUZZ)/$$target 2>&1 | (grep -v 'Cannot export local symbol' || true)
 	  echo "$$target: $(or $(SECONDS),60) seconds"
 	  $(FUZZ)/$$target -max_total_time=$(or $(SECONDS),60) -max_len=16384 -timeout=10 -malloc_limit_mb=64 -rss_limit_mb=1024 \

@@ -42,19 +42,27 @@ let package = Package(
         .target(
             name: "CCodecs", cSettings: [.unsafeFlags(["-O2", "-Wall", "-Wextra"])],
             linkerSettings: [.linkedLibrary("jpeg"), .linkedLibrary("png"), .linkedLibrary("z"), .linkedLibrary("m")]),
-        room("Tensors", ["CKernels"]),
-        room("Models", ["Tensors"]),
-        room("Weights", ["Tensors"]),
-        // Messages of ONNX: generated code, and the .proto it is made of.
+        room("Reporting", []),
+        room("Tensors", ["Reporting", "CKernels"]),
+        room("Images", ["Reporting", "Tensors", "CCodecs"]),
+        room("Weights", ["Reporting", "Tensors"]),
+        room("Models", ["Reporting", "Tensors"]),
+        // ONNX/Messages holds generated code, and the .proto it is made of.
         .target(
-            name: "ONNX",
-            dependencies: ["Tensors", "Models", "Weights", .product(name: "SwiftProtobuf", package: "swift-protobuf")],
-            exclude: ["Messages/onnx.proto"], swiftSettings: swiftFlags),
-        room("Images", ["Tensors", "CCodecs"]),
-        room("Training", ["Tensors", "Models", "Weights", "Images"]),
+            name: "Interchange",
+            dependencies: [
+                "Reporting", "Tensors", "Images", "Weights", "Models",
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ],
+            exclude: ["ONNX/Messages/onnx.proto"], swiftSettings: swiftFlags),
+        room("Inference", ["Reporting", "Tensors", "Images", "Weights", "Models", "Interchange"]),
+        room("Training", ["Reporting", "Tensors", "Images", "Weights", "Models", "Interchange"]),
         .executableTarget(
             name: "dmae",
-            dependencies: ["Training", "ONNX", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            dependencies: [
+                "Training", "Inference", "Interchange",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
             swiftSettings: swiftFlags),
         .executableTarget(
             name: "kernel-benchmark", dependencies: ["CKernels", "Images", "Thresholds"], path: "Perf",
@@ -68,7 +76,8 @@ let package = Package(
         tests("TensorTests", ["Tensors"]),
         tests("ModelTests", ["Models"]),
         tests("WeightTests", ["Weights"]),
-        tests("ONNXTests", ["ONNX", .product(name: "SwiftProtobuf", package: "swift-protobuf")]),
+        tests("InterchangeTests", ["Interchange", .product(name: "SwiftProtobuf", package: "swift-protobuf")]),
+        tests("InferenceTests", ["Inference"]),
         tests("ImageTests", ["Images"]),
         .target(
             name: "AllocationCounter", path: "Tests/AllocationCounter",

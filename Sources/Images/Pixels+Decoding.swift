@@ -1,3 +1,4 @@
+import Reporting
 import CCodecs
 import Tensors
 

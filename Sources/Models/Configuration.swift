@@ -1,3 +1,4 @@
+import Reporting
 import Tensors
 
 /// The sizes of a Vision Transformer encoder over fixed-size images.

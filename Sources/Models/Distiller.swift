@@ -1,3 +1,4 @@
+import Reporting
 import Tensors
 
 // Letters: B batch, L patches, K kept patches, C channels, H × W pixels.

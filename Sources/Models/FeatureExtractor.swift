@@ -1,3 +1,4 @@
+import Reporting
 import Tensors
 
 // Letters: B batch, L patches, T = 1 + L tokens, D width.

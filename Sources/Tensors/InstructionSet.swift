@@ -1,3 +1,4 @@
+import Reporting
 import CKernels
 
 /// The instruction sets kernels are written for, in rising order.

@@ -1,3 +1,5 @@
+import Interchange
+import Reporting
 import FoundationEssentials
 import Models
 import Tensors

@@ -1,3 +1,4 @@
+import Reporting
 import FoundationEssentials
 import Glibc
 import Tensors
@@ -93,7 +94,7 @@ public final class RunDirectory {
 
     /// Writes `configuration.json`: keys sorted, indented, whole or not at all.
     public func writeConfiguration(_ configuration: some Encodable) throws {
-        try AtomicFile.write(Self.json(configuration, indented: true) + [0x0A], to: configurationPath)
+        try AtomicFile.write(configuration.sortedJSON(indented: true) + [0x0A], to: configurationPath)
     }
 
     /// Reads `configuration.json` back; nil where there is none. Throws `Failure(.badData)` where it does not fit
@@ -108,14 +109,6 @@ public final class RunDirectory {
                 "\(quoted(path: configurationPath)) is not the configuration of a run; start again in another --output folder"
             )
         }
-    }
-
-    /// `value` as JSON with sorted keys: the same value gives the same bytes.
-    public static func json(_ value: some Encodable, indented: Bool = false) throws -> [UInt8] {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting =
-            indented ? [.sortedKeys, .withoutEscapingSlashes, .prettyPrinted] : [.sortedKeys, .withoutEscapingSlashes]
-        return [UInt8](try encoder.encode(value))
     }
 
     // MARK: The folder

@@ -1,3 +1,4 @@
+import Reporting
 import FoundationEssentials
 import Tensors
 import Weights

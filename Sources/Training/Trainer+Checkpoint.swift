@@ -1,3 +1,5 @@
+import Interchange
+import Reporting
 import FoundationEssentials
 import Glibc
 import Models
@@ -89,8 +91,8 @@ extension Trainer {
 
     private func weightsMetadata() throws -> [String: String] {
         [
-            Key.model: String(decoding: try RunDirectory.json(configuration.model), as: UTF8.self),
-            Key.training: String(decoding: try RunDirectory.json(configuration), as: UTF8.self),
+            Key.model: String(decoding: try configuration.model.sortedJSON(), as: UTF8.self),
+            Key.training: String(decoding: try configuration.sortedJSON(), as: UTF8.self),
         ]
     }
 

@@ -1,3 +1,5 @@
+import Interchange
+import Reporting
 import Images
 import Models
 import Tensors

@@ -1,6 +1,6 @@
+import Reporting
 import Glibc
 import Synchronization
-import Tensors
 
 /// A file that appears whole or not at all: written beside its place as `path.part-<process>`, forced to the disk,
 /// renamed into place, and the folder forced to the disk too. Whatever fails, the part is removed and what stood at

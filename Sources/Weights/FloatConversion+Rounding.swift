@@ -1,5 +1,3 @@
-import Tensors
-
 extension FloatConversion {
     /// Types that numbers can be rounded to and from.
     static let floating: Set<TensorType> = [.f64, .f32, .f16, .bf16]

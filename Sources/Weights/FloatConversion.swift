@@ -1,4 +1,4 @@
-import Tensors
+import Reporting
 
 /// Stored elements as 32-bit floats.
 package enum FloatConversion {

@@ -1,5 +1,5 @@
+import Reporting
 import Glibc
-import Tensors
 
 /// The names in a folder.
 package enum FolderNames {

@@ -1,3 +1,5 @@
+import Reporting
+
 /// A strict reader of JSON text (RFC 8259) that walks the bytes once and hands out one token at a time.
 ///
 /// Nothing recurses and nothing is allocated but the strings asked for, so hostile text costs no more than its length.

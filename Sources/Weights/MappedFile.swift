@@ -1,5 +1,5 @@
+import Reporting
 import Glibc
-import Tensors
 
 /// The bytes of a file, mapped read-only. The file must not be shortened by another program while it is open.
 package final class MappedFile: @unchecked Sendable {

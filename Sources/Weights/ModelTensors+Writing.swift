@@ -1,4 +1,4 @@
-import Tensors
+import Reporting
 
 extension ModelTensors {
     /// Types that tensors can be rounded to.

@@ -1,4 +1,4 @@
-import Tensors
+import Reporting
 
 /// A file's tensors of one model under MAE's names, whatever the file calls them.
 ///

@@ -1,4 +1,4 @@
-import Tensors
+import Reporting
 
 extension NamingScheme {
     /// Which of two models is meant where a file holds both a student and a teacher.

@@ -1,4 +1,4 @@
-import Tensors
+import Reporting
 
 /// Forms in which PyTorch saved before 1.6, and others that are taken for its files: recognised, and refused with the
 /// command that writes them anew.

@@ -1,3 +1,5 @@
+import Reporting
+
 /// What a pickle describes: values that refer to each other by number, so that nothing of a hostile one can make the
 /// process recurse, and everything of it is counted.
 struct PickleGraph {

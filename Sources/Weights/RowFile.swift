@@ -1,5 +1,3 @@
-import Tensors
-
 /// A file of equal rows of 32-bit floats that are written as they are made; how many there were is known at the end.
 ///
 /// The header is written first for the largest number of rows, and in the end, padded to the same length, for the true

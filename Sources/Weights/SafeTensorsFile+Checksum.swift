@@ -1,4 +1,4 @@
-import Tensors
+import Reporting
 
 extension SafeTensorsFile {
     /// Reads every byte and compares with the checksum that `SafeTensorsWriter` left: throws `Failure(.badData)` where

@@ -1,5 +1,3 @@
-import Tensors
-
 extension SafeTensorsFile {
     public func copyFloats(_ name: String, into destination: UnsafeMutableBufferPointer<Float>) throws {
         let entry = try entry(name)

@@ -1,4 +1,4 @@
-import Tensors
+import Reporting
 
 /// A safetensors file, mapped read-only and checked in full before the first tensor is handed out.
 ///

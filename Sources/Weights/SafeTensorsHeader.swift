@@ -1,4 +1,4 @@
-import Tensors
+import Reporting
 
 /// The JSON header of a safetensors file, read strictly and checked against the size of the data that follows it.
 ///

@@ -1,5 +1,3 @@
-import Tensors
-
 /// Writes a safetensors file from tensors that stay where they are in memory, or are made one by one: nothing is copied
 /// but the header.
 ///

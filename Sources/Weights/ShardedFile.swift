@@ -1,5 +1,5 @@
+import Reporting
 import Glibc
-import Tensors
 
 /// Tensors spread over several files (shards) in one folder, with an index that says which file holds which, as
 /// transformers' `save_pretrained` leaves them:

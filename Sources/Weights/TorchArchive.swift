@@ -1,3 +1,4 @@
+import Reporting
 import Tensors
 
 /// A PyTorch archive, as `torch.save` writes since PyTorch 1.6: a zip archive of stored members, mapped read-only and

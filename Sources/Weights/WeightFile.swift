@@ -1,4 +1,4 @@
-import Tensors
+import Reporting
 
 /// One tensor that a file holds.
 public struct TensorEntry: Equatable, Sendable {

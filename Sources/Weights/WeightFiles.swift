@@ -1,5 +1,5 @@
+import Reporting
 import Glibc
-import Tensors
 
 /// Opens files of weights, whatever their form.
 public enum WeightFiles {

@@ -1,3 +1,5 @@
+import Reporting
+
 /// What a zip archive holds, read from the list at its end (PKWARE's APPNOTE.TXT; ZIP64 included) and checked against
 /// the members themselves: every one whole, inside the file, and none over another.
 struct ZIPDirectory {

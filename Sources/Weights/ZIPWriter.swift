@@ -1,5 +1,3 @@
-import Tensors
-
 /// Writes a zip archive of stored members as PyTorch lays it out: all under `archive/`, each content at a multiple of
 /// 64 bytes, its size and checksum behind it, ZIP64 throughout where it matters.
 struct ZIPWriter {

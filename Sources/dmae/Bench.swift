@@ -1,3 +1,4 @@
+import Reporting
 import ArgumentParser
 import Models
 import Tensors
@@ -181,6 +182,6 @@ struct Bench: ParsableCommand {
             peak_gflops: benchmark.peakGFLOPS, fraction_of_peak: benchmark.fractionOfPeak,
             int8_gflop_per_image: benchmark.int8GFLOP, int8_peak_gflops: benchmark.int8PeakGFLOPS,
             profile: profile ? rows(benchmark) : nil)
-        print(String(decoding: try RunDirectory.json(report), as: UTF8.self))
+        print(String(decoding: try report.sortedJSON(), as: UTF8.self))
     }
 }

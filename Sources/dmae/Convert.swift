@@ -1,5 +1,5 @@
 import ArgumentParser
-import ONNX
+import Interchange
 import Training
 import Weights
 

@@ -1,3 +1,5 @@
+import Interchange
+import Reporting
 import ArgumentParser
 import Models
 import Tensors

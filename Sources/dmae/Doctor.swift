@@ -1,3 +1,4 @@
+import Reporting
 import ArgumentParser
 import FoundationEssentials
 import Glibc

@@ -1,3 +1,5 @@
+import Inference
+import Interchange
 import ArgumentParser
 import Images
 import Models

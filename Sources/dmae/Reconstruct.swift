@@ -1,3 +1,6 @@
+import Inference
+import Interchange
+import Reporting
 import ArgumentParser
 import Images
 import Models

@@ -1,3 +1,4 @@
+import Reporting
 import Foundation
 import Images
 import Models
@@ -249,7 +250,7 @@ final class DocumentationTests: XCTestCase {
             data: "images",
             teacher: "teacher.safetensors", batch: 1, accumulation: 1, epochs: 1, warmupEpochs: 0, baseLearningRate: 1,
             minimumLearningRate: 0, optimizer: recipe.optimizer)
-        let json = try RunDirectory.json(configuration)
+        let json = try configuration.sortedJSON()
         let object = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(json)) as? [String: Any])
         let rows = try table("Runs", "key")
         XCTAssertEqual(Set(rows.flatMap { codes($0[0]) }), Set(object.keys))

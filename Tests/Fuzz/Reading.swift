@@ -1,4 +1,5 @@
-import Tensors
+import Reporting
+import Reporting
 
 /// Reads what opens, as a command would: small tensors as floats and as bytes. Anything but a `Failure` ends the
 /// process.

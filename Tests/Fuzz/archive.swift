@@ -1,4 +1,4 @@
-import Tensors
+import Reporting
 
 /// Any bytes as a PyTorch archive.
 @_cdecl("LLVMFuzzerTestOneInput")

@@ -1,4 +1,4 @@
-import Tensors
+import Reporting
 
 /// Any bytes as the pickle of a PyTorch archive whose other members are right: storages 0, 1 and 2 of 64 bytes each.
 @_cdecl("LLVMFuzzerTestOneInput")

@@ -1,4 +1,4 @@
-import Tensors
+import Reporting
 
 /// Any bytes as a safetensors file.
 @_cdecl("LLVMFuzzerTestOneInput")

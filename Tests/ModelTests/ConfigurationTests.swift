@@ -1,3 +1,4 @@
+import Reporting
 import Models
 import Tensors
 import TestSupport

@@ -1,3 +1,4 @@
+import Reporting
 import Foundation
 import Tensors
 import TestSupport
@@ -33,7 +34,7 @@ final class RunDirectoryTests: XCTestCase {
             """)
         XCTAssertEqual(try run.configuration(as: Configuration.self), Configuration())
         XCTAssertEqual(
-            String(decoding: try RunDirectory.json(Configuration()), as: UTF8.self),
+            String(decoding: try Configuration().sortedJSON(), as: UTF8.self),
             #"{"align":[8],"data":"/images/train","maskRatio":0.75,"student":"vit-base"}"#)
         folder.write("{\"student\": 5}".utf8, "a/b/run/configuration.json")
         XCTAssertEqual(

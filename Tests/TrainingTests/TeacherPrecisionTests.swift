@@ -1,3 +1,5 @@
+import Interchange
+import Reporting
 import Foundation
 import Images
 import Models

@@ -1,3 +1,4 @@
+import Reporting
 import Foundation
 import Images
 import Models
@@ -315,7 +316,7 @@ final class TrainerTests: XCTestCase {
     func testTeacherPrecisionInConfigurations() throws {
         var configuration = try smallRun()
         configuration.teacherPrecision = .int8
-        let json = try RunDirectory.json(configuration)
+        let json = try configuration.sortedJSON()
         XCTAssertEqual(try JSONDecoder().decode(TrainingConfiguration.self, from: Data(json)), configuration)
         let text = String(decoding: json, as: UTF8.self)
         XCTAssertTrue(text.contains(#""teacherPrecision":"int8""#), text)

@@ -1,3 +1,4 @@
+import Reporting
 import FoundationEssentials
 import Glibc
 import Images
@@ -181,7 +182,7 @@ public struct Conversion {
         let architecture = ModelWeights.Architecture(
             encoder: encoder, decoder: decoder, maskRatio: decoder == nil ? nil : weights.maskRatio,
             normalizePixels: decoder == nil ? nil : weights.normalizePixels)
-        return String(decoding: try RunDirectory.json(architecture), as: UTF8.self)
+        return String(decoding: try architecture.sortedJSON(), as: UTF8.self)
     }
 
     // MARK: Hugging Face's folder
@@ -202,9 +203,9 @@ public struct Conversion {
         // The weights take their place last, so that a folder with weights is a whole one; and where they fail nothing
         // of another model is replaced by what describes them.
         try writeSafeTensors(to: path + "/model.safetensors", metadata: ["format": "pt"]) {
-            try AtomicFile.write(RunDirectory.json(configuration, indented: true) + [0x0A], to: path + "/config.json")
+            try AtomicFile.write(configuration.sortedJSON(indented: true) + [0x0A], to: path + "/config.json")
             try AtomicFile.write(
-                RunDirectory.json(preprocessor, indented: true) + [0x0A], to: path + "/preprocessor_config.json")
+                preprocessor.sortedJSON(indented: true) + [0x0A], to: path + "/preprocessor_config.json")
         }
     }
 

@@ -1,5 +1,5 @@
 import Foundation
-import ONNX
+import Interchange
 import SwiftProtobuf
 import Tensors
 import XCTest

@@ -1,6 +1,7 @@
+import Reporting
 import Foundation
 import Models
-import ONNX
+import Interchange
 import SwiftProtobuf
 import Tensors
 import TestSupport

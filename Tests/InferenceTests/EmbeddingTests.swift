@@ -1,9 +1,11 @@
+import Inference
+import Interchange
+import Reporting
 import Foundation
 import Images
 import Models
 import Tensors
 import TestSupport
-import Training
 import Weights
 import XCTest
 

@@ -1,9 +1,9 @@
 /// An image size in JSON: a square's side, or [height, width].
-struct ImageSize: Decodable {
-    let height: Int
-    let width: Int
+public struct ImageSize: Decodable, Sendable {
+    public let height: Int
+    public let width: Int
 
-    init(from decoder: any Decoder) throws {
+    public init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         if let side = try? container.decode(Int.self) {
             (height, width) = (side, side)

@@ -1,8 +1,9 @@
+import Interchange
+import Reporting
 import Foundation
 import Models
 import Tensors
 import TestSupport
-import Training
 import Weights
 import XCTest
 
@@ -97,7 +98,7 @@ final class ModelWeightsTests: XCTestCase {
         let configuration = ModelConfiguration.small(
             teacherWidth: nil, pairs: [], maskRatio: 0.4, normalizePixels: true)
         let model = try RandomModel(configuration, batch: 1, seed: 5)
-        let json = String(decoding: try RunDirectory.json(configuration), as: UTF8.self)
+        let json = String(decoding: try configuration.sortedJSON(), as: UTF8.self)
         let told = try ModelWeights(path: write(model, metadata: ["dmae.configuration": json]))
         XCTAssertEqual(told.encoder, configuration.student)
         XCTAssertEqual(told.decoder, configuration.decoder)
@@ -140,7 +141,7 @@ final class ModelWeightsTests: XCTestCase {
         // 3 × 4 patches of 4 pixels, 3 heads and a decoder of 2: no preset's.
         let configuration = ModelConfiguration.small(teacherWidth: nil, pairs: [])
         let model = try RandomModel(configuration, batch: 1, seed: 10)
-        let json = String(decoding: try RunDirectory.json(configuration), as: UTF8.self)
+        let json = String(decoding: try configuration.sortedJSON(), as: UTF8.self)
         let told = try ModelWeights(path: write(model, "told.safetensors", metadata: ["dmae.configuration": json]))
         let untold = try ModelWeights(path: write(model, "untold.safetensors"))
         func size(_ height: Int, _ width: Int) -> (height: Int, width: Int) { (height, width) }
@@ -217,7 +218,7 @@ final class ModelWeightsTests: XCTestCase {
         let target = try RandomModel(square, batch: 1, seed: 7)
         let plain = try target.parameters.load(from: ModelWeights(path: write(source)), for: wide.student)
         XCTAssertEqual(plain.adaptations, [])
-        let json = String(decoding: try RunDirectory.json(wide), as: UTF8.self)
+        let json = String(decoding: try wide.sortedJSON(), as: UTF8.self)
         let told = try ModelWeights(path: write(source, metadata: ["dmae.configuration": json]))
         XCTAssertEqual(told.encoder, wide.student)
         let table = try XCTUnwrap(source.parameters.all.first { $0.name == "pos_embed" })
@@ -323,8 +324,9 @@ final class ModelWeightsTests: XCTestCase {
         refused(try reshape("decoder_embed.weight", [1 << 59, 0]), "decoder_embed.weight is empty")
         let heads = EncoderConfiguration(width: 12, depth: 3, heads: 5, patchSize: 4, imageHeight: 12, imageWidth: 16)
         let json = String(
-            decoding: try RunDirectory.json(
-                ModelConfiguration(student: heads, decoder: DecoderConfiguration(width: 16, depth: 1, heads: 2))),
+            decoding: try ModelConfiguration(
+                student: heads, decoder: DecoderConfiguration(width: 16, depth: 1, heads: 2)
+            ).sortedJSON(),
             as: UTF8.self)
         refused(
             try write(model, metadata: ["dmae.configuration": json]),

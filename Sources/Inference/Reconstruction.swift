@@ -1,4 +1,6 @@
+import Reporting
 import Images
+import Interchange
 import Models
 import Tensors
 import Weights

@@ -1,7 +1,7 @@
+import Interchange
 import Models
 import Tensors
 import TestSupport
-import Training
 import Weights
 import XCTest
 

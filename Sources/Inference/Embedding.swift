@@ -1,5 +1,7 @@
+import Reporting
 import Glibc
 import Images
+import Interchange
 import Models
 import Tensors
 import Weights
