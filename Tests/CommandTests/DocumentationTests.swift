@@ -263,7 +263,7 @@ final class DocumentationTests: XCTestCase {
     func testCheckpointLayout() throws {
         let key = try NSRegularExpression(pattern: "\"(dmae\\.[a-z_]+)\"")
         var written: Set<String> = []
-        for source in files("Sources/Training", ["swift"]) + files("Sources/Weights", ["swift"]) {
+        for source in ["Training", "Interchange", "Weights"].flatMap({ files("Sources/" + $0, ["swift"]) }) {
             let text = try String(contentsOf: source, encoding: .utf8)
             for match in key.matches(in: text, range: NSRange(text.startIndex..., in: text)) {
                 written.insert(String(text[Range(match.range(at: 1), in: text)!]))
