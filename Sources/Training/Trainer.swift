@@ -85,14 +85,14 @@ public final class Trainer {
 
     /// Maps the memory and sets the starting weights, teacher included.
     ///
-    /// - Returns: how the teacher's file compares with what is needed of it, and what was adapted; nil without a
-    ///   teacher.
+    /// - Parameter weights: the teacher's; nil without a teacher.
+    /// - Returns: how the teacher's weights compare with the tensors the run needs, and how they were adapted; nil
+    ///   without a teacher.
     /// - Throws: `Failure` where memory cannot be mapped or the teacher's weights do not fit.
     @discardableResult
-    public func prepare() throws -> Parameters.Loading? {
+    public func prepare(teacher weights: ModelWeights? = nil) throws -> Parameters.Loading? {
         precondition(!memoryIsMapped, "a trainer is prepared once")
-        // The teacher is opened first: a wrong path should not cost the time to fill gigabytes.
-        let weights = try configuration.teacher.map { try ModelWeights(path: $0, role: .teacher) }
+        precondition(weights != nil || distiller.teacherParameters == nil, "a run with a teacher needs its weights")
         try plan.commit()
         memoryIsMapped = true
         distiller.parameters.initialize(seed: configuration.seed)

@@ -66,6 +66,6 @@ struct Distill: ParsableCommand {
         try training.run(
             training.configuration(
                 recipe, model: configuration, teacher: teacher, precision: precision.resolved(),
-                teacherPrecision: teacherPrecision.resolved()))
+                teacherPrecision: teacherPrecision.resolved()), teacher: weights)
     }
 }

@@ -1,3 +1,4 @@
+import Interchange
 import Reporting
 import ArgumentParser
 import Glibc
@@ -129,7 +130,9 @@ struct TrainingOptions: ParsableArguments {
     }
 
     /// Runs the training, or prints its plan.
-    func run(_ configuration: TrainingConfiguration) throws {
+    ///
+    /// - Parameter teacher: the weights in the teacher's file, which is opened once; nil without a teacher.
+    func run(_ configuration: TrainingConfiguration, teacher: ModelWeights? = nil) throws {
         // Not in validate(): a flag with a typing error is to be named first.
         guard dryRun || output?.isEmpty == false else {
             throw Failure(.usage, "--output is needed: name a folder for the run")
@@ -140,13 +143,13 @@ struct TrainingOptions: ParsableArguments {
             if resume != nil, !quiet {
                 Terminal.note("--dry-run reads no checkpoint: what follows is of the whole run, from its beginning")
             }
-            return try printPlan(of: trainer)
+            return try printPlan(of: trainer, teacher: teacher)
         }
 
         Signals.install()
         // Locked, and refused where it holds another run, before the minutes it may take to read a teacher.
         let directory = try RunDirectory(path: output!, resuming: resume != nil)
-        try prepare(trainer)
+        try prepare(trainer, teacher: teacher)
         try takeUp(trainer, in: directory)
         try directory.writeConfiguration(configuration)
         let progress = quiet ? nil : ProgressLine(totalSteps: trainer.totalSteps)
@@ -173,9 +176,10 @@ struct TrainingOptions: ParsableArguments {
         }
     }
 
-    /// Memory and starting weights, and what the teacher's file held.
-    private func prepare(_ trainer: Trainer) throws {
-        guard let loading = try trainer.prepare(), let parameters = trainer.distiller.teacherParameters else { return }
+    /// Maps the memory, sets the starting weights, and says which tensors of the teacher's file were used.
+    private func prepare(_ trainer: Trainer, teacher: ModelWeights?) throws {
+        guard let loading = try trainer.prepare(teacher: teacher), let parameters = trainer.distiller.teacherParameters
+        else { return }
         let matching = loading.matching
         let used = parameters.all.count - matching.missing.count
         var text = "teacher: \(used) tensors used of \(trainer.configuration.teacher!)"
@@ -229,7 +233,7 @@ struct TrainingOptions: ParsableArguments {
         }
     }
 
-    private func printPlan(of trainer: Trainer) throws {
+    private func printPlan(of trainer: Trainer, teacher weights: ModelWeights?) throws {
         let configuration = trainer.configuration
         let all = trainer.distiller.parameters.all
         func count(_ part: (String) -> Bool) -> String {
@@ -272,7 +276,7 @@ struct TrainingOptions: ParsableArguments {
         print(Format.table(rows))
         // Timing may take minutes, and be stopped.
         fflush(stdout)
-        try prepare(trainer)
+        try prepare(trainer, teacher: weights)
         if !quiet { Terminal.note("timing three batches of \(configuration.batch) images …") }
         let (run, step) = trainer.estimateSeconds(steps: 3)
         print("")

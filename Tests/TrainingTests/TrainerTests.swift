@@ -1,6 +1,7 @@
 import Reporting
 import Foundation
 import Images
+import Interchange
 import Models
 import Tensors
 import TestSupport
@@ -65,12 +66,17 @@ final class TrainerTests: XCTestCase {
             optimizer: Optimizer(), seed: 53)
     }
 
+    private func prepare(_ trainer: Trainer) throws {
+        let teacher = trainer.configuration.teacher
+        try trainer.prepare(teacher: teacher.map { try ModelWeights(path: $0, role: .teacher) })
+    }
+
     private func run(
         _ configuration: TrainingConfiguration, _ name: String, workers: Int = 1,
         from checkpoint: CheckpointStore.Checkpoint? = nil
     ) throws -> Trainer.Outcome {
         let trainer = try Trainer(configuration)
-        try trainer.prepare()
+        try prepare(trainer)
         if let checkpoint { try trainer.restore(checkpoint) }
         let directory = try RunDirectory(path: folder.file(name), resuming: true)
         return try trainer.run(in: directory, workers: workers, progress: nil, message: { XCTFail($0) })
@@ -199,7 +205,7 @@ final class TrainerTests: XCTestCase {
         _ = try run(configuration, "run")
         let found = try SafeTensorsFile(path: folder.file("run/model.safetensors"))
         let hand = try Trainer(configuration)
-        try hand.prepare()
+        try prepare(hand)
         let (distiller, images) = (hand.distiller, 10.0)
         let loader = BatchLoader(
             folder: try ImageFolder(configuration.data),
@@ -345,7 +351,7 @@ final class TrainerTests: XCTestCase {
             var changed = configuration
             try change(&changed)
             let trainer = try Trainer(changed)
-            try trainer.prepare()
+            try prepare(trainer)
             return failure { try trainer.restore(checkpoint) }
         }
         // The command's tests go through all flags.
@@ -453,7 +459,7 @@ final class TrainerTests: XCTestCase {
         _ = try run(configuration, "whole")
         let checkpoint = try CheckpointStore.open(folder.file("whole/checkpoint-00000002.safetensors"))
         let trainer = try Trainer(configuration)
-        try trainer.prepare()
+        try prepare(trainer)
         try trainer.restore(checkpoint)
         let weight = trainer.distiller.parameters.all.first { $0.name == "decoder_pred.bias" }!.weight
         weight.pointer[0] = .infinity
@@ -493,7 +499,7 @@ final class TrainerTests: XCTestCase {
         for (name, configuration) in try [("added", smallRun()), ("alone", smallRun(batch: 6, accumulation: 1))] {
             for spoilt in ["decoder_pred.bias", "aligned_feature_projection_heads.1.bias"] {
                 let trainer = try Trainer(configuration)
-                try trainer.prepare()
+                try prepare(trainer)
                 let parameters = trainer.distiller.parameters
                 parameters.all.first { $0.name == spoilt }!.weight.pointer[0] = .infinity
                 func bits() -> [[UInt32]] {
@@ -533,7 +539,7 @@ final class TrainerTests: XCTestCase {
             try writer.write(to: changed, checksummed: true)
         }
         let trainer = try Trainer(configuration)
-        try trainer.prepare()
+        try prepare(trainer)
         let failure = failure { try trainer.restore(CheckpointStore.open(changed)) }
         XCTAssertEqual(failure?.code, .badData)
         XCTAssertTrue(failure?.message.contains("\"\(name)\" has shape [") == true, "\(failure as Any)")
