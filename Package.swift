@@ -65,7 +65,7 @@ let package = Package(
             ],
             swiftSettings: swiftFlags),
         .executableTarget(
-            name: "kernel-benchmark", dependencies: ["CKernels", "Images", "Thresholds"], path: "Perf",
+            name: "kernel-benchmark", dependencies: ["Reporting", "CKernels", "Images", "Thresholds"], path: "Perf",
             exclude: ["Thresholds", "peers", "picture-500x375.jpg", "picture.py", "thresholds.json"],
             swiftSettings: swiftFlags),
         .target(name: "Thresholds", path: "Perf/Thresholds", swiftSettings: swiftFlags),

@@ -1,5 +1,6 @@
 import CKernels
 import Glibc
+import Reporting
 
 /// One row of the table.
 struct Benchmark {
@@ -38,8 +39,8 @@ struct Benchmark {
         var copies = bounded(machine) == .memory ? (0..<3).map { _ in machine.bandwidthNow() } : []
         run()
         var times: [Double] = [], peaks: [Double] = []
-        let end = now() + 0.35
-        while times.count < 5 || (now() < end && times.count < 200) {
+        let end = monotonicSeconds() + 0.35
+        while times.count < 5 || (monotonicSeconds() < end && times.count < 200) {
             if case .kernel(_, _, let precision) = work {
                 peaks.append(machine.peakNow(precision))
             } else {
@@ -51,19 +52,20 @@ struct Benchmark {
         switch work {
         case .images(let count):
             ratio = median(zip(times, peaks).map { time, peak in Double(count) / time / (peak / 1e9) })
-            rate = column(fixed(Double(count) / time, 0), 9) + " images/s"
+            rate = column(Format.fixed(Double(count) / time, 0), 9) + " images/s"
         case .kernel(let flop, let bytes, _):
             if !copies.isEmpty { copies += (0..<3).map { _ in machine.bandwidthNow() } }
             let bandwidth = copies.isEmpty ? machine.bandwidth : median(copies)
             ratio = median(zip(times, peaks).map { time, peak in max(flop / peak, bytes / bandwidth) / time })
             rate =
                 (bounded(machine) == .arithmetic
-                    ? column(fixed(flop / time / 1e9, 1), 9) + " GFLOP/s"
-                    : column(fixed(bytes / time / 1e9, 1), 9) + " GB/s    ")
-                + column(fixed(100 * ratio, 0), 5) + " %"
+                    ? column(Format.fixed(flop / time / 1e9, 1), 9) + " GFLOP/s"
+                    : column(Format.fixed(bytes / time / 1e9, 1), 9) + " GB/s    ")
+                + column(Format.fixed(100 * ratio, 0), 5) + " %"
         }
         return Result(
-            line: name.padded(32) + shape.padded(22) + column(fixed(time * 1e3, 3), 10) + " ms" + rate, ratio: ratio)
+            line: name.padded(32) + shape.padded(22) + column(Format.fixed(time * 1e3, 3), 10) + " ms" + rate,
+            ratio: ratio)
     }
 }
 
@@ -71,8 +73,3 @@ extension String {
     func padded(_ width: Int) -> String { self + String(repeating: " ", count: max(1, width - count)) }
 }
 func column(_ text: String, _ width: Int) -> String { String(repeating: " ", count: max(0, width - text.count)) + text }
-func fixed(_ value: Double, _ digits: Int) -> String {
-    var text = [CChar](repeating: 0, count: 40)
-    _ = withVaList([value]) { vsnprintf(&text, 40, "%.\(digits)f", $0) }
-    return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-}

@@ -1,12 +1,7 @@
 import CKernels
 import Glibc
+import Reporting
 import Synchronization
-
-func now() -> Double {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + 1e-9 * Double(time.tv_nsec)
-}
 
 func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
 
@@ -51,17 +46,17 @@ struct Machine {
     /// The peak at this moment: other programs and the clock change it, so it is measured beside each row's
     /// repetitions.
     func peakNow(_ precision: dmae_precision = DMAE_PRECISION_F32) -> Double {
-        let start = now()
-        return dmae_peak_flops(precision, Int32(threads), rounds) / (now() - start)
+        let start = monotonicSeconds()
+        return dmae_peak_flops(precision, Int32(threads), rounds) / (monotonicSeconds() - start)
     }
 
     /// The median peak at the start.
     func peak(_ precision: dmae_precision) -> Double { peaks[Int(precision.rawValue)] }
 
     static func time(_ body: () -> Void) -> Double {
-        let start = now()
+        let start = monotonicSeconds()
         body()
-        return now() - start
+        return monotonicSeconds() - start
     }
 
     /// The bytes of a file, or nil.

@@ -1,5 +1,6 @@
 import CKernels
 import Glibc
+import Reporting
 
 /// One matrix product of the paper's step, plain: C[m,n] = A·B without an epilogue, as every library can do it, of
 /// operands and into a result of its precision; gradients of weights are float32 with us. `forward` is X·Wᵀ with W
@@ -82,8 +83,8 @@ struct Product {
                 guard let seconds = Double(words[1]), let run else { fail("'\(line)' without a number or a product") }
                 let before = machine.peakNow(precision)
                 var times: [Double] = []
-                let end = now() + seconds
-                while times.count < 3 || now() < end { times.append(Machine.time(run)) }
+                let end = monotonicSeconds() + seconds
+                while times.count < 3 || monotonicSeconds() < end { times.append(Machine.time(run)) }
                 let peak = max(before, machine.peakNow(precision))
                 print(#"{"seconds":\#(times),"peak":\#(peak)}"#)
             default: fail("'\(line)' is not a request")

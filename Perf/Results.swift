@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Glibc
+import Reporting
 import Thresholds
 
 /// Measured ratios, to be recorded or held against the record.
@@ -52,13 +53,14 @@ struct Results: Codable {
         }
         print(
             "\n\(verdict.compared) rows compared with \(check), \(machine), \(section); "
-                + "\(verdict.lost.count) lost more than \(fixed(100 * verdict.allowedLoss, 0)) %.")
+                + "\(verdict.lost.count) lost more than \(Format.fixed(100 * verdict.allowedLoss, 0)) %.")
         if !verdict.lost.isEmpty {
             print("lost".padded(54) + column("recorded", 10) + column("measured", 10) + column("change", 10))
             for row in verdict.lost {
                 print(
-                    row.name.padded(54) + column(fixed(row.recorded!, 3), 10) + column(fixed(row.measured!, 3), 10)
-                        + column(fixed(100 * (row.measured! / row.recorded! - 1), 0), 8) + " %")
+                    row.name.padded(54) + column(Format.fixed(row.recorded!, 3), 10)
+                        + column(Format.fixed(row.measured!, 3), 10)
+                        + column(Format.fixed(100 * (row.measured! / row.recorded! - 1), 0), 8) + " %")
             }
         }
         if !verdict.missing.isEmpty {

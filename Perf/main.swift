@@ -1,6 +1,7 @@
 // Every operation of a training step, on the shapes of the paper's recipe, against what this machine can do at best.
 import CKernels
 import Glibc
+import Reporting
 
 func fail(_ message: String) -> Never {
     fputs("kernel-benchmark: \(message)\n", stderr)
@@ -72,8 +73,9 @@ let (f32, bf16, int8) = (
 let isa = String(cString: dmae_isa_name(dmae_isa_selected()))
 print(
     "\(Machine.processor), \(isa), threads \(dmae_threads_observed()): peak "
-        + "\(fixed(f32, 0)) GFLOP/s f32, \(fixed(bf16, 0)) bf16, \(fixed(int8, 0)) int8, copying \(fixed(machine.bandwidth / 1e9, 1)) GB/s"
-        + (machine.roundTrip.map { ", a cache line to the other thread and back \(fixed($0 * 1e9, 0)) ns" } ?? ""))
+        + "\(Format.fixed(f32, 0)) GFLOP/s f32, \(Format.fixed(bf16, 0)) bf16, \(Format.fixed(int8, 0)) int8, copying \(Format.fixed(machine.bandwidth / 1e9, 1)) GB/s"
+        + (machine.roundTrip.map { ", a cache line to the other thread and back \(Format.fixed($0 * 1e9, 0)) ns" } ?? "")
+)
 print("Share: median, of the nearer of the two; above 100 % where the data stay in the cache.\n")
 print("operation".padded(32) + "shape".padded(22) + column("time", 13) + column("rate", 9) + column("share", 16))
 let benchmarks = (kernelBenchmarks() + imageBenchmarks()).filter { filter.isEmpty || $0.title.contains(filter) }

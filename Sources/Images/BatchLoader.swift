@@ -152,7 +152,7 @@ public final class BatchLoader {
             guard code == 0 else {
                 context.release()
                 if threads.isEmpty {
-                    startFailure = Failure(.failure, "cannot start a decoding thread: \(systemReason(code))")
+                    startFailure = Failure(.failure, "cannot start a decoding thread: \(errorText(code))")
                 }
                 return
             }

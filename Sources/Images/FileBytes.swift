@@ -15,7 +15,9 @@ func readFile(_ path: String, where accept: (UnsafeRawBufferPointer) throws -> V
     guard descriptor >= 0 else { throw cannotOpen(path) }
     defer { close(descriptor) }
     var status = stat()
-    guard fstat(descriptor, &status) == 0 else { throw Failure(.inputOutput, "cannot read \(path): \(systemReason())") }
+    guard fstat(descriptor, &status) == 0 else {
+        throw Failure(.inputOutput, "cannot read \(path): \(errorText(errno))")
+    }
     guard status.st_mode & S_IFMT != S_IFDIR else { throw Failure(.inputOutput, "\(path) is a folder: name a picture") }
     guard status.st_mode & S_IFMT == S_IFREG else {
         throw Failure(.inputOutput, "\(path) is not a regular file: name a picture")
@@ -28,7 +30,7 @@ func readFile(_ path: String, where accept: (UnsafeRawBufferPointer) throws -> V
             let count = read(descriptor, buffer.baseAddress! + done, buffer.count - done)
             if count < 0 {
                 if errno == EINTR { continue }
-                throw Failure(.inputOutput, "cannot read \(path): \(systemReason())")
+                throw Failure(.inputOutput, "cannot read \(path): \(errorText(errno))")
             }
             if count == 0 { break }
             done += count
@@ -58,25 +60,14 @@ func isReadableFile(_ path: String) -> Bool {
 
 /// The failure of a path that the system does not open, for errno's reason; `kind` goes before the path.
 func cannotOpen(_ path: String, _ kind: String = "") -> Failure {
-    let code = errno
+    let number = errno
     // What is no text in a command line comes with replacement characters, and those name another file.
-    if code == ENOENT, path.unicodeScalars.contains("\u{FFFD}") { return notText(kind + path) }
+    if number == ENOENT, path.unicodeScalars.contains("\u{FFFD}") { return notText(kind + path) }
     let shown = path.isEmpty ? "\"\"" : path
-    let remedy =
-        switch code {
-        case ENOENT, ENOTDIR, EACCES, ELOOP, ENAMETOOLONG: "; check the path and its permissions"
-        case EMFILE, ENFILE: "; raise the limit on open files (ulimit -n)"
-        default: ""
-        }
-    return Failure(.inputOutput, "cannot open \(kind)\(shown): \(systemReason(code))\(remedy)")
+    return .cannotOpen(kind + shown, number)
 }
 
 /// The failure of a path that the system would have to be asked for in bytes that are no text.
 func notText(_ path: String) -> Failure {
     Failure(.inputOutput, "cannot open \(path), as its name is not valid UTF-8: rename it")
-}
-
-/// What errno says, in words.
-func systemReason(_ code: Int32 = errno) -> String {
-    String(cString: strerror(code))
 }

@@ -1,4 +1,4 @@
-import Glibc
+import Reporting
 
 /// Where the time of a step goes, by operation: what `dmae bench --profile` prints. Off unless a benchmark asks for it;
 /// measured on the thread that calls the kernels, so that waiting for the other threads counts.
@@ -43,11 +43,11 @@ public enum Profile {
 
     /// Seconds now where something is being measured.
     @inline(__always)
-    static func start() -> Double { isOn ? now() : 0 }
+    static func start() -> Double { isOn ? monotonicSeconds() : 0 }
 
     @inline(__always)
     static func stop(_ operation: Operation, _ start: Double, flop: Double = 0, bytes: Int = 0) {
-        if isOn { record(operation, now() - start, flop, bytes) }
+        if isOn { record(operation, monotonicSeconds() - start, flop, bytes) }
     }
 
     private static func record(_ operation: Operation, _ seconds: Double, _ flop: Double, _ bytes: Int) {
@@ -57,11 +57,5 @@ public enum Profile {
         records[index].seconds += seconds
         records[index].flop += flop
         records[index].bytes += Double(bytes)
-    }
-
-    private static func now() -> Double {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
     }
 }

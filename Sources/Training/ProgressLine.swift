@@ -58,7 +58,7 @@ public final class ProgressLine: Sendable {
             totalSteps: totalSteps,
             surroundings: Surroundings(
                 isTerminal: isatty(2) != 0 && !isDumb, hasColor: !noColor, width: Self.terminalWidth,
-                clock: Self.monotonicSeconds,
+                clock: { monotonicSeconds() },
                 residentBytes: Self.residentBytes, write: Self.writeToStandardError))
     }
 
@@ -125,21 +125,24 @@ public final class ProgressLine: Sendable {
     }
 
     private func fields(_ record: StepRecord, secondsPerStep: Double?) -> [Field] {
-        var parts = ["reconstruction \(decimal(Double(record.lossReconstruction), 4))"]
+        var parts = ["reconstruction \(Format.fixed(Double(record.lossReconstruction), 4))"]
         if !record.lossAlign.isEmpty {
-            parts.append("align " + record.lossAlign.map { decimal(Double($0), 4) }.joined(separator: " "))
+            parts.append("align " + record.lossAlign.map { Format.fixed(Double($0), 4) }.joined(separator: " "))
         }
         var fields = [
             Field(text: "step \(record.step)/\(total)", dispensability: 0),
-            Field(text: "epoch \(decimal(record.epoch, 2))", dispensability: 4),
-            Field(text: "loss \(decimal(Double(record.loss), 4))", dispensability: 1),
+            Field(text: "epoch \(Format.fixed(record.epoch, 2))", dispensability: 4),
+            Field(text: "loss \(Format.fixed(Double(record.loss), 4))", dispensability: 1),
             Field(text: "(\(parts.joined(separator: ", ")))", dispensability: 6, isDim: true),
-            Field(text: "\(decimal(Double(record.imagesPerSecond), 1)) images/s", dispensability: 3),
-            Field(text: "\(decimal(Double(surroundings.residentBytes()) / 1e9, 2)) GB", dispensability: 5, isDim: true),
+            Field(text: "\(Format.fixed(Double(record.imagesPerSecond), 1)) images/s", dispensability: 3),
+            Field(
+                text: "\(Format.fixed(Double(surroundings.residentBytes()) / 1e9, 2)) GB", dispensability: 5,
+                isDim: true),
         ]
         if let secondsPerStep, record.step < total {
             fields.append(
-                Field(text: "\(duration(Double(total - record.step) * secondsPerStep)) left", dispensability: 2))
+                Field(text: "\(Format.countdown(Double(total - record.step) * secondsPerStep)) left", dispensability: 2)
+            )
         }
         return fields
     }
@@ -155,36 +158,11 @@ public final class ProgressLine: Sendable {
             separator: "  ")
     }
 
-    /// `value` rounded to `digits` places after the point.
-    private func decimal(_ value: Double, _ digits: Int) -> String {
-        guard value.isFinite, abs(value) < 1e12 else { return value.description }
-        let scale = (0..<digits).reduce(1) { power, _ in power * 10 }
-        let scaled = Int((abs(value) * Double(scale)).rounded())
-        let fraction = String(scaled % scale)
-        let sign = value < 0 && scaled > 0 ? "-" : ""
-        return "\(sign)\(scaled / scale)." + String(repeating: "0", count: digits - fraction.count) + fraction
-    }
-
-    /// Seconds in the two largest units that matter.
-    private func duration(_ seconds: Double) -> String {
-        let seconds = Int(min(max(seconds, 0), 1e12).rounded())
-        if seconds < 60 { return "\(seconds) s" }
-        if seconds < 3600 { return "\(seconds / 60) min \(seconds % 60) s" }
-        if seconds < 86400 { return "\(seconds / 3600) h \(seconds % 3600 / 60) min" }
-        return "\(seconds / 86400) d \(seconds % 86400 / 3600) h"
-    }
-
     // MARK: The world
 
     private static let terminalWidth: @Sendable () -> Int = {
         var size = winsize()
         return ioctl(2, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
-    }
-
-    private static let monotonicSeconds: @Sendable () -> Double = {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
     }
 
     /// The second number of /proc/self/statm, in pages.

@@ -2,6 +2,7 @@
     import Glibc
 #endif
 import Models
+import Reporting
 import Tensors
 
 /// Times training steps on random weights and images: what `dmae bench` prints.
@@ -56,15 +57,15 @@ public struct StepBenchmark: Sendable {
         for step in 0...steps {
             for image in 0..<batch { distiller.masking.draw(image, seed: 0, sample: step * batch + image) }
             if step == 1 { Profile.reset(measuring: profiles) }
-            let start = Self.now()
+            let start = monotonicSeconds()
             var optimizing = 0.0
             distiller.computeGradients { range in
-                let start = Self.now()
+                let start = monotonicSeconds()
                 // A rate of zero would still touch everything; a small one keeps random weights where they are.
                 optimizer.update(distiller.parameters, range, learningRate: 1e-6, step: step + 1)
-                optimizing += Self.now() - start
+                optimizing += monotonicSeconds() - start
             }
-            let end = Self.now()
+            let end = monotonicSeconds()
             guard step > 0 else { continue }
             stepSeconds.append(end - start)
             optimizerSeconds.append(optimizing)
@@ -86,9 +87,9 @@ public struct StepBenchmark: Sendable {
         var rounds = 200_000, best = 0.0
         // The first says how many rounds a twentieth of a second holds.
         for time in 0...4 {
-            let start = now()
+            let start = monotonicSeconds()
             let operations = InstructionSet.peakFLOP(precision, threads: threads, iterations: rounds)
-            let duration = max(1e-6, now() - start)
+            let duration = max(1e-6, monotonicSeconds() - start)
             if time > 0 { best = max(best, operations / duration * 1e-9) }
             rounds = max(1, Int(0.05 / duration * Double(rounds)))
         }
@@ -100,13 +101,6 @@ public struct StepBenchmark: Sendable {
         let sorted = values.sorted()
         guard !sorted.isEmpty else { return .nan }
         return (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
-    }
-
-    /// Monotonic seconds.
-    static func now() -> Double {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
     }
 }
 

@@ -127,25 +127,25 @@ public final class Trainer {
             for image in 0..<configuration.batch {
                 distiller.masking.draw(image, seed: 0, sample: step * configuration.batch + image)
             }
-            let start = StepBenchmark.now()
+            let start = monotonicSeconds()
             var optimizing = 0.0
             func optimize(_ range: Range<Int>) {
-                let start = StepBenchmark.now()
+                let start = monotonicSeconds()
                 norm.add(parameters, range)
                 configuration.optimizer.update(parameters, range, learningRate: 0, step: step + 1)
-                optimizing += StepBenchmark.now() - start
+                optimizing += monotonicSeconds() - start
             }
             if configuration.accumulation > 1 {
                 distiller.accumulateGradients()
                 optimize(parameters.all.indices)
                 // Before the next step's first micro-batch.
-                let start = StepBenchmark.now()
+                let start = monotonicSeconds()
                 parameters.clearGradients()
-                optimizing += StepBenchmark.now() - start
+                optimizing += monotonicSeconds() - start
             } else {
                 distiller.computeGradients(whenComplete: optimize)
             }
-            let seconds = StepBenchmark.now() - start
+            let seconds = monotonicSeconds() - start
             if step > 0 {
                 micro.append(seconds - optimizing)
                 update.append(optimizing)
@@ -179,7 +179,7 @@ public final class Trainer {
         let every =
             configuration.checkpointEvery > 0
             ? configuration.checkpointEvery : max(1, images / configuration.effectiveBatch)
-        var stepStart = StepBenchmark.now()
+        var stepStart = monotonicSeconds()
         var imagesThisStep = 0
         let parameters = distiller.parameters
         var norm = GradientNorm(parameters)
@@ -219,7 +219,7 @@ public final class Trainer {
             if configuration.accumulation > 1 { optimize(parameters.all.indices) }
             step += 1
             pending = 0
-            let now = StepBenchmark.now()
+            let now = monotonicSeconds()
             let speed = Double(imagesThisStep) / max(1e-9, now - stepStart)
             stepStart = now
             imagesThisStep = 0

@@ -16,10 +16,7 @@ package final class MappedFile: @unchecked Sendable {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else {
             let number = errno
-            throw Failure(
-                .inputOutput,
-                "cannot open \(quoted(path: path)): \(errorText(number)); "
-                    + remedyForOpening(number, otherwise: "check the path and its permissions"))
+            throw Failure.cannotOpen(quoted(path: path), number)
         }
         defer { close(descriptor) }
         var status = stat()

@@ -1,3 +1,4 @@
+import Reporting
 import Inference
 import Interchange
 import ArgumentParser
@@ -138,22 +139,20 @@ struct Embed: ParsableCommand {
 private final class EmbedProgress {
     private let total: Int
     private let isQuiet: Bool
-    private let clock = ContinuousClock()
-    private let start: ContinuousClock.Instant
-    private var last: ContinuousClock.Instant
+    private let start = monotonicSeconds()
+    private var last: Double
 
     init(total: Int, isQuiet: Bool) {
         self.total = total
         self.isQuiet = isQuiet
-        start = clock.now
         last = start
     }
 
     func update(_ done: Int) {
-        let now = clock.now
-        guard !isQuiet, now - last >= .seconds(10) else { return }
+        let now = monotonicSeconds()
+        guard !isQuiet, now - last >= 10 else { return }
         last = now
-        let rate = Double(done) / ((now - start) / .seconds(1))
+        let rate = Double(done) / (now - start)
         let left = Format.duration(Double(total - done) / rate)
         Terminal.note(
             "\(Format.grouped(done)) of \(Format.grouped(total)) images, \(Format.fixed(rate, 1)) images/s, \(left) left"

@@ -1,3 +1,4 @@
+import Reporting
 import Interchange
 import ArgumentParser
 import FoundationEssentials

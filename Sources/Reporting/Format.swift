@@ -1,0 +1,74 @@
+/// How numbers are written for people.
+package enum Format {
+    /// "1.60 GB", "312.0 MB", in powers of ten.
+    package static func bytes(_ count: Int) -> String {
+        let value = Double(count)
+        if value >= 1e9 { return fixed(value / 1e9, 2) + " GB" }
+        if value >= 1e6 { return fixed(value / 1e6, 1) + " MB" }
+        if value >= 1e3 { return fixed(value / 1e3, 1) + " kB" }
+        return "\(count) bytes"
+    }
+
+    /// "86.60 M", in millions or thousands.
+    package static func count(_ count: Int) -> String {
+        let value = Double(count)
+        if value >= 1e9 { return fixed(value / 1e9, 2) + " G" }
+        if value >= 1e6 { return fixed(value / 1e6, 2) + " M" }
+        if value >= 1e3 { return fixed(value / 1e3, 1) + " k" }
+        return "\(count)"
+    }
+
+    /// "1 tensor", "1,200 tensors".
+    package static func counted(_ count: Int, _ noun: String) -> String {
+        "\(grouped(count)) \(noun)\(count == 1 ? "" : "s")"
+    }
+
+    /// "447,631,872".
+    package static func grouped(_ count: Int) -> String {
+        var text = ""
+        for (index, digit) in String(count).reversed().enumerated() {
+            if index > 0, index % 3 == 0, digit != "-" { text.append(",") }
+            text.append(digit)
+        }
+        return String(text.reversed())
+    }
+
+    /// The shortest text that reads back as `value`; integers without a decimal point.
+    package static func shortest(_ value: some BinaryFloatingPoint & CustomStringConvertible) -> String {
+        let text = value.description
+        return text.hasSuffix(".0") ? String(text.dropLast(2)) : text
+    }
+
+    /// `value` with exactly `digits` decimals; a value too large for that, or not finite, as Swift writes it.
+    package static func fixed(_ value: Double, _ digits: Int) -> String {
+        var scale = 1
+        for _ in 0..<digits { scale *= 10 }
+        let rounded = (value.magnitude * Double(scale)).rounded()
+        // An Int holds less than 2^63; a NaN fails the comparison.
+        guard rounded < 9e18 else { return "\(value)" }
+        let scaled = Int(rounded)
+        let sign = value < 0 && scaled > 0 ? "-" : ""
+        guard digits > 0 else { return sign + String(scaled) }
+        let fraction = String(scaled % scale)
+        return sign + "\(scaled / scale)." + String(repeating: "0", count: digits - fraction.count) + fraction
+    }
+
+    /// A measured or estimated time: "3 days 4 h", "12 min 5 s", "40 s", "1.25 s". A larger unit is used from two of it
+    /// on, so that no figure has one digit alone.
+    package static func duration(_ seconds: Double) -> String {
+        if seconds >= 172_800 { return "\(Int(seconds / 86_400)) days \(Int(seconds / 3600) % 24) h" }
+        if seconds >= 7200 { return "\(Int(seconds / 3600)) h \(Int(seconds / 60) % 60) min" }
+        if seconds >= 120 { return "\(Int(seconds / 60)) min \(Int(seconds) % 60) s" }
+        return fixed(seconds, seconds < 10 ? 2 : 0) + " s"
+    }
+
+    /// The time left on a progress line, as short as it gets: "1 d 3 h", "2 h 44 min", "1 min 29 s", "5 s". Never with
+    /// decimals, which would flicker.
+    package static func countdown(_ seconds: Double) -> String {
+        let seconds = Int(min(max(seconds, 0), 1e12).rounded())
+        if seconds < 60 { return "\(seconds) s" }
+        if seconds < 3600 { return "\(seconds / 60) min \(seconds % 60) s" }
+        if seconds < 86400 { return "\(seconds / 3600) h \(seconds % 3600 / 60) min" }
+        return "\(seconds / 86400) d \(seconds % 86400 / 3600) h"
+    }
+}
