@@ -9,49 +9,56 @@ import Tensors
 /// it, with no class directory that holds any, is read flat: no classes, no labels. Files count by their extension,
 /// in any case; what they are is only seen when they are decoded. Symbolic links are followed, but never into a
 /// directory that is being searched already. An image whose name is not UTF-8 is listed, but cannot be opened.
-public struct ImageFolder: Sendable {
-    /// The folder, as it was given; empty for a list of files from several places.
-    public let root: String
-    /// The files, relative to `root`; whole paths where that is empty.
-    public let files: [String]
+public struct ImageFolder: ImageSource {
+    /// The folder, as it was given; nil for a list of files from several places.
+    public let place: String?
     /// Names of the class directories, sorted; empty for a flat folder.
     public let classes: [String]
-    /// The class of each file, an index into `classes`; empty for a flat folder.
-    public let labels: [Int32]
-    /// Images directly in a folder that has class directories: as in torchvision, no part of `files`.
-    public let strayCount: Int
-    /// Those of `files` whose names are not UTF-8: what stands there for them opens nothing, or another file.
+    /// Number of images directly in a folder that has class directories; as in torchvision, they are left out.
+    private let strayCount: Int
+    /// The files' paths relative to `place`; whole paths where that is nil.
+    private let names: [String]
+    /// Of each file: the class; empty for a flat folder.
+    private let labels: [Int32]
+    /// The files whose names are not UTF-8: the text in `names` opens nothing, or another file.
     private let misnamed: Set<Int>
 
     /// The extensions of files that are taken for images, torchvision's list. Whatever a file is called, only JPEG
     /// and PNG are decoded.
     public static let extensions = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"]
 
-    /// Number of files.
-    public var count: Int { files.count }
+    public var count: Int { names.count }
 
-    /// The path of file `index`, to open it by; one that is not UTF-8 has replacement characters.
-    public func path(_ index: Int) -> String {
-        root.isEmpty || root.hasSuffix("/") ? root + files[index] : "\(root)/\(files[index])"
+    public func name(_ index: Int) -> String { names[index] }
+
+    public func label(_ index: Int) -> Int? { classes.isEmpty ? nil : Int(labels[index]) }
+
+    public var notes: [String] {
+        guard let place, strayCount > 0 else { return [] }
+        return [
+            "left out, as torchvision's ImageFolder does: what lies beside the class directories of \(place) "
+                + "(images: \(strayCount))"
+        ]
     }
 
-    /// The path of file `index`.
-    ///
-    /// Throws `Failure(.inputOutput)` where the file's name is not UTF-8.
-    func pathToOpen(_ index: Int) throws -> String {
-        guard !misnamed.contains(index) else { throw notText(path(index)) }
-        return path(index)
+    public func bytes(_ index: Int) throws -> [UInt8] {
+        let path = path(index)
+        do {
+            guard !misnamed.contains(index) else { throw notText(path) }
+            return try imageFile(path)
+        } catch let failure as Failure where failure.code == .inputOutput {
+            // A regular file with permission to read it: then the system is at fault.
+            if !misnamed.contains(index), isReadableFile(path) { throw failure }
+            throw Failure(.badData, failure.message)
+        }
     }
-
-    /// " in ROOT", for sentences about the files; nothing where they come from several places.
-    var place: String { root.isEmpty ? "" : " in \(root)" }
 
     /// Searches the folder at `root`.
     ///
     /// Throws `Failure(.inputOutput)` where a directory is missing, cannot be read or has a name that is not UTF-8, and
     /// `Failure(.badData)` where there is no image.
     public init(_ root: String) throws {
-        self.root = root
+        place = root
         var status = stat()
         guard stat(root, &status) == 0 else { throw cannotOpen(root, "the folder ") }
         guard status.st_mode & S_IFMT == S_IFDIR else {
@@ -81,7 +88,7 @@ public struct ImageFolder: Sendable {
         } else {
             (classes, self.labels, strayCount) = (top.folders, labels, top.images.count)
         }
-        (files, misnamed) = (images.map(\.text), Self.misnamed(images))
+        (names, misnamed) = (images.map(\.text), Self.misnamed(images))
     }
 
     /// Lists the files among `paths`, whatever they are called, and the images in the folders among them at any depth,
@@ -110,10 +117,10 @@ public struct ImageFolder: Sendable {
                     + paths.joined(separator: ", ")
                     + ": name JPEG or PNG files, as no others can be decoded, or a folder that holds some")
         }
-        (root, classes, labels, strayCount) = ("", [], [], 0)
+        (place, classes, labels, strayCount) = (nil, [], [], 0)
         all.sort { $0.precedes($1) }
         let images = all.enumerated().filter { $0 == 0 || !$1.isSameFile(as: all[$0 - 1]) }.map(\.element)
-        (files, misnamed) = (images.map(\.text), Self.misnamed(images))
+        (names, misnamed) = (images.map(\.text), Self.misnamed(images))
     }
 
     private static func misnamed(_ images: [ImageName]) -> Set<Int> {

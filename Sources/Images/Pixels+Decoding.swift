@@ -13,10 +13,7 @@ extension Pixels {
     /// Throws `Failure`, naming the path: `.inputOutput` where the file cannot be read or memory runs out, `.badData`
     /// where it is no whole JPEG or PNG or has more than `maximumCount` pixels, or `maximumSide` of them along a side.
     public init(contentsOf path: String, channels: Int = 3, orienting: Bool = false) throws {
-        let file = try readFile(path) { head in
-            guard FileKind(head) != nil else { throw FileKind.refusal(path, empty: head.isEmpty) }
-        }
-        try self.init(decoding: file, named: path, channels: channels, orienting: orienting)
+        try self.init(decoding: imageFile(path), named: path, channels: channels, orienting: orienting)
     }
 
     /// Decodes a JPEG or PNG file held in memory; as `init(contentsOf:)`. `name` stands for the path in errors.
@@ -123,6 +120,15 @@ extension Pixels {
                 }
             }
         }
+    }
+}
+
+/// Reads the JPEG or PNG file at `path` into memory; a file of another kind is refused before it is read.
+///
+/// Throws as `Pixels.init(contentsOf:)`.
+func imageFile(_ path: String) throws -> [UInt8] {
+    try readFile(path) { head in
+        guard FileKind(head) != nil else { throw FileKind.refusal(path, empty: head.isEmpty) }
     }
 }
 

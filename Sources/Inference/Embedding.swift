@@ -77,7 +77,7 @@ public final class Embedding {
         return Array(extractor.features.elements[..<(images.count / sample * shape.reduce(1, *))])
     }
 
-    /// Writes the features of every readable image of `folder`, in its order, to `output` (.npy or .safetensors, by its
+    /// Writes the features of every readable image of `source`, in its order, to `output` (.npy or .safetensors, by its
     /// ending) and the list of the images beside it. The list takes its place last but one, the features last.
     ///
     /// - Parameters:
@@ -88,20 +88,20 @@ public final class Embedding {
     /// - Throws: `Failure.usage` for another ending, `.failure` where a feature is not finite, `.badData` for too many
     ///   unreadable images or a path that a list of lines cannot hold, `.inputOutput` where a file cannot be written.
     public func run(
-        over folder: ImageFolder, to output: String, metadata: [String: String] = [:], orienting: Bool = false,
+        over source: any ImageSource, to output: String, metadata: [String: String] = [:], orienting: Bool = false,
         workers: Int = 1,
         unreadableLimit: Double = 0.01, progress: (Int) -> Void = { _ in },
         report: @escaping (String) -> Void = { _ in }
     ) throws -> Summary {
         let (form, list) = try Self.destination(output, metadata: metadata)
-        if let broken = (0..<folder.count).first(where: { folder.path($0).utf8.contains(0x0A) }) {
+        if let broken = (0..<source.count).first(where: { source.path($0).utf8.contains(0x0A) }) {
             throw Failure(
                 .badData,
-                "\(folder.path(broken).debugDescription): a line break in a name does not fit into \(list), a list of one "
+                "\(source.path(broken).debugDescription): a line break in a name does not fit into \(list), a list of one "
                     + "path per line: rename it")
         }
         let loader = BatchLoader(
-            once: folder,
+            once: source,
             augmentation: Augmentation(
                 width: configuration.imageWidth, height: configuration.imageHeight, channels: configuration.channels,
                 framing: .centre, orienting: orienting),
@@ -109,25 +109,24 @@ public final class Embedding {
             report: report)
         defer { loader.stop() }
         let row = shape.reduce(1, *)
-        let images = try RowFile.write(to: output, form, rowShape: shape, maximumRows: folder.count) { append in
-            var files: [Int] = []
-            while true {
-                let count = try loader.next(into: extractor.images.pointer)
-                if count == 0 { break }
+        let images = try RowFile.write(to: output, form, rowShape: shape, maximumRows: source.count) { append in
+            var written: [Int] = []
+            while let batch = try loader.next(into: extractor.images) {
                 extractor.forward()
-                guard extractor.features.elements[..<(count * row)].allSatisfy(\.isFinite) else {
+                let features = UnsafeBufferPointer(rebasing: extractor.features.elements[..<(batch.count * row)])
+                guard features.allSatisfy(\.isFinite) else {
                     throw Failure(
                         .failure,
-                        "features are not finite, from \(folder.path(loader.lastFiles[0])) on, and nothing was written: look at the weights"
+                        "features are not finite, from \(source.path(batch.images[0])) on, and nothing was written: look at the weights"
                     )
                 }
-                try append(UnsafeBufferPointer(rebasing: extractor.features.elements[..<(count * row)]))
-                files += loader.lastFiles
-                progress(files.count)
+                try append(features)
+                written += batch.images
+                progress(written.count)
             }
             try AtomicFile.write(to: list) { file in
-                for index in files {
-                    try Array((folder.path(index) + "\n").utf8).withUnsafeBytes { try file.append($0) }
+                for index in written {
+                    try Array((source.path(index) + "\n").utf8).withUnsafeBytes { try file.append($0) }
                 }
             }
         }

@@ -55,7 +55,7 @@ extension Trainer {
         }
         if let firstRuined { throw ruined(firstRuined) }
         var metadata = try weightsMetadata()
-        metadata[Key.images] = String(folder.count)
+        metadata[Key.images] = String(source.count)
         metadata[Key.imageNames] = namesChecksum
         metadata[Key.teacher] = teacherChecksum
         metadata[Key.pending] = String(pending)
@@ -117,10 +117,10 @@ extension Trainer {
                 "\(file.path): was taken with \(difference.saved), not \(difference.wanted): give the flags the run was started with, "
                     + "or another --output folder")
         }
-        guard images == folder.count else {
+        guard images == source.count else {
             throw Failure(
                 .badData,
-                "\(configuration.data): holds \(folder.count) images, but \(images) when the run was started: a resumed "
+                "\(configuration.data): holds \(source.count) images, but \(images) when the run was started: a resumed "
                     + "run needs the same images")
         }
         guard file.metadata[Key.imageNames] == namesChecksum else {

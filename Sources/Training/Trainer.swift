@@ -11,7 +11,7 @@ import Weights
 /// s·E ..< (s+1)·E of it, E being the effective batch, so an epoch's remainder is carried over into the next.
 public final class Trainer {
     public let configuration: TrainingConfiguration
-    public let folder: ImageFolder
+    public let source: any ImageSource
     public let distiller: Distiller
     public let plan = MemoryPlan()
     public let operations: Operations
@@ -26,8 +26,8 @@ public final class Trainer {
     var lossSums: [Double]
     /// The newest good checkpoint: what this run goes on from, then what it wrote.
     var lastCheckpoint: String?
-    /// XXH64 of the names of the folder's images, in their order.
-    private(set) lazy var namesChecksum = Self.checksum(of: folder.files)
+    /// XXH64 of the names of the source's images, in their order.
+    private(set) lazy var namesChecksum = Self.checksum(of: source)
     /// `Parameters.Loading.checksum` of the teacher; nil without one.
     private(set) var teacherChecksum: String?
     private let schedule: LearningRateSchedule
@@ -48,12 +48,12 @@ public final class Trainer {
     public init(_ configuration: TrainingConfiguration) throws {
         try configuration.validate()
         self.configuration = configuration
-        folder = try ImageFolder(configuration.data)
-        totalSteps = configuration.steps(images: folder.count)
+        source = try ImageFolder(configuration.data)
+        totalSteps = configuration.steps(images: source.count)
         guard totalSteps >= 1 else {
             throw Failure(
                 .usage,
-                "nothing would be trained: \(configuration.epochs) epochs of \(folder.count) images hold less than one "
+                "nothing would be trained: \(configuration.epochs) epochs of \(source.count) images hold less than one "
                     + "effective batch of \(configuration.effectiveBatch): raise --epochs or lower --effective-batch")
         }
         distiller = try Distiller(
@@ -69,17 +69,13 @@ public final class Trainer {
     /// What a person should know before the run starts, a sentence each.
     public var notes: [String] {
         var notes: [String] = []
-        let images = folder.count
+        let images = source.count
         if images < configuration.effectiveBatch {
             notes.append(
                 "an epoch of \(images) images holds less than one effective batch of \(configuration.effectiveBatch): what is "
                     + "left of an epoch is carried over into the next, \(totalSteps) steps in all")
         }
-        if folder.strayCount > 0 {
-            notes.append(
-                "left out, as torchvision's ImageFolder does: what lies beside the class directories of \(configuration.data) "
-                    + "(images: \(folder.strayCount))")
-        }
+        notes += source.notes
         return notes
     }
 
@@ -105,10 +101,10 @@ public final class Trainer {
         return loading
     }
 
-    private static func checksum(of names: [String]) -> String {
+    private static func checksum(of source: any ImageSource) -> String {
         var hash = XXHash64()
-        for name in names {
-            var name = name + "\0"
+        for index in 0..<source.count {
+            var name = source.name(index) + "\0"
             name.withUTF8 { hash.update(UnsafeRawBufferPointer($0)) }
         }
         return hash.text
@@ -169,9 +165,9 @@ public final class Trainer {
     ) throws -> Outcome {
         let store = CheckpointStore(directory: directory.path, keep: configuration.keep)
         let log = try RunLog(path: directory.logPath, after: step)
-        let images = folder.count
+        let images = source.count
         let loader = BatchLoader(
-            folder: folder, augmentation: augmentation, batchSize: configuration.batch, seed: configuration.seed,
+            source: source, augmentation: augmentation, batchSize: configuration.batch, seed: configuration.seed,
             firstSample: (step * configuration.accumulation + pending) * configuration.batch,
             lastSample: totalSteps * configuration.effectiveBatch, workers: workers,
             unreadableLimit: configuration.unreadableLimit, report: message)
@@ -195,10 +191,11 @@ public final class Trainer {
                 for index in lossSums.indices { lossSums[index] = 0 }
             }
             while pending < configuration.accumulation {
-                let first = (step * configuration.accumulation + pending) * configuration.batch
-                try loader.next(into: distiller.images.pointer)
-                for image in 0..<configuration.batch {
-                    distiller.masking.draw(image, seed: configuration.seed, sample: first + image)
+                guard let batch = try loader.next(into: distiller.images) else {
+                    preconditionFailure("the stream ends with the last step")
+                }
+                for image in 0..<batch.count {
+                    distiller.masking.draw(image, seed: configuration.seed, sample: batch.samples[image])
                 }
                 if configuration.accumulation > 1 {
                     distiller.accumulateGradients(scale: 1 / Float(configuration.accumulation))

@@ -96,18 +96,19 @@ struct Embed: ParsableCommand {
         if !quiet { Terminal.note(model.summary) }
         try model.requireKnownParts()
         let encoder = try model.runnableEncoder(heads: heads, imageSize: imageSize?.sides)
-        let folder = try ImageFolder(listing: data)
+        let source = try ImageFolder(listing: data)
         for written in [output, list] {
-            try AtomicFile.requireOther(written, than: [weights, model.tensors.path] + folder.files)
+            try AtomicFile.requireOther(
+                written, than: [weights, model.tensors.path] + (0..<source.count).map(source.path))
         }
         let embedding = try Embedding(
             file: model.tensors, configuration: encoder, block: block, pool: pool,
-            batch: Embedding.batch(for: folder.count, most: batch), precision: precision.resolved())
+            batch: Embedding.batch(for: source.count, most: batch), precision: precision.resolved())
         var metadata = ["dmae.weights": weights, "dmae.pool": embedding.pool.rawValue]
         if let block { metadata["dmae.block"] = "\(block)" }
-        let progress = EmbedProgress(total: folder.count, isQuiet: quiet)
+        let progress = EmbedProgress(total: source.count, isQuiet: quiet)
         let summary = try embedding.run(
-            over: folder, to: output, metadata: metadata, orienting: applyOrientation, workers: workers,
+            over: source, to: output, metadata: metadata, orienting: applyOrientation, workers: workers,
             unreadableLimit: unreadableLimit, progress: progress.update, report: Terminal.warning)
         let shape = ([summary.images] + embedding.shape).map(String.init).joined(separator: ", ")
         var lines = [("features", "\(summary.output)  [\(shape)], \(what(embedding))"), ("images", summary.list)]

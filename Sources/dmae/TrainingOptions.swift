@@ -242,7 +242,7 @@ struct TrainingOptions: ParsableArguments {
         let isHead: (String) -> Bool = { $0.hasPrefix("aligned_feature_projection_heads.") }
         let isDecoder: (String) -> Bool = { $0.hasPrefix("decoder_") || $0 == "mask_token" }
         var rows = [
-            ["images", "\(trainer.folder.count)"],
+            ["images", "\(trainer.source.count)"],
             [
                 "effective batch",
                 "\(configuration.effectiveBatch) (\(configuration.accumulation) × \(configuration.batch))",

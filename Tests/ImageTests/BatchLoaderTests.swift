@@ -1,6 +1,7 @@
 import Foundation
 import Images
 import Tensors
+import Reporting
 import TestSupport
 import XCTest
 
@@ -28,44 +29,47 @@ final class BatchLoaderTests: XCTestCase {
 
     /// The samples of the stream in `range`, by a loader, each with the file it shows.
     private func load(
-        _ folder: ImageFolder, _ range: Range<Int>, batch: Int, workers: Int, ahead: Int = 3, limit: Double = 0.01,
+        _ source: any ImageSource, _ range: Range<Int>, batch: Int, workers: Int, ahead: Int = 3, limit: Double = 0.01,
         report: @escaping (String) -> Void = { _ in }
-    ) throws -> (values: [Float], files: [Int], unreadable: Int) {
+    ) throws -> (values: [Float], images: [Int], unreadable: Int) {
         let loader = BatchLoader(
-            folder: folder, augmentation: augmentation, batchSize: batch, seed: seed, firstSample: range.lowerBound,
+            source: source, augmentation: augmentation, batchSize: batch, seed: seed, firstSample: range.lowerBound,
             lastSample: range.upperBound, workers: workers, unreadableLimit: limit, batchesAhead: ahead, report: report)
         defer { loader.stop() }
-        var values: [Float] = [], files: [Int] = []
-        var buffer = [Float](repeating: .nan, count: batch * augmentation.sampleCount)
-        while true {
-            let count = try loader.next(into: &buffer)
-            if count == 0 { break }
-            XCTAssertEqual(count, min(batch, range.count - files.count))
-            values += buffer[..<(count * augmentation.sampleCount)]
-            files += loader.lastFiles
+        var values: [Float] = [], images: [Int] = [], position = range.lowerBound
+        let destination = Destination(batch, augmentation)
+        while let loaded = try loader.next(into: destination.tensor) {
+            let count = min(batch, range.upperBound - position)
+            XCTAssertEqual(loaded.samples, Array(position..<position + count))
+            XCTAssertEqual(loaded.count, count)
+            XCTAssertEqual(loaded.labels, source.classes.isEmpty ? nil : loaded.images.map { source.label($0)! })
+            position += count
+            values += destination.values(count)
+            images += loaded.images
         }
-        XCTAssertEqual(try loader.next(into: &buffer), 0, "the end stays the end")
-        return (values, files, loader.unreadableCount)
+        XCTAssertEqual(position, range.upperBound)
+        XCTAssertNil(try loader.next(into: destination.tensor), "the end stays the end")
+        return (values, images, loader.unreadableCount)
     }
 
     /// The same samples by the definition alone: one after another, no threads.
     private func byDefinition(_ folder: ImageFolder, _ range: Range<Int>, broken: Set<Int> = []) throws -> (
-        values: [Float], files: [Int]
+        values: [Float], images: [Int]
     ) {
-        var values: [Float] = [], files: [Int] = []
+        var values: [Float] = [], images: [Int] = []
         for position in range {
             let (epoch, index) = (position / folder.count, position % folder.count)
             var draw = CounterRandom(seed: seed, purpose: .order, epoch: epoch)
             let order = draw.permutation(folder.count)
-            let file = (0..<folder.count).map { order[(index + $0) % folder.count] }.first { !broken.contains($0) }!
+            let image = (0..<folder.count).map { order[(index + $0) % folder.count] }.first { !broken.contains($0) }!
             let sample = augmentation.apply(
-                to: try Pixels(contentsOf: folder.path(file)), seed: seed, epoch: epoch, index: index)
+                to: try Pixels(contentsOf: folder.path(image)), seed: seed, epoch: epoch, index: index)
             var normalised = [Float](repeating: .nan, count: augmentation.sampleCount)
             augmentation.normalisation.write(sample, to: &normalised)
             values += normalised
-            files.append(file)
+            images.append(image)
         }
-        return (values, files)
+        return (values, images)
     }
 
     func testTheStreamIsWhatItsDefinitionSays() throws {
@@ -75,13 +79,13 @@ final class BatchLoaderTests: XCTestCase {
         for workers in [1, 2, 3, 8] {
             for (batch, ahead) in [(4, 3), (7, 1), (60, 2), (100, 1), (1, 5)] {
                 let loaded = try load(folder, 0..<60, batch: batch, workers: workers, ahead: ahead)
-                XCTAssertEqual(loaded.files, expected.files, "\(workers) workers, batches of \(batch)")
+                XCTAssertEqual(loaded.images, expected.images, "\(workers) workers, batches of \(batch)")
                 XCTAssert(loaded.values == expected.values, "\(workers) workers, batches of \(batch)")
                 XCTAssertEqual(loaded.unreadable, 0)
             }
         }
         // Every epoch shows every file once, each time in another order.
-        let epochs = stride(from: 0, to: 52, by: 13).map { Array(expected.files[$0..<$0 + 13]) }
+        let epochs = stride(from: 0, to: 52, by: 13).map { Array(expected.images[$0..<$0 + 13]) }
         for epoch in epochs { XCTAssertEqual(epoch.sorted(), Array(0..<13)) }
         XCTAssertEqual(Set(epochs).count, 4)
     }
@@ -96,7 +100,7 @@ final class BatchLoaderTests: XCTestCase {
         for _ in 0..<12 {
             let first = draw.below(91)
             let part = try load(folder, first..<90, batch: 1 + draw.below(12), workers: 1 + draw.below(3), limit: 0.1)
-            XCTAssert(part.files[...] == whole.files[first...], "from \(first)")
+            XCTAssert(part.images[...] == whole.images[first...], "from \(first)")
             XCTAssert(part.values[...] == whole.values[(first * augmentation.sampleCount)...], "from \(first)")
         }
     }
@@ -111,7 +115,7 @@ final class BatchLoaderTests: XCTestCase {
             var reports: [String] = []
             // 3 of 16 is 0.1875, exactly allowed.
             let loaded = try load(folder, 5..<75, batch: 8, workers: workers, limit: 0.1875) { reports.append($0) }
-            XCTAssertEqual(loaded.files, expected.files)
+            XCTAssertEqual(loaded.images, expected.images)
             XCTAssert(loaded.values == expected.values)
             XCTAssertEqual(loaded.unreadable, 3)
             XCTAssertEqual(reports.count, 3, "once for each file")
@@ -132,7 +136,7 @@ final class BatchLoaderTests: XCTestCase {
             XCTAssertEqual(failure?.code, .badData)
             XCTAssertEqual(reports, 3)
             let message = failure?.message ?? ""
-            XCTAssert(message.hasPrefix("3 of the 16 images in \(folder.root) cannot be read ("), message)
+            XCTAssert(message.hasPrefix("3 of the 16 images in \(folder.place!) cannot be read ("), message)
             XCTAssert(message.contains("--unreadable-limit") && message.contains("0.18"), message)
             for file in [3, 4, 10] { XCTAssert(message.contains(folder.path(file)), message) }
         }
@@ -146,7 +150,8 @@ final class BatchLoaderTests: XCTestCase {
             XCTAssertEqual(failure?.code, .badData, "limit \(limit)")
             let start =
                 limit == 1
-                ? "none of the 40 images in \(folder.root) can be read (" : "of the 40 images in \(folder.root) cannot"
+                ? "none of the 40 images in \(folder.place!) can be read ("
+                : "of the 40 images in \(folder.place!) cannot"
             XCTAssert(
                 failure?.message.contains(start) == true && failure?.message.contains(", …)") == true,
                 "\(failure as Any)")
@@ -204,7 +209,7 @@ final class BatchLoaderTests: XCTestCase {
         let (_folder, folder) = try pictures(10)
         defer { withExtendedLifetime(_folder) {} }
         let loader = BatchLoader(
-            folder: folder, augmentation: augmentation, batchSize: 4, seed: 1, firstSample: 0, lastSample: .max,
+            source: folder, augmentation: augmentation, batchSize: 4, seed: 1, firstSample: 0, lastSample: .max,
             workers: 3,
             report: { _ in })
         defer { loader.stop() }
@@ -226,21 +231,21 @@ final class BatchLoaderTests: XCTestCase {
         let before = try threadsOfTheProcess()
         let (_folder, folder) = try pictures(10)
         defer { withExtendedLifetime(_folder) {} }
-        var buffer = [Float](repeating: 0, count: 4 * augmentation.sampleCount)
+        let destination = Destination(4, augmentation)
         for taken in 0..<4 {
             let loader = BatchLoader(
-                folder: folder, augmentation: augmentation, batchSize: 4, seed: 1, firstSample: 0, lastSample: .max,
+                source: folder, augmentation: augmentation, batchSize: 4, seed: 1, firstSample: 0, lastSample: .max,
                 workers: 3,
                 report: { _ in })
-            for _ in 0..<taken { XCTAssertEqual(try loader.next(into: &buffer), 4) }
+            for _ in 0..<taken { XCTAssertEqual(try loader.next(into: destination.tensor)?.count, 4) }
             loader.stop()
             loader.stop()
-            XCTAssertEqual(failure { try loader.next(into: &buffer) }?.code, .failure)
+            XCTAssertEqual(failure { _ = try loader.next(into: destination.tensor) }?.code, .failure)
         }
         // Dropped without being stopped: its threads end as well.
         for _ in 0..<20 {
             _ = BatchLoader(
-                folder: folder, augmentation: augmentation, batchSize: 4, seed: 1, firstSample: 0, lastSample: 100,
+                source: folder, augmentation: augmentation, batchSize: 4, seed: 1, firstSample: 0, lastSample: 100,
                 workers: 3,
                 report: { _ in })
         }
@@ -262,27 +267,26 @@ final class BatchLoaderTests: XCTestCase {
             return values
         }
         for (batch, workers, ahead) in [(1, 1, 1), (4, 1, 3), (4, 3, 2), (5, 2, 1), (20, 2, 1)] {
-            var reports: [String] = [], values: [Float] = [], files: [Int] = []
+            var reports: [String] = [], values: [Float] = [], images: [Int] = []
             let loader = BatchLoader(
                 once: folder, augmentation: centre, batchSize: batch, workers: workers, unreadableLimit: 0.5,
                 batchesAhead: ahead,
                 report: { reports.append($0) })
             defer { loader.stop() }
-            var buffer = [Float](repeating: .nan, count: batch * centre.sampleCount)
-            while true {
-                let count = try loader.next(into: &buffer)
-                if count == 0 { break }
-                values += buffer[..<(count * centre.sampleCount)]
-                files += loader.lastFiles
+            let destination = Destination(batch, centre)
+            while let loaded = try loader.next(into: destination.tensor) {
+                XCTAssertEqual(loaded.samples, loaded.images)
+                values += destination.values(loaded.count)
+                images += loaded.images
             }
-            XCTAssertEqual(files, wanted)
+            XCTAssertEqual(images, wanted)
             XCTAssert(values == expected)
             XCTAssertEqual(loader.unreadableCount, broken.count)
             XCTAssertEqual(reports.count, broken.count)
             for (report, file) in zip(reports, broken.sorted()) {
                 XCTAssert(report.contains(folder.path(file)) && report.hasSuffix("; it is left out"), report)
             }
-            XCTAssertEqual(try loader.next(into: &buffer), 0, "the end stays the end")
+            XCTAssertNil(try loader.next(into: destination.tensor), "the end stays the end")
         }
         for (files, limit, words) in [
             (folder, 0.4, "6 of the 13 images"), (try pictures(2, broken: [0, 1]).1, 1.0, "none of the 2 images"),
@@ -290,11 +294,95 @@ final class BatchLoaderTests: XCTestCase {
             let loader = BatchLoader(
                 once: files, augmentation: centre, batchSize: 4, workers: 1, unreadableLimit: limit, report: { _ in })
             defer { loader.stop() }
-            var buffer = [Float](repeating: .nan, count: 4 * centre.sampleCount)
-            let failure = failure { while try loader.next(into: &buffer) > 0 {} }
+            let destination = Destination(4, centre)
+            let failure = failure { while try loader.next(into: destination.tensor) != nil {} }
             XCTAssertEqual(failure?.code, .badData)
             XCTAssert(failure?.message.contains(words) == true, "\(failure as Any)")
         }
+    }
+
+    /// A class folder's labels reach the batch, also where another image stands in for an unreadable one.
+    func testLabelsAreThoseOfTheImagesShown() throws {
+        let folder = TemporaryFolder()
+        let picture = try PNGWriter.encode(Pixels(width: 2, height: 2, channels: 1, bytes: [1, 2, 3, 4]))
+        let expected = ["ant/0.png": 0, "ant/1.png": 0, "bee/0.png": 1, "cow/0.png": 2, "cow/deep/1.png": 2]
+        for name in ["ant", "bee", "cow/deep"] {
+            try FileManager.default.createDirectory(
+                atPath: folder.file(name), withIntermediateDirectories: true)
+        }
+        for name in expected.keys { folder.write(name == "bee/0.png" ? Array("no picture".utf8) : picture, name) }
+        let images = try ImageFolder(folder.path)
+        XCTAssertEqual(images.classes, ["ant", "bee", "cow"])
+        let loader = BatchLoader(
+            source: images, augmentation: augmentation, batchSize: 4, seed: seed, firstSample: 2, lastSample: 42,
+            workers: 2, unreadableLimit: 0.2, report: { _ in })
+        defer { loader.stop() }
+        let destination = Destination(4, augmentation)
+        var seen: Set<Int> = [], position = 2
+        while let batch = try loader.next(into: destination.tensor) {
+            XCTAssertEqual(batch.samples, Array(position..<position + 4))
+            XCTAssertEqual(batch.labels, batch.images.map { expected[images.name($0)]! })
+            seen.formUnion(batch.labels!)
+            position += 4
+        }
+        XCTAssertEqual(position, 42)
+        XCTAssertEqual(seen, [0, 2], "the unreadable bee is never shown")
+    }
+
+    /// A batch that the caller keeps is not changed by the next one.
+    func testABatchIsAValue() throws {
+        let (_folder, folder) = try pictures(13)
+        defer { withExtendedLifetime(_folder) {} }
+        let loader = BatchLoader(
+            source: folder, augmentation: augmentation, batchSize: 5, seed: seed, firstSample: 0, lastSample: 10,
+            workers: 2, report: { XCTFail($0) })
+        defer { loader.stop() }
+        let destination = Destination(5, augmentation)
+        let first = try XCTUnwrap(loader.next(into: destination.tensor)), copy = first
+        let second = try XCTUnwrap(loader.next(into: destination.tensor))
+        XCTAssertEqual(first, copy)
+        XCTAssertEqual([first.samples, second.samples], [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]])
+        XCTAssertEqual(first.images + second.images, try byDefinition(folder, 0..<10).images)
+    }
+
+    /// The loader asks an image source for nothing but what the protocol promises.
+    func testASourceThatIsNoFolder() throws {
+        let (_folder, folder) = try pictures(9)
+        defer { withExtendedLifetime(_folder) {} }
+        var source = MemorySource(classes: ["even", "odd"])
+        for index in 0..<folder.count {
+            source.images.append(
+                (name: "picture \(index)", label: index % 2, bytes: .success(try folder.bytes(index))))
+        }
+        let expected = try byDefinition(folder, 0..<40)
+        var loaded = try load(source, 0..<40, batch: 6, workers: 2)
+        XCTAssertEqual(loaded.images, expected.images)
+        XCTAssert(loaded.values == expected.values)
+
+        // One damaged image, and one that the source cannot give: both are named and replaced.
+        source.images[3].bytes = .success(Array("no picture".utf8))
+        source.images[5].bytes = .failure(Failure(.badData, "memory/picture 5 is lost"))
+        var reports: [String] = []
+        loaded = try load(source, 0..<40, batch: 6, workers: 2, limit: 0.25) { reports.append($0) }
+        XCTAssertEqual(loaded.images, try byDefinition(folder, 0..<40, broken: [3, 5]).images)
+        XCTAssertEqual(
+            Set(reports),
+            [
+                "memory/picture 3 is neither a JPEG nor a PNG file, whatever its name says; the next image takes its place",
+                "memory/picture 5 is lost; the next image takes its place",
+            ])
+        let tooMany = failure { _ = try load(source, 0..<40, batch: 6, workers: 2, limit: 0.2) }
+        XCTAssertEqual(tooMany?.code, .badData)
+        XCTAssert(
+            tooMany?.message.hasPrefix("2 of the 9 images in memory cannot be read (") == true, "\(tooMany as Any)")
+        source.place = nil
+        let nowhere = failure { _ = try load(source, 0..<40, batch: 6, workers: 2, limit: 0.2) }
+        XCTAssert(nowhere?.message.hasPrefix("2 of the 9 images cannot be read (picture ") == true, "\(nowhere as Any)")
+
+        // Where the system fails no image is at fault.
+        let broken = Failure(.inputOutput, "cannot read picture 4: Input/output error")
+        source.images[4].bytes = .failure(broken)
+        XCTAssertEqual(failure { _ = try load(source, 0..<40, batch: 6, workers: 2, limit: 1) }, broken)
     }
 
     func testGreyAndTheDemoSet() throws {
@@ -307,13 +395,13 @@ final class BatchLoaderTests: XCTestCase {
         for channels in [1, 3] {
             let augmentation = Augmentation(width: 64, height: 64, channels: channels)
             let loader = BatchLoader(
-                folder: folder, augmentation: augmentation, batchSize: folder.count, seed: 5, firstSample: 0,
+                source: folder, augmentation: augmentation, batchSize: folder.count, seed: 5, firstSample: 0,
                 lastSample: folder.count,
                 workers: 2, unreadableLimit: 0, report: { XCTFail($0) })
-            var buffer = [Float](repeating: .nan, count: folder.count * augmentation.sampleCount)
-            XCTAssertEqual(try loader.next(into: &buffer), folder.count)
-            XCTAssertEqual(loader.lastFiles.sorted(), Array(0..<folder.count))
-            XCTAssert(buffer.allSatisfy(\.isFinite))
+            let destination = Destination(folder.count, augmentation)
+            let loaded = try XCTUnwrap(loader.next(into: destination.tensor))
+            XCTAssertEqual(loaded.images.sorted(), Array(0..<folder.count))
+            XCTAssert(destination.tensor.elements.allSatisfy(\.isFinite))
             loader.stop()
         }
         let held = try ImageFolder(root.replacingOccurrences(of: "demo/images", with: "demo/held-out"))

@@ -29,14 +29,20 @@ final class ImageFolderTests: XCTestCase {
         let images = try ImageFolder(folder.path)
         XCTAssertEqual(images.classes, ["Cat", "ant", "dog", "empty"])
         XCTAssertEqual(
-            images.files,
+            (0..<images.count).map(images.name),
             [
                 "Cat/.hidden.png", "Cat/1.TIFF", "ant/deep/er/1.bmp", "dog/Z.jpeg", "dog/a.JPG", "dog/b.jpg",
                 "dog/é.webp", "dog/n/x.png",
                 "dog/n-1/y.png", "dog/n/m/w.png",
             ])
-        XCTAssertEqual(images.labels, [0, 0, 1, 2, 2, 2, 2, 2, 2, 2])
-        XCTAssertEqual(images.strayCount, 1)
+        XCTAssertEqual((0..<images.count).map(images.label), [0, 0, 1, 2, 2, 2, 2, 2, 2, 2])
+        XCTAssertEqual(images.place, folder.path)
+        XCTAssertEqual(
+            images.notes,
+            [
+                "left out, as torchvision's ImageFolder does: what lies beside the class directories of \(folder.path) "
+                    + "(images: 1)"
+            ])
         XCTAssertEqual(images.path(0), folder.file("Cat/.hidden.png"))
         XCTAssertEqual(try ImageFolder(folder.path + "/").path(0), folder.file("Cat/.hidden.png"))
     }
@@ -44,10 +50,10 @@ final class ImageFolderTests: XCTestCase {
     func testFlatFolder() throws {
         let folder = try folder(["b.png", "a.jpg", "B.jpg", "notes.txt", "empty/", "other/notes.txt"])
         let images = try ImageFolder(folder.path)
-        XCTAssertEqual(images.files, ["B.jpg", "a.jpg", "b.png"])
+        XCTAssertEqual((0..<images.count).map(images.name), ["B.jpg", "a.jpg", "b.png"])
         XCTAssertEqual(images.classes, [])
-        XCTAssertEqual(images.labels, [])
-        XCTAssertEqual(images.strayCount, 0)
+        XCTAssertNil(images.label(0))
+        XCTAssertEqual(images.notes, [])
     }
 
     func testLinksAreFollowedButNotForEver() throws {
@@ -63,7 +69,7 @@ final class ImageFolderTests: XCTestCase {
         XCTAssertEqual(images.classes, ["elsewhere", "real", "zlink"])
         // zlink is real/a by another name; its link "up" leads to real, which is searched, and from there no further.
         XCTAssertEqual(
-            images.files,
+            (0..<images.count).map(images.name),
             [
                 "elsewhere/x/3.png", "real/2.png", "real/4.png", "real/gone.png", "real/a/1.png", "real/side/x/3.png",
                 "zlink/1.png",
@@ -81,7 +87,7 @@ final class ImageFolderTests: XCTestCase {
             let images = try ImageFolder(listing: [root])
             XCTAssertEqual((0..<images.count).map(images.path), expected)
             XCTAssertEqual(images.classes, [])
-            XCTAssertEqual(images.labels, [])
+            XCTAssertNil(images.label(0))
         }
         // A file that is named counts whatever its ending.
         let named = try ImageFolder(listing: ["notes.txt", "b", "a.jpg", "b/1.png", "a.jpg"].map(folder.file))
@@ -132,9 +138,8 @@ final class ImageFolderTests: XCTestCase {
                 batchSize: 3,
                 workers: 1, unreadableLimit: 0.5, report: { reports.append($0) })
             defer { loader.stop() }
-            var buffer = [Float](repeating: 0, count: 12)
-            XCTAssertEqual(try loader.next(into: &buffer), 2)
-            XCTAssertEqual(loader.lastFiles, [0, 2])
+            let destination = Destination(3, Augmentation(width: 2, height: 2, channels: 1))
+            XCTAssertEqual(try loader.next(into: destination.tensor)?.images, [0, 2])
             XCTAssertEqual(loader.unreadableCount, 1)
             let path = folder.file("caf\u{FFFD}.png")
             XCTAssertEqual(reports, ["cannot open \(path), as its name is not valid UTF-8: rename it; it is left out"])

@@ -1,5 +1,6 @@
 import AllocationCounter
 import Foundation
+import Images
 import Models
 import Tensors
 import TestSupport
@@ -136,5 +137,32 @@ final class AllocationTests: XCTestCase {
             }
         }
         XCTAssertFalse(ran.isEmpty)
+    }
+
+    /// Handing over a batch allocates nothing; decoding one does, which the counter sees as well. So the batches are
+    /// counted when all of them are probably decoded, and a loader that allocates by itself does so at every attempt.
+    func testABatchAllocatesNothing() throws {
+        let folder = try ImageFolder(Fixtures.path("demo/images"))
+        let augmentation = Augmentation(width: 16, height: 16)
+        let plan = MemoryPlan()
+        let images = plan.reserve(4, augmentation.sampleCount, .batch)
+        try plan.commit()
+        var counted = (count: Int.max, where: "")
+        for attempt in 1...20 where counted.count > 0 {
+            let loader = BatchLoader(
+                source: folder, augmentation: augmentation, batchSize: 4, seed: 1, firstSample: 0, lastSample: 12,
+                workers: 2, batchesAhead: 3, report: { XCTFail($0) })
+            defer { loader.stop() }
+            func next() -> Int { (try? loader.next(into: images))?.samples[0] ?? -1 }
+            XCTAssertEqual(next(), 0)
+            usleep(useconds_t(50_000 * attempt))
+            var second = 0, third = 0
+            counted = allocations {
+                second = next()
+                third = next()
+            }
+            XCTAssertEqual([second, third], [4, 8])
+        }
+        XCTAssertEqual(counted.count, 0, counted.where)
     }
 }

@@ -208,7 +208,7 @@ final class TrainerTests: XCTestCase {
         try prepare(hand)
         let (distiller, images) = (hand.distiller, 10.0)
         let loader = BatchLoader(
-            folder: try ImageFolder(configuration.data),
+            source: try ImageFolder(configuration.data),
             augmentation: Augmentation(
                 width: 16, height: 12, channels: 3,
                 framing: .random(area: 0.2...1, aspect: 3.0 / 4...4.0 / 3, flip: 0.5), orienting: false),
@@ -218,7 +218,7 @@ final class TrainerTests: XCTestCase {
         for step in 0..<5 {
             distiller.parameters.clearGradients()
             for pass in 0..<3 {
-                try loader.next(into: distiller.images.pointer)
+                XCTAssertEqual(try loader.next(into: distiller.images)?.count, 2)
                 for image in 0..<2 { distiller.masking.draw(image, seed: 53, sample: 6 * step + 2 * pass + image) }
                 distiller.accumulateGradients(scale: 1 / Float(3))
             }
