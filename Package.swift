@@ -65,8 +65,8 @@ let package = Package(
             ],
             swiftSettings: swiftFlags),
         .executableTarget(
-            name: "kernel-benchmark", dependencies: ["Reporting", "CKernels", "Images", "Thresholds"], path: "Perf",
-            exclude: ["Thresholds", "peers", "picture-500x375.jpg", "picture.py", "thresholds.json"],
+            name: "kernel-benchmark", dependencies: ["Reporting", "CKernels", "Images", "Training", "Thresholds"],
+            path: "Perf", exclude: ["Thresholds", "peers", "picture-500x375.jpg", "picture.py", "thresholds.json"],
             swiftSettings: swiftFlags),
         .target(name: "Thresholds", path: "Perf/Thresholds", swiftSettings: swiftFlags),
         .target(
@@ -83,6 +83,7 @@ let package = Package(
             name: "AllocationCounter", path: "Tests/AllocationCounter",
             cSettings: [.unsafeFlags(["-O2", "-fno-omit-frame-pointer"])]),
         tests("TrainingTests", ["Training", "AllocationCounter"]),
+        tests("PerfTests", ["kernel-benchmark"]),
         .testTarget(name: "ThresholdTests", dependencies: ["Thresholds"], swiftSettings: swiftFlags),
         tests("CommandTests", ["Training", "Images"], exclude: ["Expected"]),
     ]

@@ -1,6 +1,7 @@
 import CKernels
 import Glibc
 import Reporting
+import Tensors
 
 /// One row of the table.
 struct Benchmark {
@@ -9,33 +10,54 @@ struct Benchmark {
     let work: Work
     /// Prepares memory and returns what is timed.
     let prepare: () -> () -> Void
+    /// The variant that the row measures; nil for the one that the processor selects.
+    var variant: InstructionSet.Variant?
 
     enum Work {
-        /// Arithmetic and the least memory traffic: whichever roof is nearer is the one a row is held against.
+        /// Arithmetic and the minimal memory traffic. The nearer of the two limits is the one that counts.
         case kernel(flop: Double, bytes: Double, precision: dmae_precision = DMAE_PRECISION_F32)
         case images(Int)
+        /// Measures the machine itself.
+        case peak(dmae_precision)
     }
 
-    /// A measured row: its line in the table, and the ratio that is recorded and compared: the median share of the
-    /// nearer roof or, of rows that count images, images in the time of a GFLOP at the peak.
+    /// A measured row: its line in the table, and the ratio that is recorded and compared. The ratio is the median
+    /// fraction of the nearer limit; for images, those done in the time of a GFLOP at the peak; for a peak, the
+    /// fraction of the selected variant's.
     struct Result {
         let line: String
         let ratio: Double
     }
 
-    private enum Roof { case arithmetic, memory }
-    /// The nearer roof, as the machine was at the start.
-    private func bounded(_ machine: Machine) -> Roof? {
+    private enum Limit { case arithmetic, memory }
+    /// The nearer limit, by the machine's figures at the start.
+    private func bounded(_ machine: Machine) -> Limit? {
         guard case .kernel(let flop, let bytes, let precision) = work else { return nil }
         return flop / machine.peak(precision) >= bytes / machine.bandwidth ? .arithmetic : .memory
     }
 
-    var title: String { "\(name) \(shape)" }
+    var title: String { shape.isEmpty ? name : "\(name) \(shape)" }
 
     func measure(_ machine: Machine) -> Result {
-        defer { releaseMemory() }
+        let selected = InstructionSet.selected
+        defer {
+            releaseMemory()
+            _ = selected.use()
+        }
+        if let variant {
+            guard variant.instructionSet.use(),
+                InstructionSet.variants.contains(where: { $0.name == variant.name && $0.isSelected })
+            else { fail("\(variant.name) is never selected") }
+        }
+        if case .peak(let precision) = work {
+            let peak = median((0..<9).map { _ in machine.peakNow(precision) })
+            let ratio = peak / machine.peak(precision)
+            return Result(
+                line: name.padded(58) + column("", 13) + column(Format.fixed(peak / 1e9, 1), 9) + " GFLOP/s"
+                    + column(Format.fixed(100 * ratio, 0), 5) + " %", ratio: ratio)
+        }
         let run = prepare()
-        // Copying evicts what the row holds in the cache, so it is measured before and after, not between repetitions.
+        // Copying evicts the row's data from the cache, so it is measured before and after, not between repetitions.
         var copies = bounded(machine) == .memory ? (0..<3).map { _ in machine.bandwidthNow() } : []
         run()
         var times: [Double] = [], peaks: [Double] = []
@@ -50,6 +72,7 @@ struct Benchmark {
         }
         let time = median(times), ratio: Double, rate: String
         switch work {
+        case .peak: fail("a peak is not timed as a row")
         case .images(let count):
             ratio = median(zip(times, peaks).map { time, peak in Double(count) / time / (peak / 1e9) })
             rate = column(Format.fixed(Double(count) / time, 0), 9) + " images/s"
@@ -64,7 +87,7 @@ struct Benchmark {
                 + column(Format.fixed(100 * ratio, 0), 5) + " %"
         }
         return Result(
-            line: name.padded(32) + shape.padded(22) + column(Format.fixed(time * 1e3, 3), 10) + " ms" + rate,
+            line: name.padded(36) + shape.padded(22) + column(Format.fixed(time * 1e3, 3), 10) + " ms" + rate,
             ratio: ratio)
     }
 }

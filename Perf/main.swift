@@ -1,7 +1,8 @@
-// Every operation of a training step, on the shapes of the paper's recipe, against what this machine can do at best.
+// Every kernel call of the paper's training step, and every variant of the kernels, held against this machine's limits.
 import CKernels
 import Glibc
 import Reporting
+import Tensors
 
 func fail(_ message: String) -> Never {
     fputs("kernel-benchmark: \(message)\n", stderr)
@@ -11,17 +12,22 @@ func fail(_ message: String) -> Never {
 let help = """
     usage: kernel-benchmark [--filter TEXT] [--threads N] [--check FILE | --record FILE]
            kernel-benchmark --results FILE (--check FILE | --record FILE)
+           kernel-benchmark --list | --shapes
            kernel-benchmark --products [--threads N]
 
-      --filter TEXT   only the rows that hold this text
+      --filter TEXT   only the rows whose title contains this text
       --check FILE    exit with 1 where a row lost more than FILE, a JSON of ratios, allows
-      --record FILE   write the measured ratios into FILE, the least of three measurements of each
-      --results FILE  take measured ratios from FILE, which Perf/peers/compare.py wrote, instead of measuring
+      --record FILE   write the measured ratios into FILE, the minimum of three measurements of each
+      --results FILE  read measured ratios from FILE, written by Perf/peers/compare.py, instead of measuring
+      --list          print the title of every row and measure nothing
+      --shapes        print the matmuls of the step as JSON and measure nothing
       --products      take turns with other programs; see Perf/Product.swift
 
-    DMAE_ISA=scalar|avx2|avx512|avx512vnni|avx512bf16|amx chooses a lower instruction set.
+    DMAE_ISA=\(InstructionSet.allCases.map(\.name).joined(separator: "|")) chooses a lower instruction set.
     """
-var filter = "", threads = Int(dmae_threads()), check: String?, record: String?, results: String?, products = false
+var filter = "", threads = Int(dmae_threads()), check: String?, record: String?, results: String?
+enum Mode { case measure, list, shapes, products }
+var mode = Mode.measure
 var arguments = Array(CommandLine.arguments.dropFirst())
 while !arguments.isEmpty {
     let option = arguments.removeFirst()
@@ -29,8 +35,8 @@ while !arguments.isEmpty {
         print(help)
         exit(0)
     }
-    if option == "--products" {
-        products = true
+    if let chosen = ["--list": Mode.list, "--shapes": .shapes, "--products": .products][option] {
+        mode = chosen
         continue
     }
     guard !arguments.isEmpty else { fail("\(option) is not an option or lacks its value; see --help") }
@@ -48,11 +54,7 @@ while !arguments.isEmpty {
     default: fail("'\(option)' is not an option; see --help")
     }
 }
-switch dmae_isa_from_environment() {
-case 1: fail("DMAE_ISA is not one of scalar, avx2, avx512, avx512vnni, avx512bf16, amx")
-case 2: fail("this processor cannot run the instruction set that DMAE_ISA asks for")
-default: break
-}
+do { try InstructionSet.applyEnvironment() } catch { fail("\(error)") }
 dmae_set_threads(Int32(threads))
 setvbuf(stdout, nil, _IOLBF, 0)
 
@@ -61,24 +63,41 @@ if let results {
     Results.conclude(results, check: check, record: record)
 }
 
-let machine = Machine(threads: threads)
-if products {
-    Product.serve(machine)
+let rows = StepCalls.rows()
+let variants = variantBenchmarks(rows)
+let benchmarks = (stepBenchmarks(rows) + imageBenchmarks() + variants.benchmarks).filter {
+    filter.isEmpty || $0.title.contains(filter)
+}
+switch mode {
+case .measure: break
+case .list:
+    benchmarks.forEach { print($0.title) }
+    exit(0)
+case .shapes:
+    print(Product.json(Product.all(rows)))
+    exit(0)
+case .products:
+    Product.serve(Product.all(rows), Machine(threads: threads))
     exit(0)
 }
+let machine = Machine(threads: threads)
 let (f32, bf16, int8) = (
     machine.peak(DMAE_PRECISION_F32) / 1e9, machine.peak(DMAE_PRECISION_BF16) / 1e9,
     machine.peak(DMAE_PRECISION_INT8) / 1e9
 )
-let isa = String(cString: dmae_isa_name(dmae_isa_selected()))
+let isa = InstructionSet.selected.name
 print(
     "\(Machine.processor), \(isa), threads \(dmae_threads_observed()): peak "
         + "\(Format.fixed(f32, 0)) GFLOP/s f32, \(Format.fixed(bf16, 0)) bf16, \(Format.fixed(int8, 0)) int8, copying \(Format.fixed(machine.bandwidth / 1e9, 1)) GB/s"
         + (machine.roundTrip.map { ", a cache line to the other thread and back \(Format.fixed($0 * 1e9, 0)) ns" } ?? "")
 )
-print("Share: median, of the nearer of the two; above 100 % where the data stay in the cache.\n")
-print("operation".padded(32) + "shape".padded(22) + column("time", 13) + column("rate", 9) + column("share", 16))
-let benchmarks = (kernelBenchmarks() + imageBenchmarks()).filter { filter.isEmpty || $0.title.contains(filter) }
+print("Last column: median fraction of the nearer limit; above 100 % where the data stay in the cache.")
+if !variants.missing.isEmpty {
+    print("Skipped, not of this processor: \(variants.missing.joined(separator: ", ")).")
+}
+print(
+    "\n" + "operation".padded(36) + "shape".padded(22) + column("time", 13) + column("rate", 9) + column("of limit", 16)
+)
 var measured = Results(
     machine: "\(isa), \(threads) \(threads == 1 ? "thread" : "threads")", section: "peak", partial: !filter.isEmpty)
 for benchmark in benchmarks {
@@ -88,16 +107,16 @@ for benchmark in benchmarks {
 }
 guard check != nil || record != nil else { exit(0) }
 
-// A record is of what the machine gives in its worse moments, too: the least of three measurements, a table apart.
+// A record covers the machine's worse moments: the minimum of three measurements, a whole table apart.
 if record != nil {
     for pass in 2...3 {
-        print("\nPass \(pass) of 3; the least ratio of each row is recorded.")
+        print("\nPass \(pass) of 3; the minimum of each row is recorded.")
         for benchmark in benchmarks {
             measured.rows[benchmark.title] = min(measured.rows[benchmark.title]!, benchmark.measure(machine).ratio)
         }
     }
 }
-// Other programs disturb a row now and then: one that seems to have lost is measured again, and its best one counts.
+// Other programs disturb a row now and then: a row that seems to have lost is measured again, and its maximum counts.
 if let check {
     for _ in 0..<3 {
         for row in Results.thresholds(check).verdict(

@@ -85,7 +85,8 @@ def products(options, environment, results, precisions, ours, hello):
     """`ours` is ended, `hello` is what it said of itself."""
     peers = {precision: PEERS[precision] for precision in precisions}
     chosen = [(index, product) for index, product in enumerate(hello["products"])
-              if options.filter in f"products {product['name']} {product['m']}×{product['n']}×{product['k']}"]
+              if product["precision"] in precisions
+              and options.filter in f"products {product['name']} {product['m']}×{product['n']}×{product['k']}"]
     if not chosen:
         ours.end()
         return
@@ -101,41 +102,41 @@ def products(options, environment, results, precisions, ours, hello):
     print(f"\nPlain products, {options.rounds} rounds of turns, {options.threads} threads: % of the measured peak, and theirs "
           "over ours in time\nagainst the fastest of them, above 1 where ours is faster."
           + (" bf16: operands and results of both are\nbf16 in memory, but ours leaves gradients of weights (dW) in float32." if "bf16" in peers else "") + "\n")
-    print(f"{'product':32}{'m×n×k':16}" + "  ".join(f"{precision + ': ours':>10}" + "".join(f"{TITLES[name]:>9}" for name in names)
-                                                   + f"{'ratio':>7}" for precision, names in peers.items()))
-    rows = []
+    rows, titled = [], None
     for index, product in chosen:
-        shape = [product[letter] for letter in "mnk"]
-        line = f"{product['name']:32}{'×'.join(map(str, shape)):16}"
-        for precision, names in peers.items():
-            ours.ask("prepare", index, precision)
-            for name in names:
-                others[name].ask("prepare", product["form"], *shape)
-            rounds, peaks = [], []
-            for number in range(options.rounds):
-                turn = {}
-                for name in rotated(["ours"] + names, number):
-                    answer = (ours if name == "ours" else others[name]).ask("run", options.seconds)
-                    turn[name] = statistics.median(answer["seconds"])
-                    peaks += [answer["peak"]] if name == "ours" else []
-                rounds.append(turn)
-            work = 2 * shape[0] * shape[1] * shape[2] / statistics.median(peaks)
-            share = {name: work / statistics.median(turn[name] for turn in rounds) for name in ["ours"] + names}
-            ratio, fastest = best_ratio(rounds, "ours", names)
-            line += f"{100 * share['ours']:>{10 if precision == 'f32' else 12}.0f}"
-            line += "".join(f"{100 * share[name]:>9.0f}" for name in names) + f"{ratio:>7.2f}"
-            rows.append((precision, product, share["ours"], ratio, fastest))
-            key = f"products {precision} {product['name']} {'×'.join(map(str, shape))}"
-            results["rows"][key], results["turns"][key] = ratio, rounds
-        print(line, flush=True)
+        precision, shape = product["precision"], [product[letter] for letter in "mnk"]
+        names = peers[precision]
+        if precision != titled:
+            titled = precision
+            print(f"{'product':38}{'m×n×k':16}{precision + ': ours':>10}" + "".join(f"{TITLES[name]:>9}" for name in names)
+                  + f"{'ratio':>7}")
+        ours.ask("prepare", index)
+        for name in names:
+            others[name].ask("prepare", product["form"], *shape)
+        rounds, peaks = [], []
+        for number in range(options.rounds):
+            turn = {}
+            for name in rotated(["ours"] + names, number):
+                answer = (ours if name == "ours" else others[name]).ask("run", options.seconds)
+                turn[name] = statistics.median(answer["seconds"])
+                peaks += [answer["peak"]] if name == "ours" else []
+            rounds.append(turn)
+        work = 2 * shape[0] * shape[1] * shape[2] / statistics.median(peaks)
+        share = {name: work / statistics.median(turn[name] for turn in rounds) for name in ["ours"] + names}
+        ratio, fastest = best_ratio(rounds, "ours", names)
+        rows.append((precision, product, share["ours"], ratio, fastest))
+        key = f"products {precision} {product['name']} {'×'.join(map(str, shape))}"
+        results["rows"][key], results["turns"][key] = ratio, rounds
+        print(f"{product['name']:38}{'×'.join(map(str, shape)):16}{100 * share['ours']:>10.0f}"
+              + "".join(f"{100 * share[name]:>9.0f}" for name in names) + f"{ratio:>7.2f}", flush=True)
     for contender in [ours, *others.values()]:
         contender.end()
 
     print()
     for precision in peers:
-        for title, few in (("1568 rows and more", False), ("128 rows and fewer", True)):
+        for title, few in (("more than 260 rows", False), ("260 rows and fewer", True)):
             those = [row for row in rows
-                     if row[0] == precision and (row[1]["k" if row[1]["form"] == "dW" else "m"] <= 128) == few]
+                     if row[0] == precision and (row[1]["k" if row[1]["form"] == "dW" else "m"] <= 260) == few]
             if those:
                 behind = [f"{row[1]['name']} ({row[3]:.2f}, {TITLES[row[4]]})" for row in those if row[3] < 1]
                 print(f"{precision}, {title}: ours {100 * min(row[2] for row in those):.0f} to "

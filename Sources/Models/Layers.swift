@@ -4,6 +4,7 @@ import Tensors
 
 /// y = x·Wᵀ + b.
 struct Linear {
+    private let name: String
     private let weight: Tensor
     private let bias: Tensor
     private let dWeight: Tensor?
@@ -19,6 +20,7 @@ struct Linear {
         shape: [Int]? = nil,
         isInBlock: Bool = false
     ) {
+        self.name = name
         let matrix = isInBlock ? parameters.matrices : parameters.precision
         let (weight, packed) = parameters.addMatrix(name + ".weight", shape ?? [outputs, inputs], matrix)
         let bias = parameters.add(name + ".bias", [outputs], .zero)
@@ -33,6 +35,7 @@ struct Linear {
 
     private init(_ whole: Linear, outputs: Range<Int>) {
         precondition(whole.packed == nil, "a packed weight has no parts")
+        name = whole.name
         weight = whole.weight.rows(outputs)
         dWeight = whole.dWeight?.rows(outputs)
         bias = whole.bias.columns(outputs)
@@ -47,6 +50,7 @@ struct Linear {
 
     /// output[R, N] = x[R, K]·Wᵀ + b, then the epilogue.
     func forward(_ x: Tensor, _ output: Tensor?, _ epilogue: Kernels.Epilogue = .none) {
+        Profile.layer = name
         Kernels.linear(
             x, weight: weight, packed: packed, bias: bias, output: output, epilogue, precision: precision,
             workspace: workspace)
@@ -54,6 +58,7 @@ struct Linear {
 
     /// dX[R, K] = (or +=) dY[R, N]·W.
     func inputGradient(_ dY: Tensor, _ dX: Tensor, accumulate: Bool = false) {
+        Profile.layer = name
         Kernels.linearInputGradient(
             dY, weight: weight, dX: dX, accumulate: accumulate, precision: precision, workspace: workspace)
     }
@@ -61,6 +66,7 @@ struct Linear {
     /// dX[R, K] = (dY[R, N]·W) · gelu'(beforeGELU), where GELU made this layer's input; `activation` becomes that input
     /// again, and may be the same tensor.
     func inputGradient(_ dY: Tensor, _ dX: Tensor, beforeGELU: Tensor, activation: Tensor) {
+        Profile.layer = name
         Kernels.linearInputGradient(
             dY, weight: weight, beforeGELU: beforeGELU, activation: activation, dX: dX, precision: precision,
             workspace: workspace)
@@ -68,6 +74,7 @@ struct Linear {
 
     /// dW = (or += when `accumulate`) dYᵀ·x; db += column sums of dY.
     func weightGradient(_ dY: Tensor, _ x: Tensor, accumulate: Bool) {
+        Profile.layer = name
         Kernels.linearWeightGradient(
             dY, x, dWeight: dWeight!, accumulate: accumulate, dBias: dBias!, precision: precision, workspace: workspace)
     }

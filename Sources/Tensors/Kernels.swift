@@ -38,6 +38,7 @@ public enum Kernels {
             precondition(weight.rows == rows && weight.columns == columns)
             precondition(
                 instructionSet == .selected, "the instruction set changed since the weight's memory was planned")
+            if Profile.isRecording { return }
             dmae_gemm_pack(
                 precision.kernels, columns, rows, weight.type.kernels, weight.address, weight.stride, true,
                 memory.pointer)
@@ -130,11 +131,14 @@ public enum Kernels {
     ) {
         precondition(dY.rows == x.rows && dWeight.rows == dY.columns && dWeight.columns == x.columns)
         precondition(dBias.count == dY.columns)
-        let start = Profile.start()
-        dmae_column_sum_f32(
-            dY.rows, dY.columns, dY.type.kernels, dY.address, dY.stride, dBias.pointer,
-            workspace.pointer(bytes: reductionWorkspaceBytes(rows: dY.rows, width: dY.columns)))
-        Profile.stop(.columnSum, start, bytes: dY.count * dY.type.size)
+        Profile.run(
+            .columnSum, bytes: dY.count * dY.type.size,
+            .columnSum(rows: dY.rows, width: dY.columns, type: dY.type, stride: dY.stride)
+        ) {
+            dmae_column_sum_f32(
+                dY.rows, dY.columns, dY.type.kernels, dY.address, dY.stride, dBias.pointer,
+                workspace.pointer(bytes: reductionWorkspaceBytes(rows: dY.rows, width: dY.columns)))
+        }
         var arguments = product(
             dY, transposed: true, x, transposed: false, (dY.columns, x.columns, x.rows), precision)
         set(dWeight, &arguments)
@@ -150,8 +154,6 @@ public enum Kernels {
         let (m, n, k) = (arguments.m, arguments.n, arguments.k)
         let output = arguments.c == nil ? arguments.activation_type : arguments.c_type
         arguments.workspace = workspace.pointer(bytes: dmae_gemm_workspace(arguments.precision, m, n, k, output))
-        let start = Profile.start()
-        dmae_gemm(&arguments)
         func size(_ type: dmae_type) -> Int { type == DMAE_TYPE_BF16 ? 2 : 4 }
         let outputs =
             (arguments.c == nil ? 0 : size(arguments.c_type))
@@ -159,9 +161,10 @@ public enum Kernels {
             + (arguments.residual == nil && !arguments.accumulate ? 0 : 4)
             + (arguments.before_gelu == nil ? 0 : size(arguments.before_gelu_type))
         let weightSize = operation == .forwardInt8 ? 1 : size(arguments.b_type)
-        Profile.stop(
-            operation, start, flop: 2 * Double(m) * Double(n) * Double(k),
-            bytes: m * k * size(arguments.a_type) + k * n * weightSize + m * n * outputs)
+        let bytes = m * k * size(arguments.a_type) + k * n * weightSize + m * n * outputs
+        Profile.run(operation, flop: 2 * Double(m) * Double(n) * Double(k), bytes: bytes, .gemm(arguments)) {
+            dmae_gemm(&arguments)
+        }
     }
 
     /// The operands of a product op(a)[m, k] · op(b)[k, n]; where it goes is still to be said.
@@ -228,11 +231,10 @@ public enum Kernels {
         _ inputs: AttentionInputs, batch: Int, heads: Int, output: Tensor, logSumExp: Tensor?, workspace: Workspace
     ) {
         var arguments = attentionArguments(inputs, output, logSumExp, batch: batch, heads: heads, workspace)
-        let start = Profile.start()
-        dmae_attention_forward(&arguments)
-        Profile.stop(
-            .attention, start, flop: 2 * product(arguments),
-            bytes: 2 * (inputs.query.count + inputs.key.count) * output.type.size)
+        let bytes = 2 * (inputs.query.count + inputs.key.count) * output.type.size
+        Profile.run(.attention, flop: 2 * product(arguments), bytes: bytes, .attention(arguments)) {
+            dmae_attention_forward(&arguments)
+        }
     }
 
     /// The gradients by queries, keys and values (=), from what the forward pass saw and wrote.
@@ -249,11 +251,10 @@ public enum Kernels {
         arguments.d_q = gradients.query.address
         arguments.d_k = gradients.key.address
         arguments.d_v = gradients.value.address
-        let start = Profile.start()
-        dmae_attention_backward(&arguments)
-        Profile.stop(
-            .attentionGradient, start, flop: 5 * product(arguments),
-            bytes: 4 * (inputs.query.count + inputs.key.count) * output.type.size)
+        let bytes = 4 * (inputs.query.count + inputs.key.count) * output.type.size
+        Profile.run(.attentionGradient, flop: 5 * product(arguments), bytes: bytes, .attentionGradient(arguments)) {
+            dmae_attention_backward(&arguments)
+        }
     }
 
     /// FLOP of one of attention's products over all heads.
@@ -298,21 +299,28 @@ public enum Kernels {
     /// y[R, D] = LayerNorm(x); mean[R] and rstd[R] are kept for the backward pass, or both nil.
     public static func layerNorm(_ x: Tensor, gamma: Tensor, beta: Tensor, y: Tensor, mean: Tensor?, rstd: Tensor?) {
         precondition(x.count == y.count && gamma.count == x.columns && beta.count == x.columns)
-        let start = Profile.start()
-        dmae_layernorm_f32_forward(
-            x.rows, x.columns, x.pointer, gamma.pointer, beta.pointer, layerNormEpsilon, y.type.kernels, y.address,
-            mean?.pointer, rstd?.pointer)
-        Profile.stop(.layerNorm, start, bytes: x.count * (4 + y.type.size))
+        Profile.run(
+            .layerNorm, bytes: x.count * (4 + y.type.size),
+            .layerNorm(
+                rows: x.rows, width: x.columns, output: y.type, keepsStatistics: mean != nil, isRecomputed: false)
+        ) {
+            dmae_layernorm_f32_forward(
+                x.rows, x.columns, x.pointer, gamma.pointer, beta.pointer, layerNormEpsilon, y.type.kernels, y.address,
+                mean?.pointer, rstd?.pointer)
+        }
     }
 
     /// y[R, D] as the forward pass wrote it, from its statistics.
     public static func layerNormAgain(_ x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, rstd: Tensor, y: Tensor) {
         precondition(x.count == y.count && gamma.count == x.columns && beta.count == x.columns)
-        let start = Profile.start()
-        dmae_layernorm_f32_apply(
-            x.rows, x.columns, x.pointer, gamma.pointer, beta.pointer, mean.pointer, rstd.pointer, y.type.kernels,
-            y.address)
-        Profile.stop(.layerNorm, start, bytes: x.count * (4 + y.type.size))
+        Profile.run(
+            .layerNorm, bytes: x.count * (4 + y.type.size),
+            .layerNorm(rows: x.rows, width: x.columns, output: y.type, keepsStatistics: false, isRecomputed: true)
+        ) {
+            dmae_layernorm_f32_apply(
+                x.rows, x.columns, x.pointer, gamma.pointer, beta.pointer, mean.pointer, rstd.pointer, y.type.kernels,
+                y.address)
+        }
     }
 
     /// dX[R, D] = (or += when `accumulate`) the gradient by x; dGamma, dBeta [D] +=.
@@ -322,19 +330,26 @@ public enum Kernels {
         dBeta: Tensor, workspace: Workspace
     ) {
         precondition(x.count == dY.count && x.count == dX.count && gamma.count == x.columns)
-        let start = Profile.start()
-        dmae_layernorm_f32_backward(
-            x.rows, x.columns, x.pointer, gamma.pointer, mean.pointer, rstd.pointer, dY.pointer, accumulate, dX.pointer,
-            dGamma.pointer, dBeta.pointer,
-            workspace.pointer(bytes: reductionWorkspaceBytes(rows: x.rows, width: x.columns)))
-        Profile.stop(.layerNormGradient, start, bytes: x.count * (accumulate ? 16 : 12))
+        Profile.run(
+            .layerNormGradient, bytes: x.count * (accumulate ? 16 : 12),
+            .layerNormGradient(rows: x.rows, width: x.columns, accumulate: accumulate)
+        ) {
+            dmae_layernorm_f32_backward(
+                x.rows, x.columns, x.pointer, gamma.pointer, mean.pointer, rstd.pointer, dY.pointer, accumulate,
+                dX.pointer, dGamma.pointer, dBeta.pointer,
+                workspace.pointer(bytes: reductionWorkspaceBytes(rows: x.rows, width: x.columns)))
+        }
     }
 
     // MARK: Reductions and the optimiser
 
     /// Σ x² in double.
     public static func sumOfSquares(_ x: Tensor) -> Double {
-        dmae_sum_of_squares_f32(x.count, x.elements.baseAddress)
+        if Profile.isRecording {
+            Profile.note(.sumOfSquares(count: x.count), bytes: 4 * x.count)
+            return 0
+        }
+        return dmae_sum_of_squares_f32(x.count, x.elements.baseAddress)
     }
 
     /// What an AdamW step needs beside the tensors.
@@ -375,8 +390,9 @@ public enum Kernels {
             learning_rate: settings.learningRate, beta1: settings.beta1, beta2: settings.beta2,
             epsilon: settings.epsilon,
             weight_decay: settings.weightDecay, gradient_scale: settings.gradientScale, step: UInt64(settings.step))
-        let start = Profile.start()
-        dmae_adamw_f32(weight.count, &c, gradient.pointer, weight.pointer, firstMoment.pointer, secondMoment.pointer)
-        Profile.stop(.optimizer, start, bytes: 28 * weight.count)
+        Profile.run(.optimizer, bytes: 28 * weight.count, .adamW(count: weight.count)) {
+            dmae_adamw_f32(
+                weight.count, &c, gradient.pointer, weight.pointer, firstMoment.pointer, secondMoment.pointer)
+        }
     }
 }

@@ -31,9 +31,14 @@ public enum Profile {
 
     /// The part of the model that runs now: "teacher", "student", "decoder", …
     public nonisolated(unsafe) static var part = ""
+    /// The linear layer that runs now, or ran last: "blocks.0.attn.qkv".
+    public nonisolated(unsafe) static var layer = ""
     /// All there is, in the order first seen.
     public private(set) nonisolated(unsafe) static var records: [Record] = []
     private nonisolated(unsafe) static var isOn = false
+    /// Whether kernel calls are noted instead of run; see `recordCalls`.
+    nonisolated(unsafe) static var isRecording = false
+    nonisolated(unsafe) static var calls: [KernelCall] = []
 
     /// Forgets what was measured, and measures from now on or no more.
     public static func reset(measuring: Bool) {
@@ -48,6 +53,22 @@ public enum Profile {
     @inline(__always)
     static func stop(_ operation: Operation, _ start: Double, flop: Double = 0, bytes: Int = 0) {
         if isOn { record(operation, monotonicSeconds() - start, flop, bytes) }
+    }
+
+    /// Runs a kernel, and measures it where a benchmark asks for it. While calls are recorded, notes the call instead.
+    @inline(__always)
+    static func run(
+        _ operation: Operation, flop: Double = 0, bytes: Int, _ call: @autoclosure () -> KernelCall.Arguments,
+        _ kernel: () -> Void
+    ) {
+        if isRecording { return note(call(), flop: flop, bytes: bytes) }
+        let start = start()
+        kernel()
+        stop(operation, start, flop: flop, bytes: bytes)
+    }
+
+    static func note(_ call: KernelCall.Arguments, flop: Double = 0, bytes: Int) {
+        calls.append(KernelCall(part: part, layer: layer, flop: flop, bytes: bytes, arguments: call))
     }
 
     private static func record(_ operation: Operation, _ seconds: Double, _ flop: Double, _ bytes: Int) {
