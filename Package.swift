@@ -82,9 +82,9 @@ let package = Package(
         .target(
             name: "AllocationCounter", path: "Tests/AllocationCounter",
             cSettings: [.unsafeFlags(["-O2", "-fno-omit-frame-pointer"])]),
-        tests("TrainingTests", ["Training", "AllocationCounter"]),
+        tests("TrainingTests", ["Training", "Interchange", "AllocationCounter"]),
         tests("PerfTests", ["kernel-benchmark"]),
         .testTarget(name: "ThresholdTests", dependencies: ["Thresholds"], swiftSettings: swiftFlags),
-        tests("CommandTests", ["Training", "Images"], exclude: ["Expected"]),
+        tests("CommandTests", ["Training", "Interchange", "Images"], exclude: ["Expected"]),
     ]
 )

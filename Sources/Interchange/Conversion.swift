@@ -8,20 +8,20 @@ import Weights
 
 /// Writes a model under another tool's names.
 public struct Conversion {
-    /// Whose names, and what is written.
+    /// The tool whose names are written.
     public enum Target: Sendable {
-        /// MAE's and DMAE's: everything.
+        /// MAE and DMAE: every part.
         case mae
-        /// timm's: the encoder, and a class head.
+        /// timm: the encoder and a class head.
         case timm
-        /// A folder of Hugging Face's: ViTMAEForPreTraining where there is a decoder, ViTForImageClassification where
-        /// there is a class head, ViTModel else.
+        /// Hugging Face, as a folder: ViTMAEForPreTraining if there is a decoder, else ViTForImageClassification if
+        /// there is a class head, else ViTModel.
         case huggingFace
     }
 
     public let weights: ModelWeights
     public let target: Target
-    /// What was left out, a sentence each.
+    /// The parts that were left out, a sentence each.
     public let notes: [String]
     /// The tensors in the order of the file.
     public let tensors: [TensorSource]
@@ -29,14 +29,14 @@ public struct Conversion {
     private let decoder: DecoderConfiguration?
     private let classes: Int?
 
-    /// Checks that `weights` can be written so; reads no values.
+    /// Checks that `weights` can be written for `target`; reads no values.
     ///
     /// - Parameters:
-    ///   - type: what floating tensors are rounded to; nil keeps their types.
+    ///   - type: the type to which floating-point tensors are rounded; nil keeps their types.
     ///   - encoderOnly: leaves out decoder, projection heads and class head.
-    ///   - heads, decoderHeads, imageSize: what `weights` leaves open.
-    /// - Throws: `Failure.badData` where tensors are missing or the target has no place for the model; `Failure.usage`
-    ///   where the target wants to know what neither the file nor a flag says, and where a flag does not fit the model.
+    ///   - heads, decoderHeads, imageSize: sizes that `weights` does not state; nil if not given.
+    /// - Throws: `Failure.badData` if tensors are missing or the target has no place for the model; `Failure.usage` if
+    ///   the target needs a size that is neither stated nor given, or a given size does not fit the model.
     public init(
         _ weights: ModelWeights, to target: Target, type: TensorType? = nil, encoderOnly: Bool = false,
         heads: Int? = nil,
@@ -57,7 +57,7 @@ public struct Conversion {
         let isPooled = weights.tensors["norm.weight"] == nil
         var notes: [String] = []
         var keptClasses = encoderOnly || weights.tensors["head.weight"] == nil ? nil : weights.classes
-        var leavesOut: (String) -> Bool = { _ in false }
+        var isWritten: (ModelPart) -> Bool = { !encoderOnly || $0.isEncoder }
         switch target {
         case .mae: break
         case .timm: decoder = nil
@@ -81,18 +81,17 @@ public struct Conversion {
                         + "ViTMAEForPreTraining takes square ones; use --encoder-only")
             }
             if decoder != nil { keptClasses = nil }
-            if keptClasses == nil { leavesOut = { $0.hasPrefix("head.") } }
+            if keptClasses == nil { isWritten = { $0 != .classHead && (!encoderOnly || $0.isEncoder) } }
         }
-        let sources = weights.tensors.sources(target.scheme(prefixed: decoder != nil || keptClasses != nil), type: type)
-        { name in
-            !(encoderOnly && !Self.isEncoder(name)) && !leavesOut(name)
-        }
-        let written = Set(weights.tensors.names.filter { !(encoderOnly && !Self.isEncoder($0)) && !leavesOut($0) })
-            .subtracting(sources.dropped)
+        // The scheme drops what it has no names for: timm's the decoder, for example.
+        let kept = { (name: String) in ModelPart(of: name).map(isWritten) ?? false }
+        let scheme = target.scheme(prefixed: decoder != nil || keptClasses != nil)
+        let sources = weights.tensors.sources(scheme, type: type, where: kept)
+        let written = Set(weights.tensors.names.filter(kept)).subtracting(sources.dropped)
         let left = weights.tensors.names.filter { !written.contains($0) }
-        for (what, belongs) in Self.parts {
-            let count = left.lazy.filter(belongs).count
-            if count > 0 { notes.append("left out: the \(what) (\(count) tensor\(count == 1 ? "" : "s"))") }
+        for part in [ModelPart.decoder, .projectionHeads, .classHead] {
+            let count = left.lazy.filter { ModelPart(of: $0) == part }.count
+            if count > 0 { notes.append("left out: the \(part) (\(count) tensor\(count == 1 ? "" : "s"))") }
         }
         if !weights.tensors.unknown.isEmpty {
             let names = weights.tensors.unknown
@@ -126,16 +125,7 @@ public struct Conversion {
                 + "config.json needs it")
     }
 
-    private static func isEncoder(_ name: String) -> Bool { !parts.contains { $0.belongs(name) } }
-
-    /// What can be left out of a model, for people, and the names that belong to it.
-    private static let parts: [(what: String, belongs: (String) -> Bool)] = [
-        ("decoder", { $0.hasPrefix("decoder_") || $0 == "mask_token" }),
-        ("projection heads", { $0.hasPrefix("aligned_feature_projection_heads.") }),
-        ("class head", { $0.hasPrefix("head.") }),
-    ]
-
-    /// What a reader of the written model should know, a sentence; nil where nothing is unusual.
+    /// A sentence for the user of the written model; nil if there is nothing unusual about it.
     public var advice: String? {
         guard target == .huggingFace, decoder == nil, classes == nil else { return nil }
         return "MAE's ViT has no pooler: load it by ViTModel.from_pretrained(…, add_pooling_layer=False)"
@@ -146,16 +136,15 @@ public struct Conversion {
         decoder != nil ? "ViTMAEForPreTraining" : classes != nil ? "ViTForImageClassification" : "ViTModel"
     }
 
-    /// Whether a file of that name is written as a PyTorch archive, which says nothing of the model's sizes.
+    /// Whether a file of that name is written as a PyTorch archive, which has no place for the model's sizes.
     public static func isArchive(_ path: String) -> Bool {
         [".pth", ".pt"].contains(where: path.lowercased().hasSuffix)
     }
 
-    /// Writes a file, or Hugging Face's folder, at `path`; a file whose name ends in .pth or .pt is a PyTorch archive
-    /// holding `{'model': …}`, any other one is safetensors.
+    /// Writes a file at `path`, or a folder for Hugging Face. A file whose name ends in .pth or .pt is a PyTorch archive
+    /// of `{'model': …}`; any other is safetensors.
     ///
-    /// - Throws: `Failure.inputOutput` where it cannot be written; `Failure.badData` where a number does not fit the
-    ///   type.
+    /// - Throws: `Failure.inputOutput` if it cannot be written; `Failure.badData` if a number does not fit the type.
     public func write(to path: String) throws {
         switch target {
         case .huggingFace: try writeFolder(path)
@@ -177,7 +166,7 @@ public struct Conversion {
         try writer.write(to: path, beside: beside)
     }
 
-    /// What the file will say of the model's sizes.
+    /// The model's sizes as the file's metadata states them.
     private func sizes() throws -> String {
         let architecture = ModelWeights.Architecture(
             encoder: encoder, decoder: decoder, maskRatio: decoder == nil ? nil : weights.maskRatio,
@@ -200,8 +189,8 @@ public struct Conversion {
                 "cannot create folder \(quoted(path: path)): something else has that name; --to huggingface writes a folder"
             )
         }
-        // The weights take their place last, so that a folder with weights is a whole one; and where they fail nothing
-        // of another model is replaced by what describes them.
+        // The weights are renamed into place last, so a folder with weights is a whole one. If writing them fails, the
+        // configuration of a model that was there before is still its own.
         try writeSafeTensors(to: path + "/model.safetensors", metadata: ["format": "pt"]) {
             try AtomicFile.write(configuration.sortedJSON(indented: true) + [0x0A], to: path + "/config.json")
             try AtomicFile.write(
@@ -236,7 +225,7 @@ public struct Conversion {
         var initializer_range = 0.02
         var intermediate_size: Int
         var label2id: [String: Int]?
-        // What MAE's models were trained with; the published configurations say 1e-12.
+        // MAE's models were trained with 1e-6; the published configurations say 1e-12.
         var layer_norm_eps = 1e-6
         var mask_ratio: Double?
         var model_type: String
@@ -280,7 +269,7 @@ public struct Conversion {
         var do_normalize = true, do_rescale = true, do_resize = true
         var image_mean, image_std: [Float]
         var image_processor_type = "ViTImageProcessor"
-        /// Pillow's number for bicubic.
+        /// Pillow's constant for bicubic.
         var resample = 3
         var rescale_factor = 1.0 / 255
         var size: [String: Int]

@@ -1,6 +1,6 @@
 extension FloatConversion {
     /// Types that numbers can be rounded to and from.
-    static let floating: Set<TensorType> = [.f64, .f32, .f16, .bf16]
+    package static let floating: Set<TensorType> = [.f64, .f32, .f16, .bf16]
 
     /// Rounds elements of one floating type to another, to nearest, ties to even; a NaN stays one, infinities stay.
     ///

@@ -36,7 +36,7 @@ package enum FloatConversion {
     }
 
     /// What is said of a tensor whose type is not converted.
-    static func refusal(_ entry: TensorEntry, path: String) -> Failure {
+    package static func refusal(_ entry: TensorEntry, path: String) -> Failure {
         Failure(
             .badData,
             "tensor \(quoted(entry.name)) of \(quoted(path: path)) is of type \(entry.type.rawValue), which cannot be used as weights; "

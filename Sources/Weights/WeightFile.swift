@@ -25,7 +25,7 @@ public struct TensorEntry: Equatable, Sendable {
     ///
     /// Readers refuse other shapes, of empty tensors too: products of some dimensions, and sizes in other types, are
     /// computed later.
-    static func isCountable(_ shape: [Int]) -> Bool {
+    package static func isCountable(_ shape: [Int]) -> Bool {
         // The size of the largest types.
         var bytes = 8
         for dimension in shape {

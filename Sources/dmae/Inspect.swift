@@ -197,7 +197,7 @@ struct Inspect: ParsableCommand {
     }
 
     private func printComparison(_ first: any WeightFile, _ second: any WeightFile, _ path: String) throws {
-        let models = [first, second].map { try? ModelTensors($0) }
+        let models = [first, second].map { try? CanonicalWeightFile($0) }
         // Names that two tools give the same model are put into one language; otherwise everything in the files is
         // compared.
         var pair = (first, second)

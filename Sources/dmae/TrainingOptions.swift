@@ -187,24 +187,18 @@ struct TrainingOptions: ParsableArguments {
             text += "; \(matching.missing.count) missing and computed (\(Self.names(matching.missing)))"
         }
         for adaptation in loading.adaptations { text += "; \(adaptation)" }
-        func isOf(_ part: (name: String, beginnings: [String]), _ tensor: String) -> Bool {
-            part.beginnings.contains { tensor.hasPrefix($0) }
-        }
-        let unneeded = matching.unexpected.filter { name in Self.partsBeyondAlignment.contains { isOf($0, name) } }
-        let unexpected = matching.unexpected.filter { !unneeded.contains($0) }
+        // Distillation runs the embedding and the blocks to the last aligned one.
+        func unneededPart(_ name: String) -> ModelPart? { ModelPart(of: name).flatMap { $0 == .embedding ? nil : $0 } }
+        let unneeded = matching.unexpected.compactMap(unneededPart)
+        let unexpected = matching.unexpected.filter { unneededPart($0) == nil }
         if !unneeded.isEmpty {
-            let parts = Self.partsBeyondAlignment.filter { part in unneeded.contains { isOf(part, $0) } }
-            text += "; \(unneeded.count) not needed (\(parts.map(\.name).joined(separator: ", ")))"
+            let parts = ModelPart.allCases.filter(unneeded.contains)
+            let words = parts.map { $0 == .blocks ? "blocks after the last aligned one" : "\($0)" }
+            text += "; \(unneeded.count) not needed (\(words.joined(separator: ", ")))"
         }
         if !unexpected.isEmpty { text += "; \(unexpected.count) unexpected (\(Self.names(unexpected)))" }
         if !quiet { Terminal.note(text) }
     }
-
-    /// What a teacher's file may have and distillation never runs, with what the names of its tensors begin with.
-    private static let partsBeyondAlignment: [(name: String, beginnings: [String])] = [
-        ("blocks after the last aligned one", ["blocks."]), ("norm", ["norm.", "fc_norm."]), ("class head", ["head."]),
-        ("decoder", ["decoder_", "mask_token"]), ("projection heads", ["aligned_feature_projection_heads."]),
-    ]
 
     private static func names(_ names: [String]) -> String {
         names.prefix(3).joined(separator: ", ") + (names.count > 3 ? ", …" : "")
@@ -235,12 +229,8 @@ struct TrainingOptions: ParsableArguments {
 
     private func printPlan(of trainer: Trainer, teacher weights: ModelWeights?) throws {
         let configuration = trainer.configuration
-        let all = trainer.distiller.parameters.all
-        func count(_ part: (String) -> Bool) -> String {
-            Format.count(all.filter { part($0.name) }.reduce(0) { $0 + $1.weight.count })
-        }
-        let isHead: (String) -> Bool = { $0.hasPrefix("aligned_feature_projection_heads.") }
-        let isDecoder: (String) -> Bool = { $0.hasPrefix("decoder_") || $0 == "mask_token" }
+        let layout = ModelLayout(configuration.model)
+        func count(_ isCounted: (ModelPart) -> Bool) -> String { Format.count(layout.count(where: isCounted)) }
         var rows = [
             ["images", "\(trainer.source.count)"],
             [
@@ -250,11 +240,11 @@ struct TrainingOptions: ParsableArguments {
             ["optimiser steps", "\(trainer.totalSteps)"],
             ["peak learning rate", "\(Float(configuration.peakLearningRate))"],
             [""],
-            ["parameters: student", count { !isHead($0) && !isDecoder($0) }],
-            ["parameters: decoder", count(isDecoder)],
+            ["parameters: student", count(\.isEncoder)],
+            ["parameters: decoder", count { $0 == .decoder }],
         ]
         if let teacher = trainer.distiller.teacherParameters {
-            rows.append(["parameters: projection heads", count(isHead)])
+            rows.append(["parameters: projection heads", count { $0 == .projectionHeads }])
             rows.append(["parameters: teacher, to its last aligned block", Format.count(teacher.count())])
         }
         rows.append([""])

@@ -1,6 +1,7 @@
 import Reporting
 import Foundation
 import Images
+import Interchange
 import Models
 import Tensors
 import TestSupport

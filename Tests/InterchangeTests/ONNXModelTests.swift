@@ -45,14 +45,14 @@ final class ONNXModelTests: XCTestCase {
     }
 
     /// Weights of Fixtures/weights.
-    private static func open(_ path: String) throws -> ModelTensors {
-        try ModelTensors(WeightFiles.open(Fixtures.path("weights/" + path)))
+    private static func open(_ path: String) throws -> CanonicalWeightFile {
+        try CanonicalWeightFile(WeightFiles.open(Fixtures.path("weights/" + path)))
     }
 
     /// A model to write.
     private struct Case {
         let name: String
-        let weights: ModelTensors
+        let weights: CanonicalWeightFile
         var encoder = ONNXModelTests.encoder
         var type = TensorType.f32
         var largest = ONNXModel.largestFile
@@ -76,7 +76,7 @@ final class ONNXModelTests: XCTestCase {
             Case(name: "mae-external", weights: mae, largest: 100_000),
             Case(name: "classifier", weights: classifier),
             Case(name: "finetuned", weights: try open("mae/finetuned.pth"), encoder: one, type: .bf16),
-            Case(name: "probe", weights: try ModelTensors(renamed), encoder: two),
+            Case(name: "probe", weights: try CanonicalWeightFile(renamed), encoder: two),
         ]
     }
 
@@ -274,7 +274,7 @@ final class ONNXModelTests: XCTestCase {
     func testWhatDoesNotFitIsRefused() throws {
         let mae = try Self.open("mae/mae.safetensors")
         // The shape of the second norm is not what is refused.
-        let bothNorms = try ModelTensors(
+        let bothNorms = try CanonicalWeightFile(
             Renamed(mae) { $0.replacingOccurrences(of: "decoder_norm.", with: "fc_norm.") })
         var wide = Self.encoder, deep = Self.encoder, finer = Self.encoder
         (wide.width, deep.depth, finer.imageHeight) = (36, 4, 64)
@@ -283,7 +283,7 @@ final class ONNXModelTests: XCTestCase {
             (mae, deep, .badData, "lacks blocks.3.norm1.weight"),
             (mae, finer, .badData, "pos_embed has shape [1, 17, 32]"),
             (
-                try ModelTensors(Renamed(mae) { $0.hasPrefix("norm.") ? nil : $0 }), Self.encoder, .badData,
+                try CanonicalWeightFile(Renamed(mae) { $0.hasPrefix("norm.") ? nil : $0 }), Self.encoder, .badData,
                 "lacks norm.weight"
             ),
             (bothNorms, Self.encoder, .badData, "holds both norm and fc_norm, and the ONNX form cannot say"),
@@ -305,7 +305,7 @@ final class ONNXModelTests: XCTestCase {
             writer.add(entry.name, shape: entry.shape, floats: UnsafeBufferPointer(copy))
         }
         try writer.write(to: folder.file("large.safetensors"))
-        let large = try ModelTensors(SafeTensorsFile(path: folder.file("large.safetensors")))
+        let large = try CanonicalWeightFile(SafeTensorsFile(path: folder.file("large.safetensors")))
         let failure = failure { try ONNXModel.write(large, Self.encoder, to: folder.file("x.onnx"), type: .f16) }
         XCTAssertEqual(failure?.code, .badData)
         XCTAssert(failure?.message.contains("blocks.1.mlp.fc1.weight") == true, "\(failure as Any)")

@@ -4,20 +4,18 @@ import Weights
 
 // Letters: B batch, L patches, T = 1 + L tokens, R = B·T rows, D width, H heads, p patch side, C channels.
 
-/// The operations of an encoder. Tokens are the rows of one matrix [R, D] but in attention, so that linear layers are
-/// Gemm with the weights as files have them, [outputs, inputs].
+/// The operations of an encoder. Except in attention, tokens are the rows of one matrix [R, D]: linear layers are then
+/// Gemm with the weights as files hold them, [outputs, inputs].
 struct EncoderGraph {
     private let configuration: EncoderConfiguration
     private let source: EncoderTensors
-    private let hasHead: Bool
     /// The graph without its initialisers.
     private(set) var message = Onnx_GraphProto()
     private(set) var tensors: [StoredTensor] = []
 
-    init(_ configuration: EncoderConfiguration, _ source: EncoderTensors, hasHead: Bool) {
+    init(_ configuration: EncoderConfiguration, _ source: EncoderTensors) {
         self.configuration = configuration
         self.source = source
-        self.hasHead = hasHead
     }
 
     /// - Throws: `Failure.badData` where a tensor is missing or does not fit.
@@ -32,9 +30,8 @@ struct EncoderGraph {
         var x = try embedding()
         for block in 0..<configuration.depth { x = try self.block("blocks.\(block)", x) }
 
-        // Small inputs of several operations.
         let tokenShape = constant("shape.tokens", [-1, tokens, width])
-        let hasNorm = source.shape("norm.weight") != nil || source.shape("fc_norm.weight") == nil
+        let hasNorm = !source.isMeanNormed
         if hasNorm { x = try norm("norm", x) }
         node("Reshape", "last_hidden_state", [x, tokenShape], to: "last_hidden_state")
         if hasNorm {
@@ -54,7 +51,7 @@ struct EncoderGraph {
                 "pooled", [width],
                 hasNorm ? "The class token after the final norm." : "The normed mean of the patch tokens."),
         ]
-        if hasHead, let classes = try head() {
+        if let classes = try head() {
             message.output.append(Self.value("logits", [classes], "Scores of the classes."))
         }
     }
@@ -65,8 +62,7 @@ struct EncoderGraph {
         let projection = node(
             "Conv", "patch_embed.proj",
             [
-                "pixel_values", try weight("patch_embed.proj.weight", [width, configuration.channels, side, side]),
-                try weight("patch_embed.proj.bias", [width]),
+                "pixel_values", try weight("patch_embed.proj.weight"), try weight("patch_embed.proj.bias"),
             ], [("kernel_shape", .integers([side, side])), ("strides", .integers([side, side]))])
         let patches = node(
             "Reshape", "patch_embed.flat", [projection, constant("shape.patches", [-1, width, configuration.patches])])
@@ -75,9 +71,9 @@ struct EncoderGraph {
         let batch = node("Shape", "batch", ["pixel_values"], [("start", .integer(0)), ("end", .integer(1))])
         let shape = node(
             "Concat", "shape.class", [batch, constant("shape.token", [1, width])], [("axis", .integer(0))])
-        let classToken = node("Expand", "class_token", [try weight("cls_token", [1, 1, width]), shape])
+        let classToken = node("Expand", "class_token", [try weight("cls_token"), shape])
         let tokens = node("Concat", "tokens", [classToken, embedded], [("axis", .integer(1))])
-        let positions = try weight("pos_embed", [1, 1 + configuration.patches, width])
+        let positions = try weight("pos_embed")
         let placed = node("Add", "positions", [tokens, positions])
         return node("Reshape", "rows", [placed, rows])
     }
@@ -86,7 +82,7 @@ struct EncoderGraph {
     private mutating func block(_ name: String, _ x: String) throws -> String {
         let (width, heads) = (configuration.width, configuration.heads)
         let normed = try norm("\(name).norm1", x)
-        let qkv = try linear("\(name).attn.qkv", normed, width, 3 * width)
+        let qkv = try linear("\(name).attn.qkv", normed)
         let split = constant("split.qkv", [width, width, width])
         let parts = ["q", "k", "v"].map { "\(name).attn.\($0)" }
         node("Split", "\(name).attn.split", [qkv, split], to: parts, [("axis", .integer(1))])
@@ -103,14 +99,14 @@ struct EncoderGraph {
         let values = node("MatMul", "\(name).attn.values", [shares, headed[2]])
         let ordered = node("Transpose", "\(name).attn.ordered", [values], [("perm", .integers([0, 2, 1, 3]))])
         let attention = node("Reshape", "\(name).attn.rows", [ordered, rows])
-        let middle = node("Add", "\(name).middle", [x, try linear("\(name).attn.proj", attention, width, width)])
+        let middle = node("Add", "\(name).middle", [x, try linear("\(name).attn.proj", attention)])
 
-        let hidden = try linear("\(name).mlp.fc1", try norm("\(name).norm2", middle), width, 4 * width)
+        let hidden = try linear("\(name).mlp.fc1", try norm("\(name).norm2", middle))
         let activation = gelu("\(name).mlp.gelu", hidden)
-        return node("Add", name, [middle, try linear("\(name).mlp.fc2", activation, 4 * width, width)])
+        return node("Add", name, [middle, try linear("\(name).mlp.fc2", activation)])
     }
 
-    /// x·(1 + erf(x/√2))·½, in the form that runtimes know and fuse.
+    /// x·(1 + erf(x/√2))·½, in the operations that runtimes recognise and fuse.
     private mutating func gelu(_ name: String, _ x: String) -> String {
         let divided = node("Div", name + ".divided", [x, number("gelu.root", Float(2).squareRoot())])
         let error = node("Erf", name + ".erf", [divided])
@@ -120,47 +116,45 @@ struct EncoderGraph {
     }
 
     /// `head` (fine-tuned), or `head.0` and `head.1` (a linear probe's BatchNorm without affine part, ε 1e-6, and its
-    /// layer), on the pooled feature; gives the number of classes, nil where there is no head.
+    /// layer), on the pooled feature; gives the number of classes, nil if there is no head.
     private mutating func head() throws -> Int? {
         let width = configuration.width
-        let isProbe = source.shape("head.1.weight") != nil
-        let name = isProbe ? "head.1" : "head"
-        guard let shape = source.shape(name + ".weight"), shape.count == 2, shape[0] > 0 else { return nil }
-        var feature = "pooled"
-        if isProbe {
+        switch source.head {
+        case nil: return nil
+        case .linear(let classes):
+            try linear("head", "pooled", to: "logits")
+            return classes
+        case .probe(let classes):
             add(StoredTensor("head.0.weight", numbers: Array(repeating: 1, count: width)))
             add(StoredTensor("head.0.bias", numbers: Array(repeating: 0, count: width)))
-            feature = node(
+            let feature = node(
                 "BatchNormalization", "head.0",
                 [
-                    feature, "head.0.weight", "head.0.bias", try weight("head.0.running_mean", [width]),
-                    try weight("head.0.running_var", [width]),
+                    "pooled", "head.0.weight", "head.0.bias", try weight("head.0.running_mean"),
+                    try weight("head.0.running_var"),
                 ], [("epsilon", .number(1e-6))])
+            try linear("head.1", feature, to: "logits")
+            return classes
         }
-        try linear(name, feature, width, shape[0], to: "logits")
-        return shape[0]
     }
 
     // MARK: Layers
 
     @discardableResult
-    private mutating func linear(_ name: String, _ x: String, _ inputs: Int, _ outputs: Int, to output: String? = nil)
-        throws -> String
-    {
-        let operands = [x, try weight(name + ".weight", [outputs, inputs]), try weight(name + ".bias", [outputs])]
+    private mutating func linear(_ name: String, _ x: String, to output: String? = nil) throws -> String {
+        let operands = [x, try weight(name + ".weight"), try weight(name + ".bias")]
         return node("Gemm", name, operands, to: output ?? name, [("transB", .integer(1))])
     }
 
     @discardableResult
     private mutating func norm(_ name: String, _ x: String, to output: String? = nil) throws -> String {
-        let width = configuration.width
-        let operands = [x, try weight(name + ".weight", [width]), try weight(name + ".bias", [width])]
+        let operands = [x, try weight(name + ".weight"), try weight(name + ".bias")]
         return node(
             "LayerNormalization", name, operands, to: output ?? name,
             [("axis", .integer(-1)), ("epsilon", .number(Kernels.layerNormEpsilon))])
     }
 
-    /// The argument that makes a Reshape give [R, D].
+    /// The shape input of a Reshape to [R, D].
     private var rows: String {
         mutating get { constant("shape.rows", [-1, configuration.width]) }
     }
@@ -173,7 +167,7 @@ struct EncoderGraph {
         case number(Float)
     }
 
-    /// Adds an operation of one output, which bears its name.
+    /// Adds an operation with one output, which has the same name.
     private mutating func node(
         _ type: String, _ name: String, _ inputs: [String], _ attributes: [(String, Attribute)] = []
     ) -> String {
@@ -209,14 +203,14 @@ struct EncoderGraph {
         message.node.append(node)
     }
 
-    /// The float32 value of the file's tensor `name`: an initialiser, cast where it is stored narrower.
-    private mutating func weight(_ name: String, _ shape: [Int]) throws -> String {
-        add(try source.tensor(name, shape))
+    /// The float32 value of the file's tensor `name`: an initialiser, and a cast if it is stored in a narrower type.
+    private mutating func weight(_ name: String) throws -> String {
+        add(try source.tensor(name))
         guard source.type != .f32 else { return name }
         return node("Cast", name + ".f32", [name], [("to", .integer(Onnx_TensorProto.DataType.float.rawValue))])
     }
 
-    /// Whole numbers under a name that says what they are; the same name is the same numbers.
+    /// An initialiser of integers. Operations that ask for the same name share it.
     private mutating func constant(_ name: String, _ values: [Int]) -> String {
         add(StoredTensor(name, integers: values))
         return name
@@ -227,7 +221,7 @@ struct EncoderGraph {
         return name
     }
 
-    /// Adds an initialiser unless one of its name is there.
+    /// Adds an initialiser unless there is one of that name.
     private mutating func add(_ tensor: StoredTensor) {
         if !names.insert(tensor.name).inserted { return }
         tensors.append(tensor)

@@ -1,30 +1,58 @@
+import Models
 import Reporting
-import Tensors
 import Weights
 
-/// The encoder's weights as a model stores them: found by MAE's names, checked against the configuration, converted
-/// when they are written.
+/// The encoder's weights as an ONNX model stores them: found by MAE's names, checked against the layout, converted when
+/// they are written.
 final class EncoderTensors {
-    /// What they are stored in.
+    /// The classifier on the pooled feature.
+    enum Head {
+        /// `head`, of fine-tuned weights.
+        case linear(classes: Int)
+        /// `head.0` and `head.1`, of a linear probe.
+        case probe(classes: Int)
+    }
+
+    /// The type they are stored in.
     let type: TensorType
+    /// Whether `fc_norm`, the norm of the mean of the patch tokens, takes the place of `norm`.
+    let isMeanNormed: Bool
+    /// Nil if there is no classifier, or none is wanted.
+    let head: Head?
     private let path: String
+    private let layout: ModelLayout
     private let sources: [String: TensorSource]
     /// Elements of all tensors that were asked for.
     private(set) var parameters = 0
 
-    init(_ weights: ModelTensors, type: TensorType) {
+    init(_ weights: CanonicalWeightFile, _ configuration: EncoderConfiguration, type: TensorType, hasHead: Bool) {
         self.type = type
         path = weights.path
         sources = Dictionary(uniqueKeysWithValues: weights.sources(.mae, type: type).tensors.map { ($0.name, $0) })
+        isMeanNormed = weights["norm.weight"] == nil && weights["fc_norm.weight"] != nil
+        var layout = ModelLayout.encoder(configuration, norms: [isMeanNormed ? "fc_norm" : "norm"])
+        /// Outputs of a linear layer that is there.
+        func classes(_ name: String) -> Int? {
+            guard let shape = weights[name + ".weight"]?.shape, shape.count == 2, shape[0] > 0 else { return nil }
+            return shape[0]
+        }
+        if hasHead, let classes = classes("head.1") {
+            head = .probe(classes: classes)
+            layout += .linearProbe(width: configuration.width, classes: classes)
+        } else if hasHead, let classes = classes("head") {
+            head = .linear(classes: classes)
+            layout += .classHead(width: configuration.width, classes: classes)
+        } else {
+            head = nil
+        }
+        self.layout = layout
     }
 
-    /// The shape of the tensor called `name`; nil where there is none.
-    func shape(_ name: String) -> [Int]? { sources[name]?.shape }
-
-    /// The tensor called `name`, which must have that shape.
+    /// The tensor called `name`, which must be one of the layout's.
     ///
-    /// - Throws: `Failure.badData` where it is missing or has another, or is no floating-point tensor.
-    func tensor(_ name: String, _ shape: [Int]) throws -> StoredTensor {
+    /// - Throws: `Failure.badData` if it is missing, has another shape, or is no floating-point tensor.
+    func tensor(_ name: String) throws -> StoredTensor {
+        guard let shape = layout[name]?.shape else { preconditionFailure("\(name) is no tensor of the layout") }
         guard let source = sources[name] else {
             throw Failure(
                 .badData,
@@ -46,7 +74,7 @@ final class EncoderTensors {
         return StoredTensor(name, type: onnxType, shape: shape, byteCount: source.byteCount, bytes: source.write)
     }
 
-    /// What ONNX calls `type`.
+    /// ONNX's name for `type`.
     private var onnxType: Onnx_TensorProto.DataType {
         switch type {
         case .f16: .float16

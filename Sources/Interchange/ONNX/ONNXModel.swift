@@ -31,7 +31,7 @@ public enum ONNXModel {
     ///
     /// - Parameters:
     ///   - configuration: the encoder's sizes; its heads must be known.
-    ///   - type: one of `ModelTensors.roundedTypes`.
+    ///   - type: one of `CanonicalWeightFile.roundedTypes`.
     ///   - hasHead: whether a class head that is there is written.
     ///   - version: of the program, for the model's own record.
     ///   - largest: bytes above which the weights go to `path` + ".data" beside the model (ONNX's external data).
@@ -39,13 +39,13 @@ public enum ONNXModel {
     ///   both norms are there; `.usage` where the configuration does not fit together; `.inputOutput`.
     @discardableResult
     public static func write(
-        _ weights: ModelTensors, _ configuration: EncoderConfiguration, to path: String, type: TensorType = .f32,
+        _ weights: CanonicalWeightFile, _ configuration: EncoderConfiguration, to path: String, type: TensorType = .f32,
         hasHead: Bool = true, version: String = "", largest: Int = largestFile
     ) throws -> Summary {
         try configuration.validate(role: "encoder")
         try weights.requireOneNorm("the ONNX form", "use --to timm or --to mae, which keep both")
-        let source = EncoderTensors(weights, type: type)
-        var graph = EncoderGraph(configuration, source, hasHead: hasHead)
+        let source = EncoderTensors(weights, configuration, type: type, hasHead: hasHead)
+        var graph = EncoderGraph(configuration, source)
         try graph.build()
         var file = ModelFile(graph: graph.message, tensors: graph.tensors)
         file.model.irVersion = 8

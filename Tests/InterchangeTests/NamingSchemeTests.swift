@@ -1,6 +1,7 @@
 import Foundation
 import Tensors
 import TestSupport
+import Interchange
 import Weights
 import XCTest
 
@@ -38,15 +39,15 @@ final class NamingSchemeTests: XCTestCase {
         return folder.file(name)
     }
 
-    private func tensors(_ names: [String], role: NamingScheme.Role = .student) throws -> ModelTensors {
-        try ModelTensors(WeightFiles.open(write(names.map { ($0, [1]) })), role: role)
+    private func tensors(_ names: [String], role: NamingScheme.Role = .student) throws -> CanonicalWeightFile {
+        try CanonicalWeightFile(WeightFiles.open(write(names.map { ($0, [1]) })), role: role)
     }
 
     /// Each file gives the same tensors under MAE's names: the fixture's values, rounded to the file's type.
     func testFilesOfEveryTool() throws {
         let whole = try SafeTensorsFile(path: Fixtures.path("weights/mae/mae.safetensors"))
         for (path, type, names, parts) in Self.files {
-            let found = try ModelTensors(WeightFiles.open(Fixtures.path("weights/" + path)))
+            let found = try CanonicalWeightFile(WeightFiles.open(Fixtures.path("weights/" + path)))
             XCTAssertEqual(found.detection.description, names, path)
             XCTAssertEqual(found.unknown, [], path)
             XCTAssertEqual(found.outside > 0, path.hasSuffix("checkpoint.pth"), path)
@@ -76,7 +77,7 @@ final class NamingSchemeTests: XCTestCase {
 
     /// Bytes of a joined tensor are those of its parts, one after the other.
     func testJoinedBytes() throws {
-        let file = try ModelTensors(WeightFiles.open(Fixtures.path("weights/huggingface/vitmae")))
+        let file = try CanonicalWeightFile(WeightFiles.open(Fixtures.path("weights/huggingface/vitmae")))
         let name = "blocks.1.attn.qkv.weight"
         let parts = file.sourceNames(name)
         XCTAssertEqual(parts.map { $0.split(separator: ".").dropLast().last! }, ["query", "key", "value"])
@@ -156,7 +157,7 @@ final class NamingSchemeTests: XCTestCase {
     func testRefusals() throws {
         func refused(_ names: [(String, [Int])], _ words: String..., line: UInt = #line) throws {
             let path = try write(names)
-            let found = failure { _ = try ModelTensors(WeightFiles.open(path)) }
+            let found = failure { _ = try CanonicalWeightFile(WeightFiles.open(path)) }
             XCTAssertEqual(found?.code, .badData, line: line)
             for word in words + [path] {
                 XCTAssertTrue(

@@ -1,6 +1,7 @@
 import Reporting
+import Weights
 
-extension ModelTensors {
+extension CanonicalWeightFile {
     /// Types that tensors can be rounded to.
     public static let roundedTypes: [TensorType] = [.f32, .f16, .bf16]
 

@@ -1,10 +1,12 @@
+import Models
 import Reporting
+import Weights
 
 /// A file's tensors of one model under MAE's names, whatever the file calls them.
 ///
 /// What the file has in row-thirds is joined when it is read. Tensors outside the model, such as an optimiser's, are
 /// not among `entries`.
-public final class ModelTensors: WeightFile {
+public final class CanonicalWeightFile: WeightFile {
     public let file: any WeightFile
     public let detection: NamingScheme.Detection
     public let entries: [TensorEntry]
@@ -105,7 +107,7 @@ public final class ModelTensors: WeightFile {
         self.outside = outside
     }
 
-    private static let projectionHeads = "aligned_feature_projection_heads."
+    private static let projectionHeads = ModelLayout.projectionHeads + "."
 
     /// Whether a plain name is that of an optimiser's state or of another model rather than of a part of this one.
     private static func isOutside(_ name: String) -> Bool {

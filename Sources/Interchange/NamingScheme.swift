@@ -1,3 +1,5 @@
+import Models
+
 /// How a tool names the tensors of a Vision Transformer: a table that is read in both directions.
 ///
 /// MAE's names are the canonical ones. A rule gives a canonical name and what the tool calls it; where the tool keeps
@@ -126,7 +128,7 @@ public struct NamingScheme: Equatable, Sendable {
 
 extension NamingScheme {
     /// The parts of one transformer block.
-    private static let blockParts = ["norm1.*", "attn.qkv.*", "attn.proj.*", "norm2.*", "mlp.fc1.*", "mlp.fc2.*"]
+    private static let blockParts = ModelLayout.blockLayers.map { $0 + ".*" }
 
     private static let encoderRules =
         ["cls_token", "pos_embed", "patch_embed.proj.*"].map { Rule($0, $0) }
@@ -143,9 +145,7 @@ extension NamingScheme {
             + ["mask_token", "decoder_pos_embed", "decoder_embed.*"].map { Rule($0, $0) }
             + blockParts.map { Rule("decoder_blocks.#.\($0)", "decoder_blocks.#.\($0)") }
             + ["decoder_norm.*", "decoder_pred.*"].map { Rule($0, $0) }
-            + ["", ".fc1", ".fc2"].map {
-                Rule("aligned_feature_projection_heads.#\($0).*", "aligned_feature_projection_heads.#\($0).*")
-            })
+            + ["", ".fc1", ".fc2"].map { "\(ModelLayout.projectionHeads).#\($0).*" }.map { Rule($0, $0) })
 
     /// timm's names, which for an encoder are MAE's (timm/models/vision_transformer.py).
     public static let timm = NamingScheme(name: "timm", rules: encoderRules)

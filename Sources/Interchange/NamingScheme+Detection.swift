@@ -1,4 +1,5 @@
 import Reporting
+import Weights
 
 extension NamingScheme {
     /// Which of two models is meant where a file holds both a student and a teacher.
