@@ -18,7 +18,8 @@ struct dmae_decoder {
     char *message;
 };
 
-/* A real progressive file has a dozen scans; thousands of empty ones are a way to keep a decoder busy for hours. */
+/* A real progressive file has about a dozen scans. A hostile file could keep a decoder busy for hours with thousands of
+ * empty ones. */
 enum { MAXIMUM_SCANS = 1000 };
 
 static void fail(j_common_ptr info) {
@@ -29,7 +30,7 @@ static void fail(j_common_ptr info) {
     longjmp(decoder->failed, 1);
 }
 
-/* Warnings tell of damage that libjpeg conceals; Pillow accepts such files silently and so does this. */
+/* libjpeg warns about damage that it conceals. Such files are accepted silently, as Pillow does. */
 static void stay_silent(j_common_ptr info) { (void)info; }
 
 static void watch_scans(j_common_ptr info) {
@@ -40,8 +41,8 @@ static void watch_scans(j_common_ptr info) {
     }
 }
 
-/* The whole file is in memory. At its end the library is told to wait for more, which never comes, rather than fed an
- * invented end marker: that is how a truncated file shows. */
+/* The whole file is in memory. At its end, fill_source reports that no data is available (FALSE: the library suspends)
+ * instead of inserting an end marker, so that a truncated file is detected. */
 static void start_source(j_decompress_ptr info) { (void)info; }
 static boolean fill_source(j_decompress_ptr info) {
     (void)info;
@@ -136,7 +137,8 @@ int dmae_jpeg_read(dmae_decoder *decoder, uint8_t *samples, char message[DMAE_CO
         snprintf(message, DMAE_CODEC_MESSAGE, "%s", truncated);
         return -1;
     }
-    /* What follows the last row cannot change the picture, so a missing end marker is no error; a broken one is. */
+    /* Data after the last row cannot change the picture, so a missing end marker is ignored. Damaged data is an error.
+     */
     (void)jpeg_finish_decompress(info);
     return 0;
 }

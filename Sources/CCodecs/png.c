@@ -19,7 +19,7 @@ struct dmae_decoder {
 
 static void fail(png_structp png, png_const_charp text) {
     char *message = *(char **)png_get_error_ptr(png);
-    /* libpng's own words for it, and those for zlib's Z_MEM_ERROR behind the name of a chunk. */
+    /* libpng's message, or its message for zlib's Z_MEM_ERROR, which follows the name of a chunk. */
     const int is_memory = strcmp(text, "Out of memory") == 0 || strstr(text, "insufficient memory") != NULL;
     snprintf(message, DMAE_CODEC_MESSAGE, "%s", is_memory ? DMAE_CODEC_OUT_OF_MEMORY : text);
     png_longjmp(png, 1);
@@ -61,7 +61,7 @@ dmae_decoder *dmae_png_open(const uint8_t *bytes, size_t count, dmae_image_heade
     }
     png_set_read_fn(png, decoder, read_bytes);
     png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
-    /* No ancillary chunk changes a pixel as Pillow reads it: text, profiles and transparency are not even parsed. */
+    /* Ancillary chunks (text, profiles, transparency) change no pixel that Pillow reads, so they are not parsed. */
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
     png_set_check_for_invalid_index(png, 0);
     png_read_info(png, decoder->info);
@@ -127,7 +127,7 @@ void dmae_png_close(dmae_decoder *decoder) {
 }
 
 typedef struct {
-    char *message; /* first: what `fail` finds */
+    char *message; /* must be the first member: `fail` reads it through the error pointer */
     uint8_t *bytes;
     size_t count, room;
 } encoded;

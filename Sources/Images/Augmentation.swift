@@ -1,30 +1,31 @@
 import Glibc
 import Tensors
 
-/// How a picture of any size becomes a sample of one size, as torchvision's transforms do it.
+/// Turns pictures of any size into samples of one size, as torchvision's transforms do.
 public struct Augmentation: Equatable, Sendable {
-    /// What part of the picture is taken.
+    /// The part of the picture that a sample shows.
     public enum Framing: Equatable, Sendable {
-        /// RandomResizedCrop and a horizontal flip: a rectangle of `area` (shares of the picture's) and `aspect`
-        /// (width to height, uniform in its logarithm) at a random place; mirrored with probability `flip`.
+        /// RandomResizedCrop and RandomHorizontalFlip: a rectangle at a random place, with `area` a fraction of the
+        /// picture's (uniform) and `aspect` its width / height (log-uniform), flipped with probability `flip`.
         case random(area: ClosedRange<Double>, aspect: ClosedRange<Double>, flip: Double)
-        /// The short side brought to 8⁄7 of the sample's (no margin above 224), then the centre cut out.
+        /// Resize and CenterCrop: the short side resized to 8⁄7 of the sample's (to the sample's above 224), then
+        /// the centre cropped.
         case centre
-        /// The whole picture stretched to the sample's size.
+        /// The whole picture resized to the sample's size, its aspect changed.
         case whole
     }
 
-    /// Size of a sample.
+    /// Size of a sample, in pixels.
     public let width, height: Int
     /// 1 (grey) or 3 (RGB).
     public let channels: Int
     public var framing: Framing
     public var normalisation: Normalisation
-    /// Whether pictures are first turned as their EXIF orientation says.
+    /// Whether a picture's EXIF orientation is applied first.
     public var orienting: Bool
 
-    /// The augmentation of pre-training and distillation unless told otherwise: area 0.2 to 1, aspect 3⁄4 to 4⁄3,
-    /// flip ½.
+    /// The defaults are those of pre-training and distillation: area 0.2 to 1, aspect 3⁄4 to 4⁄3, flip ½, and
+    /// ImageNet's normalisation.
     public init(
         width: Int, height: Int, channels: Int = 3,
         framing: Framing = .random(area: 0.2...1, aspect: 3.0 / 4...4.0 / 3, flip: 0.5),
@@ -40,12 +41,13 @@ public struct Augmentation: Equatable, Sendable {
         self.orienting = orienting
     }
 
-    /// Bytes of a sample before it is normalised; floats of it after.
+    /// Number of bytes of a sample before normalisation, and of floats after it.
     public var sampleCount: Int { width * height * channels }
 
-    /// The sample made of `picture` as it stands at `index` of `epoch` under `seed`, before normalisation.
+    /// The sample made from `picture` at position `index` of `epoch`, before normalisation.
     ///
-    /// The picture is converted to the sample's channels; only the random framing draws numbers.
+    /// The picture is converted to the sample's channels. Only the random framing draws numbers, for (`seed`, `epoch`,
+    /// `index`).
     public func apply(to picture: Pixels, seed: UInt64, epoch: Int, index: Int) -> Pixels {
         let picture = picture.converted(channels: channels)
         return Pixels(width: width, height: height, channels: channels) { target in
@@ -53,7 +55,7 @@ public struct Augmentation: Equatable, Sendable {
         }
     }
 
-    /// As above, to `target`[height, width, channels]. `picture` has `channels` channels.
+    /// Writes the same sample to `target`[height, width, channels]. `picture` must have `channels` channels.
     func apply(
         to picture: borrowing Pixels, seed: UInt64, epoch: Int, index: Int, with resampler: Resampler,
         into target: UnsafeMutablePointer<UInt8>
@@ -66,7 +68,7 @@ public struct Augmentation: Equatable, Sendable {
                 width: picture.width, height: picture.height, area: area, aspect: aspect, using: &draw)
             resampler.resample(picture, croppedTo: rectangle, width: width, height: height, into: target)
             var coin = CounterRandom(seed: seed, purpose: .flip, epoch: epoch, index: index)
-            if coin.uniform(0, 1) < flip { mirror(target) }
+            if coin.uniform(0, 1) < flip { flipHorizontally(target) }
         case .centre:
             let frame = centreFrame(width: picture.width, height: picture.height)
             resampler.resample(
@@ -76,10 +78,10 @@ public struct Augmentation: Equatable, Sendable {
         }
     }
 
-    /// The size a picture is brought to, and what is then cut out of it, for the centre framing.
+    /// The size that the centre framing resizes a picture to, and the crop that it then takes.
     ///
-    /// A square sample gets torchvision's Resize(int(size / 0.875)) and CenterCrop(size); above 224 Resize(size). For
-    /// another shape the picture is brought to just cover the sample and its margin.
+    /// A square sample is torchvision's Resize(int(size / 0.875)) and CenterCrop(size); above 224, Resize(size) and
+    /// CenterCrop(size). For another shape the resized picture just covers the sample and its margin.
     public func centreFrame(width pictureWidth: Int, height pictureHeight: Int)
         -> (resized: (width: Int, height: Int), crop: Rectangle)
     {
@@ -97,7 +99,7 @@ public struct Augmentation: Equatable, Sendable {
         return (resized, Rectangle(left: left, top: top, width: width, height: height))
     }
 
-    private func mirror(_ target: UnsafeMutablePointer<UInt8>) {
+    private func flipHorizontally(_ target: UnsafeMutablePointer<UInt8>) {
         for y in 0..<height {
             let row = target + y * width * channels
             for x in 0..<width / 2 {
@@ -110,8 +112,8 @@ public struct Augmentation: Equatable, Sendable {
     }
 }
 
-/// torchvision's RandomResizedCrop.get_params with the numbers drawn from `draw`: ten tries, then as much of the
-/// centre as the aspect allows.
+/// The crop of torchvision's RandomResizedCrop.get_params, with random numbers from `draw`: ten tries, then the largest
+/// centred rectangle of allowed aspect.
 public func randomCrop(
     width: Int, height: Int, area: ClosedRange<Double>, aspect: ClosedRange<Double>, using draw: inout CounterRandom
 ) -> Rectangle {

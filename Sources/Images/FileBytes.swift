@@ -2,15 +2,15 @@ import Reporting
 import Glibc
 import Tensors
 
-/// More than the largest accepted image takes uncompressed.
+/// Larger than the largest accepted image is uncompressed.
 private let maximumFileSize = 1 << 30
 
-/// Reads the whole regular file at `path` into memory, once `accept` has seen its first 16 bytes and not thrown.
+/// Reads the regular file at `path` into memory. `accept` is called with its first 16 bytes before the rest is read.
 ///
 /// Throws `Failure`, naming the path: `.inputOutput` with the system's reason, `.badData` for a file too large to be
-/// an image.
+/// an image; and what `accept` throws.
 func readFile(_ path: String, where accept: (UnsafeRawBufferPointer) throws -> Void) throws -> [UInt8] {
-    // Not blocking: a pipe with an image's name must not stop the run.
+    // Non-blocking: opening a pipe with an image's name must not hang the run.
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else { throw cannotOpen(path) }
     defer { close(descriptor) }
@@ -23,7 +23,7 @@ func readFile(_ path: String, where accept: (UnsafeRawBufferPointer) throws -> V
         throw Failure(.inputOutput, "\(path) is not a regular file: name a picture")
     }
 
-    /// Fills `buffer` as far as the file goes.
+    /// Reads the next bytes into `buffer`, fewer at the end of the file, and returns their number.
     func fill(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int {
         var done = 0
         while done < buffer.count {
@@ -40,7 +40,7 @@ func readFile(_ path: String, where accept: (UnsafeRawBufferPointer) throws -> V
     guard status.st_size <= maximumFileSize else {
         throw Failure(.badData, "\(path) is larger than the \(maximumFileSize >> 20) MiB that an image file may have")
     }
-    // The first bytes decide before a huge file of another kind is read.
+    // A huge file of another kind is refused by its first bytes.
     var head = [UInt8](repeating: 0, count: min(16, Int(status.st_size)))
     let headCount = try head.withUnsafeMutableBytes(fill)
     try head.withUnsafeBytes { try accept(UnsafeRawBufferPointer(rebasing: $0[..<headCount])) }
@@ -52,7 +52,8 @@ func readFile(_ path: String, where accept: (UnsafeRawBufferPointer) throws -> V
     }
 }
 
-/// Whether a regular file that may be read lies at `path`: what fails to read it then is not the file.
+/// Whether `path` is a regular file with permission to read it. If reading it fails all the same, the system is at
+/// fault, not the file.
 func isReadableFile(_ path: String) -> Bool {
     var status = stat()
     return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && access(path, R_OK) == 0

@@ -2,13 +2,14 @@ import Reporting
 import Glibc
 import Tensors
 
-/// The image files below a folder, in torchvision's order.
+/// The image files in a folder, in torchvision's order.
 ///
 /// A folder with one directory per class is read as torchvision's ImageFolder reads it: class directories sorted by
-/// name, each searched to any depth, files by name within directories by path. A folder whose images lie directly in
-/// it, with no class directory that holds any, is read flat: no classes, no labels. Files count by their extension,
-/// in any case; what they are is only seen when they are decoded. Symbolic links are followed, but never into a
-/// directory that is being searched already. An image whose name is not UTF-8 is listed, but cannot be opened.
+/// name, each searched recursively, its directories sorted by path and the files of each by name. If no class directory
+/// holds images, the folder is flat: the images directly in it, without classes. A file is an image if it has one of
+/// `extensions`, in upper or lower case; its content is checked when it is decoded. Symbolic links are followed, but
+/// not to a directory that is already being searched. An image whose name is not UTF-8 is listed, but cannot be opened;
+/// it may be listed under the same name as another.
 public struct ImageFolder: ImageSource {
     /// The folder, as it was given; nil for a list of files from several places.
     public let place: String?
@@ -23,8 +24,8 @@ public struct ImageFolder: ImageSource {
     /// The files whose names are not UTF-8: the text in `names` opens nothing, or another file.
     private let misnamed: Set<Int>
 
-    /// The extensions of files that are taken for images, torchvision's list. Whatever a file is called, only JPEG
-    /// and PNG are decoded.
+    /// The extensions of image files, torchvision's list. Only JPEG and PNG files can be decoded, under any of these
+    /// names.
     public static let extensions = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"]
 
     public var count: Int { names.count }
@@ -36,8 +37,8 @@ public struct ImageFolder: ImageSource {
     public var notes: [String] {
         guard let place, strayCount > 0 else { return [] }
         return [
-            "left out, as torchvision's ImageFolder does: what lies beside the class directories of \(place) "
-                + "(images: \(strayCount))"
+            "images directly in \(place) are left out, as torchvision's ImageFolder does with a folder that has class "
+                + "directories (images: \(strayCount))"
         ]
     }
 
@@ -47,7 +48,7 @@ public struct ImageFolder: ImageSource {
             guard !misnamed.contains(index) else { throw notText(path) }
             return try imageFile(path)
         } catch let failure as Failure where failure.code == .inputOutput {
-            // A regular file with permission to read it: then the system is at fault.
+            // If the file exists and may be read, the system is at fault.
             if !misnamed.contains(index), isReadableFile(path) { throw failure }
             throw Failure(.badData, failure.message)
         }
@@ -55,7 +56,7 @@ public struct ImageFolder: ImageSource {
 
     /// Searches the folder at `root`.
     ///
-    /// Throws `Failure(.inputOutput)` where a directory is missing, cannot be read or has a name that is not UTF-8, and
+    /// Throws `Failure(.inputOutput)` where a directory is missing, cannot be read or has a name that is not UTF-8;
     /// `Failure(.badData)` where there is no image.
     public init(_ root: String) throws {
         place = root
@@ -91,11 +92,11 @@ public struct ImageFolder: ImageSource {
         (names, misnamed) = (images.map(\.text), Self.misnamed(images))
     }
 
-    /// Lists the files among `paths`, whatever they are called, and the images in the folders among them at any depth,
-    /// without classes: every path once, sorted by its bytes.
+    /// Lists the files among `paths`, with any extension, and the images in the folders among them, searched
+    /// recursively: without classes, every path once, sorted by bytes.
     ///
     /// Throws `Failure(.inputOutput)` where a path does not exist, or a directory cannot be read or has a name that is
-    /// not UTF-8, and `Failure(.badData)` where there is no image.
+    /// not UTF-8; `Failure(.badData)` where there is no image.
     public init(listing paths: [String]) throws {
         var all: [ImageName] = []
         for path in paths {
@@ -127,8 +128,8 @@ public struct ImageFolder: ImageSource {
         Set(images.indices.filter { !images[$0].isExact })
     }
 
-    /// Adds the images of the directory `folder`, relative to `root` where that is not empty, and of those below it to
-    /// `found`.
+    /// Adds to `found` the images of the directory `folder` and of the directories in it. If `root` is not empty,
+    /// `folder` is relative to it.
     private static func search(
         _ root: String, _ folder: String, above: [FileIdentity], _ found: inout [(folder: String, files: [ImageName])]
     ) throws {
@@ -136,7 +137,7 @@ public struct ImageFolder: ImageSource {
         var status = stat()
         guard stat(path, &status) == 0 else { throw cannotOpen(path, "the folder ") }
         let identity = FileIdentity(status)
-        // A link back to a directory on the way here would never end.
+        // A link to a directory above this one would be followed for ever.
         guard !above.contains(identity) else { return }
         let directory = try Directory(path)
         if !directory.images.isEmpty { found.append((folder, directory.images)) }
@@ -147,10 +148,10 @@ public struct ImageFolder: ImageSource {
     }
 }
 
-/// The name of an image file, or its path.
+/// The name or path of an image file.
 private struct ImageName {
     let text: String
-    /// Whether `text` has the bytes of the name: one that is not UTF-8 is shown with replacement characters.
+    /// Whether `text` has the bytes of the name. In a name that is not UTF-8, invalid bytes are replacement characters.
     let isExact: Bool
 
     /// The path of this name in `folder`.
@@ -158,20 +159,20 @@ private struct ImageName {
         ImageName(text: folder.hasSuffix("/") ? folder + text : "\(folder)/\(text)", isExact: isExact)
     }
 
-    /// The order of the bytes; of two that look alike the exact one comes first.
+    /// Order by bytes; of two names with the same text, the exact one comes first.
     func precedes(_ other: ImageName) -> Bool {
         if text.utf8.elementsEqual(other.text.utf8) { return isExact && !other.isExact }
         return text.utf8.lexicographicallyPrecedes(other.text.utf8)
     }
 
-    /// Strings of the same letters in other bytes are other files; so are, as far as one can see, names that are not
-    /// exact.
+    /// Whether both are exact and have the same bytes. (Strings compare equal if they have the same characters in other
+    /// bytes.) Names that are not exact may differ in the bytes that were replaced.
     func isSameFile(as other: ImageName) -> Bool {
         isExact && other.isExact && text.utf8.elementsEqual(other.text.utf8)
     }
 }
 
-/// What makes two paths the same directory.
+/// The identity of a directory: equal for two paths of the same one.
 private struct FileIdentity: Equatable {
     let device: dev_t, number: ino_t
     init(_ status: stat) {
@@ -213,7 +214,7 @@ private struct Directory {
         folders.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
     }
 
-    /// Whether an entry is a directory, or a link to one; the system is asked for the entry's own bytes.
+    /// Whether an entry is a directory or a link to one. The name's original bytes are used, as they may not be UTF-8.
     private static func isFolder(_ entry: UnsafeMutablePointer<dirent>, in stream: OpaquePointer) -> Bool {
         let type = Int32(entry.pointee.d_type)
         if type == Int32(DT_DIR) { return true }

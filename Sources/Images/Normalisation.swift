@@ -1,4 +1,4 @@
-/// The mean and spread, per channel and in units of full brightness, that pictures are standardised with.
+/// The mean and standard deviation of each channel, for pixel values 0 to 1, that pictures are normalised with.
 public struct Normalisation: Equatable, Sendable {
     public let mean: [Float]
     public let deviation: [Float]
@@ -9,22 +9,21 @@ public struct Normalisation: Equatable, Sendable {
         self.deviation = deviation
     }
 
-    /// ImageNet's: for RGB the customary figures, for grey their averages.
+    /// ImageNet's: the customary values for RGB, their averages for grey.
     public static func imageNet(channels: Int) -> Normalisation {
         channels == 3
             ? Normalisation(mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225])
             : Normalisation(mean: [0.449], deviation: [0.226])
     }
 
-    /// Standardised values of the 256 bytes of each channel: [channels][256], the rounding of (byte / 255 - mean) /
-    /// deviation in f32.
+    /// The normalised value of each byte: [channels, 256], (byte / 255 - mean) / deviation computed in float32.
     var table: [Float] {
         zip(mean, deviation).flatMap { mean, deviation in
             (0..<256).map { (Float($0) / 255 - mean) / deviation }
         }
     }
 
-    /// Writes `picture`, standardised, to `target`[channels, height, width].
+    /// Writes `picture`, normalised, to `target`[channels, height, width].
     public func write(_ picture: Pixels, to target: UnsafeMutablePointer<Float>) {
         precondition(picture.channels == mean.count)
         let table = table
@@ -34,7 +33,7 @@ public struct Normalisation: Equatable, Sendable {
         }
     }
 
-    /// Writes `count` interleaved pixels, looked up in `table`, to `target`[channels, count].
+    /// Looks up `count` interleaved pixels in `table` and writes them to `target`[channels, count].
     static func write(
         _ pixels: UnsafePointer<UInt8>, count: Int, channels: Int, _ table: [Float],
         to target: UnsafeMutablePointer<Float>
@@ -54,15 +53,15 @@ public struct Normalisation: Equatable, Sendable {
         }
     }
 
-    /// The picture that `values`[channels, height, width], standardised, stand for: rounded to the nearest byte, cut
-    /// off at 0 and 255; what is not a number becomes 0.
+    /// The picture of normalised `values`[channels, height, width]: the inverse of `write`, rounded to the nearest
+    /// byte and clamped to 0...255; NaN becomes 0.
     public func pixels(_ values: UnsafePointer<Float>, width: Int, height: Int) -> Pixels {
         let channels = mean.count, count = width * height
         return Pixels(width: width, height: height, channels: channels) { target in
             for channel in 0..<channels {
                 for pixel in 0..<count {
                     let value = (values[channel * count + pixel] * deviation[channel] + mean[channel]) * 255
-                    // Written so that a NaN fails the comparison.
+                    // A NaN fails the comparison.
                     target[pixel * channels + channel] = value > 0 ? UInt8(min(value, 255).rounded()) : 0
                 }
             }

@@ -3,9 +3,11 @@ import CCodecs
 import Glibc
 import Tensors
 
-/// Makes PNG files of pictures.
+/// Encodes pictures as PNG files.
 public enum PNGWriter {
-    /// The bytes of a PNG file that holds `picture`; `name` stands for it in errors.
+    /// The bytes of a PNG file of `picture`.
+    ///
+    /// Throws `Failure(.inputOutput)`, with `name` for the file, where memory runs out.
     public static func encode(_ picture: Pixels, named name: String = "a PNG file") throws -> [UInt8] {
         try withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(DMAE_CODEC_MESSAGE)) { message in
             message.initialize(repeating: 0)
@@ -21,7 +23,7 @@ public enum PNGWriter {
     }
 }
 
-/// Versions of the image libraries that are linked in, for `dmae doctor`.
+/// Versions of the linked image libraries, for `dmae doctor`.
 public enum ImageLibraries {
     /// Each library's name and version.
     public static var versions: [(name: String, version: String)] {

@@ -3,20 +3,19 @@ import CCodecs
 import Tensors
 
 extension Pixels {
-    /// Decodes the JPEG or PNG file at `path`; what it is shows in its first bytes, whatever its name.
+    /// Decodes the JPEG or PNG file at `path`. Its first bytes decide which it is, not its name.
     ///
     /// The result equals, bit for bit, Pillow's `Image.open(path).convert("RGB")` for 3 channels and `.convert("L")`
-    /// for 1: alpha is dropped without compositing, CMYK is taken as Adobe writes it, 16-bit colour keeps its high
-    /// byte, 16-bit grey is cut off at 255. EXIF orientation is ignored unless `orienting`; then the picture is
-    /// turned as the camera meant it.
+    /// for 1: alpha is dropped without compositing, CMYK is read as Adobe writes it, 16-bit colour keeps its high
+    /// byte, 16-bit grey is clamped to 255. EXIF orientation is applied only if `orienting`.
     ///
     /// Throws `Failure`, naming the path: `.inputOutput` where the file cannot be read or memory runs out, `.badData`
-    /// where it is no whole JPEG or PNG or has more than `maximumCount` pixels, or `maximumSide` of them along a side.
+    /// where it is not a complete JPEG or PNG file or exceeds `maximumCount` or `maximumSide`.
     public init(contentsOf path: String, channels: Int = 3, orienting: Bool = false) throws {
         try self.init(decoding: imageFile(path), named: path, channels: channels, orienting: orienting)
     }
 
-    /// Decodes a JPEG or PNG file held in memory; as `init(contentsOf:)`. `name` stands for the path in errors.
+    /// Decodes the bytes of a JPEG or PNG file, as `init(contentsOf:)` does. `name` stands for the path in errors.
     public init(decoding file: [UInt8], named name: String, channels: Int = 3, orienting: Bool = false) throws {
         precondition(channels == 1 || channels == 3)
         let decoded = try file.withUnsafeBytes { bytes in
@@ -30,7 +29,7 @@ extension Pixels {
         _ bytes: UnsafeRawBufferPointer, _ kind: FileKind, _ name: String, _ channels: Int
     ) throws -> Pixels {
         var header = dmae_image_header()
-        // One call of a codec, its error turned into a failure that names the file.
+        // Calls a codec and turns its error into a failure that names the file.
         func attempt<Result>(
             _ call: (UnsafeMutablePointer<CChar>) -> Result, _ worked: (Result) -> Bool
         ) throws -> Result {
@@ -41,7 +40,7 @@ extension Pixels {
                     let reason = String(cString: message.baseAddress!)
                     guard reason != DMAE_CODEC_OUT_OF_MEMORY else {
                         throw Failure(
-                            .inputOutput, "cannot decode \(name): memory ran out; give the program more of it")
+                            .inputOutput, "cannot decode \(name): memory ran out; free some memory and try again")
                     }
                     throw Failure(.badData, "\(name) is a damaged \(kind.rawValue) file: \(reason)")
                 }
@@ -63,7 +62,7 @@ extension Pixels {
                     + "and \(Self.maximumSide) along a side")
         }
         let perPixel = Int(header.bytes_per_pixel), count = width * height
-        // Grey and RGB are decoded in place; everything else by way of the file's own samples.
+        // Grey and RGB are decoded in place; everything else is decoded to the file's samples and then converted.
         if header.samples == DMAE_SAMPLES_RGB && channels == 3 || header.samples == DMAE_SAMPLES_GREY && channels == 1 {
             return try Pixels(width: width, height: height, channels: channels) { target in
                 _ = try attempt({ read(decoder, target, $0) }, { $0 == 0 })
@@ -82,12 +81,12 @@ extension Pixels {
                     case DMAE_SAMPLES_GREY:
                         (red, green, blue) = (sample[0], sample[0], sample[0])
                     case DMAE_SAMPLES_GREY16:
-                        // Pillow cuts off at 255 rather than scaling.
+                        // Pillow clamps to 255 instead of scaling.
                         let grey = sample[0] > 0 ? 255 : sample[1]
                         (red, green, blue) = (grey, grey, grey)
                     case DMAE_SAMPLES_CMYK:
                         (red, green, blue) = (
-                            inked(sample[0], sample[3]), inked(sample[1], sample[3]), inked(sample[2], sample[3])
+                            colour(sample[0], sample[3]), colour(sample[1], sample[3]), colour(sample[2], sample[3])
                         )
                     case DMAE_SAMPLES_PALETTE:
                         let entry = 3 * Int(sample[0])
@@ -107,7 +106,7 @@ extension Pixels {
         }
     }
 
-    /// The picture in 1 or 3 channels, as Pillow's convert("L") and convert("RGB"): grey by ITU-R 601-2 luma in
+    /// The picture with 1 or 3 channels, as Pillow's convert("L") and convert("RGB"): grey is the ITU-R 601-2 luma in
     /// 16-bit fixed point, rounded.
     public func converted(channels: Int) -> Pixels {
         guard channels != self.channels else { return self }
@@ -132,7 +131,7 @@ func imageFile(_ path: String) throws -> [UInt8] {
     }
 }
 
-/// The kinds of image file, told apart by their first bytes.
+/// The kinds of image file, recognised by their first bytes.
 private enum FileKind: String {
     case jpeg = "JPEG"
     case png = "PNG"
@@ -153,10 +152,10 @@ private enum FileKind: String {
     }
 }
 
-/// Light left by a stored ink and black: stored values are 255 - ink, and the product is divided by 255 with
-/// rounding, as Pillow does.
+/// The RGB value of a CMYK component and black, both stored as 255 - ink. With `light` the stored black, the value is
+/// light - ink·light / 255, the quotient rounded, as in Pillow.
 @inline(__always)
-private func inked(_ stored: UInt8, _ storedBlack: UInt8) -> UInt8 {
+private func colour(_ stored: UInt8, _ storedBlack: UInt8) -> UInt8 {
     let light = Int32(storedBlack)
     let product = (255 - Int32(stored)) * light + 128
     return UInt8(truncatingIfNeeded: max(0, light - ((product >> 8) + product) >> 8))

@@ -1,8 +1,9 @@
 extension Pixels {
-    /// One picture of `tiles`, row by row, with `padding` pixels of `background` brightness around and between them.
+    /// One picture of the rows `tiles`, with `padding` pixels of `background` brightness around and between the tiles.
     ///
-    /// Columns are as wide and rows as high as their largest tile, smaller ones stand at the upper left of their
-    /// place, rows may differ in length. The result is grey where every tile is, otherwise RGB. At least one tile.
+    /// A column is as wide and a row as high as its largest tile; smaller tiles are placed at the upper left of their
+    /// cell. Rows may differ in length. The result is grey if all tiles are, otherwise RGB. There must be at least one
+    /// tile.
     public static func grid(_ tiles: [[Pixels]], padding: Int = 2, background: UInt8 = 255) -> Pixels {
         precondition(tiles.contains { !$0.isEmpty } && padding >= 0)
         let columnCount = tiles.map(\.count).max()!
@@ -30,7 +31,7 @@ extension Pixels {
         return Pixels(width: width, height: height, channels: channels, bytes: bytes)
     }
 
-    /// Every pixel `factor` times as wide and as high; `factor` ≥ 1.
+    /// The picture with every pixel repeated `factor` times in both directions; `factor` ≥ 1.
     public func enlarged(by factor: Int) -> Pixels {
         precondition(factor >= 1)
         if factor == 1 { return self }

@@ -1,8 +1,8 @@
 extension Pixels {
-    /// The picture turned and mirrored as EXIF orientation 1 to 8 asks; any other number leaves it alone.
+    /// The picture with EXIF orientation 1 to 8 applied; another number leaves it unchanged.
     ///
-    /// 2 mirrors left to right, 3 turns by 180°, 4 mirrors top to bottom, 5 transposes, 6 turns clockwise by 90°, 7
-    /// mirrors along the other diagonal, 8 turns counter-clockwise by 90°.
+    /// 2 flips left to right, 3 rotates by 180°, 4 flips top to bottom, 5 transposes, 6 rotates clockwise by 90°, 7
+    /// transposes along the other diagonal, 8 rotates counter-clockwise by 90°.
     public func oriented(_ orientation: Int) -> Pixels {
         guard (2...8).contains(orientation) else { return self }
         let transposed = orientation >= 5
@@ -13,7 +13,7 @@ extension Pixels {
                 var next = target
                 for y in 0..<rows {
                     for x in 0..<columns {
-                        // The pixel of the stored picture that is seen at column x of row y.
+                        // The pixel of the stored picture for column x of row y of the result.
                         let (across, down) = transposed ? (y, x) : (x, y)
                         let column = fromRight ? width - 1 - across : across
                         let row = fromBottom ? height - 1 - down : down
@@ -27,15 +27,14 @@ extension Pixels {
     }
 }
 
-/// The orientation (1 to 8) that the EXIF block of a JPEG or PNG file names; 1 where there is none or it cannot be
-/// read.
+/// The orientation (1 to 8) in the EXIF block of a JPEG or PNG file; 1 where there is none or it cannot be parsed.
 func exifOrientation(of file: [UInt8]) -> Int {
     func big(_ offset: Int, _ count: Int) -> Int? {
         guard offset >= 0, offset + count <= file.count else { return nil }
         return file[offset..<offset + count].reduce(0) { $0 << 8 | Int($1) }
     }
     if file.starts(with: [0xFF, 0xD8]) {
-        // Segments: FF, marker, length of two bytes that counts itself.
+        // Segments: FF, a marker, and a 2-byte length that includes itself.
         var offset = 2
         while let mark = big(offset, 1) {
             guard mark == 0xFF, let marker = big(offset + 1, 1) else { return 1 }
@@ -57,7 +56,7 @@ func exifOrientation(of file: [UInt8]) -> Int {
         }
         return 1
     }
-    // Chunks: length, type, data, checksum.
+    // Chunks: length of the data, type, data, checksum.
     var offset = 8
     while let length = big(offset, 4), let type = big(offset + 4, 4), length <= file.count {
         if type == 0x6558_4966 {  // eXIf

@@ -4,8 +4,8 @@ extension Pixels {
         resized(from: (0, 0, Float(self.width), Float(self.height)), width: width, height: height)
     }
 
-    /// The part of the picture inside `box` (fractions of a pixel allowed), resampled to `width` × `height`, bit for
-    /// bit as Pillow's `resize((width, height), BICUBIC, box)`: pixels outside the box still weigh in at its edges.
+    /// The part of the picture inside `box`, in fractional pixels, resampled to `width` × `height`, bit for bit as
+    /// Pillow's `resize((width, height), BICUBIC, box)`. Pixels outside the box contribute at its edges.
     public func resized(
         from box: (left: Float, top: Float, right: Float, bottom: Float), width: Int, height: Int
     ) -> Pixels {
@@ -17,8 +17,8 @@ extension Pixels {
         }
     }
 
-    /// The picture cut to `rectangle` and then resampled, bit for bit as Pillow's `crop(…).resize((width, height),
-    /// BICUBIC)`: pixels outside the rectangle do not count.
+    /// The picture cropped to `rectangle` and then resampled, bit for bit as Pillow's `crop(…).resize((width, height),
+    /// BICUBIC)`. Pixels outside the rectangle do not contribute.
     public func resized(croppingTo rectangle: Rectangle, width: Int, height: Int) -> Pixels {
         Pixels(width: width, height: height, channels: channels) { target in
             Resampler().resample(self, croppedTo: rectangle, width: width, height: height, into: target)
@@ -26,29 +26,30 @@ extension Pixels {
     }
 }
 
-/// Pillow's 8-bit bicubic resampling (a = −½, the filter widened by the shrink factor), with the memory it needs kept
-/// between calls.
+/// Pillow's 8-bit bicubic resampling: a = −½, the support scaled by the reduction factor. Its buffers are reused by the
+/// next call, so only one thread at a time may use it.
 ///
-/// Two passes, columns first, each rounding to 8 bits; the weights are integers of 22 fractional bits, so that sums
-/// are exact and do not depend on their order. Belongs to one thread at a time.
+/// A horizontal pass, then a vertical one, each rounded to 8 bits. The weights are integers with 22 fractional bits, so
+/// sums are exact and do not depend on the order of addition.
 package final class Resampler {
-    /// Which samples make one output column or row, and how much each weighs.
+    /// The filter of one direction: the inputs of each output, and their weights.
     private struct Filter {
-        /// Of each output: the first input and the number of inputs.
+        /// Of each output: the first input and the number of inputs (taps).
         var spans: [(first: Int, count: Int)] = []
-        /// Of each output: `stride` weights, of which `count` are in use.
+        /// [outputs, stride]: the weights of each output, followed by zeros.
         var weights: [Int32] = []
         var stride = 0
-        private var exact: [Double] = []
+        /// The weights of one output before they are normalised and rounded.
+        private var unscaled: [Double] = []
 
-        /// Makes those of `outputs` samples, from the stretch [from, to) of `inputs` samples, that are `wanted`.
+        /// Computes the filter for the outputs `wanted` out of `outputs`, which cover [from, to) of `inputs` samples.
         mutating func make(inputs: Int, from: Float, to: Float, outputs: Int, wanted: Range<Int>) {
-            // Single precision here and double below: the last bit of a weight depends on it.
+            // As in Pillow, the difference is a float and the rest double: this decides the last bit of a weight.
             let scale = Double(to - from) / Double(outputs)
-            let widening = max(scale, 1)
-            let support = 2 * widening
+            let filterScale = max(scale, 1)
+            let support = 2 * filterScale
             stride = Int(support.rounded(.up)) * 2 + 1
-            let narrowing = 1 / widening
+            let inverseScale = 1 / filterScale
             spans.removeAll(keepingCapacity: true)
             weights.removeAll(keepingCapacity: true)
             weights.reserveCapacity(wanted.count * stride)
@@ -57,20 +58,20 @@ package final class Resampler {
                 let first = max(0, Int(centre - support + 0.5))
                 let count = min(inputs, Int(centre + support + 0.5)) - first
                 spans.append((first, count))
-                exact.removeAll(keepingCapacity: true)
+                unscaled.removeAll(keepingCapacity: true)
                 var sum = 0.0
                 for input in first..<first + count {
-                    let weight = Self.bicubic((Double(input) - centre + 0.5) * narrowing)
-                    exact.append(weight)
+                    let weight = Self.bicubic((Double(input) - centre + 0.5) * inverseScale)
+                    unscaled.append(weight)
                     sum += weight
                 }
                 let divisor = sum != 0 ? sum : 1
-                for input in 0..<stride { weights.append(input < count ? Self.fixed(exact[input] / divisor) : 0) }
+                for input in 0..<stride { weights.append(input < count ? Self.fixed(unscaled[input] / divisor) : 0) }
             }
         }
 
         private static func fixed(_ weight: Double) -> Int32 {
-            Int32(weight * Double(1 << fraction) + (weight < 0 ? -0.5 : 0.5))
+            Int32(weight * Double(1 << fractionBits) + (weight < 0 ? -0.5 : 0.5))
         }
 
         private static func bicubic(_ distance: Double) -> Double {
@@ -81,72 +82,78 @@ package final class Resampler {
         }
     }
 
-    private static let fraction = 22
+    private static let fractionBits = 22
+    /// Half of the last integer bit, added to a sum so that cutting off its fractional bits rounds it.
     private static let half = Int32(1) << 21
-    private var columns = Filter(), rows = Filter()
-    private var narrowed: [UInt8] = []
+    private var horizontal = Filter(), vertical = Filter()
+    private var intermediate: [UInt8] = []
     private var lastRow: [UInt8] = []
 
     package init() {}
 
-    /// Resamples `picture` to `width` × `height` and writes the part of the result inside `window`, all of it where
-    /// there is none, to `target`[rows, columns, channels]. `rectangle`: the picture is first cut to it; `box`: the
-    /// part of that which is resampled.
+    /// Resamples `picture` to `width` × `height`.
+    ///
+    /// - Parameters:
+    ///   - rectangle: the crop that is taken before; nil for the whole picture.
+    ///   - box: the part of the cropped picture that is resampled; nil for all of it.
+    ///   - window: the part of the result that is computed; nil for all of it.
+    ///   - target: [window's height, window's width, channels].
     package func resample(
         _ picture: borrowing Pixels, croppedTo rectangle: Rectangle? = nil,
         from box: (left: Float, top: Float, right: Float, bottom: Float)? = nil, width: Int, height: Int,
         window: Rectangle? = nil, into target: UnsafeMutablePointer<UInt8>
     ) {
-        let cut = rectangle ?? Rectangle(left: 0, top: 0, width: picture.width, height: picture.height)
-        let box = box ?? (0, 0, Float(cut.width), Float(cut.height))
+        let crop = rectangle ?? Rectangle(left: 0, top: 0, width: picture.width, height: picture.height)
+        let box = box ?? (0, 0, Float(crop.width), Float(crop.height))
         let window = window ?? Rectangle(left: 0, top: 0, width: width, height: height)
         precondition(
-            cut.fits(width: picture.width, height: picture.height) && window.fits(width: width, height: height))
+            crop.fits(width: picture.width, height: picture.height) && window.fits(width: width, height: height))
         let channels = picture.channels, row = window.width * channels
-        // As in Pillow, a pass that would change nothing is left out.
-        let needsColumns = width != cut.width || box.left != 0 || box.right != Float(width)
-        let needsRows = height != cut.height || box.top != 0 || box.bottom != Float(height)
-        // The rows of the source that count.
+        // As in Pillow, a pass that would change nothing is skipped.
+        let resamplesHorizontally = width != crop.width || box.left != 0 || box.right != Float(width)
+        let resamplesVertically = height != crop.height || box.top != 0 || box.bottom != Float(height)
+        // The rows of the cropped picture that the window depends on.
         var top = window.top, bottom = window.top + window.height
-        if needsRows {
-            rows.make(inputs: cut.height, from: box.top, to: box.bottom, outputs: height, wanted: top..<bottom)
-            top = rows.spans[0].first
-            bottom = rows.spans[window.height - 1].first + rows.spans[window.height - 1].count
+        if resamplesVertically {
+            vertical.make(inputs: crop.height, from: box.top, to: box.bottom, outputs: height, wanted: top..<bottom)
+            top = vertical.spans[0].first
+            bottom = vertical.spans[window.height - 1].first + vertical.spans[window.height - 1].count
         }
-        if needsColumns {
+        if resamplesHorizontally {
             let wanted = window.left..<window.left + window.width
-            columns.make(inputs: cut.width, from: box.left, to: box.right, outputs: width, wanted: wanted)
+            horizontal.make(inputs: crop.width, from: box.left, to: box.right, outputs: width, wanted: wanted)
         }
         picture.bytes.withUnsafeBufferPointer { bytes in
             let pitch = picture.width * channels
-            let source = bytes.baseAddress! + (cut.top + top) * pitch + cut.left * channels
-            let unmoved = source + window.left * channels
-            switch (needsColumns, needsRows) {
+            let source = bytes.baseAddress! + (crop.top + top) * pitch + crop.left * channels
+            let unresampled = source + window.left * channels
+            switch (resamplesHorizontally, resamplesVertically) {
             case (true, true):
                 let count = (bottom - top) * row
-                if narrowed.count < count { narrowed = [UInt8](repeating: 0, count: count) }
-                narrowed.withUnsafeMutableBufferPointer {
-                    narrow(source, pitch, cut.width, bottom - top, channels, window.width, into: $0.baseAddress!)
-                    shorten($0.baseAddress!, row, top, row, window.height, into: target)
+                if intermediate.count < count { intermediate = [UInt8](repeating: 0, count: count) }
+                intermediate.withUnsafeMutableBufferPointer {
+                    resampleHorizontally(
+                        source, pitch, crop.width, bottom - top, channels, window.width, into: $0.baseAddress!)
+                    resampleVertically($0.baseAddress!, row, top, row, window.height, into: target)
                 }
             case (true, false):
-                narrow(source, pitch, cut.width, window.height, channels, window.width, into: target)
+                resampleHorizontally(source, pitch, crop.width, window.height, channels, window.width, into: target)
             case (false, true):
-                shorten(unmoved, pitch, top, row, window.height, into: target)
+                resampleVertically(unresampled, pitch, top, row, window.height, into: target)
             case (false, false):
-                for y in 0..<window.height { (target + y * row).update(from: unmoved + y * pitch, count: row) }
+                for y in 0..<window.height { (target + y * row).update(from: unresampled + y * pitch, count: row) }
             }
         }
     }
 
-    /// The pass along the rows: `count` rows of `inputs` pixels become rows of `outputs` pixels.
-    private func narrow(
+    /// The horizontal pass: resamples `count` rows of `inputs` pixels to rows of `outputs` pixels.
+    private func resampleHorizontally(
         _ source: UnsafePointer<UInt8>, _ pitch: Int, _ inputs: Int, _ count: Int, _ channels: Int, _ outputs: Int,
         into target: UnsafeMutablePointer<UInt8>
     ) {
-        let stride = columns.stride
-        columns.spans.withUnsafeBufferPointer { spans in
-            columns.weights.withUnsafeBufferPointer { weights in
+        let stride = horizontal.stride
+        horizontal.spans.withUnsafeBufferPointer { spans in
+            horizontal.weights.withUnsafeBufferPointer { weights in
                 for y in 0..<count {
                     let row = source + y * pitch
                     let out = target + y * outputs * channels
@@ -160,14 +167,14 @@ package final class Resampler {
                             out[x] = Self.clipped(sum)
                         }
                     } else if y < count - 1 {
-                        narrowColour(row, spans, weights, stride, out, outputs)
+                        resampleRowRGB(row, spans, weights, stride, out, outputs)
                     } else {
-                        // Pixels are loaded four bytes at a time; behind the very last one there may be nothing to
-                        // load.
+                        // Pixels are loaded four bytes at a time. The last row is copied, as the byte after its last
+                        // pixel may not be readable.
                         if lastRow.count < 3 * inputs + 1 { lastRow = [UInt8](repeating: 0, count: 3 * inputs + 1) }
                         lastRow.withUnsafeMutableBufferPointer { $0.baseAddress!.update(from: row, count: 3 * inputs) }
                         lastRow.withUnsafeBufferPointer {
-                            narrowColour($0.baseAddress!, spans, weights, stride, out, outputs)
+                            resampleRowRGB($0.baseAddress!, spans, weights, stride, out, outputs)
                         }
                     }
                 }
@@ -176,7 +183,7 @@ package final class Resampler {
     }
 
     @inline(__always)
-    private func narrowColour(
+    private func resampleRowRGB(
         _ row: UnsafePointer<UInt8>, _ spans: UnsafeBufferPointer<(first: Int, count: Int)>,
         _ weights: UnsafeBufferPointer<Int32>, _ stride: Int, _ out: UnsafeMutablePointer<UInt8>, _ outputs: Int
     ) {
@@ -196,18 +203,18 @@ package final class Resampler {
         }
     }
 
-    /// The pass along the columns: rows of `width` bytes, the first of which is row `top` of the filter's input,
-    /// become `outputs` rows.
-    private func shorten(
+    /// The vertical pass: resamples rows of `width` bytes to `outputs` rows. The first row of `source` is input `top` of
+    /// the filter.
+    private func resampleVertically(
         _ source: UnsafePointer<UInt8>, _ pitch: Int, _ top: Int, _ width: Int, _ outputs: Int,
         into target: UnsafeMutablePointer<UInt8>
     ) {
         typealias Wide = SIMD16<Int32>
-        rows.weights.withUnsafeBufferPointer { weights in
+        vertical.weights.withUnsafeBufferPointer { weights in
             for y in 0..<outputs {
-                let span = rows.spans[y]
+                let span = vertical.spans[y]
                 let first = source + (span.first - top) * pitch
-                let weights = weights.baseAddress! + y * rows.stride
+                let weights = weights.baseAddress! + y * vertical.stride
                 let out = target + y * width
                 var x = 0
                 while x + 16 <= width {
@@ -231,7 +238,7 @@ package final class Resampler {
         }
     }
 
-    /// The sample that a sum of weighted ones stands for.
+    /// The 8-bit sample of a weighted sum, which includes the rounding term `half`.
     @inline(__always)
     private static func clipped(_ sum: Int32) -> UInt8 { UInt8(truncatingIfNeeded: min(max(sum >> 22, 0), 255)) }
 }

@@ -27,7 +27,7 @@ final class EmbedTests: XCTestCase {
         let limited = "ulimit -v 550000; cd '\(folder.path)'; exec '\(Command.binary)' \(arguments)"
         assertRefused(
             Command.run(["-c", limited], executable: "/bin/sh"), 74,
-            ["cannot decode \(large): memory ran out; give the program more of it"])
+            ["cannot decode \(large): memory ran out; free some memory and try again"])
         XCTAssertEqual(folder.names(), ["large.jpg"])
     }
 

@@ -356,3 +356,9 @@ final class ReconstructTests: XCTestCase {
         XCTAssertFalse(folder.names().contains("error.png"))
     }
 }
+
+extension Pixels {
+    fileprivate func cropped(to rectangle: Rectangle) -> Pixels {
+        resized(croppingTo: rectangle, width: rectangle.width, height: rectangle.height)
+    }
+}

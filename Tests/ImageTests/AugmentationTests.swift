@@ -38,8 +38,8 @@ final class AugmentationTests: XCTestCase {
         }
     }
 
-    /// Up to 224 a sample has a margin, int(224 / 0.875) = 256, above it none, whatever the picture's size; of a sample
-    /// that is not square the longer side decides. All by hand; halves go to even.
+    /// Samples of up to 224 have a margin, int(224 / 0.875) = 256; larger ones have none. The picture's size does not
+    /// matter; of a sample that is not square, the longer side decides. Computed by hand; halves round to even.
     func testMarginOfCentreFramingEndsAt224() {
         let cases: [(picture: [Int], sample: [Int], resized: [Int], corner: [Int])] = [
             ([224, 224], [224, 224], [256, 256], [16, 16]),
@@ -62,7 +62,7 @@ final class AugmentationTests: XCTestCase {
         }
     }
 
-    /// Whatever the shapes, the frame lies inside the resized picture, and only what the frame shows is computed.
+    /// For extreme shapes, too, the frame lies inside the resized picture, and a picture of one colour stays one.
     func testCentreFramingOfOddShapes() {
         for (width, height) in [(1, 1), (1, 200_000), (200_000, 1), (17, 1000), (333, 500)] {
             for (sampleWidth, sampleHeight) in [(32, 32), (48, 16), (16, 64), (300, 200)] {
@@ -82,7 +82,7 @@ final class AugmentationTests: XCTestCase {
         }
     }
 
-    /// The frame of a picture resized in full is what is computed of the frame alone, in grey and in colour.
+    /// Resampling only the frame gives the same pixels as resizing the whole picture and cropping it.
     func testWindowEqualsFullResize() throws {
         for name in ["large.png", "grey.png", "wide.png"] {
             let source = try ResizingTests.source(name)
@@ -108,8 +108,8 @@ final class AugmentationTests: XCTestCase {
         }
     }
 
-    /// ImageNet's customary figures, and for grey their averages: 1.347/3 and 0.678/3. A sample has those of its
-    /// channels.
+    /// ImageNet's customary values, and for grey their averages: 1.347/3 and 0.678/3. A sample's default is the one for
+    /// its channels.
     func testImageNetsFigures() {
         let figures = [
             1: Normalisation(mean: [0.449], deviation: [0.226]),

@@ -6,7 +6,7 @@ import TestSupport
 import XCTest
 
 final class BatchLoaderTests: XCTestCase {
-    /// A flat folder of `count` small pictures, each of its own size and colours; those of `broken` are no images.
+    /// A flat folder of `count` small pictures of various sizes and colours; those in `broken` cannot be decoded.
     private func pictures(_ count: Int, broken: Set<Int> = []) throws -> (TemporaryFolder, ImageFolder) {
         let folder = TemporaryFolder()
         for number in 0..<count {
@@ -27,7 +27,7 @@ final class BatchLoaderTests: XCTestCase {
     private let augmentation = Augmentation(width: 8, height: 6)
     private let seed: UInt64 = 77
 
-    /// The samples of the stream in `range`, by a loader, each with the file it shows.
+    /// The samples of the stream in `range`, as a loader gives them, and the images they show.
     private func load(
         _ source: any ImageSource, _ range: Range<Int>, batch: Int, workers: Int, ahead: Int = 3, limit: Double = 0.01,
         report: @escaping (String) -> Void = { _ in }
@@ -52,7 +52,7 @@ final class BatchLoaderTests: XCTestCase {
         return (values, images, loader.unreadableCount)
     }
 
-    /// The same samples by the definition alone: one after another, no threads.
+    /// The same samples, computed from the definition, one after another and without threads.
     private func byDefinition(_ folder: ImageFolder, _ range: Range<Int>, broken: Set<Int> = []) throws -> (
         values: [Float], images: [Int]
     ) {
@@ -84,7 +84,7 @@ final class BatchLoaderTests: XCTestCase {
                 XCTAssertEqual(loaded.unreadable, 0)
             }
         }
-        // Every epoch shows every file once, each time in another order.
+        // Every epoch shows every image once, in an order of its own.
         let epochs = stride(from: 0, to: 52, by: 13).map { Array(expected.images[$0..<$0 + 13]) }
         for epoch in epochs { XCTAssertEqual(epoch.sorted(), Array(0..<13)) }
         XCTAssertEqual(Set(epochs).count, 4)
@@ -168,7 +168,7 @@ final class BatchLoaderTests: XCTestCase {
         XCTAssert(reports[0].contains("004.png") && reports[0].contains("No such file"), reports[0])
     }
 
-    /// Without file descriptors every image would seem unreadable, and which ones do would depend on the moment.
+    /// Without file descriptors any image could seem unreadable, so the run stops and no image is blamed.
     func testWhatTheSystemLacksIsNoFaultOfTheImages() throws {
         let (_folder, folder) = try pictures(10)
         defer { withExtendedLifetime(_folder) {} }
@@ -184,8 +184,8 @@ final class BatchLoaderTests: XCTestCase {
         }
     }
 
-    /// OpenMP binds the thread that starts it where OMP_PROC_BIND says so; the decoding threads are made by that
-    /// thread.
+    /// With OMP_PROC_BIND, OpenMP binds the thread that starts it. That thread also creates the decoding threads, which
+    /// must not inherit its binding.
     func testDecodingThreadsUseEveryProcessor() throws {
         func tasks() throws -> Set<String> {
             Set(try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task"))
@@ -197,7 +197,7 @@ final class BatchLoaderTests: XCTestCase {
                 .last
         }
         let all = try XCTUnwrap(processors("thread-self")), first = try XCTUnwrap(Int(all.prefix { $0.isNumber }))
-        // Of the C library, but not in Swift's view of it.
+        // Swift's Glibc module does not import this function.
         typealias Bind = @convention(c) (pid_t, Int, UnsafeRawPointer) -> Int32
         let bind = unsafeBitCast(try XCTUnwrap(dlsym(nil, "sched_setaffinity")), to: Bind.self)
         var mask = [UInt64](repeating: 0, count: 16)
@@ -213,7 +213,7 @@ final class BatchLoaderTests: XCTestCase {
             workers: 3,
             report: { _ in })
         defer { loader.stop() }
-        // A thread looks for its first sample once it is unbound.
+        // A thread unbinds itself before it takes its first sample.
         for _ in 0..<1000
         where try tasks().subtracting(before).contains(where: { processors("self/task/\($0)") != all }) {
             usleep(10_000)
@@ -242,18 +242,19 @@ final class BatchLoaderTests: XCTestCase {
             loader.stop()
             XCTAssertEqual(failure { _ = try loader.next(into: destination.tensor) }?.code, .failure)
         }
-        // Dropped without being stopped: its threads end as well.
+        // Released without being stopped: its threads end as well.
         for _ in 0..<20 {
             _ = BatchLoader(
                 source: folder, augmentation: augmentation, batchSize: 4, seed: 1, firstSample: 0, lastSample: 100,
                 workers: 3,
                 report: { _ in })
         }
-        // Of 72 in all; others of this process may come and go.
+        // 72 were started in all; the process may have started or ended others.
         XCTAssertLessThan(try threadsOfTheProcess() - before, 20)
     }
 
-    /// Every file once and in order; unreadable ones are left out, and a batch of them alone does not end the stream.
+    /// Every image once and in order; unreadable ones are left out. A batch of unreadable images alone does not end the
+    /// stream.
     func testOnceInOrder() throws {
         let broken: Set = [0, 4, 5, 6, 7, 12]
         let (_folder, folder) = try pictures(13, broken: broken)
@@ -301,7 +302,7 @@ final class BatchLoaderTests: XCTestCase {
         }
     }
 
-    /// A class folder's labels reach the batch, also where another image stands in for an unreadable one.
+    /// The batch has the labels of a class folder. Where an image replaces an unreadable one, the label is its own.
     func testLabelsAreThoseOfTheImagesShown() throws {
         let folder = TemporaryFolder()
         let picture = try PNGWriter.encode(Pixels(width: 2, height: 2, channels: 1, bytes: [1, 2, 3, 4]))
@@ -345,7 +346,7 @@ final class BatchLoaderTests: XCTestCase {
         XCTAssertEqual(first.images + second.images, try byDefinition(folder, 0..<10).images)
     }
 
-    /// The loader asks an image source for nothing but what the protocol promises.
+    /// The loader works on a source that is not a folder, and its messages name the source's images.
     func testASourceThatIsNoFolder() throws {
         let (_folder, folder) = try pictures(9)
         defer { withExtendedLifetime(_folder) {} }
@@ -359,7 +360,7 @@ final class BatchLoaderTests: XCTestCase {
         XCTAssertEqual(loaded.images, expected.images)
         XCTAssert(loaded.values == expected.values)
 
-        // One damaged image, and one that the source cannot give: both are named and replaced.
+        // A damaged image and one that the source cannot read are named and replaced.
         source.images[3].bytes = .success(Array("no picture".utf8))
         source.images[5].bytes = .failure(Failure(.badData, "memory/picture 5 is lost"))
         var reports: [String] = []
@@ -379,7 +380,7 @@ final class BatchLoaderTests: XCTestCase {
         let nowhere = failure { _ = try load(source, 0..<40, batch: 6, workers: 2, limit: 0.2) }
         XCTAssert(nowhere?.message.hasPrefix("2 of the 9 images cannot be read (picture ") == true, "\(nowhere as Any)")
 
-        // Where the system fails no image is at fault.
+        // A failure of the system stops the loader and blames no image.
         let broken = Failure(.inputOutput, "cannot read picture 4: Input/output error")
         source.images[4].bytes = .failure(broken)
         XCTAssertEqual(failure { _ = try load(source, 0..<40, batch: 6, workers: 2, limit: 1) }, broken)

@@ -31,10 +31,10 @@ final class DecodingTests: XCTestCase {
         }
     }
 
-    /// What Pillow refuses is refused; what it accepts of a damaged JPEG gives the same pixels; a PNG whose checksums
-    /// do not hold may be refused where Pillow does not look, but never gives other pixels. One exception: a
-    /// progressive JPEG that lacks coefficients is smoothed, and Pillow's newer libjpeg-turbo smooths a little
-    /// differently than Debian's (whose djpeg agrees with us).
+    /// A file that Pillow refuses is refused. A damaged JPEG that Pillow accepts gives the same pixels. A PNG with a
+    /// wrong checksum that Pillow does not check may be refused, but never gives other pixels. One exception: the
+    /// decoder smooths a progressive JPEG that lacks coefficients, and the newer libjpeg-turbo in Pillow smooths it
+    /// slightly differently from Debian's (whose djpeg agrees with us).
     func testDamage() throws {
         var refused = 0, accepted = 0, stricter = 0
         for damage in Expected.read.damaged {
@@ -110,8 +110,7 @@ final class DecodingTests: XCTestCase {
         }
     }
 
-    /// Sizes that would exhaust memory or time are refused: a sparse file of a terabyte, a thousand scans of one
-    /// picture.
+    /// Files that would exhaust memory or time are refused: a sparse file of a terabyte, a JPEG of a thousand scans.
     func testHostileFiles() throws {
         let folder = TemporaryFolder()
         let png = [UInt8](FileManager.default.contents(atPath: "\(self.folder)/damaged/rgb.png")!)
@@ -130,7 +129,7 @@ final class DecodingTests: XCTestCase {
         XCTAssertEqual(scans, Failure(.badData, "scans.jpg is a damaged JPEG file: more than 1000 scans"))
     }
 
-    /// Random bytes behind a valid start: any outcome but a crash.
+    /// Random bytes after a valid start may be decoded or refused, but never crash.
     func testNoiseDoesNotCrash() {
         let seed = UInt64.random(in: .min ... .max)
         print("seed \(seed)")

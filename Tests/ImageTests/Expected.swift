@@ -1,7 +1,7 @@
 import Foundation
 import Images
 
-/// What Fixtures/images/make_images.py wrote down of Pillow's results.
+/// Pillow's results, as Fixtures/images/make_images.py recorded them.
 struct Expected: Decodable {
     struct File: Decodable { let name, mode: String; let width, height: Int; let rgb, grey: UInt32 }
     struct Damage: Decodable { let name: String; let length: Int?; let flip: [Int]?; let rgb: UInt32? }
@@ -32,7 +32,7 @@ struct Expected: Decodable {
     }()
 }
 
-/// CRC-32 as zlib and PNG reckon it.
+/// The CRC-32 of zlib and PNG.
 func crc32(_ bytes: [UInt8]) -> UInt32 {
     var crc = ~UInt32(0)
     for byte in bytes {
@@ -43,3 +43,15 @@ func crc32(_ bytes: [UInt8]) -> UInt32 {
 }
 
 func crc32(_ picture: Pixels) -> UInt32 { crc32(picture.bytes) }
+
+extension Pixels {
+    /// The part of the picture inside `rectangle`, copied pixel by pixel.
+    func cropped(to rectangle: Rectangle) -> Pixels {
+        var cropped: [UInt8] = []
+        for y in rectangle.top..<rectangle.top + rectangle.height {
+            let start = (y * width + rectangle.left) * channels
+            cropped += bytes[start..<start + rectangle.width * channels]
+        }
+        return Pixels(width: rectangle.width, height: rectangle.height, channels: channels, bytes: cropped)
+    }
+}

@@ -6,7 +6,7 @@ import TestSupport
 import XCTest
 
 final class ImageFolderTests: XCTestCase {
-    /// A folder of empty files (searching does not open them) and directories (names that end in a slash).
+    /// A folder of empty files, which searching does not open, and of directories (names with a slash at the end).
     private func folder(_ names: [String]) throws -> TemporaryFolder {
         let folder = TemporaryFolder()
         for name in names {
@@ -19,7 +19,7 @@ final class ImageFolderTests: XCTestCase {
     }
 
     /// The order is that of `sorted(os.walk(class))`: directories by their whole path ("n", then "n-1", then "n/m"),
-    /// files by name, in bytes.
+    /// then files by name, both by bytes.
     func testClassesAreReadAsTorchvisionDoes() throws {
         let folder = try folder([
             "dog/b.jpg", "dog/a.JPG", "dog/Z.jpeg", "dog/n/x.png", "dog/n-1/y.png", "dog/n/m/w.png", "dog/notes.txt",
@@ -40,8 +40,8 @@ final class ImageFolderTests: XCTestCase {
         XCTAssertEqual(
             images.notes,
             [
-                "left out, as torchvision's ImageFolder does: what lies beside the class directories of \(folder.path) "
-                    + "(images: 1)"
+                "images directly in \(folder.path) are left out, as torchvision's ImageFolder does with a folder that has "
+                    + "class directories (images: 1)"
             ])
         XCTAssertEqual(images.path(0), folder.file("Cat/.hidden.png"))
         XCTAssertEqual(try ImageFolder(folder.path + "/").path(0), folder.file("Cat/.hidden.png"))
@@ -67,7 +67,8 @@ final class ImageFolderTests: XCTestCase {
         try manager.createSymbolicLink(atPath: folder.file("real/gone.png"), withDestinationPath: "nowhere.png")
         let images = try ImageFolder(folder.path)
         XCTAssertEqual(images.classes, ["elsewhere", "real", "zlink"])
-        // zlink is real/a by another name; its link "up" leads to real, which is searched, and from there no further.
+        // zlink is another path of real/a. Its link "up" leads to real, which is searched; links in there that lead
+        // back are not followed.
         XCTAssertEqual(
             (0..<images.count).map(images.name),
             [
@@ -77,7 +78,7 @@ final class ImageFolderTests: XCTestCase {
             ])
     }
 
-    /// Without classes: every path once, in the order of the bytes, whatever order and however often they were named.
+    /// A list has no classes and holds every path once, by bytes, for any order and repetition of the arguments.
     func testListing() throws {
         let folder = try folder([
             "b/c/2.png", "b/1.png", "b-1/0.PNG", "a.jpg", "B.jpeg", "notes.txt", "b/notes.txt", "empty/",
@@ -89,7 +90,7 @@ final class ImageFolderTests: XCTestCase {
             XCTAssertEqual(images.classes, [])
             XCTAssertNil(images.label(0))
         }
-        // A file that is named counts whatever its ending.
+        // A file given by its path may have any extension.
         let named = try ImageFolder(listing: ["notes.txt", "b", "a.jpg", "b/1.png", "a.jpg"].map(folder.file))
         XCTAssertEqual(
             (0..<named.count).map(named.path), ["a.jpg", "b/1.png", "b/c/2.png", "notes.txt"].map(folder.file))
@@ -112,14 +113,13 @@ final class ImageFolderTests: XCTestCase {
         }
     }
 
-    /// Names that no text can hold: a picture of such a name is unreadable, and a directory of such a name stops the
-    /// search.
+    /// Names that are not UTF-8: a picture with such a name is unreadable, a directory with such a name stops the search.
     func testNamesThatAreNotUTF8() throws {
         let folder = TemporaryFolder()
         let picture = try PNGWriter.encode(Pixels(width: 2, height: 2, channels: 1, bytes: [1, 2, 3, 4]))
-        // What such a name looks like may be another file's.
+        // The text shown for such a name may be the name of another file.
         for name in ["caf\u{FFFD}.png", "good.png"] { folder.write(picture, name) }
-        /// "caf", é in Latin-1 and `ending`, for the system's calls.
+        /// The C string "caf", é in Latin-1, `ending`.
         func path(_ ending: String) -> [CChar] {
             let bytes: [UInt8] = Array(folder.file("caf").utf8) + [0xE9] + Array(ending.utf8) + [0]
             return bytes.map { CChar(bitPattern: $0) }
@@ -152,7 +152,7 @@ final class ImageFolderTests: XCTestCase {
             "cannot open the folder \(folder.file("caf\u{FFFD}")), as its name is not valid UTF-8: rename it")
         XCTAssertEqual(failure { _ = try ImageFolder(folder.path) }, expected)
         XCTAssertEqual(failure { _ = try ImageFolder(listing: [folder.path]) }, expected)
-        // What a command line makes of such a name opens nothing.
+        // A command line replaces the invalid bytes, and then the path does not exist.
         let named = folder.file("th\u{FFFD}.png")
         for attempt in [{ _ = try ImageFolder(listing: [named]) }, { _ = try Pixels(contentsOf: named) }]
             as [() throws -> Void]
@@ -177,7 +177,7 @@ final class ImageFolderTests: XCTestCase {
                 failure?.message.contains(path) == true && failure?.message.contains(reason) == true,
                 "\(failure as Any)")
         }
-        // Nothing at all is shown as such.
+        // An empty path is shown as "".
         let reason = "No such file or directory; check the path and its permissions"
         XCTAssertEqual(
             failure { _ = try ImageFolder("") }, Failure(.inputOutput, "cannot open the folder \"\": \(reason)"))

@@ -2,9 +2,9 @@ import Images
 import Reporting
 import Tensors
 
-/// Images in memory: an image source that has nothing to do with files.
+/// An image source that is not a folder: images in memory.
 struct MemorySource: ImageSource {
-    /// Of each image: its name, its class and what reading it gives.
+    /// Of each image: its name, its class, and its bytes or the error of reading it.
     var images: [(name: String, label: Int?, bytes: Result<[UInt8], Failure>)] = []
     var classes: [String] = []
     var place: String? = "memory"
