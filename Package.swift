@@ -72,6 +72,7 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["Tensors", "Models", "Weights"], path: "Tests/TestSupport",
             swiftSettings: swiftFlags),
+        tests("ReportingTests", ["Reporting"]),
         tests("KernelTests", ["CKernels"]),
         tests("TensorTests", ["Tensors"]),
         tests("ModelTests", ["Models"]),

@@ -50,7 +50,7 @@ public struct ImageFolder: ImageSource {
         } catch let failure as Failure where failure.code == .inputOutput {
             // If the file exists and may be read, the system is at fault.
             if !misnamed.contains(index), isReadableFile(path) { throw failure }
-            throw Failure(.badData, failure.message)
+            throw Failure(.badData, failure.sentence)
         }
     }
 
@@ -115,8 +115,8 @@ public struct ImageFolder: ImageSource {
             throw Failure(
                 .badData,
                 "there are no images (\(Self.extensions.map { "." + $0 }.joined(separator: " "))) in "
-                    + paths.joined(separator: ", ")
-                    + ": name JPEG or PNG files, as no others can be decoded, or a folder that holds some")
+                    + "\(paths.joined(separator: ", ")): name JPEG or PNG files, as no others can be decoded, or a folder that holds some"
+            )
         }
         (place, classes, labels, strayCount) = (nil, [], [], 0)
         all.sort { $0.precedes($1) }

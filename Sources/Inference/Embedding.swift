@@ -50,7 +50,7 @@ public final class Embedding {
                 .badData, "\(file.path): takes \(configuration.channels) channels, but image files give 1 or 3")
         }
         // Before any norm there is no question.
-        if block == nil { try file.requireOneNorm("embed", "take the output of a block with --block") }
+        if block == nil { try file.requireOneNorm("embed", "take the output of a block with \(.block)") }
         let isMeanNormed = file["norm.weight"] == nil && file["fc_norm.weight"] != nil
         place = block.map(FeaturePlace.block) ?? (isMeanNormed ? .meanNorm : .norm)
         self.pool = pool ?? (place == .meanNorm ? .mean : .class)
@@ -147,6 +147,6 @@ public final class Embedding {
             return (form, output + ".files.txt")
         }
         throw Failure(
-            .usage, "--output \(output): end it in .safetensors or .npy, the two forms features are written in")
+            .usage, "\(.output, output): end it in .safetensors or .npy, the two forms features are written in")
     }
 }

@@ -55,7 +55,7 @@ public final class Reconstruction {
             guard kept >= 1, kept < patches else {
                 throw Failure(
                     .usage,
-                    "--mask removes \(patches - kept) of \(patches) patches: it must leave at least one and remove at least one"
+                    "\(.mask) removes \(patches - kept) of \(patches) patches: it must leave at least one and remove at least one"
                 )
             }
             // Half a patch more than `kept`, so that truncation gives `kept` whatever the rounding.
@@ -84,7 +84,7 @@ public final class Reconstruction {
         guard student.patches <= Pixels.maximumCount else {
             throw Failure(
                 .usage,
-                "--mask is for at most \(Pixels.maximumCount) patches, not \(student.patches): lower --image-size")
+                "\(.mask) is for at most \(Pixels.maximumCount) patches, not \(student.patches): lower \(.imageSize)")
         }
         let grid = picture.converted(channels: 1).resized(width: student.gridColumns, height: student.gridRows)
         return grid.bytes.map { $0 >= 128 }

@@ -79,7 +79,7 @@ extension CanonicalWeightFile {
                 throw Failure(
                     .badData,
                     "tensor \(quoted(entry.name)) of \(quoted(path: path)) holds numbers too large for \(type.rawValue), which would become "
-                        + "infinite; choose --dtype \(type == .f16 ? "bf16 or f32" : "f32")")
+                        + "infinite; choose \(.weightType, type == .f16 ? "bf16 or f32" : "f32")")
             }
             try body(UnsafeRawBufferPointer(target))
         }

@@ -161,7 +161,7 @@ extension WeightFile {
     ///   - user: what needs to know which of the two it is.
     ///   - remedy: what to do where both are there, beside leaving one of them out.
     /// - Throws: `Failure.badData` where both are there.
-    public func requireOneNorm(_ user: String, _ remedy: String) throws {
+    public func requireOneNorm(_ user: String, _ remedy: Message) throws {
         guard holdsLayer("norm"), holdsLayer("fc_norm") else { return }
         throw Failure(
             .badData,

@@ -40,17 +40,17 @@ public struct Conversion {
     public init(
         _ weights: ModelWeights, to target: Target, type: TensorType? = nil, encoderOnly: Bool = false,
         heads: Int? = nil,
-        decoderHeads: Int? = nil, imageSize: (height: Int, width: Int)? = nil
+        decoderHeads: Int? = nil, imageSize: ImageSize? = nil
     ) throws {
         try weights.requireWhole()
         self.weights = weights
         self.target = target
-        try Self.check(heads, "--heads", width: weights.encoder.width, of: "encoder")
+        try Self.check(heads, Field.heads, width: weights.encoder.width, of: "encoder")
         if decoderHeads != nil {
             guard let decoder = weights.decoder else {
-                throw Failure(.usage, "--decoder-heads has no effect: \(weights.path) holds no decoder; leave it out")
+                throw Failure(.usage, "\(.decoderHeads) has no effect: \(weights.path) holds no decoder; leave it out")
             }
-            try Self.check(decoderHeads, "--decoder-heads", width: decoder.width, of: "decoder")
+            try Self.check(decoderHeads, Field.decoderHeads, width: decoder.width, of: "decoder")
         }
         let encoder = try weights.completedEncoder(heads: heads, imageSize: imageSize)
         var decoder = try encoderOnly ? nil : weights.completedDecoder(heads: decoderHeads)
@@ -62,15 +62,16 @@ public struct Conversion {
         case .mae: break
         case .timm: decoder = nil
         case .huggingFace:
-            try weights.tensors.requireOneNorm("Hugging Face's form", "use --to timm or --to mae, which keep both")
+            try weights.tensors.requireOneNorm(
+                "Hugging Face's form", "use \(.form, "timm") or \(.form, "mae"), which keep both")
             guard !isPooled else {
                 throw Failure(
                     .badData,
                     "\(weights.path): has fc_norm instead of norm: it was fine-tuned on the mean of its patches, which no ViT of "
-                        + "Hugging Face takes; use --to timm or --to mae")
+                        + "Hugging Face takes; use \(.form, "timm") or \(.form, "mae")")
             }
-            if encoder.heads == 0 { throw Self.unknown("--heads", weights.path) }
-            if decoder?.heads == 0 { throw Self.unknown("--decoder-heads", weights.path) }
+            if encoder.heads == 0 { throw Self.unknown(.heads, weights.path) }
+            if decoder?.heads == 0 { throw Self.unknown(.decoderHeads, weights.path) }
             guard encoder.imageHeight > 0 else {
                 throw weights.unknownImageSize(neededBy: "Hugging Face's config.json")
             }
@@ -78,7 +79,7 @@ public struct Conversion {
                 throw Failure(
                     .badData,
                     "\(weights.path): its patches form a grid of \(encoder.gridRows)×\(encoder.gridColumns), but "
-                        + "ViTMAEForPreTraining takes square ones; use --encoder-only")
+                        + "ViTMAEForPreTraining takes square ones; use \(.encoderOnly)")
             }
             if decoder != nil { keptClasses = nil }
             if keptClasses == nil { isWritten = { $0 != .classHead && (!encoderOnly || $0.isEncoder) } }
@@ -111,17 +112,17 @@ public struct Conversion {
         tensors = sources.tensors
     }
 
-    private static func check(_ heads: Int?, _ flag: String, width: Int, of part: String) throws {
+    private static func check(_ heads: Int?, _ field: Field, width: Int, of part: String) throws {
         guard let heads, heads < 1 || width % heads != 0 else { return }
         throw Failure(
             .usage,
-            "\(flag) \(heads) does not divide the \(part)'s width of \(width): choose a number of heads that does")
+            "\(field, heads) does not divide the \(part)'s width of \(width): choose a number of heads that does")
     }
 
-    private static func unknown(_ flag: String, _ path: String) -> Failure {
+    private static func unknown(_ field: Field, _ path: String) -> Failure {
         Failure(
             .usage,
-            "\(flag) is needed: \(path) does not say the number of attention heads, no preset has its width, and Hugging Face's "
+            "\(field) is needed: \(path) does not say the number of attention heads, no preset has its width, and Hugging Face's "
                 + "config.json needs it")
     }
 
@@ -186,7 +187,7 @@ public struct Conversion {
         guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
             throw Failure(
                 .inputOutput,
-                "cannot create folder \(quoted(path: path)): something else has that name; --to huggingface writes a folder"
+                "cannot create folder \(quoted(path: path)): something else has that name; \(.form, "huggingface") writes a folder"
             )
         }
         // The weights are renamed into place last, so a folder with weights is a whole one. If writing them fails, the

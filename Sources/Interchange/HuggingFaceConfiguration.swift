@@ -1,6 +1,7 @@
 import Reporting
 import FoundationEssentials
 import Glibc
+import Models
 import Tensors
 import Weights
 

@@ -12,13 +12,13 @@ extension ModelWeights {
     /// - Throws: `Failure.usage` if a size is missing, or the user's contradicts the file or does not fit it;
     ///   `Failure.badData` if the file's own sizes cannot be run.
     public func runnableEncoder(
-        heads: Int?, imageSize: (height: Int, width: Int)?, resampling: Bool = false
+        heads: Int?, imageSize: ImageSize?, resampling: Bool = false
     ) throws -> EncoderConfiguration {
         let completed = try completedEncoder(heads: heads, imageSize: imageSize, resampling: resampling)
-        if heads == nil, completed.heads == 0 { throw unknownHeads("--heads") }
+        if heads == nil, completed.heads == 0 { throw unknownHeads(.heads) }
         if completed.imageHeight == 0 { throw unknownImageSize() }
         do { try completed.validate(role: "encoder") } catch let failure as Failure {
-            throw Failure(heads == nil && imageSize == nil ? .badData : .usage, "\(path): \(failure.message)")
+            throw failure.found(in: path, as: heads == nil && imageSize == nil ? .badData : .usage)
         }
         return completed
     }
@@ -30,19 +30,19 @@ extension ModelWeights {
     public func runnableDecoder(heads: Int?) throws -> DecoderConfiguration {
         try requireDecoder()
         guard let completed = try completedDecoder(heads: heads), heads != nil || completed.heads != 0 else {
-            throw unknownHeads("--decoder-heads")
+            throw unknownHeads(.decoderHeads)
         }
         do { try completed.validate() } catch let failure as Failure {
-            throw Failure(heads == nil || completed.depth == 0 ? .badData : .usage, "\(path): \(failure.message)")
+            throw failure.found(in: path, as: heads == nil || completed.depth == 0 ? .badData : .usage)
         }
         return completed
     }
 
     /// As `runnableEncoder`, but sizes that neither the file nor the user gives stay unknown.
     func completedEncoder(
-        heads: Int?, imageSize: (height: Int, width: Int)?, resampling: Bool = false
+        heads: Int?, imageSize: ImageSize?, resampling: Bool = false
     ) throws -> EncoderConfiguration {
-        if let heads { try requireUntold(heads, toldHeads, by: "--heads \(heads)") }
+        if let heads { try requireUntold(heads, toldHeads, by: "\(.heads, heads)") }
         var completed = encoder
         completed.heads = heads ?? completed.heads
         if let imageSize {
@@ -54,15 +54,16 @@ extension ModelWeights {
 
     /// As `runnableDecoder`, but heads that neither the file nor the user gives stay unknown; nil without a decoder.
     func completedDecoder(heads: Int?) throws -> DecoderConfiguration? {
-        if let heads { try requireUntold(heads, toldDecoderHeads, by: "--decoder-heads \(heads)") }
+        if let heads { try requireUntold(heads, toldDecoderHeads, by: "\(.decoderHeads, heads)") }
         var completed = decoder
         if let heads { completed?.heads = heads }
         return completed
     }
 
-    private func unknownHeads(_ flag: String) -> Failure {
+    private func unknownHeads(_ field: Field) -> Failure {
         Failure(
-            .usage, "\(flag) is needed: \(path) does not say the number of attention heads, and no preset has its width"
+            .usage,
+            "\(field) is needed: \(path) does not say the number of attention heads, and no preset has its width"
         )
     }
 
@@ -72,55 +73,57 @@ extension ModelWeights {
     func unknownImageSize(neededBy reader: String? = nil) -> Failure {
         let clue = tensors["pos_embed"] == nil ? "it has no position table" : "its patches form no square"
         let rest = reader.map { ", \(clue), and \($0) needs it" } ?? ", and \(clue)"
-        return Failure(.usage, "--image-size is needed: \(path) does not say the image size" + rest)
+        return Failure(.usage, "\(.imageSize) is needed: \(path) does not say the image size\(rest)")
     }
 
-    /// Refuses heads of the encoder that contradict those stated in the file; `flag` is the user's wording.
-    public func requireUntold(_ heads: Int, by flag: String) throws { try requireUntold(heads, toldHeads, by: flag) }
+    /// Refuses heads of the encoder that contradict those stated in the file; `setting` says what led to them.
+    public func requireUntold(_ heads: Int, by setting: Message) throws {
+        try requireUntold(heads, toldHeads, by: setting)
+    }
 
-    /// Refuses a width of the encoder other than that of the file's tensors; `flag` is the user's wording.
-    public func requireWidth(_ width: Int, by flag: String) throws {
+    /// Refuses a width of the encoder other than that of the file's tensors; `setting` says what led to it.
+    public func requireWidth(_ width: Int, by setting: Message) throws {
         guard width != encoder.width else { return }
-        throw Failure(.usage, "\(flag) contradicts \(path), whose width is \(encoder.width): leave it out")
+        throw Failure(.usage, "\(setting) contradicts \(path), whose width is \(encoder.width): leave it out")
     }
 
-    /// Refuses more blocks of the encoder than the file holds; `flag` is the user's wording.
-    public func requireBlocks(_ depth: Int, by flag: String) throws {
+    /// Refuses more blocks of the encoder than the file holds; `setting` says what led to them.
+    public func requireBlocks(_ depth: Int, by setting: Message) throws {
         guard depth > encoder.depth else { return }
         throw Failure(
             .usage,
-            "\(flag) contradicts \(path), which holds \(Self.counted(encoder.depth, "block")): leave it out, or lower it"
+            "\(setting) contradicts \(path), which holds \(Self.counted(encoder.depth, "block")): leave it out, or lower it"
         )
     }
 
-    private func requireUntold(_ heads: Int, _ told: Int?, by flag: String) throws {
+    private func requireUntold(_ heads: Int, _ told: Int?, by setting: Message) throws {
         guard let told, heads != told else { return }
-        throw Failure(.usage, "\(flag) contradicts \(path), which says that it has \(told) heads: leave it out")
+        throw Failure(.usage, "\(setting) contradicts \(path), which says that it has \(told) heads: leave it out")
     }
 
     /// - Throws: `Failure.usage` if images of that size do not fit the file's patches and positions.
-    private func requireFitting(_ size: (height: Int, width: Int)) throws {
+    private func requireFitting(_ size: ImageSize) throws {
         let (height, width, side) = (size.height, size.width, encoder.patchSize)
-        let flag = "--image-size \(height)x\(width)"
+        let setting: Message = "\(.imageSize, size)"
         // Checked first: the sides are multiplied below, which must not overflow.
         let sides = 1...ModelSizes.largestSide
         guard sides.contains(height), sides.contains(width), height % side == 0, width % side == 0 else {
             throw Failure(
                 .usage,
-                "\(flag) does not fit \(path): choose multiples of its patches' \(side) pixels, up to \(ModelSizes.largestSide)"
+                "\(setting) does not fit \(path): choose multiples of its patches' \(side) pixels, up to \(ModelSizes.largestSide)"
             )
         }
         if imageSizeIsTold, (height, width) != (encoder.imageHeight, encoder.imageWidth) {
             throw Failure(
                 .usage,
-                "\(flag) contradicts \(path), whose images are of \(encoder.imageHeight)×\(encoder.imageWidth) pixels: leave it "
+                "\(setting) contradicts \(path), whose images are of \(encoder.imageHeight)×\(encoder.imageWidth) pixels: leave it "
                     + "out")
         }
         let patches = height / side * (width / side)
         if let table = tensors["pos_embed"], table.shape[1] != 1 + patches {
             throw Failure(
                 .usage,
-                "\(flag) makes \(patches) patches of \(side) pixels, but \(path) has positions for \(table.shape[1] - 1): name the "
+                "\(setting) makes \(patches) patches of \(side) pixels, but \(path) has positions for \(table.shape[1] - 1): name the "
                     + "size it was trained on")
         }
     }

@@ -1,14 +1,15 @@
 import Models
+import Reporting
 
 extension ModelWeights {
     /// How the decoder was trained according to the file's name; nil if the file itself states it, or the name is not
     /// one of MAE's. Only a hint.
-    public var hint: String? {
+    public var hint: Message? {
         guard decoder != nil, normalizePixels == nil else { return nil }
         let name = path.split(separator: "/").last.map(String.init) ?? path
         if name.hasPrefix("mae_pretrain_vit_"), name.contains("_full") {
             return
-                "its name is that of MAE's file for normalised pixels, which the tensors do not show: --normalize-pixels fits it"
+                "its name is that of MAE's file for normalised pixels, which the tensors do not show: \(.normalizePixels) fits it"
         }
         if name.hasPrefix("mae_visualize_vit_") {
             return "its name is that of MAE's file for raw pixels, which the tensors do not show"

@@ -54,7 +54,7 @@ extension ModelWeights {
         throw Failure(
             .badData,
             "\(path): holds no decoder (decoder_pred.weight is missing), so it cannot reconstruct: use weights that were saved with "
-                + "theirs, such as mae_visualize_vit_large.pth; an encoder alone is enough for `dmae distill --teacher`"
+                + "theirs, such as mae_visualize_vit_large.pth; an encoder alone is enough for `dmae distill \(.teacher)`"
         )
     }
 }

@@ -104,7 +104,7 @@ extension Parameters {
                 "\(file.path): tensor \(difference.name) has shape \(Self.text(difference.found)), but this model needs "
                     + "\(Self.text(difference.wanted)): "
                     + (isTableOfUnknownGrid
-                        ? "run `dmae convert` on it with the --image-size that it was trained on, and name what that writes"
+                        ? "run `dmae convert` on it with the \(.imageSize) that it was trained on, and name what that writes"
                         : "check the model's size, the patch size and the image size"))
         }
         let missing = matching.missing.filter { !optional(String($0.dropFirst(prefix.count))) }

@@ -29,6 +29,7 @@ public struct EncoderConfiguration: Codable, Equatable, Sendable {
         self.channels = channels
     }
 
+    public var imageSize: ImageSize { ImageSize(height: imageHeight, width: imageWidth) }
     /// Rows and columns of the patch grid.
     public var gridRows: Int { imageHeight / patchSize }
     public var gridColumns: Int { imageWidth / patchSize }
@@ -39,8 +40,8 @@ public struct EncoderConfiguration: Codable, Equatable, Sendable {
 
     /// - Throws: `Failure.usage`, naming the sizes that do not fit together; `role` is "student" or "teacher".
     public func validate(role: String) throws {
-        func check(_ condition: Bool, _ message: @autoclosure () -> String) throws {
-            if !condition { throw Failure(.usage, "\(role): " + message()) }
+        func check(_ condition: Bool, _ message: @autoclosure () -> Message) throws {
+            if !condition { throw Failure(.usage, "\(role): \(message())") }
         }
         try requirePositive(
             role: role,
@@ -57,7 +58,7 @@ public struct EncoderConfiguration: Codable, Equatable, Sendable {
         try check(width % 4 == 0, "the width \(width) is not a multiple of 4, which the sin-cos position table needs")
         try check(
             imageHeight > 0 && imageWidth > 0 && imageHeight % patchSize == 0 && imageWidth % patchSize == 0,
-            "patches of \(patchSize) pixels do not tile an image of \(imageHeight)×\(imageWidth): choose an --image-size that "
+            "patches of \(patchSize) pixels do not tile an image of \(imageHeight)×\(imageWidth): choose an \(.imageSize) that "
                 + "is a multiple of \(patchSize)")
     }
 }
@@ -100,7 +101,7 @@ extension EncoderConfiguration {
             throw Failure(
                 .usage,
                 "batches of \(batch) images of \(imageHeight)×\(imageWidth) pixels need more memory than any machine has: lower "
-                    + "--batch, or the sizes of image and model")
+                    + "\(.batch), or the sizes of image and model")
         }
     }
 }
@@ -143,7 +144,7 @@ public struct AlignedPair: Codable, CustomStringConvertible, Equatable, Sendable
         self.teacherBlock = teacherBlock
     }
 
-    /// As `--align` has it.
+    /// "8:17".
     public var description: String { "\(studentBlock):\(teacherBlock)" }
 }
 
@@ -218,28 +219,28 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
         try decoder.validate()
         guard maskRatio >= 0, maskRatio < 1 else {
             throw Failure(
-                .usage, "--mask-ratio \(maskRatio) is not a share of patches: it must be at least 0 and below 1")
+                .usage, "\(.maskRatio, maskRatio) is not a share of patches: it must be at least 0 and below 1")
         }
         guard student.patches > 1 else {
             throw Failure(
                 .usage,
                 "an image of \(student.imageHeight)×\(student.imageWidth) has one patch of \(student.patchSize) pixels, too few to "
-                    + "remove some and keep some: lower --patch-size, or raise --image-size")
+                    + "remove some and keep some: lower \(.patchSize), or raise \(.imageSize)")
         }
         guard keptPatches >= 1 else {
             throw Failure(
-                .usage, "--mask-ratio \(maskRatio) leaves none of the \(student.patches) patches visible: lower it")
+                .usage, "\(.maskRatio, maskRatio) leaves none of the \(student.patches) patches visible: lower it")
         }
         guard keptPatches < student.patches else {
             throw Failure(
                 .usage,
-                "--mask-ratio \(maskRatio) removes none of the \(student.patches) patches, so there is nothing to reconstruct: "
+                "\(.maskRatio, maskRatio) removes none of the \(student.patches) patches, so there is nothing to reconstruct: "
                     + "raise it")
         }
         guard !normalizePixels || student.patchElements > 1 else {
             throw Failure(
                 .usage,
-                "--normalize-pixels needs patches of more than one value, whose deviation it divides by: raise --patch-size"
+                "\(.normalizePixels) needs patches of more than one value, whose deviation it divides by: raise \(.patchSize)"
             )
         }
         guard let teacher else {
@@ -253,7 +254,7 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
             throw Failure(
                 .usage,
                 "teacher and student must see the same patches, but the teacher's are of \(teacher.patchSize) pixels and the "
-                    + "student's of \(student.patchSize): use --patch-size \(teacher.patchSize), or another teacher; the size and channels "
+                    + "student's of \(student.patchSize): use \(.patchSize, teacher.patchSize), or another teacher; the size and channels "
                     + "of the images it was trained on may be others")
         }
         try teacher.validate(role: "teacher")
@@ -264,33 +265,33 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
                 .usage,
                 "teacher and student must see the same images: the teacher's are \(teacher.imageHeight)×\(teacher.imageWidth) with "
                     + "\(teacher.channels) channels, the student's \(student.imageHeight)×\(student.imageWidth) with "
-                    + "\(student.channels): fit --image-size and --channels to the teacher")
+                    + "\(student.channels): fit \(.imageSize) and \(.channels) to the teacher")
         }
         for (index, pair) in alignment.pairs.enumerated() {
             guard !alignment.pairs[..<index].contains(pair) else {
                 throw Failure(
                     .usage,
-                    "--align \(pair) is given twice: give it once, and --alignment-weight where the pair is to count for more"
+                    "\(.align, pair) is given twice: give it once"
                 )
             }
             guard (0..<student.depth).contains(pair.studentBlock) else {
                 throw Failure(
                     .usage,
                     "student block \(pair.studentBlock) does not exist: the student's blocks are 0 to \(student.depth - 1); choose one of them "
-                        + "by --align")
+                        + "for \(.align)")
             }
             guard (0..<teacher.depth).contains(pair.teacherBlock) else {
                 throw Failure(
                     .usage,
                     "teacher block \(pair.teacherBlock) does not exist: the teacher's blocks are 0 to \(teacher.depth - 1); choose one of them "
-                        + "by --align")
+                        + "for \(.align)")
             }
         }
         if alignment.projection == .none, !alignment.pairs.isEmpty, teacher.width != student.width {
             throw Failure(
                 .usage,
                 "without a projection the widths must be equal, but the student's is \(student.width) and the teacher's "
-                    + "\(teacher.width): use --projection linear")
+                    + "\(teacher.width): use \(.projection, Projection.linear.rawValue)")
         }
     }
 }

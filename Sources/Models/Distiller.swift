@@ -68,7 +68,7 @@ public final class Distiller {
         if let width = configuration.teacher?.width, teacherPrecision == .int8, 4 * width > 65_536 {
             throw Failure(
                 .usage,
-                "--teacher-precision int8 is for teachers of a width of at most 16384, not \(width): leave it out")
+                "\(.teacherPrecision, "int8") is for teachers of a width of at most 16384, not \(width): leave it out")
         }
         self.configuration = configuration
         self.batch = batch

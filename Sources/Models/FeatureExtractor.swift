@@ -69,8 +69,8 @@ public final class FeatureExtractor {
         guard place != .meanNorm || pool == .mean else {
             throw Failure(
                 .usage,
-                "these weights were fine-tuned on the mean of the patch tokens and norm nothing else: use --pool mean, or "
-                    + "--block \(configuration.depth - 1) for tokens before any norm")
+                "these weights were fine-tuned on the mean of the patch tokens and norm nothing else: use \(.pool, "mean"), or "
+                    + "\(.block, configuration.depth - 1) for tokens before any norm")
         }
         self.configuration = configuration
         self.batch = batch

@@ -1,28 +1,38 @@
-/// An error a person can act on: one sentence that names the file or flag and the remedy, and the exit code it leads
-/// to.
-public struct Failure: Error, Equatable, CustomStringConvertible {
+/// An error that a person can act on: a sentence that names the file or the field and the remedy, and the exit code.
+public struct Failure: Error, Equatable {
     /// How the program ends, after sysexits.h where that has a code.
     public enum Code: Int32, Sendable {
-        /// The run itself failed: a non-finite loss, a processor that lacks what was asked for.
+        /// The run itself failed: a non-finite loss, a processor without a required instruction set.
         case failure = 1
         /// The command line asks for something that does not exist or does not fit together.
         case usage = 64
-        /// A file is there and readable but its content is wrong.
+        /// A file is readable but its content is wrong.
         case badData = 65
         /// A file cannot be opened, read or written.
         case inputOutput = 74
-        /// A signal stopped the run after a checkpoint; `--resume auto` goes on from it.
+        /// A signal stopped the run after a checkpoint, from which the run can be resumed.
         case interrupted = 75
     }
 
     public let code: Code
-    /// One sentence, without a full stop's worth of internals and without a trailing newline.
-    public let message: String
+    /// One sentence for a person, without a trailing newline.
+    public let sentence: Message
 
-    public init(_ code: Code, _ message: String) {
+    public init(_ code: Code, _ sentence: Message) {
         self.code = code
-        self.message = message
+        self.sentence = sentence
     }
 
+    /// The sentence with its fields in plain words.
+    public var message: String { sentence.description }
+
+    /// The sentence with its fields in the words of `vocabulary`.
+    public func message(in vocabulary: some Vocabulary) -> String { sentence.text(in: vocabulary) }
+
+    /// The same failure, found in the file at `path`.
+    public func found(in path: String, as code: Code) -> Failure { Failure(code, "\(path): \(sentence)") }
+}
+
+extension Failure: CustomStringConvertible {
     public var description: String { message }
 }

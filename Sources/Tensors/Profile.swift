@@ -1,6 +1,6 @@
 import Reporting
 
-/// Where the time of a step goes, by operation: what `dmae bench --profile` prints. Off unless a benchmark asks for it;
+/// The time of a step by operation, as a profiled `dmae bench` prints it. Off unless a benchmark asks for it;
 /// measured on the thread that calls the kernels, so that waiting for the other threads counts.
 public enum Profile {
     /// What is measured apart.

@@ -10,7 +10,7 @@ public enum Method: String, Codable, Sendable {
 
 /// A published or shipped set of values for one kind of run; every value can be overridden by a flag.
 public struct Recipe: Sendable {
-    /// What `--recipe` takes.
+    /// The name by which a command line asks for it.
     public let name: String
     /// One line for the help screen.
     public let summary: String

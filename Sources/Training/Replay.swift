@@ -1,7 +1,7 @@
-import Interchange
-import Reporting
 import FoundationEssentials
+import Interchange
 import Models
+import Reporting
 import Tensors
 import Weights
 
@@ -34,6 +34,21 @@ public enum Replay {
         let align: Align?
         let optimizer: AdamW
         let steps: Int
+    }
+
+    /// The keys of the description, which are what a person changes in a recording; other fields have plain words.
+    private struct DescriptionKeys: Vocabulary {
+        func name(_ field: Field) -> String {
+            switch field {
+            case .imageSize, .patchSize, .maskRatio: field.rawValue.replacing(" ", with: "_")
+            case .normalizePixels: "norm_pix_loss"
+            case .projection: "align.projection"
+            // Recordings have no key for these two: the tensors say them.
+            case .batch: "the number of images"
+            case .channels: "the channels of images"
+            default: field.rawValue
+            }
+        }
     }
 
     /// Replays `input` and writes `output`; the file layouts are those of the catalog's article on replay.
@@ -95,19 +110,11 @@ public enum Replay {
         try write(steps: description, of: distiller, from: input, to: output)
     }
 
-    /// Runs `body`, whose failures are said of `input`, and in the words of its description where they name flags.
+    /// Runs `body`; its failures are those of the recording `input`, in the words of its description.
     private static func inKeys<Result>(_ input: String, _ body: () throws -> Result) throws -> Result {
         do { return try body() } catch let failure as Failure {
-            var message = failure.message
-            for (flag, key) in [
-                ("--mask-ratio", "mask_ratio"), ("--image-size", "image_size"), ("--patch-size", "patch_size"),
-                ("--normalize-pixels", "norm_pix_loss"), ("--projection", "align.projection"),
-                ("--batch", "the number of images"),
-                ("--alignment-weight", "another weight"), ("by --align", "in align"), ("--align", "align"),
-            ] {
-                message = message.replacing(flag, with: key)
-            }
-            throw Failure(failure.code == .usage ? .badData : failure.code, "\(input): \(message)")
+            let code = failure.code == .usage ? .badData : failure.code
+            throw Failure(code, "\(input): \(failure.message(in: DescriptionKeys()))")
         }
     }
 
@@ -155,8 +162,8 @@ public enum Replay {
         let batch = distiller.batch
         let pairs = distiller.alignments.count
         var copies: [(name: String, shape: [Int], values: [Float])] = []
-        func failure(_ what: String) -> Failure {
-            Failure(.failure, "\(input): \(what), and nothing was written: look at optimizer, images and weights")
+        func failure(_ problem: String) -> Failure {
+            Failure(.failure, "\(input): \(problem), and nothing was written: look at optimizer, images and weights")
         }
         func record(_ name: String, _ shape: [Int], _ values: some Sequence<Float>) throws {
             let values = Array(values)

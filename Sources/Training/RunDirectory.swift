@@ -46,13 +46,13 @@ public final class RunDirectory {
             if Self.isRun(names), !resuming {
                 throw Failure(
                     .usage,
-                    "\(quoted(path: path)) already holds a run; go on with it by --resume auto, or name another --output folder"
+                    "\(quoted(path: path)) already holds a run; go on with it by \(.resume, "auto"), or name another \(.output) folder"
                 )
             }
             guard resuming || !names.contains(Self.weightsName) else {
                 throw Failure(
                     .usage,
-                    "\(quoted(path: path)) holds a \(Self.weightsName), which the run would replace; name another --output folder"
+                    "\(quoted(path: path)) holds a \(Self.weightsName), which the run would replace; name another \(.output) folder"
                 )
             }
             for name in names where Self.isLeftover(name) { unlink("\(path)/\(name)") }
@@ -76,19 +76,19 @@ public final class RunDirectory {
             throw Failure(
                 .badData,
                 "no checkpoint in \(quoted(path: path)) is whole; remove them to start from the beginning, or name another "
-                    + "--output folder")
+                    + "\(.output) folder")
         }
         if let name = names.last(where: { $0.hasPrefix("checkpoint-") && $0.contains(CheckpointStore.abandonedMark) }) {
             throw Failure(
                 .usage,
-                "\(quoted(path: path)) holds no checkpoint but those of an abandoned course; take one up by --resume "
-                    + "\(quoted(path: path + "/" + name)), or remove them to start from the beginning")
+                "\(quoted(path: path)) holds no checkpoint but those of an abandoned course; take one up by "
+                    + "\(.resume, quoted(path: path + "/" + name)), or remove them to start from the beginning")
         }
         if names.contains(Self.weightsName) {
             throw Failure(
                 .usage,
-                "\(quoted(path: path)) holds the weights of a finished run and no checkpoint to go on from; name another --output "
-                    + "folder, or move \(Self.weightsName) away to start from the beginning")
+                "\(quoted(path: path)) holds the weights of a finished run and no checkpoint to go on from; name another "
+                    + "\(.output) folder, or move \(Self.weightsName) away to start from the beginning")
         }
     }
 
@@ -102,11 +102,11 @@ public final class RunDirectory {
     public func configuration<Configuration: Decodable>(as type: Configuration.Type) throws -> Configuration? {
         var status = stat()
         if stat(configurationPath, &status) != 0, errno == ENOENT { return nil }
-        let data = Data(try MappedFile.contents(configurationPath, wanted: "another --output folder"))
+        let data = Data(try MappedFile.contents(configurationPath, wanted: "another \(.output) folder"))
         do { return try JSONDecoder().decode(type, from: data) } catch {
             throw Failure(
                 .badData,
-                "\(quoted(path: configurationPath)) is not the configuration of a run; start again in another --output folder"
+                "\(quoted(path: configurationPath)) is not the configuration of a run; start again in another \(.output) folder"
             )
         }
     }
@@ -160,7 +160,8 @@ public final class RunDirectory {
             let holder = digits.isEmpty ? "another process" : "process \(String(decoding: digits, as: UTF8.self))"
             throw Failure(
                 .inputOutput,
-                "\(quoted(path: path)) is being written by \(holder); wait for its end or name another --output folder")
+                "\(quoted(path: path)) is being written by \(holder); wait for its end or name another \(.output) folder"
+            )
         }
         // The file stays when the lock goes: removing it could take away the lock of a process that has just opened it.
         let text = "\(getpid())\n"

@@ -111,11 +111,11 @@ extension Trainer {
         else {
             throw Failure(.badData, "\(file.path): is not a checkpoint of a training run that dmae can go on with")
         }
-        if let difference = Self.difference(saved, configuration) {
+        if let difference = configuration.difference(from: saved) {
             throw Failure(
                 .usage,
-                "\(file.path): was taken with \(difference.saved), not \(difference.wanted): give the flags the run was started with, "
-                    + "or another --output folder")
+                "\(file.path): was taken with \(difference.other), not \(difference.own): give the flags the run was started "
+                    + "with, or another \(.output) folder")
         }
         guard images == source.count else {
             throw Failure(
@@ -133,7 +133,7 @@ extension Trainer {
             throw Failure(
                 .badData,
                 "\(configuration.teacher ?? ""): has other weights than the teacher the run was started with: name that one with "
-                    + "--teacher, or give another --output folder")
+                    + "\(.teacher), or give another \(.output) folder")
         }
         guard checkpoint.step <= totalSteps else {
             throw Failure(.badData, "\(file.path): is of step \(checkpoint.step), but the run has \(totalSteps) steps")
@@ -163,58 +163,5 @@ extension Trainer {
         step = checkpoint.step
         self.pending = pending
         lastCheckpoint = file.path
-    }
-
-    /// The first value that differs between two configurations and decides a run's result, as the command line has it.
-    private static func difference(_ saved: TrainingConfiguration, _ wanted: TrainingConfiguration) -> (
-        saved: String, wanted: String
-    )? {
-        func values(_ configuration: TrainingConfiguration) -> [(name: String, value: String)] {
-            var configuration = configuration
-            // Where things lie, and how they are stored, may change between two parts of a run.
-            configuration.data = ""
-            configuration.teacher = configuration.teacher.map { _ in "" }
-            configuration.checkpointEvery = 0
-            configuration.keep = 1
-            configuration.unreadableLimit = 0
-            return leaves(configuration, "")
-        }
-        for (old, new) in zip(values(saved), values(wanted)) where old != new {
-            return (flag(old.name, old.value, of: saved), flag(new.name, new.value, of: wanted))
-        }
-        return nil
-    }
-
-    /// What gives a stored value: ("model.teacher.width", "48") is "--teacher-width 48".
-    private static func flag(_ name: String, _ value: String, of configuration: TrainingConfiguration) -> String {
-        let model = configuration.model
-        switch name {
-        case "method": return "`dmae \(value)`"
-        case "accumulation": return "--effective-batch \(configuration.effectiveBatch)"
-        case "appliesOrientation": return value == "true" ? "--apply-orientation" : "no --apply-orientation"
-        case "model.normalizePixels": return value == "true" ? "--normalize-pixels" : "--no-normalize-pixels"
-        case "model.student.imageHeight", "model.student.imageWidth":
-            return "--image-size \(model.student.imageHeight)x\(model.student.imageWidth)"
-        case "model.alignment.pairs": return model.alignment.pairs.map { "--align \($0)" }.joined(separator: " ")
-        case "model.alignment.distance": return "--alignment-distance \(model.alignment.distance.rawValue)"
-        case "model.alignment.projection": return "--projection \(value)"
-        default:
-            // The key with hyphens, and the part of the model that it is of; student and optimiser are not said.
-            let words = name.split(separator: ".").map(String.init)
-            let part =
-                words.dropLast().last.map { ["decoder", "teacher", "alignment"].contains($0) ? $0 + "-" : "" } ?? ""
-            let key = words.last!.map { $0.isUppercase ? "-" + $0.lowercased() : String($0) }.joined()
-            return "--\(part)\(key) \(value)"
-        }
-    }
-
-    /// Every stored value with its path, such as ("model.student.width", "48").
-    private static func leaves(_ value: Any, _ path: String) -> [(name: String, value: String)] {
-        let mirror = Mirror(reflecting: value)
-        if mirror.displayStyle == .optional, let some = mirror.children.first { return leaves(some.value, path) }
-        guard mirror.displayStyle == .struct, !mirror.children.isEmpty else { return [(path, "\(value)")] }
-        return mirror.children.flatMap { child in
-            leaves(child.value, path.isEmpty ? child.label ?? "" : path + "." + (child.label ?? ""))
-        }
     }
 }

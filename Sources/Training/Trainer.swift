@@ -54,7 +54,8 @@ public final class Trainer {
             throw Failure(
                 .usage,
                 "nothing would be trained: \(configuration.epochs) epochs of \(source.count) images hold less than one "
-                    + "effective batch of \(configuration.effectiveBatch): raise --epochs or lower --effective-batch")
+                    + "effective batch of \(configuration.effectiveBatch): raise \(.epochs) or lower \(.effectiveBatch)"
+            )
         }
         distiller = try Distiller(
             configuration.model, batch: configuration.batch, plan: plan, accumulates: configuration.accumulation > 1,
@@ -254,13 +255,13 @@ public final class Trainer {
         if distiller.alignments.contains(where: { !$0.teacherFeature.elements.allSatisfy(\.isFinite) }) {
             return Failure(
                 .badData,
-                "\(configuration.teacher ?? "the teacher"): its features are not finite at step \(step + 1); \(lastGood): look at its weights, "
-                    + "as by dmae inspect --compare with where they are from")
+                "\(configuration.teacher ?? "the teacher"): its features are not finite at step \(step + 1); \(lastGood): compare its weights "
+                    + "with their source by dmae inspect \(.compare)")
         }
         return Failure(
             .failure,
             "the loss is not finite at step \(step + 1): reconstruction \(losses.reconstruction)\(parts), total \(losses.total); "
-                + "\(lastGood): start again in another --output folder with a lower --base-learning-rate, or look at the images of that step"
+                + "\(lastGood): start again in another \(.output) folder with a lower \(.baseLearningRate), or look at the images of that step"
         )
     }
 
@@ -268,8 +269,8 @@ public final class Trainer {
     func ruined(_ name: String) -> Failure {
         Failure(
             .failure,
-            "\(name) is not finite after step \(step), and nothing was written; \(lastGood): start again in another --output "
-                + "folder with a lower --base-learning-rate, or look at the images since then")
+            "\(name) is not finite after step \(step), and nothing was written; \(lastGood): start again in another \(.output) "
+                + "folder with a lower \(.baseLearningRate), or look at the images since then")
     }
 
     private var lastGood: String {

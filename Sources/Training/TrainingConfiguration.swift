@@ -2,10 +2,10 @@ import Reporting
 import Models
 import Tensors
 
-/// A run's resolved configuration: everything that decides its result, and how it is stored.
+/// The resolved configuration of a run: everything that decides its result, and how the result is stored.
 public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public var method: Method
-    /// Name of the recipe the values started from.
+    /// Name of the recipe that gave the values that were not set.
     public var recipe: String
     public var model: ModelConfiguration
     /// Folder of images.
@@ -22,17 +22,17 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public var baseLearningRate: Double
     public var minimumLearningRate: Double
     public var optimizer: Optimizer
-    /// What the operands of products and attention are rounded to.
+    /// The type that the operands of matmuls and attention are rounded to.
     public var precision: Precision
-    /// The same of the linear layers in the teacher's blocks.
+    /// The same for the linear layers in the teacher's blocks.
     public var teacherPrecision: TeacherPrecision
     public var seed: UInt64
-    /// Share of an image's area that RandomResizedCrop takes, at least and at most.
+    /// Minimum and maximum fraction of an image's area that RandomResizedCrop takes.
     public var minimumCropArea: Double
     public var maximumCropArea: Double
-    /// Turns images by their EXIF orientation first.
+    /// Whether images are first turned by their EXIF orientation.
     public var appliesOrientation: Bool
-    /// Share of unreadable images above which the run stops.
+    /// Fraction of unreadable images above which the run stops.
     public var unreadableLimit: Double
     /// Optimiser steps between checkpoints; 0 stands for one epoch.
     public var checkpointEvery: Int
@@ -75,64 +75,65 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     /// The learning rate at the top of the schedule: blr · effective batch / 256.
     public var peakLearningRate: Double { baseLearningRate * Double(effectiveBatch) / 256 }
 
-    /// Optimiser steps of the whole run over `images` images. The remainder of an epoch is carried over into the next:
-    /// the stream of samples has no gaps, and only what is left at the very end is dropped.
+    /// Optimiser steps of the whole run over `images` images. The stream of samples has no gaps: the remainder of an
+    /// epoch is carried over into the next, and only the remainder at the very end is dropped.
     public func steps(images: Int) -> Int { Int(epochs * Double(images) / Double(effectiveBatch)) }
 
-    /// The epoch, with its fraction, that starts with optimiser step `step` (from 0).
+    /// Epochs done before optimiser step `step` (from 0), with their fraction.
     public func epoch(step: Int, images: Int) -> Double { Double(step) * Double(effectiveBatch) / Double(images) }
 
-    /// - Throws: `Failure.usage`, naming the flag that does not fit.
+    /// - Throws: `Failure.usage`, naming the field that does not fit.
     public func validate() throws {
         try model.validate()
-        func check(_ condition: Bool, _ message: @autoclosure () -> String) throws {
+        func check(_ condition: Bool, _ message: @autoclosure () -> Message) throws {
             if !condition { throw Failure(.usage, message()) }
         }
         try check(
             model.student.channels == 1 || model.student.channels == 3,
-            "image files give 1 or 3 channels, not \(model.student.channels): use --channels 1 or 3")
+            "image files give 1 or 3 channels, not \(model.student.channels): use \(.channels, 1) or 3")
         try check(
-            precision != .int8, "--precision is f32 or bf16: int8 is for a frozen teacher alone, by --teacher-precision"
-        )
-        try check(teacherPrecision == .same || model.teacher != nil, "--teacher-precision is for a run with a teacher")
-        try check(batch >= 1, "--batch must be at least 1")
-        try check(accumulation >= 1, "--effective-batch must be at least --batch")
-        try check(epochs > 0 && epochs <= 1e9, "--epochs must be above 0 and at most 1000000000")
-        try check(warmupEpochs >= 0 && warmupEpochs.isFinite, "--warmup-epochs must be at least 0 and finite")
+            precision != .int8,
+            "\(.precision) is f32 or bf16: int8 is for a frozen teacher alone, by \(.teacherPrecision)")
+        try check(teacherPrecision == .same || model.teacher != nil, "\(.teacherPrecision) is for a run with a teacher")
+        try Field.batch.requireAtLeast(1, batch)
+        try check(accumulation >= 1, "\(.effectiveBatch) must be at least \(.batch)")
+        try check(epochs > 0 && epochs <= 1e9, "\(.epochs) must be above 0 and at most 1000000000")
+        try check(warmupEpochs >= 0 && warmupEpochs.isFinite, "\(.warmupEpochs) must be at least 0 and finite")
         try check(
             warmupEpochs <= epochs,
-            "--warmup-epochs \(warmupEpochs) is more than the \(epochs) epochs of the run: lower it, or raise --epochs")
+            "\(.warmupEpochs, warmupEpochs) is more than the \(epochs) epochs of the run: lower it, or raise \(.epochs)"
+        )
         try check(
-            baseLearningRate >= 0 && baseLearningRate.isFinite, "--base-learning-rate must be at least 0 and finite")
+            baseLearningRate >= 0 && baseLearningRate.isFinite, "\(.baseLearningRate) must be at least 0 and finite")
         try check(
             Float(peakLearningRate).isFinite,
-            "--base-learning-rate \(baseLearningRate) for an effective batch of \(effectiveBatch) is more than float32 holds: lower it"
-        )
+            "\(.baseLearningRate, baseLearningRate) for an effective batch of \(effectiveBatch) is more than float32 holds: "
+                + "lower it")
         try check(
             minimumLearningRate >= 0 && Float(minimumLearningRate).isFinite,
-            "--minimum-learning-rate must be at least 0 and no more than float32 holds")
+            "\(.minimumLearningRate) must be at least 0 and no more than float32 holds")
         try check(
             Float(minimumLearningRate) <= Float(peakLearningRate),
-            "--minimum-learning-rate \(minimumLearningRate) is more than the peak of \(peakLearningRate), --base-learning-rate "
-                + "\(baseLearningRate) · effective batch \(effectiveBatch) / 256: lower it, or raise --base-learning-rate"
-        )
+            "\(.minimumLearningRate, minimumLearningRate) is more than the peak of \(peakLearningRate), "
+                + "\(.baseLearningRate, baseLearningRate) · effective batch \(effectiveBatch) / 256: lower it, or raise "
+                + "\(.baseLearningRate)")
         try check(
-            optimizer.weightDecay >= 0 && optimizer.weightDecay.isFinite, "--weight-decay must be at least 0 and finite"
-        )
-        try check((0..<1).contains(optimizer.beta1), "--beta1 must be at least 0 and below 1")
-        try check((0..<1).contains(optimizer.beta2), "--beta2 must be at least 0 and below 1")
-        try check(optimizer.epsilon > 0 && optimizer.epsilon.isFinite, "--epsilon must be above 0 and finite")
+            optimizer.weightDecay >= 0 && optimizer.weightDecay.isFinite,
+            "\(.weightDecay) must be at least 0 and finite")
+        try check((0..<1).contains(optimizer.beta1), "\(.beta1) must be at least 0 and below 1")
+        try check((0..<1).contains(optimizer.beta2), "\(.beta2) must be at least 0 and below 1")
+        try check(optimizer.epsilon > 0 && optimizer.epsilon.isFinite, "\(.epsilon) must be above 0 and finite")
         try check(
             minimumCropArea > 0 && minimumCropArea <= maximumCropArea && maximumCropArea <= 1,
-            "--minimum-crop-area must be above 0 and at most --maximum-crop-area, which is at most 1")
-        try check((0...1).contains(unreadableLimit), "--unreadable-limit is a share from 0 to 1")
-        try check(checkpointEvery >= 0, "--checkpoint-every must be at least 0")
-        try check(keep >= 1, "--keep must be at least 1")
+            "\(.minimumCropArea) must be above 0 and at most \(.maximumCropArea), which is at most 1")
+        try check((0...1).contains(unreadableLimit), "\(.unreadableLimit) is a fraction from 0 to 1")
+        try Field.checkpointEvery.requireAtLeast(0, checkpointEvery)
+        try Field.keep.requireAtLeast(1, keep)
     }
 }
 
 extension KeyedDecodingContainer {
-    /// Runs that were started before there was a choice have none.
+    /// A run that is older than this setting has no value for it.
     func decode(_ type: TeacherPrecision.Type, forKey key: Key) throws -> TeacherPrecision {
         try decodeIfPresent(type, forKey: key) ?? .same
     }

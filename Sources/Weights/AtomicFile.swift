@@ -204,7 +204,7 @@ public final class AtomicFile {
             throw Failure(
                 .inputOutput,
                 "cannot open folder \(quoted(path: folder)): \(errorText(number)); "
-                    + remedyForOpening(number, otherwise: "check its permissions"))
+                    + "\(remedyForOpening(number, otherwise: "check its permissions"))")
         }
         defer { close(descriptor) }
         // EINVAL: the file system has nothing to force.

@@ -11,7 +11,7 @@ package enum FolderNames {
             Failure(
                 .inputOutput,
                 "cannot list folder \(quoted(path: folder)): \(errorText(number)); "
-                    + remedyForOpening(number, otherwise: "check its permissions"))
+                    + "\(remedyForOpening(number, otherwise: "check its permissions"))")
         }
         guard let directory = opendir(folder) else { throw failure(errno) }
         defer { closedir(directory) }

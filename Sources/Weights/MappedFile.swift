@@ -10,7 +10,7 @@ package final class MappedFile: @unchecked Sendable {
     /// Maps the file at `path`; `wanted` says in messages what should be named instead of a folder or a device.
     ///
     /// Throws `Failure(.inputOutput)`.
-    package init(path: String, wanted: String) throws {
+    package init(path: String, wanted: Message) throws {
         self.path = path
         // Non-blocking: opening a named pipe must not wait for a writer.
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
@@ -48,7 +48,7 @@ package final class MappedFile: @unchecked Sendable {
     /// somebody's home.
     ///
     /// Throws `Failure(.inputOutput)`.
-    package static func contents(_ path: String, wanted: String) throws -> [UInt8] {
+    package static func contents(_ path: String, wanted: Message) throws -> [UInt8] {
         let file = try MappedFile(path: path, wanted: wanted)
         // The mapping goes with the object.
         return withExtendedLifetime(file) { Array(file.bytes) }

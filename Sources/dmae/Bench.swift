@@ -48,7 +48,7 @@ struct Bench: ParsableCommand {
     @OptionGroup(title: "Compute") var teacherPrecisionOptions: TeacherPrecisionOptions
 
     func validate() throws {
-        if let batch, batch < 1 { throw ValidationError("--batch must be at least 1") }
+        if let batch { try ValidationError.check { try Field.batch.requireAtLeast(1, batch) } }
         if method == .pretrain {
             var flags = alignment.given
             if teacherPrecisionOptions.teacherPrecision != .same { flags.append("--teacher-precision") }
@@ -58,7 +58,7 @@ struct Bench: ParsableCommand {
                 )
             }
         }
-        if steps < 1 { throw ValidationError("--steps must be at least 1") }
+        try ValidationError.check { try Field.steps.requireAtLeast(1, steps) }
     }
 
     private struct Report: Encodable {

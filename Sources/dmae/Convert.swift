@@ -1,5 +1,6 @@
 import Reporting
 import ArgumentParser
+import Models
 import Interchange
 import Training
 import Weights
@@ -83,8 +84,10 @@ struct Convert: ParsableCommand {
     var imageSize: ImageSize?
 
     func validate() throws {
-        if let heads, heads < 1 { throw ValidationError("--heads must be at least 1") }
-        if let decoderHeads, decoderHeads < 1 { throw ValidationError("--decoder-heads must be at least 1") }
+        try ValidationError.check {
+            if let heads { try Field.heads.requireAtLeast(1, heads) }
+            if let decoderHeads { try Field.decoderHeads.requireAtLeast(1, decoderHeads) }
+        }
         if decoderHeads != nil {
             if form == .timm || form == .onnx {
                 throw ValidationError("--decoder-heads has no effect: --to \(form.rawValue) leaves out the decoder")
@@ -130,7 +133,7 @@ struct Convert: ParsableCommand {
 
     private func writeONNX(_ weights: ModelWeights) throws {
         try weights.requireWhole()
-        let encoder = try weights.runnableEncoder(heads: heads, imageSize: imageSize?.sides)
+        let encoder = try weights.runnableEncoder(heads: heads, imageSize: imageSize)
         let summary = try ONNXModel.write(
             weights.tensors, encoder, to: output, type: dtype?.type ?? .f32, hasHead: !encoderOnly,
             version: Dmae.version)
@@ -145,7 +148,7 @@ struct Convert: ParsableCommand {
     private func write(_ weights: ModelWeights, to target: Conversion.Target) throws {
         let conversion = try Conversion(
             weights, to: target, type: dtype?.type, encoderOnly: encoderOnly, heads: heads, decoderHeads: decoderHeads,
-            imageSize: imageSize?.sides)
+            imageSize: imageSize)
         conversion.notes.forEach(Terminal.note)
         try conversion.write(to: output)
         if let advice = conversion.advice { Terminal.note(advice) }

@@ -53,10 +53,10 @@ struct Dmae: ParsableCommand {
         } catch let failure as Failure where failure.code == .interrupted {
             // A run that was asked to stop, and can go on, did not fail.
             fflush(stdout)
-            Terminal.note(failure.message)
+            Terminal.note(failure.message(in: Flags()))
             Glibc.exit(failure.code.rawValue)
         } catch let failure as Failure {
-            end(failure.message, failure.code.rawValue)
+            end(failure.message(in: Flags()), failure.code.rawValue)
         } catch {
             let text = fullMessage(for: error)
             end(text.hasPrefix("Error: ") ? String(text.dropFirst(7)) : text, exitCode(for: error).rawValue)

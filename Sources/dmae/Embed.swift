@@ -83,7 +83,7 @@ struct Embed: ParsableCommand {
 
     func validate() throws {
         if data.isEmpty { throw ValidationError("--data needs at least one folder or picture") }
-        if batch < 1 { throw ValidationError("--batch must be at least 1") }
+        try ValidationError.check { try Field.batch.requireAtLeast(1, batch) }
         if !(1...1024).contains(workers) { throw ValidationError("--workers must be 1 to 1024") }
         if !(0...1).contains(unreadableLimit) { throw ValidationError("--unreadable-limit must be 0 to 1") }
     }
@@ -95,7 +95,7 @@ struct Embed: ParsableCommand {
         let model = try ModelWeights(path: weights)
         if !quiet { Terminal.note(model.summary) }
         try model.requireKnownParts()
-        let encoder = try model.runnableEncoder(heads: heads, imageSize: imageSize?.sides)
+        let encoder = try model.runnableEncoder(heads: heads, imageSize: imageSize)
         let source = try ImageFolder(listing: data)
         for written in [output, list] {
             try AtomicFile.requireOther(

@@ -133,9 +133,10 @@ struct Inspect: ParsableCommand {
             if let part = weights.tensors.foreign.first {
                 print("  not MAE's ViT: it has parts of its own, such as \(shown(part))")
             }
-            if let hint = weights.hint { print("  hint: \(hint)") }
+            if let hint = weights.hint { print("  hint: \(hint.text(in: Flags()))") }
         case .failure(let failure):
-            print("  model: none that is recognised (\(shown("\(failure)")))")
+            let reason = (failure as? Failure)?.message(in: Flags()) ?? "\(failure)"
+            print("  model: none that is recognised (\(shown(reason)))")
         }
         let pairs =
             contents.metadata.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }

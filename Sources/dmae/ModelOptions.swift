@@ -9,21 +9,8 @@ extension Method: ExpressibleByArgument {}
 extension AlignmentDistance: ExpressibleByArgument {}
 extension Projection: ExpressibleByArgument {}
 
-/// "224" or "224x160" (height × width).
-struct ImageSize: ExpressibleByArgument {
-    let height: Int
-    let width: Int
-
-    init?(argument: String) {
-        let sides = argument.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) }
-        guard (1...2).contains(sides.count), let height = sides[0], let width = sides.last!, height > 0, width > 0
-        else { return nil }
-        self.height = height
-        self.width = width
-    }
-
-    /// As the weights' own code takes it.
-    var sides: (height: Int, width: Int) { (height, width) }
+extension ImageSize: ExpressibleByArgument {
+    public init?(argument: String) { self.init(argument) }
 }
 
 extension AlignedPair: ExpressibleByArgument {
@@ -195,13 +182,13 @@ struct AlignmentOptions: ParsableArguments {
         teacher.width = teacherWidth ?? teacher.width
         teacher.depth = teacherDepth ?? teacher.depth
         teacher.heads = teacherHeads ?? teacher.heads
-        let model = "--teacher-model \(teacherModel ?? ""), with"
+        let model: Message = "\(.teacherModel, teacherModel ?? ""), with"
         try weights?.requireWidth(
-            teacher.width, by: teacherWidth.map { "--teacher-width \($0)" } ?? "\(model) width \(teacher.width),")
+            teacher.width, by: teacherWidth.map { "\(.teacherWidth, $0)" } ?? "\(model) width \(teacher.width),")
         // Fewer blocks are a teacher cut short, and a preset's that the file lacks may lie after the last aligned one.
-        if let teacherDepth { try weights?.requireBlocks(teacherDepth, by: "--teacher-depth \(teacherDepth)") }
+        if let teacherDepth { try weights?.requireBlocks(teacherDepth, by: "\(.teacherDepth, teacherDepth)") }
         try weights?.requireUntold(
-            teacher.heads, by: teacherHeads.map { "--teacher-heads \($0)" } ?? "\(model) \(teacher.heads) heads,")
+            teacher.heads, by: teacherHeads.map { "\(.teacherHeads, $0)" } ?? "\(model) \(teacher.heads) heads,")
         if teacher.heads == 0, let weights {
             throw Failure(
                 .usage,

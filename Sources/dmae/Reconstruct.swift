@@ -95,7 +95,7 @@ struct Reconstruct: ParsableCommand {
         Terminal.note(weights.summary)
         try weights.requireDecoder()
         let configuration = ModelConfiguration(
-            student: try weights.runnableEncoder(heads: heads, imageSize: imageSize?.sides, resampling: true),
+            student: try weights.runnableEncoder(heads: heads, imageSize: imageSize, resampling: true),
             decoder: try weights.runnableDecoder(heads: decoderHeads),
             maskRatio: maskRatio ?? weights.maskRatio ?? 0.75,
             normalizePixels: normalizePixels ?? weights.normalizePixels ?? false)

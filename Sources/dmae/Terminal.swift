@@ -15,6 +15,7 @@ enum Terminal {
     }
 
     static func note(_ text: String) { fputs(visible(text) + "\n", stderr) }
+    static func note(_ message: Message) { note(message.text(in: Flags())) }
     static func error(_ text: String) { note("error: " + text) }
     static func warning(_ text: String) { note("warning: " + text) }
 }

@@ -90,7 +90,9 @@ struct TrainingOptions: ParsableArguments {
 
     func validate() throws {
         if !(1...1024).contains(workers) { throw ValidationError("--workers must be 1 to 1024") }
-        if let checkpointEvery, checkpointEvery < 1 { throw ValidationError("--checkpoint-every must be at least 1") }
+        if let checkpointEvery {
+            try ValidationError.check { try Field.checkpointEvery.requireAtLeast(1, checkpointEvery) }
+        }
     }
 
     /// The resolved configuration of a run of `recipe` over `model`.
@@ -101,8 +103,8 @@ struct TrainingOptions: ParsableArguments {
         // A batch given alone leaves the recipe's effective batch where it divides it.
         let effective = effectiveBatch ?? recipe.effectiveBatch
         let batch = batch ?? min(recipe.batch, effective)
-        guard effective >= 1 else { throw Failure(.usage, "--effective-batch must be at least 1") }
-        guard batch >= 1 else { throw Failure(.usage, "--batch must be at least 1") }
+        try Field.effectiveBatch.requireAtLeast(1, effective)
+        try Field.batch.requireAtLeast(1, batch)
         guard effective % batch == 0 else {
             throw Failure(
                 .usage,

@@ -182,7 +182,7 @@ final class TrainingCommandTests: XCTestCase {
         refused(
             "--minimum-crop-area", "0.9", "--maximum-crop-area", "0.5",
             words: "--minimum-crop-area must be above 0 and at most")
-        refused("--unreadable-limit", "2", words: "--unreadable-limit is a share from 0 to 1")
+        refused("--unreadable-limit", "2", words: "--unreadable-limit is a fraction from 0 to 1")
         refused("--keep", "0", words: "--keep must be at least 1")
         refused("--checkpoint-every", "0", words: "--checkpoint-every must be at least 1")
         refused("--workers", "0", words: "--workers must be 1 to 1024")
@@ -218,7 +218,7 @@ final class TrainingCommandTests: XCTestCase {
             "--teacher-depth 3 contradicts \(teacher), which holds 2 blocks: leave it out, or lower it")
         assertRefused(
             TinyRun.distill(run, teacher: teacher, ["--align", "1:2"]), 64, "teacher block 2 does not exist", "0 to 1",
-            "by --align")
+            "for --align")
         assertRefused(
             TinyRun.distill(run, teacher: teacher, ["--align", "1:0"]), 64, "--align 1:0 is given twice: give it once")
         assertRefused(

@@ -137,7 +137,7 @@ final class BatchLoaderTests: XCTestCase {
             XCTAssertEqual(reports, 3)
             let message = failure?.message ?? ""
             XCTAssert(message.hasPrefix("3 of the 16 images in \(folder.place!) cannot be read ("), message)
-            XCTAssert(message.contains("--unreadable-limit") && message.contains("0.18"), message)
+            XCTAssert(message.contains("unreadable limit") && message.contains("0.18"), message)
             for file in [3, 4, 10] { XCTAssert(message.contains(folder.path(file)), message) }
         }
     }

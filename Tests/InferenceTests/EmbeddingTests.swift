@@ -131,7 +131,7 @@ final class EmbeddingTests: XCTestCase {
         for name in ["x.csv", "x", ".npy", "safetensors"] {
             let failure = failure { _ = try embedding.run(over: images, to: name) }
             XCTAssertEqual(failure?.code, .usage, name)
-            XCTAssert(failure?.message.contains("--output \(name)") == true, "\(failure as Any)")
+            XCTAssert(failure?.message.contains("output \(name)") == true, "\(failure as Any)")
         }
         let broken = TemporaryFolder()
         broken.write([UInt8](try Data(contentsOf: URL(fileURLWithPath: images.path(0)))), "a\nb.png")
@@ -168,7 +168,7 @@ final class EmbeddingTests: XCTestCase {
                 Failure(
                     .badData,
                     "\(path): holds both norm and fc_norm, and embed cannot say which of them comes last; take the "
-                        + "output of a block with --block, or leave one of the two out of the file"))
+                        + "output of a block with \(.block), or leave one of the two out of the file"))
         }
         XCTAssertNoThrow(try Embedding(file: both, configuration: Self.encoder, block: 1, pool: nil, batch: 1))
     }

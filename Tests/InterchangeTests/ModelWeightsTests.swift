@@ -67,7 +67,7 @@ final class ModelWeightsTests: XCTestCase {
         XCTAssertNoThrow(try tuned.requireWhole())
         let message = failure { try fixture("mae/encoder.pth").requireDecoder() }?.message
         XCTAssertTrue(
-            message?.contains("an encoder alone is enough for `dmae distill --teacher`") == true, message ?? "")
+            message?.contains("an encoder alone is enough for `dmae distill teacher`") == true, message ?? "")
     }
 
     /// Heads of the published widths, and the name of the published size.
@@ -109,9 +109,10 @@ final class ModelWeightsTests: XCTestCase {
         let untold = try ModelWeights(path: write(model, "mae_pretrain_vit_base_full.safetensors"))
         XCTAssertEqual(untold.encoder.imageHeight, 0)
         XCTAssertEqual(untold.encoder.heads, 0)
-        XCTAssertTrue(untold.hint?.contains("--normalize-pixels fits it") == true)
+        XCTAssertTrue(untold.hint?.description.contains("normalize pixels fits it") == true)
         XCTAssertTrue(
-            try ModelWeights(path: write(model, "mae_visualize_vit_large.safetensors")).hint?.contains("raw pixels")
+            try ModelWeights(path: write(model, "mae_visualize_vit_large.safetensors")).hint?.description.contains(
+                "raw pixels")
                 == true)
         XCTAssertNil(told.hint)
         let alone = try ModelWeights(
@@ -144,7 +145,7 @@ final class ModelWeightsTests: XCTestCase {
         let json = String(decoding: try configuration.sortedJSON(), as: UTF8.self)
         let told = try ModelWeights(path: write(model, "told.safetensors", metadata: ["dmae.configuration": json]))
         let untold = try ModelWeights(path: write(model, "untold.safetensors"))
-        func size(_ height: Int, _ width: Int) -> (height: Int, width: Int) { (height, width) }
+        func size(_ height: Int, _ width: Int) -> ImageSize { ImageSize(height: height, width: width) }
         XCTAssertEqual(try told.runnableEncoder(heads: nil, imageSize: nil), configuration.student)
         for weights in [told, untold] {
             XCTAssertEqual(try weights.runnableEncoder(heads: 3, imageSize: size(12, 16)), configuration.student)
@@ -155,8 +156,8 @@ final class ModelWeightsTests: XCTestCase {
             XCTAssertEqual(found?.code, .usage, words, line: line)
             XCTAssertTrue(found?.message.contains(words) == true, found?.message ?? "accepted: \(words)", line: line)
         }
-        refused("--heads is needed") { _ = try untold.runnableEncoder(heads: nil, imageSize: size(12, 16)) }
-        refused("--decoder-heads is needed") { _ = try untold.runnableDecoder(heads: nil) }
+        refused("heads is needed") { _ = try untold.runnableEncoder(heads: nil, imageSize: size(12, 16)) }
+        refused("decoder heads is needed") { _ = try untold.runnableDecoder(heads: nil) }
         refused("does not say the image size, and its patches form no square") {
             _ = try untold.runnableEncoder(heads: 3, imageSize: nil)
         }
@@ -164,24 +165,24 @@ final class ModelWeightsTests: XCTestCase {
         refused("does not say the image size, and it has no position table") {
             _ = try bare.runnableEncoder(heads: 3, imageSize: nil)
         }
-        refused("--teacher-width 16 contradicts \(bare.path), whose width is 12") {
-            try bare.requireWidth(16, by: "--teacher-width 16")
+        refused("teacher width 16 contradicts \(bare.path), whose width is 12") {
+            try bare.requireWidth(16, by: "\(.teacherWidth, 16)")
         }
         refused("which holds 3 blocks: leave it out, or lower it") {
-            try bare.requireBlocks(4, by: "--teacher-depth 4")
+            try bare.requireBlocks(4, by: "\(.teacherDepth, 4)")
         }
-        XCTAssertNoThrow(try bare.requireWidth(12, by: "--teacher-width 12"))
-        XCTAssertNoThrow(try bare.requireBlocks(2, by: "--teacher-depth 2"))
-        refused("--heads 4 contradicts") { _ = try told.runnableEncoder(heads: 4, imageSize: nil) }
-        refused("--decoder-heads 4 contradicts") { _ = try told.runnableDecoder(heads: 4) }
+        XCTAssertNoThrow(try bare.requireWidth(12, by: "\(.teacherWidth, 12)"))
+        XCTAssertNoThrow(try bare.requireBlocks(2, by: "\(.teacherDepth, 2)"))
+        refused("heads 4 contradicts") { _ = try told.runnableEncoder(heads: 4, imageSize: nil) }
+        refused("decoder heads 4 contradicts") { _ = try told.runnableDecoder(heads: 4) }
         refused("5 heads do not divide the width 12") {
             _ = try untold.runnableEncoder(heads: 5, imageSize: size(12, 16))
         }
         // As many patches in another form: only where the file does not say which.
-        refused("--image-size 16x12 contradicts") { _ = try told.runnableEncoder(heads: nil, imageSize: size(16, 12)) }
+        refused("image size 16x12 contradicts") { _ = try told.runnableEncoder(heads: nil, imageSize: size(16, 12)) }
         XCTAssertEqual(try untold.runnableEncoder(heads: 3, imageSize: size(16, 12)).gridRows, 4)
         for resampling in [false, true] {
-            refused("--image-size 16x16 makes 16 patches of 4 pixels") {
+            refused("image size 16x16 makes 16 patches of 4 pixels") {
                 _ = try untold.runnableEncoder(heads: 3, imageSize: size(16, 16), resampling: resampling)
             }
             for sides in [size(10, 16), size(12, 0), size(1 << 62, 12)] {
@@ -202,7 +203,7 @@ final class ModelWeightsTests: XCTestCase {
         let guessed = try ModelWeights(path: write(square, "square.safetensors"))
         XCTAssertEqual(try guessed.runnableEncoder(heads: 3, imageSize: nil).imageWidth, 16)
         XCTAssertEqual(try guessed.runnableEncoder(heads: 3, imageSize: size(8, 32)).imageWidth, 32)
-        refused("--image-size 32x32 makes 64 patches") {
+        refused("image size 32x32 makes 64 patches") {
             _ = try guessed.runnableEncoder(heads: 3, imageSize: size(32, 32))
         }
         // No flag makes up for a decoder that is not there.

@@ -95,7 +95,7 @@ final class WeightLoadingTests: XCTestCase {
         let weights = try ModelWeights(path: try write(source).path)
         let found = failure { _ = try target.parameters.load(from: weights, for: configuration.student) }
         XCTAssertEqual(found?.code, .badData)
-        for words in ["pos_embed has shape [1, 13, 12]", "needs [1, 17, 12]: run `dmae convert`", "--image-size"] {
+        for words in ["pos_embed has shape [1, 13, 12]", "needs [1, 17, 12]: run `dmae convert`", "image size"] {
             XCTAssertTrue(
                 found?.message.contains(words) == true, "\(found?.message ?? "accepted") says nothing of: \(words)")
         }

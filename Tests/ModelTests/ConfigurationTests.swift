@@ -34,39 +34,39 @@ final class ConfigurationTests: XCTestCase {
             ("student: 10000 blocks are more than the 4096 supported", { $0.student.depth = 10_000 }),
             ("decoder: width 2097152 is more than", { $0.decoder.width = 1 << 21 }),
             ("student: patches of 5 pixels do not tile an image of 12×16", { $0.student.patchSize = 5 }),
-            ("--mask-ratio 1.0", { $0.maskRatio = 1 }),
-            ("--mask-ratio -0.1", { $0.maskRatio = -0.1 }),
-            ("--mask-ratio nan", { $0.maskRatio = .nan }),
+            ("mask ratio 1.0", { $0.maskRatio = 1 }),
+            ("mask ratio -0.1", { $0.maskRatio = -0.1 }),
+            ("mask ratio nan", { $0.maskRatio = .nan }),
             ("leaves none of the 12 patches visible", { $0.maskRatio = 0.95 }),
             ("removes none of the 12 patches", { $0.maskRatio = 0 }),
             ("only where there is a teacher", { $0.teacher = nil }),
             (
-                "an image of 4×4 has one patch of 4 pixels, too few to remove some and keep some: lower --patch-size, or raise --image-size",
+                "an image of 4×4 has one patch of 4 pixels, too few to remove some and keep some: lower patch size, or raise image size",
                 {
                     ($0.student.imageHeight, $0.student.imageWidth) = (4, 4)
                 }
             ),
             (
-                "--normalize-pixels needs patches of more than one value",
+                "normalize pixels needs patches of more than one value",
                 {
                     ($0.student.patchSize, $0.student.channels, $0.normalizePixels) = (1, 1, true)
                 }
             ),
             (
-                "teacher and student must see the same patches, but the teacher's are of 2 pixels and the student's of 4: use --patch-size 2",
+                "teacher and student must see the same patches, but the teacher's are of 2 pixels and the student's of 4: use patch size 2",
                 { $0.teacher!.patchSize = 2 }
             ),
             // Nor do these tile the student's images.
-            ("use --patch-size 5, or another teacher", { $0.teacher!.patchSize = 5 }),
+            ("use patch size 5, or another teacher", { $0.teacher!.patchSize = 5 }),
             ("teacher and student must see the same images", { $0.teacher!.channels = 1 }),
-            ("--align 1:1 is given twice: give it once", { $0.alignment.pairs.append($0.alignment.pairs[0]) }),
+            ("align 1:1 is given twice: give it once", { $0.alignment.pairs.append($0.alignment.pairs[0]) }),
             (
-                "student block 3 does not exist: the student's blocks are 0 to 2; choose one of them by --align",
+                "student block 3 does not exist: the student's blocks are 0 to 2; choose one of them for align",
                 { $0.alignment.pairs[0].studentBlock = 3 }
             ),
             ("student block -1 does not exist", { $0.alignment.pairs[0].studentBlock = -1 }),
             (
-                "teacher block 3 does not exist: the teacher's blocks are 0 to 2; choose one of them by --align",
+                "teacher block 3 does not exist: the teacher's blocks are 0 to 2; choose one of them for align",
                 { $0.alignment.pairs[0].teacherBlock = 3 }
             ),
             ("the student's is 12 and the teacher's 20", { $0.alignment.projection = .none }),
@@ -92,12 +92,12 @@ final class ConfigurationTests: XCTestCase {
         for batch in [1 << 50, .max] {
             XCTAssertTrue(
                 failure { _ = try Distiller(.small(), batch: batch, plan: MemoryPlan()) }?.message.contains(
-                    "lower --batch") == true)
+                    "lower batch") == true)
             XCTAssertTrue(
                 failure {
                     _ = try FeatureExtractor(
                         ModelConfiguration.small().student, at: .norm, pool: .mean, batch: batch, plan: MemoryPlan())
-                }?.message.contains("lower --batch") == true)
+                }?.message.contains("lower batch") == true)
         }
     }
 

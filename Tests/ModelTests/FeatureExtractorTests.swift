@@ -115,7 +115,7 @@ final class FeatureExtractorTests: XCTestCase {
     func testWhatDoesNotFitIsRefused() throws {
         for (place, pool, words) in [
             (FeaturePlace.block(3), FeaturePool.class, "blocks are 0 to 2"), (.block(-1), .mean, "blocks are 0 to 2"),
-            (.meanNorm, .class, "--pool mean"), (.meanNorm, .tokens, "--block 2"),
+            (.meanNorm, .class, "pool mean"), (.meanNorm, .tokens, "block 2"),
         ] {
             let failure = failure {
                 _ = try FeatureExtractor(configuration, at: place, pool: pool, batch: 1, plan: MemoryPlan())

@@ -154,7 +154,7 @@ final class MemoryPlanTests: XCTestCase {
         _ = plan.reserve(1 << 24, 1 << 24, .activations)
         XCTAssertThrowsError(try plan.commit()) { error in
             XCTAssertEqual((error as? Failure)?.code, .failure)
-            XCTAssertTrue("\(error)".contains("--batch"), "\(error)")
+            XCTAssertTrue("\(error)".contains("lower batch"), "\(error)")
         }
     }
 

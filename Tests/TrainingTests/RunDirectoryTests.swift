@@ -41,7 +41,7 @@ final class RunDirectoryTests: XCTestCase {
             failure { _ = try run.configuration(as: Configuration.self) },
             Failure(
                 .badData,
-                "\"\(run.configurationPath)\" is not the configuration of a run; start again in another --output folder"
+                "\"\(run.configurationPath)\" is not the configuration of a run; start again in another \(.output) folder"
             ))
     }
 
@@ -67,7 +67,8 @@ final class RunDirectoryTests: XCTestCase {
                 failure { _ = try RunDirectory(path: path, resuming: false) },
                 Failure(
                     .usage,
-                    "\"\(path)\" already holds a run; go on with it by --resume auto, or name another --output folder"))
+                    "\"\(path)\" already holds a run; go on with it by \(.resume, "auto"), or name another \(.output) folder"
+                ))
             XCTAssertNil(failure { _ = try RunDirectory(path: path, resuming: true) })
             XCTAssertEqual(folder.read("run-with-\(name)/\(name)"), Array("x".utf8))
         }
@@ -91,7 +92,7 @@ final class RunDirectoryTests: XCTestCase {
                 failure { _ = try RunDirectory(path: path, resuming: resuming) },
                 Failure(
                     .inputOutput,
-                    "\"\(path)\" is being written by process \(getpid()); wait for its end or name another --output folder"
+                    "\"\(path)\" is being written by process \(getpid()); wait for its end or name another \(.output) folder"
                 )
             )
         }

@@ -334,11 +334,11 @@ final class TrainerTests: XCTestCase {
         configuration.model.teacher = nil
         configuration.model.alignment.pairs = []
         XCTAssertEqual(
-            failure { try configuration.validate() }?.message, "--teacher-precision is for a run with a teacher")
+            failure { try configuration.validate() }?.message, "teacher precision is for a run with a teacher")
         configuration.teacherPrecision = .same
         try configuration.validate()
         configuration.precision = .int8
-        XCTAssertTrue(failure { try configuration.validate() }?.message.contains("--precision is f32 or bf16") == true)
+        XCTAssertTrue(failure { try configuration.validate() }?.message.contains("precision is f32 or bf16") == true)
     }
 
     /// What decides the result may not change on the way; where things lie, and what is kept of them, may.
@@ -356,19 +356,19 @@ final class TrainerTests: XCTestCase {
         }
         // The command's tests go through all flags.
         let attempts: [(String, String, (inout TrainingConfiguration) throws -> Void)] = [
-            ("--seed 53", "--seed 54", { $0.seed = 54 }),
-            ("--teacher-precision same", "--teacher-precision int8", { $0.teacherPrecision = .int8 }),
-            ("--epochs 3.0", "--epochs 4.0", { $0.epochs = 4 }),
-            ("--effective-batch 6", "--effective-batch 2", { $0.accumulation = 1 }),
-            ("--base-learning-rate 0.1", "--base-learning-rate 0.2", { $0.baseLearningRate = 0.2 }),
-            ("--weight-decay 0.05", "--weight-decay 0.0", { $0.optimizer.weightDecay = 0 }),
-            ("--minimum-crop-area 0.2", "--minimum-crop-area 0.5", { $0.minimumCropArea = 0.5 }),
-            ("--mask-ratio 0.5", "--mask-ratio 0.75", { $0.model.maskRatio = 0.75 }),
-            ("--no-normalize-pixels", "--normalize-pixels", { $0.model.normalizePixels = true }),
-            ("--heads 3", "--heads 4", { $0.model.student.heads = 4 }),
-            ("--alignment-weight 1.0", "--alignment-weight 2.0", { $0.model.alignment.weight = 2 }),
-            ("--alignment-distance L1", "--alignment-distance L2", { $0.model.alignment.distance = .l2 }),
-            ("--align 1:0 --align 2:2", "--align 1:1 --align 2:2", { $0.model.alignment.pairs[0].teacherBlock = 1 }),
+            ("seed 53", "seed 54", { $0.seed = 54 }),
+            ("teacher precision same", "teacher precision int8", { $0.teacherPrecision = .int8 }),
+            ("epochs 3.0", "epochs 4.0", { $0.epochs = 4 }),
+            ("effective batch 6", "effective batch 2", { $0.accumulation = 1 }),
+            ("base learning rate 0.1", "base learning rate 0.2", { $0.baseLearningRate = 0.2 }),
+            ("weight decay 0.05", "weight decay 0.0", { $0.optimizer.weightDecay = 0 }),
+            ("minimum crop area 0.2", "minimum crop area 0.5", { $0.minimumCropArea = 0.5 }),
+            ("mask ratio 0.5", "mask ratio 0.75", { $0.model.maskRatio = 0.75 }),
+            ("no normalize pixels", "normalize pixels", { $0.model.normalizePixels = true }),
+            ("heads 3", "heads 4", { $0.model.student.heads = 4 }),
+            ("alignment weight 1.0", "alignment weight 2.0", { $0.model.alignment.weight = 2 }),
+            ("alignment distance L1", "alignment distance L2", { $0.model.alignment.distance = .l2 }),
+            ("align 1:0 align 2:2", "align 1:1 align 2:2", { $0.model.alignment.pairs[0].teacherBlock = 1 }),
         ]
         for (saved, wanted, change) in attempts {
             let failure = try attempt(change)
@@ -443,7 +443,8 @@ final class TrainerTests: XCTestCase {
         let failure = failure { _ = try run(configuration, "run") }
         XCTAssertEqual(failure?.code, .badData)
         for words in [
-            "spoilt.safetensors: its features are not finite at step 1", "no checkpoint", "look at its weights",
+            "spoilt.safetensors: its features are not finite at step 1", "no checkpoint",
+            "compare its weights with their source",
         ] {
             XCTAssertTrue(
                 failure?.message.contains(words) == true, "\(failure?.message ?? "finished") says nothing of: \(words)")
@@ -484,7 +485,7 @@ final class TrainerTests: XCTestCase {
         XCTAssertEqual(failure?.code, .failure)
         for words in [
             " is not finite after step 1, and nothing was written", "no checkpoint was written yet",
-            "lower --base-learning-rate",
+            "lower base learning rate",
         ] {
             XCTAssertTrue(
                 failure?.message.contains(words) == true, "\(failure?.message ?? "finished") says nothing of: \(words)")

@@ -43,7 +43,7 @@ public enum ONNXModel {
         hasHead: Bool = true, version: String = "", largest: Int = largestFile
     ) throws -> Summary {
         try configuration.validate(role: "encoder")
-        try weights.requireOneNorm("the ONNX form", "use --to timm or --to mae, which keep both")
+        try weights.requireOneNorm("the ONNX form", "use \(.form, "timm") or \(.form, "mae"), which keep both")
         let source = EncoderTensors(weights, configuration, type: type, hasHead: hasHead)
         var graph = EncoderGraph(configuration, source)
         try graph.build()

@@ -1,0 +1,82 @@
+/// A setting that a message can name. A field says no place: `Vocabulary` renders it as a flag of the command line or as
+/// a key of a description.
+///
+/// The raw value is the field in plain words. A flag of the command line has the same words, joined by hyphens.
+public enum Field: String, CaseIterable, Sendable {
+    // Commands
+    case method
+    case recipe
+
+    // Files
+    case data
+    case teacher
+    case output
+    case resume
+    case weightType = "dtype"
+    case form = "to"
+    case encoderOnly = "encoder only"
+
+    // Sizes of the models
+    case imageSize = "image size"
+    case patchSize = "patch size"
+    case channels
+    case width
+    case depth
+    case heads
+    case decoderWidth = "decoder width"
+    case decoderDepth = "decoder depth"
+    case decoderHeads = "decoder heads"
+    case teacherModel = "teacher model"
+    case teacherWidth = "teacher width"
+    case teacherDepth = "teacher depth"
+    case teacherHeads = "teacher heads"
+
+    // The objective
+    case maskRatio = "mask ratio"
+    case mask
+    case normalizePixels = "normalize pixels"
+    case align
+    case alignmentDistance = "alignment distance"
+    case alignmentWeight = "alignment weight"
+    case projection
+
+    // The schedule and the optimiser
+    case batch
+    case effectiveBatch = "effective batch"
+    case epochs
+    case warmupEpochs = "warmup epochs"
+    case baseLearningRate = "base learning rate"
+    case minimumLearningRate = "minimum learning rate"
+    case weightDecay = "weight decay"
+    case beta1
+    case beta2
+    case epsilon
+    case seed
+    case steps
+
+    // The images
+    case minimumCropArea = "minimum crop area"
+    case maximumCropArea = "maximum crop area"
+    case applyOrientation = "apply orientation"
+    case unreadableLimit = "unreadable limit"
+
+    // The arithmetic
+    case precision
+    case teacherPrecision = "teacher precision"
+
+    // The checkpoints
+    case checkpointEvery = "checkpoint every"
+    case keep
+
+    // The features
+    case pool
+    case block
+    case compare
+}
+
+extension Field {
+    /// - Throws: `Failure.usage` where `value` is below `minimum`.
+    public func requireAtLeast(_ minimum: Int, _ value: Int) throws {
+        guard value >= minimum else { throw Failure(.usage, "\(self) must be at least \(minimum)") }
+    }
+}

@@ -1,0 +1,92 @@
+import Models
+import Reporting
+
+/// A value of a configuration: its key path in the JSON, and the words for the setting that gives it.
+public struct ConfiguredValue: Equatable, Sendable {
+    public let key: String
+    public let setting: Message
+}
+
+extension TrainingConfiguration {
+    /// The values that decide a run's result, in the order of the JSON's declarations. A run is resumed with the same.
+    ///
+    /// Every stored value is in this list or in `keysThatMayChange`.
+    public var decisiveValues: [ConfiguredValue] {
+        let settings: KeyValuePairs<String, Message> = [
+            "method": "\(.method, method.rawValue)",
+            "recipe": "\(.recipe, recipe)",
+        ]
+        let more: KeyValuePairs<String, Message> = [
+            "batch": "\(.batch, batch)",
+            "accumulation": "\(.effectiveBatch, effectiveBatch)",
+            "epochs": "\(.epochs, epochs)",
+            "warmupEpochs": "\(.warmupEpochs, warmupEpochs)",
+            "baseLearningRate": "\(.baseLearningRate, baseLearningRate)",
+            "minimumLearningRate": "\(.minimumLearningRate, minimumLearningRate)",
+            "optimizer.beta1": "\(.beta1, optimizer.beta1)",
+            "optimizer.beta2": "\(.beta2, optimizer.beta2)",
+            "optimizer.epsilon": "\(.epsilon, optimizer.epsilon)",
+            "optimizer.weightDecay": "\(.weightDecay, optimizer.weightDecay)",
+            "precision": "\(.precision, precision.rawValue)",
+            "teacherPrecision": "\(.teacherPrecision, teacherPrecision.rawValue)",
+            "seed": "\(.seed, seed)",
+            "minimumCropArea": "\(.minimumCropArea, minimumCropArea)",
+            "maximumCropArea": "\(.maximumCropArea, maximumCropArea)",
+            "appliesOrientation": "\(.applyOrientation, appliesOrientation)",
+        ]
+        func values(_ settings: KeyValuePairs<String, Message>, of part: String = "") -> [ConfiguredValue] {
+            settings.map { ConfiguredValue(key: part + $0.key, setting: $0.value) }
+        }
+        return values(settings) + values(model.settings, of: "model.") + values(more)
+    }
+
+    /// Values that may change when a run is resumed: the places of its files, and how its result is stored.
+    public static let keysThatMayChange: Set<String> = [
+        "data", "teacher", "unreadableLimit", "checkpointEvery", "keep",
+    ]
+
+    /// The first value that differs from that of `other` and decides the result, in the words of both; nil where none
+    /// does.
+    func difference(from other: TrainingConfiguration) -> (own: Message, other: Message)? {
+        zip(decisiveValues, other.decisiveValues).first { $0 != $1 }.map { ($0.setting, $1.setting) }
+    }
+}
+
+extension ModelConfiguration {
+    /// Every stored value by its key path, with the words for the setting that gives it.
+    ///
+    /// The list has the same keys with and without a teacher.
+    fileprivate var settings: KeyValuePairs<String, Message> {
+        func ofTeacher(_ setting: (EncoderConfiguration) -> Message) -> Message {
+            teacher.map(setting) ?? "no \(.teacher)"
+        }
+        func imageSize(_ encoder: EncoderConfiguration) -> Message { "\(.imageSize, encoder.imageSize)" }
+        return [
+            "student.width": "\(.width, student.width)",
+            "student.depth": "\(.depth, student.depth)",
+            "student.heads": "\(.heads, student.heads)",
+            "student.patchSize": "\(.patchSize, student.patchSize)",
+            "student.imageHeight": imageSize(student),
+            "student.imageWidth": imageSize(student),
+            "student.channels": "\(.channels, student.channels)",
+            "decoder.width": "\(.decoderWidth, decoder.width)",
+            "decoder.depth": "\(.decoderDepth, decoder.depth)",
+            "decoder.heads": "\(.decoderHeads, decoder.heads)",
+            "teacher.width": ofTeacher { "\(.teacherWidth, $0.width)" },
+            "teacher.depth": ofTeacher { "\(.teacherDepth, $0.depth)" },
+            "teacher.heads": ofTeacher { "\(.teacherHeads, $0.heads)" },
+            // A teacher sees the student's patches.
+            "teacher.patchSize": ofTeacher { "\(.patchSize, $0.patchSize)" },
+            "teacher.imageHeight": ofTeacher(imageSize),
+            "teacher.imageWidth": ofTeacher(imageSize),
+            "teacher.channels": ofTeacher { "\(.channels, $0.channels)" },
+            "alignment.pairs": alignment.pairs.isEmpty
+                ? "no \(.align)" : alignment.pairs.map { "\(.align, $0)" }.joined(separator: " "),
+            "alignment.distance": "\(.alignmentDistance, alignment.distance.rawValue)",
+            "alignment.projection": "\(.projection, alignment.projection.rawValue)",
+            "alignment.weight": "\(.alignmentWeight, alignment.weight)",
+            "maskRatio": "\(.maskRatio, maskRatio)",
+            "normalizePixels": "\(.normalizePixels, normalizePixels)",
+        ]
+    }
+}

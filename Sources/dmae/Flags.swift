@@ -1,0 +1,27 @@
+import ArgumentParser
+import Reporting
+
+/// Fields as flags of the command line.
+struct Flags: Vocabulary {
+    func name(_ field: Field) -> String { "--" + field.rawValue.replacing(" ", with: "-") }
+
+    func phrase(_ field: Field, _ value: String) -> String {
+        // The method is no flag but the command itself.
+        field == .method ? "`dmae \(value)`" : "\(name(field)) \(value)"
+    }
+
+    func phrase(_ field: Field, isOn: Bool) -> String {
+        if isOn { return name(field) }
+        return Self.inverted.contains(field) ? "--no-" + name(field).dropFirst(2) : "no \(name(field))"
+    }
+
+    /// The fields with a flag that switches them off.
+    private static let inverted: Set<Field> = [.normalizePixels]
+}
+
+extension ValidationError {
+    /// Runs `check`; its failure becomes an error that is shown with the usage of the command.
+    static func check(_ check: () throws -> Void) throws {
+        do { try check() } catch let failure as Failure { throw ValidationError(failure.message(in: Flags())) }
+    }
+}

@@ -1,0 +1,72 @@
+import Foundation
+import Models
+import Reporting
+import XCTest
+
+@testable import Training
+
+final class TrainingConfigurationTests: XCTestCase {
+    private func configuration(teacher: Bool) -> TrainingConfiguration {
+        let encoder = EncoderConfiguration(width: 12, depth: 3, heads: 3, patchSize: 4, imageHeight: 12, imageWidth: 16)
+        let model = ModelConfiguration(
+            student: encoder, decoder: DecoderConfiguration(width: 16, depth: 2, heads: 2),
+            teacher: teacher ? encoder : nil,
+            alignment: AlignmentConfiguration(pairs: teacher ? [AlignedPair(studentBlock: 1, teacherBlock: 0)] : []))
+        return TrainingConfiguration(
+            method: teacher ? .distill : .pretrain, recipe: "demo", model: model, data: "images",
+            teacher: teacher ? "teacher" : nil, batch: 2, accumulation: 3, epochs: 3, warmupEpochs: 1,
+            baseLearningRate: 0.1, minimumLearningRate: 0, optimizer: Optimizer())
+    }
+
+    /// The key paths of every value in a JSON object; a list counts as one value.
+    private func paths(_ object: [String: Any], _ prefix: String = "") -> [String] {
+        object.flatMap { key, value in
+            (value as? [String: Any]).map { paths($0, prefix + key + ".") } ?? [prefix + key]
+        }
+    }
+
+    /// A value that is added to a configuration is compared by resumed runs, or said to be free.
+    func testEveryValueIsCompared() throws {
+        let distillation = configuration(teacher: true), pretraining = configuration(teacher: false)
+        let compared = distillation.decisiveValues.map(\.key), free = TrainingConfiguration.keysThatMayChange
+        XCTAssertEqual(Set(compared).count, compared.count)
+        XCTAssertEqual(pretraining.decisiveValues.map(\.key), compared)
+        XCTAssertTrue(free.isDisjoint(with: compared))
+        let json = try JSONSerialization.jsonObject(with: Data(distillation.sortedJSON())) as? [String: Any]
+        XCTAssertEqual(Set(paths(try XCTUnwrap(json))), free.union(compared))
+    }
+
+    /// A changed value of the JSON is reported by its own setting.
+    func testEveryValueIsReported() throws {
+        func another(_ key: String, _ value: Any) -> Any {
+            switch key {
+            case "method": "pretrain"
+            case "recipe": "other"
+            case "precision": "bf16"
+            case "teacherPrecision": "int8"
+            case "distance": "L2"
+            case "projection": "mlp"
+            case "pairs": [Any]()
+            case "normalizePixels", "appliesOrientation": true
+            default: (value as! NSNumber).doubleValue + 1
+            }
+        }
+        func changed(_ object: [String: Any], _ path: [String]) -> [String: Any] {
+            var object = object
+            let value = object[path[0]]!
+            object[path[0]] =
+                (value as? [String: Any]).map { changed($0, Array(path.dropFirst())) } ?? another(path[0], value)
+            return object
+        }
+        let original = configuration(teacher: true)
+        let json = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(original.sortedJSON())) as? [String: Any])
+        for value in original.decisiveValues {
+            let object = changed(json, value.key.components(separatedBy: "."))
+            let other = try JSONDecoder().decode(
+                TrainingConfiguration.self, from: JSONSerialization.data(withJSONObject: object))
+            let difference = try XCTUnwrap(original.difference(from: other), value.key)
+            XCTAssertEqual(difference.own, value.setting, value.key)
+            XCTAssertNotEqual(difference.other, value.setting, value.key)
+        }
+    }
+}
