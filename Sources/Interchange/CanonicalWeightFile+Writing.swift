@@ -5,14 +5,14 @@ extension CanonicalWeightFile {
     /// Types that tensors can be rounded to.
     public static let roundedTypes: [TensorType] = [.f32, .f16, .bf16]
 
-    /// The model's tensors under the names of `scheme`, in MAE's order, ready to be written; their values are read when
-    /// their turn comes, one tensor (or row-third) at a time.
+    /// The model's tensors under the names of `scheme`, in MAE's order, ready to be written. Values are read while they
+    /// are written, one tensor (or row-third) at a time.
     ///
     /// - Parameters:
-    ///   - type: one of `roundedTypes`, to which floating tensors are rounded, to nearest, ties to even; nil keeps
-    ///     every type, and bytes are copied without conversion.
-    ///   - keeps: which of MAE's names are written at all.
-    /// - Returns: the tensors, and those of MAE's names that were to be kept but that the scheme does not have.
+    ///   - type: one of `roundedTypes`, to which floating-point tensors are rounded, to nearest, ties to even; nil keeps
+    ///     every type and copies the bytes.
+    ///   - keeps: whether the tensor with this MAE name is written.
+    /// - Returns: the tensors, and the MAE names of those to be kept that the scheme has no name for.
     public func sources(
         _ scheme: NamingScheme, type: TensorType? = nil, where keeps: (String) -> Bool = { _ in true }
     ) -> (tensors: [TensorSource], dropped: [String]) {
@@ -43,7 +43,8 @@ extension CanonicalWeightFile {
         return (tensors, dropped)
     }
 
-    /// Calls `body` with the bytes of row-part `part` of `parts` equal ones, in one or several pieces.
+    /// Calls `body` with the bytes of part `part` of the tensor, split by rows into `parts` equal ones, in one or several
+    /// pieces.
     private func pieces(_ entry: TensorEntry, part: Int, of parts: Int, _ body: (UnsafeRawBufferPointer) throws -> Void)
         throws
     {
@@ -60,7 +61,7 @@ extension CanonicalWeightFile {
         }
     }
 
-    /// Hands `bytes`, elements of the type of `entry`, to `body` as elements of `type`, a piece at a time.
+    /// Converts `bytes`, elements of the type of `entry`, to `type` and calls `body` with the result, piece by piece.
     private func convert(
         _ bytes: UnsafeRawBufferPointer, _ entry: TensorEntry, to type: TensorType,
         _ body: (UnsafeRawBufferPointer) throws -> Void

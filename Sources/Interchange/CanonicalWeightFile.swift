@@ -2,19 +2,20 @@ import Models
 import Reporting
 import Weights
 
-/// A file's tensors of one model under MAE's names, whatever the file calls them.
+/// The tensors of one model in a file, under MAE's names whatever the file's naming scheme.
 ///
-/// What the file has in row-thirds is joined when it is read. Tensors outside the model, such as an optimiser's, are
-/// not among `entries`.
+/// Row-thirds (separate query, key and value) are joined when they are read. `entries` does not include tensors outside
+/// the model, such as an optimiser's.
 public final class CanonicalWeightFile: WeightFile {
     public let file: any WeightFile
     public let detection: NamingScheme.Detection
     public let entries: [TensorEntry]
-    /// Names in the file that belong to the model's part of it but not to the scheme, in the order of the file.
+    /// Names of the model's tensors that the scheme does not have, in the order of the file.
     public let unknown: [String]
-    /// Those of `unknown` that compute something MAE's ViT does not: parts of blocks, further tokens, norms and scales.
+    /// The part of `unknown` that changes the computation compared with MAE's ViT: parts of blocks, additional tokens,
+    /// norms and scales.
     public let foreign: [String]
-    /// How many tensors of the file stand outside the model: an optimiser's state, another model.
+    /// Number of tensors in the file outside the model: an optimiser's state, another model.
     public let outside: Int
 
     /// One tensor of the file, or the row-thirds in order.
@@ -27,9 +28,9 @@ public final class CanonicalWeightFile: WeightFile {
     public var values: [(name: String, value: PlainValue)] { file.values }
     public var byteCount: Int { file.byteCount }
 
-    /// Recognises the model in `file`; see `NamingScheme.detect`.
+    /// Finds the model in `file`; see `NamingScheme.detect`.
     ///
-    /// - Throws: `Failure.badData` where no scheme fits, or where row-thirds are missing or do not fit together.
+    /// - Throws: `Failure.badData` where no scheme matches, or where row-thirds are missing or differ in shape or type.
     public init(_ file: any WeightFile, role: NamingScheme.Role = .student) throws {
         self.file = file
         detection = try NamingScheme.detect(file.names, in: file.path, role: role)
@@ -52,7 +53,7 @@ public final class CanonicalWeightFile: WeightFile {
                 continue
             }
             guard let found = scheme.canonical(own) else {
-                // Behind an empty wrapper stands everything, an optimiser's state and other models too.
+                // An empty wrapper matches all names, including those of an optimiser's state and of other models.
                 if wrapper.isEmpty, Self.isOutside(own) { outside += 1 } else { unknown.append(entry.name) }
                 continue
             }
@@ -109,7 +110,7 @@ public final class CanonicalWeightFile: WeightFile {
 
     private static let projectionHeads = ModelLayout.projectionHeads + "."
 
-    /// Whether a plain name is that of an optimiser's state or of another model rather than of a part of this one.
+    /// Whether a name without wrapper belongs to an optimiser's state or another model.
     private static func isOutside(_ name: String) -> Bool {
         let first = name.prefix { $0 != "." }
         return ["optimizer", "gradient", "scaler", "lr_scheduler", "teacher", "student", "exp_avg", "exp_avg_sq"]
@@ -119,7 +120,7 @@ public final class CanonicalWeightFile: WeightFile {
 
     public subscript(name: String) -> TensorEntry? { indices[name].map { entries[$0] } }
 
-    /// The names under which the file holds `name`, one of MAE's: one, or those of its row-thirds in order.
+    /// The file's names for MAE's `name`: one, or three for row-thirds in order.
     public func sourceNames(_ name: String) -> [String] { sources[name]?.map(\.name) ?? [] }
 
     public func copyFloats(_ name: String, into destination: UnsafeMutableBufferPointer<Float>) throws {
@@ -151,16 +152,16 @@ public final class CanonicalWeightFile: WeightFile {
 }
 
 extension WeightFile {
-    /// Whether anything of the layer `name`, one of MAE's names, is there.
+    /// Whether the file holds the weight or the bias of the layer `name`, one of MAE's names.
     public func holdsLayer(_ name: String) -> Bool { self[name + ".weight"] != nil || self[name + ".bias"] != nil }
 
-    /// Of weights under MAE's names: `norm` comes last where a ViT's class token is taken, `fc_norm` where its patches'
-    /// mean is.
+    /// Requires that the file does not hold both final norms: `norm` for the class token, `fc_norm` for the mean of the
+    /// patch tokens.
     ///
     /// - Parameters:
-    ///   - user: what needs to know which of the two it is.
-    ///   - remedy: what to do where both are there, beside leaving one of them out.
-    /// - Throws: `Failure.badData` where both are there.
+    ///   - user: the operation that needs to know the final norm, for the message.
+    ///   - remedy: what the user can do, other than removing one of the two.
+    /// - Throws: `Failure.badData` where the file holds both.
     public func requireOneNorm(_ user: String, _ remedy: Message) throws {
         guard holdsLayer("norm"), holdsLayer("fc_norm") else { return }
         throw Failure(

@@ -2,17 +2,17 @@ import Reporting
 import Weights
 
 extension NamingScheme {
-    /// Which of two models is meant where a file holds both a student and a teacher.
+    /// The model to take if a file holds both a student and a teacher.
     public enum Role: Sendable {
         case student, teacher
     }
 
-    /// Under which names a model stands in a file.
+    /// The naming scheme and prefix of a model in a file.
     public struct Detection: Equatable, Sendable {
         public let scheme: NamingScheme
-        /// What stands before every name of the model: "", "model.", "state_dict.module.".
+        /// The prefix of every name of the model: "", "model.", "state_dict.module.".
         public let wrapper: String
-        /// Wrappers of further models in the file, which are left alone.
+        /// Wrappers of other models in the file, which are not used.
         public let others: [String]
 
         /// For people: "MAE names under model.".
@@ -23,7 +23,7 @@ extension NamingScheme {
         }
     }
 
-    /// Words that training programs put before the names of a model.
+    /// Words that training programs prepend to the names of a model.
     public static let wrapperWords = [
         "model", "state_dict", "module", "student", "teacher", "ema", "model_ema", "ema_model", "ema_state_dict",
         "state_dict_ema",
@@ -32,12 +32,12 @@ extension NamingScheme {
 
     /// Finds the scheme and the wrapper of the model among the `names` of a file.
     ///
-    /// A scheme is recognised by its patch projection; between schemes that share that name, the one that knows more of
-    /// the file's names is taken. Where several models are there, plain ones go before averaged ones (`ema`), and of
-    /// student and teacher the one that `role` says. An encoder alone has the same names in MAE and timm: it is called
-    /// MAE's behind a wrapper, as MAE publishes its files, and timm's where the names are plain.
+    /// A scheme is recognised by the name of its patch projection. Between schemes that share this name, the one that
+    /// knows more of the file's names is taken. If the file holds several models, those without `ema` are preferred to
+    /// averaged ones, and `role` decides between student and teacher. An encoder alone has the same names in MAE and
+    /// timm; it counts as MAE's with a wrapper, as in MAE's published files, and as timm's without one.
     ///
-    /// - Throws: `Failure.badData`, saying what was looked for, where no scheme fits.
+    /// - Throws: `Failure.badData`, with the names that were looked for, where no scheme matches.
     public static func detect(_ names: [String], in path: String, role: Role = .student) throws -> Detection {
         var candidates: [(scheme: NamingScheme, wrapper: String)] = []
         var strange: String?
@@ -75,7 +75,7 @@ extension NamingScheme {
         return Detection(scheme: scheme, wrapper: wrapper, others: others)
     }
 
-    /// Lower goes first.
+    /// The preference for a wrapper; lower is better.
     private static func rank(_ wrapper: String, _ role: Role) -> Int {
         let words = wrapper.split(separator: ".")
         var rank = words.contains { $0.contains("ema") } ? 4 : 0

@@ -1,19 +1,19 @@
 import Models
 
-/// How a tool names the tensors of a Vision Transformer: a table that is read in both directions.
+/// A tool's names for the tensors of a Vision Transformer: a table that is used in both directions.
 ///
-/// MAE's names are the canonical ones. A rule gives a canonical name and what the tool calls it; where the tool keeps
-/// query, key and value apart, it gives three names, the row-thirds of MAE's `qkv`. In both, "#" stands for a block's
-/// number and "*" for `weight` or `bias`.
+/// MAE's names are the canonical ones. A rule maps a canonical name to the tool's name, or to three names if the tool
+/// separates query, key and value, which are the row-thirds of MAE's `qkv`. In names, "#" matches a block's number and
+/// "*" matches `weight` or `bias`.
 public struct NamingScheme: Equatable, Sendable {
     /// For people: "MAE", "timm", "Hugging Face", "mmpretrain".
     public let name: String
     let rules: [Rule]
 
-    /// One line of the table.
+    /// One row of the table.
     struct Rule: Equatable, Sendable {
         let canonical: Pattern
-        /// One name, or those of the row-thirds.
+        /// The tool's name, or three for row-thirds.
         let own: [Pattern]
 
         init(_ canonical: String, _ own: String...) {
@@ -22,7 +22,7 @@ public struct NamingScheme: Equatable, Sendable {
         }
     }
 
-    /// A name with "#" in the place of a number and "*" in that of `weight` or `bias`.
+    /// A name in which "#" matches a number and "*" matches `weight` or `bias`.
     struct Pattern: Equatable, Sendable {
         let parts: [Substring]
 
@@ -30,7 +30,7 @@ public struct NamingScheme: Equatable, Sendable {
             parts = text.split(separator: ".")
         }
 
-        /// What "#" and "*" stand for in `name`; nil where the pattern does not fit it.
+        /// The values of "#" and "*" in `name`; nil if the pattern does not match.
         func match(_ name: [Substring]) -> [Substring]? {
             guard name.count == parts.count else { return nil }
             var values: [Substring] = []
@@ -51,22 +51,22 @@ public struct NamingScheme: Equatable, Sendable {
             return values
         }
 
-        /// The name in which "#" and "*" stand for `values`.
+        /// The name with "#" and "*" replaced by `values`.
         func filled(_ values: [Substring]) -> String {
             var rest = values[...]
             return parts.map { $0 == "#" || $0 == "*" ? rest.removeFirst() : $0 }.joined(separator: ".")
         }
     }
 
-    /// A tool's name seen from MAE's side.
+    /// The canonical name of a tool's tensor.
     public struct Canonical: Equatable, Sendable {
         /// MAE's name.
         public let name: String
-        /// Which row-third of the tensor it is (0 query, 1 key, 2 value), or nil where it is the whole.
+        /// The row-third of the canonical tensor (0 query, 1 key, 2 value); nil for the whole tensor.
         public let third: Int?
     }
 
-    /// What `name` is called by MAE; nil where it is no tensor of the scheme.
+    /// MAE's name for `name`; nil if the scheme has no such tensor.
     public func canonical(_ name: String) -> Canonical? {
         let parts = name.split(separator: ".", omittingEmptySubsequences: false)
         for rule in rules {
@@ -78,8 +78,7 @@ public struct NamingScheme: Equatable, Sendable {
         return nil
     }
 
-    /// What the scheme calls MAE's `name`: one name, or those of its row-thirds in order; empty where it has no such
-    /// tensor.
+    /// The scheme's name for MAE's `name`, or three for row-thirds in order; empty if the scheme has no such tensor.
     public func names(_ name: String) -> [String] {
         let parts = name.split(separator: ".", omittingEmptySubsequences: false)
         for rule in rules {
@@ -88,11 +87,11 @@ public struct NamingScheme: Equatable, Sendable {
         return []
     }
 
-    /// The tensor every file of the scheme holds, by which it is recognised.
+    /// The tensor by which the scheme is recognised: every file of the scheme holds it.
     public var anchor: String { names("patch_embed.proj.weight")[0] }
 
-    /// Whether `name`, which is none of the scheme's, belongs to what a Vision Transformer computes: a part of one of
-    /// its blocks, or one of the tokens and norms that relatives of MAE's model have.
+    /// Whether `name`, which the scheme does not have, takes part in a Vision Transformer's computation: as a part of a
+    /// block, or as one of the tokens and norms of MAE's relatives.
     func computes(_ name: String) -> Bool {
         let parts = name.split(separator: ".", omittingEmptySubsequences: false)
         for rule in rules {
@@ -106,14 +105,13 @@ public struct NamingScheme: Equatable, Sendable {
         return parts.contains { Self.relatives.contains(String($0)) }
     }
 
-    /// DeiT's, DINOv2's, CLIP's and BEiT's own.
+    /// Tokens, norms and tables of DeiT, DINOv2, CLIP and BEiT.
     private static let relatives: Set<String> = [
         "dist_token", "distillation_token", "reg_token", "register_tokens", "norm_pre", "pre_norm", "rel_pos_bias",
         "rope",
     ]
 
-    /// Where `name`, one of MAE's, stands in a file that is written: tables and tokens first, then blocks in their
-    /// order.
+    /// The sort key of MAE's `name` in a written file: tokens and tables first, then the blocks in order.
     static func order(_ name: String) -> (Int, Int, Int) {
         let parts = name.split(separator: ".", omittingEmptySubsequences: false)
         for (index, rule) in mae.rules.enumerated() {
@@ -135,7 +133,7 @@ extension NamingScheme {
         + blockParts.map { Rule("blocks.#.\($0)", "blocks.#.\($0)") }
         + ["norm.*", "fc_norm.*", "head.*"].map { Rule($0, $0) }
 
-    /// MAE's and DMAE's names: encoder, decoder, projection heads, and the heads of fine-tuning and of linear probing.
+    /// MAE's and DMAE's names: encoder, decoder, projection heads, and the heads of fine-tuning and linear probing.
     public static let mae = NamingScheme(
         name: "MAE",
         rules: encoderRules
@@ -147,17 +145,17 @@ extension NamingScheme {
             + ["decoder_norm.*", "decoder_pred.*"].map { Rule($0, $0) }
             + ["", ".fc1", ".fc2"].map { "\(ModelLayout.projectionHeads).#\($0).*" }.map { Rule($0, $0) })
 
-    /// timm's names, which for an encoder are MAE's (timm/models/vision_transformer.py).
+    /// timm's names; those of an encoder are the same as MAE's (timm/models/vision_transformer.py).
     public static let timm = NamingScheme(name: "timm", rules: encoderRules)
 
     /// Hugging Face's names, ViTMAE's and ViT's (transformers' modeling_vit.py, modeling_vit_mae.py,
     /// conversion_mapping.py).
     ///
-    /// The published names come first and are those written: every version of transformers reads them. Version 5 has
-    /// others in memory (`layers.i.attention.q_proj`), and saves a decoder's blocks as
+    /// The names of published files come first and are the ones written, as every version of transformers reads them.
+    /// Version 5 uses other names in memory (`layers.i.attention.q_proj`) and saves a decoder's blocks as
     /// `decoder.decoder_encoder.layer.i`.
     ///
-    /// - Parameter prefixed: whether the encoder stands under "vit.", as it does beside a decoder or a classifier.
+    /// - Parameter prefixed: whether the encoder's names begin with "vit.", as they do beside a decoder or classifier.
     public static func huggingFace(prefixed: Bool) -> NamingScheme {
         func published(_ canonical: String, _ own: String) -> [Rule] {
             let qkv = "\(own).attention.attention"
@@ -209,7 +207,7 @@ extension NamingScheme {
         ] + mmpretrainBlock("blocks.#", "backbone.layers.#") + [
             Rule("norm.*", "backbone.ln1.*"),
             Rule("fc_norm.*", "backbone.ln2.*"),
-            // The head of the MAE recipes, then that of the backbone's own.
+            // The head of the MAE recipes, then the head of the ViT backbone's recipes.
             Rule("head.*", "head.fc.*"),
             Rule("head.*", "head.layers.head.*"),
             Rule("mask_token", "neck.mask_token"),
@@ -226,7 +224,7 @@ extension NamingScheme {
         }
     }
 
-    /// Every scheme that is recognised.
+    /// All schemes that are recognised.
     public static let all: [NamingScheme] = [
         mae, timm, huggingFace(prefixed: true), huggingFace(prefixed: false), mmpretrain,
     ]

@@ -2,19 +2,21 @@ import Reporting
 import Glibc
 import Synchronization
 
-/// A file that appears whole or not at all: written beside its place as `path.part-<process>`, forced to the disk,
-/// renamed into place, and the folder forced to the disk too. Whatever fails, the part is removed and what stood at
-/// `path` stays; after `removePartsOnSignals`, where a signal ends the process, too.
+/// A file that appears complete or not at all. It is written beside its place as `path.part-<process>`, synced to the
+/// disk and renamed into place; then the folder is synced as well.
+///
+/// On a failure the part is removed and an earlier file at `path` stays as it was. After `removePartsOnSignals` this
+/// also holds if a signal ends the process.
 public final class AtomicFile {
-    /// What is between the place's name and the process number in the name of a part.
+    /// The text between the file's name and the process number in the name of a part.
     public static let partMark = ".part-"
 
-    /// Where the file will be; a symbolic link given as `path` is followed.
+    /// The path of the finished file; a symbolic link given as `path` is resolved.
     public let path: String
     private let part: String
     private var descriptor: Int32
 
-    /// Writes one file: `body` appends to it, and only when it returns does the file take its place.
+    /// Writes one file: `body` appends to it, and the file takes its place after `body` returns.
     ///
     /// Throws `Failure(.inputOutput)` with the system's reason, or what `body` throws.
     public static func write(to path: String, _ body: (AtomicFile) throws -> Void) throws {
@@ -28,7 +30,7 @@ public final class AtomicFile {
         }
     }
 
-    /// Refuses an output that is the file of an input, by whatever path: writing it would destroy that.
+    /// Refuses an output that is the same file as an input, under any path, as writing it would destroy the input.
     ///
     /// Throws `Failure(.usage)`.
     public static func requireOther(_ output: String, than inputs: some Sequence<String>) throws {
@@ -42,7 +44,7 @@ public final class AtomicFile {
         }
     }
 
-    /// Writes `bytes` as the whole of the file at `path`.
+    /// Writes a file that consists of `bytes`.
     public static func write(_ bytes: some Sequence<UInt8>, to path: String) throws {
         let bytes = Array(bytes)
         try write(to: path) { file in try bytes.withUnsafeBytes { try file.append($0) } }
@@ -63,7 +65,7 @@ public final class AtomicFile {
                 free(resolved)
                 stat(place, &status)
             }
-            // Renaming would replace a device by a file.
+            // Renaming a file to a device would replace it.
             guard status.st_mode & S_IFMT == S_IFREG else {
                 let what = status.st_mode & S_IFMT == S_IFDIR ? "a folder" : "not a regular file"
                 throw Failure(.inputOutput, "cannot write \(quoted(path: path)): it is \(what); name another file")
@@ -80,7 +82,7 @@ public final class AtomicFile {
         }
     }
 
-    /// Adds `bytes` to the end.
+    /// Appends `bytes`.
     public func append(_ bytes: UnsafeRawBufferPointer) throws {
         var rest = bytes[...]
         while !rest.isEmpty {
@@ -93,7 +95,7 @@ public final class AtomicFile {
         }
     }
 
-    /// Writes `bytes` over what was appended before, from `offset` on; for headers that are known only at the end.
+    /// Overwrites earlier bytes from `offset` on, for headers that are known only at the end.
     public func overwrite(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws {
         var done = 0
         while done < bytes.count {
@@ -125,10 +127,10 @@ public final class AtomicFile {
 
     // MARK: Signals
 
-    /// From now on SIGINT, SIGTERM and SIGHUP, where they would have ended the process, remove the parts of files that
-    /// are being written first.
+    /// Installs handlers of SIGINT, SIGTERM and SIGHUP that remove the parts of unfinished files before the signal ends
+    /// the process. A signal that has a handler or is ignored is left alone.
     public static func removePartsOnSignals() {
-        // A global is initialised at its first use, which must not be in the handler.
+        // A global is initialised at its first use, and that must not happen in the handler.
         _ = parts
         var action = sigaction()
         action.sa_flags = Int32(bitPattern: UInt32(SA_RESETHAND))
@@ -139,14 +141,14 @@ public final class AtomicFile {
         for number in [SIGINT, SIGTERM, SIGHUP] {
             var before = sigaction()
             sigaction(number, nil, &before)
-            // SIG_DFL is no handler at all.
+            // SIG_DFL is a null pointer.
             if before.__sigaction_handler.sa_handler == nil { sigaction(number, &action, nil) }
         }
     }
 
     private static let parts = Parts()
 
-    /// The paths of parts, where a signal's handler may read them: a few at most are written at a time.
+    /// The paths of unfinished files, in memory that a signal handler may read; there are at most a few at a time.
     private final class Parts: @unchecked Sendable {
         private let slots = 4, size = Int(PATH_MAX)
         private let memory: UnsafeMutablePointer<CChar>
@@ -163,7 +165,7 @@ public final class AtomicFile {
                     let slot = (0..<slots).lazy.map({ self.memory + $0 * self.size }).first(where: { $0[0] == 0 })
                 else { return }
                 path.withCString { text in
-                    // The first letter, which says that there is a path, last.
+                    // The first byte last: it marks the slot as used.
                     for index in stride(from: path.utf8.count, through: 0, by: -1) { slot[index] = text[index] }
                 }
             }
@@ -194,8 +196,7 @@ public final class AtomicFile {
         }
     }
 
-    /// Forces the entries of the folder that holds `path` to the disk, so that a rename or removal survives a power
-    /// cut.
+    /// Syncs the folder that holds `path` to the disk, so that a rename or removal survives a power failure.
     public static func synchronizeFolder(of path: String) throws {
         let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
         let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
@@ -207,7 +208,7 @@ public final class AtomicFile {
                     + "\(remedyForOpening(number, otherwise: "check its permissions"))")
         }
         defer { close(descriptor) }
-        // EINVAL: the file system has nothing to force.
+        // EINVAL: this file system does not sync folders.
         guard fsync(descriptor) == 0 || errno == EINVAL else {
             throw Failure(
                 .inputOutput,

@@ -1,6 +1,6 @@
-/// The checksum of zip archives (ISO 3309, reflected polynomial 0xEDB88320), eight bytes at a time.
+/// The CRC-32 of zip archives (ISO 3309, reflected polynomial 0xEDB88320), computed eight bytes at a time.
 struct CRC32 {
-    /// table[k][b]: what byte b does k bytes before the end.
+    /// [8, 256]: table[k][b] is the contribution of byte b that is followed by k bytes.
     private static let table: [UInt32] = {
         var table = [UInt32](repeating: 0, count: 8 * 256)
         for byte in 0..<256 {
@@ -14,10 +14,10 @@ struct CRC32 {
 
     private var state: UInt32 = .max
 
-    /// Of everything taken so far.
+    /// The checksum of all bytes so far.
     var value: UInt32 { ~state }
 
-    /// Takes the next bytes; how they are cut into calls does not matter.
+    /// Adds the next bytes. The result does not depend on how they are split into calls.
     mutating func update(_ bytes: UnsafeRawBufferPointer) {
         var state = state
         Self.table.withUnsafeBufferPointer { table in

@@ -1,13 +1,13 @@
 extension FloatConversion {
-    /// Types that numbers can be rounded to and from.
+    /// Types that `round` converts from and to.
     package static let floating: Set<TensorType> = [.f64, .f32, .f16, .bf16]
 
-    /// Rounds elements of one floating type to another, to nearest, ties to even; a NaN stays one, infinities stay.
+    /// Rounds elements of one floating-point type to another, to nearest, ties to even. NaNs and infinities are kept.
     ///
     /// - Parameters:
-    ///   - source: little-endian elements of `from`, aligned to nothing.
-    ///   - target: room for as many elements of `to`.
-    /// - Returns: false where a finite number became infinite.
+    ///   - source: little-endian elements of type `from`, at any alignment.
+    ///   - target: memory for as many elements of type `to`.
+    /// - Returns: false if a finite number became infinite.
     package static func round(
         _ source: UnsafeRawBufferPointer, _ from: TensorType, to: TensorType, into target: UnsafeMutableRawBufferPointer
     ) -> Bool {
@@ -44,29 +44,29 @@ extension FloatConversion {
         case .bf16: map({ UInt32(load($0, UInt16.self)) << 16 }, { _ in 0 })
         case .f16: map({ Weights.float(halfBits: load($0, UInt16.self)).bitPattern }, { _ in 0 })
         default:
-            // To 32 bits once, and to fewer by way of a float that remembers having been cut off, so that nothing is
-            // rounded twice.
+            // To f32 in one rounding; to f16 and bf16 by way of a float that is rounded to odd, which avoids double
+            // rounding.
             func double(_ i: Int) -> Double { Double(bitPattern: load(i, UInt64.self)) }
             map(
-                { to == .f32 ? Float(double($0)).bitPattern : cutOff(double($0)) },
+                { to == .f32 ? Float(double($0)).bitPattern : roundedToOdd(double($0)) },
                 { double($0).isFinite && !Float(double($0)).isFinite ? 1 : 0 })
         }
         return overflows == 0
     }
 
-    /// 1 where the magnitude of a float is at least that of `limit` and not infinite.
+    /// 1 if the magnitude of a float is at least `limit` and finite, else 0.
     @inline(__always)
     private static func isFinite(_ bits: UInt32, from limit: UInt32) -> UInt32 {
         let magnitude = bits & 0x7FFF_FFFF
         return magnitude >= limit && magnitude < 0x7F80_0000 ? 1 : 0
     }
 
-    /// A float's bits as those of the nearest IEEE half.
+    /// The bits of the IEEE half nearest to a float given by its bits.
     @inline(__always)
     static func half(_ bits: UInt32) -> UInt16 {
         let sign = UInt16(truncatingIfNeeded: bits >> 16) & 0x8000
         let magnitude = bits & 0x7FFF_FFFF
-        // A half's smallest step is that of floats between a half and one: an addition there rounds to it.
+        // Floats between 0.5 and 1 have the spacing of subnormal halves, so adding 0.5 rounds to a subnormal half.
         let small = (Float(bitPattern: magnitude) + 0.5).bitPattern &- 0x3F00_0000
         let normal = (magnitude &- 112 << 23 &+ 0xFFF &+ (magnitude >> 13 & 1)) >> 13
         let nan = 0x7E00 | (magnitude >> 13 & 0x3FF)
@@ -75,7 +75,7 @@ extension FloatConversion {
         return sign | UInt16(truncatingIfNeeded: magnitude > 0x7F80_0000 ? nan : large)
     }
 
-    /// A float's bits as those of the nearest bfloat16.
+    /// The bits of the bfloat16 nearest to a float given by its bits.
     @inline(__always)
     static func brain(_ bits: UInt32) -> UInt16 {
         let rounded = (bits &+ 0x7FFF &+ (bits >> 16 & 1)) >> 16
@@ -83,9 +83,9 @@ extension FloatConversion {
         return UInt16(truncatingIfNeeded: bits & 0x7FFF_FFFF > 0x7F80_0000 ? nan : rounded)
     }
 
-    /// The bits of a double cut off to a float, the last one set where something was lost (rounding to odd): rounding
-    /// them further to at most 22 significant bits is as rounding the double itself.
-    private static func cutOff(_ value: Double) -> UInt32 {
+    /// The bits of a double rounded to odd as a float: truncated, with the last bit set if the result is not exact.
+    /// Rounding the result to at most 22 significant bits gives the same as rounding the double.
+    private static func roundedToOdd(_ value: Double) -> UInt32 {
         let nearest = Float(value)
         guard value.isFinite, nearest.isFinite, Double(nearest) != value else { return nearest.bitPattern }
         let bits = nearest.bitPattern

@@ -1,9 +1,9 @@
 import Reporting
 
-/// Stored elements as 32-bit floats.
+/// Conversion of stored elements to 32-bit floats.
 package enum FloatConversion {
-    /// Converts as many elements of `type` as `destination` holds from `source`, where they stand one after the other,
-    /// little-endian and aligned to nothing. False, with nothing written, for a type that is not converted.
+    /// Converts the elements `source`, of type `type`, contiguous, little-endian and at any alignment, to `destination`,
+    /// which has as many. Returns false and writes nothing if the type cannot be converted.
     static func convert(
         _ source: UnsafeRawBufferPointer, _ type: TensorType, into destination: UnsafeMutableBufferPointer<Float>
     ) -> Bool {
@@ -35,7 +35,7 @@ package enum FloatConversion {
         return true
     }
 
-    /// What is said of a tensor whose type is not converted.
+    /// The failure of reading a tensor whose type cannot be converted.
     package static func refusal(_ entry: TensorEntry, path: String) -> Failure {
         Failure(
             .badData,
@@ -45,17 +45,17 @@ package enum FloatConversion {
 }
 
 extension TensorType {
-    /// Whether `copyFloats` takes it.
+    /// Whether `copyFloats` converts it.
     public var isConvertible: Bool { self != .f8e4m3 && self != .f8e5m2 }
 }
 
-/// The value of an IEEE half. Branch-free, and right also where the processor flushes subnormals to zero.
+/// The value of an IEEE half. Branch-free, and correct even if the processor flushes subnormals to zero.
 @inline(__always)
 func float(halfBits half: UInt16) -> Float {
     let sign = UInt32(half & 0x8000) << 16
     let magnitude = UInt32(half & 0x7FFF) << 13
     let exponent = magnitude & 0x0F80_0000
-    // Subnormal: put the fraction under an exponent of its own weight, then take that exponent's value away.
+    // Subnormal: combine the significand with an exponent that gives it its weight, then subtract that exponent's value.
     let rebased = Float(bitPattern: magnitude + 113 << 23) - Float(bitPattern: 113 << 23)
     let normal = magnitude + 112 << 23
     let special = magnitude | 0x7F80_0000

@@ -3,9 +3,9 @@ import Glibc
 
 /// The names in a folder.
 package enum FolderNames {
-    /// Sorted, "." and ".." among them.
+    /// The sorted names, including "." and "..".
     ///
-    /// Throws `Failure(.inputOutput)` where the folder cannot be opened, or not read to its end.
+    /// Throws `Failure(.inputOutput)` where the folder cannot be opened or read completely.
     package static func sorted(_ folder: String) throws -> [String] {
         func failure(_ number: Int32) -> Failure {
             Failure(

@@ -1,26 +1,25 @@
-/// What the description of tensors, as a file gives it, may still take of memory.
+/// The memory that a file's descriptions of tensors may still take.
 ///
-/// A header may be a hundred million bytes long and describe millions of tensors without a byte of data. Real ones have
-/// hundreds, or thousands: what no model needs is refused before it is held. The shards of a model have one budget
-/// together.
+/// A header may have a hundred million bytes and describe millions of empty tensors. Real ones describe hundreds or
+/// thousands, so a larger description is refused before it is held in memory. All shards of a model share one budget.
 struct HeaderBudget {
-    /// Names, shapes and metadata together, in bytes of memory: some fifty thousand tensors fit.
+    /// Bytes of memory for names, shapes and metadata together: enough for about fifty thousand tensors.
     static let maximum = 16 << 20
-    /// What one entry takes beside its texts and numbers, in the tables of this program.
+    /// Estimated bytes of one entry beside its texts and numbers: its places in arrays and dictionaries.
     private static let entry = 256
 
     private let limit: Int
     private var taken = 0
-    /// Whether another file of the same model has taken its part already.
+    /// Whether other shards of the same model were accounted for before.
     var isShared = false
 
     init(limit: Int = HeaderBudget.maximum) {
         self.limit = limit
     }
 
-    /// Accounts for one entry, a tensor or a piece of metadata, whose texts and numbers have `bytes`.
+    /// Accounts for one entry, a tensor or a metadata pair, whose texts and numbers take `bytes`.
     ///
-    /// Throws `JSONReader.Fault` where all of them take too much.
+    /// Throws `JSONReader.Fault` where the entries exceed the limit.
     mutating func take(_ bytes: Int) throws {
         taken += bytes + Self.entry
         if taken > limit {

@@ -1,25 +1,25 @@
 import Reporting
 
-/// A strict reader of JSON text (RFC 8259) that walks the bytes once and hands out one token at a time.
+/// A strict reader of JSON text (RFC 8259) that reads the bytes once, one token at a time.
 ///
-/// Nothing recurses and nothing is allocated but the strings asked for, so hostile text costs no more than its length.
+/// It does not recurse and allocates only the strings it returns, so the cost of hostile text is bounded by its length.
 struct JSONReader {
-    /// What is wrong with the text, in words that complete "the header …".
+    /// An error in the text, worded to follow "the header …".
     struct Fault: Error {
         let message: String
     }
 
     private let bytes: UnsafeRawBufferPointer
     private(set) var position = 0
-    /// Told from time to time which bytes are behind the reader and not needed any more.
+    /// Called from time to time with the bytes that were read and are no longer needed.
     private let release: ((Range<Int>) -> Void)?
     private var released = 0
     private static let releaseStep = 1 << 22
-    /// Bytes of one string at most, as written: it is checked before the string is copied.
+    /// Maximum bytes of one string, with its escapes; checked before the string is copied.
     private static let maximumString = 1 << 22
 
-    /// - Parameter release: where the text is part of a mapped file, drops the pages of these bytes, so that a long
-    ///   text need not be in memory whole.
+    /// - Parameter release: drops the pages of these bytes if the text is part of a mapped file, so that a long text is
+    ///   never in memory as a whole.
     init(_ bytes: UnsafeRawBufferPointer, release: ((Range<Int>) -> Void)? = nil) {
         self.bytes = bytes
         self.release = release
@@ -41,7 +41,7 @@ struct JSONReader {
         }
     }
 
-    /// The next byte that is not white space, not consumed; nil at the end.
+    /// The next byte that is not white space, without consuming it; nil at the end.
     mutating func peek() -> UInt8? {
         skipSpace()
         return position < bytes.count ? bytes[position] : nil
@@ -58,7 +58,7 @@ struct JSONReader {
         guard take(character) else { throw fault("is not JSON: '\(character)' is missing") }
     }
 
-    /// Refuses anything but white space up to the end.
+    /// Throws if anything but white space follows.
     mutating func expectEnd() throws {
         if peek() != nil { throw fault("is followed by something that is not white space") }
     }
@@ -84,7 +84,7 @@ struct JSONReader {
         try expect("]")
     }
 
-    /// A whole number ≥ 0 that fits in an Int, written without sign, fraction, exponent or leading zero.
+    /// An integer ≥ 0 that fits in an Int, without sign, fraction, exponent or leading zero.
     mutating func natural() throws -> Int {
         guard let first = peek() else { throw fault("is not JSON: a number is missing") }
         if first == 0x2D { throw fault("holds a negative number") }
@@ -105,9 +105,9 @@ struct JSONReader {
         return value
     }
 
-    /// Passes over one value of any kind; its punctuation and strings are checked, the look of its numbers is not.
+    /// Skips one value of any kind. Its punctuation and strings are checked, the format of its numbers is not.
     mutating func skip() throws {
-        // What is open around the position: true for an object, false for an array.
+        // The open containers around the position: true for an object, false for an array.
         var open: [Bool] = []
         repeat {
             switch peek() {
@@ -128,7 +128,7 @@ struct JSONReader {
                 while position < bytes.count, Self.isInBareWord(bytes[position]) { position += 1 }
                 if position == start { throw fault("is not JSON: a value is missing") }
             }
-            // A value has ended: close what ends with it, or go on to the next one.
+            // After a value: close the containers that end here, or continue with the next value.
             while let isObject = open.last {
                 if take(",") {
                     if isObject {
@@ -143,13 +143,13 @@ struct JSONReader {
         } while !open.isEmpty
     }
 
-    /// Letters, digits and signs of numbers, true, false and null.
+    /// Whether a byte may be part of a number, true, false or null.
     private static func isInBareWord(_ byte: UInt8) -> Bool {
         (0x30...0x39).contains(byte) || (0x61...0x7A).contains(byte | 0x20) || byte == 0x2B || byte == 0x2D
             || byte == 0x2E
     }
 
-    /// A string, its escapes resolved and its UTF-8 checked.
+    /// A string, with its escapes resolved and its UTF-8 validated.
     mutating func string() throws -> String {
         try expect("\"")
         let start = position

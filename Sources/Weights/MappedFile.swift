@@ -7,7 +7,7 @@ package final class MappedFile: @unchecked Sendable {
     package let bytes: UnsafeRawBufferPointer
     private let isMapped: Bool
 
-    /// Maps the file at `path`; `wanted` says in messages what should be named instead of a folder or a device.
+    /// Maps the file at `path`. `wanted` is what messages ask for if it is a folder or device.
     ///
     /// Throws `Failure(.inputOutput)`.
     package init(path: String, wanted: Message) throws {
@@ -31,7 +31,7 @@ package final class MappedFile: @unchecked Sendable {
         }
         let length = Int(status.st_size)
         guard length > 0 else {
-            // There is no empty mapping.
+            // mmap refuses a length of 0.
             bytes = UnsafeRawBufferPointer(start: nil, count: 0)
             isMapped = false
             return
@@ -44,17 +44,16 @@ package final class MappedFile: @unchecked Sendable {
         isMapped = true
     }
 
-    /// A copy of the bytes of the file at `path`; not by Foundation, which takes a ~ at the start of a path for
-    /// somebody's home.
+    /// A copy of the bytes of the file at `path`. (Foundation would expand a ~ at the start of the path.)
     ///
     /// Throws `Failure(.inputOutput)`.
     package static func contents(_ path: String, wanted: Message) throws -> [UInt8] {
         let file = try MappedFile(path: path, wanted: wanted)
-        // The mapping goes with the object.
+        // The object owns the mapping.
         return withExtendedLifetime(file) { Array(file.bytes) }
     }
 
-    /// Takes memory, which must stay as it is as long as this object lives, for the content of a file called `path`.
+    /// Treats memory as the content of a file called `path`. It must stay valid and unchanged while this object lives.
     package init(bytes: UnsafeRawBufferPointer, path: String) {
         self.path = path
         self.bytes = bytes
@@ -73,8 +72,8 @@ package final class MappedFile: @unchecked Sendable {
         madvise(UnsafeMutableRawPointer(mutating: base + first), range.upperBound - first, MADV_WILLNEED)
     }
 
-    /// Lets the kernel drop the pages of part of the file from this process, so that reading a file does not count
-    /// twice in resident memory.
+    /// Lets the kernel drop the pages of part of the file, so that the file's bytes do not stay in resident memory
+    /// beside what was made from them.
     func releasePages(_ range: Range<Int>) {
         guard isMapped, let base = bytes.baseAddress else { return }
         let page = Int(sysconf(Int32(_SC_PAGESIZE)))

@@ -1,5 +1,5 @@
-/// The XXH64 checksum (Yann Collet; github.com/Cyan4973/xxHash, doc/xxhash_spec.md), fed in pieces. It finds accidents,
-/// not forgery, at the speed of memory.
+/// The XXH64 checksum (Yann Collet; github.com/Cyan4973/xxHash, doc/xxhash_spec.md), computed incrementally. It detects
+/// accidental damage, not forgery, and is as fast as memory.
 public struct XXHash64 {
     private static let prime1: UInt64 = 0x9E37_79B1_85EB_CA87
     private static let prime2: UInt64 = 0xC2B2_AE3D_27D4_EB4F
@@ -10,7 +10,7 @@ public struct XXHash64 {
     private var lanes: (UInt64, UInt64, UInt64, UInt64)
     private let seed: UInt64
     private var total: UInt64 = 0
-    /// Bytes that do not fill a stripe of 32 yet.
+    /// The last bytes so far, fewer than a stripe of 32.
     private var pending: [UInt8] = []
 
     public init(seed: UInt64 = 0) {
@@ -18,7 +18,7 @@ public struct XXHash64 {
         lanes = (seed &+ Self.prime1 &+ Self.prime2, seed &+ Self.prime2, seed, seed &- Self.prime1)
     }
 
-    /// Takes the next bytes; how they are cut into calls does not matter.
+    /// Adds the next bytes. The result does not depend on how they are split into calls.
     public mutating func update(_ bytes: UnsafeRawBufferPointer) {
         total &+= UInt64(bytes.count)
         var rest = bytes[...]
@@ -37,7 +37,7 @@ public struct XXHash64 {
         pending.append(contentsOf: rest.dropFirst(whole))
     }
 
-    /// The checksum of everything taken so far.
+    /// The checksum of all bytes so far.
     public func finish() -> UInt64 {
         var hash: UInt64
         if total >= 32 {
@@ -75,12 +75,12 @@ public struct XXHash64 {
         return hash ^ hash >> 32
     }
 
-    /// `finish()` as files hold it: "xxh64:" and sixteen hexadecimal digits.
+    /// `finish()` as it is written in files: "xxh64:" and sixteen hexadecimal digits.
     public var text: String {
         SafeTensorsWriter.checksumPrefix + String(decoding: SafeTensorsWriter.hexadecimal(finish()), as: UTF8.self)
     }
 
-    /// Whole stripes of 32 bytes.
+    /// Processes `bytes`, which are complete stripes of 32.
     private static func consume(_ bytes: UnsafeRawBufferPointer, into lanes: inout (UInt64, UInt64, UInt64, UInt64)) {
         var (a, b, c, d) = lanes
         for position in stride(from: 0, to: bytes.count, by: 32) {
