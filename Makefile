@@ -2,7 +2,8 @@
 # make test      everything it needs, and every test
 # make test-interop   installs PyTorch, timm, transformers and onnxruntime in a place of their own, and exchanges weights with them
 # make perf      the microbenchmarks          make perf-check   the same, and fails where one lost
-# make perf-peers  products and the step beside PyTorch, OpenBLAS and BLIS
+# make perf-peers  matmuls and the step beside PyTorch, OpenBLAS and BLIS
+# make perf-tables  the tables of the pages, from Perf/results
 # make build     the static binary alone      make install PREFIX=/usr/local      make clean
 # make format    formats Swift and C           make format-check   fails where a file is not formatted
 
@@ -27,7 +28,7 @@ TEST_PACKAGES := qemu-user
 
 STATIC := -c release --static-swift-stdlib -Xswiftc -static-executable
 
-.PHONY: build distill test test-interop perf perf-check perf-peers fuzz format format-check install clean packages test-packages
+.PHONY: build distill test test-interop perf perf-check perf-tables perf-peers fuzz format format-check install clean packages test-packages
 build: $(BINARY)
 
 packages:
@@ -155,6 +156,11 @@ perf: | packages $(OPENMP)
 perf-check: | packages $(OPENMP)
 	$(build-kernel-benchmark)
 	$(KERNEL_BENCHMARK) $(if $(FILTER),--filter "$(FILTER)") --$(if $(RECORD),record,check) Perf/thresholds.json
+
+# The tables of README.md and of the page Performance, from the measurements in Perf/results.
+perf-tables: | packages $(OPENMP)
+	$(build-kernel-benchmark)
+	$(KERNEL_BENCHMARK) --tables
 
 # Theirs and ours in turns. FILTER=products or FILTER="step bf16 0.75" chooses; ROUNDS=, STEPS= and BATCH= make it longer or
 # shorter; CHECK=1 holds the ratios against Perf/thresholds.json, RECORD=1 writes them there.

@@ -65,9 +65,11 @@ let package = Package(
             ],
             swiftSettings: swiftFlags),
         .executableTarget(
-            name: "kernel-benchmark", dependencies: ["Reporting", "CKernels", "Images", "Training", "Thresholds"],
-            path: "Perf", exclude: ["Thresholds", "peers", "picture-500x375.jpg", "picture.py", "thresholds.json"],
+            name: "kernel-benchmark", dependencies: ["Benchmarks"], path: "Perf", sources: ["main.swift"],
             swiftSettings: swiftFlags),
+        .target(
+            name: "Benchmarks", dependencies: ["Reporting", "CKernels", "Images", "Training", "Thresholds"],
+            path: "Perf/Benchmarks", swiftSettings: swiftFlags),
         .target(name: "Thresholds", path: "Perf/Thresholds", swiftSettings: swiftFlags),
         .target(
             name: "TestSupport", dependencies: ["Tensors", "Models", "Weights"], path: "Tests/TestSupport",
@@ -84,7 +86,7 @@ let package = Package(
             name: "AllocationCounter", path: "Tests/AllocationCounter",
             cSettings: [.unsafeFlags(["-O2", "-fno-omit-frame-pointer"])]),
         tests("TrainingTests", ["Training", "Interchange", "AllocationCounter"]),
-        tests("PerfTests", ["kernel-benchmark"]),
+        tests("PerfTests", ["Benchmarks"]),
         .testTarget(name: "ThresholdTests", dependencies: ["Thresholds"], swiftSettings: swiftFlags),
         tests("CommandTests", ["Training", "Interchange", "Images"], exclude: ["Expected"]),
     ]

@@ -1,18 +1,14 @@
 // Every kernel call of the paper's training step, and every variant of the kernels, held against this machine's limits.
+import Benchmarks
 import CKernels
 import Glibc
 import Reporting
 import Tensors
 
-func fail(_ message: String) -> Never {
-    fputs("kernel-benchmark: \(message)\n", stderr)
-    exit(64)
-}
-
 let help = """
     usage: kernel-benchmark [--filter TEXT] [--threads N] [--check FILE | --record FILE]
            kernel-benchmark --results FILE (--check FILE | --record FILE)
-           kernel-benchmark --list | --shapes
+           kernel-benchmark --list | --shapes | --tables
            kernel-benchmark --products [--threads N]
 
       --filter TEXT   only the rows whose title contains this text
@@ -21,12 +17,13 @@ let help = """
       --results FILE  read measured ratios from FILE, written by Perf/peers/compare.py, instead of measuring
       --list          print the title of every row and measure nothing
       --shapes        print the matmuls of the step as JSON and measure nothing
+      --tables        write the tables of README.md and of the page Performance from Perf/results
       --products      take turns with other programs; see Perf/Product.swift
 
     DMAE_ISA=\(InstructionSet.allCases.map(\.name).joined(separator: "|")) chooses a lower instruction set.
     """
 var filter = "", threads = Int(dmae_threads()), check: String?, record: String?, results: String?
-enum Mode { case measure, list, shapes, products }
+enum Mode { case measure, list, shapes, tables, products }
 var mode = Mode.measure
 var arguments = Array(CommandLine.arguments.dropFirst())
 while !arguments.isEmpty {
@@ -35,7 +32,7 @@ while !arguments.isEmpty {
         print(help)
         exit(0)
     }
-    if let chosen = ["--list": Mode.list, "--shapes": .shapes, "--products": .products][option] {
+    if let chosen = ["--list": Mode.list, "--shapes": .shapes, "--tables": .tables, "--products": .products][option] {
         mode = chosen
         continue
     }
@@ -63,13 +60,17 @@ if let results {
     Results.conclude(results, check: check, record: record)
 }
 
+if mode == .tables {
+    ResultTables.write()
+    exit(0)
+}
 let rows = StepCalls.rows()
 let variants = variantBenchmarks(rows)
 let benchmarks = (stepBenchmarks(rows) + imageBenchmarks() + variants.benchmarks).filter {
     filter.isEmpty || $0.title.contains(filter)
 }
 switch mode {
-case .measure: break
+case .measure, .tables: break
 case .list:
     benchmarks.forEach { print($0.title) }
     exit(0)

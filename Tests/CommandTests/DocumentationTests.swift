@@ -371,6 +371,13 @@ final class DocumentationTests: XCTestCase {
         }
     }
 
+    /// A user's page on performance is one page.
+    func testPerformanceIsShort() throws {
+        let words = try XCTUnwrap(Self.pages["Performance"]).split(whereSeparator: \.isWhitespace)
+            .filter { $0.contains { $0.isLetter || $0.isNumber } }
+        XCTAssertLessThanOrEqual(words.count, 1000)
+    }
+
     // MARK: Images and kernels
 
     func testImages() throws {

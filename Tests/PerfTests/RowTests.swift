@@ -1,7 +1,6 @@
+import Benchmarks
 import Tensors
 import XCTest
-
-@testable import kernel_benchmark
 
 /// What `make perf` measures. Nothing is timed here.
 final class RowTests: XCTestCase {

@@ -2,7 +2,7 @@ import CKernels
 import Tensors
 
 /// A row for each kind of call of the paper's step.
-func stepBenchmarks(_ rows: [StepCalls.Row]) -> [Benchmark] {
+package func stepBenchmarks(_ rows: [StepCalls.Row]) -> [Benchmark] {
     rows.map { row in
         let call = row.call
         return Benchmark(
@@ -15,7 +15,7 @@ func stepBenchmarks(_ rows: [StepCalls.Row]) -> [Benchmark] {
 /// A row for each variant of the list that this processor runs, on a small call of its operation in the step.
 ///
 /// - Returns: also the variants that this processor lacks. An operation that nothing measures ends the program.
-func variantBenchmarks(_ rows: [StepCalls.Row]) -> (benchmarks: [Benchmark], missing: [String]) {
+package func variantBenchmarks(_ rows: [StepCalls.Row]) -> (benchmarks: [Benchmark], missing: [String]) {
     var benchmarks: [Benchmark] = [], missing: [String] = []
     let selected = InstructionSet.selected
     defer { _ = selected.use() }
@@ -57,7 +57,7 @@ extension KernelCall {
     fileprivate static func < (a: KernelCall, b: KernelCall) -> Bool { (a.flop, a.bytes) < (b.flop, b.bytes) }
 
     /// Takes memory for the call and returns what is timed.
-    func prepare() -> () -> Void {
+    package func prepare() -> () -> Void {
         switch arguments {
         case .gemm(let gemm): gemm.prepare()
         case .attention(let attention): attention.prepare { dmae_attention_forward(&$0) }

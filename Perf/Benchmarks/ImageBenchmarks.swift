@@ -3,9 +3,9 @@ import Images
 import Tensors
 
 /// From a JPEG file in memory to a normalised 224×224 sample, as training does it, on every thread.
-func imageBenchmarks() -> [Benchmark] {
+package func imageBenchmarks() -> [Benchmark] {
     let path =
-        #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+        #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(2).joined(separator: "/")
         + "/picture-500x375.jpg"
     guard let file = Machine.contents(of: path) else { fail("cannot read \(path)") }
     let count = 64

@@ -4,20 +4,20 @@ import Tensors
 import Training
 
 /// The kernel calls of the paper's step (ViT-L to ViT-B at 224 pixels, batch 32), recorded from the step itself.
-struct StepCalls {
+package struct StepCalls {
     /// A kind of call: those that differ in memory alone are one.
-    struct Row {
+    package struct Row {
         /// "gemm bf16 student fc1 dW", the start of a row's title.
-        let name: String
+        package let name: String
         /// "3072×768×1600"
-        let shape: String
+        package let shape: String
         /// The linear layer of a GEMM: "student fc1".
-        let layer: String
-        let call: KernelCall
+        package let layer: String
+        package let call: KernelCall
         /// Calls of this kind in the first step that has one.
-        var count = 1
+        package var count = 1
 
-        var title: String { "\(name) \(shape)" }
+        package var title: String { "\(name) \(shape)" }
     }
 
     static let batch = 32
@@ -26,7 +26,7 @@ struct StepCalls {
     private static let maskRatios = [(0.75, ""), (0.98, " 98 %")]
 
     /// Every kind of call once: of the steps in float32 and bf16 at both mask ratios, and with an int8 teacher.
-    static func rows() -> [Row] {
+    package static func rows() -> [Row] {
         var rows: [Row] = []
         for precision in [Precision.f32, .bf16] {
             for (maskRatio, suffix) in maskRatios {
@@ -85,7 +85,7 @@ extension KernelCall {
     fileprivate var isNegligible: Bool { flop < 1e7 && bytes < 1 << 20 }
 
     /// The operation of the list of variants.
-    var operation: String {
+    package var operation: String {
         switch arguments {
         case .gemm(let gemm): "gemm_" + gemm.precision.name
         case .attention(let attention), .attentionGradient(let attention): "attention_" + attention.type.name

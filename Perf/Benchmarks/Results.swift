@@ -4,16 +4,20 @@ import Reporting
 import Thresholds
 
 /// Measured ratios, to be recorded or held against the record.
-struct Results: Codable {
+package struct Results: Codable {
     /// Instruction set and threads: "avx512bf16, 2 threads".
-    let machine: String
+    package let machine: String
     /// "peak": shares of the measured peak; "peers": theirs over ours.
     let section: String
     /// Some rows were left out on purpose.
     let partial: Bool
-    var rows: [String: Double] = [:]
+    package var rows: [String: Double] = [:]
 
-    static func read(_ path: String) -> Results {
+    package init(machine: String, section: String, partial: Bool) {
+        (self.machine, self.section, self.partial) = (machine, section, partial)
+    }
+
+    package static func read(_ path: String) -> Results {
         guard let bytes = Machine.contents(of: path) else { fail("cannot read \(path)") }
         guard let results = try? JSONDecoder().decode(Results.self, from: Data(bytes)) else {
             fail("\(path) holds no results")
@@ -21,14 +25,14 @@ struct Results: Codable {
         return results
     }
 
-    static func thresholds(_ path: String) -> Thresholds {
+    package static func thresholds(_ path: String) -> Thresholds {
         guard let bytes = Machine.contents(of: path) else { fail("cannot read \(path)") }
         guard let thresholds = try? Thresholds(json: bytes) else { fail("\(path) is not a record of ratios") }
         return thresholds
     }
 
     /// Records or compares, says so, and leaves with 0 or 1.
-    static func conclude(_ results: Results, check: String?, record: String?) -> Never {
+    package static func conclude(_ results: Results, check: String?, record: String?) -> Never {
         let (machine, section) = (results.machine, results.section)
         if let record {
             var thresholds = thresholds(record)

@@ -4,16 +4,16 @@ import Reporting
 import Tensors
 
 /// One row of the table.
-struct Benchmark {
-    let name: String
-    let shape: String
+package struct Benchmark {
+    package let name: String
+    package let shape: String
     let work: Work
     /// Prepares memory and returns what is timed.
     let prepare: () -> () -> Void
     /// The variant that the row measures; nil for the one that the processor selects.
-    var variant: InstructionSet.Variant?
+    package var variant: InstructionSet.Variant?
 
-    enum Work {
+    package enum Work {
         /// Arithmetic and the minimal memory traffic. The nearer of the two limits is the one that counts.
         case kernel(flop: Double, bytes: Double, precision: dmae_precision = DMAE_PRECISION_F32)
         case images(Int)
@@ -24,9 +24,9 @@ struct Benchmark {
     /// A measured row: its line in the table, and the ratio that is recorded and compared. The ratio is the median
     /// fraction of the nearer limit; for images, those done in the time of a GFLOP at the peak; for a peak, the
     /// fraction of the selected variant's.
-    struct Result {
-        let line: String
-        let ratio: Double
+    package struct Result {
+        package let line: String
+        package let ratio: Double
     }
 
     private enum Limit { case arithmetic, memory }
@@ -36,9 +36,9 @@ struct Benchmark {
         return flop / machine.peak(precision) >= bytes / machine.bandwidth ? .arithmetic : .memory
     }
 
-    var title: String { shape.isEmpty ? name : "\(name) \(shape)" }
+    package var title: String { shape.isEmpty ? name : "\(name) \(shape)" }
 
-    func measure(_ machine: Machine) -> Result {
+    package func measure(_ machine: Machine) -> Result {
         let selected = InstructionSet.selected
         defer {
             releaseMemory()
@@ -93,6 +93,8 @@ struct Benchmark {
 }
 
 extension String {
-    func padded(_ width: Int) -> String { self + String(repeating: " ", count: max(1, width - count)) }
+    package func padded(_ width: Int) -> String { self + String(repeating: " ", count: max(1, width - count)) }
 }
-func column(_ text: String, _ width: Int) -> String { String(repeating: " ", count: max(0, width - text.count)) + text }
+package func column(_ text: String, _ width: Int) -> String {
+    String(repeating: " ", count: max(0, width - text.count)) + text
+}

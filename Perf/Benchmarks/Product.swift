@@ -7,9 +7,9 @@ import Tensors
 /// result are of the matmul's precision, except that our gradients of weights are float32.
 ///
 /// `forward` is X·Wᵀ with W [n,k]; `dX` is dY·W with W [k,n]; `dW` is dYᵀ·X with dY [k,m] and X [k,n].
-struct Product {
-    let name: String
-    let precision: dmae_precision
+package struct Product {
+    package let name: String
+    package let precision: dmae_precision
     let call: KernelCall
 
     private var arguments: dmae_gemm_arguments {
@@ -18,7 +18,7 @@ struct Product {
     }
 
     /// One of each name and shape, of the calls that the step makes in float32 and bf16.
-    static func all(_ rows: [StepCalls.Row]) -> [Product] {
+    package static func all(_ rows: [StepCalls.Row]) -> [Product] {
         var products: [Product] = []
         var seen: Set<String> = []
         for row in rows {
@@ -33,16 +33,18 @@ struct Product {
     }
 
     /// The name, the form and the sizes, as compare.py reads them.
-    var json: String {
+    package var json: String {
         let (m, n, k) = (arguments.m, arguments.n, arguments.k)
         return #"{"name":"\#(name)","precision":"\#(precision.name)","form":"\#(arguments.form.rawValue)","#
             + #""m":\#(m),"n":\#(n),"k":\#(k)}"#
     }
 
-    static func json(_ products: [Product]) -> String { "[" + products.map(\.json).joined(separator: ",") + "]" }
+    package static func json(_ products: [Product]) -> String {
+        "[" + products.map(\.json).joined(separator: ",") + "]"
+    }
 
     /// The step's call with nothing but the matmul left of it.
-    func prepare() -> () -> Void {
+    package func prepare() -> () -> Void {
         var plain = arguments
         let kept = precision == DMAE_PRECISION_BF16 ? DMAE_TYPE_BF16 : DMAE_TYPE_F32
         if plain.c == nil { (plain.c, plain.ldc) = (plain.activation, plain.ldactivation) }
@@ -58,7 +60,7 @@ struct Product {
     ///     prepare INDEX           fills the operands and runs once
     ///     run SECONDS             repeats for that long, at least three times: seconds of each, and the peak before
     ///                             and after
-    static func serve(_ products: [Product], _ machine: Machine) {
+    package static func serve(_ products: [Product], _ machine: Machine) {
         var precision = DMAE_PRECISION_F32, run: (() -> Void)?
         while let line = readLine() {
             let words = line.split(separator: " ")

@@ -6,21 +6,21 @@ import Synchronization
 func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
 
 /// What this machine can do at best, measured: the two roofs that every row is held against.
-struct Machine {
-    let threads: Int
+package struct Machine {
+    package let threads: Int
     /// Multiply-adds in registers, or products of tiles in those of AMX, FLOP/s of all threads, float32, bf16 and int8.
     private var peaks = [0.0, 0.0, 0.0]
     /// Copying memory far larger than the caches, bytes read and written per second.
-    private(set) var bandwidth = 0.0
+    package private(set) var bandwidth = 0.0
     /// Seconds for a cache line from one thread to another and back; nil for one thread. Some 50 ns where they share a
     /// cache; a virtual machine's cores may be moved to where they do not, and sharing memory then costs several times
     /// as much.
-    let roundTrip: Double?
+    package let roundTrip: Double?
     private let rounds: Int
     private static let floats = 1 << 24
     private let copied: (from: UnsafeMutablePointer<Float>, to: UnsafeMutablePointer<Float>)
 
-    init(threads: Int) {
+    package init(threads: Int) {
         self.threads = threads
         // Before OpenMP's threads exist, which would wait on a core of their own.
         roundTrip = threads == 1 ? nil : median((0..<5).map { _ in CacheLine.roundTrip() })
@@ -51,7 +51,7 @@ struct Machine {
     }
 
     /// The median peak at the start.
-    func peak(_ precision: dmae_precision) -> Double { peaks[Int(precision.rawValue)] }
+    package func peak(_ precision: dmae_precision) -> Double { peaks[Int(precision.rawValue)] }
 
     static func time(_ body: () -> Void) -> Double {
         let start = monotonicSeconds()
@@ -68,7 +68,7 @@ struct Machine {
         return bytes
     }
 
-    static var processor: String {
+    package static var processor: String {
         for line in String(decoding: contents(of: "/proc/cpuinfo") ?? [], as: UTF8.self).split(separator: "\n")
         where line.hasPrefix("model name") {
             return String(line[line.index(line.firstIndex(of: ":")!, offsetBy: 2)...])
@@ -108,7 +108,7 @@ private final class CacheLine: Sendable {
 
 /// What the row being measured has taken.
 private var taken: [UnsafeMutableRawPointer] = []
-func releaseMemory() {
+package func releaseMemory() {
     taken.forEach { free($0) }
     taken = []
 }
