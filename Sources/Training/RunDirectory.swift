@@ -11,7 +11,8 @@ public final class RunDirectory {
     private let lock: Int32
 
     /// Where the resolved configuration is.
-    public var configurationPath: String { "\(path)/configuration.json" }
+    public var configurationPath: String { Self.configurationPath(in: path) }
+    private static func configurationPath(in path: String) -> String { "\(path)/configuration.json" }
     /// Where the weights of a finished run are.
     public var weightsPath: String { "\(path)/\(Self.weightsName)" }
     private static let weightsName = "model.safetensors"
@@ -35,10 +36,12 @@ public final class RunDirectory {
     /// removed.
     ///
     /// A folder that already holds a run is refused unless `resuming`; resuming in an empty folder is allowed. Throws
-    /// `Failure`: `.usage` where a run is there, `.inputOutput` where the folder cannot be made, written or locked.
+    /// `Failure`: `.usage` if a run is there, `.badData` if the run to resume is of another `RunFormat`, with nothing
+    /// touched, `.inputOutput` if the folder cannot be made, written or locked.
     public init(path: String, resuming: Bool) throws {
         precondition(!path.isEmpty, "a run needs a folder")
         self.path = path
+        if resuming { try Self.requireFormat(of: path) }
         try Self.makeFolder(path)
         lock = try Self.lock(path)
         do {
@@ -92,23 +95,17 @@ public final class RunDirectory {
         }
     }
 
+    /// - Throws: `Failure.badData` if the folder holds a run of another `RunFormat`.
+    private static func requireFormat(of path: String) throws {
+        let place = configurationPath(in: path)
+        guard access(place, F_OK) == 0 else { return }
+        let text = Data(try MappedFile.contents(place, wanted: "another \(.output) folder"))
+        try RunFormat.requireCurrent(text, in: path)
+    }
+
     /// Writes `configuration.json`: keys sorted, indented, whole or not at all.
     public func writeConfiguration(_ configuration: some Encodable) throws {
         try AtomicFile.write(configuration.sortedJSON(indented: true) + [0x0A], to: configurationPath)
-    }
-
-    /// Reads `configuration.json` back; nil where there is none. Throws `Failure(.badData)` where it does not fit
-    /// `type`.
-    public func configuration<Configuration: Decodable>(as type: Configuration.Type) throws -> Configuration? {
-        var status = stat()
-        if stat(configurationPath, &status) != 0, errno == ENOENT { return nil }
-        let data = Data(try MappedFile.contents(configurationPath, wanted: "another \(.output) folder"))
-        do { return try JSONDecoder().decode(type, from: data) } catch {
-            throw Failure(
-                .badData,
-                "\(quoted(path: configurationPath)) is not the configuration of a run; start again in another \(.output) folder"
-            )
-        }
     }
 
     // MARK: The folder

@@ -98,13 +98,14 @@ extension Trainer {
 
     /// Takes up a run where `checkpoint` left it, to the bit. Call after `prepare()`.
     ///
-    /// - Throws: `Failure.usage` where the checkpoint is of another configuration; `Failure.badData` where it lacks
-    ///   something or is of a later step than the run has, or where the images' names or the teacher's weights are
-    ///   others.
+    /// - Throws: `Failure.usage` if the checkpoint is of another configuration; `Failure.badData` if it is of another
+    ///   `RunFormat`, lacks something or is of a later step than the run has, or if the images' names or the teacher's
+    ///   weights are others.
     public func restore(_ checkpoint: CheckpointStore.Checkpoint) throws {
         let file = checkpoint.file
-        guard let text = file.metadata[Key.training],
-            let saved = try? JSONDecoder().decode(TrainingConfiguration.self, from: Data(text.utf8)),
+        let stored = file.metadata[Key.training].map { Data($0.utf8) }
+        if let stored { try RunFormat.requireCurrent(stored, in: file.path) }
+        guard let stored, let saved = try? JSONDecoder().decode(TrainingConfiguration.self, from: stored),
             let images = file.metadata[Key.images].flatMap({ Int($0) }),
             let pending = file.metadata[Key.pending].flatMap({ Int($0) }),
             (0..<configuration.accumulation).contains(pending)

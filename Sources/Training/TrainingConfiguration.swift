@@ -4,6 +4,8 @@ import Tensors
 
 /// The resolved configuration of a run: everything that decides its result, and how the result is stored.
 public struct TrainingConfiguration: Codable, Equatable, Sendable {
+    /// `RunFormat.current` of the version that started the run.
+    public private(set) var format = RunFormat.current
     public var method: Method
     /// Name of the recipe that gave the values that were not set.
     public var recipe: String
@@ -129,12 +131,5 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         try check((0...1).contains(unreadableLimit), "\(.unreadableLimit) is a fraction from 0 to 1")
         try Field.checkpointEvery.requireAtLeast(0, checkpointEvery)
         try Field.keep.requireAtLeast(1, keep)
-    }
-}
-
-extension KeyedDecodingContainer {
-    /// A run that is older than this setting has no value for it.
-    func decode(_ type: TeacherPrecision.Type, forKey key: Key) throws -> TeacherPrecision {
-        try decodeIfPresent(type, forKey: key) ?? .same
     }
 }

@@ -312,6 +312,41 @@ final class ResumeTests: XCTestCase {
             Set(known.map { $0[...] }))
     }
 
+    /// A run that an earlier version started is not resumed, and stays as it is; its weights are still read.
+    func testARunOfAnEarlierVersion() throws {
+        let run = folder.file("run")
+        assertRuns(TinyRun.pretrain(run, epochs: 4, steps))
+        // As that version wrote them: without a number.
+        for (name, number) in [("configuration.json", #"  "format" : 2,"#), ("model.safetensors", #"\"format\":2,"#)] {
+            var bytes = try TinyRun.bytes(run + "/" + name)
+            let range = try XCTUnwrap(bytes.firstRange(of: Data(number.utf8)), name)
+            // Of the same length: the header of a safetensors file has a fixed one.
+            bytes.replaceSubrange(range, with: Data(repeating: UInt8(ascii: " "), count: number.utf8.count))
+            try bytes.write(to: URL(fileURLWithPath: run + "/" + name))
+        }
+        func contents() throws -> [String: Data] {
+            let names = try FileManager.default.contentsOfDirectory(atPath: run)
+            return try Dictionary(uniqueKeysWithValues: names.map { ($0, try TinyRun.bytes(run + "/" + $0)) })
+        }
+        let before = try contents()
+        for more in [["--resume", "auto"], ["--resume", run + "/" + (try XCTUnwrap(TinyRun.checkpoints(run).last))]] {
+            assertRefused(
+                TinyRun.pretrain(run, epochs: 4, steps + more), 65,
+                "is of a run that an earlier version of dmae started (format 1; this version resumes format 2): finish it "
+                    + "with that version, or start again in another --output folder")
+        }
+        XCTAssertEqual(try contents(), before)
+
+        let weights = run + "/model.safetensors"
+        assertRuns(["inspect", weights])
+        assertRuns(["convert", weights, folder.file("converted.safetensors"), "--to", "timm"])
+        assertRuns(["embed", "--weights", weights, "--data", TinyRun.data, "--output", folder.file("features.npy")])
+        let picture =
+            TinyRun.data + "/" + (try FileManager.default.contentsOfDirectory(atPath: TinyRun.data).sorted()[0])
+        assertRuns(["reconstruct", "--weights", weights, "--input", picture, "--output", folder.file("grid.png")])
+        assertRuns(TinyRun.distill(folder.file("student"), teacher: weights, epochs: 2, steps))
+    }
+
     /// --resume auto in an empty folder begins at the beginning, so that a job script can always give it.
     func testResumeWithoutARun() throws {
         let a = folder.file("a"), b = folder.file("b")

@@ -17,7 +17,6 @@ final class RunDirectoryTests: XCTestCase {
 
     func testMakesFoldersAndConfiguration() throws {
         let run = try RunDirectory(path: folder.file("a/b/run"), resuming: false)
-        XCTAssertNil(try run.configuration(as: Configuration.self))
         try run.writeConfiguration(Configuration())
         XCTAssertEqual(
             String(decoding: folder.read("a/b/run/configuration.json"), as: UTF8.self),
@@ -32,17 +31,9 @@ final class RunDirectoryTests: XCTestCase {
             }
 
             """)
-        XCTAssertEqual(try run.configuration(as: Configuration.self), Configuration())
         XCTAssertEqual(
             String(decoding: try Configuration().sortedJSON(), as: UTF8.self),
             #"{"align":[8],"data":"/images/train","maskRatio":0.75,"student":"vit-base"}"#)
-        folder.write("{\"student\": 5}".utf8, "a/b/run/configuration.json")
-        XCTAssertEqual(
-            failure { _ = try run.configuration(as: Configuration.self) },
-            Failure(
-                .badData,
-                "\"\(run.configurationPath)\" is not the configuration of a run; start again in another \(.output) folder"
-            ))
     }
 
     /// To begin again costs a log at most.
@@ -81,6 +72,30 @@ final class RunDirectoryTests: XCTestCase {
         folder.write("x".utf8, "notes.txt")
         for _ in 0..<2 { XCTAssertNil(failure { _ = try RunDirectory(path: folder.path, resuming: false) }) }
         XCTAssertNil(failure { _ = try RunDirectory(path: folder.file("empty"), resuming: true) })
+    }
+
+    /// A run of another format is not resumed, and its folder stays as it is, without even a lock.
+    func testRunsOfOtherFormats() throws {
+        let path = folder.file("run")
+        for (text, format, version) in [
+            (#"{"batch":4}"#, 1, "an earlier"), (#"{"format":1}"#, 1, "an earlier"), (#"{"format":3}"#, 3, "a later"),
+        ] {
+            mkdir(path, 0o700)
+            folder.write(text.utf8, "run/configuration.json")
+            folder.write([1], "run/model.safetensors.part-2")
+            XCTAssertEqual(
+                failure { _ = try RunDirectory(path: path, resuming: true) },
+                Failure(
+                    .badData,
+                    "\(quoted(path: path)) is of a run that \(version) version of dmae started (format \(format); this version resumes "
+                        + "format 2): finish it with that version, or start again in another \(.output) folder"))
+            XCTAssertEqual(
+                try FileManager.default.contentsOfDirectory(atPath: path).sorted(),
+                ["configuration.json", "model.safetensors.part-2"])
+            XCTAssertEqual(folder.read("run/configuration.json"), Array(text.utf8))
+        }
+        folder.write(#"{"format":2}"#.utf8, "run/configuration.json")
+        XCTAssertNoThrow(try RunDirectory(path: path, resuming: true))
     }
 
     func testOneProcessAtATime() throws {

@@ -317,19 +317,13 @@ final class TrainerTests: XCTestCase {
         XCTAssertEqual(try log("run"), lines)
     }
 
-    /// Runs of before the teacher's precision could be chosen are still read; those without a teacher have none to
-    /// choose.
+    /// The teacher's precision is stored; a run without a teacher has none to choose.
     func testTeacherPrecisionInConfigurations() throws {
         var configuration = try smallRun()
         configuration.teacherPrecision = .int8
         let json = try configuration.sortedJSON()
         XCTAssertEqual(try JSONDecoder().decode(TrainingConfiguration.self, from: Data(json)), configuration)
-        let text = String(decoding: json, as: UTF8.self)
-        XCTAssertTrue(text.contains(#""teacherPrecision":"int8""#), text)
-        let older = text.replacingOccurrences(of: #","teacherPrecision":"int8""#, with: "")
-        XCTAssertNotEqual(older, text)
-        XCTAssertEqual(
-            try JSONDecoder().decode(TrainingConfiguration.self, from: Data(older.utf8)).teacherPrecision, .same)
+        XCTAssertTrue(String(decoding: json, as: UTF8.self).contains(#""teacherPrecision":"int8""#))
 
         configuration.model.teacher = nil
         configuration.model.alignment.pairs = []
@@ -520,30 +514,60 @@ final class TrainerTests: XCTestCase {
         }
     }
 
+    /// Writes the newest checkpoint of the run called `name` again, whole, with other metadata and tensors.
+    private func changedCheckpoint(
+        of name: String, metadata change: (inout [String: String]) -> Void = { _ in },
+        shape: (TensorEntry) -> [Int] = { $0.shape }
+    ) throws -> CheckpointStore.Checkpoint {
+        let file = try CheckpointStore.open(folder.file("\(name)/" + XCTUnwrap(checkpoints(name).last))).file
+        let changed = folder.file("changed.safetensors")
+        var metadata = file.metadata.filter { !$0.key.contains("checksum") }
+        change(&metadata)
+        try withBuffers(file.names.map { try file.floats($0) }) { buffers in
+            var writer = SafeTensorsWriter(metadata: metadata)
+            for (entry, buffer) in zip(file.entries, buffers) {
+                let shape = shape(entry), part = UnsafeBufferPointer(rebasing: buffer[..<shape.reduce(1, *)])
+                writer.add(entry.name, shape: shape, floats: part)
+            }
+            try writer.write(to: changed, checksummed: true)
+        }
+        return try CheckpointStore.open(changed)
+    }
+
     /// A checkpoint that is whole, but whose moments are another model's.
     func testMomentsOfAnotherShape() throws {
         let configuration = try smallRun(images: 6, epochs: 1)
         _ = try run(configuration, "run")
-        let written = try checkpoints("run")
-        let file = try CheckpointStore.open(folder.file("run/" + XCTUnwrap(written.last))).file
-        let changed = folder.file("changed.safetensors"), name = CheckpointStore.firstMomentPrefix + "norm.bias"
-        try withBuffers(file.names.map { try file.floats($0) }) { buffers in
-            var writer = SafeTensorsWriter(metadata: file.metadata.filter { !$0.key.contains("checksum") })
-            for (entry, buffer) in zip(file.entries, buffers) {
-                let half = UnsafeBufferPointer(rebasing: buffer[..<(buffer.count / 2)])
-                if entry.name == name {
-                    writer.add(name, shape: [half.count], floats: half)
-                } else {
-                    writer.add(entry.name, shape: entry.shape, floats: buffer)
-                }
-            }
-            try writer.write(to: changed, checksummed: true)
-        }
+        let name = CheckpointStore.firstMomentPrefix + "norm.bias"
+        let checkpoint = try changedCheckpoint(of: "run") { $0.name == name ? [$0.count / 2] : $0.shape }
         let trainer = try Trainer(configuration)
         try prepare(trainer)
-        let failure = failure { try trainer.restore(CheckpointStore.open(changed)) }
+        let failure = failure { try trainer.restore(checkpoint) }
         XCTAssertEqual(failure?.code, .badData)
         XCTAssertTrue(failure?.message.contains("\"\(name)\" has shape [") == true, "\(failure as Any)")
+    }
+
+    /// A checkpoint of another format is refused, whatever else its configuration holds.
+    func testCheckpointsOfOtherFormats() throws {
+        let configuration = try smallRun(images: 6, epochs: 1)
+        _ = try run(configuration, "run")
+        let trainer = try Trainer(configuration)
+        try prepare(trainer)
+        for (written, format) in [("", 1), (#""format":3,"#, 3)] {
+            let checkpoint = try changedCheckpoint(
+                of: "run",
+                metadata: {
+                    let text = $0["dmae.training"]!
+                    $0["dmae.training"] = text.replacingOccurrences(of: #""format":2,"#, with: written)
+                    XCTAssertNotEqual($0["dmae.training"], text)
+                })
+            let failure = failure { try trainer.restore(checkpoint) }
+            XCTAssertEqual(failure?.code, .badData)
+            XCTAssertTrue(failure?.message.contains("(format \(format); this version") == true, "\(failure as Any)")
+            XCTAssertTrue(failure?.message.contains(checkpoint.file.path) == true, "\(failure as Any)")
+        }
+        let metadata = try SafeTensorsFile(path: folder.file("run/model.safetensors")).metadata
+        XCTAssertTrue(metadata["dmae.training"]?.contains(#""format":2,"#) == true)
     }
 
     /// MAE's pre-training is the same trainer without a teacher.

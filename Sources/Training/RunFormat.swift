@@ -1,0 +1,34 @@
+import FoundationEssentials
+import Reporting
+
+/// The number that a run's `configuration.json` and checkpoints carry. A run is resumed by versions of the same number
+/// only: it rises when a seed or a saved state means something else.
+///
+/// 1: runs without a number; an initial weight's random stream is chosen by the place of its tensor.
+/// 2: that stream is chosen by the name of the tensor.
+public enum RunFormat {
+    /// The number that this version writes and resumes.
+    public static let current = 2
+
+    /// The part of a `TrainingConfiguration` that every format has.
+    private struct Header: Decodable {
+        let format: Int?
+    }
+
+    /// Refuses a run of another number. Text that is not a JSON object is accepted; reading it finds the fault.
+    ///
+    /// - Parameters:
+    ///   - configuration: JSON of a `TrainingConfiguration`, of any format.
+    ///   - path: the folder or the checkpoint that holds it.
+    /// - Throws: `Failure.badData`.
+    static func requireCurrent(_ configuration: Data, in path: String) throws {
+        guard let header = try? JSONDecoder().decode(Header.self, from: configuration) else { return }
+        let format = header.format ?? 1
+        guard format != current else { return }
+        let version = format < current ? "an earlier" : "a later"
+        throw Failure(
+            .badData,
+            "\(quoted(path: path)) is of a run that \(version) version of dmae started (format \(format); this version resumes "
+                + "format \(current)): finish it with that version, or start again in another \(.output) folder")
+    }
+}
