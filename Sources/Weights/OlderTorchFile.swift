@@ -1,7 +1,7 @@
 import Reporting
 
-/// Forms in which PyTorch saved before 1.6, and others that are taken for its files: recognised, and refused with the
-/// command that writes them anew.
+/// Formats of PyTorch before 1.6 and others that are mistaken for its files. They are recognised and refused, with the
+/// command that converts them.
 enum OlderTorchFile {
     case pickled
     case tar
@@ -37,7 +37,7 @@ enum OlderTorchFile {
                 + (self == .pickled ? "" : " (this runs what the file says: only if you trust it)"))
     }
 
-    /// What a shell runs to have Python write the file at `path` as an archive of today's form.
+    /// The shell command that saves the file at `path` again, as an archive of the current format.
     static func command(path: String, weightsOnly: Bool) -> String {
         let plain = path.utf8.allSatisfy {
             (0x30...0x39).contains($0) || (0x61...0x7A).contains($0 | 0x20)

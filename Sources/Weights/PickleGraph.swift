@@ -1,12 +1,12 @@
 import Reporting
 
-/// What a pickle describes: values that refer to each other by number, so that nothing of a hostile one can make the
-/// process recurse, and everything of it is counted.
+/// The values that a pickle describes. They refer to each other by index, so that a hostile pickle cannot cause
+/// recursion, and all of them are counted.
 struct PickleGraph {
-    /// A value's number.
+    /// The index of a value.
     typealias Reference = Int32
 
-    /// Bytes of the pickle.
+    /// A range of the pickle's bytes.
     struct Span {
         var start: UInt32
         var count: UInt32
@@ -16,51 +16,51 @@ struct PickleGraph {
         case none
         case bool(Bool)
         case integer(Int)
-        /// Beyond 64 bits.
+        /// An integer of more than 64 bits.
         case bigInteger
         case number(Double)
         case text(Span)
         case bytes
-        /// By number in `containers`.
+        /// An index into `containers`, also for tuples and sets.
         case list(Int32)
         case tuple(Int32)
         case set(Int32)
-        /// Keys and values in turn.
+        /// An index into `containers`, which holds keys and values alternately.
         case dictionary(Int32)
-        /// By number in `globals`.
+        /// An index into `globals`.
         case global(Int32)
-        /// By number in `objects`.
+        /// An index into `objects`.
         case object(Int32)
-        /// By number in `storages`.
+        /// An index into `storages`.
         case storage(Int32)
-        /// By number in `tensors`.
+        /// An index into `tensors`.
         case tensor(Int32)
     }
 
-    /// A name of Python's: a class or function. It is never looked up; a few are known by their meaning.
+    /// The name of a Python class or function. It is never looked up; the meaning of a few names is known.
     struct Global {
         let name: Span
         let module: Span
         let meaning: PickleMeaning
     }
 
-    /// What a call or a construction stands for: nothing was called, and this is what is known of it.
+    /// The description of a call or construction, which is not carried out.
     struct Object {
         /// The class or function, or another object.
         let maker: Reference
         let arguments: Reference
         var state: Reference?
-        /// What was put into it as into a list or dictionary.
+        /// The items appended to it as to a list, or set as in a dictionary.
         var list: Int32?
         var dictionary: Int32?
     }
 
-    /// A member of the archive that holds elements.
+    /// A member of the archive that holds elements of tensors.
     struct Storage {
-        /// nil for the untyped.
+        /// The element type; nil for an untyped storage.
         let type: TensorType?
         let key: Span
-        /// Elements, or bytes of the untyped.
+        /// Number of elements, or bytes of an untyped storage.
         let count: Int
     }
 
@@ -90,12 +90,12 @@ struct PickleGraph {
         String(decoding: pickle[Int(span.start)..<Int(span.start + span.count)], as: UTF8.self)
     }
 
-    /// The text of a value; nil where it is none, or longer than `limit` bytes.
+    /// The text of a value; nil if it is not a text or longer than `limit` bytes.
     func text(_ reference: Reference, limit: Int) -> String? {
         if case .text(let span) = values[Int(reference)], span.count <= limit { text(span) } else { nil }
     }
 
-    /// The items of a list, tuple or set; nil for any other value.
+    /// The items of a list, tuple or set; nil for another value.
     func items(_ reference: Reference) -> [Reference]? {
         switch values[Int(reference)] {
         case .list(let index), .tuple(let index), .set(let index): containers[Int(index)]
@@ -110,7 +110,7 @@ struct PickleGraph {
     /// A global's full name.
     func name(_ global: Global) -> String { text(global.module) + "." + text(global.name) }
 
-    /// A value in a few words, on one line.
+    /// A short description of a value, on one line.
     func description(_ reference: Reference) -> String {
         switch values[Int(reference)] {
         case .none: "None"
@@ -140,7 +140,7 @@ struct PickleGraph {
         }
         let name = shortened(name(globals[Int(index)]))
         guard object.state == nil, let arguments = items(object.arguments) else { return name }
-        // One level: arguments may hold objects in turn, without end.
+        // One level only: arguments may be nested to any depth.
         let shown = arguments.prefix(4).map { argument in
             switch values[Int(argument)] {
             case .object, .dictionary, .list, .tuple, .set: "…"
@@ -154,21 +154,22 @@ struct PickleGraph {
     private func shortened(_ name: String) -> String { String(quoted(name).dropFirst().dropLast()) }
 }
 
-/// The names of Python that mean something to a reader of tensors. All others are only names.
+/// The meaning of a Python name to a reader of tensors; most names have none.
 enum PickleMeaning {
     case none
-    /// A dictionary, whatever its arguments.
+    /// A dictionary, for any arguments.
     case dictionary
     /// torch.Size: a tuple.
     case size
     case storage(TensorType)
     case untypedStorage
     case type(TensorType)
-    /// torch._utils._rebuild_tensor, _v2 and _v3: storage, offset, shape, strides, …, type as the seventh in the last.
+    /// torch._utils._rebuild_tensor, _v2 and _v3, with arguments storage, offset, shape, strides, …; the seventh of _v3
+    /// is the type.
     case tensor(typed: Bool)
-    /// torch._utils._rebuild_parameter and its like: the tensor comes first.
+    /// torch._utils._rebuild_parameter and similar: the first argument is the tensor.
     case parameter
-    /// torch._tensor._rebuild_from_type_v2: a function and its arguments come first and third.
+    /// torch._tensor._rebuild_from_type_v2: the first argument is a function, the third its arguments.
     case wrapped
 
     init(module: String, name: String) {

@@ -1,24 +1,24 @@
-/// Walks the object of a pickle and gives dotted names to the tensors and plain values in it.
+/// Walks a pickle's object and gives dotted names to its tensors and plain values.
 struct PickleNames {
     private let graph: PickleGraph
-    /// By their number in the graph.
+    /// The tensors, by their index in the graph.
     private(set) var tensors: [(name: String, index: Int)] = []
     private(set) var values: [(name: String, value: PlainValue)] = []
     private var visited = 0
     private var nameBytes = 0
     private var valueBytes = 0
 
-    /// Dictionaries and lists inside each other at most.
+    /// Maximum nesting of dictionaries and lists.
     private static let maximumDepth = 64
-    /// Values looked at, however often the same one: lists may hold one list twice, and that one another twice …
+    /// Maximum number of visits to values. A list may hold another list twice, which holds another twice, and so on.
     private static let maximumVisits = 1_000_000
     private static let maximumTensors = 65_536
     private static let maximumNameLength = 500
     private static let maximumNameBytes = 8 << 20
-    /// Plain values that are kept, and bytes of their text; what is beyond is left out.
+    /// Maximum number of plain values that are kept, and bytes of their text; the rest is dropped.
     private static let maximumValues = 10_000
     private static let maximumValueBytes = 4 << 20
-    /// Items of a list that are kept, and bytes of a text.
+    /// Maximum number of items of a list that are kept, and bytes of a text.
     private static let maximumItems = 100
     private static let maximumTextLength = 10_000
 
@@ -26,7 +26,7 @@ struct PickleNames {
         self.graph = graph
     }
 
-    /// Throws `TorchArchive.Fault` where the object nests too deep or too often.
+    /// Throws `TorchArchive.Fault` where the object exceeds a limit.
     mutating func walk() throws {
         try walk(graph.root, "", depth: 0)
     }
@@ -96,7 +96,7 @@ struct PickleNames {
         }
     }
 
-    /// Parameters, buffers and parts of a torch.nn.Module, from its attributes; nil where they are another object's.
+    /// Parameters, buffers and submodules of a torch.nn.Module, from its attributes; nil for another object.
     private func module(_ attributes: [PickleGraph.Reference]) -> [[PickleGraph.Reference]]? {
         var found: [String: [PickleGraph.Reference]] = [:]
         for index in stride(from: 0, to: attributes.count, by: 2) {
@@ -136,7 +136,7 @@ struct PickleNames {
         return name
     }
 
-    /// Whether a plain value under `name` is still kept.
+    /// Whether a plain value called `name` can still be kept.
     private func wants(_ name: String) -> Bool {
         values.count < Self.maximumValues && valueBytes < Self.maximumValueBytes && !name.isEmpty
     }
@@ -146,7 +146,7 @@ struct PickleNames {
         try values.append((keep(name), value))
     }
 
-    /// Bytes of the texts in a value, and some for each item of its lists.
+    /// Bytes of the texts in a value, plus an estimate for each item of its lists.
     static func textBytes(_ value: PlainValue) -> Int {
         switch value {
         case .text(let text), .other(let text): text.utf8.count
@@ -166,7 +166,7 @@ struct PickleNames {
         }
     }
 
-    /// Items of a list, the first of a long one.
+    /// The items as a plain list; of a long list the first ones.
     private func plain(_ items: [PickleGraph.Reference]) -> PlainValue {
         let rest =
             items.count > Self.maximumItems ? [PlainValue.other("and \(items.count - Self.maximumItems) more")] : []

@@ -1,16 +1,18 @@
 /// Reads a pickle as `torch.save` writes it (protocols 2 to 5; Python's Lib/pickletools.py describes each opcode) into
-/// a graph of plain values. Nothing is imported, looked up or called: a call becomes an object that says what would
-/// have been called, but for the few names that build tensors and dictionaries.
+/// a graph of plain values.
+///
+/// Nothing is imported, looked up or called. The few names that build tensors and dictionaries are interpreted; any
+/// other call becomes an object that describes the call.
 struct PickleReader {
-    /// What is wrong with the pickle, in words that complete "its data.pkl …".
+    /// An error in the pickle, worded to follow "its data.pkl …".
     struct Fault: Error {
         let message: String
     }
 
-    /// Bytes of a pickle at most: a checkpoint of a thousand tensors has a few hundred thousand.
+    /// Maximum bytes of a pickle. A checkpoint of a thousand tensors has a few hundred thousand.
     static let maximumLength = 16 << 20
     private static let maximumOpcodes = 8_000_000
-    /// Memory for all that is built, in bytes as estimated below.
+    /// Maximum memory for all values, in bytes, as estimated by the calls of `charge`.
     private static let memoryLimit = 24 << 20
     private static let maximumRank = 64
     private static let maximumNameLength = 1000
@@ -21,7 +23,7 @@ struct PickleReader {
     private var position = 0
     private var graph: PickleGraph
     private var stack: [Reference] = []
-    /// Heights of the stack at the open marks.
+    /// The stack's height at each open mark.
     private var marks: [Int] = []
     private var memo: [Reference] = []
     private var memory = 0
@@ -37,7 +39,7 @@ struct PickleReader {
         graph = PickleGraph(pickle: bytes)
     }
 
-    /// The place is added by `run`.
+    /// A fault at the current opcode; `run` adds its position.
     private func fault(_ what: String) -> Fault { Fault(message: what) }
 
     // MARK: The machine
@@ -122,11 +124,11 @@ struct PickleReader {
         case UInt8(ascii: "h"): try recall(Int(number(UInt8.self)))
         case UInt8(ascii: "j"): try recall(Int(number(UInt32.self)))
         case 0x95:
-            // A frame only says how much to read ahead.
+            // A frame only says how many bytes a reader may buffer.
             guard try number(UInt64.self) <= UInt64(bytes.count - position) else {
                 throw fault("has a frame longer than itself")
             }
-        // Names, and what is made of them.
+        // Names, and objects made from them.
         case UInt8(ascii: "c"): try pushGlobal(module: line(), name: line())
         case 0x93:
             let parts = try pop(2)
@@ -199,7 +201,7 @@ struct PickleReader {
         try push(.bytes)
     }
 
-    /// Up to the next line feed, which is passed over.
+    /// The text up to the next line feed, which is consumed as well.
     private mutating func line() throws -> PickleGraph.Span {
         let limit = min(bytes.count, position + Self.maximumNameLength + 1)
         guard let end = bytes[position..<limit].firstIndex(of: 0x0A) else {
@@ -213,7 +215,7 @@ struct PickleReader {
     private mutating func pushLong(_ count: Int) throws {
         let digits = try take(count)
         guard count <= 8 else { return try push(.bigInteger) }
-        // Two's complement, the last byte's sign in all above it.
+        // Two's complement, sign-extended from the last byte.
         var value: Int64 = (digits.last ?? 0) & 0x80 == 0 ? 0 : -1
         for byte in digits.reversed() { value = value << 8 | Int64(byte) }
         try push(.integer(Int(value)))
@@ -235,7 +237,7 @@ struct PickleReader {
     }
 
     private mutating func pushAgain(_ reference: Reference) throws {
-        // What was popped is not counted back, so this bounds the stack too.
+        // Popped values are not credited, so this bounds the stack as well.
         try charge(1)
         guard stack.count < 1 << 20 else { throw fault("fills its stack with more than \(1 << 20) values") }
         stack.append(reference)
@@ -348,7 +350,8 @@ struct PickleReader {
         return .object(Int32(graph.objects.count - 1))
     }
 
-    /// What calling `function` with `arguments` would stand for.
+    /// The value of calling `function` with `arguments`: a tensor, a dictionary or the like for known names, else an
+    /// object that describes the call.
     private mutating func call(_ function: Reference, _ arguments: Reference) throws -> PickleGraph.Value {
         guard case .tuple = graph.values[Int(arguments)], let items = graph.items(arguments) else {
             throw fault("makes something from arguments that are not a tuple")
@@ -366,7 +369,7 @@ struct PickleReader {
         case .parameter: return try parameter(items)
         case .wrapped:
             guard items.count >= 3, let inner = graph.items(items[2]) else { break }
-            // One level: it would be no tensor's doing to wrap the wrapping.
+            // One level only: a real tensor is never wrapped twice.
             switch meaning(items[0]) {
             case .tensor(let typed): return try tensor(inner, typed: typed)
             case .parameter: return try parameter(inner)
@@ -389,7 +392,7 @@ struct PickleReader {
         return try object(maker, arguments)
     }
 
-    /// An OrderedDict and its like: from nothing, or a list of pairs, or a dictionary.
+    /// An OrderedDict or similar, made from nothing, a list of pairs, or a dictionary.
     private mutating func dictionary(_ arguments: [Reference]) throws -> PickleGraph.Value {
         var pairs: [Reference] = []
         if let first = arguments.last {
@@ -413,7 +416,7 @@ struct PickleReader {
         let state = try pop(1)[0]
         switch graph.values[Int(try top())] {
         case .object(let index): graph.objects[Int(index)].state = state
-        // Such as the _metadata of a state dict and the attributes of a tensor: nothing that is needed.
+        // The _metadata of a state dict or the attributes of a tensor, which are not needed.
         case .dictionary, .tensor: break
         default: throw fault("sets the state of something that has none")
         }
@@ -421,7 +424,7 @@ struct PickleReader {
 
     // MARK: Tensors
 
-    /// ('storage', type, key, location, number of elements)
+    /// Pushes the storage described by the tuple on top: ('storage', type, key, location, number of elements).
     private mutating func pushStorage() throws {
         let identifier = try pop(1)[0]
         guard let items = graph.items(identifier), items.count == 5, graph.text(items[0], limit: 7) == "storage" else {
@@ -432,7 +435,7 @@ struct PickleReader {
         case .storage(let known): type = known
         case .untypedStorage: type = nil
         default:
-            // Complex, quantised: nothing that is a weight.
+            // Complex and quantised types are not used for weights.
             return try push(object(items[1], identifier))
         }
         guard case .text(let key) = graph.values[Int(items[2])], let count = graph.integer(items[4]), count >= 0 else {
@@ -492,7 +495,7 @@ struct PickleReader {
         guard shape.count == strides.count else {
             throw fault("makes a tensor with \(shape.count) dimensions and \(strides.count) strides")
         }
-        // The entry that is made of it, its name and its place in tables included.
+        // An estimate that includes the tensor's entry, its name and its places in dictionaries.
         try charge(250 + 16 * shape.count)
         graph.tensors.append(.init(storage: storage, type: type, offset: offset, shape: shape, strides: strides))
         return .tensor(Int32(graph.tensors.count - 1))

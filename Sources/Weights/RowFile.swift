@@ -1,9 +1,9 @@
-/// A file of equal rows of 32-bit floats that are written as they are made; how many there were is known at the end.
+/// Writes a file of rows of 32-bit floats, one after another; their number is known only at the end.
 ///
-/// The header is written first for the largest number of rows, and in the end, padded to the same length, for the true
-/// one.
+/// A header for the maximum number of rows is written first. At the end it is overwritten with the one for the actual
+/// number, padded to the same length.
 public enum RowFile {
-    /// How the rows are stored.
+    /// The file format.
     public enum Form: Equatable, Sendable {
         /// NumPy's .npy, format version 1.0: the bytes 93 4E 55 4D 50 59 ("\x93NUMPY"), 01 00, a little-endian 16-bit
         /// length, and a Python dictionary of that length, padded with spaces and ended by a line feed so that the rows
@@ -18,10 +18,10 @@ public enum RowFile {
     ///
     /// - Parameters:
     ///   - rowShape: the dimensions of a row, [D] or [T, D]; the file's shape is [rows] + rowShape.
-    ///   - maximumRows: more rows than this are never appended.
-    ///   - body: calls its argument with any number of whole rows at a time; the file takes its place when it returns.
+    ///   - maximumRows: an upper bound on the number of rows.
+    ///   - body: calls its argument with one or more rows at a time; the file takes its place after `body` returns.
     /// - Returns: the number of rows.
-    /// - Throws: `Failure(.inputOutput)`, or what `body` throws; nothing is left behind then.
+    /// - Throws: `Failure(.inputOutput)`, or what `body` throws; no file is left then.
     @discardableResult
     public static func write(
         to path: String, _ form: Form, rowShape: [Int], maximumRows: Int,
@@ -45,7 +45,7 @@ public enum RowFile {
         return rows
     }
 
-    /// Everything before the rows, padded to the alignment of its form and to `length`, which is a multiple of that.
+    /// The bytes before the rows, padded to the alignment of the format and to at least `length`, a multiple of it.
     private static func header(_ form: Form, shape: [Int], length: Int) -> [UInt8] {
         let sizes = shape.map(String.init)
         func padded(_ text: String, before: Int, alignment: Int, end: String) -> [UInt8] {

@@ -1,8 +1,10 @@
 import Reporting
 
 extension SafeTensorsFile {
-    /// Reads every byte and compares with the checksum that `SafeTensorsWriter` left: throws `Failure(.badData)` where
-    /// the file holds none or another, that is, where any bit of the header or the data has changed.
+    /// Reads the whole file and compares its checksum with the one that `SafeTensorsWriter` stored in it.
+    ///
+    /// Throws `Failure(.badData)` where the file holds no checksum or another one, that is, where any bit of the header
+    /// or the data has changed.
     public func verifyChecksum() throws {
         guard let stored = metadata[SafeTensorsWriter.checksumKey],
             let digits = SafeTensorsWriter.checksumDigits(in: headerBytes)

@@ -15,8 +15,7 @@ extension SafeTensorsFile {
         return try body(data(range))
     }
 
-    /// The bytes of a tensor as stored, little-endian; the file's memory, valid as long as `self` lives and aligned to
-    /// nothing.
+    /// The bytes of a tensor as stored, little-endian: the file's memory, at any alignment and valid while `self` lives.
     public func bytes(_ name: String) throws -> UnsafeRawBufferPointer {
         data(try range(name))
     }

@@ -1,24 +1,24 @@
 import Reporting
 
-/// A safetensors file, mapped read-only and checked in full before the first tensor is handed out.
+/// A safetensors file, mapped read-only; its header is checked completely when it is opened.
 ///
 /// Format: a little-endian 64-bit header length, the JSON header, the data (github.com/huggingface/safetensors). The
 /// file must not be shortened by another program while it is open.
 public final class SafeTensorsFile: WeightFile, @unchecked Sendable {
     public var path: String { file.path }
     public var form: String { "safetensors" }
-    /// The header's `__metadata__`, empty where there is none.
+    /// The header's `__metadata__`; empty if there is none.
     public let metadata: [String: String]
     /// Every tensor, in the order of the data.
     public let entries: [TensorEntry]
-    /// Where each tensor's bytes are, counted from the start of the data (as the format's data_offsets).
+    /// Of each tensor: the range of its bytes from the start of the data, the format's data_offsets.
     private let ranges: [Range<Int>]
 
     private let indices: [String: Int]
     private let file: MappedFile
     private let dataStart: Int
 
-    /// Opens `path`. Time and memory depend on the header alone, not on the size of the tensors.
+    /// Opens `path`. Time and memory depend on the size of the header, not of the tensors.
     ///
     /// Throws `Failure`: `.inputOutput` where the file cannot be read, `.badData` where it is not a valid safetensors
     /// file.
@@ -31,7 +31,7 @@ public final class SafeTensorsFile: WeightFile, @unchecked Sendable {
         try self.init(file, &budget)
     }
 
-    /// - Parameter budget: what is held of the header is taken from it.
+    /// - Parameter budget: the memory for the header's content is taken from it.
     init(_ file: MappedFile, _ budget: inout HeaderBudget) throws {
         self.file = file
         do {
@@ -64,7 +64,7 @@ public final class SafeTensorsFile: WeightFile, @unchecked Sendable {
         indices[name].map { entries[$0] }
     }
 
-    /// Where the bytes of the tensor called `name` are in the data; throws `Failure(.badData)` where there is none.
+    /// The range of a tensor's bytes in the data. Throws `Failure(.badData)` where there is no tensor of that name.
     func range(_ name: String) throws -> Range<Int> {
         guard let index = indices[name] else {
             _ = try entry(name)
@@ -73,12 +73,12 @@ public final class SafeTensorsFile: WeightFile, @unchecked Sendable {
         return ranges[index]
     }
 
-    /// Everything before the data: the length and the JSON text.
+    /// The bytes before the data: the length and the JSON text.
     var headerBytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: file.bytes[..<dataStart]) }
     /// The data of all tensors.
     var dataBytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: file.bytes[dataStart...]) }
 
-    /// Lets the kernel drop the pages of part of the data from this process.
+    /// Lets the kernel drop the pages of part of the data; see `MappedFile.releasePages`.
     func releasePages(_ range: Range<Int>) {
         file.releasePages(dataStart + range.lowerBound..<dataStart + range.upperBound)
     }
@@ -94,7 +94,7 @@ public final class SafeTensorsFile: WeightFile, @unchecked Sendable {
                     + "; download or write the file again")
         }
         let length = UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self))
-        // A zip archive begins with these letters, and read as a length they are absurd.
+        // These bytes begin a zip archive; as a header length they would be absurdly large.
         if bytes.starts(with: [0x50, 0x4B, 0x03, 0x04]) {
             throw Failure(
                 .badData,
@@ -107,7 +107,7 @@ public final class SafeTensorsFile: WeightFile, @unchecked Sendable {
                 "\(quoted(path: path)) is not the file itself but Git LFS's pointer to it: run `git lfs pull` in its folder, or download the "
                     + "file again")
         }
-        // Other text, a web page or a picture: such a length makes no sense, and nobody has to read it.
+        // Other text, a web page or a picture. The length is meaningless, so the message does not show it.
         guard length <= UInt64(SafeTensorsHeader.maximumLength) else {
             throw Failure(
                 .badData,

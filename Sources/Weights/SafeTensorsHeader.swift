@@ -5,28 +5,30 @@ import Reporting
 ///     {"__metadata__": {"key": "text", …},
 ///      "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, …}
 ///
-/// Offsets count from the end of the header. Together the tensors cover the data exactly: no hole, no overlap, no rest.
-/// However long the header, reading it takes a bounded amount of memory.
+/// Offsets count from the end of the header. The tensors must cover the data exactly, without gaps or overlaps. Reading
+/// a header takes a bounded amount of memory, however long it is.
 struct SafeTensorsHeader {
-    /// What the format allows a header at most.
+    /// Maximum bytes of a header in the format.
     static let maximumLength = 100_000_000
-    /// Dimensions of one tensor at most: as many as PyTorch allows, and no invitation to fill memory with ones.
+    /// Maximum number of dimensions of a tensor, the same as in PyTorch.
     private static let maximumRank = 64
 
     private(set) var metadata: [String: String] = [:]
     /// In the order of the data.
     private(set) var entries: [TensorEntry] = []
-    /// Where each entry's bytes are in the data.
+    /// Of each entry: the range of its bytes in the data.
     private(set) var ranges: [Range<Int>] = []
 
-    /// Throws `JSONReader.Fault`: what is wrong, in words that complete "the header …". What is held of it is taken
-    /// from `budget`; `release` is told of bytes that are read.
+    /// Reads the header `text`. The memory for its content is taken from `budget`; `release` is called with ranges of
+    /// bytes that were read.
+    ///
+    /// Throws `JSONReader.Fault`, worded to follow "the header …".
     init(
         _ text: UnsafeRawBufferPointer, dataLength: Int, _ budget: inout HeaderBudget,
         release: @escaping (Range<Int>) -> Void
     ) throws {
         var reader = JSONReader(text, release: release)
-        // The format wants the brace first, so that a file can be recognised.
+        // The format requires the brace as the first byte, so that a file can be recognised.
         guard text.first == 0x7B else { throw JSONReader.Fault(message: "does not begin with '{'") }
         var seen = Set<String>()
         try reader.object { reader, name in
@@ -69,7 +71,7 @@ struct SafeTensorsHeader {
         var shape: [Int]?
         var offsets: [Int]?
 
-        /// The numbers of a list, faults told as the tensor's own; stops early once `limit` is passed.
+        /// The integers of a list of at most `limit`; faults name the tensor.
         func naturals(_ reader: inout JSONReader, _ key: String, limit: Int) throws -> [Int] {
             guard reader.peek() == 0x5B else { throw fault("with \(key) that is not a list") }
             var values: [Int] = []
@@ -117,7 +119,7 @@ struct SafeTensorsHeader {
     }
 
     private mutating func orderAndCheckCoverage(dataLength: Int) throws {
-        // By index last: the sort need not be stable, and empty tensors share their offsets.
+        // Ties are broken by index: empty tensors have equal offsets, and the sort need not be stable.
         let order = entries.indices.sorted {
             let (a, b) = (ranges[$0], ranges[$1])
             return (a.lowerBound, a.upperBound, $0) < (b.lowerBound, b.upperBound, $1)

@@ -1,10 +1,10 @@
-/// Writes a safetensors file from tensors that stay where they are in memory, or are made one by one: nothing is copied
-/// but the header.
+/// Writes a safetensors file from tensors in memory, without copying them, or from tensors that are produced one by one.
 ///
-/// The same tensors and metadata give the same bytes: metadata keys are sorted, tensors stand in the order given, wider
-/// element types first so that each is aligned to its element. The header is padded with spaces to a multiple of 8.
+/// The same tensors and metadata give the same bytes. Metadata keys are sorted; tensors are in the order given, but
+/// those with wider element types first, so that each tensor is aligned to its elements. The header is padded with
+/// spaces to a multiple of 8.
 public struct SafeTensorsWriter {
-    /// The metadata key under which `write(checksummed: true)` leaves the checksum of the whole file.
+    /// The metadata key of the checksum of the whole file, which `write(checksummed: true)` stores.
     public static let checksumKey = "dmae.checksum"
     static let checksumPrefix = "xxh64:"
     static let checksumPlaceholder = checksumPrefix + String(repeating: "0", count: 16)
@@ -17,7 +17,7 @@ public struct SafeTensorsWriter {
         self.metadata = metadata
     }
 
-    /// Adds a tensor of 32-bit floats. `floats` holds as many as `shape` says and must stay valid until `write`
+    /// Adds a tensor of 32-bit floats. `floats` must have the number of elements of `shape` and stay valid until `write`
     /// returns.
     public mutating func add(_ name: String, shape: [Int], floats: UnsafeBufferPointer<Float>) {
         add(name, type: .f32, shape: shape, bytes: UnsafeRawBufferPointer(floats))
@@ -30,19 +30,20 @@ public struct SafeTensorsWriter {
         add(TensorSource(name: name, type: type, shape: shape) { try $0(bytes) })
     }
 
-    /// Adds a tensor whose bytes are made while `write` runs, and once more before where it is checksummed.
+    /// Adds a tensor whose bytes are produced by `write`: once, or twice for a checksummed file.
     public mutating func add(_ tensor: TensorSource) {
         precondition(tensor.name != "__metadata__", "__metadata__ is not a tensor's name")
         tensors.append(tensor)
     }
 
-    /// Writes the file through `AtomicFile`, with the checksum of all its bytes in the metadata where `checksummed`.
-    ///
-    /// `beside` runs when all is written and before the file takes its place: it writes what belongs beside it. Names
+    /// Writes the file through `AtomicFile`; if `checksummed`, with the checksum of all its bytes in the metadata. Names
     /// must be distinct.
     ///
+    /// `beside` is called when everything is written, before the file takes its place, to write the files that belong
+    /// beside it.
+    ///
     /// Throws `Failure(.inputOutput)` with the path and the system's reason, or what a tensor's source or `beside`
-    /// throws; nothing is left behind then.
+    /// throws; no file is left then.
     public func write(to path: String, checksummed: Bool = false, beside: () throws -> Void = {}) throws {
         precondition(Set(tensors.map(\.name)).count == tensors.count, "two tensors of one name")
         var ordered: [TensorSource] = []
@@ -68,7 +69,7 @@ public struct SafeTensorsWriter {
         }
     }
 
-    /// The length and the JSON text, padded.
+    /// The length and the padded JSON text.
     private static func header(_ tensors: [TensorSource], metadata: [String: String], checksummed: Bool) -> [UInt8] {
         var metadata = metadata
         metadata[checksumKey] = checksummed ? checksumPlaceholder : nil
@@ -92,7 +93,7 @@ public struct SafeTensorsWriter {
         return withUnsafeBytes(of: UInt64(text.count).littleEndian, Array.init) + text
     }
 
-    /// `text` between quotes, as JSON has it.
+    /// `text` as a JSON string.
     static func json(_ text: String) -> String {
         var result = "\""
         for scalar in text.unicodeScalars {
@@ -111,9 +112,9 @@ public struct SafeTensorsWriter {
         return result + "\""
     }
 
-    /// Where the sixteen digits of the checksum stand in a header.
+    /// The range of the checksum's sixteen digits in a header.
     static func checksumDigits(in header: UnsafeRawBufferPointer) -> Range<Int>? {
-        // Inside a string the quotes would be escaped, so nothing else looks like this.
+        // Within a string the quotes would be escaped, so the mark cannot occur elsewhere.
         let mark = Array("\"\(checksumKey)\":\"\(checksumPrefix)".utf8)
         for start in 0..<max(0, header.count - mark.count - 15) where header[start] == mark[0] {
             if header[start...].starts(with: mark) { return start + mark.count..<start + mark.count + 16 }

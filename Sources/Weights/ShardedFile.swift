@@ -1,27 +1,27 @@
 import Reporting
 import Glibc
 
-/// Tensors spread over several files (shards) in one folder, with an index that says which file holds which, as
-/// transformers' `save_pretrained` leaves them:
+/// Tensors in several files (shards) in one folder, with an index that maps tensors to files, as transformers'
+/// `save_pretrained` writes them:
 ///
 ///     {"metadata": {…}, "weight_map": {"name": "model-00001-of-00003.safetensors", …}}
 public final class ShardedFile: WeightFile, @unchecked Sendable {
     /// The index.
     public let path: String
     public let form: String
-    /// The `__metadata__` of the shards; of two with the same key, that of the earlier shard.
+    /// The `__metadata__` of the shards; for a key in several shards, the value in the first one.
     public let metadata: [String: String]
-    /// Every tensor that the index names, in its order.
+    /// All tensors that the index names, in its order.
     public let entries: [TensorEntry]
     public let byteCount: Int
 
     private let places: [String: (entry: Int, shard: any WeightFile)]
 
-    /// Opens the files that `index` names, all of which must lie in its folder and hold what it says.
+    /// Opens the shards that `index` names. They must be in its folder and hold the tensors that it says.
     ///
     /// Throws `Failure`: `.inputOutput` where one cannot be read, `.badData` where one is not valid or lacks a tensor.
     ///
-    /// - Parameter memoryLimit: for names, shapes and metadata of all shards together; nil for that of any model.
+    /// - Parameter memoryLimit: for names, shapes and metadata of all shards together; nil for the default.
     package init(_ index: MappedFile, memoryLimit: Int? = nil) throws {
         let path = index.path
         func refusal(_ what: String, _ remedy: String = "download or write the files again") -> Failure {
@@ -77,7 +77,7 @@ public final class ShardedFile: WeightFile, @unchecked Sendable {
         form = "\(order[0].form) in \(order.count) shard\(order.count == 1 ? "" : "s")"
     }
 
-    /// Open files at most.
+    /// Maximum number of shards, all of which stay open.
     private static let maximumShards = 500
 
     private static func weightMap(_ index: MappedFile) throws -> [(tensor: String, shard: String)] {

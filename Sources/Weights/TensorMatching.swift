@@ -1,17 +1,17 @@
-/// How a list of wanted tensors compares with what a file holds.
+/// The result of comparing a list of wanted tensors with the tensors of a file.
 public struct TensorMatching: Equatable, Sendable {
-    /// A tensor that is there in another shape.
+    /// A tensor that the file holds in another shape.
     public struct ShapeDifference: Equatable, Sendable {
         public let name: String
         public let wanted: [Int]
         public let found: [Int]
     }
 
-    /// Wanted names the file lacks, in the order wanted.
+    /// Wanted names that the file lacks, in the order wanted.
     public private(set) var missing: [String] = []
-    /// Names of the file that nobody wanted, in the order of the file.
+    /// Names in the file that are not wanted, in the order of the file.
     public private(set) var unexpected: [String] = []
-    /// Tensors of another shape than wanted, in the order wanted.
+    /// Tensors with another shape than wanted, in the order wanted.
     public private(set) var differences: [ShapeDifference] = []
 
     /// Compares `wanted` (distinct names) with every tensor of `file` whose name begins with `prefix`.
@@ -27,6 +27,6 @@ public struct TensorMatching: Equatable, Sendable {
         unexpected = file.names.filter { $0.hasPrefix(prefix) && !names.contains($0) }
     }
 
-    /// Every wanted tensor is there in the wanted shape; the file may hold more.
+    /// Whether the file holds all wanted tensors in the wanted shapes; it may hold others.
     public var isComplete: Bool { missing.isEmpty && differences.isEmpty }
 }

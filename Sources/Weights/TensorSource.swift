@@ -1,9 +1,9 @@
-/// A tensor to be written, whose bytes are made when their turn comes: writers hold one tensor at a time.
+/// A tensor to be written, whose bytes are produced on demand, so that a writer holds one tensor at a time.
 public struct TensorSource {
     public let name: String
     public let type: TensorType
     public let shape: [Int]
-    /// Hands its little-endian bytes, `byteCount` in all, to the function it is given, in any number of pieces.
+    /// Calls its argument with the tensor's little-endian bytes, `byteCount` in all, in one or several pieces.
     public let write: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void
 
     public init(
@@ -16,6 +16,6 @@ public struct TensorSource {
         self.write = write
     }
 
-    /// Bytes of all elements.
+    /// Number of bytes of all elements.
     public var byteCount: Int { shape.reduce(type.size, *) }
 }

@@ -43,7 +43,7 @@ extension TorchArchive {
         return try body(UnsafeRawBufferPointer(copy))
     }
 
-    /// Whether elements stand in row-major order, one after the other. The stride of a dimension of 1 is never taken.
+    /// Whether the elements are contiguous in row-major order. The stride of a dimension of size 1 does not matter.
     private static func isContiguous(_ shape: [Int], _ strides: [Int]) -> Bool {
         var expected = 1
         for (size, stride) in zip(shape, strides).reversed() where size != 1 {
@@ -53,14 +53,14 @@ extension TorchArchive {
         return true
     }
 
-    /// Copies a view that begins at the start of `source` in row-major order. No dimension is 0.
+    /// Copies a view that begins at the start of `source` to `copy`, in row-major order. No dimension may be 0.
     private static func gather<Element>(
         _ source: UnsafeRawBufferPointer, _ shape: [Int], _ strides: [Int], into copy: UnsafeMutableRawBufferPointer,
         _ convert: (Element) -> Element
     ) {
         let size = MemoryLayout<Element>.size
         let (columns, step) = (shape.last ?? 1, (strides.last ?? 1) * size)
-        // The place in all dimensions but the last, and the element there.
+        // The index in all dimensions but the last, and the byte offset of that row.
         var place = [Int](repeating: 0, count: max(0, shape.count - 1))
         var row = 0
         for written in stride(from: 0, to: copy.count, by: columns * size) {

@@ -1,22 +1,22 @@
 import Reporting
 import Tensors
 
-/// A PyTorch archive, as `torch.save` writes since PyTorch 1.6: a zip archive of stored members, mapped read-only and
-/// checked before the first tensor is handed out.
+/// A PyTorch archive, as written by `torch.save` since PyTorch 1.6: a zip archive of stored members, mapped read-only
+/// and checked when it is opened.
 ///
-///     NAME/data.pkl       the pickled object: names, shapes, strides, and which storage each tensor is a view of
+///     NAME/data.pkl       the pickled object: names, shapes, strides, and the storage of each tensor
 ///     NAME/data/0 …       the elements of each storage
-///     NAME/byteorder      little or big; little where it is missing
-///     NAME/version        of this layout
+///     NAME/byteorder      little or big; little if it is missing
+///     NAME/version        the version of this layout
 ///
-/// The object's dictionaries and lists give tensors dotted names: `{'model': {'norm.weight': …}}` holds
-/// "model.norm.weight". Nothing that the pickle names is ever imported or called; see `PickleReader`.
+/// The dictionaries and lists of the object give tensors dotted names: `{'model': {'norm.weight': …}}` holds
+/// "model.norm.weight". Nothing that the pickle names is imported or called; see `PickleReader`.
 public final class TorchArchive: WeightFile, @unchecked Sendable {
     public var path: String { file.path }
     public var form: String { "PyTorch archive" }
     public var metadata: [String: String] { [:] }
     public let values: [(name: String, value: PlainValue)]
-    /// In the order of the object, dictionaries in theirs.
+    /// All tensors, in the order of the object's dictionaries and lists.
     public let entries: [TensorEntry]
     public var byteCount: Int { file.bytes.count }
 
@@ -25,20 +25,20 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
     private let views: [View]
     private let indices: [String: Int]
 
-    /// Where a tensor's elements are.
+    /// The elements of a tensor in its storage.
     struct View {
-        /// Of the storage, in the file.
+        /// The range of the storage in the file.
         let storage: Range<Int>
-        /// Of the first element, in elements from the start of the storage.
+        /// The first element, in elements from the start of the storage.
         let offset: Int
-        /// In elements; 0 of a dimension of 1 or none, which no step is taken in.
+        /// In elements; 0 for dimensions of size 0 or 1.
         let strides: [Int]
     }
 
     /// Opens `path`. Time and memory depend on the number of tensors, not on their size.
     ///
-    /// Throws `Failure`: `.inputOutput` where the file cannot be read, `.badData` where it is no valid archive of
-    /// tensors, with the command that converts it where it is an older form of PyTorch's.
+    /// Throws `Failure`: `.inputOutput` where the file cannot be read, `.badData` where it is not a valid archive of
+    /// tensors; for an older PyTorch format, the message has the command that converts it.
     public convenience init(path: String) throws {
         try self.init(MappedFile(path: path, wanted: "a PyTorch archive"))
     }
@@ -75,7 +75,7 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
                     throw Fault("it holds two tensors named \(quoted(name))")
                 }
                 let entry = TensorEntry(name: name, type: tensor.type, shape: tensor.shape)
-                // Each is at most 2^20 elements or its storage, so this does not overflow.
+                // A tensor has at most as many elements as its storage or 2^20, so this does not overflow.
                 total += entry.byteCount
                 entries.append(entry)
                 views.append(view)
@@ -96,7 +96,7 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
         }
     }
 
-    /// What is wrong with the archive, and what to do about it.
+    /// An error in the archive, and its remedy.
     struct Fault: Error {
         let message: String
         let remedy: String
@@ -106,10 +106,10 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
         }
     }
 
-    /// Whether `bytes` begin a zip archive or another form in which PyTorch has saved.
+    /// Whether `bytes` begin a zip archive or an older PyTorch format.
     static func isRecognised(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        // A member's four letters, or an empty archive's: the first two alone may be the length of a safetensors
-        // header.
+        // The signature of a member, or of the end record in an empty archive. The first two bytes alone could be the
+        // length of a safetensors header.
         bytes.starts(with: [0x50, 0x4B, 0x03, 0x04]) || bytes.starts(with: [0x50, 0x4B, 0x05, 0x06])
             || OlderTorchFile(bytes) != nil
     }
@@ -123,7 +123,7 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
 
     // MARK: Checks
 
-    /// The members that are not storages.
+    /// The members of an archive other than storages.
     private struct Layout {
         let prefix: String
         let pickle: Range<Int>
@@ -167,7 +167,7 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
             case "big": isBigEndian = true
             case let order?: throw Fault("its byteorder is \(quoted(order)), and little and big are known")
             }
-            // PyTorch can be told to leave checksums out, and writes zeros then.
+            // PyTorch can be configured to omit checksums, and then writes zeros.
             let checksum = directory.checksums[name]!
             guard
                 checksum == 0 || pickle.count > PickleReader.maximumLength
@@ -184,7 +184,7 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
         guard let place = layout.directory.contents[layout.prefix + "data/" + key] else {
             throw Fault("storage \(quoted(key)) of tensor \(quoted(name)) is missing")
         }
-        // Bytes that do not fill an element are none of its elements.
+        // A trailing partial element is not counted.
         let (declared, actual) = (storage.count, place.count / (storage.type?.size ?? 1))
         guard declared == actual else {
             throw Fault(
@@ -209,11 +209,11 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
                 "tensor \(quoted(name)) reaches element \(last) of storage \(quoted(key)), which has \(available) of its type"
             )
         }
-        // A stride of 0 makes many elements of one: a megabyte may be such, gigabytes would be a trap.
+        // With strides of 0 a small storage could expand to gigabytes; up to 2^20 elements are allowed.
         guard count <= max(available, 1 << 20) else {
             throw Fault("tensor \(quoted(name)) makes \(count) elements of the \(available) in its storage")
         }
-        // Where no step is taken the stride may be any number, of which nothing could be computed.
+        // The stride of a dimension of size 0 or 1 may be any number, and computing with it could overflow.
         let strides = zip(tensor.shape, tensor.strides).map { $0 > 1 ? $1 : 0 }
         return View(storage: place, offset: tensor.offset, strides: strides)
     }

@@ -1,12 +1,12 @@
 import Tensors
 
-/// Writes a PyTorch archive that `torch.load(weights_only=True)` reads (PyTorch 1.6 and later), one tensor at a time:
-/// only the pickle and the list of members are held in memory.
+/// Writes a PyTorch archive for `torch.load(weights_only=True)` (PyTorch 1.6 and later), one tensor at a time: only the
+/// pickle and the list of members are held in memory.
 ///
-/// The same tensors give the same bytes. Elements are little-endian and begin at multiples of 64 bytes, as PyTorch's
-/// own do.
+/// The same tensors give the same bytes. Elements are little-endian and begin at multiples of 64 bytes, as in files
+/// that PyTorch writes.
 public struct TorchArchiveWriter {
-    /// Hands a tensor's bytes to the function it is given, in one piece or several.
+    /// Calls its argument with a tensor's bytes, in one or several pieces.
     public typealias Source = (_ append: (UnsafeRawBufferPointer) throws -> Void) throws -> Void
 
     private struct Tensor {
@@ -20,8 +20,7 @@ public struct TorchArchiveWriter {
     private let wrapper: String?
     private var tensors: [Tensor] = []
 
-    /// - Parameter wrapper: the key under which the state dict stands, as in `{'model': {…}}`; nil where it is the
-    ///   whole object.
+    /// - Parameter wrapper: the key of the state dict, as in `{'model': {…}}`; nil if it is the whole object.
     public init(wrapper: String? = nil) {
         self.wrapper = wrapper
     }
@@ -33,8 +32,8 @@ public struct TorchArchiveWriter {
 
     /// Writes the file through `AtomicFile`. Names must be distinct.
     ///
-    /// Throws `Failure(.inputOutput)` with the path and the system's reason, or what a source throws; nothing is left
-    /// behind then.
+    /// Throws `Failure(.inputOutput)` with the path and the system's reason, or what a source throws; no file is left
+    /// then.
     public func write(to path: String) throws {
         precondition(Set(tensors.map(\.name)).count == tensors.count, "two tensors of one name")
         try AtomicFile.write(to: path) { file in
@@ -53,7 +52,7 @@ public struct TorchArchiveWriter {
 
     // MARK: The pickle
 
-    /// Protocol 2, in the opcodes that PyTorch's own restricted reader knows.
+    /// The pickle in protocol 2, with the opcodes that PyTorch's restricted reader accepts.
     private func pickle() -> [UInt8] {
         var pickle = PickleWriter()
         if let wrapper {
@@ -91,7 +90,7 @@ public struct TorchArchiveWriter {
         return pickle.bytes
     }
 
-    /// Row-major; as PyTorch counts them where a dimension is 0.
+    /// Row-major strides, with PyTorch's convention for dimensions of size 0.
     private static func strides(_ shape: [Int]) -> [Int] {
         var strides = [Int](repeating: 1, count: shape.count)
         for index in shape.indices.dropLast().reversed() {
@@ -101,10 +100,10 @@ public struct TorchArchiveWriter {
     }
 }
 
-/// The opcodes of a pickle of protocol 2.
+/// Writes the opcodes of a pickle of protocol 2.
 private struct PickleWriter {
     private(set) var bytes: [UInt8] = [0x80, 2]
-    /// Numbers under which names are remembered.
+    /// The memo index of each name.
     private var memo: [String: Int] = [:]
 
     mutating func append(_ opcode: UInt8) { bytes.append(opcode) }

@@ -1,8 +1,8 @@
 import Glibc
 
-/// What differs between the tensors of two files, and by how much.
+/// The differences between the tensors of two files.
 public struct WeightComparison: Sendable {
-    /// A tensor that is there in another shape.
+    /// A tensor that has another shape in the second file.
     public struct Shapes: Equatable, Sendable {
         public let name: String
         public let first: [Int]
@@ -12,25 +12,25 @@ public struct WeightComparison: Sendable {
     /// A tensor whose values differ.
     public struct Difference: Equatable, Sendable {
         public let name: String
-        /// Elements that differ.
+        /// Number of elements that differ.
         public let count: Int
-        /// The largest |first - second|; infinite where one of them is not finite.
+        /// The maximum of |first - second|; infinite if a differing element is not finite.
         public let maximum: Double
-        /// `maximum` over the largest finite |first|; infinite where that is 0.
+        /// `maximum` divided by the maximum finite |first|; infinite if that is 0.
         public let relative: Double
     }
 
-    /// Names in one file only, in its order.
+    /// Names in one file only, in the order of that file.
     public private(set) var onlyInFirst: [String] = []
     public private(set) var onlyInSecond: [String] = []
     public private(set) var shapes: [Shapes] = []
     public private(set) var differences: [Difference] = []
-    /// Tensors with the same values.
+    /// Number of tensors with the same values.
     public private(set) var identical = 0
 
-    /// Reads every tensor of both files once, one pair at a time.
+    /// Compares all tensors of two files, one pair at a time.
     ///
-    /// Throws what reading throws.
+    /// Throws what reading a tensor throws.
     public init(_ first: any WeightFile, _ second: any WeightFile) throws {
         onlyInSecond = second.names.filter { first[$0] == nil }
         for entry in first.entries {
@@ -46,7 +46,7 @@ public struct WeightComparison: Sendable {
                 identical += 1
                 continue
             }
-            // What cannot be read as floats is refused by reading it.
+            // `floats` throws for a type that cannot be converted.
             let types = [entry.type, other.type]
             let isWide = types.contains { Self.wideTypes.contains($0) } && types.allSatisfy(\.isConvertible)
             let tally =
@@ -71,12 +71,12 @@ public struct WeightComparison: Sendable {
 
     // MARK: Elements
 
-    /// What differs of the elements seen so far.
+    /// Statistics of the elements compared so far.
     private struct Tally {
         private var count = 0
         private var maximum = 0.0, largest = 0.0
 
-        /// - Parameter difference: nil where both elements are the same.
+        /// - Parameter difference: |first - second|; nil if the elements are the same.
         mutating func add(_ first: Double, _ difference: Double?) {
             if first.isFinite { largest = max(largest, first.magnitude) }
             guard let difference else { return }
@@ -100,10 +100,10 @@ public struct WeightComparison: Sendable {
         return tally
     }
 
-    /// Types whose values a 32-bit float cannot all hold.
+    /// Types with values that a 32-bit float cannot represent.
     private static let wideTypes: Set<TensorType> = [.f64, .i64, .u64, .i32, .u32]
 
-    /// As `tally`, without rounding an element before it is compared.
+    /// As `tally`, but elements are compared exactly, without conversion to a 32-bit float.
     private static func wideTally(
         _ entry: TensorEntry, _ first: any WeightFile, _ other: TensorEntry, _ second: any WeightFile
     ) throws -> Tally {
@@ -119,12 +119,12 @@ public struct WeightComparison: Sendable {
         return tally
     }
 
-    /// An element of any type without loss: the nearest Double, and what that lacks of a large integer.
+    /// The exact value of an element of any type: the nearest Double, plus the rest of a large integer.
     private struct Exact: Equatable {
         let value: Double
         private let rest: Double
 
-        /// Element number `index` of those of `type`, which is one that is converted.
+        /// Element `index` of elements of type `type`, which must be convertible.
         init(_ bytes: UnsafeRawBufferPointer, _ index: Int, _ type: TensorType) {
             let position = index * type.size
             switch type {
@@ -151,15 +151,14 @@ public struct WeightComparison: Sendable {
         }
 
         private init<Integer: FixedWidthInteger>(integer: Integer) {
-            // Two halves that are exact. Their sum is rounded, and of the larger half nothing is lost in taking it away
-            // again.
+            // Both halves are exact. `value` is their rounded sum, and subtracting the larger half from it is exact.
             let high = Double(Int64(truncatingIfNeeded: integer >> 32)) * 0x1p32
             let low = Double(UInt32(truncatingIfNeeded: integer))
             value = high + low
             rest = low - (value - high)
         }
 
-        /// NaNs of the same bits are the same, as are both zeros.
+        /// NaNs with the same bits are equal, and so are both zeros.
         static func == (first: Exact, second: Exact) -> Bool {
             (first.value == second.value || first.value.bitPattern == second.value.bitPattern)
                 && first.rest == second.rest

@@ -1,10 +1,10 @@
 import Reporting
 
-/// One tensor that a file holds.
+/// The description of one tensor in a file.
 public struct TensorEntry: Equatable, Sendable {
     public let name: String
     public let type: TensorType
-    /// Outermost dimension first; empty for a single number.
+    /// Outermost dimension first; empty for a scalar.
     public let shape: [Int]
     /// Number of elements.
     public let count: Int
@@ -17,16 +17,15 @@ public struct TensorEntry: Equatable, Sendable {
         count = shape.reduce(1, *)
     }
 
-    /// Bytes of its elements.
+    /// Number of bytes of its elements.
     public var byteCount: Int { count * type.size }
 
-    /// Whether the bytes of `shape` can be counted in an Int in every type, whatever dimensions are taken first or left
-    /// out.
+    /// Whether the bytes of `shape` fit in an Int for every element type and every subset of the dimensions.
     ///
-    /// Readers refuse other shapes, of empty tensors too: products of some dimensions, and sizes in other types, are
-    /// computed later.
+    /// Readers refuse other shapes, also of empty tensors: later code computes products of some dimensions and sizes in
+    /// other types.
     package static func isCountable(_ shape: [Int]) -> Bool {
-        // The size of the largest types.
+        // The size of the widest types.
         var bytes = 8
         for dimension in shape {
             let (product, overflow) = bytes.multipliedReportingOverflow(by: max(1, dimension))
@@ -37,9 +36,9 @@ public struct TensorEntry: Equatable, Sendable {
     }
 }
 
-/// Something that stands beside the tensors of a PyTorch archive: a number, a text, an option of the run that wrote it.
+/// A value beside the tensors of a PyTorch archive: a number, a text, an option of the run that wrote it.
 ///
-/// Plain data: whatever object of Python it was, nothing of it is ever called.
+/// It is plain data; for any other Python object it is a description.
 public enum PlainValue: Equatable, Sendable {
     case none
     case bool(Bool)
@@ -48,43 +47,42 @@ public enum PlainValue: Equatable, Sendable {
     case text(String)
     /// A list or tuple of plain values.
     case list([PlainValue])
-    /// Anything else, in words.
+    /// A description of anything else.
     case other(String)
 }
 
-/// Named tensors in a file (or files), whatever its form: found, checked and described when it is opened, read when
-/// asked for.
+/// Named tensors in a file or several, of any form. Opening it finds and checks the tensors; their values are read on
+/// demand.
 public protocol WeightFile: AnyObject, Sendable {
-    /// The file; the index where the tensors are spread over several.
+    /// The path of the file; of the index if there are several files.
     var path: String { get }
-    /// What kind of file it is, for people: "safetensors", "safetensors in 3 shards", "PyTorch archive".
+    /// The kind of file, as shown to the user: "safetensors", "safetensors in 3 shards", "PyTorch archive".
     var form: String { get }
     /// The `__metadata__` of safetensors; empty for other forms.
     var metadata: [String: String] { get }
-    /// What stands beside the tensors of a PyTorch archive, by dotted names, in the order of the file; empty for other
+    /// The values beside the tensors of a PyTorch archive, with dotted names, in the order of the file; empty for other
     /// forms.
     var values: [(name: String, value: PlainValue)] { get }
-    /// Every tensor, in the order of the file.
+    /// All tensors, in the order of the file.
     var entries: [TensorEntry] { get }
-    /// Bytes of the whole file or files.
+    /// Number of bytes of the file or files.
     var byteCount: Int { get }
 
     /// The tensor called `name`, or nil.
     subscript(name: String) -> TensorEntry? { get }
 
-    /// Converts a tensor into `destination`, which must hold exactly its number of elements and need not be
-    /// initialised; they arrive in row-major order, whatever the strides in the file.
+    /// Converts a tensor to floats in `destination`, in row-major order for any strides in the file. `destination` must
+    /// have exactly the tensor's number of elements and need not be initialised.
     ///
-    /// F32, F16 and BF16 arrive exactly, infinities and the bits of a NaN included; F64 and integers arrive as the
-    /// nearest float, exactly where there is one; BOOL as 0 and 1. Throws `Failure(.badData)` where the tensor does not
-    /// exist or is of an eight-bit floating type.
+    /// F32, F16 and BF16 are converted exactly, including infinities and the bits of a NaN; F64 and integers to the
+    /// nearest float; BOOL to 0 and 1. Throws `Failure(.badData)` where the tensor does not exist or has an 8-bit
+    /// floating-point type.
     func copyFloats(_ name: String, into destination: UnsafeMutableBufferPointer<Float>) throws
 
-    /// Calls `body` with the tensor's elements in row-major order, little-endian, in the stored type and aligned to
-    /// nothing.
+    /// Calls `body` with the tensor's elements in the stored type, in row-major order, little-endian, at any alignment.
     ///
-    /// They are the file's own memory where it has them so, a copy of this one tensor where not; valid during the call
-    /// only. Throws `Failure(.badData)` where the tensor does not exist, or what `body` throws.
+    /// They are the file's memory if it has this layout, else a copy of this tensor, and valid only during the call.
+    /// Throws `Failure(.badData)` where the tensor does not exist, or what `body` throws.
     func withBytes<Result>(_ name: String, _ body: (UnsafeRawBufferPointer) throws -> Result) throws -> Result
 }
 
@@ -92,12 +90,12 @@ extension WeightFile {
     public var values: [(name: String, value: PlainValue)] { [] }
     /// Names in the order of the file.
     public var names: [String] { entries.map(\.name) }
-    /// Elements of all tensors.
+    /// Number of elements of all tensors.
     public var elementCount: Int { entries.reduce(0) { $0 + $1.count } }
-    /// Bytes of all tensors, each counted whole even where some share their memory.
+    /// Number of bytes of all tensors; a storage that several tensors share is counted for each.
     public var dataByteCount: Int { entries.reduce(0) { $0 + $1.byteCount } }
 
-    /// The tensor called `name`; throws `Failure(.badData)` where there is none.
+    /// The tensor called `name`. Throws `Failure(.badData)` where there is none.
     public func entry(_ name: String) throws -> TensorEntry {
         guard let entry = self[name] else {
             throw Failure(

@@ -1,16 +1,15 @@
 import Reporting
 import Glibc
 
-/// Opens files of weights, whatever their form.
+/// Opens files of weights of any form.
 public enum WeightFiles {
-    /// Opens the file or folder at `path`: its form is found from its content, not its name.
+    /// Opens the file or folder at `path`. The form is recognised by the content, not the name.
     ///
-    /// Safetensors, PyTorch archives (`torch.save` since 1.6), indices of shards in either form, and folders that hold
-    /// one of these under the names transformers gives them, or one safetensors file alone. The `path` of the result is
-    /// that of the file found, so a folder's `config.json` lies beside it.
+    /// The forms are safetensors, PyTorch archives (`torch.save` since 1.6), indices of shards in either form, and
+    /// folders that hold one of these under transformers' names, or a single safetensors file. The `path` of the result
+    /// is that of the file found, so a folder's `config.json` is beside it.
     ///
-    /// Throws `Failure`: `.inputOutput` where it cannot be read, `.badData` where it is damaged or in no form that is
-    /// known.
+    /// Throws `Failure`: `.inputOutput` where it cannot be read, `.badData` where it is damaged or of an unknown form.
     public static func open(_ path: String) throws -> any WeightFile {
         var status = stat()
         let isFolder = stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
@@ -18,12 +17,11 @@ public enum WeightFiles {
         return isIndex(file.bytes) ? try ShardedFile(file) : try open(file)
     }
 
-    /// Opens a file that holds tensors itself, one of several: `budget` is for the names, shapes and metadata of them
-    /// all.
+    /// Opens a shard. `budget` is shared by the names, shapes and metadata of all shards.
     static func openShard(_ path: String, _ budget: inout HeaderBudget) throws -> any WeightFile {
         let file = try MappedFile(path: path, wanted: "a file of weights")
         guard TorchArchive.isRecognised(file.bytes) else { return try SafeTensorsFile(file, &budget) }
-        // An archive has limits of its own while it is read; what is kept of it counts with the rest.
+        // Reading an archive has its own limits; what is kept of it is taken from the budget.
         let archive = try TorchArchive(file)
         do {
             for entry in archive.entries { try budget.take(entry) }
@@ -37,12 +35,12 @@ public enum WeightFiles {
         return archive
     }
 
-    /// Opens a mapped file that holds tensors itself.
+    /// Opens a mapped file that holds tensors, not an index.
     package static func open(_ file: MappedFile) throws -> any WeightFile {
         TorchArchive.isRecognised(file.bytes) ? try TorchArchive(file) : try SafeTensorsFile(file)
     }
 
-    /// JSON text: read as the length of a safetensors header, its first eight characters are absurd.
+    /// Whether the file is JSON text. Its first eight bytes would be an absurdly large length of a safetensors header.
     private static func isIndex(_ bytes: UnsafeRawBufferPointer) -> Bool {
         guard bytes.count >= 8,
             let first = bytes.prefix(4096).first(where: { ![0x20, 0x09, 0x0A, 0x0D].contains($0) }), first == 0x7B
@@ -52,7 +50,7 @@ public enum WeightFiles {
         return UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self)) > UInt64(SafeTensorsHeader.maximumLength)
     }
 
-    /// In the order in which transformers looks for them.
+    /// The names that transformers looks for, in its order.
     private static let usualNames = [
         "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
     ]

@@ -1,28 +1,28 @@
 import Reporting
 
-/// What a zip archive holds, read from the list at its end (PKWARE's APPNOTE.TXT; ZIP64 included) and checked against
-/// the members themselves: every one whole, inside the file, and none over another.
+/// The members of a zip archive, read from the central directory at its end (PKWARE's APPNOTE.TXT; ZIP64 included) and
+/// checked against the members' own headers: each member is complete and within the file, and no two overlap.
 struct ZIPDirectory {
-    /// What is wrong with the archive, in words that complete "the archive …".
+    /// An error in the archive, worded to follow "the archive …".
     struct Fault: Error {
         let message: String
     }
 
-    /// Names of members, in the order of the list.
+    /// Names of members, in the order of the directory.
     private(set) var names: [String] = []
-    /// Where in the file the content of each member is.
+    /// The range of each member's content in the file.
     private(set) var contents: [String: Range<Int>] = [:]
-    /// The checksum that the list gives for each member.
+    /// Each member's checksum according to the directory.
     private(set) var checksums: [String: UInt32] = [:]
-    /// The first member that is compressed, which makes its content useless.
+    /// The first compressed member, if any; its content cannot be used.
     private(set) var compressed: String?
 
-    /// Members at most: many more than any checkpoint has tensors, and no invitation to fill memory with names.
+    /// Maximum number of members: many more than any checkpoint has tensors.
     private static let maximumMembers = 100_000
     private static let maximumDirectoryLength = 16 << 20
     private static let maximumNameLength = 4096
 
-    /// - Parameter rest: called now and then, so that a mapped file's pages need not pile up.
+    /// - Parameter rest: called every 256 members, to release pages of a mapped file.
     init(_ file: UnsafeRawBufferPointer, rest: () -> Void) throws {
         let end = try Self.end(of: file)
         guard end.members <= Self.maximumMembers else {
@@ -70,13 +70,13 @@ struct ZIPDirectory {
         guard let position = endPosition(file) else {
             throw Fault(message: "has no list of members at its end: it was cut off")
         }
-        // Number of this disk, of the disk the list starts on, members on this disk, members, length and place of the
-        // list.
+        // The number of this disk and of the disk with the directory, members on this disk, members, the directory's
+        // length and position.
         let disks = (file.word16(position + 4), file.word16(position + 6))
         var members = (UInt64(file.word16(position + 8)), UInt64(file.word16(position + 10)))
         var (length, start) = (UInt64(file.word32(position + 12)), UInt64(file.word32(position + 16)))
         var directoryEnd = position
-        // 20 bytes before it stands, in a ZIP64 archive, where the long form of these numbers is.
+        // In a ZIP64 archive, the 20 bytes before it locate the record with the 64-bit form of these numbers.
         if position >= 20, file.word32(position - 20) == 0x0706_4B50 {
             let record = file.word64(position - 12)
             guard record <= UInt64(position - 20), position - 20 - Int(record) >= 56,
@@ -85,7 +85,7 @@ struct ZIPDirectory {
                 throw Fault(message: "says wrongly where its ZIP64 end record is")
             }
             let place = Int(record)
-            // Fields of 4 bytes each: this disk, and the one the list starts on.
+            // 4 bytes each: the number of this disk and of the disk with the directory.
             guard file.word32(place + 16) == 0, file.word32(place + 20) == 0 else {
                 throw Fault(message: "is a part of one that is split over several files")
             }
@@ -103,14 +103,14 @@ struct ZIPDirectory {
         guard !overflow, sum == UInt64(directoryEnd) else {
             throw Fault(message: "says wrongly where its list of members is")
         }
-        // Each takes 46 bytes or more.
+        // Each member takes at least 46 bytes.
         guard members.0 <= length / 46 else {
             throw Fault(message: "lists \(members.0) members in \(length) bytes, too few for so many")
         }
         return End(members: Int(members.0), directory: Int(start)..<directoryEnd)
     }
 
-    /// Where the end record is: at the very end, or before a comment of the length that it says.
+    /// The position of the end record: at the end of the file, or before a comment of the length given in the record.
     private static func endPosition(_ file: UnsafeRawBufferPointer) -> Int? {
         guard file.count >= 22 else { return nil }
         for position in stride(from: file.count - 22, through: max(0, file.count - 22 - 0xFFFF), by: -1)
@@ -154,7 +154,7 @@ struct ZIPDirectory {
             guard var field = zip64Field(file, extra) else {
                 throw Fault(message: "lacks the true size of member \(quoted(name))")
             }
-            // Those of the three that the short form could not hold, in this order.
+            // The field holds the values that did not fit in 32 bits, in this order.
             func take(_ value: inout UInt64) throws {
                 guard value == 0xFFFF_FFFF else { return }
                 guard field.count >= 8 else { throw Fault(message: "lacks the true size of member \(quoted(name))") }
@@ -169,8 +169,7 @@ struct ZIPDirectory {
             throw Fault(message: "gives two sizes, \(packed) and \(size) bytes, for the stored member \(quoted(name))")
         }
 
-        // Its own header: 30 bytes, the name again, and an extra field that PyTorch fills so that the content is
-        // aligned.
+        // The member's own header: 30 bytes, the name, and an extra field with which PyTorch aligns the content.
         func outside() -> Fault { Fault(message: "says that member \(quoted(name)) lies where it cannot") }
         guard start <= UInt64(directory.lowerBound), directory.lowerBound - Int(start) >= 30 else { throw outside() }
         let header = Int(start)
@@ -190,7 +189,7 @@ struct ZIPDirectory {
         return (name, header..<end, content..<end, file.word32(position + 16), method != 0, next)
     }
 
-    /// The content of the extra field of kind 1, which holds ZIP64's numbers.
+    /// The range of the extra field of kind 1, which holds ZIP64's numbers.
     private static func zip64Field(_ file: UnsafeRawBufferPointer, _ extra: Range<Int>) -> Range<Int>? {
         var position = extra.lowerBound
         while extra.upperBound - position >= 4 {
@@ -205,8 +204,8 @@ struct ZIPDirectory {
 }
 
 extension UnsafeRawBufferPointer {
-    /// The little-endian number at any place; checked in every configuration, as the standard library's own loads are
-    /// not.
+    /// The little-endian number at a byte position, at any alignment. The bounds are checked in every configuration;
+    /// the standard library's loads check them in debug builds only.
     @inline(__always)
     func number<Number: FixedWidthInteger>(_ position: Int, _: Number.Type) -> Number {
         precondition(position >= 0 && position <= count - MemoryLayout<Number>.size)

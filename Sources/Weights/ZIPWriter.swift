@@ -1,5 +1,5 @@
-/// Writes a zip archive of stored members as PyTorch lays it out: all under `archive/`, each content at a multiple of
-/// 64 bytes, its size and checksum behind it, ZIP64 throughout where it matters.
+/// Writes a zip archive of stored members in PyTorch's layout: all names begin with `archive/`, contents begin at
+/// multiples of 64 bytes and are followed by their size and checksum, and ZIP64 is used where needed.
 struct ZIPWriter {
     private struct Member {
         let name: [UInt8]
@@ -9,7 +9,7 @@ struct ZIPWriter {
     }
 
     private static let alignment = 64
-    /// A size or place that stands in the ZIP64 field instead.
+    /// From this value on, a size or position is written in the ZIP64 field.
     private static let long = Int(UInt32.max)
 
     private let file: AtomicFile
@@ -24,11 +24,11 @@ struct ZIPWriter {
         try add(name, byteCount: content.count) { append in try content.withUnsafeBytes { try append($0) } }
     }
 
-    /// Adds a member of `byteCount` bytes, which `source` hands over in as many pieces as it likes.
+    /// Adds a member of `byteCount` bytes, which `source` provides in one or several pieces.
     mutating func add(_ name: String, byteCount: Int, source: TorchArchiveWriter.Source) throws {
         let name = Array("archive/\(name)".utf8)
         let start = position
-        // An extra field of a kind nobody reads ("FB") fills up to the alignment; it takes 4 bytes itself.
+        // An extra field of a kind that readers ignore ("FB") pads to the alignment; its header takes 4 bytes.
         let unpadded = start + 30 + name.count + 4
         let padding = (Self.alignment - unpadded % Self.alignment) % Self.alignment
         var header = Fields()
@@ -52,7 +52,7 @@ struct ZIPWriter {
         precondition(taken == byteCount, "\(taken) bytes for a member of \(byteCount)")
         position += byteCount
 
-        // What the header could not know yet; sizes of 8 bytes in a member that needs them.
+        // The checksum and sizes, unknown when the header was written; sizes of 8 bytes for a member that needs them.
         var descriptor = Fields()
         descriptor.word32(0x0807_4B50)
         descriptor.word32(Int(checksum.value))
@@ -61,7 +61,7 @@ struct ZIPWriter {
         members.append(Member(name: name, start: start, size: byteCount, checksum: checksum.value))
     }
 
-    /// The list of members and the end records.
+    /// Writes the central directory and the end records.
     mutating func finish() throws {
         let start = position
         for member in members {
@@ -118,10 +118,10 @@ struct ZIPWriter {
         mutating func word32(_ value: Int) { bytes += withUnsafeBytes(of: UInt32(value).littleEndian, Array.init) }
         mutating func word64(_ value: Int) { bytes += withUnsafeBytes(of: UInt64(value).littleEndian, Array.init) }
 
-        /// What a member's own header and its entry in the list have in common.
+        /// The fields that a member's own header and its directory entry have in common.
         mutating func member(name: [UInt8], checksum: UInt32, packed: Int, size: Int) {
-            // ZIP64 to read it; UTF-8 names and sizes behind the content; stored; no time, the first day of 1980 (as a
-            // date, 33).
+            // Version 4.5 to extract (ZIP64); flags for UTF-8 names and sizes after the content; stored; time 0; date 33,
+            // the first day of 1980.
             for value in [45, 0x0808, 0, 0, 33] { word16(value) }
             word32(Int(checksum))
             word32(packed)
