@@ -142,6 +142,7 @@ install: build
 	  mkdir -p "$$(dirname "$(DESTDIR)$(PREFIX)/$$place")"
 	  $(BINARY) --generate-completion-script $$shell > "$(DESTDIR)$(PREFIX)/$$place"
 	done
+	/usr/bin/python3 Sources/dmae/manual.py $(BINARY) "$(DESTDIR)$(PREFIX)/share/man/man1"
 
 # FILTER=attention shows the rows that hold this text.
 KERNEL_BENCHMARK := .build/perf/release/kernel-benchmark

@@ -63,7 +63,7 @@ let package = Package(
                 "Training", "Inference", "Interchange",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
-            swiftSettings: swiftFlags),
+            exclude: ["manual.py"], swiftSettings: swiftFlags),
         .executableTarget(
             name: "kernel-benchmark", dependencies: ["Benchmarks"], path: "Perf", sources: ["main.swift"],
             swiftSettings: swiftFlags),
