@@ -154,14 +154,13 @@ public enum Kernels {
         let (m, n, k) = (arguments.m, arguments.n, arguments.k)
         let output = arguments.c == nil ? arguments.activation_type : arguments.c_type
         arguments.workspace = workspace.pointer(bytes: dmae_gemm_workspace(arguments.precision, m, n, k, output))
-        func size(_ type: dmae_type) -> Int { type == DMAE_TYPE_BF16 ? 2 : 4 }
         let outputs =
-            (arguments.c == nil ? 0 : size(arguments.c_type))
-            + (arguments.activation == nil ? 0 : size(arguments.activation_type))
+            (arguments.c == nil ? 0 : dmae_type_bytes(arguments.c_type))
+            + (arguments.activation == nil ? 0 : dmae_type_bytes(arguments.activation_type))
             + (arguments.residual == nil && !arguments.accumulate ? 0 : 4)
-            + (arguments.before_gelu == nil ? 0 : size(arguments.before_gelu_type))
-        let weightSize = operation == .forwardInt8 ? 1 : size(arguments.b_type)
-        let bytes = m * k * size(arguments.a_type) + k * n * weightSize + m * n * outputs
+            + (arguments.before_gelu == nil ? 0 : dmae_type_bytes(arguments.before_gelu_type))
+        let weightSize = operation == .forwardInt8 ? 1 : dmae_type_bytes(arguments.b_type)
+        let bytes = m * k * dmae_type_bytes(arguments.a_type) + k * n * weightSize + m * n * outputs
         Profile.run(operation, flop: 2 * Double(m) * Double(n) * Double(k), bytes: bytes, .gemm(arguments)) {
             dmae_gemm(&arguments)
         }

@@ -9,7 +9,8 @@
 #include "cpu/exponential.h"
 #include "gemm/register_tile_f32.h"
 
-enum { IS_BF16 = TYPE == DMAE_TYPE_BF16, ELEMENT = IS_BF16 ? 2 : 4 };
+enum { IS_BF16 = TYPE == DMAE_TYPE_BF16 };
+#define ELEMENT dmae_type_bytes(TYPE)
 
 static const void *row_at(const void *matrix, size_t row, size_t stride) {
     return (const char *)matrix + row * stride * ELEMENT;

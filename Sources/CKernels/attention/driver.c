@@ -27,15 +27,13 @@ static size_t offset_of(const dmae_attention_arguments *s, size_t index, size_t 
     return (index / s->heads) * rows * stride + index % s->heads * s->head_size;
 }
 
-static size_t element_size(dmae_type type) { return type == DMAE_TYPE_BF16 ? 2 : 4; }
-
 struct place {
     size_t q, kv, output; // in bytes
     struct attention_head head;
 };
 
 static struct place place_of(const dmae_attention_arguments *s, size_t index) {
-    const size_t size = element_size(s->type);
+    const size_t size = dmae_type_bytes(s->type);
     const bool is_last = index + 1 == s->batch * s->heads;
     const size_t q = offset_of(s, index, s->queries, s->q_stride), kv = offset_of(s, index, s->tokens, s->kv_stride);
     const size_t output = offset_of(s, index, s->queries, s->output_stride);
@@ -65,7 +63,7 @@ static const struct attention_kernels *kernels_for(dmae_type type) {
 
 /// A softmax over no keys is nothing, and so is its product.
 static void clear(const dmae_attention_arguments *s, void *tensor, size_t rows, size_t stride) {
-    const size_t size = element_size(s->type);
+    const size_t size = dmae_type_bytes(s->type);
     for (size_t row = 0; row < s->batch * rows; ++row)
         memset((char *)tensor + row * stride * size, 0, s->heads * s->head_size * size);
 }

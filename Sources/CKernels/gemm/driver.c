@@ -30,8 +30,6 @@ static size_t most_value_bytes(dmae_precision precision) { return precision == D
 /// A multiple of every k_unit.
 enum { most_k_unit = 64 };
 
-static size_t bytes_of(dmae_type type) { return type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float); }
-
 /// Depth of a block of k. A result in bf16 could not hold partial sums: then there is one block.
 static size_t block_of(size_t k, size_t most, size_t unit, dmae_type output) {
     const size_t blocks = output == DMAE_TYPE_BF16 || k == 0 ? 1 : dmae_ceiling(k, most);
@@ -80,7 +78,7 @@ static size_t a_bytes(const struct plan *p) { return panel_bytes(p->kernels, p->
 static size_t b_bytes(const struct plan *p) { return panel_bytes(p->kernels, p->kernels->nr, p->depth); }
 
 static const void *element(const void *matrix, dmae_type type, size_t index) {
-    return (const char *)matrix + index * bytes_of(type);
+    return (const char *)matrix + index * dmae_type_bytes(type);
 }
 
 /// Packs the panels [begin, end) of A.
@@ -166,8 +164,8 @@ static struct upcoming upcoming_own(const struct plan *p, struct task task, size
                  depth = dmae_least(p->k_block, g->k - p->first);
     const size_t at = across ? p->first * ld + i : i * ld + p->first;
     const char *const first = element(p->shared_is_a ? g->b : g->a, type, at);
-    const size_t row = ld * bytes_of(type), before = (uintptr_t)first % line_bytes;
-    const size_t lines = dmae_ceiling(before + (across ? width : depth) * bytes_of(type), line_bytes);
+    const size_t row = ld * dmae_type_bytes(type), before = (uintptr_t)first % line_bytes;
+    const size_t lines = dmae_ceiling(before + (across ? width : depth) * dmae_type_bytes(type), line_bytes);
     const struct upcoming all = {.first = first - before,
                                  .length = across ? depth : lines,
                                  .stride = across ? row : line_bytes,
@@ -202,11 +200,11 @@ static void run_tile(const struct plan *p, struct upcoming *upcoming, size_t a_p
     }
     // Partial sums between blocks of k rest in C, or in the activation when C is not kept.
     if (g->c) {
-        tile.c = (char *)g->c + (i * g->ldc + j) * bytes_of(g->c_type);
+        tile.c = (char *)g->c + (i * g->ldc + j) * dmae_type_bytes(g->c_type);
         tile.ldc = g->ldc;
         tile.c_type = g->c_type;
     } else {
-        tile.c = (char *)g->activation + (i * g->ldactivation + j) * bytes_of(g->activation_type);
+        tile.c = (char *)g->activation + (i * g->ldactivation + j) * dmae_type_bytes(g->activation_type);
         tile.ldc = g->ldactivation;
         tile.c_type = g->activation_type;
     }
@@ -223,7 +221,7 @@ static void run_tile(const struct plan *p, struct upcoming *upcoming, size_t a_p
     if (p->is_last) {
         tile.bias = g->bias ? g->bias + j : NULL;
         if (g->activation) {
-            tile.activation = (char *)g->activation + (i * g->ldactivation + j) * bytes_of(g->activation_type);
+            tile.activation = (char *)g->activation + (i * g->ldactivation + j) * dmae_type_bytes(g->activation_type);
             tile.ld_activation = g->ldactivation;
             tile.activation_type = g->activation_type;
             if (!g->c) tile.c = NULL;

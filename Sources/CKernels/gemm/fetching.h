@@ -3,13 +3,11 @@
 #define DMAE_FETCHING_H
 #include "gemm/gemm.h"
 
-static size_t bytes_of(dmae_type type) { return type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float); }
-
 /// Adds the lines that a tile's rows of a matrix lie in.
 VECTOR_INLINE void fetch_rows(struct gemm_fetched *fetched, const int ROWS, const int WIDTH, dmae_type type,
                               const void *matrix, size_t ld) {
     if (matrix == NULL) return;
-    const size_t stride = ld * bytes_of(type), last = (size_t)(WIDTH * LANES) * bytes_of(type) - 1;
+    const size_t stride = ld * dmae_type_bytes(type), last = (size_t)(WIDTH * LANES) * dmae_type_bytes(type) - 1;
     fetched->lines[fetched->sets++] = (struct gemm_lines){matrix, stride, ROWS};
     if (stride % 64 == 0 && (uintptr_t)matrix % 64 + last < 64) return;
     fetched->lines[fetched->sets++] = (struct gemm_lines){(const char *)matrix + last, stride, ROWS};

@@ -22,7 +22,7 @@ VECTOR_INLINE V operand_masked(const dmae_type type, M mask, const void *source,
 /// All lines of `count` elements from `index` on. Rows of an operand packed across lie pages apart, where the processor
 /// foresees nothing.
 VECTOR_INLINE void prefetch_row(const dmae_type type, size_t count, const void *source, size_t index) {
-    const size_t size = type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
+    const size_t size = dmae_type_bytes(type);
     const char *const first = (const char *)source + index * size;
     for (size_t i = 0; i < count * size; i += 64) _mm_prefetch(first + i, _MM_HINT_T1);
     _mm_prefetch(first + count * size - 1, _MM_HINT_T1);

@@ -37,7 +37,7 @@ VECTOR_INLINE void finish_row(const enum gelu gelu, const bool adds, const bool 
         V x = sum;
         if (gelu == gelu_backward) {
             const size_t at = i * t->ld_before_gelu + j;
-            const void *const before = (const char *)t->before_gelu + at * bytes_of(before_type);
+            const void *const before = (const char *)t->before_gelu + at * dmae_type_bytes(before_type);
             if (before_type == DMAE_TYPE_BF16) x = masked ? v_load_bf16_masked(mask, before) : v_load_bf16(before);
             else x = masked ? v_load_masked(mask, before) : v_load(before);
             sum = v_multiply(sum, gelu_f32_derivative(x));

@@ -81,6 +81,9 @@ DMAE_EXPORT void dmae_parallel_for(size_t count, size_t chunk, void *context,
 /// What one element in memory is: a float32, or its upper half, to which stored values are rounded to nearest, ties to
 /// even; with AVX512-BF16 and AMX what is below 2^-126 then is zero.
 typedef enum { DMAE_TYPE_F32 = 0, DMAE_TYPE_BF16 = 1 } dmae_type;
+static inline size_t dmae_type_bytes(dmae_type type) {
+    return type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
+}
 
 // ---- GEMM
 // ------------------------------------------------------------------------------------------------------------

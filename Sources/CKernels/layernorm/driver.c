@@ -3,7 +3,7 @@
 #include "reduction/reduction.h"
 
 static void *row_of(dmae_type type, void *tensor, size_t index) {
-    return (char *)tensor + index * (type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float));
+    return (char *)tensor + index * dmae_type_bytes(type);
 }
 
 void dmae_layernorm_f32_forward(size_t rows, size_t width, const float *x, const float *gamma, const float *beta,

@@ -38,7 +38,7 @@ static void apply(size_t width, const float *x, const float *gamma, const float 
     const V m = v_set(mean), s = v_set(rstd);
     size_t i = 0;
     for (; i + LANES <= width; i += LANES) {
-        fetch_ahead(y, i, y_type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float));
+        fetch_ahead(y, i, dmae_type_bytes(y_type));
         const V value = v_fma(normal(v_load(x + i), m, s), v_load(gamma + i), v_load(beta + i));
         if (y_type == DMAE_TYPE_BF16) v_store_bf16((uint16_t *)y + i, value);
         else v_store((float *)y + i, value);

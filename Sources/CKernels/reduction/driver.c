@@ -16,8 +16,7 @@ void dmae_column_sum_f32(size_t rows, size_t n, dmae_type type, const void *x, s
                          void *workspace) {
     const struct reduction_f32_kernels *const kernels = KERNELS(reduction_f32);
     float *const partial = workspace;
-    const size_t chunks = dmae_ceiling(rows, reduction_rows),
-                 bytes = type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
+    const size_t chunks = dmae_ceiling(rows, reduction_rows), bytes = dmae_type_bytes(type);
     DMAE_PARALLEL_FOR(i, chunks, 1, {
         kernels->column_sum(dmae_least(reduction_rows, rows - i * reduction_rows), n, type,
                             (const char *)x + i * reduction_rows * ldx * bytes, ldx, partial + i * n);
