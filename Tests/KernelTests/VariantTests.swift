@@ -22,6 +22,32 @@ final class VariantTests: KernelTestCase {
         }
     }
 
+    /// A profile, a debugger and a sanitizer name the kernel: each row of the list has a file of its name, and every
+    /// function of that file that the compiler kept begins with it.
+    func testFunctionsCarryTheirFilesName() throws {
+        let nm = Process(), output = Pipe()
+        nm.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        // In the order of the symbol table, where a file's local symbols follow its name.
+        let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        nm.arguments = ["nm", "--debug-syms", "--no-sort", program]
+        nm.standardOutput = output
+        try nm.run()
+        let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        nm.waitUntilExit()
+        XCTAssertEqual(nm.terminationStatus, 0)
+        let names = Set(Variant.all.map(\.name))
+        var file = "", functions: [String: Int] = [:]
+        for line in text.split(separator: "\n") {
+            let fields = line.split(separator: " ").map(String.init)
+            guard fields.count == 3 else { continue }
+            if fields[1] == "a" { file = fields[2].hasSuffix(".c") ? String(fields[2].dropLast(2)) : "" }
+            guard fields[1] == "t", names.contains(file) else { continue }
+            XCTAssertTrue(fields[2].hasPrefix(file + "_"), "\(file).c: \(fields[2])")
+            functions[file, default: 0] += 1
+        }
+        XCTAssertEqual(Set(functions.keys), names)
+    }
+
     func testOneVariantOfEachOperationIsSelected() {
         for isa in 0..<DMAE_ISA_COUNT.rawValue where dmae_isa_use(dmae_isa(isa)) {
             XCTAssertEqual(dmae_isa_selected().rawValue, isa)

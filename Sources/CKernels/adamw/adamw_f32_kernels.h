@@ -10,8 +10,8 @@ VECTOR_INLINE V next_weight(const struct constants *s, V gradient, V weight, V *
     return v_fnma(s->step_size, direction, v_multiply(weight, s->keep));
 }
 
-static void update(size_t count, const struct adamw_f32_step *step, const float *gradient, float *weight,
-                   float *first_moment, float *second_moment) {
+static void KERNEL(update)(size_t count, const struct adamw_f32_step *step, const float *gradient, float *weight,
+                           float *first_moment, float *second_moment) {
     const struct constants s = {v_set(step->gradient_scale),  v_set(step->beta1),
                                 v_set(step->one_minus_beta1), v_set(step->beta2),
                                 v_set(step->one_minus_beta2), v_set(step->keep),

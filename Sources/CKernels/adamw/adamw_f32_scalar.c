@@ -1,9 +1,10 @@
+#define KERNEL(part) adamw_f32_scalar_##part
 #include "adamw/adamw.h"
 
 #include <math.h>
 
-static void update(size_t count, const struct adamw_f32_step *step, const float *gradient, float *weight,
-                   float *first_moment, float *second_moment) {
+static void KERNEL(update)(size_t count, const struct adamw_f32_step *step, const float *gradient, float *weight,
+                           float *first_moment, float *second_moment) {
     const struct adamw_f32_step s = *step;
     for (size_t i = 0; i < count; ++i) {
         const float g = gradient[i] * s.gradient_scale;
@@ -15,4 +16,4 @@ static void update(size_t count, const struct adamw_f32_step *step, const float 
     }
 }
 
-const struct adamw_f32_kernels adamw_f32_scalar = {update};
+const struct adamw_f32_kernels adamw_f32_scalar = {KERNEL(update)};

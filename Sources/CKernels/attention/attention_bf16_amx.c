@@ -1,4 +1,5 @@
 #if defined(__x86_64__)
+#define KERNEL(part) attention_bf16_amx_##part
 #include "attention/attention.h"
 
 #include <string.h>
@@ -30,8 +31,8 @@ VECTOR_INLINE void tile_product(const int A_TILES, const int B_TILES, size_t ste
 }
 
 /// out[m,n] for at most 32 rows and columns, rounded up to 16: rows of pairs `a`, and pairs down `b`.
-static void multiply(size_t m, size_t n, size_t steps, const float *a, size_t lda, const float *b, size_t ldb,
-                     float *out, size_t ldo) {
+static void KERNEL(multiply)(size_t m, size_t n, size_t steps, const float *a, size_t lda, const float *b, size_t ldb,
+                             float *out, size_t ldo) {
     if (m > HALF && n > HALF) tile_product(2, 2, steps, a, lda, b, ldb, out, ldo);
     else if (m > HALF) tile_product(2, 1, steps, a, lda, b, ldb, out, ldo);
     else if (n > HALF) tile_product(1, 2, steps, a, lda, b, ldb, out, ldo);
@@ -42,7 +43,7 @@ VECTOR_INLINE size_t least(size_t a, size_t b) { return a < b ? a : b; }
 VECTOR_INLINE void clear(float *from, const float *end) { memset(from, 0, (size_t)(end - from) * sizeof(float)); }
 
 /// rows[column][pair] from pairs down [pair][ld]; `pairs` and ld are whole vectors.
-static void transpose_down(size_t pairs, size_t ld, const float *down, float *rows) {
+static void KERNEL(transpose_down)(size_t pairs, size_t ld, const float *down, float *rows) {
     for (size_t j = 0; j < ld; j += LANES)
         for (size_t i = 0; i < pairs; i += LANES) {
             V block[LANES];
@@ -53,8 +54,8 @@ static void transpose_down(size_t pairs, size_t ld, const float *down, float *ro
 }
 
 /// Columns of `sums` [width, BLOCK], times `factor` of each, become `count` rows, rounded.
-static void store_columns(size_t count, size_t width, const float *sums, const float *factor, uint16_t *out,
-                          size_t stride) {
+static void KERNEL(store_columns)(size_t count, size_t width, const float *sums, const float *factor, uint16_t *out,
+                                  size_t stride) {
     for (size_t i = 0; i < count; i += LANES) {
         const V by = v_load(factor + i);
         for (size_t j = 0; j < width; j += LANES) {
@@ -70,14 +71,15 @@ static void store_columns(size_t count, size_t width, const float *sums, const f
 }
 
 /// `count` rows of `sums`, times `scale`, rounded.
-static void store_rows(size_t count, size_t width, const float *sums, float scale, uint16_t *out, size_t stride) {
+static void KERNEL(store_rows)(size_t count, size_t width, const float *sums, float scale, uint16_t *out,
+                               size_t stride) {
     const V by = v_set(scale);
     for (size_t i = 0; i < count; ++i)
         for (size_t j = 0; j < width; j += LANES)
             v_store_bf16_masked(v_mask(width - j), out + i * stride + j, v_multiply(v_load(sums + i * BLOCK + j), by));
 }
 
-static void forward(const struct attention_head *head, void *output, float *log_sum_exp, float *scratch) {
+static void KERNEL(forward)(const struct attention_head *head, void *output, float *log_sum_exp, float *scratch) {
     const size_t tokens = head->tokens, size = head->head_size, ld = whole_vectors(size);
     const size_t depth = whole_units(size) / 2, key_pairs = whole_units(tokens) / 2;
     float *const k_rows = take(&scratch, 2 * key_pairs * depth);
@@ -88,7 +90,7 @@ static void forward(const struct attention_head *head, void *output, float *log_
     arrange(tokens, size, head->k, head->kv_stride, depth, k_rows, NULL);
     arrange(tokens, size, head->v, head->kv_stride, depth, NULL, v_down);
     clear(v_down + pairs_in(tokens) * ld, v_down + key_pairs * ld);
-    transpose_down(key_pairs, ld, v_down, v_columns);
+    KERNEL(transpose_down)(key_pairs, ld, v_down, v_columns);
     clear(q_across + pairs_in(size) * BLOCK, q_across + depth * BLOCK);
     struct ahead ahead = next_head(head, size, 2);
     add_ahead(&ahead, head->k, head->next_kv, head->kv_stride, tokens, 2);
@@ -102,24 +104,24 @@ static void forward(const struct attention_head *head, void *output, float *log_
         put_across(queries, size, row_at(head->q, first, head->q_stride), head->q_stride, q_across);
         for (size_t i = 0; i < tokens; i += UNIT) {
             fetch_ahead(&ahead);
-            multiply(least(tokens - i, UNIT), queries, depth / HALF, k_rows + i * depth, depth, q_across, BLOCK,
-                     p + i * BLOCK, BLOCK);
+            KERNEL(multiply)(least(tokens - i, UNIT), queries, depth / HALF, k_rows + i * depth, depth, q_across, BLOCK,
+                             p + i * BLOCK, BLOCK);
         }
         float *const logs = log_sum_exp ? log_sum_exp + first : NULL;
         if (queries > LANES) exponentiate(2, tokens, queries, head->scale, p, factor, logs);
         else exponentiate(1, tokens, queries, head->scale, p, factor, logs);
         clear(p + pairs_in(tokens) * BLOCK, p + key_pairs * BLOCK);
         for (size_t j = 0; j < size; j += UNIT)
-            multiply(least(size - j, UNIT), queries, key_pairs / HALF, v_columns + j * key_pairs, key_pairs, p, BLOCK,
-                     sums + j * BLOCK, BLOCK);
-        store_columns(queries, size, sums, factor, (uint16_t *)output + first * head->output_stride,
-                      head->output_stride);
+            KERNEL(multiply)(least(size - j, UNIT), queries, key_pairs / HALF, v_columns + j * key_pairs, key_pairs, p,
+                             BLOCK, sums + j * BLOCK, BLOCK);
+        KERNEL(store_columns)(queries, size, sums, factor, (uint16_t *)output + first * head->output_stride,
+                              head->output_stride);
     }
     _tile_release();
 }
 
-static void backward(const struct attention_head *head, const void *output, const float *log_sum_exp,
-                     const void *d_output, void *d_q, void *d_k, void *d_v, float *scratch) {
+static void KERNEL(backward)(const struct attention_head *head, const void *output, const float *log_sum_exp,
+                             const void *d_output, void *d_q, void *d_k, void *d_v, float *scratch) {
     const size_t tokens = head->tokens, size = head->head_size, ld = whole_vectors(size);
     const size_t q_stride = head->q_stride, kv_stride = head->kv_stride, output_stride = head->output_stride;
     const size_t depth = whole_units(size) / 2, key_pairs = whole_units(tokens) / 2,
@@ -142,7 +144,7 @@ static void backward(const struct attention_head *head, const void *output, cons
     clear(k_down + pairs_in(tokens) * ld, k_down + key_pairs * ld);
     clear(q_down + pairs_in(head->queries) * ld, q_down + query_pairs * ld);
     clear(d_down + pairs_in(head->queries) * ld, d_down + query_pairs * ld);
-    transpose_down(key_pairs, ld, k_down, k_columns);
+    KERNEL(transpose_down)(key_pairs, ld, k_down, k_columns);
     clear(q_across + pairs_in(size) * BLOCK, q_across + depth * BLOCK);
     clear(d_across + pairs_in(size) * BLOCK, d_across + depth * BLOCK);
     for (size_t i = 0; i < BLOCK; i += LANES) v_store(scales + i, v_set(head->scale));
@@ -169,8 +171,8 @@ static void backward(const struct attention_head *head, const void *output, cons
         for (size_t i = 0; i < tokens; i += UNIT) {
             const size_t rows = least(tokens - i, UNIT);
             fetch_ahead(&ahead);
-            multiply(rows, queries, depth / HALF, k_rows + i * depth, depth, q_across, BLOCK, scores, BLOCK);
-            multiply(rows, queries, depth / HALF, v_rows + i * depth, depth, d_across, BLOCK, d_p, BLOCK);
+            KERNEL(multiply)(rows, queries, depth / HALF, k_rows + i * depth, depth, q_across, BLOCK, scores, BLOCK);
+            KERNEL(multiply)(rows, queries, depth / HALF, v_rows + i * depth, depth, d_across, BLOCK, d_p, BLOCK);
             float *const p_at = p_rows + i * query_pairs + first / 2, *const d_at =
                                                                           gradient_rows + i * query_pairs + first / 2;
             float *const across = gradient_across + i / 2 * BLOCK;
@@ -180,21 +182,22 @@ static void backward(const struct attention_head *head, const void *output, cons
         }
         clear(gradient_across + pairs_in(tokens) * BLOCK, gradient_across + key_pairs * BLOCK);
         for (size_t j = 0; j < size; j += UNIT)
-            multiply(least(size - j, UNIT), queries, key_pairs / HALF, k_columns + j * key_pairs, key_pairs,
-                     gradient_across, BLOCK, sums + j * BLOCK, BLOCK);
-        store_columns(queries, size, sums, scales, (uint16_t *)d_q + first * q_stride, q_stride);
+            KERNEL(multiply)(least(size - j, UNIT), queries, key_pairs / HALF, k_columns + j * key_pairs, key_pairs,
+                             gradient_across, BLOCK, sums + j * BLOCK, BLOCK);
+        KERNEL(store_columns)(queries, size, sums, scales, (uint16_t *)d_q + first * q_stride, q_stride);
     }
     for (size_t i = 0; i < tokens; i += UNIT)
         for (size_t j = 0; j < size; j += UNIT) {
             const size_t rows = least(tokens - i, UNIT), columns = least(size - j, UNIT), steps = query_pairs / HALF;
-            multiply(rows, columns, steps, gradient_rows + i * query_pairs, query_pairs, q_down + j, ld, scores, BLOCK);
-            store_rows(rows, columns, scores, head->scale, (uint16_t *)d_k + i * kv_stride + j, kv_stride);
-            multiply(rows, columns, steps, p_rows + i * query_pairs, query_pairs, d_down + j, ld, d_p, BLOCK);
-            store_rows(rows, columns, d_p, 1, (uint16_t *)d_v + i * kv_stride + j, kv_stride);
+            KERNEL(multiply)(rows, columns, steps, gradient_rows + i * query_pairs, query_pairs, q_down + j, ld, scores,
+                             BLOCK);
+            KERNEL(store_rows)(rows, columns, scores, head->scale, (uint16_t *)d_k + i * kv_stride + j, kv_stride);
+            KERNEL(multiply)(rows, columns, steps, p_rows + i * query_pairs, query_pairs, d_down + j, ld, d_p, BLOCK);
+            KERNEL(store_rows)(rows, columns, d_p, 1, (uint16_t *)d_v + i * kv_stride + j, kv_stride);
         }
     _tile_release();
 }
 
-const struct attention_kernels attention_bf16_amx = {forward, backward};
+const struct attention_kernels attention_bf16_amx = {KERNEL(forward), KERNEL(backward)};
 #pragma clang attribute pop
 #endif

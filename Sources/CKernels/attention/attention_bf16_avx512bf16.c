@@ -1,4 +1,5 @@
 #if defined(__x86_64__)
+#define KERNEL(part) attention_bf16_avx512bf16_##part
 #include "attention/attention.h"
 #define VECTOR_TARGET "avx512f,avx512bw,avx512dq,avx512vl,fma,avx512bf16"
 #define VECTOR_ROUNDS_TO_BF16
@@ -39,7 +40,8 @@ VECTOR_INLINE void run_score(const int ROWS, const int WIDTH, size_t steps, cons
         for (int j = 0; j < WIDTH; ++j) v_store(out + i * BLOCK + j * LANES, sum[i][j]);
 }
 /// out[i·BLOCK + query] = Σ over pairs of a key's or value's row i < count <= MR and of what is across.
-static void score(size_t count, size_t queries, size_t steps, const float *rows, const float *across, float *out) {
+static void KERNEL(score)(size_t count, size_t queries, size_t steps, const float *rows, const float *across,
+                          float *out) {
 #define RUN(rows_, width, masked) run_score(rows_, width, steps, rows, across, out)
     switch (count) { TILE_CASES_14(queries, RUN) }
 #undef RUN
@@ -77,31 +79,31 @@ VECTOR_INLINE void run(const struct product *s, const bool across, size_t i0, si
         }
     }
 }
-static void run_rows(const struct product *s, size_t i, size_t j, size_t rows) {
+static void KERNEL(run_rows)(const struct product *s, size_t i, size_t j, size_t rows) {
 #define RUN(rows, width, masked) run(s, false, i, j, rows, width)
     switch (rows) { TILE_CASES_14(s->n - j, RUN) }
 #undef RUN
 }
-static void run_across(const struct product *s, size_t i, size_t j, size_t rows) {
+static void KERNEL(run_across)(const struct product *s, size_t i, size_t j, size_t rows) {
 #define RUN(rows, width, masked) run(s, true, i, j, rows, width)
     switch (rows) { TILE_CASES_14(s->n - j, RUN) }
 #undef RUN
 }
 static size_t tiles(size_t m, size_t n) { return ((m + MR - 1) / MR) * ((n + NR - 1) / NR); }
-static void multiply(const struct product *s) {
+static void KERNEL(multiply)(const struct product *s) {
     const size_t count = tiles(s->m, 1);
     for (size_t tile = 0, i = 0; tile < count; ++tile) {
         const size_t end = s->m * (tile + 1) / count;
         for (size_t j = 0; j < s->n; j += NR) {
             fetch_ahead(s->ahead);
-            if (s->a_row == 1) run_across(s, i, j, end - i);
-            else run_rows(s, i, j, end - i);
+            if (s->a_row == 1) KERNEL(run_across)(s, i, j, end - i);
+            else KERNEL(run_rows)(s, i, j, end - i);
         }
         i = end;
     }
 }
 
-static void forward(const struct attention_head *head, void *output, float *log_sum_exp, float *scratch) {
+static void KERNEL(forward)(const struct attention_head *head, void *output, float *log_sum_exp, float *scratch) {
     const size_t tokens = head->tokens, size = head->head_size, steps = pairs_in(size), ld = whole_vectors(size);
     float *const k_rows = take(&scratch, tokens * steps);
     float *const v_down = take(&scratch, pairs_in(tokens) * ld);
@@ -122,28 +124,28 @@ static void forward(const struct attention_head *head, void *output, float *log_
         for (size_t tile = 0, i = 0; tile < count; ++tile) {
             const size_t end = tokens * (tile + 1) / count;
             fetch_ahead(&ahead);
-            score(end - i, queries, steps, k_rows + i * steps, q_across, p + i * BLOCK);
+            KERNEL(score)(end - i, queries, steps, k_rows + i * steps, q_across, p + i * BLOCK);
             i = end;
         }
         float *const logs = log_sum_exp ? log_sum_exp + first : NULL;
         if (queries > LANES) exponentiate(2, tokens, queries, head->scale, p, factor, logs);
         else exponentiate(1, tokens, queries, head->scale, p, factor, logs);
-        multiply(&(struct product){.m = queries,
-                                   .n = size,
-                                   .steps = pairs_in(tokens),
-                                   .a = p,
-                                   .a_row = 1,
-                                   .b = v_down,
-                                   .ldb = ld,
-                                   .out = (uint16_t *)output + first * head->output_stride,
-                                   .ldo = head->output_stride,
-                                   .factor = factor,
-                                   .ahead = &ahead});
+        KERNEL(multiply)(&(struct product){.m = queries,
+                                           .n = size,
+                                           .steps = pairs_in(tokens),
+                                           .a = p,
+                                           .a_row = 1,
+                                           .b = v_down,
+                                           .ldb = ld,
+                                           .out = (uint16_t *)output + first * head->output_stride,
+                                           .ldo = head->output_stride,
+                                           .factor = factor,
+                                           .ahead = &ahead});
     }
 }
 
-static void backward(const struct attention_head *head, const void *output, const float *log_sum_exp,
-                     const void *d_output, void *d_q, void *d_k, void *d_v, float *scratch) {
+static void KERNEL(backward)(const struct attention_head *head, const void *output, const float *log_sum_exp,
+                             const void *d_output, void *d_q, void *d_k, void *d_v, float *scratch) {
     const size_t tokens = head->tokens, size = head->head_size, steps = pairs_in(size), ld = whole_vectors(size);
     const size_t q_stride = head->q_stride, kv_stride = head->kv_stride, output_stride = head->output_stride;
     const size_t key_pairs = pairs_in(tokens), query_pairs = pairs_in(head->queries);
@@ -184,8 +186,8 @@ static void backward(const struct attention_head *head, const void *output, cons
             const size_t after = 2 * (key_pairs * (tile + 1) / count), end = after < tokens ? after : tokens,
                          rows = end - i;
             fetch_ahead(&ahead);
-            score(rows, queries, steps, k_rows + i * steps, q_across, scores);
-            score(rows, queries, steps, v_rows + i * steps, d_across, d_p);
+            KERNEL(score)(rows, queries, steps, k_rows + i * steps, q_across, scores);
+            KERNEL(score)(rows, queries, steps, v_rows + i * steps, d_across, d_p);
             float *const p_at = p_rows + i * rows_ld + first / 2, *const d_at = gradient_rows + i * rows_ld + first / 2;
             float *const across = gradient_across + i / 2 * BLOCK;
             if (queries > LANES)
@@ -193,42 +195,42 @@ static void backward(const struct attention_head *head, const void *output, cons
             else differentiate(1, rows, head->scale, scores, d_p, offset, delta, p_at, d_at, rows_ld, across);
             i = end;
         }
-        multiply(&(struct product){.m = queries,
-                                   .n = size,
-                                   .steps = key_pairs,
-                                   .a = gradient_across,
-                                   .a_row = 1,
-                                   .b = k_down,
-                                   .ldb = ld,
-                                   .out = (uint16_t *)d_q + first * q_stride,
-                                   .ldo = q_stride,
-                                   .scale = head->scale,
-                                   .ahead = &ahead});
+        KERNEL(multiply)(&(struct product){.m = queries,
+                                           .n = size,
+                                           .steps = key_pairs,
+                                           .a = gradient_across,
+                                           .a_row = 1,
+                                           .b = k_down,
+                                           .ldb = ld,
+                                           .out = (uint16_t *)d_q + first * q_stride,
+                                           .ldo = q_stride,
+                                           .scale = head->scale,
+                                           .ahead = &ahead});
     }
-    multiply(&(struct product){.m = tokens,
-                               .n = size,
-                               .steps = query_pairs,
-                               .a = gradient_rows,
-                               .a_row = rows_ld,
-                               .b = q_down,
-                               .ldb = ld,
-                               .out = d_k,
-                               .ldo = kv_stride,
-                               .scale = head->scale,
-                               .ahead = &ahead});
-    multiply(&(struct product){.m = tokens,
-                               .n = size,
-                               .steps = query_pairs,
-                               .a = p_rows,
-                               .a_row = rows_ld,
-                               .b = d_down,
-                               .ldb = ld,
-                               .out = d_v,
-                               .ldo = kv_stride,
-                               .scale = 1,
-                               .ahead = &ahead});
+    KERNEL(multiply)(&(struct product){.m = tokens,
+                                       .n = size,
+                                       .steps = query_pairs,
+                                       .a = gradient_rows,
+                                       .a_row = rows_ld,
+                                       .b = q_down,
+                                       .ldb = ld,
+                                       .out = d_k,
+                                       .ldo = kv_stride,
+                                       .scale = head->scale,
+                                       .ahead = &ahead});
+    KERNEL(multiply)(&(struct product){.m = tokens,
+                                       .n = size,
+                                       .steps = query_pairs,
+                                       .a = p_rows,
+                                       .a_row = rows_ld,
+                                       .b = d_down,
+                                       .ldb = ld,
+                                       .out = d_v,
+                                       .ldo = kv_stride,
+                                       .scale = 1,
+                                       .ahead = &ahead});
 }
 
-const struct attention_kernels attention_bf16_avx512bf16 = {forward, backward};
+const struct attention_kernels attention_bf16_avx512bf16 = {KERNEL(forward), KERNEL(backward)};
 #pragma clang attribute pop
 #endif

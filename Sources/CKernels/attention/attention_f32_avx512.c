@@ -1,4 +1,5 @@
 #if defined(__x86_64__)
+#define KERNEL(part) attention_f32_avx512_##part
 #include "attention/attention.h"
 #include "cpu/vector_avx512.h"
 
@@ -7,6 +8,6 @@ enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1 };
 #define TYPE DMAE_TYPE_F32
 #include "attention/attention_kernels.h"
 
-const struct attention_kernels attention_f32_avx512 = {forward, backward};
+const struct attention_kernels attention_f32_avx512 = {KERNEL(forward), KERNEL(backward)};
 #pragma clang attribute pop
 #endif

@@ -83,20 +83,20 @@ VECTOR_INLINE void run(const struct product *s, size_t i0, size_t j0, const int 
         }
 }
 
-static void run_rows(const struct product *s, size_t i, size_t j, size_t rows) {
+static void KERNEL(run_rows)(const struct product *s, size_t i, size_t j, size_t rows) {
 #define RUN(rows, width, masked) run(s, i, j, rows, width, masked)
     switch (rows) { TILE_CASES(s->n - j, RUN) }
 #undef RUN
 }
 
-static void multiply(const struct product *s) {
+static void KERNEL(multiply)(const struct product *s) {
     // Tiles of even height: 32 rows are 11 + 11 + 10, not 14 + 14 + 4.
     const size_t tiles = (s->m + MR - 1) / MR;
     for (size_t tile = 0, i = 0; tile < tiles; ++tile) {
         const size_t end = s->m * (tile + 1) / tiles;
         for (size_t j = 0; j < s->n; j += NR) {
             fetch_ahead(s->ahead);
-            run_rows(s, i, j, end - i);
+            KERNEL(run_rows)(s, i, j, end - i);
         }
         i = end;
     }
@@ -105,7 +105,7 @@ static void multiply(const struct product *s) {
 static size_t tiles(size_t m, size_t n) { return ((m + MR - 1) / MR) * ((n + NR - 1) / NR); }
 
 /// [rows, width] side by side at `target` with rows of `ld` = whole vectors, filled up with zeros.
-static void copy_rows(size_t rows, size_t width, const void *source, size_t stride, float *target, size_t ld) {
+static void KERNEL(copy_rows)(size_t rows, size_t width, const void *source, size_t stride, float *target, size_t ld) {
     for (size_t i = 0; i < rows; ++i, target += ld) {
         const void *const row = row_at(source, i, stride);
         size_t j = 0;
@@ -115,7 +115,7 @@ static void copy_rows(size_t rows, size_t width, const void *source, size_t stri
 }
 
 /// The way back, rounding.
-static void store_rows(size_t rows, size_t width, const float *source, size_t ld, void *target, size_t stride) {
+static void KERNEL(store_rows)(size_t rows, size_t width, const float *source, size_t ld, void *target, size_t stride) {
     for (size_t i = 0; i < rows; ++i, source += ld) {
         uint16_t *const row = row_of(target, i, stride);
         size_t j = 0;
@@ -125,7 +125,8 @@ static void store_rows(size_t rows, size_t width, const float *source, size_t ld
 }
 
 /// target[p·ld + i] = source[i·stride + p], zeros in the last vector of i.
-static void transpose_rows(size_t rows, size_t width, const float *source, size_t stride, float *target, size_t ld) {
+static void KERNEL(transpose_rows)(size_t rows, size_t width, const float *source, size_t stride, float *target,
+                                   size_t ld) {
     for (size_t i = 0; i < rows; i += LANES)
         pack_transposed(rows - i < LANES ? rows - i : LANES, LANES, ld, width, source + i * stride, stride, target + i);
 }
@@ -141,7 +142,7 @@ static size_t queries_per_block(size_t queries) {
 
 /// Scores [tokens, block] of one vector of queries become exp(scale·(score - greatest)); returns their sum before any
 /// rounding.
-static V exponentiate(size_t tokens, size_t block, float scale, float *score, V *greatest) {
+static V KERNEL(exponentiate)(size_t tokens, size_t block, float scale, float *score, V *greatest) {
     V most = v_load(score), sum = v_zero();
     for (size_t j = 1; j < tokens; ++j) most = v_max(most, v_load(score + j * block));
     const V factor = v_set(scale), offset = v_multiply(most, factor);
@@ -154,7 +155,7 @@ static V exponentiate(size_t tokens, size_t block, float scale, float *score, V 
     return sum;
 }
 
-static void forward(const struct attention_head *head, void *output, float *log_sum_exp, float *scratch) {
+static void KERNEL(forward)(const struct attention_head *head, void *output, float *log_sum_exp, float *scratch) {
     const size_t tokens = head->tokens, size = head->head_size, ld = whole_vectors(size),
                  block = queries_per_block(head->queries);
     float *const k_rows = scratch;               // [tokens, ld]
@@ -163,8 +164,8 @@ static void forward(const struct attention_head *head, void *output, float *log_
     float *const q_across = q_rows + block * ld; // [size, block]
     float *const p = q_across + size * block;    // [tokens, block]
     float *const factor = p + tokens * block;    // [block]
-    copy_rows(tokens, size, head->k, head->kv_stride, k_rows, ld);
-    copy_rows(tokens, size, head->v, head->kv_stride, v_rows, ld);
+    KERNEL(copy_rows)(tokens, size, head->k, head->kv_stride, k_rows, ld);
+    KERNEL(copy_rows)(tokens, size, head->v, head->kv_stride, v_rows, ld);
     struct ahead ahead = next_head(head, size, ELEMENT);
     add_ahead(&ahead, head->k, head->next_kv, head->kv_stride, tokens, ELEMENT);
     add_ahead(&ahead, head->v, head->next_kv, head->kv_stride, tokens, ELEMENT);
@@ -173,21 +174,21 @@ static void forward(const struct attention_head *head, void *output, float *log_
     spread_ahead(&ahead, tiles(tokens, head->queries) + tiles(head->queries, size));
     for (size_t first = 0; first < head->queries; first += block) {
         const size_t queries = head->queries - first < block ? head->queries - first : block;
-        copy_rows(queries, size, row_at(head->q, first, head->q_stride), head->q_stride, q_rows, ld);
-        transpose_rows(queries, size, q_rows, ld, q_across, block);
-        multiply(&(struct product){.m = tokens,
-                                   .n = whole_vectors(queries),
-                                   .k = size,
-                                   .a = k_rows,
-                                   .lda = ld,
-                                   .b = q_across,
-                                   .ldb = block,
-                                   .out = p,
-                                   .ldo = block,
-                                   .ahead = &ahead});
+        KERNEL(copy_rows)(queries, size, row_at(head->q, first, head->q_stride), head->q_stride, q_rows, ld);
+        KERNEL(transpose_rows)(queries, size, q_rows, ld, q_across, block);
+        KERNEL(multiply)(&(struct product){.m = tokens,
+                                           .n = whole_vectors(queries),
+                                           .k = size,
+                                           .a = k_rows,
+                                           .lda = ld,
+                                           .b = q_across,
+                                           .ldb = block,
+                                           .out = p,
+                                           .ldo = block,
+                                           .ahead = &ahead});
         for (size_t i = 0; i < queries; i += LANES) {
             V greatest;
-            const V sum = exponentiate(tokens, block, head->scale, p + i, &greatest);
+            const V sum = KERNEL(exponentiate)(tokens, block, head->scale, p + i, &greatest);
             v_store(factor + i, v_divide(v_set(1.0f), sum));
             if (log_sum_exp) {
                 float sums[LANES], offsets[LANES];
@@ -198,19 +199,19 @@ static void forward(const struct attention_head *head, void *output, float *log_
             }
         }
         void *const rows = row_of(output, first, head->output_stride);
-        multiply(&(struct product){.m = queries,
-                                   .n = size,
-                                   .k = tokens,
-                                   .a = p,
-                                   .lda = block,
-                                   .across = true,
-                                   .b = v_rows,
-                                   .ldb = ld,
-                                   .out = IS_BF16 ? q_rows : rows,
-                                   .ldo = IS_BF16 ? ld : head->output_stride,
-                                   .factor = factor,
-                                   .ahead = &ahead});
-        if (IS_BF16) store_rows(queries, size, q_rows, ld, rows, head->output_stride);
+        KERNEL(multiply)(&(struct product){.m = queries,
+                                           .n = size,
+                                           .k = tokens,
+                                           .a = p,
+                                           .lda = block,
+                                           .across = true,
+                                           .b = v_rows,
+                                           .ldb = ld,
+                                           .out = IS_BF16 ? q_rows : rows,
+                                           .ldo = IS_BF16 ? ld : head->output_stride,
+                                           .factor = factor,
+                                           .ahead = &ahead});
+        if (IS_BF16) KERNEL(store_rows)(queries, size, q_rows, ld, rows, head->output_stride);
     }
 }
 
@@ -220,8 +221,8 @@ static float dot(size_t count, const float *a, const float *b) {
     return v_sum(sum);
 }
 
-static void backward(const struct attention_head *head, const void *output, const float *log_sum_exp,
-                     const void *d_output, void *d_q, void *d_k, void *d_v, float *scratch) {
+static void KERNEL(backward)(const struct attention_head *head, const void *output, const float *log_sum_exp,
+                             const void *d_output, void *d_q, void *d_k, void *d_v, float *scratch) {
     const size_t tokens = head->tokens, size = head->head_size, ld = whole_vectors(size),
                  block = queries_per_block(head->queries);
     const size_t q_stride = head->q_stride, kv_stride = head->kv_stride, output_stride = head->output_stride;
@@ -238,8 +239,8 @@ static void backward(const struct attention_head *head, const void *output, cons
     float *const d_score = p + tokens * block;
     float *const offset = d_score + tokens * block; // [block]: log_sum_exp
     float *const delta = offset + block;            // [block]: Σ dO∘O
-    copy_rows(tokens, size, head->k, kv_stride, k_rows, ld);
-    copy_rows(tokens, size, head->v, kv_stride, v_rows, ld);
+    KERNEL(copy_rows)(tokens, size, head->k, kv_stride, k_rows, ld);
+    KERNEL(copy_rows)(tokens, size, head->v, kv_stride, v_rows, ld);
     struct ahead ahead = next_head(head, size, ELEMENT);
     const void *const of_keys[] = {head->k, head->v, d_k, d_v}, *const of_queries[] = {head->q, d_q, d_output, output};
     for (int i = 0; i < 4; ++i) add_ahead(&ahead, of_keys[i], head->next_kv, kv_stride, tokens, ELEMENT);
@@ -250,35 +251,35 @@ static void backward(const struct attention_head *head, const void *output, cons
     for (size_t first = 0; first < head->queries; first += block) {
         const size_t queries = head->queries - first < block ? head->queries - first : block,
                      n = whole_vectors(queries);
-        copy_rows(queries, size, row_at(head->q, first, q_stride), q_stride, q_rows, ld);
-        copy_rows(queries, size, row_at(d_output, first, output_stride), output_stride, d_rows, ld);
-        copy_rows(queries, size, row_at(output, first, output_stride), output_stride, o_rows, ld);
-        transpose_rows(queries, size, q_rows, ld, q_across, block);
-        transpose_rows(queries, size, d_rows, ld, d_across, block);
+        KERNEL(copy_rows)(queries, size, row_at(head->q, first, q_stride), q_stride, q_rows, ld);
+        KERNEL(copy_rows)(queries, size, row_at(d_output, first, output_stride), output_stride, d_rows, ld);
+        KERNEL(copy_rows)(queries, size, row_at(output, first, output_stride), output_stride, o_rows, ld);
+        KERNEL(transpose_rows)(queries, size, q_rows, ld, q_across, block);
+        KERNEL(transpose_rows)(queries, size, d_rows, ld, d_across, block);
         for (size_t i = 0; i < n; ++i) {
             offset[i] = i < queries ? log_sum_exp[first + i] : 0;
             delta[i] = i < queries ? dot(size, d_rows + i * ld, o_rows + i * ld) : 0;
         }
-        multiply(&(struct product){.m = tokens,
-                                   .n = n,
-                                   .k = size,
-                                   .a = k_rows,
-                                   .lda = ld,
-                                   .b = q_across,
-                                   .ldb = block,
-                                   .out = p,
-                                   .ldo = block,
-                                   .ahead = &ahead});
-        multiply(&(struct product){.m = tokens,
-                                   .n = n,
-                                   .k = size,
-                                   .a = v_rows,
-                                   .lda = ld,
-                                   .b = d_across,
-                                   .ldb = block,
-                                   .out = d_score,
-                                   .ldo = block,
-                                   .ahead = &ahead});
+        KERNEL(multiply)(&(struct product){.m = tokens,
+                                           .n = n,
+                                           .k = size,
+                                           .a = k_rows,
+                                           .lda = ld,
+                                           .b = q_across,
+                                           .ldb = block,
+                                           .out = p,
+                                           .ldo = block,
+                                           .ahead = &ahead});
+        KERNEL(multiply)(&(struct product){.m = tokens,
+                                           .n = n,
+                                           .k = size,
+                                           .a = v_rows,
+                                           .lda = ld,
+                                           .b = d_across,
+                                           .ldb = block,
+                                           .out = d_score,
+                                           .ldo = block,
+                                           .ahead = &ahead});
         const V scale = v_set(head->scale);
         for (size_t j = 0; j < tokens; ++j)
             for (size_t i = 0; i < n; i += LANES) {
@@ -288,46 +289,46 @@ static void backward(const struct attention_head *head, const void *output, cons
                 v_store(at_d, rounded(v_multiply(probability, v_subtract(v_load(at_d), v_load(delta + i)))));
             }
         void *const rows = row_of(d_q, first, q_stride);
-        multiply(&(struct product){.m = queries,
-                                   .n = size,
-                                   .k = tokens,
-                                   .a = d_score,
-                                   .lda = block,
-                                   .across = true,
-                                   .b = k_rows,
-                                   .ldb = ld,
-                                   .out = IS_BF16 ? o_rows : rows,
-                                   .ldo = IS_BF16 ? ld : q_stride,
-                                   .scale = head->scale,
-                                   .ahead = &ahead});
-        if (IS_BF16) store_rows(queries, size, o_rows, ld, rows, q_stride);
+        KERNEL(multiply)(&(struct product){.m = queries,
+                                           .n = size,
+                                           .k = tokens,
+                                           .a = d_score,
+                                           .lda = block,
+                                           .across = true,
+                                           .b = k_rows,
+                                           .ldb = ld,
+                                           .out = IS_BF16 ? o_rows : rows,
+                                           .ldo = IS_BF16 ? ld : q_stride,
+                                           .scale = head->scale,
+                                           .ahead = &ahead});
+        if (IS_BF16) KERNEL(store_rows)(queries, size, o_rows, ld, rows, q_stride);
         const size_t ldo = IS_BF16 ? ld : kv_stride;
-        multiply(&(struct product){.m = tokens,
-                                   .n = size,
-                                   .k = queries,
-                                   .a = d_score,
-                                   .lda = block,
-                                   .b = q_rows,
-                                   .ldb = ld,
-                                   .out = IS_BF16 ? k_sum : d_k,
-                                   .ldo = ldo,
-                                   .scale = head->scale,
-                                   .accumulate = first != 0,
-                                   .ahead = &ahead});
-        multiply(&(struct product){.m = tokens,
-                                   .n = size,
-                                   .k = queries,
-                                   .a = p,
-                                   .lda = block,
-                                   .b = d_rows,
-                                   .ldb = ld,
-                                   .out = IS_BF16 ? v_sum : d_v,
-                                   .ldo = ldo,
-                                   .accumulate = first != 0,
-                                   .ahead = &ahead});
+        KERNEL(multiply)(&(struct product){.m = tokens,
+                                           .n = size,
+                                           .k = queries,
+                                           .a = d_score,
+                                           .lda = block,
+                                           .b = q_rows,
+                                           .ldb = ld,
+                                           .out = IS_BF16 ? k_sum : d_k,
+                                           .ldo = ldo,
+                                           .scale = head->scale,
+                                           .accumulate = first != 0,
+                                           .ahead = &ahead});
+        KERNEL(multiply)(&(struct product){.m = tokens,
+                                           .n = size,
+                                           .k = queries,
+                                           .a = p,
+                                           .lda = block,
+                                           .b = d_rows,
+                                           .ldb = ld,
+                                           .out = IS_BF16 ? v_sum : d_v,
+                                           .ldo = ldo,
+                                           .accumulate = first != 0,
+                                           .ahead = &ahead});
     }
     if (IS_BF16) {
-        store_rows(tokens, size, k_sum, ld, d_k, kv_stride);
-        store_rows(tokens, size, v_sum, ld, d_v, kv_stride);
+        KERNEL(store_rows)(tokens, size, k_sum, ld, d_k, kv_stride);
+        KERNEL(store_rows)(tokens, size, v_sum, ld, d_v, kv_stride);
     }
 }

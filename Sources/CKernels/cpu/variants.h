@@ -1,4 +1,8 @@
 // How a driver reaches its kernels: `KERNELS(gemm_f32)->tile(...)`.
+//
+// Every file of kernels defines `KERNEL(part)` as its own name and the part's, gemm_f32_avx512_14x32_tile, and every
+// function that the compiler may not inline is defined through it: a profile, a debugger and a sanitizer then name the
+// kernel. VariantTests hold the binary to it.
 #ifndef DMAE_VARIANTS_H
 #define DMAE_VARIANTS_H
 

@@ -148,7 +148,7 @@ VECTOR_INLINE void finish_rows(const enum finish finish, const struct gemm_tile 
     case finish_anything: RUN(finish_anything); break;           \
     }
 
-static void finish_pending(void) {
+static void KERNEL(finish_pending)(void) {
     const struct gemm_tile t = pending.tile;
 #define RUN(finish) finish_rows(finish, &t, 0, t.rows)
     FOR_FINISH(RUN)
@@ -262,7 +262,7 @@ VECTOR_INLINE void multiply(const int A_TILES, const int B_TILES, const enum fin
     tiles_store_sums(A_TILES, B_TILES, pending.sums, NR);
 }
 
-static void tile(const struct gemm_tile *t) {
+static void KERNEL(tile)(const struct gemm_tile *t) {
     const enum finish finish = finish_of(t);
     struct gemm_fetched fetched;
     fetched.sets = 0;
@@ -277,7 +277,7 @@ static void tile(const struct gemm_tile *t) {
         FOR_FINISH(RUN)
 #undef RUN
     } else {
-        finish_pending();
+        KERNEL(finish_pending)();
         if (t->columns > HALF) multiply(1, 2, finish_nothing, t, &fetched);
         else if (t->rows > HALF) multiply(2, 1, finish_nothing, t, &fetched);
         else multiply(1, 1, finish_nothing, t, &fetched);
@@ -288,9 +288,9 @@ static void tile(const struct gemm_tile *t) {
     memcpy(pending.b_head, t->b, HEAD_WORDS * NR * sizeof(float));
 }
 
-static void begin(void) { tiles_begin(); }
-static void end(void) {
-    finish_pending();
+static void KERNEL(begin)(void) { tiles_begin(); }
+static void KERNEL(end)(void) {
+    KERNEL(finish_pending)();
     _tile_release();
 }
 #endif

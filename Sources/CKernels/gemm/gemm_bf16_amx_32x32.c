@@ -1,4 +1,5 @@
 #if defined(__x86_64__)
+#define KERNEL(part) gemm_bf16_amx_32x32_##part
 #include "gemm/gemm.h"
 
 #include <string.h>
@@ -52,11 +53,13 @@ VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const
     if (across) pack_a_across(type, count, k, source, ld, panels);
     else pack_a_along(type, count, k, source, ld, panels);
 }
-static void pack_a(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {
+static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+                           void *panels) {
     if (type == DMAE_TYPE_BF16) pack_a_of(DMAE_TYPE_BF16, count, k, source, ld, across, panels);
     else pack_a_of(DMAE_TYPE_F32, count, k, source, ld, across, panels);
 }
-static void pack_b(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {
+static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+                           void *panels) {
     if (type == DMAE_TYPE_BF16) pack(DMAE_TYPE_BF16, NR, count, k, source, ld, across, panels);
     else pack(DMAE_TYPE_F32, NR, count, k, source, ld, across, panels);
 }
@@ -75,11 +78,11 @@ const struct gemm_kernels gemm_bf16_amx_32x32 = {
     .narrow = 512,
     .keeps_shared = true,
     .fetches_shared = true,
-    .pack_a = pack_a,
-    .pack_b = pack_b,
-    .tile = tile,
-    .begin = begin,
-    .end = end,
+    .pack_a = KERNEL(pack_a),
+    .pack_b = KERNEL(pack_b),
+    .tile = KERNEL(tile),
+    .begin = KERNEL(begin),
+    .end = KERNEL(end),
 };
 #pragma clang attribute pop
 #endif

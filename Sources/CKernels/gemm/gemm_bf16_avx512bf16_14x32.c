@@ -1,4 +1,5 @@
 #if defined(__x86_64__)
+#define KERNEL(part) gemm_bf16_avx512bf16_14x32_##part
 #include "gemm/gemm.h"
 
 #include <string.h>
@@ -12,11 +13,13 @@ enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1, K_UNIT = 2 };
 #include "gemm/bf16_pairs.h"
 #include "gemm/register_tile_f32.h"
 
-static void pack_a(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {
+static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+                           void *panels) {
     if (type == DMAE_TYPE_BF16) pack(DMAE_TYPE_BF16, MR, count, k, source, ld, across, panels);
     else pack(DMAE_TYPE_F32, MR, count, k, source, ld, across, panels);
 }
-static void pack_b(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {
+static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+                           void *panels) {
     if (type == DMAE_TYPE_BF16) pack(DMAE_TYPE_BF16, NR, count, k, source, ld, across, panels);
     else pack(DMAE_TYPE_F32, NR, count, k, source, ld, across, panels);
 }
@@ -88,9 +91,9 @@ const struct gemm_kernels gemm_bf16_avx512bf16_14x32 = {
     .many_shared = 24,
     .packs_in_tiles = true,
     .fetches_across = true,
-    .pack_a = pack_a,
-    .pack_b = pack_b,
-    .tile = tile,
+    .pack_a = KERNEL(pack_a),
+    .pack_b = KERNEL(pack_b),
+    .tile = KERNEL(tile),
 };
 #pragma clang attribute pop
 #endif

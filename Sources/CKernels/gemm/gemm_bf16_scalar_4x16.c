@@ -1,3 +1,4 @@
+#define KERNEL(part) gemm_bf16_scalar_4x16_##part
 #include "cpu/scalar_bf16.h"
 
 #define OPERAND(x) float_from_bf16(bf16_from_float(x))
@@ -12,7 +13,7 @@ const struct gemm_kernels gemm_bf16_scalar_4x16 = {
     .run_a = 4,
     .run_b = 2,
     .round_a = 1,
-    .pack_a = pack_a,
-    .pack_b = pack_b,
-    .tile = tile,
+    .pack_a = KERNEL(pack_a),
+    .pack_b = KERNEL(pack_b),
+    .tile = KERNEL(tile),
 };

@@ -1,4 +1,5 @@
 #if defined(__x86_64__)
+#define KERNEL(part) gemm_f32_amx_32x32_##part
 #include "gemm/gemm.h"
 
 #include <string.h>
@@ -116,8 +117,8 @@ VECTOR_INLINE void pack_parts(const dmae_type type, const bool is_a, size_t coun
 }
 
 #define PACK(name, is_a)                                                                                            \
-    static void name(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,            \
-                     void *panels) {                                                                                \
+    static void KERNEL(name)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,    \
+                             void *panels) {                                                                        \
         if (type == DMAE_TYPE_BF16 && across) pack_parts(DMAE_TYPE_BF16, is_a, count, k, source, ld, true, panels); \
         else if (type == DMAE_TYPE_BF16) pack_parts(DMAE_TYPE_BF16, is_a, count, k, source, ld, false, panels);     \
         else if (across) pack_parts(DMAE_TYPE_F32, is_a, count, k, source, ld, true, panels);                       \
@@ -140,11 +141,11 @@ const struct gemm_kernels gemm_f32_amx_32x32 = {
     .narrow = 512,
     .keeps_shared = true,
     .plain_b = true,
-    .pack_a = pack_a,
-    .pack_b = pack_b,
-    .tile = tile,
-    .begin = begin,
-    .end = end,
+    .pack_a = KERNEL(pack_a),
+    .pack_b = KERNEL(pack_b),
+    .tile = KERNEL(tile),
+    .begin = KERNEL(begin),
+    .end = KERNEL(end),
 };
 #pragma clang attribute pop
 #endif

@@ -1,4 +1,5 @@
 #if defined(__x86_64__)
+#define KERNEL(part) gemm_f32_avx2_6x16_##part
 #include "gemm/gemm.h"
 #include "cpu/vector_avx2.h"
 
@@ -18,9 +19,9 @@ const struct gemm_kernels gemm_f32_avx2_6x16 = {
     .narrow = 256,
     .fetches_across = true,
     .fetches_shared = true,
-    .pack_a = pack_a,
-    .pack_b = pack_b,
-    .tile = tile,
+    .pack_a = KERNEL(pack_a),
+    .pack_b = KERNEL(pack_b),
+    .tile = KERNEL(tile),
 };
 #pragma clang attribute pop
 #endif

@@ -1,4 +1,5 @@
 #if defined(__x86_64__)
+#define KERNEL(part) gemm_f32_avx512_14x32_##part
 #include "gemm/gemm.h"
 #include "cpu/vector_avx512.h"
 
@@ -20,9 +21,9 @@ const struct gemm_kernels gemm_f32_avx512_14x32 = {
     .many_shared = 24,
     .packs_in_tiles = true,
     .fetches_across = true,
-    .pack_a = pack_a,
-    .pack_b = pack_b,
-    .tile = tile,
+    .pack_a = KERNEL(pack_a),
+    .pack_b = KERNEL(pack_b),
+    .tile = KERNEL(tile),
 };
 #pragma clang attribute pop
 #endif

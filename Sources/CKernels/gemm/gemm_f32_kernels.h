@@ -45,11 +45,13 @@ VECTOR_INLINE void pack_b_of(const dmae_type type, size_t count, size_t k, const
     }
 }
 
-static void pack_a(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {
+static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+                           void *panels) {
     if (type == DMAE_TYPE_BF16) pack_a_of(DMAE_TYPE_BF16, count, k, source, ld, across, panels);
     else pack_a_of(DMAE_TYPE_F32, count, k, source, ld, across, panels);
 }
-static void pack_b(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {
+static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+                           void *panels) {
     if (type == DMAE_TYPE_BF16) pack_b_of(DMAE_TYPE_BF16, count, k, source, ld, across, panels);
     else pack_b_of(DMAE_TYPE_F32, count, k, source, ld, across, panels);
 }

@@ -1,3 +1,4 @@
+#define KERNEL(part) gemm_f32_scalar_4x16_##part
 #define OPERAND(x) (x)
 #include "gemm/gemm_scalar_4x16.h"
 
@@ -10,7 +11,7 @@ const struct gemm_kernels gemm_f32_scalar_4x16 = {
     .run_a = 4,
     .run_b = 2,
     .round_a = 1,
-    .pack_a = pack_a,
-    .pack_b = pack_b,
-    .tile = tile,
+    .pack_a = KERNEL(pack_a),
+    .pack_b = KERNEL(pack_b),
+    .tile = KERNEL(tile),
 };

@@ -1,4 +1,5 @@
 #if defined(__x86_64__)
+#define KERNEL(part) gemm_int8_amx_32x32_##part
 #include "gemm/gemm.h"
 #define VECTOR_TARGET "avx512f,avx512bw,avx512dq,avx512vl,fma,avx512vnni,avx512bf16,amx-tile,amx-int8"
 #define VECTOR_ROUNDS_TO_BF16
@@ -25,12 +26,14 @@ VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const
                 v_store(step, groups_at(type, false, k - p, source, row + p, q));
         }
 }
-static void pack_a(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {
+static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+                           void *panels) {
     (void)across;
     if (type == DMAE_TYPE_BF16) pack_a_of(DMAE_TYPE_BF16, count, k, source, ld, panels);
     else pack_a_of(DMAE_TYPE_F32, count, k, source, ld, panels);
 }
-static void pack_b(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {
+static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+                           void *panels) {
     (void)across;
     if (type == DMAE_TYPE_BF16) pack(DMAE_TYPE_BF16, true, NR, count, k, source, ld, panels);
     else pack(DMAE_TYPE_F32, true, NR, count, k, source, ld, panels);
@@ -50,11 +53,11 @@ const struct gemm_kernels gemm_int8_amx_32x32 = {
     .narrow = 512,
     .keeps_shared = true,
     .fetches_shared = true,
-    .pack_a = pack_a,
-    .pack_b = pack_b,
-    .tile = tile,
-    .begin = begin,
-    .end = end,
+    .pack_a = KERNEL(pack_a),
+    .pack_b = KERNEL(pack_b),
+    .tile = KERNEL(tile),
+    .begin = KERNEL(begin),
+    .end = KERNEL(end),
     .head_bytes = HEAD_WORDS * sizeof(float),
 };
 #pragma clang attribute pop

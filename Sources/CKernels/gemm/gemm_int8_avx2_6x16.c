@@ -1,4 +1,5 @@
 #if defined(__x86_64__)
+#define KERNEL(part) gemm_int8_avx2_6x16_##part
 #include "gemm/gemm.h"
 #include "gemm/quantisation.h"
 #include "cpu/vector_avx2.h"
@@ -40,9 +41,9 @@ const struct gemm_kernels gemm_int8_avx2_6x16 = {
     .run_b = 2,
     .round_a = 1,
     .narrow = 256,
-    .pack_a = pack_a,
-    .pack_b = pack_b,
-    .tile = tile,
+    .pack_a = KERNEL(pack_a),
+    .pack_b = KERNEL(pack_b),
+    .tile = KERNEL(tile),
     .head_bytes = HEAD_WORDS * sizeof(float),
 };
 #pragma clang attribute pop

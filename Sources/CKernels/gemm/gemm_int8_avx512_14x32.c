@@ -1,4 +1,5 @@
 #if defined(__x86_64__)
+#define KERNEL(part) gemm_int8_avx512_14x32_##part
 #include "gemm/gemm.h"
 #include "gemm/quantisation.h"
 #include "cpu/vector_avx512.h"
@@ -41,9 +42,9 @@ const struct gemm_kernels gemm_int8_avx512_14x32 = {
     .run_b = 2,
     .round_a = 1,
     .narrow = 512,
-    .pack_a = pack_a,
-    .pack_b = pack_b,
-    .tile = tile,
+    .pack_a = KERNEL(pack_a),
+    .pack_b = KERNEL(pack_b),
+    .tile = KERNEL(tile),
     .head_bytes = HEAD_WORDS * sizeof(float),
 };
 #pragma clang attribute pop

@@ -9,12 +9,14 @@
 enum { HEAD_WORDS = HAS_ZERO ? 2 : 1, K_UNIT = UNIT };
 #include "gemm/gemm_int8_packing.h"
 
-static void pack_a(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {
+static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+                           void *panels) {
     (void)across;
     if (type == DMAE_TYPE_BF16) pack(DMAE_TYPE_BF16, false, MR, count, k, source, ld, panels);
     else pack(DMAE_TYPE_F32, false, MR, count, k, source, ld, panels);
 }
-static void pack_b(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {
+static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+                           void *panels) {
     (void)across;
     if (type == DMAE_TYPE_BF16) pack(DMAE_TYPE_BF16, true, NR, count, k, source, ld, panels);
     else pack(DMAE_TYPE_F32, true, NR, count, k, source, ld, panels);

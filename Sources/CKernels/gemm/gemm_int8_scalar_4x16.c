@@ -1,10 +1,11 @@
+#define KERNEL(part) gemm_int8_scalar_4x16_##part
 #include "gemm/gemm_scalar_epilogue.h"
 #include "gemm/quantisation.h"
 
 // A panel: scale[width] in float32, then [k][width] of q - zero in 16 bits.
 
-static void pack(bool weights, size_t unit, size_t count, size_t k, dmae_type type, const void *source, size_t ld,
-                 char *panel) {
+static void KERNEL(pack)(bool weights, size_t unit, size_t count, size_t k, dmae_type type, const void *source,
+                         size_t ld, char *panel) {
     for (size_t first = 0; first < count; first += unit, panel += unit * (sizeof(float) + k * sizeof(int16_t)))
         for (size_t i = 0; i < unit; ++i) {
             float *const scale = (float *)panel;
@@ -32,16 +33,18 @@ static void pack(bool weights, size_t unit, size_t count, size_t k, dmae_type ty
             }
         }
 }
-static void pack_a(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {
+static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+                           void *panels) {
     (void)across;
-    pack(false, MR, count, k, type, source, ld, panels);
+    KERNEL(pack)(false, MR, count, k, type, source, ld, panels);
 }
-static void pack_b(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {
+static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+                           void *panels) {
     (void)across;
-    pack(true, NR, count, k, type, source, ld, panels);
+    KERNEL(pack)(true, NR, count, k, type, source, ld, panels);
 }
 
-static void tile(const struct gemm_tile *t) {
+static void KERNEL(tile)(const struct gemm_tile *t) {
     int32_t total[MR][NR] = {{0}};
     const float *const a_scale = t->a, *const b_scale = t->b;
     const int16_t *a = (const int16_t *)(a_scale + MR), *b = (const int16_t *)(b_scale + NR);
@@ -51,7 +54,7 @@ static void tile(const struct gemm_tile *t) {
     float sum[MR][NR];
     for (int i = 0; i < MR; ++i)
         for (int j = 0; j < NR; ++j) sum[i][j] = (float)total[i][j] * a_scale[i] * b_scale[j];
-    finish(t, sum);
+    KERNEL(finish)(t, sum);
 }
 
 const struct gemm_kernels gemm_int8_scalar_4x16 = {
@@ -63,8 +66,8 @@ const struct gemm_kernels gemm_int8_scalar_4x16 = {
     .run_a = 4,
     .run_b = 2,
     .round_a = 1,
-    .pack_a = pack_a,
-    .pack_b = pack_b,
-    .tile = tile,
+    .pack_a = KERNEL(pack_a),
+    .pack_b = KERNEL(pack_b),
+    .tile = KERNEL(tile),
     .head_bytes = sizeof(float),
 };

@@ -1,8 +1,8 @@
 // The reference. The including file says OPERAND(x): what becomes of an operand as it is packed.
 #include "gemm/gemm_scalar_epilogue.h"
 
-static void pack(size_t unit, size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
-                 float *panels) {
+static void KERNEL(pack)(size_t unit, size_t count, size_t k, dmae_type type, const void *source, size_t ld,
+                         bool across, float *panels) {
     for (size_t first = 0; first < count; first += unit, panels += unit * k)
         for (size_t p = 0; p < k; ++p)
             for (size_t i = 0; i < unit; ++i) {
@@ -10,18 +10,20 @@ static void pack(size_t unit, size_t count, size_t k, dmae_type type, const void
                 panels[p * unit + i] = first + i >= count ? 0 : OPERAND(element_at(type, source, index));
             }
 }
-static void pack_a(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {
-    pack(MR, count, k, type, source, ld, across, panels);
+static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+                           void *panels) {
+    KERNEL(pack)(MR, count, k, type, source, ld, across, panels);
 }
-static void pack_b(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across, void *panels) {
-    pack(NR, count, k, type, source, ld, across, panels);
+static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+                           void *panels) {
+    KERNEL(pack)(NR, count, k, type, source, ld, across, panels);
 }
 
-static void tile(const struct gemm_tile *t) {
+static void KERNEL(tile)(const struct gemm_tile *t) {
     float sum[MR][NR] = {{0}};
     const float *a = t->a, *b = t->b;
     for (size_t p = 0; p < t->k; ++p, a += MR, b += NR)
         for (int i = 0; i < MR; ++i)
             for (int j = 0; j < NR; ++j) sum[i][j] += a[i] * b[j];
-    finish(t, sum);
+    KERNEL(finish)(t, sum);
 }

@@ -7,7 +7,7 @@
 
 enum { MR = 4, NR = 16 };
 
-static void finish(const struct gemm_tile *t, float sum[MR][NR]) {
+static void KERNEL(finish)(const struct gemm_tile *t, float sum[MR][NR]) {
     for (size_t i = 0; i < t->rows; ++i)
         for (size_t j = 0; j < t->columns; ++j) {
             float value = sum[i][j];

@@ -28,7 +28,7 @@ VECTOR_INLINE void finish(const enum gelu gelu, const bool whole, const dmae_typ
 }
 /// All matrices of one type and all columns, as nearly every tile has them; or anything else.
 #define FINISH(name, gelu)                                                                        \
-    static void name(const struct gemm_tile *t, const float *value) {                             \
+    static void KERNEL(name)(const struct gemm_tile *t, const float *value) {                     \
         static const dmae_type f32 = DMAE_TYPE_F32, bf16 = DMAE_TYPE_BF16;                        \
         const bool are_bf16 = t->activation_type == DMAE_TYPE_BF16, whole = t->columns >= NR;     \
         const bool alike = (t->c == NULL || t->c_type == t->activation_type) &&                   \
@@ -98,11 +98,11 @@ VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDT
     for (int i = 0; i < ROWS; ++i)
 #pragma clang loop unroll(full)
         for (int j = 0; j < WIDTH; ++j) v_store(value + i * NR + j * LANES, sum[i][j]);
-    if (t->before_gelu) finish_backward(t, value);
-    else finish_forward(t, value);
+    if (t->before_gelu) KERNEL(finish_backward)(t, value);
+    else KERNEL(finish_forward)(t, value);
 }
 
-static void tile(const struct gemm_tile *t) {
+static void KERNEL(tile)(const struct gemm_tile *t) {
 #ifdef PACKING_PRODUCT
     if (t->b_source && t->b_source_type == DMAE_TYPE_BF16) return run(t, MR, VECTORS, false, true, DMAE_TYPE_BF16);
     if (t->b_source) return run(t, MR, VECTORS, false, true, DMAE_TYPE_F32);

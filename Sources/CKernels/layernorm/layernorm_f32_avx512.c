@@ -1,8 +1,9 @@
 #if defined(__x86_64__)
+#define KERNEL(part) layernorm_f32_avx512_##part
 #include "layernorm/layernorm.h"
 #include "cpu/vector_avx512.h"
 #include "layernorm/layernorm_f32_kernels.h"
 
-const struct layernorm_f32_kernels layernorm_f32_avx512 = {statistics, apply, backward};
+const struct layernorm_f32_kernels layernorm_f32_avx512 = {KERNEL(statistics), KERNEL(apply), KERNEL(backward)};
 #pragma clang attribute pop
 #endif

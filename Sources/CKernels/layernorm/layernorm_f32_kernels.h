@@ -5,7 +5,7 @@ VECTOR_INLINE void fetch_ahead(const void *values, size_t index, size_t value_by
     _mm_prefetch((const char *)values + (index + AHEAD) * value_bytes, _MM_HINT_T0);
 }
 
-static void statistics(size_t width, const float *x, float epsilon, float *mean, float *rstd) {
+static void KERNEL(statistics)(size_t width, const float *x, float epsilon, float *mean, float *rstd) {
     V sums[4] = {v_zero(), v_zero(), v_zero(), v_zero()}, squares[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
     size_t i = 0;
     for (; i + 4 * LANES <= width; i += 4 * LANES)
@@ -33,8 +33,8 @@ static void statistics(size_t width, const float *x, float epsilon, float *mean,
 
 VECTOR_INLINE V normal(V x, V mean, V rstd) { return v_multiply(v_subtract(x, mean), rstd); }
 
-static void apply(size_t width, const float *x, const float *gamma, const float *beta, float mean, float rstd,
-                  dmae_type y_type, void *y) {
+static void KERNEL(apply)(size_t width, const float *x, const float *gamma, const float *beta, float mean, float rstd,
+                          dmae_type y_type, void *y) {
     const V m = v_set(mean), s = v_set(rstd);
     size_t i = 0;
     for (; i + LANES <= width; i += LANES) {
@@ -66,8 +66,9 @@ VECTOR_INLINE V gradient(V x, V d_y, V gamma, V mean, V rstd, V mean_g, V mean_p
     return v_multiply(rstd, v_fnma(normal(x, mean, rstd), mean_product, v_fms(d_y, gamma, mean_g)));
 }
 
-static void backward(size_t rows, size_t width, const float *x, const float *gamma, const float *mean,
-                     const float *rstd, const float *d_y, bool accumulate, float *d_x, float *d_gamma, float *d_beta) {
+static void KERNEL(backward)(size_t rows, size_t width, const float *x, const float *gamma, const float *mean,
+                             const float *rstd, const float *d_y, bool accumulate, float *d_x, float *d_gamma,
+                             float *d_beta) {
     const size_t whole = width / LANES * LANES;
     const M mask = v_mask(width - whole);
     for (size_t i = 0; i < whole; i += LANES) v_store(d_gamma + i, v_zero()), v_store(d_beta + i, v_zero());

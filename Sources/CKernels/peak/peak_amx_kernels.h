@@ -1,7 +1,7 @@
 // Products of 16×16 sums in four chains; the including file says TILE_PRODUCT.
 #include "cpu/tiles.h"
 
-static void run(size_t iterations) {
+static void KERNEL(run)(size_t iterations) {
     // A core that multiplies zeros takes less power and keeps a clock a sixth higher than one that multiplies numbers.
     // As bf16 these are ±[0.5, 1), as bytes from -65 to 127.
     enum { tile_numbers = 2 * TILE_SIDE * TILE_SIDE };

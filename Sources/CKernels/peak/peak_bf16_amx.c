@@ -1,10 +1,11 @@
 #if defined(__x86_64__)
+#define KERNEL(part) peak_bf16_amx_##part
 #include "peak/peak.h"
 #define VECTOR_TARGET "avx512f,avx512bw,avx512dq,avx512vl,fma,amx-tile,amx-bf16"
 #include "cpu/vector_avx512.h"
 #define TILE_PRODUCT _tile_dpbf16ps
 #include "peak/peak_amx_kernels.h"
 
-const struct peak_kernels peak_bf16_amx = {4 * 2 * 16 * 16 * 32, run};
+const struct peak_kernels peak_bf16_amx = {4 * 2 * 16 * 16 * 32, KERNEL(run)};
 #pragma clang attribute pop
 #endif

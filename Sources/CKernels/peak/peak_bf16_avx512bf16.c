@@ -1,11 +1,12 @@
 #if defined(__x86_64__)
+#define KERNEL(part) peak_bf16_avx512bf16_##part
 #include "peak/peak.h"
 #define VECTOR_TARGET "avx512f,avx512bw,avx512dq,avx512vl,fma,avx512bf16"
 #include "cpu/vector_avx512.h"
 
 enum { CHAINS = 12 };
 
-static void run(size_t iterations) {
+static void KERNEL(run)(size_t iterations) {
     V sum[CHAINS];
     for (int i = 0; i < CHAINS; ++i) sum[i] = v_set((float)i);
     for (int i = 0; i < CHAINS; ++i) __asm__ volatile("" : "+x"(sum[i])); // as in peak_f32_kernels.h
@@ -16,6 +17,6 @@ static void run(size_t iterations) {
     for (int i = 0; i < CHAINS; ++i) __asm__ volatile("" : : "x"(sum[i]));
 }
 
-const struct peak_kernels peak_bf16_avx512bf16 = {4 * LANES * CHAINS, run};
+const struct peak_kernels peak_bf16_avx512bf16 = {4 * LANES * CHAINS, KERNEL(run)};
 #pragma clang attribute pop
 #endif

@@ -1,7 +1,7 @@
 // Twelve chains of multiply-adds: more than latency times width of any processor here, and no spills with 16 registers.
 enum { CHAINS = 12 };
 
-static void run(size_t iterations) {
+static void KERNEL(run)(size_t iterations) {
     V sum[CHAINS];
     for (int i = 0; i < CHAINS; ++i) sum[i] = v_set((float)i);
     // The compiler must not see the values: 2 stays 2 under this step, so it would leave a whole chain out.

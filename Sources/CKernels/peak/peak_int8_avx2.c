@@ -1,11 +1,12 @@
 #if defined(__x86_64__)
+#define KERNEL(part) peak_int8_avx2_##part
 #include "peak/peak.h"
 #include "cpu/vector_avx2.h"
 
 // As its products of bytes are done: in 16 bits, two to a lane, and an addition.
 enum { CHAINS = 12 };
 
-static void run(size_t iterations) {
+static void KERNEL(run)(size_t iterations) {
     __m256i sum[CHAINS], one = _mm256_set1_epi32(0x00010001);
     for (int i = 0; i < CHAINS; ++i) sum[i] = _mm256_set1_epi32(i);
     for (size_t round = 0; round < iterations; ++round)
@@ -18,6 +19,6 @@ static void run(size_t iterations) {
     for (int i = 0; i < CHAINS; ++i) __asm__ volatile("" : : "x"(sum[i]));
 }
 
-const struct peak_kernels peak_int8_avx2 = {4 * LANES * CHAINS, run};
+const struct peak_kernels peak_int8_avx2 = {4 * LANES * CHAINS, KERNEL(run)};
 #pragma clang attribute pop
 #endif

@@ -1,11 +1,12 @@
 #if defined(__x86_64__)
+#define KERNEL(part) peak_int8_avx512vnni_##part
 #include "peak/peak.h"
 #define VECTOR_TARGET "avx512f,avx512bw,avx512dq,avx512vl,fma,avx512vnni"
 #include "cpu/vector_avx512.h"
 
 enum { CHAINS = 12 };
 
-static void run(size_t iterations) {
+static void KERNEL(run)(size_t iterations) {
     __m512i sum[CHAINS];
     for (int i = 0; i < CHAINS; ++i) sum[i] = _mm512_set1_epi32(i);
     const __m512i one = _mm512_set1_epi32(0x01010101);
@@ -15,6 +16,6 @@ static void run(size_t iterations) {
     for (int i = 0; i < CHAINS; ++i) __asm__ volatile("" : : "x"(sum[i]));
 }
 
-const struct peak_kernels peak_int8_avx512vnni = {8 * LANES * CHAINS, run};
+const struct peak_kernels peak_int8_avx512vnni = {8 * LANES * CHAINS, KERNEL(run)};
 #pragma clang attribute pop
 #endif

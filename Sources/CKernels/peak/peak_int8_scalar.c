@@ -1,10 +1,11 @@
+#define KERNEL(part) peak_int8_scalar_##part
 #include "peak/peak.h"
 
 #include <stdint.h>
 
 enum { CHAINS = 48 };
 
-static void run(size_t iterations) {
+static void KERNEL(run)(size_t iterations) {
     int32_t sum[CHAINS];
     int16_t factor[CHAINS];
     for (int i = 0; i < CHAINS; ++i) sum[i] = factor[i] = (int16_t)i;
@@ -16,4 +17,4 @@ static void run(size_t iterations) {
     for (int i = 0; i < CHAINS; ++i) __asm__ volatile("" : : "m"(sum[i]));
 }
 
-const struct peak_kernels peak_int8_scalar = {2 * CHAINS, run};
+const struct peak_kernels peak_int8_scalar = {2 * CHAINS, KERNEL(run)};

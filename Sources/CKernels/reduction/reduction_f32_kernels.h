@@ -24,12 +24,12 @@ VECTOR_INLINE void column_sum_of(const dmae_type type, size_t rows, size_t n, co
     }
 }
 
-static void column_sum(size_t rows, size_t n, dmae_type type, const void *x, size_t ldx, float *sum) {
+static void KERNEL(column_sum)(size_t rows, size_t n, dmae_type type, const void *x, size_t ldx, float *sum) {
     if (type == DMAE_TYPE_BF16) column_sum_of(DMAE_TYPE_BF16, rows, n, x, ldx, sum);
     else column_sum_of(DMAE_TYPE_F32, rows, n, x, ldx, sum);
 }
 
-static double sum_of_squares(size_t count, const float *x) {
+static double KERNEL(sum_of_squares)(size_t count, const float *x) {
     enum { CHAINS = 4 };
     D sum[CHAINS][2];
     for (int chain = 0; chain < CHAINS; ++chain) sum[chain][0] = sum[chain][1] = d_zero();

@@ -1,13 +1,14 @@
+#define KERNEL(part) reduction_f32_scalar_##part
 #include "cpu/scalar_bf16.h"
 #include "reduction/reduction.h"
 
-static void column_sum(size_t rows, size_t n, dmae_type type, const void *x, size_t ldx, float *sum) {
+static void KERNEL(column_sum)(size_t rows, size_t n, dmae_type type, const void *x, size_t ldx, float *sum) {
     for (size_t j = 0; j < n; ++j) sum[j] = 0;
     for (size_t i = 0; i < rows; ++i)
         for (size_t j = 0; j < n; ++j) sum[j] += element_at(type, x, i * ldx + j);
 }
 
-static double sum_of_squares(size_t count, const float *x) {
+static double KERNEL(sum_of_squares)(size_t count, const float *x) {
     double lanes[16] = {0};
     size_t i = 0;
     for (; i + 16 <= count; i += 16)
@@ -18,4 +19,4 @@ static double sum_of_squares(size_t count, const float *x) {
     return lanes[0];
 }
 
-const struct reduction_f32_kernels reduction_f32_scalar = {column_sum, sum_of_squares};
+const struct reduction_f32_kernels reduction_f32_scalar = {KERNEL(column_sum), KERNEL(sum_of_squares)};
