@@ -47,7 +47,7 @@ extension TrainingConfiguration {
 
     /// The first value that differs from that of `other` and decides the result, in the words of both; nil where none
     /// does.
-    func difference(from other: TrainingConfiguration) -> (own: Message, other: Message)? {
+    package func difference(from other: TrainingConfiguration) -> (own: Message, other: Message)? {
         zip(decisiveValues, other.decisiveValues).first { $0 != $1 }.map { ($0.setting, $1.setting) }
     }
 }

@@ -2,9 +2,9 @@
 ///
 /// A header may have a hundred million bytes and describe millions of empty tensors. Real ones describe hundreds or
 /// thousands, so a larger description is refused before it is held in memory. All shards of a model share one budget.
-struct HeaderBudget {
+package struct HeaderBudget {
     /// Bytes of memory for names, shapes and metadata together: enough for about fifty thousand tensors.
-    static let maximum = 16 << 20
+    package static let maximum = 16 << 20
     /// Estimated bytes of one entry beside its texts and numbers: its places in arrays and dictionaries.
     private static let entry = 256
 

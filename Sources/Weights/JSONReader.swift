@@ -3,7 +3,7 @@ import Reporting
 /// A strict reader of JSON text (RFC 8259) that reads the bytes once, one token at a time.
 ///
 /// It does not recurse and allocates only the strings it returns, so the cost of hostile text is bounded by its length.
-struct JSONReader {
+package struct JSONReader {
     /// An error in the text, worded to follow "the header …".
     struct Fault: Error {
         let message: String
@@ -16,7 +16,7 @@ struct JSONReader {
     private var released = 0
     private static let releaseStep = 1 << 22
     /// Maximum bytes of one string, with its escapes; checked before the string is copied.
-    private static let maximumString = 1 << 22
+    package static let maximumString = 1 << 22
 
     /// - Parameter release: drops the pages of these bytes if the text is part of a mapped file, so that a long text is
     ///   never in memory as a whole.

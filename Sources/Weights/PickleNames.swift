@@ -1,5 +1,5 @@
 /// Walks a pickle's object and gives dotted names to its tensors and plain values.
-struct PickleNames {
+package struct PickleNames {
     private let graph: PickleGraph
     /// The tensors, by their index in the graph.
     private(set) var tensors: [(name: String, index: Int)] = []
@@ -9,10 +9,10 @@ struct PickleNames {
     private var valueBytes = 0
 
     /// Maximum nesting of dictionaries and lists.
-    private static let maximumDepth = 64
+    package static let maximumDepth = 64
     /// Maximum number of visits to values. A list may hold another list twice, which holds another twice, and so on.
     private static let maximumVisits = 1_000_000
-    private static let maximumTensors = 65_536
+    package static let maximumTensors = 65_536
     private static let maximumNameLength = 500
     private static let maximumNameBytes = 8 << 20
     /// Maximum number of plain values that are kept, and bytes of their text; the rest is dropped.

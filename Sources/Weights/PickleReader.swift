@@ -3,17 +3,17 @@
 ///
 /// Nothing is imported, looked up or called. The few names that build tensors and dictionaries are interpreted; any
 /// other call becomes an object that describes the call.
-struct PickleReader {
+package struct PickleReader {
     /// An error in the pickle, worded to follow "its data.pkl …".
     struct Fault: Error {
         let message: String
     }
 
     /// Maximum bytes of a pickle. A checkpoint of a thousand tensors has a few hundred thousand.
-    static let maximumLength = 16 << 20
-    private static let maximumOpcodes = 8_000_000
+    package static let maximumLength = 16 << 20
+    package static let maximumOpcodes = 8_000_000
     /// Maximum memory for all values, in bytes, as estimated by the calls of `charge`.
-    private static let memoryLimit = 24 << 20
+    package static let memoryLimit = 24 << 20
     private static let maximumRank = 64
     private static let maximumNameLength = 1000
 

@@ -7,11 +7,11 @@ import Reporting
 ///
 /// Offsets count from the end of the header. The tensors must cover the data exactly, without gaps or overlaps. Reading
 /// a header takes a bounded amount of memory, however long it is.
-struct SafeTensorsHeader {
+package struct SafeTensorsHeader {
     /// Maximum bytes of a header in the format.
-    static let maximumLength = 100_000_000
+    package static let maximumLength = 100_000_000
     /// Maximum number of dimensions of a tensor, the same as in PyTorch.
-    private static let maximumRank = 64
+    package static let maximumRank = 64
 
     private(set) var metadata: [String: String] = [:]
     /// In the order of the data.

@@ -78,7 +78,7 @@ public final class ShardedFile: WeightFile, @unchecked Sendable {
     }
 
     /// Maximum number of shards, all of which stay open.
-    private static let maximumShards = 500
+    package static let maximumShards = 500
 
     private static func weightMap(_ index: MappedFile) throws -> [(tensor: String, shard: String)] {
         var reader = JSONReader(index.bytes, release: index.releasePages)

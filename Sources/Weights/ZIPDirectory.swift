@@ -2,7 +2,7 @@ import Reporting
 
 /// The members of a zip archive, read from the central directory at its end (PKWARE's APPNOTE.TXT; ZIP64 included) and
 /// checked against the members' own headers: each member is complete and within the file, and no two overlap.
-struct ZIPDirectory {
+package struct ZIPDirectory {
     /// An error in the archive, worded to follow "the archive …".
     struct Fault: Error {
         let message: String
@@ -18,8 +18,8 @@ struct ZIPDirectory {
     private(set) var compressed: String?
 
     /// Maximum number of members: many more than any checkpoint has tensors.
-    private static let maximumMembers = 100_000
-    private static let maximumDirectoryLength = 16 << 20
+    package static let maximumMembers = 100_000
+    package static let maximumDirectoryLength = 16 << 20
     private static let maximumNameLength = 4096
 
     /// - Parameter rest: called every 256 members, to release pages of a mapped file.

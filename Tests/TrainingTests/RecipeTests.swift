@@ -3,42 +3,8 @@ import Tensors
 import Training
 import XCTest
 
+/// The recipes' values are pinned by the page Method (DocumentationTests) and by the help screens (HelpTests).
 final class RecipeTests: XCTestCase {
-    /// The paper's distillation, value by value.
-    func testPaper() throws {
-        let recipe = try XCTUnwrap(Recipe.named("paper", for: .distill))
-        XCTAssertEqual(recipe.student, "vit-base")
-        XCTAssertEqual(recipe.teacher, "vit-large")
-        XCTAssertEqual(recipe.decoder, "dec512d8")
-        XCTAssertEqual(recipe.imageSize, 224)
-        XCTAssertEqual(recipe.maskRatio, 0.75)
-        XCTAssertFalse(recipe.normalizePixels)
-        XCTAssertEqual(
-            recipe.alignment,
-            AlignmentConfiguration(
-                pairs: [AlignedPair(studentBlock: 8, teacherBlock: 17)], distance: .l1, projection: .linear, weight: 1))
-        XCTAssertEqual(recipe.effectiveBatch, 4096)
-        XCTAssertEqual(recipe.baseLearningRate, 1.5e-4)
-        XCTAssertEqual(recipe.epochs, 100)
-        XCTAssertEqual(recipe.warmupEpochs, 20)
-        XCTAssertEqual(recipe.optimizer, Optimizer(beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.05))
-        XCTAssertEqual(recipe.cropArea, 0.2...1)
-    }
-
-    /// MAE's pre-training, value by value.
-    func testMAE() throws {
-        let recipe = try XCTUnwrap(Recipe.named("mae", for: .pretrain))
-        XCTAssertNil(recipe.teacher)
-        XCTAssertTrue(recipe.alignment.pairs.isEmpty)
-        XCTAssertTrue(recipe.normalizePixels)
-        XCTAssertEqual(recipe.maskRatio, 0.75)
-        XCTAssertEqual(recipe.effectiveBatch, 4096)
-        XCTAssertEqual(recipe.baseLearningRate, 1.5e-4)
-        XCTAssertEqual(recipe.epochs, 800)
-        XCTAssertEqual(recipe.warmupEpochs, 40)
-        XCTAssertEqual(recipe.optimizer, Optimizer(beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.05))
-    }
-
     /// Every recipe names presets that exist and fits together, its batch divides, and its name is its own for its
     /// method.
     func testEveryRecipeFitsTogether() throws {

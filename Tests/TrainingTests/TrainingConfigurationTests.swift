@@ -3,7 +3,7 @@ import Models
 import Reporting
 import XCTest
 
-@testable import Training
+import Training
 
 final class TrainingConfigurationTests: XCTestCase {
     private func configuration(teacher: Bool) -> TrainingConfiguration {
