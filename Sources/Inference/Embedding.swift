@@ -47,7 +47,9 @@ public final class Embedding {
     ) throws {
         guard configuration.channels == 1 || configuration.channels == 3 else {
             throw Failure(
-                .badData, "\(file.path): takes \(configuration.channels) channels, but image files give 1 or 3")
+                .badData,
+                "\(file.path): takes \(configuration.channels) channels, but image files give 1 or 3: use weights for one of them"
+            )
         }
         // Before any norm there is no question.
         if block == nil { try file.requireOneNorm("embed", "take the output of a block with \(.block)") }
@@ -97,8 +99,8 @@ public final class Embedding {
         if let broken = (0..<source.count).first(where: { source.path($0).utf8.contains(0x0A) }) {
             throw Failure(
                 .badData,
-                "\(source.path(broken).debugDescription): a line break in a name does not fit into \(list), a list of one "
-                    + "path per line: rename it")
+                "\(source.path(broken).debugDescription): the name holds a line break, but \(list) has one path per line: "
+                    + "rename the file")
         }
         let loader = BatchLoader(
             once: source,
@@ -117,7 +119,7 @@ public final class Embedding {
                 guard features.allSatisfy(\.isFinite) else {
                     throw Failure(
                         .failure,
-                        "features are not finite, from \(source.path(batch.images[0])) on, and nothing was written: look at the weights"
+                        "features are not finite, from \(source.path(batch.images[0])) on, and nothing was written: check the weights"
                     )
                 }
                 try append(features)

@@ -65,7 +65,10 @@ public final class Reconstruction {
         self.mask = mask
         let student = configuration.student
         guard student.channels == 1 || student.channels == 3 else {
-            throw Failure(.badData, "\(weights.path): takes \(student.channels) channels, but image files give 1 or 3")
+            throw Failure(
+                .badData,
+                "\(weights.path): takes \(student.channels) channels, but image files give 1 or 3: use weights for one of them"
+            )
         }
         distiller = try Distiller(configuration, batch: 1, plan: plan, training: false)
         try plan.commit()

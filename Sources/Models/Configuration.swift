@@ -55,7 +55,9 @@ public struct EncoderConfiguration: Codable, Equatable, Sendable {
         try check(channels <= 1024, "\(channels) channels are more than the 1024 supported: lower their number")
         try check(
             width % heads == 0, "\(heads) heads do not divide the width \(width): choose a number of heads that does")
-        try check(width % 4 == 0, "the width \(width) is not a multiple of 4, which the sin-cos position table needs")
+        try check(
+            width % 4 == 0,
+            "the width \(width) is not a multiple of 4, which the sin-cos position table needs: choose one that is")
         try check(
             imageHeight > 0 && imageWidth > 0 && imageHeight % patchSize == 0 && imageWidth % patchSize == 0,
             "patches of \(patchSize) pixels do not tile an image of \(imageHeight)×\(imageWidth): choose an \(.imageSize) that "
@@ -129,7 +131,9 @@ public struct DecoderConfiguration: Codable, Equatable, Sendable {
         }
         guard width % 4 == 0 else {
             throw Failure(
-                .usage, "decoder: the width \(width) is not a multiple of 4, which the sin-cos position table needs")
+                .usage,
+                "decoder: the width \(width) is not a multiple of 4, which the sin-cos position table needs: choose one that is"
+            )
         }
     }
 }
@@ -219,7 +223,7 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
         try decoder.validate()
         guard maskRatio >= 0, maskRatio < 1 else {
             throw Failure(
-                .usage, "\(.maskRatio, maskRatio) is not a share of patches: it must be at least 0 and below 1")
+                .usage, "\(.maskRatio, maskRatio) is not a fraction of the patches: it must be at least 0 and below 1")
         }
         guard student.patches > 1 else {
             throw Failure(
@@ -240,12 +244,12 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
         guard !normalizePixels || student.patchElements > 1 else {
             throw Failure(
                 .usage,
-                "\(.normalizePixels) needs patches of more than one value, whose deviation it divides by: raise \(.patchSize)"
+                "\(.normalizePixels) divides by the standard deviation of a patch, which needs more than one value: raise \(.patchSize)"
             )
         }
         guard let teacher else {
             guard alignment.pairs.isEmpty else {
-                throw Failure(.usage, "blocks can be aligned only where there is a teacher")
+                throw Failure(.usage, "blocks can be aligned only where there is a teacher: leave out \(.align)")
             }
             return
         }
@@ -254,8 +258,8 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
             throw Failure(
                 .usage,
                 "teacher and student must see the same patches, but the teacher's are of \(teacher.patchSize) pixels and the "
-                    + "student's of \(student.patchSize): use \(.patchSize, teacher.patchSize), or another teacher; the size and channels "
-                    + "of the images it was trained on may be others")
+                    + "student's of \(student.patchSize): use \(.patchSize, teacher.patchSize), or another teacher; the size and "
+                    + "channels of its own images may differ")
         }
         try teacher.validate(role: "teacher")
         guard teacher.channels == student.channels, teacher.imageHeight == student.imageHeight,

@@ -62,14 +62,16 @@ public final class FeatureExtractor {
         if case .block(let block) = place {
             guard (0..<configuration.depth).contains(block) else {
                 throw Failure(
-                    .usage, "block \(block) does not exist: the encoder's blocks are 0 to \(configuration.depth - 1)")
+                    .usage,
+                    "block \(block) does not exist: the encoder's blocks are 0 to \(configuration.depth - 1); choose one of them"
+                )
             }
             blocks = block + 1
         }
         guard place != .meanNorm || pool == .mean else {
             throw Failure(
                 .usage,
-                "these weights were fine-tuned on the mean of the patch tokens and norm nothing else: use \(.pool, "mean"), or "
+                "these weights have a norm for the mean of the patch tokens alone: use \(.pool, "mean"), or "
                     + "\(.block, configuration.depth - 1) for tokens before any norm")
         }
         self.configuration = configuration

@@ -6,8 +6,8 @@ import Weights
 /// The checkpoints of a run: `checkpoint-00001234.safetensors`, named by the optimiser step they were taken after.
 ///
 /// A checkpoint holds the weights under their own names, the optimiser's state under `optimizer.first_moment.NAME` and
-/// `optimizer.second_moment.NAME`, gradients that wait for the rest of their batch under `gradient.NAME`, the run's
-/// strings in the metadata, and a checksum of the whole file.
+/// `optimizer.second_moment.NAME`, the summed gradients of an unfinished step under `gradient.NAME`, the run's strings
+/// in the metadata, and a checksum of the whole file.
 public struct CheckpointStore: Sendable {
     public static let firstMomentPrefix = "optimizer.first_moment."
     public static let secondMomentPrefix = "optimizer.second_moment."
@@ -15,11 +15,11 @@ public struct CheckpointStore: Sendable {
     /// The metadata key of the step, written by the store.
     public static let stepKey = "dmae.step"
 
-    /// A tensor to be written, where it is in memory.
+    /// A tensor to be written, and its memory.
     public struct Tensor {
         public let name: String
         public let shape: [Int]
-        /// As many as `shape` says.
+        /// One value per element of `shape`.
         public let floats: UnsafeBufferPointer<Float>
 
         public init(name: String, shape: [Int], floats: UnsafeBufferPointer<Float>) {
@@ -29,7 +29,7 @@ public struct CheckpointStore: Sendable {
         }
     }
 
-    /// A checkpoint that was found whole.
+    /// A checkpoint whose checksum is right.
     public struct Checkpoint: Sendable {
         /// Optimiser steps done.
         public let step: Int
@@ -37,31 +37,30 @@ public struct CheckpointStore: Sendable {
     }
 
     public let directory: String
-    /// How many are kept, at least 1.
+    /// Number of checkpoints that are kept, at least 1.
     public let keep: Int
 
-    /// The store in `directory`. Nothing is touched: readers may use one while a run writes.
+    /// The store in `directory`. Nothing is read or written yet: a reader may have a store while a run writes.
     public init(directory: String, keep: Int) {
         precondition(keep >= 1, "at least one checkpoint is kept")
         self.directory = directory
         self.keep = keep
     }
 
-    /// Where the checkpoint of `step` is.
+    /// The path of the checkpoint of `step`.
     public func path(step: Int) -> String {
         let digits = String(step)
         return "\(directory)/checkpoint-\(String(repeating: "0", count: max(0, 8 - digits.count)))\(digits).safetensors"
     }
 
-    /// The steps of the checkpoints there are, rising. Throws `Failure(.inputOutput)` where the folder cannot be
-    /// listed.
+    /// The steps of all checkpoints, in ascending order. Throws `Failure(.inputOutput)` if the folder cannot be listed.
     public func steps() throws -> [Int] {
         try RunDirectory.names(in: directory).compactMap(Self.step(of:)).sorted()
     }
 
     /// Writes the checkpoint of `step`, then removes the oldest ones beyond `keep`, and returns its path.
     ///
-    /// The file is on the disk, whole and in its place, when this returns. Whatever fails, the older checkpoints stay.
+    /// On return the whole file is on the disk under its name. After a failure the older checkpoints are still there.
     /// Throws `Failure(.inputOutput)`.
     @discardableResult
     public func write(step: Int, tensors: [Tensor], metadata: [String: String]) throws -> String {
@@ -75,39 +74,39 @@ public struct CheckpointStore: Sendable {
         return path
     }
 
-    /// The newest checkpoint that is whole to the last bit; nil where there is none.
+    /// The newest checkpoint whose checksum is right; nil if there is none.
     ///
-    /// Each damaged one is passed over after `report` was given a sentence that names it. Throws
-    /// `Failure(.inputOutput)` where the folder cannot be listed or a checkpoint cannot be read: a disk that is away
-    /// for a while must not cost the run its newest state.
+    /// Damaged checkpoints are skipped, each with a sentence to `report`. Throws `Failure(.inputOutput)` if the folder
+    /// cannot be listed or a checkpoint cannot be read: a disk that fails for a while must not cost the run its newest
+    /// state.
     public func newestValid(report: (String) -> Void) throws -> Checkpoint? {
         for step in try steps().reversed() {
             do {
                 let checkpoint = try Self.open(path(step: step))
                 guard checkpoint.step == step else {
                     report(
-                        "passing over \(quoted(path: path(step: step))): it is the checkpoint of step \(checkpoint.step), renamed"
+                        "skipping \(quoted(path: path(step: step))): it is the checkpoint of step \(checkpoint.step), renamed"
                     )
                     continue
                 }
                 return checkpoint
             } catch let failure as Failure where failure.code == .badData {
-                report("passing over a checkpoint: \(failure.message)")
+                report("skipping a checkpoint: \(failure.message)")
             }
         }
         return nil
     }
 
-    /// Renames the checkpoints of `step` and of later ones, so that no resumed run takes one for its newest: where a
-    /// run goes back to an older checkpoint, they are of a course that it has left. What was set aside before stays.
-    /// Returns their new paths.
+    /// Renames the checkpoints of `step` and of later steps, so that no resumed run takes one of them for its newest. A
+    /// run that goes back to an older checkpoint will not reproduce them. Returns their new paths, which are not those
+    /// of checkpoints set aside earlier.
     ///
     /// Throws `Failure(.inputOutput)`.
     public func setAside(from step: Int) throws -> [String] {
         let aside = try steps().filter { $0 >= step }.map { later in
             let from = path(step: later)
             var to = from + Self.abandonedMark, number = 1
-            // The folder is this process's alone.
+            // No other process writes here: the folder is locked.
             while access(to, F_OK) == 0 {
                 number += 1
                 to = "\(from)\(Self.abandonedMark)-\(number)"
@@ -123,17 +122,17 @@ public struct CheckpointStore: Sendable {
         return aside
     }
 
-    /// What the name of a checkpoint of an abandoned course goes on with.
+    /// The ending that a checkpoint's name gets when it is set aside.
     static let abandonedMark = ".abandoned"
 
     /// Opens one checkpoint and verifies every byte of it.
     ///
-    /// Throws `Failure`: `.inputOutput` where it cannot be read, `.badData` where it is damaged or no checkpoint.
+    /// Throws `Failure`: `.inputOutput` if it cannot be read, `.badData` if it is damaged or no checkpoint.
     public static func open(_ path: String) throws -> Checkpoint {
         let file = try SafeTensorsFile(path: path)
         try file.verifyChecksum()
         guard let step = file.metadata[stepKey].flatMap({ Int($0) }), step >= 0 else {
-            throw Failure(.badData, "\(quoted(path: path)) does not say its step; use a checkpoint that dmae wrote")
+            throw Failure(.badData, "\(quoted(path: path)) holds no step number; use a checkpoint that dmae wrote")
         }
         return Checkpoint(step: step, file: file)
     }
@@ -143,7 +142,7 @@ public struct CheckpointStore: Sendable {
         guard name.hasPrefix("checkpoint-"), name.hasSuffix(".safetensors") else { return nil }
         let digits = name.dropFirst("checkpoint-".count).dropLast(".safetensors".count)
         guard digits.count >= 8, digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
-        // Nine digits that begin with 0 are not how a step is written.
+        // A step is padded to eight digits, never to more.
         return digits.count == 8 || digits.first != "0" ? Int(digits) : nil
     }
 }

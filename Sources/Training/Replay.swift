@@ -5,8 +5,8 @@ import Reporting
 import Tensors
 import Weights
 
-/// Runs recorded training steps and writes down everything: what golden tests, and people porting the method, compare
-/// with.
+/// Runs recorded training steps and writes all their results, for golden tests and for comparison with ports of the
+/// method.
 public enum Replay {
     /// The JSON under the metadata key `dmae.replay`.
     struct Description: Decodable {
@@ -15,7 +15,7 @@ public enum Replay {
         }
         struct Align: Decodable {
             let studentBlocks, teacherBlocks: [Int]
-            /// An `AlignmentDistance` and a `Projection`, decoded by `choice`, which says what there is.
+            /// Raw values of `AlignmentDistance` and `Projection`; `choice` decodes them and lists the known ones.
             let loss, projection: String?
         }
         struct AdamW: Decodable {
@@ -53,8 +53,8 @@ public enum Replay {
 
     /// Replays `input` and writes `output`; the file layouts are those of the catalog's article on replay.
     ///
-    /// - Throws: `Failure.badData` where the recording lacks something or does not fit together; `Failure.failure`,
-    ///   with nothing written, where a result is not finite; `Failure.inputOutput`.
+    /// - Throws: `Failure.badData` if the recording is incomplete or contradicts itself; `Failure.failure` if a result
+    ///   is not finite, with nothing written; `Failure.inputOutput`.
     public static func run(input: String, output: String, precision: Precision = .f32) throws {
         let file = try SafeTensorsFile(path: input)
         guard let text = file.metadata["dmae.replay"] else {
@@ -76,19 +76,21 @@ public enum Replay {
         else {
             throw Failure(
                 .badData,
-                "\(input): images is \(images.shape), which is not [batch, channels, height, width] of image_size")
+                "\(input): images has shape \(images.shape), but must be [batch, channels, height, width] with the sides of image_size"
+            )
         }
         guard noise.shape == [batch, model.student.patches] else {
             throw Failure(
                 .badData,
-                "\(input): noise is \(noise.shape), but \(batch) images of \(model.student.patches) patches need "
+                "\(input): noise has shape \(noise.shape), but \(batch) images of \(model.student.patches) patches need "
                     + "[\(batch), \(model.student.patches)]")
         }
         guard description.steps >= 1, description.optimizer.betas.count == 2 else {
             throw Failure(.badData, "\(input): a replay needs at least one step and two betas")
         }
         guard description.optimizer.betas.allSatisfy({ (0..<1).contains($0) }) else {
-            throw Failure(.badData, "\(input): betas are at least 0 and below 1, not \(description.optimizer.betas)")
+            throw Failure(
+                .badData, "\(input): betas must be at least 0 and below 1, not \(description.optimizer.betas)")
         }
 
         let plan = MemoryPlan()
@@ -105,7 +107,7 @@ public enum Replay {
         try file.copyFloats("images", into: distiller.images.elements)
         try file.copyFloats("noise", into: distiller.masking.noise.elements)
         guard !distiller.masking.noise.elements.contains(where: \.isNaN) else {
-            throw Failure(.badData, "\(input): noise holds what is not a number, which has no place in an order")
+            throw Failure(.badData, "\(input): noise holds a NaN, which cannot be ranked: replace it")
         }
         try write(steps: description, of: distiller, from: input, to: output)
     }
@@ -128,7 +130,8 @@ public enum Replay {
         }
         let align = description.align
         guard align?.studentBlocks.count == align?.teacherBlocks.count else {
-            throw Failure(.badData, "\(input): student_blocks and teacher_blocks are not of one length")
+            throw Failure(
+                .badData, "\(input): align.student_blocks and align.teacher_blocks differ in length: pair every block")
         }
         let pairs = zip(align?.studentBlocks ?? [], align?.teacherBlocks ?? []).map {
             AlignedPair(studentBlock: $0, teacherBlock: $1)
@@ -227,7 +230,7 @@ public enum Replay {
         }
 
         var writer = SafeTensorsWriter()
-        // The writer reads the values where they are: they stay put until it is done.
+        // The writer keeps pointers to the values: their memory is not freed before the end.
         let storage = copies.map { copy in
             let buffer = UnsafeMutableBufferPointer<Float>.allocate(capacity: max(1, copy.values.count))
             _ = buffer.initialize(from: copy.values)
@@ -250,7 +253,7 @@ public enum Replay {
     }
 
     private static func reason(_ error: any Error) -> String {
-        // The decoder names what the keys were turned into.
+        // The decoder names the keys in camel case; the file has snake case.
         func key(_ path: [any CodingKey]) -> String {
             path.isEmpty
                 ? "it"
@@ -262,7 +265,7 @@ public enum Replay {
         return switch error {
         case DecodingError.keyNotFound(let missing, let context): "\(key(context.codingPath + [missing])) is missing"
         case DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context):
-            "\(key(context.codingPath)) is of another type than expected"
+            "\(key(context.codingPath)) has another type than expected"
         case DecodingError.dataCorrupted(let context) where !context.codingPath.isEmpty: context.debugDescription
         default: "it is not JSON, or a number in it does not fit its key"
         }

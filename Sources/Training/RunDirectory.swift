@@ -10,13 +10,13 @@ public final class RunDirectory {
     public let path: String
     private let lock: Int32
 
-    /// Where the resolved configuration is.
+    /// The path of the resolved configuration.
     public var configurationPath: String { Self.configurationPath(in: path) }
     private static func configurationPath(in path: String) -> String { "\(path)/configuration.json" }
-    /// Where the weights of a finished run are.
+    /// The path of a finished run's weights.
     public var weightsPath: String { "\(path)/\(Self.weightsName)" }
     private static let weightsName = "model.safetensors"
-    /// Where the log is, one JSON object per optimiser step.
+    /// The path of the log: one JSON object per optimiser step.
     public var logPath: String { "\(path)/log.jsonl" }
 
     /// Whether a folder with files of these names holds a run.
@@ -24,7 +24,7 @@ public final class RunDirectory {
         names.contains { $0 == "configuration.json" || $0 == "log.jsonl" || CheckpointStore.step(of: $0) != nil }
     }
 
-    /// Throws `Failure.usage` where the folder at `path` holds a run, whose weights another `model.safetensors` would
+    /// Throws `Failure.usage` if the folder at `path` holds a run, whose weights another `model.safetensors` would
     /// replace.
     public static func requireNoRun(in path: String) throws {
         guard let names = try? names(in: path), isRun(names) else { return }
@@ -32,12 +32,12 @@ public final class RunDirectory {
             .usage, "\(quoted(path: path)) holds a run, whose \(weightsName) would be replaced: name another folder")
     }
 
-    /// Creates the folder, its parents too, and locks it until `self` goes away; parts that a killed process left are
-    /// removed.
+    /// Creates the folder and its parents, locks it for the life of `self`, and removes partial files that a killed
+    /// process left.
     ///
     /// A folder that already holds a run is refused unless `resuming`; resuming in an empty folder is allowed. Throws
     /// `Failure`: `.usage` if a run is there, `.badData` if the run to resume is of another `RunFormat`, with nothing
-    /// touched, `.inputOutput` if the folder cannot be made, written or locked.
+    /// touched, `.inputOutput` if the folder cannot be created, written or locked.
     public init(path: String, resuming: Bool) throws {
         precondition(!path.isEmpty, "a run needs a folder")
         self.path = path
@@ -49,7 +49,7 @@ public final class RunDirectory {
             if Self.isRun(names), !resuming {
                 throw Failure(
                     .usage,
-                    "\(quoted(path: path)) already holds a run; go on with it by \(.resume, "auto"), or name another \(.output) folder"
+                    "\(quoted(path: path)) already holds a run; resume it with \(.resume, "auto"), or name another \(.output) folder"
                 )
             }
             guard resuming || !names.contains(Self.weightsName) else {
@@ -69,10 +69,11 @@ public final class RunDirectory {
         close(lock)
     }
 
-    /// Refuses to begin again where training has left something: its weights, or checkpoints of which none is whole. A
-    /// log alone is no loss.
+    /// Refuses to train from the beginning over the results of an earlier training: weights, or checkpoints of which
+    /// none is whole. A log alone is no loss.
     ///
-    /// Throws `Failure`: `.usage` where weights are there, `.badData` where checkpoints are.
+    /// Throws `Failure`: `.usage` if there are weights or checkpoints that were set aside, `.badData` if there are
+    /// damaged checkpoints.
     public func requireNothingToLose() throws {
         let names = try Self.names(in: path)
         if names.contains(where: { CheckpointStore.step(of: $0) != nil }) {
@@ -84,13 +85,13 @@ public final class RunDirectory {
         if let name = names.last(where: { $0.hasPrefix("checkpoint-") && $0.contains(CheckpointStore.abandonedMark) }) {
             throw Failure(
                 .usage,
-                "\(quoted(path: path)) holds no checkpoint but those of an abandoned course; take one up by "
+                "\(quoted(path: path)) holds no checkpoint but those that an earlier run set aside; resume one of them with "
                     + "\(.resume, quoted(path: path + "/" + name)), or remove them to start from the beginning")
         }
         if names.contains(Self.weightsName) {
             throw Failure(
                 .usage,
-                "\(quoted(path: path)) holds the weights of a finished run and no checkpoint to go on from; name another "
+                "\(quoted(path: path)) holds the weights of a finished run and no checkpoint to resume from; name another "
                     + "\(.output) folder, or move \(Self.weightsName) away to start from the beginning")
         }
     }
@@ -103,7 +104,7 @@ public final class RunDirectory {
         try RunFormat.requireCurrent(text, in: path)
     }
 
-    /// Writes `configuration.json`: keys sorted, indented, whole or not at all.
+    /// Writes `configuration.json`, indented and with sorted keys; a failure leaves no part of it.
     public func writeConfiguration(_ configuration: some Encodable) throws {
         try AtomicFile.write(configuration.sortedJSON(indented: true) + [0x0A], to: configurationPath)
     }
@@ -116,8 +117,7 @@ public final class RunDirectory {
             prefix += part
             defer { prefix += "/" }
             if mkdir(prefix, 0o777) == 0 {
-                // Best effort: a parent that may not be read cannot be forced to the disk, and the run is none the
-                // worse for it.
+                // Best effort: a parent without read permission cannot be synchronised, which does not harm the run.
                 try? AtomicFile.synchronizeFolder(of: prefix)
             } else if errno != EEXIST, errno != EISDIR {
                 throw Failure(
@@ -160,7 +160,7 @@ public final class RunDirectory {
                 "\(quoted(path: path)) is being written by \(holder); wait for its end or name another \(.output) folder"
             )
         }
-        // The file stays when the lock goes: removing it could take away the lock of a process that has just opened it.
+        // The file is never removed: that could take away the lock of a process that has just opened it.
         let text = "\(getpid())\n"
         if ftruncate(descriptor, 0) != 0 || pwrite(descriptor, text, text.utf8.count, 0) != text.utf8.count {
             let number = errno
@@ -172,13 +172,13 @@ public final class RunDirectory {
         return descriptor
     }
 
-    /// Names in a folder, sorted; none where there is no such folder.
+    /// Names in a folder, sorted; none if there is no such folder.
     static func names(in folder: String) throws -> [String] {
         if access(folder, F_OK) != 0, errno == ENOENT { return [] }
         return try FolderNames.sorted(folder)
     }
 
-    /// Whether a name is that of a part of a file of ours.
+    /// Whether the name is that of a partial file of a run.
     private static func isLeftover(_ name: String) -> Bool {
         guard let mark = name.firstRange(of: AtomicFile.partMark) else { return false }
         let whole = String(name[..<mark.lowerBound])

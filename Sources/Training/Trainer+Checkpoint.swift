@@ -8,28 +8,26 @@ import Weights
 
 extension Trainer {
     private enum Key {
-        /// JSON of the `ModelConfiguration`: what `dmae reconstruct` needs to know of a file.
+        /// JSON of the `ModelConfiguration`, which whoever uses the weights reads.
         static let model = "dmae.configuration"
         /// JSON of the `TrainingConfiguration`.
         static let training = "dmae.training"
-        /// Images of the folder, which decide the order of samples.
+        /// Number of images in the folder, which decides the order of samples.
         static let images = "dmae.images"
         /// `Trainer.namesChecksum`.
         static let imageNames = "dmae.image_names"
         /// `Trainer.teacherChecksum`.
         static let teacher = "dmae.teacher"
-        /// Micro-batches of the next step that are summed already.
+        /// Micro-batches of the next step whose gradients are summed.
         static let pending = "dmae.pending"
-        /// Their sums of losses, as the bit patterns of doubles.
+        /// Sums of their losses, as bit patterns of doubles.
         static let lossSums = "dmae.loss_sums"
     }
 
-    /// Writes the state between two micro-batches: weights, moments, and the summed gradients of a step that is under
-    /// way.
+    /// Writes the state between two micro-batches: weights, moments, and the summed gradients of an unfinished step.
     ///
     /// - Returns: the checkpoint's path.
-    /// - Throws: `Failure.failure` where weights or moments are not finite: such a checkpoint would push out a good
-    ///   one.
+    /// - Throws: `Failure.failure` if weights or moments are not finite: such a checkpoint would replace a good one.
     func save(to store: CheckpointStore) throws -> String {
         var tensors: [CheckpointStore.Tensor] = []
         var firstRuined: String?
@@ -63,11 +61,12 @@ extension Trainer {
         return try store.write(step: step, tensors: tensors, metadata: metadata)
     }
 
-    /// Makes the checkpoint that the run has been restored from the newest of `store`: what the store has of its step
-    /// and later ones is of another course and is set aside, and a checkpoint from elsewhere is written there, so that
-    /// the run goes on from it after a kill.
+    /// Makes the checkpoint that the run was restored from the newest of `store`, so that a killed run resumes from it.
     ///
-    /// - Returns: where what was set aside is now.
+    /// Other checkpoints of the same and of later steps are set aside: this run will not reproduce them. A checkpoint
+    /// from another folder is copied into the store.
+    ///
+    /// - Returns: the new paths of the checkpoints that were set aside.
     /// - Throws: `Failure.inputOutput`.
     public func takeOver(_ store: CheckpointStore) throws -> [String] {
         let place = store.path(step: step)
@@ -80,7 +79,7 @@ extension Trainer {
         return aside
     }
 
-    /// Writes the weights alone, for whoever uses the student.
+    /// Writes the weights alone.
     func writeWeights(to path: String) throws {
         var writer = SafeTensorsWriter(metadata: try weightsMetadata())
         for parameter in distiller.parameters.all {
@@ -96,11 +95,11 @@ extension Trainer {
         ]
     }
 
-    /// Takes up a run where `checkpoint` left it, to the bit. Call after `prepare()`.
+    /// Restores the state of a run from `checkpoint`, bit for bit. Call after `prepare()`.
     ///
-    /// - Throws: `Failure.usage` if the checkpoint is of another configuration; `Failure.badData` if it is of another
-    ///   `RunFormat`, lacks something or is of a later step than the run has, or if the images' names or the teacher's
-    ///   weights are others.
+    /// - Throws: `Failure.usage` if the checkpoint has another configuration; `Failure.badData` if it has another
+    ///   `RunFormat`, is incomplete or beyond the last step of the run, or if the names of the images or the weights of
+    ///   the teacher have changed.
     public func restore(_ checkpoint: CheckpointStore.Checkpoint) throws {
         let file = checkpoint.file
         let stored = file.metadata[Key.training].map { Data($0.utf8) }
@@ -110,13 +109,13 @@ extension Trainer {
             let pending = file.metadata[Key.pending].flatMap({ Int($0) }),
             (0..<configuration.accumulation).contains(pending)
         else {
-            throw Failure(.badData, "\(file.path): is not a checkpoint of a training run that dmae can go on with")
+            throw Failure(.badData, "\(file.path): is not a checkpoint that a training run can resume from")
         }
         if let difference = configuration.difference(from: saved) {
             throw Failure(
                 .usage,
-                "\(file.path): was taken with \(difference.other), not \(difference.own): give the flags the run was started "
-                    + "with, or another \(.output) folder")
+                "\(file.path): was taken with \(difference.other), not \(difference.own): resume with the settings of "
+                    + "its run, or name another \(.output) folder")
         }
         guard images == source.count else {
             throw Failure(
@@ -134,10 +133,13 @@ extension Trainer {
             throw Failure(
                 .badData,
                 "\(configuration.teacher ?? ""): has other weights than the teacher the run was started with: name that one with "
-                    + "\(.teacher), or give another \(.output) folder")
+                    + "\(.teacher), or name another \(.output) folder")
         }
         guard checkpoint.step <= totalSteps else {
-            throw Failure(.badData, "\(file.path): is of step \(checkpoint.step), but the run has \(totalSteps) steps")
+            throw Failure(
+                .badData,
+                "\(file.path): is of step \(checkpoint.step), but the run has \(totalSteps) steps: resume from an earlier "
+                    + "checkpoint")
         }
         let parameters = distiller.parameters
         // Weights first: their check names everything that is missing before anything is overwritten.
@@ -158,7 +160,8 @@ extension Trainer {
         }
         let sums = (file.metadata[Key.lossSums] ?? "").split(separator: ",").compactMap { UInt64($0) }
         guard sums.count == lossSums.count else {
-            throw Failure(.badData, "\(file.path): lacks the losses of the step that is under way")
+            throw Failure(
+                .badData, "\(file.path): lacks the losses of its unfinished step; resume from another checkpoint")
         }
         for index in sums.indices { lossSums[index] = Double(bitPattern: sums[index]) }
         step = checkpoint.step

@@ -54,7 +54,7 @@ public final class Trainer {
             throw Failure(
                 .usage,
                 "nothing would be trained: \(configuration.epochs) epochs of \(source.count) images hold less than one "
-                    + "effective batch of \(configuration.effectiveBatch): raise \(.epochs) or lower \(.effectiveBatch)"
+                    + "effective batch of \(configuration.effectiveBatch); raise \(.epochs) or lower \(.effectiveBatch)"
             )
         }
         distiller = try Distiller(
@@ -255,13 +255,13 @@ public final class Trainer {
         if distiller.alignments.contains(where: { !$0.teacherFeature.elements.allSatisfy(\.isFinite) }) {
             return Failure(
                 .badData,
-                "\(configuration.teacher ?? "the teacher"): its features are not finite at step \(step + 1); \(lastGood): compare its weights "
+                "\(configuration.teacher ?? "the teacher"): its features are not finite at step \(step + 1); \(lastGood); compare its weights "
                     + "with their source by dmae inspect \(.compare)")
         }
         return Failure(
             .failure,
             "the loss is not finite at step \(step + 1): reconstruction \(losses.reconstruction)\(parts), total \(losses.total); "
-                + "\(lastGood): start again in another \(.output) folder with a lower \(.baseLearningRate), or look at the images of that step"
+                + "\(lastGood); start again in another \(.output) folder with a lower \(.baseLearningRate), or look at the images of that step"
         )
     }
 
@@ -269,7 +269,7 @@ public final class Trainer {
     func ruined(_ name: String) -> Failure {
         Failure(
             .failure,
-            "\(name) is not finite after step \(step), and nothing was written; \(lastGood): start again in another \(.output) "
+            "\(name) is not finite after step \(step), and nothing was written; \(lastGood); start again in another \(.output) "
                 + "folder with a lower \(.baseLearningRate), or look at the images since then")
     }
 

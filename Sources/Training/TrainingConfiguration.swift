@@ -95,8 +95,10 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
             "image files give 1 or 3 channels, not \(model.student.channels): use \(.channels, 1) or 3")
         try check(
             precision != .int8,
-            "\(.precision) is f32 or bf16: int8 is for a frozen teacher alone, by \(.teacherPrecision)")
-        try check(teacherPrecision == .same || model.teacher != nil, "\(.teacherPrecision) is for a run with a teacher")
+            "\(.precision) is f32 or bf16: int8 is for a frozen teacher alone, by \(.teacherPrecision, "int8")")
+        try check(
+            teacherPrecision == .same || model.teacher != nil,
+            "\(.teacherPrecision) is for a run with a teacher: leave it out")
         try Field.batch.requireAtLeast(1, batch)
         try check(accumulation >= 1, "\(.effectiveBatch) must be at least \(.batch)")
         try check(epochs > 0 && epochs <= 1e9, "\(.epochs) must be above 0 and at most 1000000000")

@@ -188,7 +188,8 @@ final class BenchTests: XCTestCase {
         assertRefused(["bench", "distill", "--steps", "0"], 64, "--steps must be at least 1")
         assertRefused(["bench", "distill", "--student", "vit-gigantic"], 64, "vit-gigantic is not known", "vit-base")
         assertRefused(["bench", "distill", "--decoder", "dec1"], 64, "--decoder dec1 is not known", "dec512d8")
-        assertRefused(["bench", "distill", "--mask-ratio", "1"], 64, "--mask-ratio 1.0 is not a share of patches")
+        assertRefused(
+            ["bench", "distill", "--mask-ratio", "1"], 64, "--mask-ratio 1.0 is not a fraction of the patches")
         assertRefused(["bench", "distill", "--mask-ratio", "0.999"], 64, "leaves none of the 196 patches visible")
         assertRefused(
             ["bench", "distill", "--image-size", "100"], 64, "do not tile an image of 100×100", "--image-size")

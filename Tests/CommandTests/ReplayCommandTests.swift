@@ -62,7 +62,7 @@ final class ReplayCommandTests: XCTestCase {
         // A decay of one divides by zero.
         assertRefused(
             try changed("ones.safetensors", [("0.95]", "1.00]")]), 65,
-            "ones.safetensors: betas are at least 0 and below 1")
+            "ones.safetensors: betas must be at least 0 and below 1")
         // Results that are not finite: the second loss, or the weights after the only step. They are not written.
         assertRefused(
             try changed("rate.safetensors", [("0.001", "1e+38")]), 1,
@@ -84,7 +84,7 @@ final class ReplayCommandTests: XCTestCase {
         }
         assertRefused(
             ["replay", folder.file("order.safetensors"), "--output", folder.file("a")], 65,
-            "order.safetensors: noise holds what is not a number")
+            "order.safetensors: noise holds a NaN")
         XCTAssertEqual(
             folder.names(), ["once.safetensors", "ones.safetensors", "order.safetensors", "rate.safetensors"])
     }

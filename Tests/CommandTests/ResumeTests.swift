@@ -151,7 +151,7 @@ final class ResumeTests: XCTestCase {
         let result = assertRuns(TinyRun.pretrain(damaged, epochs: 40, steps + ["--resume", "auto"]))
         for name in [checkpoints.last!, second] {
             XCTAssertTrue(
-                result.errors.contains("warning: passing over") && result.errors.contains(name), result.errors)
+                result.errors.contains("warning: skipping") && result.errors.contains(name), result.errors)
         }
         try assertSameRun(whole, damaged)
     }
@@ -209,7 +209,7 @@ final class ResumeTests: XCTestCase {
         assertRefused(
             TinyRun.pretrain(run, steps + ["--resume", "auto", "--mask-ratio", "0.5"]), 64,
             "was taken with --mask-ratio 0.75, not --mask-ratio 0.5",
-            "give the flags the run was started with")
+            "resume with the settings of its run")
         assertRefused(TinyRun.pretrain(run, steps + ["--resume", "auto", "--seed", "3"]), 64, "--seed 0, not --seed 3")
         assertRefused(
             TinyRun.pretrain(run, data: Fixtures.path("demo/images/food"), steps + ["--resume", "auto"]), 65,
@@ -262,7 +262,7 @@ final class ResumeTests: XCTestCase {
         for (flag, saved, other) in flags {
             assertRefused(
                 TinyRun.distill(taught, teacher: teacher, epochs: 2, resume + [flag, other]), 64,
-                "was taken with \(flag) \(saved), not \(flag) \(other): give the flags the run was started with")
+                "was taken with \(flag) \(saved), not \(flag) \(other): resume with the settings of its run")
         }
         for (more, words) in [
             (["--align", "0:0"], "--align 1:0, not --align 1:0 --align 0:0"),

@@ -47,7 +47,7 @@ final class ConfigurationTests: XCTestCase {
                 }
             ),
             (
-                "normalize pixels needs patches of more than one value",
+                "normalize pixels divides by the standard deviation of a patch",
                 {
                     ($0.student.patchSize, $0.student.channels, $0.normalizePixels) = (1, 1, true)
                 }

@@ -86,14 +86,14 @@ final class CheckpointTests: XCTestCase {
         let (step, reports) = try newest(store)
         XCTAssertEqual(step, 2)
         XCTAssertEqual(reports.count, 3)
-        XCTAssertEqual(reports[0], "passing over \"\(folder.file(name(5)))\": it is the checkpoint of step 2, renamed")
+        XCTAssertEqual(reports[0], "skipping \"\(folder.file(name(5)))\": it is the checkpoint of step 2, renamed")
         XCTAssertEqual(
             reports[1],
-            "passing over a checkpoint: \"\(folder.file(name(4)))\" is not a valid safetensors file: its header describes 76 bytes of "
+            "skipping a checkpoint: \"\(folder.file(name(4)))\" is not a valid safetensors file: its header describes 76 bytes of "
                 + "data but the file holds 75: it was cut off; download or write the file again")
         XCTAssertTrue(
             reports[2].hasPrefix(
-                "passing over a checkpoint: \"\(folder.file(name(3)))\" is damaged: its checksum is \"xxh64:"),
+                "skipping a checkpoint: \"\(folder.file(name(3)))\" is damaged: its checksum is \"xxh64:"),
             reports[2])
         XCTAssertTrue(reports[2].hasSuffix("; use an older checkpoint"), reports[2])
         // All damaged: nothing is found, and each is named.
@@ -162,7 +162,7 @@ final class CheckpointTests: XCTestCase {
         try SafeTensorsWriter().write(to: path, checksummed: true)
         XCTAssertEqual(
             failure { _ = try CheckpointStore.open(path) },
-            Failure(.badData, "\"\(path)\" does not say its step; use a checkpoint that dmae wrote"))
+            Failure(.badData, "\"\(path)\" holds no step number; use a checkpoint that dmae wrote"))
         XCTAssertEqual(failure { _ = try CheckpointStore.open(folder.file("absent")) }?.code, .inputOutput)
         XCTAssertNil(try CheckpointStore(directory: folder.file("absent"), keep: 1).newestValid { XCTFail($0) })
     }

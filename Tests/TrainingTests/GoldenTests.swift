@@ -256,9 +256,9 @@ final class GoldenTests: XCTestCase {
         let attempts: [(Failure?, String)] = [
             (try attempt(nil), "dmae.replay is missing"),
             (try attempt("{"), "cannot be read: it is not JSON"),
-            (try attempt("[]"), "it is of another type"),
+            (try attempt("[]"), "it has another type"),
             (try attempt(changed("\"steps\":3", "\"steps\":0")), "at least one step"),
-            (try attempt(changed("\"steps\":3", "\"steps\":\"three\"")), "steps is of another type"),
+            (try attempt(changed("\"steps\":3", "\"steps\":\"three\"")), "steps has another type"),
             (try attempt(changed("\"patch_size\":8", "\"patch_size\":7")), "patches of 7 pixels do not tile"),
             (try attempt(changed("\"patch_size\":8", "\"patch_size\":8.5")), "a number in it does not fit its key"),
             (
@@ -269,7 +269,7 @@ final class GoldenTests: XCTestCase {
                 try attempt(changed("\"teacher_blocks\":[2]", "\"teacher_blocks\":[9]")),
                 "teacher block 9 does not exist"
             ),
-            (try attempt(changed("\"teacher_blocks\":[2]", "\"teacher_blocks\":[1,2]")), "not of one length"),
+            (try attempt(changed("\"teacher_blocks\":[2]", "\"teacher_blocks\":[1,2]")), "differ in length"),
             (try attempt(changed("\"width\":24", "\"width\":36")), "has shape"),
             (
                 try attempt(changed("\"mask_ratio\":0.75", "\"mask_ratio\":0.99")),
@@ -278,7 +278,7 @@ final class GoldenTests: XCTestCase {
             (try attempt(changed("\"mask_ratio\":0.75", "\"ratio\":0.75")), "mask_ratio is missing"),
             (
                 try attempt(changed("\"student_blocks\":[1]", "\"student_blocks\":[\"1\"]")),
-                "align.student_blocks.0 is of another type"
+                "align.student_blocks.0 has another type"
             ),
             (
                 try attempt(changed("\"loss\":\"L1\"", "\"loss\":\"L3\"")),

@@ -44,7 +44,7 @@ final class RunDirectoryTests: XCTestCase {
         folder.write("x".utf8, "run/model.safetensors")
         XCTAssertTrue(failure { try run.requireNothingToLose() }?.message.contains("weights of a finished run") == true)
         folder.write("x".utf8, "run/checkpoint-00000005.safetensors.abandoned")
-        XCTAssertTrue(failure { try run.requireNothingToLose() }?.message.contains("an abandoned course") == true)
+        XCTAssertTrue(failure { try run.requireNothingToLose() }?.message.contains("an earlier run set aside") == true)
         folder.write("x".utf8, "run/checkpoint-00000005.safetensors")
         XCTAssertEqual(failure { try run.requireNothingToLose() }?.code, .badData)
     }
@@ -58,7 +58,7 @@ final class RunDirectoryTests: XCTestCase {
                 failure { _ = try RunDirectory(path: path, resuming: false) },
                 Failure(
                     .usage,
-                    "\"\(path)\" already holds a run; go on with it by \(.resume, "auto"), or name another \(.output) folder"
+                    "\"\(path)\" already holds a run; resume it with \(.resume, "auto"), or name another \(.output) folder"
                 ))
             XCTAssertNil(failure { _ = try RunDirectory(path: path, resuming: true) })
             XCTAssertEqual(folder.read("run-with-\(name)/\(name)"), Array("x".utf8))

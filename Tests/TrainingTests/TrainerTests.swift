@@ -328,7 +328,8 @@ final class TrainerTests: XCTestCase {
         configuration.model.teacher = nil
         configuration.model.alignment.pairs = []
         XCTAssertEqual(
-            failure { try configuration.validate() }?.message, "teacher precision is for a run with a teacher")
+            failure { try configuration.validate() }?.message,
+            "teacher precision is for a run with a teacher: leave it out")
         configuration.teacherPrecision = .same
         try configuration.validate()
         configuration.precision = .int8
