@@ -6,25 +6,26 @@ import Training
 
 struct Bench: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Time a training step and hold it against the machine's peak.",
+        abstract: "Time a training step and compare it with the machine's peak.",
         discussion: """
-            Random weights and images; one step to warm up, then the timed ones, each followed by a measurement of \
-            the peak of multiply-adds in registers, with AMX of products of tiles in them, on as many threads. GFLOP \
-            are those of the matrix products and of attention that are really executed.
+            Weights and images are random. One step warms up; after each timed step the peak of the processor is \
+            measured on the same threads: multiply-adds in registers, with AMX products of tile registers. GFLOP \
+            counts the matmuls and the attention that are executed.
 
               dmae bench distill --batch 32 --mask-ratio 0.75 --threads 2 --steps 5
               dmae bench distill --recipe paper --mask-ratio 0.98 --json > step.json
               dmae bench pretrain --student vit-small --batch 16
 
-            What has no default below is the recipe's; `dmae distill --help` and `dmae pretrain --help` list the \
-            recipes.
+            Options without a default below take the recipe's value; `dmae distill --help` and `dmae pretrain --help` \
+            list the recipes.
             """)
 
     @Argument(help: "distill or pretrain.", completion: .list([Method.distill, .pretrain].map(\.rawValue)))
     var method: Method
 
     @Option(
-        help: ArgumentHelp("Values to start from. Default: paper for distill, mae for pretrain.", valueName: "name"),
+        help: ArgumentHelp(
+            "Recipe: the values to start from. Default: paper for distill, mae for pretrain.", valueName: "name"),
         completion: .list(Recipe.all.map(\.name)))
     var recipe: String?
 
@@ -37,7 +38,7 @@ struct Bench: ParsableCommand {
     @Flag(help: "Print one JSON object.")
     var json = false
 
-    @Flag(help: "Say where the time goes: each operation's share, and how near it is to the machine's limits.")
+    @Flag(help: "Show where the time goes: each operation's fraction of the step, and of the machine's peak.")
     var profile = false
 
     @OptionGroup(title: "Model") var model: ModelOptions
@@ -74,7 +75,7 @@ struct Bench: ParsableCommand {
         let profile: [ProfileRow]?
     }
 
-    /// One operation of one part, per step.
+    /// An operation of a part of the model, per step.
     private struct ProfileRow: Encodable {
         let part, operation: String
         let calls, seconds, share, gflops, gigabytes_per_second: Double

@@ -3,11 +3,11 @@ import ArgumentParser
 import Models
 import Tensors
 
-/// Threads and instruction set: what every command that computes takes.
+/// Threads and instruction set, for every command that computes.
 struct ComputeOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Threads of the kernels; the result does not depend on it. Default: the processors this process may use.",
+            "Threads of the kernels; the result does not depend on it. Default: the processors available to this process.",
             valueName: "count"))
     var threads: Int?
 
@@ -37,16 +37,16 @@ struct ComputeOptions: ParsableArguments {
     }
 }
 
-/// What --precision takes.
+/// The values of --precision.
 enum PrecisionChoice: String, CaseIterable, ExpressibleByArgument {
     case f32, bf16, auto
 }
 
-/// The arithmetic of matrix products: what every command that runs a model takes.
+/// The precision of matmuls, for every command that runs a model.
 struct PrecisionOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "What the operands of products and attention are rounded to: f32, bf16, or auto: bf16 where the processor multiplies it.",
+            "Precision of the operands of matmuls and attention: f32, bf16, or auto: bf16 where the processor has bf16 instructions, else f32.",
             valueName: "precision"))
     var precision: PrecisionChoice = .f32
 
@@ -68,12 +68,12 @@ struct PrecisionOptions: ParsableArguments {
 
 extension TeacherPrecision: ExpressibleByArgument {}
 
-/// The arithmetic of a frozen teacher: what the commands that run one in training take.
+/// The precision of a frozen teacher, for the commands that train with one.
 struct TeacherPrecisionOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "What the operands of the products in the teacher's blocks are rounded to: as in the whole step (same), or int8: each row "
-                + "of a weight and each token with a scale of its own.",
+            "Precision of the matmuls in the teacher's blocks: same as the step's, or int8, with a scale for each row of a "
+                + "weight and for each token.",
             valueName: "precision"))
     var teacherPrecision: TeacherPrecision = .same
 

@@ -7,38 +7,38 @@ import Weights
 
 struct Convert: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Give weights the names and the form another tool wants.",
+        abstract: "Convert weights to the names and format of another tool.",
         discussion: """
-            Read, here and wherever a command takes weights: safetensors, one file or shards with their index; \
-            PyTorch's archives (.pth, .pt, .bin of torch.save since 1.6), of which nothing is ever executed; and \
-            folders of Hugging Face's. The names may be MAE's and DMAE's, timm's, Hugging Face's (ViTMAE and ViT) or \
-            mmpretrain's, alone or behind model, state_dict, module, student, teacher or ema. What was found is said.
+            Every command that takes weights reads these: safetensors, one file or shards with their index; PyTorch \
+            archives (.pth, .pt, .bin of torch.save since 1.6), of which nothing is ever executed; and Hugging Face \
+            folders. Tensors may have the names of MAE and DMAE, timm, Hugging Face (ViTMAE and ViT) or mmpretrain, with \
+            or without a prefix model, state_dict, module, student, teacher or ema. The command prints what it found.
 
-            Written, by --to:
+            --to selects the format:
 
-              mae          MAE's and DMAE's names, all that is there
-              timm         timm's names: the encoder, and a class head
-              huggingface  a folder for ViTMAEForPreTraining where there is a decoder,
-                           ViTForImageClassification where there is a class head,
-                           else ViTModel
-              onnx         the encoder as a graph: pixel_values [batch, channels, height,
-                           width], normalised, to last_hidden_state, pooled, and
-                           logits where there is a class head
+              mae          names of MAE and DMAE, every tensor
+              timm         names of timm: the encoder, and a class head
+              huggingface  a folder for ViTMAEForPreTraining if there is a decoder,
+                           for ViTForImageClassification if there is a class head,
+                           else for ViTModel
+              onnx         the encoder as a graph: from pixel_values [batch, channels,
+                           height, width], normalised, to last_hidden_state, pooled,
+                           and logits if there is a class head
 
-            MAE's and timm's go into safetensors, or where the output ends in .pth or .pt into a PyTorch archive that \
-            holds {'model': …}. Tensors are copied one at a time, to the bit unless --dtype asks for another type.
+            mae and timm write safetensors, or a PyTorch archive with {'model': …} if the output ends in .pth or .pt. \
+            Tensors are copied one at a time; without --dtype their bits do not change.
 
               dmae convert mae_visualize_vit_large.pth teacher.safetensors --to mae
               dmae convert run/model.safetensors student --to huggingface --dtype f16
               dmae convert run/model.safetensors student.pth --to timm
             """)
 
-    /// What --to takes.
+    /// The values of --to.
     enum Form: String, CaseIterable, ExpressibleByArgument {
         case mae, timm, huggingface, onnx
     }
 
-    /// What --dtype takes.
+    /// The values of --dtype.
     enum Rounding: String, CaseIterable, ExpressibleByArgument {
         case f32, f16, bf16
 
@@ -52,11 +52,11 @@ struct Convert: ParsableCommand {
     }
 
     @Argument(
-        help: ArgumentHelp("Weights: a file, or a folder of Hugging Face's.", valueName: "input"), completion: .file())
+        help: ArgumentHelp("Weights: a file, or a Hugging Face folder.", valueName: "input"), completion: .file())
     var input: String
 
     @Argument(
-        help: ArgumentHelp("Where they go: a file, or a folder for huggingface.", valueName: "output"),
+        help: ArgumentHelp("Where to write: a file, or a folder for huggingface.", valueName: "output"),
         completion: .file())
     var output: String
 
@@ -65,22 +65,22 @@ struct Convert: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Round to f32, f16 or bf16, to nearest, ties to even. Default: types stay as they are, and f32 for onnx.",
+            "Round to f32, f16 or bf16, to nearest, ties to even. Default: the types of the input; f32 for onnx.",
             valueName: "type"))
     var dtype: Rounding?
 
     @Flag(help: "Leave out decoder, projection heads and class head.")
     var encoderOnly = false
 
-    @Option(help: ArgumentHelp("Attention heads of the encoder, where nothing tells them.", valueName: "heads"))
+    @Option(help: ArgumentHelp("Attention heads of the encoder, if the weights do not say.", valueName: "heads"))
     var heads: Int?
 
-    @Option(help: ArgumentHelp("Attention heads of the decoder, where nothing tells them.", valueName: "heads"))
+    @Option(help: ArgumentHelp("Attention heads of the decoder, if the weights do not say.", valueName: "heads"))
     var decoderHeads: Int?
 
     @Option(
         help: ArgumentHelp(
-            "Side of the images, or HEIGHTxWIDTH, in pixels, where nothing tells it.", valueName: "pixels"))
+            "Side of the images, or HEIGHTxWIDTH, in pixels, if the weights do not say.", valueName: "pixels"))
     var imageSize: ImageSize?
 
     func validate() throws {

@@ -10,36 +10,35 @@ struct Distill: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Teach a small ViT from a large MAE-pre-trained one.",
         discussion: """
-            Teacher and student see the same few visible patches. The teacher runs to its last aligned block and \
-            stops; the student minimises MAE's pixel loss plus the distance between the features of the aligned \
-            blocks.
+            Teacher and student see the same few visible patches. The teacher runs only up to its last aligned block. \
+            The student minimises MAE's pixel loss plus the distance between the features of the aligned blocks.
 
-            The paper's run, with a plan first:
+            The paper's run, first as a plan:
 
               dmae distill --teacher vit-large.safetensors --data imagenet/train --dry-run
               dmae distill --teacher vit-large.safetensors --data imagenet/train \\
                 --output run
 
-            With another student, half of the epochs, and only 9 of 196 patches visible:
+            With another student, half of the epochs, and 9 of 196 patches visible:
 
               dmae distill --teacher vit-large.safetensors --data imagenet/train \\
                 --output run --student vit-small --epochs 50 --mask-ratio 0.95
 
             SIGTERM, SIGINT, SIGHUP and SIGUSR1 write a checkpoint and end the run with exit code 75; the same command with \
-            --resume auto goes on, and ends in the same bytes as a run that was never stopped. At the end --output \
-            holds model.safetensors: student, decoder and projection heads under MAE's names.
+            --resume auto continues it, and gives the same bytes as a run without interruption. At the end --output \
+            contains model.safetensors: student, decoder and projection heads under MAE's names.
 
             \(Recipe.listing(of: .distill))
             """)
 
     @Option(
         help: ArgumentHelp(
-            "Teacher's weights, an encoder at least; see `dmae convert --help` for what is read.", valueName: "file"),
+            "Weights of the teacher, at least an encoder; `dmae convert --help` lists the formats.", valueName: "file"),
         completion: .file())
     var teacher: String
 
     @Option(
-        help: ArgumentHelp("Values to start from, as listed above.", valueName: "name"),
+        help: ArgumentHelp("Recipe: the values to start from, as listed above.", valueName: "name"),
         completion: .list(Recipe.names(of: .distill)))
     var recipe = "paper"
 

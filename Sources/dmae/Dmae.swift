@@ -4,24 +4,24 @@ import Glibc
 import Tensors
 import Weights
 
-/// The root command: it only says what there is.
+/// The root command: lists the others.
 @main
 struct Dmae: ParsableCommand {
     static let version = "0.1.0"
 
     static let configuration = CommandConfiguration(
         commandName: "dmae",
-        abstract: "Distils masked autoencoders on CPUs.",
+        abstract: "Distil masked autoencoders on CPUs.",
         discussion: """
-            A large Vision Transformer pre-trained as a masked autoencoder (MAE) teaches a small one, both seeing \
-            the same few visible patches of each image ("Masked Autoencoders Enable Efficient Knowledge Distillers", \
+            A large Vision Transformer, pre-trained as a masked autoencoder (MAE), teaches a small one. Both see the \
+            same few visible patches of each image ("Masked Autoencoders Enable Efficient Knowledge Distillers", \
             arXiv 2208.12256).
 
-            Data goes to standard output, progress to standard error. The exit code is 0 when done, 1 on failure, 64 \
-            for a wrong command line, 65 for bad data, 74 where a file cannot be read or written, and 75 where a \
-            signal stopped a run that --resume auto goes on with.
+            Results go to standard output, progress to standard error. The exit code is 0 on success, 1 on failure, 64 \
+            for a wrong command line, 65 for bad data, 74 if a file cannot be read or written, and 75 if a signal \
+            stopped a run that --resume auto can continue.
 
-            DMAE_ISA=scalar|avx2|avx512|avx512vnni|avx512bf16|amx forces a lower instruction set. NO_COLOR switches colours off. \
+            DMAE_ISA=scalar|avx2|avx512|avx512vnni|avx512bf16|amx selects a lower instruction set. NO_COLOR switches colours off. \
             --generate-completion-script bash|zsh|fish prints a completion script.
 
               dmae doctor
@@ -39,19 +39,19 @@ struct Dmae: ParsableCommand {
     static func main() {
         Terminal.keepDescriptors()
         AtomicFile.removePartsOnSignals()
-        // A limit on the size of files is an error of the write, with a sentence, instead of the end of the process.
+        // With SIGXFSZ ignored, a limit on file sizes is an error of the write, not the end of the process.
         signal(SIGXFSZ, SIG_IGN)
-        // Every parallel region says its number of threads; LLVM's OpenMP runs out of memory over a value that is empty
-        // or no number, which job scripts are apt to set.
+        // Every parallel region sets its number of threads. LLVM's OpenMP runs out of memory on a value that is empty or
+        // not a number, which job scripts are apt to set.
         unsetenv("OMP_NUM_THREADS")
         do {
             try runCommandLine()
-            // What was printed has to arrive: a full disk, or a descriptor that is closed, shows only here.
+            // Output must arrive: a full disk or a closed descriptor shows only here.
             guard fflush(stdout) == 0, ferror(stdout) == 0 else {
                 throw Failure(.inputOutput, "cannot write to standard output: check where it goes, and the space there")
             }
         } catch let failure as Failure where failure.code == .interrupted {
-            // A run that was asked to stop, and can go on, did not fail.
+            // A run that was asked to stop and can be resumed did not fail.
             fflush(stdout)
             Terminal.note(failure.message(in: Flags()))
             Glibc.exit(failure.code.rawValue)
@@ -70,14 +70,13 @@ struct Dmae: ParsableCommand {
             var command = try parseAsRoot(arguments)
             try command.run()
         } catch  where exitCode(for: error).isSuccess {
-            // Help, the version or a completion script: printed as any result is, so that it is missed where it does
-            // not arrive.
+            // Help, the version or a completion script: printed like any result, so that a failed write is an error.
             print(fullMessage(for: error))
         }
     }
 
-    /// The command line, with a negative number joined to the option in front of it: `--epochs -1` as `--epochs=-1`.
-    /// The parser would take it for an option, and say that the value is missing.
+    /// The command line, with a negative number joined to the option before it: `--epochs -1` as `--epochs=-1`. The
+    /// parser would take the number for an option and report a missing value.
     private static var arguments: [String] {
         let words = CommandLine.arguments.dropFirst(), options = words.prefix { $0 != "--" }
         var joined: [String] = []
@@ -93,9 +92,8 @@ struct Dmae: ParsableCommand {
         return joined + words.dropFirst(options.count)
     }
 
-    /// Refuses a word that is not UTF-8: with replacement characters it would name another file. And a command line
-    /// that Swift's library, which reads it from /proc, could not read: without words it would show the root's screen,
-    /// and succeed.
+    /// Refuses a word that is not UTF-8: with replacement characters it would name another file. Also refuses a command
+    /// line that Swift's library could not read from /proc: an empty one would print help and succeed.
     private static func checkCommandLine() throws {
         guard CommandLine.argc > 0 else {
             throw Failure(
@@ -112,8 +110,8 @@ struct Dmae: ParsableCommand {
         }
     }
 
-    /// Refuses `dmae help NAME` and `dmae NAME --help` as `dmae NAME` is refused where there is no such command: the
-    /// parser would show the root's screen.
+    /// Refuses `dmae help NAME` and `dmae NAME --help` like `dmae NAME` if there is no such command: the parser would
+    /// show the root's screen.
     private static func checkHelp() throws {
         let commands = configuration.subcommands.map { $0._commandName } + ["help"]
         var words = CommandLine.arguments.dropFirst()[...]

@@ -7,10 +7,10 @@ import Tensors
 
 struct Doctor: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Say what processor, kernels, threads and libraries are in use.",
+        abstract: "Report the processor, kernels, threads and libraries in use.",
         discussion: """
-            The threads are started and counted: where a parallel region gets one though more were asked for, the \
-            exit code is 1.
+            Threads are started and counted. If a parallel region gets one thread where more were requested, the exit \
+            code is 1.
 
               dmae doctor
               DMAE_ISA=avx2 dmae doctor --threads 2
@@ -27,7 +27,7 @@ struct Doctor: ParsableCommand {
             "sse2", "sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512dq", "avx512bw", "avx512vl",
             "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8",
         ]
-        // Before the parallel region: OpenMP may bind this thread to one processor there.
+        // Read before the parallel region, in which OpenMP may bind this thread to one processor.
         let (quota, affinity, recommended) = (Threads.controlGroupQuota, Threads.affinity, Threads.recommended)
         let observed = Threads.observed
         let isLowered = InstructionSet.selected != InstructionSet.available
@@ -72,20 +72,20 @@ struct Doctor: ParsableCommand {
         }
     }
 
-    /// "24676372 kB" as bytes a person reads.
+    /// "24676372 kB" in readable units.
     private static func bytes(_ field: String?) -> String {
         guard let count = field?.split(separator: " ").first.flatMap({ Int($0) }) else { return "unknown" }
         return Format.bytes(count * 1024)
     }
 
-    /// "glibc 2.36"; what is linked in, whatever the machine has.
+    /// "glibc 2.36": the version linked in, not the machine's.
     private static var libraryVersion: String {
         var name = [CChar](repeating: 0, count: 64)
         confstr(Int32(_CS_GNU_LIBC_VERSION), &name, name.count)
         return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    /// "key : value" lines; the first of each key.
+    /// "key : value" lines; of equal keys the first.
     private static func values(of path: String) -> [String: String] {
         guard let data = try? Data(contentsOf: URL(filePath: path)) else { return [:] }
         var values: [String: String] = [:]

@@ -11,10 +11,11 @@ extension FeaturePool: ExpressibleByArgument {}
 
 struct Embed: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Write the features that an encoder gives of images.",
+        abstract: "Write an encoder's features of images.",
         discussion: """
-            Every patch is seen. Each picture is resized by its short side to 8/7 of the model's size (no margin above \
-            224; bicubic, as Pillow does it), its centre cut out and normalised by ImageNet's mean and standard deviation.
+            The encoder sees every patch. Of each image, the short side is resized to 8/7 of the model's size (no margin \
+            above 224; bicubic, as Pillow does it), the centre cropped and normalised by ImageNet's mean and standard \
+            deviation.
 
               dmae embed --weights run/model.safetensors --data pictures \\
                 --output features.npy
@@ -22,11 +23,11 @@ struct Embed: ParsableCommand {
                 --output block8.safetensors --block 8 --pool tokens
 
             The output is one float32 array (named features in a safetensors file): [images, width], or \
-            [images, 1 + patches, width] for all tokens, in the order of the paths' bytes. The paths stand beside it, one \
-            per line, in features.npy.files.txt. Unreadable images are reported and left out of both; with more of them than \
-            --unreadable-limit allows nothing is written and the exit code is 65.
+            [images, 1 + patches, width] for all tokens, sorted by path, byte by byte. features.npy.files.txt lists the \
+            paths, one per line. Unreadable images are reported and left out of both; if there are more than \
+            --unreadable-limit allows, nothing is written and the exit code is 65.
 
-            The features depend neither on --threads and --workers nor on --batch.
+            The features do not depend on --threads, --workers or --batch.
             """)
 
     @Option(help: ArgumentHelp("Weights of an encoder.", valueName: "file"), completion: .file())
@@ -35,47 +36,48 @@ struct Embed: ParsableCommand {
     @Option(
         parsing: .upToNextOption,
         help: ArgumentHelp(
-            "Pictures, JPEG or PNG, and folders of them, searched to any depth.", valueName: "folder|image"),
+            "JPEG and PNG images, and folders of them, searched to any depth.", valueName: "folder|image"),
         completion: .file())
     var data: [String]
 
     @Option(
-        help: ArgumentHelp("Where the features go: a .safetensors or .npy file.", valueName: "file"),
+        help: ArgumentHelp("Where to write the features: a .safetensors or .npy file.", valueName: "file"),
         completion: .file(extensions: ["safetensors", "npy"]))
     var output: String
 
     @Option(
         help: ArgumentHelp(
-            "class token, mean of the patch tokens, or all tokens. Default: mean where the weights were fine-tuned on it, else class.",
+            "class token, mean of the patch tokens, or all tokens. Default: mean if the weights were fine-tuned on it, else class.",
             valueName: "class|mean|tokens"))
     var pool: FeaturePool?
 
     @Option(help: ArgumentHelp("Take the output of this block, counted from 0, before any norm.", valueName: "number"))
     var block: Int?
 
-    @Option(help: ArgumentHelp("Most images per pass.", valueName: "images"))
+    @Option(help: ArgumentHelp("Maximum number of images per pass.", valueName: "images"))
     var batch = 32
 
-    @Option(help: ArgumentHelp("Share of unreadable images above which the run stops.", valueName: "share"))
+    @Option(help: ArgumentHelp("Fraction of unreadable images above which the run stops.", valueName: "fraction"))
     var unreadableLimit: Double = 0.01
 
-    @Flag(help: "Turn images as their EXIF orientation says; without it they are read as they are stored.")
+    @Flag(help: "Rotate images by their EXIF orientation; otherwise they are read as stored.")
     var applyOrientation = false
 
     @Option(
         help: ArgumentHelp(
-            "Decoding threads beside the kernels'; the result does not depend on it.", valueName: "count"))
+            "Threads that decode images, beside those of the kernels; the result does not depend on it.",
+            valueName: "count"))
     var workers: Int = 1
 
-    @Option(help: ArgumentHelp("Attention heads, where the weights do not say it.", valueName: "heads"))
+    @Option(help: ArgumentHelp("Attention heads, if the weights do not say.", valueName: "heads"))
     var heads: Int?
 
     @Option(
         help: ArgumentHelp(
-            "Side of the images, or HEIGHTxWIDTH, in pixels, where the weights do not say it.", valueName: "pixels"))
+            "Side of the images, or HEIGHTxWIDTH, in pixels, if the weights do not say.", valueName: "pixels"))
     var imageSize: ImageSize?
 
-    @Flag(help: "No progress; warnings and errors only.")
+    @Flag(help: "Print warnings and errors only, no progress.")
     var quiet = false
 
     @OptionGroup(title: "Compute") var compute: ComputeOptions
@@ -90,7 +92,7 @@ struct Embed: ParsableCommand {
 
     func run() throws {
         try compute.apply()
-        // Refused before minutes are spent.
+        // Refuse early: embedding may take minutes.
         let list = try Embedding.destination(output).list
         let model = try ModelWeights(path: weights)
         if !quiet { Terminal.note(model.summary) }
@@ -118,7 +120,7 @@ struct Embed: ParsableCommand {
         print(Format.lines(lines))
     }
 
-    /// What a feature is, in words.
+    /// The kind of feature, in words.
     private func what(_ embedding: Embedding) -> String {
         let pool =
             switch embedding.pool {

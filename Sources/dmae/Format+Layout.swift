@@ -1,7 +1,7 @@
 import Reporting
 
 extension Format {
-    /// Names and values, the values in one column; an empty name and value leave a line free.
+    /// Names and values, the values in one column. An empty name and value give an empty line.
     static func lines(_ lines: [(String, String)]) -> String {
         let width = lines.map(\.0.count).max() ?? 0
         return lines.map { name, value in

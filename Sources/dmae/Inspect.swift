@@ -8,15 +8,15 @@ import Weights
 
 struct Inspect: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "List what a file of weights holds, or compare two.",
+        abstract: "List the contents of a weight file, or compare two.",
         discussion: """
-            The form of the file, whose names its tensors have, the sizes of the model, what is written beside them; \
-            then a line per tensor in the order of the file (name, type, shape, bytes), then the totals; those of a \
-            checkpoint count the optimiser's state too. `dmae convert --help` says which files are read.
+            Prints the format of the file, the naming scheme, the sizes of the model and the metadata; then a line for \
+            each tensor in the order of the file (name, type, shape, bytes); then the totals, which in a checkpoint \
+            include the optimiser's state. `dmae convert --help` lists the formats.
 
-            With --compare the tensors of both files are read instead: those that only one of them holds, those of \
-            another shape, and for each that differs the largest difference, and that over the largest magnitude in \
-            the first file. Where the two have different names for the same model, MAE's are compared.
+            With --compare the values of both files are read instead. Printed are tensors that only one file has, tensors \
+            of different shape, and for each tensor that differs the maximum difference, absolute and divided by the \
+            maximum magnitude in the first file. If the files name the same model differently, MAE's names are compared.
 
               dmae inspect run/model.safetensors
               dmae inspect --json run/model.safetensors | python3 -m json.tool
@@ -24,13 +24,13 @@ struct Inspect: ParsableCommand {
             """)
 
     @Argument(
-        help: ArgumentHelp("A file of weights, or a folder of Hugging Face's.", valueName: "file"), completion: .file())
+        help: ArgumentHelp("A weight file, or a Hugging Face folder.", valueName: "file"), completion: .file())
     var file: String
 
-    @Option(help: ArgumentHelp("Another one: what differs between the two.", valueName: "file"), completion: .file())
+    @Option(help: ArgumentHelp("Second file, to be compared with the first.", valueName: "file"), completion: .file())
     var compare: String?
 
-    @Flag(help: "One JSON object instead of text, null for infinity.")
+    @Flag(help: "Print one JSON object instead of text, with null for infinity.")
     var json = false
 
     func run() throws {
@@ -58,7 +58,7 @@ struct Inspect: ParsableCommand {
             let scheme: String
             let wrapper: String
             let width, depth, patchSize, channels: Int
-            /// Absent, as the other optional values, where nothing tells them.
+            /// Absent, like the other optional values, if unknown.
             let heads, imageHeight, imageWidth: Int?
             let decoderWidth, decoderDepth, decoderHeads: Int?
             let projectionHeads: Int
@@ -90,7 +90,7 @@ struct Inspect: ParsableCommand {
         let file: String
         let form: String
         let kind: String
-        /// Absent where no model is recognised.
+        /// Absent if no model is recognised.
         let model: Model?
         let metadata: [Pair]
         let tensors: [Tensor]
@@ -117,7 +117,7 @@ struct Inspect: ParsableCommand {
         }
     }
 
-    /// Something written beside the tensors. Not a dictionary: its keys are the file's, to be written as they are.
+    /// The metadata of a file. Not a dictionary: the encoder would change the file's keys.
     private struct Pair: Encodable {
         let key, value: String
     }
@@ -153,7 +153,7 @@ struct Inspect: ParsableCommand {
                 + ", " + Format.bytes(contents.dataByteCount))
     }
 
-    /// What the file is, in a few words.
+    /// A description of the file in a few words.
     private static func kind(_ file: any WeightFile, _ model: Result<ModelWeights, any Error>) -> String {
         if let step = file.metadata[CheckpointStore.stepKey] {
             let halfway = file.names.contains { $0.hasPrefix(CheckpointStore.gradientPrefix) }
@@ -178,8 +178,7 @@ struct Inspect: ParsableCommand {
             let elements: Int
             let maximum, relative: Magnitude
         }
-        /// Null where it is infinite: one of the values is not finite, or, of a relative difference, the first file has
-        /// zeros alone.
+        /// Null if infinite: a value is not finite or, in a relative difference, the first file has only zeros.
         struct Magnitude: Encodable {
             let value: Double
 
@@ -189,7 +188,7 @@ struct Inspect: ParsableCommand {
             }
         }
         let file, other: String
-        /// Whose names are compared: "MAE", or "file" where both files have the same ones.
+        /// The names compared: "MAE", or "file" if both files have the same names.
         let names: String
         let onlyInFile, onlyInOther: [String]
         let shapes: [Shapes]
@@ -199,8 +198,7 @@ struct Inspect: ParsableCommand {
 
     private func printComparison(_ first: any WeightFile, _ second: any WeightFile, _ path: String) throws {
         let models = [first, second].map { try? CanonicalWeightFile($0) }
-        // Names that two tools give the same model are put into one language; otherwise everything in the files is
-        // compared.
+        // Names of two tools for the same model are translated to MAE's; otherwise all tensors are compared by name.
         var pair = (first, second)
         var translated = false
         if let left = models[0], let right = models[1],
@@ -275,7 +273,7 @@ struct Inspect: ParsableCommand {
         }
     }
 
-    /// `text` on one line: control characters escaped, what is beyond `limit` left out and said.
+    /// `text` on one line: control characters escaped, cut at `limit` with a note.
     private func shown(_ text: String, limit: Int = .max) -> String {
         var result = ""
         for (index, scalar) in text.unicodeScalars.enumerated() {

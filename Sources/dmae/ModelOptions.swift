@@ -14,7 +14,7 @@ extension ImageSize: ExpressibleByArgument {
 }
 
 extension AlignedPair: ExpressibleByArgument {
-    /// "8:17", student's block first.
+    /// "8:17": the student's block, then the teacher's.
     public init?(argument: String) {
         let blocks = argument.split(separator: ":", omittingEmptySubsequences: false).map { Int($0) }
         guard blocks.count == 2, let student = blocks[0], let teacher = blocks[1], student >= 0, teacher >= 0 else {
@@ -24,7 +24,7 @@ extension AlignedPair: ExpressibleByArgument {
     }
 }
 
-/// Sizes of student and decoder, where they differ from the recipe's.
+/// Sizes of student and decoder that override the recipe's.
 struct ModelOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp("Student: \(Self.encoderNames).", valueName: "preset"),
@@ -97,51 +97,54 @@ struct ModelOptions: ParsableArguments {
     }
 }
 
-/// What is masked and what the targets are, where it differs from the recipe's.
+/// Mask ratio and targets that override the recipe's.
 struct MethodOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Share of the patches that is removed, such as 0.75, 0.95 or 0.98.", valueName: "ratio"))
+    @Option(
+        help: ArgumentHelp("Fraction of the patches that is removed, such as 0.75, 0.95 or 0.98.", valueName: "ratio"))
     var maskRatio: Double?
 
     @Flag(inversion: .prefixedNo, help: "Standardise each target patch (MAE's norm_pix_loss).")
     var normalizePixels: Bool?
 }
 
-/// Teacher and alignment, where they differ from the recipe's.
+/// Teacher and alignment that override the recipe's.
 struct AlignmentOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Teacher: one of the student's presets. Default: what its file shows, without a file the recipe's.",
+            "Teacher: one of the student's presets. Default: the sizes in its file; without a file, the recipe's.",
             valueName: "preset"),
         completion: .list(Preset.encoders.map(\.name)))
     var teacherModel: String?
 
-    @Option(help: ArgumentHelp("Width of the teacher. Default: its file's or preset's.", valueName: "width"))
+    @Option(help: ArgumentHelp("Width of the teacher. Default: the file's or the preset's.", valueName: "width"))
     var teacherWidth: Int?
 
     @Option(
-        help: ArgumentHelp("Transformer blocks of the teacher. Default: its file's or preset's.", valueName: "blocks"))
+        help: ArgumentHelp(
+            "Transformer blocks of the teacher. Default: the file's or the preset's.", valueName: "blocks"))
     var teacherDepth: Int?
 
-    @Option(help: ArgumentHelp("Attention heads of the teacher. Default: its file's or preset's.", valueName: "heads"))
+    @Option(
+        help: ArgumentHelp("Attention heads of the teacher. Default: the file's or the preset's.", valueName: "heads"))
     var teacherHeads: Int?
 
     @Option(
         name: .customLong("align"), parsing: .singleValue,
         help: ArgumentHelp(
-            "A student block and a teacher block, counted from 0, whose outputs are brought together; may be repeated.",
+            "A student block and a teacher block, counted from 0, whose outputs are aligned; may be repeated.",
             valueName: "student:teacher"))
     var pairs: [AlignedPair] = []
 
     @Option(help: ArgumentHelp("Distance between the features.", valueName: "distance"))
     var alignmentDistance: AlignmentDistance?
 
-    @Option(help: ArgumentHelp("How student features reach the teacher's width.", valueName: "kind"))
+    @Option(help: ArgumentHelp("Projection of the student's features to the teacher's width.", valueName: "kind"))
     var projection: Projection?
 
-    @Option(help: ArgumentHelp("Weight of the alignment losses in the total.", valueName: "weight"))
+    @Option(help: ArgumentHelp("Weight of the alignment losses in the total loss.", valueName: "weight"))
     var alignmentWeight: Float?
 
-    /// The flags of this group that were given.
+    /// The flags of this group on the command line.
     var given: [String] {
         let flags: [(name: String, isGiven: Bool)] = [
             ("--teacher-model", teacherModel != nil), ("--teacher-width", teacherWidth != nil),
@@ -155,10 +158,10 @@ struct AlignmentOptions: ParsableArguments {
 
     /// The teacher with the overrides of this command line, on the student's images.
     ///
-    /// - Parameter weights: the teacher's file, which tells its sizes; `--teacher-model` goes before it. Without a file
-    ///   the recipe names the teacher. A preset has the student's patches.
-    /// - Throws: `Failure.usage` where nothing tells the teacher's size or heads, and where its file has another width,
-    ///   fewer blocks than `--teacher-depth`, or says that it has other heads.
+    /// - Parameter weights: the teacher's file, which gives the sizes unless `--teacher-model` does. Without a file the
+    ///   recipe names the teacher. A preset takes the student's patch size.
+    /// - Throws: `Failure.usage` if the teacher's size or heads are unknown, or its file has another width, fewer blocks
+    ///   than `--teacher-depth` or other heads.
     func teacher(_ recipe: Recipe, student: EncoderConfiguration, weights: ModelWeights? = nil) throws
         -> EncoderConfiguration
     {
@@ -175,8 +178,7 @@ struct AlignmentOptions: ParsableArguments {
             teacher = try ModelOptions.preset(
                 name, flag: "--teacher-model", height: student.imageHeight, width: student.imageWidth,
                 channels: student.channels)
-            // Presets fix no patch size that weights could not have otherwise; a file's own patches stand, and are
-            // checked.
+            // A preset's patch size is a default only. A file's patch size stays, and is checked.
             teacher.patchSize = student.patchSize
         }
         teacher.width = teacherWidth ?? teacher.width
@@ -185,7 +187,7 @@ struct AlignmentOptions: ParsableArguments {
         let model: Message = "\(.teacherModel, teacherModel ?? ""), with"
         try weights?.requireWidth(
             teacher.width, by: teacherWidth.map { "\(.teacherWidth, $0)" } ?? "\(model) width \(teacher.width),")
-        // Fewer blocks are a teacher cut short, and a preset's that the file lacks may lie after the last aligned one.
+        // A teacher may be cut after its last aligned block, and a file may end there.
         if let teacherDepth { try weights?.requireBlocks(teacherDepth, by: "\(.teacherDepth, teacherDepth)") }
         try weights?.requireUntold(
             teacher.heads, by: teacherHeads.map { "\(.teacherHeads, $0)" } ?? "\(model) \(teacher.heads) heads,")
@@ -198,8 +200,7 @@ struct AlignmentOptions: ParsableArguments {
         return teacher
     }
 
-    /// What to know where the recipe's pairs are taken for models of other depths than the recipe's: blocks count from
-    /// the first, whatever share of the depth they are then.
+    /// A note where the recipe's pairs are used for models of another depth: block numbers do not scale with the depth.
     func note(on configuration: ModelConfiguration, of recipe: Recipe) -> String? {
         func depth(_ preset: String?) -> Int? {
             preset.flatMap { Preset.encoder($0, imageHeight: 224, imageWidth: 224)?.depth }
@@ -250,7 +251,7 @@ extension Recipe {
 
     /// The recipes of one method with all their values, for help screens.
     static func listing(of method: Method) -> String {
-        "Recipes; what has no default below is the recipe's:\n\n"
+        "Recipes; options without a default below take the recipe's value:\n\n"
             + all.filter { $0.method == method }.map(\.text).joined(separator: "\n\n")
     }
 

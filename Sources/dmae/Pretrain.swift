@@ -7,20 +7,20 @@ struct Pretrain: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Pre-train a ViT as a masked autoencoder.",
         discussion: """
-            MAE alone: encode the visible patches, reconstruct the removed ones. It makes teachers for `dmae \
-            distill`, and the paper's baseline.
+            MAE without a teacher: encode the visible patches, reconstruct the removed ones. This makes teachers for \
+            `dmae distill`, and the paper's baseline.
 
               dmae pretrain --student vit-small --epochs 200 --data images --output run
 
             SIGTERM, SIGINT, SIGHUP and SIGUSR1 write a checkpoint and end the run with exit code 75; the same command with \
-            --resume auto goes on. At the end --output holds model.safetensors: encoder and decoder under MAE's \
+            --resume auto continues it. At the end --output contains model.safetensors: encoder and decoder under MAE's \
             names.
 
             \(Recipe.listing(of: .pretrain))
             """)
 
     @Option(
-        help: ArgumentHelp("Values to start from, as listed above.", valueName: "name"),
+        help: ArgumentHelp("Recipe: the values to start from, as listed above.", valueName: "name"),
         completion: .list(Recipe.names(of: .pretrain)))
     var recipe = "mae"
 

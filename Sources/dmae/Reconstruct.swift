@@ -12,16 +12,15 @@ struct Reconstruct: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Draw original, masked picture and reconstruction side by side.",
         discussion: """
-            One row per input. The removed patches are grey in the middle picture; on the right they are what the \
-            model predicts, pasted among the visible ones. The error printed is the mean square over the removed \
-            patches, in the units the weights were trained in.
+            Draws one row per input. Removed patches are grey in the middle picture; on the right the model's \
+            prediction takes their place among the visible patches. The error printed is the mean squared error over the \
+            removed patches, in the units of training.
 
-            Weights of `dmae distill` and `dmae pretrain` say what model they are, as config.json does beside \
-            Hugging Face's. Of others the tensors' shapes show all but three things: the number of heads, taken from \
-            the preset of that width unless --heads and --decoder-heads say it; the size of images that are not \
-            square, said by --image-size; and whether they were trained on normalised pixels. Then give \
-            --normalize-pixels: each removed patch is shown with the original's mean and deviation. \
-            `dmae convert --help` says which files are read.
+            Weights of `dmae distill` and `dmae pretrain` describe their model, as config.json does for Hugging Face. For \
+            other weights the shapes of the tensors give everything except three things. The number of heads is taken \
+            from the preset of that width unless --heads and --decoder-heads are given. Images that are not square need \
+            --image-size. Weights that were trained on normalised pixels need --normalize-pixels: each removed patch is \
+            then shown with the mean and standard deviation of the original. `dmae convert --help` lists the formats.
 
               dmae reconstruct --weights run/model.safetensors --input cat.jpg dog.png \\
                 --output grid.png
@@ -30,48 +29,48 @@ struct Reconstruct: ParsableCommand {
     @Option(help: ArgumentHelp("Weights of an encoder and its decoder.", valueName: "file"), completion: .file())
     var weights: String
 
-    @Option(parsing: .upToNextOption, help: ArgumentHelp("Pictures, JPEG or PNG.", valueName: "image"))
+    @Option(parsing: .upToNextOption, help: ArgumentHelp("JPEG or PNG images.", valueName: "image"))
     var input: [String]
 
-    @Option(help: ArgumentHelp("Where the grid goes: a PNG file.", valueName: "file"))
+    @Option(help: ArgumentHelp("Where to write the grid: a PNG file.", valueName: "file"))
     var output: String
 
     @Option(
         help: ArgumentHelp(
-            "Share of the patches that is removed at random. Default: what the weights were trained with, else 0.75.",
+            "Fraction of the patches that is removed at random. Default: that of the training, else 0.75.",
             valueName: "ratio"))
     var maskRatio: Double?
 
     @Option(
         help: ArgumentHelp(
-            "Black-and-white picture, stretched over the patches: those under white are removed.", valueName: "file"))
+            "Black-and-white image, stretched over the patches; patches under white are removed.", valueName: "file"))
     var mask: String?
 
-    @Option(help: ArgumentHelp("Names the random mask. Default: 0.", valueName: "number"))
+    @Option(help: ArgumentHelp("Seed of the random mask. Default: 0.", valueName: "number"))
     var seed: UInt64?
 
-    @Flag(help: "Stretch the whole picture to the model's size instead of cutting out its centre.")
+    @Flag(help: "Stretch the whole image to the model's size instead of cropping its centre.")
     var stretch = false
 
-    // Of the model only what the weights may leave open; they tell the rest, and nothing else would fit them.
+    // Only what weights may leave open: everything else follows from them.
 
     @Flag(
         inversion: .prefixedNo,
         help:
-            "Whether the weights predict normalised pixels (MAE's norm_pix_loss). Default: what they say, else raw ones."
+            "Whether the weights predict normalised pixels (MAE's norm_pix_loss). Default: as the weights say, else raw pixels."
     )
     var normalizePixels: Bool?
 
     @Option(
         help: ArgumentHelp(
-            "Side of the images, or HEIGHTxWIDTH, in pixels. Default: the weights'; to another their position tables are resampled.",
+            "Side of the images, or HEIGHTxWIDTH, in pixels. Default: that of the weights; for another, position tables are resampled.",
             valueName: "pixels"))
     var imageSize: ImageSize?
 
-    @Option(help: ArgumentHelp("Attention heads of the encoder, where the weights do not say it.", valueName: "heads"))
+    @Option(help: ArgumentHelp("Attention heads of the encoder, if the weights do not say.", valueName: "heads"))
     var heads: Int?
 
-    @Option(help: ArgumentHelp("Attention heads of the decoder, where the weights do not say it.", valueName: "heads"))
+    @Option(help: ArgumentHelp("Attention heads of the decoder, if the weights do not say.", valueName: "heads"))
     var decoderHeads: Int?
 
     @OptionGroup(title: "Compute") var compute: ComputeOptions
@@ -123,7 +122,7 @@ struct Reconstruct: ParsableCommand {
             stretches: stretch)
         if !reconstruction.adaptations.isEmpty { Terminal.note(reconstruction.adaptations.joined(separator: "; ")) }
         let student = reconstruction.configuration.student
-        // Pictures of 64 pixels are hard to judge on a screen; whole factors keep their pixels what they are.
+        // Images of 64 pixels are hard to judge on a screen; integer factors keep their pixels intact.
         let enlargement = max(1, 192 / max(student.imageHeight, student.imageWidth))
         var rows: [[Pixels]] = []
         var losses = [["input", "mean squared error"]]

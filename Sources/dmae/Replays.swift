@@ -5,13 +5,13 @@ import Weights
 struct Replays: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "replay",
-        abstract: "Run recorded training steps and write down everything.",
+        abstract: "Run recorded training steps and write every result.",
         discussion: """
-            The input is a safetensors file whose metadata key dmae.replay describes models, alignment, optimiser \
-            and steps as JSON, with the tensors images, noise, teacher.NAME and student.NAME. The output holds, of \
-            the first step, prediction, mask, features and every gradient; of all steps the losses; and the weights \
-            at the end. It is what golden tests, and people who port the method, compare with; the documentation's \
-            article on replay has every name and shape.
+            The input is a safetensors file with the tensors images, noise, teacher.NAME and student.NAME; its metadata \
+            key dmae.replay describes models, alignment, optimiser and steps as JSON. The output has the prediction, \
+            mask, features and every gradient of the first step, the losses of all steps, and the weights at the end. \
+            Golden tests compare with it, and so can a port of the method. The article Replay in the documentation lists \
+            every name and shape.
 
               dmae replay Fixtures/golden/linear.in.safetensors --output out.safetensors
             """)
@@ -19,7 +19,8 @@ struct Replays: ParsableCommand {
     @Argument(help: ArgumentHelp("Recorded steps: a safetensors file.", valueName: "file"), completion: .file())
     var input: String
 
-    @Option(help: ArgumentHelp("Where the results go: a safetensors file.", valueName: "file"), completion: .file())
+    @Option(
+        help: ArgumentHelp("Where to write the results: a safetensors file.", valueName: "file"), completion: .file())
     var output: String
 
     @OptionGroup(title: "Compute") var compute: ComputeOptions

@@ -2,14 +2,13 @@ import Reporting
 import Glibc
 import Weights
 
-/// What is said to a person, on standard error.
+/// Messages to a person, on standard error.
 enum Terminal {
-    /// Puts something in the place of standard streams that are closed: the next file to be opened would have their
-    /// number, and what is printed would go into it. What stands for standard output cannot be written to, so that a
-    /// lost result is an error.
+    /// Opens descriptors for closed standard streams: otherwise the next file opened would take their number, and
+    /// output would go into that file. The one for standard output is not writable, so that a lost result is an error.
     static func keepDescriptors() {
         for (descriptor, flags) in [(STDIN_FILENO, O_RDONLY), (STDOUT_FILENO, O_RDONLY), (STDERR_FILENO, O_WRONLY)] {
-            // In rising order, so that the number that is free is the one that is meant.
+            // In ascending order, so that open() returns the number that is free.
             if fcntl(descriptor, F_GETFD) < 0 { _ = open("/dev/null", flags) }
         }
     }

@@ -7,7 +7,7 @@ import Tensors
 import Training
 import Weights
 
-/// What `dmae distill` and `dmae pretrain` share.
+/// The options that `dmae distill` and `dmae pretrain` share.
 struct TrainingOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp("Folder of images: one folder per class, or a flat one.", valueName: "folder"),
@@ -22,11 +22,12 @@ struct TrainingOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "auto goes on from the newest whole checkpoint in --output; a path from that one.", valueName: "auto|file"),
+            "Continue: auto takes the newest whole checkpoint in --output, a path that checkpoint.",
+            valueName: "auto|file"),
         completion: .file())
     var resume: String?
 
-    @Flag(help: "Print parameters, memory, GFLOP and an estimate of the time for the whole run, and stop.")
+    @Flag(help: "Print parameters, memory, GFLOP and the estimated time of the whole run, and stop.")
     var dryRun = false
 
     @Option(help: ArgumentHelp("Images per forward and backward pass.", valueName: "images"))
@@ -35,16 +36,17 @@ struct TrainingOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Images per optimiser step; a multiple of --batch.", valueName: "images"))
     var effectiveBatch: Int?
 
-    @Option(help: ArgumentHelp("Passes over the images.", valueName: "epochs"))
+    @Option(help: ArgumentHelp("Number of passes over the images.", valueName: "epochs"))
     var epochs: Double?
 
-    @Option(help: ArgumentHelp("Epochs in which the learning rate rises from 0.", valueName: "epochs"))
+    @Option(
+        help: ArgumentHelp("Epochs of linear warm-up, in which the learning rate rises from 0.", valueName: "epochs"))
     var warmupEpochs: Double?
 
     @Option(help: ArgumentHelp("Learning rate per 256 images of effective batch.", valueName: "rate"))
     var baseLearningRate: Double?
 
-    @Option(help: ArgumentHelp("Learning rate at the end of the cosine.", valueName: "rate"))
+    @Option(help: ArgumentHelp("Learning rate at the end of the cosine schedule.", valueName: "rate"))
     var minimumLearningRate: Double?
 
     @Option(help: ArgumentHelp("Decoupled weight decay of AdamW.", valueName: "decay"))
@@ -59,33 +61,35 @@ struct TrainingOptions: ParsableArguments {
     @Option(help: ArgumentHelp("AdamW's epsilon.", valueName: "epsilon"))
     var epsilon: Float?
 
-    @Option(help: ArgumentHelp("Names all random numbers of the run.", valueName: "number"))
+    @Option(help: ArgumentHelp("Seed of all random numbers.", valueName: "number"))
     var seed: UInt64 = 0
 
-    @Option(help: ArgumentHelp("Least share of an image's area that a random crop takes.", valueName: "share"))
+    @Option(help: ArgumentHelp("Minimum fraction of an image's area in a random crop.", valueName: "fraction"))
     var minimumCropArea: Double?
 
-    @Option(help: ArgumentHelp("Largest share of an image's area that a random crop takes.", valueName: "share"))
+    @Option(help: ArgumentHelp("Maximum fraction of an image's area in a random crop.", valueName: "fraction"))
     var maximumCropArea: Double?
 
-    @Flag(help: "Turn images as their EXIF orientation says; without it they are read as they are stored.")
+    @Flag(help: "Rotate images by their EXIF orientation; otherwise they are read as stored.")
     var applyOrientation = false
 
-    @Option(help: ArgumentHelp("Share of unreadable images above which the run stops.", valueName: "share"))
+    @Option(help: ArgumentHelp("Fraction of unreadable images above which the run stops.", valueName: "fraction"))
     var unreadableLimit: Double = 0.01
 
     @Option(
         help: ArgumentHelp(
-            "Decoding threads beside the kernels'; the result does not depend on it.", valueName: "count"))
+            "Threads that decode images, beside those of the kernels; the result does not depend on it.",
+            valueName: "count"))
     var workers: Int = 1
 
-    @Option(help: ArgumentHelp("Optimiser steps between checkpoints. Default: an epoch's worth.", valueName: "steps"))
+    @Option(
+        help: ArgumentHelp("Optimiser steps between checkpoints. Default: the steps of an epoch.", valueName: "steps"))
     var checkpointEvery: Int?
 
-    @Option(help: ArgumentHelp("Checkpoints kept, the newest.", valueName: "count"))
+    @Option(help: ArgumentHelp("Number of checkpoints to keep, the newest.", valueName: "count"))
     var keep: Int = 2
 
-    @Flag(help: "No progress; warnings and errors only.")
+    @Flag(help: "Print warnings and errors only, no progress.")
     var quiet = false
 
     func validate() throws {
@@ -100,7 +104,7 @@ struct TrainingOptions: ParsableArguments {
         _ recipe: Recipe, model: ModelConfiguration, teacher: String?, precision: Precision,
         teacherPrecision: TeacherPrecision = .same
     ) throws -> TrainingConfiguration {
-        // A batch given alone leaves the recipe's effective batch where it divides it.
+        // With --batch alone the recipe's effective batch stays if the batch divides it.
         let effective = effectiveBatch ?? recipe.effectiveBatch
         let batch = batch ?? min(recipe.batch, effective)
         try Field.effectiveBatch.requireAtLeast(1, effective)
@@ -135,7 +139,7 @@ struct TrainingOptions: ParsableArguments {
     ///
     /// - Parameter teacher: the weights in the teacher's file, which is opened once; nil without a teacher.
     func run(_ configuration: TrainingConfiguration, teacher: ModelWeights? = nil) throws {
-        // Not in validate(): a flag with a typing error is to be named first.
+        // Not in validate(): a misspelt flag is reported first.
         guard dryRun || output?.isEmpty == false else {
             throw Failure(.usage, "--output is needed: name a folder for the run")
         }
@@ -149,7 +153,7 @@ struct TrainingOptions: ParsableArguments {
         }
 
         Signals.install()
-        // Locked, and refused where it holds another run, before the minutes it may take to read a teacher.
+        // Lock the folder, or refuse it, before reading the teacher, which may take minutes.
         let directory = try RunDirectory(path: output!, resuming: resume != nil)
         try prepare(trainer, teacher: teacher)
         try takeUp(trainer, in: directory)
@@ -189,7 +193,7 @@ struct TrainingOptions: ParsableArguments {
             text += "; \(matching.missing.count) missing and computed (\(Self.names(matching.missing)))"
         }
         for adaptation in loading.adaptations { text += "; \(adaptation)" }
-        // Distillation runs the embedding and the blocks to the last aligned one.
+        // Distillation runs the embedding and the blocks up to the last aligned one.
         func unneededPart(_ name: String) -> ModelPart? { ModelPart(of: name).flatMap { $0 == .embedding ? nil : $0 } }
         let unneeded = matching.unexpected.compactMap(unneededPart)
         let unexpected = matching.unexpected.filter { unneededPart($0) == nil }
@@ -266,7 +270,7 @@ struct TrainingOptions: ParsableArguments {
             rows.append(["GFLOP per image: \(name)", Format.fixed(value, value < 1 ? 4 : 2)])
         }
         print(Format.table(rows))
-        // Timing may take minutes, and be stopped.
+        // Timing may take minutes and must be interruptible.
         fflush(stdout)
         try prepare(trainer, teacher: weights)
         if !quiet { Terminal.note("timing three batches of \(configuration.batch) images …") }
