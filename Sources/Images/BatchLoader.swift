@@ -130,8 +130,8 @@ public final class BatchLoader {
             unreadable.count == total
                 ? "none of the \(total) images\(place) can be read (\(some)); name a folder of JPEG or PNG files"
                 : "\(unreadable.count) of the \(total) images\(place) cannot be read (\(some)), "
-                    + "more than the share of \(pipeline.unreadableLimit) that is allowed; "
-                    + "mend or remove them, or raise \(.unreadableLimit)")
+                    + "more than the allowed fraction of \(pipeline.unreadableLimit); "
+                    + "repair or remove them, or raise \(.unreadableLimit)")
     }
 
     /// Ends the decoding threads and waits for them; `next` throws from then on. May be called more than once.

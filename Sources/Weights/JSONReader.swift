@@ -100,7 +100,7 @@ package struct JSONReader {
         }
         if first == 0x30, position - start > 1 { throw fault("is not JSON: a number starts with 0") }
         if position < bytes.count, bytes[position] == 0x2E || bytes[position] | 0x20 == 0x65 {
-            throw fault("holds a number that is not whole")
+            throw fault("holds a number that is not an integer")
         }
         return value
     }

@@ -1,8 +1,8 @@
 import Reporting
 import Reporting
 
-/// Reads what opens, as a command would: small tensors as floats and as bytes. Anything but a `Failure` ends the
-/// process.
+/// Reads an opened file as a command would: small tensors, as floats and as bytes. Any other error than a `Failure` ends
+/// the process.
 func readAll(_ file: any WeightFile) {
     var rest = 1 << 16
     for entry in file.entries where entry.count <= rest {
@@ -18,7 +18,7 @@ func readAll(_ file: any WeightFile) {
     for value in file.values { precondition(!value.name.isEmpty) }
 }
 
-/// Opens and reads; refusing is all that may go wrong.
+/// Opens a file and reads it. The only error allowed is a refusal in one line.
 func attempt(_ open: () throws -> any WeightFile) {
     do { readAll(try open()) } catch {
         guard let failure = error as? Failure, failure.code == .badData else { fatalError("\(error)") }

@@ -1,6 +1,7 @@
 import Reporting
 
-/// Any bytes as the pickle of a PyTorch archive whose other members are right: storages 0, 1 and 2 of 64 bytes each.
+/// Reads any bytes as the pickle of a PyTorch archive whose other members are valid: storages 0, 1 and 2 of 64 bytes
+/// each.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     let storage = [UInt8](0..<64)
@@ -8,7 +9,7 @@ public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
         ("x/data.pkl", Array(UnsafeBufferPointer(start: start, count: count))), ("x/version", Array("3\n".utf8)),
         ("x/data/0", storage), ("x/data/1", storage), ("x/data/2", storage),
     ])
-    // On the heap by itself, so that reading past its end is seen.
+    // In an allocation of its own, so that AddressSanitizer detects reading past its end.
     archive.withUnsafeBytes { bytes in attempt { try TorchArchive(MappedFile(bytes: bytes, path: "input")) } }
     return 0
 }
@@ -19,7 +20,7 @@ private func zip(_ members: [(name: String, content: [UInt8])]) -> [UInt8] {
     func word32(_ value: Int) -> [UInt8] { withUnsafeBytes(of: UInt32(value).littleEndian, Array.init) }
     var (bytes, directory): ([UInt8], [UInt8]) = ([], [])
     for (name, content) in members {
-        // From the version to the lengths, the same in both places.
+        // The fields from the version to the lengths, the same in both headers.
         var common = [UInt8](repeating: 0, count: 14)
         common += word32(content.count)
         common += word32(content.count)

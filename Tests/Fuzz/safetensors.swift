@@ -1,6 +1,6 @@
 import Reporting
 
-/// Any bytes as a safetensors file.
+/// Reads any bytes as a safetensors file.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     attempt {

@@ -1,4 +1,4 @@
-"""What the tests of this folder share: the program as a user runs it, the fixtures, and the tools on the other side."""
+"""Shared by the tests of this folder: running the program as a user does, the fixtures, and the other tools."""
 
 import json
 import os
@@ -18,7 +18,7 @@ BINARY = os.environ.get("DMAE_BINARY", str(ROOT / ".build/dmae"))
 sys.path.insert(0, str(FIXTURES))
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
-# The script that wrote the fixtures holds the same model in timm's and in transformers' classes.
+# The script that wrote the fixtures defines the same model with timm's and with transformers' classes.
 import make_weights as tiny  # noqa: E402  its import also makes PyPI's torchvision usable beside a CPU build of torch
 import safetensors.torch  # noqa: E402
 import torch  # noqa: E402
@@ -27,14 +27,14 @@ import transformers  # noqa: E402
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 warnings.filterwarnings("ignore", category=UserWarning)
-# Single-threaded matrices: these are tiny, and the machine may be shared.
+# One thread: the matmuls are tiny, and the machine may be shared.
 torch.set_num_threads(1)
 torch.set_grad_enabled(False)
 
 EXPECTED = safetensors.torch.load_file(FIXTURES / "expected.safetensors")
 IMAGES = EXPECTED["images"]
 
-# Fixtures: path, the type its weights were rounded to, what the program must be told because the file does not.
+# Of each fixture: the path, the type its weights were rounded to, and flags for what the file does not say.
 HEADS = ["--heads", "4"]
 FILES = [
     ("mae/mae.safetensors", "f32", HEADS),
@@ -58,7 +58,7 @@ class Exchange(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.folder)
 
     def dmae(self, *arguments, code=0):
-        """Runs the program, which must exit with `code`; gives what it said."""
+        """Runs the program, which must exit with `code`; returns the completed process."""
         words = [BINARY, *map(str, arguments)]
         result = subprocess.run(words, capture_output=True, text=True, timeout=600)
         self.assertEqual(result.returncode, code, f"{' '.join(words)}\n{result.stdout}{result.stderr}")
@@ -87,8 +87,8 @@ class Exchange(unittest.TestCase):
 
 
 def measure(arguments):
-    """Runs a program and gives its peak resident memory in bytes and its seconds. A small process stands between: what the
-    kernel counts for a child begins with what its parent holds."""
+    """Runs a program and returns its peak resident memory in bytes and its time in seconds. It is started from a small
+    process, as the kernel's peak of a child includes the memory of its parent at the start."""
     script = """if True:
         import json, os, sys, time
         start = time.monotonic()

@@ -1,4 +1,4 @@
-"""Run the tests of this folder, or those whose names hold one of the words given: `make test-interop` does it."""
+"""Runs the tests of this folder, or those whose names contain one of the given words. Called by `make test-interop`."""
 
 import pathlib
 import sys

@@ -1,4 +1,4 @@
-"""Files as large as the published ones: `make test-interop LARGE=1`. Needs some 10 GB of disk and 8 GB of memory."""
+"""Files as large as the published ones: `make test-interop LARGE=1`. Needs about 10 GB of disk and 8 GB of memory."""
 
 import argparse
 import time
@@ -35,20 +35,20 @@ def decoder(source, patch):
 @unittest.skipUnless(os.environ.get("DMAE_LARGE"), "make test-interop LARGE=1 runs it")
 class Large(Exchange):
     def measure(self, what, size, *arguments):
-        """Runs the program, prints what it took, and gives its peak of memory."""
+        """Runs the program, prints its time and peak memory, and returns the peak memory."""
         peak, seconds = measure([BINARY, *arguments])
         print(f"{what}: {seconds:.1f} s, at most {peak / 1e6:.0f} MB of memory, {peak / size:.2f} of the file", flush=True)
         return peak
 
     def test_convert(self):
-        """MAE's ViT-L with its decoder, 1.3 GB, beside a Namespace: at the speed of the disk, in little memory."""
+        """MAE's ViT-L with its decoder, 1.3 GB, and a Namespace: read at the speed of the disk, in little memory."""
         shapes = encoder(1024, 24, 16) | decoder(1024, 16)
         self.assertEqual(len(shapes), 398)
         torch.manual_seed(0)
         source = self.folder / "mae_visualize_vit_large.pth"
         torch.save({"model": {name: torch.randn(shape) for name, shape in shapes.items()}, "args": argparse.Namespace(lr=1e-3)}, source)
         size = source.stat().st_size
-        # What the disk itself takes: the same bytes, copied and forced out.
+        # The time of the disk alone: the same bytes, copied and synced.
         start = time.monotonic()
         subprocess.run(["dd", f"if={source}", f"of={self.folder / 'copy'}", "bs=4M", "conv=fsync", "status=none"], check=True)
         print(f"\na copy of {size / 1e9:.2f} GB: {time.monotonic() - start:.1f} s", flush=True)
@@ -73,7 +73,7 @@ class Large(Exchange):
         self.assertLess(self.measure("inspect", size, "inspect", source), 64 << 20)
 
     def test_external_data(self):
-        """A ViT-H past 2 GB: ONNX keeps its weights beside the model, and onnxruntime runs both."""
+        """A ViT-H of more than 2 GB: its ONNX weights are in a second file, and onnxruntime runs it."""
         shapes = encoder(1280, 32, 14)
         torch.manual_seed(1)
         source = self.folder / "mae_pretrain_vit_huge.pth"

@@ -22,7 +22,7 @@ class Graph(Exchange):
         return {output.name: torch.from_numpy(value) for output, value in zip(session.get_outputs(), session.run(None, inputs))}
 
     def test_every_source(self):
-        """Tokens, class token and scores of the classes, where there is a head."""
+        """Tokens, class token, and logits if there is a head."""
         for path, letter, told in FILES:
             with self.subTest(path):
                 seen = self.run_graph(self.session(self.convert(FIXTURES / path, self.folder / "x.onnx", "onnx", *told)), IMAGES)
@@ -43,7 +43,7 @@ class Graph(Exchange):
         self.assertClose(seen["logits"], model.double()(IMAGES.double()), BOUND)
 
     def test_types(self):
-        """Stored in half precision, computed in float32: as the rounded weights give."""
+        """Weights stored in half precision, computed with in float32: the features of the rounded weights."""
         for letter in TYPES:
             output = self.convert(MAE, self.folder / f"{letter}.onnx", "onnx", "--dtype", letter, *HEADS)
             seen = self.run_graph(self.session(output), IMAGES)
@@ -59,7 +59,7 @@ class Graph(Exchange):
                 self.assertClose(value[-1:], value[:1], BOUND)
 
     def test_against_embed(self):
-        """The demo's teacher, on a picture: two programs in float32."""
+        """The demo's teacher on a picture, computed by both programs in float32."""
         weights = ROOT / "Fixtures/demo/teacher.safetensors"
         session = self.session(self.convert(weights, self.folder / "x.onnx", "onnx"))
         side = session.get_inputs()[0].shape[2]

@@ -7,13 +7,13 @@ import pickle
 from exchange import *
 from timm.models.vision_transformer import VisionTransformer
 
-# Features of some units: float32 arithmetic of other order than float64's; the issue's bound.
+# For features of magnitude 1 or a few: the difference between float32 and float64 arithmetic.
 BOUND = 1e-5
 
 
 class Fixtures(Exchange):
     def test_features(self):
-        """Every fixture, every pool and every block, against timm's and transformers' float64."""
+        """Every fixture with every pool and every block agrees with timm and transformers in float64."""
         for path, letter, told in FILES:
             with self.subTest(path):
                 weights = FIXTURES / path
@@ -25,14 +25,14 @@ class Fixtures(Exchange):
                     self.assertClose(found, EXPECTED[f"{letter}.block.{block}"], BOUND, f"{path}, block {block}")
 
     def test_fine_tuned(self):
-        """A mean-pooled classifier: by default what its head would see."""
+        """A mean-pooled classifier: the default feature is the input of its head."""
         model = tiny.timm_model(depth=1, num_classes=tiny.CLASSES, global_pool="avg")
         model.load_state_dict(torch.load(FIXTURES / "mae/finetuned.pth", weights_only=True)["model"])
         expected = model.double().forward_head(model.forward_features(IMAGES.double()), pre_logits=True)
         self.assertClose(self.embed(FIXTURES / "mae/finetuned.pth", *HEADS), expected, BOUND)
 
     def test_namespace(self):
-        """PyTorch itself refuses MAE's training checkpoints."""
+        """PyTorch refuses MAE's training checkpoints; the program reads them."""
         with self.assertRaises(pickle.UnpicklingError):
             torch.load(FIXTURES / "mae/checkpoint.pth", weights_only=True)
         said = self.dmae("inspect", FIXTURES / "mae/checkpoint.pth")
@@ -44,10 +44,10 @@ class Fixtures(Exchange):
 
 
 class Fresh(Exchange):
-    """Models made here, of sizes that the fixtures do not have."""
+    """Models of other sizes than those of the fixtures."""
 
     def pictures(self, side, channels=3, count=3, seed=5):
-        """Pictures whose short side is already the size that evaluation resizes to: their middle is what the model sees."""
+        """Pictures of the size that evaluation resizes to, so that the model gets their centre."""
         import PIL.Image
 
         whole = side * 8 // 7
@@ -63,7 +63,7 @@ class Fresh(Exchange):
         return folder, torch.from_numpy(np.ascontiguousarray(np.stack(seen).transpose(0, 3, 1, 2)))
 
     def test_timm(self):
-        """timm.create_model, its weights by torch.save and in wrappers; a width whose heads are a preset's."""
+        """timm.create_model, its weights saved by torch.save with and without wrappers; the heads are those of a preset."""
         torch.manual_seed(11)
         model = VisionTransformer(img_size=64, patch_size=16, embed_dim=192, depth=12, num_heads=3, num_classes=7).eval()
         folder, images = self.pictures(64)
@@ -74,11 +74,11 @@ class Fresh(Exchange):
             path = self.folder / "timm.pth"
             torch.save(wrapped, path)
             found = self.embed(path, "--pool", "tokens", data=folder)
-            # Twelve blocks of random weights, timm's features there of size 3.
+            # Twelve blocks of random weights; timm's features have magnitude 3.
             self.assertClose(found, expected, BOUND, str(list(wrapped)[:2]))
 
     def test_transformers(self):
-        """A ViT of transformers with its pooler and classifier, saved as files of at most 200 kB."""
+        """A ViT of transformers with pooler and classifier, saved in shards of at most 200 kB."""
         torch.manual_seed(12)
         config = transformers.ViTConfig(hidden_size=60, num_hidden_layers=4, num_attention_heads=5, intermediate_size=240,
                                         image_size=48, patch_size=16, layer_norm_eps=1e-6, num_labels=3)
@@ -93,7 +93,7 @@ class Fresh(Exchange):
                 self.assertClose(found, expected, BOUND, path.name)
 
     def test_checkpoint(self):
-        """A training loop's checkpoint: OrderedDict, Parameters, an optimiser's state, a Namespace, mixed with other objects."""
+        """The checkpoint of a training loop: OrderedDict, Parameters, an optimiser's state, a Namespace and other objects."""
         model = tiny.timm_model(num_classes=0)
         model.load_state_dict({name: tiny.mae[name] for name in tiny.encoder})
         optimizer = torch.optim.AdamW(model.parameters())
@@ -110,7 +110,7 @@ class Fresh(Exchange):
         self.assertClose(found, EXPECTED["f32.tokens"], BOUND)
 
     def test_layouts(self):
-        """Views, shared storages and every type, tensor by tensor against what safetensors wrote of them."""
+        """Views, shared storages and all types: each tensor equals the one that safetensors wrote."""
         expected = safetensors.torch.load_file(FIXTURES / "archives/layouts.safetensors")
         said = json.loads(self.dmae("inspect", "--json", FIXTURES / "archives/layouts.pth").stdout)
         found = {tensor["name"]: tensor["shape"] for tensor in said["tensors"]}

@@ -1,4 +1,4 @@
-"""What `dmae convert` writes is loaded by the tool it is for, with no key missing or left over, and computes the same."""
+"""The tool that a conversion is for loads it, with no key missing or unexpected, and computes the same."""
 
 from exchange import *
 import timm
@@ -16,7 +16,7 @@ def rounded(tensors, letter):
 
 class HuggingFace(Exchange):
     def load(self, folder):
-        """The model of the class that config.json names, which must find all its keys and no other."""
+        """The model of the class named in config.json; it must find all its keys and no others."""
         config = json.loads((folder / "config.json").read_text())
         kind = CLASSES[config["architectures"][0]]
         options = {"add_pooling_layer": False} if kind is transformers.ViTModel else {}
@@ -55,7 +55,7 @@ class HuggingFace(Exchange):
         self.assertClose(seen.logits, EXPECTED["prediction"], BOUND, "prediction")
         self.assertClose(seen.loss, EXPECTED["loss"], BOUND, "loss")
         self.assertClose(self.embed(folder, "--pool", "tokens"), EXPECTED["f32.tokens"], BOUND, "embed")
-        # The encoder alone, as the issue of transformers' users goes: features of a ViTModel.
+        # The encoder alone: features of a ViTModel.
         folder = self.convert(MAE, self.folder / "encoder", "huggingface", "--encoder-only", "--heads", "4")
         model = self.load(folder).eval()
         self.assertClose(model(IMAGES).last_hidden_state, EXPECTED["f32.tokens"], BOUND, "ViTModel")
@@ -98,7 +98,7 @@ class Timm(Exchange):
                     self.assertClose(model.forward_features(IMAGES), EXPECTED[f"{letter}.tokens"], BOUND, path)
 
     def test_create_model(self):
-        """By timm's own reader of checkpoints, into a model of other image size and classes."""
+        """timm's own checkpoint reader loads it, also into a model of another image size."""
         output = self.convert(MAE, self.folder / "x.safetensors", "timm")
         timm.models.load_checkpoint(tiny.timm_model(num_classes=0), str(output), strict=True)
         larger = tiny.timm_model(num_classes=0, img_size=48)
@@ -112,10 +112,10 @@ class Timm(Exchange):
 
 
 class MAE_(Exchange):
-    """MAE's own programs: names, and `{'model': …}` in an archive that needs no pickled classes."""
+    """MAE's programs: MAE's names, in `{'model': …}` in an archive without pickled classes."""
 
     def test_fine_tuning(self):
-        """As MAE's fine-tuning loads it: into timm's mean-pooled ViT, only the new norm and head missing."""
+        """As MAE's fine-tuning loads it, into timm's mean-pooled ViT: only the new norm and head are missing."""
         output = self.convert(FIXTURES / "dmae/distilled.pth", self.folder / "student.pth", "mae", "--dtype", "f32")
         tensors = torch.load(output, weights_only=True)["model"]
         model = tiny.timm_model(num_classes=5, global_pool="avg")
@@ -136,7 +136,7 @@ class MAE_(Exchange):
                 self.assertSameTensors(tensors, rounded(tiny.mae, letter), letter)
 
     def test_every_source(self):
-        """Whatever the names were, MAE's program gets the same tensors."""
+        """MAE's program gets the same tensors from a source under any names."""
         for path, letter, _ in FILES:
             with self.subTest(path):
                 output = self.convert(FIXTURES / path, self.folder / "x.safetensors", "mae")
@@ -153,7 +153,7 @@ class MAE_(Exchange):
 
 class RoundTrips(Exchange):
     def test_same_bytes(self):
-        """There and back through every form: the file is the same, byte for byte."""
+        """Converting to every form and back gives the same file, byte for byte."""
         start = self.convert(MAE, self.folder / "start.safetensors", "mae")
         self.assertSameTensors(safetensors.torch.load_file(start), tiny.mae)
         archive = self.convert(start, self.folder / "a.pth", "mae")
@@ -172,7 +172,7 @@ class RoundTrips(Exchange):
         self.assertEqual(once, {path.name: path.read_bytes() for path in again.iterdir()})
 
     def test_half_precision_and_back(self):
-        """A half-precision file made larger and halved again is what it was."""
+        """A half-precision file converted to float32 and rounded back has the same tensors."""
         for path, letter in (("huggingface/vitmae", "f16"), ("huggingface/vitmae-published", "bf16")):
             half = self.convert(FIXTURES / path, self.folder / "half.safetensors", "mae")
             full = self.convert(half, self.folder / "full.safetensors", "mae", "--dtype", "f32")
@@ -180,7 +180,7 @@ class RoundTrips(Exchange):
             self.assertSameTensors(safetensors.torch.load_file(again), safetensors.torch.load_file(half), path)
 
     def test_transformers_and_back(self):
-        """transformers loads what was written and saves it in its own way; the tensors come back."""
+        """transformers loads a conversion and saves it; converting that back gives the same tensors."""
         folder = self.convert(MAE, self.folder / "hf", "huggingface", *ALL_HEADS)
         model = transformers.ViTMAEForPreTraining.from_pretrained(folder)
         for original in (True, False):

@@ -1,9 +1,9 @@
-/// A zip archive made by hand, each of whose numbers can be made wrong.
+/// Builds a zip archive in which every field can be made wrong.
 struct ArchiveBuilder {
     struct Member {
         var name: String
         var content: [UInt8]
-        /// Overrides of what is written about it.
+        /// Values that are written instead of the correct ones.
         var method = 0
         var flags = 0
         var checksum: UInt32?
@@ -12,7 +12,7 @@ struct ArchiveBuilder {
         var localName: String?
         var localMethod: Int?
         var signature: UInt32 = 0x0403_4B50
-        /// Where the list says that it begins.
+        /// The position given in the directory.
         var start: UInt32?
         var extra: [UInt8] = []
     }
@@ -25,7 +25,7 @@ struct ArchiveBuilder {
     var afterDirectory: [UInt8] = []
     var disk = 0
 
-    /// An archive as torch.save lays it out, with one storage of 16 bytes.
+    /// An archive in the layout of torch.save, with one storage of 16 bytes.
     init(_ pickle: [UInt8], storages: [(String, [UInt8])] = [("0", [UInt8](0..<16))]) {
         members = [
             Member(name: "x/data.pkl", content: pickle), Member(name: "x/byteorder", content: Array("little".utf8)),
@@ -55,7 +55,7 @@ struct ArchiveBuilder {
 
     static func joined(_ parts: [UInt8]...) -> [UInt8] { Array(parts.joined()) }
 
-    /// Bit by bit: another way than the reader's.
+    /// CRC-32 bit by bit, independent of the reader's implementation.
     static func checksum(_ bytes: [UInt8]) -> UInt32 {
         var state = UInt32.max
         for byte in bytes {
@@ -74,7 +74,7 @@ struct ArchiveBuilder {
         var directory: [UInt8] = []
         for member in members {
             let start = bytes.count
-            // Large contents are not worth the time: a zero stands for no checksum, as PyTorch writes where told to.
+            // No checksum for large contents, to save time: zero, as PyTorch writes if configured so.
             let checksum = member.checksum ?? (member.content.count > 1 << 16 ? 0 : Self.checksum(member.content))
             let (size, packed) = (
                 member.size ?? UInt32(member.content.count), member.packed ?? UInt32(member.content.count)
@@ -107,7 +107,7 @@ struct ArchiveBuilder {
     }
 }
 
-/// Opcodes of pickles, by hand.
+/// The opcodes of pickles.
 enum Pickled {
     static func text(_ text: String) -> [UInt8] {
         join(Array("X".utf8), ArchiveBuilder.word32(UInt32(text.utf8.count)), Array(text.utf8))
@@ -116,7 +116,7 @@ enum Pickled {
     static func global(_ module: String, _ name: String) -> [UInt8] { Array("c\(module)\n\(name)\n".utf8) }
     static func opcodes(_ text: String) -> [UInt8] { Array(text.utf8) }
 
-    /// Any natural number, or minus one.
+    /// A non-negative integer, or -1.
     static func integer(_ value: Int) -> [UInt8] {
         (0..<256).contains(value)
             ? [0x4B, UInt8(value)] : join([0x8A, 8], ArchiveBuilder.word64(UInt64(bitPattern: Int64(value))))
@@ -124,7 +124,7 @@ enum Pickled {
     static func tuple(_ items: [[UInt8]]) -> [UInt8] { join(opcodes("("), Array(items.joined()), opcodes("t")) }
     static func integers(_ values: [Int]) -> [UInt8] { tuple(values.map(integer)) }
 
-    /// A call, as a pickle describes it.
+    /// The opcodes of a call.
     static func call(_ module: String, _ name: String, _ arguments: [[UInt8]]) -> [UInt8] {
         join(global(module, name), tuple(arguments), opcodes("R"))
     }
@@ -141,9 +141,9 @@ enum Pickled {
         return call("torch._utils", function, arguments + more)
     }
 
-    /// A whole pickle of protocol 2.
+    /// A complete pickle of protocol 2.
     static func whole(_ content: [UInt8]) -> [UInt8] { join([0x80, 2], content, opcodes(".")) }
-    /// A pickle of a dictionary: each value under the letter of its place.
+    /// A pickle of a dictionary with keys "a", "b", … for the values in order.
     static func dictionary(_ values: [UInt8]...) -> [UInt8] {
         var content = opcodes("}")
         for (key, value) in zip("abcdefgh", values) { content += join(text(String(key)), value, opcodes("s")) }

@@ -5,7 +5,7 @@ import TestSupport
 import Weights
 import XCTest
 
-/// Files that appear whole or not at all.
+/// Files that appear complete or not at all.
 final class AtomicFileTests: XCTestCase {
     private let folder = TemporaryFolder()
 
@@ -35,7 +35,7 @@ final class AtomicFileTests: XCTestCase {
         XCTAssertEqual(folder.read("a.txt"), Array("old".utf8))
     }
 
-    /// A tensor file that does not fit leaves the old one and nothing else.
+    /// If a tensor file does not fit on the disk or within a limit, the old file stays and nothing else is left.
     private func checkFull(
         _ folder: (path: String, names: () -> [String]), reason: String, _ limited: (() -> Void) -> Void
     )
@@ -95,7 +95,7 @@ final class AtomicFileTests: XCTestCase {
         XCTAssertEqual(status.st_mode & S_IFMT, S_IFCHR)
     }
 
-    /// No fault of the path's, so its permissions are not to be looked at.
+    /// The path is not at fault, so the message does not ask to check its permissions.
     func testTooManyOpenFiles() throws {
         let path = folder.file("a.txt")
         try AtomicFile.write("old".utf8, to: path)
@@ -150,7 +150,7 @@ final class AtomicFileTests: XCTestCase {
             (100, 0xa61f_8d4c_170f_e531, 0x9869_d9ef_8505_1be9), (1999, 0x89da_4409_c178_7d24, 0xbcb4_a758_218a_e96a),
         ]
         for (count, plain, seeded) in expected {
-            // How the bytes are cut must not matter.
+            // Splitting the bytes into calls must not change the result.
             for piece in [1, 5, 31, 32, 33, 2000] {
                 var hashes = [XXHash64(), XXHash64(seed: 0x9E37_79B1_85EB_CA87)]
                 for start in stride(from: 0, to: count, by: piece) {

@@ -4,11 +4,11 @@ import TestSupport
 import Weights
 import XCTest
 
-/// Stored numbers become the floats they stand for.
+/// Conversion of stored numbers to floats.
 final class ConversionTests: XCTestCase {
     private let folder = TemporaryFolder()
 
-    /// All 65,536 patterns, behind one byte that leaves them unaligned.
+    /// All 65,536 bit patterns, after one byte that makes them unaligned.
     private func everyPattern(_ type: String) throws -> [Float] {
         let header =
             #"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"#
@@ -18,7 +18,7 @@ final class ConversionTests: XCTestCase {
         return try SafeTensorsFile(path: folder.write(bytes, "\(type).safetensors")).floats("x")
     }
 
-    /// Sign, exponent of `exponentBits` and fraction, by the definition of IEEE 754, in double precision.
+    /// The value of a sign, an exponent of `exponentBits` and a fraction, by the definition of IEEE 754, as a double.
     private func check(_ floats: [Float], exponentBits: Int) {
         let fractionBits = 15 - exponentBits
         let bias = 1 << (exponentBits - 1) - 1
@@ -58,7 +58,7 @@ final class ConversionTests: XCTestCase {
         XCTAssertEqual(floats[0xBF81], -(1 + 0x1p-7))
     }
 
-    /// A file of one tensor, x.
+    /// A file with one tensor, x.
     private func file<Stored>(_ type: TensorType, _ values: [Stored], _ name: String = "values") throws
         -> SafeTensorsFile
     {
@@ -75,7 +75,7 @@ final class ConversionTests: XCTestCase {
         try file(type, values).floats("x")
     }
 
-    /// Exactly where a float can hold the value, to the nearest (ties to even) where not.
+    /// Exact if a float can represent the value, else rounded to nearest (ties to even).
     func testIntegersAndDoubles() throws {
         XCTAssertEqual(try floats(.i8, [Int8.min, -1, 0, .max]), [-128, -1, 0, 127])
         XCTAssertEqual(try floats(.u8, [UInt8(0), 255]), [0, 255])
@@ -92,7 +92,7 @@ final class ConversionTests: XCTestCase {
         XCTAssertTrue(try floats(.f64, [Double.nan])[0].isNaN)
     }
 
-    /// What is compared is what is stored, not the float nearest to it.
+    /// Stored values are compared, not the floats nearest to them.
     func testComparison() throws {
         func difference<First, Second>(
             _ type: TensorType, _ first: [First], _ other: TensorType, _ second: [Second]
@@ -112,7 +112,7 @@ final class ConversionTests: XCTestCase {
         XCTAssertEqual(try difference(.u64, [UInt64.max], .u64, [UInt64.max - 1])?.maximum, 1)
         XCTAssertEqual(try difference(.i32, [Int32(16_777_217)], .i32, [Int32(16_777_216)])?.maximum, 1)
         XCTAssertEqual(try difference(.u32, [UInt32.max], .u32, [UInt32.max - 1])?.maximum, 1)
-        // Of two types.
+        // Tensors of two types.
         XCTAssertEqual(try difference(.i64, [Int64(1) << 53 + 1], .f64, [Double(0x1p53)])?.maximum, 1)
         XCTAssertEqual(try difference(.f64, [0.1], .f32, [Float(0.1)])?.count, 1)
         XCTAssertNil(try difference(.i64, [Int64(-5), 1 << 33], .f32, [Float(-5), 0x1p33]))
@@ -120,7 +120,7 @@ final class ConversionTests: XCTestCase {
         XCTAssertNil(
             try difference(.f64, [0.5, Double.nan, -Double.infinity], .f32, [0.5, Float.nan, -Float.infinity]))
         XCTAssertEqual(try difference(.f64, [Double.nan, 1], .f64, [Double(1), 1])?.maximum, .infinity)
-        // Types that floats hold.
+        // Types that floats can represent.
         XCTAssertEqual(try difference(.f32, [Float(1), 2], .f32, [1, Float(2.5)])?.maximum, 0.5)
         XCTAssertNil(try difference(.i16, [Int16(-7)], .f32, [Float(-7)]))
     }

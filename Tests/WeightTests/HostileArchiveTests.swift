@@ -4,8 +4,8 @@ import TestSupport
 import Weights
 import XCTest
 
-/// PyTorch archives that are wrong or mean harm: each is refused in its own words, and none brings the process down,
-/// fills memory or gets anything run.
+/// Invalid and malicious PyTorch archives: each is refused with a specific message, and none crashes the process, fills
+/// memory or runs code.
 final class HostileArchiveTests: XCTestCase {
     private let folder = TemporaryFolder()
 
@@ -30,7 +30,7 @@ final class HostileArchiveTests: XCTestCase {
         return message.replacingOccurrences(of: path, with: "PATH")
     }
 
-    /// At least `distinct` of the cases are told in words of their own.
+    /// At least `distinct` different messages occur.
     private func check(distinct: Int, _ cases: [(bytes: [UInt8], what: String)], line: UInt = #line) {
         for (index, (bytes, what)) in cases.enumerated() {
             XCTAssertEqual(refusal(bytes), what, "case \(index)", line: line)
@@ -38,11 +38,11 @@ final class HostileArchiveTests: XCTestCase {
         XCTAssertGreaterThanOrEqual(Set(cases.map(\.what)).count, distinct, line: line)
     }
 
-    /// The hand-made archive is right where nothing is made wrong.
+    /// The built archive is valid if nothing is made wrong.
     func testTheGoodOne() throws {
         for builder in [
             ArchiveBuilder(Self.good), ArchiveBuilder(Self.good).with { $0.comment = Array("a comment".utf8) },
-            // The short forms say that the long ones count.
+            // The 32-bit fields refer to the 64-bit ones.
             ArchiveBuilder(Self.good).with("x/data/0") { member in
                 member.size = .max
                 member.packed = .max
@@ -68,7 +68,7 @@ final class HostileArchiveTests: XCTestCase {
                 $0.extra = bytes
             }
         }
-        // The long end records, with `fields` of (place in the record, bytes) changed.
+        // The ZIP64 end records with some `fields` changed: (position in the record, bytes).
         func long(_ change: (inout [UInt8]) -> Void) -> [UInt8] {
             let start = bytes.count - 22
             var record = ArchiveBuilder.joined(
@@ -168,7 +168,7 @@ final class HostileArchiveTests: XCTestCase {
                     "the zip archive holds member \"x/odd\\u{1B}[31m\" encrypted"
                 ),
                 (
-                    // One content under two names, as in the bombs that unpack to petabytes.
+                    // One content under two names, as in zip bombs.
                     good.with { builder in
                         builder.members.append(
                             .init(name: "x/data/1", content: Array(ArchiveBuilder.word32(0)), start: 0))
@@ -178,7 +178,7 @@ final class HostileArchiveTests: XCTestCase {
                 ),
                 (
                     good.with { builder in
-                        // A member inside another.
+                        // A member within another.
                         let inner = ArchiveBuilder(Self.good, storages: []).bytes()
                         builder.members.insert(.init(name: "x/data/9", content: inner), at: 0)
                         builder.members.append(.init(name: "x/byteorder/", content: []))
@@ -374,7 +374,7 @@ final class HostileArchiveTests: XCTestCase {
                     pickle(Pickled.tensor(function: "_rebuild_tensor_v3", more: [Pickled.global("torch", "float64")])),
                     "its data.pkl makes a tensor of a type that its storage is not of at byte 115"
                 ),
-                // Shapes, strides and storages that do not fit each other.
+                // Inconsistent shapes, strides and storages.
                 (
                     pickle(Pickled.tensor(shape: [5])),
                     "tensor \"tensor\" reaches element 4 of storage \"0\", which has 4 of its type"
@@ -399,7 +399,7 @@ final class HostileArchiveTests: XCTestCase {
                     pickle(Pickled.tensor(shape: [1 << 32, 1 << 32], strides: [0, 0])),
                     "tensor \"tensor\" has a shape of more than 2^63 bytes"
                 ),
-                // Empty, in a type of two bytes: in one of four its shape could not be counted.
+                // An empty tensor of a 2-byte type whose shape overflows for a 4-byte type.
                 (
                     pickle(
                         Pickled.tensor(Pickled.storage("HalfStorage", count: 8), shape: [1 << 61, 0], strides: [1, 1])),
@@ -451,10 +451,9 @@ final class HostileArchiveTests: XCTestCase {
             ])
     }
 
-    /// Pickles that try to run code. As the whole content they hold no tensors; beside tensors they are names and
-    /// nothing else.
+    /// Pickles that try to run code. Alone they hold no tensors and are refused; beside tensors they are shown as names.
     func testPicklesThatTryToRunCode() throws {
-        // Where a shell or Python would leave it: in the working folder.
+        // A file that executed code would leave in the working folder.
         let canary = "dmae-code-was-run"
         XCTAssertFalse(FileManager.default.fileExists(atPath: canary))
         let touch = Pickled.text("touch '\(canary)'")
@@ -535,7 +534,7 @@ final class HostileArchiveTests: XCTestCase {
                 Pickled.call("numpy.testing._private.utils", "runstring", [python, Pickled.opcodes("}")]),
                 "holds no tensors: its content is numpy.testing._private.utils.runstring(\"open('dmae-code-was-run', 'w')\", …)"
             ),
-            // A function made by a call, and called.
+            // A call of the result of a call.
             (
                 join(
                     Pickled.call(
@@ -549,7 +548,7 @@ final class HostileArchiveTests: XCTestCase {
                 ),
                 "holds no tensors: its content is a call of what functools.partial gives"
             ),
-            // STACK_GLOBAL with a name of several parts.
+            // STACK_GLOBAL with a dotted name.
             (
                 join(
                     Pickled.text("builtins"), Pickled.text("eval.__call__"), [0x93], Pickled.tuple([python]),
@@ -580,7 +579,7 @@ final class HostileArchiveTests: XCTestCase {
                     Pickled.text("__reduce__"), run, Pickled.opcodes("sb")),
                 "holds no tensors: its content is torch.nn.modules.module.Module"
             ),
-            // Code where a tensor's parts should be.
+            // Calls in place of a tensor's arguments.
             (
                 Pickled.call(
                     "torch._tensor", "_rebuild_from_type_v2",
@@ -590,7 +589,7 @@ final class HostileArchiveTests: XCTestCase {
                     ]),
                 "holds no tensors: its content is torch._tensor._rebuild_from_type_v2(os.system, None, …, …)"
             ),
-            // Remembered, thrown away and recalled.
+            // Put into the memo, popped and read from the memo.
             (
                 join(
                     Pickled.call("os", "popen", [touch]), Pickled.opcodes("q\u{0}0"), Pickled.text("x"),
@@ -609,7 +608,7 @@ final class HostileArchiveTests: XCTestCase {
                 continue
             }
         }
-        // A default factory and backward hooks are names too.
+        // A default factory and backward hooks are also only names.
         let hooked = Pickled.call(
             "torch._utils", "_rebuild_parameter",
             [Pickled.tensor(more: [run]), [0x88], Pickled.call("builtins", "eval", [python])])
@@ -628,7 +627,8 @@ final class HostileArchiveTests: XCTestCase {
         XCTAssertGreaterThanOrEqual(gadgets.count, 28)
     }
 
-    /// Small files that describe much: refused by the built program within 64 MB of memory, which the system enforces.
+    /// Small files that describe large objects: the built program refuses them within 64 MB of memory, a limit that the
+    /// system enforces.
     func testBombs() {
         func join(_ parts: [UInt8]...) -> [UInt8] { Array(parts.joined()) }
         func pickle(_ content: [UInt8], storages: [(String, [UInt8])] = [("0", [UInt8](0..<16))]) -> [UInt8] {
@@ -639,7 +639,7 @@ final class HostileArchiveTests: XCTestCase {
         }
         func opcodes(_ text: String) -> [UInt8] { Pickled.opcodes(text) }
         let most = (16 << 20) - 1000
-        // Each list or dictionary holds the one before it several times.
+        // Each list or dictionary holds the previous one several times.
         var lists = opcodes("]q\u{0}0")
         var dictionaries = join(Pickled.tensor(), opcodes("q\u{0}0"))
         for level in UInt8(0)..<30 {
@@ -717,7 +717,7 @@ final class HostileArchiveTests: XCTestCase {
                         repeated(join(Pickled.text(String(repeating: "k", count: 200)), opcodes("Ns")), 75_000))),
                 "holds no tensors: its content is a dictionary of 75000"
             ),
-            // One long text, referred to from everywhere.
+            // One long text that many values refer to.
             (
                 pickle(
                     join(
@@ -742,8 +742,7 @@ final class HostileArchiveTests: XCTestCase {
         }
     }
 
-    /// A list may hold one object many times, and each time its attributes are looked through for the parts of a
-    /// module.
+    /// A list may hold one object many times, and its attributes are searched for the parts of a module each time.
     func testObjectsHeldVeryOften() throws {
         func list(attributes: Int, times: Int) -> [UInt8] {
             let weight = Pickled.join(Pickled.text("w"), Pickled.tensor(), Pickled.opcodes("s"))
@@ -766,7 +765,7 @@ final class HostileArchiveTests: XCTestCase {
             "its data.pkl holds more than 1000000 values, or some of them very often")
     }
 
-    /// What `make fuzz` starts from, and what it found.
+    /// The inputs that `make fuzz` starts from, including those that it found.
     func testFuzzersFiles() throws {
         for (kind, least) in [("archive", 3), ("pickle", 5), ("safetensors", 3)] {
             let names = try FileManager.default.contentsOfDirectory(atPath: Fixtures.path("fuzz/\(kind)"))
@@ -822,7 +821,8 @@ final class HostileArchiveTests: XCTestCase {
             }
         }
         print("bit flips with seed \(seed): \(opened) of 10000 archives still open")
-        // Data, padding and what is said twice may change; the pickle is checksummed, and the lists are checked.
+        // Changes of data, padding and redundant fields may go unnoticed. The pickle is checksummed, and the directory is
+        // checked.
         XCTAssertTrue((500..<9000).contains(opened), "\(opened)")
     }
 }

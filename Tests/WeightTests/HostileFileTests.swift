@@ -5,7 +5,7 @@ import TestSupport
 import Weights
 import XCTest
 
-/// Files that are wrong: each is refused in its own words, and none of them brings the process down.
+/// Invalid files: each is refused with a specific message, and none crashes the process.
 final class HostileFileTests: XCTestCase {
     private let folder = TemporaryFolder()
 
@@ -24,13 +24,13 @@ final class HostileFileTests: XCTestCase {
         return String(found.message.dropFirst(path.utf8.count + 3))
     }
 
-    /// What a file may cost the program that refuses it, in bytes of memory.
+    /// The maximum memory of the program that refuses a file, in bytes.
     private static let memoryBound = 64 << 20
 
-    /// Has the program itself refuse a file: exit 65, one sentence, little memory, whatever sizes the file claims.
+    /// The program must refuse a file: exit code 65, one sentence, and little memory for any size that the file claims.
     ///
-    /// - Parameter folder: where a file of several is at fault, the folder of them all.
-    /// - Returns: the memory it took.
+    /// - Parameter folder: the folder of all files if only one of several is invalid.
+    /// - Returns: the peak memory of the program.
     private func assertProgramRefuses(_ path: String, _ what: String, of folder: String? = nil, line: UInt = #line)
         -> Int
     {
@@ -51,7 +51,7 @@ final class HostileFileTests: XCTestCase {
             "{\"dtype\":\"F32\",\"shape\":\(shape),\"data_offsets\":[\(begin),\(end)]}"
         }
         let types = TensorType.allCases.map(\.rawValue).joined(separator: " ")
-        // Header, bytes of data that follow, what is said of it.
+        // The header, the number of bytes of data after it, and the message.
         let cases: [(header: String, data: Int, what: String)] = [
             ("", 0, "does not begin with '{'"),
             (" {}", 0, "does not begin with '{'"),
@@ -103,8 +103,14 @@ final class HostileFileTests: XCTestCase {
             ("{\"a\":{\"shape\":[\"1\"]}}", 0, "is not JSON: a number is missing at byte 15, in shape of tensor \"a\""),
             ("{\"a\":{\"shape\":[[1]]}}", 0, "is not JSON: a number is missing at byte 15, in shape of tensor \"a\""),
             ("{\"a\":{\"shape\":[-1]}}", 0, "holds a negative number at byte 15, in shape of tensor \"a\""),
-            ("{\"a\":{\"shape\":[1.0]}}", 0, "holds a number that is not whole at byte 16, in shape of tensor \"a\""),
-            ("{\"a\":{\"shape\":[1e3]}}", 0, "holds a number that is not whole at byte 16, in shape of tensor \"a\""),
+            (
+                "{\"a\":{\"shape\":[1.0]}}", 0,
+                "holds a number that is not an integer at byte 16, in shape of tensor \"a\""
+            ),
+            (
+                "{\"a\":{\"shape\":[1e3]}}", 0,
+                "holds a number that is not an integer at byte 16, in shape of tensor \"a\""
+            ),
             ("{\"a\":{\"shape\":[01]}}", 0, "is not JSON: a number starts with 0 at byte 17, in shape of tensor \"a\""),
             (
                 "{\"a\":{\"shape\":[9223372036854775808]}}", 0,
@@ -139,7 +145,7 @@ final class HostileFileTests: XCTestCase {
                 "{\"a\":\(f32("[4294967296,4294967296,0]", 0, 0))}", 0,
                 "describes tensor \"a\" with a shape of more than 2^63 bytes"
             ),
-            // Empty, and countable as it stands: not in a type of four bytes, nor with its dimensions in another order.
+            // An empty tensor whose shape overflows for a 4-byte type, or with its dimensions in another order.
             (
                 "{\"a\":{\"dtype\":\"F16\",\"shape\":[2305843009213693952,0],\"data_offsets\":[0,0]}}", 0,
                 "describes tensor \"a\" with a shape of more than 2^63 bytes"
@@ -184,7 +190,7 @@ final class HostileFileTests: XCTestCase {
         print("\(cases.count) bad headers; refusing one takes at most \(largest / 1024) KiB")
     }
 
-    /// Headers of up to the hundred million bytes that the format allows, each made to fill memory in its own way.
+    /// Headers of up to a hundred million bytes, the maximum of the format, that try to fill memory in various ways.
     func testHeadersThatWouldFillMemory() throws {
         let length = 100_000_000
         func repeated(_ piece: String) -> [UInt8] {
@@ -194,7 +200,7 @@ final class HostileFileTests: XCTestCase {
                 for index in 0..<count { buffer[index] = piece[index % piece.count] }
             }
         }
-        /// `count` tensors without a byte of data, as short as they can be written.
+        /// `count` empty tensors, described as briefly as possible.
         func tensors(_ count: Int, shape: String) -> [UInt8] {
             var text = "{"
             for index in 0..<count {
@@ -256,8 +262,7 @@ final class HostileFileTests: XCTestCase {
             let memory = assertProgramRefuses(folder.file("hostile.safetensors"), name)
             print("a header of \(header.count) bytes, \(name): refused with \(memory / 1024) KiB")
         }
-        // A length that is allowed, of a header that is not there: the file is sparse, the claim is checked before
-        // anything is read.
+        // A valid length of a header that is missing. The file is sparse; the length is checked before anything is read.
         let path = folder.write(file(header: [], length: UInt64(length)), "hostile.safetensors")
         XCTAssertEqual(truncate(path, 8 + length), 0)
         _ = assertProgramRefuses(path, "a sparse header")
@@ -265,7 +270,7 @@ final class HostileFileTests: XCTestCase {
         _ = assertProgramRefuses(path, "a sparse header, one byte short")
     }
 
-    /// Indices of shards that lie, shown to the program; WeightFilesTests holds each to its own words.
+    /// Indices of shards with false content, refused by the program; WeightFilesTests checks the messages.
     func testIndicesThatLie() throws {
         func index(_ map: String) -> [UInt8] {
             Array("{\"metadata\": {\"total_size\": 4}, \"weight_map\": {\(map)}}".utf8)
@@ -377,7 +382,7 @@ final class HostileFileTests: XCTestCase {
             Failure(.badData, "\"\(path)\" holds no checksum; use a file that dmae wrote as a checkpoint"))
     }
 
-    /// What looks unusual but is allowed.
+    /// Files that look unusual but are valid.
     func testUnusualFilesThatAreRight() throws {
         for (header, data, names) in [
             ("{}", 0, []), ("{}  \n\t\r ", 0, []), ("{\"__metadata__\":{}}", 0, []),
@@ -402,7 +407,7 @@ final class HostileFileTests: XCTestCase {
         }
     }
 
-    /// A small file of every convertible type, as the writer writes it.
+    /// A small file with a tensor of each convertible type, from the writer.
     private func valid() throws -> [UInt8] {
         let path = folder.file("valid.safetensors")
         var writer = SafeTensorsWriter(metadata: ["format": "pt", "dmae.step": "12"])
@@ -426,11 +431,11 @@ final class HostileFileTests: XCTestCase {
                 XCTAssertEqual(try XCTUnwrap(found, "\(length) bytes were accepted").code, .badData)
             }
         }
-        // And as files, where they end within a page or at its end.
+        // Also as files that end within a page or at its end.
         for length in [0, 7, 8, bytes.count / 2, bytes.count - 1] { _ = try refusal(Array(bytes[..<length])) }
     }
 
-    /// Reads all of what opens, and tells whether it opened. In memory: ten thousand files take a disk long.
+    /// Opens and reads a file in memory, and returns whether it opened. (Ten thousand files on disk would take long.)
     private func opens(_ bytes: [UInt8]) -> Bool {
         let refused = bytes.withUnsafeBytes { bytes in
             failure {
@@ -459,7 +464,8 @@ final class HostileFileTests: XCTestCase {
             if opens(flipped) { opened += 1 }
         }
         print("bit flips with seed \(seed): \(opened) of 10000 files still open")
-        // Data, names and metadata may change and the file still be one; punctuation and numbers may not.
+        // After changes of data, names and metadata the file may still be valid; after changes of punctuation and numbers
+        // it is not.
         XCTAssertTrue((500..<5000).contains(opened), "\(opened)")
     }
 

@@ -8,7 +8,7 @@ import XCTest
 final class RoundTripTests: XCTestCase {
     private let folder = TemporaryFolder()
 
-    /// What the Python package wrote reads as numpy reads it, to the bit.
+    /// Files from the Python package have the same values, bit for bit, as read by NumPy.
     func testReadsThePythonPackage() throws {
         let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
             .appendingPathComponent("../../Fixtures/safetensors")
@@ -39,7 +39,7 @@ final class RoundTripTests: XCTestCase {
         XCTAssertEqual(file.elementCount, file.entries.reduce(0) { $0 + $1.shape.reduce(1, *) })
     }
 
-    /// Any bits come back as they were, in the order given, and the same input gives the same file.
+    /// Any bits are read back unchanged, in the order given, and the same input gives the same file.
     func testWritesAndReadsBitExact() throws {
         var random = CounterRandom(seed: 1, purpose: .test)
         let shapes: [[Int]] = [[3, 7], [1, 1, 5], [], [0, 3], [129]]
@@ -70,7 +70,8 @@ final class RoundTripTests: XCTestCase {
         XCTAssertEqual(folder.names(), ["a.safetensors", "b.safetensors"])
     }
 
-    /// Wider types first, else as given: each tensor is aligned to its element, and the bytes are these.
+    /// Wider types first, otherwise in the order given, so that each tensor is aligned to its elements; the bytes are
+    /// fixed.
     func testAlignsTensorsOfSeveralTypes() throws {
         let path = folder.file("mixed.safetensors")
         let memory = (1...16).map { UInt8($0) }

@@ -3,7 +3,7 @@ import TestSupport
 import Weights
 import XCTest
 
-/// Rounding of stored numbers to fewer bits: to nearest, ties to even.
+/// Rounding of stored numbers to narrower types: to nearest, ties to even.
 final class RoundingTests: XCTestCase {
     private func round<From, To: FixedWidthInteger>(
         _ values: [From], _ from: TensorType, _ to: TensorType, as: To.Type
@@ -15,7 +15,7 @@ final class RoundingTests: XCTestCase {
         return (result, fits)
     }
 
-    /// A half's value, from the definition of the format.
+    /// The value of a half, from the definition of the format.
     private func value(half bits: UInt16) -> Float {
         let exponent = Int(bits >> 10 & 0x1F), fraction = Float(bits & 0x3FF)
         let magnitude =
@@ -24,7 +24,8 @@ final class RoundingTests: XCTestCase {
         return bits & 0x8000 == 0 ? magnitude : -magnitude
     }
 
-    /// Every finite half comes back, halfway numbers go to the even one, and the floats beside them to the nearer.
+    /// Every finite half is kept, a midpoint of two halves is rounded to the even one, and its neighbouring floats to the
+    /// nearer one.
     func testHalves() {
         for sign in [UInt16(0), 0x8000] {
             for magnitude in UInt16(0)..<0x7BFF {
@@ -55,7 +56,7 @@ final class RoundingTests: XCTestCase {
     }
 
     func testLargeNumbers() {
-        // 65504 is the largest half, 65520 halfway to what would be the next one.
+        // 65504 is the largest finite half; 65520 is the midpoint to the next value of its spacing.
         XCTAssertTrue(
             round([Float(65504), 65519.996, -65519.996], .f32, .f16, as: UInt16.self) == (
                 [0x7BFF, 0x7BFF, 0xFBFF], true
@@ -69,18 +70,19 @@ final class RoundingTests: XCTestCase {
         XCTAssertFalse(round([1e39], .f64, .f32, as: UInt32.self).fits)
         XCTAssertFalse(round([1e39], .f64, .f16, as: UInt16.self).fits)
         XCTAssertTrue(round([Double(Float.greatestFiniteMagnitude)], .f64, .f32, as: UInt32.self).fits)
-        // What is infinite or no number already stays so.
+        // Infinities and NaNs are kept.
         let special: [Float] = [.infinity, -.infinity, .nan]
         let halves = round(special, .f32, .f16, as: UInt16.self), brains = round(special, .f32, .bf16, as: UInt16.self)
         XCTAssertTrue(halves.fits && brains.fits)
         XCTAssertEqual(halves.bits, [0x7C00, 0xFC00, 0x7E00])
         XCTAssertEqual(brains.bits, [0x7F80, 0xFF80, 0x7FC0])
-        // A NaN whose mark is in the bits that are cut off.
+        // A NaN whose nonzero fraction bits are all truncated.
         XCTAssertEqual(round([UInt32(0x7F80_0001)], .f32, .bf16, as: UInt16.self).bits, [0x7FC0])
         XCTAssertEqual(round([UInt32(0xFF80_0001)], .f32, .f16, as: UInt16.self).bits, [0xFE00])
     }
 
-    /// A double just above a half's midpoint is on it once cut to a float: rounding twice would go down.
+    /// A double just above a midpoint of two halves: rounded to a float first, it would be the midpoint and then be
+    /// rounded down.
     func testDoublesAreRoundedOnce() {
         for (middle, up, down) in [(1 + 0x1p-11, UInt16(0x3C01), UInt16(0x3C00)), (-1 - 0x1p-11, 0xBC01, 0xBC00)] {
             let above = middle * (1 + 0x1p-40), below = middle * (1 - 0x1p-40)
@@ -98,7 +100,7 @@ final class RoundingTests: XCTestCase {
         XCTAssertEqual(round([5e-324, -5e-324], .f64, .f16, as: UInt16.self).bits, [0, 0x8000])
     }
 
-    /// Wider types hold every value of narrower ones.
+    /// Wider types represent every value of narrower ones.
     func testWidening() {
         let halves = (0...UInt16.max).filter { $0 & 0x7FFF <= 0x7C00 }
         let widened = round(halves, .f16, .f32, as: UInt32.self)

@@ -5,13 +5,13 @@ import TestSupport
 import Weights
 import XCTest
 
-/// Files of rows whose number is known at the end.
+/// Files of rows whose number is known only at the end.
 final class RowFileTests: XCTestCase {
     private let folder = TemporaryFolder()
 
     private func values(_ count: Int) -> [Float] { (0..<count).map { Float($0) * 0.5 - 3 } }
 
-    /// Rows in pieces of 1, 2, 3, … at a time.
+    /// Appends 1, 2, 3, … rows at a time.
     private func write(_ path: String, _ form: RowFile.Form, rows: Int, of shape: [Int], maximum: Int) throws -> Int {
         let row = shape.reduce(1, *)
         let all = values(rows * row)
@@ -25,8 +25,8 @@ final class RowFileTests: XCTestCase {
         }
     }
 
-    /// Byte for byte what the format says: magic, version 1.0, length of the header, dictionary, spaces, a line feed,
-    /// the data.
+    /// The bytes are those of the format: magic, version 1.0, length of the header, dictionary, spaces, a line feed, the
+    /// data.
     func testNumpy() throws {
         for (rows, shape, maximum) in [(7, [5], 7), (7, [2, 3], 1000), (0, [4], 3), (1200, [3], 999_999_999)] {
             let path = folder.file("x.npy")
@@ -63,7 +63,7 @@ final class RowFileTests: XCTestCase {
         }
     }
 
-    /// What fails half-way leaves what stood there, and no part.
+    /// After a failure the old file is unchanged and no part is left.
     func testFailureLeavesNothing() throws {
         let path = folder.write([1, 2, 3], "x.npy")
         let failure = failure {

@@ -5,7 +5,7 @@ import TestSupport
 import Weights
 import XCTest
 
-/// Archives that PyTorch itself wrote (Fixtures/archives says how).
+/// Archives written by PyTorch (see Fixtures/archives).
 final class TorchArchiveTests: XCTestCase {
     private let folder = TemporaryFolder()
 
@@ -13,7 +13,7 @@ final class TorchArchiveTests: XCTestCase {
         try TorchArchive(path: Fixtures.path("archives/\(name)"))
     }
 
-    /// Every tensor as PyTorch reads it, to the bit: all element types, views, byte orders and pickle protocols.
+    /// Every tensor equals PyTorch's, bit for bit: all element types, views, byte orders and pickle protocols.
     func testReadsWhatPyTorchWrites() throws {
         let types: [String: TensorType] = [
             "float64": .f64, "float32": .f32, "float16": .f16, "bfloat16": .bf16, "int64": .i64, "int32": .i32,
@@ -33,7 +33,7 @@ final class TorchArchiveTests: XCTestCase {
             let file = try archive(name)
             XCTAssertEqual(file.form, "PyTorch archive")
             XCTAssertEqual(file.byteCount, try Data(contentsOf: URL(fileURLWithPath: file.path)).count)
-            // Not in order: a model pickled whole is walked parameters first.
+            // The order differs for a pickled module, whose parameters come first.
             XCTAssertEqual(file.names.sorted(), lines.map { String($0[0]) }.sorted(), name)
             if name != "module.pth" { XCTAssertEqual(file.names, lines.map { String($0[0]) }, name) }
             for fields in lines {
@@ -71,7 +71,7 @@ final class TorchArchiveTests: XCTestCase {
             "\"\(views.path)\" holds no tensor \"none\"; list what it holds with: dmae inspect")
     }
 
-    /// In a dimension of 1 no step is taken: its stride is any number.
+    /// The stride of a dimension of size 1 may be any number.
     func testStridesOfSingleDimensions() throws {
         let pickle = Pickled.dictionary(
             Pickled.tensor(shape: [1, 2, 2], strides: [1 << 62, 1, 2]),
@@ -84,7 +84,7 @@ final class TorchArchiveTests: XCTestCase {
         XCTAssertEqual(try file.withBytes("c") { Array($0) }, [0, 1, 2, 3])
     }
 
-    /// What stands beside the tensors is there, inert.
+    /// The values beside the tensors are kept as plain data.
     func testPlainValues() throws {
         for name in (2...5).map({ "checkpoint-\($0).pth" }) {
             let values = Dictionary(uniqueKeysWithValues: try archive(name).values.map { ($0.name, $0.value) })
@@ -157,7 +157,7 @@ final class TorchArchiveTests: XCTestCase {
                 }
                 writer.add("layer.\(index).é \(shape.count)", type: type, shape: shape) { append in
                     try bytes.withUnsafeBytes { whole in
-                        // In two pieces.
+                        // The bytes in two pieces.
                         try append(UnsafeRawBufferPointer(rebasing: whole[..<(whole.count / 3)]))
                         try append(UnsafeRawBufferPointer(rebasing: whole[(whole.count / 3)...]))
                     }
@@ -190,7 +190,7 @@ final class TorchArchiveTests: XCTestCase {
         }
     }
 
-    /// What one source throws is thrown, and nothing is left.
+    /// An error of a source is rethrown, and no file is left.
     func testAbandonedWriting() {
         var writer = TorchArchiveWriter()
         writer.add("a", type: .u8, shape: [1]) { _ in throw Failure(.badData, "no such bytes") }

@@ -5,7 +5,7 @@ import TestSupport
 import Weights
 import XCTest
 
-/// Files of every form through the one opener, and tensors spread over several.
+/// Opening files of every form, and tensors in several shards.
 final class WeightFilesTests: XCTestCase {
     private let folder = TemporaryFolder()
 
@@ -57,8 +57,8 @@ final class WeightFilesTests: XCTestCase {
         }
     }
 
-    /// Names and shapes of all shards have one budget, of which each tensor takes 256 bytes, its name's and 8 of each
-    /// dimension.
+    /// Names and shapes of all shards share one budget. A tensor takes 256 bytes, plus the bytes of its name, plus 8 for
+    /// each dimension.
     func testShardsShareABudget() throws {
         for name in ["a", "b", "c"] {
             try write("\(name).safetensors", [(name, [1])])
@@ -87,7 +87,7 @@ final class WeightFilesTests: XCTestCase {
         }
     }
 
-    /// The length 19280 begins with a zip archive's first two letters, and only with those.
+    /// A header length of 19280 has the first two bytes of a zip archive, but no more of its signature.
     func testHeaderLengthLikeAnArchive() throws {
         let header = #"{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}"#
         let text = Array(header.utf8) + [UInt8](repeating: 0x20, count: 19280 - header.utf8.count)
@@ -160,7 +160,7 @@ final class WeightFilesTests: XCTestCase {
         XCTAssertTrue(
             message(index("bad.index.json", "{\"weight_map\": {\"a\": \"broken.safetensors\"}}"))
                 .hasPrefix("\"FOLDER/broken.safetensors\" is neither a safetensors file nor"))
-        // An index is not a shard of itself.
+        // An index that names itself as a shard.
         XCTAssertTrue(
             message(index("bad.index.json", "{\"weight_map\": {\"a\": \"bad.index.json\"}}"))
                 .hasPrefix("\"FOLDER/bad.index.json\" is neither a safetensors file nor"))
