@@ -65,28 +65,28 @@ public struct EncoderConfiguration: Codable, Equatable, Sendable {
     }
 }
 
-/// The name of a size is that of its flag, as far as a sentence allows.
+/// `sizes` by the words for them in a sentence.
 private func requirePositive(role: String, _ sizes: KeyValuePairs<String, Int>) throws {
     for (name, size) in sizes where size < 1 {
         throw Failure(.usage, "\(role): the \(name) must be at least 1, not \(size)")
     }
 }
 
-/// Sizes are multiplied in whole numbers of 64 bits from here on: no product of two of these and their like may
-/// overflow.
+/// Limits the sizes, so that no later product of them overflows 64 bits.
 private func requireSupported(role: String, _ sizes: KeyValuePairs<String, Int>, depth: Int) throws {
-    let most = 1 << 20, mostBlocks = 4096
-    for (name, size) in sizes where size > most {
-        throw Failure(.usage, "\(role): \(name) \(size) is more than the \(most) supported: lower it")
+    let maximum = 1 << 20, maximumDepth = 4096
+    for (name, size) in sizes where size > maximum {
+        throw Failure(.usage, "\(role): \(name) \(size) is more than the \(maximum) supported: lower it")
     }
-    guard depth <= mostBlocks else {
-        throw Failure(.usage, "\(role): \(depth) blocks are more than the \(mostBlocks) supported: lower their number")
+    guard depth <= maximumDepth else {
+        throw Failure(
+            .usage, "\(role): \(depth) blocks are more than the \(maximumDepth) supported: lower their number")
     }
 }
 
 extension EncoderConfiguration {
-    /// - Throws: `Failure.usage` where weights and `batch` images with all their tokens are more than 64 bits can count
-    ///   with room to spare. What the machine has is compared when the memory is mapped.
+    /// - Throws: `Failure.usage` if the bytes of the weights and of the activations of `batch` images may overflow 64
+    ///   bits. The memory of this machine is compared later, when the plan maps it.
     func requireCountable(batch: Int, decoder: DecoderConfiguration? = nil) throws {
         func values(_ width: Int, _ depth: Int) -> Double {
             let width = Double(width)
@@ -97,7 +97,7 @@ extension EncoderConfiguration {
         if let decoder {
             count += values(decoder.width, decoder.depth) + 4 * Double(patchElements) * Double(decoder.width)
         }
-        // Attention's scores of a head in the backward pass, for every thread.
+        // Attention scores of one head in the backward pass, for each thread.
         count += 1024 * Double(patches + 1) * Double(patches + 1)
         guard count < 0x1p56 else {
             throw Failure(
@@ -138,7 +138,7 @@ public struct DecoderConfiguration: Codable, Equatable, Sendable {
     }
 }
 
-/// A pair of blocks, counted from 0, whose outputs the distillation brings together.
+/// A student block and a teacher block, counted from 0, whose outputs the distillation aligns.
 public struct AlignedPair: Codable, CustomStringConvertible, Equatable, Sendable {
     public var studentBlock: Int
     public var teacherBlock: Int
@@ -158,7 +158,7 @@ public enum AlignmentDistance: String, Codable, CaseIterable, Sendable {
     case l2 = "L2"
 }
 
-/// What carries student features of width Ds to the teacher's width Dt.
+/// The projection of student features from width Ds to the teacher's width Dt.
 public enum Projection: String, Codable, CaseIterable, Sendable {
     /// Raw features are compared; the widths must be equal.
     case none
@@ -168,7 +168,7 @@ public enum Projection: String, Codable, CaseIterable, Sendable {
     case mlp
 }
 
-/// How the student's features are held to the teacher's.
+/// The alignment losses: pairs of blocks, distance, projection and weight.
 public struct AlignmentConfiguration: Codable, Equatable, Sendable {
     public var pairs: [AlignedPair]
     public var distance: AlignmentDistance
@@ -186,14 +186,14 @@ public struct AlignmentConfiguration: Codable, Equatable, Sendable {
     }
 }
 
-/// Everything that decides what a training step computes. Without a teacher it is MAE's pre-training.
+/// Everything that decides the result of a training step. Without a teacher it is MAE's pre-training.
 public struct ModelConfiguration: Codable, Equatable, Sendable {
     public var student: EncoderConfiguration
     public var decoder: DecoderConfiguration
     /// Patch size, image size and channels must be the student's.
     public var teacher: EncoderConfiguration?
     public var alignment: AlignmentConfiguration
-    /// Share of patches removed.
+    /// Fraction of the patches that is removed.
     public var maskRatio: Double
     /// Whether each target patch is standardised (MAE's `norm_pix_loss`).
     public var normalizePixels: Bool
@@ -211,13 +211,13 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
         self.normalizePixels = normalizePixels
     }
 
-    /// Patches K that stay visible: int(L·(1 - ratio)), truncated as Python does it in double.
+    /// Visible patches K: int(L·(1 - ratio)) in double precision, truncated as in Python.
     public var keptPatches: Int { Int(Double(student.patches) * (1 - maskRatio)) }
 
-    /// The last teacher block that is aligned, after which the teacher stops; nil without a teacher.
+    /// The last aligned teacher block, after which the teacher stops; nil without a teacher.
     public var lastTeacherBlock: Int? { teacher == nil ? nil : alignment.pairs.map(\.teacherBlock).max() }
 
-    /// - Throws: `Failure.usage`, one sentence on the first thing that does not fit.
+    /// - Throws: `Failure.usage` on the first value that does not fit.
     public func validate() throws {
         try student.validate(role: "student")
         try decoder.validate()
@@ -253,7 +253,7 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
             }
             return
         }
-        // Before its own sizes are looked at: its images have the student's size, which its patches may not tile.
+        // Before the teacher's own sizes: it has the student's image size, which its patches may not tile.
         guard teacher.patchSize == student.patchSize || teacher.patchSize < 1 else {
             throw Failure(
                 .usage,

@@ -1,14 +1,14 @@
 import Models
 
-/// What a run learns from.
+/// The method of a training run.
 public enum Method: String, Codable, Sendable {
-    /// MAE's pre-training: pixels alone.
+    /// MAE's pre-training: the reconstruction loss alone.
     case pretrain
-    /// DMAE's distillation: pixels, and a teacher's features.
+    /// DMAE's distillation: the reconstruction loss, and the alignment with a teacher's features.
     case distill
 }
 
-/// A published or shipped set of values for one kind of run; every value can be overridden by a flag.
+/// A set of values for runs of one method, published or made for the demo. A user may override each value.
 public struct Recipe: Sendable {
     /// The name by which a command line asks for it.
     public let name: String
@@ -36,7 +36,7 @@ public struct Recipe: Sendable {
     public var epochs: Double
     public var warmupEpochs: Double
     public var optimizer: Optimizer
-    /// Share of an image's area that RandomResizedCrop takes, at least and at most.
+    /// Minimum and maximum fraction of an image's area that RandomResizedCrop takes.
     public var cropArea: ClosedRange<Double>
 
     /// All recipes, in the order of the help screen.

@@ -1,19 +1,19 @@
 import Glibc
 import Synchronization
 
-/// Signals that ask a run to stop after the micro-batch under way.
+/// Signals that ask a run to stop after the current micro-batch.
 ///
-/// SIGTERM, SIGINT, SIGHUP and SIGUSR1 leave a mark for the run to find, unless the process was started with the signal
-/// ignored (`nohup`, or a script's background job); a second SIGINT ends the process at once with 130. SIGPIPE and
-/// SIGXFSZ are ignored, so that a closed pipe and a limit on the size of files are errors of the write instead.
+/// SIGTERM, SIGINT, SIGHUP and SIGUSR1 set `requested`, which the run polls; a signal that the process was started to
+/// ignore (`nohup`, a script's background job) stays ignored. A second SIGINT ends the process at once with exit code
+/// 130. SIGPIPE and SIGXFSZ are ignored, so that a closed pipe or a limit on the size of files fails the write.
 public enum Signals {
-    // Lock-free, so that the handler may touch them.
+    // Lock-free, since the signal handler writes them.
     private static let first = Atomic<Int32>(0)
     private static let interrupts = Atomic<Int32>(0)
 
-    /// Takes over the signals of this process.
+    /// Installs the handlers.
     public static func install() {
-        // A global is initialised at its first use, which must not be in the handler.
+        // First use, which initialises the globals: the handler must not do that.
         reset()
         var action = sigaction()
         action.sa_flags = SA_RESTART
@@ -30,7 +30,7 @@ public enum Signals {
         for number in [SIGPIPE, SIGXFSZ] { signal(number, SIG_IGN) }
     }
 
-    /// The name of the first signal that came since `install`, or nil.
+    /// The name of the first signal since `install`, or nil.
     public static var requested: String? {
         switch first.load(ordering: .relaxed) {
         case 0: nil
@@ -41,7 +41,7 @@ public enum Signals {
         }
     }
 
-    /// Forgets what came.
+    /// Forgets all signals.
     package static func reset() {
         first.store(0, ordering: .relaxed)
         interrupts.store(0, ordering: .relaxed)

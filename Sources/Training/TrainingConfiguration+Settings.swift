@@ -1,22 +1,22 @@
 import Models
 import Reporting
 
-/// A value of a configuration: its key path in the JSON, and the words for the setting that gives it.
-public struct ConfiguredValue: Equatable, Sendable {
-    public let key: String
-    public let setting: Message
+/// A value of a configuration: its key path in the JSON, and the setting that gives it.
+package struct ConfiguredValue: Equatable, Sendable {
+    package let key: String
+    package let setting: Message
 }
 
 extension TrainingConfiguration {
-    /// The values that decide a run's result, in the order of the JSON's declarations. A run is resumed with the same.
+    /// The values that decide the result of a run. A resumed run must have the same ones.
     ///
     /// Every stored value is in this list or in `keysThatMayChange`.
-    public var decisiveValues: [ConfiguredValue] {
-        let settings: KeyValuePairs<String, Message> = [
+    package var decisiveValues: [ConfiguredValue] {
+        let origin: KeyValuePairs<String, Message> = [
             "method": "\(.method, method.rawValue)",
             "recipe": "\(.recipe, recipe)",
         ]
-        let more: KeyValuePairs<String, Message> = [
+        let training: KeyValuePairs<String, Message> = [
             "batch": "\(.batch, batch)",
             "accumulation": "\(.effectiveBatch, effectiveBatch)",
             "epochs": "\(.epochs, epochs)",
@@ -37,25 +37,22 @@ extension TrainingConfiguration {
         func values(_ settings: KeyValuePairs<String, Message>, of part: String = "") -> [ConfiguredValue] {
             settings.map { ConfiguredValue(key: part + $0.key, setting: $0.value) }
         }
-        return values(settings) + values(model.settings, of: "model.") + values(more)
+        return values(origin) + values(model.settings, of: "model.") + values(training)
     }
 
-    /// Values that may change when a run is resumed: the places of its files, and how its result is stored.
-    public static let keysThatMayChange: Set<String> = [
+    /// Values that may change when a run is resumed: the paths of its files, and how its result is stored.
+    package static let keysThatMayChange: Set<String> = [
         "data", "teacher", "unreadableLimit", "checkpointEvery", "keep",
     ]
 
-    /// The first value that differs from that of `other` and decides the result, in the words of both; nil where none
-    /// does.
+    /// The first decisive value that differs from that of `other`, as the setting of each; nil if all are equal.
     package func difference(from other: TrainingConfiguration) -> (own: Message, other: Message)? {
         zip(decisiveValues, other.decisiveValues).first { $0 != $1 }.map { ($0.setting, $1.setting) }
     }
 }
 
 extension ModelConfiguration {
-    /// Every stored value by its key path, with the words for the setting that gives it.
-    ///
-    /// The list has the same keys with and without a teacher.
+    /// Every stored value by its key path, as the setting that gives it. The keys are the same with and without a teacher.
     fileprivate var settings: KeyValuePairs<String, Message> {
         func ofTeacher(_ setting: (EncoderConfiguration) -> Message) -> Message {
             teacher.map(setting) ?? "no \(.teacher)"
