@@ -6,22 +6,24 @@ import Models
 import Tensors
 import Weights
 
-/// Features of images: an encoder without masking, over every image of a list, written to a file row by row.
+/// Computes the features of many images with an unmasked encoder and writes them to a file, one row per image.
 public final class Embedding {
-    /// The features' sizes, and where in the encoder they are taken.
+    /// The encoder's sizes.
     public let configuration: EncoderConfiguration
+    /// Where in the encoder the features are taken.
     public let place: FeaturePlace
+    /// Which tokens they are made of.
     public let pool: FeaturePool
     /// The dimensions of one image's feature: [D], or [1 + L, D] for all tokens.
     public var shape: [Int] {
         pool == .tokens ? [1 + configuration.patches, configuration.width] : [configuration.width]
     }
 
-    /// What was written.
+    /// The result of a run.
     public struct Summary: Equatable, Sendable {
         /// Images whose features were written.
         public let images: Int
-        /// Images that could not be read and were left out.
+        /// Images that could not be read; the files have no row for them.
         public let unreadable: Int
         public let output: String
         /// The list of the images, one path per line, in the order of the features.
@@ -36,11 +38,11 @@ public final class Embedding {
     /// - Parameters:
     ///   - file: an encoder under MAE's names.
     ///   - block: the block whose output is taken, before any norm; nil for the end of the encoder.
-    ///   - pool: nil for the mean where the weights hold `fc_norm` instead of `norm` and no block is given, else the
-    ///     class token.
+    ///   - pool: nil for the default: the class token, or the mean of the patch tokens if no block is given and the
+    ///     weights hold `fc_norm` instead of `norm`.
     ///   - batch: images of one pass; the features do not depend on it.
-    /// - Throws: `Failure` where the weights do not fit, or an option does not fit them; where they hold both norms and
-    ///   no block is given.
+    /// - Throws: `Failure` if the weights do not fit the configuration, an option does not fit the weights, or the
+    ///   weights hold both norms and no block is given.
     public init(
         file: any WeightFile, configuration: EncoderConfiguration, block: Int?, pool: FeaturePool?, batch: Int,
         precision: Precision = .f32
@@ -51,7 +53,7 @@ public final class Embedding {
                 "\(file.path): takes \(configuration.channels) channels, but image files give 1 or 3: use weights for one of them"
             )
         }
-        // Before any norm there is no question.
+        // A block's output is taken before either norm.
         if block == nil { try file.requireOneNorm("embed", "take the output of a block with \(.block)") }
         let isMeanNormed = file["norm.weight"] == nil && file["fc_norm.weight"] != nil
         place = block.map(FeaturePlace.block) ?? (isMeanNormed ? .meanNorm : .norm)
@@ -64,7 +66,8 @@ public final class Embedding {
         try extractor.parameters.load(from: file)
     }
 
-    /// The images of one pass over `count` images: as few passes as `most` allows, all of about one size.
+    /// The number of images in each pass over `count` images: at most `most`, in as few passes as that allows, all of
+    /// about the same size.
     public static func batch(for count: Int, most: Int) -> Int {
         let passes = max(1, count / most + (count % most == 0 ? 0 : 1))
         return max(1, (count + passes - 1) / passes)
@@ -80,15 +83,15 @@ public final class Embedding {
     }
 
     /// Writes the features of every readable image of `source`, in its order, to `output` (.npy or .safetensors, by its
-    /// ending) and the list of the images beside it. The list takes its place last but one, the features last.
+    /// ending), and the list of these images beside it. The list is renamed into place first, the features last.
     ///
     /// - Parameters:
     ///   - metadata: goes into a safetensors file; a .npy file has no place for it.
-    ///   - unreadableLimit: the share of images that may be unreadable.
-    ///   - progress: called after every pass with the images done.
-    ///   - report: called for each unreadable image, with a sentence that names it.
-    /// - Throws: `Failure.usage` for another ending, `.failure` where a feature is not finite, `.badData` for too many
-    ///   unreadable images or a path that a list of lines cannot hold, `.inputOutput` where a file cannot be written.
+    ///   - unreadableLimit: the fraction of images that may be unreadable.
+    ///   - progress: called after every pass with the number of images done.
+    ///   - report: called for each unreadable image with a sentence that names it.
+    /// - Throws: `Failure.usage` for another ending, `.failure` if a feature is not finite, `.badData` for too many
+    ///   unreadable images or a path with a line break, `.inputOutput` if a file cannot be written.
     public func run(
         over source: any ImageSource, to output: String, metadata: [String: String] = [:], orienting: Bool = false,
         workers: Int = 1,
@@ -135,10 +138,9 @@ public final class Embedding {
         return Summary(images: images, unreadable: loader.unreadableCount, output: output, list: list)
     }
 
-    /// The form that the ending of `output` asks for, and the path of the list beside it, its name with `.files.txt`
-    /// behind: that of no other output.
+    /// The format for the ending of `output`, and the path of the list beside it: `output` + ".files.txt".
     ///
-    /// - Throws: `Failure.usage` for another ending than .npy and .safetensors.
+    /// - Throws: `Failure.usage` for an ending other than .npy and .safetensors.
     public static func destination(_ output: String, metadata: [String: String] = [:]) throws -> (
         RowFile.Form, list: String
     ) {

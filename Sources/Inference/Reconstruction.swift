@@ -5,29 +5,29 @@ import Models
 import Tensors
 import Weights
 
-/// Shows what a student sees and what it makes of it: pictures for people, from weights with a decoder.
+/// Draws a picture, its visible patches, and the decoder's reconstruction of the removed ones.
 public final class Reconstruction {
-    /// One input's pictures, all of the model's image size.
+    /// The three pictures of one input, all of the model's image size.
     public struct Pictures {
         public let original: Pixels
-        /// The removed patches grey.
+        /// With the removed patches grey.
         public let masked: Pixels
-        /// The removed patches as predicted, the visible ones as they are.
+        /// With the removed patches as predicted, and the visible ones of the original.
         public let reconstruction: Pixels
-        /// Mean squared error over the removed patches, in the units the model was trained in.
+        /// Mean squared error over the removed patches, in the units that the model was trained on.
         public let loss: Float
     }
 
     /// Which patches are removed.
     public enum Mask {
-        /// At random, of every image alike, by this seed.
+        /// Random patches, the same in every picture.
         case random(seed: UInt64)
-        /// One flag per patch, row by row: true where it is removed.
+        /// One flag per patch, row by row: true if it is removed.
         case given([Bool])
     }
 
     public let configuration: ModelConfiguration
-    /// What was changed in the weights to fit the images; see `Parameters.Loading`.
+    /// How the weights were adapted to the images; see `Parameters.Loading`.
     public let adaptations: [String]
     private let mask: Mask
     private let plan = MemoryPlan()
@@ -38,9 +38,9 @@ public final class Reconstruction {
     ///
     /// - Parameters:
     ///   - configuration: sizes, mask ratio and kind of target; a teacher in it is ignored.
-    ///   - stretches: whether whole pictures are stretched to the model's size, instead of their centre cut out.
-    /// - Throws: `Failure.badData` where the file holds no decoder or does not fit the sizes; `Failure.usage` where the
-    ///   mask does not.
+    ///   - stretches: whether to stretch whole pictures to the model's size; otherwise their centre is cropped.
+    /// - Throws: `Failure.badData` if the file holds no decoder or does not fit the sizes; `Failure.usage` if the mask
+    ///   removes no patch or all of them.
     public init(
         weights: ModelWeights, configuration: ModelConfiguration, mask: Mask, stretches: Bool = false
     ) throws {
@@ -58,7 +58,7 @@ public final class Reconstruction {
                     "\(.mask) removes \(patches - kept) of \(patches) patches: it must leave at least one and remove at least one"
                 )
             }
-            // Half a patch more than `kept`, so that truncation gives `kept` whatever the rounding.
+            // `keptPatches` truncates; half a patch more than `kept` truncates to `kept` despite rounding errors.
             configuration.maskRatio = 1 - (Double(kept) + 0.5) / Double(patches)
         }
         self.configuration = configuration
@@ -79,10 +79,10 @@ public final class Reconstruction {
             framing: stretches ? .whole : .centre)
     }
 
-    /// The patches that a black-and-white picture removes: those at least half of which is white once it is stretched
-    /// over the grid.
+    /// The patches removed by a black-and-white picture that is stretched over the grid: those that are at least half
+    /// white.
     ///
-    /// - Throws: `Failure.usage` where there are more patches than pixels in any picture.
+    /// - Throws: `Failure.usage` if there are more patches than `Pixels.maximumCount`.
     public static func mask(_ picture: Pixels, for student: EncoderConfiguration) throws -> [Bool] {
         guard student.patches <= Pixels.maximumCount else {
             throw Failure(
@@ -95,7 +95,7 @@ public final class Reconstruction {
 
     /// Reconstructs the picture at `path`.
     ///
-    /// - Throws: `Failure` where it cannot be read or decoded.
+    /// - Throws: `Failure` if it cannot be read or decoded.
     public func pictures(of path: String) throws -> Pictures {
         let student = configuration.student
         let picture = try Pixels(contentsOf: path, channels: student.channels)
@@ -114,8 +114,8 @@ public final class Reconstruction {
             loss: distiller.losses.reconstruction)
     }
 
-    /// The image with each removed patch grey, then written over by `fill`, which gets the patch's number and its
-    /// values.
+    /// The image with the removed patches replaced. `fill` is called with a patch's index and its values, which are grey;
+    /// it may overwrite them.
     private func filled(with fill: (Int, UnsafeMutablePointer<Float>) -> Void) -> Pixels {
         let student = configuration.student
         let side = student.patchSize
@@ -146,8 +146,8 @@ public final class Reconstruction {
         }
     }
 
-    /// The decoder's values of one patch, brought back from the scale of normalised targets where the model was trained
-    /// on them.
+    /// Writes the prediction of one patch to `values`. A prediction of standardised pixels is scaled back by the mean and
+    /// deviation of the original patch.
     private func predicted(_ patch: Int, _ values: UnsafeMutablePointer<Float>) {
         let count = configuration.student.patchElements
         let row = distiller.decoder.prediction.pointer + (1 + patch) * count

@@ -5,7 +5,7 @@ import Models
 import Tensors
 import Weights
 
-/// What Hugging Face's `config.json` says of a ViT or ViTMAE; keys that are not there are nil.
+/// The keys of Hugging Face's `config.json` that tell a ViT's or ViTMAE's sizes; nil if absent.
 struct HuggingFaceConfiguration: Decodable {
     let numAttentionHeads: Int?
     let decoderNumAttentionHeads: Int?
@@ -14,15 +14,15 @@ struct HuggingFaceConfiguration: Decodable {
     let normPixLoss: Bool?
     let hiddenAct: String?
 
-    /// Reads `config.json` in the folder of the file at `path`; nil where there is none.
+    /// Reads `config.json` in the folder of the file at `path`; nil if there is none.
     ///
-    /// - Throws: `Failure.badData` where it is no such configuration.
+    /// - Throws: `Failure.badData` if it is not such a configuration.
     init?(beside path: String) throws {
         let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
         let place = folder + "/config.json"
         var status = stat()
         guard stat(place, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
-        // Real ones have a few kB; those of classifiers with their labels, a few hundred.
+        // Real ones have a few kB, or a few hundred with the labels of a classifier.
         guard status.st_size <= 16_000_000 else {
             throw Failure(.badData, "\(place): has \(status.st_size) bytes, no configuration has")
         }

@@ -4,35 +4,35 @@ import Tensors
 import Weights
 
 extension Parameters {
-    /// What was loaded, and how.
+    /// The result of loading weights from a file.
     public struct Loading: Sendable {
-        /// What the file lacks and what it holds beside.
+        /// Missing and additional tensors of the file.
         public let matching: TensorMatching
-        /// What was changed to fit, a phrase each: "position table resampled from 14×14 to 7×7 patches".
+        /// How weights were adapted to the images, a phrase each: "position tables resampled from 14×14 to 7×7 patches".
         public let adaptations: [String]
-        /// XXH64 of all values as they were loaded, before they are rounded, where it was asked for.
+        /// XXH64 of all values as loaded, before they are rounded to the precision of the matrices; nil unless asked for.
         public let checksum: String?
     }
 
-    /// Copies every parameter's weight from `file`, where it stands under `prefix` + its name.
+    /// Copies every parameter's weight from the tensor of `file` called `prefix` + the parameter's name.
     ///
-    /// - Parameter optional: whether a parameter may be missing (it then keeps its value): for position tables, which
-    ///   are fixed and computed, and for parts such as a decoder that the caller has checked for.
-    /// - Returns: what the file lacks and what it holds beside; `unexpected` counts names under `prefix` only.
-    /// - Throws: `Failure.badData`, before anything is copied, where a tensor is missing or has another shape.
+    /// - Parameter optional: whether the parameter of that name may be missing; it then keeps its value. By default
+    ///   position tables may.
+    /// - Returns: the file's missing and additional tensors; `unexpected` has names that begin with `prefix` only.
+    /// - Throws: `Failure.badData`, before anything is copied, if a tensor is missing or has another shape.
     @discardableResult
     public func load(
-        from file: any WeightFile, prefix: String = "", optional: (String) -> Bool = { $0.hasSuffix("pos_embed") }
+        from file: any WeightFile, prefix: String = "", optional: (String) -> Bool = ModelLayout.isPositionTable
     ) throws -> TensorMatching {
         try load(from: file, prefix: prefix, optional: optional, adaptation: { _, _ in nil }, whenLoaded: { _ in })
     }
 
-    /// Copies every parameter's weight from `weights`, brought to the images of `encoder`: position tables are
-    /// resampled to its grid (`PositionTable.resample`), and the patch projection to its channels (`InputChannels`).
-    /// Position tables that are missing keep their values.
+    /// Copies every parameter's weight from `weights` and adapts them to the images of `encoder`: position tables are
+    /// resampled to its grid (`PositionTable.resample`), and the patch projection is adapted to its channels
+    /// (`InputChannels`). Missing position tables keep their values.
     ///
-    /// - Parameter checksummed: whether `Loading.checksum` is worked out, at about 5 GB/s.
-    /// - Throws: `Failure.badData`, before anything is copied, where a tensor is missing or has a shape that cannot be
+    /// - Parameter checksummed: whether to compute `Loading.checksum`, at about 5 GB/s.
+    /// - Throws: `Failure.badData`, before anything is copied, if a tensor is missing or has a shape that cannot be
     ///   adapted.
     public func load(from weights: ModelWeights, for encoder: EncoderConfiguration, checksummed: Bool = false) throws
         -> Loading
@@ -42,10 +42,10 @@ extension Parameters {
         var adaptations: [String] = []
         var hash = XXHash64()
         func adaptation(_ parameter: Parameter, _ entry: TensorEntry) -> ((UnsafeBufferPointer<Float>) -> Void)? {
-            if parameter.name.hasSuffix("pos_embed"), source.imageHeight > 0,
+            if ModelLayout.isPositionTable(parameter.name), source.imageHeight > 0,
                 (source.gridRows, source.gridColumns) != (encoder.gridRows, encoder.gridColumns),
                 entry.shape == [1, 1 + source.patches, parameter.shape[2]],
-                // A square that was only guessed gives way to another grid of as many patches.
+                // A guessed square grid is not resampled to a grid of as many patches: it may be that grid.
                 weights.imageSizeIsTold || source.patches != encoder.patches
             {
                 let note =
@@ -72,16 +72,17 @@ extension Parameters {
             return nil
         }
         let matching = try load(
-            from: weights.tensors, prefix: "", optional: { $0.hasSuffix("pos_embed") }, adaptation: adaptation
+            from: weights.tensors, prefix: "", optional: ModelLayout.isPositionTable, adaptation: adaptation
         ) {
             if checksummed { hash.update(UnsafeRawBufferPointer($0.weight.elements)) }
         }
         return Loading(matching: matching, adaptations: adaptations, checksum: checksummed ? hash.text : nil)
     }
 
-    /// - Parameter adaptation: asked once for each tensor that is there: nil where it is copied as it is, else what
-    ///   fills the parameter's weight from the tensor's values.
-    /// - Parameter whenLoaded: called with each parameter, in order, when its weight is there.
+    /// - Parameters:
+    ///   - adaptation: called once for each tensor of the file that is wanted. Returns the function that fills the
+    ///     parameter's weight from the tensor's values, or nil to copy them.
+    ///   - whenLoaded: called with each parameter, in order, after its weight was set.
     private func load(
         from file: any WeightFile, prefix: String, optional: (String) -> Bool,
         adaptation: (Parameter, TensorEntry) -> ((UnsafeBufferPointer<Float>) -> Void)?, whenLoaded: (Parameter) -> Void
@@ -97,7 +98,8 @@ extension Parameters {
         let matching = TensorMatching(wanted: wanted, file: file, prefix: prefix)
         if let difference = matching.differences.first {
             let isTableOfUnknownGrid =
-                difference.name.hasSuffix("pos_embed") && difference.found.count == 3
+                ModelLayout.isPositionTable(String(difference.name.dropFirst(prefix.count)))
+                && difference.found.count == 3
                 && difference.found.last == difference.wanted.last
             throw Failure(
                 .badData,

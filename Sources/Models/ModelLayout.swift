@@ -83,7 +83,7 @@ public struct ModelLayout: Equatable, Sendable {
     /// The tensor called `name`; nil where there is none.
     public subscript(name: String) -> Entry? { indices[name].map { entries[$0] } }
 
-    /// Elements of all tensors whose part satisfies `isCounted`.
+    /// The number of elements of all tensors whose part satisfies `isCounted`.
     public func count(where isCounted: (ModelPart) -> Bool = { _ in true }) -> Int {
         entries.filter { isCounted($0.part) }.reduce(0) { $0 + $1.count }
     }
@@ -94,6 +94,9 @@ public struct ModelLayout: Equatable, Sendable {
     }
 
     public static func += (layout: inout ModelLayout, other: ModelLayout) { layout = layout + other }
+
+    /// Whether `name` is that of a position table: the encoder's or the decoder's. They are fixed and can be computed.
+    public static func isPositionTable(_ name: String) -> Bool { name == "pos_embed" || name == "decoder_pos_embed" }
 
     // MARK: Parts
 

@@ -9,7 +9,7 @@ import TestSupport
 import Weights
 import XCTest
 
-/// Features held to what timm and transformers make of the same weights and pictures (Fixtures/weights).
+/// Features compared with those of timm and transformers for the same weights and pictures (Fixtures/weights).
 final class EmbeddingTests: XCTestCase {
     private static let encoder = EncoderConfiguration(
         width: 32, depth: 3, heads: 4, patchSize: 8, imageHeight: 32, imageWidth: 32)
@@ -28,10 +28,10 @@ final class EmbeddingTests: XCTestCase {
 
     /// From the pictures' files to the features, with every instruction set.
     ///
-    /// The record is float64's, rounded once. A product over k terms loses about u·√(k/2) of its result; a block is
-    /// nine stages (two norms, four linear layers, scores, softmax, values), the patch embedding and the final norm two
-    /// more, and the longest sum has 8·8·3 = 192 terms: in all u·√(29·192), twice that for the largest of many
-    /// elements.
+    /// The recorded features were computed in float64 and rounded once. A sum of k products has a relative error of about
+    /// u·√(k/2). A block has nine stages (two norms, four linear layers, scores, softmax, values); patch embedding and
+    /// final norm are two more. The longest sum has 8·8·3 = 192 terms. Together that is u·√(29·192), and twice that for
+    /// the largest of many elements.
     func testFeaturesAgreeWithTimmAndTransformers() throws {
         let expected = try SafeTensorsFile(path: Fixtures.path("weights/expected.safetensors"))
         let bound = 2 * 0x1p-24 * (29.0 * 192).squareRoot()
@@ -49,7 +49,7 @@ final class EmbeddingTests: XCTestCase {
                 XCTAssertEqual(written["features"]?.shape, [2] + shape)
                 let wanted = try expected.floats("f32." + name)
                 comparison.compare(name, expected: wanted, found: try written.floats("features"), relative: bound)
-                // The pictures as the tools prepared them are the pictures as they are prepared here.
+                // The prepared pictures are the same as the tools'.
                 let given = embedding.features(of: try expected.floats("images"))
                 comparison.compare(name + " of given images", expected: wanted, found: given, relative: bound)
             }
@@ -59,7 +59,7 @@ final class EmbeddingTests: XCTestCase {
         XCTAssertFalse(ran.isEmpty)
     }
 
-    /// The same bytes for any number of threads, workers and images per pass, and the list in the order of the
+    /// The bytes do not depend on the number of threads, workers and images per pass; the list has the order of the
     /// features.
     func testBytesDependOnNeitherThreadsNorBatch() throws {
         let images = try ImageFolder(listing: [Fixtures.path("demo/held-out"), Fixtures.path("weights/images")])
@@ -91,7 +91,7 @@ final class EmbeddingTests: XCTestCase {
         XCTAssertEqual(folder.names(), ["x.npy", "x.npy.files.txt"])
     }
 
-    /// Unreadable pictures are named, counted and left out of both files; too many of them leave no file.
+    /// Unreadable pictures are named, counted and left out of both files; with too many of them no file is written.
     func testUnreadableImages() throws {
         let pictures = TemporaryFolder()
         for (index, name) in ["b.png", "d.png", "e.png"].enumerated() {
@@ -145,7 +145,7 @@ final class EmbeddingTests: XCTestCase {
         XCTAssertEqual(folder.names(), [])
     }
 
-    /// With both norms nothing says which comes last; the blocks come before either.
+    /// Weights with both norms are refused, except for the output of a block, which precedes either norm.
     func testBothNorms() throws {
         let (mae, path) = (try file(), folder.file("both.safetensors"))
         try withBuffers([[Float](repeating: 1, count: 32)]) { buffers in

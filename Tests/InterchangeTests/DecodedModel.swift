@@ -4,10 +4,10 @@ import SwiftProtobuf
 import Tensors
 import XCTest
 
-/// A model read back with SwiftProtobuf, as anybody's parser would read it, and checked to be one.
+/// An ONNX model read back with SwiftProtobuf and checked.
 struct DecodedModel {
     let message: Onnx_ModelProto
-    /// The initialisers' bytes, from the model or from the file beside it.
+    /// The initialisers' bytes, from the model or from its external data.
     let bytes: [String: [UInt8]]
 
     init(_ path: String) throws {
@@ -31,11 +31,10 @@ struct DecodedModel {
 
     func tensor(_ name: String) -> Onnx_TensorProto? { graph.initializer.first { $0.name == name } }
 
-    /// Operations by type.
+    /// Operations of one type.
     var operations: [String: Int] { graph.node.reduce(into: [:]) { $0[$1.opType, default: 0] += 1 } }
 
-    /// What every graph must be: names defined once and before they are used, everything used, tensors of the size
-    /// their shapes say.
+    /// Checks the graph: every name is defined once, before it is used, and used; every tensor has the bytes of its shape.
     func assertWellFormed(_ name: String) {
         XCTAssertFalse(message.unknownFields.data.count > 0, name)
         XCTAssertEqual(message.irVersion, 8, name)

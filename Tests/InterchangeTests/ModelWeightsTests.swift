@@ -7,7 +7,7 @@ import TestSupport
 import Weights
 import XCTest
 
-/// Sizes read off files, and weights brought to other images.
+/// Sizes recognised in files, and weights adapted to other images.
 final class ModelWeightsTests: XCTestCase {
     private let folder = TemporaryFolder()
     private static let encoder = EncoderConfiguration(
@@ -17,7 +17,7 @@ final class ModelWeightsTests: XCTestCase {
         try ModelWeights(path: Fixtures.path("weights/" + name))
     }
 
-    /// Writes a whole model's parameters, or a part of them, with metadata.
+    /// Writes the parameters of a model, or some of them, with metadata.
     private func write(
         _ model: RandomModel, _ name: String = "weights.safetensors", metadata: [String: String] = [:],
         keeping: (String) -> Bool = { _ in true }
@@ -30,7 +30,7 @@ final class ModelWeightsTests: XCTestCase {
         return folder.file(name)
     }
 
-    /// The sizes of the one model that every tool wrote; heads where a config.json says them.
+    /// One model written by every tool has the same sizes; its heads are known if a config.json states them.
     func testSizesOfEveryFile() throws {
         let decoder = DecoderConfiguration(width: 16, depth: 2, heads: 0)
         for (path, heads, hasDecoder) in [
@@ -52,7 +52,7 @@ final class ModelWeightsTests: XCTestCase {
             XCTAssertEqual(weights.projectionHeads, path.hasPrefix("dmae") ? 1 : 0, path)
             XCTAssertNoThrow(try weights.requireWhole(), path)
             XCTAssertEqual(failure { try weights.requireDecoder() } == nil, hasDecoder, path)
-            // The training checkpoint's arguments say it, and Hugging Face's config.json.
+            // Stated by the training checkpoint's arguments and by Hugging Face's config.json.
             let tells = path == "mae/checkpoint.pth" || heads > 0 && hasDecoder
             XCTAssertEqual(weights.maskRatio, tells ? 0.75 : nil, path)
             XCTAssertEqual(weights.normalizePixels, tells ? false : nil, path)
@@ -70,7 +70,7 @@ final class ModelWeightsTests: XCTestCase {
             message?.contains("an encoder alone is enough for `dmae distill teacher`") == true, message ?? "")
     }
 
-    /// Heads of the published widths, and the name of the published size.
+    /// Published sizes have the heads and the name of their preset.
     func testHeadsOfPresets() throws {
         for (width, heads) in [(192, 3), (384, 6), (768, 12), (1024, 16), (1280, 16), (100, 0)] {
             let path = folder.file("width.safetensors")
@@ -93,7 +93,7 @@ final class ModelWeightsTests: XCTestCase {
         }
     }
 
-    /// What the file says of itself goes before what its shapes leave open, and a name of MAE's files is only a hint.
+    /// Stated sizes take precedence over guessed ones, and the name of one of MAE's files is only a hint.
     func testMetadataAndHints() throws {
         let configuration = ModelConfiguration.small(
             teacherWidth: nil, pairs: [], maskRatio: 0.4, normalizePixels: true)
@@ -105,7 +105,7 @@ final class ModelWeightsTests: XCTestCase {
         XCTAssertEqual(told.maskRatio, 0.4)
         XCTAssertEqual(told.normalizePixels, true)
         XCTAssertTrue(told.imageSizeIsTold)
-        // 3 × 4 patches form no square.
+        // 3 × 4 patches are not a square grid.
         let untold = try ModelWeights(path: write(model, "mae_pretrain_vit_base_full.safetensors"))
         XCTAssertEqual(untold.encoder.imageHeight, 0)
         XCTAssertEqual(untold.encoder.heads, 0)
@@ -118,7 +118,7 @@ final class ModelWeightsTests: XCTestCase {
         let alone = try ModelWeights(
             path: write(model, "mae_pretrain_vit_huge_full.safetensors") { !$0.hasPrefix("decoder_") })
         XCTAssertNil(alone.hint)
-        // A config.json that is none.
+        // A config.json that is not a configuration.
         try FileManager.default.createDirectory(atPath: folder.file("vit"), withIntermediateDirectories: true)
         for name in ["config.json", "model.safetensors"] {
             try FileManager.default.copyItem(
@@ -137,9 +137,9 @@ final class ModelWeightsTests: XCTestCase {
         XCTAssertEqual(try ModelWeights(path: folder.file("vit")).encoder, Self.encoder)
     }
 
-    /// Flags say what a file leaves open, and nothing that it says gives way to them.
+    /// Flags complete a file's sizes and never override them.
     func testWhatFlagsSay() throws {
-        // 3 × 4 patches of 4 pixels, 3 heads and a decoder of 2: no preset's.
+        // 3 × 4 patches of 4 pixels, 3 heads, a decoder of 2 heads: no preset has these sizes.
         let configuration = ModelConfiguration.small(teacherWidth: nil, pairs: [])
         let model = try RandomModel(configuration, batch: 1, seed: 10)
         let json = String(decoding: try configuration.sortedJSON(), as: UTF8.self)
@@ -178,7 +178,7 @@ final class ModelWeightsTests: XCTestCase {
         refused("5 heads do not divide the width 12") {
             _ = try untold.runnableEncoder(heads: 5, imageSize: size(12, 16))
         }
-        // As many patches in another form: only where the file does not say which.
+        // Another grid of as many patches is accepted only if the file does not state its own.
         refused("image size 16x12 contradicts") { _ = try told.runnableEncoder(heads: nil, imageSize: size(16, 12)) }
         XCTAssertEqual(try untold.runnableEncoder(heads: 3, imageSize: size(16, 12)).gridRows, 4)
         for resampling in [false, true] {
@@ -197,7 +197,7 @@ final class ModelWeightsTests: XCTestCase {
         refused("do not tile an image of 10×16") {
             _ = try told.runnableEncoder(heads: nil, imageSize: size(10, 16), resampling: true)
         }
-        // A square is inferred; it gives way to another form of as many patches.
+        // A square grid is only guessed; another grid of as many patches is accepted.
         let square = try RandomModel(
             .small(imageHeight: 16, imageWidth: 16, teacherWidth: nil, pairs: []), batch: 1, seed: 11)
         let guessed = try ModelWeights(path: write(square, "square.safetensors"))
@@ -206,12 +206,12 @@ final class ModelWeightsTests: XCTestCase {
         refused("image size 32x32 makes 64 patches") {
             _ = try guessed.runnableEncoder(heads: 3, imageSize: size(32, 32))
         }
-        // No flag makes up for a decoder that is not there.
+        // No flag replaces a missing decoder.
         let encoder = try ModelWeights(path: write(square, "encoder.safetensors") { !$0.hasPrefix("decoder_") })
         XCTAssertEqual(failure { _ = try encoder.runnableDecoder(heads: 2) }?.code, .badData)
     }
 
-    /// A told grid that is not square, and one that is guessed, where the model wants another of as many patches.
+    /// A model with another grid of as many patches: a stated grid is resampled, a guessed one is not.
     func testGrids() throws {
         let wide = ModelConfiguration.small(imageHeight: 8, imageWidth: 32, teacherWidth: nil, pairs: [])
         let source = try RandomModel(wide, batch: 1, seed: 6)
@@ -234,7 +234,7 @@ final class ModelWeightsTests: XCTestCase {
         XCTAssertEqual(target.parameters.all.first { $0.name == "pos_embed" }?.weight.values, expected)
     }
 
-    /// Other image size and other channels at once: tables and projection are adapted, everything else is the file's.
+    /// Another image size and other channels at once: tables and projection are adapted, all else is copied.
     func testAdaptedLoading() throws {
         let weights = try fixture("huggingface/vit")
         let plan = MemoryPlan()
@@ -256,11 +256,11 @@ final class ModelWeightsTests: XCTestCase {
             ["position tables resampled from 4×4 to 6×8 patches", "input channels summed, from 3 to 1"])
         XCTAssertTrue(loading.matching.unexpected.contains("blocks.2.norm1.weight"))
         let projection = try weights.tensors.floats("patch_embed.proj.weight")
-        // Matrices of a frozen model are packed; of what is read as it is, the class token.
+        // A frozen model keeps its matrices packed only, so the class token is compared.
         XCTAssertEqual(
             teacher.all.first { $0.name == "cls_token" }?.weight.values, try weights.tensors.floats("cls_token"))
         XCTAssertEqual(projection.count, 32 * 3 * 64)
-        // Grey images, shown as three equal channels to the whole model, give the same features as to the adapted one.
+        // The original model on grey images as three equal channels gives the features of the adapted model.
         var colour = weights.encoder
         (colour.imageHeight, colour.imageWidth) = (48, 64)
         func features(_ encoder: EncoderConfiguration, _ image: [Float]) throws -> [Float] {
@@ -275,7 +275,7 @@ final class ModelWeightsTests: XCTestCase {
         var random = CounterRandom(seed: testSeed(8), purpose: .test)
         let grey = (0..<48 * 64).map { _ in Float(random.normal()) }
         let (one, three) = (try features(sizes, grey), try features(colour, grey + grey + grey))
-        // Three blocks of sums of up to 192 products: a hundred roundings of values of a few units.
+        // Three blocks with sums of up to 192 terms: a hundred roundings of values of a few units.
         for (a, b) in zip(one, three) { XCTAssertEqual(a, b, accuracy: 100 * Float(4).ulp) }
     }
 
@@ -295,7 +295,7 @@ final class ModelWeightsTests: XCTestCase {
         for name in ["cls_token", "norm.bias", "blocks.1.attn.qkv.bias", "mask_token", "decoder_norm.weight"] {
             refused(try write(model) { $0 != name }, "the tensor \(name) is missing") { try $0.requireWhole() }
         }
-        // Parts of another architecture, and shapes that do not fit together.
+        // Parts of another architecture, and inconsistent shapes.
         func written(_ change: (inout [(String, [Int])]) -> Void) throws -> String {
             var list = model.parameters.all.map { ($0.name, $0.shape) }
             change(&list)
@@ -320,7 +320,7 @@ final class ModelWeightsTests: XCTestCase {
         refused(try reshape("pos_embed", [13, 12]), "its position table has shape [13, 12]")
         refused(
             try reshape("blocks.0.mlp.fc1.weight", [24, 12]), "four times the width, 48: use weights of a plain ViT")
-        // Empty tensors, whose other dimensions could be any.
+        // Empty tensors, whose other dimensions can have any value.
         refused(try reshape("patch_embed.proj.weight", [0, 1 << 40, 4, 4]), "patch_embed.proj.weight is empty")
         refused(try reshape("decoder_embed.weight", [1 << 59, 0]), "decoder_embed.weight is empty")
         let heads = EncoderConfiguration(width: 12, depth: 3, heads: 5, patchSize: 4, imageHeight: 12, imageWidth: 16)
@@ -332,13 +332,13 @@ final class ModelWeightsTests: XCTestCase {
         refused(
             try write(model, metadata: ["dmae.configuration": json]),
             "5 attention heads, which do not divide its width of 12")
-        // An image size that no product of sides could stand.
+        // An image size whose sides cannot be multiplied without overflow.
         let absurd = json.replacing("\"heads\":5", with: "\"heads\":3").replacing(
             "\"imageHeight\":12", with: "\"imageHeight\":\(1 << 62)")
         let path = try write(model, metadata: ["dmae.configuration": absurd]) { !$0.hasSuffix("pos_embed") }
         XCTAssertEqual(try ModelWeights(path: path).encoder.imageHeight, 0)
         refused(try reshape("blocks.1.attn.proj.weight", [12, 13]), "has shape [12, 13]") { try $0.requireWhole() }
-        // Both norms: forms that keep names take them, no other one could say which comes last.
+        // Both norms: allowed if the names are kept, refused if one of them has to be the last.
         func bothNorms(_ shape: [Int], _ ends: [String] = ["weight", "bias"]) throws -> String {
             try written { list in for end in ends { list.append(("fc_norm.\(end)", shape)) } }
         }

@@ -2,14 +2,15 @@ import Foundation
 import Tensors
 import TestSupport
 import Interchange
+import Models
 import Weights
 import XCTest
 
 final class NamingSchemeTests: XCTestCase {
     private let folder = TemporaryFolder()
 
-    /// Files that PyTorch, timm and transformers wrote of one model (Fixtures/weights), the type they are rounded to,
-    /// and what is said of their names. The last column: what they hold of MAE's model.
+    /// Files that PyTorch, timm and transformers wrote of one model (Fixtures/weights): path, type, recognised names, and
+    /// the parts they hold beside the encoder.
     private static let files: [(path: String, type: TensorType, names: String, parts: [String])] = [
         ("mae/mae.safetensors", .f32, "MAE names", ["decoder"]),
         ("mae/encoder.pth", .f16, "MAE names under model", []),
@@ -24,7 +25,7 @@ final class NamingSchemeTests: XCTestCase {
         ("mmpretrain/mmpretrain.pth", .f16, "mmpretrain names under state_dict", ["decoder"]),
     ]
 
-    /// Writes a file of small tensors of the given names and shapes.
+    /// Writes a file of small tensors with these names and shapes.
     private func write(_ tensors: [(String, [Int])], _ name: String = "x.safetensors", metadata: [String: String] = [:])
         throws -> String
     {
@@ -43,7 +44,7 @@ final class NamingSchemeTests: XCTestCase {
         try CanonicalWeightFile(WeightFiles.open(write(names.map { ($0, [1]) })), role: role)
     }
 
-    /// Each file gives the same tensors under MAE's names: the fixture's values, rounded to the file's type.
+    /// Every file has the same tensors under MAE's names: the values of the f32 file, rounded to its type.
     func testFilesOfEveryTool() throws {
         let whole = try SafeTensorsFile(path: Fixtures.path("weights/mae/mae.safetensors"))
         for (path, type, names, parts) in Self.files {
@@ -60,7 +61,7 @@ final class NamingSchemeTests: XCTestCase {
                 expected.formUnion(["weight", "bias"].map { "aligned_feature_projection_heads.0.\($0)" })
             }
             XCTAssertEqual(Set(found.names), expected, path)
-            // Half a step of the type, relative above its smallest normal number, absolute below.
+            // Half a unit in the last place: relative for normal numbers, absolute for subnormal ones.
             let (relative, absolute): (Float, Float) = [.f32: (0, 0), .f16: (0x1p-11, 0x1p-25), .bf16: (0x1p-8, 0)][
                 type]!
             for entry in whole.entries where expected.contains(entry.name) {
@@ -75,7 +76,7 @@ final class NamingSchemeTests: XCTestCase {
         }
     }
 
-    /// Bytes of a joined tensor are those of its parts, one after the other.
+    /// The bytes of a joined tensor are those of its row-thirds in order.
     func testJoinedBytes() throws {
         let file = try CanonicalWeightFile(WeightFiles.open(Fixtures.path("weights/huggingface/vitmae")))
         let name = "blocks.1.attn.qkv.weight"
@@ -86,15 +87,23 @@ final class NamingSchemeTests: XCTestCase {
         XCTAssertEqual(expected.count, 3 * 32 * 32 * 2)
     }
 
-    /// Every name that a scheme writes it also reads, as the same third of the same tensor.
+    /// A scheme reads every name that it writes, as the same row-third of the same tensor.
     func testTablesInBothDirections() {
-        var names = ["cls_token", "pos_embed", "mask_token", "decoder_pos_embed"]
-        var modules = ["patch_embed.proj", "norm", "fc_norm", "head", "decoder_embed", "decoder_norm", "decoder_pred"]
-        for series in ["blocks.0", "blocks.31", "decoder_blocks.7"] {
-            modules += ["norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"].map { "\(series).\($0)" }
-        }
-        modules += ["aligned_feature_projection_heads.0", "aligned_feature_projection_heads.2.fc1"]
-        for module in modules { names += ["\(module).weight", "\(module).bias"] }
+        let sizes = EncoderConfiguration(
+            width: 8, depth: 32, heads: 1, patchSize: 2, imageHeight: 4, imageWidth: 4)
+        let pairs = (0..<3).map { AlignedPair(studentBlock: $0, teacherBlock: $0) }
+        let parts: [ModelLayout] =
+            [
+                .encoder(sizes, norms: ["norm", "fc_norm"]), .classHead(width: 8, classes: 2),
+                .linearProbe(width: 8, classes: 2),
+                .decoder(DecoderConfiguration(width: 8, depth: 8, heads: 1), of: sizes),
+            ]
+            + [Projection.linear, .mlp].map {
+                .projectionHeads(
+                    AlignmentConfiguration(pairs: pairs, projection: $0), studentWidth: 8, teacherWidth: 8)
+            }
+        let names = parts.flatMap { $0.entries.map(\.name) }
+        for name in names { XCTAssertEqual(NamingScheme.mae.names(name), [name]) }
         for scheme in NamingScheme.all {
             var own: [String] = []
             for name in names {
@@ -106,7 +115,7 @@ final class NamingSchemeTests: XCTestCase {
                 own += written
             }
             XCTAssertEqual(Set(own).count, own.count, "\(scheme.name) gives a name twice")
-            XCTAssertGreaterThanOrEqual(own.count, 28, scheme.name)
+            XCTAssertGreaterThanOrEqual(own.count, ModelLayout.encoder(sizes).entries.count, scheme.name)
         }
         XCTAssertEqual(NamingScheme.mae.names("blocks.3.attn.qkv.bias"), ["blocks.3.attn.qkv.bias"])
         XCTAssertEqual(
@@ -122,7 +131,8 @@ final class NamingSchemeTests: XCTestCase {
         }
     }
 
-    /// Of several models the plain one is taken, of student and teacher the one that is asked for, averaged ones last.
+    /// A model without a wrapper is preferred, averaged ones are taken last, and the role decides between student and
+    /// teacher.
     func testWrappers() throws {
         func wrapper(_ names: [String], _ role: NamingScheme.Role = .student) throws -> String {
             try tensors(names.map { $0 + "patch_embed.proj.weight" }, role: role).detection.wrapper
@@ -136,14 +146,13 @@ final class NamingSchemeTests: XCTestCase {
         let several = try tensors(["student.module.", "teacher."].map { $0 + "patch_embed.proj.weight" })
         XCTAssertEqual(several.detection.description, "MAE names under student.module, not those under teacher")
         XCTAssertEqual(several.outside, 1)
-        // Only encoders: behind a wrapper as MAE publishes them, plain as timm does.
+        // An encoder alone is MAE's with a wrapper and timm's without one.
         XCTAssertEqual(try tensors(["model.patch_embed.proj.weight"]).detection.scheme, .mae)
         XCTAssertEqual(try tensors(["patch_embed.proj.weight", "norm.weight"]).detection.scheme, .timm)
         XCTAssertEqual(try tensors(["patch_embed.proj.weight", "mask_token"]).detection.scheme, .mae)
     }
 
-    /// What is not the model's is told apart: other tensors beside it, names that are unknown, parts of another
-    /// architecture.
+    /// Tensors outside the model, unknown names and parts of another architecture are told apart.
     func testWhatDoesNotBelong() throws {
         let found = try tensors([
             "patch_embed.proj.weight", "optimizer.first_moment.norm.weight", "blocks.0.ls1.gamma", "reg_token",

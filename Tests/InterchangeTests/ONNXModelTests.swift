@@ -14,7 +14,7 @@ final class ONNXModelTests: XCTestCase {
     private static let encoder = EncoderConfiguration(
         width: 32, depth: 3, heads: 4, patchSize: 8, imageHeight: 32, imageWidth: 32)
 
-    /// Tensors of a file under other names, without those that get none.
+    /// A file whose tensors are renamed; those that get no name are left out.
     private final class Renamed: WeightFile, @unchecked Sendable {
         private let file: any WeightFile
         private let names: [String: String]
@@ -58,8 +58,8 @@ final class ONNXModelTests: XCTestCase {
         var largest = ONNXModel.largestFile
     }
 
-    /// A MAE encoder in every type and with its weights beside it; a classifier on the class token; one on the mean of
-    /// the patch tokens, of one block; and a linear probe.
+    /// An MAE encoder in every type and with external data; a classifier on the class token; a classifier of one block on
+    /// the mean of the patch tokens; and a linear probe.
     private static func cases() throws -> [Case] {
         let mae = try open("mae/mae.safetensors")
         let classifier = try open("timm/timm.safetensors")
@@ -86,9 +86,9 @@ final class ONNXModelTests: XCTestCase {
             largest: model.largest)
     }
 
-    // MARK: Against the record
+    // MARK: Recorded models
 
-    /// What `Fixtures/onnx/record_models.py` found in the models: the checker and onnxruntime had exactly these bytes.
+    /// The record that `Fixtures/onnx/record_models.py` wrote: hashes of the models that it checked and ran.
     private struct Record: Decodable {
         struct Model: Decodable {
             struct Tensor: Decodable, Equatable {
@@ -117,8 +117,8 @@ final class ONNXModelTests: XCTestCase {
         return (data.count, String(format: "%016llx", hash.finish()))
     }
 
-    /// The models are, byte for byte, the ones that the ONNX checker accepted and whose outputs in onnxruntime agreed
-    /// with PyTorch's. With DMAE_RECORD=FOLDER they are written there instead, for record_models.py.
+    /// The models are the same bytes as those that the ONNX checker accepted and whose outputs in onnxruntime agreed with
+    /// PyTorch's. With DMAE_RECORD=FOLDER they are written there instead, for record_models.py.
     func testModelsAreTheRecordedOnes() throws {
         if let place = ProcessInfo.processInfo.environment["DMAE_RECORD"] {
             for model in try Self.cases() { _ = try write(model, in: place) }
@@ -162,9 +162,9 @@ final class ONNXModelTests: XCTestCase {
         }
     }
 
-    // MARK: Without it
+    // MARK: Contents
 
-    /// Weights under the file's own names, shapes and bytes; outputs and their shapes; the batch is free.
+    /// Weights keep the file's names, shapes and bytes; outputs have their shapes; the batch dimension is free.
     func testWhatAModelHolds() throws {
         let weights = try Self.open("mae/mae.safetensors")
         let path = folder.file("a.onnx")
@@ -184,7 +184,7 @@ final class ONNXModelTests: XCTestCase {
             XCTAssertEqual(tensor.dims.map(Int.init), entry.shape)
             XCTAssertEqual(model.bytes[entry.name], try weights.withBytes(entry.name) { [UInt8]($0) })
         }
-        // Beside them only the small constants.
+        // All other initialisers are small constants.
         for tensor in model.graph.initializer where weights[tensor.name] == nil {
             XCTAssertLessThanOrEqual(model.bytes[tensor.name]!.count, 32, tensor.name)
         }
@@ -202,8 +202,8 @@ final class ONNXModelTests: XCTestCase {
         XCTAssertEqual(folder.names(), ["a.onnx"])
     }
 
-    /// At the limit a model is one file; a byte below it the weights move beside it, unchanged, and only the small ones
-    /// stay.
+    /// A model as large as the limit is one file. With a limit one byte lower, the weights move to external data
+    /// unchanged, except the small ones.
     func testExternalData() throws {
         let weights = try Self.open("timm/timm.safetensors")
         let whole = folder.file("whole.onnx"), split = folder.file("split.onnx")
@@ -232,7 +232,7 @@ final class ONNXModelTests: XCTestCase {
         XCTAssertLessThan(folder.read("split.onnx").count, 40_000)
     }
 
-    /// Stored narrower, every tensor is rounded to nearest, ties to even, and cast back before it is used.
+    /// In a narrower type every tensor is rounded to nearest, ties to even, and cast back before it is used.
     func testNarrowTypes() throws {
         let weights = try Self.open("mae/mae.safetensors")
         for (type, code) in [(TensorType.f16, 10), (.bf16, 16)] {
@@ -248,7 +248,7 @@ final class ONNXModelTests: XCTestCase {
                 for (index, value) in values.enumerated() {
                     let stored = UInt16(bytes[2 * index]) | UInt16(bytes[2 * index + 1]) << 8
                     let bits = value.bitPattern
-                    // bf16 by definition: of the two neighbours the nearer, of equals the even one.
+                    // bf16 by definition: the nearer of the two neighbours, in a tie the even one.
                     let low = UInt16(bits >> 16), rest = bits & 0xFFFF
                     let isUp = rest > 0x8000 || (rest == 0x8000 && low & 1 == 1)
                     XCTAssertEqual(
@@ -262,7 +262,7 @@ final class ONNXModelTests: XCTestCase {
             XCTAssertGreaterThan(checked, 40_000)
             XCTAssertLessThan(folder.read("\(type.rawValue).onnx").count, 120_000)
         }
-        // What a file stores in that type already arrives bit for bit.
+        // Tensors stored in that type already are copied bit for bit.
         let half = try Self.open("timm/timm.safetensors")
         try ONNXModel.write(half, Self.encoder, to: folder.file("same.onnx"), type: .f16)
         let model = try DecodedModel(folder.file("same.onnx"))
@@ -273,7 +273,7 @@ final class ONNXModelTests: XCTestCase {
 
     func testWhatDoesNotFitIsRefused() throws {
         let mae = try Self.open("mae/mae.safetensors")
-        // The shape of the second norm is not what is refused.
+        // Refused for having both norms, before the shape of the second one is checked.
         let bothNorms = try CanonicalWeightFile(
             Renamed(mae) { $0.replacingOccurrences(of: "decoder_norm.", with: "fc_norm.") })
         var wide = Self.encoder, deep = Self.encoder, finer = Self.encoder
@@ -294,7 +294,7 @@ final class ONNXModelTests: XCTestCase {
                 failure?.message.contains(words) == true && failure?.message.contains(mae.path) == true,
                 "\(failure as Any)")
         }
-        // A weight that float16 cannot hold, written by a program that could.
+        // A float32 weight outside the range of float16.
         var writer = SafeTensorsWriter()
         let values = try mae.entries.map { try mae.floats($0.name) }
         for (entry, floats) in zip(mae.entries, values) {

@@ -8,7 +8,7 @@ import XCTest
 final class WeightLoadingTests: XCTestCase {
     private let folder = TemporaryFolder()
 
-    /// Writes the parameters of a model, some left out, added or of another shape.
+    /// Writes the parameters of a model; some may be left out, added or reshaped.
     private func write(
         _ model: RandomModel, prefix: String = "", without: Set<String> = [], adding: [String] = [],
         flattening: String? = nil
@@ -31,8 +31,7 @@ final class WeightLoadingTests: XCTestCase {
         Dictionary(uniqueKeysWithValues: model.parameters.all.map { ($0.name, $0.weight.values.bits) })
     }
 
-    /// Every weight arrives to the bit, with or without a prefix; what the file holds beside is named, under the prefix
-    /// only.
+    /// Every weight is copied bit for bit, with or without a prefix; additional tensors under the prefix are listed.
     func testLoadsEveryWeight() throws {
         for prefix in ["", "student."] {
             let source = try RandomModel(.small(), batch: 1, seed: 71)
@@ -46,7 +45,7 @@ final class WeightLoadingTests: XCTestCase {
         }
     }
 
-    /// Position tables may be missing: they are fixed, and stay as computed.
+    /// Position tables may be missing; they keep their computed values.
     func testPositionTablesMayBeMissing() throws {
         let source = try RandomModel(.small(), batch: 1, seed: 71)
         let target = try RandomModel(.small(), batch: 1, seed: 72)
@@ -57,7 +56,7 @@ final class WeightLoadingTests: XCTestCase {
         XCTAssertEqual(values(target)["norm.weight"], values(source)["norm.weight"])
     }
 
-    /// A tensor that is missing or of another shape is named with the file, and nothing has been copied by then.
+    /// A tensor that is missing or has another shape is named together with the file, and nothing is copied.
     func testRefusesWhatDoesNotFit() throws {
         let source = try RandomModel(.small(), batch: 1, seed: 71)
         let target = try RandomModel(.small(), batch: 1, seed: 72)
@@ -85,8 +84,7 @@ final class WeightLoadingTests: XCTestCase {
         XCTAssertEqual(values(target), before)
     }
 
-    /// Positions of a grid that nobody names cannot be resampled: the remedy is the command that writes the image size
-    /// down.
+    /// The position table of an unknown grid cannot be resampled; the remedy is the command that records the image size.
     func testRefusesPositionsOfAnUnknownGrid() throws {
         let source = try RandomModel(.small(), batch: 1, seed: 71)
         let configuration = ModelConfiguration.small(imageHeight: 16)

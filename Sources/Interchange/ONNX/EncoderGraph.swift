@@ -18,7 +18,9 @@ struct EncoderGraph {
         self.source = source
     }
 
-    /// - Throws: `Failure.badData` where a tensor is missing or does not fit.
+    /// Builds `message` and `tensors`.
+    ///
+    /// - Throws: `Failure.badData` if a tensor is missing or has another shape.
     mutating func build() throws {
         let (width, tokens) = (configuration.width, 1 + configuration.patches)
         message.name = "encoder"
@@ -115,8 +117,10 @@ struct EncoderGraph {
         return node("Mul", name, [product, number("gelu.half", 0.5)])
     }
 
-    /// `head` (fine-tuned), or `head.0` and `head.1` (a linear probe's BatchNorm without affine part, ε 1e-6, and its
-    /// layer), on the pooled feature; gives the number of classes, nil if there is no head.
+    /// pooled → logits: `head` of fine-tuned weights; or of a linear probe `head.0`, a BatchNorm without affine part and
+    /// with ε 1e-6, and `head.1`.
+    ///
+    /// - Returns: the number of classes; nil without a classifier.
     private mutating func head() throws -> Int? {
         let width = configuration.width
         switch source.head {
@@ -228,7 +232,7 @@ struct EncoderGraph {
     }
     private var names: Set<String> = []
 
-    /// An input or output [batch] + shape, float32.
+    /// An input or output [batch] + shape of the graph, float32.
     private static func value(_ name: String, _ shape: [Int], _ description: String) -> Onnx_ValueInfoProto {
         var dimensions = [Onnx_TensorShapeProto.Dimension()]
         dimensions[0].dimParam = "batch"

@@ -2,16 +2,16 @@ import SwiftProtobuf
 import Tensors
 import Weights
 
-/// A tensor of a model whose bytes come when they are asked for.
+/// A tensor of an ONNX model. Its bytes are produced when the file is written.
 struct StoredTensor {
     let name: String
     let type: Onnx_TensorProto.DataType
     let shape: [Int]
     let byteCount: Int
-    /// Hands all its bytes, in order and in any number of pieces, to its argument.
+    /// Calls its argument with the bytes, in order and in any number of pieces.
     let bytes: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void
 
-    /// Small whole numbers, such as the argument of a Reshape.
+    /// Integers, such as the shape input of a Reshape.
     init(_ name: String, integers: [Int], shape: [Int]? = nil) {
         self.name = name
         type = .int64
@@ -40,7 +40,7 @@ struct StoredTensor {
         self.bytes = bytes
     }
 
-    /// Everything but the bytes.
+    /// The message without the bytes.
     var description: Onnx_TensorProto {
         var message = Onnx_TensorProto()
         message.name = name
@@ -50,22 +50,23 @@ struct StoredTensor {
     }
 }
 
-/// Writes a model without ever holding its weights: SwiftProtobuf encodes every message but the initialisers' bytes,
-/// and what encloses those (field numbers and lengths) is written around them by hand. A parser of protobuf sees no
-/// difference: fields of a message may stand in any order.
+/// Writes an ONNX model one tensor at a time.
+///
+/// SwiftProtobuf encodes all messages without the initialisers' bytes. The fields that enclose these bytes (`graph`,
+/// `initializer`, `raw_data`) are written by hand at the end of their messages; parsers accept fields in any order.
 struct ModelFile {
-    /// Everything but the graph.
+    /// The model without its graph.
     var model = Onnx_ModelProto()
-    /// Everything but the initialisers.
+    /// The graph without its initialisers.
     var graph: Onnx_GraphProto
     var tensors: [StoredTensor]
 
-    /// Numbers of the fields that are written by hand.
+    /// Protobuf field numbers: ModelProto.graph, GraphProto.initializer, TensorProto.raw_data.
     private static let graphField = 7, initializerField = 5, rawDataField = 9
-    /// Tensors up to this size stay in the model: shape inference wants to see them. (onnx.external_data_helper's
-    /// threshold.)
+    /// Maximum bytes of a tensor that stays in the model beside external data, because shape inference reads it. The
+    /// threshold of onnx.external_data_helper.
     private static let smallTensor = 1024
-    /// External data begins at multiples of this, to be mapped: the ONNX specification's advice.
+    /// Alignment of tensors in external data, so that a runtime can map them. The ONNX specification advises it.
     private static let page = 4096
 
     init(graph: Onnx_GraphProto, tensors: [StoredTensor]) {
@@ -73,10 +74,10 @@ struct ModelFile {
         self.tensors = tensors
     }
 
-    /// Writes the model to `path`; where it would be larger than `largest`, its large tensors to `path`.data, before.
+    /// Writes the model to `path`. If it would be larger than `largest` bytes, the large tensors go to `path`.data.
     ///
-    /// - Returns: the path of that file, or nil.
-    /// - Throws: `Failure(.inputOutput)`, or what reading a tensor throws; nothing of the model is left behind then.
+    /// - Returns: the path of the second file; nil if there is one file.
+    /// - Throws: `Failure(.inputOutput)`, or the failure of reading a tensor; then neither file is replaced.
     func write(to path: String, largest: Int) throws -> String? {
         let inline = try pieces(externalName: nil)
         guard inline.byteCount > largest else {
@@ -85,7 +86,7 @@ struct ModelFile {
         }
         let dataPath = path + ".data"
         let name = dataPath.split(separator: "/").last.map(String.init) ?? dataPath
-        // Both are written before either takes its place, the model last.
+        // Both files are written before either is renamed into place, the model last.
         try AtomicFile.write(to: path) { model in
             try pieces(externalName: name).append(to: model)
             try AtomicFile.write(to: dataPath) { file in
@@ -101,7 +102,7 @@ struct ModelFile {
         return dataPath
     }
 
-    /// The file's bytes: some that are there, some that a tensor still has to give.
+    /// The bytes of the file in order: encoded messages, and tensors that are read when they are written.
     private struct Pieces {
         enum Piece {
             case bytes([UInt8])
@@ -176,7 +177,7 @@ struct ModelFile {
         return file
     }
 
-    /// What stands before the content of field `number`: its tag, with wire type 2 (length-delimited), and its length.
+    /// The bytes before the content of field `number`: its tag, with wire type 2 (length-delimited), and its length.
     private static func opening(_ number: Int, length: Int) -> [UInt8] {
         var bytes: [UInt8] = []
         for value in [number << 3 | 2, length] {
