@@ -2,7 +2,6 @@ import Reporting
 import FoundationEssentials
 import Glibc
 import Models
-import Tensors
 import Weights
 
 /// The keys of Hugging Face's `config.json` that tell a ViT's or ViTMAE's sizes; nil if absent.
