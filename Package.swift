@@ -46,7 +46,7 @@ let package = Package(
         room("Tensors", ["Reporting", "CKernels"]),
         room("Images", ["Reporting", "Tensors", "CCodecs"]),
         room("Weights", ["Reporting", "Tensors"]),
-        room("Models", ["Reporting", "Tensors"]),
+        room("Models", ["Reporting", "Tensors", "Images"]),
         // ONNX/Messages holds generated code, and the .proto it is made of.
         .target(
             name: "Interchange",
@@ -72,7 +72,7 @@ let package = Package(
             path: "Perf/Benchmarks", swiftSettings: swiftFlags),
         .target(name: "Thresholds", path: "Perf/Thresholds", swiftSettings: swiftFlags),
         .target(
-            name: "TestSupport", dependencies: ["Tensors", "Models", "Weights"], path: "Tests/TestSupport",
+            name: "TestSupport", dependencies: ["Tensors", "Images", "Models", "Weights"], path: "Tests/TestSupport",
             swiftSettings: swiftFlags),
         tests("ReportingTests", ["Reporting"]),
         tests("KernelTests", ["CKernels"]),

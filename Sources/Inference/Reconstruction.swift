@@ -31,7 +31,7 @@ public final class Reconstruction {
     public let adaptations: [String]
     private let mask: Mask
     private let plan = MemoryPlan()
-    private let distiller: Distiller
+    private let model: MaskedAutoencoder
     private let augmentation: Augmentation
 
     /// Loads the weights of an encoder and a decoder.
@@ -49,6 +49,7 @@ public final class Reconstruction {
         configuration.teacher = nil
         configuration.alignment.pairs = []
         let patches = configuration.student.patches
+        var keptPatches: Int?
         if case .given(let removed) = mask {
             precondition(removed.count == patches)
             let kept = removed.lazy.filter { !$0 }.count
@@ -58,8 +59,7 @@ public final class Reconstruction {
                     "\(.mask) removes \(patches - kept) of \(patches) patches: it must leave at least one and remove at least one"
                 )
             }
-            // `keptPatches` truncates; half a patch more than `kept` truncates to `kept` despite rounding errors.
-            configuration.maskRatio = 1 - (Double(kept) + 0.5) / Double(patches)
+            keptPatches = kept
         }
         self.configuration = configuration
         self.mask = mask
@@ -70,10 +70,11 @@ public final class Reconstruction {
                 "\(weights.path): takes \(student.channels) channels, but image files give 1 or 3: use weights for one of them"
             )
         }
-        distiller = try Distiller(configuration, batch: 1, plan: plan, training: false)
+        model = try MaskedAutoencoder(
+            configuration, batch: 1, seed: 0, plan: plan, .init(isTrained: false, keptPatches: keptPatches))
         try plan.commit()
-        distiller.parameters.initialize(seed: 0)
-        adaptations = try distiller.parameters.load(from: weights, for: student).adaptations
+        model.parameters.initialize(seed: 0)
+        adaptations = try model.parameters.load(from: weights, for: student).adaptations
         augmentation = Augmentation(
             width: student.imageWidth, height: student.imageHeight, channels: student.channels,
             framing: stretches ? .whole : .centre)
@@ -100,18 +101,15 @@ public final class Reconstruction {
         let student = configuration.student
         let picture = try Pixels(contentsOf: path, channels: student.channels)
         let sample = augmentation.apply(to: picture, seed: 0, epoch: 0, index: 0)
-        augmentation.normalisation.write(sample, to: distiller.images.pointer)
+        augmentation.normalisation.write(sample, to: model.images.pointer)
         switch mask {
-        case .random(let seed): distiller.masking.draw(0, seed: seed, sample: 0)
-        case .given(let removed):
-            for (patch, isRemoved) in removed.enumerated() {
-                distiller.masking.noise.pointer[patch] = isRemoved ? 1 : 0
-            }
+        case .random(let seed): model.selection = .random(seed: seed)
+        case .given(let removed): model.selection = .removed(removed)
         }
-        distiller.forward()
+        let losses = model.evaluate(Batch(samples: [0], images: [0]))
         return Pictures(
             original: sample, masked: filled { _, _ in }, reconstruction: filled(with: predicted),
-            loss: distiller.losses.reconstruction)
+            loss: losses.total)
     }
 
     /// The image with the removed patches replaced. `fill` is called with a patch's index and its values, which are grey;
@@ -120,9 +118,9 @@ public final class Reconstruction {
         let student = configuration.student
         let side = student.patchSize
         let plane = student.imageHeight * student.imageWidth
-        var values = Array(distiller.images.elements)
+        var values = Array(model.images.elements)
         var patchValues = [Float](repeating: 0, count: student.patchElements)
-        for patch in 0..<student.patches where distiller.masking.mask.pointer[patch] == 1 {
+        for patch in 0..<student.patches where model.masking.mask.pointer[patch] == 1 {
             for i in patchValues.indices {
                 let channel = i % student.channels
                 patchValues[i] =
@@ -150,12 +148,12 @@ public final class Reconstruction {
     /// deviation of the original patch.
     private func predicted(_ patch: Int, _ values: UnsafeMutablePointer<Float>) {
         let count = configuration.student.patchElements
-        let row = distiller.decoder.prediction.pointer + (1 + patch) * count
+        let row = model.decoder.prediction.pointer + (1 + patch) * count
         guard configuration.normalizePixels else {
             values.update(from: row, count: count)
             return
         }
-        TargetPatch.read(distiller.images, configuration.student, image: 0, patch: patch, into: values)
+        TargetPatch.read(model.images, configuration.student, image: 0, patch: patch, into: values)
         let (mean, deviation) = TargetPatch.statistics(values, count)
         for i in 0..<count { values[i] = row[i] * deviation + mean }
     }

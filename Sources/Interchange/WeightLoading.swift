@@ -116,7 +116,7 @@ extension Parameters {
                 "\(file.path): lacks \(missing.count) of the \(all.count) tensors this model needs, such as \(missing[0]): use "
                     + "weights that hold them, or a smaller model; `dmae inspect` lists what is there")
         }
-        try fill { _, parameter in
+        try fill { parameter in
             defer { whenLoaded(parameter) }
             guard file[prefix + parameter.name] != nil else { return }
             if let adapt = adaptations[parameter.name] {

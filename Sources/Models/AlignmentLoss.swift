@@ -10,7 +10,7 @@ public final class AlignmentLoss {
     private enum Head {
         case none
         case linear(Linear)
-        case mlp(fc1: Linear, fc2: Linear, hidden: Tensor, activation: Tensor, dHidden: Tensor)
+        case mlp(fc1: Linear, fc2: Linear, preActivation: Tensor, activation: Tensor, dPreActivation: Tensor)
     }
     public let pair: AlignedPair
     private let distance: AlignmentDistance
@@ -21,15 +21,26 @@ public final class AlignmentLoss {
     private let dProjected: Tensor
     private let rowLosses: Tensor
 
+    /// - Parameters:
+    ///   - written: when the teacher's feature is written.
+    ///   - moments: when the pair is compared, and when its gradient is added to the student's.
+    ///   - end: the last moment in which the teacher's feature is read.
     init(
         _ index: Int, _ configuration: AlignmentConfiguration, studentWidth: Int, teacherWidth: Int, rows: Int,
-        in parameters: Parameters, plan: MemoryPlan
+        written: Moment, at moments: LayerMoments, until end: Moment, in parameters: Parameters
     ) {
         pair = configuration.pairs[index]
         distance = configuration.distance
         let name = "aligned_feature_projection_heads.\(index)"
+        let type = parameters.precision.activations, backward = moments.backward!
         func linear(_ part: String, _ inputs: Int) -> Linear {
-            Linear(name + part, inputs: inputs, outputs: teacherWidth, rows: rows, in: parameters, plan: plan)
+            Linear(name + part, inputs: inputs, outputs: teacherWidth, rows: rows, at: moments, in: parameters)
+        }
+        func buffer(
+            _ what: String, _ columns: Int, _ purpose: MemoryPlan.Purpose = .scratch, as type: ElementType = .f32,
+            alive lifetime: Lifetime
+        ) -> Tensor {
+            parameters.buffer("alignment \(index) \(what)", rows, columns, purpose, as: type, alive: lifetime)
         }
         switch configuration.projection {
         case .none: head = .none
@@ -37,30 +48,26 @@ public final class AlignmentLoss {
         case .mlp:
             head = .mlp(
                 fc1: linear(".fc1", studentWidth), fc2: linear(".fc2", teacherWidth),
-                hidden: plan.reserve(rows, teacherWidth, .activations, as: parameters.precision.activations),
-                activation: plan.scratch(
-                    "alignment activation", rows, teacherWidth, as: parameters.precision.activations),
-                dHidden: plan.scratch(
-                    "alignment hidden gradient", rows, teacherWidth, as: parameters.precision.activations))
+                preActivation: buffer(
+                    "pre-activation", teacherWidth, .activations, as: type, alive: .during(moments.forward...backward)),
+                activation: buffer("activation", teacherWidth, as: type, alive: .only(moments.forward, backward)),
+                dPreActivation: buffer("pre-activation gradient", teacherWidth, as: type, alive: .only(backward)))
         }
-        // Left for whoever looks at it after a pass.
-        teacherFeature = plan.during([.teacher, .studentBackward]) {
-            plan.reserve(rows, teacherWidth, .teacherActivations)
-        }
+        teacherFeature = buffer("teacher feature", teacherWidth, .teacherActivations, alive: .during(written...end))
         projected =
-            configuration.projection == .none
-            ? nil : plan.during(.student) { plan.scratch("alignment projection", rows, teacherWidth) }
-        dProjected = plan.reserve(rows, teacherWidth, .activations)
-        rowLosses = plan.reserve(rows, 1, .activations)
+            configuration.projection == .none ? nil : buffer("projection", teacherWidth, alive: .only(moments.forward))
+        dProjected = buffer(
+            "projection gradient", teacherWidth, .activations, alive: .during(moments.forward...backward))
+        rowLosses = buffer("row losses", 1, alive: .only(moments.forward))
     }
 
-    /// The distance for the student's block output [R, Ds]; prepares the gradient, times `scale`.
-    func evaluate(_ feature: Tensor, scale: Float) -> Float {
+    /// The distance for the student's block output [R, Ds]; leaves `scale` times its gradient for `backward`.
+    func lossAndGradient(_ feature: Tensor, scale: Float) -> Float {
         switch head {
         case .none: break
         case .linear(let linear): linear.forward(feature, projected)
-        case .mlp(let fc1, let fc2, let hidden, let activation, _):
-            fc1.forward(feature, hidden, .gelu(activation: activation))
+        case .mlp(let fc1, let fc2, let preActivation, let activation, _):
+            fc1.forward(feature, preActivation, .gelu(activation: activation))
             fc2.forward(activation, projected)
         }
         let student = projected ?? feature
@@ -72,19 +79,19 @@ public final class AlignmentLoss {
         return Float(sum / Double(student.rows))
     }
 
-    /// d[R, Ds] += the gradient by the student's block output; the projection's gradients +=, or its matrices' = unless
-    /// `accumulate`.
+    /// d[R, Ds] += the gradient with respect to the student's block output. The projection's gradients are added to; those of
+    /// its matrices are overwritten unless `accumulate`.
     func backward(_ feature: Tensor, d: Tensor, accumulate: Bool) {
         switch head {
         case .none: d.add(dProjected)
         case .linear(let linear):
             linear.weightGradient(dProjected, feature, accumulate: accumulate)
             linear.inputGradient(dProjected, d, accumulate: true)
-        case .mlp(let fc1, let fc2, let hidden, let activation, let dHidden):
-            fc2.inputGradient(dProjected, dHidden, beforeGELU: hidden, activation: activation)
+        case .mlp(let fc1, let fc2, let preActivation, let activation, let dPreActivation):
+            fc2.inputGradient(dProjected, dPreActivation, preActivation: preActivation, activation: activation)
             fc2.weightGradient(dProjected, activation, accumulate: accumulate)
-            fc1.weightGradient(dHidden, feature, accumulate: accumulate)
-            fc1.inputGradient(dHidden, d, accumulate: true)
+            fc1.weightGradient(dPreActivation, feature, accumulate: accumulate)
+            fc1.inputGradient(dPreActivation, d, accumulate: true)
         }
     }
 

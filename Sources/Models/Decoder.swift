@@ -1,143 +1,227 @@
 import Tensors
 
-// Letters: B images of a part of the batch, L patches, K kept patches, E decoder width, D encoder width, T = 1 + L
-// tokens, R = B·T rows.
+// Letters: B images of a part of the batch, L patches, K kept patches, E decoder width, D encoder width, T = 1 + L tokens,
+// R = B·T rows.
+
+/// When a decoder's parts run.
+struct DecoderMoments {
+    struct Backward {
+        let prediction: Moment
+        let blocks: [BlockMoments]
+        let embedding: Moment
+        /// The gradients are handed over.
+        let complete: Moment
+    }
+    /// The gradients are cleared. What follows, up to the gradient of the embedding, is repeated for each part of the batch.
+    let start: Moment
+    let embedding: Moment
+    let blocks: [BlockMoments]
+    let prediction: Moment
+    let loss: Moment
+    let backward: Backward?
+
+    init(blocks count: Int, isTrained: Bool, in plan: MemoryPlan) {
+        let part = "decoder"
+        func moment(_ name: String) -> Moment { plan.moment("decoder \(name)", part: part) }
+        start = moment("begins")
+        embedding = moment("embedding")
+        blocks = (0..<count).map { BlockMoments(forward: "decoder_blocks.\($0)", part: part, in: plan) }
+        prediction = moment("prediction")
+        loss = moment("loss")
+        guard isTrained else {
+            backward = nil
+            plan.loop(after: start, through: loss)
+            return
+        }
+        let prediction = moment("prediction backward")
+        let blocks = (0..<count).reversed().map {
+            BlockMoments(backward: "decoder_blocks.\($0)", part: part, in: plan)
+        }
+        let embedding = moment("embedding backward")
+        plan.loop(after: start, through: embedding)
+        backward = Backward(
+            prediction: prediction, blocks: blocks.reversed(), embedding: embedding,
+            complete: plan.moment("decoder is complete"))
+    }
+}
 
 /// MAE's decoder: all patches again, mask tokens in the removed places, down to predicted pixels.
 ///
-/// It works on `images` images at a time, a part of the batch: what its backward pass needs is kept of one part alone.
+/// It works on `images` images at a time, a part of the batch, so that the values its backward pass needs are those of one part.
 public final class Decoder {
     private let configuration: DecoderConfiguration
+    private let plan: MemoryPlan
     /// Images of a part.
     let images: Int
-    /// Rows for each image that the first block's queries, keys and values are worked out of.
+    /// Rows for each image of which the first block computes queries, keys and values.
     let firstRows: Double
     /// Whether the last block's queries, its MLP, the norm and the prediction run for removed patches alone.
     let predictsRemovedOnly: Bool
+    private let moments: DecoderMoments
     private let masking: Masking
     private let embedding: Linear
     private let maskToken: Parameters.Parameter
     private let positions: Parameters.Parameter
-    private let sharing: SharedRows?
+    private let distinct: DistinctRows?
+    private let removed: RemovedRows?
     private let blocks: [TransformerBlock]
     private let norm: LayerNorm
     private let predictionLinear: Linear
 
     private let embedded: Tensor
-    private let states: [Tensor]
+    private let residualStream: [Tensor]
     private let normed: Tensor
-    /// Predicted patches of the part last seen, values in (row, column, channel) order: [R, p·p·C], the class token's
-    /// row first in each image; or the removed patches alone, [B·(L-K), p·p·C], in the order of the masking's removed
-    /// places.
+    /// Predicted patches of the part last seen, values in (row, column, channel) order: [R, p·p·C], the class token's row first in
+    /// each image; or the removed patches alone, [B·(L-K), p·p·C], in the order of the masking's removed places.
     public let prediction: Tensor
-    private let d: Tensor?
-    /// The gradient by the last block's output.
-    private let dPredicted: Tensor?
-    private let dNormed: Tensor?
+    private let gradients: Gradients?
 
+    private struct Gradients {
+        /// With respect to the output of the last block; `d` itself where every patch is predicted.
+        let dPredicted: Tensor
+        /// With respect to the residual stream.
+        let d: Tensor
+        let dNormed: Tensor
+        let dEmbedded: Tensor
+    }
+
+    /// - Parameter end: the last moment in which the prediction is read.
     init(
         _ configuration: DecoderConfiguration, encoder: EncoderConfiguration, images: Int, masking: Masking,
-        in parameters: Parameters, plan: MemoryPlan, training: Bool, predictsRemovedOnly: Bool
+        predictsRemovedOnly: Bool, at moments: DecoderMoments, until end: Moment, in parameters: Parameters
     ) {
         self.predictsRemovedOnly = predictsRemovedOnly
         self.configuration = configuration
         self.images = images
         self.masking = masking
-        let width = configuration.width
+        self.moments = moments
+        plan = parameters.plan
+        let (width, depth) = (configuration.width, configuration.depth)
         let tokens = 1 + masking.patches
-        let rows = images * tokens
+        let (rows, keptRows) = (images * tokens, images * (1 + masking.keptCount))
+        let backward = moments.backward
+        let gradient = backward.map { moments.start...$0.complete }
+        func layer(_ forward: Moment, _ backward: Moment?) -> LayerMoments {
+            LayerMoments(forward: forward, backward: backward, gradient: gradient)
+        }
         embedding = Linear(
-            "decoder_embed", inputs: encoder.width, outputs: width, rows: images * (1 + masking.kept), in: parameters,
-            plan: plan)
-        maskToken = parameters.add("mask_token", [1, 1, width], .token)
+            "decoder_embed", inputs: encoder.width, outputs: width, rows: keptRows,
+            at: layer(moments.embedding, backward?.embedding), in: parameters)
+        maskToken = parameters.add("mask_token", [1, 1, width], .token, gradient: gradient)
         positions = parameters.add(
             "decoder_pos_embed", [1, encoder.patches + 1, width],
-            .positions(rows: encoder.gridRows, columns: encoder.gridColumns))
-        let sharing = training && configuration.depth > 1 ? SharedRows(images: images, masking: masking) : nil
-        self.sharing = sharing
-        firstRows = Double(sharing?.count ?? rows) / Double(images)
-        blocks = (0..<configuration.depth).map {
-            TransformerBlock(
-                "decoder_blocks.\($0)", batch: images, tokens: tokens, width: width, heads: configuration.heads,
-                in: parameters,
-                plan: plan, keep: training,
-                selection: predictsRemovedOnly && $0 == configuration.depth - 1 ? masking : nil,
-                sharing: $0 == 0 ? sharing : nil)
+            .positions(rows: encoder.gridRows, columns: encoder.gridColumns), gradient: gradient, isTrained: false)
+        let distinct = backward != nil && depth > 1 ? DistinctRows(images: images, masking: masking) : nil
+        let removed = predictsRemovedOnly ? RemovedRows(images: images, masking: masking) : nil
+        (self.distinct, self.removed) = (distinct, removed)
+        firstRows = Double(distinct?.count ?? rows) / Double(images)
+        blocks = (0..<depth).map { index in
+            var tokensOfBlock = BlockTokens.all
+            if index == 0, let distinct { tokensOfBlock = .distinct(distinct) }
+            if index == depth - 1, let removed { tokensOfBlock = .removed(removed) }
+            return TransformerBlock(
+                "decoder_blocks.\(index)", batch: images, tokens: tokens, width: width, heads: configuration.heads,
+                tokens: tokensOfBlock,
+                schedule: BlockSchedule(
+                    forward: moments.blocks[index], backward: backward?.blocks[index], gradient: gradient),
+                in: parameters)
         }
-        let predicted = predictsRemovedOnly ? images * masking.removed : rows
-        norm = LayerNorm("decoder_norm", width: width, rows: predicted, in: parameters, plan: plan, keep: training)
+        let predicted = removed?.count ?? rows
+        norm = LayerNorm(
+            "decoder_norm", width: width, rows: predicted, at: layer(moments.prediction, backward?.prediction),
+            in: parameters)
         predictionLinear = Linear(
-            "decoder_pred", inputs: width, outputs: encoder.patchElements, rows: predicted, in: parameters, plan: plan)
-        embedded = plan.scratch("decoder embedded", images * (1 + masking.kept), width)
-        d = training ? plan.scratch("decoder gradient", rows, width) : nil
-        dPredicted = training && predictsRemovedOnly ? plan.scratch("decoder prediction gradient", predicted, width) : d
-        dNormed = training ? plan.scratch("block normed gradient", predicted, width) : nil
-        if training {
-            // d is first written by the last block's backward pass. That block's output is not needed any more by then,
-            // nor the first one's input where rows are shared.
-            let isInD = { [depth = configuration.depth] in
-                $0 == 0 && sharing != nil || $0 == depth && predictsRemovedOnly
-            }
-            states = (0...configuration.depth).map { [d] in
-                let count = $0 == configuration.depth ? predicted : rows
-                return isInD($0) ? d!.prefix(rows: count, columns: width) : plan.reserve(count, width, .activations)
-            }
-        } else {
-            states = Array(repeating: plan.scratch("decoder state", rows, width), count: configuration.depth + 1)
+            "decoder_pred", inputs: width, outputs: encoder.patchElements, rows: predicted,
+            at: layer(moments.prediction, backward?.prediction), in: parameters)
+        embedded = parameters.buffer("decoder_embed output", keptRows, width, alive: .only(moments.embedding))
+        normed = parameters.buffer(
+            "decoder_norm output", predicted, width, as: parameters.precision.activations,
+            alive: .during(moments.prediction...(backward?.prediction ?? moments.prediction)))
+        prediction = parameters.buffer(
+            "prediction", predicted, encoder.patchElements, .activations, alive: .during(moments.prediction...end))
+        guard let backward else {
+            let state = parameters.buffer(
+                "decoder residual stream", rows, width, alive: .during(moments.embedding...moments.prediction))
+            residualStream = Array(repeating: state, count: depth + 1)
+            gradients = nil
+            return
         }
-        // Kept until the prediction's backward pass only, which no block's comes before.
-        normed = plan.scratch("block normed", predicted, width, as: parameters.precision.activations)
-        // Left for whoever looks at it after a pass.
-        prediction = plan.during([.decoder, .studentBackward]) {
-            plan.reserve(predicted, encoder.patchElements, .activations)
+        residualStream = (0...depth).map { index in
+            let written = index == 0 ? moments.embedding : moments.blocks[index - 1].fc2
+            // A block that keeps the distinct rows of its input does not read the input itself backward.
+            let read =
+                index == depth
+                ? backward.prediction
+                : index == 0 && distinct != nil ? moments.blocks[0].projection : backward.blocks[index].qkv
+            return parameters.buffer(
+                "decoder residual stream \(index)", index == depth ? predicted : rows, width, .activations,
+                alive: .during(written...read))
         }
+        let d = parameters.buffer(
+            "decoder residual stream gradient", rows, width,
+            alive: .during((removed == nil ? backward.prediction : backward.blocks[depth - 1].qkv)...backward.embedding)
+        )
+        gradients = Gradients(
+            dPredicted: removed == nil
+                ? d
+                : parameters.buffer(
+                    "decoder residual stream gradient of removed patches", predicted, width,
+                    alive: .during(backward.prediction...backward.blocks[depth - 1].qkv)),
+            d: d,
+            dNormed: parameters.buffer(
+                "decoder_norm output gradient", predicted, width, alive: .only(backward.prediction)),
+            dEmbedded: parameters.buffer(
+                "decoder_embed output gradient", keptRows, width, alive: .only(backward.embedding)))
     }
 
     /// Predicts patches of the part that begins with image `first` of the batch, from its latent[B·(1+K), D].
     func forward(_ latent: Tensor, firstImage first: Int) {
+        plan.begin(moments.embedding)
         embedding.forward(latent, embedded)
-        assembleTokens(first)
-        sharing?.update(firstImage: first)
-        for (index, block) in blocks.enumerated() { block.forward(states[index], states[index + 1], firstImage: first) }
-        norm.forward(states[blocks.count], normed)
+        TokenAssembly(
+            masking: masking, firstImage: first, embedded: embedded, maskToken: maskToken.weight,
+            positions: positions.weight.reshaped(1 + masking.patches, configuration.width), state: residualStream[0]
+        ).runAll(residualStream[0].rows, chunk: 32)
+        distinct?.update(firstImage: first)
+        removed?.update(firstImage: first)
+        for (index, block) in blocks.enumerated() { block.forward(residualStream[index], residualStream[index + 1]) }
+        plan.begin(moments.prediction)
+        norm.forward(residualStream[blocks.count], normed)
         predictionLinear.forward(normed, prediction)
     }
 
-    private func assembleTokens(_ first: Int) {
-        TokenAssembly(
-            masking: masking, firstImage: first, embedded: embedded, maskToken: maskToken.weight,
-            positions: positions.weight.reshaped(1 + masking.patches, configuration.width), state: states[0]
-        ).runAll(states[0].rows, chunk: 32)
-    }
-
-    /// From dPrediction, shaped as the prediction of the part last seen, to dLatent[B·(1+K), D] (overwritten) and the
-    /// weights' gradients, which are added to, or overwritten in the matrices of linear layers unless `accumulate`.
+    /// Backward pass of the part that `forward` saw last. In: dPrediction, shaped as the prediction; out: dLatent[B·(1+K), D].
+    /// The gradients of matrices are overwritten unless `accumulate`; those of vectors are added to.
     func backward(dPrediction: Tensor, latent: Tensor, dLatent: Tensor, firstImage first: Int, accumulate: Bool) {
-        let d = d!
+        let gradients = gradients!, backward = moments.backward!
+        plan.begin(backward.prediction)
         predictionLinear.weightGradient(dPrediction, normed, accumulate: accumulate)
-        predictionLinear.inputGradient(dPrediction, dNormed!)
-        norm.backward(states[blocks.count], dY: dNormed!, dX: dPredicted!, accumulate: false)
+        predictionLinear.inputGradient(dPrediction, gradients.dNormed)
+        norm.backward(
+            residualStream[blocks.count], dY: gradients.dNormed, dX: gradients.dPredicted, accumulate: false)
         for index in blocks.indices.reversed() {
             blocks[index].backward(
-                states[index], d: index == blocks.count - 1 ? dPredicted! : d, dX: d, firstImage: first,
-                accumulate: accumulate)
+                residualStream[index], d: index == blocks.count - 1 ? gradients.dPredicted : gradients.d,
+                dX: gradients.d, accumulate: accumulate)
         }
+        plan.begin(backward.embedding)
         let width = configuration.width
         let dMaskToken = maskToken.gradient!.pointer
+        let dEmbedded = gradients.dEmbedded
         for image in 0..<images {
-            let target = embedded.pointer + image * (1 + masking.kept) * width
+            let target = dEmbedded.pointer + image * (1 + masking.keptCount) * width
             for token in 0...masking.patches {
-                let source = d.pointer + (image * (1 + masking.patches) + token) * width
-                let place = token == 0 ? 0 : 1 + masking.restore(first + image, token - 1)
-                if place <= masking.kept {
+                let source = gradients.d.pointer + (image * (1 + masking.patches) + token) * width
+                let place = token == 0 ? 0 : 1 + masking.place(first + image, ofPatch: token - 1)
+                if place <= masking.keptCount {
                     (target + place * width).update(from: source, count: width)
                 } else {
                     for i in 0..<width { dMaskToken[i] += source[i] }
                 }
             }
         }
-        embedding.weightGradient(embedded, latent, accumulate: accumulate)
-        embedding.inputGradient(embedded, dLatent)
+        embedding.weightGradient(dEmbedded, latent, accumulate: accumulate)
+        embedding.inputGradient(dEmbedded, dLatent)
     }
 }
 
@@ -154,9 +238,9 @@ private struct TokenAssembly: ParallelRows {
     func run(_ range: Range<Int>) {
         for row in range {
             let (image, token) = row.quotientAndRemainder(dividingBy: 1 + masking.patches)
-            let place = token == 0 ? 0 : 1 + masking.restore(firstImage + image, token - 1)
-            if place <= masking.kept {
-                state.copyRow(row, from: embedded, image * (1 + masking.kept) + place)
+            let place = token == 0 ? 0 : 1 + masking.place(firstImage + image, ofPatch: token - 1)
+            if place <= masking.keptCount {
+                state.copyRow(row, from: embedded, image * (1 + masking.keptCount) + place)
             } else {
                 state.copyRow(row, from: maskToken, 0)
             }

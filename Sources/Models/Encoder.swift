@@ -5,115 +5,167 @@ import Tensors
 /// A ViT encoder that embeds and runs the kept patches only.
 public final class Encoder {
     public let configuration: EncoderConfiguration
+    private let plan: MemoryPlan
     private let batch: Int
     private let masking: Masking
+    private let forwardMoments: EncoderForward
+    private let backwardMoments: EncoderBackward?
     private let patchEmbedding: Linear
     private let classToken: Parameters.Parameter
     private let positions: Parameters.Parameter
     private let blocks: [TransformerBlock]
+    /// Each block's parameters, as ranges of `Parameters.all`.
+    let blockParameters: [Range<Int>]
     private let norm: LayerNorm?
 
-    /// Values of the kept patches in the patch projection's order (channel, row, column): [B·K, C·p·p].
+    /// Values of the kept patches in the order of the patch projection (channel, row, column): [B·K, C·p·p].
     private let patches: Tensor
     private let embedded: Tensor
-    /// The input of each block and the output of the last; one buffer throughout where no backward pass follows.
-    private let states: [Tensor]
-    /// LN of the last state: [R, D].
+    /// The residual stream: the input of each block and the output of the last. One buffer throughout where no backward pass
+    /// follows.
+    private let residualStream: [Tensor]
+    /// LayerNorm of the residual stream's end: [R, D].
     public let latent: Tensor?
-    private let keepsStates: Bool
+    /// The gradient with respect to the residual stream: [R, D].
+    private let d: Tensor?
+    private let dEmbedded: Tensor?
 
     /// - Parameters:
-    ///   - blockCount: blocks to run; fewer than the depth for a teacher that stops at its last aligned block.
-    ///   - training: whether a backward pass will follow.
+    ///   - forward: when it runs; the number of its blocks is that of the blocks to run: fewer than the depth for a teacher that
+    ///     stops at its last aligned block.
+    ///   - backward: when it runs backward; nil where it does not.
     ///   - hasNorm: whether the final norm runs and gives `latent`.
+    ///   - keepsFeatures: blocks whose outputs stay until the moment `end`.
+    ///   - end: the last moment in which the results are read.
     init(
-        _ configuration: EncoderConfiguration, batch: Int, masking: Masking, blockCount: Int, in parameters: Parameters,
-        plan: MemoryPlan, training: Bool, hasNorm: Bool
+        _ configuration: EncoderConfiguration, batch: Int, masking: Masking, forward: EncoderForward,
+        backward: EncoderBackward? = nil, hasNorm: Bool, keepsFeatures: Set<Int> = [], until end: Moment,
+        in parameters: Parameters
     ) {
         self.configuration = configuration
+        plan = parameters.plan
         self.batch = batch
         self.masking = masking
-        keepsStates = training
+        forwardMoments = forward
+        backwardMoments = backward
         let width = configuration.width
-        let tokens = 1 + masking.kept
-        let rows = batch * tokens
-        classToken = parameters.add("cls_token", [1, 1, width], .token)
+        let tokens = 1 + masking.keptCount
+        let (rows, patchRows) = (batch * tokens, batch * masking.keptCount)
+        let outside = backward?.gradient
+        classToken = parameters.add("cls_token", [1, 1, width], .token, gradient: outside)
         positions = parameters.add(
             "pos_embed", [1, configuration.patches + 1, width],
-            .positions(rows: configuration.gridRows, columns: configuration.gridColumns))
+            .positions(rows: configuration.gridRows, columns: configuration.gridColumns), gradient: outside,
+            isTrained: false)
         let side = configuration.patchSize
         patchEmbedding = Linear(
-            "patch_embed.proj", inputs: configuration.patchElements, outputs: width, rows: batch * masking.kept,
-            in: parameters,
-            plan: plan, shape: [width, configuration.channels, side, side])
-        blocks = (0..<blockCount).map { index in
-            parameters.addGroup {
+            "patch_embed.proj", inputs: configuration.patchElements, outputs: width, rows: patchRows,
+            at: LayerMoments(forward: forward.embedding, backward: backward?.embedding, gradient: outside),
+            in: parameters, shape: [width, configuration.channels, side, side])
+        var blocks: [TransformerBlock] = [], blockParameters: [Range<Int>] = []
+        for (index, moments) in forward.blocks.enumerated() {
+            let back = backward?.blocks[index]
+            let (block, range) = parameters.range {
                 TransformerBlock(
                     "blocks.\(index)", batch: batch, tokens: tokens, width: width, heads: configuration.heads,
-                    in: parameters,
-                    plan: plan, keep: training)
+                    schedule: BlockSchedule(
+                        forward: moments, backward: back?.parts, gradient: back.map { $0.start...$0.complete }),
+                    in: parameters)
             }
+            blocks.append(block)
+            blockParameters.append(range)
         }
-        norm = hasNorm ? LayerNorm("norm", width: width, rows: rows, in: parameters, plan: plan, keep: training) : nil
-        patches = plan.reserve(batch * masking.kept, configuration.patchElements, .activations)
-        embedded = plan.scratch("encoder embedded", batch * masking.kept, width)
-        if training {
-            states = (0...blockCount).map { _ in plan.reserve(rows, width, .activations) }
-        } else {
-            let state = plan.scratch("encoder state", rows, width)
-            states = Array(repeating: state, count: blockCount + 1)
+        self.blocks = blocks
+        self.blockParameters = blockParameters
+        norm =
+            hasNorm
+            ? LayerNorm(
+                "norm", width: width, rows: rows,
+                at: LayerMoments(forward: forward.norm, backward: backward?.norm, gradient: outside), in: parameters)
+            : nil
+        patches = parameters.buffer(
+            "patches", patchRows, configuration.patchElements, backward == nil ? .scratch : .activations,
+            alive: .during(forward.embedding...(backward?.embedding ?? forward.embedding)))
+        embedded = parameters.buffer("embedded patches", patchRows, width, alive: .only(forward.embedding))
+        latent =
+            hasNorm
+            ? parameters.buffer("latent", rows, width, .activations, alive: .during(forward.norm...end)) : nil
+        guard let backward else {
+            let state = parameters.buffer(
+                "residual stream", rows, width, alive: .during(forward.embedding...end))
+            residualStream = Array(repeating: state, count: blocks.count + 1)
+            (d, dEmbedded) = (nil, nil)
+            return
         }
-        latent = hasNorm ? plan.reserve(rows, width, .activations) : nil
+        residualStream = (0...blocks.count).map { index in
+            let written = index == 0 ? forward.embedding : forward.blocks[index - 1].fc2
+            let read = index == blocks.count ? backward.norm : backward.blocks[index].parts.qkv
+            return parameters.buffer(
+                "residual stream \(index)", rows, width, .activations,
+                alive: .during(written...(keepsFeatures.contains(index - 1) ? end : read)))
+        }
+        d = parameters.buffer(
+            "residual stream gradient", rows, width, alive: .during(backward.norm...backward.embedding))
+        dEmbedded = parameters.buffer("embedded patches gradient", patchRows, width, alive: .only(backward.embedding))
     }
 
-    /// The output of block `block`, [R, D], before any final norm; without a backward pass valid only until the next
-    /// block runs.
-    public func feature(afterBlock block: Int) -> Tensor { states[block + 1] }
+    /// The output of block `block`, [R, D], before any final norm. Without a backward pass it is valid only until the next block
+    /// runs; with one until the block has run backward, or until the pass ends where the encoder keeps it.
+    public func feature(afterBlock block: Int) -> Tensor { residualStream[block + 1] }
 
-    /// Encodes images[B, C, H, W] (normalised); `tap` sees each block's number and output as it is ready.
+    /// Encodes images[B, C, H, W] (normalised); `tap` sees each block's number and output when it is ready.
     func forward(_ images: Tensor, tap: (Int, Tensor) -> Void = { _, _ in }) {
+        plan.begin(forwardMoments.embedding)
         PatchExtraction(images: images, configuration: configuration, masking: masking, patches: patches)
-            .runAll(batch * masking.kept, chunk: 8)
+            .runAll(batch * masking.keptCount, chunk: 8)
         patchEmbedding.forward(patches, embedded)
         assembleTokens()
         for (index, block) in blocks.enumerated() {
-            block.forward(states[index], states[index + 1])
-            tap(index, states[index + 1])
+            block.forward(residualStream[index], residualStream[index + 1])
+            tap(index, residualStream[index + 1])
         }
-        if let norm, let latent { norm.forward(states[blocks.count], latent) }
+        plan.begin(forwardMoments.norm)
+        if let norm, let latent { norm.forward(residualStream[blocks.count], latent) }
     }
 
     private func assembleTokens() {
         TokenAssembly(
             masking: masking, embedded: embedded, classToken: classToken.weight,
-            positions: positions.weight.reshaped(1 + masking.patches, configuration.width), state: states[0]
-        ).runAll(states[0].rows, chunk: 32)
+            positions: positions.weight.reshaped(1 + masking.patches, configuration.width), state: residualStream[0]
+        ).runAll(residualStream[0].rows, chunk: 32)
     }
 
-    /// From dLatent[R, D], the gradient by `latent`, to the weights' gradients, which are added to, or overwritten in
-    /// the matrices of linear layers unless `accumulate`. `d` [R, D] is scratch of the caller's; `beforeBlock` may add
-    /// to it what other losses say about the output of a block, before that block's turn; `afterBlock` is called when a
-    /// block's gradients are complete.
+    /// Backward pass from dLatent[R, D], the gradient with respect to `latent`. The gradients of matrices are overwritten unless
+    /// `accumulate`; those of vectors are added to.
+    ///
+    /// - Parameters:
+    ///   - beforeBlock: called before each block runs backward, with its number and the gradient with respect to its output, to
+    ///     which other losses may be added.
+    ///   - afterBlock: called when a block's gradients are complete.
     func backward(
-        dLatent: Tensor, d: Tensor, accumulate: Bool, beforeBlock: (Int, Tensor) -> Void, afterBlock: (Int) -> Void
+        dLatent: Tensor, accumulate: Bool, beforeBlock: (Int, Tensor) -> Void, afterBlock: (Int) -> Void
     ) {
-        norm!.backward(states[blocks.count], dY: dLatent, dX: d, accumulate: false)
+        let d = d!, backward = backwardMoments!
+        norm!.backward(residualStream[blocks.count], dY: dLatent, dX: d, accumulate: false)
         for index in blocks.indices.reversed() {
+            plan.begin(backward.blocks[index].start)
             beforeBlock(index, d)
-            blocks[index].backward(states[index], d: d, dX: d, accumulate: accumulate)
+            blocks[index].backward(residualStream[index], d: d, dX: d, accumulate: accumulate)
+            plan.begin(backward.blocks[index].complete)
             afterBlock(index)
         }
+        plan.begin(backward.embedding)
         let width = configuration.width
-        let tokens = 1 + masking.kept
-        let source = d.pointer
+        let tokens = 1 + masking.keptCount
+        let dEmbedded = dEmbedded!
         let dClassToken = classToken.gradient!.pointer
-        let dEmbedded = embedded.pointer
         for image in 0..<batch {
-            let first = source + image * tokens * width
+            let first = d.pointer + image * tokens * width
             for i in 0..<width { dClassToken[i] += first[i] }
-            (dEmbedded + image * masking.kept * width).update(from: first + width, count: masking.kept * width)
+            (dEmbedded.pointer + image * masking.keptCount * width)
+                .update(from: first + width, count: masking.keptCount * width)
         }
-        patchEmbedding.weightGradient(embedded, patches, accumulate: accumulate)
+        patchEmbedding.weightGradient(dEmbedded, patches, accumulate: accumulate)
     }
 }
 
@@ -127,13 +179,13 @@ private struct TokenAssembly: ParallelRows {
 
     func run(_ range: Range<Int>) {
         for row in range {
-            let (image, token) = row.quotientAndRemainder(dividingBy: 1 + masking.kept)
+            let (image, token) = row.quotientAndRemainder(dividingBy: 1 + masking.keptCount)
             if token == 0 {
                 state.copyRow(row, from: classToken, 0)
                 state.addRow(row, from: positions, 0)
             } else {
-                state.copyRow(row, from: embedded, image * masking.kept + token - 1)
-                state.addRow(row, from: positions, 1 + masking.keep(image, token - 1))
+                state.copyRow(row, from: embedded, image * masking.keptCount + token - 1)
+                state.addRow(row, from: positions, 1 + masking.keptPatch(image, token - 1))
             }
         }
     }
@@ -151,8 +203,8 @@ private struct PatchExtraction: ParallelRows {
         let width = configuration.imageWidth
         let plane = configuration.imageHeight * width
         for row in range {
-            let (image, place) = row.quotientAndRemainder(dividingBy: masking.kept)
-            let (patchRow, patchColumn) = masking.keep(image, place).quotientAndRemainder(
+            let (image, place) = row.quotientAndRemainder(dividingBy: masking.keptCount)
+            let (patchRow, patchColumn) = masking.keptPatch(image, place).quotientAndRemainder(
                 dividingBy: configuration.gridColumns)
             var source =
                 images.pointer + image * configuration.channels * plane + patchRow * side * width + patchColumn * side

@@ -46,6 +46,8 @@ public final class FeatureExtractor {
     /// The means [B, D] before `fc_norm`; otherwise `features` itself.
     private let means: Tensor
     private let pool: FeaturePool
+    private let plan: MemoryPlan
+    private let pooling: Moment
     private var hasOrder = false
 
     /// Plans the memory; the caller commits the plan and loads the weights.
@@ -75,40 +77,36 @@ public final class FeatureExtractor {
                     + "\(.block, configuration.depth - 1) for tokens before any norm")
         }
         self.configuration = configuration
+        self.plan = plan
         self.batch = batch
         self.pool = pool
         let width = configuration.width
         images = plan.reserve(
-            batch, configuration.channels * configuration.imageHeight * configuration.imageWidth, .batch)
+            "images", batch, configuration.channels * configuration.imageHeight * configuration.imageWidth, .batch)
         masking = Masking(batch: batch, patches: configuration.patches, kept: configuration.patches, plan: plan)
-        parameters = Parameters(plan: plan, trained: false, precision: precision, isFrozen: true)
-        encoder = plan.during(.student) { [masking, parameters] in
-            Encoder(
-                configuration, batch: batch, masking: masking, blockCount: blocks, in: parameters, plan: plan,
-                training: false,
-                hasNorm: place == .norm)
-        }
+        let forward = EncoderForward("encoder", blocks: blocks, in: plan)
+        pooling = plan.moment("pooling", part: "encoder")
+        parameters = Parameters(frozenIn: plan, owner: "encoder", .weights, precision: precision)
+        encoder = Encoder(
+            configuration, batch: batch, masking: masking, forward: forward, hasNorm: place == .norm, until: pooling,
+            in: parameters)
         tokens = encoder.latent ?? encoder.feature(afterBlock: blocks - 1)
         meanNorm =
             place == .meanNorm
-            ? LayerNorm("fc_norm", width: width, rows: batch, in: parameters, plan: plan, keep: false) : nil
-        features = pool == .tokens ? tokens : plan.reserve(batch, width, .activations)
-        means = place == .meanNorm ? plan.reserve(batch, width, .activations) : features
+            ? LayerNorm(
+                "fc_norm", width: width, rows: batch, at: LayerMoments(forward: pooling), in: parameters) : nil
+        features = pool == .tokens ? tokens : plan.reserve("features", batch, width, .activations)
+        means = place == .meanNorm ? plan.reserve("means", batch, width, .activations) : features
     }
 
     /// Encodes `images` and leaves `features`.
     public func forward() {
         if !hasOrder {
-            // Rising noise keeps every patch in its place.
-            for image in 0..<batch {
-                for patch in 0..<configuration.patches {
-                    masking.noise.pointer[image * configuration.patches + patch] = Float(patch)
-                }
-            }
-            masking.update()
+            masking.select(.all) { $0 }
             hasOrder = true
         }
         encoder.forward(images)
+        plan.begin(pooling)
         switch pool {
         case .tokens: break
         case .class:

@@ -1,6 +1,15 @@
 import Tensors
 
-// Letters: R rows (batch × tokens), K inputs, N outputs, D width. "d" before a name is the gradient of the loss by it.
+// Letters: R rows (batch × tokens), K inputs, N outputs, D width. "d" before a name is the loss's gradient with respect to it.
+
+/// When a layer runs, and how long its gradients are alive.
+struct LayerMoments {
+    let forward: Moment
+    /// Nil where no backward pass follows.
+    var backward: Moment?
+    /// From the moment that clears the gradients to the one that hands them over; nil where no backward pass follows.
+    var gradient: ClosedRange<Moment>?
+}
 
 /// y = x·Wᵀ + b.
 struct Linear {
@@ -13,24 +22,29 @@ struct Linear {
     private let precision: Precision
     private let workspace: Workspace
 
-    /// Names `name.weight` [outputs, inputs] and `name.bias` [outputs]; `shape` where the file keeps the weight in more
-    /// dimensions; `isInBlock` where it follows the precision of the blocks' matrices.
+    /// Names `name.weight` [outputs, inputs] and `name.bias` [outputs].
+    ///
+    /// - Parameters:
+    ///   - rows: the most rows of a forward or backward pass.
+    ///   - shape: the weight's shape in files where it has more dimensions.
+    ///   - isInBlock: whether it follows the precision of the blocks' matrices.
     init(
-        _ name: String, inputs: Int, outputs: Int, rows: Int, in parameters: Parameters, plan: MemoryPlan,
-        shape: [Int]? = nil,
-        isInBlock: Bool = false
+        _ name: String, inputs: Int, outputs: Int, rows: Int, at moments: LayerMoments, in parameters: Parameters,
+        shape: [Int]? = nil, isInBlock: Bool = false
     ) {
         self.name = name
         let matrix = isInBlock ? parameters.matrices : parameters.precision
-        let (weight, packed) = parameters.addMatrix(name + ".weight", shape ?? [outputs, inputs], matrix)
-        let bias = parameters.add(name + ".bias", [outputs], .zero)
+        let (weight, packed) = parameters.addMatrix(
+            name + ".weight", shape ?? [outputs, inputs], matrix, gradient: moments.gradient)
+        let bias = parameters.add(name + ".bias", [outputs], .zero, gradient: moments.gradient)
         (self.weight, dWeight, self.packed) = (weight.weight, weight.gradient, packed)
         (self.bias, dBias) = (bias.weight, bias.gradient)
         precision = parameters.precision
-        workspace = plan.workspace(
-            "kernel workspace",
+        workspace = parameters.workspace(
+            "\(name) workspace",
             bytes: Kernels.linearWorkspaceBytes(
-                rows: rows, inputs: inputs, outputs: outputs, precision: matrix, activations: precision.activations))
+                rows: rows, inputs: inputs, outputs: outputs, precision: matrix, activations: precision.activations),
+            alive: .only(moments.forward, moments.backward))
     }
 
     private init(_ whole: Linear, outputs: Range<Int>) {
@@ -56,19 +70,19 @@ struct Linear {
             workspace: workspace)
     }
 
-    /// dX[R, K] = (or +=) dY[R, N]·W.
+    /// dX[R, K] = (or += when `accumulate`) dY[R, N]·W.
     func inputGradient(_ dY: Tensor, _ dX: Tensor, accumulate: Bool = false) {
         Profile.layer = name
         Kernels.linearInputGradient(
             dY, weight: weight, dX: dX, accumulate: accumulate, precision: precision, workspace: workspace)
     }
 
-    /// dX[R, K] = (dY[R, N]·W) · gelu'(beforeGELU), where GELU made this layer's input; `activation` becomes that input
-    /// again, and may be the same tensor.
-    func inputGradient(_ dY: Tensor, _ dX: Tensor, beforeGELU: Tensor, activation: Tensor) {
+    /// dX[R, K] = (dY[R, N]·W) · gelu'(preActivation), where GELU made this layer's input; `activation` receives that input,
+    /// recomputed, and may be the same tensor as `preActivation`.
+    func inputGradient(_ dY: Tensor, _ dX: Tensor, preActivation: Tensor, activation: Tensor) {
         Profile.layer = name
         Kernels.linearInputGradient(
-            dY, weight: weight, beforeGELU: beforeGELU, activation: activation, dX: dX, precision: precision,
+            dY, weight: weight, beforeGELU: preActivation, activation: activation, dX: dX, precision: precision,
             workspace: workspace)
     }
 
@@ -80,20 +94,27 @@ struct Linear {
     }
 }
 
-/// LayerNorm over the last dimension, with the statistics of its rows where a backward pass will follow.
+/// LayerNorm over the last dimension. It keeps the mean and reciprocal deviation of each row where a backward pass follows.
 struct LayerNorm {
-    let gamma: Parameters.Parameter
-    let beta: Parameters.Parameter
+    private let gamma: Parameters.Parameter
+    private let beta: Parameters.Parameter
     private let mean: Tensor?
     private let rstd: Tensor?
-    private let workspace: Workspace
+    private let workspace: Workspace?
 
-    init(_ name: String, width: Int, rows: Int, in parameters: Parameters, plan: MemoryPlan, keep: Bool) {
-        gamma = parameters.add(name + ".weight", [width], .one)
-        beta = parameters.add(name + ".bias", [width], .zero)
-        mean = keep ? plan.reserve(rows, 1, .activations) : nil
-        rstd = keep ? plan.reserve(rows, 1, .activations) : nil
-        workspace = plan.workspace("kernel workspace", bytes: Kernels.reductionWorkspaceBytes(rows: rows, width: width))
+    init(_ name: String, width: Int, rows: Int, at moments: LayerMoments, in parameters: Parameters) {
+        gamma = parameters.add(name + ".weight", [width], .one, gradient: moments.gradient)
+        beta = parameters.add(name + ".bias", [width], .zero, gradient: moments.gradient)
+        guard let backward = moments.backward else {
+            (mean, rstd, workspace) = (nil, nil, nil)
+            return
+        }
+        let kept = Lifetime.during(moments.forward...backward)
+        mean = parameters.buffer("\(name) mean", rows, 1, .activations, alive: kept)
+        rstd = parameters.buffer("\(name) rstd", rows, 1, .activations, alive: kept)
+        workspace = parameters.workspace(
+            "\(name) workspace", bytes: Kernels.reductionWorkspaceBytes(rows: rows, width: width),
+            alive: .only(backward))
     }
 
     /// y = LayerNorm(x).
@@ -101,16 +122,15 @@ struct LayerNorm {
         Kernels.layerNorm(x, gamma: gamma.weight, beta: beta.weight, y: y, mean: mean, rstd: rstd)
     }
 
-    /// y = LayerNorm(x) once more, bit for bit, instead of having kept it.
-    func again(_ x: Tensor, _ y: Tensor) {
+    /// y = LayerNorm(x), recomputed bit for bit from the kept statistics: cheaper than to have kept y.
+    func recompute(_ x: Tensor, _ y: Tensor) {
         Kernels.layerNormAgain(x, gamma: gamma.weight, beta: beta.weight, mean: mean!, rstd: rstd!, y: y)
     }
 
-    /// dX = (or +=) the gradient by x; dγ, dβ +=.
+    /// dX = (or +=) the gradient with respect to x; dγ, dβ +=.
     func backward(_ x: Tensor, dY: Tensor, dX: Tensor, accumulate: Bool) {
         Kernels.layerNormGradient(
             x, gamma: gamma.weight, mean: mean!, rstd: rstd!, dY: dY, accumulate: accumulate, dX: dX,
-            dGamma: gamma.gradient!,
-            dBeta: beta.gradient!, workspace: workspace)
+            dGamma: gamma.gradient!, dBeta: beta.gradient!, workspace: workspace!)
     }
 }

@@ -1,76 +1,109 @@
 import Tensors
 
-/// Which patches of each image stay visible, from one random number per patch (MAE's random masking).
-///
-/// `noise[B, L]` sorts the patches of each image; the K smallest stay, in rising order of noise; equal numbers keep
-/// their order.
+// Letters: B batch, L patches, K kept patches.
+
+/// Which patches of each image stay visible.
+public enum PatchSelection: Sendable {
+    /// Every patch, in its place.
+    case all
+    /// MAE's random masking: one uniform number for each patch, from a stream that the seed and the sample's position in the stream of
+    /// all samples name. The K patches with the smallest numbers stay, in rising order of their numbers.
+    case random(seed: UInt64)
+    /// The same patches of every image, row by row: true where a patch is removed. Patches keep their order.
+    case removed([Bool])
+    /// Recorded random numbers [B·L] in place of drawn ones; equal numbers keep the order of their patches.
+    case noise([Float])
+}
+
+/// The order of each image's patches: kept ones first.
 public final class Masking {
     public let batch: Int
     public let patches: Int
-    public let kept: Int
-    /// [B·L]; written by the caller before `update()`.
-    public let noise: Tensor
-    /// [B·L]: 1 where a patch is removed, 0 where it stays.
+    /// Patches K of each image that stay.
+    public let keptCount: Int
+    /// Patches of each image that do not stay.
+    public var removedCount: Int { patches - keptCount }
+    /// [B, L]: 1 where a patch is removed, 0 where it stays.
     public let mask: Tensor
-    /// [B·L]: the patches in the order of their noise; the first K of each image stay.
-    private var orderStorage: [Int32] = []
+    /// One image's numbers: [L].
+    private let noise: Tensor
+    /// [B·L]: the patches in the order of their image; the first K of each image stay.
+    private var patchAtPlace: [Int32] = []
     /// [B·L]: the place of each patch in the order of its image; below K it is a kept place.
-    private var restoreStorage: [Int32] = []
+    private var placeOfPatch: [Int32] = []
 
     init(batch: Int, patches: Int, kept: Int, plan: MemoryPlan) {
         self.batch = batch
         self.patches = patches
-        self.kept = kept
-        noise = plan.reserve(batch, patches, .batch)
-        mask = plan.reserve(batch, patches, .batch)
-    }
-
-    /// Draws the noise of image `index` of the batch, whose place in the stream of all samples is `sample`.
-    public func draw(_ index: Int, seed: UInt64, sample: Int) {
-        var random = CounterRandom(seed: seed, purpose: .mask, index: sample)
-        let row = noise.pointer + index * patches
-        for patch in 0..<patches { row[patch] = random.uniform() }
+        keptCount = kept
+        mask = plan.reserve("mask", batch, patches, .batch)
+        noise = plan.reserve("noise", 1, patches, .batch)
     }
 
     /// The patch at kept place `place` of image `image`.
-    @inline(__always) package func keep(_ image: Int, _ place: Int) -> Int {
-        Int(orderStorage[image * patches + place])
+    @inline(__always) package func keptPatch(_ image: Int, _ place: Int) -> Int {
+        Int(patchAtPlace[image * patches + place])
     }
 
-    /// Patches that do not stay, of each image.
-    public var removed: Int { patches - kept }
-
-    /// The patch at removed place `place`, 0..<removed, of image `image`.
-    @inline(__always) package func removed(_ image: Int, _ place: Int) -> Int {
-        Int(orderStorage[image * patches + kept + place])
+    /// The patch at removed place `place`, below `removedCount`, of image `image`.
+    @inline(__always) package func removedPatch(_ image: Int, _ place: Int) -> Int {
+        Int(patchAtPlace[image * patches + keptCount + place])
     }
 
-    /// The place of patch `patch` of image `image` in the image's order.
-    @inline(__always) package func restore(_ image: Int, _ patch: Int) -> Int {
-        Int(restoreStorage[image * patches + patch])
+    /// The place of patch `patch` of image `image` in the order of its image.
+    @inline(__always) package func place(_ image: Int, ofPatch patch: Int) -> Int {
+        Int(placeOfPatch[image * patches + patch])
     }
 
-    /// Sorts the noise. A rank is a count of smaller numbers: quadratic in L, but branch-free and without memory of its
-    /// own.
-    public func update() {
-        if orderStorage.isEmpty {
+    /// Orders the patches of all images.
+    ///
+    /// - Parameter sample: the position of an image of the batch in the stream of all samples.
+    package func select(_ selection: PatchSelection, sample: (Int) -> Int) {
+        if patchAtPlace.isEmpty {
             // Not before the first use: a plan that does not fit the machine is refused before anything is filled.
-            orderStorage = Array(repeating: 0, count: batch * patches)
-            restoreStorage = orderStorage
+            patchAtPlace = Array(repeating: 0, count: batch * patches)
+            placeOfPatch = patchAtPlace
         }
-        let noise = noise.pointer
-        let mask = mask.pointer
+        let row = noise.elements
         for image in 0..<batch {
-            let row = noise + image * patches
-            for patch in 0..<patches {
-                let value = row[patch]
-                var rank = 0
-                for other in 0..<patch where row[other] <= value { rank += 1 }
-                for other in patch + 1..<max(patches, patch + 1) where row[other] < value { rank += 1 }
-                restoreStorage[image * patches + patch] = Int32(rank)
-                mask[image * patches + patch] = rank < kept ? 0 : 1
-                orderStorage[image * patches + rank] = Int32(patch)
+            switch selection {
+            case .all:
+                precondition(keptCount == patches)
+                for patch in 0..<patches { put(patch, at: patch, of: image) }
+            case .random(let seed):
+                var random = CounterRandom(seed: seed, purpose: .mask, index: sample(image))
+                for patch in 0..<patches { row[patch] = random.uniform() }
+                rank(row, of: image)
+            case .removed(let removed):
+                precondition(removed.count == patches && removed.lazy.filter { $0 }.count == removedCount)
+                var (kept, last) = (0, keptCount)
+                for patch in 0..<patches {
+                    put(patch, at: removed[patch] ? last : kept, of: image)
+                    if removed[patch] { last += 1 } else { kept += 1 }
+                }
+            case .noise(let noise):
+                precondition(noise.count == batch * patches)
+                for patch in 0..<patches { row[patch] = noise[image * patches + patch] }
+                rank(row, of: image)
             }
         }
+    }
+
+    /// Puts each patch at the rank of its number. A rank is a count of smaller numbers: quadratic in L, but branch-free and without
+    /// memory of its own.
+    private func rank(_ row: UnsafeMutableBufferPointer<Float>, of image: Int) {
+        for patch in 0..<patches {
+            let value = row[patch]
+            var rank = 0
+            for other in 0..<patch where row[other] <= value { rank += 1 }
+            for other in patch + 1..<max(patches, patch + 1) where row[other] < value { rank += 1 }
+            put(patch, at: rank, of: image)
+        }
+    }
+
+    private func put(_ patch: Int, at place: Int, of image: Int) {
+        patchAtPlace[image * patches + place] = Int32(patch)
+        placeOfPatch[image * patches + patch] = Int32(place)
+        mask.pointer[image * patches + patch] = place < keptCount ? 0 : 1
     }
 }

@@ -1,4 +1,4 @@
-/// Floating-point operations of a training step, counted from the products it really executes (a multiply-add is two).
+/// Floating-point operations of a training step, counted from the matmuls it really executes (a multiply-add is two).
 public struct Operations: Sendable {
     /// GFLOP per image, by part.
     public let teacher: Double
@@ -9,23 +9,27 @@ public struct Operations: Sendable {
     public let alignment: Double
     public var total: Double { teacher + student + decoder + alignment }
 
-    /// Matrix products and attention of one image's forward and backward pass; norms, GELU and the optimiser are left
+    /// None at all.
+    public init() { (teacher, teacherLinear, student, decoder, alignment) = (0, 0, 0, 0, 0) }
+
+    /// Matmuls and attention of one image's forward and backward pass; norms, GELU and the optimiser are left
     /// out.
     ///
-    /// - Parameter decoderFirstRows: rows for each image of the decoder's first queries, keys and values; nil: one for
-    ///   each token.
-    public init(_ configuration: ModelConfiguration, decoderFirstRows: Double? = nil) {
+    /// - Parameters:
+    ///   - keptPatches: nil: as the mask ratio has it.
+    ///   - decoderFirstRows: rows for each image of the decoder's first queries, keys and values; nil: one for each token.
+    public init(_ configuration: ModelConfiguration, keptPatches: Int? = nil, decoderFirstRows: Double? = nil) {
         func gemm(_ m: Int, _ n: Int, _ k: Int) -> Double { 2 * Double(m) * Double(n) * Double(k) * 1e-9 }
-        /// One block, forward: four linear layers, and two products per head; the output, and the queries, for
+        /// One block, forward: four linear layers, and two matmuls per head; the output, and the queries, for
         /// `queries` tokens alone.
         func block(_ tokens: Int, _ width: Int, queries: Int? = nil) -> (linear: Double, attention: Double) {
             let queries = queries ?? tokens
             return (gemm(tokens, 2 * width, width) + gemm(queries, 10 * width, width), 2 * gemm(queries, tokens, width))
         }
-        let kept = configuration.keptPatches
+        let kept = keptPatches ?? configuration.keptPatches
         let student = configuration.student
         let decoder = configuration.decoder
-        // Backward, a linear layer is two products; attention is five (the scores again, then dV, dP, dQ, dK).
+        // Backward, a linear layer is two matmuls; attention is five (the scores again, then dV, dP, dQ, dK).
         let studentBlock = block(1 + kept, student.width)
         self.student =
             Double(student.depth) * (3 * studentBlock.linear + 3.5 * studentBlock.attention)

@@ -1,6 +1,6 @@
 import Tensors
 
-/// The named weights of a model, with their gradients and optimiser moments where they are trained.
+/// The named weights of a model, with their gradients where they are trained.
 public final class Parameters {
     /// One named tensor.
     public struct Parameter {
@@ -10,15 +10,18 @@ public final class Parameters {
         public let shape: [Int]
         /// Seen as a matrix: [first dimension, all others]; vectors are one row.
         public let weight: Tensor
-        /// Nil where the weight is fixed. Of a group's parameters it may be the memory of other groups' gradients, too.
+        /// Nil where the weight is not trained.
         public let gradient: Tensor?
-        public let firstMoment: Tensor?
-        public let secondMoment: Tensor?
-        /// Whether weight decay applies: to everything but biases and 1-D tensors (class and mask token do decay).
+        /// Whether weight decay applies: by default to everything but biases and 1-D tensors (class and mask token decay).
         public let decays: Bool
+        /// Factor of the learning rate, as layer-wise decay sets it.
+        public let rateScale: Float
         /// Whether it is the matrix of a linear layer, whose gradient a pass may overwrite; to all others it adds.
         fileprivate let isMatrix: Bool
         fileprivate let initial: Initial
+        fileprivate let frozen: FrozenMatrix?
+
+        public var isTrained: Bool { gradient != nil }
     }
 
     /// How a weight starts.
@@ -29,117 +32,176 @@ public final class Parameters {
         case token
         /// Xavier-uniform of the matrix [first dimension, all others].
         case xavier
-        /// A fixed sin-cos table for a grid of patches.
+        /// A sin-cos table for a grid of patches.
         case positions(rows: Int, columns: Int)
     }
 
+    /// A frozen matrix: kept only as matmuls read it, packed and in their precision. Its weight in float32 is alive while it
+    /// is being set.
+    fileprivate struct FrozenMatrix {
+        let packed: Kernels.PackedWeight
+        let loading: Moment
+    }
+
     public private(set) var all: [Parameter] = []
-    private let plan: MemoryPlan
-    private let trained: Bool
-    private let isFrozen: Bool
-    /// When in a pass the gradients of what is added from now on exist: in part of it where they are not accumulated.
-    /// The gradients of all groups then have one memory.
-    var gradientPhases = MemoryPlan.Phases.all
-    /// Runs of `all` whose gradients are complete at the same time, one after the other: the student's blocks.
-    private(set) var groups: [Range<Int>] = []
-    /// Where in `all` the group that is being added begins.
-    private var groupStart: Int?
-    /// What products read instead of frozen matrices, by their places in `all`.
-    private var packed: [Int: Kernels.PackedWeight] = [:]
+    let plan: MemoryPlan
+    private let owner: String
+    private let purpose: MemoryPlan.Purpose
+    private let isTrained: Bool
+    private let packs: Bool
+    /// Whether all gradients exist at the same time, so that several passes can add to them.
+    let keepsGradients: Bool
     /// Whether the weights have been set; frozen ones cannot be used before.
     public private(set) var isFilled = false
 
-    /// What the operands of the products with these weights are rounded to, but where `matrices` says int8; and what
-    /// activations are kept as.
+    /// What the operands of matmuls with these weights are rounded to, except where `matrices` says int8; and the type that
+    /// activations are kept in.
     public let precision: Precision
-    /// The same of the linear layers inside the blocks.
+    /// The same for the linear layers inside the blocks.
     public let matrices: Precision
 
+    /// Weights that are trained.
+    ///
     /// - Parameters:
-    ///   - trained: whether gradients and moments are planned too.
-    ///   - matrices: another precision of the linear layers inside blocks: int8, for frozen weights alone.
-    ///   - isFrozen: whether the weights stay what `fill` makes of them, as a teacher's: matrices are then kept only as
-    ///     products read them, packed and in their precision, and have one memory for all of them, good only while
-    ///     `fill` sets them.
-    public init(
-        plan: MemoryPlan, trained: Bool, precision: Precision = .f32, matrices: Precision? = nil, isFrozen: Bool = false
-    ) {
-        precondition(!(trained && isFrozen))
-        precondition(precision != .int8 && (matrices != .int8 || isFrozen), "only frozen weights can be int8")
+    ///   - owner: begins the names of their buffers in the plan.
+    ///   - keepsGradients: whether all gradients exist at the same time. Otherwise each is alive from the moment that first
+    ///     writes it to the one that hands it over.
+    public init(trainedIn plan: MemoryPlan, owner: String, keepsGradients: Bool, precision: Precision = .f32) {
+        precondition(precision != .int8, "only frozen weights can be int8")
         self.plan = plan
-        self.trained = trained
+        self.owner = owner
+        purpose = .weights
+        isTrained = true
+        packs = false
+        self.keepsGradients = keepsGradients
+        self.precision = precision
+        matrices = precision
+    }
+
+    /// Weights that stay as `fill` sets them.
+    ///
+    /// - Parameters:
+    ///   - purpose: what the printed plan counts them as.
+    ///   - packs: whether matrices are kept only as matmuls read them.
+    ///   - matrices: another precision for the linear layers inside blocks, such as int8.
+    public init(
+        frozenIn plan: MemoryPlan, owner: String, _ purpose: MemoryPlan.Purpose, packs: Bool = true,
+        precision: Precision = .f32, matrices: Precision? = nil
+    ) {
+        precondition(precision != .int8 && (packs || matrices != .int8), "only packed matrices can be int8")
+        self.plan = plan
+        self.owner = owner
+        self.purpose = purpose
+        isTrained = false
+        self.packs = packs
+        keepsGradients = false
         self.precision = precision
         self.matrices = matrices ?? precision
-        self.isFrozen = isFrozen
     }
 
-    /// Adds what `body` adds as one group.
-    func addGroup<Result>(_ body: () -> Result) -> Result {
-        precondition(groupStart == nil, "a group within a group")
-        let start = all.count
-        groupStart = start
-        let result = body()
-        groupStart = nil
-        groups.append(start..<all.count)
-        return result
+    // MARK: Building
+
+    /// Adds a parameter; its memory is planned at once.
+    ///
+    /// - Parameters:
+    ///   - gradient: when its gradient is alive where not all are kept; nil where no backward pass follows.
+    ///   - isTrained: whether it is trained where the others are.
+    package func add(
+        _ name: String, _ shape: [Int], _ initial: Initial, gradient range: ClosedRange<Moment>?,
+        isTrained: Bool = true,
+        decays: Bool? = nil, rateScale: Float = 1
+    ) -> Parameter {
+        add(name, shape, initial, range, isMatrix: false, isTrained: isTrained, decays: decays, rateScale: rateScale)
     }
 
-    /// Sets the weights: `body` is called with each parameter in turn and writes its weight, or leaves it as it is.
-    public func fill(_ body: (Int, Parameter) throws -> Void) rethrows {
-        for (index, parameter) in all.enumerated() {
-            try body(index, parameter)
-            packed[index]?.pack(parameter.weight)
-        }
-        isFilled = true
-    }
-
-    /// Adds the weight of a linear layer: what products read is nil where it is the weight itself.
-    func addMatrix(_ name: String, _ shape: [Int], _ precision: Precision) -> (Parameter, Kernels.PackedWeight?) {
-        guard isFrozen else { return (add(name, shape, .xavier, isMatrix: true), nil) }
-        let (rows, columns) = (shape[0], shape.dropFirst().reduce(1, *))
-        let parameter = Parameter(
-            name: name, shape: shape, weight: plan.during(.loading) { plan.scratch("frozen matrix", rows, columns) },
-            gradient: nil,
-            firstMoment: nil, secondMoment: nil, decays: true, isMatrix: true, initial: .xavier)
+    /// Adds the weight of a linear layer, and the packed form that matmuls read instead where it is frozen.
+    func addMatrix(
+        _ name: String, _ shape: [Int], _ precision: Precision, gradient range: ClosedRange<Moment>?
+    ) -> (Parameter, Kernels.PackedWeight?) {
+        guard packs else { return (add(name, shape, .xavier, range, isMatrix: true), nil) }
+        let (rows, columns) = Self.matrix(shape)
+        let loading = plan.moment("\(owner) \(name) is loaded")
         let packed = Kernels.PackedWeight(
-            rows: rows, columns: columns, precision: precision, plan: plan, .teacherWeights)
-        self.packed[all.count] = packed
+            "\(owner) \(name), packed", rows: rows, columns: columns, precision: precision, plan: plan, purpose)
+        let parameter = Parameter(
+            name: name, shape: shape,
+            weight: plan.reserve("\(owner) \(name)", rows, columns, .scratch, alive: .only(loading)), gradient: nil,
+            decays: true, rateScale: 1, isMatrix: true, initial: .xavier,
+            frozen: FrozenMatrix(packed: packed, loading: loading))
         all.append(parameter)
         return (parameter, packed)
     }
 
-    /// Adds a parameter; its memory is planned at once.
-    func add(_ name: String, _ shape: [Int], _ initial: Initial, isMatrix: Bool = false) -> Parameter {
-        let count = shape.reduce(1, *)
-        let rows = shape.count == 1 ? 1 : shape[0]
-        var fixed = !trained
-        if case .positions = initial { fixed = true }
-        func moment() -> Tensor? { fixed ? nil : plan.reserve(rows, count / rows, .moments) }
-        func gradient() -> Tensor? {
-            guard !fixed else { return nil }
-            guard let groupStart, gradientPhases != .all else { return plan.reserve(rows, count / rows, .gradients) }
-            return plan.scratch(
-                "gradient \(all.count - groupStart) of a group", rows, count / rows, purpose: .gradients)
+    private func add(
+        _ name: String, _ shape: [Int], _ initial: Initial, _ range: ClosedRange<Moment>?, isMatrix: Bool,
+        isTrained: Bool = true, decays: Bool? = nil, rateScale: Float = 1
+    ) -> Parameter {
+        let (rows, columns) = Self.matrix(shape)
+        var gradient: Tensor?
+        if self.isTrained, isTrained, let range {
+            gradient = plan.reserve(
+                "\(owner) \(name) gradient", rows, columns, .gradients, alive: keepsGradients ? .always : .during(range)
+            )
         }
         let parameter = Parameter(
-            name: name, shape: shape, weight: plan.reserve(rows, count / rows, trained ? .weights : .teacherWeights),
-            gradient: plan.during(gradientPhases, gradient), firstMoment: moment(), secondMoment: moment(),
-            decays: shape.count > 1, isMatrix: isMatrix, initial: initial)
+            name: name, shape: shape, weight: plan.reserve("\(owner) \(name)", rows, columns, purpose),
+            gradient: gradient,
+            decays: decays ?? (shape.count > 1), rateScale: rateScale, isMatrix: isMatrix, initial: initial, frozen: nil
+        )
         all.append(parameter)
         return parameter
     }
 
-    /// Scalars in all, or of trained weights only.
-    public func count(trainedOnly: Bool = false) -> Int {
-        all.reduce(0) { $0 + (trainedOnly && $1.gradient == nil ? 0 : $1.weight.count) }
+    /// A tensor that a layer with these weights needs, [rows, columns].
+    func buffer(
+        _ name: String, _ rows: Int, _ columns: Int, _ purpose: MemoryPlan.Purpose = .scratch,
+        as type: ElementType = .f32,
+        alive lifetime: Lifetime
+    ) -> Tensor {
+        plan.reserve("\(owner) \(name)", rows, columns, purpose, as: type, alive: lifetime)
     }
 
-    /// Fills every weight with its starting value. Each parameter has a random stream of its own, named by its place in
-    /// `all`.
+    /// A kernel's workspace that a layer with these weights needs.
+    func workspace(_ name: String, bytes: Int, alive lifetime: Lifetime) -> Workspace {
+        plan.workspace("\(owner) \(name)", bytes: bytes, alive: lifetime)
+    }
+
+    /// A shape as rows and columns.
+    private static func matrix(_ shape: [Int]) -> (rows: Int, columns: Int) {
+        let rows = shape.count == 1 ? 1 : shape[0]
+        return (rows, shape.reduce(1, *) / rows)
+    }
+
+    /// The parameters that `body` adds, as a range of `all`, with its result.
+    func range<Result>(_ body: () throws -> Result) rethrows -> (Result, Range<Int>) {
+        let start = all.count
+        let result = try body()
+        return (result, start..<all.count)
+    }
+
+    // MARK: Values
+
+    /// Scalars in all, or of trained weights only.
+    public func count(trainedOnly: Bool = false) -> Int {
+        all.reduce(0) { $0 + (trainedOnly && !$1.isTrained ? 0 : $1.weight.count) }
+    }
+
+    /// Sets the weights: `body` is called with each parameter in turn and writes its weight, or leaves it as it is.
+    public func fill(_ body: (Parameter) throws -> Void) rethrows {
+        for parameter in all {
+            if let frozen = parameter.frozen { plan.begin(frozen.loading) }
+            try body(parameter)
+            parameter.frozen?.packed.pack(parameter.weight)
+        }
+        isFilled = true
+    }
+
+    /// Fills every weight with its starting value. Each parameter has a random stream of its own, named by the parameter's
+    /// name.
     public func initialize(seed: UInt64) {
-        fill { index, parameter in
+        fill { parameter in
             let elements = parameter.weight.elements
-            var random = CounterRandom(seed: seed, purpose: .weights, index: index)
+            var random = CounterRandom(seed: seed, purpose: .weights, name: parameter.name)
             switch parameter.initial {
             case .zero: elements.update(repeating: 0)
             case .one: elements.update(repeating: 1)
@@ -154,7 +216,7 @@ public final class Parameters {
         }
     }
 
-    /// Computes the fixed position tables, the only values that weights from a file may lack.
+    /// Computes the sin-cos position tables, the only values that weights from a file may lack.
     public func initializePositions() {
         for parameter in all { fillPositions(parameter) }
     }
@@ -162,11 +224,6 @@ public final class Parameters {
     private func fillPositions(_ parameter: Parameter) {
         guard case .positions(let rows, let columns) = parameter.initial else { return }
         PositionTable.fill(parameter.weight.elements, rows: rows, columns: columns, width: parameter.shape.last!)
-    }
-
-    /// Sets every gradient to zero, as each accumulation starts.
-    public func clearGradients() {
-        for parameter in all { parameter.gradient?.clear() }
     }
 
     /// Sets to zero those gradients of `range` of `all` that a pass adds to even where it overwrites the matrices'.

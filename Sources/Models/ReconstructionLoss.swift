@@ -12,6 +12,8 @@ public final class ReconstructionLoss {
     /// Mean squared error per patch, zero where it is kept: [B·L].
     private let patchLosses: Tensor
     private let predictsRemovedOnly: Bool
+    private let plan: MemoryPlan
+    private let moment: Moment
     /// Gradient by the decoder's prediction of a part of the batch, and shaped as it: [N·(1+L), P] with class rows, or
     /// [N·(L-K), P].
     let dPrediction: Tensor
@@ -19,32 +21,37 @@ public final class ReconstructionLoss {
     init(
         _ configuration: EncoderConfiguration, masking: Masking, images: Int, normalizesPixels: Bool,
         predictsRemovedOnly: Bool,
-        plan: MemoryPlan
+        at moments: DecoderMoments, plan: MemoryPlan
     ) {
         self.configuration = configuration
         self.masking = masking
         self.normalizesPixels = normalizesPixels
         self.predictsRemovedOnly = predictsRemovedOnly
-        patchLosses = plan.reserve(masking.batch, masking.patches, .activations)
-        // Needed between the last block's forward and its backward pass, when no block's scratch is.
-        dPrediction = plan.scratch(
-            "block activation", images * (predictsRemovedOnly ? masking.removed : 1 + masking.patches),
-            configuration.patchElements)
+        patchLosses = plan.reserve(
+            "patch losses", masking.batch, masking.patches, .scratch,
+            alive: .during(moments.start...(moments.backward?.complete ?? moments.loss)))
+        dPrediction = plan.reserve(
+            "prediction gradient", images * (predictsRemovedOnly ? masking.removedCount : 1 + masking.patches),
+            configuration.patchElements, .scratch,
+            alive: .during(moments.loss...(moments.backward?.prediction ?? moments.loss)))
+        self.plan = plan
+        moment = moments.loss
     }
 
-    /// Looks at the decoder's prediction for the images `part` of images[B, C, H, W], and leaves `dPrediction`, the
-    /// gradient of `scale` times the loss of the whole batch.
-    func evaluate(_ images: Tensor, part: Range<Int>, prediction: Tensor, scale: Float) {
+    /// Computes the squared errors of the decoder's prediction for the images `part` of images[B, C, H, W], and leaves
+    /// `dPrediction`, the gradient of `scale` times the loss of the whole batch.
+    func lossAndGradient(_ images: Tensor, part: Range<Int>, prediction: Tensor, scale: Float) {
+        plan.begin(moment)
         let rows = Rows(
             images: images, firstImage: part.lowerBound, prediction: prediction, dPrediction: dPrediction,
             losses: patchLosses,
             masking: masking, configuration: configuration, normalizesPixels: normalizesPixels,
             predictsRemovedOnly: predictsRemovedOnly,
             gradientScale: 2 * scale
-                / (Float(configuration.patchElements) * Float(max(1, masking.batch * masking.removed))))
+                / (Float(configuration.patchElements) * Float(max(1, masking.batch * masking.removedCount))))
         if predictsRemovedOnly {
             patchLosses.rows(part).clear()
-            rows.runAll(part.count * masking.removed, chunk: 16)
+            rows.runAll(part.count * masking.removedCount, chunk: 16)
         } else {
             rows.runAll(part.count * masking.patches, chunk: 16)
             // The class token predicts nothing.
@@ -55,10 +62,10 @@ public final class ReconstructionLoss {
         }
     }
 
-    /// The loss, once every part of the batch was looked at.
+    /// The loss of the batch, once every part was seen.
     var loss: Float {
         let sum = patchLosses.elements.reduce(0.0) { $0 + Double($1) }
-        return Float(sum / Double(max(1, masking.batch * masking.removed)))
+        return Float(sum / Double(max(1, masking.batch * masking.removedCount)))
     }
 
     private struct Rows: ParallelRows {
@@ -76,8 +83,8 @@ public final class ReconstructionLoss {
         /// Image of the batch, patch and row of the prediction for the `index`th patch to look at.
         private func place(_ index: Int) -> (image: Int, patch: Int, row: Int) {
             if predictsRemovedOnly {
-                let (image, place) = index.quotientAndRemainder(dividingBy: masking.removed)
-                return (firstImage + image, masking.removed(firstImage + image, place), index)
+                let (image, place) = index.quotientAndRemainder(dividingBy: masking.removedCount)
+                return (firstImage + image, masking.removedPatch(firstImage + image, place), index)
             }
             let (image, patch) = index.quotientAndRemainder(dividingBy: masking.patches)
             return (firstImage + image, patch, image * (1 + masking.patches) + 1 + patch)

@@ -27,6 +27,14 @@ public struct CounterRandom: RandomNumberGenerator {
             UInt32(truncatingIfNeeded: index), UInt32(truncatingIfNeeded: index >> 32))
     }
 
+    /// The stream for `purpose` of what is called `name`, such as a tensor. Its index is the name's FNV-1a hash of 64 bits, so a
+    /// stream does not depend on what else there is.
+    public init(seed: UInt64, purpose: Purpose, name: String) {
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+        for byte in name.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
+        self.init(seed: seed, purpose: purpose, index: Int(truncatingIfNeeded: hash))
+    }
+
     /// One Philox 4×32-10 block.
     package static func philox(counter: SIMD4<UInt32>, key: SIMD2<UInt32>) -> SIMD4<UInt32> {
         var c = counter

@@ -25,12 +25,15 @@ public enum Kernels {
         let instructionSet: InstructionSet
 
         /// Plans the memory for `x · weightᵀ`.
-        public init(rows: Int, columns: Int, precision: Precision, plan: MemoryPlan, _ purpose: MemoryPlan.Purpose) {
+        public init(
+            _ name: String, rows: Int, columns: Int, precision: Precision, plan: MemoryPlan,
+            _ purpose: MemoryPlan.Purpose
+        ) {
             self.rows = rows
             self.columns = columns
             self.precision = precision
             instructionSet = .selected
-            memory = plan.reserve(bytes: dmae_gemm_packed_bytes(precision.kernels, columns, rows), purpose)
+            memory = plan.reserve(name, bytes: dmae_gemm_packed_bytes(precision.kernels, columns, rows), purpose)
         }
 
         /// Packs the weight's present values.
@@ -214,6 +217,13 @@ public enum Kernels {
             precondition(query.type == key.type && key.type == value.type && key.stride == value.stride)
             precondition(query.columns == key.columns && key.columns == value.columns && key.rows == value.rows)
             (self.query, self.key, self.value) = (query, key, value)
+        }
+
+        /// Queries of their own, and the halves of keysAndValues [B·T, 2D].
+        public init(query: Tensor, keysAndValues: Tensor) {
+            let width = keysAndValues.columns / 2
+            self.init(
+                query: query, key: keysAndValues.columns(0..<width), value: keysAndValues.columns(width..<2 * width))
         }
 
         /// The thirds of qkv [B·T, 3D].

@@ -6,9 +6,8 @@ import Reporting
 
 /// Every buffer of a run, planned before the first step and mapped at once: nothing is allocated afterwards.
 ///
-/// Reserve all tensors, call `commit()`, then use their pointers. Tensors that share a scratch name share memory: only
-/// one of them is alive at a time. So do tensors of different names that are planned `during` phases of a pass that
-/// have nothing in common.
+/// Declare the moments of a pass, reserve all buffers, call `commit()`, then use their pointers. Each buffer has a name of its
+/// own and says when it is alive; buffers that are never alive at the same moment may have the same memory.
 public final class MemoryPlan {
     /// What memory is for; the order is that of the printed plan.
     public enum Purpose: String, CaseIterable, Sendable {
@@ -25,37 +24,21 @@ public final class MemoryPlan {
     /// Bytes of alignment of every buffer: a cache line, and the widest vector register.
     public static let alignment = 64
 
-    /// Phases of a pass that follow each other, a bit each, the first lowest. What they are is their owner's affair.
-    public struct Phases: OptionSet, Hashable, Sendable {
-        public let rawValue: UInt8
-        public init(rawValue: UInt8) { self.rawValue = rawValue }
+    private struct Buffer {
+        let name: String
+        let purpose: Purpose
+        let bytes: Int
+        /// Moments in which its values count, in rising order; nil: always.
+        let ranges: [ClosedRange<Int>]?
 
-        /// Before, during and after every pass.
-        public static let all = Phases(rawValue: .max)
-
-        /// All from the first of them to the last.
-        var span: Phases {
-            guard !isEmpty else { return self }
-            return Phases(
-                rawValue: UInt8.max << rawValue.trailingZeroBitCount & UInt8.max >> rawValue.leadingZeroBitCount)
+        func isAliveTogether(with other: Buffer) -> Bool {
+            guard let ranges, let others = other.ranges else { return true }
+            return ranges.contains { range in others.contains { $0.overlaps(range) } }
         }
     }
-
-    private struct Slot {
-        var purpose: Purpose
-        var bytes: Int
-        /// When its values count.
-        var phases: Phases
-        /// Whether values are kept from one of its phases to the next.
-        var isKept: Bool
-    }
-    private struct ScratchName: Hashable {
-        let name: String
-        let phases: Phases
-    }
-    private var slots: [Slot] = []
-    private var scratchSlots: [ScratchName: Int] = [:]
-    private var phases = Phases.all
+    private var timeline = Timeline()
+    private var buffers: [Buffer] = []
+    private var names: Set<String> = []
     private var offsets: [Int] = []
     private var base: UnsafeMutableRawPointer?
     private var mappedBytes = 0
@@ -66,99 +49,102 @@ public final class MemoryPlan {
         if let base { munmap(base, mappedBytes) }
     }
 
-    /// Plans what `body` asks for as memory that is used in `phases` only. Scratch keeps nothing from one phase to the
-    /// next; activations, features and gradients keep their values from the first of the phases to the last; weights,
-    /// moments and the batch are always there. Tensors whose phases have nothing in common may have the same memory.
-    public func during<Result>(_ phases: Phases, _ body: () throws -> Result) rethrows -> Result {
-        let before = self.phases
-        defer { self.phases = before }
-        self.phases = phases
-        return try body()
-    }
+    // MARK: Planning
 
-    private func slot(bytes: Int, _ purpose: Purpose, _ phases: Phases, isKept: Bool) -> Int {
-        precondition(base == nil, "memory is planned before it is committed")
-        slots.append(Slot(purpose: purpose, bytes: bytes, phases: phases, isKept: isKept))
-        return slots.count - 1
-    }
-
-    private func reservedSlot(bytes: Int, _ purpose: Purpose) -> Int {
-        let isOfOnePass = [.activations, .teacherActivations, .gradients].contains(purpose)
-        return slot(bytes: bytes, purpose, isOfOnePass ? phases.span : .all, isKept: true)
-    }
-
-    /// A tensor of its own, [rows, columns].
-    public func reserve(_ rows: Int, _ columns: Int = 1, _ purpose: Purpose, as type: ElementType = .f32) -> Tensor {
-        Tensor(
-            plan: self, slot: reservedSlot(bytes: rows * columns * type.size, purpose), type: type, rows: rows,
-            columns: columns)
-    }
-
-    /// A tensor [rows, columns] in the memory called `name` of the present phases, as large as the largest that asks
-    /// for it.
+    /// Declares the next moment of a pass; see `Timeline`.
     ///
-    /// - Parameter purpose: what the printed plan counts it as; that of the first who asks.
-    public func scratch(
-        _ name: String, _ rows: Int, _ columns: Int = 1, as type: ElementType = .f32, purpose: Purpose = .scratch
+    /// - Parameter part: what `Profile` counts the operations of this moment as.
+    public func moment(_ name: String, part: String = "") -> Moment { timeline.moment(name, part: part) }
+
+    /// Declares that the moments after `head`, up to `last`, happen several times in a pass.
+    public func loop(after head: Moment, through last: Moment) { timeline.loop(after: head, through: last) }
+
+    /// A tensor [rows, columns] with memory of its own while it is alive.
+    public func reserve(
+        _ name: String, _ rows: Int, _ columns: Int = 1, _ purpose: Purpose, as type: ElementType = .f32,
+        alive lifetime: Lifetime = .always
     ) -> Tensor {
-        Tensor(
-            plan: self, slot: scratchSlot(name, bytes: rows * columns * type.size, purpose), type: type, rows: rows,
-            columns: columns)
+        let slot = slot(name, bytes: rows * columns * type.size, purpose, lifetime)
+        return Tensor(plan: self, slot: slot, type: type, rows: rows, columns: columns)
     }
 
-    /// Untyped scratch memory, for a kernel's workspace.
-    public func workspace(_ name: String, bytes: Int) -> Workspace {
-        Workspace(plan: self, slot: scratchSlot(name, bytes: bytes, .scratch))
+    /// Untyped scratch memory that a kernel lays out itself.
+    public func workspace(_ name: String, bytes: Int, alive lifetime: Lifetime) -> Workspace {
+        Workspace(plan: self, slot: slot(name, bytes: bytes, .scratch, lifetime))
     }
 
-    /// Untyped memory of its own, for what a kernel lays out itself.
-    func reserve(bytes: Int, _ purpose: Purpose) -> Workspace {
-        Workspace(plan: self, slot: reservedSlot(bytes: bytes, purpose))
+    /// Untyped memory that is always there, which a kernel lays out itself.
+    func reserve(_ name: String, bytes: Int, _ purpose: Purpose) -> Workspace {
+        Workspace(plan: self, slot: slot(name, bytes: bytes, purpose, .always))
     }
 
-    private func scratchSlot(_ name: String, bytes: Int, _ purpose: Purpose) -> Int {
-        let name = ScratchName(name: name, phases: phases)
-        if let slot = scratchSlots[name] {
-            precondition(base == nil, "memory is planned before it is committed")
-            slots[slot].bytes = max(slots[slot].bytes, bytes)
-            return slot
+    private func slot(_ name: String, bytes: Int, _ purpose: Purpose, _ lifetime: Lifetime) -> Int {
+        precondition(base == nil, "memory is planned before it is committed")
+        precondition(names.insert(name).inserted, "two buffers are called \(name)")
+        var ranges: [ClosedRange<Int>]?
+        if case .during(let moments) = lifetime {
+            precondition(!moments.isEmpty, "the buffer \(name) is never alive")
+            ranges = moments.map(timeline.widened).sorted { $0.lowerBound < $1.lowerBound }
         }
-        let slot = slot(bytes: bytes, purpose, phases, isKept: false)
-        scratchSlots[name] = slot
-        return slot
+        buffers.append(Buffer(name: name, purpose: purpose, bytes: bytes, ranges: ranges))
+        return buffers.count - 1
     }
 
-    func bytes(slot: Int) -> Int { slots[slot].bytes }
+    func bytes(slot: Int) -> Int { buffers[slot].bytes }
 
-    /// Planned bytes for one purpose, rounding to whole cache lines included.
-    public func bytes(of purpose: Purpose) -> Int {
-        slots.lazy.filter { $0.purpose == purpose }.reduce(0) { $0 + Self.rounded($1.bytes) }
+    /// The most bytes that buffers of one purpose take at any moment, rounding to whole cache lines included.
+    public func bytes(of purpose: Purpose) -> Int { largest { $0.purpose == purpose } }
+
+    /// The most bytes that are alive at any moment: what no layout can be smaller than.
+    var leastBytes: Int { largest { _ in true } }
+
+    private func largest(_ isCounted: (Buffer) -> Bool) -> Int {
+        var always = 0
+        // By moment, what begins and what has ended.
+        var changes = Array(repeating: 0, count: timeline.count + 1)
+        for buffer in buffers where isCounted(buffer) {
+            let bytes = Self.rounded(buffer.bytes)
+            guard let ranges = buffer.ranges else {
+                always += bytes
+                continue
+            }
+            for range in ranges {
+                changes[range.lowerBound] += bytes
+                changes[range.upperBound + 1] -= bytes
+            }
+        }
+        var (alive, most) = (0, 0)
+        for change in changes {
+            alive += change
+            most = max(most, alive)
+        }
+        return always + most
     }
 
-    /// Planned bytes in all: less than those of all purposes together where some lie over others.
+    /// Planned bytes in all.
     public var totalBytes: Int { layout().bytes }
 
     private static func rounded(_ bytes: Int) -> Int { (bytes + alignment - 1) / alignment * alignment }
 
-    /// Where each buffer begins, and the bytes in all. What is always there comes first, in the order planned; of the
-    /// rest the largest come first, each in the lowest place that is free in all of its phases.
+    /// Where each buffer begins, and the bytes in all. Buffers that are always alive come first, in the order planned; of the
+    /// rest the largest come first, each in the lowest place that is free while it is alive.
     private func layout() -> (offsets: [Int], bytes: Int) {
-        var offsets = Array(repeating: 0, count: slots.count)
+        var offsets = Array(repeating: 0, count: buffers.count)
         var end = 0
-        for index in slots.indices where slots[index].phases == .all {
+        for index in buffers.indices where buffers[index].ranges == nil {
             offsets[index] = end
-            end += Self.rounded(slots[index].bytes)
+            end += Self.rounded(buffers[index].bytes)
         }
         let start = end
         // By place, so that the first gap wide enough is the lowest.
         var placed: [Int] = []
-        let others = slots.indices.filter { slots[$0].phases != .all }
-        for index in others.sorted(by: { (slots[$1].bytes, $0) < (slots[$0].bytes, $1) }) {
-            let bytes = Self.rounded(slots[index].bytes)
+        let others = buffers.indices.filter { buffers[$0].ranges != nil }
+        for index in others.sorted(by: { (buffers[$1].bytes, $0) < (buffers[$0].bytes, $1) }) {
+            let bytes = Self.rounded(buffers[index].bytes)
             var place = start
-            for other in placed where !slots[other].phases.isDisjoint(with: slots[index].phases) {
+            for other in placed where buffers[other].isAliveTogether(with: buffers[index]) {
                 if offsets[other] >= place + bytes { break }
-                place = max(place, offsets[other] + Self.rounded(slots[other].bytes))
+                place = max(place, offsets[other] + Self.rounded(buffers[other].bytes))
             }
             offsets[index] = place
             placed.insert(index, at: placed.firstIndex { offsets[$0] > place } ?? placed.endIndex)
@@ -166,6 +152,8 @@ public final class MemoryPlan {
         }
         return (offsets, end)
     }
+
+    // MARK: Memory
 
     /// Maps the planned memory, zero-filled. Pages take room only once they are written.
     ///
@@ -199,31 +187,34 @@ public final class MemoryPlan {
         base = memory
     }
 
-    /// Whether `begin` writes NaN over everything whose values do not count any more, or not yet: for tests of the
-    /// phases.
+    // MARK: A pass
+
+    /// Whether `begin` writes NaN over all memory whose values do not count: for tests of the lifetimes.
     public var poisonsDeadMemory = false
 
-    /// Says that one of the phases begins.
-    public func begin(_ phase: Phases) {
-        if poisonsDeadMemory { poison(phase) }
+    /// Announces that `moment` begins.
+    @inline(__always)
+    public func begin(_ moment: Moment) {
+        Profile.part = timeline.part(moment)
+        if poisonsDeadMemory { poison(moment) }
     }
 
-    private func poison(_ phase: Phases) {
+    /// Keeps buffers that were written before this moment and are alive in it, and writes NaN over everything else. A buffer
+    /// whose life begins now holds nothing yet.
+    private func poison(_ moment: Moment) {
         guard let base else { preconditionFailure("memory is used before it is committed") }
-        func isAlive(_ slot: Slot) -> Bool {
-            guard slot.isKept, slot.phases != .all else { return slot.isKept }
-            // What begins with this phase has not been written yet.
-            return slot.phases.contains(phase)
-                && slot.phases.rawValue.trailingZeroBitCount < phase.rawValue.trailingZeroBitCount
+        func holdsValues(_ buffer: Buffer) -> Bool {
+            guard let ranges = buffer.ranges else { return true }
+            return ranges.contains { $0.lowerBound < moment.index && moment.index <= $0.upperBound }
         }
         var place = 0
         func poison(to end: Int) {
             // All bits set are NaN in float32 and in bf16.
             if end > place { memset(base + place, 0xFF, end - place) }
         }
-        for index in slots.indices.filter({ isAlive(slots[$0]) }).sorted(by: { offsets[$0] < offsets[$1] }) {
+        for index in buffers.indices.filter({ holdsValues(buffers[$0]) }).sorted(by: { offsets[$0] < offsets[$1] }) {
             poison(to: offsets[index])
-            place = max(place, offsets[index] + Self.rounded(slots[index].bytes))
+            place = max(place, offsets[index] + Self.rounded(buffers[index].bytes))
         }
         poison(to: mappedBytes)
     }

@@ -1,5 +1,6 @@
 import Reporting
 import Glibc
+import Models
 import Synchronization
 import Weights
 
@@ -47,23 +48,25 @@ public final class ProgressLine: Sendable {
     package static let terminalInterval = 0.1, plainInterval = 10.0
 
     private let total: Int
+    private let terms: [LossTerm]
     private let surroundings: Surroundings
     private let state = Mutex(State())
 
     /// For a run of `totalSteps` optimiser steps, those before a resumption included.
-    public convenience init(totalSteps: Int) {
+    public convenience init(totalSteps: Int, terms: [LossTerm]) {
         let isDumb = getenv("TERM").map { String(cString: $0) == "dumb" } ?? true
         let noColor = getenv("NO_COLOR").map { $0.pointee != 0 } ?? false
         self.init(
-            totalSteps: totalSteps,
+            totalSteps: totalSteps, terms: terms,
             surroundings: Surroundings(
                 isTerminal: isatty(2) != 0 && !isDumb, hasColor: !noColor, width: Self.terminalWidth,
                 clock: { monotonicSeconds() },
                 residentBytes: Self.residentBytes, write: Self.writeToStandardError))
     }
 
-    package init(totalSteps: Int, surroundings: Surroundings) {
+    package init(totalSteps: Int, terms: [LossTerm], surroundings: Surroundings) {
         total = totalSteps
+        self.terms = terms
         self.surroundings = surroundings
     }
 
@@ -125,20 +128,26 @@ public final class ProgressLine: Sendable {
     }
 
     private func fields(_ record: StepRecord, secondsPerStep: Double?) -> [Field] {
-        var parts = ["reconstruction \(Format.fixed(Double(record.lossReconstruction), 4))"]
-        if !record.lossAlign.isEmpty {
-            parts.append("align " + record.lossAlign.map { Format.fixed(Double($0), 4) }.joined(separator: " "))
+        // The total, then the other terms: a word each, and its values.
+        var values = record.losses[...]
+        let parts = terms.filter { $0.valueCount > 0 }.map { term in
+            let numbers = values.prefix(term.valueCount).map { Format.fixed(Double($0), 4) }
+            values.removeFirst(term.valueCount)
+            return ([term.name] + numbers).joined(separator: " ")
         }
         var fields = [
             Field(text: "step \(record.step)/\(total)", dispensability: 0),
             Field(text: "epoch \(Format.fixed(record.epoch, 2))", dispensability: 4),
-            Field(text: "loss \(Format.fixed(Double(record.loss), 4))", dispensability: 1),
-            Field(text: "(\(parts.joined(separator: ", ")))", dispensability: 6, isDim: true),
+            Field(text: parts[0], dispensability: 1),
             Field(text: "\(Format.fixed(Double(record.imagesPerSecond), 1)) images/s", dispensability: 3),
             Field(
                 text: "\(Format.fixed(Double(surroundings.residentBytes()) / 1e9, 2)) GB", dispensability: 5,
                 isDim: true),
         ]
+        if parts.count > 1 {
+            fields.insert(
+                Field(text: "(\(parts.dropFirst().joined(separator: ", ")))", dispensability: 6, isDim: true), at: 3)
+        }
         if let secondsPerStep, record.step < total {
             fields.append(
                 Field(text: "\(Format.countdown(Double(total - record.step) * secondsPerStep)) left", dispensability: 2)

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import Images
 import Interchange
 import Models
 import Reporting
@@ -70,20 +71,21 @@ public enum Replay {
         }
         let images = try entry(file, "images", dimensions: 4)
         let noise = try entry(file, "noise", dimensions: 2)
-        let model = try modelConfiguration(description, channels: images.shape[1], input: input)
+        let configuration = try modelConfiguration(description, channels: images.shape[1], input: input)
         let batch = images.shape[0]
-        guard batch >= 1, images.shape[2] == model.student.imageHeight, images.shape[3] == model.student.imageWidth
+        guard batch >= 1, images.shape[2] == configuration.student.imageHeight,
+            images.shape[3] == configuration.student.imageWidth
         else {
             throw Failure(
                 .badData,
                 "\(input): images has shape \(images.shape), but must be [batch, channels, height, width] with the sides of image_size"
             )
         }
-        guard noise.shape == [batch, model.student.patches] else {
+        guard noise.shape == [batch, configuration.student.patches] else {
             throw Failure(
                 .badData,
-                "\(input): noise has shape \(noise.shape), but \(batch) images of \(model.student.patches) patches need "
-                    + "[\(batch), \(model.student.patches)]")
+                "\(input): noise has shape \(noise.shape), but \(batch) images of \(configuration.student.patches) patches need "
+                    + "[\(batch), \(configuration.student.patches)]")
         }
         guard description.steps >= 1, description.optimizer.betas.count == 2 else {
             throw Failure(.badData, "\(input): a replay needs at least one step and two betas")
@@ -94,22 +96,48 @@ public enum Replay {
         }
 
         let plan = MemoryPlan()
-        let distiller = try inKeys(input) {
-            let distiller = try Distiller(
-                model, batch: batch, plan: plan, precision: precision, predictsEveryPatch: true)
+        let model = try inKeys(input) {
+            let model = try RecordedModel(configuration, batch: batch, plan: plan, precision: precision)
             try plan.commit()
-            return distiller
+            return model
         }
-        distiller.parameters.initialize(seed: 0)
-        distiller.teacherParameters?.initializePositions()
-        try distiller.parameters.load(from: file, prefix: "student.")
-        try distiller.teacherParameters?.load(from: file, prefix: "teacher.")
-        try file.copyFloats("images", into: distiller.images.elements)
-        try file.copyFloats("noise", into: distiller.masking.noise.elements)
-        guard !distiller.masking.noise.elements.contains(where: \.isNaN) else {
+        model.objective.parameters.initialize(seed: 0)
+        model.objective.frozenParameters?.initializePositions()
+        try model.objective.parameters.load(from: file, prefix: "student.")
+        try model.objective.frozenParameters?.load(from: file, prefix: "teacher.")
+        try file.copyFloats("images", into: model.objective.images.elements)
+        let ranks = try file.floats("noise")
+        guard !ranks.contains(where: \.isNaN) else {
             throw Failure(.badData, "\(input): noise holds a NaN, which cannot be ranked: replace it")
         }
-        try write(steps: description, of: distiller, from: input, to: output)
+        model.student.selection = .noise(ranks)
+        try write(steps: description, of: model, from: input, to: output)
+    }
+
+    /// The recorded models, with their optimiser.
+    private struct RecordedModel {
+        let objective: any Objective
+        let student: MaskedAutoencoder
+        let alignments: [AlignmentLoss]
+        let state: OptimizerState
+
+        init(_ configuration: ModelConfiguration, batch: Int, plan: MemoryPlan, precision: Precision) throws {
+            let computation = MaskedAutoencoder.Computation(precision: precision, predictsEveryPatch: true)
+            if configuration.lastTeacherBlock == nil {
+                student = try MaskedAutoencoder(configuration, batch: batch, seed: 0, plan: plan, computation)
+                (objective, alignments) = (student, [])
+            } else {
+                let distillation = try Distillation(configuration, batch: batch, seed: 0, plan: plan, computation)
+                (objective, student, alignments) = (distillation, distillation.student, distillation.alignments)
+            }
+            state = OptimizerState(of: objective.parameters, plan: plan)
+        }
+    }
+
+    /// Leaves all gradients where they are, to be recorded.
+    private final class RecordingSink: GradientSink {
+        let accumulates = false
+        func complete(_ tensors: Range<Int>) {}
     }
 
     /// Runs `body`; its failures are those of the recording `input`, in the words of its description.
@@ -160,10 +188,9 @@ public enum Replay {
     }
 
     private static func write(
-        steps description: Description, of distiller: Distiller, from input: String, to output: String
+        steps description: Description, of model: RecordedModel, from input: String, to output: String
     ) throws {
-        let batch = distiller.batch
-        let pairs = distiller.alignments.count
+        let objective = model.objective, batch = model.student.batch
         var copies: [(name: String, shape: [Int], values: [Float])] = []
         func failure(_ problem: String) -> Failure {
             Failure(.failure, "\(input): \(problem), and nothing was written: look at optimizer, images and weights")
@@ -177,55 +204,48 @@ public enum Replay {
             beta1: description.optimizer.betas[0], beta2: description.optimizer.betas[1],
             epsilon: description.optimizer.eps,
             weightDecay: description.optimizer.weightDecay)
-        var totals: [Float] = []
-        var reconstructions: [Float] = []
-        var alignments = Array(repeating: [Float](), count: pairs)
+        // By the order of the objective's loss values.
+        let names = ["loss.total", "loss.reconstruction"] + model.alignments.indices.map { "loss.align.\($0)" }
+        var lossesOfSteps = names.map { _ in [Float]() }
+        let samples = Batch(samples: Array(0..<batch), images: Array(0..<batch)), sink = RecordingSink()
         for step in 1...description.steps {
-            distiller.parameters.clearGradients()
-            distiller.accumulateGradients()
-            let losses = distiller.losses
+            let losses = objective.step(samples, scale: 1, sink: sink)
             guard losses.total.isFinite else {
-                let parts = losses.alignments.enumerated().map { ", alignment \($0.offset) \($0.element)" }.joined()
-                throw failure(
-                    "the loss is not finite at step \(step): reconstruction \(losses.reconstruction)\(parts), total \(losses.total)"
-                )
+                throw failure("the loss is not finite at step \(step): \(objective.describe(losses))")
             }
-            totals.append(losses.total)
-            reconstructions.append(losses.reconstruction)
-            for pair in 0..<pairs { alignments[pair].append(losses.alignments[pair]) }
+            for (index, value) in losses.values.enumerated() { lossesOfSteps[index].append(value) }
             if step == 1 {
-                let patches = distiller.configuration.student.patches
-                let elements = distiller.configuration.student.patchElements
-                let prediction = distiller.decoder.prediction.elements
+                let patches = model.student.configuration.student.patches
+                let elements = model.student.configuration.student.patchElements
+                let prediction = model.student.decoder.prediction.elements
                 var predicted: [Float] = []
                 for image in 0..<batch {
                     let first = (image * (1 + patches) + 1) * elements
                     predicted += prediction[first..<first + patches * elements]
                 }
                 try record("prediction", [batch, patches, elements], predicted)
-                try record("mask", [batch, patches], distiller.masking.mask.elements)
-                let latent = distiller.student.latent!
+                try record("mask", [batch, patches], model.student.masking.mask.elements)
+                let latent = model.student.encoder.latent!
                 try record("student.latent", [batch, latent.rows / batch, latent.columns], latent.elements)
-                for (index, alignment) in distiller.alignments.enumerated() {
+                for (index, alignment) in model.alignments.enumerated() {
                     let teacher = alignment.teacherFeature
                     try record(
                         "teacher.feature.\(index)", [batch, teacher.rows / batch, teacher.columns], teacher.elements)
-                    let student = distiller.student.feature(afterBlock: alignment.pair.studentBlock)
+                    let student = model.student.encoder.feature(afterBlock: alignment.pair.studentBlock)
                     try record(
                         "student.feature.\(index)", [batch, student.rows / batch, student.columns], student.elements)
                 }
-                for parameter in distiller.parameters.all {
+                for parameter in objective.parameters.all {
                     if let gradient = parameter.gradient {
                         try record("grad.\(parameter.name)", parameter.shape, gradient.elements)
                     }
                 }
             }
-            optimizer.update(distiller.parameters, learningRate: description.optimizer.lr, step: step)
+            model.state.update(
+                objective.parameters.all.indices, optimizer, learningRate: description.optimizer.lr, step: step)
         }
-        try record("loss.total", [totals.count], totals)
-        try record("loss.reconstruction", [totals.count], reconstructions)
-        for pair in 0..<pairs { try record("loss.align.\(pair)", [totals.count], alignments[pair]) }
-        for parameter in distiller.parameters.all {
+        for (name, values) in zip(names, lossesOfSteps) { try record(name, [values.count], values) }
+        for parameter in objective.parameters.all {
             try record("after.\(parameter.name)", parameter.shape, parameter.weight.elements)
         }
 

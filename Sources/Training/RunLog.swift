@@ -1,5 +1,6 @@
 import Reporting
 import Glibc
+import Models
 import Tensors
 import Weights
 
@@ -9,25 +10,19 @@ public struct StepRecord: Equatable, Sendable {
     public var step: Int
     /// Where the step ends, fractional.
     public var epoch: Double
-    /// The total that was minimised.
-    public var loss: Float
-    public var lossReconstruction: Float
-    /// One per aligned pair, unweighted.
-    public var lossAlign: [Float]
+    /// Means over the step, in the order of the objective's loss values.
+    public var losses: [Float]
     public var learningRate: Double
     /// The Euclidean norm over all parameters.
     public var gradientNorm: Float
     public var imagesPerSecond: Float
 
     public init(
-        step: Int, epoch: Double, loss: Float, lossReconstruction: Float, lossAlign: [Float], learningRate: Double,
-        gradientNorm: Float, imagesPerSecond: Float
+        step: Int, epoch: Double, losses: [Float], learningRate: Double, gradientNorm: Float, imagesPerSecond: Float
     ) {
         self.step = step
         self.epoch = epoch
-        self.loss = loss
-        self.lossReconstruction = lossReconstruction
-        self.lossAlign = lossAlign
+        self.losses = losses
         self.learningRate = learningRate
         self.gradientNorm = gradientNorm
         self.imagesPerSecond = imagesPerSecond
@@ -36,14 +31,16 @@ public struct StepRecord: Equatable, Sendable {
 
 /// The log of a run, one JSON object per optimiser step and line:
 ///
-///     {"step":1,"epoch":0.02,"loss":…,"loss_reconstruction":…,"loss_align":[…],"learning_rate":…,"gradient_norm":…,"images_per_second":…}
+///     {"step":1,"epoch":0.02,"loss":…,"loss_reconstruction":…,"loss_align":[…],
+///      "learning_rate":…,"gradient_norm":…,"images_per_second":…}
 ///
-/// Numbers are the shortest that read back to the same bits; what is not finite is null. `step` comes first, which is
-/// what a resumed run finds its place by.
+/// The losses are the objective's, under the keys of its terms. Numbers are the shortest that read back to the same bits;
+/// numbers that are not finite are null. `step` comes first: a resumed run finds its place by it.
 public final class RunLog {
     private static let firstKey = Array("{\"step\":".utf8)
 
     public let path: String
+    private let terms: [LossTerm]
     private let descriptor: Int32
     /// Kept from line to line, so that a line allocates nothing but the digits of its longest numbers.
     private var line: [UInt8] = []
@@ -52,8 +49,9 @@ public final class RunLog {
     /// are cut.
     ///
     /// Throws `Failure(.inputOutput)`.
-    public init(path: String, after step: Int) throws {
+    public init(path: String, after step: Int, terms: [LossTerm]) throws {
         self.path = path
+        self.terms = terms
         descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o666)
         guard descriptor >= 0 else { throw failure(errno) }
         do {
@@ -76,16 +74,17 @@ public final class RunLog {
         text("\(record.step)")
         text(",\"epoch\":")
         number(record.epoch)
-        text(",\"loss\":")
-        number(record.loss)
-        text(",\"loss_reconstruction\":")
-        number(record.lossReconstruction)
-        text(",\"loss_align\":[")
-        for (index, loss) in record.lossAlign.enumerated() {
-            if index > 0 { text(",") }
-            number(loss)
+        var values = record.losses[...]
+        for term in terms {
+            text(",\"\(term.key)\":")
+            if term.listCount != nil { text("[") }
+            for index in 0..<term.valueCount {
+                if index > 0 { text(",") }
+                number(values.removeFirst())
+            }
+            if term.listCount != nil { text("]") }
         }
-        text("],\"learning_rate\":")
+        text(",\"learning_rate\":")
         number(record.learningRate)
         text(",\"gradient_norm\":")
         number(record.gradientNorm)

@@ -1,5 +1,6 @@
 import Reporting
 import FoundationEssentials
+import Models
 import Tensors
 import Weights
 
@@ -10,12 +11,9 @@ public struct RunSummary: Sendable {
         /// Last step of the stretch, and where it ends in epochs.
         public var step = 0
         public var epoch = 0.0
-        public var loss = 0.0
-        public var reconstruction = 0.0
-        /// One per aligned pair, unweighted.
-        public var alignments: [Double] = []
+        /// In the order of the objective's loss values.
+        public var losses: [Double] = []
         public var imagesPerSecond = 0.0
-        fileprivate var count = 0
     }
     /// The first step alone, then stretches of equal length.
     public private(set) var rows: [Row] = []
@@ -23,17 +21,45 @@ public struct RunSummary: Sendable {
     private struct Line: Decodable {
         let step: Int
         let epoch: Double
-        let loss, lossReconstruction, imagesPerSecond: Double?
-        let lossAlign: [Double?]
+        let losses: [Double]
+        let imagesPerSecond: Double
+
+        private struct Key: CodingKey {
+            let stringValue: String
+            var intValue: Int? { nil }
+            init(stringValue: String) { self.stringValue = stringValue }
+            init?(intValue: Int) { nil }
+        }
+
+        static let terms = CodingUserInfoKey(rawValue: "terms")!
+
+        init(from decoder: any Swift.Decoder) throws {
+            let line = try decoder.container(keyedBy: Key.self)
+            func number(_ key: String) throws -> Double? {
+                try line.decode(Double?.self, forKey: Key(stringValue: key))
+            }
+            step = try line.decode(Int.self, forKey: Key(stringValue: "step"))
+            epoch = try line.decode(Double.self, forKey: Key(stringValue: "epoch"))
+            imagesPerSecond = try number("images_per_second") ?? 0
+            losses = try (decoder.userInfo[Self.terms] as! [LossTerm]).flatMap { term -> [Double] in
+                guard let count = term.listCount else { return [try number(term.key) ?? .nan] }
+                let values = try line.decode([Double?].self, forKey: Key(stringValue: term.key))
+                guard values.count == count else {
+                    throw DecodingError.dataCorruptedError(
+                        forKey: Key(stringValue: term.key), in: line, debugDescription: "\(count) values are wanted")
+                }
+                return values.map { $0 ?? .nan }
+            }
+        }
     }
 
-    /// Reads the `log.jsonl` at `path` into the first step and `stretches` means.
+    /// Reads the `log.jsonl` at `path`, with the losses that `terms` name, into the first step and `stretches` means.
     ///
     /// - Throws: `Failure.inputOutput` where it cannot be read, `Failure.badData` where a line is not of a run's log.
-    public init(log path: String, stretches: Int = 10) throws {
+    public init(log path: String, terms: [LossTerm], stretches: Int = 10) throws {
         let text = Data(try MappedFile.contents(path, wanted: "the log of a run"))
         let decoder = JSONDecoder()
-        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        decoder.userInfo[Line.terms] = terms
         let lines = try text.split(separator: UInt8(ascii: "\n")).enumerated().map { index, line in
             do { return try decoder.decode(Line.self, from: Data(line)) } catch {
                 throw Failure(.badData, "\(path): line \(index + 1) is not a line of a run's log")
@@ -51,23 +77,16 @@ public struct RunSummary: Sendable {
 
     private mutating func add(_ lines: some Collection<Line>) {
         var row = Row()
+        row.losses = Array(repeating: 0, count: lines.first?.losses.count ?? 0)
         for line in lines {
             row.step = line.step
             row.epoch = line.epoch
-            row.loss += line.loss ?? .nan
-            row.reconstruction += line.lossReconstruction ?? .nan
-            row.imagesPerSecond += line.imagesPerSecond ?? 0
-            if row.alignments.isEmpty { row.alignments = Array(repeating: 0, count: line.lossAlign.count) }
-            for (index, value) in line.lossAlign.enumerated() where index < row.alignments.count {
-                row.alignments[index] += value ?? .nan
-            }
-            row.count += 1
+            row.imagesPerSecond += line.imagesPerSecond
+            for (index, value) in line.losses.enumerated() { row.losses[index] += value }
         }
-        let count = Double(row.count)
-        row.loss /= count
-        row.reconstruction /= count
+        let count = Double(lines.count)
         row.imagesPerSecond /= count
-        for index in row.alignments.indices { row.alignments[index] /= count }
+        for index in row.losses.indices { row.losses[index] /= count }
         rows.append(row)
     }
 }

@@ -1,6 +1,7 @@
 #if canImport(Glibc)
     import Glibc
 #endif
+import Images
 import Models
 import Reporting
 import Tensors
@@ -43,35 +44,33 @@ public struct StepBenchmark: Sendable {
         progress: (Int, Double) -> Void = { _, _ in }
     ) throws {
         let plan = MemoryPlan()
-        let distiller = try Distiller(
-            model, batch: batch, plan: plan, accumulates: false, precision: precision,
-            teacherPrecision: teacherPrecision)
+        let objective = try model.objective(
+            batch: batch, seed: 0, plan: plan,
+            .init(precision: precision, teacherPrecision: teacherPrecision, keepsGradients: false))
+        let loop = StepLoop(objective, optimizer, accumulation: 1, plan: plan)
         try plan.commit()
-        distiller.parameters.initialize(seed: 0)
-        distiller.teacherParameters?.initialize(seed: 1)
-        var random = CounterRandom(seed: 0, purpose: .benchmark)
-        for index in distiller.images.elements.indices { distiller.images.pointer[index] = 4 * random.uniform() - 2 }
-        operations = distiller.operations
+        objective.parameters.initialize(seed: 0)
+        objective.frozenParameters?.initialize(seed: 1)
+        objective.fillRandomImages(seed: 0)
+        operations = objective.operations
         self.batch = batch
         var peaks: [Double] = [], int8Peaks: [Double] = []
         for step in 0...steps {
-            for image in 0..<batch { distiller.masking.draw(image, seed: 0, sample: step * batch + image) }
             if step == 1 { Profile.reset(measuring: profiles) }
-            let start = monotonicSeconds()
-            var optimizing = 0.0
-            distiller.computeGradients { range in
-                let start = monotonicSeconds()
-                // A rate of zero would still touch everything; a small one keeps random weights where they are.
-                optimizer.update(distiller.parameters, range, learningRate: 1e-6, step: step + 1)
-                optimizing += monotonicSeconds() - start
+            // A rate of zero would still touch everything; a small one keeps random weights where they are.
+            let outcome = loop.run(step: step + 1, learningRate: 1e-6) {
+                Batch(samples: Array(step * batch..<(step + 1) * batch), images: Array(0..<batch))
             }
-            let end = monotonicSeconds()
+            guard case .finished(let result) = outcome else {
+                throw Failure(.failure, "the loss of a step on random weights and images is not finite")
+            }
             guard step > 0 else { continue }
-            stepSeconds.append(end - start)
-            optimizerSeconds.append(optimizing)
+            let seconds = result.gradientSeconds + result.optimizerSeconds
+            stepSeconds.append(seconds)
+            optimizerSeconds.append(result.optimizerSeconds)
             peaks.append(Self.peak(precision))
             if teacherPrecision == .int8 { int8Peaks.append(Self.peak(.int8)) }
-            progress(step, end - start)
+            progress(step, seconds)
         }
         peakGFLOPS = Self.median(peaks)
         if !int8Peaks.isEmpty { int8PeakGFLOPS = Self.median(int8Peaks) }
@@ -101,6 +100,15 @@ public struct StepBenchmark: Sendable {
         let sorted = values.sorted()
         guard !sorted.isEmpty else { return .nan }
         return (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
+    }
+}
+
+extension Objective {
+    /// Fills the images with random numbers in [-2, 2).
+    func fillRandomImages(seed: UInt64) {
+        var random = CounterRandom(seed: seed, purpose: .benchmark)
+        let elements = images.elements
+        for index in elements.indices { elements[index] = 4 * random.uniform() - 2 }
     }
 }
 

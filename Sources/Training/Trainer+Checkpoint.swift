@@ -39,15 +39,15 @@ extension Trainer {
                     name: prefix + parameter.name, shape: parameter.shape, floats: UnsafeBufferPointer(tensor.elements))
             )
         }
-        for parameter in distiller.parameters.all { add("", parameter, parameter.weight) }
-        for parameter in distiller.parameters.all {
-            add(CheckpointStore.firstMomentPrefix, parameter, parameter.firstMoment)
+        for parameter in objective.parameters.all { add("", parameter, parameter.weight) }
+        for parameter in objective.parameters.all {
+            add(CheckpointStore.firstMomentPrefix, parameter, loop.state[parameter.name]?.first)
         }
-        for parameter in distiller.parameters.all {
-            add(CheckpointStore.secondMomentPrefix, parameter, parameter.secondMoment)
+        for parameter in objective.parameters.all {
+            add(CheckpointStore.secondMomentPrefix, parameter, loop.state[parameter.name]?.second)
         }
-        if pending > 0 {
-            for parameter in distiller.parameters.all {
+        if loop.pending > 0 {
+            for parameter in objective.parameters.all {
                 add(CheckpointStore.gradientPrefix, parameter, parameter.gradient)
             }
         }
@@ -56,8 +56,8 @@ extension Trainer {
         metadata[Key.images] = String(source.count)
         metadata[Key.imageNames] = namesChecksum
         metadata[Key.teacher] = teacherChecksum
-        metadata[Key.pending] = String(pending)
-        metadata[Key.lossSums] = lossSums.map { String($0.bitPattern) }.joined(separator: ",")
+        metadata[Key.pending] = String(loop.pending)
+        metadata[Key.lossSums] = loop.lossSums.map { String($0.bitPattern) }.joined(separator: ",")
         return try store.write(step: step, tensors: tensors, metadata: metadata)
     }
 
@@ -82,7 +82,7 @@ extension Trainer {
     /// Writes the weights alone.
     func writeWeights(to path: String) throws {
         var writer = SafeTensorsWriter(metadata: try weightsMetadata())
-        for parameter in distiller.parameters.all {
+        for parameter in objective.parameters.all {
             writer.add(parameter.name, shape: parameter.shape, floats: UnsafeBufferPointer(parameter.weight.elements))
         }
         try writer.write(to: path)
@@ -141,7 +141,7 @@ extension Trainer {
                 "\(file.path): is of step \(checkpoint.step), but the run has \(totalSteps) steps: resume from an earlier "
                     + "checkpoint")
         }
-        let parameters = distiller.parameters
+        let parameters = objective.parameters
         // Weights first: their check names everything that is missing before anything is overwritten.
         try parameters.load(from: file, optional: { _ in false })
         func copy(_ prefix: String, _ parameter: Parameters.Parameter, _ tensor: Tensor?) throws {
@@ -154,18 +154,18 @@ extension Trainer {
             try file.copyFloats(name, into: tensor.elements)
         }
         for parameter in parameters.all {
-            try copy(CheckpointStore.firstMomentPrefix, parameter, parameter.firstMoment)
-            try copy(CheckpointStore.secondMomentPrefix, parameter, parameter.secondMoment)
+            try copy(CheckpointStore.firstMomentPrefix, parameter, loop.state[parameter.name]?.first)
+            try copy(CheckpointStore.secondMomentPrefix, parameter, loop.state[parameter.name]?.second)
             if pending > 0 { try copy(CheckpointStore.gradientPrefix, parameter, parameter.gradient) }
         }
         let sums = (file.metadata[Key.lossSums] ?? "").split(separator: ",").compactMap { UInt64($0) }
-        guard sums.count == lossSums.count else {
+        guard sums.count == loop.lossSums.count else {
             throw Failure(
                 .badData, "\(file.path): lacks the losses of its unfinished step; resume from another checkpoint")
         }
-        for index in sums.indices { lossSums[index] = Double(bitPattern: sums[index]) }
+        loop.lossSums = sums.map { Double(bitPattern: $0) }
         step = checkpoint.step
-        self.pending = pending
+        loop.pending = pending
         lastCheckpoint = file.path
     }
 }

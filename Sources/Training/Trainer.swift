@@ -5,33 +5,28 @@ import Models
 import Tensors
 import Weights
 
-/// Runs a whole training: data, schedule, optimiser, checkpoints, log. One trainer for every method.
+/// Runs a whole training: data, schedule, optimiser, checkpoints, log. One trainer for every objective.
 ///
 /// Samples form one endless stream, epoch after epoch, each in an order of its own. Optimiser step s takes samples
 /// s·E ..< (s+1)·E of it, E being the effective batch, so an epoch's remainder is carried over into the next.
 public final class Trainer {
     public let configuration: TrainingConfiguration
     public let source: any ImageSource
-    public let distiller: Distiller
+    public let objective: any Objective
     public let plan = MemoryPlan()
-    public let operations: Operations
     /// Optimiser steps of the whole run.
     public let totalSteps: Int
 
     /// Optimiser steps done.
     public internal(set) var step = 0
-    /// Micro-batches of the next step whose gradients are already summed; above 0 only after an interruption.
-    var pending = 0
-    /// Sums over those micro-batches: reconstruction, total, then each alignment.
-    var lossSums: [Double]
-    /// The newest good checkpoint: what this run goes on from, then what it wrote.
+    package let loop: StepLoop
+    /// The newest good checkpoint: first the one that this run was resumed from, then those that it wrote.
     var lastCheckpoint: String?
     /// XXH64 of the names of the source's images, in their order.
     private(set) lazy var namesChecksum = Self.checksum(of: source)
     /// `Parameters.Loading.checksum` of the teacher; nil without one.
     private(set) var teacherChecksum: String?
     private let schedule: LearningRateSchedule
-    private var memoryIsMapped = false
 
     /// How a run ended.
     public enum Outcome: Sendable {
@@ -45,7 +40,19 @@ public final class Trainer {
     ///
     /// - Throws: `Failure.usage` where values do not fit together or nothing would be trained; `Failure` from the image
     ///   folder.
-    public init(_ configuration: TrainingConfiguration) throws {
+    public convenience init(_ configuration: TrainingConfiguration) throws {
+        try self.init(configuration) { plan in
+            try configuration.model.objective(
+                batch: configuration.batch, seed: configuration.seed, plan: plan,
+                .init(
+                    precision: configuration.precision, teacherPrecision: configuration.teacherPrecision,
+                    keepsGradients: configuration.accumulation > 1))
+        }
+    }
+
+    /// As above, for the objective that `makeObjective` plans. Where a step adds up several micro-batches, its parameters must
+    /// keep their gradients.
+    public init(_ configuration: TrainingConfiguration, makeObjective: (MemoryPlan) throws -> any Objective) throws {
         try configuration.validate()
         self.configuration = configuration
         source = try ImageFolder(configuration.data)
@@ -57,14 +64,12 @@ public final class Trainer {
                     + "effective batch of \(configuration.effectiveBatch); raise \(.epochs) or lower \(.effectiveBatch)"
             )
         }
-        distiller = try Distiller(
-            configuration.model, batch: configuration.batch, plan: plan, accumulates: configuration.accumulation > 1,
-            precision: configuration.precision, teacherPrecision: configuration.teacherPrecision)
-        operations = distiller.operations
+        objective = try makeObjective(plan)
+        loop = StepLoop(
+            objective, configuration.optimizer, accumulation: configuration.accumulation, plan: plan)
         schedule = LearningRateSchedule(
             peakLearningRate: configuration.peakLearningRate, minimumLearningRate: configuration.minimumLearningRate,
             warmupEpochs: configuration.warmupEpochs, epochs: configuration.epochs)
-        lossSums = Array(repeating: 0, count: 2 + distiller.alignments.count)
     }
 
     /// What a person should know before the run starts, a sentence each.
@@ -88,16 +93,13 @@ public final class Trainer {
     /// - Throws: `Failure` where memory cannot be mapped or the teacher's weights do not fit.
     @discardableResult
     public func prepare(teacher weights: ModelWeights? = nil) throws -> Parameters.Loading? {
-        precondition(!memoryIsMapped, "a trainer is prepared once")
-        precondition(weights != nil || distiller.teacherParameters == nil, "a run with a teacher needs its weights")
+        let frozen = objective.frozenParameters
+        precondition(weights != nil || frozen == nil, "a run with a teacher needs its weights")
         try plan.commit()
-        memoryIsMapped = true
-        distiller.parameters.initialize(seed: configuration.seed)
-        guard let teacher = distiller.teacherParameters, let sizes = configuration.model.teacher, let weights else {
-            return nil
-        }
-        teacher.initializePositions()
-        let loading = try teacher.load(from: weights, for: sizes, checksummed: true)
+        objective.parameters.initialize(seed: configuration.seed)
+        guard let frozen, let sizes = configuration.model.teacher, let weights else { return nil }
+        frozen.initializePositions()
+        let loading = try frozen.load(from: weights, for: sizes, checksummed: true)
         teacherChecksum = loading.checksum
         return loading
     }
@@ -111,45 +113,32 @@ public final class Trainer {
         return hash.text
     }
 
-    /// Seconds that the whole run would take: the median of `steps` timed micro-batches on random images, after one to
-    /// warm up, and of the optimiser. Spoils the weights: only for a dry run.
-    public func estimateSeconds(steps: Int) -> (run: Double, step: Double) {
-        var random = CounterRandom(seed: configuration.seed, purpose: .benchmark)
-        for index in distiller.images.elements.indices { distiller.images.pointer[index] = 4 * random.uniform() - 2 }
-        let parameters = distiller.parameters
-        var norm = GradientNorm(parameters)
-        var micro: [Double] = []
-        var update: [Double] = []
-        for step in 0...steps {
-            for image in 0..<configuration.batch {
-                distiller.masking.draw(image, seed: 0, sample: step * configuration.batch + image)
+    /// Micro-batches that `estimateSeconds` runs after warming up.
+    public static let timedBatches = 4
+
+    /// Seconds that one optimiser step and the whole run would take, decoding aside: medians of a few timed steps on random
+    /// images, after one to warm up. Spoils the weights: only for a dry run.
+    public func estimateSeconds() throws -> (run: Double, step: Double) {
+        objective.fillRandomImages(seed: configuration.seed)
+        // A step of many micro-batches is one that adds gradients up, repeated: the first of a step, and the last.
+        let (batch, accumulation) = (configuration.batch, configuration.accumulation)
+        let timed = StepLoop(loop, accumulation: min(accumulation, 2))
+        var gradients: [Double] = [], optimizer: [Double] = [], sample = 0
+        for step in 0...Self.timedBatches / timed.accumulation {
+            let outcome = timed.run(step: step + 1, learningRate: 0) {
+                defer { sample += batch }
+                return Batch(samples: Array(sample..<sample + batch), images: Array(0..<batch))
             }
-            let start = monotonicSeconds()
-            var optimizing = 0.0
-            func optimize(_ range: Range<Int>) {
-                let start = monotonicSeconds()
-                norm.add(parameters, range)
-                configuration.optimizer.update(parameters, range, learningRate: 0, step: step + 1)
-                optimizing += monotonicSeconds() - start
+            guard case .finished(let result) = outcome else {
+                throw Failure(
+                    .failure, "the loss of a step on random images is not finite: look at the teacher's weights")
             }
-            if configuration.accumulation > 1 {
-                distiller.accumulateGradients()
-                optimize(parameters.all.indices)
-                // Before the next step's first micro-batch.
-                let start = monotonicSeconds()
-                parameters.clearGradients()
-                optimizing += monotonicSeconds() - start
-            } else {
-                distiller.computeGradients(whenComplete: optimize)
-            }
-            let seconds = monotonicSeconds() - start
-            if step > 0 {
-                micro.append(seconds - optimizing)
-                update.append(optimizing)
-            }
+            guard step > 0 else { continue }
+            gradients.append(result.gradientSeconds / Double(timed.accumulation))
+            optimizer.append(result.optimizerSeconds)
         }
         let seconds =
-            StepBenchmark.median(micro) * Double(configuration.accumulation) + StepBenchmark.median(update)
+            StepBenchmark.median(gradients) * Double(accumulation) + StepBenchmark.median(optimizer)
         return (seconds * Double(totalSteps), seconds)
     }
 
@@ -159,17 +148,20 @@ public final class Trainer {
     ///   - workers: decoding threads beside the kernels'; they never change the result.
     ///   - progress: shown to a person; nil stays silent.
     ///   - message: told what a person should know: unreadable images, checkpoints passed over.
+    ///   - isInterrupted: asked after each micro-batch: the name of the signal that asks the run to stop.
     /// - Throws: `Failure.failure` on a non-finite loss, `Failure.badData` on too many unreadable images or a teacher's
     ///   features that are not finite, `Failure.inputOutput`.
     public func run(
-        in directory: RunDirectory, workers: Int, progress: ProgressLine?, message: @escaping (String) -> Void
+        in directory: RunDirectory, workers: Int, progress: ProgressLine?, message: @escaping (String) -> Void,
+        isInterrupted: () -> String? = { Signals.requested }
     ) throws -> Outcome {
         let store = CheckpointStore(directory: directory.path, keep: configuration.keep)
-        let log = try RunLog(path: directory.logPath, after: step)
+        let log = try RunLog(path: directory.logPath, after: step, terms: objective.lossTerms)
         let images = source.count
+        let size = configuration.batch
         let loader = BatchLoader(
-            source: source, augmentation: augmentation, batchSize: configuration.batch, seed: configuration.seed,
-            firstSample: (step * configuration.accumulation + pending) * configuration.batch,
+            source: source, augmentation: augmentation, batchSize: size, seed: configuration.seed,
+            firstSample: (step * configuration.accumulation + loop.pending) * size,
             lastSample: totalSteps * configuration.effectiveBatch, workers: workers,
             unreadableLimit: configuration.unreadableLimit, report: message)
         defer { loader.stop() }
@@ -177,59 +169,41 @@ public final class Trainer {
             configuration.checkpointEvery > 0
             ? configuration.checkpointEvery : max(1, images / configuration.effectiveBatch)
         var stepStart = monotonicSeconds()
-        var imagesThisStep = 0
-        let parameters = distiller.parameters
-        var norm = GradientNorm(parameters)
         while step < totalSteps {
             let rate = schedule.rate(epoch: configuration.epoch(step: step, images: images))
-            let number = step + 1
-            func optimize(_ range: Range<Int>) {
-                norm.add(parameters, range)
-                configuration.optimizer.update(parameters, range, learningRate: Float(rate), step: number)
+            var signal: String?
+            let imagesOfStep = (configuration.accumulation - loop.pending) * size
+            // A step of many micro-batches can take an hour; nobody who sends SIGTERM waits that long.
+            let outcome = try loop.run(
+                step: step + 1, learningRate: Float(rate),
+                next: {
+                    guard let batch = try loader.next(into: objective.images), batch.count == size else {
+                        preconditionFailure("the stream of samples ended before the run")
+                    }
+                    return batch
+                },
+                isInterrupted: {
+                    signal = isInterrupted()
+                    return signal != nil
+                })
+            let result: StepLoop.Result
+            switch outcome {
+            case .nonFinite(let losses): throw nonFinite(losses)
+            case .interrupted:
+                try log.synchronize()
+                return .interrupted(signal: signal!, checkpoint: try save(to: store))
+            case .finished(let finished): result = finished
             }
-            if pending == 0 {
-                if configuration.accumulation > 1 { parameters.clearGradients() }
-                for index in lossSums.indices { lossSums[index] = 0 }
-            }
-            while pending < configuration.accumulation {
-                guard let batch = try loader.next(into: distiller.images) else {
-                    preconditionFailure("the stream ends with the last step")
-                }
-                for image in 0..<batch.count {
-                    distiller.masking.draw(image, seed: configuration.seed, sample: batch.samples[image])
-                }
-                if configuration.accumulation > 1 {
-                    distiller.accumulateGradients(scale: 1 / Float(configuration.accumulation))
-                } else {
-                    // No weight changes where the loss is not finite.
-                    distiller.computeGradients(whenComplete: optimize)
-                }
-                guard distiller.losses.total.isFinite else { throw nonFinite() }
-                addLosses()
-                pending += 1
-                imagesThisStep += configuration.batch
-                // A step of many micro-batches can take an hour; nobody who sends SIGTERM waits that long.
-                if pending < configuration.accumulation, let signal = Signals.requested {
-                    try log.synchronize()
-                    return .interrupted(signal: signal, checkpoint: try save(to: store))
-                }
-            }
-            if configuration.accumulation > 1 { optimize(parameters.all.indices) }
             step += 1
-            pending = 0
             let now = monotonicSeconds()
-            let speed = Double(imagesThisStep) / max(1e-9, now - stepStart)
+            let speed = Double(imagesOfStep) / max(1e-9, now - stepStart)
             stepStart = now
-            imagesThisStep = 0
-            let scale = 1 / Double(configuration.accumulation)
             let record = StepRecord(
-                step: step, epoch: configuration.epoch(step: step, images: images), loss: Float(lossSums[1] * scale),
-                lossReconstruction: Float(lossSums[0] * scale),
-                lossAlign: lossSums.dropFirst(2).map { Float($0 * scale) },
-                learningRate: rate, gradientNorm: norm.value, imagesPerSecond: Float(speed))
+                step: step, epoch: configuration.epoch(step: step, images: images), losses: loop.losses,
+                learningRate: rate, gradientNorm: result.gradientNorm, imagesPerSecond: Float(speed))
             try log.append(record)
             progress?.update(record)
-            let signal = Signals.requested
+            signal = isInterrupted()
             if step % every == 0 || step == totalSteps || signal != nil {
                 try log.synchronize()
                 let checkpoint = try save(to: store)
@@ -241,18 +215,9 @@ public final class Trainer {
         return .finished(weights: directory.weightsPath)
     }
 
-    private func addLosses() {
-        let losses = distiller.losses
-        lossSums[0] += Double(losses.reconstruction)
-        lossSums[1] += Double(losses.total)
-        for pair in distiller.alignments.indices { lossSums[2 + pair] += Double(losses.alignments[pair]) }
-    }
-
-    private func nonFinite() -> Failure {
-        let losses = distiller.losses
-        let parts = losses.alignments.enumerated().map { ", alignment \($0.offset) \($0.element)" }.joined()
+    private func nonFinite(_ losses: Losses) -> Failure {
         // A teacher never changes.
-        if distiller.alignments.contains(where: { !$0.teacherFeature.elements.allSatisfy(\.isFinite) }) {
+        guard objective.frozenOutputsAreFinite else {
             return Failure(
                 .badData,
                 "\(configuration.teacher ?? "the teacher"): its features are not finite at step \(step + 1); \(lastGood); compare its weights "
@@ -260,12 +225,12 @@ public final class Trainer {
         }
         return Failure(
             .failure,
-            "the loss is not finite at step \(step + 1): reconstruction \(losses.reconstruction)\(parts), total \(losses.total); "
+            "the loss is not finite at step \(step + 1): \(objective.describe(losses)); "
                 + "\(lastGood); start again in another \(.output) folder with a lower \(.baseLearningRate), or look at the images of that step"
         )
     }
 
-    /// What the last update has ruined is seen in a loss one step later, or never after the last step.
+    /// The last update's damage shows in the loss of the next step, or never after the last step.
     func ruined(_ name: String) -> Failure {
         Failure(
             .failure,

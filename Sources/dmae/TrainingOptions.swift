@@ -158,7 +158,7 @@ struct TrainingOptions: ParsableArguments {
         try prepare(trainer, teacher: teacher)
         try takeUp(trainer, in: directory)
         try directory.writeConfiguration(configuration)
-        let progress = quiet ? nil : ProgressLine(totalSteps: trainer.totalSteps)
+        let progress = quiet ? nil : ProgressLine(totalSteps: trainer.totalSteps, terms: trainer.objective.lossTerms)
         let message: (String) -> Void = { text in
             if let progress { progress.message("warning: " + text) } else { Terminal.warning(text) }
         }
@@ -172,7 +172,8 @@ struct TrainingOptions: ParsableArguments {
         progress?.finish()
         switch outcome {
         case .finished(let weights):
-            print(Self.table(try RunSummary(log: directory.logPath)))
+            let terms = trainer.objective.lossTerms
+            print(Self.table(try RunSummary(log: directory.logPath, terms: terms), terms: terms))
             print("weights  \(weights)")
         case .interrupted(let signal, let checkpoint):
             throw Failure(
@@ -184,7 +185,7 @@ struct TrainingOptions: ParsableArguments {
 
     /// Maps the memory, sets the starting weights, and says which tensors of the teacher's file were used.
     private func prepare(_ trainer: Trainer, teacher: ModelWeights?) throws {
-        guard let loading = try trainer.prepare(teacher: teacher), let parameters = trainer.distiller.teacherParameters
+        guard let loading = try trainer.prepare(teacher: teacher), let parameters = trainer.objective.frozenParameters
         else { return }
         let matching = loading.matching
         let used = parameters.all.count - matching.missing.count
@@ -249,7 +250,7 @@ struct TrainingOptions: ParsableArguments {
             ["parameters: student", count(\.isEncoder)],
             ["parameters: decoder", count { $0 == .decoder }],
         ]
-        if let teacher = trainer.distiller.teacherParameters {
+        if let teacher = trainer.objective.frozenParameters {
             rows.append(["parameters: projection heads", count { $0 == .projectionHeads }])
             rows.append(["parameters: teacher, to its last aligned block", Format.count(teacher.count())])
         }
@@ -262,7 +263,7 @@ struct TrainingOptions: ParsableArguments {
         if inTurns > 0 { rows.append(["memory: counted twice, used in turns", "-" + Format.bytes(inTurns)]) }
         rows.append(["memory: in all", Format.bytes(trainer.plan.totalBytes)])
         rows.append([""])
-        let operations = trainer.operations
+        let operations = trainer.objective.operations
         for (name, value) in [
             ("teacher", operations.teacher), ("student", operations.student), ("decoder", operations.decoder),
             ("projection heads", operations.alignment), ("in all", operations.total),
@@ -273,8 +274,8 @@ struct TrainingOptions: ParsableArguments {
         // Timing may take minutes and must be interruptible.
         fflush(stdout)
         try prepare(trainer, teacher: weights)
-        if !quiet { Terminal.note("timing three batches of \(configuration.batch) images …") }
-        let (run, step) = trainer.estimateSeconds(steps: 3)
+        if !quiet { Terminal.note("timing \(Trainer.timedBatches) batches of \(configuration.batch) images …") }
+        let (run, step) = try trainer.estimateSeconds()
         print("")
         print(
             Format.table([
@@ -285,17 +286,12 @@ struct TrainingOptions: ParsableArguments {
     }
 
     /// The loss curve as an aligned table.
-    private static func table(_ summary: RunSummary) -> String {
-        var rows = [["step", "epoch", "loss", "reconstruction"]]
-        for index in (summary.rows.first?.alignments ?? []).indices { rows[0].append("alignment \(index)") }
-        rows[0].append("images/s")
+    private static func table(_ summary: RunSummary, terms: [LossTerm]) -> String {
+        var rows = [["step", "epoch"] + terms.flatMap(\.valueNames) + ["images/s"]]
         for row in summary.rows {
             rows.append(
-                [
-                    "\(row.step)", Format.fixed(row.epoch, 1), Format.fixed(row.loss, 5),
-                    Format.fixed(row.reconstruction, 5),
-                ]
-                    + row.alignments.map { Format.fixed($0, 5) } + [Format.fixed(row.imagesPerSecond, 1)])
+                ["\(row.step)", Format.fixed(row.epoch, 1)] + row.losses.map { Format.fixed($0, 5) }
+                    + [Format.fixed(row.imagesPerSecond, 1)])
         }
         return Format.table(rows)
     }

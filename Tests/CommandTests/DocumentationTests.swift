@@ -179,7 +179,7 @@ final class DocumentationTests: XCTestCase {
         let configuration = ModelConfiguration(
             student: student, decoder: DecoderConfiguration(width: 20, depth: 1, heads: 2), teacher: teacher,
             alignment: AlignmentConfiguration(pairs: [AlignedPair(studentBlock: 0, teacherBlock: 0)]), maskRatio: 0.5)
-        let distiller = try Distiller(configuration, batch: 2, plan: MemoryPlan())
+        let observed = try ObservedModel(configuration, batch: 2, plan: MemoryPlan())
         let letters = ["D": 24, "Dt": 36, "E": 20, "L": 6, "C": 5, "p": 4, "F": 80]
 
         var documented: [String: [Int]] = [:]
@@ -201,10 +201,10 @@ final class DocumentationTests: XCTestCase {
         for (name, shape) in documented where name.hasPrefix("blocks.") {
             documented["decoder_" + name] = shape.map { $0 / 24 * 20 }
         }
-        let actual = Dictionary(uniqueKeysWithValues: distiller.parameters.all.map { ($0.name, $0.shape) })
+        let actual = Dictionary(uniqueKeysWithValues: observed.parameters.all.map { ($0.name, $0.shape) })
         XCTAssertEqual(documented, actual)
         // The teacher is a part of it.
-        for parameter in try XCTUnwrap(distiller.teacherParameters).all {
+        for parameter in try XCTUnwrap(observed.teacherParameters).all {
             XCTAssertNotNil(documented[parameter.name], parameter.name)
         }
     }
@@ -229,10 +229,14 @@ final class DocumentationTests: XCTestCase {
 
     func testLogFields() throws {
         let folder = TemporaryFolder()
-        let log = try RunLog(path: folder.file("log.jsonl"), after: 0)
+        let log = try RunLog(
+            path: folder.file("log.jsonl"), after: 0,
+            terms: MaskedAutoencoder.lossTerms + [
+                LossTerm(key: "loss_align", name: "alignment", meaning: "", listCount: 1)
+            ])
         try log.append(
             StepRecord(
-                step: 1, epoch: 0.5, loss: 2, lossReconstruction: 1, lossAlign: [1], learningRate: 1, gradientNorm: 1,
+                step: 1, epoch: 0.5, losses: [2, 1, 1], learningRate: 1, gradientNorm: 1,
                 imagesPerSecond: 1))
         let line = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(folder.read("log.jsonl"))) as? [String: Any])
         let fields = try table("Runs", "field").flatMap { codes($0[0]) }

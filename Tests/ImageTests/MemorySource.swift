@@ -21,7 +21,7 @@ final class Destination {
     let tensor: Tensor
 
     init(_ batch: Int, _ augmentation: Augmentation) {
-        tensor = plan.reserve(batch, augmentation.sampleCount, .batch)
+        tensor = plan.reserve("images", batch, augmentation.sampleCount, .batch)
         try! plan.commit()
         tensor.elements.update(repeating: .nan)
     }

@@ -242,14 +242,13 @@ final class ModelWeightsTests: XCTestCase {
         (sizes.imageHeight, sizes.imageWidth, sizes.channels) = (48, 64, 1)
         let student = EncoderConfiguration(
             width: 8, depth: 1, heads: 2, patchSize: 8, imageHeight: 48, imageWidth: 64, channels: 1)
-        let distiller = try Distiller(
+        let observed = try ObservedModel(
             ModelConfiguration(
                 student: student, decoder: DecoderConfiguration(width: 8, depth: 1, heads: 2), teacher: sizes,
                 alignment: AlignmentConfiguration(pairs: [AlignedPair(studentBlock: 0, teacherBlock: 1)])), batch: 1,
-            plan: plan,
-            training: false)
+            plan: plan)
         try plan.commit()
-        let teacher = try XCTUnwrap(distiller.teacherParameters)
+        let teacher = try XCTUnwrap(observed.teacherParameters)
         let loading = try teacher.load(from: weights, for: sizes)
         XCTAssertEqual(
             Set(loading.adaptations),

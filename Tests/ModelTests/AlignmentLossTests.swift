@@ -19,7 +19,7 @@ final class AlignmentLossTests: XCTestCase {
     ) throws -> RandomModel {
         let model = try RandomModel(configuration, batch: 2, seed: 81)
         func fill(_ parameters: Parameters, _ given: [String: [Float]]) {
-            parameters.fill { _, parameter in
+            parameters.fill { parameter in
                 let count = parameter.weight.count
                 let values = given[parameter.name] ?? [Float](repeating: 0, count: count)
                 XCTAssertEqual(values.count, count, parameter.name)
@@ -27,9 +27,9 @@ final class AlignmentLossTests: XCTestCase {
             }
         }
         fill(model.parameters, student)
-        fill(model.distiller.teacherParameters!, [lastBias: teacher])
+        fill(model.observed.teacherParameters!, [lastBias: teacher])
         model.step()
-        XCTAssertEqual(model.distiller.alignments[0].teacherFeature.values, (0..<rows).flatMap { _ in teacher })
+        XCTAssertEqual(model.observed.alignments[0].teacherFeature.values, (0..<rows).flatMap { _ in teacher })
         return model
     }
 
@@ -109,7 +109,7 @@ final class AlignmentLossTests: XCTestCase {
 
                 let expected = Reference(student, teacher, distance)
                 XCTAssertEqual(
-                    Double(model.distiller.losses.alignments[0]), expected.loss,
+                    Double(model.observed.losses.alignments[0]), expected.loss,
                     accuracy: 12 * 0x1p-24 * expected.lossMagnitude, label)
                 var comparison = TensorComparison()
                 comparison.compare(
@@ -132,7 +132,7 @@ final class AlignmentLossTests: XCTestCase {
         let model = try stepOfZeros(
             .small(teacherWidth: 12, distance: .l1, projection: .none), student: [lastBias: student], teacher: teacher)
         // Eighths and quarters: exact.
-        XCTAssertEqual(model.distiller.losses.alignments[0], 0.25)
+        XCTAssertEqual(model.observed.losses.alignments[0], 0.25)
         let gradient = try XCTUnwrap(model.gradients()[lastBias])
         for (column, value) in gradient.enumerated() {
             let slope = slopes[column % 3]
@@ -144,7 +144,7 @@ final class AlignmentLossTests: XCTestCase {
     func testL1HasNoSlopeWhereProjectedFeaturesAreEqual() throws {
         let feature = (0..<20).map { Float(2 * $0 - 17) / 16 }
         let model = try stepOfZeros(.small(distance: .l1), student: [head + ".bias": feature], teacher: feature)
-        XCTAssertEqual(model.distiller.losses.alignments[0], 0)
+        XCTAssertEqual(model.observed.losses.alignments[0], 0)
         XCTAssertEqual(model.gradients()[head + ".bias"], [Float](repeating: 0, count: 20))
     }
 }

@@ -86,12 +86,12 @@ final class ConfigurationTests: XCTestCase {
         fine.alignment.pairs = []
         for configuration in [wide, fine] {
             XCTAssertTrue(
-                failure { _ = try Distiller(configuration, batch: 1, plan: MemoryPlan()) }?.message.contains(
+                failure { _ = try ObservedModel(configuration, batch: 1, plan: MemoryPlan()) }?.message.contains(
                     "more memory than any") == true)
         }
         for batch in [1 << 50, .max] {
             XCTAssertTrue(
-                failure { _ = try Distiller(.small(), batch: batch, plan: MemoryPlan()) }?.message.contains(
+                failure { _ = try ObservedModel(.small(), batch: batch, plan: MemoryPlan()) }?.message.contains(
                     "lower batch") == true)
             XCTAssertTrue(
                 failure {

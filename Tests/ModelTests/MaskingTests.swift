@@ -26,45 +26,76 @@ final class MaskingTests: XCTestCase {
     func testKeptCounts() throws {
         for (ratio, kept) in [(0.75, 49), (0.90, 19), (0.95, 9), (0.98, 3)] {
             let model = try model(14, 14, ratio: ratio)
-            XCTAssertEqual(model.distiller.configuration.keptPatches, kept)
-            XCTAssertEqual(model.distiller.masking.kept, kept)
-            model.distiller.masking.update()
-            XCTAssertEqual(model.distiller.masking.mask.values.filter { $0 == 0 }.count, kept)
+            XCTAssertEqual(model.observed.configuration.keptPatches, kept)
+            XCTAssertEqual(model.observed.masking.keptCount, kept)
+            model.observed.masking.select(.random(seed: 1)) { $0 }
+            XCTAssertEqual(model.observed.masking.mask.values.filter { $0 == 0 }.count, kept)
         }
         // 20·(1 - 0.9) is 1.9999999999999996 in double.
-        XCTAssertEqual(try model(4, 5, ratio: 0.9).distiller.masking.kept, 1)
+        XCTAssertEqual(try model(4, 5, ratio: 0.9).observed.masking.keptCount, 1)
     }
 
-    /// `restore` is the rank of each patch's noise, `keep` its inverse below K, `mask` says rank ≥ K: against a stable
+    /// Places are the ranks of the noise, kept patches those of the first K places, and the mask says place ≥ K: against a stable
     /// sort.
-    func testMaskKeepAndRestoreAreOneOrder() throws {
+    func testMaskAndPlacesAreOneOrder() throws {
         let seed = testSeed(31)
         for (rows, columns, ratio) in [(14, 14, 0.75), (3, 5, 0.5), (2, 1, 0.5), (7, 4, 0.9)] {
-            let masking = try model(rows, columns, ratio: ratio, batch: 3).distiller.masking
+            let masking = try model(rows, columns, ratio: ratio, batch: 3).observed.masking
             let patches = rows * columns
-            for image in 0..<3 { masking.draw(image, seed: seed, sample: image) }
+            var random = CounterRandom(seed: seed, purpose: .test)
+            var noise = (0..<3 * patches).map { _ in random.uniform() }
             // Ties: the middle image has few different numbers.
-            for patch in 0..<patches { masking.noise.pointer[patches + patch] = Float(patch * 7 % 3) }
-            masking.update()
+            for patch in 0..<patches { noise[patches + patch] = Float(patch * 7 % 3) }
+            masking.select(.noise(noise)) { $0 }
             for image in 0..<3 {
-                let noise = (0..<patches).map { masking.noise.pointer[image * patches + $0] }
-                let order = (0..<patches).sorted { (noise[$0], $0) < (noise[$1], $1) }
-                XCTAssertEqual((0..<masking.kept).map { masking.keep(image, $0) }, Array(order[..<masking.kept]))
-                XCTAssertEqual(order.map { masking.restore(image, $0) }, Array(0..<patches))
-                XCTAssertEqual(
-                    (0..<patches).map { masking.mask.pointer[image * patches + $0] },
-                    (0..<patches).map { masking.restore(image, $0) >= masking.kept ? 1 : 0 })
+                let numbers = noise[image * patches..<(image + 1) * patches]
+                check(
+                    masking, image,
+                    order: (0..<patches).sorted {
+                        (numbers[$0 + numbers.startIndex], $0) < (numbers[$1 + numbers.startIndex], $1)
+                    })
             }
         }
     }
 
-    /// A sample's noise depends on the seed and on the sample alone, not on its place in a batch or on what was drawn
+    private func check(_ masking: Masking, _ image: Int, order: [Int], line: UInt = #line) {
+        let patches = order.count
+        XCTAssertEqual(
+            (0..<masking.keptCount).map { masking.keptPatch(image, $0) }, Array(order[..<masking.keptCount]), line: line
+        )
+        XCTAssertEqual(
+            (0..<masking.removedCount).map { masking.removedPatch(image, $0) }, Array(order[masking.keptCount...]),
+            line: line)
+        XCTAssertEqual(order.map { masking.place(image, ofPatch: $0) }, Array(0..<patches), line: line)
+        XCTAssertEqual(
+            (0..<patches).map { masking.mask.pointer[image * patches + $0] },
+            (0..<patches).map { masking.place(image, ofPatch: $0) >= masking.keptCount ? 1 : 0 }, line: line)
+    }
+
+    /// Random noise is the stream of seed and sample; a given mask keeps the order of patches on both sides.
+    func testRandomAndGivenSelections() throws {
+        let seed = testSeed(34)
+        let masking = try model(3, 4, ratio: 0.5, batch: 2).observed.masking
+        masking.select(.random(seed: seed)) { 1000 + 7 * $0 }
+        for image in 0..<2 {
+            var random = CounterRandom(seed: seed, purpose: .mask, index: 1000 + 7 * image)
+            let noise = (0..<12).map { _ in random.uniform() }
+            check(masking, image, order: (0..<12).sorted { (noise[$0], $0) < (noise[$1], $1) })
+        }
+        let removed = (0..<12).map { $0 % 4 < 2 }
+        masking.select(.removed(removed)) { $0 }
+        for image in 0..<2 {
+            check(masking, image, order: (0..<12).filter { !removed[$0] } + (0..<12).filter { removed[$0] })
+        }
+    }
+
+    /// A sample's mask depends on the seed and on the sample alone, not on its place in a batch or on what was drawn
     /// before.
-    func testNoiseDependsOnSeedAndSampleAlone() throws {
-        let masking = try model(14, 14, ratio: 0.75, batch: 3).distiller.masking
-        func drawn(_ place: Int, seed: UInt64, sample: Int) -> [UInt32] {
-            masking.draw(place, seed: seed, sample: sample)
-            return (0..<196).map { masking.noise.pointer[place * 196 + $0].bitPattern }
+    func testMaskDependsOnSeedAndSampleAlone() throws {
+        let masking = try model(14, 14, ratio: 0.75, batch: 3).observed.masking
+        func drawn(_ image: Int, seed: UInt64, sample: Int) -> [Int] {
+            masking.select(.random(seed: seed)) { $0 == image ? sample : 17 + $0 }
+            return (0..<masking.keptCount).map { masking.keptPatch(image, $0) }
         }
         let first = drawn(0, seed: 5, sample: 1_000_000_007)
         let other = drawn(1, seed: 5, sample: 3)
@@ -80,12 +111,11 @@ final class MaskingTests: XCTestCase {
     /// once in ten thousand seeds.
     func testEveryPatchIsKeptEquallyOften() throws {
         let seed = testSeed(32)
-        let masking = try model(14, 14, ratio: 0.75).distiller.masking
+        let masking = try model(14, 14, ratio: 0.75).observed.masking
         let samples = 4000
         var counts = [Int](repeating: 0, count: 196)
         for sample in 0..<samples {
-            masking.draw(0, seed: seed, sample: sample)
-            masking.update()
+            masking.select(.random(seed: seed)) { _ in sample }
             for patch in 0..<196 where masking.mask.pointer[patch] == 0 { counts[patch] += 1 }
         }
         let deviation = (Double(samples) * 0.25 * 0.75).squareRoot()
@@ -97,36 +127,37 @@ final class MaskingTests: XCTestCase {
         let seed = testSeed(33)
         let configuration = ModelConfiguration.small()
         let model = try RandomModel(configuration, batch: 2, seed: seed)
-        let distiller = model.distiller
-        distiller.forward()
+        let observed = model.observed
+        observed.forward()
         func features() -> [[UInt32]] {
-            [distiller.student.latent!, distiller.alignments[0].teacherFeature, distiller.decoder.prediction].map(
+            [observed.encoder.latent!, observed.alignments[0].teacherFeature, observed.decoder.prediction].map(
                 \.values.bits)
         }
         let before = features()
-        let losses = distiller.losses
+        let losses = observed.losses
         let (side, width) = (configuration.student.patchSize, configuration.student.imageWidth)
         /// Changes one pixel in each patch that is removed (or kept).
         func change(removed: Bool) {
-            var image = distiller.images.pointer
-            for index in 0..<distiller.batch {
+            var image = observed.images.pointer
+            for index in 0..<observed.batch {
                 for patch in 0..<configuration.student.patches {
-                    guard (distiller.masking.restore(index, patch) >= distiller.masking.kept) == removed else {
+                    guard (observed.masking.place(index, ofPatch: patch) >= observed.masking.keptCount) == removed
+                    else {
                         continue
                     }
                     let (row, column) = patch.quotientAndRemainder(dividingBy: configuration.student.gridColumns)
                     image[row * side * width + column * side + side - 1] += 1
                 }
-                image += distiller.images.columns
+                image += observed.images.columns
             }
         }
         change(removed: true)
-        distiller.forward()
+        observed.forward()
         XCTAssertEqual(features(), before)
-        XCTAssertNotEqual(distiller.losses.reconstruction, losses.reconstruction)
-        XCTAssertEqual(distiller.losses.alignments, losses.alignments)
+        XCTAssertNotEqual(observed.losses.reconstruction, losses.reconstruction)
+        XCTAssertEqual(observed.losses.alignments, losses.alignments)
         change(removed: false)
-        distiller.forward()
+        observed.forward()
         for (old, new) in zip(before, features()) { XCTAssertNotEqual(old, new) }
     }
 }

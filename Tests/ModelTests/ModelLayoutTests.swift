@@ -19,7 +19,7 @@ final class ModelLayoutTests: XCTestCase {
     }
 
     /// What a run trains and what it needs of a teacher, for every projection and for other sizes.
-    func testDistillers() throws {
+    func testObjectives() throws {
         let two = [AlignedPair(studentBlock: 1, teacherBlock: 0), AlignedPair(studentBlock: 2, teacherBlock: 1)]
         var deeper = ModelConfiguration.small(teacherWidth: nil)
         deeper.decoder = DecoderConfiguration(width: 8, depth: 3, heads: 1)
@@ -30,15 +30,21 @@ final class ModelLayoutTests: XCTestCase {
         ]
         for (name, configuration) in configurations {
             for training in [true, false] {
-                let distiller = try Distiller(configuration, batch: 2, plan: MemoryPlan(), training: training)
-                assertSame(distiller.parameters, ModelLayout(configuration), name)
+                // A model that is not trained has neither teacher nor projection heads.
+                var configuration = configuration
+                if !training {
+                    configuration.teacher = nil
+                    configuration.alignment.pairs = []
+                }
+                let observed = try ObservedModel(configuration, batch: 2, plan: MemoryPlan(), training: training)
+                assertSame(observed.parameters, ModelLayout(configuration), name)
                 guard let teacher = configuration.teacher, let last = configuration.lastTeacherBlock else {
-                    XCTAssertNil(distiller.teacherParameters)
+                    XCTAssertNil(observed.teacherParameters)
                     continue
                 }
                 XCTAssertLessThan(last + 1, teacher.depth, "no block is left out")
                 assertSame(
-                    distiller.teacherParameters, .encoder(teacher, blockCount: last + 1, norms: []), "\(name), teacher")
+                    observed.teacherParameters, .encoder(teacher, blockCount: last + 1, norms: []), "\(name), teacher")
             }
         }
     }

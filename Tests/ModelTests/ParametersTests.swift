@@ -48,10 +48,10 @@ final class ParametersTests: XCTestCase {
         for (name, count) in [("vit-base", 254), ("vit-large", 398), ("vit-huge", 494)] {
             let encoder = try XCTUnwrap(Preset.encoder(name, imageHeight: 224, imageWidth: 224))
             let decoder = try XCTUnwrap(Preset.decoder("dec512d8"))
-            let distiller = try Distiller(
+            let observed = try ObservedModel(
                 ModelConfiguration(student: encoder, decoder: decoder), batch: 1, plan: MemoryPlan())
-            XCTAssertEqual(distiller.parameters.all.count, count, name)
-            XCTAssertEqual(shapes(distiller.parameters), expected(encoder, decoder), name)
+            XCTAssertEqual(observed.parameters.all.count, count, name)
+            XCTAssertEqual(shapes(observed.parameters), expected(encoder, decoder), name)
         }
     }
 
@@ -60,7 +60,7 @@ final class ParametersTests: XCTestCase {
         for (name, millions) in [("vit-base", 86), ("vit-large", 303), ("vit-huge", 631)] {
             let encoder = try XCTUnwrap(Preset.encoder(name, imageHeight: 224, imageWidth: 224))
             let decoder = try XCTUnwrap(Preset.decoder("dec512d2"))
-            let parameters = try Distiller(
+            let parameters = try ObservedModel(
                 ModelConfiguration(student: encoder, decoder: decoder), batch: 1, plan: MemoryPlan()
             ).parameters
             let count = parameters.all.reduce(0) {
@@ -100,26 +100,26 @@ final class ParametersTests: XCTestCase {
         for (projection, heads) in wanted {
             let configuration = ModelConfiguration.small(
                 teacherWidth: projection == .none ? 12 : 20, pairs: pairs, projection: projection)
-            let distiller = try Distiller(configuration, batch: 1, plan: MemoryPlan())
+            let observed = try ObservedModel(configuration, batch: 1, plan: MemoryPlan())
             XCTAssertEqual(
-                shapes(distiller.parameters),
+                shapes(observed.parameters),
                 expected(configuration.student, configuration.decoder).merging(heads) { first, _ in first })
-            let teacher = try XCTUnwrap(distiller.teacherParameters)
+            let teacher = try XCTUnwrap(observed.teacherParameters)
             let names = Set(teacher.all.map(\.name))
             XCTAssertTrue(
                 names.isSuperset(of: ["cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.1.mlp.fc2.bias"]))
             XCTAssertFalse(
                 names.contains { $0.hasPrefix("blocks.2") || $0.hasPrefix("norm") || $0.hasPrefix("decoder") })
             XCTAssertTrue(
-                teacher.all.allSatisfy { $0.gradient == nil && $0.firstMoment == nil && $0.secondMoment == nil })
+                teacher.all.allSatisfy { !$0.isTrained })
         }
     }
 
     /// Weight decay is for everything but biases and 1-D tensors; class and mask token do decay.
     func testDecayRule() throws {
-        let distiller = try Distiller(.small(projection: .mlp), batch: 1, plan: MemoryPlan())
+        let observed = try ObservedModel(.small(projection: .mlp), batch: 1, plan: MemoryPlan())
         var (decayed, spared) = (0, 0)
-        for parameter in distiller.parameters.all where parameter.gradient != nil {
+        for parameter in observed.parameters.all where parameter.gradient != nil {
             let isSpared = parameter.name.hasSuffix(".bias") || parameter.name.contains("norm")
             XCTAssertEqual(parameter.decays, !isSpared, parameter.name)
             if isSpared { spared += 1 } else { decayed += 1 }
@@ -136,7 +136,7 @@ final class ParametersTests: XCTestCase {
         let seed = testSeed(41)
         let encoder = try XCTUnwrap(Preset.encoder("vit-tiny", imageHeight: 32, imageWidth: 48))
         let plan = MemoryPlan()
-        let parameters = try Distiller(
+        let parameters = try ObservedModel(
             ModelConfiguration(student: encoder, decoder: DecoderConfiguration(width: 256, depth: 1, heads: 4)),
             batch: 1, plan: plan
         ).parameters
@@ -166,8 +166,7 @@ final class ParametersTests: XCTestCase {
             } else {
                 let bound = (6 / Double(parameter.shape[0] + parameter.shape[1...].reduce(1, *))).squareRoot()
                 // All threads draw, each from where in the parameter's stream its run of numbers begins.
-                let index = try XCTUnwrap(parameters.all.firstIndex { $0.name == parameter.name })
-                var random = CounterRandom(seed: seed, purpose: .weights, index: index)
+                var random = CounterRandom(seed: seed, purpose: .weights, name: parameter.name)
                 XCTAssertTrue(values.allSatisfy { $0 == Double(Float(random.uniform(-bound, bound))) }, parameter.name)
                 XCTAssertLessThanOrEqual(values.map(\.magnitude).max()!, bound * (1 + 0x1p-23), parameter.name)
                 check(bound / 3.0.squareRoot(), kurtosis: 1.8)
@@ -191,11 +190,11 @@ final class ParametersTests: XCTestCase {
                 try withThreads(threads) {
                     XCTAssertEqual(Threads.observed, threads)
                     let plan = MemoryPlan()
-                    let parameters = try Distiller(configuration, batch: 1, plan: plan).parameters
+                    let parameters = try ObservedModel(configuration, batch: 1, plan: plan).parameters
                     try plan.commit()
                     parameters.initialize(seed: seed)
                     var checked = 0
-                    for (index, parameter) in parameters.all.enumerated() {
+                    for parameter in parameters.all {
                         guard parameter.name.hasPrefix("aligned_feature_projection_heads.") else { continue }
                         checked += 1
                         let expected: [Float]
@@ -204,7 +203,7 @@ final class ParametersTests: XCTestCase {
                         } else {
                             let bound = (6 / Double(256 + (parameter.name.hasSuffix(".fc2.weight") ? 256 : 192)))
                                 .squareRoot()
-                            var random = CounterRandom(seed: seed, purpose: .weights, index: index)
+                            var random = CounterRandom(seed: seed, purpose: .weights, name: parameter.name)
                             expected = (0..<parameter.weight.count).map { _ in Float(random.uniform(-bound, bound)) }
                         }
                         XCTAssertTrue(
@@ -221,7 +220,7 @@ final class ParametersTests: XCTestCase {
     func testInitialWeightsDependOnTheSeed() throws {
         func weights(_ seed: UInt64) throws -> [String: [UInt32]] {
             let plan = MemoryPlan()
-            let parameters = try Distiller(.small(), batch: 1, plan: plan).parameters
+            let parameters = try ObservedModel(.small(), batch: 1, plan: plan).parameters
             try plan.commit()
             parameters.initialize(seed: seed)
             return Dictionary(uniqueKeysWithValues: parameters.all.map { ($0.name, $0.weight.values.bits) })

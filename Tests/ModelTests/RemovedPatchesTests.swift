@@ -23,20 +23,20 @@ final class RemovedPatchesTests: XCTestCase {
                 configuration.normalizePixels = normalizePixels
                 let whole = try model(configuration, everyPatch: true),
                     removed = try model(configuration, everyPatch: false)
-                let masking = whole.distiller.masking
-                let (all, some) = (whole.distiller.decoder.prediction, removed.distiller.decoder.prediction)
-                XCTAssertEqual(some.rows, 3 * (masking.patches - masking.kept))
+                let masking = whole.observed.masking
+                let (all, some) = (whole.observed.decoder.prediction, removed.observed.decoder.prediction)
+                XCTAssertEqual(some.rows, 3 * (masking.patches - masking.keptCount))
                 for row in 0..<some.rows {
-                    let image = row / masking.removed
+                    let image = row / masking.removedCount
                     let patch = (0..<masking.patches).first {
-                        masking.restore(image, $0) == masking.kept + row % masking.removed
+                        masking.place(image, ofPatch: $0) == masking.keptCount + row % masking.removedCount
                     }!
                     let wanted = all.rows(
                         image * (1 + masking.patches) + 1 + patch..<image * (1 + masking.patches) + 2 + patch)
                     XCTAssertEqual(
                         some.rows(row..<row + 1).values.bits, wanted.values.bits, "ratio \(ratio), row \(row)")
                 }
-                XCTAssertEqual(whole.distiller.losses.total, removed.distiller.losses.total)
+                XCTAssertEqual(whole.observed.losses.total, removed.observed.losses.total)
                 let (expected, got) = (whole.gradients(), removed.gradients())
                 for (name, values) in expected {
                     let largest = values.reduce(0) { max($0, abs($1)) }
@@ -59,10 +59,10 @@ final class RemovedPatchesTests: XCTestCase {
         for precision in [Precision.f32, .bf16] {
             func model(images: Int) throws -> RandomModel {
                 let model = try RandomModel(
-                    configuration, batch: 4, seed: 72, precision: precision, leastDecoderRows: images * tokens)
+                    configuration, batch: 4, seed: 72, precision: precision, minimumDecoderRows: images * tokens)
                 let rows = images == 3 ? 4 : images
                 XCTAssertEqual(
-                    model.distiller.decoder.prediction.rows, rows * model.distiller.masking.removed,
+                    model.observed.decoder.prediction.rows, rows * model.observed.masking.removedCount,
                     "3 does not divide 4")
                 model.step()
                 return model
@@ -70,7 +70,7 @@ final class RemovedPatchesTests: XCTestCase {
             let whole = try model(images: 4)
             for images in 1...3 {
                 let parts = try model(images: images)
-                XCTAssertEqual(parts.distiller.losses.total.bitPattern, whole.distiller.losses.total.bitPattern)
+                XCTAssertEqual(parts.observed.losses.total.bitPattern, whole.observed.losses.total.bitPattern)
                 let (expected, got) = (whole.gradients(), parts.gradients())
                 for (name, values) in expected {
                     let found = got[name]!
@@ -100,20 +100,20 @@ final class RemovedPatchesTests: XCTestCase {
             let tokens = Double(1 + configuration.student.patches), kept = Double(configuration.keptPatches)
             let saved = tokens - (1 + kept + (tokens - 1) / 4), width = Double(configuration.decoder.width)
             XCTAssertEqual(
-                Operations(configuration).decoder - shared.distiller.operations.decoder,
+                Operations(configuration).decoder - shared.observed.operations.decoder,
                 3 * 2 * saved * 3 * width * width * 1e-9,
                 accuracy: 1e-15)
             shared.step()
-            plain.distiller.forward()
+            plain.observed.forward()
             XCTAssertEqual(
-                shared.distiller.losses.reconstruction.bitPattern, plain.distiller.losses.reconstruction.bitPattern)
+                shared.observed.losses.reconstruction.bitPattern, plain.observed.losses.reconstruction.bitPattern)
 
             let single = try RandomModel(configuration, batch: 1, seed: 73, precision: precision)
-            XCTAssertEqual(single.distiller.operations.decoder, Operations(configuration).decoder)
+            XCTAssertEqual(single.observed.operations.decoder, Operations(configuration).decoder)
             for image in 0..<4 {
-                single.distiller.images.copy(from: shared.distiller.images.rows(image..<image + 1))
-                single.distiller.masking.noise.copy(from: shared.distiller.masking.noise.rows(image..<image + 1))
-                single.distiller.accumulateGradients(scale: 0.25)
+                single.observed.images.copy(from: shared.observed.images.rows(image..<image + 1))
+                single.observed.draw(seed: 73, from: image)
+                single.observed.addGradients(scale: 0.25, isFirst: image == 0)
             }
             // A shared gradient is rounded to bf16 as a sum, not summand by summand: half a unit of 2⁻⁸, through a
             // block.

@@ -11,17 +11,18 @@ final class InPlaceActivationTests: XCTestCase {
             for (rows, inputs, outputs) in [(3, 5, 2), (37, 70, 33), (150, 96, 1700)] {
                 for (precision, type) in [(Precision.f32, ElementType.f32), (.bf16, .bf16), (.bf16, .f32)] {
                     let plan = MemoryPlan()
-                    let dY = plan.reserve(rows, outputs, .activations)
-                    let weight = plan.reserve(outputs, inputs, .weights)
+                    let dY = plan.reserve("dY", rows, outputs, .activations)
+                    let weight = plan.reserve("weight", outputs, inputs, .weights)
                     // Float32 memory, to be looked into, and the same as the type in question.
-                    let memory = (0..<5).map { _ in plan.reserve(rows * inputs, 1, .activations) }
+                    let memory = (0..<5).map { plan.reserve("memory \($0)", rows * inputs, 1, .activations) }
                     let tensors = memory.map { $0.prefix(rows: rows, columns: inputs, as: type) }
                     // Every thread has its own part of it.
                     let workspace = withThreads(3) {
                         plan.workspace(
                             "kernel workspace",
                             bytes: Kernels.linearWorkspaceBytes(
-                                rows: rows, inputs: inputs, outputs: outputs, precision: precision, activations: type))
+                                rows: rows, inputs: inputs, outputs: outputs, precision: precision, activations: type),
+                            alive: .always)
                     }
                     try plan.commit()
                     var random = CounterRandom(seed: seed, purpose: .test)

@@ -7,11 +7,12 @@ import XCTest
 final class KernelCallTests: XCTestCase {
     func testCallsAreNotedInsteadOfRun() throws {
         let plan = MemoryPlan()
-        let x = plan.reserve(3, 5, .activations), weight = plan.reserve(4, 5, .weights)
-        let y = plan.reserve(3, 4, .activations)
+        let x = plan.reserve("tensor 1", 3, 5, .activations), weight = plan.reserve("tensor 2", 4, 5, .weights)
+        let y = plan.reserve("tensor 3", 3, 4, .activations)
         let workspace = plan.workspace(
             "workspace",
-            bytes: Kernels.linearWorkspaceBytes(rows: 3, inputs: 5, outputs: 4, precision: .f32, activations: .f32))
+            bytes: Kernels.linearWorkspaceBytes(rows: 3, inputs: 5, outputs: 4, precision: .f32, activations: .f32),
+            alive: .always)
         try plan.commit()
         func multiply() {
             Kernels.linear(x, weight: weight, bias: nil, output: y, precision: .f32, workspace: workspace)

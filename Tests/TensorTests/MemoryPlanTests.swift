@@ -1,108 +1,95 @@
 import Reporting
 import Tensors
+import TestSupport
 import XCTest
 
 final class MemoryPlanTests: XCTestCase {
-    /// Every buffer starts on a cache line, is zero, and overlaps no other; scratch of one name is shared and as large
-    /// as the largest.
+    /// Every buffer starts on a cache line, is zero, and overlaps no other.
     func testBuffersAreAlignedZeroAndApart() throws {
         let plan = MemoryPlan()
-        let first = plan.reserve(3, 5, .weights)
-        let small = plan.scratch("shared", 2, 2)
-        let second = plan.reserve(17, 1, .gradients)
-        let large = plan.scratch("shared", 7, 9)
-        let workspace = plan.workspace("kernel", bytes: 100)
-        let last = plan.reserve(1, 1, .batch)
+        let first = plan.reserve("first", 3, 5, .weights)
+        let second = plan.reserve("second", 17, 1, .gradients)
+        let workspace = plan.workspace("kernel", bytes: 100, alive: .always)
+        let last = plan.reserve("last", 1, 1, .batch)
         try plan.commit()
-        for tensor in [first, small, second, large, last] {
+        for tensor in [first, second, last] {
             XCTAssertEqual(UInt(bitPattern: tensor.pointer) % UInt(MemoryPlan.alignment), 0)
             XCTAssertTrue(tensor.elements.allSatisfy { $0 == 0 })
         }
         XCTAssertEqual(UInt(bitPattern: workspace.pointer) % UInt(MemoryPlan.alignment), 0)
-        XCTAssertEqual(small.pointer, large.pointer)
-        for (value, tensor) in [first, second, large, last].enumerated() {
+        for (value, tensor) in [first, second, last].enumerated() {
             tensor.elements.update(repeating: Float(value + 1))
         }
         workspace.pointer.initializeMemory(as: UInt8.self, repeating: 0xFF, count: 100)
-        for (value, tensor) in [first, second, large, last].enumerated() {
+        for (value, tensor) in [first, second, last].enumerated() {
             XCTAssertTrue(tensor.elements.allSatisfy { $0 == Float(value + 1) })
         }
     }
 
-    /// The printed plan adds up: bytes by purpose, each buffer rounded up to whole cache lines, shared scratch once.
+    /// The printed plan: the most bytes of a purpose at any moment, each buffer rounded up to whole cache lines.
     func testBytesByPurpose() {
         let plan = MemoryPlan()
-        _ = plan.reserve(3, 5, .weights)
-        _ = plan.reserve(16, 1, .weights)
-        _ = plan.reserve(17, 1, .moments)
-        _ = plan.scratch("shared", 2, 2)
-        _ = plan.scratch("shared", 7, 9)
-        _ = plan.workspace("kernel", bytes: 1)
+        let moments = (0..<3).map { plan.moment("\($0)") }
+        _ = plan.reserve("a", 3, 5, .weights)
+        _ = plan.reserve("b", 16, 1, .weights)
+        _ = plan.reserve("c", 17, 1, .moments)
+        _ = plan.reserve("d", 16 * 3, 1, .scratch, alive: .during(moments[0]...moments[1]))
+        _ = plan.reserve("e", 16 * 2, 1, .scratch, alive: .only(moments[1], moments[2]))
+        _ = plan.workspace("f", bytes: 1, alive: .only(moments[2]))
         XCTAssertEqual(plan.bytes(of: .weights), 64 + 64)
         XCTAssertEqual(plan.bytes(of: .moments), 128)
-        XCTAssertEqual(plan.bytes(of: .scratch), 256 + 64)
+        XCTAssertEqual(plan.bytes(of: .scratch), 64 * 5)
         XCTAssertEqual(plan.bytes(of: .batch), 0)
-        XCTAssertEqual(plan.totalBytes, MemoryPlan.Purpose.allCases.reduce(0) { $0 + plan.bytes(of: $1) })
+        XCTAssertEqual(plan.totalBytes, 64 * (4 + 5))
     }
 
-    private static let first = MemoryPlan.Phases(rawValue: 1), second = MemoryPlan.Phases(rawValue: 2)
-    private static let third = MemoryPlan.Phases(rawValue: 4), fourth = MemoryPlan.Phases(rawValue: 8)
-
-    /// What is alive in one phase at the same time lies apart; what is not may lie over it, and the plan is as large as
-    /// its largest phase.
-    func testPhasesTakeTurns() throws {
+    /// Buffers that are alive at the same moment lie apart; others may lie over each other.
+    func testBuffersOfDifferentMomentsShareMemory() throws {
         let plan = MemoryPlan()
-        let always = plan.reserve(16, 1, .weights)
-        let a = plan.during(Self.first) { plan.scratch("a", 16 * 5) }
-        let b = plan.during(Self.second) { plan.reserve(16 * 3, 1, .activations) }
-        let c = plan.during(Self.second) { plan.scratch("c", 16 * 2) }
-        let kept = plan.during([Self.first, Self.third]) { plan.reserve(16, 1, .activations) }
-        let d = plan.during([Self.first, Self.third]) { plan.scratch("d", 16 * 4) }
-        let moments = plan.during(Self.first) { plan.reserve(16, 1, .moments) }
-        XCTAssertEqual(plan.bytes(of: .scratch), 64 * (5 + 2 + 4))
-        XCTAssertEqual(plan.bytes(of: .activations), 64 * (3 + 1))
-        // Weights, moments, and in the first phase 5 + 1 + 4 cache lines; the second's 3 + 1 + 2 lie over the scratch
-        // of the first.
-        XCTAssertEqual(plan.totalBytes, 64 * (2 + 10))
+        let moments = (0..<4).map { plan.moment("\($0)") }
+        let always = plan.reserve("always", 16, 1, .weights)
+        let a = plan.reserve("a", 16 * 5, 1, .scratch, alive: .only(moments[0]))
+        let b = plan.reserve("b", 16 * 3, 1, .activations, alive: .only(moments[1]))
+        let c = plan.reserve("c", 16 * 2, 1, .scratch, alive: .only(moments[1]))
+        let kept = plan.reserve("kept", 16, 1, .activations, alive: .during(moments[0]...moments[2]))
+        let d = plan.reserve("d", 16 * 4, 1, .scratch, alive: .only(moments[0], moments[2]))
+        // Always one; at moment 0 the lines 5 + 1 + 4; the others fit into them.
+        XCTAssertEqual(plan.totalBytes, 64 * (1 + 10))
         try plan.commit()
-        let tensors = [always, a, b, c, kept, d, moments]
-        let all: [MemoryPlan.Phases] = [
-            .all, Self.first, Self.second, Self.second, [Self.first, Self.second, Self.third],
-            [Self.first, Self.third], .all,
-        ]
-        let start = always.pointer
-        for (i, x) in tensors.enumerated() {
-            XCTAssertEqual(UInt(bitPattern: x.pointer) % UInt(MemoryPlan.alignment), 0)
-            XCTAssertLessThanOrEqual((x.pointer - start + x.count) * 4, plan.totalBytes)
-            for (j, y) in tensors.enumerated() where i != j && !all[i].isDisjoint(with: all[j]) {
-                XCTAssertTrue(
-                    x.pointer + x.count <= y.pointer || y.pointer + y.count <= x.pointer, "\(i) lies over \(j)")
-            }
+        func overlap(_ x: Tensor, _ y: Tensor) -> Bool {
+            x.pointer < y.pointer + y.count && y.pointer < x.pointer + x.count
         }
-        XCTAssertTrue(
-            [a, d].contains { $0.pointer < b.pointer + b.count && b.pointer < $0.pointer + $0.count },
-            "nothing is shared")
+        for other in [a, b, c, kept, d] { XCTAssertFalse(overlap(always, other)) }
+        for (x, y) in [(a, kept), (a, d), (kept, d), (b, c), (b, kept), (c, kept)] { XCTAssertFalse(overlap(x, y)) }
+        XCTAssertTrue(overlap(a, b) || overlap(d, b), "nothing is shared")
     }
 
-    /// Any number of buffers at random: none lies over another of its time.
-    func testManyBuffersOfManyPhases() throws {
-        var random = CounterRandom(seed: 41, purpose: .test)
+    /// Any number of buffers at random: none lies over another of its time, and the plan is as large as its largest moment at least.
+    func testManyBuffersOfManyMoments() throws {
+        var random = CounterRandom(seed: testSeed(41), purpose: .test)
         for round in 0..<20 {
             let plan = MemoryPlan()
-            var tensors: [(tensor: Tensor, phases: MemoryPlan.Phases)] = []
+            let moments = (0..<12).map { plan.moment("\($0)") }
+            var buffers: [(tensor: Tensor, alive: Set<Int>)] = []
             for index in 0..<60 {
-                let bits = UInt8(1 + Int(random.uniform() * 15)), rows = 1 + Int(random.uniform() * 500)
-                tensors.append(
-                    (plan.during(.init(rawValue: bits)) { plan.scratch("\(index)", rows) }, .init(rawValue: bits)))
+                let ranges = (0..<1 + random.below(2)).map { _ in
+                    let first = random.below(12)
+                    return first...first + random.below(12 - first)
+                }
+                let tensor = plan.reserve(
+                    "\(index)", 1 + random.below(500), 1, .scratch,
+                    alive: .during(ranges.map { moments[$0.lowerBound]...moments[$0.upperBound] }))
+                buffers.append((tensor, Set(ranges.flatMap { $0 })))
             }
-            let phases = [Self.first, Self.second, Self.third, Self.fourth].map { phase in
-                tensors.filter { $0.phases.contains(phase) }.reduce(0) { $0 + ($1.tensor.count * 4 + 63) / 64 * 64 }
+            let needed = (0..<12).map { moment in
+                buffers.filter { $0.alive.contains(moment) }.reduce(0) { $0 + ($1.tensor.count * 4 + 63) / 64 * 64 }
             }
-            XCTAssertGreaterThanOrEqual(plan.totalBytes, phases.max()!)
-            XCTAssertLessThan(plan.totalBytes, plan.bytes(of: .scratch), "round \(round): nothing is shared")
+            XCTAssertGreaterThanOrEqual(plan.totalBytes, needed.max()!)
+            XCTAssertLessThan(
+                plan.totalBytes, buffers.reduce(0) { $0 + ($1.tensor.count * 4 + 63) / 64 * 64 }, "round \(round)")
             try plan.commit()
-            for (i, x) in tensors.enumerated() {
-                for y in tensors[..<i] where !x.phases.isDisjoint(with: y.phases) {
+            for (i, x) in buffers.enumerated() {
+                for y in buffers[..<i] where !x.alive.isDisjoint(with: y.alive) {
                     XCTAssertTrue(
                         x.tensor.pointer + x.tensor.count <= y.tensor.pointer
                             || y.tensor.pointer + y.tensor.count <= x.tensor.pointer)
@@ -111,39 +98,56 @@ final class MemoryPlanTests: XCTestCase {
         }
     }
 
-    /// Scratch of one name is one in the same phases and two in different ones.
-    func testScratchNamesArePerPhase() throws {
+    /// A buffer that is alive inside of a loop and after it, or before it and inside, is alive in all of the loop; one that lives and
+    /// dies in a round is not.
+    func testLoops() throws {
         let plan = MemoryPlan()
-        let (a, b) = plan.during(Self.first) { (plan.scratch("name", 16), plan.scratch("name", 32)) }
-        let c = plan.during([Self.first, Self.second]) { plan.scratch("name", 16) }
-        let gradient = plan.during(Self.second) { plan.scratch("gradient", 16, purpose: .gradients) }
-        XCTAssertEqual(plan.bytes(of: .scratch), 64 * 3)
-        XCTAssertEqual(plan.bytes(of: .gradients), 64)
-        try plan.commit()
-        XCTAssertEqual(a.pointer, b.pointer)
-        XCTAssertNotEqual(a.pointer, c.pointer)
-        XCTAssertNotEqual(gradient.pointer, c.pointer)
+        let before = plan.moment("before"), head = plan.moment("head")
+        let first = plan.moment("first"), second = plan.moment("second"), after = plan.moment("after")
+        plan.loop(after: head, through: second)
+        let round = plan.reserve("round", 16, 1, .scratch, alive: .only(first))
+        let other = plan.reserve("other", 16, 1, .scratch, alive: .only(second))
+        let result = plan.reserve("result", 16, 1, .scratch, alive: .during(second...after))
+        let input = plan.reserve("input", 16, 1, .scratch, alive: .during(before...first))
+        // round and other share a line.
         XCTAssertEqual(plan.totalBytes, 64 * 3)
+        try plan.commit()
+        XCTAssertEqual(round.pointer, other.pointer)
+        plan.poisonsDeadMemory = true
+        plan.begin(before)
+        input.elements.update(repeating: 1)
+        plan.begin(head)
+        for turn in 1...2 {
+            plan.begin(first)
+            XCTAssertTrue(input.elements.allSatisfy { $0 == 1 })
+            XCTAssertTrue(round.elements.allSatisfy(\.isNaN))
+            XCTAssertTrue(result.elements.allSatisfy { turn == 1 ? true : $0 == 2 })
+            plan.begin(second)
+            result.elements.update(repeating: 2)
+        }
+        plan.begin(after)
+        XCTAssertTrue(result.elements.allSatisfy { $0 == 2 } && input.elements.allSatisfy(\.isNaN))
     }
 
-    /// Where dead memory is poisoned, a phase finds what was kept for it, and NaN everywhere else.
+    /// With poison, a moment finds the values that earlier moments left for it, and NaN everywhere else.
     func testPoison() throws {
         let plan = MemoryPlan()
-        let weights = plan.reserve(20, 1, .weights)
-        let kept = plan.during([Self.first, Self.third]) { plan.reserve(20, 1, .activations) }
-        let scratch = plan.during([Self.first, Self.third]) { plan.scratch("scratch", 20) }
-        let late = plan.during(Self.third) { plan.reserve(20, 1, .activations) }
+        let moments = (0..<4).map { plan.moment("\($0)") }
+        let weights = plan.reserve("weights", 20, 1, .weights)
+        let kept = plan.reserve("kept", 20, 1, .activations, alive: .during(moments[0]...moments[2]))
+        let scratch = plan.reserve("scratch", 20, 1, .scratch, alive: .only(moments[0], moments[2]))
+        let late = plan.reserve("late", 20, 1, .activations, alive: .during(moments[2]...moments[2]))
         try plan.commit()
         let tensors = [weights, kept, scratch, late]
         for tensor in tensors { tensor.elements.update(repeating: 1) }
-        plan.begin(Self.second)
+        plan.begin(moments[1])
         XCTAssertTrue(tensors.allSatisfy { $0.elements.allSatisfy { $0 == 1 } }, "nothing is poisoned unless asked for")
         plan.poisonsDeadMemory = true
-        plan.begin(Self.third)
+        plan.begin(moments[2])
         XCTAssertTrue(weights.elements.allSatisfy { $0 == 1 } && kept.elements.allSatisfy { $0 == 1 })
         XCTAssertTrue(scratch.elements.allSatisfy(\.isNaN) && late.elements.allSatisfy(\.isNaN))
         late.elements.update(repeating: 2)
-        plan.begin(Self.fourth)
+        plan.begin(moments[3])
         XCTAssertTrue(weights.elements.allSatisfy { $0 == 1 })
         XCTAssertTrue(kept.elements.allSatisfy(\.isNaN) && late.elements.allSatisfy(\.isNaN))
     }
@@ -151,7 +155,7 @@ final class MemoryPlanTests: XCTestCase {
     /// More than the address space holds is refused in words, not by a crash.
     func testTooMuchMemoryIsRefused() {
         let plan = MemoryPlan()
-        _ = plan.reserve(1 << 24, 1 << 24, .activations)
+        _ = plan.reserve("all", 1 << 24, 1 << 24, .activations)
         XCTAssertThrowsError(try plan.commit()) { error in
             XCTAssertEqual((error as? Failure)?.code, .failure)
             XCTAssertTrue("\(error)".contains("lower batch"), "\(error)")
@@ -160,8 +164,8 @@ final class MemoryPlanTests: XCTestCase {
 
     func testViews() throws {
         let plan = MemoryPlan()
-        let tensor = plan.reserve(4, 6, .activations)
-        let other = plan.reserve(24, 1, .activations)
+        let tensor = plan.reserve("tensor", 4, 6, .activations)
+        let other = plan.reserve("other", 24, 1, .activations)
         try plan.commit()
         for i in 0..<24 { tensor.pointer[i] = Float(i) }
         let reshaped = tensor.reshaped(8, 3)

@@ -63,8 +63,8 @@ final class AllocationTests: XCTestCase {
         XCTAssertEqual(allocations {}.count, 0)
     }
 
-    /// Masks drawn, two micro-batches forward and backward, or one whose gradients go to the optimiser block by block,
-    /// gradient norm, optimiser: nothing is allocated, for every kind of step.
+    /// A step of one micro-batch, or of two: masks, forward and backward, gradient norm and optimiser allocate nothing, for every
+    /// kind of step.
     func testAStepAllocatesNothing() throws {
         let pairs = [AlignedPair(studentBlock: 1, teacherBlock: 0), AlignedPair(studentBlock: 2, teacherBlock: 2)]
         let cases: [(String, ModelConfiguration)] = [
@@ -79,59 +79,35 @@ final class AllocationTests: XCTestCase {
                     imageHeight: 32, imageWidth: 40, studentWidth: 132, teacherWidth: 148, pairs: pairs, distance: .l1)
             ),
         ]
-        let optimizer = Optimizer()
         let ran = try withEachInstructionSet { set in
             for threads in [1, 2, 3] {
                 try withThreads(threads) {
                     for (name, configuration) in cases {
-                        let model = try RandomModel(
-                            configuration, batch: 3, seed: 1, teacherPrecision: name == "int8 teacher" ? .int8 : .same)
-                        let distiller = model.distiller
-                        var norm = GradientNorm(distiller.parameters)
-                        func step(_ number: Int) {
-                            distiller.parameters.clearGradients()
-                            for micro in 0..<2 {
-                                for image in 0..<3 {
-                                    distiller.masking.draw(image, seed: 1, sample: 6 * number + 3 * micro + image)
-                                }
-                                distiller.accumulateGradients(scale: 0.5)
+                        for accumulation in [1, 2] {
+                            var loop: StepLoop!
+                            let model = try RandomModel(
+                                configuration, batch: 3, seed: 1, accumulates: accumulation > 1,
+                                teacherPrecision: name == "int8 teacher" ? .int8 : .same
+                            ) { loop = StepLoop($0, Optimizer(), accumulation: accumulation, plan: $1) }
+                            let samples = model.observed.samples
+                            var norm: Float = 0
+                            func step(_ number: Int) {
+                                let outcome = loop.run(step: number, learningRate: 1e-3) { samples }
+                                if case .finished(let result) = outcome { norm = result.gradientNorm }
                             }
-                            norm.add(distiller.parameters, distiller.parameters.all.indices)
-                            optimizer.update(distiller.parameters, learningRate: 1e-3, step: number)
-                        }
-                        step(1)
-                        let counted = allocations {
-                            step(2)
-                            step(3)
-                        }
-                        XCTAssertEqual(counted.count, 0, "\(name), \(set.name), \(threads) threads: \(counted.where)")
-                        XCTAssertGreaterThan(norm.value, 0)
-
-                        let alone = try RandomModel(
-                            configuration, batch: 3, seed: 1, accumulates: false,
-                            teacherPrecision: name == "int8 teacher" ? .int8 : .same)
-                        let parameters = alone.parameters
-                        var norms = GradientNorm(parameters), value: Float = 0
-                        func stepAlone(_ number: Int) {
-                            for image in 0..<3 {
-                                alone.distiller.masking.draw(image, seed: 1, sample: 3 * number + image)
+                            step(1)
+                            norm = 0
+                            let counted = allocations {
+                                step(2)
+                                step(3)
                             }
-                            alone.distiller.computeGradients { range in
-                                norms.add(parameters, range)
-                                optimizer.update(parameters, range, learningRate: 1e-3, step: number)
-                            }
-                            value = norms.value
+                            XCTAssertEqual(
+                                counted.count, 0,
+                                "\(name), \(accumulation) micro-batches, \(set.name), \(threads) threads: \(counted.where)"
+                            )
+                            XCTAssertGreaterThan(norm, 0)
+                            withExtendedLifetime(model) {}
                         }
-                        stepAlone(1)
-                        value = 0
-                        let countedAlone = allocations {
-                            stepAlone(2)
-                            stepAlone(3)
-                        }
-                        XCTAssertEqual(
-                            countedAlone.count, 0,
-                            "alone, \(name), \(set.name), \(threads) threads: \(countedAlone.where)")
-                        XCTAssertGreaterThan(value, 0)
                     }
                 }
             }
@@ -145,7 +121,7 @@ final class AllocationTests: XCTestCase {
         let folder = try ImageFolder(Fixtures.path("demo/images"))
         let augmentation = Augmentation(width: 16, height: 16)
         let plan = MemoryPlan()
-        let images = plan.reserve(4, augmentation.sampleCount, .batch)
+        let images = plan.reserve("images", 4, augmentation.sampleCount, .batch)
         try plan.commit()
         var counted = (count: Int.max, where: "")
         for attempt in 1...20 where counted.count > 0 {

@@ -14,16 +14,16 @@ final class ComputedGradientsTests: XCTestCase {
         var norms: [UInt32] = []
         var losses: [[UInt32]] = []
 
-        mutating func add(_ norm: Float, _ losses: Distiller.Losses) {
+        mutating func add(_ norm: Float, _ losses: Losses) {
             norms.append(norm.bitPattern)
             self.losses.append(([losses.total, losses.reconstruction] + losses.alignments).bits)
         }
 
-        mutating func add(_ parameters: Parameters) {
-            for parameter in parameters.all {
+        mutating func add(_ state: OptimizerState) {
+            for parameter in state.parameters.all {
                 values[parameter.name] = parameter.weight.values.bits
-                values["first moment of " + parameter.name] = parameter.firstMoment?.values.bits
-                values["second moment of " + parameter.name] = parameter.secondMoment?.values.bits
+                values["first moment of " + parameter.name] = state[parameter.name]?.first.values.bits
+                values["second moment of " + parameter.name] = state[parameter.name]?.second.values.bits
             }
         }
     }
@@ -33,69 +33,80 @@ final class ComputedGradientsTests: XCTestCase {
     ]
     /// Every kind of step; the wide one has weights, sums and rows past every size at which work is cut into pieces,
     /// and a decoder that shares rows.
-    private static let cases: [(name: String, configuration: ModelConfiguration, batch: Int, leastDecoderRows: Int)] = {
-        var wide = ModelConfiguration.small(
-            imageHeight: 32, imageWidth: 40, studentWidth: 132, teacherWidth: 148, pairs: pairs, distance: .l1,
-            projection: .mlp,
-            maskRatio: 0.9, normalizePixels: true)
-        wide.decoder = DecoderConfiguration(width: 96, depth: 3, heads: 4)
-        return [
-            ("wide", wide, 6, 162), ("middle blocks", .small(pairs: pairs), 4, 26),
-            (
-                "last block, raw",
-                .small(teacherWidth: 12, pairs: [AlignedPair(studentBlock: 2, teacherBlock: 2)], projection: .none), 1,
-                1
-            ),
-            ("no teacher", .small(channels: 1, teacherWidth: nil), 2, 1536),
-        ]
-    }()
+    private static let cases: [(name: String, configuration: ModelConfiguration, batch: Int, minimumDecoderRows: Int)] =
+        {
+            var wide = ModelConfiguration.small(
+                imageHeight: 32, imageWidth: 40, studentWidth: 132, teacherWidth: 148, pairs: pairs, distance: .l1,
+                projection: .mlp,
+                maskRatio: 0.9, normalizePixels: true)
+            wide.decoder = DecoderConfiguration(width: 96, depth: 3, heads: 4)
+            return [
+                ("wide", wide, 6, 162), ("middle blocks", .small(pairs: pairs), 4, 26),
+                (
+                    "last block, raw",
+                    .small(teacherWidth: 12, pairs: [AlignedPair(studentBlock: 2, teacherBlock: 2)], projection: .none),
+                    1,
+                    1
+                ),
+                ("no teacher", .small(channels: 1, teacherWidth: nil), 2, 1536),
+            ]
+        }()
 
     /// Three steps with gradients of their own memory each, as they have been since before they could share it.
     private func accumulated(
-        _ configuration: ModelConfiguration, batch: Int, leastDecoderRows: Int, precision: Precision, seed: UInt64
+        _ configuration: ModelConfiguration, batch: Int, minimumDecoderRows: Int, precision: Precision, seed: UInt64
     ) throws -> Outcome {
+        var state: OptimizerState!
         let model = try RandomModel(
-            configuration, batch: batch, seed: seed, precision: precision, leastDecoderRows: leastDecoderRows)
+            configuration, batch: batch, seed: seed, precision: precision, minimumDecoderRows: minimumDecoderRows
+        ) { state = OptimizerState(of: $0.parameters, plan: $1) }
         var outcome = Outcome()
         for step in 1...3 {
             model.fillInputs(seed: seed &+ UInt64(step))
             model.step()
-            outcome.add(gradientNorm(model.parameters), model.distiller.losses)
-            optimizer.update(model.parameters, learningRate: 1e-2, step: step)
+            outcome.add(gradientNorm(model.parameters), model.observed.losses)
+            state.update(model.parameters.all.indices, optimizer, learningRate: 1e-2, step: step)
         }
-        outcome.add(model.parameters)
+        outcome.add(state)
         return outcome
     }
 
-    /// The same steps block by block. Memory whose values do not count is filled with NaN wherever a phase begins.
+    /// The same steps block by block. Memory whose values do not count is filled with NaN wherever a moment begins.
     private func computed(
-        _ configuration: ModelConfiguration, batch: Int, leastDecoderRows: Int, precision: Precision, seed: UInt64,
+        _ configuration: ModelConfiguration, batch: Int, minimumDecoderRows: Int, precision: Precision, seed: UInt64,
         accumulates: Bool
     ) throws -> Outcome {
+        var state: OptimizerState!
         let model = try RandomModel(
             configuration, batch: batch, seed: seed, accumulates: accumulates, precision: precision,
-            leastDecoderRows: leastDecoderRows)
+            minimumDecoderRows: minimumDecoderRows
+        ) { state = OptimizerState(of: $0.parameters, plan: $1) }
         model.plan.poisonsDeadMemory = true
         let parameters = model.parameters
         var outcome = Outcome(), norm = GradientNorm(parameters)
         for step in 1...3 {
             model.fillInputs(seed: seed &+ UInt64(step))
             var seen: [Range<Int>] = []
-            model.distiller.computeGradients { range in
+            model.observed.differentiate { range in
                 seen.append(range)
                 norm.add(parameters, range)
-                optimizer.update(parameters, range, learningRate: 1e-2, step: step)
+                state.update(range, self.optimizer, learningRate: 1e-2, step: step)
             }
-            // The student's blocks, the last first, twelve tensors each, then the rest; every place once.
+            // The decoder, the student's blocks, the last first, twelve tensors each, then what is before, between and behind them;
+            // every place once.
             XCTAssertEqual(seen.flatMap { $0 }.sorted(), Array(parameters.all.indices))
-            XCTAssertEqual(seen.count, configuration.student.depth + 2)
-            for (range, block) in zip(seen, (0..<configuration.student.depth).reversed()) {
+            XCTAssertEqual(seen.count, 1 + configuration.student.depth + 3)
+            XCTAssertTrue(
+                seen[0].allSatisfy {
+                    parameters.all[$0].name.hasPrefix("decoder_") || parameters.all[$0].name == "mask_token"
+                })
+            for (range, block) in zip(seen.dropFirst(), (0..<configuration.student.depth).reversed()) {
                 XCTAssertEqual(range.count, 12)
                 XCTAssertTrue(range.allSatisfy { parameters.all[$0].name.hasPrefix("blocks.\(block).") })
             }
-            outcome.add(norm.value, model.distiller.losses)
+            outcome.add(norm.value, model.observed.losses)
         }
-        outcome.add(parameters)
+        outcome.add(state)
         return outcome
     }
 
@@ -107,11 +118,11 @@ final class ComputedGradientsTests: XCTestCase {
                     for threads in [1, 2, 3] {
                         try withThreads(threads) {
                             let expected = try accumulated(
-                                configuration, batch: batch, leastDecoderRows: rows, precision: precision, seed: seed)
+                                configuration, batch: batch, minimumDecoderRows: rows, precision: precision, seed: seed)
                             XCTAssertTrue(expected.norms.allSatisfy { Float(bitPattern: $0) > 0 })
                             for accumulates in [false, true] {
                                 let found = try computed(
-                                    configuration, batch: batch, leastDecoderRows: rows, precision: precision,
+                                    configuration, batch: batch, minimumDecoderRows: rows, precision: precision,
                                     seed: seed,
                                     accumulates: accumulates)
                                 let what =
@@ -130,7 +141,7 @@ final class ComputedGradientsTests: XCTestCase {
         XCTAssertFalse(ran.isEmpty)
     }
 
-    /// With gradients that add up, too, nothing is read in a phase that an earlier one did not leave for it: losses,
+    /// With gradients that add up, too, nothing is read in a moment that an earlier one did not leave for it: losses,
     /// gradients and what is left to look at.
     func testNothingDeadIsRead() throws {
         let seed = testSeed(72)
@@ -139,21 +150,20 @@ final class ComputedGradientsTests: XCTestCase {
                 func outcome(poisoned: Bool) throws -> [String: [UInt32]] {
                     let model = try RandomModel(
                         configuration, batch: batch, seed: seed, predictsEveryPatch: predictsEveryPatch,
-                        leastDecoderRows: rows)
+                        minimumDecoderRows: rows)
                     model.plan.poisonsDeadMemory = poisoned
-                    model.parameters.clearGradients()
                     for micro in 0..<2 {
                         model.fillInputs(seed: seed &+ UInt64(micro))
-                        model.distiller.accumulateGradients(scale: 0.5)
+                        model.observed.addGradients(scale: 0.5, isFirst: micro == 0)
                     }
                     var result = model.gradients().mapValues(\.bits)
-                    result["losses"] = ([model.distiller.losses.total] + model.distiller.losses.alignments).bits
-                    result["prediction"] = model.distiller.decoder.prediction.values.bits
-                    result["latent"] = model.distiller.student.latent!.values.bits
-                    for (index, alignment) in model.distiller.alignments.enumerated() {
+                    result["losses"] = ([model.observed.losses.total] + model.observed.losses.alignments).bits
+                    result["prediction"] = model.observed.decoder.prediction.values.bits
+                    result["latent"] = model.observed.encoder.latent!.values.bits
+                    for (index, alignment) in model.observed.alignments.enumerated() {
                         result["teacher feature \(index)"] = alignment.teacherFeature.values.bits
                         result["feature \(index)"] =
-                            model.distiller.student.feature(afterBlock: alignment.pair.studentBlock).values.bits
+                            model.observed.encoder.feature(afterBlock: alignment.pair.studentBlock).values.bits
                     }
                     return result
                 }
@@ -169,26 +179,29 @@ final class ComputedGradientsTests: XCTestCase {
         let seed = testSeed(73)
         for spoilt in ["decoder_pred.bias", "teacher", "blocks.0.norm1.bias"] {
             for accumulates in [false, true] {
-                let model = try RandomModel(.small(pairs: Self.pairs), batch: 2, seed: seed, accumulates: accumulates)
+                var state: OptimizerState!
+                let model = try RandomModel(
+                    .small(pairs: Self.pairs), batch: 2, seed: seed, accumulates: accumulates
+                ) { state = OptimizerState(of: $0.parameters, plan: $1) }
                 let parameters = model.parameters
                 func step(_ number: Int) -> Int {
                     var calls = 0
-                    model.distiller.computeGradients { range in
+                    model.observed.differentiate { range in
                         calls += 1
-                        optimizer.update(parameters, range, learningRate: 1e-2, step: number)
+                        state.update(range, self.optimizer, learningRate: 1e-2, step: number)
                     }
                     return calls
                 }
-                XCTAssertEqual(step(1), 5)
-                let weights = spoilt == "teacher" ? model.distiller.teacherParameters! : parameters
+                XCTAssertEqual(step(1), 7)
+                let weights = spoilt == "teacher" ? model.observed.teacherParameters! : parameters
                 let name = spoilt == "teacher" ? "blocks.1.norm1.bias" : spoilt
                 weights.all.first { $0.name == name }!.weight.pointer[0] = .infinity
                 var before = Outcome()
-                before.add(parameters)
+                before.add(state)
                 XCTAssertEqual(step(2), 0, spoilt)
-                XCTAssertFalse(model.distiller.losses.total.isFinite)
+                XCTAssertFalse(model.observed.losses.total.isFinite)
                 var after = Outcome()
-                after.add(parameters)
+                after.add(state)
                 XCTAssertEqual(after, before, spoilt)
             }
         }

@@ -44,8 +44,8 @@ final class GoldenTests: XCTestCase {
         XCTAssertEqual(
             try recorded.expected.entry("student.latent").shape, [images[0], 1 + model.keptPatches, student.width])
         // As Replay makes it; nothing is mapped for it.
-        let distiller = try Distiller(model, batch: images[0], plan: MemoryPlan(), predictsEveryPatch: true)
-        XCTAssertLessThan(distiller.operations.decoder, Operations(model).decoder)
+        let observed = try ObservedModel(model, batch: images[0], plan: MemoryPlan(), predictsEveryPatch: true)
+        XCTAssertLessThan(observed.operations.decoder, Operations(model).decoder)
     }
 
     private func compare(_ recorded: GoldenCase, _ found: SafeTensorsFile, _ set: InstructionSet) throws {

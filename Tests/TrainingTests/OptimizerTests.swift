@@ -15,9 +15,12 @@ final class OptimizerTests: XCTestCase {
     /// With no gradient, weights shrink by lr·decay where they decay, and stay to the bit where they do not; positions
     /// are fixed.
     func testDecay() throws {
-        let model = try RandomModel(.small(), batch: 1, seed: testSeed(61))
+        var state: OptimizerState!
+        let model = try RandomModel(.small(), batch: 1, seed: testSeed(61)) {
+            state = OptimizerState(of: $0.parameters, plan: $1)
+        }
         let before = Dictionary(uniqueKeysWithValues: model.parameters.all.map { ($0.name, $0.weight.values) })
-        Optimizer(weightDecay: 0.5).update(model.parameters, learningRate: 0.25, step: 1)
+        state.update(model.parameters.all.indices, Optimizer(weightDecay: 0.5), learningRate: 0.25, step: 1)
         for parameter in model.parameters.all {
             let decays = parameter.gradient != nil && parameter.decays
             // 1 - 0.25·0.5 is exact, and so the product is rounded once.
@@ -31,7 +34,10 @@ final class OptimizerTests: XCTestCase {
     /// value of each.
     func testAgreesWithTheFormulaInDouble() throws {
         let seed = testSeed(62)
-        let model = try RandomModel(.small(projection: .mlp), batch: 1, seed: seed)
+        var state: OptimizerState!
+        let model = try RandomModel(.small(projection: .mlp), batch: 1, seed: seed) {
+            state = OptimizerState(of: $0.parameters, plan: $1)
+        }
         let optimizer = Optimizer(beta1: 0.8, beta2: 0.9, epsilon: 1e-3, weightDecay: 0.1)
         let (rate, decay) = (Double(Float(0.01)), Double(Float(0.1)))
         let (beta1, beta2, epsilon) = (Double(Float(0.8)), Double(Float(0.9)), Double(Float(1e-3)))
@@ -53,19 +59,19 @@ final class OptimizerTests: XCTestCase {
                     weights[index][i] -= rate * m / (v.squareRoot() + epsilon)
                 }
             }
-            optimizer.update(model.parameters, learningRate: 0.01, step: step)
+            state.update(model.parameters.all.indices, optimizer, learningRate: 0.01, step: step)
         }
         var comparison = TensorComparison()
         for (index, parameter) in model.parameters.all.enumerated() {
             comparison.compare(
                 parameter.name, expected: weights[index].map { Float($0) }, found: parameter.weight.values,
                 relative: 16 * 0x1p-24)
-            guard let firstMoment = parameter.firstMoment, let secondMoment = parameter.secondMoment else { continue }
+            guard let moments = state[parameter.name] else { continue }
             comparison.compare(
-                "m " + parameter.name, expected: first[index].map { Float($0) }, found: firstMoment.values,
+                "m " + parameter.name, expected: first[index].map { Float($0) }, found: moments.first.values,
                 relative: 16 * 0x1p-24)
             comparison.compare(
-                "v " + parameter.name, expected: second[index].map { Float($0) }, found: secondMoment.values,
+                "v " + parameter.name, expected: second[index].map { Float($0) }, found: moments.second.values,
                 relative: 16 * 0x1p-24)
         }
         XCTAssertEqual(comparison.failures, [])

@@ -1,4 +1,5 @@
 import Foundation
+import Models
 import Training
 import XCTest
 
@@ -11,7 +12,7 @@ final class ProgressLineTests: XCTestCase {
 
         func line(terminal: Bool, color: Bool = false, total: Int = 1000) -> ProgressLine {
             ProgressLine(
-                totalSteps: total,
+                totalSteps: total, terms: ProgressLineTests.terms,
                 surroundings: .init(
                     isTerminal: terminal, hasColor: color, width: { self.width }, clock: { self.time },
                     residentBytes: { 1_234_000_000 }, write: { self.text += $0 }))
@@ -23,9 +24,15 @@ final class ProgressLineTests: XCTestCase {
         }
     }
 
+    private static let terms = [
+        LossTerm(key: "loss", name: "loss", meaning: "total"),
+        LossTerm(key: "loss_reconstruction", name: "reconstruction", meaning: "pixels"),
+        LossTerm(key: "loss_align", name: "alignment", meaning: "features", listCount: 2),
+    ]
+
     private func record(_ step: Int) -> StepRecord {
         StepRecord(
-            step: step, epoch: 1.5, loss: 0.6124, lossReconstruction: 0.5, lossAlign: [0.1, 0.0123], learningRate: 1e-4,
+            step: step, epoch: 1.5, losses: [0.6124, 0.5, 0.1, 0.0123], learningRate: 1e-4,
             gradientNorm: 1, imagesPerSecond: 12.34)
     }
 
@@ -35,13 +42,13 @@ final class ProgressLineTests: XCTestCase {
         line.update(record(1))
         XCTAssertEqual(
             world.take(),
-            "\rstep 1/1000  epoch 1.50  loss 0.6124  (reconstruction 0.5000, align 0.1000 0.0123)  12.3 images/s  1.23 GB\u{1B}[K"
+            "\rstep 1/1000  epoch 1.50  loss 0.6124  (reconstruction 0.5000, alignment 0.1000 0.0123)  12.3 images/s  1.23 GB\u{1B}[K"
         )
         world.time = 100
         line.update(record(11))
         XCTAssertEqual(
             world.take(),
-            "\rstep 11/1000  epoch 1.50  loss 0.6124  (reconstruction 0.5000, align 0.1000 0.0123)  12.3 images/s  1.23 GB"
+            "\rstep 11/1000  epoch 1.50  loss 0.6124  (reconstruction 0.5000, alignment 0.1000 0.0123)  12.3 images/s  1.23 GB"
                 + "  2 h 44 min left\u{1B}[K")
         line.finish()
         XCTAssertEqual(world.take(), "\n")
@@ -145,7 +152,7 @@ final class ProgressLineTests: XCTestCase {
     func testColorOnlyWhereWanted() {
         let world = World()
         world.line(terminal: true, color: true).update(record(1))
-        XCTAssertTrue(world.take().contains("\u{1B}[2m(reconstruction 0.5000, align 0.1000 0.0123)\u{1B}[0m"))
+        XCTAssertTrue(world.take().contains("\u{1B}[2m(reconstruction 0.5000, alignment 0.1000 0.0123)\u{1B}[0m"))
         world.line(terminal: true, color: false).update(record(1))
         XCTAssertFalse(world.take().contains("\u{1B}[2m"))
     }
@@ -154,17 +161,15 @@ final class ProgressLineTests: XCTestCase {
         let world = World()
         let line = world.line(terminal: false)
         var record = record(1)
-        record.loss = .nan
-        record.lossReconstruction = .infinity
-        record.lossAlign = [-0.00001, 0x1p100]
+        record.losses = [.nan, .infinity, -0.00001, 0x1p100]
         line.update(record)
-        XCTAssertTrue(world.take().contains("loss nan  (reconstruction inf, align 0.0000 1.2676506002282294e+30)"))
+        XCTAssertTrue(world.take().contains("loss nan  (reconstruction inf, alignment 0.0000 1.2676506002282294e+30)"))
     }
 
     /// What a child process writes to a real terminal of 40 columns, and what it writes with another environment.
     func testATerminalOfItsOwn() throws {
         if ProcessInfo.processInfo.environment["DMAE_PROGRESS_CHILD"] != nil {
-            let line = ProgressLine(totalSteps: 2)
+            let line = ProgressLine(totalSteps: 2, terms: Self.terms)
             line.update(record(1))
             line.message("a message")
             line.update(record(2))
@@ -178,7 +183,7 @@ final class ProgressLineTests: XCTestCase {
         }
         close(leader)
         let wide =
-            "step 1/2  epoch 1.50  loss 0.6124  \u{1B}[2m(reconstruction 0.5000, align 0.1000 0.0123)\u{1B}[0m  12.3 images/s"
+            "step 1/2  epoch 1.50  loss 0.6124  \u{1B}[2m(reconstruction 0.5000, alignment 0.1000 0.0123)\u{1B}[0m  12.3 images/s"
         let colored = try terminal(columns: 200, ["TERM": "xterm"])
         XCTAssertTrue(colored.contains(wide), colored)
         let plain = try terminal(columns: 200, ["TERM": "xterm", "NO_COLOR": "1"])

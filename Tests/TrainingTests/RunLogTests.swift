@@ -1,5 +1,6 @@
 import Reporting
 import Foundation
+import Models
 import Tensors
 import TestSupport
 import Training
@@ -9,19 +10,23 @@ final class RunLogTests: XCTestCase {
     private let folder = TemporaryFolder()
     private var path: String { folder.file("log.jsonl") }
 
+    private static let terms = [
+        LossTerm(key: "loss", name: "loss", meaning: "total"),
+        LossTerm(key: "loss_reconstruction", name: "reconstruction", meaning: "pixels"),
+        LossTerm(key: "loss_align", name: "alignment", meaning: "features", listCount: 2),
+    ]
+
     private func record(_ step: Int) -> StepRecord {
         StepRecord(
-            step: step, epoch: Double(step) / 3, loss: 0.1, lossReconstruction: 0.05, lossAlign: [0.025, 1e-10],
+            step: step, epoch: Double(step) / 3, losses: [0.1, 0.05, 0.025, 1e-10],
             learningRate: 1.5e-4, gradientNorm: 12.5, imagesPerSecond: 100)
     }
 
     func testOneObjectPerStep() throws {
-        let log = try RunLog(path: path, after: 0)
+        let log = try RunLog(path: path, after: 0, terms: Self.terms)
         try log.append(record(1))
         var second = record(2)
-        second.loss = .nan
-        second.lossReconstruction = .infinity
-        second.lossAlign = []
+        second.losses = [.nan, .infinity, 0, -.infinity]
         try log.append(second)
         try log.synchronize()
         XCTAssertEqual(
@@ -29,7 +34,7 @@ final class RunLogTests: XCTestCase {
             """
             {"step":1,"epoch":0.3333333333333333,"loss":0.1,"loss_reconstruction":0.05,"loss_align":[0.025,1e-10],\
             "learning_rate":0.00015,"gradient_norm":12.5,"images_per_second":100.0}
-            {"step":2,"epoch":0.6666666666666666,"loss":null,"loss_reconstruction":null,"loss_align":[],\
+            {"step":2,"epoch":0.6666666666666666,"loss":null,"loss_reconstruction":null,"loss_align":[0.0,null],\
             "learning_rate":0.00015,"gradient_norm":12.5,"images_per_second":100.0}
 
             """)
@@ -41,16 +46,14 @@ final class RunLogTests: XCTestCase {
         print("seed \(seed)")
         var random = CounterRandom(seed: seed, purpose: .test)
         var records: [StepRecord] = []
-        let log = try RunLog(path: path, after: 0)
+        let log = try RunLog(path: path, after: 0, terms: Self.terms)
         for step in 1...500 {
             func float() -> Float {
                 let value = Float(bitPattern: UInt32(truncatingIfNeeded: random.next()))
                 return value.isFinite ? value : -0.0
             }
             var record = record(step)
-            record.loss = float()
-            record.lossReconstruction = float()
-            record.lossAlign = [float(), float(), float()]
+            record.losses = (0..<4).map { _ in float() }
             record.epoch = Double(step) * 0.1 / 3
             record.learningRate = random.uniform(0, 1) * 1e-6
             records.append(record)
@@ -64,9 +67,9 @@ final class RunLogTests: XCTestCase {
             XCTAssertEqual(object.step, record.step)
             XCTAssertEqual(object.epoch, record.epoch)
             XCTAssertEqual(object.learning_rate, record.learningRate)
-            XCTAssertEqual(object.loss.bitPattern, record.loss.bitPattern)
-            XCTAssertEqual(object.loss_reconstruction.bitPattern, record.lossReconstruction.bitPattern)
-            XCTAssertEqual(object.loss_align.map(\.bitPattern), record.lossAlign.map(\.bitPattern))
+            XCTAssertEqual(
+                ([object.loss, object.loss_reconstruction] + object.loss_align).map(\.bitPattern),
+                record.losses.map(\.bitPattern))
             XCTAssertEqual(object.gradient_norm, record.gradientNorm)
             XCTAssertEqual(object.images_per_second, record.imagesPerSecond)
         }
@@ -81,35 +84,35 @@ final class RunLogTests: XCTestCase {
 
     /// Wherever the log was cut and whatever the checkpoint, what stays is the whole lines up to the checkpoint's step.
     func testResumeCutsLaterAndTornLines() throws {
-        let whole = try RunLog(path: path, after: 0)
+        let whole = try RunLog(path: path, after: 0, terms: Self.terms)
         for step in 1...12 { try whole.append(record(step)) }
         let bytes = folder.read("log.jsonl")
         let ends = bytes.indices.filter { bytes[$0] == 0x0A }.map { $0 + 1 }
         for length in 0...bytes.count {
             for step in [0, 1, 9, 10, 12, 99] {
                 folder.write(bytes[..<length], "log.jsonl")
-                _ = try RunLog(path: path, after: step)
+                _ = try RunLog(path: path, after: step, terms: Self.terms)
                 let kept = ends.prefix(step).last { $0 <= length } ?? 0
                 XCTAssertEqual(folder.read("log.jsonl").count, kept, "cut at \(length), resumed after \(step)")
             }
         }
         folder.write(bytes[..<(bytes.count - 5)], "log.jsonl")
-        let resumed = try RunLog(path: path, after: 7)
+        let resumed = try RunLog(path: path, after: 7, terms: Self.terms)
         for step in 8...12 { try resumed.append(record(step)) }
         XCTAssertEqual(folder.read("log.jsonl"), bytes)
     }
 
     func testZeroedTailIsCut() throws {
-        let log = try RunLog(path: path, after: 0)
+        let log = try RunLog(path: path, after: 0, terms: Self.terms)
         for step in 1...2 { try log.append(record(step)) }
         let bytes = folder.read("log.jsonl")
         folder.write(bytes + [UInt8](repeating: 0, count: 4096) + [0x0A], "log.jsonl")
-        _ = try RunLog(path: path, after: 5)
+        _ = try RunLog(path: path, after: 5, terms: Self.terms)
         XCTAssertEqual(folder.read("log.jsonl"), bytes)
     }
 
     func testFullDiskAndMissingFolder() throws {
-        let log = try RunLog(path: path, after: 0)
+        let log = try RunLog(path: path, after: 0, terms: Self.terms)
         try log.append(record(1))
         XCTAssertEqual(
             TemporaryFolder.limitingFileSize(to: 200) { failure { try log.append(record(2)) } },
@@ -117,7 +120,7 @@ final class RunLogTests: XCTestCase {
                 .inputOutput, "cannot write \"\(path)\": File too large; check the folder and the space on its disk"))
         let absent = folder.file("absent/log.jsonl")
         XCTAssertEqual(
-            failure { _ = try RunLog(path: absent, after: 0) },
+            failure { _ = try RunLog(path: absent, after: 0, terms: Self.terms) },
             Failure(
                 .inputOutput,
                 "cannot write \"\(absent)\": No such file or directory; check the folder and the space on its disk"))

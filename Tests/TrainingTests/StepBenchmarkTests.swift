@@ -23,7 +23,7 @@ final class StepBenchmarkTests: XCTestCase {
         // The steps are part of the time that the call took; so are the measurements of the peak between them.
         XCTAssertLessThan(benchmark.stepSeconds.reduce(0, +), elapsed)
         XCTAssertEqual(benchmark.imagesPerSecond, 2 / benchmark.stepSeconds.sorted()[1])
-        let operations = try Distiller(model, batch: 2, plan: MemoryPlan(), accumulates: false).operations
+        let operations = try ObservedModel(model, batch: 2, plan: MemoryPlan(), accumulates: false).operations
         XCTAssertEqual(benchmark.operations.total, operations.total)
         XCTAssertEqual(
             benchmark.fractionOfPeak, benchmark.imagesPerSecond * operations.total / benchmark.peakGFLOPS,

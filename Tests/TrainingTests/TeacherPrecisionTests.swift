@@ -41,12 +41,12 @@ final class TeacherPrecisionTests: XCTestCase {
                     try RandomModel(configuration, batch: 5, seed: seed, precision: precision, teacherPrecision: $0)
                 }
                 models.forEach { $0.step() }
-                let features = models.map { $0.distiller.alignments[0].teacherFeature.values }
+                let features = models.map { $0.observed.alignments[0].teacherFeature.values }
                 let distance = distance(features[1], features[0])
                 XCTAssertGreaterThan(distance, 1e-4, "\(set.name), \(precision): nothing was rounded to int8")
                 XCTAssertLessThan(distance, bound(blocks: 3, width: 20), "\(set.name), \(precision)")
                 print("\(set.name), \(precision): features off by \(distance) of their norm")
-                let losses = models.map(\.distiller.losses)
+                let losses = models.map(\.observed.losses)
                 XCTAssertEqual(losses[1].reconstruction, losses[0].reconstruction)
                 XCTAssertNotEqual(losses[1].alignments, losses[0].alignments)
                 // Weights of one byte, with two words of each row, instead of two or four.
@@ -62,7 +62,9 @@ final class TeacherPrecisionTests: XCTestCase {
         for (width, isRefused) in [(16_384, false), (16_388, true)] {
             let configuration = ModelConfiguration.small(teacherWidth: width)
             func make(_ precision: TeacherPrecision) -> Failure? {
-                failure { _ = try Distiller(configuration, batch: 1, plan: MemoryPlan(), teacherPrecision: precision) }
+                failure {
+                    _ = try ObservedModel(configuration, batch: 1, plan: MemoryPlan(), teacherPrecision: precision)
+                }
             }
             XCTAssertNil(make(.same))
             XCTAssertEqual(make(.int8)?.code, isRefused ? .usage : nil)
@@ -89,12 +91,12 @@ final class TeacherPrecisionTests: XCTestCase {
             raw: [Float], unit: [Float]
         ) {
             let plan = MemoryPlan()
-            let distiller = try Distiller(
-                configuration, batch: batch, plan: plan, training: false, precision: precision,
+            let observed = try ObservedModel(
+                configuration, batch: batch, plan: plan, precision: precision,
                 teacherPrecision: teacherPrecision)
             try plan.commit()
-            distiller.parameters.initialize(seed: 1)
-            let teacher = distiller.teacherParameters!
+            observed.parameters.initialize(seed: 1)
+            let teacher = observed.teacherParameters!
             teacher.initializePositions()
             _ = try teacher.load(from: weights, for: encoder)
             let folder = try ImageFolder(Fixtures.path("demo/images"))
@@ -104,11 +106,11 @@ final class TeacherPrecisionTests: XCTestCase {
                     contentsOf: folder.path(image * folder.count / batch), channels: encoder.channels)
                 normalisation.write(
                     picture.resized(width: encoder.imageWidth, height: encoder.imageHeight),
-                    to: distiller.images.pointer + image * distiller.images.columns)
-                distiller.masking.draw(image, seed: 1, sample: image)
+                    to: observed.images.pointer + image * observed.images.columns)
             }
-            distiller.forward()
-            let raw = distiller.alignments[0].teacherFeature.values
+            observed.draw(seed: 1)
+            observed.forward()
+            let raw = observed.alignments[0].teacherFeature.values
             var unit = raw
             for row in 0..<raw.count / encoder.width {
                 let range = row * encoder.width..<(row + 1) * encoder.width

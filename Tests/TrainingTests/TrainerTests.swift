@@ -206,7 +206,7 @@ final class TrainerTests: XCTestCase {
         let found = try SafeTensorsFile(path: folder.file("run/model.safetensors"))
         let hand = try Trainer(configuration)
         try prepare(hand)
-        let (distiller, images) = (hand.distiller, 10.0)
+        let (objective, images) = (hand.objective, 10.0)
         let loader = BatchLoader(
             source: try ImageFolder(configuration.data),
             augmentation: Augmentation(
@@ -216,20 +216,21 @@ final class TrainerTests: XCTestCase {
             report: { XCTFail($0) })
         defer { loader.stop() }
         for step in 0..<5 {
-            distiller.parameters.clearGradients()
             for pass in 0..<3 {
-                XCTAssertEqual(try loader.next(into: distiller.images)?.count, 2)
-                for image in 0..<2 { distiller.masking.draw(image, seed: 53, sample: 6 * step + 2 * pass + image) }
-                distiller.accumulateGradients(scale: 1 / Float(3))
+                XCTAssertEqual(try loader.next(into: objective.images)?.count, 2)
+                let first = 6 * step + 2 * pass
+                _ = objective.step(
+                    Batch(samples: [first, first + 1], images: [0, 0]), scale: 1 / Float(3),
+                    sink: ClosureSink(accumulates: pass > 0))
             }
             // One epoch of warm-up, then half a cosine over the other two, from 0.1 · 6 / 256 to 0.
             let epoch = Double(step) * 6 / images, peak = 0.1 * 6 / 256
             let rate = epoch < 1 ? peak * epoch : peak * 0.5 * (1 + cos(Double.pi * (epoch - 1) / 2))
-            for parameter in distiller.parameters.all {
-                guard let gradient = parameter.gradient else { continue }
+            for parameter in objective.parameters.all {
+                guard let gradient = parameter.gradient, let moments = hand.loop.state[parameter.name] else { continue }
                 Kernels.adamW(
-                    weight: parameter.weight, gradient: gradient, firstMoment: parameter.firstMoment!,
-                    secondMoment: parameter.secondMoment!,
+                    weight: parameter.weight, gradient: gradient, firstMoment: moments.first,
+                    secondMoment: moments.second,
                     Kernels.AdamWSettings(
                         learningRate: Float(rate), beta1: 0.9, beta2: 0.95, epsilon: 1e-8,
                         weightDecay: parameter.shape.count > 1 ? 0.05 : 0,
@@ -237,7 +238,7 @@ final class TrainerTests: XCTestCase {
             }
         }
         // The rate's last bit may differ, by which the moves of five steps of at most the peak differ.
-        for parameter in distiller.parameters.all {
+        for parameter in objective.parameters.all {
             let (expected, values) = (parameter.weight.values, try found.floats(parameter.name))
             XCTAssertEqual(values.count, expected.count)
             let largest = zip(expected, values).map { abs($0 - $1) }.max()!
@@ -457,14 +458,14 @@ final class TrainerTests: XCTestCase {
         let trainer = try Trainer(configuration)
         try prepare(trainer)
         try trainer.restore(checkpoint)
-        let weight = trainer.distiller.parameters.all.first { $0.name == "decoder_pred.bias" }!.weight
+        let weight = trainer.objective.parameters.all.first { $0.name == "decoder_pred.bias" }!.weight
         weight.pointer[0] = .infinity
         let directory = try RunDirectory(path: folder.file("broken"), resuming: true)
         let failure = failure {
             _ = try trainer.run(in: directory, workers: 1, progress: nil, message: { XCTFail($0) })
         }
         XCTAssertEqual(failure?.code, .failure)
-        for words in ["not finite at step 3:", "reconstruction inf", "total inf", checkpoint.file.path] {
+        for words in ["not finite at step 3:", "reconstruction inf", "loss inf", checkpoint.file.path] {
             XCTAssertTrue(
                 failure?.message.contains(words) == true, "\(failure?.message ?? "finished") says nothing of: \(words)")
         }
@@ -489,6 +490,54 @@ final class TrainerTests: XCTestCase {
             try FileManager.default.contentsOfDirectory(atPath: folder.file("run")).sorted(), ["lock", "log.jsonl"])
     }
 
+    /// The trainer knows nothing of autoencoders: it trains linear regression, logs its losses under their own names, and resumes it
+    /// in the middle of an optimiser step to the bit.
+    func testAnotherObjective() throws {
+        var configuration = try smallRun(images: 12, epochs: 100)
+        configuration.method = .pretrain
+        configuration.model.teacher = nil
+        configuration.model.alignment.pairs = []
+        configuration.teacher = nil
+        configuration.baseLearningRate = 0.2
+        configuration.optimizer.weightDecay = 0
+        func trainer() throws -> Trainer {
+            let trainer = try Trainer(configuration) { plan in
+                LinearRegression(batch: 2, pixels: 12 * 16 * 3, keepsGradients: true, plan: plan)
+            }
+            try trainer.prepare()
+            return trainer
+        }
+        func directory(_ name: String) throws -> RunDirectory {
+            try RunDirectory(path: folder.file(name), resuming: true)
+        }
+        let whole = try weights(
+            try trainer().run(in: directory("regression"), workers: 1, progress: nil, message: { XCTFail($0) }))
+        let lines = try log("regression")
+        XCTAssertEqual(lines.count, 200)
+        XCTAssertEqual(
+            Set(lines[0].allKeys.map { "\($0)" }),
+            ["step", "epoch", "loss", "largest_error", "learning_rate", "gradient_norm"])
+        let (first, last) = (lines[0]["loss"] as! Double, lines[199]["loss"] as! Double)
+        XCTAssertLessThan(last, first / 10, "from \(first) to \(last)")
+
+        let stopped = try trainer()
+        var batches = 0
+        let interrupted = try directory("stopped")
+        let outcome = try stopped.run(
+            in: interrupted, workers: 1, progress: nil, message: { XCTFail($0) },
+            isInterrupted: {
+                batches += 1
+                return batches == 50 ? "SIGTERM" : nil
+            })
+        guard case .interrupted(_, let checkpoint) = outcome else { return XCTFail("\(outcome)") }
+        XCTAssertNotEqual(stopped.loop.pending, 0, "between two micro-batches of a step")
+        let resumed = try trainer()
+        try resumed.restore(try CheckpointStore.open(checkpoint))
+        XCTAssertEqual(
+            try weights(resumed.run(in: interrupted, workers: 1, progress: nil, message: { XCTFail($0) })), whole)
+        XCTAssertEqual(try log("stopped"), lines)
+    }
+
     /// No weight and no moment is touched by the step whose loss is not finite, where that step would have gone block
     /// by block, too.
     func testANonFiniteLossChangesNothing() throws {
@@ -496,11 +545,14 @@ final class TrainerTests: XCTestCase {
             for spoilt in ["decoder_pred.bias", "aligned_feature_projection_heads.1.bias"] {
                 let trainer = try Trainer(configuration)
                 try prepare(trainer)
-                let parameters = trainer.distiller.parameters
+                let parameters = trainer.objective.parameters
                 parameters.all.first { $0.name == spoilt }!.weight.pointer[0] = .infinity
                 func bits() -> [[UInt32]] {
                     parameters.all.flatMap {
-                        [$0.weight.values.bits, $0.firstMoment?.values.bits ?? [], $0.secondMoment?.values.bits ?? []]
+                        [
+                            $0.weight.values.bits, trainer.loop.state[$0.name]?.first.values.bits ?? [],
+                            trainer.loop.state[$0.name]?.second.values.bits ?? [],
+                        ]
                     }
                 }
                 let before = bits()

@@ -1,0 +1,157 @@
+import Images
+import Reporting
+import Tensors
+
+// Letters: B batch, K kept patches, R = B·(1+K) rows, Ds and Dt width of student and teacher.
+
+/// Distillation of masked autoencoders (DMAE, arXiv 2208.12256): teacher and student see the same kept patches; the teacher runs
+/// to its last aligned block and stops; the student minimises MAE's pixel loss plus the distance between aligned features.
+public final class Distillation: Objective {
+    public let configuration: ModelConfiguration
+    /// Encoder and decoder of the student, and the pixel loss.
+    public let student: MaskedAutoencoder
+    /// The teacher's weights up to its last aligned block.
+    public let teacherParameters: Parameters
+    public let alignments: [AlignmentLoss]
+
+    private let plan: MemoryPlan
+    private let teacher: Encoder
+    private let alignmentMoments: [Moment]
+    private var losses: Losses
+
+    /// The alignment losses, one value for each aligned pair.
+    static func alignmentTerm(pairs: Int) -> LossTerm {
+        LossTerm(
+            key: "loss_align", name: "alignment",
+            meaning: "distance between the features of an aligned pair, unweighted",
+            listCount: pairs)
+    }
+    public let lossTerms: [LossTerm]
+
+    public var images: Tensor { student.images }
+    /// Encoder and decoder of the student, then the projection heads.
+    public var parameters: Parameters { student.parameters }
+    public var frozenParameters: Parameters? { teacherParameters }
+
+    /// - Parameters:
+    ///   - configuration: with a teacher and at least one aligned pair.
+    ///   - seed: of the random masks.
+    /// - Throws: `Failure.usage` where the configuration does not fit together.
+    public init(
+        _ configuration: ModelConfiguration, batch: Int, seed: UInt64, plan: MemoryPlan,
+        _ computation: MaskedAutoencoder.Computation = .init()
+    ) throws {
+        try configuration.validate()
+        try configuration.student.requireCountable(batch: batch, decoder: configuration.decoder)
+        guard let size = configuration.teacher, let last = configuration.lastTeacherBlock else {
+            preconditionFailure("distillation needs a teacher and an aligned pair")
+        }
+        precondition(computation.isTrained, "only a trained student has losses to align")
+        try size.requireCountable(batch: batch)
+        if computation.teacherPrecision == .int8, 4 * size.width > 65_536 {
+            throw Failure(
+                .usage,
+                "\(.teacherPrecision, "int8") is for teachers of a width of at most 16384, not \(size.width): leave it out"
+            )
+        }
+        self.configuration = configuration
+        self.plan = plan
+        let masking = Masking(
+            batch: batch, patches: configuration.student.patches,
+            kept: computation.keptPatches ?? configuration.keptPatches, plan: plan)
+        let pairs = configuration.alignment.pairs
+        let teacherMoments = EncoderForward("teacher", blocks: last + 1, in: plan)
+        var alignmentMoments: [Moment] = []
+        let student = MaskedAutoencoder(
+            configuration, masking: masking, seed: seed, plan: plan, computation,
+            alignedBlocks: pairs.map(\.studentBlock)
+        ) {
+            alignmentMoments = pairs.indices.map { plan.moment("alignment \($0)", part: "alignment") }
+        }
+        self.student = student
+        self.alignmentMoments = alignmentMoments
+        let gradient = student.outsideGradient!
+        alignments = pairs.indices.map { index in
+            AlignmentLoss(
+                index, configuration.alignment, studentWidth: configuration.student.width, teacherWidth: size.width,
+                rows: batch * (1 + masking.keptCount),
+                written: teacherMoments.blocks[pairs[index].teacherBlock].fc2,
+                at: LayerMoments(
+                    forward: alignmentMoments[index], backward: student.alignmentsBackward[index], gradient: gradient),
+                until: gradient.upperBound, in: student.parameters)
+        }
+        teacherParameters = Parameters(
+            frozenIn: plan, owner: "teacher", .teacherWeights, precision: computation.precision,
+            matrices: computation.teacherPrecision.matrices(in: computation.precision))
+        teacher = Encoder(
+            size, batch: batch, masking: masking, forward: teacherMoments, hasNorm: false,
+            until: teacherMoments.blocks[last].fc2, in: teacherParameters)
+        lossTerms = MaskedAutoencoder.lossTerms + [Self.alignmentTerm(pairs: pairs.count)]
+        losses = Losses(values: Array(repeating: 0, count: 2 + pairs.count))
+    }
+
+    public var operations: Operations { student.operations }
+
+    public func step(_ batch: Batch, scale: Float, sink: some GradientSink) -> Losses {
+        let addedLoss = encodeAndCompare(batch, scale: scale)
+        return finished(
+            student.decodeAndDifferentiate(scale: scale, sink: sink, addedLoss: addedLoss) { block, d in
+                for (index, alignment) in alignments.enumerated() where alignment.pair.studentBlock == block {
+                    plan.begin(student.alignmentsBackward[index])
+                    alignment.backward(
+                        student.encoder.feature(afterBlock: block), d: d, accumulate: sink.accumulates)
+                }
+            })
+    }
+
+    public func evaluate(_ batch: Batch) -> Losses {
+        let addedLoss = encodeAndCompare(batch, scale: 1)
+        return finished(student.decode(addedLoss: addedLoss))
+    }
+
+    /// Runs teacher and student on the patches that stay, and compares the features of the aligned pairs.
+    ///
+    /// - Returns: the alignment losses' part of the total.
+    private func encodeAndCompare(_ batch: Batch, scale: Float) -> Float {
+        precondition(teacherParameters.isFilled, "the teacher has no weights yet")
+        let weight = configuration.alignment.weight
+        student.select(batch)
+        teacher.forward(student.images) { block, feature in
+            for alignment in alignments where alignment.pair.teacherBlock == block {
+                alignment.teacherFeature.copy(from: feature)
+            }
+        }
+        student.encode()
+        var sum: Float = 0
+        for (index, alignment) in alignments.enumerated() {
+            plan.begin(alignmentMoments[index])
+            let feature = student.encoder.feature(afterBlock: alignment.pair.studentBlock)
+            losses.values[2 + index] = alignment.lossAndGradient(feature, scale: scale * weight)
+            sum += losses.values[2 + index]
+        }
+        return weight * sum
+    }
+
+    /// The student's losses, and those of the aligned pairs.
+    private func finished(_ studentLosses: Losses) -> Losses {
+        (losses.values[0], losses.values[1]) = (studentLosses.values[0], studentLosses.values[1])
+        return losses
+    }
+
+    public var frozenOutputsAreFinite: Bool {
+        alignments.allSatisfy { $0.teacherFeature.elements.allSatisfy(\.isFinite) }
+    }
+}
+
+extension ModelConfiguration {
+    /// The objective that this configuration describes: distillation with a teacher, MAE's pre-training without.
+    ///
+    /// - Throws: `Failure.usage` where the configuration does not fit together.
+    public func objective(
+        batch: Int, seed: UInt64, plan: MemoryPlan, _ computation: MaskedAutoencoder.Computation = .init()
+    ) throws -> any Objective {
+        lastTeacherBlock == nil
+            ? try MaskedAutoencoder(self, batch: batch, seed: seed, plan: plan, computation)
+            : try Distillation(self, batch: batch, seed: seed, plan: plan, computation)
+    }
+}

@@ -1,0 +1,86 @@
+import Tensors
+
+// Letters: R rows, D width.
+
+/// The MLP of a pre-norm transformer block: x + fc2(gelu(fc1(LN(x)))).
+///
+/// Between forward and backward it keeps the pre-activation [R, 4D] and the statistics of the rows. The outputs of LayerNorm and
+/// GELU are recomputed, which is cheaper than the memory they would take.
+struct MLP {
+    private let plan: MemoryPlan
+    private let schedule: BlockSchedule
+    private let norm: LayerNorm
+    private let fc1: Linear
+    private let fc2: Linear
+    private let normed: Tensor
+    /// fc1's output. Nil where no backward pass follows.
+    private let preActivation: Tensor?
+    private let activation: Tensor
+    private let gradients: Gradients?
+
+    private struct Gradients {
+        let dPreActivation: Tensor
+        let recomputedNormed: Tensor
+        let dNormed: Tensor
+    }
+
+    /// Names `block.norm2`, `block.mlp.fc1` and `block.mlp.fc2`.
+    init(_ block: String, rows: Int, width: Int, schedule: BlockSchedule, in parameters: Parameters) {
+        plan = parameters.plan
+        self.schedule = schedule
+        func linear(_ name: String, _ inputs: Int, _ outputs: Int, _ moment: KeyPath<BlockMoments, Moment>) -> Linear {
+            Linear(
+                "\(block).mlp.\(name)", inputs: inputs, outputs: outputs, rows: rows, at: schedule.layer(moment),
+                in: parameters, isInBlock: true)
+        }
+        norm = LayerNorm("\(block).norm2", width: width, rows: rows, at: schedule.layer(\.fc1), in: parameters)
+        fc1 = linear("fc1", width, 4 * width, \.fc1)
+        fc2 = linear("fc2", 4 * width, width, \.fc2)
+        let type = parameters.precision.activations
+        normed = parameters.buffer(
+            "\(block).norm2 output", rows, width, as: type, alive: .only(schedule.forward.fc1))
+        activation = parameters.buffer(
+            "\(block).mlp activation", rows, 4 * width, as: type,
+            alive: .during(schedule.forward.fc1...schedule.forward.fc2))
+        guard let backward = schedule.backward else {
+            (preActivation, gradients) = (nil, nil)
+            return
+        }
+        preActivation = parameters.buffer(
+            "\(block).mlp pre-activation", rows, 4 * width, .activations, as: type,
+            alive: schedule.value(\.fc1, \.fc1, backward: \.fc2))
+        gradients = Gradients(
+            dPreActivation: parameters.buffer(
+                "\(block).mlp pre-activation gradient", rows, 4 * width, as: type,
+                alive: .during(backward.fc2...backward.fc1)),
+            recomputedNormed: parameters.buffer(
+                "\(block).norm2 output, recomputed", rows, width, as: type, alive: .only(backward.fc1)),
+            dNormed: parameters.buffer(
+                "\(block).norm2 output gradient", rows, width, alive: .only(backward.fc1)))
+    }
+
+    /// y[R, D] = x[R, D] + fc2(gelu(fc1(LN(x)))). y may be x where no backward pass follows.
+    func forward(_ x: Tensor, _ y: Tensor) {
+        plan.begin(schedule.forward.fc1)
+        norm.forward(x, normed)
+        fc1.forward(normed, preActivation, .gelu(activation: activation))
+        plan.begin(schedule.forward.fc2)
+        fc2.forward(activation, y, .residual(x))
+    }
+
+    /// Backward pass. In: `d` [R, D], the gradient with respect to the output y; out: `d`, the gradient with respect to x. The
+    /// gradients of matrices are overwritten unless `accumulate`; those of vectors are added to.
+    func backward(_ x: Tensor, d: Tensor, accumulate: Bool) {
+        let (gradients, backward) = (gradients!, schedule.backward!)
+        plan.begin(backward.fc2)
+        // GELU's output, recomputed, takes the place of its input, which nothing reads after this.
+        let activation = preActivation!
+        fc2.inputGradient(d, gradients.dPreActivation, preActivation: activation, activation: activation)
+        fc2.weightGradient(d, activation, accumulate: accumulate)
+        plan.begin(backward.fc1)
+        norm.recompute(x, gradients.recomputedNormed)
+        fc1.weightGradient(gradients.dPreActivation, gradients.recomputedNormed, accumulate: accumulate)
+        fc1.inputGradient(gradients.dPreActivation, gradients.dNormed)
+        norm.backward(x, dY: gradients.dNormed, dX: d, accumulate: true)
+    }
+}

@@ -1,0 +1,265 @@
+import Images
+import Tensors
+
+// Letters: B batch, L patches, K kept patches, C channels, H × W pixels, D width, E decoder width.
+
+/// MAE's pre-training: encode the visible patches, reconstruct the removed ones.
+///
+/// It is an objective of its own, and the student's part of `Distillation`. All memory is planned in `init` and mapped by the
+/// caller's `plan.commit()`.
+public final class MaskedAutoencoder: Objective {
+    public let configuration: ModelConfiguration
+    /// Images of a micro-batch.
+    public let batch: Int
+    /// Normalised pixels [B, C·H·W]; written by the caller before a pass.
+    public let images: Tensor
+    /// The patches that the pass last seen kept.
+    public let masking: Masking
+    /// Which patches stay in the passes to come.
+    public var selection: PatchSelection
+    /// Encoder and decoder; where it is a student, the projection heads follow.
+    public let parameters: Parameters
+    public let encoder: Encoder
+    public let decoder: Decoder
+
+    private let plan: MemoryPlan
+    private let reconstruction: ReconstructionLoss
+    private let decoderMoments: DecoderMoments
+    private let backwardMoments: EncoderBackward?
+    /// The decoder's range in `parameters.all`.
+    private let decoderParameters: Range<Int>
+    private let dLatent: Tensor?
+    private var losses = Losses(values: [0, 0])
+
+    /// The terms of MAE's loss.
+    public static let lossTerms = [
+        LossTerm(key: "loss", name: "loss", meaning: "the total that is minimised"),
+        LossTerm(
+            key: "loss_reconstruction", name: "reconstruction",
+            meaning: "mean squared error over the values of the removed patches"),
+    ]
+    /// As above, and no aligned pair: a log has the same keys with and without a teacher.
+    public var lossTerms: [LossTerm] { Self.lossTerms + [Distillation.alignmentTerm(pairs: 0)] }
+
+    /// How an objective computes, beside what its configuration says.
+    public struct Computation: Sendable {
+        /// The precision of the operands of matmuls and attention, student and teacher.
+        public var precision: Precision
+        /// The same for the linear layers in the teacher's blocks.
+        public var teacherPrecision: TeacherPrecision
+        /// Whether gradients will be wanted.
+        public var isTrained: Bool
+        /// Whether all gradients exist at the same time, so that several passes can add to them.
+        public var keepsGradients: Bool
+        /// Whether the decoder predicts patches that stay, too. Losses and gradients are the same either way, to rounding: the loss
+        /// reads removed patches alone.
+        public var predictsEveryPatch: Bool
+        /// The decoder takes as many images at a time as have this many tokens, or the next count that divides the batch; all of
+        /// them where every patch is predicted or nothing is trained. Each part packs the weights again, and the values kept for
+        /// its backward pass grow with it. Nil: 1536, or 3072 in bf16, which are as many bytes. Losses and the encoder's gradients
+        /// do not depend on it.
+        public var minimumDecoderRows: Int?
+        /// The number of patches that stay; nil: as the mask ratio has it.
+        public var keptPatches: Int?
+
+        public init(
+            precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same, isTrained: Bool = true,
+            keepsGradients: Bool = true, predictsEveryPatch: Bool = false, minimumDecoderRows: Int? = nil,
+            keptPatches: Int? = nil
+        ) {
+            self.precision = precision
+            self.teacherPrecision = teacherPrecision
+            self.isTrained = isTrained
+            self.keepsGradients = keepsGradients
+            self.predictsEveryPatch = predictsEveryPatch
+            self.minimumDecoderRows = minimumDecoderRows
+            self.keptPatches = keptPatches
+        }
+    }
+
+    /// MAE alone.
+    ///
+    /// - Parameter seed: of the random masks.
+    /// - Throws: `Failure.usage` where the configuration does not fit together.
+    public convenience init(
+        _ configuration: ModelConfiguration, batch: Int, seed: UInt64, plan: MemoryPlan,
+        _ computation: Computation = .init()
+    ) throws {
+        try configuration.validate()
+        try configuration.student.requireCountable(batch: batch, decoder: configuration.decoder)
+        let kept = computation.keptPatches ?? configuration.keptPatches
+        let masking = Masking(batch: batch, patches: configuration.student.patches, kept: kept, plan: plan)
+        self.init(configuration, masking: masking, seed: seed, plan: plan, computation)
+    }
+
+    /// - Parameters:
+    ///   - masking: shared with the teacher, where there is one.
+    ///   - alignedBlocks: the student's block of each aligned pair.
+    ///   - alignment: declares the moments in which pairs are compared, between encoder and decoder.
+    init(
+        _ configuration: ModelConfiguration, masking: Masking, seed: UInt64, plan: MemoryPlan,
+        _ computation: Computation,
+        alignedBlocks: [Int] = [], alignment: () -> Void = {}
+    ) {
+        self.configuration = configuration
+        self.masking = masking
+        self.plan = plan
+        batch = masking.batch
+        selection = .random(seed: seed)
+        let size = configuration.student, batch = masking.batch
+        images = plan.reserve("images", batch, size.channels * size.imageHeight * size.imageWidth, .batch)
+
+        let forward = EncoderForward("student", blocks: size.depth, in: plan)
+        alignment()
+        decoderMoments = DecoderMoments(
+            blocks: configuration.decoder.depth, isTrained: computation.isTrained, in: plan)
+        let backward =
+            computation.isTrained
+            ? EncoderBackward("student", blocks: size.depth, alignedBlocks: alignedBlocks, in: plan) : nil
+        backwardMoments = backward
+        let end = backward?.complete ?? decoderMoments.loss
+
+        let parameters =
+            computation.isTrained
+            ? Parameters(
+                trainedIn: plan, owner: "student", keepsGradients: computation.keepsGradients,
+                precision: computation.precision)
+            : Parameters(
+                frozenIn: plan, owner: "student", .weights, packs: false, precision: computation.precision)
+        self.parameters = parameters
+        encoder = Encoder(
+            size, batch: batch, masking: masking, forward: forward, backward: backward, hasNorm: true,
+            keepsFeatures: Set(alignedBlocks), until: end, in: parameters)
+        let predictsRemovedOnly = computation.isTrained && !computation.predictsEveryPatch && masking.removedCount > 0
+        let minimumRows = computation.minimumDecoderRows ?? (computation.precision == .f32 ? 1536 : 3072)
+        let decoderImages =
+            predictsRemovedOnly
+            ? (1...batch).first { batch % $0 == 0 && $0 * (1 + size.patches) >= minimumRows } ?? batch : batch
+        let moments = decoderMoments
+        (decoder, decoderParameters) = parameters.range {
+            Decoder(
+                configuration.decoder, encoder: size, images: decoderImages, masking: masking,
+                predictsRemovedOnly: predictsRemovedOnly, at: moments, until: end, in: parameters)
+        }
+        reconstruction = ReconstructionLoss(
+            size, masking: masking, images: decoderImages, normalizesPixels: configuration.normalizePixels,
+            predictsRemovedOnly: predictsRemovedOnly, at: moments, plan: plan)
+        dLatent = backward.map {
+            plan.reserve(
+                "student latent gradient", batch * (1 + masking.keptCount), size.width, .activations,
+                alive: .during(moments.backward!.embedding...$0.norm))
+        }
+    }
+
+    /// How long the gradients of what is added behind encoder and decoder are alive.
+    var outsideGradient: ClosedRange<Moment>? { backwardMoments?.gradient }
+    /// When aligned pairs run backward.
+    var alignmentsBackward: [Moment] { backwardMoments?.alignments ?? [] }
+
+    public var operations: Operations {
+        Operations(configuration, keptPatches: masking.keptCount, decoderFirstRows: decoder.firstRows)
+    }
+
+    // MARK: Passes
+
+    public func step(_ batch: Batch, scale: Float, sink: some GradientSink) -> Losses {
+        encode(batch)
+        return decodeAndDifferentiate(scale: scale, sink: sink)
+    }
+
+    public func evaluate(_ batch: Batch) -> Losses {
+        encode(batch)
+        return decode()
+    }
+
+    /// Selects patches and runs the encoder on them.
+    private func encode(_ batch: Batch) {
+        select(batch)
+        encode()
+    }
+
+    /// Selects the patches that stay.
+    func select(_ batch: Batch) { masking.select(selection) { batch.samples[$0] } }
+
+    /// Runs the encoder on the selected patches of `images`.
+    func encode() { encoder.forward(images) }
+
+    /// Runs the decoder and computes the losses; `addedLoss` as below.
+    func decode(addedLoss: Float = 0) -> Losses {
+        plan.begin(decoderMoments.start)
+        forEachPart { part, rows in
+            decoder.forward(encoder.latent!.rows(rows), firstImage: part.lowerBound)
+            reconstruction.lossAndGradient(images, part: part, prediction: decoder.prediction, scale: 1)
+        }
+        setLosses(addedLoss)
+        return losses
+    }
+
+    private func setLosses(_ addedLoss: Float) {
+        losses.values[1] = reconstruction.loss
+        losses.values[0] = losses.values[1] + addedLoss
+    }
+
+    /// The pass after the encoder: the decoder forward and backward, part by part, then the encoder backward.
+    ///
+    /// - Parameters:
+    ///   - addedLoss: a loss of the encoder's features that is part of the total.
+    ///   - beforeBlock: adds that loss's gradient with respect to the output of a block of the encoder.
+    func decodeAndDifferentiate(
+        scale: Float, sink: some GradientSink, addedLoss: Float = 0, beforeBlock: (Int, Tensor) -> Void = { _, _ in }
+    ) -> Losses {
+        let accumulate = sink.accumulates
+        plan.begin(decoderMoments.start)
+        if !accumulate { parameters.clearVectorGradients(decoderParameters) }
+        forEachPart { part, rows in
+            let first = part.lowerBound, latent = encoder.latent!.rows(rows)
+            decoder.forward(latent, firstImage: first)
+            reconstruction.lossAndGradient(images, part: part, prediction: decoder.prediction, scale: scale)
+            decoder.backward(
+                dPrediction: reconstruction.dPrediction, latent: latent, dLatent: dLatent!.rows(rows),
+                firstImage: first, accumulate: accumulate || first > 0)
+        }
+        setLosses(addedLoss)
+        guard losses.total.isFinite else { return losses }
+        plan.begin(decoderMoments.backward!.complete)
+        sink.complete(decoderParameters)
+        differentiateEncoder(sink, beforeBlock: beforeBlock)
+        return losses
+    }
+
+    /// The encoder's gradients, the last block's first, then those of everything outside of the blocks.
+    private func differentiateEncoder(_ sink: some GradientSink, beforeBlock: (Int, Tensor) -> Void) {
+        let backward = backwardMoments!, accumulate = sink.accumulates
+        let blocks = encoder.blockParameters
+        // Embedding, norm, and the projection heads of a student.
+        let before = 0..<blocks.first!.lowerBound
+        let between = blocks.last!.upperBound..<decoderParameters.lowerBound
+        let behind = decoderParameters.upperBound..<parameters.all.count
+        plan.begin(backward.norm)
+        if !accumulate {
+            parameters.clearVectorGradients(before)
+            parameters.clearVectorGradients(between)
+            parameters.clearVectorGradients(behind)
+        }
+        encoder.backward(
+            dLatent: dLatent!, accumulate: accumulate,
+            beforeBlock: { block, d in
+                if !accumulate { parameters.clearVectorGradients(blocks[block]) }
+                beforeBlock(block, d)
+            },
+            afterBlock: { sink.complete(blocks[$0]) })
+        plan.begin(backward.complete)
+        sink.complete(before)
+        sink.complete(between)
+        sink.complete(behind)
+    }
+
+    /// Calls `body` with each part of the batch that the decoder takes at a time: its images, and their rows of `latent`.
+    private func forEachPart(_ body: (Range<Int>, Range<Int>) -> Void) {
+        let tokens = 1 + masking.keptCount
+        for first in stride(from: 0, to: batch, by: decoder.images) {
+            let part = first..<first + decoder.images
+            body(part, first * tokens..<part.upperBound * tokens)
+        }
+    }
+}

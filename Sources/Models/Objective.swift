@@ -1,0 +1,93 @@
+import Images
+import Tensors
+
+/// One kind of loss that an objective reports: the only place where losses are named. Log, progress line, table and errors read
+/// the names from here.
+public struct LossTerm: Equatable, Sendable {
+    /// The key in log.jsonl, such as "loss_reconstruction".
+    public let key: String
+    /// The word in progress line, table and errors, such as "reconstruction".
+    public let name: String
+    /// What it measures, a phrase.
+    public let meaning: String
+    /// How many values it has, as a list in the log; nil for a single number.
+    public let listCount: Int?
+
+    public init(key: String, name: String, meaning: String, listCount: Int? = nil) {
+        self.key = key
+        self.name = name
+        self.meaning = meaning
+        self.listCount = listCount
+    }
+
+    /// Values of this term among those of a step.
+    public var valueCount: Int { listCount ?? 1 }
+
+    /// The names of its values: "reconstruction"; "alignment 0", "alignment 1".
+    public var valueNames: [String] { listCount.map { (0..<$0).map { "\(name) \($0)" } } ?? [name] }
+}
+
+/// The values of an objective's loss terms for one micro-batch.
+public struct Losses: Equatable, Sendable {
+    /// In the order of the terms, those of a list one after the other.
+    public internal(set) var values: [Float]
+
+    public init(values: [Float]) { self.values = values }
+
+    /// The loss that is minimised: the first term.
+    public var total: Float { values[0] }
+}
+
+/// Receives gradients as soon as they are complete.
+public protocol GradientSink: AnyObject {
+    /// Whether gradients are added to those of earlier micro-batches, or overwrite them.
+    var accumulates: Bool { get }
+
+    /// The gradients of these tensors, a range of `Parameters.all`, are complete. The objective does not read their weights any
+    /// more in this step. Where the parameters do not keep gradients, they are gone when this returns.
+    func complete(_ tensors: Range<Int>)
+}
+
+/// What a trainer trains: weights, losses by name, and a step that computes the losses and their gradients.
+///
+/// An objective plans all its memory when it is made; the caller commits the plan and sets the weights.
+public protocol Objective: AnyObject {
+    /// The trained weights.
+    var parameters: Parameters { get }
+
+    /// Weights that are read but not trained, such as a teacher's; nil without any.
+    var frozenParameters: Parameters? { get }
+
+    /// The first term is the loss that is minimised and has one value.
+    var lossTerms: [LossTerm] { get }
+
+    /// Where the caller writes a batch's images, normalised: [B, C·H·W].
+    var images: Tensor { get }
+
+    /// Floating-point operations of one image's part of a step.
+    var operations: Operations { get }
+
+    /// Computes the losses of the batch in `images` and `scale` times their gradients, and hands each gradient to `sink` exactly
+    /// once. Where the total is not finite, nothing is handed over.
+    ///
+    /// - Parameters:
+    ///   - batch: as many samples as `images` has rows.
+    ///   - scale: 1 / accumulation for the mean over an effective batch.
+    func step(_ batch: Batch, scale: Float, sink: some GradientSink) -> Losses
+
+    /// Computes the losses of the batch in `images`, without gradients.
+    func evaluate(_ batch: Batch) -> Losses
+
+    /// Whether the values that frozen weights gave in the last step are finite. Where they are not, no learning rate helps.
+    var frozenOutputsAreFinite: Bool { get }
+}
+
+extension Objective {
+    public var frozenParameters: Parameters? { nil }
+    public var frozenOutputsAreFinite: Bool { true }
+
+    /// Losses by name, for errors: "loss nan, reconstruction 0.5, alignment 0 nan".
+    public func describe(_ losses: Losses) -> String {
+        zip(lossTerms.flatMap(\.valueNames), losses.values).map { "\($0) \($1)" }.joined(separator: ", ")
+    }
+}

@@ -1,0 +1,137 @@
+import Images
+import Models
+import Reporting
+import Tensors
+
+/// Optimiser steps on an objective: the one loop that training, the dry run's estimate and the benchmark share.
+///
+/// A step adds up the gradients of `accumulation` micro-batches. The last one hands each gradient to the optimiser as soon as it
+/// is complete.
+public final class StepLoop {
+    public let objective: any Objective
+    public let optimizer: Optimizer
+    public let state: OptimizerState
+    /// Micro-batches of a step.
+    public let accumulation: Int
+
+    /// Micro-batches of the step under way whose gradients are added up already.
+    public internal(set) var pending = 0
+    /// Sums over those micro-batches of the objective's loss values.
+    public internal(set) var lossSums: [Double]
+    /// Means over the micro-batches of the step last finished, in the order of the objective's loss values.
+    public private(set) var losses: [Float]
+    private let sink: OptimizerSink
+
+    /// A finished step.
+    public struct Result: Sendable {
+        /// The Euclidean norm of the gradient over all parameters.
+        public let gradientNorm: Float
+        /// Seconds of the micro-batches that this call ran, batches and optimiser aside.
+        public let gradientSeconds: Double
+        /// Seconds of gradient norm and optimiser.
+        public let optimizerSeconds: Double
+    }
+
+    /// How a step ended.
+    public enum Outcome: Sendable {
+        case finished(Result)
+        /// Between two micro-batches, as the caller wished.
+        case interrupted
+        /// The total loss of a micro-batch is not finite; no weight changed.
+        case nonFinite(Losses)
+    }
+
+    /// Plans the optimiser's memory.
+    public init(_ objective: any Objective, _ optimizer: Optimizer, accumulation: Int, plan: MemoryPlan) {
+        self.objective = objective
+        self.optimizer = optimizer
+        self.accumulation = accumulation
+        state = OptimizerState(of: objective.parameters, plan: plan)
+        lossSums = Array(repeating: 0, count: objective.lossTerms.reduce(0) { $0 + $1.valueCount })
+        losses = Array(repeating: 0, count: lossSums.count)
+        sink = OptimizerSink(optimizer, state)
+    }
+
+    /// Steps of another length on the same objective and optimiser state.
+    init(_ loop: StepLoop, accumulation: Int) {
+        objective = loop.objective
+        optimizer = loop.optimizer
+        self.accumulation = accumulation
+        state = loop.state
+        lossSums = Array(repeating: 0, count: loop.lossSums.count)
+        losses = Array(repeating: 0, count: lossSums.count)
+        sink = OptimizerSink(optimizer, state)
+    }
+
+    /// Runs what is left of optimiser step `step`, counted from 1.
+    ///
+    /// - Parameters:
+    ///   - next: writes the next batch to the objective's images.
+    ///   - isInterrupted: asked between two micro-batches.
+    public func run(
+        step: Int, learningRate: Float, next: () throws -> Batch, isInterrupted: () -> Bool = { false }
+    ) rethrows -> Outcome {
+        if pending == 0 {
+            for index in lossSums.indices { lossSums[index] = 0 }
+        }
+        var seconds = 0.0
+        sink.seconds = 0
+        while true {
+            let batch = try next()
+            sink.prepare(
+                step: step, learningRate: learningRate, isFirst: pending == 0, isLast: pending == accumulation - 1)
+            let start = monotonicSeconds()
+            let losses = objective.step(batch, scale: 1 / Float(accumulation), sink: sink)
+            seconds += monotonicSeconds() - start
+            guard losses.total.isFinite else { return .nonFinite(losses) }
+            for index in lossSums.indices { lossSums[index] += Double(losses.values[index]) }
+            pending += 1
+            if pending == accumulation { break }
+            if isInterrupted() { return .interrupted }
+        }
+        pending = 0
+        let scale = 1 / Double(accumulation)
+        for index in losses.indices { losses[index] = Float(lossSums[index] * scale) }
+        return .finished(
+            Result(
+                gradientNorm: sink.norm.value,
+                gradientSeconds: seconds - sink.seconds, optimizerSeconds: sink.seconds))
+    }
+}
+
+/// Adds up gradients over the micro-batches of a step and updates the weights with those of the last one.
+private final class OptimizerSink: GradientSink {
+    private let optimizer: Optimizer
+    private let state: OptimizerState
+    private var step = 0
+    private var learningRate: Float = 0
+    private var isLast = false
+    private(set) var accumulates = false
+    private(set) var norm: GradientNorm
+    /// Spent in `complete`.
+    var seconds = 0.0
+
+    init(_ optimizer: Optimizer, _ state: OptimizerState) {
+        self.optimizer = optimizer
+        self.state = state
+        norm = GradientNorm(state.parameters)
+    }
+
+    func prepare(step: Int, learningRate: Float, isFirst: Bool, isLast: Bool) {
+        self.step = step
+        self.learningRate = learningRate
+        self.isLast = isLast
+        accumulates = !isFirst
+    }
+
+    func complete(_ tensors: Range<Int>) {
+        guard isLast else { return }
+        let start = monotonicSeconds()
+        // Tensor by tensor: the optimiser finds in the caches what the norm has just read.
+        for index in tensors {
+            norm.add(state.parameters, index..<index + 1)
+            state.update(index..<index + 1, optimizer, learningRate: learningRate, step: step)
+        }
+        seconds += monotonicSeconds() - start
+    }
+}
