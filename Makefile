@@ -1,11 +1,15 @@
-# make distill   everything a fresh Debian 12 with the Swift toolchain needs, the static binary, and the demo
-# make test      everything it needs, and every test
-# make test-interop   installs PyTorch, timm, transformers and onnxruntime in a place of their own, and exchanges weights with them
-# make perf      the microbenchmarks          make perf-check   the same, and fails where one lost
-# make perf-peers  matmuls and the step beside PyTorch, OpenBLAS and BLIS
-# make perf-tables  the tables of the pages, from Perf/results
-# make build     the static binary alone      make install PREFIX=/usr/local      make clean
-# make format    formats Swift and C           make format-check   fails where a file is not formatted
+# make distill       set-up of a fresh Debian 12 with the Swift toolchain, the static binary, and the demo
+# make test          the same set-up, and every test
+# make test-interop  exchanges weights with PyTorch, timm, transformers and onnxruntime, which it installs apart
+# make build         the static binary only
+# make install       the binary, man pages and completions, below PREFIX=/usr/local
+# make perf          benchmarks of the kernels
+# make perf-check    the same; fails if a row is slower than its record
+# make perf-peers    matmuls and the step beside PyTorch, OpenBLAS and BLIS
+# make perf-tables   writes the tables of the pages from Perf/results
+# make fuzz          fuzzes the readers of foreign files
+# make format        formats Swift and C; make format-check fails if a file is not formatted
+# make clean
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -16,11 +20,11 @@ MAKEFLAGS += --no-print-directory
 PREFIX ?= /usr/local
 BINARY := .build/dmae
 
-# The OpenMP runtime is built once per machine and kept outside .build, so that a clean clone is quick.
+# The OpenMP runtime is built once per machine and kept outside .build, so that a fresh clone builds quickly.
 export DMAE_OPENMP ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dmae/openmp-19
 OPENMP := $(DMAE_OPENMP)/lib/libomp.a
 
-# Headers and static archives the binary is made of; what builds them; what the Swift toolchain itself is linked with.
+# Headers and static archives of the binary; build tools; libraries that the Swift toolchain needs.
 PACKAGES := libc6-dev libstdc++-12-dev libomp-19-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev \
             binutils ca-certificates cmake make git gcc g++ python3 dpkg-dev xz-utils \
             libncurses6 libcurl4 libxml2 libsqlite3-0 libedit2
@@ -37,7 +41,7 @@ packages:
 test-packages: packages
 	$(call install-missing,$(TEST_PACKAGES))
 
-# A package that was removed, but not purged, has a status as well.
+# dpkg also knows packages that were removed but not purged, so the status must be "installed".
 define install-missing
 missing=$$(for package in $(1); do \
   dpkg-query -W -f '$${db:Status-Status}\n' $$package 2>/dev/null | grep -qx installed || echo $$package; \
@@ -52,13 +56,13 @@ $(as-root) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-instal
 endef
 as-root := $$([ $$(id -u) = 0 ] || echo sudo)
 
-# Debian's libomp-19-dev holds a shared library only; its source package, unpacked in part, gives the static one.
-# The source index goes into a private apt state: the machine's own sources are left as they are.
+# Debian's libomp-19-dev has the shared library only. The static one is built from its source package, unpacked in part.
+# The source index goes into a private apt state, so that the machine's own sources do not change.
 $(OPENMP): | packages
 	work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT
 	mkdir -p "$$work"/lists/partial "$$work"/cache/archives/partial "$$work/build"
 	chmod -R a+rX "$$work"
-	# Images of containers often come without the lists that say which sources there are.
+	# Container images often come without package lists.
 	repositories() { apt-get indextargets --format '$$(REPO_URI) $$(RELEASE)' 'Created-By: Packages' 'Component: main' 'Origin: Debian'; }
 	[ -n "$$(repositories)" ] || $(as-root) apt-get update -qq
 	repositories | sort -u | \
@@ -81,7 +85,7 @@ $(OPENMP): | packages
 	cp "$$work/build/runtime/src/libomp.a" "$@.part"
 	mv "$@.part" "$@"
 
-# FORCE: swift build decides by itself what is out of date.
+# FORCE: swift build itself decides which files are out of date.
 $(BINARY): FORCE | packages $(OPENMP)
 	swift build $(STATIC) --product dmae 2>&1 | \
 	  (grep --line-buffered -v 'in statically linked applications requires\|is dangerous, better use' || true)
@@ -89,7 +93,7 @@ $(BINARY): FORCE | packages $(OPENMP)
 	strip -o $@ .build/release/dmae
 FORCE:
 
-# swift-format comes with the toolchain. clang-format is Debian's, and pinned: versions format differently.
+# swift-format comes with the toolchain. clang-format is Debian's; the version is fixed because versions format differently.
 SWIFT_SOURCES := Sources Tests Perf Package.swift
 CLANG_FORMAT := clang-format-19
 c-sources = $$(git ls-files '*.c' '*.h')
@@ -98,7 +102,7 @@ format: | packages
 	command -v $(CLANG_FORMAT) > /dev/null || { $(call install-packages,$(CLANG_FORMAT)); }
 	$(CLANG_FORMAT) -i $(c-sources)
 
-# C is checked where clang-format is installed.
+# C is checked only if clang-format is installed.
 format-check:
 	swift format lint --strict --parallel --recursive $(SWIFT_SOURCES) || { echo "error: run make format" >&2; exit 1; }
 	! command -v $(CLANG_FORMAT) > /dev/null || $(CLANG_FORMAT) --dry-run --Werror $(c-sources)
@@ -107,8 +111,8 @@ test: build test-packages format-check
 	swift build -c release --build-tests --scratch-path .build/tests
 	DMAE_BINARY="$$PWD/$(BINARY)" swift test -c release --skip-build --disable-swift-testing --scratch-path .build/tests
 
-# The tools that weights come from and go to, pinned, kept outside .build like the OpenMP runtime; installed again when the pins change.
-# FILTER=onnx runs the tests whose name holds this text; LARGE=1 adds the conversion of a ViT-L of 1.3 GB.
+# PyTorch and other tools, with fixed versions, are installed outside .build like the OpenMP runtime, and again when the
+# versions change. FILTER=onnx runs the tests whose name contains this text; LARGE=1 adds the conversion of a ViT-L of 1.3 GB.
 INTEROP ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dmae/interop
 test-interop: build
 	if ! cmp -s Tests/Interop/requirements.txt "$(INTEROP)/requirements.txt"; then
@@ -116,7 +120,7 @@ test-interop: build
 	  echo "Installing PyTorch, timm, transformers and onnxruntime into $(INTEROP), once for this machine"
 	  rm -rf "$(INTEROP)"
 	  /usr/bin/python3 -m venv "$(INTEROP)"
-	  # PyPI's PyTorch brings gigabytes for GPUs; PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS may name where builds for CPUs are.
+	  # PyPI's PyTorch includes gigabytes for GPUs; PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS may point to CPU builds.
 	  "$(INTEROP)/bin/pip" --disable-pip-version-check install --quiet -r Tests/Interop/requirements.txt
 	  cp Tests/Interop/requirements.txt "$(INTEROP)/"
 	fi
@@ -144,7 +148,7 @@ install: build
 	done
 	/usr/bin/python3 Sources/dmae/manual.py $(BINARY) "$(DESTDIR)$(PREFIX)/share/man/man1"
 
-# FILTER=attention shows the rows that hold this text.
+# FILTER=attention measures the rows whose title contains this text.
 KERNEL_BENCHMARK := .build/perf/release/kernel-benchmark
 define build-kernel-benchmark
 swift build -c release --scratch-path .build/perf --product kernel-benchmark 2>&1 | (grep -E -A3 'error:' || true)
@@ -153,7 +157,7 @@ perf: | packages $(OPENMP)
 	$(build-kernel-benchmark)
 	$(KERNEL_BENCHMARK) $(if $(FILTER),--filter "$(FILTER)")
 
-# Holds every row's ratio against Perf/thresholds.json; RECORD=1 writes the file instead.
+# Compares every row's ratio with Perf/thresholds.json; RECORD=1 writes the file instead.
 perf-check: | packages $(OPENMP)
 	$(build-kernel-benchmark)
 	$(KERNEL_BENCHMARK) $(if $(FILTER),--filter "$(FILTER)") --$(if $(RECORD),record,check) Perf/thresholds.json
@@ -163,8 +167,8 @@ perf-tables: | packages $(OPENMP)
 	$(build-kernel-benchmark)
 	$(KERNEL_BENCHMARK) --tables
 
-# Theirs and ours in turns. FILTER=products or FILTER="step bf16 0.75" chooses; ROUNDS=, STEPS= and BATCH= make it longer or
-# shorter; CHECK=1 holds the ratios against Perf/thresholds.json, RECORD=1 writes them there.
+# Other libraries and ours in turns. FILTER=products or FILTER="step bf16 0.75" selects rows; ROUNDS=, STEPS= and BATCH= set
+# the length; CHECK=1 compares the ratios with Perf/thresholds.json, RECORD=1 writes them there.
 PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dmae/peers
 PEER_PACKAGES := python3-venv python3-dev g++
 perf-peers: build | packages $(OPENMP)
@@ -177,7 +181,7 @@ perf-peers: build | packages $(OPENMP)
 	  $(if $(STEPS),--steps $(STEPS)) $(if $(BATCH),--batch $(BATCH))
 	$(if $(CHECK)$(RECORD),$(KERNEL_BENCHMARK) --results .build/perf/peers.json --$(if $(RECORD),record,check) Perf/thresholds.json)
 
-# Each reader of foreign files for SECONDS on inputs that libFuzzer makes up, under AddressSanitizer; see Fixtures/fuzz.
+# Runs each reader of foreign files for SECONDS on inputs generated by libFuzzer, under AddressSanitizer; see Fixtures/fuzz.
 FUZZ := .build/fuzz
 FUZZED := WeightFile MappedFile TensorType FloatConversion JSONReader HeaderBudget SafeTensorsHeader SafeTensorsFile SafeTensorsFile+Floats \
           ZIPDirectory CRC32 PickleGraph PickleReader PickleNames OlderTorchFile TorchArchive TorchArchive+Floats

@@ -1,5 +1,5 @@
-# Makes picture-500x375.jpg, a picture of ImageNet's usual size with the spectrum of photographs (amplitude 1/frequency).
-# Pillow 12 or any other; seed 1.
+# Writes picture-500x375.jpg: an image of ImageNet's usual size with the spectrum of photographs (amplitude 1/frequency).
+# Any version of Pillow; it was made with 12, seed 1.
 import numpy
 from PIL import Image
 

@@ -8,7 +8,7 @@ package struct Benchmark {
     package let name: String
     package let shape: String
     let work: Work
-    /// Prepares memory and returns what is timed.
+    /// Allocates memory and returns the code that is timed.
     let prepare: () -> () -> Void
     /// The variant that the row measures; nil for the one that the processor selects.
     package var variant: InstructionSet.Variant?

@@ -2,7 +2,7 @@ import CKernels
 import Images
 import Tensors
 
-/// From a JPEG file in memory to a normalised 224×224 sample, as training does it, on every thread.
+/// Decoding and augmentation as in training, from a JPEG file in memory to a normalised 224×224 sample, on all threads.
 package func imageBenchmarks() -> [Benchmark] {
     let path =
         #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(2).joined(separator: "/")

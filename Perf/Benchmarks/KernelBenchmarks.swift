@@ -53,10 +53,10 @@ private func peak(of operation: String) -> dmae_precision? {
 }
 
 extension KernelCall {
-    /// Less work.
+    /// Orders calls by work.
     fileprivate static func < (a: KernelCall, b: KernelCall) -> Bool { (a.flop, a.bytes) < (b.flop, b.bytes) }
 
-    /// Takes memory for the call and returns what is timed.
+    /// Allocates memory for the call and returns the code that is timed.
     package func prepare() -> () -> Void {
         switch arguments {
         case .gemm(let gemm): gemm.prepare()
@@ -123,7 +123,7 @@ extension KernelCall {
         }
     }
 
-    /// The precision of the peak that the row is held against.
+    /// The precision of the peak that the row is compared with.
     var precision: dmae_precision {
         switch arguments {
         case .gemm(let gemm): gemm.precision

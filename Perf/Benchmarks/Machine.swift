@@ -5,15 +5,16 @@ import Synchronization
 
 func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
 
-/// What this machine can do at best, measured: the two roofs that every row is held against.
+/// The measured limits of this machine, which every row is compared with.
 package struct Machine {
     package let threads: Int
-    /// Multiply-adds in registers, or products of tiles in those of AMX, FLOP/s of all threads, float32, bf16 and int8.
+    /// Peak of all threads in FLOP/s for float32, bf16 and int8: multiply-adds in registers, with AMX products of tile
+    /// registers.
     private var peaks = [0.0, 0.0, 0.0]
     /// Copying memory far larger than the caches, bytes read and written per second.
     package private(set) var bandwidth = 0.0
-    /// Seconds for a cache line from one thread to another and back; nil for one thread. Some 50 ns where they share a
-    /// cache; a virtual machine's cores may be moved to where they do not, and sharing memory then costs several times
+    /// Seconds in which a cache line goes from one thread to another and back; nil for one thread. About 50 ns if the
+    /// cores share a cache. A virtual machine may be moved to cores that do not; sharing memory then costs several times
     /// as much.
     package let roundTrip: Double?
     private let rounds: Int
@@ -22,12 +23,12 @@ package struct Machine {
 
     package init(threads: Int) {
         self.threads = threads
-        // Before OpenMP's threads exist, which would wait on a core of their own.
+        // Measured before OpenMP's threads exist, which would spin on the other cores.
         roundTrip = threads == 1 ? nil : median((0..<5).map { _ in CacheLine.roundTrip() })
         copied = (memory(Self.floats), memory(Self.floats))
-        // Kept for as long as the program runs: not of the row that releases its memory.
+        // Kept until the program ends; releaseMemory frees only the memory of a row.
         forgetMemory()
-        // As many rounds as take about four milliseconds: long enough for the clock, short beside what is measured.
+        // The rounds take about four milliseconds: long enough for the clock, short beside a row.
         var rounds = 10_000
         while Self.time({ _ = dmae_peak_flops(DMAE_PRECISION_F32, Int32(threads), rounds) }) < 0.004 { rounds *= 2 }
         self.rounds = rounds
@@ -43,8 +44,8 @@ package struct Machine {
         Double(8 * Self.floats) / Self.time { copy(copied.from, copied.to, Self.floats) }
     }
 
-    /// The peak at this moment: other programs and the clock change it, so it is measured beside each row's
-    /// repetitions.
+    /// The peak at this moment. Other programs and the clock rate change it, so it is measured between the repetitions
+    /// of a row.
     func peakNow(_ precision: dmae_precision = DMAE_PRECISION_F32) -> Double {
         let start = monotonicSeconds()
         return dmae_peak_flops(precision, Int32(threads), rounds) / (monotonicSeconds() - start)
@@ -77,7 +78,7 @@ package struct Machine {
     }
 }
 
-/// A number that two threads hand to and fro.
+/// A number that two threads increment in turn.
 private final class CacheLine: Sendable {
     private let number = Atomic<Int>(0)
     private static let times = 20_000
@@ -89,7 +90,7 @@ private final class CacheLine: Sendable {
         }
     }
 
-    /// Seconds of one way there and back.
+    /// Seconds of one round trip.
     static func roundTrip() -> Double {
         let line = CacheLine()
         var thread = pthread_t()
@@ -106,7 +107,7 @@ private final class CacheLine: Sendable {
     }
 }
 
-/// What the row being measured has taken.
+/// Memory of the row being measured.
 private var taken: [UnsafeMutableRawPointer] = []
 package func releaseMemory() {
     taken.forEach { free($0) }
@@ -115,8 +116,8 @@ package func releaseMemory() {
 
 func forgetMemory() { taken = [] }
 
-/// Random numbers in [-0.5, 0.5), until releaseMemory. Writing them also keeps page faults out of the measurement. On
-/// huge pages where the system has them, as a run's memory is (MemoryPlan).
+/// Memory with random numbers in [-0.5, 0.5), until releaseMemory. Writing them also takes the page faults before the
+/// measurement. Huge pages are used if available, as in a run's memory (MemoryPlan).
 func memory(_ floats: Int) -> UnsafeMutablePointer<Float> {
     let hugePage = 1 << 21, bytes = (floats * 4 + hugePage - 1) / hugePage * hugePage
     let pointer = aligned_alloc(hugePage, bytes)!.bindMemory(to: Float.self, capacity: floats)

@@ -1,7 +1,7 @@
 import CKernels
 
-/// Memory for the operands of a recorded call. Operands that were the same memory, or lay within each other's rows as
-/// queries, keys and values do, still are and do.
+/// Memory for the operands of a recorded call. Aliases stay aliases, and interleaved operands, such as queries, keys and
+/// values in one matrix, stay interleaved.
 struct Operands {
     private struct Span {
         var start: UInt, end: UInt

@@ -3,8 +3,8 @@ import Glibc
 import Reporting
 import Tensors
 
-/// One plain matmul of the paper's step, without an epilogue, as every library can do it: C[m,n] = A·B. Operands and
-/// result are of the matmul's precision, except that our gradients of weights are float32.
+/// A matmul of the paper's step without its epilogue, as every library can do it: C[m,n] = A·B. Operands and result have
+/// the matmul's precision, except that our gradients of weights are float32.
 ///
 /// `forward` is X·Wᵀ with W [n,k]; `dX` is dY·W with W [k,n]; `dW` is dYᵀ·X with dY [k,m] and X [k,n].
 package struct Product {
@@ -43,7 +43,7 @@ package struct Product {
         "[" + products.map(\.json).joined(separator: ",") + "]"
     }
 
-    /// The step's call with nothing but the matmul left of it.
+    /// The step's call reduced to the matmul.
     package func prepare() -> () -> Void {
         var plain = arguments
         let kept = precision == DMAE_PRECISION_BF16 ? DMAE_TYPE_BF16 : DMAE_TYPE_F32
@@ -54,7 +54,7 @@ package struct Product {
         return plain.prepare()
     }
 
-    /// Takes turns with other programs: one JSON object per line of standard input, until it ends.
+    /// Takes turns with other programs: answers each line of standard input with a JSON object, until input ends.
     ///
     ///     hello                   the instruction set, the threads and the list of matmuls
     ///     prepare INDEX           fills the operands and runs once

@@ -3,13 +3,13 @@ import Glibc
 import Reporting
 import Thresholds
 
-/// Measured ratios, to be recorded or held against the record.
+/// Measured ratios, to be recorded or compared with the record.
 package struct Results: Codable {
     /// Instruction set and threads: "avx512bf16, 2 threads".
     package let machine: String
-    /// "peak": shares of the measured peak; "peers": theirs over ours.
+    /// "peak": fractions of the measured peak; "peers": the time of the fastest other library over ours.
     let section: String
-    /// Some rows were left out on purpose.
+    /// Whether rows were left out by a filter.
     let partial: Bool
     package var rows: [String: Double] = [:]
 
@@ -31,7 +31,7 @@ package struct Results: Codable {
         return thresholds
     }
 
-    /// Records or compares, says so, and leaves with 0 or 1.
+    /// Records or compares, prints the outcome, and exits with 0 or 1.
     package static func conclude(_ results: Results, check: String?, record: String?) -> Never {
         let (machine, section) = (results.machine, results.section)
         if let record {

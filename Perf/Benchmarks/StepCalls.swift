@@ -5,7 +5,7 @@ import Training
 
 /// The kernel calls of the paper's step (ViT-L to ViT-B at 224 pixels, batch 32), recorded from the step itself.
 package struct StepCalls {
-    /// A kind of call: those that differ in memory alone are one.
+    /// A kind of call; calls that differ only in the memory they use are of one kind.
     package struct Row {
         /// "gemm bf16 student fc1 dW", the start of a row's title.
         package let name: String
@@ -22,7 +22,7 @@ package struct StepCalls {
 
     static let batch = 32
 
-    /// Mask ratios, and what the names of rows say that only the second one has.
+    /// Mask ratios, and the suffix in the names of rows that only the second one has.
     private static let maskRatios = [(0.75, ""), (0.98, " 98 %")]
 
     /// Every kind of call once: of the steps in float32 and bf16 at both mask ratios, and with an int8 teacher.
@@ -42,7 +42,7 @@ package struct StepCalls {
         for call in calls where !call.isNegligible {
             let (name, shape) = call.name(suffix: "")
             let title = "\(name) \(shape)"
-            // A row that another mask ratio has, too, carries no mask ratio.
+            // The name of a row that both mask ratios have carries no mask ratio.
             if rows[..<before].contains(where: { $0.title == title }) { continue }
             let row = Row(
                 name: call.name(suffix: suffix).name, shape: shape, layer: call.layerName(suffix: suffix), call: call)
@@ -140,13 +140,13 @@ extension dmae_gemm_arguments {
     enum Form: String { case forward, dX, dW }
     var form: Form { a_transposed ? .dW : b_transposed ? .forward : .dX }
 
-    /// What a row's name says of it: nothing for the forward direction; += where a gradient is added to.
+    /// The direction in a row's name: empty if forward, with += if a gradient accumulates.
     fileprivate var direction: String { (form == .forward ? "" : form.rawValue) + (accumulate ? " +=" : "") }
     fileprivate var epilogue: String { activation != nil && before_gelu == nil ? "+gelu" : "" }
 }
 
 extension KernelCall {
-    /// What rows call the linear layer: "student", "qkv" of `blocks.0.attn.qkv`. `suffix` follows the part.
+    /// The linear layer in a row's name: "student qkv" for the student's `blocks.0.attn.qkv`. `suffix` follows the part.
     func layerName(suffix: String) -> String {
         let words = layer.split(separator: ".")
         switch words.first {

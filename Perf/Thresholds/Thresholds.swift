@@ -1,11 +1,11 @@
 import FoundationEssentials
 
-/// What benchmarks once reached, as ratios: a share of the measured peak, or theirs over ours. Never a time.
+/// Recorded ratios of benchmarks: fractions of the measured peak, or the time of other libraries over ours. Never a time.
 ///
 /// In JSON: `{"allowed_loss": 0.1, "ratios": {"avx512bf16, 2 threads": {"peak": {"adamw …": 0.98}, "peers": {"step …":
-/// 1.6}}}}`. What one instruction set and number of threads reached says nothing of another, so each has its own.
+/// 1.6}}}}`. Each instruction set and number of threads has a record of its own.
 public struct Thresholds: Codable, Equatable {
-    /// The part of a ratio that may be lost before a comparison fails.
+    /// The fraction of a ratio that may be lost before a comparison fails.
     public var allowedLoss: Double
     /// By instruction set and threads, then by section, then by row.
     public var ratios: [String: [String: [String: Double]]]
@@ -19,8 +19,9 @@ public struct Thresholds: Codable, Equatable {
         (self.allowedLoss, self.ratios) = (allowedLoss, ratios)
     }
 
-    /// Reads JSON. Throws where it is not of this form, a ratio is not above zero or the allowed loss is not within
-    /// 0..<1.
+    /// Reads JSON.
+    ///
+    /// - Throws: if it has another form, a ratio is not positive or the allowed loss is not within 0..<1.
     public init(json: [UInt8]) throws {
         self = try JSONDecoder().decode(Thresholds.self, from: Data(json))
         let all = ratios.values.flatMap(\.values).flatMap(\.values)
@@ -30,16 +31,16 @@ public struct Thresholds: Codable, Equatable {
         }
     }
 
-    /// JSON with rows in alphabetical order, so that a new record makes a readable difference.
+    /// JSON with rows in alphabetical order, so that a new record gives a readable diff.
     public func json() throws -> [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         return try [UInt8](encoder.encode(self)) + [10]
     }
 
-    /// Replaces what was recorded of the rows in `measured`; unless it is partial, rows that are not in it are dropped.
-    /// Ratios keep three decimals. A measurement that is not above zero is refused by returning false, and nothing
-    /// changes.
+    /// Replaces the record of the rows in `measured`, with three decimals. Unless it is partial, other rows are removed.
+    ///
+    /// - Returns: false, without a change, if a measurement is not positive.
     public mutating func record(_ measured: [String: Double], machine: String, section: String, partial: Bool) -> Bool {
         guard measured.values.allSatisfy({ $0.isFinite && $0 >= 0.001 }) else { return false }
         let rounded = measured.mapValues { ($0 * 1000).rounded() / 1000 }
@@ -48,8 +49,8 @@ public struct Thresholds: Codable, Equatable {
         return true
     }
 
-    /// Holds `measured` against what is recorded. Nil where nothing is recorded for this machine and section. A partial
-    /// measurement does not miss the rows that it left out.
+    /// Compares `measured` with the record. Nil if nothing is recorded for this machine and section. A partial measurement
+    /// may lack rows.
     public func verdict(on measured: [String: Double], machine: String, section: String, partial: Bool) -> Verdict? {
         guard let recorded = ratios[machine]?[section] else { return nil }
         let keys = Set(measured.keys).union(partial ? [] : Set(recorded.keys))
@@ -58,7 +59,7 @@ public struct Thresholds: Codable, Equatable {
     }
 }
 
-/// How a measurement compares with what is recorded, row by row.
+/// The comparison of a measurement with the record, row by row.
 public struct Verdict: Equatable {
     public struct Row: Equatable {
         public let name: String
@@ -67,16 +68,16 @@ public struct Verdict: Equatable {
     public let allowedLoss: Double
     public let rows: [Row]
 
-    /// Rows that lost more than is allowed, the worst first. What is not a number counts as lost.
+    /// Rows that lost more than allowed, the worst first. NaN counts as lost.
     public var lost: [Row] {
         rows.filter { row in
             guard let recorded = row.recorded, let measured = row.measured else { return false }
             return !(measured >= recorded * (1 - allowedLoss))
         }.sorted { $0.measured! / $0.recorded! < $1.measured! / $1.recorded! }
     }
-    /// Rows that are recorded and were not measured: renamed or gone, and then the record is to be made anew.
+    /// Rows that are recorded but were not measured: they were renamed or removed, and a new record is due.
     public var missing: [Row] { rows.filter { $0.measured == nil } }
-    /// Rows that are measured and not yet recorded.
+    /// Rows that are measured but not recorded yet.
     public var new: [Row] { rows.filter { $0.recorded == nil } }
     /// Rows that were compared.
     public var compared: Int { rows.count - missing.count - new.count }

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Theirs and ours in turns on one machine: matrix products, and the whole distillation step. `make perf-peers` runs this.
+"""Compares other libraries with ours in turns on one machine: matmuls, and the whole distillation step. `make perf-peers`
+runs this.
 
-Every contender is a process of its own. At products, whoever is not on turn is stopped (SIGSTOP), so that no thread pool spins
-while another works; a step has the machine and its memory to itself. A ratio is the median over the rounds of theirs over ours
-in time, against the fastest of them in that round: above 1, ours is faster. Peaks are measured by ours within the same rounds.
-Ratios go to --results as JSON, and with them the seconds of every turn. Processor time that a virtual machine did not get
-(steal) is named where it is much.
+Every contender is a process of its own. While one multiplies, the others are stopped (SIGSTOP), so that no thread pool spins
+beside it; a step has the machine and its memory to itself. A ratio is the time of the fastest other library of a round over
+our time, and of these the median over the rounds: above 1, ours is faster. Our program measures the peak in the same rounds.
+--results receives the ratios and the seconds of every turn as JSON. If a virtual machine lost much processor time (steal), this
+is reported.
 
-bf16 is compared where the processor has products of it; elsewhere PyTorch emulates them, several times slower than its float32.
+bf16 is compared only if the processor multiplies it; otherwise PyTorch emulates it, several times slower than float32.
 
-Settings of BLAS and OpenMP libraries in the environment are left out, for all contenders alike, and named.
+Settings of BLAS and OpenMP libraries are removed from the environment of all contenders, and reported.
 """
 
 import argparse
@@ -28,19 +29,19 @@ SETTINGS = re.compile(r"^(OPENBLAS|GOTO|BLIS|BLAS|NVPL|MKL|DNNL|ONEDNN|OMP|KMP|G
 
 
 def end_with_parent():
-    """A stopped program does not notice that its input has ended."""
+    """Kills the process with its parent: a stopped program does not notice the end of its input."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 class Contender:
-    """A program that answers each line with one of JSON, and is stopped between its turns."""
+    """A program that answers each line with a line of JSON, and is stopped between its turns."""
 
     def __init__(self, command, environment):
         self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env=environment, start_new_session=True, preexec_fn=end_with_parent)
 
     def signal(self, number):
-        """To it and to what it has started: torch.compile keeps helpers."""
+        """Signals the process and its children: torch.compile keeps helpers."""
         os.killpg(self.process.pid, number)
 
     def ask(self, *words):
@@ -54,7 +55,7 @@ class Contender:
         return json.loads(line)
 
     def end(self):
-        """Closes its input; what it still says, if anything."""
+        """Closes the input and returns the last output, if any."""
         self.signal(signal.SIGCONT)
         said, _ = self.process.communicate()
         return json.loads(said) if said.strip() else None
@@ -72,7 +73,7 @@ def rotated(items, by):
 
 
 def best_ratio(rounds, ours, others):
-    """rounds: one {contender: seconds} each. The median over the rounds of the fastest other's time over ours, and its name."""
+    """The median over `rounds` ({contender: seconds} each) of the fastest other time over ours, and the fastest one's name."""
     ratio = statistics.median(min(turn[name] for name in others) / turn[ours] for turn in rounds)
     return ratio, min(others, key=lambda name: statistics.median(turn[name] for turn in rounds))
 
@@ -82,7 +83,7 @@ TITLES = {"openblas": "OpenBLAS", "blis": "BLIS", "mkl": "MKL", "onednn": "oneDN
 
 
 def products(options, environment, results, precisions, ours, hello):
-    """`ours` is ended, `hello` is what it said of itself."""
+    """Compares matmuls, then ends `ours`; `hello` is its answer to hello."""
     peers = {precision: PEERS[precision] for precision in precisions}
     chosen = [(index, product) for index, product in enumerate(hello["products"])
               if product["precision"] in precisions
@@ -91,7 +92,7 @@ def products(options, environment, results, precisions, ours, hello):
         ours.end()
         return
     folder = Path(options.peers) / "debian/usr/lib/x86_64-linux-gnu"
-    # What a library allocates for itself is on huge pages, too: by the C library, and by PyTorch.
+    # Memory that a library allocates for itself is on huge pages, too: by the C library, and by PyTorch.
     worker_environment = environment | {"LD_LIBRARY_PATH": str(folder), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
                                         "THP_MEM_ALLOC_ENABLE": "1"}
     others = {name: Contender([sys.executable, HERE / "product_worker.py", name, options.threads, folder], worker_environment)
@@ -170,7 +171,7 @@ def steps(options, environment, results, precisions):
             "ours": [options.dmae, "bench", "distill", "--recipe", "paper", "--json", *common, "--steps", 1],
             "eager": script, "compiled": script + ["--compile"],
         }
-        # What torch.compile makes is kept, so that compiling does not fall into a turn; it also shows at once what does not run.
+        # The code of torch.compile is cached, so that no turn compiles. A program that does not run fails here.
         report(commands["compiled"], environment)
         rounds, reports = [], {name: [] for name in commands}
         for number in range(options.steps):
@@ -206,7 +207,7 @@ def main():
     environment = {name: value for name, value in os.environ.items() if name not in left_out}
     if left_out:
         print("left out of the environment: " + ", ".join(f"{name}={os.environ[name]}" for name in left_out))
-    # What torch.compile makes takes minutes; kept, it is there at the next run.
+    # torch.compile takes minutes; its code is kept for the next run.
     environment["TORCHINDUCTOR_CACHE_DIR"] = str(Path(options.peers).resolve() / "inductor")
     ours = Contender([options.kernel_benchmark, "--products", "--threads", options.threads], environment)
     hello = ours.ask("hello")

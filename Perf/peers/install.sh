@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# install.sh FOLDER: puts the pinned peers into FOLDER and changes nothing else of the machine.
-#   FOLDER/venv    PyTorch for CPUs, as requirements.txt pins it
-#   FOLDER/debian  OpenBLAS and BLIS, as debian.txt pins them, unpacked
-# What is already there as pinned stays.
+# install.sh FOLDER: installs the other libraries into FOLDER and changes nothing else on the machine.
+#   FOLDER/venv    PyTorch for CPUs, in the version of requirements.txt
+#   FOLDER/debian  OpenBLAS and BLIS, unpacked, in the versions of debian.txt
+# Libraries that are installed in these versions stay.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Matrix products by one library, in turns with other programs: `product_worker.py LIBRARY THREADS FOLDER`.
+"""Matmuls by one library, in turns with other programs: `product_worker.py LIBRARY THREADS FOLDER`.
 
-LIBRARY is openblas, blis, mkl, onednn or pytorch-bf16; FOLDER is where install.sh has unpacked Debian's. Requests on standard
-input and answers on standard output are lines, as of `kernel-benchmark --products`:
+LIBRARY is openblas, blis, mkl, onednn or pytorch-bf16; FOLDER is where install.sh unpacked Debian's packages. Requests on
+standard input and answers on standard output are lines, as for `kernel-benchmark --products`:
 
-    hello                    {"library": what it is and which kernels it chose}
-    prepare FORM M N K       fills the operands, runs once and checks a part of the result
-    run SECONDS              {"seconds": [one for each repetition]}
+    hello                    {"library": its name, version and kernels}
+    prepare FORM M N K       fills the operands, runs once and checks some rows of the result
+    run SECONDS              {"seconds": [one figure for each repetition]}
 
 C[m,n] = A·B, plain and overwriting. forward: A [m,k], B [n,k] transposed; dX: A [m,k], B [k,n]; dW: A [k,m] transposed, B [k,n].
-Operands and results are on huge pages where the system has them, as ours are.
+Operands and results are on huge pages if available, as ours are.
 """
 
 import ctypes
@@ -23,9 +23,9 @@ import numpy
 
 
 def zeros(shape, kind):
-    """As numpy.zeros, on huge pages."""
+    """Like numpy.zeros, on huge pages."""
     huge_page, count = 1 << 21, int(numpy.prod(shape))
-    # One more on either side: whatever page an address of the array falls on lies in the region as a whole.
+    # One more page on either side: every page that the array touches lies wholly in the region.
     region = mmap.mmap(-1, count * numpy.dtype(kind).itemsize + 2 * huge_page, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     region.madvise(mmap.MADV_HUGEPAGE)
     return numpy.frombuffer(region, kind, count, huge_page).reshape(shape)
@@ -79,7 +79,7 @@ def pytorch(library, threads):
         product.result = lambda: c.float().numpy()
         if library != "onednn":
             return lambda: torch.mm(a, b, out=c)
-        # What torch.compile makes of a Linear: the only way to oneDNN's float32 product.
+        # The operation that torch.compile makes of a Linear: the only way to oneDNN's float32 matmul.
         transposed, linear = b.t(), torch.ops.mkldnn._linear_pointwise
         product.result = lambda: linear(a, transposed, None, "none", [], "").numpy()
         return lambda: linear(a, transposed, None, "none", [], "")
@@ -98,7 +98,7 @@ def prepare(product, form, m, n, k):
     run()
     rows = a.T[:4] if form == "dW" else a[:4]
     expected = rows.astype(numpy.float64) @ (b.T if form == "forward" else b)
-    # Operands rounded to bf16 (8 bits) err by 2^-9 each, and so does the result; a wrong layout errs by its whole size.
+    # Operands rounded to bf16 (8 bits) and the result err by 2^-9 each; a wrong layout errs by the size of the result.
     worst = numpy.abs(product.result()[:4] - expected).max()
     if not worst < 0.05 * k ** 0.5:
         sys.exit(f"product_worker: {form} {m}x{n}x{k} differs from the exact product by {worst}")

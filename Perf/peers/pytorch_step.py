@@ -5,13 +5,13 @@
     venv/bin/python pytorch_step.py --batch 32 --mask-ratio 0.75 --precision f32 --threads 2 --steps 5
     venv/bin/python pytorch_step.py --precision bf16 --compile        (needs a C++ compiler)
 
-Run it alone on the machine, in the same hour as what it is compared with; five steps of 32 images in float32 take some
-two minutes on two cores and 5 GB of memory. One JSON object is printed; `images_per_second` is of the median step.
+Run it alone on the machine, in the same hour as the program it is compared with. Five steps of 32 images in float32 take
+about two minutes on two cores and 5 GB of memory. It prints one JSON object; `images_per_second` is that of the median step.
 
-Written as a careful PyTorch user would: only the kept patches are embedded and go through the blocks, the frozen teacher
-stops after its last aligned block (0 to 17 of 24) and has no decoder, attention is F.scaled_dot_product_attention, AdamW
-is the fused one, and bf16 is autocast over float32 weights. A step is the masking, both forward passes, backward and the
-optimiser; reading images is left out. Letters: B batch, L patches, K kept, p patch side, C channels, D width.
+It is written as by a careful PyTorch user: only kept patches are embedded and go through the blocks, the frozen teacher stops
+after its last aligned block (0 to 17 of 24) and has no decoder, attention is F.scaled_dot_product_attention, AdamW is fused,
+and bf16 is autocast over float32 weights. A step is the masking, both forward passes, the backward pass and the optimiser,
+without reading images. Letters: B batch, L patches, K kept, p patch side, C channels, D width.
 """
 
 import argparse
