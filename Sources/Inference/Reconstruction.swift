@@ -29,6 +29,8 @@ public final class Reconstruction {
     public let configuration: ModelConfiguration
     /// How the weights were adapted to the images; see `Parameters.Loading`.
     public let adaptations: [String]
+    /// Patches that are removed from each picture.
+    public var removedPatches: Int { model.masking.removedCount }
     private let mask: Mask
     private let plan = MemoryPlan()
     private let model: MaskedAutoencoder

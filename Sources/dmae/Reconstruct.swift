@@ -141,10 +141,9 @@ struct Reconstruct: ParsableCommand {
         let grid = Pixels.grid(rows)
         try AtomicFile.write(PNGWriter.encode(grid, named: output), to: output)
         print(Format.table(losses))
-        let kept = reconstruction.configuration.keptPatches
         let patches = student.patches
         print(
-            "\(patches - kept) of \(patches) patches removed; original, masked picture and reconstruction from left to right"
+            "\(reconstruction.removedPatches) of \(patches) patches removed; original, masked picture and reconstruction from left to right"
         )
         print("grid  \(output)  \(grid.width)×\(grid.height)")
     }
