@@ -65,10 +65,10 @@ let package = Package(
             ],
             exclude: ["manual.py"], swiftSettings: swiftFlags),
         .executableTarget(
-            name: "kernel-benchmark", dependencies: ["Benchmarks"], path: "Perf", sources: ["main.swift"],
+            name: "kernel-benchmark", dependencies: ["Tensors", "Benchmarks"], path: "Perf", sources: ["main.swift"],
             swiftSettings: swiftFlags),
         .target(
-            name: "Benchmarks", dependencies: ["Reporting", "CKernels", "Images", "Training", "Thresholds"],
+            name: "Benchmarks", dependencies: ["Reporting", "CKernels", "Tensors", "Images", "Training", "Thresholds"],
             path: "Perf/Benchmarks", swiftSettings: swiftFlags),
         .target(name: "Thresholds", path: "Perf/Thresholds", swiftSettings: swiftFlags),
         .target(
@@ -86,7 +86,7 @@ let package = Package(
             name: "AllocationCounter", path: "Tests/AllocationCounter",
             cSettings: [.unsafeFlags(["-O2", "-fno-omit-frame-pointer"])]),
         tests("TrainingTests", ["Training", "Interchange", "AllocationCounter"]),
-        tests("PerfTests", ["Benchmarks"]),
+        tests("PerfTests", ["Tensors", "Benchmarks"]),
         .testTarget(name: "ThresholdTests", dependencies: ["Thresholds"], swiftSettings: swiftFlags),
         tests("CommandTests", ["Training", "Interchange", "Images"], exclude: ["Expected"]),
     ]

@@ -20,7 +20,7 @@ let help = """
       --tables        write the tables of README.md and of the page Performance from Perf/results
       --products      take turns with other programs; see Perf/Product.swift
 
-    DMAE_ISA=\(InstructionSet.allCases.map(\.name).joined(separator: "|")) chooses a lower instruction set.
+    DMAE_ISA=\(InstructionSet.names.joined(separator: "|")) chooses a lower instruction set.
     """
 var filter = "", threads = Int(dmae_threads()), check: String?, record: String?, results: String?
 enum Mode { case measure, list, shapes, tables, products }

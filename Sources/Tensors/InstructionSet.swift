@@ -1,30 +1,63 @@
-import Reporting
 import CKernels
+import Reporting
 
-/// The instruction sets kernels are written for, in rising order.
-public enum InstructionSet: Int, CaseIterable, Sendable {
-    case scalar, avx2, avx512, avx512vnni, avx512bf16, amx
+/// An instruction set that kernels are written for: a row of CKernels' list, which names the processor's features that
+/// it needs. A set need not include the ones before it.
+public struct InstructionSet: RawRepresentable, Hashable, CaseIterable, Sendable {
+    /// The position in the list.
+    public let rawValue: Int
 
-    /// "scalar", "avx2", "avx512", "avx512vnni", "avx512bf16" or "amx", as DMAE_ISA takes them.
-    public var name: String { String(cString: dmae_isa_name(dmae_isa(rawValue: UInt32(rawValue)))) }
+    /// The set at a position of the list, or nil beyond it.
+    public init?(rawValue: Int) {
+        guard Self.indices.contains(rawValue) else { return nil }
+        self.rawValue = rawValue
+    }
 
-    /// The highest one this processor and its operating system run.
-    public static var available: InstructionSet { InstructionSet(rawValue: Int(dmae_isa_available().rawValue))! }
+    private init(_ kernels: dmae_isa) { rawValue = Int(kernels.rawValue) }
+    private var kernels: dmae_isa { dmae_isa(rawValue: UInt32(rawValue)) }
+    private static var indices: Range<Int> { 0..<Int(dmae_isa_count.rawValue) }
+
+    /// Every set; where several run, a later one is preferred.
+    public static var allCases: [InstructionSet] { indices.map { InstructionSet(rawValue: $0)! } }
+
+    /// The name of every set, as DMAE_ISA takes it.
+    public static var names: [String] { allCases.map(\.name) }
+
+    /// What every processor of the architecture runs.
+    public static let scalar = InstructionSet(dmae_isa_scalar)
+
+    /// The name, as DMAE_ISA takes it.
+    public var name: String { String(cString: dmae_isa_name(kernels)) }
+
+    /// Whether this set has all features of `other`.
+    public func includes(_ other: InstructionSet) -> Bool { dmae_isa_includes(kernels, other.kernels) }
+
+    /// Whether this processor and its operating system run this set.
+    public var runs: Bool { dmae_isa_runs(kernels) }
+
+    /// The last set of the list that runs here.
+    public static var available: InstructionSet { InstructionSet(dmae_isa_available()) }
 
     /// The one in use.
-    public static var selected: InstructionSet { InstructionSet(rawValue: Int(dmae_isa_selected().rawValue))! }
+    public static var selected: InstructionSet { InstructionSet(dmae_isa_selected()) }
 
-    /// Uses this one from now on; false, and no change, where the processor lacks it.
-    public func use() -> Bool { dmae_isa_use(dmae_isa(rawValue: UInt32(rawValue))) }
+    /// Uses this set from now on; false, and no change, where it does not run.
+    public func use() -> Bool { dmae_isa_use(kernels) }
+
+    /// The flags in Linux's `/proc/cpuinfo` of every processor feature that the list of sets knows.
+    public static var featureFlags: [String] {
+        String(cString: dmae_feature_flags()).split(separator: " ").map(String.init)
+    }
 
     /// Applies the environment variable DMAE_ISA.
     ///
     /// - Throws: `Failure.usage` for an unknown name, `Failure.failure` for an instruction set the processor lacks.
     public static func applyEnvironment() throws {
-        let names = allCases.map(\.name).joined(separator: ", ")
         switch dmae_isa_from_environment() {
         case 0: return
-        case 1: throw Failure(.usage, "DMAE_ISA names no instruction set: use one of \(names), or unset it")
+        case 1:
+            throw Failure(
+                .usage, "DMAE_ISA names no instruction set: use one of \(names.joined(separator: ", ")), or unset it")
         default:
             throw Failure(
                 .failure,
@@ -38,6 +71,7 @@ public enum InstructionSet: Int, CaseIterable, Sendable {
         public let operation: String
         /// "gemm_f32_avx512_14x32"
         public let name: String
+        /// The set whose features the variant needs.
         public let instructionSet: InstructionSet
         /// Whether its operation uses it now.
         public let isSelected: Bool
@@ -49,13 +83,12 @@ public enum InstructionSet: Int, CaseIterable, Sendable {
             let row = dmae_variant_at(index)
             return Variant(
                 operation: String(cString: row.operation), name: String(cString: row.name),
-                instructionSet: InstructionSet(rawValue: Int(row.isa.rawValue))!,
-                isSelected: dmae_variant_is_selected(index))
+                instructionSet: InstructionSet(row.isa), isSelected: dmae_variant_is_selected(index))
         }
     }
 
-    /// Operations of `iterations` rounds of multiply-adds in registers, or with AMX of products of tiles in them, on
-    /// each of `threads` threads; time the call to know the peak.
+    /// Operations of `iterations` rounds of multiply-adds in registers, or with AMX of tile products, on each of
+    /// `threads` threads. Time the call to measure the peak.
     public static func peakFLOP(_ precision: Precision, threads: Int, iterations: Int) -> Double {
         dmae_peak_flops(precision.kernels, Int32(threads), iterations)
     }

@@ -1,18 +1,18 @@
 import CKernels
 
-/// What the operands of matrix products are rounded to, and what those operands are kept as between two operations.
-/// Weights and their gradients, moments, the residual stream, norms, softmax and losses are float32 in any case, and so
-/// are the sums inside a product.
+/// The type that operands of matmuls are rounded to, and the type of activations that only matmuls read.
+///
+/// Weights and their gradients, moments, the residual stream, norms, softmax, losses and accumulators are always float32.
 public enum Precision: String, Codable, CaseIterable, Sendable {
     /// float32: nothing is rounded.
     case f32
     /// bfloat16, to nearest, ties to even: 8 bits of significand, float32's range, so no loss scaling is needed.
     case bf16
-    /// Whole numbers of 8 bits, with a scale for each row of the weight and of what it multiplies. Only for frozen
-    /// weights, which are packed once; what a model that has them keeps between its operations is one of the other two.
+    /// 8-bit integers with a scale for each row of the weight and each row of the activations. Only for frozen weights,
+    /// which are packed once; the activations of such a model are stored in one of the other two precisions.
     case int8
 
-    /// What an activation that only products and attention read is kept as.
+    /// The type of an activation that only matmuls and attention read.
     public var activations: ElementType { self == .bf16 ? .bf16 : .f32 }
 
     var kernels: dmae_precision {
@@ -23,14 +23,7 @@ public enum Precision: String, Codable, CaseIterable, Sendable {
         }
     }
 
-    /// Whether the instruction set in use multiplies such operands itself. Where it does not, products of the rounded
-    /// operands are computed in float32, or int8's from 16-bit whole numbers: with the same rounding of operands, but
-    /// not at their speed.
-    public var isNative: Bool {
-        switch self {
-        case .f32: true
-        case .bf16: InstructionSet.selected.rawValue >= InstructionSet.avx512bf16.rawValue
-        case .int8: InstructionSet.selected.rawValue >= InstructionSet.avx512vnni.rawValue
-        }
-    }
+    /// Whether the GEMM kernel in use multiplies such operands themselves. Otherwise it multiplies the same rounded
+    /// operands in a wider type, bf16 as float32 and int8 as 16-bit integers: same rounding, but not the speed.
+    public var isNative: Bool { dmae_gemm_is_native(kernels) }
 }

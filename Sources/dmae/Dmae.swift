@@ -21,7 +21,8 @@ struct Dmae: ParsableCommand {
             for a wrong command line, 65 for bad data, 74 if a file cannot be read or written, and 75 if a signal \
             stopped a run that --resume auto can continue.
 
-            DMAE_ISA=scalar|avx2|avx512|avx512vnni|avx512bf16|amx selects a lower instruction set. NO_COLOR switches colours off. \
+            DMAE_ISA=\(InstructionSet.names.joined(separator: "|")) selects a lower instruction set. \
+            NO_COLOR switches colours off. \
             --generate-completion-script bash|zsh|fish prints a completion script.
 
               dmae doctor

@@ -23,10 +23,7 @@ struct Doctor: ParsableCommand {
         let processor = Self.values(of: "/proc/cpuinfo")
         let memory = Self.values(of: "/proc/meminfo")
         let features = Set((processor["flags"] ?? processor["Features"] ?? "").split(separator: " ").map(String.init))
-        let relevant = [
-            "sse2", "sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512dq", "avx512bw", "avx512vl",
-            "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8",
-        ]
+        let relevant = ["sse2", "sse4_2", "avx", "f16c"] + InstructionSet.featureFlags
         // Read before the parallel region, in which OpenMP may bind this thread to one processor.
         let (quota, affinity, recommended) = (Threads.controlGroupQuota, Threads.affinity, Threads.recommended)
         let observed = Threads.observed

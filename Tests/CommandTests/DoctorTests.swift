@@ -58,7 +58,8 @@ final class DoctorTests: XCTestCase {
     func testErrors() {
         assertRefused(
             ["doctor"], 64,
-            "DMAE_ISA names no instruction set: use one of scalar, avx2, avx512, avx512vnni, avx512bf16, amx",
+            "DMAE_ISA names no instruction set: use one of "
+                + InstructionSet.names.joined(separator: ", "),
             environment: ["DMAE_ISA": "sse9"])
         assertRefused(["doctor", "--threads=-1"], 64, "--threads must be 1 to 4096")
         // A parallel region that gets one thread only is what a serial build would look like.

@@ -7,10 +7,10 @@ final class VariantTests: KernelTestCase {
         let operations = Set(Variant.all.map(\.operation))
         XCTAssertTrue(
             operations.isSuperset(of: [
-                "gemm_f32", "gemm_bf16", "gemm_int8", "attention_f32", "layernorm_f32", "gelu_f32", "adamw_f32",
+                "gemm_f32", "gemm_bf16", "gemm_int8", "attention_f32", "layernorm_f32", "reduction_f32", "adamw_f32",
             ]))
         for operation in operations {
-            XCTAssertTrue(Variant.all.contains { $0.operation == operation && $0.isa == DMAE_ISA_SCALAR }, operation)
+            XCTAssertTrue(Variant.all.contains { $0.operation == operation && $0.isa == dmae_isa_scalar }, operation)
         }
     }
 
@@ -48,31 +48,83 @@ final class VariantTests: KernelTestCase {
         XCTAssertEqual(Set(functions.keys), names)
     }
 
+    private var sets: [dmae_isa] { (0..<dmae_isa_count.rawValue).map { dmae_isa($0) } }
+
+    /// Of each operation the last row whose features the selected set has: one of a set that no other of the rows that
+    /// could be used includes.
     func testOneVariantOfEachOperationIsSelected() {
-        for isa in 0..<DMAE_ISA_COUNT.rawValue where dmae_isa_use(dmae_isa(isa)) {
-            XCTAssertEqual(dmae_isa_selected().rawValue, isa)
-            for operation in Set(Variant.all.map(\.operation)) {
-                let selected = Variant.all.filter { $0.operation == operation && dmae_variant_is_selected($0.index) }
-                XCTAssertEqual(selected.count, 1, operation)
-                XCTAssertLessThanOrEqual(selected[0].isa.rawValue, isa)
+        for isa in sets where dmae_isa_use(isa) {
+            XCTAssertEqual(dmae_isa_selected(), isa)
+            for (operation, rows) in Dictionary(grouping: Variant.all, by: \.operation) {
+                let usable = rows.filter { dmae_isa_includes(isa, $0.isa) }
+                let selected = rows.filter { dmae_variant_is_selected($0.index) }
+                XCTAssertEqual(selected.map(\.name), usable.suffix(1).map(\.name), operation)
+                for row in usable where row.isa != selected[0].isa {
+                    XCTAssertFalse(dmae_isa_includes(row.isa, selected[0].isa), "\(row.name) after \(selected[0].name)")
+                }
             }
         }
+    }
+
+    /// The kernels of each set today: who adds a row or a set changes this table.
+    func testRowsOfEachSet() {
+        let tiles = ["scalar": "_4x16", "avx2": "_6x16", "amx": "_32x32"]
+        let expected = [
+            "scalar": ("scalar", "scalar", "scalar"), "avx2": ("avx2", "avx2", "avx2"),
+            "avx512": ("avx512", "avx512", "avx512"), "avx512vnni": ("avx512", "avx512", "avx512vnni"),
+            "avx512bf16": ("avx512", "avx512bf16", "avx512vnni"), "amx": ("amx", "amx", "amx"),
+        ]
+        for isa in sets where dmae_isa_use(isa) {
+            guard let rows = expected[String(cString: dmae_isa_name(isa))] else { return XCTFail("a new set") }
+            for (operation, row) in [("gemm_f32", rows.0), ("gemm_bf16", rows.1), ("gemm_int8", rows.2)] {
+                let selected = Variant.all.first { $0.operation == operation && dmae_variant_is_selected($0.index) }
+                XCTAssertEqual(selected?.name, operation + "_" + row + (tiles[row] ?? "_14x32"))
+            }
+        }
+    }
+
+    /// A set later in the list is preferred, so none may be included in one before it; all include the scalar one.
+    func testSetsAreInOrder() {
+        for (index, isa) in sets.enumerated() {
+            XCTAssertTrue(dmae_isa_includes(isa, dmae_isa_scalar) && dmae_isa_includes(isa, isa))
+            for earlier in sets[..<index] {
+                XCTAssertFalse(dmae_isa_includes(earlier, isa), String(cString: dmae_isa_name(isa)))
+            }
+        }
+        XCTAssertTrue(dmae_isa_runs(dmae_isa_scalar))
+        XCTAssertEqual(sets.last(where: { dmae_isa_runs($0) }), dmae_isa_available())
     }
 
     func testInstructionSetFromTheEnvironment() {
         defer { unsetenv("DMAE_ISA") }
         setenv("DMAE_ISA", "scalar", 1)
         XCTAssertEqual(dmae_isa_from_environment(), 0)
-        XCTAssertEqual(dmae_isa_selected(), DMAE_ISA_SCALAR)
+        XCTAssertEqual(dmae_isa_selected(), dmae_isa_scalar)
         setenv("DMAE_ISA", "sse9", 1)
         XCTAssertEqual(dmae_isa_from_environment(), 1)
-        XCTAssertEqual(dmae_isa_selected(), DMAE_ISA_SCALAR)
-        for isa in 0..<DMAE_ISA_COUNT.rawValue {
-            setenv("DMAE_ISA", dmae_isa_name(dmae_isa(isa)), 1)
-            XCTAssertEqual(dmae_isa_from_environment(), isa <= dmae_isa_available().rawValue ? 0 : 2)
+        XCTAssertEqual(dmae_isa_selected(), dmae_isa_scalar)
+        for isa in sets {
+            setenv("DMAE_ISA", dmae_isa_name(isa), 1)
+            XCTAssertEqual(dmae_isa_from_environment(), dmae_isa_runs(isa) ? 0 : 2)
         }
         unsetenv("DMAE_ISA")
         XCTAssertEqual(dmae_isa_from_environment(), 0)
+    }
+
+    /// The flags of a set's features are the processor's, if the set runs.
+    func testFeaturesAreTheProcessors() throws {
+        let text = try String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)
+        let line = text.split(separator: "\n").first { $0.hasPrefix("flags") || $0.hasPrefix("Features") }
+        let present = Set(try XCTUnwrap(line).split(separator: " ").map(String.init))
+        let known = Set(String(cString: dmae_feature_flags()).split(separator: " ").map(String.init))
+        XCTAssertTrue(known.isSuperset(of: ["avx2", "avx512_vnni", "amx_tile", "asimd"]))
+        let needed = [
+            "avx2": ["fma", "avx2"], "avx512": ["avx512f", "avx512bw", "avx512dq", "avx512vl"],
+            "avx512vnni": ["avx512_vnni"], "avx512bf16": ["avx512_bf16"], "amx": ["amx_tile", "amx_bf16", "amx_int8"],
+        ]
+        for isa in sets where dmae_isa_runs(isa) {
+            XCTAssertTrue(present.isSuperset(of: needed[String(cString: dmae_isa_name(isa))] ?? []))
+        }
     }
 
     func testThreads() {

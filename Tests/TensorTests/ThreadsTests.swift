@@ -55,21 +55,17 @@ final class ThreadsTests: XCTestCase {
 }
 
 final class InstructionSetTests: XCTestCase {
-    func testNamesAreThoseOfTheEnvironmentVariable() {
-        XCTAssertEqual(
-            InstructionSet.allCases.map(\.name), ["scalar", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"])
-    }
-
-    /// What is available can be used, with everything below it; what is not is refused and changes nothing.
+    /// A set that runs can be used; another is refused, and nothing changes.
     func testUse() {
         let before = InstructionSet.selected
         defer { _ = before.use() }
         for set in InstructionSet.allCases {
             let old = InstructionSet.selected
-            let available = set.rawValue <= InstructionSet.available.rawValue
-            XCTAssertEqual(set.use(), available, set.name)
-            XCTAssertEqual(InstructionSet.selected, available ? set : old)
+            XCTAssertEqual(set.use(), set.runs, set.name)
+            XCTAssertEqual(InstructionSet.selected, set.runs ? set : old)
         }
+        XCTAssertEqual(InstructionSet.allCases.last(where: \.runs), .available)
+        XCTAssertNil(InstructionSet(rawValue: InstructionSet.allCases.count))
     }
 
     func testEnvironment() throws {
@@ -88,28 +84,26 @@ final class InstructionSetTests: XCTestCase {
         setenv("DMAE_ISA", "sse9", 1)
         let failure = failure { try InstructionSet.applyEnvironment() }
         XCTAssertEqual(failure?.code, .usage)
-        XCTAssertTrue(
-            failure?.message.contains("scalar, avx2, avx512, avx512vnni, avx512bf16, amx") == true,
-            "\(String(describing: failure))")
+        let names = InstructionSet.names.joined(separator: ", ")
+        XCTAssertTrue(failure?.message.contains(names) == true, "\(String(describing: failure))")
         XCTAssertEqual(InstructionSet.selected, .scalar)
-        for set in InstructionSet.allCases where set.rawValue > InstructionSet.available.rawValue {
+        for set in InstructionSet.allCases where !set.runs {
             setenv("DMAE_ISA", set.name, 1)
             XCTAssertEqual(TestSupport.failure { try InstructionSet.applyEnvironment() }?.code, .failure, set.name)
         }
     }
 
-    /// Each operation has a scalar variant and uses exactly one variant, of the highest instruction set it has in use.
-    func testEveryOperationHasAScalarVariantAndUsesOne() {
+    /// A precision is native where the selected row of its operation multiplies the operands themselves: the rows of the
+    /// sets that were made for it, and of those that include them.
+    func testPrecisionsThatAreNative() {
         let ran = withEachInstructionSet { set in
-            for (operation, variants) in Dictionary(grouping: InstructionSet.variants, by: \.operation) {
-                XCTAssertTrue(variants.contains { $0.instructionSet == .scalar }, operation)
-                let selected = variants.filter(\.isSelected)
-                XCTAssertEqual(selected.count, 1, operation)
-                let highest = variants.map(\.instructionSet.rawValue).filter { $0 <= set.rawValue }.max()
-                XCTAssertEqual(selected.first?.instructionSet.rawValue, highest, operation)
+            func includes(_ name: String) -> Bool {
+                InstructionSet.allCases.contains { $0.name == name && set.includes($0) }
             }
+            XCTAssertTrue(Precision.f32.isNative)
+            XCTAssertEqual(Precision.bf16.isNative, includes("avx512bf16"), set.name)
+            XCTAssertEqual(Precision.int8.isNative, includes("avx512vnni"), set.name)
         }
         XCTAssertFalse(ran.isEmpty)
-        XCTAssertEqual(Set(InstructionSet.variants.map(\.name)).count, InstructionSet.variants.count)
     }
 }

@@ -5,7 +5,6 @@
 
 // Without products of bf16 the rounded operands are multiplied in float32, which is exact.
 enum { MR = 6, VECTORS = 2, REGISTERS = 16, STEPS = 4 };
-#define TILE_CASES TILE_CASES_6
 #define TYPE DMAE_TYPE_BF16
 #include "attention/attention_kernels.h"
 

@@ -5,7 +5,6 @@
 
 // Without products of bf16 the rounded operands are multiplied in float32, which is exact.
 enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1 };
-#define TILE_CASES TILE_CASES_14
 #define TYPE DMAE_TYPE_BF16
 #include "attention/attention_kernels.h"
 

@@ -43,7 +43,7 @@ VECTOR_INLINE void run_score(const int ROWS, const int WIDTH, size_t steps, cons
 static void KERNEL(score)(size_t count, size_t queries, size_t steps, const float *rows, const float *across,
                           float *out) {
 #define RUN(rows_, width, masked) run_score(rows_, width, steps, rows, across, out)
-    switch (count) { TILE_CASES_14(queries, RUN) }
+    switch (count) { TILE_CASES(queries, RUN) }
 #undef RUN
 }
 
@@ -81,12 +81,12 @@ VECTOR_INLINE void run(const struct product *s, const bool across, size_t i0, si
 }
 static void KERNEL(run_rows)(const struct product *s, size_t i, size_t j, size_t rows) {
 #define RUN(rows, width, masked) run(s, false, i, j, rows, width)
-    switch (rows) { TILE_CASES_14(s->n - j, RUN) }
+    switch (rows) { TILE_CASES(s->n - j, RUN) }
 #undef RUN
 }
 static void KERNEL(run_across)(const struct product *s, size_t i, size_t j, size_t rows) {
 #define RUN(rows, width, masked) run(s, true, i, j, rows, width)
-    switch (rows) { TILE_CASES_14(s->n - j, RUN) }
+    switch (rows) { TILE_CASES(s->n - j, RUN) }
 #undef RUN
 }
 static size_t tiles(size_t m, size_t n) { return ((m + MR - 1) / MR) * ((n + NR - 1) / NR); }

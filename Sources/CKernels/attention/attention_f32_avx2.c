@@ -4,7 +4,6 @@
 #include "cpu/vector_avx2.h"
 
 enum { MR = 6, VECTORS = 2, REGISTERS = 16, STEPS = 4 };
-#define TILE_CASES TILE_CASES_6
 #define TYPE DMAE_TYPE_F32
 #include "attention/attention_kernels.h"
 

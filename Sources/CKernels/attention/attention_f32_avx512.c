@@ -4,7 +4,6 @@
 #include "cpu/vector_avx512.h"
 
 enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1 };
-#define TILE_CASES TILE_CASES_14
 #define TYPE DMAE_TYPE_F32
 #include "attention/attention_kernels.h"
 

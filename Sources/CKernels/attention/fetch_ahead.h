@@ -36,7 +36,7 @@ static void spread_ahead(struct ahead *a, size_t tiles) { a->per_tile = a->total
 VECTOR_INLINE void fetch_ahead(struct ahead *a) {
     for (size_t i = 0; i < a->per_tile && a->which < a->matrices; ++i) {
         const char *const row = a->matrix[a->which].next + a->row * a->matrix[a->which].stride;
-        for (size_t j = 0; j < a->width; j += 64) _mm_prefetch(row + j, _MM_HINT_T1);
+        for (size_t j = 0; j < a->width; j += 64) v_prefetch_l2(row + j);
         if (++a->row == a->matrix[a->which].rows) a->row = 0, ++a->which;
     }
 }

@@ -27,7 +27,7 @@ enum dmae_operation {
 #define VARIANT(operation, isa, tile) extern const struct operation##_kernels operation##_##isa##tile;
 #include "variants.inc"
 
-/// The kernels of the selected instruction set, or of the highest below it that has a row.
+/// The kernels of the last row of the operation that the selected instruction set includes.
 const void *dmae_selected_kernels(enum dmae_operation operation);
 
 #define KERNELS(operation) ((const struct operation##_kernels *)dmae_selected_kernels(dmae_operation_##operation))

@@ -22,6 +22,8 @@ VECTOR_INLINE V v_load(const float *p) { return _mm256_loadu_ps(p); }
 VECTOR_INLINE void v_store(float *p, V x) { _mm256_storeu_ps(p, x); }
 /// Past the caches; p is a multiple of the vector's bytes.
 VECTOR_INLINE void v_stream(float *p, V x) { _mm256_stream_ps(p, x); }
+VECTOR_INLINE void v_prefetch_l1(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
+VECTOR_INLINE void v_prefetch_l2(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }
 VECTOR_INLINE M v_mask(size_t count) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(count >= LANES ? LANES : (int)count),
                               _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

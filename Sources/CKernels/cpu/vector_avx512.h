@@ -31,6 +31,9 @@ VECTOR_INLINE V v_load(const float *p) { return _mm512_loadu_ps(p); }
 VECTOR_INLINE void v_store(float *p, V x) { _mm512_storeu_ps(p, x); }
 /// Past the caches; p is a multiple of the vector's bytes.
 VECTOR_INLINE void v_stream(float *p, V x) { _mm512_stream_ps(p, x); }
+/// Fetches the cache line at p into the first-level or the second-level cache.
+VECTOR_INLINE void v_prefetch_l1(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
+VECTOR_INLINE void v_prefetch_l2(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }
 /// The first `count` lanes; all of them when count >= LANES.
 VECTOR_INLINE M v_mask(size_t count) { return count >= LANES ? (M)0xffff : (M)((1u << count) - 1); }
 VECTOR_INLINE V v_load_masked(M mask, const float *p) { return _mm512_maskz_loadu_ps(mask, p); }

@@ -161,7 +161,7 @@ VECTOR_INLINE void fetch_lines(struct gemm_fetched *fetched, size_t *set, size_t
     for (; count != 0 && *set < fetched->sets; ++*set) {
         struct gemm_lines *const lines = &fetched->lines[*set];
         for (; count != 0 && lines->count != 0; --count, --lines->count) {
-            _mm_prefetch(lines->first, _MM_HINT_T1);
+            v_prefetch_l2(lines->first);
             lines->first += lines->stride;
         }
         if (lines->count != 0) return;
@@ -181,7 +181,7 @@ VECTOR_INLINE void fetch_lines(struct gemm_fetched *fetched, size_t *set, size_t
 /// are to be short.
 VECTOR_INLINE void fetch_next(const float *next) {
 #pragma clang loop unroll(full)
-    for (size_t i = 0; i < HALF / 2; ++i) _mm_prefetch((const char *)(next + i * 16), _MM_HINT_T0);
+    for (size_t i = 0; i < HALF / 2; ++i) v_prefetch_l1(next + i * 16);
 }
 
 /// One step of k, in the order in which the operands arrive.

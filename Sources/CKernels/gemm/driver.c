@@ -1,3 +1,4 @@
+#include "cpu/streaming.h"
 #include "cpu/threads.h"
 #include "gemm/gemm.h"
 #include "gemm/quantisation.h"
@@ -253,26 +254,6 @@ static struct pieces shared_pieces(const struct plan *p) {
                            depth == 0 ? 1 : dmae_ceiling(p->g.k, depth)};
 }
 
-/// Copies past the caches. What is packed here was read by other cores in the product before, and is read by them next:
-/// taking each line from them in order to write it is four times as slow where cores do not share a cache, and no
-/// faster where they do.
-static void stream(char *target, const char *source, size_t bytes) {
-    typedef float line __attribute__((vector_size(16)));
-    typedef line unaligned_line __attribute__((aligned(4)));
-    size_t i = 0;
-    for (; i < bytes && (uintptr_t)(target + i) % sizeof(line) != 0; i += 4) memcpy(target + i, source + i, 4);
-    for (; i + sizeof(line) <= bytes; i += sizeof(line))
-        __builtin_nontemporal_store((line) * (const unaligned_line *)(source + i), (line *)(target + i));
-    for (; i < bytes; i += 4) memcpy(target + i, source + i, 4);
-}
-
-/// What was streamed comes before what follows, as a barrier orders ordinary stores only.
-static void order_streams(void) {
-#if defined(__x86_64__)
-    __builtin_ia32_sfence();
-#endif
-}
-
 /// `scratch` is the thread's memory for own panels.
 static void pack_shared(const struct plan *p, const struct pieces *pieces, size_t index, char *scratch) {
     const size_t width = p->shared_is_a ? p->kernels->mr : p->kernels->nr;
@@ -290,9 +271,9 @@ static void pack_shared(const struct plan *p, const struct pieces *pieces, size_
     const size_t bytes = panel_bytes(p->kernels, width, piece.depth), distance = panel_bytes(p->kernels, width, p->g.k);
     for (size_t panel = 0; panel < end - begin; ++panel) {
         if (p->kernels->keeps_shared) memcpy(place + panel * distance, scratch + panel * bytes, bytes);
-        else stream(place + panel * distance, scratch + panel * bytes, bytes);
+        else dmae_stream_copy(place + panel * distance, scratch + panel * bytes, bytes);
     }
-    order_streams();
+    dmae_stream_fence();
 }
 
 /// Multiplies own panels by shared ones over all blocks of k. The thread will probably do `following` next.
@@ -419,6 +400,8 @@ static const struct gemm_kernels *kernels_for(dmae_precision precision) {
     }
 }
 
+bool dmae_gemm_is_native(dmae_precision precision) { return !kernels_for(precision)->is_emulated; }
+
 void dmae_gemm(const dmae_gemm_arguments *arguments) {
     dmae_gemm_arguments g = *arguments;
     const dmae_type output = g.c ? g.c_type : g.activation_type;
@@ -463,7 +446,7 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
         for (size_t task = 0; task < tasks; ++task)
             run_task(plan, task_at(&plan, task), task_after(&plan, task, 0), own);
         if (kernels->end) kernels->end();
-        order_streams();
+        dmae_stream_fence();
         return;
     }
     struct dmae_share pieces_left[threads], tasks_left[threads];
@@ -480,7 +463,7 @@ void dmae_gemm(const dmae_gemm_arguments *arguments) {
         while (dmae_take(tasks_left, (size_t)threads, thread, &next))
             run_task(plan, task_at(&plan, next), task_after(&plan, next, thread), mine);
         if (kernels->end) kernels->end();
-        order_streams();
+        dmae_stream_fence();
     }
 }
 

@@ -21,7 +21,7 @@ VECTOR_INLINE void fetch_rows(struct gemm_fetched *fetched, const int ROWS, cons
         for (size_t set = 0; (fetched) && set < (fetched)->sets; ++set) {                                        \
             struct gemm_lines lines = (fetched)->lines[set];                                                     \
             _Pragma("clang loop unroll(disable)") for (; left != 0 && lines.count != 0; --left, --lines.count) { \
-                _mm_prefetch(lines.first, _MM_HINT_T1);                                                          \
+                v_prefetch_l2(lines.first);                                                                      \
                 lines.first += lines.stride;                                                                     \
                 ROUND                                                                                            \
             }                                                                                                    \

@@ -72,6 +72,7 @@ struct gemm_kernels {
                    ///< the work: tiles fetch what is packed next; beyond, that slows them down by more than it saves
     size_t many_shared;  ///< shared panels from which on the last own ones of a thread's share are cut into parts
                          ///< however many it has; or 0
+    bool is_emulated;    ///< operands are multiplied in a wider type than the precision they are rounded to
     bool packs_in_tiles; ///< a panel of B that lies across may come to its first tile unpacked; `b` is then written
     bool fetches_across; ///< where k runs down the rows of memory, too: lines that lie a row apart, one of each row
     bool keeps_shared;   ///< the shared operand is packed into the caches, not past them

@@ -6,7 +6,6 @@
 // Without products of bf16 the rounded operands are multiplied in float32, which is exact.
 #define OPERAND(x) v_round_to_bf16(x)
 enum { MR = 6, VECTORS = 2, REGISTERS = 16, STEPS = 4 };
-#define TILE_CASES TILE_CASES_6
 #include "gemm/gemm_f32_kernels.h"
 
 const struct gemm_kernels gemm_bf16_avx2_6x16 = {
@@ -17,6 +16,7 @@ const struct gemm_kernels gemm_bf16_avx2_6x16 = {
     .k_block = 1024,
     .run_a = 16,
     .run_b = 4,
+    .is_emulated = true,
     .round_a = 4,
     .narrow = 256,
     .fetches_across = true,

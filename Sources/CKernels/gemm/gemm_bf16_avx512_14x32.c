@@ -6,7 +6,6 @@
 // Without products of bf16 the rounded operands are multiplied in float32, which is exact.
 #define OPERAND(x) v_round_to_bf16(x)
 enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1 };
-#define TILE_CASES TILE_CASES_14
 #define TILES_PACK_B
 #include "gemm/gemm_f32_kernels.h"
 
@@ -18,6 +17,7 @@ const struct gemm_kernels gemm_bf16_avx512_14x32 = {
     .k_block = 1024,
     .run_a = 4,
     .run_b = 2,
+    .is_emulated = true,
     .round_a = 1,
     .narrow = 1536,
     .many_shared = 24,

@@ -9,7 +9,6 @@
 #include "gelu/gelu_f32_vector.h"
 
 enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1, K_UNIT = 2 };
-#define TILE_CASES TILE_CASES_14
 #include "gemm/bf16_pairs.h"
 #include "gemm/register_tile_f32.h"
 
@@ -27,8 +26,8 @@ static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *s
 VECTOR_INLINE void pair_step(const int ROWS, const int WIDTH, const float *a, const float *b, V sum[MR][VECTORS]) {
     __m512bh row[VECTORS];
 #pragma clang loop unroll(full)
-    for (int j = 0; j < WIDTH * LANES; j += 16) _mm_prefetch((const char *)(b + 32 * NR + j), _MM_HINT_T0);
-    _mm_prefetch((const char *)(a + 36 * MR), _MM_HINT_T0);
+    for (int j = 0; j < WIDTH * LANES; j += 16) v_prefetch_l1(b + 32 * NR + j);
+    v_prefetch_l1(a + 36 * MR);
 #pragma clang loop unroll(full)
     for (int j = 0; j < WIDTH; ++j) row[j] = (__m512bh)v_load(b + j * LANES);
 #pragma clang loop unroll(full)

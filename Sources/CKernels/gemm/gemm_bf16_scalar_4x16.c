@@ -12,6 +12,7 @@ const struct gemm_kernels gemm_bf16_scalar_4x16 = {
     .k_block = 1024,
     .run_a = 4,
     .run_b = 2,
+    .is_emulated = true,
     .round_a = 1,
     .pack_a = KERNEL(pack_a),
     .pack_b = KERNEL(pack_b),

@@ -3,21 +3,36 @@
 #include "gelu/gelu_f32_vector.h"
 #include "gemm/register_tile_f32.h"
 
+/// Rows left from the vector `part` of the panel that begins at row `i` < count.
+VECTOR_INLINE size_t rows_left(size_t count, size_t i, size_t part) {
+    return part == 0 ? count - i : count > i + part ? count - i - part : 0;
+}
+
 VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld, bool across,
                              float *panels) {
     if (!across) {
         for (size_t i = 0; i < count; i += MR)
-            pack_transposed_of(type, count - i < MR ? count - i : MR, MR, MR, k, source, i * ld, ld, panels + i * k);
+            for (size_t part = 0; part < MR; part += LANES) {
+                const size_t width = MR - part < LANES ? MR - part : LANES, left = rows_left(count, i, part);
+                pack_transposed_of(type, left < width ? left : width, width, MR, k, source, (i + part) * ld, ld,
+                                   panels + i * k + part);
+            }
         return;
     }
     // All panels of one step of k before the next step: rows of the source may lie a multiple of 4096 bytes apart, and
     // what one panel leaves of a line is gone from the cache when the next panel comes.
-    const M written = v_mask(MR);
+    // A row of a panel is whole vectors and one that is cut to the rest.
+    enum { LAST = (MR - 1) / LANES * LANES };
+    const M written = v_mask(MR - LAST);
     for (size_t p = 0; p < k; ++p) {
         prefetch_row(type, count, source, (p + 16) * ld);
-        for (size_t i = 0; i < count; i += MR)
-            store_step(written, p + 1 < k, panels + i * k + p * MR,
-                       operand_masked(type, v_mask(count - i), source, p * ld + i));
+        for (size_t i = 0; i < count; i += MR) {
+            for (size_t part = 0; part < LAST; part += LANES)
+                v_store(panels + i * k + p * MR + part,
+                        operand_masked(type, v_mask(rows_left(count, i, part)), source, p * ld + i + part));
+            store_step(written, p + 1 < k, panels + i * k + p * MR + LAST,
+                       operand_masked(type, v_mask(rows_left(count, i, LAST)), source, p * ld + i + LAST));
+        }
     }
 }
 

@@ -5,7 +5,6 @@
 #include "cpu/vector_avx2.h"
 
 enum { MR = 6, VECTORS = 2, REGISTERS = 16, STEPS = 4 };
-#define TILE_CASES TILE_CASES_6
 
 // AVX2's product of bytes cuts its sums to 16 bits. A lane is two neighbours in k of 16 bits instead, q - zero: exact.
 enum { UNIT = 2, HAS_ZERO = 0 };
@@ -39,6 +38,7 @@ const struct gemm_kernels gemm_int8_avx2_6x16 = {
     .k_block = gemm_int8_most_k,
     .run_a = 4,
     .run_b = 2,
+    .is_emulated = true,
     .round_a = 1,
     .narrow = 256,
     .pack_a = KERNEL(pack_a),

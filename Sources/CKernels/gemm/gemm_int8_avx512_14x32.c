@@ -5,7 +5,6 @@
 #include "cpu/vector_avx512.h"
 
 enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1 };
-#define TILE_CASES TILE_CASES_14
 
 // Without products of bytes a lane is two neighbours in k of 16 bits, q - zero: exact.
 enum { UNIT = 2, HAS_ZERO = 0 };
@@ -40,6 +39,7 @@ const struct gemm_kernels gemm_int8_avx512_14x32 = {
     .k_block = gemm_int8_most_k,
     .run_a = 4,
     .run_b = 2,
+    .is_emulated = true,
     .round_a = 1,
     .narrow = 512,
     .pack_a = KERNEL(pack_a),

@@ -6,7 +6,6 @@
 #include "cpu/vector_avx512.h"
 
 enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1 };
-#define TILE_CASES TILE_CASES_14
 
 #include "gemm/gemm_int8_vnni.h"
 #include "gemm/gemm_int8_kernels.h"

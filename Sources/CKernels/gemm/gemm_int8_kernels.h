@@ -25,8 +25,8 @@ static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *s
 VECTOR_INLINE void group_step(const int ROWS, const int WIDTH, const float *a, const float *b, I total[MR][VECTORS]) {
     I row[VECTORS];
 #pragma clang loop unroll(full)
-    for (int j = 0; j < WIDTH * LANES; j += 16) _mm_prefetch((const char *)(b + 32 * NR + j), _MM_HINT_T0);
-    _mm_prefetch((const char *)(a + 36 * MR), _MM_HINT_T0);
+    for (int j = 0; j < WIDTH * LANES; j += 16) v_prefetch_l1(b + 32 * NR + j);
+    v_prefetch_l1(a + 36 * MR);
 #pragma clang loop unroll(full)
     for (int j = 0; j < WIDTH; ++j) row[j] = i_load(b + j * LANES);
 #pragma clang loop unroll(full)

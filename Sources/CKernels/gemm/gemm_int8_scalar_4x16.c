@@ -65,6 +65,7 @@ const struct gemm_kernels gemm_int8_scalar_4x16 = {
     .k_block = gemm_int8_most_k,
     .run_a = 4,
     .run_b = 2,
+    .is_emulated = true,
     .round_a = 1,
     .pack_a = KERNEL(pack_a),
     .pack_b = KERNEL(pack_b),

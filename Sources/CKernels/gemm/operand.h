@@ -24,8 +24,8 @@ VECTOR_INLINE V operand_masked(const dmae_type type, M mask, const void *source,
 VECTOR_INLINE void prefetch_row(const dmae_type type, size_t count, const void *source, size_t index) {
     const size_t size = dmae_type_bytes(type);
     const char *const first = (const char *)source + index * size;
-    for (size_t i = 0; i < count * size; i += 64) _mm_prefetch(first + i, _MM_HINT_T1);
-    _mm_prefetch(first + count * size - 1, _MM_HINT_T1);
+    for (size_t i = 0; i < count * size; i += 64) v_prefetch_l2(first + i);
+    v_prefetch_l2(first + count * size - 1);
 }
 
 /// A tile that packs its panel of B packs each step so many before it multiplies it, by when what was stored is in the

@@ -9,8 +9,6 @@
 
 enum { NR = VECTORS * LANES };
 _Static_assert(MR *VECTORS + VECTORS + 1 <= REGISTERS, "the tile does not fit the registers");
-_Static_assert(MR <= LANES, "packing A transposes one vector of rows at a time");
-_Static_assert(VECTORS == 2, "the callers choose between one and two vectors");
 
 VECTOR_INLINE void clear(const int ROWS, const int WIDTH, V sum[MR][VECTORS]) {
 #pragma clang loop unroll(full)
@@ -47,9 +45,9 @@ VECTOR_INLINE void tile_round(const int ROWS, const int WIDTH, const bool stream
     if (streamed) {
         // 32 steps ahead is about 900 cycles of 14×32.
 #pragma clang loop unroll(full)
-        for (int j = 0; j < STEPS * WIDTH * LANES; j += 16) _mm_prefetch((const char *)(b + 32 * NR + j), _MM_HINT_T0);
+        for (int j = 0; j < STEPS * WIDTH * LANES; j += 16) v_prefetch_l1(b + 32 * NR + j);
 #pragma clang loop unroll(full)
-        for (int i = 0; i < STEPS * MR; i += 16) _mm_prefetch((const char *)(a + 36 * MR + i), _MM_HINT_T0);
+        for (int i = 0; i < STEPS * MR; i += 16) v_prefetch_l1(a + 36 * MR + i);
     }
 #pragma clang loop unroll(full)
     for (size_t step = 0; step < STEPS; ++step)
@@ -109,23 +107,34 @@ VECTOR_INLINE void pack_transposed(size_t count, size_t width, size_t unit, size
     pack_transposed_of(DMAE_TYPE_F32, count, width, unit, k, source, 0, ld, panel);
 }
 
-// One case of a switch over the rows of a tile: RUN(rows, vectors, masked) with constants.
-#define TILE_CASE(ROWS, columns, RUN)                   \
-    case ROWS:                                          \
-        if ((columns) >= NR) RUN(ROWS, VECTORS, false); \
-        else if ((columns) > LANES) RUN(ROWS, 2, true); \
-        else RUN(ROWS, 1, true);                        \
+// The cases of a switch over the rows of a tile: RUN(rows, vectors, masked), all constants, for as many vectors as
+// `columns` take. Cases beyond MR and VECTORS are constant conditions and leave no code.
+#define TILE_CASE(ROWS, columns, RUN)                                            \
+    case ROWS:                                                                   \
+        if (ROWS > MR) break;                                                    \
+        if ((columns) >= NR) RUN(ROWS, VECTORS, false);                          \
+        else if (VECTORS > 2 && (columns) > 2 * LANES) RUN(ROWS, VECTORS, true); \
+        else if ((columns) > LANES) RUN(ROWS, 2, true);                          \
+        else RUN(ROWS, 1, true);                                                 \
         break;
-#define TILE_CASES_6(columns, RUN)                                                                              \
-    TILE_CASE(1, columns, RUN)                                                                                  \
-    TILE_CASE(2, columns, RUN)                                                                                  \
-    TILE_CASE(3, columns, RUN) TILE_CASE(4, columns, RUN) TILE_CASE(5, columns, RUN) TILE_CASE(6, columns, RUN)
-#define TILE_CASES_14(columns, RUN)                                                                                 \
-    TILE_CASES_6(columns, RUN)                                                                                      \
-    TILE_CASE(7, columns, RUN)                                                                                      \
-    TILE_CASE(8, columns, RUN)                                                                                      \
-    TILE_CASE(9, columns, RUN)                                                                                      \
-    TILE_CASE(10, columns, RUN)                                                                                     \
-    TILE_CASE(11, columns, RUN) TILE_CASE(12, columns, RUN) TILE_CASE(13, columns, RUN) TILE_CASE(14, columns, RUN)
+// clang-format off
+#define TILE_CASES(columns, RUN) \
+    TILE_CASE(1, columns, RUN) \
+    TILE_CASE(2, columns, RUN) \
+    TILE_CASE(3, columns, RUN) \
+    TILE_CASE(4, columns, RUN) \
+    TILE_CASE(5, columns, RUN) \
+    TILE_CASE(6, columns, RUN) \
+    TILE_CASE(7, columns, RUN) \
+    TILE_CASE(8, columns, RUN) \
+    TILE_CASE(9, columns, RUN) \
+    TILE_CASE(10, columns, RUN) \
+    TILE_CASE(11, columns, RUN) \
+    TILE_CASE(12, columns, RUN) \
+    TILE_CASE(13, columns, RUN) \
+    TILE_CASE(14, columns, RUN)
+// clang-format on
+enum { MAX_TILE_ROWS = 14, MAX_TILE_VECTORS = 3 };
+_Static_assert(MR <= MAX_TILE_ROWS && VECTORS >= 2 && VECTORS <= MAX_TILE_VECTORS, "TILE_CASES covers no such tile");
 
 #endif

@@ -29,27 +29,54 @@ extern "C" {
 // ---- Processor, variants, threads
 // ------------------------------------------------------------------------------------
 
-/// Instruction sets in rising order; a processor that has one has all below it.
-typedef enum {
-    DMAE_ISA_SCALAR = 0,
-    DMAE_ISA_AVX2,
-    DMAE_ISA_AVX512,
-    DMAE_ISA_AVX512VNNI,
-    DMAE_ISA_AVX512BF16,
-    DMAE_ISA_AMX,
-    DMAE_ISA_COUNT
-} dmae_isa;
+/// Features of a processor, one bit each: FEATURE(name, its flags in Linux's /proc/cpuinfo). The list may know features
+/// that no instruction set needs yet.
+#define DMAE_FEATURES(FEATURE)                            \
+    FEATURE(avx2, "fma avx2")                             \
+    FEATURE(avxvnni, "avx_vnni")                          \
+    FEATURE(avx512, "avx512f avx512dq avx512bw avx512vl") \
+    FEATURE(avx512vnni, "avx512_vnni")                    \
+    FEATURE(avx512bf16, "avx512_bf16")                    \
+    FEATURE(avx512fp16, "avx512_fp16")                    \
+    FEATURE(amx, "amx_tile amx_bf16 amx_int8")            \
+    FEATURE(neon, "asimd")
 
-/// The highest instruction set this processor and operating system run.
-DMAE_EXPORT dmae_isa dmae_isa_available(void);
-/// "scalar", "avx2", "avx512", "avx512vnni", "avx512bf16", "amx"; never NULL.
+#define DMAE_FEATURE_INDEX(name, flags) dmae_feature_index_##name,
+enum { DMAE_FEATURES(DMAE_FEATURE_INDEX) dmae_feature_count };
+#define DMAE_FEATURE_BIT(name, flags) dmae_feature_##name = 1 << dmae_feature_index_##name,
+enum { DMAE_FEATURES(DMAE_FEATURE_BIT) };
+
+/// Instruction sets that kernels are written for: ISA(name, the features it is made of). A set runs where the processor
+/// has all its features; a set includes another if it has all features of that one. Of several that run, a later one is
+/// preferred. Neither need include the other.
+#define DMAE_INSTRUCTION_SETS(ISA)                                                                               \
+    ISA(scalar, 0)                                                                                               \
+    ISA(avx2, dmae_feature_avx2)                                                                                 \
+    ISA(avx512, dmae_feature_avx2 | dmae_feature_avx512)                                                         \
+    ISA(avx512vnni, dmae_feature_avx2 | dmae_feature_avx512 | dmae_feature_avx512vnni)                           \
+    ISA(avx512bf16, dmae_feature_avx2 | dmae_feature_avx512 | dmae_feature_avx512vnni | dmae_feature_avx512bf16) \
+    ISA(amx, dmae_feature_avx2 | dmae_feature_avx512 | dmae_feature_avx512vnni | dmae_feature_avx512bf16 |       \
+                 dmae_feature_amx)
+
+#define DMAE_ISA_VALUE(name, features) dmae_isa_##name,
+typedef enum { DMAE_INSTRUCTION_SETS(DMAE_ISA_VALUE) dmae_isa_count } dmae_isa;
+
+/// "scalar", "avx2" and so on; never NULL.
 DMAE_EXPORT const char *dmae_isa_name(dmae_isa isa);
-/// The instruction set in use: the highest available one, or what dmae_isa_use chose.
+/// Whether `isa` has all features of `other`.
+DMAE_EXPORT bool dmae_isa_includes(dmae_isa isa, dmae_isa other);
+/// Whether this processor and operating system run `isa`.
+DMAE_EXPORT bool dmae_isa_runs(dmae_isa isa);
+/// The last instruction set of the list that runs here.
+DMAE_EXPORT dmae_isa dmae_isa_available(void);
+/// The instruction set in use: the available one, or the choice of dmae_isa_use.
 DMAE_EXPORT dmae_isa dmae_isa_selected(void);
-/// Uses `isa` from now on. False, and no change, where the processor lacks it. Not to be called while kernels run.
+/// Uses `isa` from now on. False, and no change, if it does not run here. Not to be called while kernels run.
 DMAE_EXPORT bool dmae_isa_use(dmae_isa isa);
-/// Reads DMAE_ISA from the environment. 0: applied or absent; 1: not a name; 2: the processor lacks it.
+/// Reads DMAE_ISA from the environment. 0: applied or absent; 1: not a name; 2: does not run here.
 DMAE_EXPORT int dmae_isa_from_environment(void);
+/// The flags in /proc/cpuinfo of every feature in the list, separated by spaces.
+DMAE_EXPORT const char *dmae_feature_flags(void);
 
 /// One row of the list of variants.
 typedef struct {
@@ -59,7 +86,7 @@ typedef struct {
 } dmae_variant;
 DMAE_EXPORT size_t dmae_variant_count(void);
 DMAE_EXPORT dmae_variant dmae_variant_at(size_t index);
-/// Whether the row is the one that its operation uses now.
+/// Whether the row is the one that its operation uses now: the last whose instruction set the selected one includes.
 DMAE_EXPORT bool dmae_variant_is_selected(size_t index);
 
 /// Threads of every driver from now on, at least 1. Resizing is not thread-safe.
@@ -137,6 +164,9 @@ typedef struct {
 /// columns and depth.
 DMAE_EXPORT size_t dmae_gemm_workspace(dmae_precision precision, size_t m, size_t n, size_t k, dmae_type output);
 DMAE_EXPORT void dmae_gemm(const dmae_gemm_arguments *arguments);
+/// Whether the kernel in use multiplies operands of `precision` themselves: otherwise it multiplies the same rounded
+/// operands in a wider type, at the speed of that type.
+DMAE_EXPORT bool dmae_gemm_is_native(dmae_precision precision);
 /// Packs op(B)[k,n], as the arguments say, once for many products; for the instruction set selected now, and aligned to
 /// 64 bytes. The products' bits are the same either way.
 DMAE_EXPORT size_t dmae_gemm_packed_bytes(dmae_precision precision, size_t k, size_t n);

@@ -2,7 +2,7 @@
 /// processor follows it no further than a page.
 enum { AHEAD = 768 };
 VECTOR_INLINE void fetch_ahead(const void *values, size_t index, size_t value_bytes) {
-    _mm_prefetch((const char *)values + (index + AHEAD) * value_bytes, _MM_HINT_T0);
+    v_prefetch_l1((const char *)values + (index + AHEAD) * value_bytes);
 }
 
 static void KERNEL(statistics)(size_t width, const float *x, float epsilon, float *mean, float *rstd) {
