@@ -26,7 +26,7 @@ enum OlderTorchFile {
     func refusal(path: String) -> Failure {
         let what =
             switch self {
-            case .pickled: "was saved by PyTorch before 1.6 or in its old form"
+            case .pickled: "was saved by PyTorch before 1.6 or in its old format"
             case .tar: "is a tar archive, perhaps saved by PyTorch before 0.4"
             case .plainPickle: "is a pickle by itself, without the archive that torch.save puts around it"
             }
@@ -34,7 +34,7 @@ enum OlderTorchFile {
         return Failure(
             .badData,
             "\(quoted(path: path)) \(what); write it again with: \(command)"
-                + (self == .pickled ? "" : " (this runs what the file says: only if you trust it)"))
+                + (self == .pickled ? "" : " (this executes code from the file: do it only if you trust it)"))
     }
 
     /// The shell command that saves the file at `path` again, as an archive of the current format.

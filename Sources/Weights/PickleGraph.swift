@@ -136,7 +136,7 @@ struct PickleGraph {
             guard case .object(let index) = values[Int(object.maker)],
                 case .global(let first) = values[Int(objects[Int(index)].maker)]
             else { return "a call of an object" }
-            return "a call of what \(shortened(name(globals[Int(first)]))) gives"
+            return "a call of the result of \(shortened(name(globals[Int(first)])))"
         }
         let name = shortened(name(globals[Int(index)]))
         guard object.state == nil, let arguments = items(object.arguments) else { return name }

@@ -40,7 +40,7 @@ package struct PickleNames {
         case .tensor(let index):
             guard tensors.count < Self.maximumTensors else {
                 throw TorchArchive.Fault(
-                    "its data.pkl holds more than \(Self.maximumTensors) tensors, or some of them very often")
+                    "its data.pkl holds more than \(Self.maximumTensors) tensors, or the same ones many times")
             }
             try tensors.append((keep(name.isEmpty ? "tensor" : name), Int(index)))
         case .dictionary(let container): try walk(pairs: graph.containers[Int(container)], name, depth: depth)
@@ -61,7 +61,7 @@ package struct PickleNames {
         visited += count
         guard visited <= Self.maximumVisits else {
             throw TorchArchive.Fault(
-                "its data.pkl holds more than \(Self.maximumVisits) values, or some of them very often")
+                "its data.pkl holds more than \(Self.maximumVisits) values, or the same ones many times")
         }
     }
 

@@ -46,13 +46,13 @@ package struct PickleReader {
 
     private mutating func run() throws {
         guard bytes.count <= Self.maximumLength else {
-            throw Fault(message: "has \(bytes.count) bytes, and \(Self.maximumLength) are allowed")
+            throw Fault(message: "has \(bytes.count) bytes, more than the allowed \(Self.maximumLength)")
         }
         guard bytes.count >= 2, bytes[0] == 0x80 else {
             throw Fault(message: "does not begin as a pickle of protocol 2 or later")
         }
         guard (2...5).contains(bytes[1]) else {
-            throw Fault(message: "is a pickle of protocol \(bytes[1]), and 2 to 5 are known")
+            throw Fault(message: "is a pickle of protocol \(bytes[1]), but only 2 to 5 are supported")
         }
         position = 2
         for _ in 0..<Self.maximumOpcodes {
@@ -63,9 +63,9 @@ package struct PickleReader {
                     try execute(opcode)
                     continue
                 }
-                guard marks.isEmpty else { throw fault("ends while something is open") }
+                guard marks.isEmpty else { throw fault("ends with an open mark") }
                 guard stack.count == 1 else { throw fault("ends with \(stack.count) values instead of one") }
-                guard position == bytes.count else { throw fault("goes on after its end") }
+                guard position == bytes.count else { throw fault("continues after its end") }
                 graph.root = stack[0]
                 return
             } catch let fault as Fault {
@@ -126,7 +126,7 @@ package struct PickleReader {
         case 0x95:
             // A frame only says how many bytes a reader may buffer.
             guard try number(UInt64.self) <= UInt64(bytes.count - position) else {
-                throw fault("has a frame longer than itself")
+                throw fault("has a frame that ends after it")
             }
         // Names, and objects made from them.
         case UInt8(ascii: "c"): try pushGlobal(module: line(), name: line())
@@ -164,7 +164,7 @@ package struct PickleReader {
         case 0x46, 0x49, 0x4C, 0x50, 0x53, 0x56, 0x67, 0x70:
             fault(
                 "uses an opcode of protocol 0 (\(Character(Unicode.Scalar(opcode)))), which torch.save does not write,")
-        default: fault("holds the byte \(opcode), which is no opcode,")
+        default: fault("holds the byte \(opcode), which is not an opcode,")
         }
     }
 
@@ -257,7 +257,7 @@ package struct PickleReader {
     }
 
     private mutating func popToMark() throws -> [Reference] {
-        guard let mark = marks.popLast() else { throw fault("closes something that is not open") }
+        guard let mark = marks.popLast() else { throw fault("closes a mark that is not open") }
         defer { stack.removeLast(stack.count - mark) }
         return Array(stack[mark...])
     }
@@ -266,7 +266,7 @@ package struct PickleReader {
         let value = try top()
         if index >= memo.count {
             guard index - memo.count < 1 << 20 else {
-                throw fault("remembers a value as number \(index), far beyond those before")
+                throw fault("stores a value as memo entry \(index), far beyond the others")
             }
             try charge((index + 1 - memo.count) * 8)
             memo.append(contentsOf: repeatElement(-1, count: index + 1 - memo.count))
@@ -276,7 +276,7 @@ package struct PickleReader {
 
     private mutating func recall(_ index: Int) throws {
         guard index < memo.count, memo[index] >= 0 else {
-            throw fault("recalls value number \(index), which was not remembered,")
+            throw fault("reads memo entry \(index), which is empty,")
         }
         try pushAgain(memo[index])
     }
@@ -475,12 +475,12 @@ package struct PickleReader {
             }
             guard items.count <= Self.maximumRank else {
                 throw fault(
-                    "makes a tensor with \(what) of \(items.count) numbers, and \(Self.maximumRank) are allowed,")
+                    "makes a tensor with \(what) of \(items.count) numbers, more than the allowed \(Self.maximumRank),")
             }
             return try items.map {
                 guard let value = graph.integer($0), value >= 0 else {
                     throw fault(
-                        "makes a tensor with \(what) that holds \(graph.description($0)), which is not a natural number,"
+                        "makes a tensor with \(what) that holds \(graph.description($0)), which is not a non-negative integer,"
                     )
                 }
                 return value
@@ -488,7 +488,8 @@ package struct PickleReader {
         }
         guard let offset = graph.integer(arguments[1]), offset >= 0 else {
             throw fault(
-                "makes a tensor with an offset of \(graph.description(arguments[1])), which is not a natural number,")
+                "makes a tensor with an offset of \(graph.description(arguments[1])), which is not a non-negative integer,"
+            )
         }
         let shape = try naturals(arguments[2], "a shape")
         let strides = try naturals(arguments[3], "strides")

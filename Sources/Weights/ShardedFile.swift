@@ -28,7 +28,7 @@ public final class ShardedFile: WeightFile, @unchecked Sendable {
             Failure(.badData, "\(quoted(path: path)) is not a valid index of shards: it \(what); \(remedy)")
         }
         guard index.bytes.count <= SafeTensorsHeader.maximumLength else {
-            throw refusal("has \(index.bytes.count) bytes, and \(SafeTensorsHeader.maximumLength) are allowed")
+            throw refusal("has \(index.bytes.count) bytes, more than the allowed \(SafeTensorsHeader.maximumLength)")
         }
         let map: [(tensor: String, shard: String)]
         do { map = try Self.weightMap(index) } catch let fault as JSONReader.Fault { throw refusal(fault.message) }

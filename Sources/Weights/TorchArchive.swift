@@ -160,19 +160,19 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
                 let number = Int(String(decoding: version, as: UTF8.self).prefix { $0 != "\n" })
             else { throw Fault("it does not say the version of its layout") }
             guard (1...10).contains(number) else {
-                throw Fault("its layout is of version \(number), and 1 to 10 are known")
+                throw Fault("its layout has version \(number), but only 1 to 10 are supported")
             }
             switch content("byteorder").map({ String(decoding: $0.prefix(8), as: UTF8.self) }) {
             case nil, "little": isBigEndian = false
             case "big": isBigEndian = true
-            case let order?: throw Fault("its byteorder is \(quoted(order)), and little and big are known")
+            case let order?: throw Fault("its byteorder is \(quoted(order)), not little or big")
             }
             // PyTorch can be configured to omit checksums, and then writes zeros.
             let checksum = directory.checksums[name]!
             guard
                 checksum == 0 || pickle.count > PickleReader.maximumLength
                     || checksum == CRC32.of(UnsafeRawBufferPointer(rebasing: bytes[pickle]))
-            else { throw Fault("its data.pkl is damaged: its checksum is another than the archive says") }
+            else { throw Fault("its data.pkl is damaged: its checksum differs from the one in the archive") }
         }
     }
 

@@ -26,12 +26,13 @@ package struct ZIPDirectory {
     init(_ file: UnsafeRawBufferPointer, rest: () -> Void) throws {
         let end = try Self.end(of: file)
         guard end.members <= Self.maximumMembers else {
-            throw Fault(message: "lists \(end.members) members, and \(Self.maximumMembers) are allowed")
+            throw Fault(message: "lists \(end.members) members, more than the allowed \(Self.maximumMembers)")
         }
         guard end.directory.count <= Self.maximumDirectoryLength else {
             throw Fault(
                 message:
-                    "lists its members in \(end.directory.count) bytes, and \(Self.maximumDirectoryLength) are allowed")
+                    "lists its members in \(end.directory.count) bytes, more than the allowed \(Self.maximumDirectoryLength)"
+            )
         }
         // Extent of each member from its own header to the end of its content.
         var extents: [(range: Range<Int>, name: String)] = []
@@ -82,7 +83,7 @@ package struct ZIPDirectory {
             guard record <= UInt64(position - 20), position - 20 - Int(record) >= 56,
                 file.word32(Int(record)) == 0x0606_4B50
             else {
-                throw Fault(message: "says wrongly where its ZIP64 end record is")
+                throw Fault(message: "gives a wrong position of its ZIP64 end record")
             }
             let place = Int(record)
             // 4 bytes each: the number of this disk and of the disk with the directory.
@@ -101,7 +102,7 @@ package struct ZIPDirectory {
         }
         let (sum, overflow) = start.addingReportingOverflow(length)
         guard !overflow, sum == UInt64(directoryEnd) else {
-            throw Fault(message: "says wrongly where its list of members is")
+            throw Fault(message: "gives a wrong position of its list of members")
         }
         // Each member takes at least 46 bytes.
         guard members.0 <= length / 46 else {
@@ -138,7 +139,7 @@ package struct ZIPDirectory {
         guard next <= directory.upperBound else { throw Fault(message: "has a damaged list of members") }
         guard lengths.0 <= maximumNameLength else {
             throw Fault(
-                message: "holds a member with a name of \(lengths.0) bytes, and \(maximumNameLength) are allowed")
+                message: "holds a member with a name of \(lengths.0) bytes, more than the allowed \(maximumNameLength)")
         }
         let nameBytes = UnsafeRawBufferPointer(rebasing: file[position + 46..<position + 46 + lengths.0])
         guard let name = String(validating: nameBytes, as: UTF8.self), !name.isEmpty else {
@@ -170,20 +171,20 @@ package struct ZIPDirectory {
         }
 
         // The member's own header: 30 bytes, the name, and an extra field with which PyTorch aligns the content.
-        func outside() -> Fault { Fault(message: "says that member \(quoted(name)) lies where it cannot") }
+        func outside() -> Fault { Fault(message: "gives member \(quoted(name)) an impossible position") }
         guard start <= UInt64(directory.lowerBound), directory.lowerBound - Int(start) >= 30 else { throw outside() }
         let header = Int(start)
         guard file.word32(header) == 0x0403_4B50 else {
             throw Fault(message: "has no header where member \(quoted(name)) should begin")
         }
         guard file.word16(header + 8) == method, file.word16(header + 6) & 1 == 0 else {
-            throw Fault(message: "describes member \(quoted(name)) in two ways")
+            throw Fault(message: "has contradictory descriptions of member \(quoted(name))")
         }
         let (nameLength, extraLength) = (Int(file.word16(header + 26)), Int(file.word16(header + 28)))
         let content = header + 30 + nameLength + extraLength
         guard content <= directory.lowerBound, packed <= UInt64(directory.lowerBound - content) else { throw outside() }
         guard nameLength == lengths.0, file[header + 30..<header + 30 + nameLength].elementsEqual(nameBytes) else {
-            throw Fault(message: "gives member \(quoted(name)) another name at its place")
+            throw Fault(message: "gives member \(quoted(name)) another name in its own header")
         }
         let end = content + Int(packed)
         return (name, header..<end, content..<end, file.word32(position + 16), method != 0, next)

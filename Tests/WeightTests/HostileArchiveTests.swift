@@ -100,7 +100,7 @@ final class HostileArchiveTests: XCTestCase {
                 ),
                 (
                     good.with { $0.directoryOffset = 1 }.bytes(),
-                    "the zip archive says wrongly where its list of members is"
+                    "the zip archive gives a wrong position of its list of members"
                 ),
                 (
                     good.with { $0.disk = 1 }.bytes(),
@@ -110,7 +110,7 @@ final class HostileArchiveTests: XCTestCase {
                 (long { $0[16] = 1 }, "the zip archive is a part of one that is split over several files"),
                 (
                     long { $0.replaceSubrange(64..<72, with: [UInt8](repeating: 0xFF, count: 8)) },
-                    "the zip archive says wrongly where its ZIP64 end record is"
+                    "the zip archive gives a wrong position of its ZIP64 end record"
                 ),
                 (
                     long { $0.replaceSubrange(24..<40, with: [UInt8](repeating: 0x7F, count: 16)) },
@@ -129,7 +129,7 @@ final class HostileArchiveTests: XCTestCase {
                     good.with("x/data/0") {
                         $0.size = .max - 1
                         $0.packed = .max - 1
-                    }.bytes(), "the zip archive says that member \"x/data/0\" lies where it cannot"
+                    }.bytes(), "the zip archive gives member \"x/data/0\" an impossible position"
                 ),
                 (
                     good.with("x/data/0", extra([])).bytes(),
@@ -141,11 +141,11 @@ final class HostileArchiveTests: XCTestCase {
                 ),
                 (
                     good.with("x/data/0") { $0.localName = "x/data/1" }.bytes(),
-                    "the zip archive gives member \"x/data/0\" another name at its place"
+                    "the zip archive gives member \"x/data/0\" another name in its own header"
                 ),
                 (
                     good.with("x/data/0") { $0.localMethod = 8 }.bytes(),
-                    "the zip archive describes member \"x/data/0\" in two ways"
+                    "the zip archive has contradictory descriptions of member \"x/data/0\""
                 ),
                 (
                     good.with("x/data/0") { $0.signature = 0x0403_4B51 }.bytes(),
@@ -157,7 +157,7 @@ final class HostileArchiveTests: XCTestCase {
                 ),
                 (
                     good.with("x/data/0") { $0.start = 0x7FFF_FFFF }.bytes(),
-                    "the zip archive says that member \"x/data/0\" lies where it cannot"
+                    "the zip archive gives member \"x/data/0\" an impossible position"
                 ),
                 (
                     good.with { $0.members.append(.init(name: "x/data/0", content: [])) }.bytes(),
@@ -174,7 +174,7 @@ final class HostileArchiveTests: XCTestCase {
                             .init(name: "x/data/1", content: Array(ArchiveBuilder.word32(0)), start: 0))
                         builder.members[0].name = "x/data/1"
                         builder.members[4].name = "x/data.pkl"
-                    }.bytes(), "the zip archive gives member \"x/data.pkl\" another name at its place"
+                    }.bytes(), "the zip archive gives member \"x/data.pkl\" another name in its own header"
                 ),
                 (
                     good.with { builder in
@@ -204,24 +204,24 @@ final class HostileArchiveTests: XCTestCase {
                 (good.with { $0.members.removeLast() }.bytes(), "it does not say the version of its layout"),
                 (
                     good.with("x/version") { $0.content = Array("11\n".utf8) }.bytes(),
-                    "its layout is of version 11, and 1 to 10 are known"
+                    "its layout has version 11, but only 1 to 10 are supported"
                 ),
                 (
                     good.with("x/byteorder") { $0.content = Array("middle".utf8) }.bytes(),
-                    "its byteorder is \"middle\", and little and big are known"
+                    "its byteorder is \"middle\", not little or big"
                 ),
                 (
                     good.with("x/data.pkl") { $0.checksum = 5 }.bytes(),
-                    "its data.pkl is damaged: its checksum is another than the archive says"
+                    "its data.pkl is damaged: its checksum differs from the one in the archive"
                 ),
                 (
                     good.with { $0.members.append(.init(name: String(repeating: "n", count: 5000), content: [])) }
                         .bytes(),
-                    "the zip archive holds a member with a name of 5000 bytes, and 4096 are allowed"
+                    "the zip archive holds a member with a name of 5000 bytes, more than the allowed 4096"
                 ),
                 (
                     ArchiveBuilder([UInt8](repeating: 0x30, count: (16 << 20) + 1)).bytes(),
-                    "its data.pkl has 16777217 bytes, and 16777216 are allowed"
+                    "its data.pkl has 16777217 bytes, more than the allowed 16777216"
                 ),
             ])
     }
@@ -235,24 +235,24 @@ final class HostileArchiveTests: XCTestCase {
             [
                 (raw([]), "its data.pkl does not begin as a pickle of protocol 2 or later"),
                 (raw(Array("(dp0\n.".utf8)), "its data.pkl does not begin as a pickle of protocol 2 or later"),
-                (raw([0x80, 6, 0x4E, 0x2E]), "its data.pkl is a pickle of protocol 6, and 2 to 5 are known"),
+                (raw([0x80, 6, 0x4E, 0x2E]), "its data.pkl is a pickle of protocol 6, but only 2 to 5 are supported"),
                 (raw([0x80, 2]), "its data.pkl is cut off: it ends in the middle of a value at byte 2"),
                 (raw(Self.good.dropLast()), "its data.pkl is cut off: it ends in the middle of a value at byte 109"),
-                (raw(Self.good + [0x2E]), "its data.pkl goes on after its end at byte 109"),
+                (raw(Self.good + [0x2E]), "its data.pkl continues after its end at byte 109"),
                 (pickle(opcodes("NN")), "its data.pkl ends with 2 values instead of one at byte 4"),
-                (pickle(opcodes("(N")), "its data.pkl ends while something is open at byte 4"),
+                (pickle(opcodes("(N")), "its data.pkl ends with an open mark at byte 4"),
                 (pickle(opcodes("0")), "its data.pkl takes a value that is not there at byte 2"),
                 (pickle(opcodes("N(0")), "its data.pkl takes a value that is not there at byte 4"),
-                (pickle(opcodes("Nt")), "its data.pkl closes something that is not open at byte 3"),
-                (pickle(opcodes("}NNNu")), "its data.pkl closes something that is not open at byte 6"),
+                (pickle(opcodes("Nt")), "its data.pkl closes a mark that is not open at byte 3"),
+                (pickle(opcodes("}NNNu")), "its data.pkl closes a mark that is not open at byte 6"),
                 (pickle(opcodes("}(Nu")), "its data.pkl fills a dictionary with a key that has no value at byte 5"),
                 (pickle(opcodes("NNa")), "its data.pkl appends to something that is not a list at byte 4"),
                 (pickle(opcodes("N(NNu")), "its data.pkl sets items of something that is not a dictionary at byte 6"),
                 (pickle(opcodes("N(N"), [0x90]), "its data.pkl adds to something that is not a set at byte 5"),
-                (pickle(opcodes("h\u{5}")), "its data.pkl recalls value number 5, which was not remembered, at byte 2"),
+                (pickle(opcodes("h\u{5}")), "its data.pkl reads memo entry 5, which is empty, at byte 2"),
                 (
                     pickle(opcodes("Nr"), ArchiveBuilder.word32(.max)),
-                    "its data.pkl remembers a value as number 4294967295, far beyond those before at byte 3"
+                    "its data.pkl stores a value as memo entry 4294967295, far beyond the others at byte 3"
                 ),
                 (
                     pickle(opcodes("X"), ArchiveBuilder.word32(.max)),
@@ -272,7 +272,7 @@ final class HostileArchiveTests: XCTestCase {
                 ),
                 (
                     pickle([0x95], ArchiveBuilder.word64(1 << 62)),
-                    "its data.pkl has a frame longer than itself at byte 2"
+                    "its data.pkl has a frame that ends after it at byte 2"
                 ),
                 (
                     pickle(opcodes("X"), ArchiveBuilder.word32(2), [0xC3, 0x28]),
@@ -287,7 +287,7 @@ final class HostileArchiveTests: XCTestCase {
                     "its data.pkl holds a name of more than 1000 bytes or without an end at byte 2"
                 ),
                 (pickle(opcodes("NN"), [0x93]), "its data.pkl names a class by something that is not text at byte 4"),
-                (pickle([0xFF]), "its data.pkl holds the byte 255, which is no opcode, at byte 2"),
+                (pickle([0xFF]), "its data.pkl holds the byte 255, which is not an opcode, at byte 2"),
                 (pickle([0x80, 2]), "its data.pkl begins a second time at byte 2"),
                 (
                     pickle(opcodes("I5\n")),
@@ -347,15 +347,15 @@ final class HostileArchiveTests: XCTestCase {
                 ),
                 (
                     pickle(Pickled.tensor(offset: -1)),
-                    "its data.pkl makes a tensor with an offset of -1, which is not a natural number, at byte 108"
+                    "its data.pkl makes a tensor with an offset of -1, which is not a non-negative integer, at byte 108"
                 ),
                 (
                     pickle(Pickled.tensor(shape: [-1])),
-                    "its data.pkl makes a tensor with a shape that holds -1, which is not a natural number, at byte 108"
+                    "its data.pkl makes a tensor with a shape that holds -1, which is not a non-negative integer, at byte 108"
                 ),
                 (
                     pickle(Pickled.tensor(strides: [-1])),
-                    "its data.pkl makes a tensor with strides that holds -1, which is not a natural number, at byte 108"
+                    "its data.pkl makes a tensor with strides that holds -1, which is not a non-negative integer, at byte 108"
                 ),
                 (
                     pickle(Pickled.tensor(shape: [2, 2])),
@@ -364,7 +364,7 @@ final class HostileArchiveTests: XCTestCase {
                 (
                     pickle(
                         Pickled.tensor(shape: [Int](repeating: 1, count: 65), strides: [Int](repeating: 1, count: 65))),
-                    "its data.pkl makes a tensor with a shape of 65 numbers, and 64 are allowed, at byte 356"
+                    "its data.pkl makes a tensor with a shape of 65 numbers, more than the allowed 64, at byte 356"
                 ),
                 (
                     pickle(Pickled.tensor(Pickled.storage("UntypedStorage", count: 16))),
@@ -540,13 +540,13 @@ final class HostileArchiveTests: XCTestCase {
                     Pickled.call(
                         "builtins", "getattr", [Pickled.global("builtins", "__import__"), Pickled.text("__call__")]),
                     Pickled.tuple([Pickled.text("os")]), Pickled.opcodes("R")),
-                "holds no tensors: its content is a call of what builtins.getattr gives"
+                "holds no tensors: its content is a call of the result of builtins.getattr"
             ),
             (
                 join(
                     Pickled.call("functools", "partial", [Pickled.global("os", "system"), touch]), Pickled.opcodes(")R")
                 ),
-                "holds no tensors: its content is a call of what functools.partial gives"
+                "holds no tensors: its content is a call of the result of functools.partial"
             ),
             // STACK_GLOBAL with a dotted name.
             (
@@ -692,9 +692,9 @@ final class HostileArchiveTests: XCTestCase {
                 "its data.pkl nests dictionaries and lists more than 64 deep"
             ),
             (pickle(farMemo), "its data.pkl describes values that need more than 24 MB of memory at byte 13"),
-            (pickle(lists), "its data.pkl holds more than 1000000 values, or some of them very often"),
-            (pickle(dictionaries), "its data.pkl holds more than 65536 tensors, or some of them very often"),
-            (pickle(manyNames), "its data.pkl holds more than 65536 tensors, or some of them very often"),
+            (pickle(lists), "its data.pkl holds more than 1000000 values, or the same ones many times"),
+            (pickle(dictionaries), "its data.pkl holds more than 65536 tensors, or the same ones many times"),
+            (pickle(manyNames), "its data.pkl holds more than 65536 tensors, or the same ones many times"),
             (pickle(longNames), "its data.pkl gives its values names of more than 8 MB"),
             (
                 pickle(join(opcodes("]q\0("), repeated(opcodes("h\0"), 1_000_000), opcodes("e"))),
@@ -728,7 +728,7 @@ final class HostileArchiveTests: XCTestCase {
             (
                 ArchiveBuilder(Self.good).with { builder in
                     for index in 0..<60_000 { builder.members.append(.init(name: "x/\(index)", content: [], start: 0)) }
-                }.bytes(), "the zip archive gives member \"x/0\" another name at its place"
+                }.bytes(), "the zip archive gives member \"x/0\" another name in its own header"
             ),
         ]
         check(distinct: 13, cases)
@@ -762,7 +762,7 @@ final class HostileArchiveTests: XCTestCase {
         // Four million attributes in all.
         XCTAssertEqual(
             refusal(list(attributes: 2000, times: 2000)),
-            "its data.pkl holds more than 1000000 values, or some of them very often")
+            "its data.pkl holds more than 1000000 values, or the same ones many times")
     }
 
     /// The inputs that `make fuzz` starts from, including those that it found.

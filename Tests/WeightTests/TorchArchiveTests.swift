@@ -120,7 +120,7 @@ final class TorchArchiveTests: XCTestCase {
         }
         XCTAssertEqual(
             try message("before-1.6.pth"),
-            "was saved by PyTorch before 1.6 or in its old form; write it again with: python3 -c \"import sys, torch; "
+            "was saved by PyTorch before 1.6 or in its old format; write it again with: python3 -c \"import sys, torch; "
                 + "torch.save(torch.load(sys.argv[1], map_location='cpu', weights_only=True), sys.argv[2])\" PATH new.pth"
         )
         XCTAssertEqual(
@@ -136,8 +136,8 @@ final class TorchArchiveTests: XCTestCase {
             failure { _ = try WeightFiles.open(quoted) }!.message.contains(
                 "is a pickle by itself, without the archive that torch.save puts around it; write it again with: "
                     + "python3 -c \"import sys, torch; torch.save(torch.load(sys.argv[1], map_location='cpu', "
-                    + "weights_only=False), sys.argv[2])\" '\(folder.path)/it'\\''s mine.pkl' new.pth (this runs what the file says: "
-                    + "only if you trust it)"))
+                    + "weights_only=False), sys.argv[2])\" '\(folder.path)/it'\\''s mine.pkl' new.pth "
+                    + "(this executes code from the file: do it only if you trust it)"))
         var tar = [UInt8](repeating: 0, count: 1024)
         tar.replaceSubrange(257..<262, with: Array("ustar".utf8))
         XCTAssertTrue(
