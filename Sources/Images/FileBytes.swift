@@ -59,16 +59,16 @@ func isReadableFile(_ path: String) -> Bool {
     return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && access(path, R_OK) == 0
 }
 
-/// The failure of a path that the system does not open, for errno's reason; `kind` goes before the path.
+/// The failure of opening `path`, with the reason in errno; the message has `kind` before the path.
 func cannotOpen(_ path: String, _ kind: String = "") -> Failure {
     let number = errno
-    // What is no text in a command line comes with replacement characters, and those name another file.
+    // Bytes of a command line that are not UTF-8 arrive as replacement characters, so the path names another file.
     if number == ENOENT, path.unicodeScalars.contains("\u{FFFD}") { return notText(kind + path) }
     let shown = path.isEmpty ? "\"\"" : path
     return .cannotOpen(kind + shown, number)
 }
 
-/// The failure of a path that the system would have to be asked for in bytes that are no text.
+/// The failure of opening a path whose bytes are not UTF-8.
 func notText(_ path: String) -> Failure {
     Failure(.inputOutput, "cannot open \(path), as its name is not valid UTF-8: rename it")
 }

@@ -72,8 +72,7 @@ package final class MappedFile: @unchecked Sendable {
         madvise(UnsafeMutableRawPointer(mutating: base + first), range.upperBound - first, MADV_WILLNEED)
     }
 
-    /// Lets the kernel drop the pages of part of the file, so that the file's bytes do not stay in resident memory
-    /// beside what was made from them.
+    /// Lets the kernel drop the pages of part of the file, so that bytes that were read do not stay in resident memory.
     func releasePages(_ range: Range<Int>) {
         guard isMapped, let base = bytes.baseAddress else { return }
         let page = Int(sysconf(Int32(_SC_PAGESIZE)))

@@ -49,9 +49,9 @@ public enum RowFile {
     private static func header(_ form: Form, shape: [Int], length: Int) -> [UInt8] {
         let sizes = shape.map(String.init)
         func padded(_ text: String, before: Int, alignment: Int, end: String) -> [UInt8] {
-            let least = before + text.utf8.count + end.utf8.count
-            let total = max(length, (least + alignment - 1) / alignment * alignment)
-            return Array((text + String(repeating: " ", count: total - least) + end).utf8)
+            let minimum = before + text.utf8.count + end.utf8.count
+            let total = max(length, (minimum + alignment - 1) / alignment * alignment)
+            return Array((text + String(repeating: " ", count: total - minimum) + end).utf8)
         }
         switch form {
         case .numpy:

@@ -21,7 +21,7 @@ public enum WeightFiles {
     static func openShard(_ path: String, _ budget: inout HeaderBudget) throws -> any WeightFile {
         let file = try MappedFile(path: path, wanted: "a file of weights")
         guard TorchArchive.isRecognised(file.bytes) else { return try SafeTensorsFile(file, &budget) }
-        // Reading an archive has its own limits; what is kept of it is taken from the budget.
+        // Reading an archive has limits of its own. The memory of its entries and values is taken from the budget.
         let archive = try TorchArchive(file)
         do {
             for entry in archive.entries { try budget.take(entry) }
