@@ -18,7 +18,7 @@ let help = """
       --list          print the title of every row and measure nothing
       --shapes        print the matmuls of the step as JSON and measure nothing
       --tables        write the tables of README.md and of the page Performance from Perf/results
-      --products      take turns with other programs; see Perf/Product.swift
+      --products      take turns with other programs; see Perf/Benchmarks/Product.swift
 
     DMAE_ISA=\(InstructionSet.names.joined(separator: "|")) chooses a lower instruction set.
     """
