@@ -101,6 +101,6 @@ struct EncoderBackward {
         complete = plan.moment("\(part) is complete")
     }
 
-    /// How long the gradients of what is outside of the blocks are alive.
+    /// When the gradients of tensors outside of the blocks are alive.
     var gradient: ClosedRange<Moment> { norm...complete }
 }

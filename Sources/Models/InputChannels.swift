@@ -1,4 +1,4 @@
-/// Brings a patch projection to images of another number of channels.
+/// Adapts a patch projection to images with a different number of channels.
 ///
 /// The rule is timm's (`adapt_input_conv` in timm/models/_manipulate.py): for one channel the weights of all channels
 /// are summed; for more, they are repeated in turn and scaled by old / new. Grey images shown as equal channels thus

@@ -151,7 +151,7 @@ public final class MaskedAutoencoder: Objective {
         }
     }
 
-    /// How long the gradients of what is added behind encoder and decoder are alive.
+    /// When the gradients of tensors that are added behind encoder and decoder are alive.
     var outsideGradient: ClosedRange<Moment>? { backwardMoments?.gradient }
     /// When aligned pairs run backward.
     var alignmentsBackward: [Moment] { backwardMoments?.alignments ?? [] }

@@ -29,7 +29,7 @@ public struct Operations: Sendable {
         let kept = keptPatches ?? configuration.keptPatches
         let student = configuration.student
         let decoder = configuration.decoder
-        // Backward, a linear layer is two matmuls; attention is five (the scores again, then dV, dP, dQ, dK).
+        // Backward, a linear layer is two matmuls; attention is five (the scores, recomputed, then dV, dP, dQ, dK).
         let studentBlock = block(1 + kept, student.width)
         self.student =
             Double(student.depth) * (3 * studentBlock.linear + 3.5 * studentBlock.attention)

@@ -27,8 +27,8 @@ public struct CounterRandom: RandomNumberGenerator {
             UInt32(truncatingIfNeeded: index), UInt32(truncatingIfNeeded: index >> 32))
     }
 
-    /// The stream for `purpose` of what is called `name`, such as a tensor. Its index is the name's FNV-1a hash of 64 bits, so a
-    /// stream does not depend on what else there is.
+    /// The stream for `purpose` of a tensor or other thing with this name. Its index is the name's 64-bit FNV-1a hash, so the stream
+    /// does not depend on which other tensors exist.
     public init(seed: UInt64, purpose: Purpose, name: String) {
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325
         for byte in name.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }

@@ -3,12 +3,12 @@ import Reporting
 /// The time of a step by operation, as a profiled `dmae bench` prints it. Off unless a benchmark asks for it;
 /// measured on the thread that calls the kernels, so that waiting for the other threads counts.
 public enum Profile {
-    /// What is measured apart.
+    /// The kinds of operation that have a record each.
     public enum Operation: String, CaseIterable, Sendable {
-        case forward = "products forward"
-        case forwardInt8 = "products forward, int8"
-        case inputGradient = "products, input gradient"
-        case weightGradient = "products, weight gradient"
+        case forward = "matmul, forward"
+        case forwardInt8 = "matmul, forward, int8"
+        case inputGradient = "matmul, input gradient"
+        case weightGradient = "matmul, weight gradient"
         case columnSum = "bias gradient"
         case attention = "attention forward"
         case attentionGradient = "attention backward"
@@ -40,7 +40,7 @@ public enum Profile {
     nonisolated(unsafe) static var isRecording = false
     nonisolated(unsafe) static var calls: [KernelCall] = []
 
-    /// Forgets what was measured, and measures from now on or no more.
+    /// Forgets all records, and measures from now on if `measuring`.
     public static func reset(measuring: Bool) {
         records = []
         isOn = measuring

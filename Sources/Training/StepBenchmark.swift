@@ -6,26 +6,26 @@ import Models
 import Reporting
 import Tensors
 
-/// Times training steps on random weights and images: what `dmae bench` prints.
+/// Times training steps on random weights and images, for `dmae bench`.
 public struct StepBenchmark: Sendable {
     /// Seconds of each timed step: forward, backward, optimiser.
     public private(set) var stepSeconds: [Double] = []
-    /// Seconds of each timed step that the optimiser took, in all its turns.
+    /// Of each timed step, the seconds of gradient norm and optimiser.
     public private(set) var optimizerSeconds: [Double] = []
     /// Peak of this machine, measured between the steps with the same threads, in GFLOP/s; the median.
     public private(set) var peakGFLOPS = 0.0
-    /// The same of int8, where the teacher's products are.
+    /// The same in int8; nil unless the teacher's matmuls are int8.
     public private(set) var int8PeakGFLOPS: Double?
     public let operations: Operations
     public let batch: Int
-    /// Where the time of the timed steps went, summed over them; empty unless asked for.
+    /// Time by operation, summed over the timed steps; empty unless `profiles`.
     public private(set) var profile: [Profile.Record] = []
 
     /// Images per second at the median step.
     public var imagesPerSecond: Double { Double(batch) / Self.median(stepSeconds) }
     /// GFLOP per image that are int8 operations.
     public var int8GFLOP: Double { int8PeakGFLOPS == nil ? 0 : operations.teacherLinear }
-    /// Share of a step that its products would take at the measured peaks, each against the peak of its own precision.
+    /// Fraction of a step's time that its matmuls would take at the measured peaks, each at the peak of its own precision.
     public var fractionOfPeak: Double {
         let seconds = (operations.total - int8GFLOP) / peakGFLOPS + int8GFLOP / (int8PeakGFLOPS ?? 1)
         return imagesPerSecond * seconds
@@ -34,7 +34,7 @@ public struct StepBenchmark: Sendable {
     /// Runs one step to warm up, then `steps` timed ones.
     ///
     /// - Parameters:
-    ///   - profiles: whether to take the time of each operation.
+    ///   - profiles: whether to time each operation.
     ///   - progress: called with the number and seconds of each step.
     /// - Throws: `Failure` where the model does not fit together or memory cannot be mapped.
     public init(

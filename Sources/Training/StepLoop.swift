@@ -63,7 +63,7 @@ public final class StepLoop {
         sink = OptimizerSink(optimizer, state)
     }
 
-    /// Runs what is left of optimiser step `step`, counted from 1.
+    /// Runs the remaining micro-batches of optimiser step `step`, counted from 1.
     ///
     /// - Parameters:
     ///   - next: writes the next batch to the objective's images.

@@ -32,7 +32,7 @@ public final class Trainer {
     public enum Outcome: Sendable {
         /// All steps are done; the weights alone are in the file at this path.
         case finished(weights: String)
-        /// A signal stopped it; it goes on from this checkpoint.
+        /// A signal stopped it; this checkpoint resumes it.
         case interrupted(signal: String, checkpoint: String)
     }
 
@@ -78,8 +78,8 @@ public final class Trainer {
         let images = source.count
         if images < configuration.effectiveBatch {
             notes.append(
-                "an epoch of \(images) images holds less than one effective batch of \(configuration.effectiveBatch): what is "
-                    + "left of an epoch is carried over into the next, \(totalSteps) steps in all")
+                "an epoch of \(images) images holds less than one effective batch of \(configuration.effectiveBatch): the "
+                    + "rest of an epoch is carried over into the next, \(totalSteps) steps in all")
         }
         notes += source.notes
         return notes

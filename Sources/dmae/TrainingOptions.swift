@@ -258,9 +258,9 @@ struct TrainingOptions: ParsableArguments {
         for purpose in MemoryPlan.Purpose.allCases where trainer.plan.bytes(of: purpose) > 0 {
             rows.append(["memory: \(purpose.rawValue)", Format.bytes(trainer.plan.bytes(of: purpose))])
         }
-        let inTurns =
+        let shared =
             MemoryPlan.Purpose.allCases.reduce(0) { $0 + trainer.plan.bytes(of: $1) } - trainer.plan.totalBytes
-        if inTurns > 0 { rows.append(["memory: counted twice, used in turns", "-" + Format.bytes(inTurns)]) }
+        if shared > 0 { rows.append(["memory: shared, never needed at the same moment", "-" + Format.bytes(shared)]) }
         rows.append(["memory: in all", Format.bytes(trainer.plan.totalBytes)])
         rows.append([""])
         let operations = trainer.objective.operations

@@ -79,7 +79,7 @@ final class BenchTests: XCTestCase {
         let text = assertRuns(["bench", "--profile"] + arguments).output
         for words in [
             "of which the teacher's in int8", "int8 peak, measured", "fraction of peak, each of its own",
-            "products forward, int8",
+            "matmul, forward, int8",
         ] {
             XCTAssertTrue(text.contains(words), "\(words): \(text)")
         }

@@ -87,7 +87,7 @@ final class TrainingCommandTests: XCTestCase {
         XCTAssertEqual(field("parameters: projection heads"), ["272"])
         for name in [
             "teacher weights", "weights", "gradients", "optimizer moments", "activations", "scratch", "batch",
-            "counted twice, used in turns",
+            "shared, never needed at the same moment",
             "in all",
         ] {
             XCTAssertNotNil(field("memory: " + name), name)
