@@ -22,6 +22,7 @@ let swiftFlags: [SwiftSetting] = [.swiftLanguageMode(.v5)]
 func room(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .target(name: name, dependencies: dependencies, swiftSettings: swiftFlags)
 }
+// Every target that a test imports is declared: incremental builds link stale objects otherwise.
 func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
     .testTarget(name: name, dependencies: dependencies + ["TestSupport"], exclude: exclude, swiftSettings: swiftFlags)
 }
@@ -60,7 +61,7 @@ let package = Package(
         .executableTarget(
             name: "dmae",
             dependencies: [
-                "Training", "Inference", "Interchange",
+                "Reporting", "Tensors", "Images", "Weights", "Models", "Interchange", "Inference", "Training",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             exclude: ["manual.py"], swiftSettings: swiftFlags),
@@ -68,26 +69,37 @@ let package = Package(
             name: "kernel-benchmark", dependencies: ["Tensors", "Benchmarks"], path: "Perf", sources: ["main.swift"],
             swiftSettings: swiftFlags),
         .target(
-            name: "Benchmarks", dependencies: ["Reporting", "CKernels", "Tensors", "Images", "Training", "Thresholds"],
+            name: "Benchmarks",
+            dependencies: ["Reporting", "CKernels", "Tensors", "Images", "Models", "Training", "Thresholds"],
             path: "Perf/Benchmarks", swiftSettings: swiftFlags),
         .target(name: "Thresholds", path: "Perf/Thresholds", swiftSettings: swiftFlags),
         .target(
-            name: "TestSupport", dependencies: ["Tensors", "Images", "Models", "Weights"], path: "Tests/TestSupport",
+            name: "TestSupport", dependencies: ["Reporting", "Tensors", "Images", "Models", "Weights"],
+            path: "Tests/TestSupport",
             swiftSettings: swiftFlags),
         tests("ReportingTests", ["Reporting"]),
         tests("KernelTests", ["CKernels"]),
-        tests("TensorTests", ["Tensors"]),
-        tests("ModelTests", ["Models"]),
-        tests("WeightTests", ["Weights"]),
-        tests("InterchangeTests", ["Interchange", .product(name: "SwiftProtobuf", package: "swift-protobuf")]),
-        tests("InferenceTests", ["Inference"]),
-        tests("ImageTests", ["Images"]),
+        tests("TensorTests", ["Reporting", "CKernels", "Tensors"]),
+        tests("ModelTests", ["Reporting", "Tensors", "Weights", "Models"]),
+        tests("WeightTests", ["Reporting", "Tensors", "Weights"]),
+        tests(
+            "InterchangeTests",
+            [
+                "Reporting", "Tensors", "Weights", "Models", "Interchange",
+                .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+            ]),
+        tests("InferenceTests", ["Reporting", "Tensors", "Images", "Weights", "Models", "Interchange", "Inference"]),
+        tests("ImageTests", ["Reporting", "Tensors", "Images"]),
         .target(
             name: "AllocationCounter", path: "Tests/AllocationCounter",
             cSettings: [.unsafeFlags(["-O2", "-fno-omit-frame-pointer"])]),
-        tests("TrainingTests", ["Training", "Interchange", "AllocationCounter"]),
+        tests(
+            "TrainingTests",
+            ["Reporting", "Tensors", "Images", "Weights", "Models", "Training", "Interchange", "AllocationCounter"]),
         tests("PerfTests", ["Tensors", "Benchmarks"]),
         .testTarget(name: "ThresholdTests", dependencies: ["Thresholds"], swiftSettings: swiftFlags),
-        tests("CommandTests", ["Training", "Interchange", "Images"], exclude: ["Expected"]),
+        tests(
+            "CommandTests", ["Reporting", "Tensors", "Weights", "Models", "Training", "Interchange", "Images"],
+            exclude: ["Expected"]),
     ]
 )
