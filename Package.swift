@@ -78,7 +78,11 @@ let package = Package(
             path: "Tests/TestSupport",
             swiftSettings: swiftFlags),
         tests("ReportingTests", ["Reporting"]),
-        tests("KernelTests", ["CKernels"]),
+        // What KernelTests see of CKernels' internal headers.
+        .target(
+            name: "KernelInternals", dependencies: ["CKernels"], path: "Tests/KernelInternals",
+            cSettings: kernelFlags + [.headerSearchPath("../../Sources/CKernels")]),
+        tests("KernelTests", ["CKernels", "KernelInternals"]),
         tests("TensorTests", ["Reporting", "CKernels", "Tensors"]),
         tests("ModelTests", ["Reporting", "Tensors", "Weights", "Models"]),
         tests("WeightTests", ["Reporting", "Tensors", "Weights"]),

@@ -10,8 +10,9 @@ public enum Kernels {
     public enum Epilogue {
         /// Stored as it is.
         case none
-        /// The residual [R, N] is added; it may be the output itself.
-        case residual(Tensor)
+        /// The residual [R, N] is added; it may be the output itself. The result before is first multiplied by its
+        /// image's factor, if there are factors [images]: an image has R / images adjacent rows.
+        case residual(Tensor, scaledBy: Tensor? = nil)
         /// `activation` [R, N] receives GELU of the result.
         case gelu(activation: Tensor)
     }
@@ -85,10 +86,15 @@ public enum Kernels {
         if let bias { arguments.bias = UnsafePointer(bias.pointer) }
         switch epilogue {
         case .none: break
-        case .residual(let residual):
+        case .residual(let residual, let factors):
             precondition(residual.rows == x.rows && residual.columns == weight.rows)
             arguments.residual = UnsafePointer(residual.pointer)
             arguments.ldr = residual.stride
+            if let factors {
+                precondition(x.rows % factors.count == 0, "the images of a batch have as many rows each")
+                arguments.row_factor = UnsafePointer(factors.pointer)
+                arguments.rows_per_factor = x.rows / factors.count
+            }
         case .gelu(let activation):
             precondition(activation.rows == x.rows && activation.columns == weight.rows)
             set(activation: activation, &arguments)

@@ -10,7 +10,7 @@ import XCTest
 /// roundings of scale, inverse and their product, each within u: |q·s - x| <= s/2 + 4·u·|x|. So an element is off by at
 /// most Σ (|a|·eb + |b|·ea + ea·eb), ea = sa/2 + 4u·|a|, eb likewise, and its own four roundings.
 final class GemmInt8Tests: KernelTestCase {
-    private let memory = (0..<7).map { GuardedMemory(floats: $0 == 6 ? 1 << 21 : 1 << 19) }
+    private let memory = (0..<8).map { GuardedMemory(floats: $0 == 6 ? 1 << 21 : 1 << 19) }
     private let workspaces = GuardedMemory(floats: 1 << 24)
 
     private struct Quantised {
@@ -35,9 +35,11 @@ final class GemmInt8Tests: KernelTestCase {
     }
 
     private enum Epilogue: CaseIterable {
-        case none, bias, residual, biasAndInPlace, gelu, biasAndGELU, geluAlone
-        var hasBias: Bool { self == .bias || self == .biasAndInPlace || self == .biasAndGELU || self == .geluAlone }
-        var hasResidual: Bool { self == .residual || self == .biasAndInPlace }
+        case none, bias, residual, biasAndInPlace, gelu, biasAndGELU, geluAlone, factor
+        var hasBias: Bool {
+            self == .bias || self == .biasAndInPlace || self == .biasAndGELU || self == .geluAlone || self == .factor
+        }
+        var hasResidual: Bool { self == .residual || self == .biasAndInPlace || self == .factor }
         var hasActivation: Bool { self == .gelu || self == .biasAndGELU || self == .geluAlone }
         var keeps: Bool { self != .geluAlone }
     }
@@ -77,6 +79,9 @@ final class GemmInt8Tests: KernelTestCase {
         let start = array(memory[4].matrix(rows: m, width: n, ld: ldc, &random), (m - 1) * ldc + n)
         let empty = [Float](repeating: GuardedMemory.sentinel, count: (m - 1) * ldy + n)
 
+        let rowsPerFactor = 1 + Int(random.next() % UInt64(m))
+        let factorCount = (m + rowsPerFactor - 1) / rowsPerFactor, factors = memory[7].floats(factorCount)
+        for i in 0..<factorCount { factors[i] = [0, 1.25, random.float()][i % 3] }
         let aRows = (0..<m).map { Quantised(Array(a[$0 * k..<($0 + 1) * k]), weights: false) }
         let bRows = (0..<n).map { Quantised(Array(b[$0 * k..<($0 + 1) * k]), weights: true) }
         var expected = [Float](repeating: 0, count: m * n)
@@ -96,8 +101,11 @@ final class GemmInt8Tests: KernelTestCase {
                     XCTAssertLessThanOrEqual(
                         abs(Double(value) - exact), (bound + 4 * u * abs(exact)) * (1 + 4 * u), "m \(m) n \(n) k \(k)")
                 }
-                if epilogue.hasResidual { value += epilogue == .residual ? residual[i * ldr + j] : start[i * ldc + j] }
-                if epilogue.hasBias { value += bias[j] }
+                if epilogue == .factor { value = (value + bias[j]) * factors[i / rowsPerFactor] }
+                if epilogue.hasResidual {
+                    value += epilogue == .biasAndInPlace ? start[i * ldc + j] : residual[i * ldr + j]
+                }
+                if epilogue.hasBias, epilogue != .factor { value += bias[j] }
                 expected[i * n + j] = value
             }
         }
@@ -119,8 +127,11 @@ final class GemmInt8Tests: KernelTestCase {
                 if epilogue.hasResidual {
                     let inPlace = UnsafePointer(c.assumingMemoryBound(to: Float.self))
                     (arguments.residual, arguments.ldr) = (
-                        epilogue == .residual ? UnsafePointer(residual) : inPlace, ldr
+                        epilogue == .biasAndInPlace ? inPlace : UnsafePointer(residual), ldr
                     )
+                }
+                if epilogue == .factor {
+                    (arguments.row_factor, arguments.rows_per_factor) = (UnsafePointer(factors), rowsPerFactor)
                 }
                 if epilogue.hasActivation {
                     (arguments.activation, arguments.activation_type, arguments.ldactivation) = (y, yType, ldy)

@@ -4,7 +4,7 @@ import XCTest
 
 /// m, n, k as in the contract. Bound of an element: a sum of k products and up to three more terms, in any order, fused
 /// or not, is off by at most (k + 3)·u/(1 - (k + 3)·u) of the sum of the magnitudes (Higham, Accuracy and Stability,
-/// §3.1); k + 4 covers the denominator. bf16: the operands rounded to bf16 are the reference's; products of two of them
+/// §3.1); k + 4 covers the denominator, and a row's factor rounds once more. bf16: the operands rounded to bf16 are the reference's; products of two of them
 /// are exact in f32, and where a pair is added at a time a sum may be rounded once more per product, so the bound is
 /// twice as wide; what is stored as bf16 is off by another 2⁻⁸ of itself. float32 in three parts of bf16: the parts are
 /// 1, 2⁻⁸ and 2⁻¹⁶ of a value at most, so what the six products leave out is 2⁻²³, 2·u, of a product; their sums are
@@ -17,7 +17,7 @@ final class GemmTests: KernelTestCase {
     private struct Epilogue: CaseIterable {
         var accumulate = false, bias = false, residual = false, inPlace = false, activation = false, keep = true,
             backward = false
-        var streamed = false
+        var streamed = false, factor = false
         static let allCases: [Epilogue] = [
             .init(), .init(bias: true), .init(residual: true), .init(bias: true, residual: true), .init(inPlace: true),
             .init(bias: true, inPlace: true), .init(accumulate: true), .init(accumulate: true, bias: true),
@@ -25,11 +25,12 @@ final class GemmTests: KernelTestCase {
             .init(activation: true), .init(bias: true, activation: true), .init(activation: true, keep: false),
             .init(bias: true, activation: true, keep: false), .init(backward: true),
             .init(activation: true, backward: true),
-            .init(streamed: true),
+            .init(streamed: true), .init(factor: true), .init(residual: true, factor: true),
+            .init(bias: true, residual: true, factor: true), .init(bias: true, inPlace: true, factor: true),
         ]
     }
 
-    private let memory = (0..<8).map { _ in GuardedMemory(floats: 1 << 19) }
+    private let memory = (0..<9).map { _ in GuardedMemory(floats: 1 << 19) }
     private let workspaces = GuardedMemory(floats: 1 << 22)
 
     private func check(
@@ -57,6 +58,10 @@ final class GemmTests: KernelTestCase {
         let a = memory[0].store(aValues, aType), b = memory[1].store(bValues, bType)
         let bias = memory[2].matrix(rows: 1, width: n, ld: n, &random)
         let residual = memory[3].matrix(rows: m, width: n, ld: ldr, &random)
+        // A factor for every so many rows: of dropped images, of kept ones, and others.
+        let rowsPerFactor = 1 + Int(random.next() % UInt64(m))
+        let factors = memory[8].floats((m + rowsPerFactor - 1) / rowsPerFactor)
+        for i in 0..<(m + rowsPerFactor - 1) / rowsPerFactor { factors[i] = [0, 1.25, random.float()][i % 3] }
         let before = matrix(6, rows: m, width: n, ld: ldx).map { xType == DMAE_TYPE_BF16 ? bf16(4 * $0) : 4 * $0 }
         let x = memory[6].store(before, xType)
         let start = matrix(4, rows: m, width: n, ld: ldc),
@@ -73,11 +78,15 @@ final class GemmTests: KernelTestCase {
                     magnitude += abs(product)
                 }
                 func add(_ x: Float) { sum += Double(x); magnitude += abs(Double(x)) }
-                if epilogue.accumulate || epilogue.inPlace { add(start[i * ldc + j]) }
                 if epilogue.bias { add(bias[j]) }
+                if epilogue.factor {
+                    sum *= Double(factors[i / rowsPerFactor])
+                    magnitude *= Double(abs(factors[i / rowsPerFactor]))
+                }
+                if epilogue.accumulate || epilogue.inPlace { add(start[i * ldc + j]) }
                 if epilogue.residual { add(residual[i * ldr + j]) }
                 expected[i * n + j] = sum
-                bound[i * n + j] = Double(k + 4) * (isRounded ? 2 * u : u) * magnitude
+                bound[i * n + j] = Double(k + (epilogue.factor ? 5 : 4)) * (isRounded ? 2 * u : u) * magnitude
             }
         }
         for variant in variants {
@@ -108,6 +117,9 @@ final class GemmTests: KernelTestCase {
                 if epilogue.residual || epilogue.inPlace {
                     let inPlace = UnsafePointer(c.assumingMemoryBound(to: Float.self))
                     (arguments.residual, arguments.ldr) = (epilogue.inPlace ? inPlace : UnsafePointer(residual), ldr)
+                }
+                if epilogue.factor {
+                    (arguments.row_factor, arguments.rows_per_factor) = (UnsafePointer(factors), rowsPerFactor)
                 }
                 if epilogue.activation {
                     (arguments.activation, arguments.activation_type, arguments.ldactivation) = (y, yType, ldy)

@@ -24,7 +24,7 @@ void dmae_adamw_f32(size_t count, const dmae_adamw_f32_settings *settings, const
     };
     const struct adamw_f32_kernels *const kernels = KERNELS(adamw_f32);
     DMAE_PARALLEL_FOR(i, dmae_ceiling(count, chunk), 4, {
-        kernels->update(dmae_least(chunk, count - i * chunk), &step, gradient + i * chunk, weight + i * chunk,
+        kernels->update(dmae_min(chunk, count - i * chunk), &step, gradient + i * chunk, weight + i * chunk,
                         first_moment + i * chunk, second_moment + i * chunk);
     });
 }

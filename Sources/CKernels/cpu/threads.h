@@ -13,31 +13,32 @@
 static inline int dmae_threads_for(size_t tasks) { return tasks > 1 ? dmae_threads() : 1; }
 static inline size_t dmae_ceiling(size_t count, size_t unit) { return count / unit + (count % unit != 0); }
 static inline size_t dmae_round_up(size_t count, size_t unit) { return dmae_ceiling(count, unit) * unit; }
-static inline size_t dmae_least(size_t a, size_t b) { return a < b ? a : b; }
+static inline size_t dmae_min(size_t a, size_t b) { return a < b ? a : b; }
+static inline size_t dmae_max(size_t a, size_t b) { return a > b ? a : b; }
 
 /// What of a thread's own tasks nobody has taken yet: the first in the lower half, the one behind the last in the
 /// upper. Each in a line of its own, since cores that share no cache take a third of a microsecond to hand one over.
-struct dmae_share {
+struct dmae_queue {
     _Alignas(64) _Atomic uint64_t left;
 };
 
 /// Gives each thread as many neighbouring tasks as the others, or one more.
-static inline void dmae_deal(struct dmae_share *shares, size_t threads, size_t tasks) {
+static inline void dmae_deal(struct dmae_queue *queues, size_t threads, size_t tasks) {
     assert(tasks <= UINT32_MAX);
     for (size_t t = 0; t < threads; ++t)
-        atomic_store_explicit(&shares[t].left, (uint64_t)(tasks * (t + 1) / threads) << 32 | tasks * t / threads,
+        atomic_store_explicit(&queues[t].left, (uint64_t)(tasks * (t + 1) / threads) << 32 | tasks * t / threads,
                               memory_order_relaxed);
 }
 
 /// The thread's next task: the first of its own or, when these are done, the last of another's. False when there are
 /// none.
-static inline bool dmae_take(struct dmae_share *shares, size_t threads, size_t thread, size_t *task) {
+static inline bool dmae_take(struct dmae_queue *queues, size_t threads, size_t thread, size_t *task) {
     for (size_t tried = 0; tried < threads; ++tried) {
         const size_t at = (thread + tried) % threads;
-        uint64_t left = atomic_load_explicit(&shares[at].left, memory_order_relaxed);
+        uint64_t left = atomic_load_explicit(&queues[at].left, memory_order_relaxed);
         while ((uint32_t)left < left >> 32) {
             const uint64_t after = tried == 0 ? left + 1 : left - ((uint64_t)1 << 32);
-            if (!atomic_compare_exchange_weak_explicit(&shares[at].left, &left, after, memory_order_relaxed,
+            if (!atomic_compare_exchange_weak_explicit(&queues[at].left, &left, after, memory_order_relaxed,
                                                        memory_order_relaxed))
                 continue;
             *task = tried == 0 ? (uint32_t)left : (size_t)(after >> 32);
@@ -53,23 +54,23 @@ static inline bool dmae_take(struct dmae_share *shares, size_t threads, size_t t
 /// wrote in one loop it mostly finds in its own caches in the next. Nothing is allocated: OpenMP's runtime takes a
 /// buffer for a region of one thread, so there is none then; and a lock per thread for its own schedule of this kind
 /// (nonmonotonic : dynamic), so this one is ours.
-#define DMAE_PARALLEL_FOR(i, count, unit, ...)                                                                        \
-    do {                                                                                                              \
-        const size_t count_ = (count), unit_ = (unit), tasks_ = dmae_ceiling(count_, unit_);                          \
-        const int threads_ = dmae_threads_for(tasks_);                                                                \
-        if (threads_ == 1) {                                                                                          \
-            for (size_t i = 0; i < count_; ++i) __VA_ARGS__                                                           \
-        } else {                                                                                                      \
-            struct dmae_share shares_[threads_];                                                                      \
-            dmae_deal(shares_, (size_t)threads_, tasks_);                                                             \
-            _Pragma("omp parallel num_threads(threads_)") for (size_t task_; dmae_take(                               \
-                                                                   shares_, (size_t)threads_,                         \
-                                                                   (size_t)omp_get_thread_num(),                      \
-                                                                   &task_);) for (size_t i = task_ * unit_;           \
-                                                                                  i < dmae_least((task_ + 1) * unit_, \
-                                                                                                 count_);             \
-                                                                                  ++i) __VA_ARGS__                    \
-        }                                                                                                             \
+#define DMAE_PARALLEL_FOR(i, count, unit, ...)                                                                      \
+    do {                                                                                                            \
+        const size_t count_ = (count), unit_ = (unit), tasks_ = dmae_ceiling(count_, unit_);                        \
+        const int threads_ = dmae_threads_for(tasks_);                                                              \
+        if (threads_ == 1) {                                                                                        \
+            for (size_t i = 0; i < count_; ++i) __VA_ARGS__                                                         \
+        } else {                                                                                                    \
+            struct dmae_queue queues_[threads_];                                                                    \
+            dmae_deal(queues_, (size_t)threads_, tasks_);                                                           \
+            _Pragma("omp parallel num_threads(threads_)") for (size_t task_; dmae_take(                             \
+                                                                   queues_, (size_t)threads_,                       \
+                                                                   (size_t)omp_get_thread_num(),                    \
+                                                                   &task_);) for (size_t i = task_ * unit_;         \
+                                                                                  i < dmae_min((task_ + 1) * unit_, \
+                                                                                               count_);             \
+                                                                                  ++i) __VA_ARGS__                  \
+        }                                                                                                           \
     } while (0)
 
 #endif

@@ -41,7 +41,7 @@ struct pending {
 static _Thread_local struct pending pending;
 
 static enum finish finish_of(const struct gemm_tile *t) {
-    if (t->columns < NR) return finish_anything;
+    if (t->columns < NR || t->row_factor) return finish_anything;
     const dmae_type type = t->c ? t->c_type : t->activation_type;
     if (t->activation == NULL && t->before_gelu == NULL) {
         if (type == DMAE_TYPE_BF16) return finish_bf16;
@@ -271,7 +271,7 @@ static void KERNEL(tile)(const struct gemm_tile *t) {
     fetch_rows(&fetched, MR, 2, t->before_gelu_type, t->before_gelu, t->ld_before_gelu);
     if (t->activation != t->before_gelu)
         fetch_rows(&fetched, MR, 2, t->activation_type, t->activation, t->ld_activation);
-    fetched.lines[fetched.sets++] = t->ahead;
+    fetched.lines[fetched.sets++] = t->prefetch;
     if (t->rows > HALF && t->columns > HALF) {
 #define RUN(finish) multiply(2, 2, finish, t, &fetched)
         FOR_FINISH(RUN)

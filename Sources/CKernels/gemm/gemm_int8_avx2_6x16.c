@@ -35,16 +35,16 @@ const struct gemm_kernels gemm_int8_avx2_6x16 = {
     .nr = NR,
     .k_unit = UNIT,
     .value_bytes = 2,
-    .k_block = gemm_int8_most_k,
-    .run_a = 4,
-    .run_b = 2,
+    .max_kc = gemm_int8_max_k,
+    .max_chunk_a = 4,
+    .max_chunk_b = 2,
     .is_emulated = true,
-    .round_a = 1,
-    .narrow = 256,
+    .group_a = 1,
+    .max_prefetch_width = 256,
     .pack_a = KERNEL(pack_a),
     .pack_b = KERNEL(pack_b),
     .tile = KERNEL(tile),
-    .head_bytes = HEAD_WORDS * sizeof(float),
+    .header_bytes = HEAD_WORDS * sizeof(float),
 };
 #pragma clang attribute pop
 #endif

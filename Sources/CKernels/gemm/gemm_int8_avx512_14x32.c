@@ -36,16 +36,16 @@ const struct gemm_kernels gemm_int8_avx512_14x32 = {
     .nr = NR,
     .k_unit = UNIT,
     .value_bytes = 2,
-    .k_block = gemm_int8_most_k,
-    .run_a = 4,
-    .run_b = 2,
+    .max_kc = gemm_int8_max_k,
+    .max_chunk_a = 4,
+    .max_chunk_b = 2,
     .is_emulated = true,
-    .round_a = 1,
-    .narrow = 512,
+    .group_a = 1,
+    .max_prefetch_width = 512,
     .pack_a = KERNEL(pack_a),
     .pack_b = KERNEL(pack_b),
     .tile = KERNEL(tile),
-    .head_bytes = HEAD_WORDS * sizeof(float),
+    .header_bytes = HEAD_WORDS * sizeof(float),
 };
 #pragma clang attribute pop
 #endif

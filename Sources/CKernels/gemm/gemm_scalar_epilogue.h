@@ -11,9 +11,10 @@ static void KERNEL(finish)(const struct gemm_tile *t, float sum[MR][NR]) {
     for (size_t i = 0; i < t->rows; ++i)
         for (size_t j = 0; j < t->columns; ++j) {
             float value = sum[i][j];
+            if (t->row_factor) value = (t->bias ? value + t->bias[j] : value) * gemm_row_factor(t, i);
             if (t->addend) value += t->addend[i * t->ld_addend + j];
             if (t->residual) value += t->residual[i * t->ld_residual + j];
-            if (t->bias) value += t->bias[j];
+            if (t->bias && !t->row_factor) value += t->bias[j];
             float x = value;
             if (t->before_gelu) {
                 x = element_at(t->before_gelu_type, t->before_gelu, i * t->ld_before_gelu + j);

@@ -36,6 +36,6 @@ static inline struct quantisation quantisation_of_weights(float lowest, float hi
 }
 
 /// The whole numbers' sums fit 32 bits up to this depth: 255·127·k < 2³¹.
-enum { gemm_int8_most_k = 1 << 16 };
-_Static_assert(255ll * 127 * gemm_int8_most_k < 1ll << 31, "a sum may overflow");
+enum { gemm_int8_max_k = 1 << 16 };
+_Static_assert(255ll * 127 * gemm_int8_max_k < 1ll << 31, "a sum may overflow");
 #endif

@@ -40,6 +40,11 @@ VECTOR_INLINE void finish(const enum gelu gelu, const bool whole, const dmae_typ
 FINISH(finish_forward, gelu_forward)
 FINISH(finish_backward, gelu_backward)
 
+/// Rows with factors: everything that is added to the product is added here.
+static void KERNEL(finish_with_factors)(const struct gemm_tile *t, const float *value) {
+    for (size_t i = 0; i < t->rows; ++i, value += NR) finish_row(gelu_none, true, false, NULL, t, i, value);
+}
+
 /// ROWS and WIDTH (vectors of columns, the last perhaps masked), whether B is packed and from which type are constants
 /// wherever this is inlined.
 VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDTH, const bool masked, const bool packs,
@@ -56,7 +61,7 @@ VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDT
     fetch_rows(&fetched, ROWS, WIDTH, t->before_gelu_type, t->before_gelu, t->ld_before_gelu);
     if (t->activation != t->before_gelu)
         fetch_rows(&fetched, ROWS, WIDTH, t->activation_type, t->activation, t->ld_activation);
-    fetched.lines[fetched.sets++] = t->ahead;
+    fetched.lines[fetched.sets++] = t->prefetch;
 #ifdef PACKING_PRODUCT
     if (packs) PACKING_PRODUCT(type, t, &fetched, sum);
     else PRODUCT(ROWS, WIDTH, t, &fetched, sum);
@@ -73,6 +78,7 @@ VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDT
     (masked && (j) == WIDTH - 1 ? v_load_masked(last, (pointer) + (j) * LANES) : v_load((pointer) + (j) * LANES))
 #pragma clang loop unroll(full)
     for (int j = 0; j < WIDTH; ++j) {
+        if (t->row_factor) break;
         if (t->addend) {
 #pragma clang loop unroll(full)
             for (int i = 0; i < ROWS; ++i) sum[i][j] = v_add(sum[i][j], LOAD(t->addend + i * t->ld_addend, j));
@@ -88,7 +94,7 @@ VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDT
         }
     }
 #undef LOAD
-    if (t->activation == NULL && t->before_gelu == NULL) {
+    if (t->activation == NULL && t->before_gelu == NULL && t->row_factor == NULL) {
         if (t->c_type == DMAE_TYPE_BF16) store_tile(ROWS, WIDTH, masked, last, DMAE_TYPE_BF16, t, sum);
         else store_tile(ROWS, WIDTH, masked, last, DMAE_TYPE_F32, t, sum);
         return;
@@ -98,7 +104,8 @@ VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDT
     for (int i = 0; i < ROWS; ++i)
 #pragma clang loop unroll(full)
         for (int j = 0; j < WIDTH; ++j) v_store(value + i * NR + j * LANES, sum[i][j]);
-    if (t->before_gelu) KERNEL(finish_backward)(t, value);
+    if (t->row_factor) KERNEL(finish_with_factors)(t, value);
+    else if (t->before_gelu) KERNEL(finish_backward)(t, value);
     else KERNEL(finish_forward)(t, value);
 }
 

@@ -30,9 +30,14 @@ VECTOR_INLINE void finish_row(const enum gelu gelu, const bool adds, const bool 
         const M mask = v_mask(masked ? t->columns - j : LANES);
 #define LOAD(pointer) (masked ? v_load_masked(mask, (pointer) + j) : v_load((pointer) + j))
         V sum = v_load(value + j);
+        const bool has_factor = adds && t->row_factor;
+        if (has_factor) {
+            if (t->bias) sum = v_add(sum, LOAD(t->bias));
+            sum = v_multiply(sum, v_set(gemm_row_factor(t, i)));
+        }
         if (adds && t->addend) sum = v_add(sum, LOAD(t->addend + i * t->ld_addend));
         if (adds && t->residual) sum = v_add(sum, LOAD(t->residual + i * t->ld_residual));
-        if (adds && t->bias) sum = v_add(sum, LOAD(t->bias));
+        if (adds && t->bias && !has_factor) sum = v_add(sum, LOAD(t->bias));
 #undef LOAD
         V x = sum;
         if (gelu == gelu_backward) {

@@ -153,6 +153,9 @@ typedef struct {
     const float *bias;     ///< [n] or NULL
     const float *residual; ///< [m,n] or NULL; may be the same memory as c (same ld); not with activation
     size_t ldr;
+    const float *row_factor; ///< [ceil(m / rows_per_factor)] or NULL: the factor of rows_per_factor adjacent rows, such
+                             ///< as an image's; not with accumulate, stream_c, activation or before_gelu
+    size_t rows_per_factor;
     void *activation; ///< [m,n] or NULL: exact (erf) GELU of what C holds, rounded as it is, so that the step back
                       ///< gives the same again; without C, of what a C of the activation's type would hold
     size_t ldactivation;

@@ -38,7 +38,7 @@ void dmae_layernorm_f32_backward(size_t rows, size_t width, const float *x, cons
     const size_t chunks = dmae_ceiling(rows, reduction_rows);
     DMAE_PARALLEL_FOR(i, chunks, 1, {
         const size_t first = i * reduction_rows, at = first * width;
-        kernels->backward(dmae_least(reduction_rows, rows - first), width, x + at, gamma, mean + first, rstd + first,
+        kernels->backward(dmae_min(reduction_rows, rows - first), width, x + at, gamma, mean + first, rstd + first,
                           d_y + at, accumulate, d_x + at, partial + i * 2 * width, partial + (i * 2 + 1) * width);
     });
     reduction_f32_combine(chunks, width, partial, 2 * width, d_gamma);
