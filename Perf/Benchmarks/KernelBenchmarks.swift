@@ -19,8 +19,7 @@ package func variantBenchmarks(_ rows: [StepCalls.Row]) -> (benchmarks: [Benchma
     var benchmarks: [Benchmark] = [], missing: [String] = []
     let selected = InstructionSet.selected
     defer { _ = selected.use() }
-    // Only tests call it, so that no step does.
-    for variant in InstructionSet.variants where variant.operation != "gelu_f32" {
+    for variant in InstructionSet.variants {
         guard variant.instructionSet.use() else {
             missing.append(variant.name)
             continue

@@ -1,4 +1,5 @@
 import CKernels
+import Dispatch
 import Foundation
 import XCTest
 
@@ -186,14 +187,55 @@ final class VariantTests: KernelTestCase {
         XCTAssertEqual(visits, [Int32](repeating: 1, count: count))
     }
 
-    func testPeakCountsItsWork() {
+    /// Rounds of a peak kernel: chain i starts at i, in every lane, and each round changes it as its file says. The sum of
+    /// all accumulators is exact for these numbers of rounds.
+    private func checksum(_ variant: Variant, flop: Double, rounds: Int) -> Double? {
+        let isScalar = variant.isa == dmae_isa_scalar
+        let chains = isScalar ? 48.0 : 12, start = chains * (chains - 1) / 2
+        switch variant.name {
+        case "peak_f32_scalar", "peak_bf16_scalar", "peak_f32_avx2", "peak_bf16_avx2", "peak_f32_avx512",
+            "peak_bf16_avx512":
+            // x/2 + 1: the distance to 2 halves.
+            let lanes = flop / 2 / chains
+            return lanes * (2 * chains + (start - 2 * chains) * pow(0.5, Double(rounds)))
+        case "peak_bf16_avx512bf16": return 16 * (start + chains * Double(rounds))
+        case "peak_int8_scalar": return start + Double(rounds) * (0..<48).reduce(0) { $0 + Double($1 * $1) }
+        case "peak_int8_avx2", "peak_int8_avx512": return flop / 4 / chains * (start + 2 * chains * Double(rounds))
+        case "peak_int8_avx512vnni": return 16 * (start + 4 * chains * Double(rounds))
+        default: return nil
+        }
+    }
+
+    /// A peak kernel does the rounds that are counted, of which no processor does so many per second.
+    func testPeakDoesTheWorkItCounts() {
         for (operation, precision) in [
             ("peak_f32", DMAE_PRECISION_F32), ("peak_bf16", DMAE_PRECISION_BF16), ("peak_int8", DMAE_PRECISION_INT8),
         ] {
-            forEachVariant(of: operation) { _ in
-                let one = dmae_peak_flops(precision, 1, 1000)
-                XCTAssertGreaterThan(one, 0)
-                XCTAssertEqual(dmae_peak_flops(precision, 2, 3000), 6 * one)
+            forEachVariant(of: operation) { variant in
+                let round = dmae_peak_flops(precision, 1, 1)
+                XCTAssertGreaterThan(round, 0)
+                XCTAssertEqual(dmae_peak_flops(precision, 2, 3000), 6000 * round)
+                for rounds in [0, 1, 2, 3, 7, 12] {
+                    let sum = dmae_peak_checksum(precision, rounds)
+                    if let expected = checksum(variant, flop: round, rounds: rounds) {
+                        XCTAssertEqual(sum, expected, "\(variant.name), \(rounds) rounds")
+                    } else if rounds <= 2 {
+                        // Tiles of numbers, whose products are added to zeros in each round.
+                        let one = dmae_peak_checksum(precision, 1)
+                        XCTAssertNotEqual(one, 0, variant.name)
+                        XCTAssertEqual(sum, Double(rounds) * one, variant.name)
+                    }
+                }
+                // Tile products are 2048 bf16 or 4096 int8 operations a cycle at most, vectors an eighth of that, at no
+                // more than 8 GHz.
+                let perCycle = variant.name.hasSuffix("_amx") ? 4096.0 : 512
+                var fastest = Double.infinity
+                for _ in 0..<3 {
+                    let start = DispatchTime.now().uptimeNanoseconds
+                    _ = dmae_peak_flops(precision, 1, 200_000)
+                    fastest = min(fastest, Double(DispatchTime.now().uptimeNanoseconds - start))
+                }
+                XCTAssertLessThan(200_000 * round / fastest, 8 * perCycle, variant.name)
             }
         }
     }

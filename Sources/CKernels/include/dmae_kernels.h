@@ -225,14 +225,6 @@ DMAE_EXPORT void dmae_layernorm_f32_backward(size_t rows, size_t width, const fl
                                              const float *mean, const float *rstd, const float *d_y, bool accumulate,
                                              float *d_x, float *d_gamma, float *d_beta, void *workspace);
 
-// ---- GELU
-// ------------------------------------------------------------------------------------------------------------
-
-/// y = x·Φ(x), exact (erf), within 2 ulp of the correctly rounded erf form or 1e-7 absolute. y may be x.
-DMAE_EXPORT void dmae_gelu_f32_forward(size_t count, const float *x, float *y);
-/// d_x = d_y · gelu'(x); d_x may be d_y. y receives gelu(x) again, or NULL.
-DMAE_EXPORT void dmae_gelu_f32_backward(size_t count, const float *x, const float *d_y, float *d_x, float *y);
-
 // ---- Reductions
 // ------------------------------------------------------------------------------------------------------
 
@@ -259,9 +251,11 @@ DMAE_EXPORT void dmae_adamw_f32(size_t count, const dmae_adamw_f32_settings *set
 // ---- Measuring the machine
 // -------------------------------------------------------------------------------------------
 
-/// Operations done by `threads` threads, each running `iterations` rounds of independent multiply-adds in registers, or
-/// products of tiles, of the selected instruction set. Time it to know the peak.
+/// Runs `iterations` rounds of independent multiply-adds in registers, or of tile products, of the selected instruction
+/// set on each of `threads` threads. Returns the number of operations; time the call to measure the peak.
 DMAE_EXPORT double dmae_peak_flops(dmae_precision precision, int threads, size_t iterations);
+/// The sum of all accumulators after one thread's `iterations` rounds.
+DMAE_EXPORT double dmae_peak_checksum(dmae_precision precision, size_t iterations);
 
 #ifdef __cplusplus
 }

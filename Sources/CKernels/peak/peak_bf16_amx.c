@@ -4,6 +4,7 @@
 #define VECTOR_TARGET "avx512f,avx512bw,avx512dq,avx512vl,fma,amx-tile,amx-bf16"
 #include "cpu/vector_avx512.h"
 #define TILE_PRODUCT _tile_dpbf16ps
+#define SUM peak_sum_f32((const float *)sums, 4 * TILE_SIDE * TILE_SIDE)
 #include "peak/peak_amx_kernels.h"
 
 const struct peak_kernels peak_bf16_amx = {4 * 2 * 16 * 16 * 32, KERNEL(run)};

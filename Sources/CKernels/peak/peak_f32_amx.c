@@ -4,10 +4,11 @@
 #define VECTOR_TARGET "avx512f,avx512bw,avx512dq,avx512vl,fma,amx-tile,amx-bf16"
 #include "cpu/vector_avx512.h"
 #define TILE_PRODUCT _tile_dpbf16ps
+#define SUM peak_sum_f32((const float *)sums, 4 * TILE_SIDE * TILE_SIDE)
 #include "peak/peak_amx_kernels.h"
 
-// A product of float32 is six of bf16.
-static void KERNEL(run_six)(size_t iterations) { KERNEL(run)(6 * iterations); }
+// A float32 product is six bf16 products.
+static double KERNEL(run_six)(size_t iterations) { return KERNEL(run)(6 * iterations); }
 
 const struct peak_kernels peak_f32_amx = {4 * 2 * 16 * 16 * 32, KERNEL(run_six)};
 #pragma clang attribute pop
