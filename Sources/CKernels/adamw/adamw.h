@@ -1,4 +1,4 @@
-// Contract: one AdamW step on `count` elements, the constants of the step worked out by the driver:
+// Contract: one AdamW step on `count` elements, with constants that the driver computes:
 //   g = gradient·gradient_scale;  m = beta1·m + (1-beta1)·g;  v = beta2·v + (1-beta2)·g²
 //   w = w·keep - step_size · m / (sqrt(v)·inverse_root_correction + epsilon)
 #ifndef DMAE_ADAMW_H

@@ -1,9 +1,11 @@
-// One head of attention: S = Q·Kᵀ·scale, P = softmax(S), O = P·V; and its gradient, with P recomputed from L = log Σ
-// exp S: dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P∘(dP - rowsum(dO∘O)), dQ = dS·K·scale, dK = dSᵀ·Q·scale. Contract: q, output and
-// their gradients are [queries, head_size], k, v and theirs [tokens, head_size], with strides in elements of the
-// operation's type. log_sum_exp [queries] may be NULL in the forward pass. Gradients are written (=). In bf16 the
-// operands P and dS are rounded: the forward pass rounds exp(S - greatest) and divides the product by the sum of what
-// was not rounded. `scratch` is private to the thread, aligned to 64 bytes, attention_scratch(...) floats.
+// One head of attention: S = Q·Kᵀ·scale, P = softmax(S), O = P·V. Its gradient, with P recomputed from L = log Σ exp S:
+// dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P∘(dP - rowsum(dO∘O)), dQ = dS·K·scale, dK = dSᵀ·Q·scale.
+//
+// Contract: q, output and their gradients are [queries, head_size]; k, v and theirs are [tokens, head_size]; strides
+// are in elements of the operation's type. log_sum_exp [queries] may be NULL in the forward pass. Gradients are written
+// (=). In bf16 the operands P and dS are rounded: the forward pass rounds exp(S - max) and divides the product by the
+// sum of the values before rounding. `scratch` is private to the thread, aligned to 64 bytes, attention_scratch(...)
+// floats.
 #ifndef DMAE_ATTENTION_H
 #define DMAE_ATTENTION_H
 #include "cpu/variants.h"
@@ -13,7 +15,7 @@ struct attention_head {
     size_t q_stride, kv_stride, output_stride;
     float scale;
     const void *q, *k, *v;
-    /// Where the next head is, as distances in elements; all zero when there is none. Only a hint.
+    /// Distances in elements to the next head, for prefetching; all zero if there is none.
     size_t next_q, next_kv, next_output;
 };
 
@@ -23,7 +25,7 @@ struct attention_kernels {
                      const void *d_output, void *d_q, void *d_k, void *d_v, float *scratch);
 };
 
-/// Queries whose scores are held at once: [tokens, block] of scores stay in the second-level cache.
+/// Queries of a block: their scores, [tokens, block], stay in the second-level cache.
 enum { attention_query_block = 64 };
 
 /// Floats of scratch of one thread, enough for every variant of both types; a multiple of 16.

@@ -3,7 +3,7 @@
 #include "attention/attention.h"
 #include "cpu/vector_avx2.h"
 
-// Without products of bf16 the rounded operands are multiplied in float32, which is exact.
+// Without bf16 multiply-adds the rounded operands are multiplied in float32, which is exact.
 enum { MR = 6, VECTORS = 2, REGISTERS = 16, STEPS = 4 };
 #define TYPE DMAE_TYPE_BF16
 #include "attention/attention_kernels.h"

@@ -3,7 +3,7 @@
 #include "attention/attention.h"
 #include "cpu/vector_avx512.h"
 
-// Without products of bf16 the rounded operands are multiplied in float32, which is exact.
+// Without bf16 multiply-adds the rounded operands are multiplied in float32, which is exact.
 enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1 };
 #define TYPE DMAE_TYPE_BF16
 #include "attention/attention_kernels.h"

@@ -30,19 +30,19 @@ VECTOR_INLINE void pair_product(const int ROWS, const int WIDTH, size_t steps, c
     }
 }
 
-VECTOR_INLINE void run_score(const int ROWS, const int WIDTH, size_t steps, const float *rows, const float *across,
+VECTOR_INLINE void run_score(const int ROWS, const int WIDTH, size_t steps, const float *rows, const float *transposed,
                              float *out) {
     V sum[MR][VECTORS];
-    pair_product(ROWS, WIDTH, steps, rows, steps, 1, across, BLOCK, sum);
+    pair_product(ROWS, WIDTH, steps, rows, steps, 1, transposed, BLOCK, sum);
 #pragma clang loop unroll(full)
     for (int i = 0; i < ROWS; ++i)
 #pragma clang loop unroll(full)
         for (int j = 0; j < WIDTH; ++j) v_store(out + i * BLOCK + j * LANES, sum[i][j]);
 }
-/// out[i·BLOCK + query] = Σ over pairs of a key's or value's row i < count <= MR and of what is across.
-static void KERNEL(score)(size_t count, size_t queries, size_t steps, const float *rows, const float *across,
+/// out[i·BLOCK + query] = Σ over pairs of row i < count <= MR of keys or values times the transposed operand.
+static void KERNEL(score)(size_t count, size_t queries, size_t steps, const float *rows, const float *transposed,
                           float *out) {
-#define RUN(rows_, width, masked) run_score(rows_, width, steps, rows, across, out)
+#define RUN(rows_, width, masked) run_score(rows_, width, steps, rows, transposed, out)
     switch (count) { TILE_CASES(queries, RUN) }
 #undef RUN
 }
@@ -51,7 +51,7 @@ static void KERNEL(score)(size_t count, size_t queries, size_t steps, const floa
 struct product {
     size_t m, n, steps;
     const float *a;
-    size_t a_row; ///< 1: a is across, in steps of BLOCK; otherwise rows of pairs
+    size_t a_row; ///< 1: a is interleaved, in steps of BLOCK; otherwise rows of pairs
     const float *b;
     size_t ldb;
     uint16_t *out;
@@ -61,10 +61,10 @@ struct product {
     struct ahead *ahead;
 };
 
-VECTOR_INLINE void run(const struct product *s, const bool across, size_t i0, size_t j0, const int ROWS,
+VECTOR_INLINE void run(const struct product *s, const bool transposed, size_t i0, size_t j0, const int ROWS,
                        const int WIDTH) {
     V sum[MR][VECTORS];
-    if (across) pair_product(ROWS, WIDTH, s->steps, s->a + i0, 1, BLOCK, s->b + j0, s->ldb, sum);
+    if (transposed) pair_product(ROWS, WIDTH, s->steps, s->a + i0, 1, BLOCK, s->b + j0, s->ldb, sum);
     else pair_product(ROWS, WIDTH, s->steps, s->a + i0 * s->a_row, s->a_row, 1, s->b + j0, s->ldb, sum);
     uint16_t *const out = s->out + i0 * s->ldo + j0;
     const M last = v_mask(s->n - j0 - (size_t)(WIDTH - 1) * LANES);
@@ -84,7 +84,7 @@ static void KERNEL(run_rows)(const struct product *s, size_t i, size_t j, size_t
     switch (rows) { TILE_CASES(s->n - j, RUN) }
 #undef RUN
 }
-static void KERNEL(run_across)(const struct product *s, size_t i, size_t j, size_t rows) {
+static void KERNEL(run_transposed)(const struct product *s, size_t i, size_t j, size_t rows) {
 #define RUN(rows, width, masked) run(s, true, i, j, rows, width)
     switch (rows) { TILE_CASES(s->n - j, RUN) }
 #undef RUN
@@ -96,7 +96,7 @@ static void KERNEL(multiply)(const struct product *s) {
         const size_t end = s->m * (tile + 1) / count;
         for (size_t j = 0; j < s->n; j += NR) {
             fetch_ahead(s->ahead);
-            if (s->a_row == 1) KERNEL(run_across)(s, i, j, end - i);
+            if (s->a_row == 1) KERNEL(run_transposed)(s, i, j, end - i);
             else KERNEL(run_rows)(s, i, j, end - i);
         }
         i = end;
@@ -106,12 +106,12 @@ static void KERNEL(multiply)(const struct product *s) {
 static void KERNEL(forward)(const struct attention_head *head, void *output, float *log_sum_exp, float *scratch) {
     const size_t tokens = head->tokens, size = head->head_size, steps = pairs_in(size), ld = whole_vectors(size);
     float *const k_rows = take(&scratch, tokens * steps);
-    float *const v_down = take(&scratch, pairs_in(tokens) * ld);
-    float *const q_across = take(&scratch, steps * BLOCK);
+    float *const v_interleaved = take(&scratch, pairs_in(tokens) * ld);
+    float *const q_transposed = take(&scratch, steps * BLOCK);
     float *const p = take(&scratch, tokens * BLOCK);
     float *const factor = take(&scratch, BLOCK);
     arrange(tokens, size, head->k, head->kv_stride, steps, k_rows, NULL);
-    arrange(tokens, size, head->v, head->kv_stride, steps, NULL, v_down);
+    arrange(tokens, size, head->v, head->kv_stride, steps, NULL, v_interleaved);
     struct ahead ahead = next_head(head, size, 2);
     add_ahead(&ahead, head->k, head->next_kv, head->kv_stride, tokens, 2);
     add_ahead(&ahead, head->v, head->next_kv, head->kv_stride, tokens, 2);
@@ -120,11 +120,11 @@ static void KERNEL(forward)(const struct attention_head *head, void *output, flo
     spread_ahead(&ahead, tiles(tokens, head->queries) + tiles(head->queries, size));
     for (size_t first = 0; first < head->queries; first += BLOCK) {
         const size_t queries = head->queries - first < BLOCK ? head->queries - first : BLOCK, count = tiles(tokens, 1);
-        put_across(queries, size, row_at(head->q, first, head->q_stride), head->q_stride, q_across);
+        put_transposed(queries, size, row_at(head->q, first, head->q_stride), head->q_stride, q_transposed);
         for (size_t tile = 0, i = 0; tile < count; ++tile) {
             const size_t end = tokens * (tile + 1) / count;
             fetch_ahead(&ahead);
-            KERNEL(score)(end - i, queries, steps, k_rows + i * steps, q_across, p + i * BLOCK);
+            KERNEL(score)(end - i, queries, steps, k_rows + i * steps, q_transposed, p + i * BLOCK);
             i = end;
         }
         float *const logs = log_sum_exp ? log_sum_exp + first : NULL;
@@ -135,7 +135,7 @@ static void KERNEL(forward)(const struct attention_head *head, void *output, flo
                                            .steps = pairs_in(tokens),
                                            .a = p,
                                            .a_row = 1,
-                                           .b = v_down,
+                                           .b = v_interleaved,
                                            .ldb = ld,
                                            .out = (uint16_t *)output + first * head->output_stride,
                                            .ldo = head->output_stride,
@@ -151,17 +151,19 @@ static void KERNEL(backward)(const struct attention_head *head, const void *outp
     const size_t key_pairs = pairs_in(tokens), query_pairs = pairs_in(head->queries);
     const size_t rows_ld = (head->queries + BLOCK - 1) / BLOCK * BLOCK / 2;
     float *const k_rows = take(&scratch, tokens * steps), *const v_rows = take(&scratch, tokens * steps);
-    float *const k_down = take(&scratch, key_pairs * ld);
-    float *const q_down = take(&scratch, query_pairs * ld), *const d_down = take(&scratch, query_pairs * ld);
-    float *const q_across = take(&scratch, steps * BLOCK), *const d_across = take(&scratch, steps * BLOCK);
-    float *const o_across = take(&scratch, steps * BLOCK), *const gradient_across = take(&scratch, key_pairs * BLOCK);
+    float *const k_interleaved = take(&scratch, key_pairs * ld);
+    float *const q_interleaved = take(&scratch, query_pairs * ld), *const d_interleaved =
+                                                                       take(&scratch, query_pairs * ld);
+    float *const q_transposed = take(&scratch, steps * BLOCK), *const d_transposed = take(&scratch, steps * BLOCK);
+    float *const o_transposed = take(&scratch, steps * BLOCK), *const gradient_interleaved =
+                                                                   take(&scratch, key_pairs * BLOCK);
     float *const p_rows = take(&scratch, tokens * rows_ld), *const gradient_rows = take(&scratch, tokens * rows_ld);
     float *const scores = take(&scratch, MR * BLOCK), *const d_p = take(&scratch, MR * BLOCK);
     float *const offset = take(&scratch, BLOCK), *const delta = take(&scratch, BLOCK);
-    arrange(tokens, size, head->k, kv_stride, steps, k_rows, k_down);
+    arrange(tokens, size, head->k, kv_stride, steps, k_rows, k_interleaved);
     arrange(tokens, size, head->v, kv_stride, steps, v_rows, NULL);
-    arrange(head->queries, size, head->q, q_stride, steps, NULL, q_down);
-    arrange(head->queries, size, d_output, output_stride, steps, NULL, d_down);
+    arrange(head->queries, size, head->q, q_stride, steps, NULL, q_interleaved);
+    arrange(head->queries, size, d_output, output_stride, steps, NULL, d_interleaved);
     struct ahead ahead = next_head(head, size, 2);
     const void *const of_keys[] = {head->k, head->v, d_k, d_v}, *const of_queries[] = {head->q, d_q, d_output, output};
     for (int i = 0; i < 4; ++i) add_ahead(&ahead, of_keys[i], head->next_kv, kv_stride, tokens, 2);
@@ -171,14 +173,14 @@ static void KERNEL(backward)(const struct attention_head *head, const void *outp
     spread_ahead(&ahead, count * ((head->queries + BLOCK - 1) / BLOCK) + 3 * tiles(tokens, size));
     for (size_t first = 0; first < head->queries; first += BLOCK) {
         const size_t queries = head->queries - first < BLOCK ? head->queries - first : BLOCK;
-        put_across(queries, size, row_at(head->q, first, q_stride), q_stride, q_across);
-        put_across(queries, size, row_at(d_output, first, output_stride), output_stride, d_across);
-        put_across(queries, size, row_at(output, first, output_stride), output_stride, o_across);
+        put_transposed(queries, size, row_at(head->q, first, q_stride), q_stride, q_transposed);
+        put_transposed(queries, size, row_at(d_output, first, output_stride), output_stride, d_transposed);
+        put_transposed(queries, size, row_at(output, first, output_stride), output_stride, o_transposed);
         for (size_t i = 0; i < queries; i += LANES) {
             V sum = v_zero();
             for (size_t step = 0; step < steps; ++step)
-                sum = _mm512_dpbf16_ps(sum, (__m512bh)v_load(d_across + step * BLOCK + i),
-                                       (__m512bh)v_load(o_across + step * BLOCK + i));
+                sum = _mm512_dpbf16_ps(sum, (__m512bh)v_load(d_transposed + step * BLOCK + i),
+                                       (__m512bh)v_load(o_transposed + step * BLOCK + i));
             v_store(delta + i, sum);
             v_store(offset + i, v_multiply(v_load_masked(v_mask(queries - i), log_sum_exp + first + i), v_set(log2_e)));
         }
@@ -186,21 +188,21 @@ static void KERNEL(backward)(const struct attention_head *head, const void *outp
             const size_t after = 2 * (key_pairs * (tile + 1) / count), end = after < tokens ? after : tokens,
                          rows = end - i;
             fetch_ahead(&ahead);
-            KERNEL(score)(rows, queries, steps, k_rows + i * steps, q_across, scores);
-            KERNEL(score)(rows, queries, steps, v_rows + i * steps, d_across, d_p);
+            KERNEL(score)(rows, queries, steps, k_rows + i * steps, q_transposed, scores);
+            KERNEL(score)(rows, queries, steps, v_rows + i * steps, d_transposed, d_p);
             float *const p_at = p_rows + i * rows_ld + first / 2, *const d_at = gradient_rows + i * rows_ld + first / 2;
-            float *const across = gradient_across + i / 2 * BLOCK;
+            float *const transposed = gradient_interleaved + i / 2 * BLOCK;
             if (queries > LANES)
-                differentiate(2, rows, head->scale, scores, d_p, offset, delta, p_at, d_at, rows_ld, across);
-            else differentiate(1, rows, head->scale, scores, d_p, offset, delta, p_at, d_at, rows_ld, across);
+                differentiate(2, rows, head->scale, scores, d_p, offset, delta, p_at, d_at, rows_ld, transposed);
+            else differentiate(1, rows, head->scale, scores, d_p, offset, delta, p_at, d_at, rows_ld, transposed);
             i = end;
         }
         KERNEL(multiply)(&(struct product){.m = queries,
                                            .n = size,
                                            .steps = key_pairs,
-                                           .a = gradient_across,
+                                           .a = gradient_interleaved,
                                            .a_row = 1,
-                                           .b = k_down,
+                                           .b = k_interleaved,
                                            .ldb = ld,
                                            .out = (uint16_t *)d_q + first * q_stride,
                                            .ldo = q_stride,
@@ -212,7 +214,7 @@ static void KERNEL(backward)(const struct attention_head *head, const void *outp
                                        .steps = query_pairs,
                                        .a = gradient_rows,
                                        .a_row = rows_ld,
-                                       .b = q_down,
+                                       .b = q_interleaved,
                                        .ldb = ld,
                                        .out = d_k,
                                        .ldo = kv_stride,
@@ -223,7 +225,7 @@ static void KERNEL(backward)(const struct attention_head *head, const void *outp
                                        .steps = query_pairs,
                                        .a = p_rows,
                                        .a_row = rows_ld,
-                                       .b = d_down,
+                                       .b = d_interleaved,
                                        .ldb = ld,
                                        .out = d_v,
                                        .ldo = kv_stride,

@@ -1,31 +1,30 @@
-// Attention in bf16 where the processor multiplies it, on the operations of vector_avx512.h with AVX512-BF16: what
-// surrounds the products.
+// Attention with native bf16, on the operations of vector_avx512.h with AVX512-BF16: everything but the matmuls.
 #ifndef DMAE_ATTENTION_BF16_PAIRS_H
 #define DMAE_ATTENTION_BF16_PAIRS_H
 #include "attention/fetch_ahead.h"
 
-// Scores are kept as in the other variants, [key, query], but in blocks of one tile's width of queries. A lane of 32
-// bits is a pair of neighbours in the dimension that is summed over. In memory a row of Q, K, V or dO is a row of pairs
-// already, and so is a row of P or dS, [key, query], once it is rounded; the other arrangements are
-//   across  [pair of columns][row]: a vector holds one pair of 16 rows
-//   down    [pair of rows][column]: a lane holds two rows' elements of one column
-// P and dS of the whole head wait, rounded, in the second-level cache for the products that sum over all queries.
+// Scores are stored as in the other variants, [key, query], but in blocks of one tile's width of queries. A lane of 32
+// bits is a pair of neighbours in the dimension that is summed over. In memory a row of Q, K, V or dO already is a row
+// of pairs, and so is a row of P or dS, [key, query], once it is rounded. Other layouts are
+//   transposed   [pair of columns][row]: a vector holds one pair of 16 rows
+//   interleaved  [pair of rows][column]: a lane holds two rows' elements of one column
+// The rounded P and dS of the whole head stay in the second-level cache for the matmuls that sum over all queries.
 enum { BLOCK = 2 * LANES };
 
-/// Lanes of two vectors, taken in turn.
+/// Indices that take 16-bit elements of two vectors alternately, from `first` on.
 VECTOR_INLINE __m512i alternating(int first) {
     const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     const __m512i low = _mm512_add_epi32(lane, _mm512_set1_epi32(first));
     return _mm512_or_si512(low, _mm512_slli_epi32(_mm512_add_epi32(low, _mm512_set1_epi32(32)), 16));
 }
-/// Two rows of 32 elements as two vectors of pairs down.
-VECTOR_INLINE void store_down(M left[2], float *down, __m512i first, __m512i second) {
-    v_store_masked(left[0], down, _mm512_castsi512_ps(_mm512_permutex2var_epi16(first, alternating(0), second)));
-    v_store_masked(left[1], down + LANES,
+/// Stores two rows of 32 elements as two vectors of interleaved pairs.
+VECTOR_INLINE void store_interleaved(M left[2], float *interleaved, __m512i first, __m512i second) {
+    v_store_masked(left[0], interleaved, _mm512_castsi512_ps(_mm512_permutex2var_epi16(first, alternating(0), second)));
+    v_store_masked(left[1], interleaved + LANES,
                    _mm512_castsi512_ps(_mm512_permutex2var_epi16(first, alternating(16), second)));
 }
 /// The rounded pairs (first[i], second[i]).
-VECTOR_INLINE V pairs_across(V first, V second) {
+VECTOR_INLINE V interleaved_pairs(V first, V second) {
     const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh(second, first);
     const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     const __m512i order = _mm512_or_si512(lane, _mm512_slli_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(16)), 16));
@@ -39,10 +38,10 @@ VECTOR_INLINE const uint16_t *row_at(const void *matrix, size_t row, size_t stri
     return (const uint16_t *)matrix + row * stride;
 }
 
-/// Copies [rows, width] to rows of `steps` pairs at `along`, and to pairs down with rows of whole vectors at `down`;
-/// either may be NULL. Zeros fill both up.
-VECTOR_INLINE void arrange(size_t rows, size_t width, const void *source, size_t stride, size_t steps, float *along,
-                           float *down) {
+/// Copies [rows, width] to rows of `steps` pairs at `contiguous`, and to interleaved pairs with rows of whole vectors
+/// at `interleaved`; either may be NULL. Both are padded with zeros.
+VECTOR_INLINE void arrange(size_t rows, size_t width, const void *source, size_t stride, size_t steps,
+                           float *contiguous, float *interleaved) {
     const size_t ld = whole_vectors(width);
     for (size_t j = 0; j < width; j += 32) {
         const __mmask32 read = half_mask(width - j);
@@ -52,17 +51,18 @@ VECTOR_INLINE void arrange(size_t rows, size_t width, const void *source, size_t
             const __m512i first = _mm512_maskz_loadu_epi16(read, row_at(source, i, stride) + j);
             const __m512i second = i + 1 < rows ? _mm512_maskz_loadu_epi16(read, row_at(source, i + 1, stride) + j)
                                                 : _mm512_setzero_si512();
-            if (along) {
-                v_store_masked(written, along + i * steps + j / 2, _mm512_castsi512_ps(first));
-                if (i + 1 < rows) v_store_masked(written, along + (i + 1) * steps + j / 2, _mm512_castsi512_ps(second));
+            if (contiguous) {
+                v_store_masked(written, contiguous + i * steps + j / 2, _mm512_castsi512_ps(first));
+                if (i + 1 < rows)
+                    v_store_masked(written, contiguous + (i + 1) * steps + j / 2, _mm512_castsi512_ps(second));
             }
-            if (down) store_down(left, down + i / 2 * ld + j, first, second);
+            if (interleaved) store_interleaved(left, interleaved + i / 2 * ld + j, first, second);
         }
     }
 }
 
-/// across[p·BLOCK + i] = pair p of row i, zero from `rows` to the end of its vector.
-VECTOR_INLINE void put_across(size_t rows, size_t width, const void *source, size_t stride, float *across) {
+/// transposed[p·BLOCK + i] = pair p of row i, zero from `rows` to the end of its vector.
+VECTOR_INLINE void put_transposed(size_t rows, size_t width, const void *source, size_t stride, float *transposed) {
     for (size_t first = 0; first < rows; first += LANES)
         for (size_t j = 0; j < width; j += 32) {
             const __mmask32 read = half_mask(width - j);
@@ -74,12 +74,11 @@ VECTOR_INLINE void put_across(size_t rows, size_t width, const void *source, siz
                         ? _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(read, row_at(source, first + i, stride) + j))
                         : v_zero();
             v_transpose(pairs);
-            for (size_t p = 0; p < depth; ++p) v_store(across + (j / 2 + p) * BLOCK + first, pairs[p]);
+            for (size_t p = 0; p < depth; ++p) v_store(transposed + (j / 2 + p) * BLOCK + first, pairs[p]);
         }
 }
 
-/// 2^x, to 3e-6 of itself: a minimax fit on half a unit to either side of a whole number. What is below the subnormals
-/// is zero.
+/// 2^x, to 3e-6 of itself: a minimax fit within 1/2 of an integer. Values below the subnormals become zero.
 VECTOR_INLINE V power_of_two(V x) {
     const V n = v_round(x), r = v_subtract(x, n);
     V p = v_set(0.009582853009444068f);
@@ -105,28 +104,28 @@ VECTOR_INLINE V logarithm(V x) {
 }
 static const float log2_e = 1.44269504088896341f, ln_2 = 0.69314718055994531f;
 
-/// Scores [tokens, BLOCK] become exp(scale·(score - greatest)), in the same memory: pairs across, [pair of
-/// keys][BLOCK], rounded. factor = 1/sum; log_sum_exp of `count` queries, or NULL.
+/// Scores [tokens, BLOCK] become exp(scale·(score - max_score)), in the same memory: rounded interleaved pairs,
+/// [pair of keys][BLOCK]. factor = 1/sum; log_sum_exp of `count` queries, or NULL.
 VECTOR_INLINE void exponentiate(const int WIDTH, size_t tokens, size_t count, float scale, float *scores, float *factor,
                                 float *log_sum_exp) {
-    V most[2], offset[2], sum[2];
-    for (int j = 0; j < WIDTH; ++j) most[j] = v_load(scores + j * LANES);
+    V max[2], offset[2], sum[2];
+    for (int j = 0; j < WIDTH; ++j) max[j] = v_load(scores + j * LANES);
     for (size_t i = 1; i < tokens; ++i)
-        for (int j = 0; j < WIDTH; ++j) most[j] = v_max(most[j], v_load(scores + i * BLOCK + j * LANES));
+        for (int j = 0; j < WIDTH; ++j) max[j] = v_max(max[j], v_load(scores + i * BLOCK + j * LANES));
     const V by = v_set(scale * log2_e);
-    for (int j = 0; j < WIDTH; ++j) offset[j] = v_multiply(most[j], by), sum[j] = v_zero();
+    for (int j = 0; j < WIDTH; ++j) offset[j] = v_multiply(max[j], by), sum[j] = v_zero();
     for (size_t i = 0; i + 1 < tokens; i += 2)
         for (int j = 0; j < WIDTH; ++j) {
             const float *const at = scores + i * BLOCK + j * LANES;
             const V first = power_of_two(v_fms(v_load(at), by, offset[j]));
             const V second = power_of_two(v_fms(v_load(at + BLOCK), by, offset[j]));
-            v_store(scores + i / 2 * BLOCK + j * LANES, pairs_across(first, second));
+            v_store(scores + i / 2 * BLOCK + j * LANES, interleaved_pairs(first, second));
             sum[j] = v_add(sum[j], v_add(first, second));
         }
     for (int j = 0; j < WIDTH; ++j) {
         if (tokens % 2) {
             const V only = power_of_two(v_fms(v_load(scores + (tokens - 1) * BLOCK + j * LANES), by, offset[j]));
-            v_store(scores + tokens / 2 * BLOCK + j * LANES, pairs_across(only, v_zero()));
+            v_store(scores + tokens / 2 * BLOCK + j * LANES, interleaved_pairs(only, v_zero()));
             sum[j] = v_add(sum[j], only);
         }
         v_store(factor + j * LANES, v_divide(v_set(1.0f), sum[j]));
@@ -137,17 +136,17 @@ VECTOR_INLINE void exponentiate(const int WIDTH, size_t tokens, size_t count, fl
     }
 }
 
-/// Hands out scratch memory in whole cache lines.
+/// Takes scratch memory in whole cache lines.
 VECTOR_INLINE float *take(float **scratch, size_t floats) {
     float *const part = *scratch;
     *scratch += whole_vectors(floats);
     return part;
 }
 
-/// `rows` keys' scores and dP become P and dS, rounded: along rows of `ld` pairs, and dS across too.
+/// The scores and dP of `rows` keys become rounded P and dS in rows of `ld` pairs, and dS in interleaved pairs, too.
 VECTOR_INLINE void differentiate(const int WIDTH, size_t rows, float scale, const float *scores, const float *d_p,
                                  const float *offset, const float *delta, float *p_rows, float *d_rows, size_t ld,
-                                 float *across) {
+                                 float *transposed) {
     M all[2] = {0xffff, 0xffff};
     const V by = v_set(scale * log2_e);
     V offsets[2], deltas[2];
@@ -167,7 +166,7 @@ VECTOR_INLINE void differentiate(const int WIDTH, size_t rows, float scale, cons
             _mm512_storeu_si512(p_rows + (i + half) * ld, (__m512i)_mm512_cvtne2ps_pbh(p[1], p[0]));
             _mm512_storeu_si512(d_rows + (i + half) * ld, gradient[half]);
         }
-        store_down(all, across + i / 2 * BLOCK, gradient[0], gradient[1]);
+        store_interleaved(all, transposed + i / 2 * BLOCK, gradient[0], gradient[1]);
     }
 }
 #endif

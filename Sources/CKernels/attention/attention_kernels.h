@@ -1,10 +1,10 @@
-// Attention of one head on the operations of vector_*.h, a register tile and a TYPE in memory the including file has
-// chosen.
+// Attention of one head on the operations of vector_*.h, with a register tile and a TYPE in memory that the including
+// file chooses.
 //
-// Scores are kept transposed, [key, query]: a vector holds one key's scores for a run of queries, so that the softmax
-// needs no sum across lanes, and the same buffer serves as either operand of the products that follow. Queries go in
-// blocks of equal size. Rows of K, V, Q and dO are first copied side by side, as float32: a token's rows lie
-// 3·heads·head_size apart in qkv, often a multiple of 4096 bytes, where they would fight for the same few cache lines.
+// Scores are stored transposed, [key, query]: a vector holds one key's scores for several queries, so softmax needs no
+// reduction across lanes, and the same buffer is an operand of the matmuls that follow. Queries are processed in blocks
+// of equal size. Rows of K, V, Q and dO are first copied to contiguous float32: in qkv a token's rows are
+// 3·heads·head_size apart, often a multiple of 4096 bytes, and would compete for few cache sets.
 #include "attention/fetch_ahead.h"
 #include "cpu/exponential.h"
 #include "gemm/register_tile_f32.h"
@@ -23,16 +23,16 @@ VECTOR_INLINE V operand_of(const void *row, size_t j) {
 VECTOR_INLINE V operand_masked_of(M mask, const void *row, size_t j) {
     return IS_BF16 ? v_load_bf16_masked(mask, (const uint16_t *)row + j) : v_load_masked(mask, (const float *)row + j);
 }
-/// What an operand of a product that was not read from memory becomes.
+/// Rounds a computed operand of a matmul.
 VECTOR_INLINE V rounded(V x) { return IS_BF16 ? v_round_to_bf16(x) : x; }
 
-/// out[m,n] (+)= a·b · factor[m]·scale, with a[i·lda + p], or a[p·lda + i] when `across`; b[p·ldb + j] readable up to
-/// whole vectors of j.
+/// out[m,n] (+)= a·b · factor[m]·scale, with a[i·lda + p], or a[p·lda + i] if `transposed`; b[p·ldb + j] is readable up
+/// to whole vectors of j.
 struct product {
     size_t m, n, k;
     const float *a;
     size_t lda;
-    bool across;
+    bool transposed;
     const float *b;
     size_t ldb;
     float *out;
@@ -43,11 +43,11 @@ struct product {
     struct ahead *ahead;
 };
 
-/// A stride of one is a constant where this is inlined: addresses are then a part of the instructions that load.
+/// The stride of one is a constant where this is inlined, so that addresses need no index register.
 VECTOR_INLINE void run(const struct product *s, size_t i0, size_t j0, const int ROWS, const int WIDTH,
                        const bool masked) {
     V sum[MR][VECTORS];
-    if (s->across) tile_product(ROWS, WIDTH, false, s->k, s->a + i0, 1, s->lda, s->b + j0, s->ldb, NULL, sum);
+    if (s->transposed) tile_product(ROWS, WIDTH, false, s->k, s->a + i0, 1, s->lda, s->b + j0, s->ldb, NULL, sum);
     else tile_product(ROWS, WIDTH, false, s->k, s->a + i0 * s->lda, s->lda, 1, s->b + j0, s->ldb, NULL, sum);
     if (s->factor) {
 #pragma clang loop unroll(full)
@@ -104,7 +104,7 @@ static void KERNEL(multiply)(const struct product *s) {
 
 static size_t tiles(size_t m, size_t n) { return ((m + MR - 1) / MR) * ((n + NR - 1) / NR); }
 
-/// [rows, width] side by side at `target` with rows of `ld` = whole vectors, filled up with zeros.
+/// Copies [rows, width] to contiguous rows of `ld` = whole vectors, padded with zeros.
 static void KERNEL(copy_rows)(size_t rows, size_t width, const void *source, size_t stride, float *target, size_t ld) {
     for (size_t i = 0; i < rows; ++i, target += ld) {
         const void *const row = row_at(source, i, stride);
@@ -114,7 +114,7 @@ static void KERNEL(copy_rows)(size_t rows, size_t width, const void *source, siz
     }
 }
 
-/// The way back, rounding.
+/// The reverse, rounding to bf16.
 static void KERNEL(store_rows)(size_t rows, size_t width, const float *source, size_t ld, void *target, size_t stride) {
     for (size_t i = 0; i < rows; ++i, source += ld) {
         uint16_t *const row = row_of(target, i, stride);
@@ -128,42 +128,43 @@ static void KERNEL(store_rows)(size_t rows, size_t width, const float *source, s
 static void KERNEL(transpose_rows)(size_t rows, size_t width, const float *source, size_t stride, float *target,
                                    size_t ld) {
     for (size_t i = 0; i < rows; i += LANES)
-        pack_transposed(rows - i < LANES ? rows - i : LANES, LANES, ld, width, source + i * stride, stride, target + i);
+        pack_transposing(rows - i < LANES ? rows - i : LANES, LANES, ld, width, source + i * stride, stride,
+                         target + i);
 }
 
 static size_t whole_vectors(size_t count) { return (count + LANES - 1) / LANES * LANES; }
 
-/// Queries of one block: as even as whole vectors allow, at most attention_query_block.
+/// Queries of one block: as equal as whole vectors allow, at most attention_query_block.
 static size_t queries_per_block(size_t queries) {
-    const size_t vectors = (queries + LANES - 1) / LANES, most = attention_query_block / LANES;
-    const size_t blocks = (vectors + most - 1) / most;
+    const size_t vectors = (queries + LANES - 1) / LANES, max = attention_query_block / LANES;
+    const size_t blocks = (vectors + max - 1) / max;
     return (vectors + blocks - 1) / blocks * LANES;
 }
 
-/// Scores [tokens, block] of one vector of queries become exp(scale·(score - greatest)); returns their sum before any
+/// Scores [tokens, block] of one vector of queries become exp(scale·(score - max_score)); returns their sum before any
 /// rounding.
-static V KERNEL(exponentiate)(size_t tokens, size_t block, float scale, float *score, V *greatest) {
-    V most = v_load(score), sum = v_zero();
-    for (size_t j = 1; j < tokens; ++j) most = v_max(most, v_load(score + j * block));
-    const V factor = v_set(scale), offset = v_multiply(most, factor);
+static V KERNEL(exponentiate)(size_t tokens, size_t block, float scale, float *score, V *max_score) {
+    V max = v_load(score), sum = v_zero();
+    for (size_t j = 1; j < tokens; ++j) max = v_max(max, v_load(score + j * block));
+    const V factor = v_set(scale), offset = v_multiply(max, factor);
     for (size_t j = 0; j < tokens; ++j) {
         const V p = v_exponential(v_fms(v_load(score + j * block), factor, offset));
         v_store(score + j * block, rounded(p));
         sum = v_add(sum, p);
     }
-    *greatest = offset;
+    *max_score = offset;
     return sum;
 }
 
 static void KERNEL(forward)(const struct attention_head *head, void *output, float *log_sum_exp, float *scratch) {
     const size_t tokens = head->tokens, size = head->head_size, ld = whole_vectors(size),
                  block = queries_per_block(head->queries);
-    float *const k_rows = scratch;               // [tokens, ld]
-    float *const v_rows = k_rows + tokens * ld;  // [tokens, ld]
-    float *const q_rows = v_rows + tokens * ld;  // [block, ld]: Q, then the output in bf16
-    float *const q_across = q_rows + block * ld; // [size, block]
-    float *const p = q_across + size * block;    // [tokens, block]
-    float *const factor = p + tokens * block;    // [block]
+    float *const k_rows = scratch;                   // [tokens, ld]
+    float *const v_rows = k_rows + tokens * ld;      // [tokens, ld]
+    float *const q_rows = v_rows + tokens * ld;      // [block, ld]: Q, then the output in bf16
+    float *const q_transposed = q_rows + block * ld; // [size, block]
+    float *const p = q_transposed + size * block;    // [tokens, block]
+    float *const factor = p + tokens * block;        // [block]
     KERNEL(copy_rows)(tokens, size, head->k, head->kv_stride, k_rows, ld);
     KERNEL(copy_rows)(tokens, size, head->v, head->kv_stride, v_rows, ld);
     struct ahead ahead = next_head(head, size, ELEMENT);
@@ -175,25 +176,25 @@ static void KERNEL(forward)(const struct attention_head *head, void *output, flo
     for (size_t first = 0; first < head->queries; first += block) {
         const size_t queries = head->queries - first < block ? head->queries - first : block;
         KERNEL(copy_rows)(queries, size, row_at(head->q, first, head->q_stride), head->q_stride, q_rows, ld);
-        KERNEL(transpose_rows)(queries, size, q_rows, ld, q_across, block);
+        KERNEL(transpose_rows)(queries, size, q_rows, ld, q_transposed, block);
         KERNEL(multiply)(&(struct product){.m = tokens,
                                            .n = whole_vectors(queries),
                                            .k = size,
                                            .a = k_rows,
                                            .lda = ld,
-                                           .b = q_across,
+                                           .b = q_transposed,
                                            .ldb = block,
                                            .out = p,
                                            .ldo = block,
                                            .ahead = &ahead});
         for (size_t i = 0; i < queries; i += LANES) {
-            V greatest;
-            const V sum = KERNEL(exponentiate)(tokens, block, head->scale, p + i, &greatest);
+            V max_score;
+            const V sum = KERNEL(exponentiate)(tokens, block, head->scale, p + i, &max_score);
             v_store(factor + i, v_divide(v_set(1.0f), sum));
             if (log_sum_exp) {
                 float sums[LANES], offsets[LANES];
                 v_store(sums, sum);
-                v_store(offsets, greatest);
+                v_store(offsets, max_score);
                 for (size_t lane = 0; lane < LANES && i + lane < queries; ++lane)
                     log_sum_exp[first + i + lane] = offsets[lane] + logf(sums[lane]);
             }
@@ -204,7 +205,7 @@ static void KERNEL(forward)(const struct attention_head *head, void *output, flo
                                            .k = tokens,
                                            .a = p,
                                            .lda = block,
-                                           .across = true,
+                                           .transposed = true,
                                            .b = v_rows,
                                            .ldb = ld,
                                            .out = IS_BF16 ? q_rows : rows,
@@ -230,12 +231,12 @@ static void KERNEL(backward)(const struct attention_head *head, const void *outp
     float *const v_rows = k_rows + tokens * ld;
     float *const k_sum = v_rows + tokens * ld; // dK and dV, in bf16 only
     float *const v_sum = k_sum + tokens * ld;
-    float *const q_rows = v_sum + tokens * ld;   // [block, ld], as the next two
-    float *const d_rows = q_rows + block * ld;   // dO
-    float *const o_rows = d_rows + block * ld;   // O, then dQ in bf16
-    float *const q_across = o_rows + block * ld; // [size, block], as the next
-    float *const d_across = q_across + size * block;
-    float *const p = d_across + size * block; // [tokens, block], as the next
+    float *const q_rows = v_sum + tokens * ld;       // [block, ld], as the next two
+    float *const d_rows = q_rows + block * ld;       // dO
+    float *const o_rows = d_rows + block * ld;       // O, then dQ in bf16
+    float *const q_transposed = o_rows + block * ld; // [size, block], as the next
+    float *const d_transposed = q_transposed + size * block;
+    float *const p = d_transposed + size * block; // [tokens, block], as the next
     float *const d_score = p + tokens * block;
     float *const offset = d_score + tokens * block; // [block]: log_sum_exp
     float *const delta = offset + block;            // [block]: Σ dO∘O
@@ -254,8 +255,8 @@ static void KERNEL(backward)(const struct attention_head *head, const void *outp
         KERNEL(copy_rows)(queries, size, row_at(head->q, first, q_stride), q_stride, q_rows, ld);
         KERNEL(copy_rows)(queries, size, row_at(d_output, first, output_stride), output_stride, d_rows, ld);
         KERNEL(copy_rows)(queries, size, row_at(output, first, output_stride), output_stride, o_rows, ld);
-        KERNEL(transpose_rows)(queries, size, q_rows, ld, q_across, block);
-        KERNEL(transpose_rows)(queries, size, d_rows, ld, d_across, block);
+        KERNEL(transpose_rows)(queries, size, q_rows, ld, q_transposed, block);
+        KERNEL(transpose_rows)(queries, size, d_rows, ld, d_transposed, block);
         for (size_t i = 0; i < n; ++i) {
             offset[i] = i < queries ? log_sum_exp[first + i] : 0;
             delta[i] = i < queries ? dot(size, d_rows + i * ld, o_rows + i * ld) : 0;
@@ -265,7 +266,7 @@ static void KERNEL(backward)(const struct attention_head *head, const void *outp
                                            .k = size,
                                            .a = k_rows,
                                            .lda = ld,
-                                           .b = q_across,
+                                           .b = q_transposed,
                                            .ldb = block,
                                            .out = p,
                                            .ldo = block,
@@ -275,7 +276,7 @@ static void KERNEL(backward)(const struct attention_head *head, const void *outp
                                            .k = size,
                                            .a = v_rows,
                                            .lda = ld,
-                                           .b = d_across,
+                                           .b = d_transposed,
                                            .ldb = block,
                                            .out = d_score,
                                            .ldo = block,
@@ -294,7 +295,7 @@ static void KERNEL(backward)(const struct attention_head *head, const void *outp
                                            .k = tokens,
                                            .a = d_score,
                                            .lda = block,
-                                           .across = true,
+                                           .transposed = true,
                                            .b = k_rows,
                                            .ldb = ld,
                                            .out = IS_BF16 ? o_rows : rows,

@@ -1,5 +1,5 @@
-// Attention of one head as the formulas say. The including file defines TYPE, what is in memory, and OPERAND(x), what P
-// and dS become before they are multiplied.
+// Attention of one head, the formulas as they are. The including file defines TYPE, the type in memory, and OPERAND(x),
+// how P and dS are rounded before they are multiplied.
 #include "attention/attention.h"
 #include "cpu/scalar_bf16.h"
 
@@ -25,19 +25,19 @@ static void KERNEL(forward)(const struct attention_head *head, void *output, flo
     float *const score = scratch;        // [tokens]
     float *const row = scratch + tokens; // [size]
     for (size_t i = 0; i < head->queries; ++i) {
-        float most = -INFINITY, sum = 0;
+        float max = -INFINITY, sum = 0;
         for (size_t j = 0; j < tokens; ++j) {
             score[j] = KERNEL(dot)(size, head->q, i * head->q_stride, head->k, j * head->kv_stride) * head->scale;
-            most = fmaxf(most, score[j]);
+            max = fmaxf(max, score[j]);
         }
         for (size_t x = 0; x < size; ++x) row[x] = 0;
         for (size_t j = 0; j < tokens; ++j) {
-            const float p = expf(score[j] - most);
+            const float p = expf(score[j] - max);
             sum += p;
             KERNEL(add_scaled)(size, OPERAND(p), head->v, j * head->kv_stride, row);
         }
         KERNEL(set_row)(size, 1 / sum, row, output, i * head->output_stride);
-        if (log_sum_exp) log_sum_exp[i] = most + logf(sum);
+        if (log_sum_exp) log_sum_exp[i] = max + logf(sum);
     }
 }
 

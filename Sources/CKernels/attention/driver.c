@@ -6,9 +6,9 @@
 
 size_t attention_scratch(size_t queries, size_t tokens, size_t head_size) {
     const size_t width = dmae_round_up(head_size, 32), block = attention_query_block;
-    // Vectors: K, V and the sums of dK and dV; a block of Q, dO and O, plain and across; its scores and their gradient.
+    // Vectors: K, V and the sums of dK and dV; a block of Q, dO and O, some transposed; its scores and their gradient.
     const size_t vectors = 4 * tokens * width + 6 * block * width + 2 * tokens * block + 3 * block;
-    // Pairs of bf16: K, V, Q and dO along rows and down columns; P and dS of the whole head; a block across.
+    // Pairs of bf16: K, V, Q and dO as rows and interleaved; P and dS of the whole head; a transposed block.
     const size_t rows = dmae_round_up(queries, 32), keys = dmae_round_up(tokens, 32);
     const size_t pairs = 2 * keys * width + rows * width + keys * rows + 3 * block * width + keys * block + 40 * block;
     return dmae_round_up(vectors > pairs ? vectors : pairs, 16);
@@ -19,7 +19,7 @@ size_t dmae_attention_workspace(dmae_type type, size_t queries, size_t tokens, s
     return (size_t)dmae_threads() * attention_scratch(queries, tokens, head_size) * sizeof(float);
 }
 
-/// Heads that a thread takes at a time, so that it knows which comes next.
+/// Heads of a task, so that the thread knows the next one.
 enum { heads_per_turn = 4 };
 
 /// Where a head begins in a tensor of `rows` rows per image.
@@ -61,7 +61,7 @@ static const struct attention_kernels *kernels_for(dmae_type type) {
     return type == DMAE_TYPE_BF16 ? KERNELS(attention_bf16) : KERNELS(attention_f32);
 }
 
-/// A softmax over no keys is nothing, and so is its product.
+/// Zeros, the result without keys or queries.
 static void clear(const dmae_attention_arguments *s, void *tensor, size_t rows, size_t stride) {
     const size_t size = dmae_type_bytes(s->type);
     for (size_t row = 0; row < s->batch * rows; ++row)

@@ -1,10 +1,10 @@
-// Rows that the next head will read or write. A few are fetched before each tile: a head's rows are short and far
-// apart, and the processor does not foresee them.
+// Prefetching of the rows that the next head reads or writes, a few before each tile: a head's rows are short and far
+// apart, so the hardware does not prefetch them.
 #ifndef DMAE_FETCH_AHEAD_H
 #define DMAE_FETCH_AHEAD_H
 #include "attention/attention.h"
 
-enum { worth_fetching = 24 }; // tokens; with fewer, the instructions cost more than they save
+enum { worth_fetching = 24 }; // tokens; with fewer, prefetching costs more than it saves
 struct ahead {
     struct {
         const char *next;
@@ -19,7 +19,7 @@ static struct ahead next_head(const struct attention_head *head, size_t width, s
     return (struct ahead){.width = width * element, .worth = head->tokens >= worth_fetching && head->next_q != 0};
 }
 
-/// `next` elements of the head's type on, the next head has `rows` rows of this matrix.
+/// Adds `rows` rows of a matrix of the next head, `next` elements from this head's.
 VECTOR_INLINE void add_ahead(struct ahead *a, const void *matrix, size_t next, size_t stride, size_t rows,
                              size_t element) {
     if (!a->worth || rows == 0) return;
@@ -30,7 +30,7 @@ VECTOR_INLINE void add_ahead(struct ahead *a, const void *matrix, size_t next, s
     a->total += rows;
 }
 
-/// Says that as many tiles follow.
+/// Spreads the rows over `tiles` tiles.
 static void spread_ahead(struct ahead *a, size_t tiles) { a->per_tile = a->total / tiles + 1; }
 
 VECTOR_INLINE void fetch_ahead(struct ahead *a) {

@@ -3,8 +3,8 @@
 #define DMAE_EXPONENTIAL_H
 
 /// exp(x) for x <= 88, to about 1e-7 of itself; exact zero or a subnormal where the true value is below 2^-126. NaN
-/// stays NaN. x = n·ln 2 + r with |r| <= ln 2 / 2; exp(r) = 1 + r + r²·p(r), p a minimax fit whose own relative error
-/// is 3.1e-9.
+/// stays NaN. x = n·ln 2 + r with |r| <= ln 2 / 2; exp(r) = 1 + r + r²·p(r), where p is a minimax fit with a relative
+/// error of 3.1e-9.
 VECTOR_INLINE V v_exponential(V x) {
     x = v_max(v_set(-150.0f), x);
     const V n = v_round(v_multiply(x, v_set(1.44269504088896341f)));

@@ -14,8 +14,8 @@ static int thread_count = 0;
 static cpu_set_t processors;
 static bool knows_processors;
 
-// With OMP_PROC_BIND, OpenMP binds the first thread to one processor as it starts, at the first call: before that the
-// mask is whole.
+// With OMP_PROC_BIND, OpenMP binds the first thread to one processor at the first call of its runtime. Before that the
+// affinity mask is complete.
 __attribute__((constructor)) static void keep_processors(void) {
     knows_processors = sched_getaffinity(0, sizeof processors, &processors) == 0;
 }
@@ -35,11 +35,12 @@ static void *wait_for_release(void *nothing) {
 }
 
 int dmae_threads_startable(int count) {
-    enum { most = 4096 };
-    static pthread_t started[most];
+    enum { max_others = 4096 };
+    static pthread_t started[max_others];
     int others = 0;
     pthread_mutex_lock(&held);
-    while (others + 1 < count && others < most && pthread_create(&started[others], NULL, wait_for_release, NULL) == 0)
+    while (others + 1 < count && others < max_others &&
+           pthread_create(&started[others], NULL, wait_for_release, NULL) == 0)
         ++others;
     pthread_mutex_unlock(&held);
     for (int i = 0; i < others; ++i) pthread_join(started[i], NULL);

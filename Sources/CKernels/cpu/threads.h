@@ -8,21 +8,22 @@
 #include <omp.h>
 #include <stdatomic.h>
 
-/// Threads for `tasks` tasks: one, or all of them. A team that grows and shrinks from region to region is rebuilt, and
-/// memory allocated for it, each time; threads without a task only pass by.
+/// Threads for `tasks` tasks: one, or all of them. OpenMP rebuilds a team whose size changes, and allocates memory for
+/// it; a thread without a task costs little.
 static inline int dmae_threads_for(size_t tasks) { return tasks > 1 ? dmae_threads() : 1; }
 static inline size_t dmae_ceiling(size_t count, size_t unit) { return count / unit + (count % unit != 0); }
 static inline size_t dmae_round_up(size_t count, size_t unit) { return dmae_ceiling(count, unit) * unit; }
 static inline size_t dmae_min(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t dmae_max(size_t a, size_t b) { return a > b ? a : b; }
 
-/// What of a thread's own tasks nobody has taken yet: the first in the lower half, the one behind the last in the
-/// upper. Each in a line of its own, since cores that share no cache take a third of a microsecond to hand one over.
+/// A thread's queue, a range of task numbers: the first task not yet taken in the lower half, the end of the range in
+/// the upper half. Each queue has a cache line of its own, since moving a line between cores that share no cache takes
+/// a third of a microsecond.
 struct dmae_queue {
     _Alignas(64) _Atomic uint64_t left;
 };
 
-/// Gives each thread as many neighbouring tasks as the others, or one more.
+/// Gives each thread a range of adjacent tasks; ranges differ by at most one task.
 static inline void dmae_deal(struct dmae_queue *queues, size_t threads, size_t tasks) {
     assert(tasks <= UINT32_MAX);
     for (size_t t = 0; t < threads; ++t)
@@ -30,8 +31,8 @@ static inline void dmae_deal(struct dmae_queue *queues, size_t threads, size_t t
                               memory_order_relaxed);
 }
 
-/// The thread's next task: the first of its own or, when these are done, the last of another's. False when there are
-/// none.
+/// The thread's next task: the first of its own queue, or, if that is empty, the last of another thread's queue (work
+/// stealing). False if all queues are empty.
 static inline bool dmae_take(struct dmae_queue *queues, size_t threads, size_t thread, size_t *task) {
     for (size_t tried = 0; tried < threads; ++tried) {
         const size_t at = (thread + tried) % threads;
@@ -48,12 +49,13 @@ static inline bool dmae_take(struct dmae_queue *queues, size_t threads, size_t t
     return false;
 }
 
-/// Runs the statement for i = 0 … count - 1 in parallel, `unit` of them at a time; there are fewer than 2^32 units.
+/// Runs the statement for i = 0 … count - 1 in parallel, in tasks of `unit` iterations; there are fewer than 2^32
+/// tasks.
 ///
-/// The same part of every loop of as many units is the same thread's, unless another is done before it: what a thread
-/// wrote in one loop it mostly finds in its own caches in the next. Nothing is allocated: OpenMP's runtime takes a
-/// buffer for a region of one thread, so there is none then; and a lock per thread for its own schedule of this kind
-/// (nonmonotonic : dynamic), so this one is ours.
+/// Loops with the same number of tasks give a thread the same range, unless another thread steals from it: what a
+/// thread wrote in one loop is mostly still in its caches in the next. Nothing is allocated. OpenMP's runtime would
+/// allocate a buffer for a region of one thread, so one thread runs without a region, and a lock per thread for its own
+/// stealing schedule (nonmonotonic : dynamic), so the schedule is ours.
 #define DMAE_PARALLEL_FOR(i, count, unit, ...)                                                                      \
     do {                                                                                                            \
         const size_t count_ = (count), unit_ = (unit), tasks_ = dmae_ceiling(count_, unit_);                        \

@@ -2,8 +2,8 @@
 #ifndef DMAE_TILES_H
 #define DMAE_TILES_H
 
-/// Makes each of this thread's eight tile registers 16 rows of 64 bytes. `_tile_release` gives them back: a thread that
-/// holds none is switched faster.
+/// Configures each of this thread's eight tile registers as 16 rows of 64 bytes. `_tile_release` frees them, which
+/// makes context switches of the thread faster.
 VECTOR_INLINE void tiles_begin(void) {
     struct {
         uint8_t palette, start_row, reserved[14];
@@ -17,9 +17,9 @@ VECTOR_INLINE void tiles_begin(void) {
     _tile_loadconfig(&shape);
 }
 
-// Products of up to 32 rows by 32 columns: registers 0 to 3 hold the sums of both halves, rows first, 4 and 5 a step of
-// A, 6 and 7 one of B. A_TILES and B_TILES, one or two, are constants wherever these are inlined; distances between
-// rows are in words of 32 bits.
+// Products of up to 32 rows by 32 columns. Registers 0 to 3 are the accumulators (0 and 1: first 16 rows), 4 and 5 hold
+// a step of A, 6 and 7 a step of B. A_TILES and B_TILES, 1 or 2, are constants wherever these are inlined. Row strides
+// are in words of 32 bits.
 enum { TILE_SIDE = 16 };
 
 VECTOR_INLINE void tiles_clear_sums(void) {

@@ -20,7 +20,7 @@ VECTOR_INLINE V v_zero(void) { return _mm256_setzero_ps(); }
 VECTOR_INLINE V v_set(float x) { return _mm256_set1_ps(x); }
 VECTOR_INLINE V v_load(const float *p) { return _mm256_loadu_ps(p); }
 VECTOR_INLINE void v_store(float *p, V x) { _mm256_storeu_ps(p, x); }
-/// Past the caches; p is a multiple of the vector's bytes.
+/// Non-temporal store; p is aligned to the vector's bytes.
 VECTOR_INLINE void v_stream(float *p, V x) { _mm256_stream_ps(p, x); }
 VECTOR_INLINE void v_prefetch_l1(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
 VECTOR_INLINE void v_prefetch_l2(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }
@@ -73,7 +73,7 @@ VECTOR_INLINE V v_round_to_bf16(V x) {
     return _mm256_and_ps(kept, _mm256_castsi256_ps(_mm256_set1_epi32((int)0xffff0000)));
 }
 
-// bf16 in memory: the upper half of a float. AVX2 masks no 16-bit elements: the few of a tail are copied one by one.
+// bf16 in memory: the upper half of a float. AVX2 has no masks for 16-bit elements, so tails are copied one by one.
 VECTOR_INLINE V v_from_bf16(__m128i halves) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
 }
@@ -102,7 +102,7 @@ VECTOR_INLINE float v_sum4(__m128 x) {
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
 }
 VECTOR_INLINE float v_sum(V x) { return v_sum4(_mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1))); }
-VECTOR_INLINE float v_greatest(V x) {
+VECTOR_INLINE float v_reduce_max(V x) {
     __m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     y = _mm_max_ps(y, _mm_movehl_ps(y, y));
     return _mm_cvtss_f32(_mm_max_ss(y, _mm_shuffle_ps(y, y, 1)));

@@ -1,9 +1,8 @@
-// The few vector operations that kernels are written in, on 16 floats of AVX-512. vector_avx2.h has the same names
+// The vector operations that kernels are written in, on 16 floats of AVX-512. vector_avx2.h defines the same names
 // on 8.
 //
-// Including this opens a region in which every function is compiled for the instruction set; the including file closes
-// it with
-// `#pragma clang attribute pop`. System headers must come before.
+// Including this header opens a region in which every function is compiled for the instruction set. The including file
+// closes it with `#pragma clang attribute pop`. System headers must be included before.
 #ifndef DMAE_VECTOR_H
 #define DMAE_VECTOR_H
 
@@ -13,8 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// The including file may ask for more than the set every AVX-512 kernel is compiled for; with avx512bf16 in it, it also
-// defines VECTOR_ROUNDS_TO_BF16.
+// The including file may define a larger target. If that has avx512bf16, it also defines VECTOR_ROUNDS_TO_BF16.
 #ifndef VECTOR_TARGET
 #define VECTOR_TARGET "avx512f,avx512bw,avx512dq,avx512vl,fma"
 #endif
@@ -29,7 +27,7 @@ VECTOR_INLINE V v_zero(void) { return _mm512_setzero_ps(); }
 VECTOR_INLINE V v_set(float x) { return _mm512_set1_ps(x); }
 VECTOR_INLINE V v_load(const float *p) { return _mm512_loadu_ps(p); }
 VECTOR_INLINE void v_store(float *p, V x) { _mm512_storeu_ps(p, x); }
-/// Past the caches; p is a multiple of the vector's bytes.
+/// Non-temporal store; p is aligned to the vector's bytes.
 VECTOR_INLINE void v_stream(float *p, V x) { _mm512_stream_ps(p, x); }
 /// Fetches the cache line at p into the first-level or the second-level cache.
 VECTOR_INLINE void v_prefetch_l1(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
@@ -49,8 +47,8 @@ VECTOR_INLINE V v_square_root(V a) { return _mm512_sqrt_ps(a); }
 VECTOR_INLINE V v_fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 VECTOR_INLINE V v_fms(V a, V b, V c) { return _mm512_fmsub_ps(a, b, c); }
 VECTOR_INLINE V v_fnma(V a, V b, V c) { return _mm512_fnmadd_ps(a, b, c); }
-/// *a·b + c in one instruction, which reads the element itself. The compiler would read an element that is used twice
-/// once.
+/// *a·b + c in one instruction with a broadcasting memory operand. The compiler would load an element that is used
+/// twice into a register.
 VECTOR_INLINE V v_fma_element(const float *a, V b, V c) {
     __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(c) : "v"(b), "m"(*a));
     return c;
@@ -70,7 +68,7 @@ VECTOR_INLINE V v_lookup(const float table[16], V index) {
 }
 
 VECTOR_INLINE V v_round(V x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-/// x·2^n for n a whole number.
+/// x·2^n for integer n.
 VECTOR_INLINE V v_scale(V x, V n) { return _mm512_scalef_ps(x, n); }
 
 // bf16 in memory: the upper half of a float.
@@ -109,7 +107,7 @@ VECTOR_INLINE float v_sum(V x) {
     const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
     return v_sum4(_mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
 }
-VECTOR_INLINE float v_greatest(V x) { return _mm512_reduce_max_ps(x); }
+VECTOR_INLINE float v_reduce_max(V x) { return _mm512_reduce_max_ps(x); }
 /// Σ over lanes of x², added to sum[0 .. 16) in double.
 VECTOR_INLINE void v_add_squares(V x, __m512d sum[2]) {
     const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(x)),

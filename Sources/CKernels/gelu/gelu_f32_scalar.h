@@ -2,7 +2,7 @@
 #define DMAE_GELU_F32_SCALAR_H
 #include <math.h>
 
-/// Beyond this Φ is 0 or 1 and φ is 0, in float32: what is left of gelu is its limit, where ∞·0 would give NaN.
+/// Beyond this, Φ is 0 or 1 and φ is 0 in float32. gelu is its limit there, where ∞·0 would give NaN.
 static const float gelu_f32_far = 20;
 
 // erfc keeps the relative accuracy of the left tail, which 1 + erf loses.

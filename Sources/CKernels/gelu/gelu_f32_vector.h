@@ -2,11 +2,11 @@
 #ifndef DMAE_GELU_F32_VECTOR_H
 #define DMAE_GELU_F32_VECTOR_H
 
-// With u = |x| and the upper tail h(u) = 1 - Φ(u): gelu(x) = max(x, 0) - u·h(u), and gelu'(x) is q(u) = h(u) + u·h'(u)
-// left of zero and 1 - q(u) right of it. h is read from polynomials of degree 6 around the multiples of 53/128, one for
-// each lane of a table: where u is nearest to the i-th, the coefficient of rᵏ, r = u - 53/128·i, is [k][i]. They
-// interpolate h at the Chebyshev nodes of each segment, to 1.3e-8; q follows to 5.8e-8. The last segment, from 6 on, is
-// zero: h(6) is 1e-9, q(6) -3.5e-8.
+// With u = |x| and the upper tail h(u) = 1 - Φ(u): gelu(x) = max(x, 0) - u·h(u); gelu'(x) = q(u) = h(u) + u·h'(u) for
+// x < 0 and 1 - q(u) for x > 0. h is a polynomial of degree 6 around the nearest multiple of 53/128, one of fifteen,
+// whose coefficients are in the lanes of a table: of r^k, r = u - 53/128·i, the coefficient is [k][i]. They interpolate
+// h at the Chebyshev nodes of each segment, to 1.3e-8; q is accurate to 5.8e-8. The last segment, from 6 on, is zero:
+// h(6) is 1e-9, q(6) -3.5e-8.
 enum { gelu_f32_degree = 6 };
 static const float gelu_f32_tail[7][16] __attribute__((aligned(64))) = {
     {0.5f, 0.339414179f, 0.203799859f, 0.107083693f, 0.0488356017f, 0.0192115456f, 0.00648895325f, 0.00187513523f,
@@ -32,12 +32,12 @@ static const float gelu_f32_tail[7][16] __attribute__((aligned(64))) = {
      8.80189134e-07f, 1.3488453e-07f, 0.0f},
 };
 
-/// |x|, no larger than the middle of the last segment, where the tail is zero. NaN stays NaN.
+/// min(|x|, the middle of the last segment), where the tail is zero. NaN stays NaN.
 VECTOR_INLINE V gelu_f32_magnitude(V x) { return v_min(v_set(15 * 53.0f / 128), v_absolute(x)); }
 
 /// h at `magnitude`, and its derivative when asked.
 VECTOR_INLINE V gelu_f32_tail_of(V magnitude, V *derivative) {
-    // Added to 1.5·2²³, the number of the segment stands in the lowest bits.
+    // After adding 1.5·2²³ the lowest bits are the number of the segment.
     const V shift = v_set(12582912.0f), shifted = v_fma(magnitude, v_set(128 / 53.0f), shift);
     const V r = v_fnma(v_subtract(shifted, shift), v_set(53.0f / 128), magnitude);
     V h = v_lookup(gelu_f32_tail[gelu_f32_degree], shifted), d = h;

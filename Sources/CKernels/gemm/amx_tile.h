@@ -1,12 +1,12 @@
-// Tiles of products in the tile registers of AMX. The including file says UNIT, how many values of k stand together in
-// a lane of 32 bits; PARTS, one, or three whose sum each value is; HEAD_WORDS, in front of each of a panel's rows or
-// columns (none, or a scale and what gemm_int8_kernels.h says); and TILE_PRODUCT(sums, a, b).
+// The tile with AMX. The including file defines UNIT, values of k in a lane of 32 bits; PARTS, bf16 parts of a value:
+// one, or three whose sum it is; HEAD_WORDS, words in front of a panel for each row or column (none, or those of
+// gemm_int8_packing.h); and TILE_PRODUCT(sums, a, b).
 //
-// Four tile registers hold a tile's sums, two rows and two columns of theirs. One instruction multiplies 16 rows by 16
-// columns over 16 lanes of k, sixteen times what vector instructions do, so what surrounds the products counts for as
-// much: a tile is finished while the next one is multiplied, when the vector units have nothing else to do. A panel of
-// A: [k/STEP_K][PARTS][MR][16] lanes, as rows lie in memory; of B: [k/STEP_K][PARTS][16][NR] lanes. In `multiply` and
-// below, `finish`, A_TILES and B_TILES are constants wherever it is inlined.
+// Four tile registers hold the accumulators of a tile, two by two. One instruction multiplies 16 rows by 16 columns
+// over 16 lanes of k, sixteen times the work of a vector instruction, so the work around the products matters as much:
+// the epilogue of a tile runs while the next tile is multiplied, when the vector units are idle. A panel of A is
+// [k/STEP_K][PARTS][MR][16] lanes, as rows lie in memory; a panel of B is [k/STEP_K][PARTS][16][NR] lanes. In
+// `multiply` and below, `finish`, A_TILES and B_TILES are constants wherever they are inlined.
 #ifndef DMAE_AMX_TILE_H
 #define DMAE_AMX_TILE_H
 #include "cpu/tiles.h"
@@ -17,7 +17,7 @@ enum { MR = 32, NR = 32, HALF = TILE_SIDE, STEP_K = HALF * UNIT };
 enum { PART_A = MR * HALF, PART_B = HALF * NR, STEP_A = PARTS * PART_A, STEP_B = PARTS * PART_B };
 #include "gemm/tile_finish.h"
 
-/// How a tile is finished: with all columns and one type of all matrices, as nearly every tile is; or anything else.
+/// How a tile is finished. All but finish_anything: all columns exist, and all matrices have one type.
 enum finish {
     finish_nothing,
     finish_f32,
@@ -30,13 +30,13 @@ enum finish {
     finish_anything
 };
 
-/// The tile of this thread that is multiplied, but not finished.
+/// This thread's tile that is multiplied but not finished.
 struct pending {
     enum finish finish;
     struct gemm_tile tile;
-    int32_t sums[MR * NR] __attribute__((aligned(64))); ///< float32, or whole numbers
+    int32_t sums[MR * NR] __attribute__((aligned(64))); ///< float32, or integers
     float a_head[MR * (HEAD_WORDS + 1)],
-        b_head[NR * (HEAD_WORDS + 1)]; ///< of its panels, which may be packed anew meanwhile
+        b_head[NR * (HEAD_WORDS + 1)]; ///< headers of its panels, which may be repacked meanwhile
 };
 static _Thread_local struct pending pending;
 
@@ -53,7 +53,7 @@ static enum finish finish_of(const struct gemm_tile *t) {
     return type == DMAE_TYPE_BF16 ? finish_backward_bf16 : finish_backward_f32;
 }
 
-/// The product's row `i` of the pending tile, columns from `j` on.
+/// Row `i` of the pending tile's product, from column `j` on.
 VECTOR_INLINE V sums_at(size_t i, size_t j) {
     const int32_t *const sums = pending.sums + i * NR + j;
     if (HEAD_WORDS == 0) return v_load((const float *)sums);
@@ -134,7 +134,7 @@ VECTOR_INLINE void finish_rows(const enum finish finish, const struct gemm_tile 
     }
 }
 
-// RUN with a constant, where it is inlined, for how the pending tile is finished.
+// RUN with the pending tile's way of finishing as a constant.
 #define FOR_FINISH(RUN)                                          \
     switch (pending.finish) {                                    \
     case finish_nothing: RUN(finish_nothing); break;             \
@@ -156,10 +156,10 @@ static void KERNEL(finish_pending)(void) {
     pending.finish = finish_nothing;
 }
 
-/// `count` lines of those yet to be fetched.
-VECTOR_INLINE void fetch_lines(struct gemm_fetched *fetched, size_t *set, size_t count) {
-    for (; count != 0 && *set < fetched->sets; ++*set) {
-        struct gemm_lines *const lines = &fetched->lines[*set];
+/// Prefetches the next `count` lines.
+VECTOR_INLINE void prefetch_lines(struct gemm_prefetches *prefetches, size_t *set, size_t count) {
+    for (; count != 0 && *set < prefetches->sets; ++*set) {
+        struct gemm_lines *const lines = &prefetches->lines[*set];
         for (; count != 0 && lines->count != 0; --count, --lines->count) {
             v_prefetch_l2(lines->first);
             lines->first += lines->stride;
@@ -168,18 +168,17 @@ VECTOR_INLINE void fetch_lines(struct gemm_fetched *fetched, size_t *set, size_t
     }
 }
 
-// What changes from tile to tile passes by; the other panel, where it is short enough, stays in the first-level cache.
+// The panel that changes from tile to tile is loaded past the first-level cache, where the other one stays if it fits.
 #define LOAD_PASSING(tile_register, passes, from, ld)                  \
     do {                                                               \
         if (passes) _tile_stream_loadd(tile_register, from, (ld) * 4); \
         else _tile_loadd(tile_register, from, (ld) * 4);               \
     } while (0)
 
-/// The first lines of what a tile register takes in the next step, into the first-level cache; of B, whose two
-/// registers take lines in turn, those of its upper or its lower eight rows. The lines behind them follow by
-/// themselves. A core that shares its tile registers' unit with another thread has few loads under way at a time: they
-/// are to be short.
-VECTOR_INLINE void fetch_next(const float *next) {
+/// Prefetches the first lines of a tile register's next load into the first-level cache; of B, whose two registers load
+/// alternate lines, those of its upper or its lower eight rows. The hardware prefetches the lines behind them. Where
+/// two threads share the tile unit of a core, few loads are in flight at a time, so they must be short.
+VECTOR_INLINE void prefetch_next(const float *next) {
 #pragma clang loop unroll(full)
     for (size_t i = 0; i < HALF / 2; ++i) v_prefetch_l1(next + i * 16);
 }
@@ -187,18 +186,18 @@ VECTOR_INLINE void fetch_next(const float *next) {
 /// One step of k, in the order in which the operands arrive.
 VECTOR_INLINE void multiply_step(const int A_TILES, const int B_TILES, bool streams_a, const float *a, const float *b) {
     LOAD_PASSING(6, !streams_a, b, NR);
-    fetch_next(b + STEP_B);
+    prefetch_next(b + STEP_B);
     LOAD_PASSING(4, streams_a, a, HALF);
-    fetch_next(a + STEP_A);
+    prefetch_next(a + STEP_A);
     TILE_PRODUCT(0, 4, 6);
     if (B_TILES == 2) {
         LOAD_PASSING(7, !streams_a, b + HALF, NR);
-        fetch_next(b + STEP_B + STEP_B / 2);
+        prefetch_next(b + STEP_B + STEP_B / 2);
         TILE_PRODUCT(1, 4, 7);
     }
     if (A_TILES == 2) {
         LOAD_PASSING(5, streams_a, a + STEP_A / 2, HALF);
-        fetch_next(a + STEP_A + STEP_A / 2);
+        prefetch_next(a + STEP_A + STEP_A / 2);
         TILE_PRODUCT(2, 5, 6);
         if (B_TILES == 2) TILE_PRODUCT(3, 5, 7);
     }
@@ -206,21 +205,21 @@ VECTOR_INLINE void multiply_step(const int A_TILES, const int B_TILES, bool stre
 
 VECTOR_INLINE void load_part_of_a(const int A_TILES, const float *part) {
     _tile_loadd(4, part, HALF * 4);
-    fetch_next(part + STEP_A);
+    prefetch_next(part + STEP_A);
     if (A_TILES == 1) return;
     _tile_loadd(5, part + PART_A / 2, HALF * 4);
-    fetch_next(part + STEP_A + PART_A / 2);
+    prefetch_next(part + STEP_A + PART_A / 2);
 }
 VECTOR_INLINE void load_part_of_b(const int B_TILES, const float *part) {
     _tile_loadd(6, part, NR * 4);
-    fetch_next(part + STEP_B);
+    prefetch_next(part + STEP_B);
     if (B_TILES == 1) return;
     _tile_loadd(7, part + HALF, NR * 4);
-    fetch_next(part + STEP_B + PART_B / 2);
+    prefetch_next(part + STEP_B + PART_B / 2);
 }
 
-/// One step of k of operands in three parts: the products of parts that together are at most two down, nearly the
-/// smallest first, in an order in which each loads one operand.
+/// One step of k of operands in three parts: the six largest products of parts, nearly the smallest first, in an order
+/// in which each product loads one operand.
 VECTOR_INLINE void multiply_parts(const int A_TILES, const int B_TILES, const float *a, const float *b) {
     load_part_of_a(A_TILES, a);
     load_part_of_b(B_TILES, b + 2 * PART_B);
@@ -237,21 +236,21 @@ VECTOR_INLINE void multiply_parts(const int A_TILES, const int B_TILES, const fl
     TILES_MULTIPLY(A_TILES, B_TILES, TILE_PRODUCT);
 }
 
-/// Multiplies `t` and finishes the pending tile meanwhile.
+/// Multiplies `t`, and finishes the pending tile meanwhile.
 VECTOR_INLINE void multiply(const int A_TILES, const int B_TILES, const enum finish finish, const struct gemm_tile *t,
-                            struct gemm_fetched *fetched) {
+                            struct gemm_prefetches *prefetches) {
     const struct gemm_tile before = pending.tile;
     const size_t steps = (t->k + STEP_K - 1) / STEP_K;
     const size_t rows = steps ? (before.rows + steps - 1) / steps : 0;
     size_t lines = 0, set = 0, row = 0;
-    for (size_t i = 0; i < fetched->sets; ++i) lines += fetched->lines[i].count;
+    for (size_t i = 0; i < prefetches->sets; ++i) lines += prefetches->lines[i].count;
     lines = steps ? (lines + steps - 1) / steps : 0;
     const float *a = (const float *)t->a + HEAD_WORDS * MR, *b = (const float *)t->b + HEAD_WORDS * NR;
     tiles_clear_sums();
     for (size_t step = 0; step < steps; ++step, a += STEP_A, b += STEP_B) {
         if (PARTS == 1) multiply_step(A_TILES, B_TILES, t->streams_a, a, b);
         else multiply_parts(A_TILES, B_TILES, a, b);
-        fetch_lines(fetched, &set, lines);
+        prefetch_lines(prefetches, &set, lines);
         if (finish != finish_nothing) {
             const size_t end = row + rows < before.rows ? row + rows : before.rows;
             finish_rows(finish, &before, row, end);
@@ -264,23 +263,23 @@ VECTOR_INLINE void multiply(const int A_TILES, const int B_TILES, const enum fin
 
 static void KERNEL(tile)(const struct gemm_tile *t) {
     const enum finish finish = finish_of(t);
-    struct gemm_fetched fetched;
-    fetched.sets = 0;
-    if (finish != finish_streamed) fetch_rows(&fetched, MR, 2, t->c_type, t->c, t->ldc);
-    fetch_rows(&fetched, MR, 2, DMAE_TYPE_F32, t->residual, t->ld_residual);
-    fetch_rows(&fetched, MR, 2, t->before_gelu_type, t->before_gelu, t->ld_before_gelu);
+    struct gemm_prefetches prefetches;
+    prefetches.sets = 0;
+    if (finish != finish_streamed) prefetch_rows(&prefetches, MR, 2, t->c_type, t->c, t->ldc);
+    prefetch_rows(&prefetches, MR, 2, DMAE_TYPE_F32, t->residual, t->ld_residual);
+    prefetch_rows(&prefetches, MR, 2, t->before_gelu_type, t->before_gelu, t->ld_before_gelu);
     if (t->activation != t->before_gelu)
-        fetch_rows(&fetched, MR, 2, t->activation_type, t->activation, t->ld_activation);
-    fetched.lines[fetched.sets++] = t->prefetch;
+        prefetch_rows(&prefetches, MR, 2, t->activation_type, t->activation, t->ld_activation);
+    prefetches.lines[prefetches.sets++] = t->prefetch;
     if (t->rows > HALF && t->columns > HALF) {
-#define RUN(finish) multiply(2, 2, finish, t, &fetched)
+#define RUN(finish) multiply(2, 2, finish, t, &prefetches)
         FOR_FINISH(RUN)
 #undef RUN
     } else {
         KERNEL(finish_pending)();
-        if (t->columns > HALF) multiply(1, 2, finish_nothing, t, &fetched);
-        else if (t->rows > HALF) multiply(2, 1, finish_nothing, t, &fetched);
-        else multiply(1, 1, finish_nothing, t, &fetched);
+        if (t->columns > HALF) multiply(1, 2, finish_nothing, t, &prefetches);
+        else if (t->rows > HALF) multiply(2, 1, finish_nothing, t, &prefetches);
+        else multiply(1, 1, finish_nothing, t, &prefetches);
     }
     pending.tile = *t;
     pending.finish = finish;

@@ -1,21 +1,21 @@
-// Operands rounded to bf16 and packed in pairs, on the operations of vector_avx512.h with AVX512-BF16. The including
-// file says K_UNIT: a panel's depth is a multiple of it, filled up with zeros.
+// Packs operands as interleaved bf16 pairs, on the operations of vector_avx512.h with AVX512-BF16. The including file
+// defines K_UNIT: the depth of a panel is a multiple of it, padded with zeros.
 #ifndef DMAE_BF16_PAIRS_H
 #define DMAE_BF16_PAIRS_H
 #include "gemm/operand.h"
 
-// A lane of 32 bits is a pair of neighbours in k: [panel][k/2][columns or rows], the earlier one in the lower half.
+// A lane of 32 bits is a pair of neighbours in k, [panel][k/2][columns or rows], with the earlier one in the lower
+// half. Vectors of pairs have the type V, and pointers to them the type float *, though they hold no floats.
 
 /// The pairs of 32 floats in memory order; `low` is the first sixteen.
-VECTOR_INLINE V pairs_along(V low, V high) { return _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(high, low)); }
+VECTOR_INLINE V contiguous_pairs(V low, V high) { return _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(high, low)); }
 /// The pairs (first[i], second[i]).
-VECTOR_INLINE V pairs_across(__m256i first, __m256i second) {
+VECTOR_INLINE V interleaved_pairs(__m256i first, __m256i second) {
     const __m512i low = _mm512_cvtepu16_epi32(first), high = _mm512_cvtepu16_epi32(second);
     return _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
 }
 
-/// Elements from `index` on; `type` is a constant wherever these are inlined. `left` says how many of the 32 or 16
-/// there are.
+/// Elements from `index` on, of which `left` exist, of 32 or 16; `type` is a constant wherever these are inlined.
 VECTOR_INLINE V pairs_at(const dmae_type type, size_t left, const void *source, size_t index) {
     if (type == DMAE_TYPE_BF16) {
         const __mmask32 mask = left >= 2 * LANES ? 0xffffffffu : (1u << left) - 1;
@@ -23,7 +23,7 @@ VECTOR_INLINE V pairs_at(const dmae_type type, size_t left, const void *source, 
     }
     const M low = v_mask(left), high = v_mask(left > LANES ? left - LANES : 0);
     const float *const floats = (const float *)source + index;
-    return pairs_along(v_load_masked(low, floats), v_load_masked(high, floats + LANES));
+    return contiguous_pairs(v_load_masked(low, floats), v_load_masked(high, floats + LANES));
 }
 VECTOR_INLINE __m256i halves_at(const dmae_type type, size_t left, const void *source, size_t index) {
     if (type == DMAE_TYPE_BF16) return _mm256_maskz_loadu_epi16(v_mask(left), (const uint16_t *)source + index);
@@ -32,8 +32,8 @@ VECTOR_INLINE __m256i halves_at(const dmae_type type, size_t left, const void *s
 
 /// pairs[q·unit + i] = (source[start + i·ld + 2q], source[start + i·ld + 2q + 1]) for i < count <= LANES, zero from
 /// there to `width`; 2q < k.
-VECTOR_INLINE void pack_along(const dmae_type type, size_t count, size_t width, size_t unit, size_t k,
-                              const void *source, size_t start, size_t ld, float *pairs) {
+VECTOR_INLINE void pack_rows(const dmae_type type, size_t count, size_t width, size_t unit, size_t k,
+                             const void *source, size_t start, size_t ld, float *pairs) {
     const M written = v_mask(width);
     for (size_t p = 0; p < k; p += 2 * LANES) {
         const size_t left = k - p;
@@ -57,8 +57,8 @@ VECTOR_INLINE void pack_along(const dmae_type type, size_t count, size_t width, 
 
 VECTOR_INLINE size_t steps_of(size_t k) { return (k + K_UNIT - 1) / K_UNIT * (K_UNIT / 2); }
 
-/// A step of k of a panel: `first` and `second` are where its rows begin, or there is no second; `left` of the panel's
-/// values are there.
+/// Packs a step of k of a panel from the rows of the source that begin at `first` and `second`, if there is a second.
+/// `left` of the panel's values exist.
 VECTOR_INLINE void pack_step(const dmae_type type, const size_t unit, size_t left, const void *source, size_t first,
                              const bool has_second, size_t second, float *pairs) {
 #pragma clang loop unroll(full)
@@ -66,13 +66,13 @@ VECTOR_INLINE void pack_step(const dmae_type type, const size_t unit, size_t lef
         const size_t there = left > part ? left - part : 0;
         const __m256i low = halves_at(type, there, source, first + part);
         const __m256i high = has_second ? halves_at(type, there, source, second + part) : _mm256_setzero_si256();
-        v_store_masked(v_mask(unit - part), pairs + part, pairs_across(low, high));
+        v_store_masked(v_mask(unit - part), pairs + part, interleaved_pairs(low, high));
     }
 }
 
-/// The same from source[p·ld + i]: all panels of a step of k before the next, as in gemm_f32.
-VECTOR_INLINE void pack_across(const dmae_type type, const size_t unit, size_t count, size_t k, const void *source,
-                               size_t ld, float *pairs) {
+/// Packs source[p·ld + i]: all panels of a step of k before the next step, as in gemm_f32_kernels.h.
+VECTOR_INLINE void pack_pairs_transposed(const dmae_type type, const size_t unit, size_t count, size_t k,
+                                         const void *source, size_t ld, float *pairs) {
     const size_t steps = steps_of(k), whole = count / unit * unit;
     for (size_t q = 0; q < (k + 1) / 2; ++q) {
         const size_t first = 2 * q * ld, second = first + ld;
@@ -93,18 +93,18 @@ VECTOR_INLINE void pack_across(const dmae_type type, const size_t unit, size_t c
 }
 
 VECTOR_INLINE void pack(const dmae_type type, const size_t unit, size_t count, size_t k, const void *source, size_t ld,
-                        bool across, float *pairs) {
+                        bool transposed, float *pairs) {
     const size_t steps = steps_of(k), there = (k + 1) / 2;
     if (steps != there)
         for (size_t i = 0; i < count; i += unit)
             memset(pairs + i * steps + there * unit, 0, (steps - there) * unit * sizeof(float));
-    if (across) return pack_across(type, unit, count, k, source, ld, pairs);
+    if (transposed) return pack_pairs_transposed(type, unit, count, k, source, ld, pairs);
     for (size_t first = 0; first < count; first += unit)
         for (size_t part = 0; part < unit; part += LANES) {
             const size_t i = first + part, width = unit - part < LANES ? unit - part : LANES,
                          left = count > i ? count - i : 0;
-            pack_along(type, left < width ? left : width, width, unit, k, source, i * ld, ld,
-                       pairs + first * steps + part);
+            pack_rows(type, left < width ? left : width, width, unit, k, source, i * ld, ld,
+                      pairs + first * steps + part);
         }
 }
 #endif

@@ -31,7 +31,7 @@ struct gemm_lines {
     size_t stride, count;
 };
 /// What a tile prefetches into the second-level cache while it multiplies.
-struct gemm_fetched {
+struct gemm_prefetches {
     size_t sets;
     struct gemm_lines lines[9]; ///< the rows of four matrices, each in one or two lines, and the tile's `prefetch`
 };

@@ -7,18 +7,18 @@
 #define VECTOR_ROUNDS_TO_BF16
 #include "cpu/vector_avx512.h"
 
-// A lane is a pair of neighbours in k. An instruction sums the products of the earlier ones over its 32 of k, and those
-// of the later ones, each on their own, and then adds both.
+// A lane is a pair of neighbours in k. An instruction sums the products of the even neighbours over its 32 values of k
+// and those of the odd ones separately, and then adds both.
 enum { UNIT = 2, PARTS = 1, HEAD_WORDS = 0 };
 #define TILE_PRODUCT _tile_dpbf16ps
 #include "gemm/amx_tile.h"
 enum { K_UNIT = STEP_K };
 #include "gemm/bf16_pairs.h"
 
-VECTOR_INLINE void pack_a_along(const dmae_type type, size_t count, size_t k, const void *source, size_t ld,
-                                float *panels) {
+VECTOR_INLINE void pack_a_rows(const dmae_type type, size_t count, size_t k, const void *source, size_t ld,
+                               float *panels) {
     const size_t steps = (k + K_UNIT - 1) / K_UNIT;
-    // Eight rows at a time: their lines, which may lie a multiple of 4096 bytes apart, stay in the first-level cache.
+    // Eight rows at a time: their lines, which may be a multiple of 4096 bytes apart, stay in the first-level cache.
     enum { together = 8 };
     for (size_t first = 0; first < count; first += together) {
         float *step = panels + first / MR * steps * STEP_A + first % MR * HALF;
@@ -29,8 +29,8 @@ VECTOR_INLINE void pack_a_along(const dmae_type type, size_t count, size_t k, co
     }
 }
 
-VECTOR_INLINE void pack_a_across(const dmae_type type, size_t count, size_t k, const void *source, size_t ld,
-                                 float *panels) {
+VECTOR_INLINE void pack_a_transposed(const dmae_type type, size_t count, size_t k, const void *source, size_t ld,
+                                     float *panels) {
     const size_t steps = (k + K_UNIT - 1) / K_UNIT;
     for (size_t p = 0; p < k; p += K_UNIT)
         for (size_t first = 0; first < count; first += HALF) {
@@ -40,7 +40,7 @@ VECTOR_INLINE void pack_a_across(const dmae_type type, size_t count, size_t k, c
                 const __m256i low = at < k ? halves_at(type, left, source, at * ld + first) : _mm256_setzero_si256();
                 const __m256i high =
                     at + 1 < k ? halves_at(type, left, source, (at + 1) * ld + first) : _mm256_setzero_si256();
-                rows[q] = pairs_across(low, high);
+                rows[q] = interleaved_pairs(low, high);
             }
             v_transpose(rows);
             float *const step = panels + first / MR * steps * STEP_A + p / K_UNIT * STEP_A + first % MR * HALF;
@@ -48,20 +48,20 @@ VECTOR_INLINE void pack_a_across(const dmae_type type, size_t count, size_t k, c
         }
 }
 
-VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld, bool across,
-                             float *panels) {
-    if (across) pack_a_across(type, count, k, source, ld, panels);
-    else pack_a_along(type, count, k, source, ld, panels);
+VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld,
+                             bool transposed, float *panels) {
+    if (transposed) pack_a_transposed(type, count, k, source, ld, panels);
+    else pack_a_rows(type, count, k, source, ld, panels);
 }
-static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool transposed,
                            void *panels) {
-    if (type == DMAE_TYPE_BF16) pack_a_of(DMAE_TYPE_BF16, count, k, source, ld, across, panels);
-    else pack_a_of(DMAE_TYPE_F32, count, k, source, ld, across, panels);
+    if (type == DMAE_TYPE_BF16) pack_a_of(DMAE_TYPE_BF16, count, k, source, ld, transposed, panels);
+    else pack_a_of(DMAE_TYPE_F32, count, k, source, ld, transposed, panels);
 }
-static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool transposed,
                            void *panels) {
-    if (type == DMAE_TYPE_BF16) pack(DMAE_TYPE_BF16, NR, count, k, source, ld, across, panels);
-    else pack(DMAE_TYPE_F32, NR, count, k, source, ld, across, panels);
+    if (type == DMAE_TYPE_BF16) pack(DMAE_TYPE_BF16, NR, count, k, source, ld, transposed, panels);
+    else pack(DMAE_TYPE_F32, NR, count, k, source, ld, transposed, panels);
 }
 
 const struct gemm_kernels gemm_bf16_amx_32x32 = {

@@ -3,7 +3,7 @@
 #include "gemm/gemm.h"
 #include "cpu/vector_avx2.h"
 
-// Without products of bf16 the rounded operands are multiplied in float32, which is exact.
+// Without bf16 multiply-adds the rounded operands are multiplied in float32, which is exact.
 #define OPERAND(x) v_round_to_bf16(x)
 enum { MR = 6, VECTORS = 2, REGISTERS = 16, STEPS = 4 };
 #include "gemm/gemm_f32_kernels.h"

@@ -3,7 +3,7 @@
 #include "gemm/gemm.h"
 #include "cpu/vector_avx512.h"
 
-// Without products of bf16 the rounded operands are multiplied in float32, which is exact.
+// Without bf16 multiply-adds the rounded operands are multiplied in float32, which is exact.
 #define OPERAND(x) v_round_to_bf16(x)
 enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1 };
 #define TILES_PACK_B

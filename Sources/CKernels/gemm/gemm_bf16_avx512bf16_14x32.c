@@ -12,15 +12,15 @@ enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1, K_UNIT = 2 };
 #include "gemm/bf16_pairs.h"
 #include "gemm/register_tile_f32.h"
 
-static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool transposed,
                            void *panels) {
-    if (type == DMAE_TYPE_BF16) pack(DMAE_TYPE_BF16, MR, count, k, source, ld, across, panels);
-    else pack(DMAE_TYPE_F32, MR, count, k, source, ld, across, panels);
+    if (type == DMAE_TYPE_BF16) pack(DMAE_TYPE_BF16, MR, count, k, source, ld, transposed, panels);
+    else pack(DMAE_TYPE_F32, MR, count, k, source, ld, transposed, panels);
 }
-static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool transposed,
                            void *panels) {
-    if (type == DMAE_TYPE_BF16) pack(DMAE_TYPE_BF16, NR, count, k, source, ld, across, panels);
-    else pack(DMAE_TYPE_F32, NR, count, k, source, ld, across, panels);
+    if (type == DMAE_TYPE_BF16) pack(DMAE_TYPE_BF16, NR, count, k, source, ld, transposed, panels);
+    else pack(DMAE_TYPE_F32, NR, count, k, source, ld, transposed, panels);
 }
 
 VECTOR_INLINE void pair_step(const int ROWS, const int WIDTH, const float *a, const float *b, V sum[MR][VECTORS]) {
@@ -39,19 +39,19 @@ VECTOR_INLINE void pair_step(const int ROWS, const int WIDTH, const float *a, co
 }
 
 VECTOR_INLINE void pair_product(const int ROWS, const int WIDTH, size_t k, const float *a, const float *b,
-                                const struct gemm_fetched *fetched, V sum[MR][VECTORS]) {
+                                const struct gemm_prefetches *prefetches, V sum[MR][VECTORS]) {
     clear(ROWS, WIDTH, sum);
-    FETCHING_ROUNDS((k + 1) / 2, fetched, {
+    PREFETCHING_ROUNDS((k + 1) / 2, prefetches, {
         pair_step(ROWS, WIDTH, a, b, sum);
         a += MR;
         b += NR;
     });
 }
 
-/// Pair q of the panel of B that a tile fills, as pack_b does across; `type` is a constant.
+/// Packs pair q of a tile's panel of B from a transposed source; `type` is a constant.
 VECTOR_INLINE void pack_pair(const dmae_type type, const struct gemm_tile *t, size_t q) {
     const size_t first = 2 * q * t->ld_b_source, second = first + t->ld_b_source,
-                 ahead = 2 * FETCHED_AHEAD * t->ld_b_source;
+                 ahead = 2 * PREFETCHED_AHEAD * t->ld_b_source;
     float *const pairs = (float *)t->b + q * NR;
     prefetch_row(type, NR, t->b_source, first + ahead);
     prefetch_row(type, NR, t->b_source, second + ahead);
@@ -59,14 +59,14 @@ VECTOR_INLINE void pack_pair(const dmae_type type, const struct gemm_tile *t, si
     else pack_step(type, NR, NR, t->b_source, first, false, 0, pairs);
 }
 
-VECTOR_INLINE void packing_product(const dmae_type type, const struct gemm_tile *t, const struct gemm_fetched *fetched,
-                                   V sum[MR][VECTORS]) {
+VECTOR_INLINE void packing_product(const dmae_type type, const struct gemm_tile *t,
+                                   const struct gemm_prefetches *prefetches, V sum[MR][VECTORS]) {
     const size_t pairs = (t->k + 1) / 2;
     const float *a = t->a, *b = t->b;
     size_t q = 0;
     while (q < PACKED_AHEAD && q < pairs) pack_pair(type, t, q++);
     clear(MR, VECTORS, sum);
-    FETCHING_ROUNDS(pairs, fetched, {
+    PREFETCHING_ROUNDS(pairs, prefetches, {
         if (q < pairs) pack_pair(type, t, q++);
         pair_step(MR, VECTORS, a, b, sum);
         a += MR;
@@ -74,7 +74,7 @@ VECTOR_INLINE void packing_product(const dmae_type type, const struct gemm_tile 
     });
 }
 #define PACKING_PRODUCT packing_product
-#define PRODUCT(ROWS, WIDTH, t, fetched, sum) pair_product(ROWS, WIDTH, (t)->k, (t)->a, (t)->b, fetched, sum)
+#define PRODUCT(ROWS, WIDTH, t, prefetches, sum) pair_product(ROWS, WIDTH, (t)->k, (t)->a, (t)->b, prefetches, sum)
 #include "gemm/tile_epilogue.h"
 
 const struct gemm_kernels gemm_bf16_avx512bf16_14x32 = {

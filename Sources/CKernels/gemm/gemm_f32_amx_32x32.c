@@ -7,20 +7,19 @@
 #define VECTOR_ROUNDS_TO_BF16
 #include "cpu/vector_avx512.h"
 
-// A float32 is the sum of three bf16, each the rest before it rounded to nearest: 3·8 bits. Of the nine products of
-// parts the six largest are summed. Left out are a second part times a third, twice, and a third times a third: 2^-23
-// of the product at most, and with signs that know nothing of one another. Sums of parts round less often than sums of
-// values, so the whole is nearer to the truth than a chain of multiply-adds. An infinity, and what a bf16 rounds to
-// one, leaves a rest that is not a number.
+// A float32 is the sum of three bf16, each the remainder so far rounded to nearest: 3·8 bits. Of the nine products of
+// parts the six largest are summed. The others, second times third part (twice) and third times third, are at most
+// 2^-23 of the product, with uncorrelated signs. Sums of parts round less often than sums of values, so the result is
+// more accurate than a chain of multiply-adds. An infinity, or a value that rounds to one, leaves a NaN remainder.
 //
-// A lane is the pair of p and p + 16 in a step of k. Any pairs that A and B share serve the sum, and these are had
-// without a shuffle.
+// A lane is the pair of p and p + 16 in a step of k. Any pairing serves if A and B share it, and this one needs no
+// shuffle.
 enum { UNIT = 2, PARTS = 3, HEAD_WORDS = 0 };
 #define TILE_PRODUCT _tile_dpbf16ps
 #include "gemm/amx_tile.h"
 #include "gemm/operand.h"
 
-/// The next part of sixteen values; `rest` becomes what is left.
+/// The next part of sixteen values; `rest` becomes the remainder.
 VECTOR_INLINE V next_part(V *rest) {
     const __m512i rounded = _mm512_add_epi32(_mm512_castps_si512(*rest), _mm512_set1_epi32(0x8000));
     const V part = _mm512_castsi512_ps(_mm512_and_si512(rounded, _mm512_set1_epi32((int)0xffff0000)));
@@ -41,7 +40,7 @@ struct block {
 enum { BLOCK = LANES * LANES };
 
 /// The same with rows and columns exchanged, in `copy`.
-VECTOR_INLINE struct block transposed(struct block b, float copy[BLOCK]) {
+VECTOR_INLINE struct block transpose_block(struct block b, float copy[BLOCK]) {
 #pragma clang loop unroll(full)
     for (size_t j = 0; j < LANES; j += 4) {
         __m512 rows[4];
@@ -78,7 +77,7 @@ VECTOR_INLINE size_t rest(size_t all, size_t taken) { return all > taken ? all -
 /// Sixteen rows or columns, from `i` on, of a step of k, in all parts: [row][pair] in a panel of A, [pair][column] in
 /// one of B.
 VECTOR_INLINE void pack_some(const dmae_type type, const bool is_a, size_t count, size_t k, size_t i, size_t p,
-                             const void *source, size_t ld, const bool across, float *panels) {
+                             const void *source, size_t ld, const bool transposed, float *panels) {
     _Static_assert(MR == NR, "panels of A and B are equally wide");
     const size_t steps = (k + STEP_K - 1) / STEP_K, row_words = is_a ? HALF : NR;
     float *const step = panels + (i / MR * steps + p / STEP_K) * STEP_A + i % MR * (is_a ? HALF : 1);
@@ -87,9 +86,9 @@ VECTOR_INLINE void pack_some(const dmae_type type, const bool is_a, size_t count
 #pragma clang loop unroll(full)
     for (size_t half = 0; half < 2; ++half) {
         const size_t at = p + half * LANES, wide = count - i, deep = rest(k, at);
-        if (across) halves[half] = block_at(type, deep, wide, source, at * ld + i, ld, copies[half]);
+        if (transposed) halves[half] = block_at(type, deep, wide, source, at * ld + i, ld, copies[half]);
         else halves[half] = block_at(type, wide, deep, source, i * ld + at, ld, copies[half]);
-        if (across == is_a) halves[half] = transposed(halves[half], turned[half]);
+        if (transposed == is_a) halves[half] = transpose_block(halves[half], turned[half]);
     }
     for (size_t row = 0; row < LANES; ++row) {
         V low = v_load(halves[0].first + row * halves[0].ld), high = v_load(halves[1].first + row * halves[1].ld);
@@ -103,8 +102,8 @@ VECTOR_INLINE void pack_some(const dmae_type type, const bool is_a, size_t count
 }
 
 VECTOR_INLINE void pack_parts(const dmae_type type, const bool is_a, size_t count, size_t k, const void *source,
-                              size_t ld, const bool across, float *panels) {
-    if (!across) {
+                              size_t ld, const bool transposed, float *panels) {
+    if (!transposed) {
         for (size_t i = 0; i < count; i += HALF)
             for (size_t p = 0; p < k; p += STEP_K) pack_some(type, is_a, count, k, i, p, source, ld, false, panels);
         return;
@@ -116,13 +115,14 @@ VECTOR_INLINE void pack_parts(const dmae_type type, const bool is_a, size_t coun
     }
 }
 
-#define PACK(name, is_a)                                                                                            \
-    static void KERNEL(name)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,    \
-                             void *panels) {                                                                        \
-        if (type == DMAE_TYPE_BF16 && across) pack_parts(DMAE_TYPE_BF16, is_a, count, k, source, ld, true, panels); \
-        else if (type == DMAE_TYPE_BF16) pack_parts(DMAE_TYPE_BF16, is_a, count, k, source, ld, false, panels);     \
-        else if (across) pack_parts(DMAE_TYPE_F32, is_a, count, k, source, ld, true, panels);                       \
-        else pack_parts(DMAE_TYPE_F32, is_a, count, k, source, ld, false, panels);                                  \
+#define PACK(name, is_a)                                                                                             \
+    static void KERNEL(name)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool transposed, \
+                             void *panels) {                                                                         \
+        if (type == DMAE_TYPE_BF16 && transposed)                                                                    \
+            pack_parts(DMAE_TYPE_BF16, is_a, count, k, source, ld, true, panels);                                    \
+        else if (type == DMAE_TYPE_BF16) pack_parts(DMAE_TYPE_BF16, is_a, count, k, source, ld, false, panels);      \
+        else if (transposed) pack_parts(DMAE_TYPE_F32, is_a, count, k, source, ld, true, panels);                    \
+        else pack_parts(DMAE_TYPE_F32, is_a, count, k, source, ld, false, panels);                                   \
     }
 PACK(pack_a, true)
 PACK(pack_b, false)

@@ -1,5 +1,5 @@
-// The packed-panel kernels on the operations of vector_*.h and a register tile the including file has chosen; with
-// TILES_PACK_B, tiles may fill their panel of B.
+// Packing and tiles of float32 on the operations of vector_*.h, for a register tile that the including file chooses.
+// With TILES_PACK_B, tiles can pack their panel of B.
 #include "gelu/gelu_f32_vector.h"
 #include "gemm/register_tile_f32.h"
 
@@ -8,20 +8,20 @@ VECTOR_INLINE size_t rows_left(size_t count, size_t i, size_t part) {
     return part == 0 ? count - i : count > i + part ? count - i - part : 0;
 }
 
-VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld, bool across,
-                             float *panels) {
-    if (!across) {
+VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld,
+                             bool transposed, float *panels) {
+    if (!transposed) {
         for (size_t i = 0; i < count; i += MR)
             for (size_t part = 0; part < MR; part += LANES) {
                 const size_t width = MR - part < LANES ? MR - part : LANES, left = rows_left(count, i, part);
-                pack_transposed_of(type, left < width ? left : width, width, MR, k, source, (i + part) * ld, ld,
-                                   panels + i * k + part);
+                pack_transposing_of(type, left < width ? left : width, width, MR, k, source, (i + part) * ld, ld,
+                                    panels + i * k + part);
             }
         return;
     }
-    // All panels of one step of k before the next step: rows of the source may lie a multiple of 4096 bytes apart, and
-    // what one panel leaves of a line is gone from the cache when the next panel comes.
-    // A row of a panel is whole vectors and one that is cut to the rest.
+    // All panels of one step of k before the next step: rows of the source may be a multiple of 4096 bytes apart, and
+    // the rest of a line would be evicted before the next panel reads it. A row of a panel is whole vectors and one
+    // that is cut to the rest.
     enum { LAST = (MR - 1) / LANES * LANES };
     const M written = v_mask(MR - LAST);
     for (size_t p = 0; p < k; ++p) {
@@ -36,16 +36,16 @@ VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const
     }
 }
 
-VECTOR_INLINE void pack_b_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld, bool across,
-                             float *panels) {
+VECTOR_INLINE void pack_b_of(const dmae_type type, size_t count, size_t k, const void *source, size_t ld,
+                             bool transposed, float *panels) {
     const size_t whole = count / NR * NR;
-    if (!across) {
+    if (!transposed) {
         for (size_t j = 0; j < whole; j += LANES)
-            pack_transposed_of(type, LANES, LANES, NR, k, source, j * ld, ld, panels + j / NR * NR * k + j % NR);
+            pack_transposing_of(type, LANES, LANES, NR, k, source, j * ld, ld, panels + j / NR * NR * k + j % NR);
         for (size_t j = whole; j < count; j += NR)
             for (size_t part = 0; part < NR; part += LANES)
-                pack_transposed_of(type, count > j + part ? count - j - part : 0, LANES, NR, k, source, (j + part) * ld,
-                                   ld, panels + j * k + part);
+                pack_transposing_of(type, count > j + part ? count - j - part : 0, LANES, NR, k, source,
+                                    (j + part) * ld, ld, panels + j * k + part);
         return;
     }
     for (size_t p = 0; p < k; ++p) {
@@ -60,34 +60,34 @@ VECTOR_INLINE void pack_b_of(const dmae_type type, size_t count, size_t k, const
     }
 }
 
-static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool transposed,
                            void *panels) {
-    if (type == DMAE_TYPE_BF16) pack_a_of(DMAE_TYPE_BF16, count, k, source, ld, across, panels);
-    else pack_a_of(DMAE_TYPE_F32, count, k, source, ld, across, panels);
+    if (type == DMAE_TYPE_BF16) pack_a_of(DMAE_TYPE_BF16, count, k, source, ld, transposed, panels);
+    else pack_a_of(DMAE_TYPE_F32, count, k, source, ld, transposed, panels);
 }
-static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool transposed,
                            void *panels) {
-    if (type == DMAE_TYPE_BF16) pack_b_of(DMAE_TYPE_BF16, count, k, source, ld, across, panels);
-    else pack_b_of(DMAE_TYPE_F32, count, k, source, ld, across, panels);
+    if (type == DMAE_TYPE_BF16) pack_b_of(DMAE_TYPE_BF16, count, k, source, ld, transposed, panels);
+    else pack_b_of(DMAE_TYPE_F32, count, k, source, ld, transposed, panels);
 }
 
 #ifdef TILES_PACK_B
 _Static_assert(STEPS == 1, "a round of the loop packs one step");
-/// Step p of the panel of B that a tile fills, as pack_b does across; `type` is a constant.
+/// Packs step p of a tile's panel of B from a transposed source; `type` is a constant.
 VECTOR_INLINE void pack_row(const dmae_type type, const struct gemm_tile *t, size_t p) {
     const size_t row = p * t->ld_b_source;
-    prefetch_row(type, NR, t->b_source, row + FETCHED_AHEAD * t->ld_b_source);
+    prefetch_row(type, NR, t->b_source, row + PREFETCHED_AHEAD * t->ld_b_source);
 #pragma clang loop unroll(full)
     for (int j = 0; j < NR; j += LANES) v_store((float *)t->b + p * NR + j, operand(type, t->b_source, row + j));
 }
 
-VECTOR_INLINE void packing_product(const dmae_type type, const struct gemm_tile *t, const struct gemm_fetched *fetched,
-                                   V sum[MR][VECTORS]) {
+VECTOR_INLINE void packing_product(const dmae_type type, const struct gemm_tile *t,
+                                   const struct gemm_prefetches *prefetches, V sum[MR][VECTORS]) {
     const float *a = t->a, *b = t->b;
     size_t p = 0;
     while (p < PACKED_AHEAD && p < t->k) pack_row(type, t, p++);
     clear(MR, VECTORS, sum);
-    FETCHING_ROUNDS(t->k, fetched, {
+    PREFETCHING_ROUNDS(t->k, prefetches, {
         if (p < t->k) pack_row(type, t, p++);
         tile_round(MR, VECTORS, true, a, 1, MR, b, NR, sum);
         a += MR;
@@ -97,6 +97,6 @@ VECTOR_INLINE void packing_product(const dmae_type type, const struct gemm_tile 
 
 #define PACKING_PRODUCT packing_product
 #endif
-#define PRODUCT(ROWS, WIDTH, t, fetched, sum)                                              \
-    tile_product(ROWS, WIDTH, STEPS == 1, (t)->k, (t)->a, 1, MR, (t)->b, NR, fetched, sum)
+#define PRODUCT(ROWS, WIDTH, t, prefetches, sum)                                              \
+    tile_product(ROWS, WIDTH, STEPS == 1, (t)->k, (t)->a, 1, MR, (t)->b, NR, prefetches, sum)
 #include "gemm/tile_epilogue.h"

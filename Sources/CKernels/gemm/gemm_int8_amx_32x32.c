@@ -26,15 +26,15 @@ VECTOR_INLINE void pack_a_of(const dmae_type type, size_t count, size_t k, const
                 v_store(step, groups_at(type, false, k - p, source, row + p, q));
         }
 }
-static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool transposed,
                            void *panels) {
-    (void)across;
+    (void)transposed;
     if (type == DMAE_TYPE_BF16) pack_a_of(DMAE_TYPE_BF16, count, k, source, ld, panels);
     else pack_a_of(DMAE_TYPE_F32, count, k, source, ld, panels);
 }
-static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool transposed,
                            void *panels) {
-    (void)across;
+    (void)transposed;
     if (type == DMAE_TYPE_BF16) pack(DMAE_TYPE_BF16, true, NR, count, k, source, ld, panels);
     else pack(DMAE_TYPE_F32, true, NR, count, k, source, ld, panels);
 }

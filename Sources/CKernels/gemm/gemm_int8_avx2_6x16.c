@@ -6,7 +6,7 @@
 
 enum { MR = 6, VECTORS = 2, REGISTERS = 16, STEPS = 4 };
 
-// AVX2's product of bytes cuts its sums to 16 bits. A lane is two neighbours in k of 16 bits instead, q - zero: exact.
+// AVX2's byte multiply-add saturates at 16 bits. Instead a lane is q - zero of two neighbours in k in 16 bits: exact.
 enum { UNIT = 2, HAS_ZERO = 0 };
 typedef __m256i I;
 VECTOR_INLINE I i_zero(void) { return _mm256_setzero_si256(); }
@@ -17,11 +17,11 @@ VECTOR_INLINE I i_multiply_add(I sum, I a, I b) { return _mm256_add_epi32(sum, _
 VECTOR_INLINE I i_without(I sum, I zero, I column_sum) { return (void)zero, (void)column_sum, sum; }
 
 VECTOR_INLINE V groups(const bool weights, const V x[UNIT], struct quantisation q) {
-    const I least = i_set(weights ? -127 : -q.zero), most = i_set(weights ? 127 : 255 - q.zero);
+    const I min = i_set(weights ? -127 : -q.zero), max = i_set(weights ? 127 : 255 - q.zero);
     I whole[UNIT];
     for (int part = 0; part < UNIT; ++part) {
         const I nearest = _mm256_cvtps_epi32(v_multiply(x[part], v_set(q.inverse)));
-        whole[part] = _mm256_min_epi32(_mm256_max_epi32(nearest, least), most);
+        whole[part] = _mm256_min_epi32(_mm256_max_epi32(nearest, min), max);
     }
     return _mm256_castsi256_ps(_mm256_permute4x64_epi64(_mm256_packs_epi32(whole[0], whole[1]), 0xd8));
 }

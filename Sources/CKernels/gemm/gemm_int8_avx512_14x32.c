@@ -6,7 +6,7 @@
 
 enum { MR = 14, VECTORS = 2, REGISTERS = 32, STEPS = 1 };
 
-// Without products of bytes a lane is two neighbours in k of 16 bits, q - zero: exact.
+// Without byte multiply-adds a lane is q - zero of two neighbours in k in 16 bits: exact.
 enum { UNIT = 2, HAS_ZERO = 0 };
 typedef __m512i I;
 VECTOR_INLINE I i_zero(void) { return _mm512_setzero_si512(); }
@@ -17,11 +17,11 @@ VECTOR_INLINE I i_multiply_add(I sum, I a, I b) { return _mm512_add_epi32(sum, _
 VECTOR_INLINE I i_without(I sum, I zero, I column_sum) { return (void)zero, (void)column_sum, sum; }
 
 VECTOR_INLINE V groups(const bool weights, const V x[UNIT], struct quantisation q) {
-    const I least = i_set(weights ? -127 : -q.zero), most = i_set(weights ? 127 : 255 - q.zero);
+    const I min = i_set(weights ? -127 : -q.zero), max = i_set(weights ? 127 : 255 - q.zero);
     I whole[UNIT];
     for (int part = 0; part < UNIT; ++part) {
         const I nearest = _mm512_cvtps_epi32(v_multiply(x[part], v_set(q.inverse)));
-        whole[part] = _mm512_min_epi32(_mm512_max_epi32(nearest, least), most);
+        whole[part] = _mm512_min_epi32(_mm512_max_epi32(nearest, min), max);
     }
     const I order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
     return _mm512_castsi512_ps(_mm512_permutexvar_epi64(order, _mm512_packs_epi32(whole[0], whole[1])));

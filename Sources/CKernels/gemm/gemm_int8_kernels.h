@@ -1,23 +1,23 @@
-// Products of whole numbers on the operations of vector_*.h. The including file says MR, VECTORS, REGISTERS, what
+// Packing and tiles of int8 on the operations of vector_*.h. The including file defines MR, VECTORS, REGISTERS, what
 // gemm_int8_packing.h asks for, and
-//   I, i_zero, i_set, i_load, i_float      vectors of 32-bit whole numbers
-//   i_multiply_add(sum, a, b)              adds the products of UNIT neighbours
-//   i_without(sum, zero, column_sum)       where HAS_ZERO: what a row's zero adds to the sums, taken off
+//   I, i_zero, i_set, i_load, i_float   vectors of 32-bit integers
+//   i_multiply_add(sum, a, b)           adds the products of UNIT neighbours
+//   i_without(sum, zero, column_sum)    with HAS_ZERO: subtracts zero · column_sum
 #include "gelu/gelu_f32_vector.h"
 #include "gemm/register_tile_f32.h"
 
 enum { HEAD_WORDS = HAS_ZERO ? 2 : 1, K_UNIT = UNIT };
 #include "gemm/gemm_int8_packing.h"
 
-static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool transposed,
                            void *panels) {
-    (void)across;
+    (void)transposed;
     if (type == DMAE_TYPE_BF16) pack(DMAE_TYPE_BF16, false, MR, count, k, source, ld, panels);
     else pack(DMAE_TYPE_F32, false, MR, count, k, source, ld, panels);
 }
-static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool transposed,
                            void *panels) {
-    (void)across;
+    (void)transposed;
     if (type == DMAE_TYPE_BF16) pack(DMAE_TYPE_BF16, true, NR, count, k, source, ld, panels);
     else pack(DMAE_TYPE_F32, true, NR, count, k, source, ld, panels);
 }
@@ -38,7 +38,7 @@ VECTOR_INLINE void group_step(const int ROWS, const int WIDTH, const float *a, c
 }
 
 VECTOR_INLINE void group_product(const int ROWS, const int WIDTH, size_t k, const float *a, const float *b,
-                                 const struct gemm_fetched *fetched, V sum[MR][VECTORS]) {
+                                 const struct gemm_prefetches *prefetches, V sum[MR][VECTORS]) {
     const float *const a_head = a, *const b_head = b;
     a += HEAD_WORDS * MR;
     b += HEAD_WORDS * NR;
@@ -47,7 +47,7 @@ VECTOR_INLINE void group_product(const int ROWS, const int WIDTH, size_t k, cons
     for (int i = 0; i < ROWS; ++i)
 #pragma clang loop unroll(full)
         for (int j = 0; j < WIDTH; ++j) total[i][j] = i_zero();
-    FETCHING_ROUNDS((k + UNIT - 1) / UNIT, fetched, {
+    PREFETCHING_ROUNDS((k + UNIT - 1) / UNIT, prefetches, {
         group_step(ROWS, WIDTH, a, b, total);
         a += MR;
         b += NR;
@@ -64,5 +64,5 @@ VECTOR_INLINE void group_product(const int ROWS, const int WIDTH, size_t k, cons
         }
     }
 }
-#define PRODUCT(ROWS, WIDTH, t, fetched, sum) group_product(ROWS, WIDTH, (t)->k, (t)->a, (t)->b, fetched, sum)
+#define PRODUCT(ROWS, WIDTH, t, prefetches, sum) group_product(ROWS, WIDTH, (t)->k, (t)->a, (t)->b, prefetches, sum)
 #include "gemm/tile_epilogue.h"

@@ -1,10 +1,11 @@
-// Rows quantised into panels, on the operations of vector_*.h. The including file says
-//   UNIT, K_UNIT                           neighbours in k that stand together in a lane of 32 bits, and what a panel's
-//   depth is a multiple of HAS_ZERO                               whether panels hold q itself and zero is taken off
-//   the sums, or q - zero groups(weights, x[UNIT], q)            quantises UNIT vectors of neighbours in k: LANES
-//   groups in memory order column_sums(steps, groups, sums)       where HAS_ZERO: sums of each column of a panel of B
+// Quantises rows into panels, on the operations of vector_*.h. The including file defines
+//   UNIT                               neighbours in k in a lane of 32 bits
+//   K_UNIT                             the depth of a panel is a multiple of it
+//   HAS_ZERO                           panels hold q, and zero is subtracted from the sums; otherwise they hold q -
+//   zero groups(weights, x[UNIT], q)        quantises UNIT vectors of neighbours in k: LANES groups in memory order
+//   column_sums(steps, groups, sums)   with HAS_ZERO: the sum of each column of a panel of B
 //
-// A panel: scale[width] in float32; where HAS_ZERO then zero[width] (A) or sum[width] (B); then [k/UNIT][width] groups.
+// A panel: scale[width] in float32; with HAS_ZERO then zero[width] (A) or sum[width] (B); then [k/UNIT][width] groups.
 #ifndef DMAE_GEMM_INT8_PACKING_H
 #define DMAE_GEMM_INT8_PACKING_H
 #include "gemm/operand.h"
@@ -26,8 +27,8 @@ VECTOR_INLINE struct quantisation quantisation_of(const dmae_type type, const bo
             high[part] = v_max(x, high[part]);
             zero[part] = v_fma(x, v_zero(), zero[part]); // NaN where x is not finite
         }
-    const float highest = v_greatest(v_max(high[0], high[1]));
-    const float lowest = -v_greatest(v_subtract(v_zero(), v_min(low[0], low[1])));
+    const float highest = v_reduce_max(v_max(high[0], high[1]));
+    const float lowest = -v_reduce_max(v_subtract(v_zero(), v_min(low[0], low[1])));
     const float check = v_sum(v_add(zero[0], zero[1]));
     return weights ? quantisation_of_weights(lowest, highest, check == check)
                    : quantisation_of_activations(lowest, highest, check == check);

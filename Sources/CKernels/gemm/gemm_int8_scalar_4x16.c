@@ -25,22 +25,22 @@ static void KERNEL(pack)(bool weights, size_t unit, size_t count, size_t k, dmae
                             : quantisation_of_activations(lowest, highest, finite);
             }
             scale[i] = q.scale;
-            const float least = weights ? -127 : (float)-q.zero, most = weights ? 127 : (float)(255 - q.zero);
+            const float min = weights ? -127 : (float)-q.zero, max = weights ? 127 : (float)(255 - q.zero);
             for (size_t p = 0; p < k; ++p) {
-                // What is not finite stays out: no whole number stands for it, and its scale makes the results NaN.
+                // No integer stands for a value that is not finite; the row's scale makes its results NaN.
                 const float nearest = q.inverse > 0 ? rintf(element_at(type, source, index + p) * q.inverse) : 0;
-                whole[p * unit + i] = (int16_t)(nearest < least ? least : nearest > most ? most : nearest);
+                whole[p * unit + i] = (int16_t)(nearest < min ? min : nearest > max ? max : nearest);
             }
         }
 }
-static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool transposed,
                            void *panels) {
-    (void)across;
+    (void)transposed;
     KERNEL(pack)(false, MR, count, k, type, source, ld, panels);
 }
-static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool transposed,
                            void *panels) {
-    (void)across;
+    (void)transposed;
     KERNEL(pack)(true, NR, count, k, type, source, ld, panels);
 }
 

@@ -1,10 +1,10 @@
-// Products of bytes as AVX512-VNNI has them: the operations that the other headers of int8 ask for.
+// The operations that the other headers of int8 ask for, with AVX512-VNNI.
 #ifndef DMAE_GEMM_INT8_VNNI_H
 #define DMAE_GEMM_INT8_VNNI_H
 #include "gemm/quantisation.h"
 
-// A lane is four neighbours in k. The instruction multiplies numbers without a sign (activations, zero in them) by
-// numbers with one.
+// A lane is four neighbours in k. The instruction multiplies unsigned bytes (activations, with their zero) by signed
+// ones.
 enum { UNIT = 4, HAS_ZERO = 1 };
 typedef __m512i I;
 VECTOR_INLINE I i_zero(void) { return _mm512_setzero_si512(); }
@@ -24,7 +24,7 @@ VECTOR_INLINE V groups(const bool weights, const V x[UNIT], struct quantisation 
         whole[part] = _mm512_cvtps_epi32(v_multiply(x[part], inverse));
         if (!weights) whole[part] = _mm512_add_epi32(whole[part], zero);
     }
-    // Packing cuts to the range; it works on quarters of a vector, which are put in order afterwards.
+    // Packing saturates to the range. It works on quarters of a vector, which are put in order afterwards.
     const I low = _mm512_packs_epi32(whole[0], whole[1]), high = _mm512_packs_epi32(whole[2], whole[3]);
     const I bytes = weights ? _mm512_packs_epi16(low, high) : _mm512_packus_epi16(low, high);
     const I order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);

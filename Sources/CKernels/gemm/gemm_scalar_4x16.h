@@ -2,21 +2,21 @@
 #include "gemm/gemm_scalar_epilogue.h"
 
 static void KERNEL(pack)(size_t unit, size_t count, size_t k, dmae_type type, const void *source, size_t ld,
-                         bool across, float *panels) {
+                         bool transposed, float *panels) {
     for (size_t first = 0; first < count; first += unit, panels += unit * k)
         for (size_t p = 0; p < k; ++p)
             for (size_t i = 0; i < unit; ++i) {
-                const size_t index = across ? p * ld + first + i : (first + i) * ld + p;
+                const size_t index = transposed ? p * ld + first + i : (first + i) * ld + p;
                 panels[p * unit + i] = first + i >= count ? 0 : OPERAND(element_at(type, source, index));
             }
 }
-static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+static void KERNEL(pack_a)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool transposed,
                            void *panels) {
-    KERNEL(pack)(MR, count, k, type, source, ld, across, panels);
+    KERNEL(pack)(MR, count, k, type, source, ld, transposed, panels);
 }
-static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool across,
+static void KERNEL(pack_b)(size_t count, size_t k, dmae_type type, const void *source, size_t ld, bool transposed,
                            void *panels) {
-    KERNEL(pack)(NR, count, k, type, source, ld, across, panels);
+    KERNEL(pack)(NR, count, k, type, source, ld, transposed, panels);
 }
 
 static void KERNEL(tile)(const struct gemm_tile *t) {

@@ -1,12 +1,11 @@
-// How a row of values becomes whole numbers of 8 bits, the same on every instruction set: what the vector variants
-// compute beside their loops is computed here, in float32 and rounded once per operation.
+// How a row becomes 8-bit integers, the same on every instruction set: scales and zeros are computed here, in float32
+// and rounded once per operation.
 //
-// A weight's row (an output channel): value = scale·q, q in [-127, 127], scale = greatest magnitude/127.
-// An activation's row (a token): value = scale·(q - zero), q in [0, 255], scale = (highest - lowest)/255, where the
-// range holds zero, so that zero is exact. GELU's output, which hardly goes below zero, has twice as many steps that
-// way. q = the nearest whole number to value·inverse (+ zero), ties to even, cut to its range. Rows without a magnitude
-// of 2⁻¹⁰⁸ in their scale take that as their scale: their inverse stays finite. A row that is not finite has NaN for
-// its scale, and so for its results.
+// A row of a weight (an output channel): value = scale·q, q in [-127, 127], scale = largest magnitude / 127.
+// A row of activations (a token): value = scale·(q - zero), q in [0, 255], scale = (max - min) / 255, where the range
+// includes zero, so that zero is exact. GELU's output, which is hardly ever negative, gets twice as many steps that
+// way. q = value·inverse (+ zero), rounded to nearest, ties to even, and clamped to its range. A scale is at least
+// 2⁻¹⁰⁸, so that its inverse is finite. A row that is not finite has the scale NaN, and so NaN results.
 #ifndef DMAE_QUANTISATION_H
 #define DMAE_QUANTISATION_H
 
@@ -24,7 +23,7 @@ static inline struct quantisation quantisation_from(float scale, float lowest) {
     const float inverse = 1.0f / scale;
     return (struct quantisation){scale, inverse, (int32_t)rintf(-lowest * inverse)};
 }
-/// `lowest` <= 0 <= `highest`, of a row's values that are finite; `finite`: whether all are.
+/// `lowest` <= 0 <= `highest` of the row's finite values; `finite`: whether all are finite.
 static inline struct quantisation quantisation_of_activations(float lowest, float highest, bool finite) {
     if (!finite) return (struct quantisation){NAN, 0, 0};
     // The range itself may overflow.
@@ -35,7 +34,7 @@ static inline struct quantisation quantisation_of_weights(float lowest, float hi
     return quantisation_from((highest > -lowest ? highest : -lowest) / 127.0f, 0);
 }
 
-/// The whole numbers' sums fit 32 bits up to this depth: 255·127·k < 2³¹.
+/// Sums of integers fit 32 bits up to this depth: 255·127·k < 2³¹.
 enum { gemm_int8_max_k = 1 << 16 };
 _Static_assert(255ll * 127 * gemm_int8_max_k < 1ll << 31, "a sum may overflow");
 #endif

@@ -1,10 +1,10 @@
-// The heart of every product here, on the operations of vector_*.h: a tile of sums held in registers. The including
-// file says MR, VECTORS and REGISTERS: a tile is at most MR rows of VECTORS vectors, with one row of B and one element
-// of A beside it; and STEPS of k in a round of the loop. A step of 6×16 has 12 multiply-adds, which is few beside the
-// instructions of a loop: a core that shares its front end with another thread then waits for instructions.
+// The micro-kernel, on the operations of vector_*.h: a tile of accumulators in registers. The including file defines
+// MR rows, VECTORS vectors of columns, and the number of REGISTERS; one row of B and one element of A need registers
+// too. STEPS: steps of k in a round of the loop. A step of 6×16 has only 12 multiply-adds beside the instructions of
+// the loop; where two threads share a core's front end it would wait for instructions.
 #ifndef DMAE_REGISTER_TILE_F32_H
 #define DMAE_REGISTER_TILE_F32_H
-#include "gemm/fetching.h"
+#include "gemm/prefetching.h"
 #include "gemm/operand.h"
 
 enum { NR = VECTORS * LANES };
@@ -17,9 +17,9 @@ VECTOR_INLINE void clear(const int ROWS, const int WIDTH, V sum[MR][VECTORS]) {
         for (int j = 0; j < WIDTH; ++j) sum[i][j] = v_zero();
 }
 
-// Where a multiply-add can read its element from memory, those of four rows in seven do: fewer instructions, and as
-// many reads as a core does meanwhile. A core that shares its front end is 5 to 10 % faster so; alone it is as fast
-// either way. Rows of A that lie apart need addresses with an index, which cost the instruction that this spares.
+// If a multiply-add can read its element from memory, those of four rows in seven do: fewer instructions, and as many
+// loads as a core can do meanwhile. That is 5 to 10 % faster where two threads share a core's front end, and no slower
+// elsewhere. If rows of A are apart, the element needs an indexed address, which costs the instruction that was saved.
 VECTOR_INLINE void tile_step(const int ROWS, const int WIDTH, const float *a, size_t a_row, const float *b,
                              V sum[MR][VECTORS]) {
     V row[VECTORS];
@@ -54,14 +54,14 @@ VECTOR_INLINE void tile_round(const int ROWS, const int WIDTH, const bool stream
         tile_step(ROWS, WIDTH, a + step * a_step, a_row, b + step * b_step, sum);
 }
 
-/// sum[i][j] = Σ over p < k, in rising order, of a[i·a_row + p·a_step] · b[p·b_step + lanes of j]. ROWS and WIDTH, at
-/// most MR and VECTORS, are constants wherever this is inlined. `streamed`: a and b are panels one after another that
-/// come from the second-level cache or the third, so that what follows is needed next.
+/// sum[i][j] = Σ over p < k, in rising order, of a[i·a_row + p·a_step] · b[p·b_step + lanes of j]. ROWS <= MR and
+/// WIDTH <= VECTORS are constants wherever this is inlined. `streamed`: a and b are adjacent panels in the second-level
+/// cache or the third, so the memory behind them is needed next.
 VECTOR_INLINE void tile_product(const int ROWS, const int WIDTH, const bool streamed, size_t k, const float *a,
                                 size_t a_row, size_t a_step, const float *b, size_t b_step,
-                                const struct gemm_fetched *fetched, V sum[MR][VECTORS]) {
+                                const struct gemm_prefetches *prefetches, V sum[MR][VECTORS]) {
     clear(ROWS, WIDTH, sum);
-    FETCHING_ROUNDS(k / STEPS, fetched, {
+    PREFETCHING_ROUNDS(k / STEPS, prefetches, {
         tile_round(ROWS, WIDTH, streamed, a, a_row, a_step, b, b_step, sum);
         a += STEPS * a_step;
         b += STEPS * b_step;
@@ -70,16 +70,15 @@ VECTOR_INLINE void tile_product(const int ROWS, const int WIDTH, const bool stre
     for (size_t left = k % STEPS; left != 0; --left, a += a_step, b += b_step) tile_step(ROWS, WIDTH, a, a_row, b, sum);
 }
 
-/// One step of k of a panel. `followed`: what lies behind it belongs to the panel's next step, which is yet to be
-/// written.
+/// Stores one step of k of a panel. `followed`: the memory behind it is the panel's next step, which is written later.
 VECTOR_INLINE void store_step(M written, bool followed, float *step, V x) {
     if (!MASKED_STORES_ARE_CHEAP && followed) v_store(step, x);
     else v_store_masked(written, step, x);
 }
 
 /// panel[p·unit + i] = source[start + i·ld + p] for i < count <= LANES, zero from there to `width`; p < k.
-VECTOR_INLINE void pack_transposed_of(const dmae_type type, size_t count, size_t width, size_t unit, size_t k,
-                                      const void *source, size_t start, size_t ld, float *panel) {
+VECTOR_INLINE void pack_transposing_of(const dmae_type type, size_t count, size_t width, size_t unit, size_t k,
+                                       const void *source, size_t start, size_t ld, float *panel) {
     const M written = v_mask(width);
     for (size_t p = 0; p < k; p += LANES) {
         const size_t depth = k - p < LANES ? k - p : LANES;
@@ -102,9 +101,9 @@ VECTOR_INLINE void pack_transposed_of(const dmae_type type, size_t count, size_t
     }
 }
 
-VECTOR_INLINE void pack_transposed(size_t count, size_t width, size_t unit, size_t k, const float *source, size_t ld,
-                                   float *panel) {
-    pack_transposed_of(DMAE_TYPE_F32, count, width, unit, k, source, 0, ld, panel);
+VECTOR_INLINE void pack_transposing(size_t count, size_t width, size_t unit, size_t k, const float *source, size_t ld,
+                                    float *panel) {
+    pack_transposing_of(DMAE_TYPE_F32, count, width, unit, k, source, 0, ld, panel);
 }
 
 // The cases of a switch over the rows of a tile: RUN(rows, vectors, masked), all constants, for as many vectors as

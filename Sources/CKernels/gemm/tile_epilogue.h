@@ -1,6 +1,5 @@
-// From a tile of sums to memory: what both kinds of product share. The including file says PRODUCT(ROWS, WIDTH, tile,
-// fetched, sum), which fills sum[ROWS][WIDTH], and TILE_CASES; where tiles pack B, PACKING_PRODUCT(type, tile, fetched,
-// sum), too.
+// From a tile's accumulators in registers to memory. The including file defines PRODUCT(ROWS, WIDTH, tile, prefetches,
+// sum), which fills sum[ROWS][WIDTH], and, if tiles pack B, PACKING_PRODUCT(type, tile, prefetches, sum).
 #include "gemm/tile_finish.h"
 
 VECTOR_INLINE void store_tile(const int ROWS, const int WIDTH, const bool masked, M last, const dmae_type type,
@@ -12,7 +11,7 @@ VECTOR_INLINE void store_tile(const int ROWS, const int WIDTH, const bool masked
             store_as(type, masked && j == WIDTH - 1, last, t->c, (size_t)i * t->ldc + (size_t)j * LANES, sum[i][j]);
 }
 
-/// Past the caches: what is not read soon need not be fetched in order to be written, nor push out what is.
+/// Non-temporal stores: a line that is not read soon need not be loaded in order to be written, nor evict others.
 VECTOR_INLINE void stream_tile(const int ROWS, const int WIDTH, const struct gemm_tile *t, V sum[MR][VECTORS]) {
 #pragma clang loop unroll(full)
     for (int i = 0; i < ROWS; ++i)
@@ -20,13 +19,13 @@ VECTOR_INLINE void stream_tile(const int ROWS, const int WIDTH, const struct gem
         for (int j = 0; j < WIDTH; ++j) v_stream((float *)t->c + (size_t)i * t->ldc + (size_t)j * LANES, sum[i][j]);
 }
 
-/// What needs more registers than the sums leave: they rest in memory, and this goes over them row by row.
+/// For what needs more registers than the accumulators leave: they are in memory, and this goes over them by rows.
 VECTOR_INLINE void finish(const enum gelu gelu, const bool whole, const dmae_type *type, const struct gemm_tile *tile,
                           const float *value) {
     const struct gemm_tile t = *tile;
     for (size_t i = 0; i < t.rows; ++i, value += NR) finish_row(gelu, false, whole, type, &t, i, value);
 }
-/// All matrices of one type and all columns, as nearly every tile has them; or anything else.
+/// One version for nearly every tile, where all matrices have one type and all columns exist, and one for the others.
 #define FINISH(name, gelu)                                                                        \
     static void KERNEL(name)(const struct gemm_tile *t, const float *value) {                     \
         static const dmae_type f32 = DMAE_TYPE_F32, bf16 = DMAE_TYPE_BF16;                        \
@@ -45,29 +44,28 @@ static void KERNEL(finish_with_factors)(const struct gemm_tile *t, const float *
     for (size_t i = 0; i < t->rows; ++i, value += NR) finish_row(gelu_none, true, false, NULL, t, i, value);
 }
 
-/// ROWS and WIDTH (vectors of columns, the last perhaps masked), whether B is packed and from which type are constants
-/// wherever this is inlined.
+/// Constants wherever this is inlined: ROWS; WIDTH, vectors of columns, the last `masked` or not; whether the tile
+/// `packs` B, and from which type.
 VECTOR_INLINE void run(const struct gemm_tile *t, const int ROWS, const int WIDTH, const bool masked, const bool packs,
                        const dmae_type type) {
     V sum[MR][VECTORS];
-    // What the epilogue needs is far away and its rows lie pages apart; it comes while the product is worked out. Into
-    // the second level: in the first, the rows of a matrix whose width is a multiple of 1024 would all fall into one
-    // set.
-    struct gemm_fetched fetched;
-    fetched.sets = 0;
+    // The epilogue's matrices are not in the caches and their rows are pages apart: they are prefetched meanwhile, into
+    // the second level, since in the first the rows of a matrix whose width is a multiple of 1024 would share one set.
+    struct gemm_prefetches prefetches;
+    prefetches.sets = 0;
     const bool streams = !masked && t->stream_c && (uintptr_t)t->c % 64 == 0 && t->ldc % 16 == 0;
-    if (!streams) fetch_rows(&fetched, ROWS, WIDTH, t->c_type, t->c, t->ldc);
-    fetch_rows(&fetched, ROWS, WIDTH, DMAE_TYPE_F32, t->residual, t->ld_residual);
-    fetch_rows(&fetched, ROWS, WIDTH, t->before_gelu_type, t->before_gelu, t->ld_before_gelu);
+    if (!streams) prefetch_rows(&prefetches, ROWS, WIDTH, t->c_type, t->c, t->ldc);
+    prefetch_rows(&prefetches, ROWS, WIDTH, DMAE_TYPE_F32, t->residual, t->ld_residual);
+    prefetch_rows(&prefetches, ROWS, WIDTH, t->before_gelu_type, t->before_gelu, t->ld_before_gelu);
     if (t->activation != t->before_gelu)
-        fetch_rows(&fetched, ROWS, WIDTH, t->activation_type, t->activation, t->ld_activation);
-    fetched.lines[fetched.sets++] = t->prefetch;
+        prefetch_rows(&prefetches, ROWS, WIDTH, t->activation_type, t->activation, t->ld_activation);
+    prefetches.lines[prefetches.sets++] = t->prefetch;
 #ifdef PACKING_PRODUCT
-    if (packs) PACKING_PRODUCT(type, t, &fetched, sum);
-    else PRODUCT(ROWS, WIDTH, t, &fetched, sum);
+    if (packs) PACKING_PRODUCT(type, t, &prefetches, sum);
+    else PRODUCT(ROWS, WIDTH, t, &prefetches, sum);
 #else
     (void)packs, (void)type;
-    PRODUCT(ROWS, WIDTH, t, &fetched, sum);
+    PRODUCT(ROWS, WIDTH, t, &prefetches, sum);
 #endif
     if (streams) {
         stream_tile(ROWS, WIDTH, t, sum);

@@ -1,8 +1,9 @@
-// From sums that rest in memory to the matrices of a tile, on the operations of vector_*.h. The including file says NR.
+// The epilogue of a tile whose accumulators are in memory, on the operations of vector_*.h. The including file defines
+// NR.
 #ifndef DMAE_TILE_FINISH_H
 #define DMAE_TILE_FINISH_H
 #include "gelu/gelu_f32_vector.h"
-#include "gemm/fetching.h"
+#include "gemm/prefetching.h"
 
 VECTOR_INLINE void store_as(dmae_type type, bool masked, M mask, void *matrix, size_t index, V value) {
     if (type == DMAE_TYPE_BF16) {
@@ -18,9 +19,9 @@ VECTOR_INLINE void store_as(dmae_type type, bool masked, M mask, void *matrix, s
 
 enum gelu { gelu_none, gelu_forward, gelu_backward };
 
-/// Row `i` of a tile, `value` its sums, vector by vector. Constants wherever this is inlined: `gelu`; `adds`, what is
-/// to be added to the sums is added here; `whole`, all columns are there; `type`, of all matrices unless they say
-/// themselves.
+/// Finishes row `i` of a tile; `value`: its accumulators. Constants wherever this is inlined: `gelu`; `adds`: addend,
+/// residual, bias and factor are still to be applied; `whole`: all NR columns exist; `type`: of all matrices, or NULL
+/// if each has its own.
 VECTOR_INLINE void finish_row(const enum gelu gelu, const bool adds, const bool whole, const dmae_type *type,
                               const struct gemm_tile *t, size_t i, const float *value) {
     const dmae_type c_type = type ? *type : t->c_type, activation_type = type ? *type : t->activation_type;

@@ -1,17 +1,16 @@
-// The operations dmae's engine is made of: what each computes, on what layout, and what it promises.
+// The operations of dmae's engine: results, layouts and promises.
 //
-// Everything here is a driver: it checks its contract with assertions, chooses the variant for this processor (see
-// variants.inc), splits the work among OpenMP threads and calls single-threaded kernels.
+// Every function is a driver: it asserts its contract, chooses the variant for this processor (variants.inc), splits
+// the work among OpenMP threads and calls single-threaded kernels.
 //
-// Promises common to all of them
-//   * Matrices are row-major; `ld*` is the distance between rows in elements. Nothing needs more than its elements'
-//   alignment.
-//   * The same bits come out for any number of threads: threads own whole outputs, and every sum runs in an order that
+// Promises of all of them
+//   * Matrices are row-major; `ld*` is the distance between rows in elements. Matrices need no more than the alignment
+//     of their elements.
+//   * The number of threads does not change a bit: threads own whole outputs, and every sum runs in an order that
 //     depends on the shape alone.
-//   * Nothing is allocated. Scratch memory is the caller's: `workspace` of at least dmae_*_workspace(...) bytes,
-//   aligned to
-//     64 bytes, whose size covers up to dmae_threads() threads.
-//   * Outputs may not overlap inputs except where a comment says so.
+//   * Nothing is allocated. The caller passes a `workspace` of at least dmae_*_workspace(...) bytes, aligned to 64
+//     bytes; its size covers up to dmae_threads() threads.
+//   * Outputs may not overlap inputs unless a comment allows it.
 //   * A count of zero is allowed and does nothing (sums become zero).
 #ifndef DMAE_KERNELS_H
 #define DMAE_KERNELS_H
@@ -26,8 +25,7 @@
 extern "C" {
 #endif
 
-// ---- Processor, variants, threads
-// ------------------------------------------------------------------------------------
+// ---- Processor, variants, threads ----
 
 /// Features of a processor, one bit each: FEATURE(name, its flags in Linux's /proc/cpuinfo). The list may know features
 /// that no instruction set needs yet.
@@ -89,15 +87,15 @@ DMAE_EXPORT dmae_variant dmae_variant_at(size_t index);
 /// Whether the row is the one that its operation uses now: the last whose instruction set the selected one includes.
 DMAE_EXPORT bool dmae_variant_is_selected(size_t index);
 
-/// Threads of every driver from now on, at least 1. Resizing is not thread-safe.
+/// Sets the number of threads of every driver, at least 1. Not thread-safe.
 DMAE_EXPORT void dmae_set_threads(int count);
 DMAE_EXPORT int dmae_threads(void);
-/// The threads a parallel region really gets: 1 here with dmae_threads() > 1 means that OpenMP is serial.
+/// The number of threads that a parallel region gets. 1 here with dmae_threads() > 1 means that OpenMP is serial.
 DMAE_EXPORT int dmae_threads_observed(void);
 /// How many of `count` threads, the calling one included, the system lets the process have at once; at most 4097.
 DMAE_EXPORT int dmae_threads_startable(int count);
-/// Lets the calling thread run on every processor that the process could at its start. A thread of OpenMP's that is
-/// bound to one (OMP_PROC_BIND) hands its binding on to those it makes.
+/// Lets the calling thread run on every processor that the process had at its start. A thread that OpenMP has bound to
+/// one processor (OMP_PROC_BIND) passes its binding on to the threads it creates.
 DMAE_EXPORT void dmae_unbind_thread(void);
 /// The OpenMP version macro (yyyymm) this was compiled against.
 DMAE_EXPORT int dmae_openmp_version(void);
@@ -105,34 +103,36 @@ DMAE_EXPORT int dmae_openmp_version(void);
 DMAE_EXPORT void dmae_parallel_for(size_t count, size_t chunk, void *context,
                                    void (*body)(void *context, size_t begin, size_t end));
 
-/// What one element in memory is: a float32, or its upper half, to which stored values are rounded to nearest, ties to
-/// even; with AVX512-BF16 and AMX what is below 2^-126 then is zero.
+/// The type of an element in memory: float32 or bfloat16. Values are rounded to bfloat16 to nearest, ties to even; with
+/// AVX512-BF16 and AMX subnormals become zero.
 typedef enum { DMAE_TYPE_F32 = 0, DMAE_TYPE_BF16 = 1 } dmae_type;
 static inline size_t dmae_type_bytes(dmae_type type) {
     return type == DMAE_TYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
 }
 
-// ---- GEMM
-// ------------------------------------------------------------------------------------------------------------
+// ---- GEMM ----
 
-/// What the operands of a product are rounded to, to nearest, ties to even, as they are packed; sums are float32 in any
-/// case. With BF16 where the instruction set has no such products, the same rounded operands are multiplied in float32:
-/// as exact, and as slow, as F32. Subnormal operands may count as zero. F32's operands are not rounded. An instruction
-/// set may multiply them in three parts of bf16: six products of parts, whose sum leaves out at most 2^-23 of a
-/// product. What is below 2^-126, a part or an operand, then counts as zero, and an operand that is infinite or above
-/// 3.39e38 gives NaN.
-/// INT8 is for weights that never change, in the forward direction: B comes packed, of a transposed B, A is not
-/// transposed, C is not accumulated, there is no `before_gelu`, and k is at most 65,536. Each row of the weight and of
-/// A is rounded to whole numbers of 8 bits with a scale of its own (gemm/quantisation.h): a row's result depends on no
-/// other row. Their sums are exact and become float32, times both scales, before the epilogue. A row of A or of the
-/// weight that holds NaN or infinity gives NaN. Without such products in the instruction set 16-bit ones give the same
-/// sums.
+/// The type that a matmul's operands are rounded to as they are packed, to nearest, ties to even. Accumulators are
+/// float32, or exact integers. Subnormal operands may count as zero.
+///
+/// F32: operands are not rounded. A variant may split them into three parts of bf16 and sum six products of parts,
+/// which leaves out at most 2^-23 of a product. A part or operand below 2^-126 then counts as zero, and an operand that
+/// is infinite or above 3.39e38 gives NaN.
+///
+/// BF16: if the instruction set has no bf16 multiply-adds, the rounded operands are multiplied in float32, which is as
+/// exact, and as slow as F32.
+///
+/// INT8: for weights that never change, forward only. B comes packed, of a transposed B; A is not transposed; there is
+/// no accumulate and no before_gelu; k is at most 65,536. Each row of the weight and of A is rounded to 8-bit integers
+/// with its own scale (gemm/quantisation.h), so a row's result depends on no other row. The integer sum is exact; it
+/// becomes float32, times both scales, before the epilogue. A row that holds NaN or infinity gives NaN. Without int8
+/// multiply-adds 16-bit ones give the same sums.
 typedef enum { DMAE_PRECISION_F32 = 0, DMAE_PRECISION_BF16 = 1, DMAE_PRECISION_INT8 = 2 } dmae_precision;
 
-/// C[m,n] (+)= op(A)[m,k] · op(B)[k,n], then the epilogue, in this order: + residual[m,n], + bias[n], keep in C, then
-/// GELU into `activation`. With `before_gelu` it is the step back through GELU instead: C = product ·
-/// gelu'(before_gelu), and `activation` receives gelu(before_gelu) again, and may be the same matrix, of one type and
-/// row stride. k may be 0: the product is then zero.
+/// C[m,n] (+)= op(A)[m,k] · op(B)[k,n], then the epilogue: + residual[m,n], + bias[n], store to C, then GELU into
+/// `activation`. With row_factor, C = residual + factor · (product + bias). With before_gelu it is the backward pass of
+/// GELU instead: C = product · gelu'(before_gelu), and `activation` receives gelu(before_gelu); it may be the same
+/// matrix as before_gelu, with one type and row stride. k may be 0: the product is then zero.
 typedef struct {
     dmae_precision precision;
     size_t m, n, k;
@@ -143,50 +143,49 @@ typedef struct {
     const void *b; ///< [k,n], or [n,k] when b_transposed (a Linear's weight in the forward direction)
     size_t ldb;
     bool b_transposed;
-    const void *b_packed; ///< what dmae_gemm_pack made of op(B), or NULL; b, ldb, b_type and b_transposed then count
-                          ///< for nothing
-    void *c;              ///< [m,n]; may be NULL when `activation` is given: the value before GELU is then not kept
+    const void *b_packed; ///< the output of dmae_gemm_pack for op(B), or NULL; b, ldb, b_type and b_transposed are then
+                          ///< ignored
+    void *c;              ///< [m,n]; may be NULL if `activation` is given: the value before GELU is then not stored
     size_t ldc;
-    bool accumulate;       ///< C += product instead of C = product; C is float32 then; not together with activation
-    bool stream_c;         ///< C is not read soon: where k is one block its whole lines go past the caches; float32, no
-                           ///< epilogue, no accumulate
-    const float *bias;     ///< [n] or NULL
+    bool accumulate;   ///< C += product instead of C = product; C is float32 then; not together with activation
+    bool stream_c;     ///< C is not read soon: whole lines may be written with non-temporal stores if k is one block;
+                       ///< float32, no epilogue, no accumulate
+    const float *bias; ///< [n] or NULL
     const float *residual; ///< [m,n] or NULL; may be the same memory as c (same ld); not with activation
     size_t ldr;
     const float *row_factor; ///< [ceil(m / rows_per_factor)] or NULL: the factor of rows_per_factor adjacent rows, such
                              ///< as an image's; not with accumulate, stream_c, activation or before_gelu
     size_t rows_per_factor;
-    void *activation; ///< [m,n] or NULL: exact (erf) GELU of what C holds, rounded as it is, so that the step back
-                      ///< gives the same again; without C, of what a C of the activation's type would hold
+    void *activation; ///< [m,n] or NULL: exact (erf) GELU of the value rounded to c_type, since the backward pass sees
+                      ///< only the rounded value and must recompute the same activation; if c is NULL, of the value
+                      ///< rounded to activation_type
     size_t ldactivation;
     const void *before_gelu; ///< [m,n] or NULL; with c, and not with bias, residual or accumulate
     size_t ldbefore;
     void *workspace;
 } dmae_gemm_arguments;
-/// `output` is the type of C, or of the activation when C is NULL. A workspace serves every product of no more rows,
-/// columns and depth.
+/// `output`: the type of C, or of the activation if C is NULL. A workspace also serves every smaller product.
 DMAE_EXPORT size_t dmae_gemm_workspace(dmae_precision precision, size_t m, size_t n, size_t k, dmae_type output);
 DMAE_EXPORT void dmae_gemm(const dmae_gemm_arguments *arguments);
 /// Whether the kernel in use multiplies operands of `precision` themselves: otherwise it multiplies the same rounded
 /// operands in a wider type, at the speed of that type.
 DMAE_EXPORT bool dmae_gemm_is_native(dmae_precision precision);
-/// Packs op(B)[k,n], as the arguments say, once for many products; for the instruction set selected now, and aligned to
-/// 64 bytes. The products' bits are the same either way.
+/// Packs op(B)[k,n] once for many products, for the instruction set selected now; `packed` is aligned to 64 bytes. A
+/// packed B does not change the bits of a product.
 DMAE_EXPORT size_t dmae_gemm_packed_bytes(dmae_precision precision, size_t k, size_t n);
 DMAE_EXPORT void dmae_gemm_pack(dmae_precision precision, size_t k, size_t n, dmae_type b_type, const void *b,
                                 size_t ldb, bool b_transposed, void *packed);
 
-// ---- Attention
-// -------------------------------------------------------------------------------------------------------
+// ---- Attention ----
 
-/// Multi-head attention over short rows of tokens, fused: the scores of one head never leave the cache. Per image and
+/// Fused multi-head attention over short sequences: the scores of one head never leave the cache. For each image and
 /// head
 ///   output[queries, head_size] = softmax(Q·Kᵀ·head_size^-½)·V
-/// Matrices are head-major: an image's rows hold its heads side by side. Self-attention over one tensor qkv[batch,
-/// tokens, 3·D] is q = qkv, k = qkv + D, v = qkv + 2·D with strides of 3·D. A query's bits do not depend on how many
-/// others there are. With BF16 the scores, the softmax and all sums are float32; probabilities and the gradient by
-/// scores are rounded to bf16 as operands of the products that follow, natively or in emulation. Subnormal operands may
-/// then count as zero.
+/// A row holds the heads of a token side by side. Self-attention over one tensor qkv[batch,
+/// tokens, 3·D] is q = qkv, k = qkv + D, v = qkv + 2·D with strides of 3·D. A query's bits do not depend on the
+/// number of queries. With BF16 scores, softmax and accumulators are float32; probabilities and the gradient by scores
+/// are rounded to bf16 as operands of the matmuls that follow, native or emulated. Subnormal operands may then count as
+/// zero.
 typedef struct {
     dmae_type type; ///< of q, k, v, output and of their gradients
     size_t batch, queries, tokens, heads, head_size;
@@ -207,15 +206,14 @@ DMAE_EXPORT size_t dmae_attention_workspace(dmae_type type, size_t queries, size
 DMAE_EXPORT void dmae_attention_forward(const dmae_attention_arguments *arguments);
 DMAE_EXPORT void dmae_attention_backward(const dmae_attention_arguments *arguments);
 
-// ---- LayerNorm
-// -------------------------------------------------------------------------------------------------------
+// ---- LayerNorm ----
 
 /// y[r,:] = (x[r,:] - mean) · rstd · gamma + beta with rstd = 1/sqrt(biased variance + epsilon).
 /// mean, rstd [rows]: written for the backward pass, or both NULL.
 DMAE_EXPORT void dmae_layernorm_f32_forward(size_t rows, size_t width, const float *x, const float *gamma,
                                             const float *beta, float epsilon, dmae_type y_type, void *y, float *mean,
                                             float *rstd);
-/// y again from stored statistics, bit for bit what the forward pass wrote.
+/// Recomputes y from the stored statistics, with the bits of the forward pass.
 DMAE_EXPORT void dmae_layernorm_f32_apply(size_t rows, size_t width, const float *x, const float *gamma,
                                           const float *beta, const float *mean, const float *rstd, dmae_type y_type,
                                           void *y);
@@ -225,8 +223,7 @@ DMAE_EXPORT void dmae_layernorm_f32_backward(size_t rows, size_t width, const fl
                                              const float *mean, const float *rstd, const float *d_y, bool accumulate,
                                              float *d_x, float *d_gamma, float *d_beta, void *workspace);
 
-// ---- Reductions
-// ------------------------------------------------------------------------------------------------------
+// ---- Reductions ----
 
 /// sum[n] += Σ over rows of x[rows, n]. Workspace as dmae_layernorm_f32_backward_workspace(rows, n).
 DMAE_EXPORT void dmae_column_sum_f32(size_t rows, size_t n, dmae_type type, const void *x, size_t ldx, float *sum,
@@ -234,8 +231,7 @@ DMAE_EXPORT void dmae_column_sum_f32(size_t rows, size_t n, dmae_type type, cons
 /// Σ x², accumulated in double over fixed chunks.
 DMAE_EXPORT double dmae_sum_of_squares_f32(size_t count, const float *x);
 
-// ---- Optimiser
-// -------------------------------------------------------------------------------------------------------
+// ---- Optimiser ----
 
 /// One AdamW step on `count` elements, as PyTorch's (decoupled decay, bias correction, epsilon outside the root):
 ///   g = gradient·gradient_scale;  w -= learning_rate·weight_decay·w;  m = β1 m + (1-β1) g;  v = β2 v + (1-β2) g²
@@ -248,8 +244,7 @@ typedef struct {
 DMAE_EXPORT void dmae_adamw_f32(size_t count, const dmae_adamw_f32_settings *settings, const float *gradient,
                                 float *weight, float *first_moment, float *second_moment);
 
-// ---- Measuring the machine
-// -------------------------------------------------------------------------------------------
+// ---- Measuring the machine ----
 
 /// Runs `iterations` rounds of independent multiply-adds in registers, or of tile products, of the selected instruction
 /// set on each of `threads` threads. Returns the number of operations; time the call to measure the peak.

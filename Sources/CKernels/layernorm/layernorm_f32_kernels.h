@@ -1,5 +1,5 @@
-/// Fetches what a row's neighbours need a row or so later: one stream read in order is slower than memory, where the
-/// processor follows it no further than a page.
+/// Prefetches what is needed about a row later: the hardware follows a stream no further than a page, so one stream
+/// that is read in order is slower than memory.
 enum { AHEAD = 768 };
 VECTOR_INLINE void fetch_ahead(const void *values, size_t index, size_t value_bytes) {
     v_prefetch_l1((const char *)values + (index + AHEAD) * value_bytes);
@@ -52,8 +52,7 @@ static void KERNEL(apply)(size_t width, const float *x, const float *gamma, cons
     }
 }
 
-/// The sums that d_x of one row needs, d_gamma and d_beta on the way. Masked lanes of d_y are zero, so they add
-/// nothing.
+/// Adds to the sums that d_x of one row needs, and to d_gamma and d_beta. Masked lanes of d_y are zero and add nothing.
 VECTOR_INLINE void add_row(V x, V d_y, V gamma, V mean, V rstd, V *sum, V *product, V *d_gamma, V *d_beta) {
     const V g = v_multiply(d_y, gamma), centred = normal(x, mean, rstd);
     *sum = v_add(*sum, g);
