@@ -100,7 +100,7 @@ def products(options, environment, results, precisions, ours, hello):
     print(f"ours: {hello['processor']}, {hello['instruction_set']}")
     for name, other in others.items():
         print(f"{TITLES[name]}: {other.ask('hello')['library']}")
-    print(f"\nPlain products, {options.rounds} rounds of turns, {options.threads} threads: % of the measured peak, and theirs "
+    print(f"\nPlain matmuls, {options.rounds} rounds of turns, {options.threads} threads: % of the measured peak, and theirs "
           "over ours in time\nagainst the fastest of them, above 1 where ours is faster."
           + (" bf16: operands and results of both are\nbf16 in memory, but ours leaves gradients of weights (dW) in float32." if "bf16" in peers else "") + "\n")
     rows, titled = [], None
@@ -214,7 +214,7 @@ def main():
     instruction_set = hello["instruction_set"]
     precisions = list(PEERS) if instruction_set in ("avx512bf16", "amx") else ["f32"]
     if "bf16" not in precisions:
-        print(f"bf16 is left out: {instruction_set} has no products of it.")
+        print(f"bf16 is left out: {instruction_set} does not multiply it natively.")
     machine = f"{instruction_set}, {options.threads} thread{'s' if options.threads != 1 else ''}"
     results = {"machine": machine, "section": "peers", "partial": bool(options.filter), "rows": {}, "turns": {}}
     busy, stolen = processor_times()
