@@ -6,35 +6,35 @@ import CKernels
 
 /// The OpenMP threads every kernel driver uses.
 public enum Threads {
-    /// Threads of every kernel from now on; at least 1. Choose before memory is planned: workspaces grow with it.
+    /// Number of threads of every kernel, at least 1. To be set before memory is planned: workspaces grow with it.
     public static var count: Int {
         get { Int(dmae_threads()) }
         set { dmae_set_threads(Int32(max(1, newValue))) }
     }
 
-    /// The threads a parallel region really gets; 1 while `count` is more means that OpenMP is serial.
+    /// The number of threads that a parallel region gets. 1 while `count` is more means that OpenMP is serial.
     public static var observed: Int { Int(dmae_threads_observed()) }
 
-    /// How many of `count` threads, the calling one included, the system lets the process have at once. OpenMP ends the
-    /// process where it cannot start one. Not for two threads at a time.
+    /// How many of `count` threads, including the calling one, the system lets the process have at once. OpenMP ends the
+    /// process if it cannot start a thread. Not thread-safe.
     public static func startable(_ count: Int) -> Int { Int(dmae_threads_startable(Int32(count))) }
 
-    /// Lets the calling thread run on every processor of the process: one made by a thread that OpenMP has bound
-    /// (`OMP_PROC_BIND`) is bound to the same processor otherwise.
+    /// Lets the calling thread run on every processor of the process. A thread that OpenMP has bound to one processor
+    /// (`OMP_PROC_BIND`) passes its binding on to the threads it creates.
     public static func unbind() { dmae_unbind_thread() }
 
     /// The OpenMP specification the kernels were compiled for, as yyyymm.
     public static var openMPVersion: Int { Int(dmae_openmp_version()) }
 
-    /// Processors this process may run on (its affinity mask).
+    /// Number of processors in the affinity mask of this process.
     public static var affinity: Int {
         let mask = lines(of: "/proc/self/status").first { $0.hasPrefix("Cpus_allowed:") }
         let bits = mask?.split(separator: "\t").last?.reduce(0) { $0 + ($1.hexDigitValue ?? 0).nonzeroBitCount } ?? 0
         return bits > 0 ? bits : sysconf(Int32(_SC_NPROCESSORS_ONLN))
     }
 
-    /// Processors' worth of time that control groups grant (v2 `cpu.max` of the own group and those above it, or v1
-    /// `cpu.cfs_quota_us`), or nil where nothing limits it.
+    /// The CPU quota of the control groups, in processors, or nil without one: the minimum over the process's group and
+    /// its ancestors of v2 `cpu.max` or v1 `cpu.cfs_quota_us`.
     public static var controlGroupQuota: Double? {
         var quotas: [Double] = []
         for line in lines(of: "/proc/self/cgroup") {
@@ -63,8 +63,8 @@ public enum Threads {
         return quotas.min()
     }
 
-    /// Threads to use unless told otherwise: the affinity mask, cut to the control group's quota. More threads than the
-    /// quota can slow a run tenfold, as each of them waits for the one that is throttled.
+    /// The default number of threads: the affinity mask, cut to the control group's quota. More threads than the quota
+    /// can slow a run tenfold, since all of them wait for the throttled one.
     public static var recommended: Int {
         guard let quota = controlGroupQuota else { return max(1, affinity) }
         return max(1, min(affinity, Int(quota.rounded(.up))))
@@ -85,9 +85,9 @@ public enum Threads {
 
 /// Independent rows of work whose outputs do not overlap, run by all threads.
 ///
-/// A type, not a closure: a closure passed through C would be allocated on every call.
+/// A type instead of a closure, which would be allocated on every call.
 public protocol ParallelRows {
-    /// Does the rows of `range`. Each row's result may depend on nothing but the row.
+    /// Computes the rows of `range`. A row's result may depend on that row only.
     func run(_ range: Range<Int>)
 }
 

@@ -5,23 +5,25 @@ import XCTest
 /// Unit roundoff of bf16, whose significands have eight bits.
 private let bf16Unit = 0x1p-8
 
-/// What a product's operands, and what is stored, are off by when the type rounds them.
+/// The relative error of rounding a matmul's operand, or a stored value, to the type.
 private func rounding(_ type: dmae_type) -> Double { type == DMAE_TYPE_BF16 ? bf16Unit : 0 }
 
 private func bf16(_ x: Float) -> UInt16 {
     UInt16(truncatingIfNeeded: (x.bitPattern + 0x7fff + (x.bitPattern >> 16 & 1)) >> 16)
 }
 
-/// One head in double: what the contract says, with no thought for speed, and what a kernel may be off by, to first
-/// order in u and in the type's rounding e:
+/// One head in float64, by the contract's formulas, and bounds of a kernel's errors, to first order in u and in the
+/// type's rounding error e:
 ///
-/// A score, a sum of `size` products, is off by (size + 2)·u·scale·Σ|q·k|; a probability relatively by r
-/// (relativeError): twice a score's, the exponential's and that of a sum over tokens. An output is a mean: (r +
-/// tokens·u + e)·Σp|V| for the operands, e·|O| for storing it. dP is off by size·u·Σ|dO·V|; delta = Σ dO·O by (size + 2
-/// + tokens)·u + r of Σ|dO|·Σp|V|, and by Σ|dO|·e·(Σp|V| + |O|) for O's own roundings; together with p's error and the
-/// sum over tokens or queries, (2r + (2·size + 2·sum + 8)·u)·(Σ|dO·V| + Σ|dO|·Σp|V|) of the term's factor p·scale·|k|,
-/// and e·|dS| for dS as an operand. dV: (r + queries·u + e)·Σp|dO|. And e of what is stored. The second order is below
-/// a hundredth of the first.
+/// - Score, a sum of `size` products: (size + 2)·u·scale·Σ|q·k|.
+/// - Probability, relative: r (relativeError), twice the score's error plus those of exp and of the sum over tokens.
+/// - Output, a mean: (r + tokens·u + e)·Σp|V| for the operands, and e·|O| for storing it.
+/// - dP: size·u·Σ|dO·V|. delta = Σ dO·O: ((size + 2 + tokens)·u + r)·Σ|dO|·Σp|V|, and Σ|dO|·e·(Σp|V| + |O|) for O's
+///   roundings.
+/// - dQ and dK, with p's error and the sum over tokens or queries: (2r + (2·size + 2·sum + 8)·u)·(Σ|dO·V| + Σ|dO|·Σp|V|)
+///   times the term's factor p·scale·|k|, and e·|dS| for dS as an operand.
+/// - dV: (r + queries·u + e)·Σp|dO|.
+/// - e of every stored value. Second-order terms are below a hundredth of these.
 private struct Reference {
     let type: dmae_type
     let queries: Int, tokens: Int, size: Int

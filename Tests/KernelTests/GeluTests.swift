@@ -20,7 +20,7 @@ final class GeluTests: KernelTestCase {
         dmae_gemm(&arguments)
     }
 
-    /// y[n] = gelu(x[n]) for each of m rows; d[m, n] = gelu'(before[m, n]), again[m, n] = gelu(before[m, n]).
+    /// y[n] = gelu(x[n]) for each of m rows; d[m, n] = gelu'(before[m, n]), recomputed[m, n] = gelu(before[m, n]).
     private func forward(
         _ precision: dmae_precision, m: Int, n: Int, x: UnsafePointer<Float>, y: UnsafeMutableRawPointer
     ) {
@@ -31,7 +31,7 @@ final class GeluTests: KernelTestCase {
     }
     private func backward(
         _ precision: dmae_precision, m: Int, n: Int, before: UnsafePointer<Float>, d: UnsafeMutableRawPointer,
-        again: UnsafeMutableRawPointer
+        recomputed: UnsafeMutableRawPointer
     ) {
         let ones = memory[4].floats(max(m, n))
         for i in 0..<max(m, n) { ones[i] = 1 }
@@ -40,7 +40,7 @@ final class GeluTests: KernelTestCase {
         (arguments.a, arguments.lda) = (UnsafeRawPointer(ones), 1)
         (arguments.b, arguments.ldb) = (UnsafeRawPointer(ones), n)
         (arguments.before_gelu, arguments.ldbefore) = (UnsafeRawPointer(before), n)
-        (arguments.c, arguments.ldc, arguments.activation, arguments.ldactivation) = (d, n, again, n)
+        (arguments.c, arguments.ldc, arguments.activation, arguments.ldactivation) = (d, n, recomputed, n)
         run(&arguments)
     }
 
@@ -75,16 +75,17 @@ final class GeluTests: KernelTestCase {
         for i in -20_000...20_000 { values.append(Float(i) * 1e-6) }
         let count = values.count
         let x = memory[0].floats(count), y = memory[1].floats(count), d = memory[2].floats(count),
-            again = memory[3].floats(count)
+            recomputed = memory[3].floats(count)
         x.update(from: values, count: count)
         for (operation, precision) in operations {
             forEachVariant(of: operation) { variant in
                 forward(precision, m: 1, n: count, x: x, y: y)
-                backward(precision, m: 1, n: count, before: x, d: d, again: again)
+                backward(precision, m: 1, n: count, before: x, d: d, recomputed: recomputed)
                 for i in 0..<count {
                     guard check(values[i], gelu: y[i], derivative: d[i], variant) else { return }
-                    if again[i].bitPattern != y[i].bitPattern && !(again[i].isNaN && y[i].isNaN) && y[i] != 0 {
-                        return XCTFail("\(variant.name): the backward pass writes \(again[i]), not \(y[i])")
+                    if recomputed[i].bitPattern != y[i].bitPattern && !(recomputed[i].isNaN && y[i].isNaN) && y[i] != 0
+                    {
+                        return XCTFail("\(variant.name): the backward pass writes \(recomputed[i]), not \(y[i])")
                     }
                 }
             }
@@ -100,10 +101,10 @@ final class GeluTests: KernelTestCase {
                     for n in 1...70 {
                         let count = m * n, before = memory[0].floats(count)
                         for i in 0..<count { before[i] = 6 * random.float() }
-                        let d = memory[2].floats(count), again = memory[3].floats(count)
-                        backward(precision, m: m, n: n, before: before, d: d, again: again)
+                        let d = memory[2].floats(count), recomputed = memory[3].floats(count)
+                        backward(precision, m: m, n: n, before: before, d: d, recomputed: recomputed)
                         for i in 0..<count {
-                            guard check(before[i], gelu: again[i], derivative: d[i], variant) else { return }
+                            guard check(before[i], gelu: recomputed[i], derivative: d[i], variant) else { return }
                         }
                     }
                 }

@@ -2,13 +2,13 @@ import CKernels
 import Foundation
 import XCTest
 
-/// The reference here is the contract's own arithmetic: quantise in float32 as gemm/quantisation.h says, sum whole
-/// numbers in 64 bits, then one float32 operation after another. Without GELU every variant must give these bits.
+/// The reference is the contract's own arithmetic: quantise in float32 as gemm/quantisation.h says, sum integers in 64
+/// bits, then one float32 operation after another. Without GELU every variant must give these bits.
 ///
-/// Against the product of the values themselves, with scales sa of A's row and sb of B's column: a value is off its
-/// whole number by at most half a step, also where the zero's own rounding cuts the end of the range, but for the
-/// roundings of scale, inverse and their product, each within u: |q·s - x| <= s/2 + 4·u·|x|. So an element is off by at
-/// most Σ (|a|·eb + |b|·ea + ea·eb), ea = sa/2 + 4u·|a|, eb likewise, and its own four roundings.
+/// The reference itself is compared with the product of the unrounded values. With the scales sa of A's row and sb of B's
+/// column, the error of a value is at most half a step, also where the rounded zero clamps the end of the range, plus the
+/// roundings of scale, inverse and their product, each within u: |q·s - x| <= s/2 + 4·u·|x|. So the error of an element is
+/// at most Σ (|a|·eb + |b|·ea + ea·eb), ea = sa/2 + 4u·|a|, eb likewise, plus its own four roundings.
 final class GemmInt8Tests: KernelTestCase {
     private let memory = (0..<8).map { GuardedMemory(floats: $0 == 6 ? 1 << 21 : 1 << 19) }
     private let workspaces = GuardedMemory(floats: 1 << 24)
@@ -17,7 +17,7 @@ final class GemmInt8Tests: KernelTestCase {
         var scale: Float
         var whole: [Int64]
 
-        /// Of weights, 127 steps on both sides of zero; of activations, 255 in all, and zero among them.
+        /// Weights have 127 steps on both sides of zero; activations have 255 in all, which include zero.
         init(_ row: [Float], weights: Bool) {
             guard row.allSatisfy(\.isFinite) else {
                 (scale, whole) = (.nan, row.map { _ in 0 })
@@ -205,7 +205,7 @@ final class GemmInt8Tests: KernelTestCase {
         }
     }
 
-    /// Shapes that fill several tasks of the driver, with either operand the shared one.
+    /// Shapes of several tasks, with either operand as the shared one.
     func testTheSameBitsForAnyThreadsAndVariant() {
         let variants = variants()
         var random = Random("int8 threads")
@@ -219,7 +219,7 @@ final class GemmInt8Tests: KernelTestCase {
         }
     }
 
-    /// Sums as large as they get, values as large and as small as float32 has them, rows of nothing.
+    /// The largest sums, the largest and smallest values of float32, rows of zeros.
     func testExtremes() {
         let variants = variants()
         var random = Random("int8 extremes")
@@ -242,7 +242,7 @@ final class GemmInt8Tests: KernelTestCase {
         }
     }
 
-    /// The deepest sum there may be: every product 255·127.
+    /// The deepest sum: every product is 255·127.
     func testTheDeepestSumDoesNotOverflow() {
         var random = Random("int8 depth")
         check(variants(), m: 1, n: 1, k: 65_536, .none, &random) { a, b in
@@ -250,8 +250,8 @@ final class GemmInt8Tests: KernelTestCase {
         }
     }
 
-    /// A row that is not finite gives NaN and no other row changes.
-    func testWhatIsNotFiniteGivesNaN() {
+    /// A row that is not finite gives NaN, and no other row changes.
+    func testRowsThatAreNotFiniteGiveNaN() {
         let variants = variants()
         var random = Random("int8 not finite")
         for value in [Float.nan, .infinity, -.infinity] {

@@ -2,15 +2,15 @@ import CKernels
 import Foundation
 import XCTest
 
-/// m, n, k as in the contract. Bound of an element: a sum of k products and up to three more terms, in any order, fused
-/// or not, is off by at most (k + 3)·u/(1 - (k + 3)·u) of the sum of the magnitudes (Higham, Accuracy and Stability,
-/// §3.1); k + 4 covers the denominator, and a row's factor rounds once more. bf16: the operands rounded to bf16 are the reference's; products of two of them
-/// are exact in f32, and where a pair is added at a time a sum may be rounded once more per product, so the bound is
-/// twice as wide; what is stored as bf16 is off by another 2⁻⁸ of itself. float32 in three parts of bf16: the parts are
-/// 1, 2⁻⁸ and 2⁻¹⁶ of a value at most, so what the six products leave out is 2⁻²³, 2·u, of a product; their sums are
-/// off as float32's are, the five smaller ones' by a fiftieth of that: three times as wide. GELU's slope is below 1.13;
-/// its own error is at most 2 ulp or 1e-7 (contract). On the way back through GELU the slope is off by at most 4e-7
-/// (GeluTests) and its product rounded once, u·1.13: 5e-7 of the value.
+/// m, n, k as in the contract. Bound of an element: the error of a sum of k products and up to three more terms, in any
+/// order, fused or not, is at most (k + 3)·u/(1 - (k + 3)·u) times the sum of magnitudes (Higham, Accuracy and Stability,
+/// §3.1); k + 4 covers the denominator, and a row's factor rounds once more. bf16: the reference multiplies the rounded
+/// operands. Products of two of them are exact in f32; if pairs are added at a time, a sum may be rounded once more per
+/// product, so the bound is twice as wide. A result stored as bf16 has a further error of 2⁻⁸ of itself. float32 in
+/// three parts of bf16: the parts are at most 1, 2⁻⁸ and 2⁻¹⁶ of a value, so the omitted products are 2⁻²³ (2·u) of a
+/// product; the sum of the largest products has float32's error, the other five a fiftieth of it: three times as wide
+/// in all. GELU's slope is below 1.13; its own error is at most 2 ulp or 1e-7 (contract). In the backward pass the
+/// slope has an error of at most 4e-7 (GeluTests) and its product is rounded once, u·1.13: 5e-7 of the value.
 final class GemmTests: KernelTestCase {
     private static func hasParts(_ variant: Variant) -> Bool { variant.name.hasPrefix("gemm_f32_amx") }
 
@@ -91,7 +91,7 @@ final class GemmTests: KernelTestCase {
         }
         for variant in variants {
             dmae_isa_use(variant.isa)
-            let share = Self.hasParts(variant) ? 3.0 : 1
+            let widening = Self.hasParts(variant) ? 3.0 : 1
             var first: ([Float], [Float])?
             for count in threads {
                 dmae_set_threads(count)
@@ -137,7 +137,7 @@ final class GemmTests: KernelTestCase {
                 let gotC = read(c, start.count, cType), gotY = read(y, empty.count, yType)
                 for i in 0..<m {
                     for j in 0..<n {
-                        let value = expected[i * n + j], allowed = share * bound[i * n + j]
+                        let value = expected[i * n + j], allowed = widening * bound[i * n + j]
                         func check(_ got: Float, _ wanted: Double, _ slack: Double, _ type: dmae_type, _ what: String)
                             -> Bool
                         {
@@ -235,7 +235,7 @@ final class GemmTests: KernelTestCase {
         }
     }
 
-    /// Shapes that fill several tasks of the driver.
+    /// Shapes of several tasks.
     func testTheSameBitsForAnyThreads() { theSameBitsForAnyThreads("gemm_f32") }
     func testTheSameBitsForAnyThreadsOfBF16() { theSameBitsForAnyThreads("gemm_bf16") }
     private func theSameBitsForAnyThreads(_ operation: String) {
@@ -255,11 +255,11 @@ final class GemmTests: KernelTestCase {
         }
     }
 
-    /// The step back through GELU makes the activation that the step forward made, to the bit, whatever the value
-    /// between was rounded to.
-    func testGELUComesBackTheSame() {
+    /// The backward pass of GELU recomputes the activation of the forward pass, to the bit, whatever type the
+    /// pre-activation is rounded to.
+    func testBackwardPassRecomputesTheActivation() {
         let (m, n, k) = (31, 67, 40), count = m * n
-        var random = Random("gelu again")
+        var random = Random("gelu recomputed")
         for operation in ["gemm_f32", "gemm_bf16"] {
             for variant in variants(of: operation) {
                 dmae_isa_use(variant.isa)
@@ -268,7 +268,7 @@ final class GemmTests: KernelTestCase {
                         b = memory[1].matrix(rows: k, width: n, ld: n, &random)
                     let zeros = [Float](repeating: 0, count: count)
                     let before = memory[2].store(zeros, type), forward = memory[3].store(zeros, type)
-                    let gradient = memory[4].store(zeros, type), again = memory[5].store(zeros, type)
+                    let gradient = memory[4].store(zeros, type), recomputed = memory[5].store(zeros, type)
                     var arguments = dmae_gemm_arguments()
                     arguments.precision = operation == "gemm_bf16" ? DMAE_PRECISION_BF16 : DMAE_PRECISION_F32
                     (arguments.m, arguments.n, arguments.k) = (m, n, k)
@@ -283,20 +283,20 @@ final class GemmTests: KernelTestCase {
                     (arguments.before_gelu, arguments.before_gelu_type, arguments.ldbefore) = (
                         UnsafeRawPointer(before), type, n
                     )
-                    (arguments.c, arguments.activation) = (gradient, again)
+                    (arguments.c, arguments.activation) = (gradient, recomputed)
                     dmae_gemm(&arguments)
                     let first = read(forward, count, type)
                     XCTAssertTrue(
                         first.contains { $0 > 0.1 } && first.contains { $0 < -0.1 }, "\(variant.name): nothing to see")
-                    XCTAssertTrue(first == read(again, count, type), "\(variant.name), kept as \(type)")
+                    XCTAssertTrue(first == read(recomputed, count, type), "\(variant.name), kept as \(type)")
                 }
             }
         }
     }
 
-    /// NaN and infinity survive the rounding of operands: a run must see a loss that is not finite. What float32 in
-    /// three parts leaves of an infinity is not a number.
-    func testWhatIsNotFiniteStaysSo() {
+    /// NaN and infinity survive the rounding of operands, so that a run notices a loss that is not finite. With float32 in
+    /// three parts an infinity becomes NaN.
+    func testValuesThatAreNotFinite() {
         for operation in ["gemm_f32", "gemm_bf16"] {
             for variant in variants(of: operation) {
                 dmae_isa_use(variant.isa)
@@ -320,8 +320,8 @@ final class GemmTests: KernelTestCase {
         }
     }
 
-    /// What is planned for a layer's largest products serves all smaller ones: blocks of a smaller k may be longer, and
-    /// the shared operand changes sides.
+    /// The workspace of a layer's largest product serves all smaller ones, although blocks of a smaller k may be deeper
+    /// and the other operand may be the shared one.
     func testAWorkspaceServesSmallerProducts() {
         var random = Random("gemm workspaces")
         let edges = [0, 1, 15, 16, 17, 99, 100, 1024, 1025, 1536, 1600, 2048, 2049, 2080, 4096, 4097]

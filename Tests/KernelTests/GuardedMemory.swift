@@ -1,8 +1,8 @@
 import CKernels
 import Foundation
 
-/// Memory that ends at a page nobody may touch: a kernel that reads or writes one element too far stops the test run.
-/// The elements in front of it are the sentinel, and `check` finds whether one was overwritten.
+/// Memory that ends at an inaccessible page: a kernel that reads or writes one element too far crashes the test run.
+/// Elements that no kernel may write hold the sentinel.
 final class GuardedMemory {
     private let base: UnsafeMutableRawPointer
     private let capacity: Int
@@ -27,7 +27,7 @@ final class GuardedMemory {
         precondition(bytes <= capacity)
         return base + (capacity - bytes)
     }
-    /// `count` floats with the rows of width `width` random and what lies between the rows the sentinel.
+    /// A matrix of random rows of `width`, with the sentinel between the rows.
     func matrix(rows: Int, width: Int, ld: Int, _ random: inout Random) -> UnsafeMutablePointer<Float> {
         let count = rows == 0 ? 0 : (rows - 1) * ld + width
         let matrix = floats(count)
@@ -48,8 +48,7 @@ final class GuardedMemory {
         }
         return start
     }
-    /// `bytes` of workspace, aligned to 64 and filled with NaN: a kernel that reads what it did not write gives itself
-    /// away.
+    /// `bytes` of workspace, aligned to 64 and filled with NaN, which shows if a kernel reads memory that it did not write.
     func workspace(bytes: Int) -> UnsafeMutableRawPointer {
         precondition(bytes + 64 <= capacity)
         let start = (capacity - bytes) / 64 * 64
@@ -73,7 +72,7 @@ func read(_ start: UnsafeRawPointer, _ count: Int, _ type: dmae_type) -> [Float]
     }
 }
 
-/// A copy of what a kernel wrote.
+/// A copy of `count` floats.
 func array(_ start: UnsafePointer<Float>, _ count: Int) -> [Float] {
     Array(UnsafeBufferPointer(start: start, count: count))
 }

@@ -153,8 +153,7 @@ final class VariantTests: KernelTestCase {
         }
     }
 
-    /// Threads are dealt their tasks before they start and take others' when they are done; none is done twice, however
-    /// they meet.
+    /// Threads get their queues before they start and steal when these are empty. No task is done twice.
     func testNoTaskIsTakenTwice() {
         for threads: Int32 in [2, 3, 5] {
             dmae_set_threads(threads)
@@ -171,15 +170,15 @@ final class VariantTests: KernelTestCase {
         }
     }
 
-    /// The first task ends when all others have: of those, its own thread can do none.
-    func testOthersDoWhatAThreadHasNoTimeFor() {
+    /// The first task waits for all others, of which its own thread can then do none: other threads steal them.
+    func testTasksOfABusyThreadAreStolen() {
         dmae_set_threads(2)
         let count = 40
         var visits = [Int32](repeating: 0, count: count)
         visits.withUnsafeMutableBufferPointer { visits in
             dmae_parallel_for(count, 1, visits.baseAddress) { context, begin, _ in
                 let visits = context!.assumingMemoryBound(to: Int32.self)
-                // Without help it would wait for ever: half a minute is as good.
+                // Without stealing it would wait forever; half a minute is enough.
                 for _ in 0..<30_000 where begin == 0 && (1..<40).contains(where: { visits[$0] == 0 }) { usleep(1000) }
                 visits[begin] = begin == 0 && (1..<40).contains(where: { visits[$0] == 0 }) ? -1 : 1
             }

@@ -27,7 +27,7 @@ let seed: UInt64 = {
 /// SplitMix64.
 struct Random: RandomNumberGenerator {
     private var state: UInt64
-    /// A stream of its own for each test, so that tests can run alone.
+    /// Each test has its own stream, so that it can run alone.
     init(_ purpose: String) {
         state = purpose.utf8.reduce(seed) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
     }
@@ -44,7 +44,7 @@ struct Random: RandomNumberGenerator {
 /// Unit roundoff of f32.
 let u = 0x1p-24
 
-/// What tests of kernels share: every variant of one operation in turn, and the machine's settings put back afterwards.
+/// Base of the kernel tests: runs every variant of an operation, and restores the machine's settings afterwards.
 class KernelTestCase: XCTestCase {
     private var threads: Int32 = 1
 
@@ -57,8 +57,7 @@ class KernelTestCase: XCTestCase {
         dmae_isa_use(dmae_isa_available())
     }
 
-    /// Runs `body` once for each variant of `operation` that the machine has; names the others; fails when none was
-    /// checked.
+    /// Runs `body` for each variant of `operation` that this machine runs, reports the others, and fails if there was none.
     func forEachVariant(of operation: String, _ body: (Variant) throws -> Void) rethrows {
         var checked = 0
         for variant in Variant.all where variant.operation == operation {

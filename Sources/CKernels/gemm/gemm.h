@@ -6,7 +6,7 @@
 //   pair-interleaved (k_unit 2): [panel][k/2][mr][2], an odd k padded with a zero.
 // gemm_int8: a panel holds all of k and is packed from rows contiguous in k. In front of the values is a header of
 //   header_bytes for each row or column: its scale, and its zero or sum where the tile needs them. The integers follow
-//   as in quantisation.h, k_unit neighbours in k side by side. In this order
+//   as in quantisation.h, with k_unit neighbours in k adjacent. In this order
 //     product = float(sum of integer products) · scale of A's row · scale of B's column
 //   where the sum is exact, so all variants give the same bits up to GELU.
 // AMX: k_unit is a step of the tile registers. A panel of A holds, step by step, its rows as they lie in memory; a

@@ -18,7 +18,7 @@ struct gemm_tasks gemm_cut_tasks(size_t private_panels, size_t shared_panels, si
     t.part_panels = dmae_ceiling(shared_panels, max_parts);
     if (t.part_panels < min_part_panels) t.part_panels = min_part_panels;
     t.parts = dmae_ceiling(shared_panels, t.part_panels);
-    // One thread waits for nobody.
+    // A single thread has nobody to wait for.
     const size_t split = t.groups < enough_groups * threads ? 2 : always_splits ? 1 : 0;
     t.split_groups = threads == 1 ? 0 : dmae_min(t.max_queue_groups, split);
     const size_t single = threads == 1 ? 0 : dmae_min(t.max_queue_groups - t.split_groups, 2);

@@ -181,7 +181,7 @@ DMAE_EXPORT void dmae_gemm_pack(dmae_precision precision, size_t k, size_t n, dm
 /// Fused multi-head attention over short sequences: the scores of one head never leave the cache. For each image and
 /// head
 ///   output[queries, head_size] = softmax(Q·Kᵀ·head_size^-½)·V
-/// A row holds the heads of a token side by side. Self-attention over one tensor qkv[batch,
+/// A row holds the heads of a token, one after another. Self-attention over one tensor qkv[batch,
 /// tokens, 3·D] is q = qkv, k = qkv + D, v = qkv + 2·D with strides of 3·D. A query's bits do not depend on the
 /// number of queries. With BF16 scores, softmax and accumulators are float32; probabilities and the gradient by scores
 /// are rounded to bf16 as operands of the matmuls that follow, native or emulated. Subnormal operands may then count as
