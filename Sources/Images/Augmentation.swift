@@ -19,7 +19,9 @@ public struct Augmentation: Equatable, Sendable {
     public let width, height: Int
     /// 1 (grey) or 3 (RGB).
     public let channels: Int
+    /// The part of the picture that a sample shows.
     public var framing: Framing
+    /// The mean and deviation that samples are normalised with.
     public var normalisation: Normalisation
     /// Whether a picture's EXIF orientation is applied first.
     public var orienting: Bool
@@ -112,8 +114,8 @@ public struct Augmentation: Equatable, Sendable {
     }
 }
 
-/// The crop of torchvision's RandomResizedCrop.get_params, with random numbers from `draw`: ten tries, then the largest
-/// centred rectangle of allowed aspect.
+/// The crop of torchvision's RandomResizedCrop.get_params, with random numbers from `draw`: up to ten tries, then the
+/// largest centred rectangle of allowed aspect. Sizes are in pixels.
 public func randomCrop(
     width: Int, height: Int, area: ClosedRange<Double>, aspect: ClosedRange<Double>, using draw: inout CounterRandom
 ) -> Rectangle {

@@ -2,7 +2,7 @@ import Reporting
 import Glibc
 import Tensors
 
-/// Larger than the largest accepted image is uncompressed.
+/// Maximum bytes of an image file: more than the largest accepted image has uncompressed.
 private let maximumFileSize = 1 << 30
 
 /// Reads the regular file at `path` into memory. `accept` is called with its first 16 bytes before the rest is read.

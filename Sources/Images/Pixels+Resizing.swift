@@ -203,8 +203,8 @@ package final class Resampler {
         }
     }
 
-    /// The vertical pass: resamples rows of `width` bytes to `outputs` rows. The first row of `source` is input `top` of
-    /// the filter.
+    /// The vertical pass: resamples rows of `width` bytes to `outputs` rows. The first row of `source` is input `top`
+    /// of the filter.
     private func resampleVertically(
         _ source: UnsafePointer<UInt8>, _ pitch: Int, _ top: Int, _ width: Int, _ outputs: Int,
         into target: UnsafeMutablePointer<UInt8>

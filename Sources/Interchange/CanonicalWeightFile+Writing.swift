@@ -9,8 +9,8 @@ extension CanonicalWeightFile {
     /// are written, one tensor (or row-third) at a time.
     ///
     /// - Parameters:
-    ///   - type: one of `roundedTypes`, to which floating-point tensors are rounded, to nearest, ties to even; nil keeps
-    ///     every type and copies the bytes.
+    ///   - type: one of `roundedTypes`, to which floating-point tensors are rounded, to nearest, ties to even; nil
+    ///     keeps every type and copies the bytes.
     ///   - keeps: whether the tensor with this MAE name is written.
     /// - Returns: the tensors, and the MAE names of those to be kept that the scheme has no name for.
     public func sources(
@@ -43,8 +43,8 @@ extension CanonicalWeightFile {
         return (tensors, dropped)
     }
 
-    /// Calls `body` with the bytes of part `part` of the tensor, split by rows into `parts` equal ones, in one or several
-    /// pieces.
+    /// Calls `body` with the bytes of part `part` of the tensor, split by rows into `parts` equal ones, in one or
+    /// several pieces.
     private func pieces(_ entry: TensorEntry, part: Int, of parts: Int, _ body: (UnsafeRawBufferPointer) throws -> Void)
         throws
     {

@@ -7,8 +7,11 @@ import Weights
 /// Row-thirds (separate query, key and value) are joined when they are read. `entries` does not include tensors outside
 /// the model, such as an optimiser's.
 public final class CanonicalWeightFile: WeightFile {
+    /// The file that holds the model.
     public let file: any WeightFile
+    /// The naming scheme and the prefix of the model's names.
     public let detection: NamingScheme.Detection
+    /// The model's tensors under MAE's names, in the order of the file.
     public let entries: [TensorEntry]
     /// Names of the model's tensors that the scheme does not have, in the order of the file.
     public let unknown: [String]

@@ -15,7 +15,9 @@ public struct Conversion {
         case huggingFace
     }
 
+    /// The model that is converted.
     public let weights: ModelWeights
+    /// The tool whose names are written.
     public let target: Target
     /// The parts that were left out, a sentence each.
     public let notes: [String]
@@ -136,8 +138,8 @@ public struct Conversion {
         [".pth", ".pt"].contains(where: path.lowercased().hasSuffix)
     }
 
-    /// Writes a file at `path`, or a folder for Hugging Face. A file whose name ends in .pth or .pt is a PyTorch archive
-    /// of `{'model': …}`; any other is safetensors.
+    /// Writes a file at `path`, or a folder for Hugging Face. A file whose name ends in .pth or .pt is a PyTorch
+    /// archive of `{'model': …}`; any other is safetensors.
     ///
     /// - Throws: `Failure.inputOutput` if it cannot be written; `Failure.badData` if a number does not fit the type.
     public func write(to path: String) throws {

@@ -18,7 +18,7 @@ struct ModelSizes {
     ///   - told: the sizes in the file's metadata.
     ///   - configuration: of Hugging Face's `config.json`.
     ///   - heads: those stated; nil leaves them to the presets.
-    /// - Returns: the sizes, and whether `told` or `configuration` state the image size.
+    /// - Returns: the sizes, and whether `told` or `configuration` states the image size.
     /// - Throws: `Failure.badData` if the shapes are not those of an MAE's ViT.
     func encoder(_ told: EncoderConfiguration?, _ configuration: HuggingFaceConfiguration?, heads: Int?) throws
         -> (encoder: EncoderConfiguration, sizeIsTold: Bool)
@@ -145,7 +145,8 @@ struct ModelSizes {
         guard entry.shape.count == dimensions else {
             throw Failure(.badData, "\(path): \(name) has \(entry.shape.count) dimensions instead of \(dimensions)")
         }
-        // The dimensions of a tensor that is not empty can be multiplied without overflow: the file holds as many bytes.
+        // The dimensions of a tensor that is not empty can be multiplied without overflow: the file holds as many
+        // bytes.
         guard entry.count > 0 else {
             throw Failure(.badData, "\(path): \(name) is empty; use weights that were saved whole")
         }

@@ -24,7 +24,7 @@ public final class ModelWeights: Sendable {
     /// `heads` is 0 if unknown. The image size is 0 × 0 if unknown: without a position table, or with one whose patches
     /// form no square.
     public let encoder: EncoderConfiguration
-    /// Whether metadata or `config.json` state the image size; otherwise it is guessed from the number of patches.
+    /// Whether metadata or `config.json` states the image size; otherwise it is guessed from the number of patches.
     public let imageSizeIsTold: Bool
     /// Nil if the file holds no decoder. Its `heads` are 0 if unknown.
     public let decoder: DecoderConfiguration?

@@ -8,9 +8,11 @@ extension Parameters {
     public struct Loading: Sendable {
         /// Missing and additional tensors of the file.
         public let matching: TensorMatching
-        /// How weights were adapted to the images, a phrase each: "position tables resampled from 14×14 to 7×7 patches".
+        /// How weights were adapted to the images, a phrase each: "position tables resampled from 14×14 to 7×7
+        /// patches".
         public let adaptations: [String]
-        /// XXH64 of all values as loaded, before they are rounded to the precision of the matrices; nil unless asked for.
+        /// XXH64 of all values as loaded, before they are rounded to the precision of the matrices; nil unless asked
+        /// for.
         public let checksum: String?
     }
 

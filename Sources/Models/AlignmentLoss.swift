@@ -2,16 +2,19 @@ import Tensors
 
 // Letters: R rows (batch × (1 + kept patches)), Ds student width, Dt teacher width.
 
-/// One aligned pair: the projection of a student block's output, and its distance to a teacher block's output.
+/// The loss of one aligned pair: projects a student block's output and measures its distance to a teacher block's
+/// output.
 ///
-/// With a projection P both sides are compared on the unit sphere: mean |t̂ - ŝ| or mean (t̂ - ŝ)², t̂ = t/max(‖t‖,
-/// 1e-12), ŝ likewise of P(s), over all tokens. Without, the raw features are compared. (DMAE, section 3.)
+/// With a projection P, features are compared on the unit sphere: mean |t̂ - ŝ| or mean (t̂ - ŝ)² over all tokens and
+/// the width, with t̂ = t/max(‖t‖, 1e-12) and ŝ = P(s)/max(‖P(s)‖, 1e-12). Without one, the raw features are compared.
+/// (DMAE, section 3.)
 public final class AlignmentLoss {
     private enum Head {
         case none
         case linear(Linear)
         case mlp(fc1: Linear, fc2: Linear, preActivation: Tensor, activation: Tensor, dPreActivation: Tensor)
     }
+    /// The aligned blocks.
     public let pair: AlignedPair
     private let distance: AlignmentDistance
     private let head: Head
@@ -22,8 +25,8 @@ public final class AlignmentLoss {
     private let rowLosses: Tensor
 
     /// - Parameters:
-    ///   - written: when the teacher's feature is written.
-    ///   - moments: when the pair is compared, and when its gradient is added to the student's.
+    ///   - written: the moment in which the teacher's feature is written.
+    ///   - moments: the moments in which the pair is compared and its gradient is added to the student's.
     ///   - end: the last moment in which the teacher's feature is read.
     init(
         _ index: Int, _ configuration: AlignmentConfiguration, studentWidth: Int, teacherWidth: Int, rows: Int,
@@ -61,7 +64,8 @@ public final class AlignmentLoss {
         rowLosses = buffer("row losses", 1, alive: .only(moments.forward))
     }
 
-    /// The distance for the student's block output [R, Ds]; leaves `scale` times its gradient for `backward`.
+    /// Returns the distance for the student's block output [R, Ds] and stores `scale` times its gradient for
+    /// `backward`.
     func lossAndGradient(_ feature: Tensor, scale: Float) -> Float {
         switch head {
         case .none: break
@@ -79,8 +83,8 @@ public final class AlignmentLoss {
         return Float(sum / Double(student.rows))
     }
 
-    /// d[R, Ds] += the gradient with respect to the student's block output. The projection's gradients are added to; those of
-    /// its matrices are overwritten unless `accumulate`.
+    /// d[R, Ds] += the gradient with respect to the student's block output. The gradients of the projection's biases
+    /// are added to; those of its matrices are overwritten unless `accumulate`.
     func backward(_ feature: Tensor, d: Tensor, accumulate: Bool) {
         switch head {
         case .none: d.add(dProjected)
@@ -102,7 +106,7 @@ public final class AlignmentLoss {
         let losses: Tensor
         let distance: AlignmentDistance
         let onSphere: Bool
-        /// Weight of the loss over the number of elements.
+        /// `scale` of the loss divided by the number of elements.
         let scale: Float
 
         private static func inverseNorm(_ row: UnsafePointer<Float>, _ count: Int) -> (inverse: Float, isFloored: Bool)
@@ -126,7 +130,7 @@ public final class AlignmentLoss {
                 let (inverse, isFloored) = onSphere ? Self.inverseNorm(s, width) : (1, true)
                 let teacherInverse = onSphere ? Self.inverseNorm(t, width).inverse : 1
                 var loss = 0.0
-                // Along ŝ the distance does not change when s grows: that part of the gradient goes.
+                // Scaling s does not change ŝ, so the gradient's component along ŝ is removed.
                 var along = 0.0
                 var i = 0
                 while i < width {

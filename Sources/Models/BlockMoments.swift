@@ -1,6 +1,6 @@
 import Tensors
 
-/// When the five matmuls of a transformer block run, forward or backward.
+/// The moments of a transformer block's forward or backward pass: its four linear layers and attention.
 struct BlockMoments {
     let qkv, attention, projection, fc1, fc2: Moment
 
@@ -25,12 +25,12 @@ struct BlockMoments {
     }
 }
 
-/// When a block runs, and how long its gradients are alive.
+/// The moments of a block's passes, and the lifetime of its gradients.
 struct BlockSchedule {
     let forward: BlockMoments
-    /// Nil where no backward pass follows, as `gradient`.
+    /// Nil without a backward pass, like `gradient`.
     var backward: BlockMoments?
-    /// From the moment that clears the gradients to the one that hands them over.
+    /// From the moment that clears the gradients to the moment that passes them to the sink.
     var gradient: ClosedRange<Moment>?
 
     /// The moments of a layer that runs at one of the block's five.
@@ -39,8 +39,8 @@ struct BlockSchedule {
             forward: forward[keyPath: moment], backward: backward.map { $0[keyPath: moment] }, gradient: gradient)
     }
 
-    /// The lifetime of a value that the forward pass writes at `first` and reads until `last`, and the backward pass, where one
-    /// follows, until `lastBackward`.
+    /// The lifetime of a value that the forward pass writes in `first`. It is read until `lastBackward`, or until
+    /// `last` without a backward pass.
     func value(
         _ first: KeyPath<BlockMoments, Moment>, _ last: KeyPath<BlockMoments, Moment>,
         backward lastBackward: KeyPath<BlockMoments, Moment>
@@ -49,7 +49,7 @@ struct BlockSchedule {
     }
 }
 
-/// When an encoder's parts run forward.
+/// The moments of an encoder's forward pass.
 struct EncoderForward {
     let embedding: Moment
     let blocks: [BlockMoments]
@@ -62,23 +62,24 @@ struct EncoderForward {
     }
 }
 
-/// When an encoder's parts run backward.
+/// The moments of an encoder's backward pass.
 struct EncoderBackward {
     struct Block {
         /// The block's gradients are cleared.
         let start: Moment
         let parts: BlockMoments
-        /// The block's gradients are handed over.
+        /// The block's gradients are passed to the sink.
         let complete: Moment
     }
-    /// The norm runs backward; before it, the gradients of everything outside of the blocks are cleared.
+    /// The final norm's backward pass; before it, the gradients of all tensors outside the blocks are cleared.
     let norm: Moment
-    /// By the number of the block; the last block is the first to run.
+    /// By block number; the last block runs first.
     let blocks: [Block]
     let embedding: Moment
-    /// The gradients of everything outside of the blocks are handed over.
+    /// The gradients of all tensors outside the blocks are passed to the sink.
     let complete: Moment
-    /// By the number of the aligned pair: its gradient is added to the gradient by the output of the student's block.
+    /// By the number of the aligned pair: its gradient is added to the gradient with respect to the student block's
+    /// output.
     let alignments: [Moment]
 
     /// - Parameter alignedBlocks: the student's block of each aligned pair.
@@ -101,6 +102,6 @@ struct EncoderBackward {
         complete = plan.moment("\(part) is complete")
     }
 
-    /// When the gradients of tensors outside of the blocks are alive.
+    /// The lifetime of the gradients of tensors outside the blocks.
     var gradient: ClosedRange<Moment> { norm...complete }
 }

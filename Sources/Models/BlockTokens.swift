@@ -4,21 +4,21 @@ import Tensors
 enum BlockTokens {
     /// Every step for every token.
     case all
-    /// LayerNorm, queries, keys and values once for each distinct row of the input: the first block of a decoder that sees mask
-    /// tokens. Its owner updates the rows before each forward pass.
+    /// LayerNorm, queries, keys and values once for each distinct row of the input: for the first block of a decoder,
+    /// where equal mask tokens are equal rows. The decoder updates the rows before each forward pass.
     case distinct(DistinctRows)
-    /// Keys and values for every token; queries, MLP and output for the removed patches alone: the last block of a decoder whose
-    /// loss reads nothing else.
+    /// Keys and values for every token; queries, MLP and output for the removed patches only: for the last block of a
+    /// decoder, if the loss reads nothing else.
     case removed(RemovedRows)
 }
 
-/// The rows of the removed patches among those of all tokens: Q = L - K rows of each image, in the order of the masking's
-/// removed places. The class token's row is the first of an image.
+/// Selects the rows of the removed patches among the rows of all tokens: Q = L - K rows per image, in the order of the
+/// masking's removed places. The first row of an image is its class token.
 final class RemovedRows {
-    /// Rows in all.
+    /// Number of rows, B·Q.
     let count: Int
     private let masking: Masking
-    /// The image of the masking that the rows begin with.
+    /// Index in the masking of the first image.
     private var firstImage = 0
 
     init(images: Int, masking: Masking) {
@@ -26,7 +26,7 @@ final class RemovedRows {
         self.masking = masking
     }
 
-    /// Selects the part that begins with image `start` of the masking.
+    /// Selects the part of the batch that begins with image `start` of the masking.
     func update(firstImage start: Int) { firstImage = start }
 
     /// target[B·Q, D] = the removed patches' rows of all[R, D].

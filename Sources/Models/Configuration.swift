@@ -29,6 +29,7 @@ public struct EncoderConfiguration: Codable, Equatable, Sendable {
         self.channels = channels
     }
 
+    /// Image height and width in pixels.
     public var imageSize: ImageSize { ImageSize(height: imageHeight, width: imageWidth) }
     /// Rows and columns of the patch grid.
     public var gridRows: Int { imageHeight / patchSize }
@@ -65,14 +66,14 @@ public struct EncoderConfiguration: Codable, Equatable, Sendable {
     }
 }
 
-/// `sizes` by the words for them in a sentence.
+/// Refuses a size below 1. `sizes` maps the name of a size in messages to its value.
 private func requirePositive(role: String, _ sizes: KeyValuePairs<String, Int>) throws {
     for (name, size) in sizes where size < 1 {
         throw Failure(.usage, "\(role): the \(name) must be at least 1, not \(size)")
     }
 }
 
-/// Limits the sizes, so that no later product of them overflows 64 bits.
+/// Refuses sizes above a limit, so that no later multiplication of sizes overflows 64 bits.
 private func requireSupported(role: String, _ sizes: KeyValuePairs<String, Int>, depth: Int) throws {
     let maximum = 1 << 20, maximumDepth = 4096
     for (name, size) in sizes where size > maximum {
@@ -86,7 +87,7 @@ private func requireSupported(role: String, _ sizes: KeyValuePairs<String, Int>,
 
 extension EncoderConfiguration {
     /// - Throws: `Failure.usage` if the bytes of the weights and of the activations of `batch` images may overflow 64
-    ///   bits. The memory of this machine is compared later, when the plan maps it.
+    ///   bits. `MemoryPlan.commit` checks later whether this machine has enough memory.
     func requireCountable(batch: Int, decoder: DecoderConfiguration? = nil) throws {
         func values(_ width: Int, _ depth: Int) -> Double {
             let width = Double(width)
@@ -154,7 +155,9 @@ public struct AlignedPair: Codable, CustomStringConvertible, Equatable, Sendable
 
 /// The distance between features.
 public enum AlignmentDistance: String, Codable, CaseIterable, Sendable {
+    /// Mean absolute difference.
     case l1 = "L1"
+    /// Mean squared difference.
     case l2 = "L2"
 }
 
@@ -170,8 +173,11 @@ public enum Projection: String, Codable, CaseIterable, Sendable {
 
 /// The alignment losses: pairs of blocks, distance, projection and weight.
 public struct AlignmentConfiguration: Codable, Equatable, Sendable {
+    /// The aligned pairs, each with its own loss and projection head.
     public var pairs: [AlignedPair]
+    /// The distance of all pairs.
     public var distance: AlignmentDistance
+    /// The projection of all pairs.
     public var projection: Projection
     /// Weight α of the alignment losses in the total.
     public var weight: Float
@@ -188,12 +194,15 @@ public struct AlignmentConfiguration: Codable, Equatable, Sendable {
 
 /// Everything that decides the result of a training step. Without a teacher it is MAE's pre-training.
 public struct ModelConfiguration: Codable, Equatable, Sendable {
+    /// The encoder that is trained.
     public var student: EncoderConfiguration
+    /// The decoder behind the student.
     public var decoder: DecoderConfiguration
-    /// Patch size, image size and channels must be the student's.
+    /// Nil without a teacher. Patch size, image size and channels must equal the student's.
     public var teacher: EncoderConfiguration?
+    /// The alignment losses; no pairs without a teacher.
     public var alignment: AlignmentConfiguration
-    /// Fraction of the patches that is removed.
+    /// Fraction of the patches that are removed.
     public var maskRatio: Double
     /// Whether each target patch is standardised (MAE's `norm_pix_loss`).
     public var normalizePixels: Bool
@@ -253,7 +262,8 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
             }
             return
         }
-        // Before the teacher's own sizes: it has the student's image size, which its patches may not tile.
+        // Checked before the teacher's own sizes: the teacher gets the student's image size, which its patches may not
+        // tile.
         guard teacher.patchSize == student.patchSize || teacher.patchSize < 1 else {
             throw Failure(
                 .usage,

@@ -1,18 +1,19 @@
 import Tensors
 
-// Letters: B images of a part of the batch, L patches, K kept patches, E decoder width, D encoder width, T = 1 + L tokens,
-// R = B·T rows.
+// Letters: B images of a part of the batch, L patches, K kept patches, E decoder width, D encoder width, T = 1 + L
+// tokens, R = B·T rows.
 
-/// When a decoder's parts run.
+/// The moments of a decoder's forward and backward pass.
 struct DecoderMoments {
     struct Backward {
         let prediction: Moment
         let blocks: [BlockMoments]
         let embedding: Moment
-        /// The gradients are handed over.
+        /// The gradients are passed to the sink.
         let complete: Moment
     }
-    /// The gradients are cleared. What follows, up to the gradient of the embedding, is repeated for each part of the batch.
+    /// The gradients are cleared. All later moments up to the backward pass of the embedding repeat for each part of
+    /// the batch.
     let start: Moment
     let embedding: Moment
     let blocks: [BlockMoments]
@@ -45,17 +46,18 @@ struct DecoderMoments {
     }
 }
 
-/// MAE's decoder: all patches again, mask tokens in the removed places, down to predicted pixels.
+/// MAE's decoder: predicts pixels from the latent, with mask tokens in place of the removed patches.
 ///
-/// It works on `images` images at a time, a part of the batch, so that the values its backward pass needs are those of one part.
+/// It processes `images` images at a time, a part of the batch. So only one part's activations are kept for the
+/// backward pass.
 public final class Decoder {
     private let configuration: DecoderConfiguration
     private let plan: MemoryPlan
-    /// Images of a part.
+    /// Images of a part of the batch.
     let images: Int
-    /// Rows for each image of which the first block computes queries, keys and values.
+    /// Rows per image for which the first block computes queries, keys and values. A fraction, where images share rows.
     let firstRows: Double
-    /// Whether the last block's queries, its MLP, the norm and the prediction run for removed patches alone.
+    /// Whether the last block's queries and MLP, the norm and the prediction run for removed patches only.
     let predictsRemovedOnly: Bool
     private let moments: DecoderMoments
     private let masking: Masking
@@ -71,8 +73,9 @@ public final class Decoder {
     private let embedded: Tensor
     private let residualStream: [Tensor]
     private let normed: Tensor
-    /// Predicted patches of the part last seen, values in (row, column, channel) order: [R, p·p·C], the class token's row first in
-    /// each image; or the removed patches alone, [B·(L-K), p·p·C], in the order of the masking's removed places.
+    /// Predicted patches of the part last processed, values in (row, column, channel) order. [R, p·p·C] with the class
+    /// token's row first in each image; if `predictsRemovedOnly`, [B·(L-K), p·p·C] in the order of the masking's
+    /// removed places.
     public let prediction: Tensor
     private let gradients: Gradients?
 
@@ -148,7 +151,7 @@ public final class Decoder {
         }
         residualStream = (0...depth).map { index in
             let written = index == 0 ? moments.embedding : moments.blocks[index - 1].fc2
-            // A block that keeps the distinct rows of its input does not read the input itself backward.
+            // The backward pass of a block that keeps its distinct input rows does not read the input itself.
             let read =
                 index == depth
                 ? backward.prediction
@@ -190,8 +193,9 @@ public final class Decoder {
         predictionLinear.forward(normed, prediction)
     }
 
-    /// Backward pass of the part that `forward` saw last. In: dPrediction, shaped as the prediction; out: dLatent[B·(1+K), D].
-    /// The gradients of matrices are overwritten unless `accumulate`; those of vectors are added to.
+    /// Backward pass of the part that `forward` processed last. In: dPrediction, shaped as the prediction; out:
+    /// dLatent[B·(1+K), D]. The gradients of matrices are overwritten unless `accumulate`; those of vectors are added
+    /// to.
     func backward(dPrediction: Tensor, latent: Tensor, dLatent: Tensor, firstImage first: Int, accumulate: Bool) {
         let gradients = gradients!, backward = moments.backward!
         plan.begin(backward.prediction)
@@ -225,8 +229,8 @@ public final class Decoder {
     }
 }
 
-/// state[B·(1+L), E]: what was embedded back in its place, mask tokens elsewhere, each with its row of the position
-/// table added.
+/// state[B·(1+L), E]: class token and kept patches in their positions, mask tokens in all others, each plus its row of
+/// the position table.
 private struct TokenAssembly: ParallelRows {
     let masking: Masking
     let firstImage: Int

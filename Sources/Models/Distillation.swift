@@ -4,14 +4,16 @@ import Tensors
 
 // Letters: B batch, K kept patches, R = B·(1+K) rows, Ds and Dt width of student and teacher.
 
-/// Distillation of masked autoencoders (DMAE, arXiv 2208.12256): teacher and student see the same kept patches; the teacher runs
-/// to its last aligned block and stops; the student minimises MAE's pixel loss plus the distance between aligned features.
+/// Distillation of masked autoencoders (DMAE, arXiv 2208.12256): teacher and student see the same kept patches; the
+/// teacher runs to its last aligned block and stops; the student minimises MAE's pixel loss plus the distance between
+/// aligned features.
 public final class Distillation: Objective {
     public let configuration: ModelConfiguration
     /// Encoder and decoder of the student, and the pixel loss.
     public let student: MaskedAutoencoder
     /// The teacher's weights up to its last aligned block.
     public let teacherParameters: Parameters
+    /// The alignment losses, in the order of the configuration's pairs.
     public let alignments: [AlignmentLoss]
 
     private let plan: MemoryPlan
@@ -26,6 +28,7 @@ public final class Distillation: Objective {
             meaning: "distance between the features of an aligned pair, unweighted",
             listCount: pairs)
     }
+    /// MAE's terms, then the alignment losses.
     public let lossTerms: [LossTerm]
 
     public var images: Tensor { student.images }
@@ -34,8 +37,8 @@ public final class Distillation: Objective {
     public var frozenParameters: Parameters? { teacherParameters }
 
     /// - Parameters:
-    ///   - configuration: with a teacher and at least one aligned pair.
-    ///   - seed: of the random masks.
+    ///   - configuration: must have a teacher and at least one aligned pair.
+    ///   - seed: seed of the random masks.
     /// - Throws: `Failure.usage` where the configuration does not fit together.
     public init(
         _ configuration: ModelConfiguration, batch: Int, seed: UInt64, plan: MemoryPlan,
@@ -109,7 +112,7 @@ public final class Distillation: Objective {
         return finished(student.decode(addedLoss: addedLoss))
     }
 
-    /// Runs teacher and student on the patches that stay, and compares the features of the aligned pairs.
+    /// Runs teacher and student on the kept patches and compares the features of the aligned pairs.
     ///
     /// - Returns: the alignment losses' part of the total.
     private func encodeAndCompare(_ batch: Batch, scale: Float) -> Float {
@@ -132,7 +135,7 @@ public final class Distillation: Objective {
         return weight * sum
     }
 
-    /// The student's losses, and those of the aligned pairs.
+    /// The student's losses followed by those of the aligned pairs.
     private func finished(_ studentLosses: Losses) -> Losses {
         (losses.values[0], losses.values[1]) = (studentLosses.values[0], studentLosses.values[1])
         return losses

@@ -1,23 +1,23 @@
 import Tensors
 
-// Letters: N images of a part of the batch, L patches, K kept patches, D width, R = N·(1+L) rows of all tokens,
-// C = N·(1+K) + L distinct rows: the class token and the kept patches of each image, then the mask token in each of the L
+// Letters: N images of a part of the batch, L patches, K kept patches, D width, R = N·(1+L) rows of all tokens, C =
+// N·(1+K) + L distinct rows: the class token and the kept patches of each image, then the mask token at each of the L
 // positions.
 
-/// The distinct rows of a decoder's first input. A mask token plus the position table's row of its position is the same in every
-/// image. So LayerNorm, queries, keys and values, which depend on single rows, need be computed once for all images of a part,
-/// and their gradient once from the sum of the equal rows' gradients.
+/// The distinct rows of a decoder's first input. The mask token at a position, plus that position's row of the table,
+/// is the same row in every image. LayerNorm, queries, keys and values depend on single rows, so they are computed once
+/// for all images of a part. Their backward pass runs once, on the sum of the equal rows' gradients.
 final class DistinctRows {
     /// C.
     let count: Int
     private let images: Int
     private let masking: Masking
-    /// [R]: the distinct row that each row equals.
+    /// [R]: for each row, the index of its distinct row.
     private var distinct: [Int32] = []
-    /// [C]: the first row that equals a distinct row, -1 where no image of the part has a mask token in that position.
+    /// [C]: the first row that equals the distinct row; -1 if no image of the part has a mask token at its position.
     private var first: [Int32] = []
 
-    /// Nil where there would be more than half as many distinct rows as rows.
+    /// Nil if more than half of the rows would be distinct.
     init?(images: Int, masking: Masking) {
         count = images * (1 + masking.keptCount) + masking.patches
         guard 2 * count <= images * (1 + masking.patches) else { return nil }
@@ -28,7 +28,7 @@ final class DistinctRows {
     /// Finds the distinct rows of the part that begins with image `start` of the masking.
     func update(firstImage start: Int) {
         if first.isEmpty {
-            // Not before the first use, like the order of `Masking`.
+            // Allocated at the first use, like the order in `Masking.select`.
             distinct = Array(repeating: 0, count: images * (1 + masking.patches))
             first = Array(repeating: -1, count: count)
         }
@@ -46,17 +46,17 @@ final class DistinctRows {
         }
     }
 
-    /// target[C, D] = the distinct rows of all[R, D]; any row where a distinct row equals none.
+    /// target[C, D] = the distinct rows of all[R, D]. A distinct row that no row equals receives row 0.
     func gather(_ all: Tensor, _ target: Tensor) { each(count, Gathering(rows: self, all: all, distinct: target)) }
 
-    /// all[R, D] = for each row the one of source[C, D] that it equals; both of one type.
+    /// all[R, D] = source[C, D], each distinct row copied to all rows that equal it; both have the same type.
     func expand(_ source: Tensor, _ all: Tensor) { each(all.rows, Expansion(rows: self, all: all, distinct: source)) }
 
-    /// target[C, D] = sums over equal rows of all[R, D], in the order of images; zero where a distinct row equals none. The
-    /// target is float32.
+    /// target[C, D] = sums over equal rows of all[R, D], in the order of images; zero for a distinct row that no row
+    /// equals. The target is float32.
     func sum(_ all: Tensor, _ target: Tensor) { each(count, Sums(rows: self, all: all, distinct: target)) }
 
-    /// The first of equal rows of all[R, D] += the row of source[C, D]; both float32.
+    /// The first row of all[R, D] that equals a distinct row += that row of source[C, D]; both are float32.
     func addToFirst(_ source: Tensor, _ all: Tensor) {
         each(count, Scattering(rows: self, all: all, distinct: source))
     }
@@ -94,7 +94,8 @@ final class DistinctRows {
                 (distinct.pointer + index * distinct.stride).update(repeating: 0, count: distinct.columns)
                 let start = Int(rows.first[index])
                 guard start >= 0 else { continue }
-                // The row of one token, or of one place in each image from the first that has a mask token there.
+                // A class token or kept patch is one row. A mask token is at one position in several images, beginning
+                // with the first one.
                 let last = index < perImage ? start + 1 : rows.images * tokens
                 for row in stride(from: start, to: last, by: tokens) where Int(rows.distinct[row]) == index {
                     distinct.addRow(index, from: all, row)

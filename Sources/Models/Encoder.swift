@@ -2,7 +2,7 @@ import Tensors
 
 // Letters: B batch, L patches, K kept patches, T = 1 + K tokens, R = B·T rows, D width, p patch side, C channels.
 
-/// A ViT encoder that embeds and runs the kept patches only.
+/// A ViT encoder that processes the kept patches only.
 public final class Encoder {
     public let configuration: EncoderConfiguration
     private let plan: MemoryPlan
@@ -21,21 +21,21 @@ public final class Encoder {
     /// Values of the kept patches in the order of the patch projection (channel, row, column): [B·K, C·p·p].
     private let patches: Tensor
     private let embedded: Tensor
-    /// The residual stream: the input of each block and the output of the last. One buffer throughout where no backward pass
-    /// follows.
+    /// The residual stream: the input of each block and the output of the last. All are one buffer without a backward
+    /// pass.
     private let residualStream: [Tensor]
-    /// LayerNorm of the residual stream's end: [R, D].
+    /// The final LayerNorm of the last block's output: [R, D]. Nil without a final norm.
     public let latent: Tensor?
     /// The gradient with respect to the residual stream: [R, D].
     private let d: Tensor?
     private let dEmbedded: Tensor?
 
     /// - Parameters:
-    ///   - forward: when it runs; the number of its blocks is that of the blocks to run: fewer than the depth for a teacher that
-    ///     stops at its last aligned block.
-    ///   - backward: when it runs backward; nil where it does not.
+    ///   - forward: moments of the forward pass. Their number of blocks is the number of blocks that run, which is
+    ///     below the depth for a teacher that stops at its last aligned block.
+    ///   - backward: moments of the backward pass; nil without one.
     ///   - hasNorm: whether the final norm runs and gives `latent`.
-    ///   - keepsFeatures: blocks whose outputs stay until the moment `end`.
+    ///   - keepsFeatures: blocks whose outputs are kept until the moment `end`.
     ///   - end: the last moment in which the results are read.
     init(
         _ configuration: EncoderConfiguration, batch: Int, masking: Masking, forward: EncoderForward,
@@ -109,11 +109,12 @@ public final class Encoder {
         dEmbedded = parameters.buffer("embedded patches gradient", patchRows, width, alive: .only(backward.embedding))
     }
 
-    /// The output of block `block`, [R, D], before any final norm. Without a backward pass it is valid only until the next block
-    /// runs; with one until the block has run backward, or until the pass ends where the encoder keeps it.
+    /// The output of block `block`, [R, D], before any final norm. Without a backward pass it is valid only until the
+    /// next block runs. With one it is valid until the backward pass of the next block, or of the final norm after the
+    /// last block; a block in `keepsFeatures` keeps it to the end of the pass.
     public func feature(afterBlock block: Int) -> Tensor { residualStream[block + 1] }
 
-    /// Encodes images[B, C, H, W] (normalised); `tap` sees each block's number and output when it is ready.
+    /// Encodes images[B, C, H, W] (normalised); calls `tap` with each block's number and output after the block.
     func forward(_ images: Tensor, tap: (Int, Tensor) -> Void = { _, _ in }) {
         plan.begin(forwardMoments.embedding)
         PatchExtraction(images: images, configuration: configuration, masking: masking, patches: patches)
@@ -135,12 +136,12 @@ public final class Encoder {
         ).runAll(residualStream[0].rows, chunk: 32)
     }
 
-    /// Backward pass from dLatent[R, D], the gradient with respect to `latent`. The gradients of matrices are overwritten unless
-    /// `accumulate`; those of vectors are added to.
+    /// Backward pass from dLatent[R, D], the gradient with respect to `latent`. The gradients of matrices are
+    /// overwritten unless `accumulate`; those of vectors are added to.
     ///
     /// - Parameters:
-    ///   - beforeBlock: called before each block runs backward, with its number and the gradient with respect to its output, to
-    ///     which other losses may be added.
+    ///   - beforeBlock: called before each block runs backward, with its number and the gradient with respect to its
+    ///     output, to which other losses may be added.
     ///   - afterBlock: called when a block's gradients are complete.
     func backward(
         dLatent: Tensor, accumulate: Bool, beforeBlock: (Int, Tensor) -> Void, afterBlock: (Int) -> Void
@@ -169,7 +170,7 @@ public final class Encoder {
     }
 }
 
-/// state[B·T, D]: the class token, then the kept patches' embeddings, each with its row of the position table added.
+/// state[B·T, D]: the class token, then the kept patches' embeddings, each plus its row of the position table.
 private struct TokenAssembly: ParallelRows {
     let masking: Masking
     let embedded: Tensor

@@ -3,7 +3,7 @@ import Tensors
 
 // Letters: B batch, L patches, T = 1 + L tokens, D width.
 
-/// Which part of an encoder's output is an image's feature.
+/// How an image's feature is taken from the tokens of an encoder.
 public enum FeaturePool: String, Codable, CaseIterable, Sendable {
     /// The class token: [D].
     case `class`
@@ -24,18 +24,18 @@ public enum FeaturePlace: Equatable, Sendable {
     case meanNorm
 }
 
-/// An encoder that sees every patch, and the features it gives.
+/// An encoder that processes every patch, and its features.
 ///
 /// An image's feature does not depend on the batch it is in, nor on the number of threads.
 public final class FeatureExtractor {
     public let configuration: EncoderConfiguration
-    /// Images of one pass.
+    /// Images of one forward pass.
     public let batch: Int
     /// Normalised pixels [B, C·H·W]; written by the caller before `forward`.
     public let images: Tensor
     /// The weights up to where the features are taken; frozen, to be set by `fill`.
     public let parameters: Parameters
-    /// What `forward` leaves: [B, D], or [B·T, D] for all tokens.
+    /// The output of `forward`: [B, D], or [B·T, D] for all tokens.
     public let features: Tensor
 
     private let masking: Masking
@@ -99,7 +99,7 @@ public final class FeatureExtractor {
         means = place == .meanNorm ? plan.reserve("means", batch, width, .activations) : features
     }
 
-    /// Encodes `images` and leaves `features`.
+    /// Encodes `images` and writes `features`.
     public func forward() {
         if !hasOrder {
             masking.select(.all) { $0 }

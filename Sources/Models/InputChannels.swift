@@ -1,15 +1,16 @@
 /// Adapts a patch projection to images with a different number of channels.
 ///
 /// The rule is timm's (`adapt_input_conv` in timm/models/_manipulate.py): for one channel the weights of all channels
-/// are summed; for more, they are repeated in turn and scaled by old / new. Grey images shown as equal channels thus
-/// give what they gave.
+/// are summed; for more, they are repeated cyclically and scaled by old / new. A grey image in equal channels thus
+/// keeps its embedding if `new` is 1 or a multiple of `old`.
 public enum InputChannels {
-    /// In words, for a person: what happens from `old` to `new` channels.
+    /// The adaptation from `old` to `new` channels, in words for a person.
     public static func rule(from old: Int, to new: Int) -> String {
         new == 1 ? "summed" : "repeated and scaled by \(old)/\(new)"
     }
 
-    /// Fills target[outputs, new, area] from source[outputs, old, area]; sums are in the order of the channels.
+    /// Fills target[outputs, new, area] from source[outputs, old, area], `area` being the pixels of a patch. Channels
+    /// are summed in order.
     public static func adapt(
         _ source: UnsafeBufferPointer<Float>, channels old: Int, into target: UnsafeMutableBufferPointer<Float>,
         channels new: Int, outputs: Int, area: Int

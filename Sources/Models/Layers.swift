@@ -1,13 +1,15 @@
 import Tensors
 
-// Letters: R rows (batch × tokens), K inputs, N outputs, D width. "d" before a name is the loss's gradient with respect to it.
+// Letters: R rows (batch × tokens), K inputs, N outputs, D width. "d" before a name is the loss's gradient with respect
+// to it.
 
-/// When a layer runs, and how long its gradients are alive.
+/// The moments of a layer, and the lifetime of its gradients.
 struct LayerMoments {
     let forward: Moment
-    /// Nil where no backward pass follows.
+    /// Nil without a backward pass.
     var backward: Moment?
-    /// From the moment that clears the gradients to the one that hands them over; nil where no backward pass follows.
+    /// From the moment that clears the gradients to the moment that passes them to the sink; nil without a backward
+    /// pass.
     var gradient: ClosedRange<Moment>?
 }
 
@@ -22,12 +24,12 @@ struct Linear {
     private let precision: Precision
     private let workspace: Workspace
 
-    /// Names `name.weight` [outputs, inputs] and `name.bias` [outputs].
+    /// Adds the parameters `name.weight` [outputs, inputs] and `name.bias` [outputs].
     ///
     /// - Parameters:
-    ///   - rows: the most rows of a forward or backward pass.
-    ///   - shape: the weight's shape in files where it has more dimensions.
-    ///   - isInBlock: whether it follows the precision of the blocks' matrices.
+    ///   - rows: maximum rows of a forward or backward pass.
+    ///   - shape: the weight's shape in files, if it has more than two dimensions.
+    ///   - isInBlock: whether the layer is in a transformer block, so that its precision is `Parameters.matrices`.
     init(
         _ name: String, inputs: Int, outputs: Int, rows: Int, at moments: LayerMoments, in parameters: Parameters,
         shape: [Int]? = nil, isInBlock: Bool = false
@@ -59,7 +61,7 @@ struct Linear {
         workspace = whole.workspace
     }
 
-    /// The layer that computes outputs `range` alone.
+    /// The layer that computes the outputs in `range` only.
     func outputs(_ range: Range<Int>) -> Linear { Linear(self, outputs: range) }
 
     /// output[R, N] = x[R, K]·Wᵀ + b, then the epilogue.
@@ -77,8 +79,8 @@ struct Linear {
             dY, weight: weight, dX: dX, accumulate: accumulate, precision: precision, workspace: workspace)
     }
 
-    /// dX[R, K] = (dY[R, N]·W) · gelu'(preActivation), where GELU made this layer's input; `activation` receives that input,
-    /// recomputed, and may be the same tensor as `preActivation`.
+    /// dX[R, K] = (dY[R, N]·W) · gelu'(preActivation), for a layer whose input is GELU of `preActivation`. `activation`
+    /// receives the recomputed input and may be the same tensor as `preActivation`.
     func inputGradient(_ dY: Tensor, _ dX: Tensor, preActivation: Tensor, activation: Tensor) {
         Profile.layer = name
         Kernels.linearInputGradient(
@@ -94,7 +96,7 @@ struct Linear {
     }
 }
 
-/// LayerNorm over the last dimension. It keeps the mean and reciprocal deviation of each row where a backward pass follows.
+/// LayerNorm over the last dimension. For a backward pass it keeps each row's mean and reciprocal standard deviation.
 struct LayerNorm {
     private let gamma: Parameters.Parameter
     private let beta: Parameters.Parameter
@@ -122,7 +124,7 @@ struct LayerNorm {
         Kernels.layerNorm(x, gamma: gamma.weight, beta: beta.weight, y: y, mean: mean, rstd: rstd)
     }
 
-    /// y = LayerNorm(x), recomputed bit for bit from the kept statistics: cheaper than to have kept y.
+    /// y = LayerNorm(x), recomputed bit for bit from the kept statistics, so that y need not be kept in memory.
     func recompute(_ x: Tensor, _ y: Tensor) {
         Kernels.layerNormAgain(x, gamma: gamma.weight, beta: beta.weight, mean: mean!, rstd: rstd!, y: y)
     }

@@ -4,8 +4,8 @@ import Tensors
 
 /// The MLP of a pre-norm transformer block: x + fc2(gelu(fc1(LN(x)))).
 ///
-/// Between forward and backward it keeps the pre-activation [R, 4D] and the statistics of the rows. The outputs of LayerNorm and
-/// GELU are recomputed, which is cheaper than the memory they would take.
+/// Between forward and backward it keeps the pre-activation [R, 4D] and LayerNorm's statistics of each row. The outputs
+/// of LayerNorm and GELU are recomputed, which saves their memory.
 struct MLP {
     private let plan: MemoryPlan
     private let schedule: BlockSchedule
@@ -13,7 +13,7 @@ struct MLP {
     private let fc1: Linear
     private let fc2: Linear
     private let normed: Tensor
-    /// fc1's output. Nil where no backward pass follows.
+    /// fc1's output. Nil without a backward pass.
     private let preActivation: Tensor?
     private let activation: Tensor
     private let gradients: Gradients?
@@ -24,7 +24,7 @@ struct MLP {
         let dNormed: Tensor
     }
 
-    /// Names `block.norm2`, `block.mlp.fc1` and `block.mlp.fc2`.
+    /// Adds the parameters of `block.norm2`, `block.mlp.fc1` and `block.mlp.fc2`.
     init(_ block: String, rows: Int, width: Int, schedule: BlockSchedule, in parameters: Parameters) {
         plan = parameters.plan
         self.schedule = schedule
@@ -59,7 +59,7 @@ struct MLP {
                 "\(block).norm2 output gradient", rows, width, alive: .only(backward.fc1)))
     }
 
-    /// y[R, D] = x[R, D] + fc2(gelu(fc1(LN(x)))). y may be x where no backward pass follows.
+    /// y[R, D] = x[R, D] + fc2(gelu(fc1(LN(x)))). y may be x if no backward pass follows.
     func forward(_ x: Tensor, _ y: Tensor) {
         plan.begin(schedule.forward.fc1)
         norm.forward(x, normed)
@@ -68,12 +68,12 @@ struct MLP {
         fc2.forward(activation, y, .residual(x))
     }
 
-    /// Backward pass. In: `d` [R, D], the gradient with respect to the output y; out: `d`, the gradient with respect to x. The
-    /// gradients of matrices are overwritten unless `accumulate`; those of vectors are added to.
+    /// Backward pass. In: `d` [R, D], the gradient with respect to the output y; out: `d`, the gradient with respect to
+    /// x. The gradients of matrices are overwritten unless `accumulate`; those of vectors are added to.
     func backward(_ x: Tensor, d: Tensor, accumulate: Bool) {
         let (gradients, backward) = (gradients!, schedule.backward!)
         plan.begin(backward.fc2)
-        // GELU's output, recomputed, takes the place of its input, which nothing reads after this.
+        // Alias: GELU's recomputed output overwrites the pre-activation, which is not read after this.
         let activation = preActivation!
         fc2.inputGradient(d, gradients.dPreActivation, preActivation: activation, activation: activation)
         fc2.weightGradient(d, activation, accumulate: accumulate)

@@ -5,21 +5,23 @@ import Tensors
 
 /// MAE's pre-training: encode the visible patches, reconstruct the removed ones.
 ///
-/// It is an objective of its own, and the student's part of `Distillation`. All memory is planned in `init` and mapped by the
-/// caller's `plan.commit()`.
+/// It is the objective of pre-training, and the student in `Distillation`. All memory is planned in `init` and mapped
+/// by the caller's `plan.commit()`.
 public final class MaskedAutoencoder: Objective {
     public let configuration: ModelConfiguration
     /// Images of a micro-batch.
     public let batch: Int
     /// Normalised pixels [B, C·H·W]; written by the caller before a pass.
     public let images: Tensor
-    /// The patches that the pass last seen kept.
+    /// The patches that the last pass kept.
     public let masking: Masking
-    /// Which patches stay in the passes to come.
+    /// The rule by which the next passes choose the kept patches.
     public var selection: PatchSelection
-    /// Encoder and decoder; where it is a student, the projection heads follow.
+    /// Encoder and decoder, followed by the projection heads of a student.
     public let parameters: Parameters
+    /// The trained encoder; a student's in `Distillation`.
     public let encoder: Encoder
+    /// The decoder, which processes the batch in parts.
     public let decoder: Decoder
 
     private let plan: MemoryPlan
@@ -38,28 +40,28 @@ public final class MaskedAutoencoder: Objective {
             key: "loss_reconstruction", name: "reconstruction",
             meaning: "mean squared error over the values of the removed patches"),
     ]
-    /// As above, and no aligned pair: a log has the same keys with and without a teacher.
+    /// MAE's terms and an empty list of alignment losses, so that a log has the same keys with and without a teacher.
     public var lossTerms: [LossTerm] { Self.lossTerms + [Distillation.alignmentTerm(pairs: 0)] }
 
-    /// How an objective computes, beside what its configuration says.
+    /// Options of the computation that are not part of the model's configuration.
     public struct Computation: Sendable {
-        /// The precision of the operands of matmuls and attention, student and teacher.
+        /// Precision of the operands of matmuls and attention, of student and teacher.
         public var precision: Precision
-        /// The same for the linear layers in the teacher's blocks.
+        /// Precision of the operands of the linear layers in the teacher's blocks.
         public var teacherPrecision: TeacherPrecision
-        /// Whether gradients will be wanted.
+        /// Whether gradients are computed.
         public var isTrained: Bool
         /// Whether all gradients exist at the same time, so that several passes can add to them.
         public var keepsGradients: Bool
-        /// Whether the decoder predicts patches that stay, too. Losses and gradients are the same either way, to rounding: the loss
-        /// reads removed patches alone.
+        /// Whether the decoder also predicts the kept patches. The loss reads removed patches only, so losses and
+        /// gradients are the same up to rounding.
         public var predictsEveryPatch: Bool
-        /// The decoder takes as many images at a time as have this many tokens, or the next count that divides the batch; all of
-        /// them where every patch is predicted or nothing is trained. Each part packs the weights again, and the values kept for
-        /// its backward pass grow with it. Nil: 1536, or 3072 in bf16, which are as many bytes. Losses and the encoder's gradients
-        /// do not depend on it.
+        /// Minimum tokens of a part of the batch in the decoder. A part is the smallest number of images that divides
+        /// the batch and has at least this many tokens. It is the whole batch if every patch is predicted or nothing is
+        /// trained. A larger part keeps more activations; a smaller one packs the weights more often. Nil: 1536, or
+        /// 3072 in bf16, the same number of bytes. Losses and the encoder's gradients do not depend on it.
         public var minimumDecoderRows: Int?
-        /// The number of patches that stay; nil: as the mask ratio has it.
+        /// Number of kept patches per image; nil: computed from the mask ratio.
         public var keptPatches: Int?
 
         public init(
@@ -79,7 +81,7 @@ public final class MaskedAutoencoder: Objective {
 
     /// MAE alone.
     ///
-    /// - Parameter seed: of the random masks.
+    /// - Parameter seed: seed of the random masks.
     /// - Throws: `Failure.usage` where the configuration does not fit together.
     public convenience init(
         _ configuration: ModelConfiguration, batch: Int, seed: UInt64, plan: MemoryPlan,
@@ -93,9 +95,9 @@ public final class MaskedAutoencoder: Objective {
     }
 
     /// - Parameters:
-    ///   - masking: shared with the teacher, where there is one.
+    ///   - masking: shared with the teacher, if there is one.
     ///   - alignedBlocks: the student's block of each aligned pair.
-    ///   - alignment: declares the moments in which pairs are compared, between encoder and decoder.
+    ///   - alignment: called between encoder and decoder to declare the moments in which pairs are compared.
     init(
         _ configuration: ModelConfiguration, masking: Masking, seed: UInt64, plan: MemoryPlan,
         _ computation: Computation,
@@ -151,9 +153,9 @@ public final class MaskedAutoencoder: Objective {
         }
     }
 
-    /// When the gradients of tensors that are added behind encoder and decoder are alive.
+    /// The lifetime of the gradients of tensors added after encoder and decoder, such as projection heads.
     var outsideGradient: ClosedRange<Moment>? { backwardMoments?.gradient }
-    /// When aligned pairs run backward.
+    /// The moments of the aligned pairs' backward passes.
     var alignmentsBackward: [Moment] { backwardMoments?.alignments ?? [] }
 
     public var operations: Operations {
@@ -178,13 +180,13 @@ public final class MaskedAutoencoder: Objective {
         encode()
     }
 
-    /// Selects the patches that stay.
+    /// Selects the kept patches.
     func select(_ batch: Batch) { masking.select(selection) { batch.samples[$0] } }
 
     /// Runs the encoder on the selected patches of `images`.
     func encode() { encoder.forward(images) }
 
-    /// Runs the decoder and computes the losses; `addedLoss` as below.
+    /// Runs the decoder and computes the losses; for `addedLoss` see `decodeAndDifferentiate`.
     func decode(addedLoss: Float = 0) -> Losses {
         plan.begin(decoderMoments.start)
         forEachPart { part, rows in
@@ -200,10 +202,11 @@ public final class MaskedAutoencoder: Objective {
         losses.values[0] = losses.values[1] + addedLoss
     }
 
-    /// The pass after the encoder: the decoder forward and backward, part by part, then the encoder backward.
+    /// All of a step after the encoder's forward pass: the decoder forward and backward, part by part, then the encoder
+    /// backward.
     ///
     /// - Parameters:
-    ///   - addedLoss: a loss of the encoder's features that is part of the total.
+    ///   - addedLoss: a loss of the encoder's features, added to the total.
     ///   - beforeBlock: adds that loss's gradient with respect to the output of a block of the encoder.
     func decodeAndDifferentiate(
         scale: Float, sink: some GradientSink, addedLoss: Float = 0, beforeBlock: (Int, Tensor) -> Void = { _, _ in }
@@ -227,7 +230,8 @@ public final class MaskedAutoencoder: Objective {
         return losses
     }
 
-    /// The encoder's gradients, the last block's first, then those of everything outside of the blocks.
+    /// Computes the encoder's gradients: block by block from the last one, then those of all tensors outside the
+    /// blocks.
     private func differentiateEncoder(_ sink: some GradientSink, beforeBlock: (Int, Tensor) -> Void) {
         let backward = backwardMoments!, accumulate = sink.accumulates
         let blocks = encoder.blockParameters
@@ -254,7 +258,8 @@ public final class MaskedAutoencoder: Objective {
         sink.complete(behind)
     }
 
-    /// Calls `body` with each part of the batch that the decoder takes at a time: its images, and their rows of `latent`.
+    /// Calls `body` with each part of the batch that the decoder takes at a time: its images, and their rows of
+    /// `latent`.
     private func forEachPart(_ body: (Range<Int>, Range<Int>) -> Void) {
         let tokens = 1 + masking.keptCount
         for first in stride(from: 0, to: batch, by: decoder.images) {

@@ -2,34 +2,36 @@ import Tensors
 
 // Letters: B batch, L patches, K kept patches.
 
-/// Which patches of each image stay visible.
+/// The rule that chooses the kept patches of each image.
 public enum PatchSelection: Sendable {
     /// Every patch, in its place.
     case all
-    /// MAE's random masking: one uniform number for each patch, from a stream that the seed and the sample's position in the stream of
-    /// all samples name. The K patches with the smallest numbers stay, in rising order of their numbers.
+    /// MAE's random masking: one uniform random number per patch, drawn for (seed, position of the sample in the stream
+    /// of all samples). The K patches with the smallest numbers are kept, in ascending order of their numbers.
     case random(seed: UInt64)
     /// The same patches of every image, row by row: true where a patch is removed. Patches keep their order.
     case removed([Bool])
-    /// Recorded random numbers [B·L] in place of drawn ones; equal numbers keep the order of their patches.
+    /// As `random`, with recorded numbers [B·L]; patches with equal numbers keep their order.
     case noise([Float])
 }
 
 /// The order of each image's patches: kept ones first.
 public final class Masking {
+    /// Images B of the batch.
     public let batch: Int
+    /// Patches L of an image.
     public let patches: Int
-    /// Patches K of each image that stay.
+    /// Kept patches K of each image.
     public let keptCount: Int
-    /// Patches of each image that do not stay.
+    /// Removed patches of each image, L - K.
     public var removedCount: Int { patches - keptCount }
-    /// [B, L]: 1 where a patch is removed, 0 where it stays.
+    /// [B, L]: 1 where a patch is removed, 0 where it is kept.
     public let mask: Tensor
-    /// One image's numbers: [L].
+    /// One image's random numbers: [L].
     private let noise: Tensor
-    /// [B·L]: the patches in the order of their image; the first K of each image stay.
+    /// [B·L]: the patch at each place of its image; the first K places of an image are the kept patches.
     private var patchAtPlace: [Int32] = []
-    /// [B·L]: the place of each patch in the order of its image; below K it is a kept place.
+    /// [B·L]: the place of each patch in its image; below K the patch is kept.
     private var placeOfPatch: [Int32] = []
 
     init(batch: Int, patches: Int, kept: Int, plan: MemoryPlan) {
@@ -60,7 +62,7 @@ public final class Masking {
     /// - Parameter sample: the position of an image of the batch in the stream of all samples.
     package func select(_ selection: PatchSelection, sample: (Int) -> Int) {
         if patchAtPlace.isEmpty {
-            // Not before the first use: a plan that does not fit the machine is refused before anything is filled.
+            // Allocated at the first use: by then a plan that does not fit the machine has been refused.
             patchAtPlace = Array(repeating: 0, count: batch * patches)
             placeOfPatch = patchAtPlace
         }
@@ -89,8 +91,8 @@ public final class Masking {
         }
     }
 
-    /// Puts each patch at the rank of its number. A rank is a count of smaller numbers: quadratic in L, but branch-free and without
-    /// memory of its own.
+    /// Puts each patch at the rank of its number. The rank is a count of smaller numbers: O(L²), but branch-free and
+    /// without temporary memory.
     private func rank(_ row: UnsafeMutableBufferPointer<Float>, of image: Int) {
         for patch in 0..<patches {
             let value = row[patch]

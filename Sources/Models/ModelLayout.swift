@@ -15,7 +15,7 @@ public enum ModelPart: String, CaseIterable, CustomStringConvertible, Sendable {
     /// DMAE's projections of student features to the teacher's width.
     case projectionHeads = "projection heads"
 
-    /// The part that the tensor called `name` belongs to; nil where no part has such a name.
+    /// The part of the tensor called `name`; nil if no part has such a tensor.
     public init?(of name: String) {
         guard let part = Self.allCases.first(where: { $0.prefixes.contains(where: name.hasPrefix) }) else { return nil }
         self = part
@@ -32,7 +32,7 @@ public enum ModelPart: String, CaseIterable, CustomStringConvertible, Sendable {
         }
     }
 
-    /// The beginnings of the names of its tensors.
+    /// Prefixes of the names of its tensors.
     private var prefixes: [String] {
         switch self {
         case .embedding: ["cls_token", "pos_embed", "patch_embed."]
@@ -47,8 +47,8 @@ public enum ModelPart: String, CaseIterable, CustomStringConvertible, Sendable {
 
 /// The tensors of a masked autoencoder, or of parts of one: names, shapes in files, and parts.
 ///
-/// Names and shapes are MAE's, those of the projection heads DMAE's. What the layers themselves allocate agrees with
-/// this list (ModelLayoutTests).
+/// Names and shapes are MAE's, those of the projection heads DMAE's. ModelLayoutTests check that the layers allocate
+/// exactly these tensors.
 public struct ModelLayout: Equatable, Sendable {
     /// One tensor.
     public struct Entry: Equatable, Sendable {
@@ -95,7 +95,8 @@ public struct ModelLayout: Equatable, Sendable {
 
     public static func += (layout: inout ModelLayout, other: ModelLayout) { layout = layout + other }
 
-    /// Whether `name` is that of a position table: the encoder's or the decoder's. They are fixed and can be computed.
+    /// Whether `name` is that of a position table: the encoder's or the decoder's. Position tables are not trained and
+    /// can be computed.
     public static func isPositionTable(_ name: String) -> Bool { name == "pos_embed" || name == "decoder_pos_embed" }
 
     // MARK: Parts
@@ -103,14 +104,15 @@ public struct ModelLayout: Equatable, Sendable {
     /// The linear layers and norms of a transformer block, in the order of a forward pass.
     public static let blockLayers = ["norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"]
 
-    /// The name of the series of projection heads: `aligned_feature_projection_heads.0` is the first.
+    /// The name of the projection heads without their number: the first is `aligned_feature_projection_heads.0`.
     public static let projectionHeads = "aligned_feature_projection_heads"
 
-    /// An encoder.
+    /// The tensors of an encoder.
     ///
     /// - Parameters:
-    ///   - blockCount: blocks that are wanted, the first ones; nil for all.
-    ///   - patches: rows of the position table but the class token's; nil for those of the configuration's images.
+    ///   - blockCount: number of blocks, from the first; nil for all.
+    ///   - patches: rows of the position table without the class token's; nil for the patches of the configuration's
+    ///     images.
     ///   - norms: names of the final norms: `norm`, `fc_norm`, both or none.
     public static func encoder(
         _ configuration: EncoderConfiguration, blockCount: Int? = nil, patches: Int? = nil, norms: [String] = ["norm"]
@@ -125,9 +127,9 @@ public struct ModelLayout: Equatable, Sendable {
         return ModelLayout(tensors: tensors)
     }
 
-    /// A decoder behind `encoder`.
+    /// The tensors of a decoder after `encoder`.
     ///
-    /// - Parameter patches: as `encoder(_:blockCount:patches:norms:)` takes it.
+    /// - Parameter patches: see `encoder(_:blockCount:patches:norms:)`.
     public static func decoder(
         _ configuration: DecoderConfiguration, of encoder: EncoderConfiguration, patches: Int? = nil
     ) -> ModelLayout {
@@ -142,7 +144,7 @@ public struct ModelLayout: Equatable, Sendable {
         return ModelLayout(tensors: tensors)
     }
 
-    /// The projection heads of an alignment, one for each pair; none where raw features are compared.
+    /// The tensors of an alignment's projection heads, one head per pair; none if raw features are compared.
     public static func projectionHeads(
         _ configuration: AlignmentConfiguration, studentWidth: Int, teacherWidth: Int
     ) -> ModelLayout {
@@ -159,12 +161,12 @@ public struct ModelLayout: Equatable, Sendable {
             })
     }
 
-    /// A classifier: `head` of fine-tuned weights.
+    /// The tensors of a classifier, `head` in fine-tuned weights.
     public static func classHead(width: Int, classes: Int) -> ModelLayout {
         ModelLayout(tensors: layer("head", inputs: [width], outputs: classes))
     }
 
-    /// A linear probe: `head.0`, a BatchNorm without affine part, and `head.1`, the linear layer.
+    /// The tensors of a linear probe: `head.0`, a BatchNorm without affine part, and `head.1`, the linear layer.
     public static func linearProbe(width: Int, classes: Int) -> ModelLayout {
         let statistics: [(String, [Int])] = [("head.0.running_mean", [width]), ("head.0.running_var", [width])]
         return ModelLayout(tensors: statistics + layer("head.1", inputs: [width], outputs: classes))
@@ -180,7 +182,7 @@ public struct ModelLayout: Equatable, Sendable {
             })
     }
 
-    /// Weight [outputs] + inputs and bias [outputs]: a linear layer, or a LayerNorm where there are no inputs.
+    /// Weight [outputs] + inputs and bias [outputs]: a linear layer, or a LayerNorm if `inputs` is empty.
     private static func layer(_ name: String, inputs: [Int] = [], outputs: Int) -> [(String, [Int])] {
         [("\(name).weight", [outputs] + inputs), ("\(name).bias", [outputs])]
     }

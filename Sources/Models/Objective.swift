@@ -1,16 +1,15 @@
 import Images
 import Tensors
 
-/// One kind of loss that an objective reports: the only place where losses are named. Log, progress line, table and errors read
-/// the names from here.
+/// One term of an objective's loss. Losses are named here only: log, progress line, table and errors read these names.
 public struct LossTerm: Equatable, Sendable {
     /// The key in log.jsonl, such as "loss_reconstruction".
     public let key: String
-    /// The word in progress line, table and errors, such as "reconstruction".
+    /// The name in progress line, table and errors, such as "reconstruction".
     public let name: String
     /// What it measures, a phrase.
     public let meaning: String
-    /// How many values it has, as a list in the log; nil for a single number.
+    /// Number of values, a list in the log; nil for a single number.
     public let listCount: Int?
 
     public init(key: String, name: String, meaning: String, listCount: Int? = nil) {
@@ -20,7 +19,7 @@ public struct LossTerm: Equatable, Sendable {
         self.listCount = listCount
     }
 
-    /// Values of this term among those of a step.
+    /// Number of this term's values in `Losses.values`.
     public var valueCount: Int { listCount ?? 1 }
 
     /// The names of its values: "reconstruction"; "alignment 0", "alignment 1".
@@ -29,7 +28,7 @@ public struct LossTerm: Equatable, Sendable {
 
 /// The values of an objective's loss terms for one micro-batch.
 public struct Losses: Equatable, Sendable {
-    /// In the order of the terms, those of a list one after the other.
+    /// In the order of the terms; a list's values are adjacent.
     public internal(set) var values: [Float]
 
     public init(values: [Float]) { self.values = values }
@@ -43,8 +42,9 @@ public protocol GradientSink: AnyObject {
     /// Whether gradients are added to those of earlier micro-batches, or overwrite them.
     var accumulates: Bool { get }
 
-    /// The gradients of these tensors, a range of `Parameters.all`, are complete. The objective does not read their weights any
-    /// more in this step. Where the parameters do not keep gradients, they are gone when this returns.
+    /// The gradients of these tensors, a range of `Parameters.all`, are complete. The objective does not read the
+    /// weights again in this step, so they may be updated. Unless the parameters keep gradients, the gradients' memory
+    /// is reused after this returns.
     func complete(_ tensors: Range<Int>)
 }
 
@@ -55,7 +55,7 @@ public protocol Objective: AnyObject {
     /// The trained weights.
     var parameters: Parameters { get }
 
-    /// Weights that are read but not trained, such as a teacher's; nil without any.
+    /// Weights that are read but not trained, such as a teacher's; nil if there are none.
     var frozenParameters: Parameters? { get }
 
     /// The first term is the loss that is minimised and has one value.
@@ -64,11 +64,11 @@ public protocol Objective: AnyObject {
     /// Where the caller writes a batch's images, normalised: [B, C·H·W].
     var images: Tensor { get }
 
-    /// Floating-point operations of one image's part of a step.
+    /// GFLOP of a step per image.
     var operations: Operations { get }
 
-    /// Computes the losses of the batch in `images` and `scale` times their gradients, and hands each gradient to `sink` exactly
-    /// once. Where the total is not finite, nothing is handed over.
+    /// Computes the losses of the batch in `images` and `scale` times their gradients, and hands each gradient to
+    /// `sink` exactly once. Where the total is not finite, nothing is handed over.
     ///
     /// - Parameters:
     ///   - batch: as many samples as `images` has rows.
@@ -78,7 +78,7 @@ public protocol Objective: AnyObject {
     /// Computes the losses of the batch in `images`, without gradients.
     func evaluate(_ batch: Batch) -> Losses
 
-    /// Whether the values that frozen weights gave in the last step are finite. Where they are not, no learning rate helps.
+    /// Whether the outputs of frozen weights in the last step are finite. If not, a lower learning rate cannot help.
     var frozenOutputsAreFinite: Bool { get }
 }
 

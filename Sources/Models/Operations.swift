@@ -1,27 +1,33 @@
-/// Floating-point operations of a training step, counted from the matmuls it really executes (a multiply-add is two).
+/// Floating-point operations of a training step in GFLOP per image, counted from the executed matmuls (a multiply-add
+/// is two).
 public struct Operations: Sendable {
-    /// GFLOP per image, by part.
+    /// The teacher's forward pass.
     public let teacher: Double
-    /// Of the teacher's, those of the linear layers in its blocks, which may be int8.
+    /// The part of `teacher` in the linear layers of its blocks, which may be int8.
     public let teacherLinear: Double
+    /// The student's forward and backward pass.
     public let student: Double
+    /// The decoder's forward and backward pass.
     public let decoder: Double
+    /// The projection heads' forward and backward pass.
     public let alignment: Double
+    /// The sum of all parts.
     public var total: Double { teacher + student + decoder + alignment }
 
-    /// None at all.
+    /// No operations.
     public init() { (teacher, teacherLinear, student, decoder, alignment) = (0, 0, 0, 0, 0) }
 
     /// Matmuls and attention of one image's forward and backward pass; norms, GELU and the optimiser are left
     /// out.
     ///
     /// - Parameters:
-    ///   - keptPatches: nil: as the mask ratio has it.
-    ///   - decoderFirstRows: rows for each image of the decoder's first queries, keys and values; nil: one for each token.
+    ///   - keptPatches: kept patches per image; nil: computed from the mask ratio.
+    ///   - decoderFirstRows: rows per image for which the decoder's first block computes queries, keys and values; nil:
+    ///     one per token.
     public init(_ configuration: ModelConfiguration, keptPatches: Int? = nil, decoderFirstRows: Double? = nil) {
         func gemm(_ m: Int, _ n: Int, _ k: Int) -> Double { 2 * Double(m) * Double(n) * Double(k) * 1e-9 }
-        /// One block, forward: four linear layers, and two matmuls per head; the output, and the queries, for
-        /// `queries` tokens alone.
+        /// A block's forward pass: four linear layers and two attention matmuls. Keys and values are for all tokens,
+        /// everything else for `queries` tokens.
         func block(_ tokens: Int, _ width: Int, queries: Int? = nil) -> (linear: Double, attention: Double) {
             let queries = queries ?? tokens
             return (gemm(tokens, 2 * width, width) + gemm(queries, 10 * width, width), 2 * gemm(queries, tokens, width))
@@ -29,12 +35,14 @@ public struct Operations: Sendable {
         let kept = keptPatches ?? configuration.keptPatches
         let student = configuration.student
         let decoder = configuration.decoder
-        // Backward, a linear layer is two matmuls; attention is five (the scores, recomputed, then dV, dP, dQ, dK).
+        // The backward pass of a linear layer is two matmuls, that of attention five (the recomputed scores, dV, dP,
+        // dQ, dK).
         let studentBlock = block(1 + kept, student.width)
         self.student =
             Double(student.depth) * (3 * studentBlock.linear + 3.5 * studentBlock.attention)
             + 2 * gemm(kept, student.width, student.patchElements)
-        // The last block of the decoder, and the prediction, are for removed patches; where none is, for all.
+        // The decoder's last block and the prediction run for removed patches, or for all tokens if no patch is
+        // removed.
         let removed = student.patches - kept, predicted = removed > 0 ? removed : 1 + student.patches
         let tokens = Double(1 + student.patches)
         let decoderBlock = block(1 + student.patches, decoder.width)

@@ -10,25 +10,28 @@ public final class Parameters {
         public let shape: [Int]
         /// Seen as a matrix: [first dimension, all others]; vectors are one row.
         public let weight: Tensor
-        /// Nil where the weight is not trained.
+        /// Nil if the weight is not trained.
         public let gradient: Tensor?
-        /// Whether weight decay applies: by default to everything but biases and 1-D tensors (class and mask token decay).
+        /// Whether weight decay applies: by default to everything but biases and 1-D tensors (class and mask token
+        /// decay).
         public let decays: Bool
         /// Factor of the learning rate, as layer-wise decay sets it.
         public let rateScale: Float
-        /// Whether it is the matrix of a linear layer, whose gradient a pass may overwrite; to all others it adds.
+        /// Whether it is the matrix of a linear layer. A pass may overwrite the gradient of a matrix; it adds to all
+        /// others.
         fileprivate let isMatrix: Bool
         fileprivate let initial: Initial
         fileprivate let frozen: FrozenMatrix?
 
+        /// Whether it has a gradient.
         public var isTrained: Bool { gradient != nil }
     }
 
-    /// How a weight starts.
+    /// How a weight is initialised.
     public enum Initial: Sendable {
         case zero
         case one
-        /// N(0, 0.02).
+        /// Normal with mean 0 and standard deviation 0.02.
         case token
         /// Xavier-uniform of the matrix [first dimension, all others].
         case xavier
@@ -36,36 +39,36 @@ public final class Parameters {
         case positions(rows: Int, columns: Int)
     }
 
-    /// A frozen matrix: kept only as matmuls read it, packed and in their precision. Its weight in float32 is alive while it
-    /// is being set.
+    /// A frozen matrix, kept only in packed form, in the precision of its matmuls. Its float32 weight is alive only
+    /// while it is loaded.
     fileprivate struct FrozenMatrix {
         let packed: Kernels.PackedWeight
         let loading: Moment
     }
 
+    /// All parameters, in the order in which the model added them.
     public private(set) var all: [Parameter] = []
     let plan: MemoryPlan
     private let owner: String
     private let purpose: MemoryPlan.Purpose
     private let isTrained: Bool
     private let packs: Bool
-    /// Whether all gradients exist at the same time, so that several passes can add to them.
+    /// Whether all gradients exist at the same time, so that micro-batches can accumulate in them.
     let keepsGradients: Bool
-    /// Whether the weights have been set; frozen ones cannot be used before.
+    /// Whether the weights have been set. Frozen weights cannot be used before.
     public private(set) var isFilled = false
 
-    /// What the operands of matmuls with these weights are rounded to, except where `matrices` says int8; and the type that
-    /// activations are kept in.
+    /// Precision of the operands of matmuls with these weights outside the blocks, and of kept activations.
     public let precision: Precision
-    /// The same for the linear layers inside the blocks.
+    /// Precision of the operands of the linear layers in the blocks: `precision`, or int8.
     public let matrices: Precision
 
     /// Weights that are trained.
     ///
     /// - Parameters:
-    ///   - owner: begins the names of their buffers in the plan.
-    ///   - keepsGradients: whether all gradients exist at the same time. Otherwise each is alive from the moment that first
-    ///     writes it to the one that hands it over.
+    ///   - owner: prefix of the names of their buffers in the plan.
+    ///   - keepsGradients: whether all gradients exist at the same time. Otherwise each is alive from the moment that
+    ///     first writes it to the moment that passes it to the sink.
     public init(trainedIn plan: MemoryPlan, owner: String, keepsGradients: Bool, precision: Precision = .f32) {
         precondition(precision != .int8, "only frozen weights can be int8")
         self.plan = plan
@@ -81,8 +84,8 @@ public final class Parameters {
     /// Weights that stay as `fill` sets them.
     ///
     /// - Parameters:
-    ///   - purpose: what the printed plan counts them as.
-    ///   - packs: whether matrices are kept only as matmuls read them.
+    ///   - purpose: their purpose in the printed plan.
+    ///   - packs: whether matrices are kept only in packed form.
     ///   - matrices: another precision for the linear layers inside blocks, such as int8.
     public init(
         frozenIn plan: MemoryPlan, owner: String, _ purpose: MemoryPlan.Purpose, packs: Bool = true,
@@ -104,8 +107,8 @@ public final class Parameters {
     /// Adds a parameter; its memory is planned at once.
     ///
     /// - Parameters:
-    ///   - gradient: when its gradient is alive where not all are kept; nil where no backward pass follows.
-    ///   - isTrained: whether it is trained where the others are.
+    ///   - gradient: the lifetime of its gradient, unless all gradients are kept; nil without a backward pass.
+    ///   - isTrained: whether it is trained, if these parameters are trained at all.
     package func add(
         _ name: String, _ shape: [Int], _ initial: Initial, gradient range: ClosedRange<Moment>?,
         isTrained: Bool = true,
@@ -114,7 +117,7 @@ public final class Parameters {
         add(name, shape, initial, range, isMatrix: false, isTrained: isTrained, decays: decays, rateScale: rateScale)
     }
 
-    /// Adds the weight of a linear layer, and the packed form that matmuls read instead where it is frozen.
+    /// Adds the weight of a linear layer. If it is frozen, also plans its packed form, which matmuls read instead.
     func addMatrix(
         _ name: String, _ shape: [Int], _ precision: Precision, gradient range: ClosedRange<Moment>?
     ) -> (Parameter, Kernels.PackedWeight?) {
@@ -152,7 +155,7 @@ public final class Parameters {
         return parameter
     }
 
-    /// A tensor that a layer with these weights needs, [rows, columns].
+    /// Reserves a tensor [rows, columns] for a layer with these weights.
     func buffer(
         _ name: String, _ rows: Int, _ columns: Int, _ purpose: MemoryPlan.Purpose = .scratch,
         as type: ElementType = .f32,
@@ -161,7 +164,7 @@ public final class Parameters {
         plan.reserve("\(owner) \(name)", rows, columns, purpose, as: type, alive: lifetime)
     }
 
-    /// A kernel's workspace that a layer with these weights needs.
+    /// Reserves a kernel's workspace for a layer with these weights.
     func workspace(_ name: String, bytes: Int, alive lifetime: Lifetime) -> Workspace {
         plan.workspace("\(owner) \(name)", bytes: bytes, alive: lifetime)
     }
@@ -181,12 +184,12 @@ public final class Parameters {
 
     // MARK: Values
 
-    /// Scalars in all, or of trained weights only.
+    /// Number of scalars in all weights, or in the trained ones only.
     public func count(trainedOnly: Bool = false) -> Int {
         all.reduce(0) { $0 + (trainedOnly && !$1.isTrained ? 0 : $1.weight.count) }
     }
 
-    /// Sets the weights: `body` is called with each parameter in turn and writes its weight, or leaves it as it is.
+    /// Sets the weights: calls `body` with each parameter in order; `body` writes its weight or leaves it unchanged.
     public func fill(_ body: (Parameter) throws -> Void) rethrows {
         for parameter in all {
             if let frozen = parameter.frozen { plan.begin(frozen.loading) }
@@ -196,8 +199,7 @@ public final class Parameters {
         isFilled = true
     }
 
-    /// Fills every weight with its starting value. Each parameter has a random stream of its own, named by the parameter's
-    /// name.
+    /// Initialises every weight. Each parameter has its own random stream, chosen by the parameter's name.
     public func initialize(seed: UInt64) {
         fill { parameter in
             let elements = parameter.weight.elements
@@ -226,13 +228,14 @@ public final class Parameters {
         PositionTable.fill(parameter.weight.elements, rows: rows, columns: columns, width: parameter.shape.last!)
     }
 
-    /// Sets to zero those gradients of `range` of `all` that a pass adds to even where it overwrites the matrices'.
+    /// Clears the gradients in `range` of `all`, except those of matrices, which the pass overwrites.
     func clearVectorGradients(_ range: Range<Int>) {
         for index in range where !all[index].isMatrix { all[index].gradient?.clear() }
     }
 }
 
-/// Numbers in [-bound, bound) from one stream, in runs that know where in it they begin.
+/// Uniform numbers in [-bound, bound) from one stream, computed in runs of `length` that can start anywhere in the
+/// stream.
 private struct UniformRun: ParallelRows {
     static let length = 4096
     let target: UnsafeMutableBufferPointer<Float>

@@ -32,7 +32,7 @@ extension PositionTable {
         }
     }
 
-    /// For each of `new` positions the four old ones it is made of, and their weights.
+    /// For each of `new` positions, the four old positions that it interpolates, and their weights.
     private static func taps(from old: Int, to new: Int) -> [[(index: Int, weight: Double)]] {
         let a = -0.75
         func near(_ x: Double) -> Double { ((a + 2) * x - (a + 3)) * x * x + 1 }

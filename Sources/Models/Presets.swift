@@ -1,6 +1,6 @@
-/// The published sizes by their names.
+/// Model sizes by name: published ones, and miniatures for tests and the demo.
 public enum Preset {
-    /// width, depth, heads, patch size.
+    /// Encoders: width, depth, heads, patch size in pixels.
     public static let encoders: [(name: String, width: Int, depth: Int, heads: Int, patchSize: Int)] = [
         ("vit-miniature", 64, 4, 4, 8),
         ("vit-miniature-teacher", 128, 6, 4, 8),
@@ -11,14 +11,14 @@ public enum Preset {
         ("vit-huge", 1280, 32, 16, 14),
     ]
 
-    /// width, depth, heads.
+    /// Decoders: width, depth, heads.
     public static let decoders: [(name: String, width: Int, depth: Int, heads: Int)] = [
         ("dec-miniature", 96, 2, 6),
         ("dec512d8", 512, 8, 16),
         ("dec512d2", 512, 2, 16),
     ]
 
-    /// The encoder called `name`, for images of a given size, or nil. The miniatures are for tests and the demo.
+    /// The encoder called `name`, for images of the given size in pixels; nil if there is none.
     public static func encoder(
         _ name: String, imageHeight: Int, imageWidth: Int, channels: Int = 3
     ) -> EncoderConfiguration? {
@@ -29,7 +29,7 @@ public enum Preset {
         }
     }
 
-    /// The decoder called `name`, or nil.
+    /// The decoder called `name`; nil if there is none.
     public static func decoder(_ name: String) -> DecoderConfiguration? {
         decoders.first { $0.name == name }.map {
             DecoderConfiguration(width: $0.width, depth: $0.depth, heads: $0.heads)

@@ -3,18 +3,18 @@ import Tensors
 // Letters: B batch, N images of a part of it, L patches, K kept ones, p patch side, C channels, P = p·p·C values of a
 // patch.
 
-/// MAE's pixel loss: squared error of each removed patch, mean over its values, mean over the removed patches of the
+/// MAE's pixel loss: the squared error, averaged over the values of a removed patch and over the removed patches of the
 /// batch.
 public final class ReconstructionLoss {
     private let configuration: EncoderConfiguration
     private let masking: Masking
     private let normalizesPixels: Bool
-    /// Mean squared error per patch, zero where it is kept: [B·L].
+    /// Mean squared error of each patch, zero for kept ones: [B, L].
     private let patchLosses: Tensor
     private let predictsRemovedOnly: Bool
     private let plan: MemoryPlan
     private let moment: Moment
-    /// Gradient by the decoder's prediction of a part of the batch, and shaped as it: [N·(1+L), P] with class rows, or
+    /// Gradient with respect to the decoder's prediction for a part of the batch: [N·(1+L), P] with class rows, or
     /// [N·(L-K), P].
     let dPrediction: Tensor
 
@@ -38,7 +38,7 @@ public final class ReconstructionLoss {
         moment = moments.loss
     }
 
-    /// Computes the squared errors of the decoder's prediction for the images `part` of images[B, C, H, W], and leaves
+    /// Computes the squared errors of the decoder's prediction for the images `part` of images[B, C, H, W], and writes
     /// `dPrediction`, the gradient of `scale` times the loss of the whole batch.
     func lossAndGradient(_ images: Tensor, part: Range<Int>, prediction: Tensor, scale: Float) {
         plan.begin(moment)
@@ -62,7 +62,7 @@ public final class ReconstructionLoss {
         }
     }
 
-    /// The loss of the batch, once every part was seen.
+    /// The loss of the batch; valid after `lossAndGradient` of every part.
     var loss: Float {
         let sum = patchLosses.elements.reduce(0.0) { $0 + Double($1) }
         return Float(sum / Double(max(1, masking.batch * masking.removedCount)))
@@ -80,7 +80,7 @@ public final class ReconstructionLoss {
         let predictsRemovedOnly: Bool
         let gradientScale: Float
 
-        /// Image of the batch, patch and row of the prediction for the `index`th patch to look at.
+        /// Image of the batch, patch, and row of the prediction, for patch `index` of the part.
         private func place(_ index: Int) -> (image: Int, patch: Int, row: Int) {
             if predictsRemovedOnly {
                 let (image, place) = index.quotientAndRemainder(dividingBy: masking.removedCount)
@@ -131,7 +131,7 @@ public final class ReconstructionLoss {
     }
 }
 
-/// A patch of an image as the decoder is to predict it: values in (row, column, channel) order.
+/// The target of a patch's prediction: its pixels in (row, column, channel) order.
 public enum TargetPatch {
     /// Reads patch `patch` of image `image` of images[B, C, H, W] into `target` [p·p·C].
     public static func read(
@@ -156,7 +156,7 @@ public enum TargetPatch {
         }
     }
 
-    /// The mean and the standard deviation sqrt(unbiased variance + 1e-6) of `count` values.
+    /// The mean and the standard deviation sqrt(unbiased variance + 1e-6) of `count` values, at least 2.
     public static func statistics(_ values: UnsafePointer<Float>, _ count: Int) -> (mean: Float, deviation: Float) {
         let mean = SIMDRow.sum(count, { SIMDRow.load(values + $0) }, { values[$0] }) / Double(count)
         let center = Float(mean)

@@ -4,8 +4,8 @@ import Tensors
 
 /// The self-attention of a pre-norm transformer block: x + proj(attention(qkv(LN(x)))).
 ///
-/// Between forward and backward it keeps queries, keys, values and attention's output, and the statistics of the rows. LayerNorm's
-/// output is recomputed, which is cheaper than the memory it would take.
+/// Between forward and backward it keeps queries, keys, values and attention's output, attention's log-sum-exp, and
+/// LayerNorm's statistics of each row. LayerNorm's output is recomputed, which saves its memory.
 struct SelfAttention {
     private let plan: MemoryPlan
     private let batch: Int
@@ -18,13 +18,13 @@ struct SelfAttention {
     private let workspace: Workspace
 
     private let inputs: Kernels.AttentionInputs
-    /// [R, 3D], or [R, 2D] (keys and values) where queries are those of removed patches.
+    /// [R, 3D], or [R, 2D] (keys and values) if only removed patches have queries.
     private let qkv: Tensor
-    /// LayerNorm's output: [R, D], or [C, D] of distinct rows.
+    /// LayerNorm's output: [R, D], or [C, D] for distinct rows.
     private let normed: Tensor
     /// The removed patches' rows of `normed`: [B·Q, D].
     private let removedNormed: Tensor?
-    /// The distinct rows of the input [C, D]. They are kept for the backward pass in place of the input.
+    /// The distinct rows of the input [C, D], kept for the backward pass instead of the input.
     private let distinct: Tensor?
     private let qkvOfDistinct: Tensor?
     private let output: Tensor
@@ -42,7 +42,7 @@ struct SelfAttention {
         let dQKVOfDistinct: Tensor?
     }
 
-    /// Names `block.norm1`, `block.attn.qkv` and `block.attn.proj`.
+    /// Adds the parameters of `block.norm1`, `block.attn.qkv` and `block.attn.proj`.
     init(
         _ block: String, batch: Int, tokens count: Int, width: Int, heads: Int, tokens: BlockTokens,
         schedule: BlockSchedule, in parameters: Parameters
@@ -134,7 +134,7 @@ struct SelfAttention {
                 : nil)
     }
 
-    /// y = x + proj(attention(qkv(LN(x)))): [R, D] from x[R, D], or [B·Q, D] for removed patches alone. y may be x where no
+    /// y = x + proj(attention(qkv(LN(x)))): [R, D] from x[R, D], or [B·Q, D] for removed patches only. y may be x if no
     /// backward pass follows.
     func forward(_ x: Tensor, _ y: Tensor) {
         plan.begin(schedule.forward.qkv)
@@ -166,9 +166,9 @@ struct SelfAttention {
         }
     }
 
-    /// Backward pass. In: `d`, the gradient with respect to the output y; out: `dX` [R, D], the gradient with respect to x. `d`
-    /// and `dX` are the same tensor, or, for removed patches alone, `d` is [B·Q, D] and keeps its values. The gradients of
-    /// matrices are overwritten unless `accumulate`; those of vectors are added to.
+    /// Backward pass. In: `d`, the gradient with respect to the output y; out: `dX` [R, D], the gradient with respect
+    /// to x. `d` and `dX` are the same tensor; for removed patches only, `d` is another tensor [B·Q, D] and keeps its
+    /// values. The gradients of matrices are overwritten unless `accumulate`; those of vectors are added to.
     func backward(_ x: Tensor, d: Tensor, dX: Tensor, accumulate: Bool) {
         let (gradients, backward) = (gradients!, schedule.backward!)
         plan.begin(backward.projection)
@@ -187,8 +187,8 @@ struct SelfAttention {
             qkvLinear.inputGradient(dQKV, dNormed)
             norm.backward(x, dY: dNormed, dX: dX, accumulate: true)
         case .distinct(let rows):
-            // The gradient of a distinct row goes into one of the rows that equal it: the mask token and the position table, which
-            // made them equal, take the sum over them anyway.
+            // The gradient of a distinct row is added to only the first of the rows that equal it. Several equal rows
+            // are mask tokens, and the mask token's gradient is their sum.
             let distinct = distinct!, dQKVOfDistinct = gradients.dQKVOfDistinct!
             rows.sum(dQKV, dQKVOfDistinct)
             norm.recompute(distinct, normed)

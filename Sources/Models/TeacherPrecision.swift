@@ -4,9 +4,9 @@ import Tensors
 public enum TeacherPrecision: String, Codable, CaseIterable, Sendable {
     /// The step's precision.
     case same
-    /// 8-bit integers. Attention, norms and the activations between operations stay in the step's precision. So does the
-    /// patch embedding: it is a two-hundredth of the teacher's arithmetic, and int8 there would add a third to the error
-    /// of the features.
+    /// 8-bit integers. Attention, norms and the activations between operations stay in the step's precision. So does
+    /// the patch embedding: it is 1/200 of the teacher's operations, and in int8 it would raise the error of the
+    /// features by a third.
     case int8
 
     func matrices(in precision: Precision) -> Precision { self == .int8 ? .int8 : precision }

@@ -4,7 +4,7 @@ import Tensors
 struct TransformerBlock {
     private let attention: SelfAttention
     private let mlp: MLP
-    /// The residual stream after attention: [R, D], or [B·Q, D] for removed patches alone.
+    /// The residual stream after attention: [R, D], or [B·Q, D] for removed patches only.
     private let middle: Tensor
 
     /// - Parameters:
@@ -27,15 +27,15 @@ struct TransformerBlock {
         mlp = MLP(name, rows: rows, width: width, schedule: schedule, in: parameters)
     }
 
-    /// y = block(x[R, D]): [R, D], or [B·Q, D] for removed patches alone. y may be x where no backward pass follows.
+    /// y = block(x[R, D]): [R, D], or [B·Q, D] for removed patches only. y may be x if no backward pass follows.
     func forward(_ x: Tensor, _ y: Tensor) {
         attention.forward(x, middle)
         mlp.forward(middle, y)
     }
 
-    /// Backward pass. In: `d`, the gradient with respect to y, which is overwritten; out: `dX` [R, D], the gradient with respect
-    /// to x. `d` and `dX` are the same tensor, or `d` is [B·Q, D] for removed patches alone. The gradients of matrices are
-    /// overwritten unless `accumulate`; those of vectors are added to.
+    /// Backward pass. In: `d`, the gradient with respect to y, which is overwritten; out: `dX` [R, D], the gradient
+    /// with respect to x. `d` and `dX` are the same tensor; for removed patches only, `d` is another tensor [B·Q, D].
+    /// The gradients of matrices are overwritten unless `accumulate`; those of vectors are added to.
     func backward(_ x: Tensor, d: Tensor, dX: Tensor, accumulate: Bool) {
         mlp.backward(middle, d: d, accumulate: accumulate)
         attention.backward(x, d: d, dX: dX, accumulate: accumulate)

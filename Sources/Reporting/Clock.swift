@@ -1,6 +1,6 @@
 import Glibc
 
-/// Seconds of the monotonic clock, which no change of the date touches. Only differences mean anything.
+/// Seconds of the monotonic clock, which setting the date does not change. Only differences are meaningful.
 package func monotonicSeconds() -> Double {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)

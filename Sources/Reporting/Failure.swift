@@ -1,6 +1,6 @@
 /// An error that a person can act on: a sentence that names the file or the field and the remedy, and the exit code.
 public struct Failure: Error, Equatable {
-    /// How the program ends, after sysexits.h where that has a code.
+    /// The exit code of the program, from sysexits.h if it has a fitting code.
     public enum Code: Int32, Sendable {
         /// The run itself failed: a non-finite loss, a processor without a required instruction set.
         case failure = 1
@@ -14,6 +14,7 @@ public struct Failure: Error, Equatable {
         case interrupted = 75
     }
 
+    /// The exit code.
     public let code: Code
     /// One sentence for a person, without a trailing newline.
     public let sentence: Message
@@ -29,7 +30,7 @@ public struct Failure: Error, Equatable {
     /// The sentence with its fields in the words of `vocabulary`.
     public func message(in vocabulary: some Vocabulary) -> String { sentence.text(in: vocabulary) }
 
-    /// The same failure, found in the file at `path`.
+    /// The same failure with another code, and with `path` before the sentence.
     public func found(in path: String, as code: Code) -> Failure { Failure(code, "\(path): \(sentence)") }
 }
 

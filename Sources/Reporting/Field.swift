@@ -1,5 +1,5 @@
-/// A setting that a message can name. A field says no place: `Vocabulary` renders it as a flag of the command line or as
-/// a key of a description.
+/// A setting that a message can name. A field does not say where it is set: a `Vocabulary` renders it as a flag of the
+/// command line or as a key of a description.
 ///
 /// The raw value is the field in plain words. A flag of the command line has the same words, joined by hyphens.
 public enum Field: String, CaseIterable, Sendable {

@@ -53,8 +53,8 @@ package enum Format {
         return sign + "\(scaled / scale)." + String(repeating: "0", count: digits - fraction.count) + fraction
     }
 
-    /// A measured or estimated time: "3 days 4 h", "12 min 5 s", "40 s", "1.25 s". A larger unit is used from two of it
-    /// on, so that no figure has one digit alone.
+    /// A measured or estimated time: "3 days 4 h", "12 min 5 s", "40 s", "1.25 s". A unit is used from two of it on:
+    /// "90 min 0 s", not "1 h 30 min".
     package static func duration(_ seconds: Double) -> String {
         if seconds >= 172_800 { return "\(Int(seconds / 86_400)) days \(Int(seconds / 3600) % 24) h" }
         if seconds >= 7200 { return "\(Int(seconds / 3600)) h \(Int(seconds / 60) % 60) min" }
@@ -62,8 +62,8 @@ package enum Format {
         return fixed(seconds, seconds < 10 ? 2 : 0) + " s"
     }
 
-    /// The time left on a progress line, as short as it gets: "1 d 3 h", "2 h 44 min", "1 min 29 s", "5 s". Never with
-    /// decimals, which would flicker.
+    /// The time left on a progress line, in the largest unit that fits: "1 d 3 h", "2 h 44 min", "1 min 29 s", "5 s".
+    /// Never with decimals, which would flicker.
     package static func countdown(_ seconds: Double) -> String {
         let seconds = Int(min(max(seconds, 0), 1e12).rounded())
         if seconds < 60 { return "\(seconds) s" }

@@ -10,7 +10,7 @@ public struct Message: Equatable, Sendable {
         case toggle(Field, isOn: Bool)
     }
 
-    /// No text is empty or follows another, so that equal messages have equal parts.
+    /// Adjacent texts are merged and no text is empty, so that equal messages have equal parts.
     private(set) var parts: [Part] = []
 
     /// The sentence in the words of `vocabulary`.
@@ -81,6 +81,7 @@ extension Message: CustomStringConvertible {
 }
 
 extension Sequence<Message> {
+    /// The messages in order, with `separator` between them.
     public func joined(separator: Message) -> Message {
         var joined = Message()
         for (index, message) in enumerated() { joined = index == 0 ? message : joined + separator + message }

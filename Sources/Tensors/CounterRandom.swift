@@ -2,10 +2,11 @@
     import Glibc
 #endif
 
-/// Counter-based random numbers (Philox 4×32-10, Salmon et al., SC 2011): a stream is named by what it is for, not by
-/// when it is drawn, so masks, crops and flips are the same for any number of threads and after any resumption.
+/// Counter-based random numbers (Philox 4×32-10, Salmon et al., SC 2011): a number depends on the purpose of its
+/// stream, not on the time of drawing, so masks, crops and flips are the same for any number of threads and after any
+/// resumption.
 public struct CounterRandom: RandomNumberGenerator {
-    /// What a stream is for. Raw values are part of what makes a run reproducible: never renumber.
+    /// The purpose of a stream. Runs are reproducible only if raw values never change.
     public enum Purpose: UInt32, Sendable {
         case weights = 1, order = 2, crop = 3, flip = 4, mask = 5, benchmark = 6, test = 7
     }
@@ -15,8 +16,8 @@ public struct CounterRandom: RandomNumberGenerator {
     private var block = SIMD4<UInt32>()
     private var used = 4
 
-    /// The stream for `purpose`, `epoch` and `index` (a sample, a parameter, a step) under `seed`. 2³² blocks of four
-    /// long.
+    /// The stream for `purpose`, `epoch` and `index` (a sample, a parameter, a step) under `seed`. A stream has 2³²
+    /// blocks of four 32-bit numbers.
     ///
     /// `epoch` keeps its low 24 bits and `index` its low 64 bits.
     public init(seed: UInt64, purpose: Purpose, epoch: Int = 0, index: Int = 0) {
@@ -27,8 +28,8 @@ public struct CounterRandom: RandomNumberGenerator {
             UInt32(truncatingIfNeeded: index), UInt32(truncatingIfNeeded: index >> 32))
     }
 
-    /// The stream for `purpose` of a tensor or other thing with this name. Its index is the name's 64-bit FNV-1a hash, so the stream
-    /// does not depend on which other tensors exist.
+    /// The stream for `purpose` and a name, such as a tensor's. Its index is the name's 64-bit FNV-1a hash, so the
+    /// stream does not depend on which other tensors exist.
     public init(seed: UInt64, purpose: Purpose, name: String) {
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325
         for byte in name.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
@@ -50,7 +51,8 @@ public struct CounterRandom: RandomNumberGenerator {
         return c
     }
 
-    /// Leaves out `blocks` blocks of four numbers of 32 bits, at their boundary: two of `next()`, four of `uniform()`.
+    /// Skips `blocks` blocks; must be called at a block boundary. A block is four numbers of `uniform()` or two of
+    /// `next()`.
     public mutating func skip(blocks: Int) {
         precondition(used == 4, "a block was begun")
         counter[0] &+= UInt32(truncatingIfNeeded: blocks)
@@ -66,6 +68,7 @@ public struct CounterRandom: RandomNumberGenerator {
         return block[used]
     }
 
+    /// The next 64 random bits.
     public mutating func next() -> UInt64 {
         let low = UInt64(next32())
         return UInt64(next32()) << 32 | low
@@ -84,8 +87,8 @@ public struct CounterRandom: RandomNumberGenerator {
     /// Uniform in 0..<bound without bias (Lemire's multiply-and-reject). `bound` > 0.
     public mutating func below(_ bound: Int) -> Int {
         precondition(bound > 0, "no number is below \(bound)")
-        // Written out: how Swift's own library does it may change from version to version, and a resumed run's order
-        // with it.
+        // Not from Swift's library: its algorithm may change from version to version, and with it the order of a
+        // resumed run.
         let bound = UInt64(bound)
         var product = next().multipliedFullWidth(by: bound)
         if product.low < bound {

@@ -1,23 +1,23 @@
 import CKernels
 
-/// The Swift faces of the C kernels: shapes are checked here, once, and pointers taken here only.
+/// The Swift interface of the C kernels, which checks shapes and takes the pointers.
 ///
 /// Letters: R rows, D width, N outputs, K inputs, B batch, T tokens, H heads.
 public enum Kernels {
     // MARK: Linear layers
 
-    /// What a product's result goes through on its way to memory.
+    /// The epilogue of a linear layer's forward matmul.
     public enum Epilogue {
         /// Stored as it is.
         case none
-        /// The residual [R, N] is added; it may be the output itself. The result before is first multiplied by its
-        /// image's factor, if there are factors [images]: an image has R / images adjacent rows.
+        /// The residual [R, N] is added; it may be the output itself. With factors [images], each row of the result is
+        /// first multiplied by the factor of its image, which has R / images adjacent rows.
         case residual(Tensor, scaledBy: Tensor? = nil)
         /// `activation` [R, N] receives GELU of the result.
         case gelu(activation: Tensor)
     }
 
-    /// A weight [N, K] packed for the products of one direction, for the instruction set in use when it was packed.
+    /// A weight [N, K] packed for forward matmuls by the instruction set that was selected when its memory was planned.
     public struct PackedWeight {
         let memory: Workspace
         /// Outputs × inputs of the weight.
@@ -49,8 +49,8 @@ public enum Kernels {
         }
     }
 
-    /// Bytes of workspace for a linear layer's forward and both backward products at `rows` rows; `activations` is the
-    /// type of what it reads and writes beside float32. With int8 there is no backward product.
+    /// Bytes of workspace for a linear layer's forward matmul and both backward matmuls with `rows` rows. `activations`
+    /// is the type of inputs and outputs that are not float32. With int8 there is no backward pass.
     public static func linearWorkspaceBytes(
         rows: Int, inputs: Int, outputs: Int, precision: Precision, activations: ElementType
     ) -> Int {
@@ -62,9 +62,9 @@ public enum Kernels {
             reductionWorkspaceBytes(rows: rows, width: outputs))
     }
 
-    /// output[R, N] = x[R, K] · weight[N, K]ᵀ + bias[N], then the epilogue. `output` may be nil with GELU: the value
-    /// before it is then not kept. `packed` stands for the weight where it is given, and says the product's precision,
-    /// which may then be int8.
+    /// output[R, N] = x[R, K] · weight[N, K]ᵀ + bias[N], then the epilogue. `output` may be nil with GELU: the
+    /// pre-activation is then not kept. `packed`, if given, replaces the weight and decides the precision of the
+    /// matmul, which may be int8.
     public static func linear(
         _ x: Tensor, weight: Tensor, packed: PackedWeight? = nil, bias: Tensor?, output: Tensor?,
         _ epilogue: Epilogue = .none,
@@ -114,8 +114,9 @@ public enum Kernels {
         run(&arguments, .inputGradient, workspace)
     }
 
-    /// The same through the GELU that made the layer's input: dX = (dY · weight) · gelu'(beforeGELU); `activation`
-    /// receives gelu(beforeGELU) again, and may be the same tensor. All but dY are [R, K].
+    /// The same for a layer whose input is gelu(beforeGELU): dX = (dY · weight) · gelu'(beforeGELU). `activation`
+    /// receives the recomputed gelu(beforeGELU) and may be the same tensor as `beforeGELU`. dX, beforeGELU and
+    /// activation are [R, K].
     public static func linearInputGradient(
         _ dY: Tensor, weight: Tensor, beforeGELU: Tensor, activation: Tensor, dX: Tensor, precision: Precision,
         workspace: Workspace
@@ -152,7 +153,8 @@ public enum Kernels {
             dY, transposed: true, x, transposed: false, (dY.columns, x.columns, x.rows), precision)
         set(dWeight, &arguments)
         arguments.accumulate = accumulate
-        // The optimiser reads it, or the next product that adds to it, when it would have left the caches anyway.
+        // Non-temporal stores: the caches would not keep the gradient until the optimiser or the next micro-batch reads
+        // it.
         arguments.stream_c = !accumulate
         run(&arguments, .weightGradient, workspace)
     }
@@ -175,7 +177,7 @@ public enum Kernels {
         }
     }
 
-    /// The operands of a product op(a)[m, k] · op(b)[k, n]; where it goes is still to be said.
+    /// The arguments of a matmul op(a)[m, k] · op(b)[k, n], with operands and sizes set but no output.
     private static func product(
         _ a: Tensor, transposed aTransposed: Bool, _ b: Tensor, transposed bTransposed: Bool,
         _ size: (m: Int, n: Int, k: Int),
@@ -209,7 +211,8 @@ public enum Kernels {
 
     // MARK: Attention
 
-    /// Bytes of workspace for attention, forward and backward, at `queries` of `tokens` tokens.
+    /// Bytes of workspace for attention, forward and backward, with queries for `queries` of an image's `tokens`
+    /// tokens.
     public static func attentionWorkspaceBytes(queries: Int, tokens: Int, headSize: Int, as type: ElementType) -> Int {
         dmae_attention_workspace(type.kernels, queries, tokens, headSize)
     }
@@ -225,7 +228,7 @@ public enum Kernels {
             (self.query, self.key, self.value) = (query, key, value)
         }
 
-        /// Queries of their own, and the halves of keysAndValues [B·T, 2D].
+        /// A separate tensor of queries, and the halves of keysAndValues [B·T, 2D].
         public init(query: Tensor, keysAndValues: Tensor) {
             let width = keysAndValues.columns / 2
             self.init(
@@ -252,7 +255,8 @@ public enum Kernels {
         }
     }
 
-    /// The gradients by queries, keys and values (=), from what the forward pass saw and wrote.
+    /// gradients = those with respect to queries, keys and values, from the forward pass's inputs, output and
+    /// log-sum-exp and from dOutput [B·Q, D].
     public static func attentionGradient(
         _ inputs: AttentionInputs, output: Tensor, logSumExp: Tensor, dOutput: Tensor, batch: Int, heads: Int,
         gradients: AttentionInputs, workspace: Workspace
@@ -272,7 +276,7 @@ public enum Kernels {
         }
     }
 
-    /// FLOP of one of attention's products over all heads.
+    /// FLOP of one of attention's matmuls, over all heads.
     private static func product(_ arguments: dmae_attention_arguments) -> Double {
         2 * Double(arguments.batch * arguments.heads * arguments.queries)
             * Double(arguments.tokens * arguments.head_size)
@@ -325,7 +329,7 @@ public enum Kernels {
         }
     }
 
-    /// y[R, D] as the forward pass wrote it, from its statistics.
+    /// y[R, D] = LayerNorm(x), recomputed from the statistics that the forward pass kept: the same bits.
     public static func layerNormAgain(_ x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, rstd: Tensor, y: Tensor) {
         precondition(x.count == y.count && gamma.count == x.columns && beta.count == x.columns)
         Profile.run(
@@ -338,7 +342,7 @@ public enum Kernels {
         }
     }
 
-    /// dX[R, D] = (or += when `accumulate`) the gradient by x; dGamma, dBeta [D] +=.
+    /// dX[R, D] = (or += when `accumulate`) the gradient with respect to x; dGamma, dBeta [D] +=.
     public static func layerNormGradient(
         _ x: Tensor, gamma: Tensor, mean: Tensor, rstd: Tensor, dY: Tensor, accumulate: Bool, dX: Tensor,
         dGamma: Tensor,
@@ -358,7 +362,7 @@ public enum Kernels {
 
     // MARK: Reductions and the optimiser
 
-    /// Σ x² in double.
+    /// Σ x² over all elements, in double.
     public static func sumOfSquares(_ x: Tensor) -> Double {
         if Profile.isRecording {
             Profile.note(.sumOfSquares(count: x.count), bytes: 4 * x.count)
@@ -367,12 +371,15 @@ public enum Kernels {
         return dmae_sum_of_squares_f32(x.count, x.elements.baseAddress)
     }
 
-    /// What an AdamW step needs beside the tensors.
+    /// The settings of one AdamW step.
     public struct AdamWSettings {
         /// Learning rate of this step.
         public var learningRate: Float
+        /// Decay rate of the first moment.
         public var beta1: Float
+        /// Decay rate of the second moment.
         public var beta2: Float
+        /// Added to the root of the second moment.
         public var epsilon: Float
         /// Decoupled weight decay; zero for the parameters that do not decay.
         public var weightDecay: Float

@@ -4,12 +4,13 @@ import Reporting
     import Glibc
 #endif
 
-/// Every buffer of a run, planned before the first step and mapped at once: nothing is allocated afterwards.
+/// The plan of a run's buffers: all are reserved before the first step and mapped at once. No buffer is allocated
+/// afterwards.
 ///
-/// Declare the moments of a pass, reserve all buffers, call `commit()`, then use their pointers. Each buffer has a name of its
-/// own and says when it is alive; buffers that are never alive at the same moment may have the same memory.
+/// Declare the moments of a pass, reserve all buffers, call `commit()`, then use their pointers. Each buffer has a name
+/// of its own and says when it is alive; buffers that are never alive at the same moment may share memory.
 public final class MemoryPlan {
-    /// What memory is for; the order is that of the printed plan.
+    /// The purpose of a buffer, in the order of the printed plan.
     public enum Purpose: String, CaseIterable, Sendable {
         case teacherWeights = "teacher weights"
         case weights
@@ -21,14 +22,14 @@ public final class MemoryPlan {
         case batch
     }
 
-    /// Bytes of alignment of every buffer: a cache line, and the widest vector register.
+    /// Alignment of every buffer in bytes: a cache line, and the widest vector register.
     public static let alignment = 64
 
     private struct Buffer {
         let name: String
         let purpose: Purpose
         let bytes: Int
-        /// Moments in which its values count, in rising order; nil: always.
+        /// Ranges of moments in which its values are needed, in ascending order; nil: always.
         let ranges: [ClosedRange<Int>]?
 
         func isAliveTogether(with other: Buffer) -> Bool {
@@ -53,7 +54,7 @@ public final class MemoryPlan {
 
     /// Declares the next moment of a pass; see `Timeline`.
     ///
-    /// - Parameter part: what `Profile` counts the operations of this moment as.
+    /// - Parameter part: the part of the model under which `Profile` reports the operations of this moment.
     public func moment(_ name: String, part: String = "") -> Moment { timeline.moment(name, part: part) }
 
     /// Declares that the moments after `head`, up to `last`, happen several times in a pass.
@@ -73,7 +74,7 @@ public final class MemoryPlan {
         Workspace(plan: self, slot: slot(name, bytes: bytes, .scratch, lifetime))
     }
 
-    /// Untyped memory that is always there, which a kernel lays out itself.
+    /// Untyped memory that is always alive and that a kernel lays out itself.
     func reserve(_ name: String, bytes: Int, _ purpose: Purpose) -> Workspace {
         Workspace(plan: self, slot: slot(name, bytes: bytes, purpose, .always))
     }
@@ -92,15 +93,15 @@ public final class MemoryPlan {
 
     func bytes(slot: Int) -> Int { buffers[slot].bytes }
 
-    /// The most bytes that buffers of one purpose take at any moment, rounding to whole cache lines included.
+    /// Maximum bytes of the buffers of one purpose that are alive at any moment, each rounded up to whole cache lines.
     public func bytes(of purpose: Purpose) -> Int { largest { $0.purpose == purpose } }
 
-    /// The most bytes that are alive at any moment: what no layout can be smaller than.
+    /// Maximum bytes alive at any moment: the lower bound of every layout.
     var leastBytes: Int { largest { _ in true } }
 
     private func largest(_ isCounted: (Buffer) -> Bool) -> Int {
         var always = 0
-        // By moment, what begins and what has ended.
+        // Per moment: bytes of buffers that begin, minus bytes of those that have ended.
         var changes = Array(repeating: 0, count: timeline.count + 1)
         for buffer in buffers where isCounted(buffer) {
             let bytes = Self.rounded(buffer.bytes)
@@ -121,13 +122,14 @@ public final class MemoryPlan {
         return always + most
     }
 
-    /// Planned bytes in all.
+    /// Bytes of the whole plan.
     public var totalBytes: Int { layout().bytes }
 
     private static func rounded(_ bytes: Int) -> Int { (bytes + alignment - 1) / alignment * alignment }
 
-    /// Where each buffer begins, and the bytes in all. Buffers that are always alive come first, in the order planned; of the
-    /// rest the largest come first, each in the lowest place that is free while it is alive.
+    /// The offset of each buffer, and the bytes of the whole plan. Buffers that are always alive come first, in the
+    /// order of their reservation. Then the others are placed, the largest first, each at the lowest offset that is
+    /// free while it is alive.
     private func layout() -> (offsets: [Int], bytes: Int) {
         var offsets = Array(repeating: 0, count: buffers.count)
         var end = 0
@@ -136,7 +138,7 @@ public final class MemoryPlan {
             end += Self.rounded(buffers[index].bytes)
         }
         let start = end
-        // By place, so that the first gap wide enough is the lowest.
+        // Sorted by offset, so that the first gap that is large enough is the lowest.
         var placed: [Int] = []
         let others = buffers.indices.filter { buffers[$0].ranges != nil }
         for index in others.sorted(by: { (buffers[$1].bytes, $0) < (buffers[$0].bytes, $1) }) {
@@ -155,16 +157,16 @@ public final class MemoryPlan {
 
     // MARK: Memory
 
-    /// Maps the planned memory, zero-filled. Pages take room only once they are written.
+    /// Maps the planned memory, zero-filled. A page takes physical memory only once it is written.
     ///
-    /// - Throws: `Failure.failure` where the machine has less memory, or the system no such address space to give.
+    /// - Throws: `Failure.failure` if the machine has less memory, or the system refuses the mapping.
     public func commit() throws {
         precondition(base == nil, "a plan is committed once")
         let layout = layout()
         offsets = layout.offsets
         mappedBytes = max(layout.bytes, 1)
-        // Address space is cheap and pages come one by one: without this the kernel would kill the run in the middle of
-        // a step.
+        // mmap succeeds without enough memory, as pages are allocated when they are written. Without this check the
+        // kernel would kill the run in the middle of a step.
         let installed = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
         guard installed <= 0 || mappedBytes <= installed else {
             throw Failure(
@@ -182,14 +184,14 @@ public final class MemoryPlan {
                 "cannot map the planned \(mappedBytes >> 20) MiB of memory: lower \(.batch) or the image size, or raise the limit (ulimit -v)"
             )
         }
-        // Gigabytes walked row by row miss the TLB on almost every page of 4 KiB.
+        // With pages of 4 KiB, reading gigabytes row by row would miss the TLB on almost every page.
         madvise(memory, mappedBytes, Int32(MADV_HUGEPAGE))
         base = memory
     }
 
     // MARK: A pass
 
-    /// Whether `begin` writes NaN over all memory whose values do not count: for tests of the lifetimes.
+    /// Whether `begin` overwrites all memory that is not alive with NaN, for tests of the lifetimes.
     public var poisonsDeadMemory = false
 
     /// Announces that `moment` begins.
@@ -199,8 +201,8 @@ public final class MemoryPlan {
         if poisonsDeadMemory { poison(moment) }
     }
 
-    /// Keeps buffers that were written before this moment and are alive in it, and writes NaN over everything else. A buffer
-    /// whose life begins now holds nothing yet.
+    /// Keeps buffers that were written before this moment and are alive in it, and overwrites everything else with NaN.
+    /// A buffer whose lifetime begins now holds no values yet.
     private func poison(_ moment: Moment) {
         guard let base else { preconditionFailure("memory is used before it is committed") }
         func holdsValues(_ buffer: Buffer) -> Bool {
@@ -219,7 +221,7 @@ public final class MemoryPlan {
         poison(to: mappedBytes)
     }
 
-    /// The one door to raw memory.
+    /// The address of a buffer: the only access to raw memory.
     @inline(__always)
     func address(_ slot: Int) -> UnsafeMutableRawPointer {
         guard let base else { preconditionFailure("memory is used before it is committed") }
@@ -235,8 +237,8 @@ public struct Workspace {
     /// Start of the memory; valid while the plan lives.
     public var pointer: UnsafeMutableRawPointer { plan.address(slot) }
 
-    /// The same, for a kernel that needs as much: what was planned for other sizes or fewer threads must not be
-    /// overrun.
+    /// Start of the memory, for a kernel that needs `bytes` of it. Checked, as the workspace may have been planned for
+    /// other sizes or fewer threads.
     func pointer(bytes: Int) -> UnsafeMutableRawPointer {
         precondition(bytes <= plan.bytes(slot: slot), "a kernel needs more workspace than was planned")
         return pointer

@@ -1,9 +1,9 @@
 import Reporting
 
-/// The time of a step by operation, as a profiled `dmae bench` prints it. Off unless a benchmark asks for it;
-/// measured on the thread that calls the kernels, so that waiting for the other threads counts.
+/// The time of a step by operation, as a profiled `dmae bench` prints it. Off unless a benchmark turns it on. Time is
+/// measured on the thread that calls the kernels, so it includes waiting for the other threads.
 public enum Profile {
-    /// The kinds of operation that have a record each.
+    /// The operations; each has a record per part of the model.
     public enum Operation: String, CaseIterable, Sendable {
         case forward = "matmul, forward"
         case forwardInt8 = "matmul, forward, int8"
@@ -18,9 +18,10 @@ public enum Profile {
         case optimizer = "AdamW"
     }
 
-    /// Calls, seconds, floating-point operations and bytes of operands and results (each counted once) of one
-    /// operation.
+    /// Calls, seconds, floating-point operations and bytes of operands and results (each counted once) of one operation
+    /// in one part of the model.
     public struct Record: Sendable {
+        /// The part of the model: "teacher", "student", "decoder", …
         public let part: String
         public let operation: Operation
         public var calls = 0
@@ -33,20 +34,20 @@ public enum Profile {
     public nonisolated(unsafe) static var part = ""
     /// The linear layer that runs now, or ran last: "blocks.0.attn.qkv".
     public nonisolated(unsafe) static var layer = ""
-    /// All there is, in the order first seen.
+    /// All records, in the order of their first call.
     public private(set) nonisolated(unsafe) static var records: [Record] = []
     private nonisolated(unsafe) static var isOn = false
-    /// Whether kernel calls are noted instead of run; see `recordCalls`.
+    /// Whether kernel calls are recorded instead of run; see `recordCalls`.
     nonisolated(unsafe) static var isRecording = false
     nonisolated(unsafe) static var calls: [KernelCall] = []
 
-    /// Forgets all records, and measures from now on if `measuring`.
+    /// Removes all records, and turns measuring on or off.
     public static func reset(measuring: Bool) {
         records = []
         isOn = measuring
     }
 
-    /// Seconds now where something is being measured.
+    /// Monotonic seconds; 0 if measuring is off.
     @inline(__always)
     static func start() -> Double { isOn ? monotonicSeconds() : 0 }
 
@@ -55,7 +56,7 @@ public enum Profile {
         if isOn { record(operation, monotonicSeconds() - start, flop, bytes) }
     }
 
-    /// Runs a kernel, and measures it where a benchmark asks for it. While calls are recorded, notes the call instead.
+    /// Runs a kernel, and measures it if measuring is on. While calls are recorded, records the call instead.
     @inline(__always)
     static func run(
         _ operation: Operation, flop: Double = 0, bytes: Int, _ call: @autoclosure () -> KernelCall.Arguments,

@@ -1,6 +1,6 @@
 import CKernels
 
-/// What one element of a tensor is in memory.
+/// The type of a tensor's elements in memory.
 public enum ElementType: Sendable {
     case f32
     /// bfloat16: the upper half of a float32, to which stored values are rounded to nearest, ties to even.
@@ -17,10 +17,13 @@ public enum ElementType: Sendable {
 public struct Tensor {
     unowned(unsafe) let plan: MemoryPlan
     let slot: Int
+    /// Type of the elements.
     public let type: ElementType
     /// Elements from the start of the slot.
     let offset: Int
+    /// Number of rows.
     public let rows: Int
+    /// Elements of a row.
     public let columns: Int
     /// Elements from one row to the next.
     public let stride: Int
@@ -52,7 +55,7 @@ public struct Tensor {
     @inline(__always)
     var address: UnsafeMutableRawPointer { plan.address(slot) + offset * type.size }
 
-    /// All elements of a float32 tensor whose rows touch.
+    /// All elements of a float32 tensor whose rows are contiguous.
     public var elements: UnsafeMutableBufferPointer<Float> {
         precondition(stride == columns || rows <= 1, "the rows of a part are not contiguous")
         return UnsafeMutableBufferPointer(start: pointer, count: count)
@@ -64,7 +67,7 @@ public struct Tensor {
         return Tensor(plan: plan, slot: slot, type: type, offset: offset, rows: rows, columns: columns)
     }
 
-    /// Rows `range`.
+    /// The rows in `range`; shares this tensor's memory.
     public func rows(_ range: Range<Int>) -> Tensor {
         precondition(range.upperBound <= rows)
         return Tensor(
@@ -73,7 +76,7 @@ public struct Tensor {
             stride: stride)
     }
 
-    /// Columns `range` of every row.
+    /// The columns in `range` of every row; shares this tensor's memory.
     public func columns(_ range: Range<Int>) -> Tensor {
         precondition(range.upperBound <= columns)
         return Tensor(
@@ -86,7 +89,7 @@ public struct Tensor {
         Clearing(target: elements.baseAddress!).runAll(count, chunk: 1 << 18)
     }
 
-    /// Copies all elements from a tensor of the same count.
+    /// Copies all elements from a tensor of the same count; both are float32 and contiguous.
     public func copy(from other: Tensor) {
         precondition(count == other.count)
         elements.baseAddress!.update(from: other.elements.baseAddress!, count: count)
@@ -94,7 +97,7 @@ public struct Tensor {
 }
 
 extension Tensor {
-    /// The start of the same memory seen as a contiguous matrix, of another type if wanted.
+    /// The start of the same memory as a contiguous matrix [rows, columns], optionally of another type.
     public func prefix(rows: Int, columns: Int, as type: ElementType? = nil) -> Tensor {
         let type = type ?? self.type
         precondition(rows * columns * type.size <= count * self.type.size && stride == self.columns)
@@ -104,7 +107,7 @@ extension Tensor {
             columns: columns)
     }
 
-    /// Copies row `index` of `other`, which has as many columns and the same type, to row `row`.
+    /// Copies row `index` of `other`, which has the same columns and type, to row `row`.
     @inline(__always)
     public func copyRow(_ row: Int, from other: Tensor, _ index: Int) {
         let size = type.size
@@ -112,7 +115,7 @@ extension Tensor {
             from: other.address + index * other.stride * size, byteCount: columns * size)
     }
 
-    /// Adds row `index` of `other`, which has as many columns and either type, to row `row` of this float32 tensor.
+    /// Adds row `index` of `other`, which has the same columns and either type, to row `row` of this float32 tensor.
     @inline(__always)
     public func addRow(_ row: Int, from other: Tensor, _ index: Int) {
         let target = pointer + row * stride
@@ -145,13 +148,15 @@ private struct Addition: ParallelRows {
     }
 }
 
-/// Sixteen neighbouring floats at a time, for the loops that are Swift's own.
+/// Loops in Swift over sixteen adjacent floats at a time.
 public enum SIMDRow {
+    /// Sixteen floats from `pointer`, of any alignment.
     @inline(__always)
     public static func load(_ pointer: UnsafePointer<Float>) -> SIMD16<Float> {
         UnsafeRawPointer(pointer).loadUnaligned(as: SIMD16<Float>.self)
     }
 
+    /// Stores sixteen floats at `pointer`, of any alignment.
     @inline(__always)
     public static func store(_ value: SIMD16<Float>, _ pointer: UnsafeMutablePointer<Float>) {
         UnsafeMutableRawPointer(pointer).storeBytes(of: value, as: SIMD16<Float>.self)

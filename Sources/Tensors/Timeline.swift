@@ -5,23 +5,24 @@ public struct Moment: Comparable, Hashable, Sendable {
     public static func < (left: Moment, right: Moment) -> Bool { left.index < right.index }
 }
 
-/// When the values of a buffer count.
+/// The moments in which the values of a buffer are needed.
 public enum Lifetime: Sendable {
     /// Before, during and after every pass: weights, optimiser state, the batch.
     case always
-    /// From the first moment of a range to its last. Nothing is kept from one range to the next.
+    /// From the first moment of each range to its last. Values are not kept from one range to the next.
     case during([ClosedRange<Moment>])
 
+    /// From the first moment of `range` to its last.
     public static func during(_ range: ClosedRange<Moment>) -> Lifetime { .during([range]) }
 
-    /// In single moments: scratch memory of each.
+    /// In each of these moments alone, as scratch memory; nil stands for no moment.
     public static func only(_ moments: Moment?...) -> Lifetime { .during(moments.compactMap { $0.map { $0...$0 } }) }
 }
 
 /// The moments of a pass in the order in which they happen.
 ///
-/// A memory plan overlays buffers that are never alive at the same moment, so the moments must be declared in the order in
-/// which the code announces them by `MemoryPlan.begin`.
+/// A memory plan overlays buffers that are never alive at the same moment, so the moments must be declared in the order
+/// in which the code announces them by `MemoryPlan.begin`.
 public struct Timeline {
     /// One moment's name and the part of the model that runs then, as `Profile` reports it.
     private struct Entry {
@@ -38,7 +39,7 @@ public struct Timeline {
 
     /// Declares the next moment.
     ///
-    /// - Parameter part: what `Profile` counts the operations of this moment as.
+    /// - Parameter part: the part of the model under which `Profile` reports the operations of this moment.
     mutating func moment(_ name: String, part: String) -> Moment {
         entries.append(Entry(name: name, part: part))
         return Moment(index: entries.count - 1)
@@ -46,8 +47,8 @@ public struct Timeline {
 
     /// Declares that the moments after `head`, up to `last`, happen several times in a pass.
     ///
-    /// A buffer that is alive both inside and outside of the loop is alive in all of it: the next round runs while the values of
-    /// the last one still count.
+    /// A buffer that is alive both inside and outside of the loop is alive in all of it: the next iteration runs while
+    /// values of the last one are still needed.
     mutating func loop(after head: Moment, through last: Moment) {
         precondition(head < last)
         loops.append(head.index + 1...last.index)
@@ -56,7 +57,7 @@ public struct Timeline {
     func name(_ moment: Moment) -> String { entries[moment.index].name }
     func part(_ moment: Moment) -> String { entries[moment.index].part }
 
-    /// Moments `range` from the first to the last, widened to whole loops where it crosses their border.
+    /// The indices of `range`, widened to whole loops if it is partly inside and partly outside a loop.
     func widened(_ range: ClosedRange<Moment>) -> ClosedRange<Int> {
         var (first, last) = (range.lowerBound.index, range.upperBound.index)
         for loop in loops {

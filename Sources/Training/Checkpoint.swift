@@ -9,6 +9,7 @@ import Weights
 /// `optimizer.second_moment.NAME`, the summed gradients of an unfinished step under `gradient.NAME`, the run's strings
 /// in the metadata, and a checksum of the whole file.
 public struct CheckpointStore: Sendable {
+    /// Prefixes of tensor names: first moments, second moments, and summed gradients of an unfinished step.
     public static let firstMomentPrefix = "optimizer.first_moment."
     public static let secondMomentPrefix = "optimizer.second_moment."
     public static let gradientPrefix = "gradient."
@@ -33,9 +34,11 @@ public struct CheckpointStore: Sendable {
     public struct Checkpoint: Sendable {
         /// Optimiser steps done.
         public let step: Int
+        /// The open file.
         public let file: SafeTensorsFile
     }
 
+    /// The folder of the checkpoints.
     public let directory: String
     /// Number of checkpoints that are kept, at least 1.
     public let keep: Int
@@ -76,9 +79,9 @@ public struct CheckpointStore: Sendable {
 
     /// The newest checkpoint whose checksum is right; nil if there is none.
     ///
-    /// Damaged checkpoints are skipped, each with a sentence to `report`. Throws `Failure(.inputOutput)` if the folder
-    /// cannot be listed or a checkpoint cannot be read: a disk that fails for a while must not cost the run its newest
-    /// state.
+    /// Damaged checkpoints are skipped; `report` is called with a sentence for each. Throws `Failure(.inputOutput)` if
+    /// the folder cannot be listed or a checkpoint cannot be read: after a temporary disk error a run must not resume
+    /// from an older state.
     public func newestValid(report: (String) -> Void) throws -> Checkpoint? {
         for step in try steps().reversed() {
             do {
@@ -97,9 +100,9 @@ public struct CheckpointStore: Sendable {
         return nil
     }
 
-    /// Renames the checkpoints of `step` and of later steps, so that no resumed run takes one of them for its newest. A
-    /// run that goes back to an older checkpoint will not reproduce them. Returns their new paths, which are not those
-    /// of checkpoints set aside earlier.
+    /// Renames the checkpoints of `step` and of later steps, so that no resumed run takes one of them for its newest: a
+    /// run that goes back to an older checkpoint will not reproduce them. Returns the new paths; checkpoints that were
+    /// set aside earlier are not overwritten.
     ///
     /// Throws `Failure(.inputOutput)`.
     public func setAside(from step: Int) throws -> [String] {
@@ -122,7 +125,7 @@ public struct CheckpointStore: Sendable {
         return aside
     }
 
-    /// The ending that a checkpoint's name gets when it is set aside.
+    /// The suffix of a checkpoint's name after it is set aside.
     static let abandonedMark = ".abandoned"
 
     /// Opens one checkpoint and verifies every byte of it.

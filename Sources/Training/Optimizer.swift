@@ -1,11 +1,14 @@
 import Models
 import Tensors
 
-/// AdamW's settings, with MAE's decay rule: biases and 1-D tensors do not decay.
+/// AdamW's settings. `Parameters.Parameter.decays` says which tensors the weight decay applies to.
 public struct Optimizer: Codable, Equatable, Sendable {
+    /// Decay rates of the first and second moment.
     public var beta1: Float
     public var beta2: Float
+    /// Added to the root of the second moment.
     public var epsilon: Float
+    /// Decoupled weight decay, multiplied by the learning rate.
     public var weightDecay: Float
 
     public init(beta1: Float = 0.9, beta2: Float = 0.95, epsilon: Float = 1e-8, weightDecay: Float = 0.05) {
@@ -18,13 +21,14 @@ public struct Optimizer: Codable, Equatable, Sendable {
 
 /// AdamW's moments of all trained parameters, by the parameter's name.
 public final class OptimizerState {
-    /// First and second moment of one parameter, shaped as its weight.
+    /// First and second moment of one parameter, in the shape of its weight.
     public struct Moments {
         public let first: Tensor
         public let second: Tensor
     }
+    /// The parameters whose moments these are.
     public let parameters: Parameters
-    /// In the order of `parameters.all`; nil where the parameter is not trained.
+    /// In the order of `parameters.all`; nil for parameters that are not trained.
     private let moments: [Moments?]
 
     /// Plans the moments' memory.
@@ -39,7 +43,7 @@ public final class OptimizerState {
         }
     }
 
-    /// The moments of the parameter called `name`; nil where there is none or it is not trained.
+    /// The moments of the parameter called `name`; nil if there is none or it is not trained.
     public subscript(name: String) -> Moments? {
         parameters.all.firstIndex { $0.name == name }.flatMap { moments[$0] }
     }
@@ -47,8 +51,8 @@ public final class OptimizerState {
     /// One step of AdamW for the parameters in `range` of `parameters.all`.
     ///
     /// - Parameters:
-    ///   - learningRate: before each parameter's `rateScale`.
-    ///   - step: counts this step, from 1.
+    ///   - learningRate: the rate that each parameter's `rateScale` multiplies.
+    ///   - step: number of this step, from 1.
     public func update(_ range: Range<Int>, _ optimizer: Optimizer, learningRate: Float, step: Int) {
         for index in range {
             let parameter = parameters.all[index]
@@ -63,21 +67,21 @@ public final class OptimizerState {
     }
 }
 
-/// The Euclidean norm of gradients that need not all exist at the same time; the same bits whatever the order in which they
-/// are seen.
+/// The Euclidean norm of gradients that need not all exist at the same time. Its bits do not depend on the order in
+/// which gradients are added.
 public struct GradientNorm {
-    /// By parameter; zero where it is not trained.
+    /// Sum of squares by parameter; zero for those that are not trained.
     private var squares: [Double]
 
     public init(_ parameters: Parameters) { squares = Array(repeating: 0, count: parameters.all.count) }
 
-    /// Takes the gradients of `range` of `parameters.all`, in place of those taken before.
+    /// Adds the gradients in `range` of `parameters.all`; they replace earlier gradients of the same parameters.
     public mutating func add(_ parameters: Parameters, _ range: Range<Int>) {
         for index in range {
             if let gradient = parameters.all[index].gradient { squares[index] = Kernels.sumOfSquares(gradient) }
         }
     }
 
-    /// The norm, once every gradient was taken; NaN where a gradient is NaN.
+    /// The norm; valid once every gradient is added. NaN if a gradient is NaN.
     public var value: Float { Float(squares.reduce(0, +).squareRoot()) }
 }

@@ -4,12 +4,12 @@ import Models
 import Synchronization
 import Weights
 
-/// The progress of a run on standard error: at a terminal one line that overwrites itself, elsewhere a plain line now
-/// and then.
+/// The progress of a run on standard error: one line that overwrites itself at a terminal, otherwise a plain line every
+/// ten seconds.
 ///
 /// Safe to use from several threads.
 public final class ProgressLine: Sendable {
-    /// Where the line goes to and what it asks the world; replaced in tests.
+    /// The output, terminal, clock and memory that the line uses; replaced in tests.
     package struct Surroundings: Sendable {
         package var isTerminal: Bool
         package var hasColor: Bool
@@ -35,12 +35,12 @@ public final class ProgressLine: Sendable {
     }
 
     private struct State {
-        /// What came last, and when.
+        /// The newest record, and its time.
         var last: (record: StepRecord, time: Double)?
         var lastDrawn: (step: Int, time: Double)?
-        /// What the speed is measured from: the first record of this process.
+        /// The start of the speed measurement: the first record of this process.
         var start: (step: Int, time: Double)?
-        /// Whether the cursor stands in a drawn line.
+        /// Whether the cursor is in a drawn line.
         var isOpen = false
     }
 
@@ -70,7 +70,7 @@ public final class ProgressLine: Sendable {
         self.surroundings = surroundings
     }
 
-    /// Takes note of a step and shows it when it is time: the first, the last, and those an interval apart.
+    /// Stores a step and shows it if it is the first or the last, or if an interval has passed since the last drawing.
     public func update(_ record: StepRecord) {
         state.withLock { state in
             let now = surroundings.clock()
@@ -82,7 +82,7 @@ public final class ProgressLine: Sendable {
         }
     }
 
-    /// Prints a line of its own above the progress line.
+    /// Prints `text` as a line above the progress line.
     public func message(_ text: String) {
         state.withLock { state in
             surroundings.write((state.isOpen ? "\r\u{1B}[K" : "") + visible(text) + "\n")
@@ -122,13 +122,13 @@ public final class ProgressLine: Sendable {
 
     private struct Field {
         let text: String
-        /// The higher, the sooner it gives way to a narrow terminal.
+        /// On a narrow terminal the field with the highest value is dropped first.
         let dispensability: Int
         var isDim = false
     }
 
     private func fields(_ record: StepRecord, secondsPerStep: Double?) -> [Field] {
-        // The total, then the other terms: a word each, and its values.
+        // The total, then the other terms: the name and the values of each.
         var values = record.losses[...]
         let parts = terms.filter { $0.valueCount > 0 }.map { term in
             let numbers = values.prefix(term.valueCount).map { Format.fixed(Double($0), 4) }
@@ -167,7 +167,7 @@ public final class ProgressLine: Sendable {
             separator: "  ")
     }
 
-    // MARK: The world
+    // MARK: Terminal and process
 
     private static let terminalWidth: @Sendable () -> Int = {
         var size = winsize()
@@ -186,7 +186,7 @@ public final class ProgressLine: Sendable {
     }
 
     private static let writeToStandardError: @Sendable (String) -> Void = { text in
-        // What cannot be shown is not worth an error; one call keeps a line in one piece.
+        // A failed write is ignored. A single call keeps the line in one piece.
         _ = Glibc.write(2, text, text.utf8.count)
     }
 }

@@ -8,23 +8,26 @@ public enum Method: String, Codable, Sendable {
     case distill
 }
 
-/// A set of values for runs of one method, published or made for the demo. A user may override each value.
+/// Values for runs of one method, as published or made for the demo. A user may override each value.
 public struct Recipe: Sendable {
-    /// The name by which a command line asks for it.
+    /// The name of the recipe, such as "paper".
     public let name: String
     /// One line for the help screen.
     public let summary: String
     public let method: Method
     /// Name of the student's preset.
     public var student: String
-    /// Name of the teacher's preset; nil where the method has none.
+    /// Name of the teacher's preset; nil if the method has no teacher.
     public var teacher: String?
     /// Name of the decoder's preset.
     public var decoder: String
     /// Side of the square training images, in pixels.
     public var imageSize: Int
+    /// Fraction of the patches that are removed.
     public var maskRatio: Double
+    /// Whether each target patch is standardised.
     public var normalizePixels: Bool
+    /// The alignment losses; no pairs for pre-training.
     public var alignment: AlignmentConfiguration
     /// Images per optimiser step.
     public var effectiveBatch: Int
@@ -32,7 +35,9 @@ public struct Recipe: Sendable {
     public var batch: Int
     /// Learning rate per 256 images of effective batch.
     public var baseLearningRate: Double
+    /// Learning rate at the end of the run.
     public var minimumLearningRate: Double
+    /// Length of the run and of its warm-up, in epochs.
     public var epochs: Double
     public var warmupEpochs: Double
     public var optimizer: Optimizer

@@ -37,14 +37,14 @@ public enum Replay {
         let steps: Int
     }
 
-    /// The keys of the description, which are what a person changes in a recording; other fields have plain words.
+    /// The vocabulary of a recording: fields under the keys of its description, other fields in plain words.
     private struct DescriptionKeys: Vocabulary {
         func name(_ field: Field) -> String {
             switch field {
             case .imageSize, .patchSize, .maskRatio: field.rawValue.replacing(" ", with: "_")
             case .normalizePixels: "norm_pix_loss"
             case .projection: "align.projection"
-            // Recordings have no key for these two: the tensors say them.
+            // Recordings have no key for these two: they follow from the tensors.
             case .batch: "the number of images"
             case .channels: "the channels of images"
             default: field.rawValue
@@ -52,7 +52,7 @@ public enum Replay {
         }
     }
 
-    /// Replays `input` and writes `output`; the file layouts are those of the catalog's article on replay.
+    /// Replays `input` and writes `output`; the page Replay describes both files.
     ///
     /// - Throws: `Failure.badData` if the recording is incomplete or contradicts itself; `Failure.failure` if a result
     ///   is not finite, with nothing written; `Failure.inputOutput`.
@@ -114,7 +114,7 @@ public enum Replay {
         try write(steps: description, of: model, from: input, to: output)
     }
 
-    /// The recorded models, with their optimiser.
+    /// The recorded models and the optimiser's state.
     private struct RecordedModel {
         let objective: any Objective
         let student: MaskedAutoencoder
@@ -134,13 +134,13 @@ public enum Replay {
         }
     }
 
-    /// Leaves all gradients where they are, to be recorded.
+    /// Leaves all gradients in place, to be recorded after the step.
     private final class RecordingSink: GradientSink {
         let accumulates = false
         func complete(_ tensors: Range<Int>) {}
     }
 
-    /// Runs `body`; its failures are those of the recording `input`, in the words of its description.
+    /// Runs `body`; its failures name the recording `input` and use the keys of its description.
     private static func inKeys<Result>(_ input: String, _ body: () throws -> Result) throws -> Result {
         do { return try body() } catch let failure as Failure {
             let code = failure.code == .usage ? .badData : failure.code
@@ -204,7 +204,7 @@ public enum Replay {
             beta1: description.optimizer.betas[0], beta2: description.optimizer.betas[1],
             epsilon: description.optimizer.eps,
             weightDecay: description.optimizer.weightDecay)
-        // By the order of the objective's loss values.
+        // In the order of the objective's loss values.
         let names = ["loss.total", "loss.reconstruction"] + model.alignments.indices.map { "loss.align.\($0)" }
         var lossesOfSteps = names.map { _ in [Float]() }
         let samples = Batch(samples: Array(0..<batch), images: Array(0..<batch)), sink = RecordingSink()
@@ -250,7 +250,7 @@ public enum Replay {
         }
 
         var writer = SafeTensorsWriter()
-        // The writer keeps pointers to the values: their memory is not freed before the end.
+        // The writer keeps pointers to the values, so their memory is freed only after it has written.
         let storage = copies.map { copy in
             let buffer = UnsafeMutableBufferPointer<Float>.allocate(capacity: max(1, copy.values.count))
             _ = buffer.initialize(from: copy.values)

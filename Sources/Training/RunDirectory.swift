@@ -4,9 +4,10 @@ import Glibc
 import Tensors
 import Weights
 
-/// The folder of one run: `configuration.json`, `log.jsonl`, the checkpoints, and `lock`, held while a process writes
-/// here.
+/// The folder of one run: `configuration.json`, `log.jsonl`, the checkpoints, the final weights, and `lock`, which is
+/// held while a process writes here.
 public final class RunDirectory {
+    /// The path of the folder.
     public let path: String
     private let lock: Int32
 
@@ -19,13 +20,13 @@ public final class RunDirectory {
     /// The path of the log: one JSON object per optimiser step.
     public var logPath: String { "\(path)/log.jsonl" }
 
-    /// Whether a folder with files of these names holds a run.
+    /// Whether a folder with files of these names is the folder of a run.
     private static func isRun(_ names: [String]) -> Bool {
         names.contains { $0 == "configuration.json" || $0 == "log.jsonl" || CheckpointStore.step(of: $0) != nil }
     }
 
-    /// Throws `Failure.usage` if the folder at `path` holds a run, whose weights another `model.safetensors` would
-    /// replace.
+    /// Throws `Failure.usage` if the folder at `path` holds a run: writing a `model.safetensors` there would replace
+    /// the run's weights.
     public static func requireNoRun(in path: String) throws {
         guard let names = try? names(in: path), isRun(names) else { return }
         throw Failure(
@@ -69,8 +70,8 @@ public final class RunDirectory {
         close(lock)
     }
 
-    /// Refuses to train from the beginning over the results of an earlier training: weights, or checkpoints of which
-    /// none is whole. A log alone is no loss.
+    /// Refuses to train from the beginning if that would overwrite results of an earlier training: weights, checkpoints
+    /// that were set aside, or checkpoints that are all damaged. A log alone may be overwritten.
     ///
     /// Throws `Failure`: `.usage` if there are weights or checkpoints that were set aside, `.badData` if there are
     /// damaged checkpoints.
@@ -104,7 +105,8 @@ public final class RunDirectory {
         try RunFormat.requireCurrent(text, in: path)
     }
 
-    /// Writes `configuration.json`, indented and with sorted keys; a failure leaves no part of it.
+    /// Writes `configuration.json`, indented and with sorted keys; a failure leaves no partial file. Throws
+    /// `Failure(.inputOutput)`.
     public func writeConfiguration(_ configuration: some Encodable) throws {
         try AtomicFile.write(configuration.sortedJSON(indented: true) + [0x0A], to: configurationPath)
     }

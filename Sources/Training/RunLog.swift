@@ -4,17 +4,19 @@ import Models
 import Tensors
 import Weights
 
-/// What is known of one optimiser step.
+/// The record of one optimiser step.
 public struct StepRecord: Equatable, Sendable {
-    /// Counted from 1.
+    /// Optimiser steps done, this one included.
     public var step: Int
-    /// Where the step ends, fractional.
+    /// The epoch at the end of the step, with its fraction.
     public var epoch: Double
     /// Means over the step, in the order of the objective's loss values.
     public var losses: [Float]
+    /// Learning rate of the step.
     public var learningRate: Double
-    /// The Euclidean norm over all parameters.
+    /// The Euclidean norm of the gradient over all trained parameters, before the update.
     public var gradientNorm: Float
+    /// Images per second since the previous step, with loading and checkpoints.
     public var imagesPerSecond: Float
 
     public init(
@@ -34,19 +36,20 @@ public struct StepRecord: Equatable, Sendable {
 ///     {"step":1,"epoch":0.02,"loss":…,"loss_reconstruction":…,"loss_align":[…],
 ///      "learning_rate":…,"gradient_norm":…,"images_per_second":…}
 ///
-/// The losses are the objective's, under the keys of its terms. Numbers are the shortest that read back to the same bits;
-/// numbers that are not finite are null. `step` comes first: a resumed run finds its place by it.
+/// The losses are the objective's, under the keys of its terms. Numbers have the fewest digits that read back to the
+/// same bits; numbers that are not finite are null. `step` comes first: a resumed run finds the end of its log by it.
 public final class RunLog {
     private static let firstKey = Array("{\"step\":".utf8)
 
+    /// The path of the log.
     public let path: String
     private let terms: [LossTerm]
     private let descriptor: Int32
-    /// Kept from line to line, so that a line allocates nothing but the digits of its longest numbers.
+    /// Reused for every line, so that only the digits of long numbers are allocated.
     private var line: [UInt8] = []
 
-    /// Opens the log for a run that goes on after `step` (0: from the start): lines of later steps and a torn last line
-    /// are cut.
+    /// Opens the log for a run that continues after `step` (0: from the start). Lines of later steps and an incomplete
+    /// last line are removed.
     ///
     /// Throws `Failure(.inputOutput)`.
     public init(path: String, after step: Int, terms: [LossTerm]) throws {
@@ -100,7 +103,8 @@ public final class RunLog {
         }
     }
 
-    /// Forces the lines to the disk. Called before a checkpoint is written, it keeps the log from falling behind one.
+    /// Syncs the log to disk. Called before a checkpoint is written, so that the log never lacks steps of a checkpoint.
+    /// Throws `Failure(.inputOutput)`.
     public func synchronize() throws {
         guard fdatasync(descriptor) == 0 || errno == EINVAL else { throw failure(errno) }
     }
@@ -130,7 +134,7 @@ public final class RunLog {
         }
         defer { munmap(base, length) }
         let bytes = UnsafeRawBufferPointer(start: base, count: length)
-        // Backwards: only what is to be cut is looked at.
+        // From the end backwards, so that only the lines to be removed are read.
         var end = length
         while end > 0 {
             var start = end - 1
@@ -141,7 +145,7 @@ public final class RunLog {
         return 0
     }
 
-    /// The step of a whole line, its line feed included; nil where the line is torn or not of this log.
+    /// The step of a complete line, its line feed included; nil if the line is incomplete or not of this log.
     private static func step(of line: Slice<UnsafeRawBufferPointer>) -> Int? {
         guard line.starts(with: firstKey), line.suffix(2).elementsEqual([0x7D, 0x0A]) else { return nil }
         let digits = line.dropFirst(firstKey.count).prefix { (0x30...0x39).contains($0) }

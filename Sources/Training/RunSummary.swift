@@ -4,18 +4,18 @@ import Models
 import Tensors
 import Weights
 
-/// A run's loss curve in a few rows: what a person wants to see at its end.
+/// A run's loss curve in a few rows, printed at its end.
 public struct RunSummary: Sendable {
-    /// Means over a stretch of optimiser steps.
+    /// Means over an interval of optimiser steps.
     public struct Row: Sendable {
-        /// Last step of the stretch, and where it ends in epochs.
+        /// Last step of the interval, and the epoch at its end.
         public var step = 0
         public var epoch = 0.0
         /// In the order of the objective's loss values.
         public var losses: [Double] = []
         public var imagesPerSecond = 0.0
     }
-    /// The first step alone, then stretches of equal length.
+    /// The first step alone, then intervals of equal length.
     public private(set) var rows: [Row] = []
 
     private struct Line: Decodable {
@@ -53,9 +53,10 @@ public struct RunSummary: Sendable {
         }
     }
 
-    /// Reads the `log.jsonl` at `path`, with the losses that `terms` name, into the first step and `stretches` means.
+    /// Reads the `log.jsonl` at `path`, with the losses of `terms`, into a row for the first step and rows of means
+    /// over `stretches` intervals.
     ///
-    /// - Throws: `Failure.inputOutput` where it cannot be read, `Failure.badData` where a line is not of a run's log.
+    /// - Throws: `Failure.inputOutput` if it cannot be read, `Failure.badData` if a line is not of a run's log.
     public init(log path: String, terms: [LossTerm], stretches: Int = 10) throws {
         let text = Data(try MappedFile.contents(path, wanted: "the log of a run"))
         let decoder = JSONDecoder()

@@ -21,8 +21,8 @@ public struct LearningRateSchedule: Equatable, Sendable {
 
     /// The rate of the optimiser step that begins at `epoch`, counted from 0 and fractional within an epoch.
     ///
-    /// With w warm-up epochs of n: base · epoch/w below w, then min + (base - min)·(1 + cos(π·(epoch - w)/(n - w)))/2,
-    /// and the minimum from n on. The minimum does not lift the warm-up.
+    /// With w warm-up epochs of n: peak · epoch/w below w, then min + (peak - min)·(1 + cos(π·(epoch - w)/(n - w)))/2,
+    /// and the minimum from n on. The minimum does not apply during warm-up.
     public func rate(epoch: Double) -> Double {
         if epoch < warmupEpochs { return peakLearningRate * epoch / warmupEpochs }
         if epoch >= epochs { return minimumLearningRate }

@@ -1,7 +1,7 @@
 import Glibc
 import Synchronization
 
-/// Signals that ask a run to stop after the current micro-batch.
+/// Signals that request a run to stop after the current micro-batch.
 ///
 /// SIGTERM, SIGINT, SIGHUP and SIGUSR1 set `requested`, which the run polls; a signal that the process was started to
 /// ignore (`nohup`, a script's background job) stays ignored. A second SIGINT ends the process at once with exit code
@@ -13,7 +13,7 @@ public enum Signals {
 
     /// Installs the handlers.
     public static func install() {
-        // First use, which initialises the globals: the handler must not do that.
+        // The first use initialises the globals, which is not allowed in the handler.
         reset()
         var action = sigaction()
         action.sa_flags = SA_RESTART

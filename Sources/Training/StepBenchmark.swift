@@ -10,22 +10,25 @@ import Tensors
 public struct StepBenchmark: Sendable {
     /// Seconds of each timed step: forward, backward, optimiser.
     public private(set) var stepSeconds: [Double] = []
-    /// Of each timed step, the seconds of gradient norm and optimiser.
+    /// Seconds of gradient norm and optimiser in each timed step.
     public private(set) var optimizerSeconds: [Double] = []
-    /// Peak of this machine, measured between the steps with the same threads, in GFLOP/s; the median.
+    /// Peak of this machine in GFLOP/s: the median of measurements between the steps, with the same threads.
     public private(set) var peakGFLOPS = 0.0
     /// The same in int8; nil unless the teacher's matmuls are int8.
     public private(set) var int8PeakGFLOPS: Double?
+    /// Floating-point operations of a step, in GFLOP per image.
     public let operations: Operations
+    /// Images of a step.
     public let batch: Int
-    /// Time by operation, summed over the timed steps; empty unless `profiles`.
+    /// Time by operation, summed over the timed steps; empty unless profiling is on.
     public private(set) var profile: [Profile.Record] = []
 
     /// Images per second at the median step.
     public var imagesPerSecond: Double { Double(batch) / Self.median(stepSeconds) }
-    /// GFLOP per image that are int8 operations.
+    /// GFLOP per image in int8.
     public var int8GFLOP: Double { int8PeakGFLOPS == nil ? 0 : operations.teacherLinear }
-    /// Fraction of a step's time that its matmuls would take at the measured peaks, each at the peak of its own precision.
+    /// Fraction of peak: the time of a step's matmuls at the measured peaks, each at the peak of its precision, divided
+    /// by the time of the step.
     public var fractionOfPeak: Double {
         let seconds = (operations.total - int8GFLOP) / peakGFLOPS + int8GFLOP / (int8PeakGFLOPS ?? 1)
         return imagesPerSecond * seconds
@@ -57,7 +60,7 @@ public struct StepBenchmark: Sendable {
         var peaks: [Double] = [], int8Peaks: [Double] = []
         for step in 0...steps {
             if step == 1 { Profile.reset(measuring: profiles) }
-            // A rate of zero would still touch everything; a small one keeps random weights where they are.
+            // The rate does not change the work of a step. A small one leaves the random weights almost unchanged.
             let outcome = loop.run(step: step + 1, learningRate: 1e-6) {
                 Batch(samples: Array(step * batch..<(step + 1) * batch), images: Array(0..<batch))
             }
@@ -78,13 +81,12 @@ public struct StepBenchmark: Sendable {
         Profile.reset(measuring: false)
     }
 
-    /// Measured peak of all threads in GFLOP/s: multiply-adds in registers, or products of tiles in those of AMX, the
-    /// best of four times about a twentieth of a second. Tile registers may run at a quarter of their rate for some of
-    /// the first.
+    /// Measured peak of all threads in GFLOP/s: multiply-adds in registers, or tile multiplications with AMX. The
+    /// maximum of four measurements of about 50 ms each, as AMX may start at a quarter of its rate.
     static func peak(_ precision: Precision) -> Double {
         let threads = Threads.count
         var rounds = 200_000, best = 0.0
-        // The first says how many rounds a twentieth of a second holds.
+        // The first measurement only determines the number of rounds for 50 ms.
         for time in 0...4 {
             let start = monotonicSeconds()
             let operations = InstructionSet.peakFLOP(precision, threads: threads, iterations: rounds)
@@ -112,10 +114,10 @@ extension Objective {
     }
 }
 
-/// What the operating system says of this process's memory.
+/// Memory of this process, as reported by the operating system.
 public enum ResidentMemory {
-    /// Largest resident set so far, in bytes. Of this program alone: getrusage's counts what the process was before it
-    /// became this program, a copy of the one that started it.
+    /// Maximum resident set so far, in bytes, from /proc. The value of getrusage, used only without /proc, includes the
+    /// process before exec, when it was a copy of its parent.
     public static var peakBytes: Int {
         if let status = fopen("/proc/self/status", "r") {
             defer { fclose(status) }

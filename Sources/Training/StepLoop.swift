@@ -3,22 +3,23 @@ import Models
 import Reporting
 import Tensors
 
-/// Optimiser steps on an objective: the one loop that training, the dry run's estimate and the benchmark share.
+/// Runs optimiser steps on an objective. Training, the dry run's estimate and the benchmark share this loop.
 ///
-/// A step adds up the gradients of `accumulation` micro-batches. The last one hands each gradient to the optimiser as soon as it
-/// is complete.
+/// A step accumulates the gradients of `accumulation` micro-batches. In the last one the optimiser uses each gradient
+/// as soon as it is complete.
 public final class StepLoop {
     public let objective: any Objective
     public let optimizer: Optimizer
+    /// AdamW's moments.
     public let state: OptimizerState
     /// Micro-batches of a step.
     public let accumulation: Int
 
-    /// Micro-batches of the step under way whose gradients are added up already.
+    /// Micro-batches of the unfinished step whose gradients are accumulated already.
     public internal(set) var pending = 0
-    /// Sums over those micro-batches of the objective's loss values.
+    /// Sums of the objective's loss values over the `pending` micro-batches.
     public internal(set) var lossSums: [Double]
-    /// Means over the micro-batches of the step last finished, in the order of the objective's loss values.
+    /// Means over the micro-batches of the last finished step, in the order of the objective's loss values.
     public private(set) var losses: [Float]
     private let sink: OptimizerSink
 
@@ -26,7 +27,7 @@ public final class StepLoop {
     public struct Result: Sendable {
         /// The Euclidean norm of the gradient over all parameters.
         public let gradientNorm: Float
-        /// Seconds of the micro-batches that this call ran, batches and optimiser aside.
+        /// Seconds of the forward and backward passes in this call, without loading batches and without the optimiser.
         public let gradientSeconds: Double
         /// Seconds of gradient norm and optimiser.
         public let optimizerSeconds: Double
@@ -35,9 +36,9 @@ public final class StepLoop {
     /// How a step ended.
     public enum Outcome: Sendable {
         case finished(Result)
-        /// Between two micro-batches, as the caller wished.
+        /// `isInterrupted` returned true between two micro-batches.
         case interrupted
-        /// The total loss of a micro-batch is not finite; no weight changed.
+        /// The total loss of a micro-batch is not finite; no weight has changed.
         case nonFinite(Losses)
     }
 
@@ -52,7 +53,7 @@ public final class StepLoop {
         sink = OptimizerSink(optimizer, state)
     }
 
-    /// Steps of another length on the same objective and optimiser state.
+    /// A loop with another number of micro-batches per step that shares objective and optimiser state with `loop`.
     init(_ loop: StepLoop, accumulation: Int) {
         objective = loop.objective
         optimizer = loop.optimizer
@@ -63,11 +64,11 @@ public final class StepLoop {
         sink = OptimizerSink(optimizer, state)
     }
 
-    /// Runs the remaining micro-batches of optimiser step `step`, counted from 1.
+    /// Runs the remaining micro-batches of optimiser step `step`, counted from 1. Throws what `next` throws.
     ///
     /// - Parameters:
     ///   - next: writes the next batch to the objective's images.
-    ///   - isInterrupted: asked between two micro-batches.
+    ///   - isInterrupted: called between two micro-batches; true ends the call.
     public func run(
         step: Int, learningRate: Float, next: () throws -> Batch, isInterrupted: () -> Bool = { false }
     ) rethrows -> Outcome {
@@ -99,7 +100,8 @@ public final class StepLoop {
     }
 }
 
-/// Adds up gradients over the micro-batches of a step and updates the weights with those of the last one.
+/// Accumulates gradients over the micro-batches of a step. In the last micro-batch it adds them to the norm and updates
+/// the weights.
 private final class OptimizerSink: GradientSink {
     private let optimizer: Optimizer
     private let state: OptimizerState
@@ -108,7 +110,7 @@ private final class OptimizerSink: GradientSink {
     private var isLast = false
     private(set) var accumulates = false
     private(set) var norm: GradientNorm
-    /// Spent in `complete`.
+    /// Seconds spent in `complete`.
     var seconds = 0.0
 
     init(_ optimizer: Optimizer, _ state: OptimizerState) {
@@ -127,7 +129,7 @@ private final class OptimizerSink: GradientSink {
     func complete(_ tensors: Range<Int>) {
         guard isLast else { return }
         let start = monotonicSeconds()
-        // Tensor by tensor: the optimiser finds in the caches what the norm has just read.
+        // Tensor by tensor, so that the optimiser finds the gradient in the caches after the norm has read it.
         for index in tensors {
             norm.add(state.parameters, index..<index + 1)
             state.update(index..<index + 1, optimizer, learningRate: learningRate, step: step)

@@ -8,11 +8,11 @@ import Weights
 
 extension Trainer {
     private enum Key {
-        /// JSON of the `ModelConfiguration`, which whoever uses the weights reads.
+        /// JSON of the `ModelConfiguration`, from which the model's sizes are read with the weights.
         static let model = "dmae.configuration"
         /// JSON of the `TrainingConfiguration`.
         static let training = "dmae.training"
-        /// Number of images in the folder, which decides the order of samples.
+        /// Number of images in the source, which determines the order of samples.
         static let images = "dmae.images"
         /// `Trainer.namesChecksum`.
         static let imageNames = "dmae.image_names"
@@ -27,7 +27,8 @@ extension Trainer {
     /// Writes the state between two micro-batches: weights, moments, and the summed gradients of an unfinished step.
     ///
     /// - Returns: the checkpoint's path.
-    /// - Throws: `Failure.failure` if weights or moments are not finite: such a checkpoint would replace a good one.
+    /// - Throws: `Failure.failure` if weights, moments or gradients are not finite, as such a checkpoint would replace
+    ///   a good one; `Failure.inputOutput` if it cannot be written.
     func save(to store: CheckpointStore) throws -> String {
         var tensors: [CheckpointStore.Tensor] = []
         var firstRuined: String?
@@ -61,7 +62,7 @@ extension Trainer {
         return try store.write(step: step, tensors: tensors, metadata: metadata)
     }
 
-    /// Makes the checkpoint that the run was restored from the newest of `store`, so that a killed run resumes from it.
+    /// Makes the restored checkpoint the newest one of `store`, so that a killed run resumes from it.
     ///
     /// Other checkpoints of the same and of later steps are set aside: this run will not reproduce them. A checkpoint
     /// from another folder is copied into the store.
@@ -79,7 +80,7 @@ extension Trainer {
         return aside
     }
 
-    /// Writes the weights alone.
+    /// Writes the weights only. Throws `Failure.inputOutput`.
     func writeWeights(to path: String) throws {
         var writer = SafeTensorsWriter(metadata: try weightsMetadata())
         for parameter in objective.parameters.all {
@@ -142,7 +143,7 @@ extension Trainer {
                     + "checkpoint")
         }
         let parameters = objective.parameters
-        // Weights first: their check names everything that is missing before anything is overwritten.
+        // Weights first: a missing or wrong tensor is reported before anything is overwritten.
         try parameters.load(from: file, optional: { _ in false })
         func copy(_ prefix: String, _ parameter: Parameters.Parameter, _ tensor: Tensor?) throws {
             guard let tensor else { return }

@@ -5,14 +5,18 @@ import Models
 import Tensors
 import Weights
 
-/// Runs a whole training: data, schedule, optimiser, checkpoints, log. One trainer for every objective.
+/// Runs a training from data to final weights, with schedule, optimiser, checkpoints and log. All objectives use this
+/// trainer.
 ///
-/// Samples form one endless stream, epoch after epoch, each in an order of its own. Optimiser step s takes samples
-/// s·E ..< (s+1)·E of it, E being the effective batch, so an epoch's remainder is carried over into the next.
+/// Samples form one endless stream of epochs, each in its own order. Optimiser step s takes samples s·E ..< (s+1)·E of
+/// the stream, E being the effective batch, so the remainder of an epoch goes into the next.
 public final class Trainer {
     public let configuration: TrainingConfiguration
+    /// The training images.
     public let source: any ImageSource
+    /// The objective that is trained.
     public let objective: any Objective
+    /// The memory of objective and optimiser.
     public let plan = MemoryPlan()
     /// Optimiser steps of the whole run.
     public let totalSteps: Int
@@ -36,10 +40,10 @@ public final class Trainer {
         case interrupted(signal: String, checkpoint: String)
     }
 
-    /// Checks the configuration against the data and plans all memory; maps none.
+    /// Checks the configuration, opens the image folder and plans all memory, without mapping it.
     ///
-    /// - Throws: `Failure.usage` where values do not fit together or nothing would be trained; `Failure` from the image
-    ///   folder.
+    /// - Throws: `Failure.usage` if values do not fit together or there is not a single step; the failures of
+    ///   `ImageFolder.init`.
     public convenience init(_ configuration: TrainingConfiguration) throws {
         try self.init(configuration) { plan in
             try configuration.model.objective(
@@ -50,8 +54,8 @@ public final class Trainer {
         }
     }
 
-    /// As above, for the objective that `makeObjective` plans. Where a step adds up several micro-batches, its parameters must
-    /// keep their gradients.
+    /// As above, for the objective that `makeObjective` returns. If a step accumulates several micro-batches, its
+    /// parameters must keep their gradients.
     public init(_ configuration: TrainingConfiguration, makeObjective: (MemoryPlan) throws -> any Objective) throws {
         try configuration.validate()
         self.configuration = configuration
@@ -72,7 +76,7 @@ public final class Trainer {
             warmupEpochs: configuration.warmupEpochs, epochs: configuration.epochs)
     }
 
-    /// What a person should know before the run starts, a sentence each.
+    /// Notes for the user before the run starts, a sentence each.
     public var notes: [String] {
         var notes: [String] = []
         let images = source.count
@@ -85,12 +89,12 @@ public final class Trainer {
         return notes
     }
 
-    /// Maps the memory and sets the starting weights, teacher included.
+    /// Maps the memory and sets the initial weights and the teacher's weights.
     ///
     /// - Parameter weights: the teacher's; nil without a teacher.
     /// - Returns: how the teacher's weights compare with the tensors the run needs, and how they were adapted; nil
     ///   without a teacher.
-    /// - Throws: `Failure` where memory cannot be mapped or the teacher's weights do not fit.
+    /// - Throws: `Failure.failure` if memory cannot be mapped, `Failure.badData` if the teacher's weights do not fit.
     @discardableResult
     public func prepare(teacher weights: ModelWeights? = nil) throws -> Parameters.Loading? {
         let frozen = objective.frozenParameters
@@ -113,14 +117,16 @@ public final class Trainer {
         return hash.text
     }
 
-    /// Micro-batches that `estimateSeconds` runs after warming up.
+    /// Micro-batches that `estimateSeconds` times after a step to warm up.
     public static let timedBatches = 4
 
-    /// Seconds that one optimiser step and the whole run would take, decoding aside: medians of a few timed steps on random
-    /// images, after one to warm up. Spoils the weights: only for a dry run.
+    /// Estimated seconds of one optimiser step and of the whole run, without decoding: medians of a few timed steps on
+    /// random images, after one to warm up. Changes the optimiser's moments, so it is for a dry run only. Throws
+    /// `Failure.failure` if the loss is not finite.
     public func estimateSeconds() throws -> (run: Double, step: Double) {
         objective.fillRandomImages(seed: configuration.seed)
-        // A step of many micro-batches is one that adds gradients up, repeated: the first of a step, and the last.
+        // Two micro-batches represent a step of more: the first overwrites gradients, the second accumulates and
+        // updates the weights.
         let (batch, accumulation) = (configuration.batch, configuration.accumulation)
         let timed = StepLoop(loop, accumulation: min(accumulation, 2))
         var gradients: [Double] = [], optimizer: [Double] = [], sample = 0
@@ -142,15 +148,15 @@ public final class Trainer {
         return (seconds * Double(totalSteps), seconds)
     }
 
-    /// Trains from where the weights stand to the last step, writing everything under `directory`.
+    /// Trains from the current step to the last one and writes all files into `directory`.
     ///
     /// - Parameters:
-    ///   - workers: decoding threads beside the kernels'; they never change the result.
-    ///   - progress: shown to a person; nil stays silent.
-    ///   - message: told what a person should know: unreadable images, checkpoints passed over.
-    ///   - isInterrupted: asked after each micro-batch: the name of the signal that asks the run to stop.
-    /// - Throws: `Failure.failure` on a non-finite loss, `Failure.badData` on too many unreadable images or a teacher's
-    ///   features that are not finite, `Failure.inputOutput`.
+    ///   - workers: decoding threads in addition to the kernels' threads; their number does not change the result.
+    ///   - progress: line that shows each step; nil shows none.
+    ///   - message: called with a sentence about each unreadable image.
+    ///   - isInterrupted: called after each micro-batch; returns the name of the signal that requests a stop, or nil.
+    /// - Throws: `Failure.failure` if the loss or the weights are not finite; `Failure.badData` if too many images are
+    ///   unreadable or the teacher's features are not finite; `Failure.inputOutput`.
     public func run(
         in directory: RunDirectory, workers: Int, progress: ProgressLine?, message: @escaping (String) -> Void,
         isInterrupted: () -> String? = { Signals.requested }
@@ -173,7 +179,7 @@ public final class Trainer {
             let rate = schedule.rate(epoch: configuration.epoch(step: step, images: images))
             var signal: String?
             let imagesOfStep = (configuration.accumulation - loop.pending) * size
-            // A step of many micro-batches can take an hour; nobody who sends SIGTERM waits that long.
+            // Signals are polled between micro-batches, as a step of many micro-batches can take an hour.
             let outcome = try loop.run(
                 step: step + 1, learningRate: Float(rate),
                 next: {
@@ -216,7 +222,7 @@ public final class Trainer {
     }
 
     private func nonFinite(_ losses: Losses) -> Failure {
-        // A teacher never changes.
+        // A frozen teacher does not change, so a lower learning rate would not help.
         guard objective.frozenOutputsAreFinite else {
             return Failure(
                 .badData,
@@ -230,7 +236,8 @@ public final class Trainer {
         )
     }
 
-    /// The last update's damage shows in the loss of the next step, or never after the last step.
+    /// The failure of values that are not finite after an update. The next step's loss would show it, but after the
+    /// last step there is none.
     func ruined(_ name: String) -> Failure {
         Failure(
             .failure,

@@ -1,14 +1,14 @@
 import Models
 import Reporting
 
-/// A value of a configuration: its key path in the JSON, and the setting that gives it.
+/// A value of a configuration: its key path in the JSON, and the setting that determines it.
 package struct ConfiguredValue: Equatable, Sendable {
     package let key: String
     package let setting: Message
 }
 
 extension TrainingConfiguration {
-    /// The values that decide the result of a run. A resumed run must have the same ones.
+    /// The values that determine the result of a run. A resumed run must have the same values.
     ///
     /// Every stored value is in this list or in `keysThatMayChange`.
     package var decisiveValues: [ConfiguredValue] {
@@ -52,7 +52,8 @@ extension TrainingConfiguration {
 }
 
 extension ModelConfiguration {
-    /// Every stored value by its key path, as the setting that gives it. The keys are the same with and without a teacher.
+    /// Every stored value by its key path, as the setting that determines it. The keys are the same with and without a
+    /// teacher.
     fileprivate var settings: KeyValuePairs<String, Message> {
         func ofTeacher(_ setting: (EncoderConfiguration) -> Message) -> Message {
             teacher.map(setting) ?? "no \(.teacher)"
@@ -72,7 +73,7 @@ extension ModelConfiguration {
             "teacher.width": ofTeacher { "\(.teacherWidth, $0.width)" },
             "teacher.depth": ofTeacher { "\(.teacherDepth, $0.depth)" },
             "teacher.heads": ofTeacher { "\(.teacherHeads, $0.heads)" },
-            // A teacher sees the student's patches.
+            // A teacher uses the student's patches.
             "teacher.patchSize": ofTeacher { "\(.patchSize, $0.patchSize)" },
             "teacher.imageHeight": ofTeacher(imageSize),
             "teacher.imageWidth": ofTeacher(imageSize),

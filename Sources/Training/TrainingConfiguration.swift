@@ -2,13 +2,16 @@ import Reporting
 import Models
 import Tensors
 
-/// The resolved configuration of a run: everything that decides its result, and how the result is stored.
+/// The resolved configuration of a run: all values that determine its result, and those that say how the result is
+/// stored.
 public struct TrainingConfiguration: Codable, Equatable, Sendable {
     /// `RunFormat.current` of the version that started the run.
     public private(set) var format = RunFormat.current
+    /// Pre-training or distillation.
     public var method: Method
-    /// Name of the recipe that gave the values that were not set.
+    /// Name of the recipe, which supplied all values that the user did not set.
     public var recipe: String
+    /// Sizes of the models, alignment and masking.
     public var model: ModelConfiguration
     /// Folder of images.
     public var data: String
@@ -18,27 +21,30 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public var batch: Int
     /// Forward and backward passes per optimiser step.
     public var accumulation: Int
+    /// Length of the run and of its warm-up, in epochs.
     public var epochs: Double
     public var warmupEpochs: Double
     /// Learning rate per 256 images of effective batch.
     public var baseLearningRate: Double
+    /// Learning rate at the end of the run.
     public var minimumLearningRate: Double
     public var optimizer: Optimizer
-    /// The type that the operands of matmuls and attention are rounded to.
+    /// Precision of the operands of matmuls and attention: f32 or bf16.
     public var precision: Precision
-    /// The same for the linear layers in the teacher's blocks.
+    /// Precision of the operands of the linear layers in the teacher's blocks.
     public var teacherPrecision: TeacherPrecision
+    /// Seed of all random numbers.
     public var seed: UInt64
     /// Minimum and maximum fraction of an image's area that RandomResizedCrop takes.
     public var minimumCropArea: Double
     public var maximumCropArea: Double
-    /// Whether images are first turned by their EXIF orientation.
+    /// Whether images are first rotated by their EXIF orientation.
     public var appliesOrientation: Bool
     /// Fraction of unreadable images above which the run stops.
     public var unreadableLimit: Double
-    /// Optimiser steps between checkpoints; 0 stands for one epoch.
+    /// Optimiser steps between checkpoints; 0 means the steps of one epoch.
     public var checkpointEvery: Int
-    /// Checkpoints kept; the newest ones.
+    /// Number of checkpoints kept, the newest ones.
     public var keep: Int
 
     public init(
@@ -74,14 +80,14 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     /// Images per optimiser step.
     public var effectiveBatch: Int { batch * accumulation }
 
-    /// The learning rate at the top of the schedule: blr · effective batch / 256.
+    /// The highest learning rate of the schedule: base learning rate · effective batch / 256.
     public var peakLearningRate: Double { baseLearningRate * Double(effectiveBatch) / 256 }
 
-    /// Optimiser steps of the whole run over `images` images. The stream of samples has no gaps: the remainder of an
-    /// epoch is carried over into the next, and only the remainder at the very end is dropped.
+    /// Optimiser steps of the whole run over `images` images. The remainder of an epoch goes into the next one; only
+    /// the remainder at the end of the run is dropped.
     public func steps(images: Int) -> Int { Int(epochs * Double(images) / Double(effectiveBatch)) }
 
-    /// Epochs done before optimiser step `step` (from 0), with their fraction.
+    /// Epochs done after `step` optimiser steps, with their fraction.
     public func epoch(step: Int, images: Int) -> Double { Double(step) * Double(effectiveBatch) / Double(images) }
 
     /// - Throws: `Failure.usage`, naming the field that does not fit.
