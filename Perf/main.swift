@@ -65,7 +65,8 @@ if mode == .tables {
     exit(0)
 }
 let rows = StepCalls.rows()
-let variants = variantBenchmarks(rows)
+let variants: (benchmarks: [Benchmark], missing: [String])
+do { variants = try variantBenchmarks(rows) } catch { fail("\(error)") }
 let benchmarks = (stepBenchmarks(rows) + imageBenchmarks() + variants.benchmarks).filter {
     filter.isEmpty || $0.title.contains(filter)
 }

@@ -12,10 +12,18 @@ package func stepBenchmarks(_ rows: [StepCalls.Row]) -> [Benchmark] {
     }
 }
 
+/// An operation of the list of variants that no row can measure.
+package struct Unmeasured: Error, CustomStringConvertible {
+    package let operation: String
+
+    package var description: String { "nothing measures \(operation), an operation of the list of variants" }
+}
+
 /// A row for each variant of the list that this processor runs, on a small call of its operation in the step.
 ///
-/// - Returns: also the variants that this processor lacks. An operation that nothing measures ends the program.
-package func variantBenchmarks(_ rows: [StepCalls.Row]) -> (benchmarks: [Benchmark], missing: [String]) {
+/// - Returns: also the variants that this processor lacks.
+/// - Throws: `Unmeasured` if no call of the step runs an operation of the list.
+package func variantBenchmarks(_ rows: [StepCalls.Row]) throws -> (benchmarks: [Benchmark], missing: [String]) {
     var benchmarks: [Benchmark] = [], missing: [String] = []
     let selected = InstructionSet.selected
     defer { _ = selected.use() }
@@ -32,7 +40,7 @@ package func variantBenchmarks(_ rows: [StepCalls.Row]) -> (benchmarks: [Benchma
             benchmark = Benchmark(
                 name: variant.name, shape: row.shape, work: benchmark.work, prepare: benchmark.prepare)
         } else {
-            fail("nothing measures \(variant.operation), an operation of the list of variants")
+            throw Unmeasured(operation: variant.operation)
         }
         benchmark.variant = variant
         benchmarks.append(benchmark)
@@ -145,6 +153,10 @@ extension dmae_gemm_arguments {
         operands.add(before_gelu, rows: m, columns: n, stride: ldbefore, before_gelu_type)
         operands.add(residual, rows: m, columns: n, stride: ldr, DMAE_TYPE_F32)
         operands.add(bias, rows: 1, columns: n, stride: n, DMAE_TYPE_F32)
+        if rows_per_factor > 0 {
+            let factors = (m + rows_per_factor - 1) / rows_per_factor
+            operands.add(row_factor, rows: 1, columns: factors, stride: factors, DMAE_TYPE_F32)
+        }
         operands.allocate()
         var call = self
         call.a = UnsafeRawPointer(operands[a])
@@ -159,7 +171,7 @@ extension dmae_gemm_arguments {
         (call.c, call.activation, call.before_gelu) = (
             operands[c], operands[activation], UnsafeRawPointer(operands[before_gelu])
         )
-        (call.residual, call.bias) = (operands[residual], operands[bias])
+        (call.residual, call.bias, call.row_factor) = (operands[residual], operands[bias], operands[row_factor])
         call.workspace = scratch(dmae_gemm_workspace(precision, m, n, k, c == nil ? activation_type : c_type))
         return { [call] in
             var call = call

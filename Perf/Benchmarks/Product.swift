@@ -50,6 +50,7 @@ package struct Product {
         if plain.c == nil { (plain.c, plain.ldc) = (plain.activation, plain.ldactivation) }
         (plain.a_type, plain.b_type, plain.c_type) = (kept, kept, plain.form == .dW ? DMAE_TYPE_F32 : kept)
         (plain.b_packed, plain.bias, plain.residual, plain.activation, plain.before_gelu) = (nil, nil, nil, nil, nil)
+        plain.row_factor = nil
         (plain.accumulate, plain.stream_c) = (false, plain.form == .dW)
         return plain.prepare()
     }

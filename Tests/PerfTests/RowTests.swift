@@ -7,17 +7,25 @@ final class RowTests: XCTestCase {
     private static let rows = StepCalls.rows()
 
     /// The list of variants decides what is measured: a row for each variant that this processor runs.
-    func testEveryVariantIsMeasured() {
-        let (benchmarks, missing) = variantBenchmarks(Self.rows)
+    func testEveryVariantIsMeasured() throws {
+        let (benchmarks, missing) = try variantBenchmarks(Self.rows)
         let variants = InstructionSet.variants
         XCTAssertEqual(Set(benchmarks.map(\.name)).union(missing), Set(variants.map(\.name)))
         XCTAssertTrue(Set(benchmarks.map(\.name)).isDisjoint(with: missing))
         XCTAssertTrue(benchmarks.contains { $0.name.hasPrefix("gemm_f32_scalar") })
     }
 
-    func testTitlesAreDistinct() {
-        let titles = (stepBenchmarks(Self.rows) + imageBenchmarks() + variantBenchmarks(Self.rows).benchmarks).map(
-            \.title)
+    /// An operation that no call of the step runs is an error, not a row less.
+    func testAnOperationWithoutARowIsAnError() {
+        let rows = Self.rows.filter { $0.call.operation != "adamw_f32" }
+        XCTAssertThrowsError(try variantBenchmarks(rows)) { error in
+            XCTAssertEqual((error as? Unmeasured)?.operation, "adamw_f32")
+        }
+    }
+
+    func testTitlesAreDistinct() throws {
+        let variants = try variantBenchmarks(Self.rows).benchmarks
+        let titles = (stepBenchmarks(Self.rows) + imageBenchmarks() + variants).map(\.title)
         XCTAssertEqual(Set(titles).count, titles.count)
     }
 
