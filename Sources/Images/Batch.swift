@@ -1,14 +1,14 @@
-/// What is known of the samples that `BatchLoader.next(into:)` wrote, in the order of the rows.
+/// The samples that `BatchLoader.next(into:)` wrote: positions, images and labels, in the order of the rows.
 ///
-/// The loader alone computes positions in the stream; everything that draws random numbers for a sample, such as
-/// masking, takes the position from here. Positions need not be contiguous.
+/// Only the loader computes positions in the stream. Code that draws random numbers for a sample, such as masking,
+/// takes the position from here. Positions need not be contiguous.
 public struct Batch: Equatable, Sendable {
-    /// Of each sample: the position in the stream of all samples.
+    /// For each sample, the position in the stream of all samples.
     public internal(set) var samples: [Int]
-    /// Of each sample: the index of the image in the source. It may be another image than the stream has at that
-    /// position, where that one could not be read.
+    /// For each sample, the index of its image in the source. If the stream's image at the position could not be read,
+    /// it is the image that replaced it.
     public internal(set) var images: [Int]
-    /// Of each sample: the class index of the image; nil where the source has no classes.
+    /// For each sample, the class index of its image; nil if the source has no classes.
     public internal(set) var labels: [Int]?
 
     /// A batch of samples with these positions, images and labels, all of the same count.
@@ -22,7 +22,7 @@ public struct Batch: Equatable, Sendable {
     /// Number of samples.
     public var count: Int { samples.count }
 
-    /// Makes the batch empty, keeping its memory where nobody else holds the batch.
+    /// Empties the batch. Keeps its memory if nobody else holds the batch.
     mutating func removeAll() {
         samples.removeAll(keepingCapacity: true)
         images.removeAll(keepingCapacity: true)

@@ -13,8 +13,8 @@ import Tensors
 /// A loader made by `init(once:…)` shows every image once instead, in the source's order, and leaves unreadable ones
 /// out.
 ///
-/// All memory for batches is allocated when the loader is made: `batchesAhead` batches of bytes, normalised when they
-/// are handed over. Only one thread at a time may call `next` and `stop`.
+/// All memory for batches is allocated when the loader is made: `batchesAhead` batches of bytes, which `next`
+/// normalises. Only one thread at a time may call `next` and `stop`.
 public final class BatchLoader {
     private let pipeline: DecodingPipeline
     private let table: [Float]
@@ -26,7 +26,7 @@ public final class BatchLoader {
     /// The newest batch. Its memory is reused for the next one, unless the caller still holds the batch.
     private var batch: Batch
 
-    /// Number of different images that could not be read, among those met in the batches that `next` handed over.
+    /// Number of different images that could not be read, in the batches that `next` has returned.
     public var unreadableCount: Int { unreadable.count }
 
     /// Makes a loader of the stream's positions `firstSample`..<`lastSample` and starts decoding at once.
@@ -36,7 +36,7 @@ public final class BatchLoader {
     ///     the number of samples.
     ///   - workers: decoding threads, at least 1.
     ///   - unreadableLimit: the fraction of the source's images that may be unreadable; with more, `next` throws.
-    ///   - batchesAhead: batches held in memory at a time, including the one being handed over.
+    ///   - batchesAhead: batches held in memory at a time, including the one that `next` is normalising.
     ///   - report: called by `next`, on its thread, once for each unreadable image, with a sentence that names it.
     public convenience init(
         source: any ImageSource, augmentation: Augmentation, batchSize: Int, seed: UInt64, firstSample: Int,
@@ -80,9 +80,9 @@ public final class BatchLoader {
     deinit { stop() }
 
     /// Writes the next batch, normalised, to the first rows of `destination`[≥ batchSize, channels·height·width] and
-    /// says what it wrote. Waits until the batch is decoded.
+    /// returns its samples. Waits until the batch is decoded.
     ///
-    /// Allocates nothing after the first batch, if the caller no longer holds the batch before.
+    /// Allocates nothing after the first batch, if the caller no longer holds the previous batch.
     ///
     /// - Returns: `batchSize` samples, fewer at the end of the stream or if images were left out; nil after the end.
     /// - Throws: `Failure(.badData)` once all images, or a larger fraction than the limit, have proved unreadable;

@@ -19,7 +19,7 @@ public struct ImageFolder: ImageSource {
     private let strayCount: Int
     /// The files' paths relative to `place`; whole paths where that is nil.
     private let names: [String]
-    /// Of each file: the class; empty for a flat folder.
+    /// For each file, the index of its class; empty for a flat folder.
     private let labels: [Int32]
     /// The files whose names are not UTF-8: the text in `names` opens nothing, or another file.
     private let misnamed: Set<Int>

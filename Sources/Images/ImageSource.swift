@@ -12,7 +12,7 @@ public protocol ImageSource: Sendable {
     /// The folder or archive that holds the images, as messages name it; nil where they come from several places.
     var place: String? { get }
 
-    /// What a user should know about the source before it is used, such as images that were left out: a sentence each.
+    /// Notes for the user about the source, such as images that were left out, a sentence each.
     var notes: [String] { get }
 
     /// The name of an image within `place`, or its whole path where that is nil; no two images have the same name.

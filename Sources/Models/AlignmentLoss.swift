@@ -83,8 +83,8 @@ public final class AlignmentLoss {
         return Float(sum / Double(student.rows))
     }
 
-    /// d[R, Ds] += the gradient with respect to the student's block output. The gradients of the projection's biases
-    /// are added to; those of its matrices are overwritten unless `accumulate`.
+    /// d[R, Ds] += the gradient with respect to the student's block output. The gradients of the projection's matrices
+    /// are overwritten unless `accumulate`; gradients of its biases always accumulate.
     func backward(_ feature: Tensor, d: Tensor, accumulate: Bool) {
         switch head {
         case .none: d.add(dProjected)

@@ -194,8 +194,8 @@ public final class Decoder {
     }
 
     /// Backward pass of the part that `forward` processed last. In: dPrediction, shaped as the prediction; out:
-    /// dLatent[B·(1+K), D]. The gradients of matrices are overwritten unless `accumulate`; those of vectors are added
-    /// to.
+    /// dLatent[B·(1+K), D]. The gradients of matrices are overwritten unless `accumulate`; gradients of vectors always
+    /// accumulate.
     func backward(dPrediction: Tensor, latent: Tensor, dLatent: Tensor, firstImage first: Int, accumulate: Bool) {
         let gradients = gradients!, backward = moments.backward!
         plan.begin(backward.prediction)

@@ -137,7 +137,7 @@ public final class Encoder {
     }
 
     /// Backward pass from dLatent[R, D], the gradient with respect to `latent`. The gradients of matrices are
-    /// overwritten unless `accumulate`; those of vectors are added to.
+    /// overwritten unless `accumulate`; gradients of vectors always accumulate.
     ///
     /// - Parameters:
     ///   - beforeBlock: called before each block runs backward, with its number and the gradient with respect to its

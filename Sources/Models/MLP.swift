@@ -69,7 +69,7 @@ struct MLP {
     }
 
     /// Backward pass. In: `d` [R, D], the gradient with respect to the output y; out: `d`, the gradient with respect to
-    /// x. The gradients of matrices are overwritten unless `accumulate`; those of vectors are added to.
+    /// x. The gradients of matrices are overwritten unless `accumulate`; gradients of vectors always accumulate.
     func backward(_ x: Tensor, d: Tensor, accumulate: Bool) {
         let (gradients, backward) = (gradients!, schedule.backward!)
         plan.begin(backward.fc2)

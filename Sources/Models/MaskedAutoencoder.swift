@@ -79,7 +79,7 @@ public final class MaskedAutoencoder: Objective {
         }
     }
 
-    /// MAE alone.
+    /// Makes the objective of MAE's pre-training. Plans all memory; the caller commits the plan and sets the weights.
     ///
     /// - Parameter seed: seed of the random masks.
     /// - Throws: `Failure.usage` where the configuration does not fit together.

@@ -7,7 +7,7 @@ public struct LossTerm: Equatable, Sendable {
     public let key: String
     /// The name in progress line, table and errors, such as "reconstruction".
     public let name: String
-    /// What it measures, a phrase.
+    /// A phrase that says what the term measures.
     public let meaning: String
     /// Number of values, a list in the log; nil for a single number.
     public let listCount: Int?
@@ -48,7 +48,7 @@ public protocol GradientSink: AnyObject {
     func complete(_ tensors: Range<Int>)
 }
 
-/// What a trainer trains: weights, losses by name, and a step that computes the losses and their gradients.
+/// A training objective: weights, losses by name, and a step that computes the losses and their gradients.
 ///
 /// An objective plans all its memory when it is made; the caller commits the plan and sets the weights.
 public protocol Objective: AnyObject {
@@ -67,8 +67,8 @@ public protocol Objective: AnyObject {
     /// GFLOP of a step per image.
     var operations: Operations { get }
 
-    /// Computes the losses of the batch in `images` and `scale` times their gradients, and hands each gradient to
-    /// `sink` exactly once. Where the total is not finite, nothing is handed over.
+    /// Computes the losses of the batch in `images` and `scale` times their gradients, and passes each gradient to
+    /// `sink` exactly once. If the total is not finite, no gradient is passed.
     ///
     /// - Parameters:
     ///   - batch: as many samples as `images` has rows.

@@ -168,7 +168,7 @@ struct SelfAttention {
 
     /// Backward pass. In: `d`, the gradient with respect to the output y; out: `dX` [R, D], the gradient with respect
     /// to x. `d` and `dX` are the same tensor; for removed patches only, `d` is another tensor [B·Q, D] and keeps its
-    /// values. The gradients of matrices are overwritten unless `accumulate`; those of vectors are added to.
+    /// values. The gradients of matrices are overwritten unless `accumulate`; gradients of vectors always accumulate.
     func backward(_ x: Tensor, d: Tensor, dX: Tensor, accumulate: Bool) {
         let (gradients, backward) = (gradients!, schedule.backward!)
         plan.begin(backward.projection)

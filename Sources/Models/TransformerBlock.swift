@@ -35,7 +35,7 @@ struct TransformerBlock {
 
     /// Backward pass. In: `d`, the gradient with respect to y, which is overwritten; out: `dX` [R, D], the gradient
     /// with respect to x. `d` and `dX` are the same tensor; for removed patches only, `d` is another tensor [B·Q, D].
-    /// The gradients of matrices are overwritten unless `accumulate`; those of vectors are added to.
+    /// The gradients of matrices are overwritten unless `accumulate`; gradients of vectors always accumulate.
     func backward(_ x: Tensor, d: Tensor, dX: Tensor, accumulate: Bool) {
         mlp.backward(middle, d: d, accumulate: accumulate)
         attention.backward(x, d: d, dX: dX, accumulate: accumulate)

@@ -15,7 +15,7 @@ public enum Lifetime: Sendable {
     /// From the first moment of `range` to its last.
     public static func during(_ range: ClosedRange<Moment>) -> Lifetime { .during([range]) }
 
-    /// In each of these moments alone, as scratch memory; nil stands for no moment.
+    /// Only within each of these moments, as scratch memory; nil moments are ignored.
     public static func only(_ moments: Moment?...) -> Lifetime { .during(moments.compactMap { $0.map { $0...$0 } }) }
 }
 
@@ -47,8 +47,8 @@ public struct Timeline {
 
     /// Declares that the moments after `head`, up to `last`, happen several times in a pass.
     ///
-    /// A buffer that is alive both inside and outside of the loop is alive in all of it: the next iteration runs while
-    /// values of the last one are still needed.
+    /// A buffer that is alive both inside and outside the loop is alive in the whole loop: the next iteration runs
+    /// while values of the last one are still needed.
     mutating func loop(after head: Moment, through last: Moment) {
         precondition(head < last)
         loops.append(head.index + 1...last.index)

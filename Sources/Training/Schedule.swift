@@ -6,7 +6,7 @@ public struct LearningRateSchedule: Equatable, Sendable {
     public let peakLearningRate: Double
     /// The rate at the end.
     public let minimumLearningRate: Double
-    /// Epochs of linear growth, at most `epochs`.
+    /// Epochs of warm-up with linearly growing rate, at most `epochs`.
     public let warmupEpochs: Double
     /// Epochs of the whole run, warm-up included.
     public let epochs: Double

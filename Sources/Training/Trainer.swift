@@ -34,7 +34,7 @@ public final class Trainer {
 
     /// How a run ended.
     public enum Outcome: Sendable {
-        /// All steps are done; the weights alone are in the file at this path.
+        /// All steps are done; the file at this path holds the weights.
         case finished(weights: String)
         /// A signal stopped it; this checkpoint resumes it.
         case interrupted(signal: String, checkpoint: String)
