@@ -81,8 +81,8 @@ struct TeacherPrecisionOptions: ParsableArguments {
     func resolved() -> TeacherPrecision {
         if teacherPrecision == .int8, !Precision.int8.isNative {
             Terminal.warning(
-                "the instruction set \(InstructionSet.selected.name) has no products of int8: they are computed from 16-bit whole "
-                    + "numbers, with the same results, but not at the speed of int8")
+                "the instruction set \(InstructionSet.selected.name) does not multiply int8: 16-bit integers are multiplied "
+                    + "instead, with the same results, but not at the speed of int8")
         }
         return teacherPrecision
     }

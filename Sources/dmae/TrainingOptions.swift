@@ -179,7 +179,7 @@ struct TrainingOptions: ParsableArguments {
             throw Failure(
                 .interrupted,
                 "stopped by \(signal) at step \(trainer.step) of \(trainer.totalSteps); the same command with --resume auto "
-                    + "goes on from \(checkpoint)")
+                    + "continues from \(checkpoint)")
         }
     }
 
@@ -226,11 +226,11 @@ struct TrainingOptions: ParsableArguments {
         let aside = try trainer.takeOver(store)
         if let newest = aside.last {
             Terminal.warning(
-                "the run goes on from step \(checkpoint.step); set aside \(aside.count) of its former checkpoints, up to "
-                    + "\(quoted(path: newest)): remove what is not needed, or take one up by --resume")
+                "the run continues from step \(checkpoint.step); set aside \(aside.count) of its later checkpoints, up to "
+                    + "\(quoted(path: newest)): remove them, or name one to --resume")
         }
         if !quiet {
-            Terminal.note("going on from \(checkpoint.file.path), step \(trainer.step) of \(trainer.totalSteps)")
+            Terminal.note("continuing from \(checkpoint.file.path), step \(trainer.step) of \(trainer.totalSteps)")
         }
     }
 

@@ -167,7 +167,7 @@ final class ResumeTests: XCTestCase {
         let back = assertRuns(TinyRun.pretrain(run, epochs: 20, steps + ["--resume", "\(run)/\(before[1])"]))
         XCTAssertEqual(back.errors.split(separator: "\n").count, 1, back.errors)
         XCTAssertTrue(
-            back.errors.hasPrefix("warning: the run goes on from step 8; set aside \(before.count - 2) of its"),
+            back.errors.hasPrefix("warning: the run continues from step 8; set aside \(before.count - 2) of its"),
             back.errors)
         let after = try TinyRun.checkpoints(run)
         XCTAssertEqual(after.filter { !$0.hasSuffix(".abandoned") }, before)
