@@ -25,19 +25,19 @@ public final class AlignmentLoss {
     private let rowLosses: Tensor
 
     /// - Parameters:
-    ///   - written: the moment in which the teacher's feature is written.
-    ///   - moments: the moments in which the pair is compared and its gradient is added to the student's.
-    ///   - end: the last moment in which the teacher's feature is read.
+    ///   - written: the phase in which the teacher's feature is written.
+    ///   - phases: the phases in which the pair is compared and its gradient is added to the student's.
+    ///   - end: the last phase in which the teacher's feature is read.
     init(
         _ index: Int, _ configuration: AlignmentConfiguration, studentWidth: Int, teacherWidth: Int, rows: Int,
-        written: Moment, at moments: LayerMoments, until end: Moment, in parameters: Parameters
+        written: Phase, at phases: LayerPhases, until end: Phase, in parameters: Parameters
     ) {
         pair = configuration.pairs[index]
         distance = configuration.distance
         let name = "aligned_feature_projection_heads.\(index)"
-        let type = parameters.precision.activations, backward = moments.backward!
+        let type = parameters.precision.activations, backward = phases.backward!
         func linear(_ part: String, _ inputs: Int) -> Linear {
-            Linear(name + part, inputs: inputs, outputs: teacherWidth, rows: rows, at: moments, in: parameters)
+            Linear(name + part, inputs: inputs, outputs: teacherWidth, rows: rows, at: phases, in: parameters)
         }
         func buffer(
             _ what: String, _ columns: Int, _ purpose: MemoryPlan.Purpose = .scratch, as type: ElementType = .f32,
@@ -52,16 +52,16 @@ public final class AlignmentLoss {
             head = .mlp(
                 fc1: linear(".fc1", studentWidth), fc2: linear(".fc2", teacherWidth),
                 preActivation: buffer(
-                    "pre-activation", teacherWidth, .activations, as: type, alive: .during(moments.forward...backward)),
-                activation: buffer("activation", teacherWidth, as: type, alive: .only(moments.forward, backward)),
+                    "pre-activation", teacherWidth, .activations, as: type, alive: .during(phases.forward...backward)),
+                activation: buffer("activation", teacherWidth, as: type, alive: .only(phases.forward, backward)),
                 dPreActivation: buffer("pre-activation gradient", teacherWidth, as: type, alive: .only(backward)))
         }
         teacherFeature = buffer("teacher feature", teacherWidth, .teacherActivations, alive: .during(written...end))
         projected =
-            configuration.projection == .none ? nil : buffer("projection", teacherWidth, alive: .only(moments.forward))
+            configuration.projection == .none ? nil : buffer("projection", teacherWidth, alive: .only(phases.forward))
         dProjected = buffer(
-            "projection gradient", teacherWidth, .activations, alive: .during(moments.forward...backward))
-        rowLosses = buffer("row losses", 1, alive: .only(moments.forward))
+            "projection gradient", teacherWidth, .activations, alive: .during(phases.forward...backward))
+        rowLosses = buffer("row losses", 1, alive: .only(phases.forward))
     }
 
     /// Returns the distance for the student's block output [R, Ds] and stores `scale` times its gradient for

@@ -3,46 +3,46 @@ import Tensors
 // Letters: B images of a part of the batch, L patches, K kept patches, E decoder width, D encoder width, T = 1 + L
 // tokens, R = B·T rows.
 
-/// The moments of a decoder's forward and backward pass.
-struct DecoderMoments {
+/// The phases of a decoder's forward and backward pass.
+struct DecoderPhases {
     struct Backward {
-        let prediction: Moment
-        let blocks: [BlockMoments]
-        let embedding: Moment
+        let prediction: Phase
+        let blocks: [BlockPhases]
+        let embedding: Phase
         /// The gradients are passed to the sink.
-        let complete: Moment
+        let complete: Phase
     }
-    /// The gradients are cleared. All later moments up to the backward pass of the embedding repeat for each part of
+    /// The gradients are cleared. All later phases up to the backward pass of the embedding repeat for each part of
     /// the batch.
-    let start: Moment
-    let embedding: Moment
-    let blocks: [BlockMoments]
-    let prediction: Moment
-    let loss: Moment
+    let start: Phase
+    let embedding: Phase
+    let blocks: [BlockPhases]
+    let prediction: Phase
+    let loss: Phase
     let backward: Backward?
 
     init(blocks count: Int, isTrained: Bool, in plan: MemoryPlan) {
         let part = "decoder"
-        func moment(_ name: String) -> Moment { plan.moment("decoder \(name)", part: part) }
-        start = moment("begins")
-        embedding = moment("embedding")
-        blocks = (0..<count).map { BlockMoments(forward: "decoder_blocks.\($0)", part: part, in: plan) }
-        prediction = moment("prediction")
-        loss = moment("loss")
+        func phase(_ name: String) -> Phase { plan.phase("decoder \(name)", part: part) }
+        start = phase("begins")
+        embedding = phase("embedding")
+        blocks = (0..<count).map { BlockPhases(forward: "decoder_blocks.\($0)", part: part, in: plan) }
+        prediction = phase("prediction")
+        loss = phase("loss")
         guard isTrained else {
             backward = nil
             plan.loop(after: start, through: loss)
             return
         }
-        let prediction = moment("prediction backward")
+        let prediction = phase("prediction backward")
         let blocks = (0..<count).reversed().map {
-            BlockMoments(backward: "decoder_blocks.\($0)", part: part, in: plan)
+            BlockPhases(backward: "decoder_blocks.\($0)", part: part, in: plan)
         }
-        let embedding = moment("embedding backward")
+        let embedding = phase("embedding backward")
         plan.loop(after: start, through: embedding)
         backward = Backward(
             prediction: prediction, blocks: blocks.reversed(), embedding: embedding,
-            complete: plan.moment("decoder is complete"))
+            complete: plan.phase("decoder is complete"))
     }
 }
 
@@ -59,7 +59,7 @@ public final class Decoder {
     let firstRows: Double
     /// Whether the last block's queries and MLP, the norm and the prediction run for removed patches only.
     let predictsRemovedOnly: Bool
-    private let moments: DecoderMoments
+    private let phases: DecoderPhases
     private let masking: Masking
     private let embedding: Linear
     private let maskToken: Parameters.Parameter
@@ -88,28 +88,28 @@ public final class Decoder {
         let dEmbedded: Tensor
     }
 
-    /// - Parameter end: the last moment in which the prediction is read.
+    /// - Parameter end: the last phase in which the prediction is read.
     init(
         _ configuration: DecoderConfiguration, encoder: EncoderConfiguration, images: Int, masking: Masking,
-        predictsRemovedOnly: Bool, at moments: DecoderMoments, until end: Moment, in parameters: Parameters
+        predictsRemovedOnly: Bool, at phases: DecoderPhases, until end: Phase, in parameters: Parameters
     ) {
         self.predictsRemovedOnly = predictsRemovedOnly
         self.configuration = configuration
         self.images = images
         self.masking = masking
-        self.moments = moments
+        self.phases = phases
         plan = parameters.plan
         let (width, depth) = (configuration.width, configuration.depth)
         let tokens = 1 + masking.patches
         let (rows, keptRows) = (images * tokens, images * (1 + masking.keptCount))
-        let backward = moments.backward
-        let gradient = backward.map { moments.start...$0.complete }
-        func layer(_ forward: Moment, _ backward: Moment?) -> LayerMoments {
-            LayerMoments(forward: forward, backward: backward, gradient: gradient)
+        let backward = phases.backward
+        let gradient = backward.map { phases.start...$0.complete }
+        func layer(_ forward: Phase, _ backward: Phase?) -> LayerPhases {
+            LayerPhases(forward: forward, backward: backward, gradient: gradient)
         }
         embedding = Linear(
             "decoder_embed", inputs: encoder.width, outputs: width, rows: keptRows,
-            at: layer(moments.embedding, backward?.embedding), in: parameters)
+            at: layer(phases.embedding, backward?.embedding), in: parameters)
         maskToken = parameters.add("mask_token", [1, 1, width], .token, gradient: gradient)
         positions = parameters.add(
             "decoder_pos_embed", [1, encoder.patches + 1, width],
@@ -126,36 +126,36 @@ public final class Decoder {
                 "decoder_blocks.\(index)", batch: images, tokens: tokens, width: width, heads: configuration.heads,
                 tokens: tokensOfBlock,
                 schedule: BlockSchedule(
-                    forward: moments.blocks[index], backward: backward?.blocks[index], gradient: gradient),
+                    forward: phases.blocks[index], backward: backward?.blocks[index], gradient: gradient),
                 in: parameters)
         }
         let predicted = removed?.count ?? rows
         norm = LayerNorm(
-            "decoder_norm", width: width, rows: predicted, at: layer(moments.prediction, backward?.prediction),
+            "decoder_norm", width: width, rows: predicted, at: layer(phases.prediction, backward?.prediction),
             in: parameters)
         predictionLinear = Linear(
             "decoder_pred", inputs: width, outputs: encoder.patchElements, rows: predicted,
-            at: layer(moments.prediction, backward?.prediction), in: parameters)
-        embedded = parameters.buffer("decoder_embed output", keptRows, width, alive: .only(moments.embedding))
+            at: layer(phases.prediction, backward?.prediction), in: parameters)
+        embedded = parameters.buffer("decoder_embed output", keptRows, width, alive: .only(phases.embedding))
         normed = parameters.buffer(
             "decoder_norm output", predicted, width, as: parameters.precision.activations,
-            alive: .during(moments.prediction...(backward?.prediction ?? moments.prediction)))
+            alive: .during(phases.prediction...(backward?.prediction ?? phases.prediction)))
         prediction = parameters.buffer(
-            "prediction", predicted, encoder.patchElements, .activations, alive: .during(moments.prediction...end))
+            "prediction", predicted, encoder.patchElements, .activations, alive: .during(phases.prediction...end))
         guard let backward else {
             let state = parameters.buffer(
-                "decoder residual stream", rows, width, alive: .during(moments.embedding...moments.prediction))
+                "decoder residual stream", rows, width, alive: .during(phases.embedding...phases.prediction))
             residualStream = Array(repeating: state, count: depth + 1)
             gradients = nil
             return
         }
         residualStream = (0...depth).map { index in
-            let written = index == 0 ? moments.embedding : moments.blocks[index - 1].fc2
+            let written = index == 0 ? phases.embedding : phases.blocks[index - 1].fc2
             // The backward pass of a block that keeps its distinct input rows does not read the input itself.
             let read =
                 index == depth
                 ? backward.prediction
-                : index == 0 && distinct != nil ? moments.blocks[0].projection : backward.blocks[index].qkv
+                : index == 0 && distinct != nil ? phases.blocks[0].projection : backward.blocks[index].qkv
             return parameters.buffer(
                 "decoder residual stream \(index)", index == depth ? predicted : rows, width, .activations,
                 alive: .during(written...read))
@@ -179,7 +179,7 @@ public final class Decoder {
 
     /// Predicts patches of the part that begins with image `first` of the batch, from its latent[B·(1+K), D].
     func forward(_ latent: Tensor, firstImage first: Int) {
-        plan.begin(moments.embedding)
+        plan.begin(phases.embedding)
         embedding.forward(latent, embedded)
         TokenAssembly(
             masking: masking, firstImage: first, embedded: embedded, maskToken: maskToken.weight,
@@ -188,7 +188,7 @@ public final class Decoder {
         distinct?.update(firstImage: first)
         removed?.update(firstImage: first)
         for (index, block) in blocks.enumerated() { block.forward(residualStream[index], residualStream[index + 1]) }
-        plan.begin(moments.prediction)
+        plan.begin(phases.prediction)
         norm.forward(residualStream[blocks.count], normed)
         predictionLinear.forward(normed, prediction)
     }
@@ -197,7 +197,7 @@ public final class Decoder {
     /// dLatent[B·(1+K), D]. The gradients of matrices are overwritten unless `accumulate`; gradients of vectors always
     /// accumulate.
     func backward(dPrediction: Tensor, latent: Tensor, dLatent: Tensor, firstImage first: Int, accumulate: Bool) {
-        let gradients = gradients!, backward = moments.backward!
+        let gradients = gradients!, backward = phases.backward!
         plan.begin(backward.prediction)
         predictionLinear.weightGradient(dPrediction, normed, accumulate: accumulate)
         predictionLinear.inputGradient(dPrediction, gradients.dNormed)

@@ -18,7 +18,7 @@ public final class Distillation: Objective {
 
     private let plan: MemoryPlan
     private let teacher: Encoder
-    private let alignmentMoments: [Moment]
+    private let alignmentPhases: [Phase]
     private var losses: Losses
 
     /// The alignment losses, one value for each aligned pair.
@@ -63,32 +63,32 @@ public final class Distillation: Objective {
             batch: batch, patches: configuration.student.patches,
             kept: computation.keptPatches ?? configuration.keptPatches, plan: plan)
         let pairs = configuration.alignment.pairs
-        let teacherMoments = EncoderForward("teacher", blocks: last + 1, in: plan)
-        var alignmentMoments: [Moment] = []
+        let teacherPhases = EncoderForward("teacher", blocks: last + 1, in: plan)
+        var alignmentPhases: [Phase] = []
         let student = MaskedAutoencoder(
             configuration, masking: masking, seed: seed, plan: plan, computation,
             alignedBlocks: pairs.map(\.studentBlock)
         ) {
-            alignmentMoments = pairs.indices.map { plan.moment("alignment \($0)", part: "alignment") }
+            alignmentPhases = pairs.indices.map { plan.phase("alignment \($0)", part: "alignment") }
         }
         self.student = student
-        self.alignmentMoments = alignmentMoments
+        self.alignmentPhases = alignmentPhases
         let gradient = student.outsideGradient!
         alignments = pairs.indices.map { index in
             AlignmentLoss(
                 index, configuration.alignment, studentWidth: configuration.student.width, teacherWidth: size.width,
                 rows: batch * (1 + masking.keptCount),
-                written: teacherMoments.blocks[pairs[index].teacherBlock].fc2,
-                at: LayerMoments(
-                    forward: alignmentMoments[index], backward: student.alignmentsBackward[index], gradient: gradient),
+                written: teacherPhases.blocks[pairs[index].teacherBlock].fc2,
+                at: LayerPhases(
+                    forward: alignmentPhases[index], backward: student.alignmentsBackward[index], gradient: gradient),
                 until: gradient.upperBound, in: student.parameters)
         }
         teacherParameters = Parameters(
             frozenIn: plan, owner: "teacher", .teacherWeights, precision: computation.precision,
             matrices: computation.teacherPrecision.matrices(in: computation.precision))
         teacher = Encoder(
-            size, batch: batch, masking: masking, forward: teacherMoments, hasNorm: false,
-            until: teacherMoments.blocks[last].fc2, in: teacherParameters)
+            size, batch: batch, masking: masking, forward: teacherPhases, hasNorm: false,
+            until: teacherPhases.blocks[last].fc2, in: teacherParameters)
         lossTerms = MaskedAutoencoder.lossTerms + [Self.alignmentTerm(pairs: pairs.count)]
         losses = Losses(values: Array(repeating: 0, count: 2 + pairs.count))
     }
@@ -127,7 +127,7 @@ public final class Distillation: Objective {
         student.encode()
         var sum: Float = 0
         for (index, alignment) in alignments.enumerated() {
-            plan.begin(alignmentMoments[index])
+            plan.begin(alignmentPhases[index])
             let feature = student.encoder.feature(afterBlock: alignment.pair.studentBlock)
             losses.values[2 + index] = alignment.lossAndGradient(feature, scale: scale * weight)
             sum += losses.values[2 + index]

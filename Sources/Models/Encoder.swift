@@ -8,8 +8,8 @@ public final class Encoder {
     private let plan: MemoryPlan
     private let batch: Int
     private let masking: Masking
-    private let forwardMoments: EncoderForward
-    private let backwardMoments: EncoderBackward?
+    private let forwardPhases: EncoderForward
+    private let backwardPhases: EncoderBackward?
     private let patchEmbedding: Linear
     private let classToken: Parameters.Parameter
     private let positions: Parameters.Parameter
@@ -31,23 +31,23 @@ public final class Encoder {
     private let dEmbedded: Tensor?
 
     /// - Parameters:
-    ///   - forward: moments of the forward pass. Their number of blocks is the number of blocks that run, which is
+    ///   - forward: phases of the forward pass. Their number of blocks is the number of blocks that run, which is
     ///     below the depth for a teacher that stops at its last aligned block.
-    ///   - backward: moments of the backward pass; nil without one.
+    ///   - backward: phases of the backward pass; nil without one.
     ///   - hasNorm: whether the final norm runs and gives `latent`.
-    ///   - keepsFeatures: blocks whose outputs are kept until the moment `end`.
-    ///   - end: the last moment in which the results are read.
+    ///   - keepsFeatures: blocks whose outputs are kept until the phase `end`.
+    ///   - end: the last phase in which the results are read.
     init(
         _ configuration: EncoderConfiguration, batch: Int, masking: Masking, forward: EncoderForward,
-        backward: EncoderBackward? = nil, hasNorm: Bool, keepsFeatures: Set<Int> = [], until end: Moment,
+        backward: EncoderBackward? = nil, hasNorm: Bool, keepsFeatures: Set<Int> = [], until end: Phase,
         in parameters: Parameters
     ) {
         self.configuration = configuration
         plan = parameters.plan
         self.batch = batch
         self.masking = masking
-        forwardMoments = forward
-        backwardMoments = backward
+        forwardPhases = forward
+        backwardPhases = backward
         let width = configuration.width
         let tokens = 1 + masking.keptCount
         let (rows, patchRows) = (batch * tokens, batch * masking.keptCount)
@@ -60,16 +60,16 @@ public final class Encoder {
         let side = configuration.patchSize
         patchEmbedding = Linear(
             "patch_embed.proj", inputs: configuration.patchElements, outputs: width, rows: patchRows,
-            at: LayerMoments(forward: forward.embedding, backward: backward?.embedding, gradient: outside),
+            at: LayerPhases(forward: forward.embedding, backward: backward?.embedding, gradient: outside),
             in: parameters, shape: [width, configuration.channels, side, side])
         var blocks: [TransformerBlock] = [], blockParameters: [Range<Int>] = []
-        for (index, moments) in forward.blocks.enumerated() {
+        for (index, phases) in forward.blocks.enumerated() {
             let back = backward?.blocks[index]
             let (block, range) = parameters.range {
                 TransformerBlock(
                     "blocks.\(index)", batch: batch, tokens: tokens, width: width, heads: configuration.heads,
                     schedule: BlockSchedule(
-                        forward: moments, backward: back?.parts, gradient: back.map { $0.start...$0.complete }),
+                        forward: phases, backward: back?.parts, gradient: back.map { $0.start...$0.complete }),
                     in: parameters)
             }
             blocks.append(block)
@@ -81,7 +81,7 @@ public final class Encoder {
             hasNorm
             ? LayerNorm(
                 "norm", width: width, rows: rows,
-                at: LayerMoments(forward: forward.norm, backward: backward?.norm, gradient: outside), in: parameters)
+                at: LayerPhases(forward: forward.norm, backward: backward?.norm, gradient: outside), in: parameters)
             : nil
         patches = parameters.buffer(
             "patches", patchRows, configuration.patchElements, backward == nil ? .scratch : .activations,
@@ -116,7 +116,7 @@ public final class Encoder {
 
     /// Encodes images[B, C, H, W] (normalised); calls `tap` with each block's number and output after the block.
     func forward(_ images: Tensor, tap: (Int, Tensor) -> Void = { _, _ in }) {
-        plan.begin(forwardMoments.embedding)
+        plan.begin(forwardPhases.embedding)
         PatchExtraction(images: images, configuration: configuration, masking: masking, patches: patches)
             .runAll(batch * masking.keptCount, chunk: 8)
         patchEmbedding.forward(patches, embedded)
@@ -125,7 +125,7 @@ public final class Encoder {
             block.forward(residualStream[index], residualStream[index + 1])
             tap(index, residualStream[index + 1])
         }
-        plan.begin(forwardMoments.norm)
+        plan.begin(forwardPhases.norm)
         if let norm, let latent { norm.forward(residualStream[blocks.count], latent) }
     }
 
@@ -146,7 +146,7 @@ public final class Encoder {
     func backward(
         dLatent: Tensor, accumulate: Bool, beforeBlock: (Int, Tensor) -> Void, afterBlock: (Int) -> Void
     ) {
-        let d = d!, backward = backwardMoments!
+        let d = d!, backward = backwardPhases!
         norm!.backward(residualStream[blocks.count], dY: dLatent, dX: d, accumulate: false)
         for index in blocks.indices.reversed() {
             plan.begin(backward.blocks[index].start)

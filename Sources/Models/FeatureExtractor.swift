@@ -47,7 +47,7 @@ public final class FeatureExtractor {
     private let means: Tensor
     private let pool: FeaturePool
     private let plan: MemoryPlan
-    private let pooling: Moment
+    private let pooling: Phase
     private var hasOrder = false
 
     /// Plans the memory; the caller commits the plan and loads the weights.
@@ -85,7 +85,7 @@ public final class FeatureExtractor {
             "images", batch, configuration.channels * configuration.imageHeight * configuration.imageWidth, .batch)
         masking = Masking(batch: batch, patches: configuration.patches, kept: configuration.patches, plan: plan)
         let forward = EncoderForward("encoder", blocks: blocks, in: plan)
-        pooling = plan.moment("pooling", part: "encoder")
+        pooling = plan.phase("pooling", part: "encoder")
         parameters = Parameters(frozenIn: plan, owner: "encoder", .weights, precision: precision)
         encoder = Encoder(
             configuration, batch: batch, masking: masking, forward: forward, hasNorm: place == .norm, until: pooling,
@@ -94,7 +94,7 @@ public final class FeatureExtractor {
         meanNorm =
             place == .meanNorm
             ? LayerNorm(
-                "fc_norm", width: width, rows: batch, at: LayerMoments(forward: pooling), in: parameters) : nil
+                "fc_norm", width: width, rows: batch, at: LayerPhases(forward: pooling), in: parameters) : nil
         features = pool == .tokens ? tokens : plan.reserve("features", batch, width, .activations)
         means = place == .meanNorm ? plan.reserve("means", batch, width, .activations) : features
     }

@@ -3,14 +3,14 @@ import Tensors
 // Letters: R rows (batch × tokens), K inputs, N outputs, D width. "d" before a name is the loss's gradient with respect
 // to it.
 
-/// The moments of a layer, and the lifetime of its gradients.
-struct LayerMoments {
-    let forward: Moment
+/// The phases of a layer, and the lifetime of its gradients.
+struct LayerPhases {
+    let forward: Phase
     /// Nil without a backward pass.
-    var backward: Moment?
-    /// From the moment that clears the gradients to the moment that passes them to the sink; nil without a backward
+    var backward: Phase?
+    /// From the phase that clears the gradients to the phase that passes them to the sink; nil without a backward
     /// pass.
-    var gradient: ClosedRange<Moment>?
+    var gradient: ClosedRange<Phase>?
 }
 
 /// y = x·Wᵀ + b.
@@ -31,14 +31,14 @@ struct Linear {
     ///   - shape: the weight's shape in files, if it has more than two dimensions.
     ///   - isInBlock: whether the layer is in a transformer block, so that its precision is `Parameters.matrices`.
     init(
-        _ name: String, inputs: Int, outputs: Int, rows: Int, at moments: LayerMoments, in parameters: Parameters,
+        _ name: String, inputs: Int, outputs: Int, rows: Int, at phases: LayerPhases, in parameters: Parameters,
         shape: [Int]? = nil, isInBlock: Bool = false
     ) {
         self.name = name
         let matrix = isInBlock ? parameters.matrices : parameters.precision
         let (weight, packed) = parameters.addMatrix(
-            name + ".weight", shape ?? [outputs, inputs], matrix, gradient: moments.gradient)
-        let bias = parameters.add(name + ".bias", [outputs], .zero, gradient: moments.gradient)
+            name + ".weight", shape ?? [outputs, inputs], matrix, gradient: phases.gradient)
+        let bias = parameters.add(name + ".bias", [outputs], .zero, gradient: phases.gradient)
         (self.weight, dWeight, self.packed) = (weight.weight, weight.gradient, packed)
         (self.bias, dBias) = (bias.weight, bias.gradient)
         precision = parameters.precision
@@ -46,7 +46,7 @@ struct Linear {
             "\(name) workspace",
             bytes: Kernels.linearWorkspaceBytes(
                 rows: rows, inputs: inputs, outputs: outputs, precision: matrix, activations: precision.activations),
-            alive: .only(moments.forward, moments.backward))
+            alive: .only(phases.forward, phases.backward))
     }
 
     private init(_ whole: Linear, outputs: Range<Int>) {
@@ -84,7 +84,7 @@ struct Linear {
     func inputGradient(_ dY: Tensor, _ dX: Tensor, preActivation: Tensor, activation: Tensor) {
         Profile.layer = name
         Kernels.linearInputGradient(
-            dY, weight: weight, beforeGELU: preActivation, activation: activation, dX: dX, precision: precision,
+            dY, weight: weight, preActivation: preActivation, activation: activation, dX: dX, precision: precision,
             workspace: workspace)
     }
 
@@ -104,14 +104,14 @@ struct LayerNorm {
     private let rstd: Tensor?
     private let workspace: Workspace?
 
-    init(_ name: String, width: Int, rows: Int, at moments: LayerMoments, in parameters: Parameters) {
-        gamma = parameters.add(name + ".weight", [width], .one, gradient: moments.gradient)
-        beta = parameters.add(name + ".bias", [width], .zero, gradient: moments.gradient)
-        guard let backward = moments.backward else {
+    init(_ name: String, width: Int, rows: Int, at phases: LayerPhases, in parameters: Parameters) {
+        gamma = parameters.add(name + ".weight", [width], .one, gradient: phases.gradient)
+        beta = parameters.add(name + ".bias", [width], .zero, gradient: phases.gradient)
+        guard let backward = phases.backward else {
             (mean, rstd, workspace) = (nil, nil, nil)
             return
         }
-        let kept = Lifetime.during(moments.forward...backward)
+        let kept = Lifetime.during(phases.forward...backward)
         mean = parameters.buffer("\(name) mean", rows, 1, .activations, alive: kept)
         rstd = parameters.buffer("\(name) rstd", rows, 1, .activations, alive: kept)
         workspace = parameters.workspace(
@@ -126,7 +126,7 @@ struct LayerNorm {
 
     /// y = LayerNorm(x), recomputed bit for bit from the kept statistics, so that y need not be kept in memory.
     func recompute(_ x: Tensor, _ y: Tensor) {
-        Kernels.layerNormAgain(x, gamma: gamma.weight, beta: beta.weight, mean: mean!, rstd: rstd!, y: y)
+        Kernels.layerNormRecompute(x, gamma: gamma.weight, beta: beta.weight, mean: mean!, rstd: rstd!, y: y)
     }
 
     /// dX = (or +=) the gradient with respect to x; dγ, dβ +=.

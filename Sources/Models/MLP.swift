@@ -28,9 +28,9 @@ struct MLP {
     init(_ block: String, rows: Int, width: Int, schedule: BlockSchedule, in parameters: Parameters) {
         plan = parameters.plan
         self.schedule = schedule
-        func linear(_ name: String, _ inputs: Int, _ outputs: Int, _ moment: KeyPath<BlockMoments, Moment>) -> Linear {
+        func linear(_ name: String, _ inputs: Int, _ outputs: Int, _ phase: KeyPath<BlockPhases, Phase>) -> Linear {
             Linear(
-                "\(block).mlp.\(name)", inputs: inputs, outputs: outputs, rows: rows, at: schedule.layer(moment),
+                "\(block).mlp.\(name)", inputs: inputs, outputs: outputs, rows: rows, at: schedule.layer(phase),
                 in: parameters, isInBlock: true)
         }
         norm = LayerNorm("\(block).norm2", width: width, rows: rows, at: schedule.layer(\.fc1), in: parameters)

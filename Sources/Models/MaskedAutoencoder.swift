@@ -26,8 +26,8 @@ public final class MaskedAutoencoder: Objective {
 
     private let plan: MemoryPlan
     private let reconstruction: ReconstructionLoss
-    private let decoderMoments: DecoderMoments
-    private let backwardMoments: EncoderBackward?
+    private let decoderPhases: DecoderPhases
+    private let backwardPhases: EncoderBackward?
     /// The decoder's range in `parameters.all`.
     private let decoderParameters: Range<Int>
     private let dLatent: Tensor?
@@ -97,7 +97,7 @@ public final class MaskedAutoencoder: Objective {
     /// - Parameters:
     ///   - masking: shared with the teacher, if there is one.
     ///   - alignedBlocks: the student's block of each aligned pair.
-    ///   - alignment: called between encoder and decoder to declare the moments in which pairs are compared.
+    ///   - alignment: called between encoder and decoder to declare the phases in which pairs are compared.
     init(
         _ configuration: ModelConfiguration, masking: Masking, seed: UInt64, plan: MemoryPlan,
         _ computation: Computation,
@@ -113,13 +113,13 @@ public final class MaskedAutoencoder: Objective {
 
         let forward = EncoderForward("student", blocks: size.depth, in: plan)
         alignment()
-        decoderMoments = DecoderMoments(
+        decoderPhases = DecoderPhases(
             blocks: configuration.decoder.depth, isTrained: computation.isTrained, in: plan)
         let backward =
             computation.isTrained
             ? EncoderBackward("student", blocks: size.depth, alignedBlocks: alignedBlocks, in: plan) : nil
-        backwardMoments = backward
-        let end = backward?.complete ?? decoderMoments.loss
+        backwardPhases = backward
+        let end = backward?.complete ?? decoderPhases.loss
 
         let parameters =
             computation.isTrained
@@ -137,26 +137,26 @@ public final class MaskedAutoencoder: Objective {
         let decoderImages =
             predictsRemovedOnly
             ? (1...batch).first { batch % $0 == 0 && $0 * (1 + size.patches) >= minimumRows } ?? batch : batch
-        let moments = decoderMoments
+        let phases = decoderPhases
         (decoder, decoderParameters) = parameters.range {
             Decoder(
                 configuration.decoder, encoder: size, images: decoderImages, masking: masking,
-                predictsRemovedOnly: predictsRemovedOnly, at: moments, until: end, in: parameters)
+                predictsRemovedOnly: predictsRemovedOnly, at: phases, until: end, in: parameters)
         }
         reconstruction = ReconstructionLoss(
             size, masking: masking, images: decoderImages, normalizesPixels: configuration.normalizePixels,
-            predictsRemovedOnly: predictsRemovedOnly, at: moments, plan: plan)
+            predictsRemovedOnly: predictsRemovedOnly, at: phases, plan: plan)
         dLatent = backward.map {
             plan.reserve(
                 "student latent gradient", batch * (1 + masking.keptCount), size.width, .activations,
-                alive: .during(moments.backward!.embedding...$0.norm))
+                alive: .during(phases.backward!.embedding...$0.norm))
         }
     }
 
     /// The lifetime of the gradients of tensors added after encoder and decoder, such as projection heads.
-    var outsideGradient: ClosedRange<Moment>? { backwardMoments?.gradient }
-    /// The moments of the aligned pairs' backward passes.
-    var alignmentsBackward: [Moment] { backwardMoments?.alignments ?? [] }
+    var outsideGradient: ClosedRange<Phase>? { backwardPhases?.gradient }
+    /// The phases of the aligned pairs' backward passes.
+    var alignmentsBackward: [Phase] { backwardPhases?.alignments ?? [] }
 
     public var operations: Operations {
         Operations(configuration, keptPatches: masking.keptCount, decoderFirstRows: decoder.firstRows)
@@ -188,7 +188,7 @@ public final class MaskedAutoencoder: Objective {
 
     /// Runs the decoder and computes the losses; for `addedLoss` see `decodeAndDifferentiate`.
     func decode(addedLoss: Float = 0) -> Losses {
-        plan.begin(decoderMoments.start)
+        plan.begin(decoderPhases.start)
         forEachPart { part, rows in
             decoder.forward(encoder.latent!.rows(rows), firstImage: part.lowerBound)
             reconstruction.lossAndGradient(images, part: part, prediction: decoder.prediction, scale: 1)
@@ -212,7 +212,7 @@ public final class MaskedAutoencoder: Objective {
         scale: Float, sink: some GradientSink, addedLoss: Float = 0, beforeBlock: (Int, Tensor) -> Void = { _, _ in }
     ) -> Losses {
         let accumulate = sink.accumulates
-        plan.begin(decoderMoments.start)
+        plan.begin(decoderPhases.start)
         if !accumulate { parameters.clearVectorGradients(decoderParameters) }
         forEachPart { part, rows in
             let first = part.lowerBound, latent = encoder.latent!.rows(rows)
@@ -224,7 +224,7 @@ public final class MaskedAutoencoder: Objective {
         }
         setLosses(addedLoss)
         guard losses.total.isFinite else { return losses }
-        plan.begin(decoderMoments.backward!.complete)
+        plan.begin(decoderPhases.backward!.complete)
         sink.complete(decoderParameters)
         differentiateEncoder(sink, beforeBlock: beforeBlock)
         return losses
@@ -233,7 +233,7 @@ public final class MaskedAutoencoder: Objective {
     /// Computes the encoder's gradients: block by block from the last one, then those of all tensors outside the
     /// blocks.
     private func differentiateEncoder(_ sink: some GradientSink, beforeBlock: (Int, Tensor) -> Void) {
-        let backward = backwardMoments!, accumulate = sink.accumulates
+        let backward = backwardPhases!, accumulate = sink.accumulates
         let blocks = encoder.blockParameters
         // Embedding, norm, and the projection heads of a student.
         let before = 0..<blocks.first!.lowerBound

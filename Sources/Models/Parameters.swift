@@ -43,7 +43,7 @@ public final class Parameters {
     /// while it is loaded.
     fileprivate struct FrozenMatrix {
         let packed: Kernels.PackedWeight
-        let loading: Moment
+        let loading: Phase
     }
 
     /// All parameters, in the order in which the model added them.
@@ -67,8 +67,8 @@ public final class Parameters {
     ///
     /// - Parameters:
     ///   - owner: prefix of the names of their buffers in the plan.
-    ///   - keepsGradients: whether all gradients exist at the same time. Otherwise each is alive from the moment that
-    ///     first writes it to the moment that passes it to the sink.
+    ///   - keepsGradients: whether all gradients exist at the same time. Otherwise each is alive from the phase that
+    ///     first writes it to the phase that passes it to the sink.
     public init(trainedIn plan: MemoryPlan, owner: String, keepsGradients: Bool, precision: Precision = .f32) {
         precondition(precision != .int8, "only frozen weights can be int8")
         self.plan = plan
@@ -110,7 +110,7 @@ public final class Parameters {
     ///   - gradient: the lifetime of its gradient, unless all gradients are kept; nil without a backward pass.
     ///   - isTrained: whether it is trained, if these parameters are trained at all.
     package func add(
-        _ name: String, _ shape: [Int], _ initial: Initial, gradient range: ClosedRange<Moment>?,
+        _ name: String, _ shape: [Int], _ initial: Initial, gradient range: ClosedRange<Phase>?,
         isTrained: Bool = true,
         decays: Bool? = nil, rateScale: Float = 1
     ) -> Parameter {
@@ -119,11 +119,11 @@ public final class Parameters {
 
     /// Adds the weight of a linear layer. If it is frozen, also plans its packed form, which matmuls read instead.
     func addMatrix(
-        _ name: String, _ shape: [Int], _ precision: Precision, gradient range: ClosedRange<Moment>?
+        _ name: String, _ shape: [Int], _ precision: Precision, gradient range: ClosedRange<Phase>?
     ) -> (Parameter, Kernels.PackedWeight?) {
         guard packs else { return (add(name, shape, .xavier, range, isMatrix: true), nil) }
         let (rows, columns) = Self.matrix(shape)
-        let loading = plan.moment("\(owner) \(name) is loaded")
+        let loading = plan.phase("\(owner) \(name) is loaded")
         let packed = Kernels.PackedWeight(
             "\(owner) \(name), packed", rows: rows, columns: columns, precision: precision, plan: plan, purpose)
         let parameter = Parameter(
@@ -136,7 +136,7 @@ public final class Parameters {
     }
 
     private func add(
-        _ name: String, _ shape: [Int], _ initial: Initial, _ range: ClosedRange<Moment>?, isMatrix: Bool,
+        _ name: String, _ shape: [Int], _ initial: Initial, _ range: ClosedRange<Phase>?, isMatrix: Bool,
         isTrained: Bool = true, decays: Bool? = nil, rateScale: Float = 1
     ) -> Parameter {
         let (rows, columns) = Self.matrix(shape)

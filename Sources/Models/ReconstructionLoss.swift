@@ -13,7 +13,7 @@ public final class ReconstructionLoss {
     private let patchLosses: Tensor
     private let predictsRemovedOnly: Bool
     private let plan: MemoryPlan
-    private let moment: Moment
+    private let phase: Phase
     /// Gradient with respect to the decoder's prediction for a part of the batch: [N·(1+L), P] with class rows, or
     /// [N·(L-K), P].
     let dPrediction: Tensor
@@ -21,7 +21,7 @@ public final class ReconstructionLoss {
     init(
         _ configuration: EncoderConfiguration, masking: Masking, images: Int, normalizesPixels: Bool,
         predictsRemovedOnly: Bool,
-        at moments: DecoderMoments, plan: MemoryPlan
+        at phases: DecoderPhases, plan: MemoryPlan
     ) {
         self.configuration = configuration
         self.masking = masking
@@ -29,19 +29,19 @@ public final class ReconstructionLoss {
         self.predictsRemovedOnly = predictsRemovedOnly
         patchLosses = plan.reserve(
             "patch losses", masking.batch, masking.patches, .scratch,
-            alive: .during(moments.start...(moments.backward?.complete ?? moments.loss)))
+            alive: .during(phases.start...(phases.backward?.complete ?? phases.loss)))
         dPrediction = plan.reserve(
             "prediction gradient", images * (predictsRemovedOnly ? masking.removedCount : 1 + masking.patches),
             configuration.patchElements, .scratch,
-            alive: .during(moments.loss...(moments.backward?.prediction ?? moments.loss)))
+            alive: .during(phases.loss...(phases.backward?.prediction ?? phases.loss)))
         self.plan = plan
-        moment = moments.loss
+        phase = phases.loss
     }
 
     /// Computes the squared errors of the decoder's prediction for the images `part` of images[B, C, H, W], and writes
     /// `dPrediction`, the gradient of `scale` times the loss of the whole batch.
     func lossAndGradient(_ images: Tensor, part: Range<Int>, prediction: Tensor, scale: Float) {
-        plan.begin(moment)
+        plan.begin(phase)
         let rows = Rows(
             images: images, firstImage: part.lowerBound, prediction: prediction, dPrediction: dPrediction,
             losses: patchLosses,

@@ -114,23 +114,23 @@ public enum Kernels {
         run(&arguments, .inputGradient, workspace)
     }
 
-    /// The same for a layer whose input is gelu(beforeGELU): dX = (dY · weight) · gelu'(beforeGELU). `activation`
-    /// receives the recomputed gelu(beforeGELU) and may be the same tensor as `beforeGELU`. dX, beforeGELU and
+    /// The same for a layer whose input is gelu(preActivation): dX = (dY · weight) · gelu'(preActivation). `activation`
+    /// receives the recomputed gelu(preActivation) and may be the same tensor as `preActivation`. dX, preActivation and
     /// activation are [R, K].
     public static func linearInputGradient(
-        _ dY: Tensor, weight: Tensor, beforeGELU: Tensor, activation: Tensor, dX: Tensor, precision: Precision,
+        _ dY: Tensor, weight: Tensor, preActivation: Tensor, activation: Tensor, dX: Tensor, precision: Precision,
         workspace: Workspace
     ) {
         precondition(dY.columns == weight.rows && dX.rows == dY.rows && dX.columns == weight.columns)
-        precondition(beforeGELU.rows == dX.rows && beforeGELU.columns == dX.columns)
+        precondition(preActivation.rows == dX.rows && preActivation.columns == dX.columns)
         precondition(activation.rows == dX.rows && activation.columns == dX.columns)
         var arguments = product(
             dY, transposed: false, weight, transposed: false, (dY.rows, weight.columns, weight.rows), precision)
         set(dX, &arguments)
         set(activation: activation, &arguments)
-        arguments.before_gelu = UnsafeRawPointer(beforeGELU.address)
-        arguments.before_gelu_type = beforeGELU.type.kernels
-        arguments.ldbefore = beforeGELU.stride
+        arguments.before_gelu = UnsafeRawPointer(preActivation.address)
+        arguments.before_gelu_type = preActivation.type.kernels
+        arguments.ldbefore = preActivation.stride
         run(&arguments, .inputGradient, workspace)
     }
 
@@ -330,7 +330,9 @@ public enum Kernels {
     }
 
     /// y[R, D] = LayerNorm(x), recomputed from the statistics that the forward pass kept: the same bits.
-    public static func layerNormAgain(_ x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, rstd: Tensor, y: Tensor) {
+    public static func layerNormRecompute(
+        _ x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, rstd: Tensor, y: Tensor
+    ) {
         precondition(x.count == y.count && gamma.count == x.columns && beta.count == x.columns)
         Profile.run(
             .layerNorm, bytes: x.count * (4 + y.type.size),

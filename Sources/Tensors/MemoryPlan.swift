@@ -7,8 +7,8 @@ import Reporting
 /// The plan of a run's buffers: all are reserved before the first step and mapped at once. No buffer is allocated
 /// afterwards.
 ///
-/// Declare the moments of a pass, reserve all buffers, call `commit()`, then use their pointers. Each buffer has a name
-/// of its own and says when it is alive; buffers that are never alive at the same moment may share memory.
+/// Declare the phases of a pass, reserve all buffers, call `commit()`, then use their pointers. Each buffer has a name
+/// of its own and says when it is alive; buffers that are never alive in the same phase may share memory.
 public final class MemoryPlan {
     /// The purpose of a buffer, in the order of the printed plan.
     public enum Purpose: String, CaseIterable, Sendable {
@@ -29,7 +29,7 @@ public final class MemoryPlan {
         let name: String
         let purpose: Purpose
         let bytes: Int
-        /// Ranges of moments in which its values are needed, in ascending order; nil: always.
+        /// Ranges of phases in which its values are needed, in ascending order; nil: always.
         let ranges: [ClosedRange<Int>]?
 
         func isAliveTogether(with other: Buffer) -> Bool {
@@ -52,13 +52,13 @@ public final class MemoryPlan {
 
     // MARK: Planning
 
-    /// Declares the next moment of a pass; see `Timeline`.
+    /// Declares the next phase of a pass; see `Timeline`.
     ///
-    /// - Parameter part: the part of the model under which `Profile` reports the operations of this moment.
-    public func moment(_ name: String, part: String = "") -> Moment { timeline.moment(name, part: part) }
+    /// - Parameter part: the part of the model under which `Profile` reports the operations of this phase.
+    public func phase(_ name: String, part: String = "") -> Phase { timeline.phase(name, part: part) }
 
-    /// Declares that the moments after `head`, up to `last`, happen several times in a pass.
-    public func loop(after head: Moment, through last: Moment) { timeline.loop(after: head, through: last) }
+    /// Declares thin the phases after `head`, up to `last`, happen several times in a pass.
+    public func loop(after head: Phase, through last: Phase) { timeline.loop(after: head, through: last) }
 
     /// A tensor [rows, columns] with memory of its own while it is alive.
     public func reserve(
@@ -83,9 +83,9 @@ public final class MemoryPlan {
         precondition(base == nil, "memory is planned before it is committed")
         precondition(names.insert(name).inserted, "two buffers are called \(name)")
         var ranges: [ClosedRange<Int>]?
-        if case .during(let moments) = lifetime {
-            precondition(!moments.isEmpty, "the buffer \(name) is never alive")
-            ranges = moments.map(timeline.widened).sorted { $0.lowerBound < $1.lowerBound }
+        if case .during(let phases) = lifetime {
+            precondition(!phases.isEmpty, "the buffer \(name) is never alive")
+            ranges = phases.map(timeline.widened).sorted { $0.lowerBound < $1.lowerBound }
         }
         buffers.append(Buffer(name: name, purpose: purpose, bytes: bytes, ranges: ranges))
         return buffers.count - 1
@@ -93,15 +93,12 @@ public final class MemoryPlan {
 
     func bytes(slot: Int) -> Int { buffers[slot].bytes }
 
-    /// Maximum bytes of the buffers of one purpose that are alive at any moment, each rounded up to whole cache lines.
+    /// Maximum bytes of the buffers of one purpose that are alive in any phase, each rounded up to whole cache lines.
     public func bytes(of purpose: Purpose) -> Int { largest { $0.purpose == purpose } }
-
-    /// Maximum bytes alive at any moment: the lower bound of every layout.
-    var leastBytes: Int { largest { _ in true } }
 
     private func largest(_ isCounted: (Buffer) -> Bool) -> Int {
         var always = 0
-        // Per moment: bytes of buffers that begin, minus bytes of those that have ended.
+        // Per phase: bytes of buffers that begin, minus bytes of those that have ended.
         var changes = Array(repeating: 0, count: timeline.count + 1)
         for buffer in buffers where isCounted(buffer) {
             let bytes = Self.rounded(buffer.bytes)
@@ -194,20 +191,20 @@ public final class MemoryPlan {
     /// Whether `begin` overwrites all memory that is not alive with NaN, for tests of the lifetimes.
     public var poisonsDeadMemory = false
 
-    /// Announces that `moment` begins.
+    /// Announces that `phase` begins.
     @inline(__always)
-    public func begin(_ moment: Moment) {
-        Profile.part = timeline.part(moment)
-        if poisonsDeadMemory { poison(moment) }
+    public func begin(_ phase: Phase) {
+        Profile.part = timeline.part(phase)
+        if poisonsDeadMemory { poison(phase) }
     }
 
-    /// Keeps buffers that were written before this moment and are alive in it, and overwrites everything else with NaN.
+    /// Keeps buffers that were written before this phase and are alive in it, and overwrites everything else with NaN.
     /// A buffer whose lifetime begins now holds no values yet.
-    private func poison(_ moment: Moment) {
+    private func poison(_ phase: Phase) {
         guard let base else { preconditionFailure("memory is used before it is committed") }
         func holdsValues(_ buffer: Buffer) -> Bool {
             guard let ranges = buffer.ranges else { return true }
-            return ranges.contains { $0.lowerBound < moment.index && moment.index <= $0.upperBound }
+            return ranges.contains { $0.lowerBound < phase.index && phase.index <= $0.upperBound }
         }
         var place = 0
         func poison(to end: Int) {

@@ -37,12 +37,13 @@ public final class RunDirectory {
     /// process left.
     ///
     /// A folder that already holds a run is refused unless `resuming`; resuming in an empty folder is allowed. Throws
-    /// `Failure`: `.usage` if a run is there, `.badData` if the run to resume is of another `RunFormat`, with nothing
-    /// touched, `.inputOutput` if the folder cannot be created, written or locked.
+    /// `Failure`: `.usage` if a run is there, `.badData` if it is a run of another `RunFormat`, with nothing touched,
+    /// `.inputOutput` if the folder cannot be created, written or locked.
     public init(path: String, resuming: Bool) throws {
         precondition(!path.isEmpty, "a run needs a folder")
         self.path = path
-        if resuming { try Self.requireFormat(of: path) }
+        // Before the lock: a run of another format is left untouched, and no advice to resume it is given.
+        if resuming || Self.isRun((try? Self.names(in: path)) ?? []) { try Self.requireFormat(of: path) }
         try Self.makeFolder(path)
         lock = try Self.lock(path)
         do {

@@ -83,7 +83,7 @@ public final class Trainer {
         if images < configuration.effectiveBatch {
             notes.append(
                 "an epoch of \(images) images holds less than one effective batch of \(configuration.effectiveBatch): the "
-                    + "rest of an epoch is carried over into the next, \(totalSteps) steps in all")
+                    + "rest of an epoch is carried over into the next; \(totalSteps) steps in total")
         }
         notes += source.notes
         return notes

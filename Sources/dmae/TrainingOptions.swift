@@ -261,12 +261,12 @@ struct TrainingOptions: ParsableArguments {
         let shared =
             MemoryPlan.Purpose.allCases.reduce(0) { $0 + trainer.plan.bytes(of: $1) } - trainer.plan.totalBytes
         if shared > 0 { rows.append(["memory: shared, never needed at the same moment", "-" + Format.bytes(shared)]) }
-        rows.append(["memory: in all", Format.bytes(trainer.plan.totalBytes)])
+        rows.append(["memory: total", Format.bytes(trainer.plan.totalBytes)])
         rows.append([""])
         let operations = trainer.objective.operations
         for (name, value) in [
             ("teacher", operations.teacher), ("student", operations.student), ("decoder", operations.decoder),
-            ("projection heads", operations.alignment), ("in all", operations.total),
+            ("projection heads", operations.alignment), ("total", operations.total),
         ] where value > 0 {
             rows.append(["GFLOP per image: \(name)", Format.fixed(value, value < 1 ? 4 : 2)])
         }

@@ -88,11 +88,11 @@ final class TrainingCommandTests: XCTestCase {
         for name in [
             "teacher weights", "weights", "gradients", "optimizer moments", "activations", "scratch", "batch",
             "shared, never needed at the same moment",
-            "in all",
+            "total",
         ] {
             XCTAssertNotNil(field("memory: " + name), name)
         }
-        for name in ["teacher", "student", "decoder", "projection heads", "in all"] {
+        for name in ["teacher", "student", "decoder", "projection heads", "total"] {
             XCTAssertNotNil(field("GFLOP per image: " + name).flatMap { Double($0[0]) }, name)
         }
         XCTAssertGreaterThan(try XCTUnwrap(field("images per second").flatMap { Double($0[0]) }), 0)

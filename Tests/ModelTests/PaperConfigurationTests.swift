@@ -91,7 +91,7 @@ final class PaperConfigurationTests: XCTestCase {
         print("in all: \(plan.totalBytes >> 20) MiB")
     }
 
-    /// Gradients that are not added up are alive from the moment that clears them to the one that hands them over: the decoder's,
+    /// Gradients that are not added up are alive from the phase that clears them to the one that hands them over: the decoder's,
     /// or a block's of the student with those of everything outside of the blocks, whichever are more.
     func testGradientsThatAreNotAccumulated() throws {
         let (accumulated, alone) = (MemoryPlan(), MemoryPlan())

@@ -41,11 +41,11 @@ final class InPlaceActivationTests: XCTestCase {
                                 tensors[0], tensors[1], tensors[2], tensors[3], tensors[4]
                             )
                             Kernels.linearInputGradient(
-                                dY, weight: weight, beforeGELU: before, activation: activation, dX: dX,
+                                dY, weight: weight, preActivation: before, activation: activation, dX: dX,
                                 precision: precision,
                                 workspace: workspace)
                             Kernels.linearInputGradient(
-                                dY, weight: weight, beforeGELU: inPlace, activation: inPlace, dX: dXInPlace,
+                                dY, weight: weight, preActivation: inPlace, activation: inPlace, dX: dXInPlace,
                                 precision: precision,
                                 workspace: workspace)
                             let what =

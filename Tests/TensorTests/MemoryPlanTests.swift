@@ -26,16 +26,16 @@ final class MemoryPlanTests: XCTestCase {
         }
     }
 
-    /// The printed plan: the most bytes of a purpose at any moment, each buffer rounded up to whole cache lines.
+    /// The printed plan: the most bytes of a purpose in any phase, each buffer rounded up to whole cache lines.
     func testBytesByPurpose() {
         let plan = MemoryPlan()
-        let moments = (0..<3).map { plan.moment("\($0)") }
+        let phases = (0..<3).map { plan.phase("\($0)") }
         _ = plan.reserve("a", 3, 5, .weights)
         _ = plan.reserve("b", 16, 1, .weights)
         _ = plan.reserve("c", 17, 1, .moments)
-        _ = plan.reserve("d", 16 * 3, 1, .scratch, alive: .during(moments[0]...moments[1]))
-        _ = plan.reserve("e", 16 * 2, 1, .scratch, alive: .only(moments[1], moments[2]))
-        _ = plan.workspace("f", bytes: 1, alive: .only(moments[2]))
+        _ = plan.reserve("d", 16 * 3, 1, .scratch, alive: .during(phases[0]...phases[1]))
+        _ = plan.reserve("e", 16 * 2, 1, .scratch, alive: .only(phases[1], phases[2]))
+        _ = plan.workspace("f", bytes: 1, alive: .only(phases[2]))
         XCTAssertEqual(plan.bytes(of: .weights), 64 + 64)
         XCTAssertEqual(plan.bytes(of: .moments), 128)
         XCTAssertEqual(plan.bytes(of: .scratch), 64 * 5)
@@ -43,17 +43,17 @@ final class MemoryPlanTests: XCTestCase {
         XCTAssertEqual(plan.totalBytes, 64 * (4 + 5))
     }
 
-    /// Buffers that are alive at the same moment lie apart; others may lie over each other.
-    func testBuffersOfDifferentMomentsShareMemory() throws {
+    /// Buffers that are alive in the same phase lie apart; others may lie over each other.
+    func testBuffersOfDifferentPhasesShareMemory() throws {
         let plan = MemoryPlan()
-        let moments = (0..<4).map { plan.moment("\($0)") }
+        let phases = (0..<4).map { plan.phase("\($0)") }
         let always = plan.reserve("always", 16, 1, .weights)
-        let a = plan.reserve("a", 16 * 5, 1, .scratch, alive: .only(moments[0]))
-        let b = plan.reserve("b", 16 * 3, 1, .activations, alive: .only(moments[1]))
-        let c = plan.reserve("c", 16 * 2, 1, .scratch, alive: .only(moments[1]))
-        let kept = plan.reserve("kept", 16, 1, .activations, alive: .during(moments[0]...moments[2]))
-        let d = plan.reserve("d", 16 * 4, 1, .scratch, alive: .only(moments[0], moments[2]))
-        // Always one; at moment 0 the lines 5 + 1 + 4; the others fit into them.
+        let a = plan.reserve("a", 16 * 5, 1, .scratch, alive: .only(phases[0]))
+        let b = plan.reserve("b", 16 * 3, 1, .activations, alive: .only(phases[1]))
+        let c = plan.reserve("c", 16 * 2, 1, .scratch, alive: .only(phases[1]))
+        let kept = plan.reserve("kept", 16, 1, .activations, alive: .during(phases[0]...phases[2]))
+        let d = plan.reserve("d", 16 * 4, 1, .scratch, alive: .only(phases[0], phases[2]))
+        // Always one; in phase 0 the lines 5 + 1 + 4; the others fit into them.
         XCTAssertEqual(plan.totalBytes, 64 * (1 + 10))
         try plan.commit()
         func overlap(_ x: Tensor, _ y: Tensor) -> Bool {
@@ -64,12 +64,12 @@ final class MemoryPlanTests: XCTestCase {
         XCTAssertTrue(overlap(a, b) || overlap(d, b), "nothing is shared")
     }
 
-    /// Any number of buffers at random: none lies over another of its time, and the plan is as large as its largest moment at least.
-    func testManyBuffersOfManyMoments() throws {
+    /// Any number of buffers at random: none lies over another of its time, and the plan is as large as its largest phase at least.
+    func testManyBuffersOfManyPhases() throws {
         var random = CounterRandom(seed: testSeed(41), purpose: .test)
         for round in 0..<20 {
             let plan = MemoryPlan()
-            let moments = (0..<12).map { plan.moment("\($0)") }
+            let phases = (0..<12).map { plan.phase("\($0)") }
             var buffers: [(tensor: Tensor, alive: Set<Int>)] = []
             for index in 0..<60 {
                 let ranges = (0..<1 + random.below(2)).map { _ in
@@ -78,11 +78,11 @@ final class MemoryPlanTests: XCTestCase {
                 }
                 let tensor = plan.reserve(
                     "\(index)", 1 + random.below(500), 1, .scratch,
-                    alive: .during(ranges.map { moments[$0.lowerBound]...moments[$0.upperBound] }))
+                    alive: .during(ranges.map { phases[$0.lowerBound]...phases[$0.upperBound] }))
                 buffers.append((tensor, Set(ranges.flatMap { $0 })))
             }
-            let needed = (0..<12).map { moment in
-                buffers.filter { $0.alive.contains(moment) }.reduce(0) { $0 + ($1.tensor.count * 4 + 63) / 64 * 64 }
+            let needed = (0..<12).map { phase in
+                buffers.filter { $0.alive.contains(phase) }.reduce(0) { $0 + ($1.tensor.count * 4 + 63) / 64 * 64 }
             }
             XCTAssertGreaterThanOrEqual(plan.totalBytes, needed.max()!)
             XCTAssertLessThan(
@@ -102,8 +102,8 @@ final class MemoryPlanTests: XCTestCase {
     /// dies in a round is not.
     func testLoops() throws {
         let plan = MemoryPlan()
-        let before = plan.moment("before"), head = plan.moment("head")
-        let first = plan.moment("first"), second = plan.moment("second"), after = plan.moment("after")
+        let before = plan.phase("before"), head = plan.phase("head")
+        let first = plan.phase("first"), second = plan.phase("second"), after = plan.phase("after")
         plan.loop(after: head, through: second)
         let round = plan.reserve("round", 16, 1, .scratch, alive: .only(first))
         let other = plan.reserve("other", 16, 1, .scratch, alive: .only(second))
@@ -129,25 +129,25 @@ final class MemoryPlanTests: XCTestCase {
         XCTAssertTrue(result.elements.allSatisfy { $0 == 2 } && input.elements.allSatisfy(\.isNaN))
     }
 
-    /// With poison, a moment finds the values that earlier moments left for it, and NaN everywhere else.
+    /// With poison, a phase finds the values that earlier phases left for it, and NaN everywhere else.
     func testPoison() throws {
         let plan = MemoryPlan()
-        let moments = (0..<4).map { plan.moment("\($0)") }
+        let phases = (0..<4).map { plan.phase("\($0)") }
         let weights = plan.reserve("weights", 20, 1, .weights)
-        let kept = plan.reserve("kept", 20, 1, .activations, alive: .during(moments[0]...moments[2]))
-        let scratch = plan.reserve("scratch", 20, 1, .scratch, alive: .only(moments[0], moments[2]))
-        let late = plan.reserve("late", 20, 1, .activations, alive: .during(moments[2]...moments[2]))
+        let kept = plan.reserve("kept", 20, 1, .activations, alive: .during(phases[0]...phases[2]))
+        let scratch = plan.reserve("scratch", 20, 1, .scratch, alive: .only(phases[0], phases[2]))
+        let late = plan.reserve("late", 20, 1, .activations, alive: .during(phases[2]...phases[2]))
         try plan.commit()
         let tensors = [weights, kept, scratch, late]
         for tensor in tensors { tensor.elements.update(repeating: 1) }
-        plan.begin(moments[1])
+        plan.begin(phases[1])
         XCTAssertTrue(tensors.allSatisfy { $0.elements.allSatisfy { $0 == 1 } }, "nothing is poisoned unless asked for")
         plan.poisonsDeadMemory = true
-        plan.begin(moments[2])
+        plan.begin(phases[2])
         XCTAssertTrue(weights.elements.allSatisfy { $0 == 1 } && kept.elements.allSatisfy { $0 == 1 })
         XCTAssertTrue(scratch.elements.allSatisfy(\.isNaN) && late.elements.allSatisfy(\.isNaN))
         late.elements.update(repeating: 2)
-        plan.begin(moments[3])
+        plan.begin(phases[3])
         XCTAssertTrue(weights.elements.allSatisfy { $0 == 1 })
         XCTAssertTrue(kept.elements.allSatisfy(\.isNaN) && late.elements.allSatisfy(\.isNaN))
     }

@@ -71,7 +71,7 @@ final class ComputedGradientsTests: XCTestCase {
         return outcome
     }
 
-    /// The same steps block by block. Memory whose values do not count is filled with NaN wherever a moment begins.
+    /// The same steps block by block. Memory whose values do not count is filled with NaN wherever a phase begins.
     private func computed(
         _ configuration: ModelConfiguration, batch: Int, minimumDecoderRows: Int, precision: Precision, seed: UInt64,
         accumulates: Bool
@@ -141,7 +141,7 @@ final class ComputedGradientsTests: XCTestCase {
         XCTAssertFalse(ran.isEmpty)
     }
 
-    /// With gradients that add up, too, nothing is read in a moment that an earlier one did not leave for it: losses,
+    /// With gradients that add up, too, nothing is read in a phase that an earlier one did not leave for it: losses,
     /// gradients and what is left to look at.
     func testNothingDeadIsRead() throws {
         let seed = testSeed(72)

@@ -17,13 +17,13 @@ final class LinearRegression: Objective {
     private let layer: TestLayer
     private let residuals: Tensor
     private let plan: MemoryPlan
-    private let forward, backward, complete: Moment
+    private let forward, backward, complete: Phase
 
     init(batch: Int, pixels: Int, keepsGradients: Bool, plan: MemoryPlan) {
         self.plan = plan
-        forward = plan.moment("regression")
-        backward = plan.moment("regression backward")
-        complete = plan.moment("regression is complete")
+        forward = plan.phase("regression")
+        backward = plan.phase("regression backward")
+        complete = plan.phase("regression is complete")
         parameters = Parameters(trainedIn: plan, owner: "regression", keepsGradients: keepsGradients)
         layer = TestLayer(inputs: pixels, in: parameters, alive: backward...complete)
         images = plan.reserve("images", batch, pixels, .batch)
@@ -70,7 +70,7 @@ final class LinearRegression: Objective {
 private struct TestLayer {
     let weight, bias: Parameters.Parameter
 
-    init(inputs: Int, in parameters: Parameters, alive: ClosedRange<Moment>) {
+    init(inputs: Int, in parameters: Parameters, alive: ClosedRange<Phase>) {
         weight = parameters.add("regression.weight", [1, inputs], .zero, gradient: alive)
         bias = parameters.add("regression.bias", [1], .zero, gradient: alive)
     }

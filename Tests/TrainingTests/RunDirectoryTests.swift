@@ -93,6 +93,11 @@ final class RunDirectoryTests: XCTestCase {
                 try FileManager.default.contentsOfDirectory(atPath: path).sorted(),
                 ["configuration.json", "model.safetensors.part-2"])
             XCTAssertEqual(folder.read("run/configuration.json"), Array(text.utf8))
+            // A new run in that folder is not advised to resume what cannot be resumed.
+            folder.write([1], "run/checkpoint-00000001.safetensors")
+            XCTAssertEqual(failure { _ = try RunDirectory(path: path, resuming: false) }?.code, .badData)
+            XCTAssertFalse(FileManager.default.fileExists(atPath: path + "/lock"))
+            try FileManager.default.removeItem(atPath: path + "/checkpoint-00000001.safetensors")
         }
         folder.write(#"{"format":2}"#.utf8, "run/configuration.json")
         XCTAssertNoThrow(try RunDirectory(path: path, resuming: true))
