@@ -86,9 +86,7 @@ final class TrainingCommandTests: XCTestCase {
         // Ds·Dt weights and Dt biases.
         XCTAssertEqual(field("parameters: projection heads"), ["272"])
         for name in [
-            "teacher weights", "weights", "gradients", "optimizer moments", "activations", "scratch", "batch",
-            "shared, never needed at the same moment",
-            "total",
+            "teacher weights", "weights", "gradients", "optimizer moments", "activations", "scratch", "batch", "total",
         ] {
             XCTAssertNotNil(field("memory: " + name), name)
         }
