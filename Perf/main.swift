@@ -90,7 +90,8 @@ let (f32, bf16, int8) = (
 let isa = InstructionSet.selected.name
 print(
     "\(Machine.processor), \(isa), threads \(dmae_threads_observed()): peak "
-        + "\(Format.fixed(f32, 0)) GFLOP/s f32, \(Format.fixed(bf16, 0)) bf16, \(Format.fixed(int8, 0)) int8, copying \(Format.fixed(machine.bandwidth / 1e9, 1)) GB/s"
+        + "\(Format.fixed(f32, 0)) GFLOP/s f32, \(Format.fixed(bf16, 0)) bf16, \(Format.fixed(int8, 0)) int8, copying "
+        + "\(Format.fixed(machine.bandwidth / 1e9, 1)) GB/s"
         + (machine.roundTrip.map { ", a cache line to the other thread and back \(Format.fixed($0 * 1e9, 0)) ns" } ?? "")
 )
 print("Last column: median fraction of the nearer limit; above 100 % where the data stay in the cache.")

@@ -14,8 +14,8 @@ package struct Machine {
     /// Copying memory far larger than the caches, bytes read and written per second.
     package private(set) var bandwidth = 0.0
     /// Seconds in which a cache line goes from one thread to another and back; nil for one thread. About 50 ns if the
-    /// cores share a cache. A virtual machine may be moved to cores that do not; sharing memory then costs several times
-    /// as much.
+    /// cores share a cache. A virtual machine may be moved to cores that do not; sharing memory then costs several
+    /// times as much.
     package let roundTrip: Double?
     private let rounds: Int
     private static let floats = 1 << 24

@@ -1,7 +1,7 @@
 import CKernels
 
-/// Memory for the operands of a recorded call. Aliases stay aliases, and interleaved operands, such as queries, keys and
-/// values in one matrix, stay interleaved.
+/// Memory for the operands of a recorded call. Aliases stay aliases, and interleaved operands, such as queries, keys
+/// and values in one matrix, stay interleaved.
 struct Operands {
     private struct Span {
         var start: UInt, end: UInt

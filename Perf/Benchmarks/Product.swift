@@ -3,8 +3,8 @@ import Glibc
 import Reporting
 import Tensors
 
-/// A matmul of the paper's step without its epilogue, as every library can do it: C[m,n] = A·B. Operands and result have
-/// the matmul's precision, except that our gradients of weights are float32.
+/// A matmul of the paper's step without its epilogue, as every library can do it: C[m,n] = A·B. Operands and result
+/// have the matmul's precision, except that our gradients of weights are float32.
 ///
 /// `forward` is X·Wᵀ with W [n,k]; `dX` is dY·W with W [k,n]; `dW` is dYᵀ·X with dY [k,m] and X [k,n].
 package struct Product {

@@ -69,7 +69,8 @@ package struct Results: Codable {
         }
         if !verdict.missing.isEmpty {
             print(
-                "Recorded and no longer measured: \(verdict.missing.map(\.name).joined(separator: "; ")). RECORD=1 makes a new record."
+                "Recorded and no longer measured: \(verdict.missing.map(\.name).joined(separator: "; ")). RECORD=1 "
+                    + "makes a new record."
             )
         }
         if !verdict.new.isEmpty {

@@ -146,7 +146,8 @@ extension dmae_gemm_arguments {
 }
 
 extension KernelCall {
-    /// The linear layer in a row's name: "student qkv" for the student's `blocks.0.attn.qkv`. `suffix` follows the part.
+    /// The linear layer in a row's name: "student qkv" for the student's `blocks.0.attn.qkv`. `suffix` follows the
+    /// part.
     func layerName(suffix: String) -> String {
         let words = layer.split(separator: ".")
         switch words.first {

@@ -1,6 +1,7 @@
 import FoundationEssentials
 
-/// Recorded ratios of benchmarks: fractions of the measured peak, or the time of other libraries over ours. Never a time.
+/// Recorded ratios of benchmarks: fractions of the measured peak, or the time of other libraries over ours. Never a
+/// time.
 ///
 /// In JSON: `{"allowed_loss": 0.1, "ratios": {"avx512bf16, 2 threads": {"peak": {"adamw …": 0.98}, "peers": {"step …":
 /// 1.6}}}}`. Each instruction set and number of threads has a record of its own.
@@ -38,7 +39,8 @@ public struct Thresholds: Codable, Equatable {
         return try [UInt8](encoder.encode(self)) + [10]
     }
 
-    /// Replaces the record of the rows in `measured`, with three decimals. Unless it is partial, other rows are removed.
+    /// Replaces the record of the rows in `measured`, with three decimals. Unless it is partial, other rows are
+    /// removed.
     ///
     /// - Returns: false, without a change, if a measurement is not positive.
     public mutating func record(_ measured: [String: Double], machine: String, section: String, partial: Bool) -> Bool {
@@ -49,8 +51,8 @@ public struct Thresholds: Codable, Equatable {
         return true
     }
 
-    /// Compares `measured` with the record. Nil if nothing is recorded for this machine and section. A partial measurement
-    /// may lack rows.
+    /// Compares `measured` with the record. Nil if nothing is recorded for this machine and section. A partial
+    /// measurement may lack rows.
     public func verdict(on measured: [String: Double], machine: String, section: String, partial: Bool) -> Verdict? {
         guard let recorded = ratios[machine]?[section] else { return nil }
         let keys = Set(measured.keys).union(partial ? [] : Set(recorded.keys))

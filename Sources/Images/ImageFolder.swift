@@ -81,7 +81,8 @@ public struct ImageFolder: ImageSource {
                 throw Failure(
                     .badData,
                     "the folder \(root) holds no images (\(Self.extensions.map { "." + $0 }.joined(separator: " "))), "
-                        + "neither directly nor in class directories: name one with JPEG or PNG files, as no others can be decoded"
+                        + "neither directly nor in class directories: name one with JPEG or PNG files, as no others "
+                        + "can be decoded"
                 )
             }
             images = top.images
@@ -115,7 +116,8 @@ public struct ImageFolder: ImageSource {
             throw Failure(
                 .badData,
                 "there are no images (\(Self.extensions.map { "." + $0 }.joined(separator: " "))) in "
-                    + "\(paths.joined(separator: ", ")): name JPEG or PNG files, as no others can be decoded, or a folder that holds some"
+                    + "\(paths.joined(separator: ", ")): name JPEG or PNG files, as no others can be decoded, or a "
+                    + "folder that holds some"
             )
         }
         (place, classes, labels, strayCount) = (nil, [], [], 0)

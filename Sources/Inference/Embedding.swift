@@ -50,7 +50,8 @@ public final class Embedding {
         guard configuration.channels == 1 || configuration.channels == 3 else {
             throw Failure(
                 .badData,
-                "\(file.path): takes \(configuration.channels) channels, but image files give 1 or 3: use weights for one of them"
+                "\(file.path): takes \(configuration.channels) channels, but image files give 1 or 3: use weights for "
+                    + "one of them"
             )
         }
         // A block's output is taken before either norm.
@@ -102,7 +103,8 @@ public final class Embedding {
         if let broken = (0..<source.count).first(where: { source.path($0).utf8.contains(0x0A) }) {
             throw Failure(
                 .badData,
-                "\(source.path(broken).debugDescription): the name holds a line break, but \(list) has one path per line: "
+                "\(source.path(broken).debugDescription): the name holds a line break, but \(list) has one path per "
+                    + "line: "
                     + "rename the file")
         }
         let loader = BatchLoader(
@@ -122,7 +124,8 @@ public final class Embedding {
                 guard features.allSatisfy(\.isFinite) else {
                     throw Failure(
                         .failure,
-                        "features are not finite, from \(source.path(batch.images[0])) on, and nothing was written: check the weights"
+                        "features are not finite, from \(source.path(batch.images[0])) on, and nothing was written: "
+                            + "check the weights"
                     )
                 }
                 try append(features)

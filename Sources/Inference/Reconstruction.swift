@@ -58,7 +58,8 @@ public final class Reconstruction {
             guard kept >= 1, kept < patches else {
                 throw Failure(
                     .usage,
-                    "\(.mask) removes \(patches - kept) of \(patches) patches: it must leave at least one and remove at least one"
+                    "\(.mask) removes \(patches - kept) of \(patches) patches: it must leave at least one and remove "
+                        + "at least one"
                 )
             }
             keptPatches = kept
@@ -69,7 +70,8 @@ public final class Reconstruction {
         guard student.channels == 1 || student.channels == 3 else {
             throw Failure(
                 .badData,
-                "\(weights.path): takes \(student.channels) channels, but image files give 1 or 3: use weights for one of them"
+                "\(weights.path): takes \(student.channels) channels, but image files give 1 or 3: use weights for one "
+                    + "of them"
             )
         }
         model = try MaskedAutoencoder(
@@ -114,8 +116,8 @@ public final class Reconstruction {
             loss: losses.total)
     }
 
-    /// The image with the removed patches replaced. `fill` is called with a patch's index and its values, which are grey;
-    /// it may overwrite them.
+    /// The image with the removed patches replaced. `fill` is called with a patch's index and its values, which are
+    /// grey; it may overwrite them.
     private func filled(with fill: (Int, UnsafeMutablePointer<Float>) -> Void) -> Pixels {
         let student = configuration.student
         let side = student.patchSize
@@ -146,8 +148,8 @@ public final class Reconstruction {
         }
     }
 
-    /// Writes the prediction of one patch to `values`. A prediction of standardised pixels is scaled back by the mean and
-    /// deviation of the original patch.
+    /// Writes the prediction of one patch to `values`. A prediction of standardised pixels is scaled back by the mean
+    /// and deviation of the original patch.
     private func predicted(_ patch: Int, _ values: UnsafeMutablePointer<Float>) {
         let count = configuration.student.patchElements
         let row = model.decoder.prediction.pointer + (1 + patch) * count

@@ -79,7 +79,8 @@ extension CanonicalWeightFile {
             guard FloatConversion.round(source, entry.type, to: type, into: target) else {
                 throw Failure(
                     .badData,
-                    "tensor \(quoted(entry.name)) of \(quoted(path: path)) holds numbers too large for \(type.rawValue), which would become "
+                    "tensor \(quoted(entry.name)) of \(quoted(path: path)) holds numbers too large for "
+                        + "\(type.rawValue), which would become "
                         + "infinite; choose \(.weightType, type == .f16 ? "bf16 or f32" : "f32")")
             }
             try body(UnsafeRawBufferPointer(target))

@@ -99,7 +99,8 @@ public final class CanonicalWeightFile: WeightFile {
             guard TensorEntry.isCountable(shape) else {
                 throw Failure(
                     .badData,
-                    "\(quoted(path: file.path)): \(quoted(present[0].name)) is larger than any memory; download or write "
+                    "\(quoted(path: file.path)): \(quoted(present[0].name)) is larger than any memory; download or "
+                        + "write "
                         + "the file again")
             }
             return TensorEntry(name: name, type: present[0].type, shape: [3 * shape[0]] + shape.dropFirst(2))
@@ -169,7 +170,8 @@ extension WeightFile {
         guard holdsLayer("norm"), holdsLayer("fc_norm") else { return }
         throw Failure(
             .badData,
-            "\(path): holds both norm and fc_norm, and \(user) cannot say which of them comes last; \(remedy), or leave "
+            "\(path): holds both norm and fc_norm, and \(user) cannot say which of them comes last; \(remedy), or "
+                + "leave "
                 + "one of the two out of the file")
     }
 }

@@ -18,7 +18,8 @@ extension Conversion {
         guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
             throw Failure(
                 .inputOutput,
-                "cannot create folder \(quoted(path: path)): something else has that name; \(.form, "huggingface") writes a folder"
+                "cannot create folder \(quoted(path: path)): something else has that name; \(.form, "huggingface") "
+                    + "writes a folder"
             )
         }
         // The weights are renamed into place last, so a folder with weights is a whole one. If writing them fails, the

@@ -68,7 +68,8 @@ public struct Conversion {
             guard !isPooled else {
                 throw Failure(
                     .badData,
-                    "\(weights.path): has fc_norm instead of norm: it was fine-tuned on the mean of its patches, which no ViT of "
+                    "\(weights.path): has fc_norm instead of norm: it was fine-tuned on the mean of its patches, which "
+                        + "no ViT of "
                         + "Hugging Face takes; use \(.form, "timm") or \(.form, "mae")")
             }
             if encoder.heads == 0 { throw Self.unknown(.heads, weights.path) }
@@ -123,7 +124,8 @@ public struct Conversion {
     private static func unknown(_ field: Field, _ path: String) -> Failure {
         Failure(
             .usage,
-            "\(field) is needed: \(path) does not say the number of attention heads, no preset has its width, and Hugging Face's "
+            "\(field) is needed: \(path) does not say the number of attention heads, no preset has its width, and "
+                + "Hugging Face's "
                 + "config.json needs it")
     }
 

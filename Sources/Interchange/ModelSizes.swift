@@ -84,7 +84,8 @@ struct ModelSizes {
         guard heads > 0, width % heads == 0 else {
             throw Failure(
                 .badData,
-                "\(path): says of itself, or in config.json, that it has \(heads) attention heads, which do not divide its width of "
+                "\(path): says of itself, or in config.json, that it has \(heads) attention heads, which do not divide "
+                    + "its width of "
                     + "\(width)")
         }
     }
@@ -97,7 +98,8 @@ struct ModelSizes {
         if let beyond = tensors.names.first(where: { number($0, of: name).map { $0 >= depth } == true }) {
             throw Failure(
                 .badData,
-                "\(path): holds \(beyond) but no \(name).\(depth).norm1.weight: blocks are missing; download or write the "
+                "\(path): holds \(beyond) but no \(name).\(depth).norm1.weight: blocks are missing; download or write "
+                    + "the "
                     + "file again")
         }
         if let hidden = tensors["\(name).0.mlp.fc1.weight"]?.shape.first,
@@ -106,7 +108,8 @@ struct ModelSizes {
         {
             throw Failure(
                 .badData,
-                "\(path): the hidden width of its blocks is \(hidden), but MAE's ViT has four times the width, \(4 * width): use "
+                "\(path): the hidden width of its blocks is \(hidden), but MAE's ViT has four times the width, "
+                    + "\(4 * width): use "
                     + "weights of a plain ViT")
         }
         return depth

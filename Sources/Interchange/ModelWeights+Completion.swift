@@ -92,7 +92,8 @@ extension ModelWeights {
         guard depth > encoder.depth else { return }
         throw Failure(
             .usage,
-            "\(setting) contradicts \(path), which holds \(Self.counted(encoder.depth, "block")): leave it out, or lower it"
+            "\(setting) contradicts \(path), which holds \(Self.counted(encoder.depth, "block")): leave it out, or "
+                + "lower it"
         )
     }
 
@@ -110,20 +111,23 @@ extension ModelWeights {
         guard sides.contains(height), sides.contains(width), height % side == 0, width % side == 0 else {
             throw Failure(
                 .usage,
-                "\(setting) does not fit \(path): choose multiples of its patches' \(side) pixels, up to \(ModelSizes.largestSide)"
+                "\(setting) does not fit \(path): choose multiples of its patches' \(side) pixels, up to "
+                    + "\(ModelSizes.largestSide)"
             )
         }
         if imageSizeIsTold, (height, width) != (encoder.imageHeight, encoder.imageWidth) {
             throw Failure(
                 .usage,
-                "\(setting) contradicts \(path), whose images are of \(encoder.imageHeight)×\(encoder.imageWidth) pixels: leave it "
+                "\(setting) contradicts \(path), whose images are of \(encoder.imageHeight)×\(encoder.imageWidth) "
+                    + "pixels: leave it "
                     + "out")
         }
         let patches = height / side * (width / side)
         if let table = tensors["pos_embed"], table.shape[1] != 1 + patches {
             throw Failure(
                 .usage,
-                "\(setting) makes \(patches) patches of \(side) pixels, but \(path) has positions for \(table.shape[1] - 1): name the "
+                "\(setting) makes \(patches) patches of \(side) pixels, but \(path) has positions for "
+                    + "\(table.shape[1] - 1): name the "
                     + "size it was trained on")
         }
     }

@@ -9,7 +9,8 @@ extension ModelWeights {
         let name = path.split(separator: "/").last.map(String.init) ?? path
         if name.hasPrefix("mae_pretrain_vit_"), name.contains("_full") {
             return
-                "its name is that of MAE's file for normalised pixels, which the tensors do not show: \(.normalizePixels) fits it"
+                "its name is that of MAE's file for normalised pixels, which the tensors do not show: "
+                + "\(.normalizePixels) fits it"
         }
         if name.hasPrefix("mae_visualize_vit_") {
             return "its name is that of MAE's file for raw pixels, which the tensors do not show"
@@ -27,7 +28,8 @@ extension ModelWeights {
             $0.width == encoder.width && $0.depth == encoder.depth && $0.patchSize == encoder.patchSize
         }
         var parts = [
-            "\(preset?.name ?? "ViT") of width \(encoder.width), \(Self.counted(encoder.depth, "block")), \(heads(encoder.heads)), patches "
+            "\(preset?.name ?? "ViT") of width \(encoder.width), \(Self.counted(encoder.depth, "block")), "
+                + "\(heads(encoder.heads)), patches "
                 + "of \(encoder.patchSize) pixels, "
                 + (encoder.imageHeight == 0
                     ? "image size unknown" : "images of \(encoder.imageHeight)×\(encoder.imageWidth)")

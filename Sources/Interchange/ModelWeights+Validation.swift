@@ -12,7 +12,8 @@ extension ModelWeights {
         guard let part = tensors.foreign.first else { return }
         throw Failure(
             .badData,
-            "\(path): holds \(quoted(part)), which MAE's ViT does not have: it is a relative of it that dmae does not run; use "
+            "\(path): holds \(quoted(part)), which MAE's ViT does not have: it is a relative of it that dmae does not "
+                + "run; use "
                 + "weights of a plain ViT")
     }
 
@@ -28,7 +29,8 @@ extension ModelWeights {
             guard entry.shape == wanted.shape else {
                 throw Failure(
                     .badData,
-                    "\(path): \(wanted.name) has shape \(entry.shape), but the others make it \(wanted.shape); download or write "
+                    "\(path): \(wanted.name) has shape \(entry.shape), but the others make it \(wanted.shape); "
+                        + "download or write "
                         + "the file again")
             }
         }
@@ -53,8 +55,10 @@ extension ModelWeights {
         guard decoder == nil else { return }
         throw Failure(
             .badData,
-            "\(path): holds no decoder (decoder_pred.weight is missing), so it cannot reconstruct: use weights that were saved with "
-                + "theirs, such as mae_visualize_vit_large.pth; an encoder alone is enough for `dmae distill \(.teacher)`"
+            "\(path): holds no decoder (decoder_pred.weight is missing), so it cannot reconstruct: use weights that "
+                + "were saved with "
+                + "theirs, such as mae_visualize_vit_large.pth; an encoder alone is enough for `dmae distill "
+                + "\(.teacher)`"
         )
     }
 }

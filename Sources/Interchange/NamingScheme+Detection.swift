@@ -88,7 +88,8 @@ extension NamingScheme {
         if let strange {
             return Failure(
                 .badData,
-                "\(quoted(path: path)) holds a patch projection as \(quoted(strange)), behind words that are not known: only "
+                "\(quoted(path: path)) holds a patch projection as \(quoted(strange)), behind words that are not "
+                    + "known: only "
                     + "\(wrapperWords.joined(separator: ", ")) may stand before a model's names; rename its tensors")
         }
         var anchors: [String] = []
@@ -100,8 +101,10 @@ extension NamingScheme {
                 + (names.count > 3 ? " and \(names.count - 3) more" : "")
         return Failure(
             .badData,
-            "\(quoted(path: path)) holds no Vision Transformer under names of MAE, timm, Hugging Face or mmpretrain: none of "
-                + "\(anchors.joined(separator: ", ")) is there, alone or behind model, state_dict, module, student, teacher or ema; "
+            "\(quoted(path: path)) holds no Vision Transformer under names of MAE, timm, Hugging Face or mmpretrain: "
+                + "none of "
+                + "\(anchors.joined(separator: ", ")) is there, alone or behind model, state_dict, module, student, "
+                + "teacher or ema; "
                 + "\(held); name another file")
     }
 }

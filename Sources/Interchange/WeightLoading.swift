@@ -105,17 +105,19 @@ extension Parameters {
                 && difference.found.last == difference.wanted.last
             throw Failure(
                 .badData,
-                "\(file.path): tensor \(difference.name) has shape \(Self.text(difference.found)), but this model needs "
+                "\(file.path): tensor \(difference.name) has shape \(Self.text(difference.found)), but this model "
+                    + "needs "
                     + "\(Self.text(difference.wanted)): "
                     + (isTableOfUnknownGrid
-                        ? "run `dmae convert` on it with the \(.imageSize) that it was trained on, and name what that writes"
+                        ? "run `dmae convert` on it with the \(.imageSize) of its training, and name what that writes"
                         : "check the model's size, the patch size and the image size"))
         }
         let missing = matching.missing.filter { !optional(String($0.dropFirst(prefix.count))) }
         if !missing.isEmpty {
             throw Failure(
                 .badData,
-                "\(file.path): lacks \(missing.count) of the \(all.count) tensors this model needs, such as \(missing[0]): use "
+                "\(file.path): lacks \(missing.count) of the \(all.count) tensors this model needs, such as "
+                    + "\(missing[0]): use "
                     + "weights that hold them, or a smaller model; `dmae inspect` lists what is there")
         }
         try fill { parameter in

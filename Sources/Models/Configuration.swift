@@ -61,7 +61,8 @@ public struct EncoderConfiguration: Codable, Equatable, Sendable {
             "the width \(width) is not a multiple of 4, which the sin-cos position table needs: choose one that is")
         try check(
             imageHeight > 0 && imageWidth > 0 && imageHeight % patchSize == 0 && imageWidth % patchSize == 0,
-            "patches of \(patchSize) pixels do not tile an image of \(imageHeight)×\(imageWidth): choose an \(.imageSize) that "
+            "patches of \(patchSize) pixels do not tile an image of \(imageHeight)×\(imageWidth): choose an "
+                + "\(.imageSize) that "
                 + "is a multiple of \(patchSize)")
     }
 }
@@ -103,7 +104,8 @@ extension EncoderConfiguration {
         guard count < 0x1p56 else {
             throw Failure(
                 .usage,
-                "batches of \(batch) images of \(imageHeight)×\(imageWidth) pixels need more memory than any machine has: lower "
+                "batches of \(batch) images of \(imageHeight)×\(imageWidth) pixels need more memory than any machine "
+                    + "has: lower "
                     + "\(.batch), or the sizes of image and model")
         }
     }
@@ -133,7 +135,8 @@ public struct DecoderConfiguration: Codable, Equatable, Sendable {
         guard width % 4 == 0 else {
             throw Failure(
                 .usage,
-                "decoder: the width \(width) is not a multiple of 4, which the sin-cos position table needs: choose one that is"
+                "decoder: the width \(width) is not a multiple of 4, which the sin-cos position table needs: choose "
+                    + "one that is"
             )
         }
     }
@@ -237,7 +240,8 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
         guard student.patches > 1 else {
             throw Failure(
                 .usage,
-                "an image of \(student.imageHeight)×\(student.imageWidth) has one patch of \(student.patchSize) pixels, too few to "
+                "an image of \(student.imageHeight)×\(student.imageWidth) has one patch of \(student.patchSize) "
+                    + "pixels, too few to "
                     + "remove some and keep some: lower \(.patchSize), or raise \(.imageSize)")
         }
         guard keptPatches >= 1 else {
@@ -247,13 +251,15 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
         guard keptPatches < student.patches else {
             throw Failure(
                 .usage,
-                "\(.maskRatio, maskRatio) removes none of the \(student.patches) patches, so there is nothing to reconstruct: "
+                "\(.maskRatio, maskRatio) removes none of the \(student.patches) patches, so there is nothing to "
+                    + "reconstruct: "
                     + "raise it")
         }
         guard !normalizePixels || student.patchElements > 1 else {
             throw Failure(
                 .usage,
-                "\(.normalizePixels) divides by the standard deviation of a patch, which needs more than one value: raise \(.patchSize)"
+                "\(.normalizePixels) divides by the standard deviation of a patch, which needs more than one value: "
+                    + "raise \(.patchSize)"
             )
         }
         guard let teacher else {
@@ -267,8 +273,10 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
         guard teacher.patchSize == student.patchSize || teacher.patchSize < 1 else {
             throw Failure(
                 .usage,
-                "teacher and student must see the same patches, but the teacher's are of \(teacher.patchSize) pixels and the "
-                    + "student's of \(student.patchSize): use \(.patchSize, teacher.patchSize), or another teacher; the size and "
+                "teacher and student must see the same patches, but the teacher's are of \(teacher.patchSize) pixels "
+                    + "and the "
+                    + "student's of \(student.patchSize): use \(.patchSize, teacher.patchSize), or another teacher; "
+                    + "the size and "
                     + "channels of its own images may differ")
         }
         try teacher.validate(role: "teacher")
@@ -277,7 +285,8 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
         else {
             throw Failure(
                 .usage,
-                "teacher and student must see the same images: the teacher's are \(teacher.imageHeight)×\(teacher.imageWidth) with "
+                "teacher and student must see the same images: the teacher's are "
+                    + "\(teacher.imageHeight)×\(teacher.imageWidth) with "
                     + "\(teacher.channels) channels, the student's \(student.imageHeight)×\(student.imageWidth) with "
                     + "\(student.channels): fit \(.imageSize) and \(.channels) to the teacher")
         }
@@ -291,20 +300,23 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
             guard (0..<student.depth).contains(pair.studentBlock) else {
                 throw Failure(
                     .usage,
-                    "student block \(pair.studentBlock) does not exist: the student's blocks are 0 to \(student.depth - 1); choose one of them "
+                    "student block \(pair.studentBlock) does not exist: the student's blocks are 0 to "
+                        + "\(student.depth - 1); choose one of them "
                         + "for \(.align)")
             }
             guard (0..<teacher.depth).contains(pair.teacherBlock) else {
                 throw Failure(
                     .usage,
-                    "teacher block \(pair.teacherBlock) does not exist: the teacher's blocks are 0 to \(teacher.depth - 1); choose one of them "
+                    "teacher block \(pair.teacherBlock) does not exist: the teacher's blocks are 0 to "
+                        + "\(teacher.depth - 1); choose one of them "
                         + "for \(.align)")
             }
         }
         if alignment.projection == .none, !alignment.pairs.isEmpty, teacher.width != student.width {
             throw Failure(
                 .usage,
-                "without a projection the widths must be equal, but the student's is \(student.width) and the teacher's "
+                "without a projection the widths must be equal, but the student's is \(student.width) and the "
+                    + "teacher's "
                     + "\(teacher.width): use \(.projection, Projection.linear.rawValue)")
         }
     }

@@ -54,7 +54,8 @@ public final class Distillation: Objective {
         if computation.teacherPrecision == .int8, 4 * size.width > 65_536 {
             throw Failure(
                 .usage,
-                "\(.teacherPrecision, "int8") is for teachers of a width of at most 16384, not \(size.width): leave it out"
+                "\(.teacherPrecision, "int8") is for teachers of a width of at most 16384, not \(size.width): leave it "
+                    + "out"
             )
         }
         self.configuration = configuration

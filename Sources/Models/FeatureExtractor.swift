@@ -65,7 +65,8 @@ public final class FeatureExtractor {
             guard (0..<configuration.depth).contains(block) else {
                 throw Failure(
                     .usage,
-                    "block \(block) does not exist: the encoder's blocks are 0 to \(configuration.depth - 1); choose one of them"
+                    "block \(block) does not exist: the encoder's blocks are 0 to \(configuration.depth - 1); choose "
+                        + "one of them"
                 )
             }
             blocks = block + 1

@@ -168,7 +168,8 @@ public final class MemoryPlan {
         guard installed <= 0 || mappedBytes <= installed else {
             throw Failure(
                 .failure,
-                "the planned \(mappedBytes >> 20) MiB do not fit into this machine's \(installed >> 20) MiB of memory: lower \(.batch) or the image size"
+                "the planned \(mappedBytes >> 20) MiB do not fit into this machine's \(installed >> 20) MiB of memory: "
+                    + "lower \(.batch) or the image size"
             )
         }
         guard
@@ -178,7 +179,8 @@ public final class MemoryPlan {
         else {
             throw Failure(
                 .failure,
-                "cannot map the planned \(mappedBytes >> 20) MiB of memory: lower \(.batch) or the image size, or raise the limit (ulimit -v)"
+                "cannot map the planned \(mappedBytes >> 20) MiB of memory: lower \(.batch) or the image size, or "
+                    + "raise the limit (ulimit -v)"
             )
         }
         // With pages of 4 KiB, reading gigabytes row by row would miss the TLB on almost every page.

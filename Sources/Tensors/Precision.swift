@@ -2,7 +2,8 @@ import CKernels
 
 /// The type that operands of matmuls are rounded to, and the type of activations that only matmuls read.
 ///
-/// Weights and their gradients, moments, the residual stream, norms, softmax, losses and accumulators are always float32.
+/// Weights and their gradients, moments, the residual stream, norms, softmax, losses and accumulators are always
+/// float32.
 public enum Precision: String, Codable, CaseIterable, Sendable {
     /// float32: nothing is rounded.
     case f32

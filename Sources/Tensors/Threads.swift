@@ -15,8 +15,8 @@ public enum Threads {
     /// The number of threads that a parallel region gets. 1 while `count` is more means that OpenMP is serial.
     public static var observed: Int { Int(dmae_threads_observed()) }
 
-    /// How many of `count` threads, including the calling one, the system lets the process have at once. OpenMP ends the
-    /// process if it cannot start a thread. Not thread-safe.
+    /// How many of `count` threads, including the calling one, the system lets the process have at once. OpenMP ends
+    /// the process if it cannot start a thread. Not thread-safe.
     public static func startable(_ count: Int) -> Int { Int(dmae_threads_startable(Int32(count))) }
 
     /// Lets the calling thread run on every processor of the process. A thread that OpenMP has bound to one processor

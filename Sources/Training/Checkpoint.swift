@@ -88,7 +88,8 @@ public struct CheckpointStore: Sendable {
                 let checkpoint = try Self.open(path(step: step))
                 guard checkpoint.step == step else {
                     report(
-                        "skipping \(quoted(path: path(step: step))): it is the checkpoint of step \(checkpoint.step), renamed"
+                        "skipping \(quoted(path: path(step: step))): it is the checkpoint of step \(checkpoint.step), "
+                            + "renamed"
                     )
                     continue
                 }

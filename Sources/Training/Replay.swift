@@ -78,13 +78,15 @@ public enum Replay {
         else {
             throw Failure(
                 .badData,
-                "\(input): images has shape \(images.shape), but must be [batch, channels, height, width] with the sides of image_size"
+                "\(input): images has shape \(images.shape), but must be [batch, channels, height, width] with the "
+                    + "sides of image_size"
             )
         }
         guard noise.shape == [batch, configuration.student.patches] else {
             throw Failure(
                 .badData,
-                "\(input): noise has shape \(noise.shape), but \(batch) images of \(configuration.student.patches) patches need "
+                "\(input): noise has shape \(noise.shape), but \(batch) images of \(configuration.student.patches) "
+                    + "patches need "
                     + "[\(batch), \(configuration.student.patches)]")
         }
         guard description.steps >= 1, description.optimizer.betas.count == 2 else {

@@ -51,13 +51,15 @@ public final class RunDirectory {
             if Self.isRun(names), !resuming {
                 throw Failure(
                     .usage,
-                    "\(quoted(path: path)) already holds a run; resume it with \(.resume, "auto"), or name another \(.output) folder"
+                    "\(quoted(path: path)) already holds a run; resume it with \(.resume, "auto"), or name another "
+                        + "\(.output) folder"
                 )
             }
             guard resuming || !names.contains(Self.weightsName) else {
                 throw Failure(
                     .usage,
-                    "\(quoted(path: path)) holds a \(Self.weightsName), which the run would replace; name another \(.output) folder"
+                    "\(quoted(path: path)) holds a \(Self.weightsName), which the run would replace; name another "
+                        + "\(.output) folder"
                 )
             }
             for name in names where Self.isLeftover(name) { unlink("\(path)/\(name)") }
@@ -81,19 +83,22 @@ public final class RunDirectory {
         if names.contains(where: { CheckpointStore.step(of: $0) != nil }) {
             throw Failure(
                 .badData,
-                "no checkpoint in \(quoted(path: path)) is whole; remove them to start from the beginning, or name another "
+                "no checkpoint in \(quoted(path: path)) is whole; remove them to start from the beginning, or name "
+                    + "another "
                     + "\(.output) folder")
         }
         if let name = names.last(where: { $0.hasPrefix("checkpoint-") && $0.contains(CheckpointStore.abandonedMark) }) {
             throw Failure(
                 .usage,
-                "\(quoted(path: path)) holds no checkpoint but those that an earlier run set aside; resume one of them with "
+                "\(quoted(path: path)) holds no checkpoint but those that an earlier run set aside; resume one of them "
+                    + "with "
                     + "\(.resume, quoted(path: path + "/" + name)), or remove them to start from the beginning")
         }
         if names.contains(Self.weightsName) {
             throw Failure(
                 .usage,
-                "\(quoted(path: path)) holds the weights of a finished run and no checkpoint to resume from; name another "
+                "\(quoted(path: path)) holds the weights of a finished run and no checkpoint to resume from; name "
+                    + "another "
                     + "\(.output) folder, or move \(Self.weightsName) away to start from the beginning")
         }
     }
@@ -125,7 +130,8 @@ public final class RunDirectory {
             } else if errno != EEXIST, errno != EISDIR {
                 throw Failure(
                     .inputOutput,
-                    "cannot create folder \(quoted(path: path)): \(errorText(errno)); choose a place that can be written"
+                    "cannot create folder \(quoted(path: path)): \(errorText(errno)); choose a place that can be "
+                        + "written"
                 )
             }
         }
@@ -151,7 +157,8 @@ public final class RunDirectory {
             guard number == EWOULDBLOCK else {
                 throw Failure(
                     .inputOutput,
-                    "cannot lock \(quoted(path: place)): \(errorText(number)); choose a folder on a file system that can lock files"
+                    "cannot lock \(quoted(path: place)): \(errorText(number)); choose a folder on a file system that "
+                        + "can lock files"
                 )
             }
             var buffer = [UInt8](repeating: 0, count: 20)
@@ -160,7 +167,8 @@ public final class RunDirectory {
             let holder = digits.isEmpty ? "another process" : "process \(String(decoding: digits, as: UTF8.self))"
             throw Failure(
                 .inputOutput,
-                "\(quoted(path: path)) is being written by \(holder); wait for its end or name another \(.output) folder"
+                "\(quoted(path: path)) is being written by \(holder); wait for its end or name another \(.output) "
+                    + "folder"
             )
         }
         // The file is never removed: that could take away the lock of a process that has just opened it.

@@ -28,7 +28,8 @@ public enum RunFormat {
         let version = format < current ? "an earlier" : "a later"
         throw Failure(
             .badData,
-            "\(quoted(path: path)) is of a run that \(version) version of dmae started (format \(format); this version resumes "
+            "\(quoted(path: path)) is of a run that \(version) version of dmae started (format \(format); this version "
+                + "resumes "
                 + "format \(current)): finish it with that version, or start again in another \(.output) folder")
     }
 }

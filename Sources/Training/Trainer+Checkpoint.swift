@@ -121,25 +121,29 @@ extension Trainer {
         guard images == source.count else {
             throw Failure(
                 .badData,
-                "\(configuration.data): holds \(source.count) images, but \(images) when the run was started: a resumed "
+                "\(configuration.data): holds \(source.count) images, but \(images) when the run was started: a "
+                    + "resumed "
                     + "run needs the same images")
         }
         guard file.metadata[Key.imageNames] == namesChecksum else {
             throw Failure(
                 .badData,
-                "\(configuration.data): holds images of other names than when the run was started: a resumed run needs the same images"
+                "\(configuration.data): holds images of other names than when the run was started: a resumed run needs "
+                    + "the same images"
             )
         }
         guard file.metadata[Key.teacher] == teacherChecksum else {
             throw Failure(
                 .badData,
-                "\(configuration.teacher ?? ""): has other weights than the teacher the run was started with: name that one with "
+                "\(configuration.teacher ?? ""): has other weights than the teacher the run was started with: name "
+                    + "that one with "
                     + "\(.teacher), or name another \(.output) folder")
         }
         guard checkpoint.step <= totalSteps else {
             throw Failure(
                 .badData,
-                "\(file.path): is of step \(checkpoint.step), but the run has \(totalSteps) steps: resume from an earlier "
+                "\(file.path): is of step \(checkpoint.step), but the run has \(totalSteps) steps: resume from an "
+                    + "earlier "
                     + "checkpoint")
         }
         let parameters = objective.parameters

@@ -82,7 +82,8 @@ public final class Trainer {
         let images = source.count
         if images < configuration.effectiveBatch {
             notes.append(
-                "an epoch of \(images) images holds less than one effective batch of \(configuration.effectiveBatch): the "
+                "an epoch of \(images) images holds less than one effective batch of \(configuration.effectiveBatch): "
+                    + "the "
                     + "rest of an epoch is carried over into the next; \(totalSteps) steps in total")
         }
         notes += source.notes
@@ -226,13 +227,15 @@ public final class Trainer {
         guard objective.frozenOutputsAreFinite else {
             return Failure(
                 .badData,
-                "\(configuration.teacher ?? "the teacher"): its features are not finite at step \(step + 1); \(lastGood); compare its weights "
+                "\(configuration.teacher ?? "the teacher"): its features are not finite at step \(step + 1); "
+                    + "\(lastGood); compare its weights "
                     + "with their source by dmae inspect \(.compare)")
         }
         return Failure(
             .failure,
             "the loss is not finite at step \(step + 1): \(objective.describe(losses)); "
-                + "\(lastGood); start again in another \(.output) folder with a lower \(.baseLearningRate), or look at the images of that step"
+                + "\(lastGood); start again in another \(.output) folder with a lower \(.baseLearningRate), or look at "
+                + "the images of that step"
         )
     }
 
@@ -241,7 +244,8 @@ public final class Trainer {
     func ruined(_ name: String) -> Failure {
         Failure(
             .failure,
-            "\(name) is not finite after step \(step), and nothing was written; \(lastGood); start again in another \(.output) "
+            "\(name) is not finite after step \(step), and nothing was written; \(lastGood); start again in another "
+                + "\(.output) "
                 + "folder with a lower \(.baseLearningRate), or look at the images since then")
     }
 

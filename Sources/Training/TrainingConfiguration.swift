@@ -117,7 +117,8 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
             baseLearningRate >= 0 && baseLearningRate.isFinite, "\(.baseLearningRate) must be at least 0 and finite")
         try check(
             Float(peakLearningRate).isFinite,
-            "\(.baseLearningRate, baseLearningRate) for an effective batch of \(effectiveBatch) is more than float32 holds: "
+            "\(.baseLearningRate, baseLearningRate) for an effective batch of \(effectiveBatch) is more than float32 "
+                + "holds: "
                 + "lower it")
         try check(
             minimumLearningRate >= 0 && Float(minimumLearningRate).isFinite,
@@ -125,7 +126,8 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         try check(
             Float(minimumLearningRate) <= Float(peakLearningRate),
             "\(.minimumLearningRate, minimumLearningRate) is more than the peak of \(peakLearningRate), "
-                + "\(.baseLearningRate, baseLearningRate) · effective batch \(effectiveBatch) / 256: lower it, or raise "
+                + "\(.baseLearningRate, baseLearningRate) · effective batch \(effectiveBatch) / 256: lower it, or "
+                + "raise "
                 + "\(.baseLearningRate)")
         try check(
             optimizer.weightDecay >= 0 && optimizer.weightDecay.isFinite,

@@ -58,7 +58,8 @@ public final class AtomicFile {
                 guard let resolved = realpath(path, nil) else {
                     throw Failure(
                         .inputOutput,
-                        "cannot write \(quoted(path: path)): it is a symbolic link that leads nowhere; name another file"
+                        "cannot write \(quoted(path: path)): it is a symbolic link that leads nowhere; name another "
+                            + "file"
                     )
                 }
                 place = String(cString: resolved)

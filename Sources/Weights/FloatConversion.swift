@@ -2,8 +2,8 @@ import Reporting
 
 /// Conversion of stored elements to 32-bit floats.
 package enum FloatConversion {
-    /// Converts the elements `source`, of type `type`, contiguous, little-endian and at any alignment, to `destination`,
-    /// which has as many. Returns false and writes nothing if the type cannot be converted.
+    /// Converts the elements `source`, of type `type`, contiguous, little-endian and at any alignment, to
+    /// `destination`, which has as many. Returns false and writes nothing if the type cannot be converted.
     static func convert(
         _ source: UnsafeRawBufferPointer, _ type: TensorType, into destination: UnsafeMutableBufferPointer<Float>
     ) -> Bool {
@@ -39,7 +39,8 @@ package enum FloatConversion {
     package static func refusal(_ entry: TensorEntry, path: String) -> Failure {
         Failure(
             .badData,
-            "tensor \(quoted(entry.name)) of \(quoted(path: path)) is of type \(entry.type.rawValue), which cannot be used as weights; "
+            "tensor \(quoted(entry.name)) of \(quoted(path: path)) is of type \(entry.type.rawValue), which cannot be "
+                + "used as weights; "
                 + "convert it to F32, F16 or BF16")
     }
 }
@@ -55,7 +56,8 @@ func float(halfBits half: UInt16) -> Float {
     let sign = UInt32(half & 0x8000) << 16
     let magnitude = UInt32(half & 0x7FFF) << 13
     let exponent = magnitude & 0x0F80_0000
-    // Subnormal: combine the significand with an exponent that gives it its weight, then subtract that exponent's value.
+    // Subnormal: combine the significand with an exponent that gives it its weight, then subtract that exponent's
+    // value.
     let rebased = Float(bitPattern: magnitude + 113 << 23) - Float(bitPattern: 113 << 23)
     let normal = magnitude + 112 << 23
     let special = magnitude | 0x7F80_0000

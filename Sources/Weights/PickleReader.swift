@@ -480,7 +480,8 @@ package struct PickleReader {
             return try items.map {
                 guard let value = graph.integer($0), value >= 0 else {
                     throw fault(
-                        "makes a tensor with \(what) that holds \(graph.description($0)), which is not a non-negative integer,"
+                        "makes a tensor with \(what) that holds \(graph.description($0)), which is not a non-negative "
+                            + "integer,"
                     )
                 }
                 return value
@@ -488,7 +489,8 @@ package struct PickleReader {
         }
         guard let offset = graph.integer(arguments[1]), offset >= 0 else {
             throw fault(
-                "makes a tensor with an offset of \(graph.description(arguments[1])), which is not a non-negative integer,"
+                "makes a tensor with an offset of \(graph.description(arguments[1])), which is not a non-negative "
+                    + "integer,"
             )
         }
         let shape = try naturals(arguments[2], "a shape")

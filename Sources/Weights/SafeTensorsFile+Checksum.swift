@@ -26,7 +26,8 @@ extension SafeTensorsFile {
         guard stored == found else {
             throw Failure(
                 .badData,
-                "\(quoted(path: path)) is damaged: its checksum is \(quoted(stored)) but its content gives \(found); use an older checkpoint"
+                "\(quoted(path: path)) is damaged: its checksum is \(quoted(stored)) but its content gives \(found); "
+                    + "use an older checkpoint"
             )
         }
     }

@@ -15,7 +15,8 @@ extension SafeTensorsFile {
         return try body(data(range))
     }
 
-    /// The bytes of a tensor as stored, little-endian: the file's memory, at any alignment and valid while `self` lives.
+    /// The bytes of a tensor as stored, little-endian: the file's memory, at any alignment and valid while `self`
+    /// lives.
     public func bytes(_ name: String) throws -> UnsafeRawBufferPointer {
         data(try range(name))
     }

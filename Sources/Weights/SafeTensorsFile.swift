@@ -49,7 +49,8 @@ public final class SafeTensorsFile: WeightFile, @unchecked Sendable {
         } catch let fault as JSONReader.Fault {
             throw Failure(
                 .badData,
-                "\(quoted(path: file.path)) is not a valid safetensors file: its header \(fault.message); download or write the file again"
+                "\(quoted(path: file.path)) is not a valid safetensors file: its header \(fault.message); download or "
+                    + "write the file again"
             )
         }
     }
@@ -98,26 +99,30 @@ public final class SafeTensorsFile: WeightFile, @unchecked Sendable {
         if bytes.starts(with: [0x50, 0x4B, 0x03, 0x04]) {
             throw Failure(
                 .badData,
-                "\(quoted(path: path)) is a zip archive, perhaps a PyTorch checkpoint, not a safetensors file; convert it first"
+                "\(quoted(path: path)) is a zip archive, perhaps a PyTorch checkpoint, not a safetensors file; convert "
+                    + "it first"
             )
         }
         if bytes.starts(with: "version https://git-lfs".utf8) {
             throw Failure(
                 .badData,
-                "\(quoted(path: path)) is not the file itself but Git LFS's pointer to it: run `git lfs pull` in its folder, or download the "
+                "\(quoted(path: path)) is not the file itself but Git LFS's pointer to it: run `git lfs pull` in its "
+                    + "folder, or download the "
                     + "file again")
         }
         // Other text, a web page or a picture. The length is meaningless, so the message does not show it.
         guard length <= UInt64(SafeTensorsHeader.maximumLength) else {
             throw Failure(
                 .badData,
-                "\(quoted(path: path)) is neither a safetensors file nor a PyTorch archive: download it again, or name another file"
+                "\(quoted(path: path)) is neither a safetensors file nor a PyTorch archive: download it again, or name "
+                    + "another file"
             )
         }
         guard length <= UInt64(bytes.count - 8) else {
             throw Failure(
                 .badData,
-                "\(quoted(path: path)) is cut off or not a safetensors file: its header should have \(length) bytes and only "
+                "\(quoted(path: path)) is cut off or not a safetensors file: its header should have \(length) bytes "
+                    + "and only "
                     + "\(bytes.count - 8) follow; download or write the file again")
         }
         return Int(length)

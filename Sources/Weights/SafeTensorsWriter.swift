@@ -1,4 +1,5 @@
-/// Writes a safetensors file from tensors in memory, without copying them, or from tensors that are produced one by one.
+/// Writes a safetensors file from tensors in memory, without copying them, or from tensors that are produced one by
+/// one.
 ///
 /// The same tensors and metadata give the same bytes. Metadata keys are sorted; tensors are in the order given, but
 /// those with wider element types first, so that each tensor is aligned to its elements. The header is padded with
@@ -17,8 +18,8 @@ public struct SafeTensorsWriter {
         self.metadata = metadata
     }
 
-    /// Adds a tensor of 32-bit floats. `floats` must have the number of elements of `shape` and stay valid until `write`
-    /// returns.
+    /// Adds a tensor of 32-bit floats. `floats` must have the number of elements of `shape` and stay valid until
+    /// `write` returns.
     public mutating func add(_ name: String, shape: [Int], floats: UnsafeBufferPointer<Float>) {
         add(name, type: .f32, shape: shape, bytes: UnsafeRawBufferPointer(floats))
     }
@@ -36,8 +37,8 @@ public struct SafeTensorsWriter {
         tensors.append(tensor)
     }
 
-    /// Writes the file through `AtomicFile`; if `checksummed`, with the checksum of all its bytes in the metadata. Names
-    /// must be distinct.
+    /// Writes the file through `AtomicFile`; if `checksummed`, with the checksum of all its bytes in the metadata.
+    /// Names must be distinct.
     ///
     /// `beside` is called when everything is written, before the file takes its place, to write the files that belong
     /// beside it.

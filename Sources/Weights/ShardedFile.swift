@@ -52,7 +52,8 @@ public final class ShardedFile: WeightFile, @unchecked Sendable {
                 guard access(folder + name, F_OK) == 0 else {
                     throw Failure(
                         .inputOutput,
-                        "\(quoted(path: path)) names the shard \(quoted(name)), which is not in its folder; download it too"
+                        "\(quoted(path: path)) names the shard \(quoted(name)), which is not in its folder; download "
+                            + "it too"
                     )
                 }
                 budget.isShared = !shards.isEmpty

@@ -60,7 +60,8 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
             guard !names.tensors.isEmpty else {
                 throw Failure(
                     .badData,
-                    "\(quoted(path: path)) holds no tensors: its content is \(graph.description(graph.root)), which was not run or "
+                    "\(quoted(path: path)) holds no tensors: its content is \(graph.description(graph.root)), which "
+                        + "was not run or "
                         + "loaded; save the model's state_dict()")
             }
             values = names.values
@@ -206,7 +207,8 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
         }
         guard count == 0 ? tensor.offset <= available : last < available else {
             throw Fault(
-                "tensor \(quoted(name)) reaches element \(last) of storage \(quoted(key)), which has \(available) of its type"
+                "tensor \(quoted(name)) reaches element \(last) of storage \(quoted(key)), which has \(available) of "
+                    + "its type"
             )
         }
         // With strides of 0 a small storage could expand to gigabytes; up to 2^20 elements are allowed.

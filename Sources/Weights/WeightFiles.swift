@@ -29,7 +29,8 @@ public enum WeightFiles {
         } catch let fault as JSONReader.Fault {
             throw Failure(
                 .badData,
-                "\(quoted(path: path)) is not a valid PyTorch archive: it \(fault.message); download or write the file again"
+                "\(quoted(path: path)) is not a valid PyTorch archive: it \(fault.message); download or write the file "
+                    + "again"
             )
         }
         return archive
@@ -65,12 +66,14 @@ public enum WeightFiles {
         guard let first = found.first else {
             throw Failure(
                 .badData,
-                "folder \(quoted(path: folder)) holds no weights (model.safetensors, an index of shards or pytorch_model.bin); "
+                "folder \(quoted(path: folder)) holds no weights (model.safetensors, an index of shards or "
+                    + "pytorch_model.bin); "
                     + "name the file")
         }
         throw Failure(
             .badData,
-            "folder \(quoted(path: folder)) holds \(found.count) files of weights, such as \(quoted(first)); name one of them"
+            "folder \(quoted(path: folder)) holds \(found.count) files of weights, such as \(quoted(first)); name one "
+                + "of them"
         )
     }
 }

@@ -31,7 +31,8 @@ package struct ZIPDirectory {
         guard end.directory.count <= Self.maximumDirectoryLength else {
             throw Fault(
                 message:
-                    "lists its members in \(end.directory.count) bytes, more than the allowed \(Self.maximumDirectoryLength)"
+                    "lists its members in \(end.directory.count) bytes, more than the allowed "
+                    + "\(Self.maximumDirectoryLength)"
             )
         }
         // Extent of each member from its own header to the end of its content.

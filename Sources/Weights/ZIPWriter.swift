@@ -120,8 +120,8 @@ struct ZIPWriter {
 
         /// The fields that a member's own header and its directory entry have in common.
         mutating func member(name: [UInt8], checksum: UInt32, packed: Int, size: Int) {
-            // Version 4.5 to extract (ZIP64); flags for UTF-8 names and sizes after the content; stored; time 0; date 33,
-            // the first day of 1980.
+            // Version 4.5 to extract (ZIP64); flags for UTF-8 names and sizes after the content; stored; time 0; date
+            // 33, the first day of 1980.
             for value in [45, 0x0808, 0, 0, 33] { word16(value) }
             word32(Int(checksum))
             word32(packed)

@@ -55,7 +55,8 @@ struct Bench: ParsableCommand {
             if teacherPrecisionOptions.teacherPrecision != .same { flags.append("--teacher-precision") }
             guard flags.isEmpty else {
                 throw ValidationError(
-                    "\(flags.joined(separator: ", ")) \(flags.count == 1 ? "is" : "are") for distill: pretrain has no teacher"
+                    "\(flags.joined(separator: ", ")) \(flags.count == 1 ? "is" : "are") for distill: pretrain has no "
+                        + "teacher"
                 )
             }
         }

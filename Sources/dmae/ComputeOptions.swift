@@ -7,7 +7,8 @@ import Tensors
 struct ComputeOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Threads of the kernels; the result does not depend on it. Default: the processors available to this process.",
+            "Threads of the kernels; the result does not depend on it. Default: the processors available to this "
+                + "process.",
             valueName: "count"))
     var threads: Int?
 
@@ -31,7 +32,8 @@ struct ComputeOptions: ParsableArguments {
         guard startable == Threads.count else {
             throw Failure(
                 .failure,
-                "the system starts only \(startable) of \(Threads.count) threads: lower --threads, or raise the limit of processes or of "
+                "the system starts only \(startable) of \(Threads.count) threads: lower --threads, or raise the limit "
+                    + "of processes or of "
                     + "memory (`ulimit -u`, `ulimit -v`, the container's pids)")
         }
     }
@@ -46,7 +48,8 @@ enum PrecisionChoice: String, CaseIterable, ExpressibleByArgument {
 struct PrecisionOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Precision of the operands of matmuls and attention: f32, bf16, or auto: bf16 where the processor has bf16 instructions, else f32.",
+            "Precision of the operands of matmuls and attention: f32, bf16, or auto: bf16 where the processor has bf16 "
+                + "instructions, else f32.",
             valueName: "precision"))
     var precision: PrecisionChoice = .f32
 
@@ -58,7 +61,8 @@ struct PrecisionOptions: ParsableArguments {
         case .bf16:
             if !Precision.bf16.isNative {
                 Terminal.warning(
-                    "the instruction set \(InstructionSet.selected.name) has no products of bf16: they are computed in float32 from "
+                    "the instruction set \(InstructionSet.selected.name) has no products of bf16: they are computed in "
+                        + "float32 from "
                         + "rounded operands, no faster than --precision f32")
             }
             return .bf16
@@ -72,7 +76,8 @@ extension TeacherPrecision: ExpressibleByArgument {}
 struct TeacherPrecisionOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Precision of the matmuls in the teacher's blocks: same as the step's, or int8, with a scale for each row of a "
+            "Precision of the matmuls in the teacher's blocks: same as the step's, or int8, with a scale for each row "
+                + "of a "
                 + "weight and for each token.",
             valueName: "precision"))
     var teacherPrecision: TeacherPrecision = .same
@@ -81,7 +86,8 @@ struct TeacherPrecisionOptions: ParsableArguments {
     func resolved() -> TeacherPrecision {
         if teacherPrecision == .int8, !Precision.int8.isNative {
             Terminal.warning(
-                "the instruction set \(InstructionSet.selected.name) does not multiply int8: 16-bit integers are multiplied "
+                "the instruction set \(InstructionSet.selected.name) does not multiply int8: 16-bit integers are "
+                    + "multiplied "
                     + "instead, with the same results, but not at the speed of int8")
         }
         return teacherPrecision

@@ -11,8 +11,9 @@ struct Convert: ParsableCommand {
         discussion: """
             Every command that takes weights reads these: safetensors, one file or shards with their index; PyTorch \
             archives (.pth, .pt, .bin of torch.save since 1.6), of which nothing is ever executed; and Hugging Face \
-            folders. Tensors may have the names of MAE and DMAE, timm, Hugging Face (ViTMAE and ViT) or mmpretrain, with \
-            or without a prefix model, state_dict, module, student, teacher or ema. The command prints what it found.
+            folders. Tensors may have the names of MAE and DMAE, timm, Hugging Face (ViTMAE and ViT) or mmpretrain, \
+            with or without a prefix model, state_dict, module, student, teacher or ema. The command prints what it \
+            found.
 
             --to selects the format:
 
@@ -111,7 +112,8 @@ struct Convert: ParsableCommand {
         let flags = sizes.filter(\.isGiven).map(\.flag)
         if !flags.isEmpty, form == .mae || form == .timm, Conversion.isArchive(output) {
             throw ValidationError(
-                "\(flags.joined(separator: " and ")) \(flags.count == 1 ? "has" : "have") no effect: a PyTorch archive has no "
+                "\(flags.joined(separator: " and ")) \(flags.count == 1 ? "has" : "have") no effect: a PyTorch archive "
+                    + "has no "
                     + "place for sizes; end the output in .safetensors to keep them")
         }
     }
@@ -141,7 +143,8 @@ struct Convert: ParsableCommand {
             Terminal.note("the weights are beside the model, in \(data): keep both together")
         }
         print(
-            "model  \(output)  \(Format.counted(summary.parameters, "parameter")); \(summary.outputs.joined(separator: ", "))"
+            "model  \(output)  \(Format.counted(summary.parameters, "parameter")); "
+                + "\(summary.outputs.joined(separator: ", "))"
         )
     }
 

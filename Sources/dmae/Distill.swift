@@ -24,9 +24,9 @@ struct Distill: ParsableCommand {
               dmae distill --teacher vit-large.safetensors --data imagenet/train \\
                 --output run --student vit-small --epochs 50 --mask-ratio 0.95
 
-            SIGTERM, SIGINT, SIGHUP and SIGUSR1 write a checkpoint and end the run with exit code 75; the same command with \
-            --resume auto continues it, and gives the same bytes as a run without interruption. At the end --output \
-            contains model.safetensors: student, decoder and projection heads under MAE's names.
+            SIGTERM, SIGINT, SIGHUP and SIGUSR1 write a checkpoint and end the run with exit code 75; the same command \
+            with --resume auto continues it, and gives the same bytes as a run without interruption. At the end \
+            --output contains model.safetensors: student, decoder and projection heads under MAE's names.
 
             \(Recipe.listing(of: .distill))
             """)

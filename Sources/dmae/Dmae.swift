@@ -42,8 +42,8 @@ struct Dmae: ParsableCommand {
         AtomicFile.removePartsOnSignals()
         // With SIGXFSZ ignored, a limit on file sizes is an error of the write, not the end of the process.
         signal(SIGXFSZ, SIG_IGN)
-        // Every parallel region sets its number of threads. LLVM's OpenMP runs out of memory on a value that is empty or
-        // not a number, which job scripts are apt to set.
+        // Every parallel region sets its number of threads. LLVM's OpenMP runs out of memory on a value that is empty
+        // or not a number, which job scripts are apt to set.
         unsetenv("OMP_NUM_THREADS")
         do {
             try runCommandLine()
@@ -99,7 +99,8 @@ struct Dmae: ParsableCommand {
         guard CommandLine.argc > 0 else {
             throw Failure(
                 .inputOutput,
-                "cannot read the command line from /proc/self/cmdline: mount /proc, or raise the limit on open files (ulimit -n)"
+                "cannot read the command line from /proc/self/cmdline: mount /proc, or raise the limit on open files "
+                    + "(ulimit -n)"
             )
         }
         for (word, text) in zip(

@@ -64,7 +64,8 @@ struct Doctor: ParsableCommand {
         guard observed > 1 || Threads.count == 1 else {
             throw Failure(
                 .failure,
-                "a parallel region got one thread instead of \(Threads.count): unset OMP_THREAD_LIMIT, or rebuild with LLVM's "
+                "a parallel region got one thread instead of \(Threads.count): unset OMP_THREAD_LIMIT, or rebuild with "
+                    + "LLVM's "
                     + "OpenMP")
         }
     }

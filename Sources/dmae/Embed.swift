@@ -13,9 +13,9 @@ struct Embed: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Write an encoder's features of images.",
         discussion: """
-            The encoder sees every patch. Of each image, the short side is resized to 8/7 of the model's size (no margin \
-            above 224; bicubic, as Pillow does it), the centre cropped and normalised by ImageNet's mean and standard \
-            deviation.
+            The encoder sees every patch. Of each image, the short side is resized to 8/7 of the model's size (no \
+            margin above 224; bicubic, as Pillow does it), the centre cropped and normalised by ImageNet's mean and \
+            standard deviation.
 
               dmae embed --weights run/model.safetensors --data pictures \\
                 --output features.npy
@@ -23,8 +23,8 @@ struct Embed: ParsableCommand {
                 --output block8.safetensors --block 8 --pool tokens
 
             The output is one float32 array (named features in a safetensors file): [images, width], or \
-            [images, 1 + patches, width] for all tokens, sorted by path, byte by byte. features.npy.files.txt lists the \
-            paths, one per line. Unreadable images are reported and left out of both; if there are more than \
+            [images, 1 + patches, width] for all tokens, sorted by path, byte by byte. features.npy.files.txt lists \
+            the paths, one per line. Unreadable images are reported and left out of both; if there are more than \
             --unreadable-limit allows, nothing is written and the exit code is 65.
 
             The features do not depend on --threads, --workers or --batch.
@@ -47,7 +47,8 @@ struct Embed: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "class token, mean of the patch tokens, or all tokens. Default: mean if the weights were fine-tuned on it, else class.",
+            "class token, mean of the patch tokens, or all tokens. Default: mean if the weights were fine-tuned on it, "
+                + "else class.",
             valueName: "class|mean|tokens"))
     var pool: FeaturePool?
 
@@ -158,7 +159,8 @@ private final class EmbedProgress {
         let rate = Double(done) / (now - start)
         let left = Format.duration(Double(total - done) / rate)
         Terminal.note(
-            "\(Format.grouped(done)) of \(Format.grouped(total)) images, \(Format.fixed(rate, 1)) images/s, \(left) left"
+            "\(Format.grouped(done)) of \(Format.grouped(total)) images, \(Format.fixed(rate, 1)) images/s, \(left) "
+                + "left"
         )
     }
 }

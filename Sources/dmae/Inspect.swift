@@ -14,9 +14,10 @@ struct Inspect: ParsableCommand {
             each tensor in the order of the file (name, type, shape, bytes); then the totals, which in a checkpoint \
             include the optimiser's state. `dmae convert --help` lists the formats.
 
-            With --compare the values of both files are read instead. Printed are tensors that only one file has, tensors \
-            of different shape, and for each tensor that differs the maximum difference, absolute and divided by the \
-            maximum magnitude in the first file. If the files name the same model differently, MAE's names are compared.
+            With --compare the values of both files are read instead. Printed are tensors that only one file has, \
+            tensors of different shape, and for each tensor that differs the maximum difference, absolute and divided \
+            by the maximum magnitude in the first file. If the files name the same model differently, MAE's names \
+            are compared.
 
               dmae inspect run/model.safetensors
               dmae inspect --json run/model.safetensors | python3 -m json.tool

@@ -79,7 +79,8 @@ struct ModelOptions: ParsableArguments {
         guard let preset = Preset.decoder(decoder ?? name) else {
             throw Failure(
                 .usage,
-                "--decoder \(decoder ?? name) is not known: use one of \(Preset.decoders.map(\.name).joined(separator: ", "))"
+                "--decoder \(decoder ?? name) is not known: use one of "
+                    + "\(Preset.decoders.map(\.name).joined(separator: ", "))"
             )
         }
         return DecoderConfiguration(
@@ -160,8 +161,8 @@ struct AlignmentOptions: ParsableArguments {
     ///
     /// - Parameter weights: the teacher's file, which gives the sizes unless `--teacher-model` does. Without a file the
     ///   recipe names the teacher. A preset takes the student's patch size.
-    /// - Throws: `Failure.usage` if the teacher's size or heads are unknown, or its file has another width, fewer blocks
-    ///   than `--teacher-depth` or other heads.
+    /// - Throws: `Failure.usage` if the teacher's size or heads are unknown, or its file has another width, fewer
+    ///   blocks than `--teacher-depth` or other heads.
     func teacher(_ recipe: Recipe, student: EncoderConfiguration, weights: ModelWeights? = nil) throws
         -> EncoderConfiguration
     {
@@ -194,7 +195,8 @@ struct AlignmentOptions: ParsableArguments {
         if teacher.heads == 0, let weights {
             throw Failure(
                 .usage,
-                "--teacher-heads is needed: \(weights.path) does not say the number of attention heads, and no preset has its "
+                "--teacher-heads is needed: \(weights.path) does not say the number of attention heads, and no preset "
+                    + "has its "
                     + "width")
         }
         return teacher
@@ -218,8 +220,10 @@ struct AlignmentOptions: ParsableArguments {
             "\(scaled($0.studentBlock, student, recipeStudent)):\(scaled($0.teacherBlock, teacher, recipeTeacher))"
         }.joined(separator: " ")
         return
-            "blocks \(blocks) are aligned, as recipe \(recipe.name) says for a student of \(recipeStudent) and a teacher of "
-            + "\(recipeTeacher) blocks; in yours, of \(student) and \(teacher), the same shares of the depth are --align \(share)"
+            "blocks \(blocks) are aligned, as recipe \(recipe.name) says for a student of \(recipeStudent) and a "
+            + "teacher of "
+            + "\(recipeTeacher) blocks; in yours, of \(student) and \(teacher), the same shares of the depth are "
+            + "--align \(share)"
     }
 
     /// The recipe's alignment with the overrides of this command line.

@@ -13,14 +13,15 @@ struct Reconstruct: ParsableCommand {
         abstract: "Draw original, masked picture and reconstruction side by side.",
         discussion: """
             Draws one row per input. Removed patches are grey in the middle picture; on the right the model's \
-            prediction takes their place among the visible patches. The error printed is the mean squared error over the \
-            removed patches, in the units of training.
+            prediction takes their place among the visible patches. The error printed is the mean squared error over \
+            the removed patches, in the units of training.
 
-            Weights of `dmae distill` and `dmae pretrain` describe their model, as config.json does for Hugging Face. For \
-            other weights the shapes of the tensors give everything except three things. The number of heads is taken \
-            from the preset of that width unless --heads and --decoder-heads are given. Images that are not square need \
-            --image-size. Weights that were trained on normalised pixels need --normalize-pixels: each removed patch is \
-            then shown with the mean and standard deviation of the original. `dmae convert --help` lists the formats.
+            Weights of `dmae distill` and `dmae pretrain` describe their model, as config.json does for Hugging Face. \
+            For other weights the shapes of the tensors give everything except three things. The number of heads is \
+            taken from the preset of that width unless --heads and --decoder-heads are given. Images that are not \
+            square need --image-size. Weights that were trained on normalised pixels need --normalize-pixels: each \
+            removed patch is then shown with the mean and standard deviation of the original. `dmae convert --help` \
+            lists the formats.
 
               dmae reconstruct --weights run/model.safetensors --input cat.jpg dog.png \\
                 --output grid.png
@@ -56,14 +57,16 @@ struct Reconstruct: ParsableCommand {
 
     @Flag(
         inversion: .prefixedNo,
-        help:
-            "Whether the weights predict normalised pixels (MAE's norm_pix_loss). Default: as the weights say, else raw pixels."
+        help: ArgumentHelp(
+            "Whether the weights predict normalised pixels (MAE's norm_pix_loss). Default: as the weights say, else "
+                + "raw pixels.")
     )
     var normalizePixels: Bool?
 
     @Option(
         help: ArgumentHelp(
-            "Side of the images, or HEIGHTxWIDTH, in pixels. Default: that of the weights; for another, position tables are resampled.",
+            "Side of the images, or HEIGHTxWIDTH, in pixels. Default: that of the weights; for another, position "
+                + "tables are resampled.",
             valueName: "pixels"))
     var imageSize: ImageSize?
 
@@ -107,7 +110,8 @@ struct Reconstruct: ParsableCommand {
         if configuration.normalizePixels {
             Terminal.warning(
                 "\(weights.normalizePixels == false ? "taken, against what they say, for weights" : "these weights were") trained on "
-                    + "normalised pixels: each removed patch is shown with the mean and deviation of the original, which the model did "
+                    + "normalised pixels: each removed patch is shown with the mean and deviation of the original, "
+                    + "which the model did "
                     + "not predict")
         } else if weights.normalizePixels == true {
             Terminal.warning(
@@ -131,7 +135,8 @@ struct Reconstruct: ParsableCommand {
             guard pictures.loss.isFinite else {
                 throw Failure(
                     .failure,
-                    "what \(weights.path) predicts of \(path) is not finite, and nothing was written: look at the weights"
+                    "what \(weights.path) predicts of \(path) is not finite, and nothing was written: look at the "
+                        + "weights"
                 )
             }
             rows.append(
@@ -143,7 +148,8 @@ struct Reconstruct: ParsableCommand {
         print(Format.table(losses))
         let patches = student.patches
         print(
-            "\(reconstruction.removedPatches) of \(patches) patches removed; original, masked picture and reconstruction from left to right"
+            "\(reconstruction.removedPatches) of \(patches) patches removed; original, masked picture and "
+                + "reconstruction from left to right"
         )
         print("grid  \(output)  \(grid.width)×\(grid.height)")
     }

@@ -112,7 +112,8 @@ struct TrainingOptions: ParsableArguments {
         guard effective % batch == 0 else {
             throw Failure(
                 .usage,
-                "--effective-batch \(effective) is not a multiple of --batch \(batch): choose both so that whole batches add up to it"
+                "--effective-batch \(effective) is not a multiple of --batch \(batch): choose both so that whole "
+                    + "batches add up to it"
             )
         }
         var optimizer = recipe.optimizer
@@ -178,7 +179,8 @@ struct TrainingOptions: ParsableArguments {
         case .interrupted(let signal, let checkpoint):
             throw Failure(
                 .interrupted,
-                "stopped by \(signal) at step \(trainer.step) of \(trainer.totalSteps); the same command with --resume auto "
+                "stopped by \(signal) at step \(trainer.step) of \(trainer.totalSteps); the same command with --resume "
+                    + "auto "
                     + "continues from \(checkpoint)")
         }
     }
@@ -226,7 +228,8 @@ struct TrainingOptions: ParsableArguments {
         let aside = try trainer.takeOver(store)
         if let newest = aside.last {
             Terminal.warning(
-                "the run continues from step \(checkpoint.step); set aside \(aside.count) of its later checkpoints, up to "
+                "the run continues from step \(checkpoint.step); set aside \(aside.count) of its later checkpoints, up "
+                    + "to "
                     + "\(quoted(path: newest)): remove them, or name one to --resume")
         }
         if !quiet {

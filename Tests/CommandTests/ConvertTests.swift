@@ -139,7 +139,8 @@ final class ConvertTests: XCTestCase {
         XCTAssertEqual(
             result.errors.split(separator: "\n").map(String.init),
             [
-                "\(checkpoint): PyTorch archive, MAE names under model; ViT of width 32, 3 blocks, heads unknown, patches of 8 pixels, images "
+                "\(checkpoint): PyTorch archive, MAE names under model; ViT of width 32, 3 blocks, heads unknown, "
+                    + "patches of 8 pixels, images "
                     + "of 32×32, 3 channels; decoder of width 16, 2 blocks, heads unknown",
                 "left out: the decoder (32 tensors)",
                 "left out: 9 tensors beside the model, such as an optimiser's state",

@@ -221,7 +221,8 @@ final class DocumentationTests: XCTestCase {
         let kept = try [0.75, 0.90, 0.95, 0.98].map { try model("vit-base", $0).keptPatches }
         for sentence in [
             "ViT-B are \(counts[0]) tensors with the `dec512d8` decoder, of a ViT-L \(counts[1]).",
-            "of 196 patches 0.75 keeps \(kept[0]), 0.90 keeps \(kept[1]), 0.95 keeps \(kept[2]) and 0.98 keeps \(kept[3]).",
+            "of 196 patches 0.75 keeps \(kept[0]), 0.90 keeps \(kept[1]), 0.95 keeps \(kept[2]) and 0.98 keeps "
+                + "\(kept[3]).",
         ] { XCTAssertTrue(page.contains(sentence), sentence) }
     }
 
@@ -264,7 +265,8 @@ final class DocumentationTests: XCTestCase {
             Set(try XCTUnwrap(rows.first { $0[0] == "`optimizer`" }.map { codes($0[1]) })), Set(optimizer.keys))
     }
 
-    /// The metadata keys and the tensors of a run's files, and of files converted from it, are those that the page lists.
+    /// The metadata keys and the tensors of a run's files, and of files converted from it, are those that the page
+    /// lists.
     func testCheckpointLayout() throws {
         let folder = TemporaryFolder()
         let teacher = folder.file("teacher"), run = folder.file("run"), weights = run + "/model.safetensors"

@@ -23,7 +23,8 @@ final class EmbedTests: XCTestCase {
         for place in [5, 7] { (jpeg[frame + place], jpeg[frame + place + 1]) = (0x23, 0x28) }
         let large = folder.write(jpeg, "large.jpg")
         let arguments =
-            "embed --weights '\(weights)' --heads 4 --threads 1 --data '\(pictures)' '\(large)' --unreadable-limit 1 --output x.npy"
+            "embed --weights '\(weights)' --heads 4 --threads 1 --data '\(pictures)' '\(large)' --unreadable-limit 1 "
+            + "--output x.npy"
         let limited = "ulimit -v 550000; cd '\(folder.path)'; exec '\(Command.binary)' \(arguments)"
         assertRefused(
             Command.run(["-c", limited], executable: "/bin/sh"), 74,

@@ -65,7 +65,8 @@ final class InspectTests: XCTestCase {
         XCTAssertEqual(lines[1...2], ["  form: PyTorch archive", "  names: MAE names under model"])
         XCTAssertEqual(
             lines[3],
-            "  model: ViT of width 32, 3 blocks, heads unknown, patches of 8 pixels, images of 32×32, 3 channels; decoder of width 16, 2 "
+            "  model: ViT of width 32, 3 blocks, heads unknown, patches of 8 pixels, images of 32×32, 3 channels; "
+                + "decoder of width 16, 2 "
                 + "blocks, heads unknown")
         for line in ["  epoch = 399", "  args.model = mae_vit_tiny_patch8", "  args.norm_pix_loss = false"] {
             XCTAssertTrue(lines.contains(line), line)

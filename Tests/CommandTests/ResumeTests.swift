@@ -87,7 +87,7 @@ final class ResumeTests: XCTestCase {
             let result = command.wait()
             XCTAssertEqual(result.end, .exited(75), result.description)
             XCTAssertTrue(result.errors.contains("stopped by \(name) at step "), result.errors)
-            XCTAssertTrue(result.errors.contains("the same command with --resume auto goes on"), result.errors)
+            XCTAssertTrue(result.errors.contains("the same command with --resume auto continues"), result.errors)
             XCTAssertFalse(result.errors.contains("error"), "to be interrupted is no error: \(result.errors)")
             let step = try TinyRun.log(stopped).count
             let newest = try XCTUnwrap(TinyRun.checkpoints(stopped).last)
@@ -285,7 +285,8 @@ final class ResumeTests: XCTestCase {
         let ofOtherHeads = ["--teacher-model", "vit-tiny", "--teacher-width", "16", "--teacher-depth", "2"]
         assertRefused(
             TinyRun.distill(taught, teacher: teacher, epochs: 2, resume + ofOtherHeads), 64,
-            "--teacher-model vit-tiny, with 3 heads, contradicts \(teacher), which says that it has 2 heads: leave it out"
+            "--teacher-model vit-tiny, with 3 heads, contradicts \(teacher), which says that it has 2 heads: leave it "
+                + "out"
         )
         assertRefused(
             TinyRun.pretrain(alone, epochs: 1, resume + ["--patch-size", "4"]), 64,
@@ -332,7 +333,8 @@ final class ResumeTests: XCTestCase {
         for more in [["--resume", "auto"], ["--resume", run + "/" + (try XCTUnwrap(TinyRun.checkpoints(run).last))]] {
             assertRefused(
                 TinyRun.pretrain(run, epochs: 4, steps + more), 65,
-                "is of a run that an earlier version of dmae started (format 1; this version resumes format 2): finish it "
+                "is of a run that an earlier version of dmae started (format 1; this version resumes format 2): finish "
+                    + "it "
                     + "with that version, or start again in another --output folder")
         }
         XCTAssertEqual(try contents(), before)

@@ -29,7 +29,8 @@ final class TrainingCommandTests: XCTestCase {
         let file = try SafeTensorsFile(path: teacher + "/model.safetensors")
         XCTAssertTrue(
             second.errors.contains(
-                "teacher: 16 tensors used of \(teacher)/model.safetensors; \(file.entries.count - 16) not needed (blocks after the last "
+                "teacher: 16 tensors used of \(teacher)/model.safetensors; \(file.entries.count - 16) not needed "
+                    + "(blocks after the last "
                     + "aligned one, norm, decoder)\n"),
             second.errors)
         XCTAssertEqual(try TinyRun.checkpoints(student).count, 3)
@@ -166,7 +167,8 @@ final class TrainingCommandTests: XCTestCase {
         refused(
             "--minimum-learning-rate", "0.004",
             words:
-                "--minimum-learning-rate 0.004 is more than the peak of 0.003125, --base-learning-rate 0.1 · effective batch 8 / 256"
+                "--minimum-learning-rate 0.004 is more than the peak of 0.003125, --base-learning-rate 0.1 · effective "
+                + "batch 8 / 256"
         )
         refused("--base-learning-rate", "fast", words: "'fast'")
         refused("--beta1", "1", words: "--beta1 must be at least 0 and below 1")
@@ -254,7 +256,8 @@ final class TrainingCommandTests: XCTestCase {
         let result = assertRuns(arguments)
         XCTAssertTrue(
             result.errors.contains(
-                "blocks 2:4 are aligned, as recipe demo says for a student of 4 and a teacher of 6 blocks; in yours, of "
+                "blocks 2:4 are aligned, as recipe demo says for a student of 4 and a teacher of 6 blocks; in yours, "
+                    + "of "
                     + "4 and 8, the same shares of the depth are --align 2:5"), result.errors)
         XCTAssertFalse(assertRuns(arguments + ["--align", "2:5"]).errors.contains("are aligned"))
     }
@@ -283,7 +286,8 @@ final class TrainingCommandTests: XCTestCase {
             XCTAssertTrue(result.errors.hasPrefix("\(teacher): \(form); ViT of width 32, 3 blocks, "), result.errors)
             XCTAssertTrue(
                 result.errors.contains(
-                    "teacher: 16 tensors used of \(teacher); position tables resampled from 4×4 to 6×6 patches; input channels summed, from 3 "
+                    "teacher: 16 tensors used of \(teacher); position tables resampled from 4×4 to 6×6 patches; input "
+                        + "channels summed, from 3 "
                         + "to 1; \(unneeded)\n"), result.errors)
         }
         assertRefused(

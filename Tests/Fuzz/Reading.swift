@@ -1,8 +1,8 @@
 import Reporting
 import Reporting
 
-/// Reads an opened file as a command would: small tensors, as floats and as bytes. Any other error than a `Failure` ends
-/// the process.
+/// Reads an opened file as a command would: small tensors, as floats and as bytes. Any other error than a `Failure`
+/// ends the process.
 func readAll(_ file: any WeightFile) {
     var rest = 1 << 16
     for entry in file.entries where entry.count <= rest {

@@ -40,7 +40,8 @@ final class ImageFolderTests: XCTestCase {
         XCTAssertEqual(
             images.notes,
             [
-                "images directly in \(folder.path) are left out, as torchvision's ImageFolder does with a folder that has "
+                "images directly in \(folder.path) are left out, as torchvision's ImageFolder does with a folder that "
+                    + "has "
                     + "class directories (images: 1)"
             ])
         XCTAssertEqual(images.path(0), folder.file("Cat/.hidden.png"))
@@ -113,7 +114,8 @@ final class ImageFolderTests: XCTestCase {
         }
     }
 
-    /// Names that are not UTF-8: a picture with such a name is unreadable, a directory with such a name stops the search.
+    /// Names that are not UTF-8: a picture with such a name is unreadable, a directory with such a name stops the
+    /// search.
     func testNamesThatAreNotUTF8() throws {
         let folder = TemporaryFolder()
         let picture = try PNGWriter.encode(Pixels(width: 2, height: 2, channels: 1, bytes: [1, 2, 3, 4]))

@@ -28,10 +28,10 @@ final class EmbeddingTests: XCTestCase {
 
     /// From the pictures' files to the features, with every instruction set.
     ///
-    /// The recorded features were computed in float64 and rounded once. A sum of k products has a relative error of about
-    /// u·√(k/2). A block has nine stages (two norms, four linear layers, scores, softmax, values); patch embedding and
-    /// final norm are two more. The longest sum has 8·8·3 = 192 terms. Together that is u·√(29·192), and twice that for
-    /// the largest of many elements.
+    /// The recorded features were computed in float64 and rounded once. A sum of k products has a relative error of
+    /// about u·√(k/2). A block has nine stages (two norms, four linear layers, scores, softmax, values); patch
+    /// embedding and final norm are two more. The longest sum has 8·8·3 = 192 terms. Together that is u·√(29·192), and
+    /// twice that for the largest of many elements.
     func testFeaturesAgreeWithTimmAndTransformers() throws {
         let expected = try SafeTensorsFile(path: Fixtures.path("weights/expected.safetensors"))
         let bound = 2 * 0x1p-24 * (29.0 * 192).squareRoot()

@@ -34,7 +34,8 @@ struct DecodedModel {
     /// Operations of one type.
     var operations: [String: Int] { graph.node.reduce(into: [:]) { $0[$1.opType, default: 0] += 1 } }
 
-    /// Checks the graph: every name is defined once, before it is used, and used; every tensor has the bytes of its shape.
+    /// Checks the graph: every name is defined once, before it is used, and used; every tensor has the bytes of its
+    /// shape.
     func assertWellFormed(_ name: String) {
         XCTAssertFalse(message.unknownFields.data.count > 0, name)
         XCTAssertEqual(message.irVersion, 8, name)

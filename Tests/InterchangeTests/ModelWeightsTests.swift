@@ -59,7 +59,8 @@ final class ModelWeightsTests: XCTestCase {
         }
         XCTAssertEqual(
             try fixture("dmae/distilled.pth").architecture,
-            "ViT of width 32, 3 blocks, heads unknown, patches of 8 pixels, images of 32×32, 3 channels; decoder of width 16, 2 blocks, "
+            "ViT of width 32, 3 blocks, heads unknown, patches of 8 pixels, images of 32×32, 3 channels; decoder of "
+                + "width 16, 2 blocks, "
                 + "heads unknown; 1 projection head")
         let tuned = try fixture("mae/finetuned.pth")
         XCTAssertEqual(tuned.encoder.depth, 1)

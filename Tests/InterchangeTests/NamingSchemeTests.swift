@@ -9,8 +9,8 @@ import XCTest
 final class NamingSchemeTests: XCTestCase {
     private let folder = TemporaryFolder()
 
-    /// Files that PyTorch, timm and transformers wrote of one model (Fixtures/weights): path, type, recognised names, and
-    /// the parts they hold beside the encoder.
+    /// Files that PyTorch, timm and transformers wrote of one model (Fixtures/weights): path, type, recognised names,
+    /// and the parts they hold beside the encoder.
     private static let files: [(path: String, type: TensorType, names: String, parts: [String])] = [
         ("mae/mae.safetensors", .f32, "MAE names", ["decoder"]),
         ("mae/encoder.pth", .f16, "MAE names under model", []),

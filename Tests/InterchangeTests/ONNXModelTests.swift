@@ -58,8 +58,8 @@ final class ONNXModelTests: XCTestCase {
         var largest = ONNXModel.largestFile
     }
 
-    /// An MAE encoder in every type and with external data; a classifier on the class token; a classifier of one block on
-    /// the mean of the patch tokens; and a linear probe.
+    /// An MAE encoder in every type and with external data; a classifier on the class token; a classifier of one block
+    /// on the mean of the patch tokens; and a linear probe.
     private static func cases() throws -> [Case] {
         let mae = try open("mae/mae.safetensors")
         let classifier = try open("timm/timm.safetensors")
@@ -117,8 +117,8 @@ final class ONNXModelTests: XCTestCase {
         return (data.count, String(format: "%016llx", hash.finish()))
     }
 
-    /// The models are the same bytes as those that the ONNX checker accepted and whose outputs in onnxruntime agreed with
-    /// PyTorch's. With DMAE_RECORD=FOLDER they are written there instead, for record_models.py.
+    /// The models are the same bytes as those that the ONNX checker accepted and whose outputs in onnxruntime agreed
+    /// with PyTorch's. With DMAE_RECORD=FOLDER they are written there instead, for record_models.py.
     func testModelsAreTheRecordedOnes() throws {
         if let place = ProcessInfo.processInfo.environment["DMAE_RECORD"] {
             for model in try Self.cases() { _ = try write(model, in: place) }

@@ -84,7 +84,8 @@ final class WeightLoadingTests: XCTestCase {
         XCTAssertEqual(values(target), before)
     }
 
-    /// The position table of an unknown grid cannot be resampled; the remedy is the command that records the image size.
+    /// The position table of an unknown grid cannot be resampled; the remedy is the command that records the image
+    /// size.
     func testRefusesPositionsOfAnUnknownGrid() throws {
         let source = try RandomModel(.small(), batch: 1, seed: 71)
         let configuration = ModelConfiguration.small(imageHeight: 16)

@@ -20,8 +20,8 @@ private func bf16(_ x: Float) -> UInt16 {
 /// - Output, a mean: (r + tokens·u + e)·Σp|V| for the operands, and e·|O| for storing it.
 /// - dP: size·u·Σ|dO·V|. delta = Σ dO·O: ((size + 2 + tokens)·u + r)·Σ|dO|·Σp|V|, and Σ|dO|·e·(Σp|V| + |O|) for O's
 ///   roundings.
-/// - dQ and dK, with p's error and the sum over tokens or queries: (2r + (2·size + 2·sum + 8)·u)·(Σ|dO·V| + Σ|dO|·Σp|V|)
-///   times the term's factor p·scale·|k|, and e·|dS| for dS as an operand.
+/// - dQ and dK, with p's error and the sum over tokens or queries: (2r + (2·size + 2·sum + 8)·u)·(Σ|dO·V| +
+///   Σ|dO|·Σp|V|) times the term's factor p·scale·|k|, and e·|dS| for dS as an operand.
 /// - dV: (r + queries·u + e)·Σp|dO|.
 /// - e of every stored value. Second-order terms are below a hundredth of these.
 private struct Reference {
@@ -237,7 +237,8 @@ final class AttentionTests: KernelTestCase {
             let got = s.head(raw.baseAddress! + offset * s.element, b, rows, stride, h)
             for i in wanted.indices where !(abs(got[i] - wanted[i]) <= bound[i]) {
                 XCTFail(
-                    "\(place)[\(i / s.size), \(i % s.size)] of image \(b) head \(h): \(got[i]), not \(wanted[i]) ± \(bound[i])"
+                    "\(place)[\(i / s.size), \(i % s.size)] of image \(b) head \(h): \(got[i]), not \(wanted[i]) ± "
+                        + "\(bound[i])"
                 )
                 return false
             }
@@ -268,7 +269,8 @@ final class AttentionTests: KernelTestCase {
                     dmae_set_threads(count)
                     let result = run(s)
                     let place =
-                        "\(variant.name) batch \(batch) queries \(s.queries) tokens \(tokens) heads \(heads) size \(size): "
+                        "\(variant.name) batch \(batch) queries \(s.queries) tokens \(tokens) heads \(heads) size "
+                        + "\(size): "
                     for index in 0..<batch * heads {
                         let (b, h) = (index / heads, index % heads), forward = forwards[index],
                             backward = backwards[index]
@@ -358,7 +360,8 @@ final class AttentionTests: KernelTestCase {
                         XCTAssertTrue(
                             some.output == Array(all.output[bytes]) && some.dQ == Array(all.dQ[bytes])
                                 && some.logSumExp == Array(all.logSumExp[first..<first + count]),
-                            "\(variant.name) tokens \(tokens) size \(size): queries \(first)..<\(first + count) alone give other bits"
+                            "\(variant.name) tokens \(tokens) size \(size): queries \(first)..<\(first + count) alone "
+                                + "give other bits"
                         )
                     }
                 }

@@ -2,8 +2,8 @@ import CKernels
 import Foundation
 import XCTest
 
-/// GELU and its derivative, as the epilogue of a matmul computes them. Forward: the value is a bias, beside a product of
-/// depth zero. Backward: the product is 1·1, so that C is the derivative itself. Both are exact in every precision.
+/// GELU and its derivative, as the epilogue of a matmul computes them. Forward: the value is a bias, beside a product
+/// of depth zero. Backward: the product is 1·1, so that C is the derivative itself. Both are exact in every precision.
 final class GeluTests: KernelTestCase {
     private let memory = (0..<5).map { _ in GuardedMemory(floats: 1 << 18) }
     private let workspaces = GuardedMemory(floats: 1 << 20)

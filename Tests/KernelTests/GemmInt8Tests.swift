@@ -5,10 +5,10 @@ import XCTest
 /// The reference is the contract's own arithmetic: quantise in float32 as gemm/quantisation.h says, sum integers in 64
 /// bits, then one float32 operation after another. Without GELU every variant must give these bits.
 ///
-/// The reference itself is compared with the product of the unrounded values. With the scales sa of A's row and sb of B's
-/// column, the error of a value is at most half a step, also where the rounded zero clamps the end of the range, plus the
-/// roundings of scale, inverse and their product, each within u: |q·s - x| <= s/2 + 4·u·|x|. So the error of an element is
-/// at most Σ (|a|·eb + |b|·ea + ea·eb), ea = sa/2 + 4u·|a|, eb likewise, plus its own four roundings.
+/// The reference itself is compared with the product of the unrounded values. With the scales sa of A's row and sb of
+/// B's column, the error of a value is at most half a step, also where the rounded zero clamps the end of the range,
+/// plus the roundings of scale, inverse and their product, each within u: |q·s - x| <= s/2 + 4·u·|x|. So the error of
+/// an element is at most Σ (|a|·eb + |b|·ea + ea·eb), ea = sa/2 + 4u·|a|, eb likewise, plus its own four roundings.
 final class GemmInt8Tests: KernelTestCase {
     private let memory = (0..<8).map { GuardedMemory(floats: $0 == 6 ? 1 << 21 : 1 << 19) }
     private let workspaces = GuardedMemory(floats: 1 << 24)

@@ -84,7 +84,8 @@ final class GemmTaskTests: KernelTestCase {
         }
     }
 
-    /// Threads take their own tasks from the front and steal from the back: whoever comes when, each task is taken once.
+    /// Threads take their own tasks from the front and steal from the back: whoever comes when, each task is taken
+    /// once.
     func testEveryOrderOfTakingTakesEachTaskOnce() {
         var random = Random("stealing")
         for _ in 0..<3000 {

@@ -3,14 +3,14 @@ import Foundation
 import XCTest
 
 /// m, n, k as in the contract. Bound of an element: the error of a sum of k products and up to three more terms, in any
-/// order, fused or not, is at most (k + 3)·u/(1 - (k + 3)·u) times the sum of magnitudes (Higham, Accuracy and Stability,
-/// §3.1); k + 4 covers the denominator, and a row's factor rounds once more. bf16: the reference multiplies the rounded
-/// operands. Products of two of them are exact in f32; if pairs are added at a time, a sum may be rounded once more per
-/// product, so the bound is twice as wide. A result stored as bf16 has a further error of 2⁻⁸ of itself. float32 in
-/// three parts of bf16: the parts are at most 1, 2⁻⁸ and 2⁻¹⁶ of a value, so the omitted products are 2⁻²³ (2·u) of a
-/// product; the sum of the largest products has float32's error, the other five a fiftieth of it: three times as wide
-/// in all. GELU's slope is below 1.13; its own error is at most 2 ulp or 1e-7 (contract). In the backward pass the
-/// slope has an error of at most 4e-7 (GeluTests) and its product is rounded once, u·1.13: 5e-7 of the value.
+/// order, fused or not, is at most (k + 3)·u/(1 - (k + 3)·u) times the sum of magnitudes (Higham, Accuracy and
+/// Stability, §3.1); k + 4 covers the denominator, and a row's factor rounds once more. bf16: the reference multiplies
+/// the rounded operands. Products of two of them are exact in f32; if pairs are added at a time, a sum may be rounded
+/// once more per product, so the bound is twice as wide. A result stored as bf16 has a further error of 2⁻⁸ of itself.
+/// float32 in three parts of bf16: the parts are at most 1, 2⁻⁸ and 2⁻¹⁶ of a value, so the omitted products are 2⁻²³
+/// (2·u) of a product; the sum of the largest products has float32's error, the other five a fiftieth of it: three
+/// times as wide in all. GELU's slope is below 1.13; its own error is at most 2 ulp or 1e-7 (contract). In the backward
+/// pass the slope has an error of at most 4e-7 (GeluTests) and its product is rounded once, u·1.13: 5e-7 of the value.
 final class GemmTests: KernelTestCase {
     private static func hasParts(_ variant: Variant) -> Bool { variant.name.hasPrefix("gemm_f32_amx") }
 
@@ -133,7 +133,8 @@ final class GemmTests: KernelTestCase {
                     bytes: dmae_gemm_workspace(arguments.precision, m, n, k, epilogue.keep ? cType : yType))
                 dmae_gemm(&arguments)
                 let place =
-                    "\(variant.name) m \(m) n \(n) k \(k) transposed \(transposed) \(epilogue) threads \(count) packed \(isPacked)"
+                    "\(variant.name) m \(m) n \(n) k \(k) transposed \(transposed) \(epilogue) threads \(count) packed "
+                    + "\(isPacked)"
                 let gotC = read(c, start.count, cType), gotY = read(y, empty.count, yType)
                 for i in 0..<m {
                     for j in 0..<n {
@@ -294,8 +295,8 @@ final class GemmTests: KernelTestCase {
         }
     }
 
-    /// NaN and infinity survive the rounding of operands, so that a run notices a loss that is not finite. With float32 in
-    /// three parts an infinity becomes NaN.
+    /// NaN and infinity survive the rounding of operands, so that a run notices a loss that is not finite. With float32
+    /// in three parts an infinity becomes NaN.
     func testValuesThatAreNotFinite() {
         for operation in ["gemm_f32", "gemm_bf16"] {
             for variant in variants(of: operation) {

@@ -48,7 +48,8 @@ final class GuardedMemory {
         }
         return start
     }
-    /// `bytes` of workspace, aligned to 64 and filled with NaN, which shows if a kernel reads memory that it did not write.
+    /// `bytes` of workspace, aligned to 64 and filled with NaN, which shows if a kernel reads memory that it did not
+    /// write.
     func workspace(bytes: Int) -> UnsafeMutableRawPointer {
         precondition(bytes + 64 <= capacity)
         let start = (capacity - bytes) / 64 * 64

@@ -186,8 +186,8 @@ final class VariantTests: KernelTestCase {
         XCTAssertEqual(visits, [Int32](repeating: 1, count: count))
     }
 
-    /// Rounds of a peak kernel: chain i starts at i, in every lane, and each round changes it as its file says. The sum of
-    /// all accumulators is exact for these numbers of rounds.
+    /// Rounds of a peak kernel: chain i starts at i, in every lane, and each round changes it as its file says. The sum
+    /// of all accumulators is exact for these numbers of rounds.
     private func checksum(_ variant: Variant, flop: Double, rounds: Int) -> Double? {
         let isScalar = variant.isa == dmae_isa_scalar
         let chains = isScalar ? 48.0 : 12, start = chains * (chains - 1) / 2

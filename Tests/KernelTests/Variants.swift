@@ -57,7 +57,8 @@ class KernelTestCase: XCTestCase {
         dmae_isa_use(dmae_isa_available())
     }
 
-    /// Runs `body` for each variant of `operation` that this machine runs, reports the others, and fails if there was none.
+    /// Runs `body` for each variant of `operation` that this machine runs, reports the others, and fails if there was
+    /// none.
     func forEachVariant(of operation: String, _ body: (Variant) throws -> Void) rethrows {
         var checked = 0
         for variant in Variant.all where variant.operation == operation {

@@ -41,7 +41,8 @@ final class ConfigurationTests: XCTestCase {
             ("removes none of the 12 patches", { $0.maskRatio = 0 }),
             ("only where there is a teacher", { $0.teacher = nil }),
             (
-                "an image of 4×4 has one patch of 4 pixels, too few to remove some and keep some: lower patch size, or raise image size",
+                "an image of 4×4 has one patch of 4 pixels, too few to remove some and keep some: lower patch size, or "
+                    + "raise image size",
                 {
                     ($0.student.imageHeight, $0.student.imageWidth) = (4, 4)
                 }
@@ -53,7 +54,8 @@ final class ConfigurationTests: XCTestCase {
                 }
             ),
             (
-                "teacher and student must see the same patches, but the teacher's are of 2 pixels and the student's of 4: use patch size 2",
+                "teacher and student must see the same patches, but the teacher's are of 2 pixels and the student's of "
+                    + "4: use patch size 2",
                 { $0.teacher!.patchSize = 2 }
             ),
             // Nor do these tile the student's images.

@@ -96,7 +96,8 @@ final class FiniteDifferenceTests: XCTestCase {
                     "\(name): the check of \(parameter.name) along \(kind) is not sharp")
                 XCTAssertLessThanOrEqual(
                     error, tolerance,
-                    "\(name): \(parameter.name) along \(kind): slope \(found), gradient says \(predicted), h \(h), norm \(norm)"
+                    "\(name): \(parameter.name) along \(kind): slope \(found), gradient says \(predicted), h \(h), "
+                        + "norm \(norm)"
                 )
                 let share = error / tolerance
                 if share > worst.share { worst = (share, "\(parameter.name) along \(kind)") }

@@ -35,8 +35,8 @@ final class MaskingTests: XCTestCase {
         XCTAssertEqual(try model(4, 5, ratio: 0.9).observed.masking.keptCount, 1)
     }
 
-    /// Places are the ranks of the noise, kept patches those of the first K places, and the mask says place ≥ K: against a stable
-    /// sort.
+    /// Places are the ranks of the noise, kept patches those of the first K places, and the mask says place ≥ K:
+    /// against a stable sort.
     func testMaskAndPlacesAreOneOrder() throws {
         let seed = testSeed(31)
         for (rows, columns, ratio) in [(14, 14, 0.75), (3, 5, 0.5), (2, 1, 0.5), (7, 4, 0.9)] {

@@ -91,8 +91,8 @@ final class PaperConfigurationTests: XCTestCase {
         print("in all: \(plan.totalBytes >> 20) MiB")
     }
 
-    /// Gradients that are not added up are alive from the phase that clears them to the one that hands them over: the decoder's,
-    /// or a block's of the student with those of everything outside of the blocks, whichever are more.
+    /// Gradients that are not added up are alive from the phase that clears them to the one that hands them over: the
+    /// decoder's, or a block's of the student with those of everything outside of the blocks, whichever are more.
     func testGradientsThatAreNotAccumulated() throws {
         let (accumulated, alone) = (MemoryPlan(), MemoryPlan())
         let parameters = try ObservedModel(paper(0.75), batch: 32, plan: accumulated).parameters
@@ -116,9 +116,10 @@ final class PaperConfigurationTests: XCTestCase {
         print("\(accumulated.totalBytes) bytes, or \(alone.totalBytes) where nothing is accumulated")
     }
 
-    /// The plan overlays buffers that are never alive together. These are the bytes it took before each buffer had a lifetime of
-    /// its own, when whole phases of a step shared memory: no configuration may need more. A packed teacher's size depends on the
-    /// instruction set, workspaces on the threads: one thread here, and the scalar kernels' panels.
+    /// The plan overlays buffers that are never alive together. These are the bytes it took before each buffer had a
+    /// lifetime of its own, when whole phases of a step shared memory: no configuration may need more. A packed
+    /// teacher's size depends on the instruction set, workspaces on the threads: one thread here, and the scalar
+    /// kernels' panels.
     func testPlannedBytes() throws {
         let before: [(Double, Precision, keeps: Bool, bytes: Int)] = [
             (0.75, .f32, false, 3_299_061_632),

@@ -49,7 +49,8 @@ final class InPlaceActivationTests: XCTestCase {
                                 precision: precision,
                                 workspace: workspace)
                             let what =
-                                "\(rows) × \(inputs) × \(outputs), \(precision), \(type), \(set.name), \(threads) threads"
+                                "\(rows) × \(inputs) × \(outputs), \(precision), \(type), \(set.name), \(threads) "
+                                + "threads"
                             let bits = memory.map(\.values.bits)
                             XCTAssertEqual(bits[3], bits[1], what)
                             XCTAssertEqual(bits[4], bits[2], what)

@@ -64,7 +64,8 @@ final class MemoryPlanTests: XCTestCase {
         XCTAssertTrue(overlap(a, b) || overlap(d, b), "nothing is shared")
     }
 
-    /// Any number of buffers at random: none lies over another of its time, and the plan is as large as its largest phase at least.
+    /// Any number of buffers at random: none lies over another of its time, and the plan is as large as its largest
+    /// phase at least.
     func testManyBuffersOfManyPhases() throws {
         var random = CounterRandom(seed: testSeed(41), purpose: .test)
         for round in 0..<20 {
@@ -98,8 +99,8 @@ final class MemoryPlanTests: XCTestCase {
         }
     }
 
-    /// A buffer that is alive inside of a loop and after it, or before it and inside, is alive in all of the loop; one that lives and
-    /// dies in a round is not.
+    /// A buffer that is alive inside of a loop and after it, or before it and inside, is alive in all of the loop; one
+    /// that lives and dies in a round is not.
     func testLoops() throws {
         let plan = MemoryPlan()
         let before = plan.phase("before"), head = plan.phase("head")

@@ -93,8 +93,8 @@ final class InstructionSetTests: XCTestCase {
         }
     }
 
-    /// A precision is native where the selected row of its operation multiplies the operands themselves: the rows of the
-    /// sets that were made for it, and of those that include them.
+    /// A precision is native where the selected row of its operation multiplies the operands themselves: the rows of
+    /// the sets that were made for it, and of those that include them.
     func testPrecisionsThatAreNative() {
         let ran = withEachInstructionSet { set in
             func includes(_ name: String) -> Bool {

@@ -55,7 +55,8 @@ public struct TensorComparison {
     private static func text(_ worst: Worst) -> String {
         let difference = (Double(worst.found) - Double(worst.expected)).magnitude
         return
-            "\(worst.name)[\(worst.index)]: \(worst.found) where \(worst.expected) is expected, off by \(short(difference)), "
+            "\(worst.name)[\(worst.index)]: \(worst.found) where \(worst.expected) is expected, off by "
+            + "\(short(difference)), "
             + "\(short(worst.share)) of the bound \(short(worst.bound))"
     }
 

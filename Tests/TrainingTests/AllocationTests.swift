@@ -63,8 +63,8 @@ final class AllocationTests: XCTestCase {
         XCTAssertEqual(allocations {}.count, 0)
     }
 
-    /// A step of one micro-batch, or of two: masks, forward and backward, gradient norm and optimiser allocate nothing, for every
-    /// kind of step.
+    /// A step of one micro-batch, or of two: masks, forward and backward, gradient norm and optimiser allocate nothing,
+    /// for every kind of step.
     func testAStepAllocatesNothing() throws {
         let pairs = [AlignedPair(studentBlock: 1, teacherBlock: 0), AlignedPair(studentBlock: 2, teacherBlock: 2)]
         let cases: [(String, ModelConfiguration)] = [
@@ -103,7 +103,8 @@ final class AllocationTests: XCTestCase {
                             }
                             XCTAssertEqual(
                                 counted.count, 0,
-                                "\(name), \(accumulation) micro-batches, \(set.name), \(threads) threads: \(counted.where)"
+                                "\(name), \(accumulation) micro-batches, \(set.name), \(threads) threads: "
+                                    + "\(counted.where)"
                             )
                             XCTAssertGreaterThan(norm, 0)
                             withExtendedLifetime(model) {}

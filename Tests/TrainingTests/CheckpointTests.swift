@@ -89,7 +89,8 @@ final class CheckpointTests: XCTestCase {
         XCTAssertEqual(reports[0], "skipping \"\(folder.file(name(5)))\": it is the checkpoint of step 2, renamed")
         XCTAssertEqual(
             reports[1],
-            "skipping a checkpoint: \"\(folder.file(name(4)))\" is not a valid safetensors file: its header describes 76 bytes of "
+            "skipping a checkpoint: \"\(folder.file(name(4)))\" is not a valid safetensors file: its header describes "
+                + "76 bytes of "
                 + "data but the file holds 75: it was cut off; download or write the file again")
         XCTAssertTrue(
             reports[2].hasPrefix(
@@ -151,7 +152,8 @@ final class CheckpointTests: XCTestCase {
             found,
             Failure(
                 .inputOutput,
-                "cannot write \"\(folder.file(name(2)))\": File too large; raise the limit on the size of files (ulimit -f)"
+                "cannot write \"\(folder.file(name(2)))\": File too large; raise the limit on the size of files "
+                    + "(ulimit -f)"
             ))
         XCTAssertEqual(folder.names(), [name(1)])
         XCTAssertEqual(try newest(store).step, 1)

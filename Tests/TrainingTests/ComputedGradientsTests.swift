@@ -92,8 +92,8 @@ final class ComputedGradientsTests: XCTestCase {
                 norm.add(parameters, range)
                 state.update(range, self.optimizer, learningRate: 1e-2, step: step)
             }
-            // The decoder, the student's blocks, the last first, twelve tensors each, then what is before, between and behind them;
-            // every place once.
+            // The decoder, the student's blocks, the last first, twelve tensors each, then what is before, between and
+            // behind them; every place once.
             XCTAssertEqual(seen.flatMap { $0 }.sorted(), Array(parameters.all.indices))
             XCTAssertEqual(seen.count, 1 + configuration.student.depth + 3)
             XCTAssertTrue(
@@ -126,7 +126,8 @@ final class ComputedGradientsTests: XCTestCase {
                                     seed: seed,
                                     accumulates: accumulates)
                                 let what =
-                                    "\(name), \(precision), \(set.name), \(threads) threads, accumulates: \(accumulates)"
+                                    "\(name), \(precision), \(set.name), \(threads) threads, accumulates: "
+                                    + "\(accumulates)"
                                 XCTAssertEqual(found.norms, expected.norms, what)
                                 XCTAssertEqual(found.losses, expected.losses, what)
                                 XCTAssertEqual(Set(found.values.keys), Set(expected.values.keys))

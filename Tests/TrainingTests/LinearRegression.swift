@@ -2,8 +2,8 @@ import Images
 import Models
 import Tensors
 
-/// Linear regression of an image's mean value on its pixels: an objective that has nothing in common with masked autoencoders but
-/// the protocol. The trainer trains it as it trains them.
+/// Linear regression of an image's mean value on its pixels: an objective that has nothing in common with masked
+/// autoencoders but the protocol. The trainer trains it as it trains them.
 ///
 /// loss = mean over the batch of (w·x + b - y)², with y = 3 · (mean of x) + 1.
 final class LinearRegression: Objective {

@@ -42,13 +42,15 @@ final class ProgressLineTests: XCTestCase {
         line.update(record(1))
         XCTAssertEqual(
             world.take(),
-            "\rstep 1/1000  epoch 1.50  loss 0.6124  (reconstruction 0.5000, alignment 0.1000 0.0123)  12.3 images/s  1.23 GB\u{1B}[K"
+            "\rstep 1/1000  epoch 1.50  loss 0.6124  (reconstruction 0.5000, alignment 0.1000 0.0123)  12.3 images/s  "
+                + "1.23 GB\u{1B}[K"
         )
         world.time = 100
         line.update(record(11))
         XCTAssertEqual(
             world.take(),
-            "\rstep 11/1000  epoch 1.50  loss 0.6124  (reconstruction 0.5000, alignment 0.1000 0.0123)  12.3 images/s  1.23 GB"
+            "\rstep 11/1000  epoch 1.50  loss 0.6124  (reconstruction 0.5000, alignment 0.1000 0.0123)  12.3 images/s  "
+                + "1.23 GB"
                 + "  2 h 44 min left\u{1B}[K")
         line.finish()
         XCTAssertEqual(world.take(), "\n")
@@ -183,7 +185,8 @@ final class ProgressLineTests: XCTestCase {
         }
         close(leader)
         let wide =
-            "step 1/2  epoch 1.50  loss 0.6124  \u{1B}[2m(reconstruction 0.5000, alignment 0.1000 0.0123)\u{1B}[0m  12.3 images/s"
+            "step 1/2  epoch 1.50  loss 0.6124  \u{1B}[2m(reconstruction 0.5000, alignment 0.1000 0.0123)\u{1B}[0m  "
+            + "12.3 images/s"
         let colored = try terminal(columns: 200, ["TERM": "xterm"])
         XCTAssertTrue(colored.contains(wide), colored)
         let plain = try terminal(columns: 200, ["TERM": "xterm", "NO_COLOR": "1"])
@@ -196,7 +199,8 @@ final class ProgressLineTests: XCTestCase {
         let narrow = "loss 0.6124  12.3 images/s"
         XCTAssertEqual(
             try terminal(columns: 40, ["TERM": "xterm"]),
-            "\rstep 1/2  \(narrow)\u{1B}[K\r\u{1B}[Ka message\r\n\rstep 1/2  \(narrow)\u{1B}[K\rstep 2/2  \(narrow)\u{1B}[K\r\n"
+            "\rstep 1/2  \(narrow)\u{1B}[K\r\u{1B}[Ka message\r\n\rstep 1/2  \(narrow)\u{1B}[K\rstep 2/2  "
+                + "\(narrow)\u{1B}[K\r\n"
         )
         let dumb = try terminal(columns: 40, ["TERM": "dumb"])
         XCTAssertFalse(dumb.contains("\u{1B}"), dumb)

@@ -58,7 +58,8 @@ final class RunDirectoryTests: XCTestCase {
                 failure { _ = try RunDirectory(path: path, resuming: false) },
                 Failure(
                     .usage,
-                    "\"\(path)\" already holds a run; resume it with \(.resume, "auto"), or name another \(.output) folder"
+                    "\"\(path)\" already holds a run; resume it with \(.resume, "auto"), or name another \(.output) "
+                        + "folder"
                 ))
             XCTAssertNil(failure { _ = try RunDirectory(path: path, resuming: true) })
             XCTAssertEqual(folder.read("run-with-\(name)/\(name)"), Array("x".utf8))
@@ -87,7 +88,8 @@ final class RunDirectoryTests: XCTestCase {
                 failure { _ = try RunDirectory(path: path, resuming: true) },
                 Failure(
                     .badData,
-                    "\(quoted(path: path)) is of a run that \(version) version of dmae started (format \(format); this version resumes "
+                    "\(quoted(path: path)) is of a run that \(version) version of dmae started (format \(format); this "
+                        + "version resumes "
                         + "format 2): finish it with that version, or start again in another \(.output) folder"))
             XCTAssertEqual(
                 try FileManager.default.contentsOfDirectory(atPath: path).sorted(),
@@ -112,7 +114,8 @@ final class RunDirectoryTests: XCTestCase {
                 failure { _ = try RunDirectory(path: path, resuming: resuming) },
                 Failure(
                     .inputOutput,
-                    "\"\(path)\" is being written by process \(getpid()); wait for its end or name another \(.output) folder"
+                    "\"\(path)\" is being written by process \(getpid()); wait for its end or name another \(.output) "
+                        + "folder"
                 )
             )
         }

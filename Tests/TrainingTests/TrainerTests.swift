@@ -490,8 +490,8 @@ final class TrainerTests: XCTestCase {
             try FileManager.default.contentsOfDirectory(atPath: folder.file("run")).sorted(), ["lock", "log.jsonl"])
     }
 
-    /// The trainer knows nothing of autoencoders: it trains linear regression, logs its losses under their own names, and resumes it
-    /// in the middle of an optimiser step to the bit.
+    /// The trainer knows nothing of autoencoders: it trains linear regression, logs its losses under their own names,
+    /// and resumes it in the middle of an optimiser step to the bit.
     func testAnotherObjective() throws {
         var configuration = try smallRun(images: 12, epochs: 100)
         configuration.method = .pretrain

@@ -123,7 +123,8 @@ final class AtomicFileTests: XCTestCase {
             failure { try AtomicFile.write([1], to: folder.file("dangling.txt")) },
             Failure(
                 .inputOutput,
-                "cannot write \"\(folder.file("dangling.txt"))\": it is a symbolic link that leads nowhere; name another file"
+                "cannot write \"\(folder.file("dangling.txt"))\": it is a symbolic link that leads nowhere; name "
+                    + "another file"
             ))
         XCTAssertEqual(folder.names(), ["dangling.txt", "link.txt", "real.txt"])
     }

@@ -118,7 +118,9 @@ final class HostileArchiveTests: XCTestCase {
                 ),
                 (
                     good.with("x/data/0") { $0.method = 8 }.bytes(),
-                    "its member \"x/data/0\" is compressed, which torch.save does not do; write it again with: python3 -c \"import sys, torch; torch.save(torch.load(sys.argv[1], map_location='cpu', weights_only=True), sys.argv[2])\" PATH new.pth"
+                    "its member \"x/data/0\" is compressed, which torch.save does not do; write it again with: python3 "
+                        + "-c \"import sys, torch; torch.save(torch.load(sys.argv[1], map_location='cpu', "
+                        + "weights_only=True), sys.argv[2])\" PATH new.pth"
                 ),
                 (good.with("x/data/0") { $0.flags = 1 }.bytes(), "the zip archive holds member \"x/data/0\" encrypted"),
                 (
@@ -295,7 +297,8 @@ final class HostileArchiveTests: XCTestCase {
                 ),
                 (
                     pickle(opcodes("(ios\nsystem\n")),
-                    "its data.pkl uses an opcode of protocol 0 or 1 that makes objects (INST or OBJ), which torch.save does not write, at byte 3"
+                    "its data.pkl uses an opcode of protocol 0 or 1 that makes objects (INST or OBJ), which torch.save "
+                        + "does not write, at byte 3"
                 ),
                 (
                     pickle([0x82, 1]),
@@ -303,7 +306,8 @@ final class HostileArchiveTests: XCTestCase {
                 ),
                 (
                     pickle([0x97]),
-                    "its data.pkl refers to buffers outside of it (opcode NEXT_BUFFER), which torch.save does not write, at byte 2"
+                    "its data.pkl refers to buffers outside of it (opcode NEXT_BUFFER), which torch.save does not "
+                        + "write, at byte 2"
                 ),
                 (pickle(opcodes("NNR")), "its data.pkl makes something from arguments that are not a tuple at byte 4"),
                 (pickle(opcodes("K\u{5})R")), "its data.pkl calls 5, which is not a function, at byte 5"),
@@ -351,11 +355,13 @@ final class HostileArchiveTests: XCTestCase {
                 ),
                 (
                     pickle(Pickled.tensor(shape: [-1])),
-                    "its data.pkl makes a tensor with a shape that holds -1, which is not a non-negative integer, at byte 108"
+                    "its data.pkl makes a tensor with a shape that holds -1, which is not a non-negative integer, at "
+                        + "byte 108"
                 ),
                 (
                     pickle(Pickled.tensor(strides: [-1])),
-                    "its data.pkl makes a tensor with strides that holds -1, which is not a non-negative integer, at byte 108"
+                    "its data.pkl makes a tensor with strides that holds -1, which is not a non-negative integer, at "
+                        + "byte 108"
                 ),
                 (
                     pickle(Pickled.tensor(shape: [2, 2])),
@@ -451,7 +457,8 @@ final class HostileArchiveTests: XCTestCase {
             ])
     }
 
-    /// Pickles that try to run code. Alone they hold no tensors and are refused; beside tensors they are shown as names.
+    /// Pickles that try to run code. Alone they hold no tensors and are refused; beside tensors they are shown as
+    /// names.
     func testPicklesThatTryToRunCode() throws {
         // A file that executed code would leave in the working folder.
         let canary = "dmae-code-was-run"
@@ -523,7 +530,8 @@ final class HostileArchiveTests: XCTestCase {
             ),
             (
                 Pickled.call("torch._dynamo.guards.GuardBuilder", "get", [python]),
-                "holds no tensors: its content is torch._dynamo.guards.GuardBuilder.get(\"open('dmae-code-was-run', 'w')\")"
+                "holds no tensors: its content is torch._dynamo.guards.GuardBuilder.get(\"open('dmae-code-was-run', "
+                    + "'w')\")"
             ),
             (Pickled.call("pickle", "loads", [bytes]), "holds no tensors: its content is pickle.loads(bytes)"),
             (
@@ -532,7 +540,8 @@ final class HostileArchiveTests: XCTestCase {
             ),
             (
                 Pickled.call("numpy.testing._private.utils", "runstring", [python, Pickled.opcodes("}")]),
-                "holds no tensors: its content is numpy.testing._private.utils.runstring(\"open('dmae-code-was-run', 'w')\", …)"
+                "holds no tensors: its content is numpy.testing._private.utils.runstring(\"open('dmae-code-was-run', "
+                    + "'w')\", …)"
             ),
             // A call of the result of a call.
             (
@@ -821,8 +830,8 @@ final class HostileArchiveTests: XCTestCase {
             }
         }
         print("bit flips with seed \(seed): \(opened) of 10000 archives still open")
-        // Changes of data, padding and redundant fields may go unnoticed. The pickle is checksummed, and the directory is
-        // checked.
+        // Changes of data, padding and redundant fields may go unnoticed. The pickle is checksummed, and the directory
+        // is checked.
         XCTAssertTrue((500..<9000).contains(opened), "\(opened)")
     }
 }

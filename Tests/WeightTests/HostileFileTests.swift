@@ -262,7 +262,8 @@ final class HostileFileTests: XCTestCase {
             let memory = assertProgramRefuses(folder.file("hostile.safetensors"), name)
             print("a header of \(header.count) bytes, \(name): refused with \(memory / 1024) KiB")
         }
-        // A valid length of a header that is missing. The file is sparse; the length is checked before anything is read.
+        // A valid length of a header that is missing. The file is sparse; the length is checked before anything is
+        // read.
         let path = folder.write(file(header: [], length: UInt64(length)), "hostile.safetensors")
         XCTAssertEqual(truncate(path, 8 + length), 0)
         _ = assertProgramRefuses(path, "a sparse header")
@@ -314,7 +315,8 @@ final class HostileFileTests: XCTestCase {
         )
         XCTAssertEqual(
             try refusal([1, 0, 0, 0, 0, 0, 0]),
-            "is neither a safetensors file nor a PyTorch archive: it holds no more than 7 bytes; download or write the file again"
+            "is neither a safetensors file nor a PyTorch archive: it holds no more than 7 bytes; download or write the "
+                + "file again"
         )
         for bytes in [
             file(header: Array("{}".utf8), length: 100_000_001), file(header: Array("{}".utf8), length: .max),
@@ -326,10 +328,12 @@ final class HostileFileTests: XCTestCase {
                 "is neither a safetensors file nor a PyTorch archive: download it again, or name another file")
         }
         let pointer =
-            "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\n"
+            "version https://git-lfs.github.com/spec/v1\noid "
+            + "sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\n"
         XCTAssertEqual(
             try refusal(Array(pointer.utf8)),
-            "is not the file itself but Git LFS's pointer to it: run `git lfs pull` in its folder, or download the file again"
+            "is not the file itself but Git LFS's pointer to it: run `git lfs pull` in its folder, or download the "
+                + "file again"
         )
         XCTAssertEqual(
             try refusal(file(header: Array("{}".utf8), length: 3)),
@@ -375,7 +379,8 @@ final class HostileFileTests: XCTestCase {
             failure { _ = try file.floats("x") },
             Failure(
                 .badData,
-                "tensor \"x\" of \"\(path)\" is of type F8_E4M3, which cannot be used as weights; convert it to F32, F16 or BF16"
+                "tensor \"x\" of \"\(path)\" is of type F8_E4M3, which cannot be used as weights; convert it to F32, "
+                    + "F16 or BF16"
             ))
         XCTAssertEqual(
             failure { try file.verifyChecksum() },
@@ -464,8 +469,8 @@ final class HostileFileTests: XCTestCase {
             if opens(flipped) { opened += 1 }
         }
         print("bit flips with seed \(seed): \(opened) of 10000 files still open")
-        // After changes of data, names and metadata the file may still be valid; after changes of punctuation and numbers
-        // it is not.
+        // After changes of data, names and metadata the file may still be valid; after changes of punctuation and
+        // numbers it is not.
         XCTAssertTrue((500..<5000).contains(opened), "\(opened)")
     }
 

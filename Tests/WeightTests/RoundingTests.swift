@@ -24,8 +24,8 @@ final class RoundingTests: XCTestCase {
         return bits & 0x8000 == 0 ? magnitude : -magnitude
     }
 
-    /// Every finite half is kept, a midpoint of two halves is rounded to the even one, and its neighbouring floats to the
-    /// nearer one.
+    /// Every finite half is kept, a midpoint of two halves is rounded to the even one, and its neighbouring floats to
+    /// the nearer one.
     func testHalves() {
         for sign in [UInt16(0), 0x8000] {
             for magnitude in UInt16(0)..<0x7BFF {

@@ -25,8 +25,8 @@ final class RowFileTests: XCTestCase {
         }
     }
 
-    /// The bytes are those of the format: magic, version 1.0, length of the header, dictionary, spaces, a line feed, the
-    /// data.
+    /// The bytes are those of the format: magic, version 1.0, length of the header, dictionary, spaces, a line feed,
+    /// the data.
     func testNumpy() throws {
         for (rows, shape, maximum) in [(7, [5], 7), (7, [2, 3], 1000), (0, [4], 3), (1200, [3], 999_999_999)] {
             let path = folder.file("x.npy")

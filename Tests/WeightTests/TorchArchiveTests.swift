@@ -120,16 +120,20 @@ final class TorchArchiveTests: XCTestCase {
         }
         XCTAssertEqual(
             try message("before-1.6.pth"),
-            "was saved by PyTorch before 1.6 or in its old format; write it again with: python3 -c \"import sys, torch; "
-                + "torch.save(torch.load(sys.argv[1], map_location='cpu', weights_only=True), sys.argv[2])\" PATH new.pth"
+            "was saved by PyTorch before 1.6 or in its old format; write it again with: python3 -c \"import sys, "
+                + "torch; "
+                + "torch.save(torch.load(sys.argv[1], map_location='cpu', weights_only=True), sys.argv[2])\" PATH "
+                + "new.pth"
         )
         XCTAssertEqual(
             try message("no-tensors.pth"),
-            "holds no tensors: its content is a dictionary of 1, which was not run or loaded; save the model's state_dict()"
+            "holds no tensors: its content is a dictionary of 1, which was not run or loaded; save the model's "
+                + "state_dict()"
         )
         XCTAssertEqual(
             try message("script.pt"),
-            "is not a valid PyTorch archive: it is a TorchScript program; save the program's state_dict() with torch.save"
+            "is not a valid PyTorch archive: it is a TorchScript program; save the program's state_dict() with "
+                + "torch.save"
         )
         let quoted = folder.write([0x80, 2, 0x7D, 0x2E, 0, 0, 0, 0, 0], "it's mine.pkl")
         XCTAssertTrue(

@@ -57,8 +57,8 @@ final class WeightFilesTests: XCTestCase {
         }
     }
 
-    /// Names and shapes of all shards share one budget. A tensor takes 256 bytes, plus the bytes of its name, plus 8 for
-    /// each dimension.
+    /// Names and shapes of all shards share one budget. A tensor takes 256 bytes, plus the bytes of its name, plus 8
+    /// for each dimension.
     func testShardsShareABudget() throws {
         for name in ["a", "b", "c"] {
             try write("\(name).safetensors", [(name, [1])])
@@ -79,8 +79,10 @@ final class WeightFilesTests: XCTestCase {
                 failure { _ = try opened(3 * 265 - 1) },
                 Failure(
                     .badData,
-                    "\"\(folder.file("c.\(ending)"))\" is not a valid \(kind): \(part) describes tensors and metadata that together "
-                        + "with those of the shards before it would take more than 794 bytes of memory; download or write the "
+                    "\"\(folder.file("c.\(ending)"))\" is not a valid \(kind): \(part) describes tensors and metadata "
+                        + "that together "
+                        + "with those of the shards before it would take more than 794 bytes of memory; download or "
+                        + "write the "
                         + "file again"))
             let first = failure { _ = try opened(264) }?.message
             XCTAssertEqual(first?.contains(" metadata that would take more than 264 bytes"), true, first ?? "accepted")
@@ -148,14 +150,16 @@ final class WeightFilesTests: XCTestCase {
             let path = index("bad.index.json", text)
             XCTAssertEqual(
                 message(path),
-                "\"FOLDER/bad.index.json\" is not a valid index of shards: it \(what); download or write the files again"
+                "\"FOLDER/bad.index.json\" is not a valid index of shards: it \(what); download or write the files "
+                    + "again"
             )
             said.insert(what)
         }
         XCTAssertEqual(said.count, cases.count)
         XCTAssertEqual(
             message(index("bad.index.json", "{\"weight_map\": {\"a\": \"absent.safetensors\"}}"), code: .inputOutput),
-            "\"FOLDER/bad.index.json\" names the shard \"absent.safetensors\", which is not in its folder; download it too"
+            "\"FOLDER/bad.index.json\" names the shard \"absent.safetensors\", which is not in its folder; download it "
+                + "too"
         )
         XCTAssertTrue(
             message(index("bad.index.json", "{\"weight_map\": {\"a\": \"broken.safetensors\"}}"))
@@ -169,7 +173,8 @@ final class WeightFilesTests: XCTestCase {
     func testFolders() throws {
         XCTAssertEqual(
             message(folder.path),
-            "folder \"FOLDER\" holds no weights (model.safetensors, an index of shards or pytorch_model.bin); name the file"
+            "folder \"FOLDER\" holds no weights (model.safetensors, an index of shards or pytorch_model.bin); name the "
+                + "file"
         )
         try write("student.safetensors", [("a", [1])])
         XCTAssertEqual(try WeightFiles.open(folder.path).path, folder.file("student.safetensors"))

@@ -117,8 +117,8 @@ struct EncoderGraph {
         return node("Mul", name, [product, number("gelu.half", 0.5)])
     }
 
-    /// pooled → logits: `head` of fine-tuned weights; or of a linear probe `head.0`, a BatchNorm without affine part and
-    /// with ε 1e-6, and `head.1`.
+    /// pooled → logits: `head` of fine-tuned weights; or of a linear probe `head.0`, a BatchNorm without affine part
+    /// and with ε 1e-6, and `head.1`.
     ///
     /// - Returns: the number of classes; nil without a classifier.
     private mutating func head() throws -> Int? {

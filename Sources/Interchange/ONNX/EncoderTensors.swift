@@ -61,13 +61,15 @@ final class EncoderTensors {
         guard source.shape == shape else {
             throw Failure(
                 .badData,
-                "\(path): tensor \(name) has shape \(source.shape), but this model needs \(shape): check the model's size, the "
+                "\(path): tensor \(name) has shape \(source.shape), but this model needs \(shape): check the model's "
+                    + "size, the "
                     + "patch size and the image size")
         }
         guard source.type == type else {
             throw Failure(
                 .badData,
-                "\(path): \(name) holds \(source.type.rawValue), not floating-point numbers; use weights of F64, F32, F16 or BF16"
+                "\(path): \(name) holds \(source.type.rawValue), not floating-point numbers; use weights of F64, F32, "
+                    + "F16 or BF16"
             )
         }
         parameters += shape.reduce(1, *)
