@@ -66,7 +66,11 @@ let package = Package(
             ],
             exclude: ["manual.py"], swiftSettings: swiftFlags),
         .executableTarget(
-            name: "kernel-benchmark", dependencies: ["Tensors", "Benchmarks"], path: "Perf", sources: ["main.swift"],
+            name: "kernel-benchmark", dependencies: ["Tensors", "Benchmarks"], path: "Perf",
+            exclude: [
+                "Benchmarks", "NOTES.md", "Thresholds", "peers", "picture-500x375.jpg", "picture.py", "results",
+                "thresholds.json",
+            ],
             swiftSettings: swiftFlags),
         .target(
             name: "Benchmarks",
