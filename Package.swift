@@ -46,7 +46,7 @@ let package = Package(
         room("Reporting", []),
         room("Tensors", ["Reporting", "CKernels"]),
         room("Images", ["Reporting", "Tensors", "CCodecs"]),
-        room("Weights", ["Reporting", "Tensors"]),
+        room("Weights", ["Reporting"]),
         room("Models", ["Reporting", "Tensors", "Images"]),
         // ONNX/Messages holds generated code, and the .proto it is made of.
         .target(

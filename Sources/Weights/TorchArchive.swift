@@ -1,5 +1,4 @@
 import Reporting
-import Tensors
 
 /// A PyTorch archive, as written by `torch.save` since PyTorch 1.6: a zip archive of stored members, mapped read-only
 /// and checked when it is opened.

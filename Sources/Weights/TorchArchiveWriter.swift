@@ -1,5 +1,3 @@
-import Tensors
-
 /// Writes a PyTorch archive for `torch.load(weights_only=True)` (PyTorch 1.6 and later), one tensor at a time: only the
 /// pickle and the list of members are held in memory.
 ///
