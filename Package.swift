@@ -97,7 +97,7 @@ let package = Package(
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ]),
         tests("InferenceTests", ["Reporting", "Tensors", "Images", "Weights", "Models", "Interchange", "Inference"]),
-        tests("ImageTests", ["Reporting", "Tensors", "Images"]),
+        tests("ImageTests", ["Reporting", "Tensors", "Images", "Weights"]),
         .target(
             name: "AllocationCounter", path: "Tests/AllocationCounter",
             cSettings: [.unsafeFlags(["-O2", "-fno-omit-frame-pointer"])]),

@@ -8,6 +8,8 @@ public struct Augmentation: Equatable, Sendable {
         /// RandomResizedCrop and RandomHorizontalFlip: a rectangle at a random place, with `area` a fraction of the
         /// picture's (uniform) and `aspect` its width / height (log-uniform), flipped with probability `flip`.
         case random(area: ClosedRange<Double>, aspect: ClosedRange<Double>, flip: Double)
+        /// The linear probe's crop of MAE: as `random`, but with one try, whose sides are cut to the picture's.
+        case randomOnce(area: ClosedRange<Double>, aspect: ClosedRange<Double>, flip: Double)
         /// Resize and CenterCrop: the short side resized to 8⁄7 of the sample's (to the sample's above 224), then
         /// the centre cropped.
         case centre
@@ -21,6 +23,10 @@ public struct Augmentation: Equatable, Sendable {
     public let channels: Int
     /// The part of the picture that a sample shows.
     public var framing: Framing
+    /// Random changes of colours and geometry, after the framing; nil for none.
+    public var randAugment: RandAugment?
+    /// The rectangle of noise in a normalised sample; nil for none.
+    public var erasing: RandomErasing?
     /// The mean and deviation that samples are normalised with.
     public var normalisation: Normalisation
     /// Whether a picture's EXIF orientation is applied first.
@@ -31,6 +37,7 @@ public struct Augmentation: Equatable, Sendable {
     public init(
         width: Int, height: Int, channels: Int = 3,
         framing: Framing = .random(area: 0.2...1, aspect: 3.0 / 4...4.0 / 3, flip: 0.5),
+        randAugment: RandAugment? = nil, erasing: RandomErasing? = nil,
         normalisation: Normalisation? = nil, orienting: Bool = false
     ) {
         precondition(width > 0 && height > 0 && (channels == 1 || channels == 3))
@@ -38,6 +45,8 @@ public struct Augmentation: Equatable, Sendable {
         self.height = height
         self.channels = channels
         self.framing = framing
+        self.randAugment = randAugment
+        self.erasing = erasing
         self.normalisation = normalisation ?? .imageNet(channels: channels)
         precondition(self.normalisation.mean.count == channels)
         self.orienting = orienting
@@ -48,29 +57,32 @@ public struct Augmentation: Equatable, Sendable {
 
     /// The sample made from `picture` at position `index` of `epoch`, before normalisation.
     ///
-    /// The picture is converted to the sample's channels. Only the random framing draws numbers, for (`seed`, `epoch`,
-    /// `index`).
+    /// The picture is converted to the sample's channels. The random framings and RandAugment draw numbers, for (`seed`,
+    /// `epoch`, `index`).
     public func apply(to picture: Pixels, seed: UInt64, epoch: Int, index: Int) -> Pixels {
         let picture = picture.converted(channels: channels)
         return Pixels(width: width, height: height, channels: channels) { target in
-            apply(to: picture, seed: seed, epoch: epoch, index: index, with: Resampler(), into: target)
+            apply(to: picture, seed: seed, epoch: epoch, index: index, with: AugmentationBuffers(), into: target)
         }
     }
 
     /// Writes the same sample to `target`[height, width, channels]. `picture` must have `channels` channels.
     func apply(
-        to picture: borrowing Pixels, seed: UInt64, epoch: Int, index: Int, with resampler: Resampler,
+        to picture: borrowing Pixels, seed: UInt64, epoch: Int, index: Int, with buffers: AugmentationBuffers,
         into target: UnsafeMutablePointer<UInt8>
     ) {
         precondition(picture.channels == channels)
+        let resampler = buffers.resampler
+        let view = PixelView(bytes: target, width: width, height: height, channels: channels)
         switch framing {
-        case .random(let area, let aspect, let flip):
+        case .random(let area, let aspect, let flip), .randomOnce(let area, let aspect, let flip):
             var draw = CounterRandom(seed: seed, purpose: .crop, epoch: epoch, index: index)
-            let rectangle = randomCrop(
-                width: picture.width, height: picture.height, area: area, aspect: aspect, using: &draw)
+            let isOnce = if case .randomOnce = framing { true } else { false }
+            let crop = isOnce ? randomCropOnce : randomCrop
+            let rectangle = crop(picture.width, picture.height, area, aspect, &draw)
             resampler.resample(picture, croppedTo: rectangle, width: width, height: height, into: target)
             var coin = CounterRandom(seed: seed, purpose: .flip, epoch: epoch, index: index)
-            if coin.uniform(0, 1) < flip { flipHorizontally(target) }
+            if coin.uniform(0, 1) < flip { view.flipHorizontally() }
         case .centre:
             let frame = centreFrame(width: picture.width, height: picture.height)
             resampler.resample(
@@ -78,6 +90,18 @@ public struct Augmentation: Equatable, Sendable {
         case .whole:
             resampler.resample(picture, width: width, height: height, into: target)
         }
+        if let randAugment {
+            for change in randAugment.changes(seed: seed, epoch: epoch, index: index) {
+                view.apply(change, fill: normalisation.meanBytes, &buffers.scratch)
+            }
+        }
+    }
+
+    /// Writes noise over a random rectangle of a normalised sample, `values`[channels, height, width], if `erasing` says
+    /// so; drawn for (`seed`, `epoch`, `index`).
+    public func erase(_ values: UnsafeMutablePointer<Float>, seed: UInt64, epoch: Int, index: Int) {
+        erasing?.apply(
+            to: values, width: width, height: height, channels: channels, seed: seed, epoch: epoch, index: index)
     }
 
     /// The size that the centre framing resizes a picture to, and the crop that it then takes.
@@ -99,18 +123,6 @@ public struct Augmentation: Equatable, Sendable {
         let left = Int((Double(resized.width - width) / 2).rounded(.toNearestOrEven))
         let top = Int((Double(resized.height - height) / 2).rounded(.toNearestOrEven))
         return (resized, Rectangle(left: left, top: top, width: width, height: height))
-    }
-
-    private func flipHorizontally(_ target: UnsafeMutablePointer<UInt8>) {
-        for y in 0..<height {
-            let row = target + y * width * channels
-            for x in 0..<width / 2 {
-                for channel in 0..<channels {
-                    let left = x * channels + channel, right = (width - 1 - x) * channels + channel
-                    (row[left], row[right]) = (row[right], row[left])
-                }
-            }
-        }
     }
 }
 
@@ -141,4 +153,26 @@ public func randomCrop(
     }
     return Rectangle(
         left: (width - cut.width) / 2, top: (height - cut.height) / 2, width: cut.width, height: cut.height)
+}
+
+/// The linear probe's crop in MAE: one rectangle, its sides rounded and cut to the picture's, at a random place. Sizes
+/// are in pixels.
+public func randomCropOnce(
+    width: Int, height: Int, area: ClosedRange<Double>, aspect: ClosedRange<Double>, using draw: inout CounterRandom
+) -> Rectangle {
+    let target = Double(width * height) * draw.uniform(area.lowerBound, area.upperBound)
+    let ratio = exp(draw.uniform(log(aspect.lowerBound), log(aspect.upperBound)))
+    // Python rounds halves to even. A picture of a few pixels could give an empty rectangle.
+    let cutWidth = min(max(Int((target * ratio).squareRoot().rounded(.toNearestOrEven)), 1), width)
+    let cutHeight = min(max(Int((target / ratio).squareRoot().rounded(.toNearestOrEven)), 1), height)
+    let top = draw.below(height - cutHeight + 1)
+    let left = draw.below(width - cutWidth + 1)
+    return Rectangle(left: left, top: top, width: cutWidth, height: cutHeight)
+}
+
+/// What a decoding thread reuses from sample to sample; only one thread at a time may use it.
+final class AugmentationBuffers {
+    let resampler = Resampler()
+    /// The picture that an operation of RandAugment reads while it writes another.
+    var scratch: [UInt8] = []
 }

@@ -10,13 +10,16 @@ public struct Batch: Equatable, Sendable {
     public internal(set) var images: [Int]
     /// For each sample, the class index of its image; nil if the source has no classes.
     public internal(set) var labels: [Int]?
+    /// How the samples were mixed with one another; nil if they were not.
+    public internal(set) var mixture: Mixture?
 
     /// A batch of samples with these positions, images and labels, all of the same count.
-    public init(samples: [Int], images: [Int], labels: [Int]? = nil) {
+    public init(samples: [Int], images: [Int], labels: [Int]? = nil, mixture: Mixture? = nil) {
         precondition(images.count == samples.count && (labels ?? samples).count == samples.count)
         self.samples = samples
         self.images = images
         self.labels = labels
+        self.mixture = mixture
     }
 
     /// Number of samples.
@@ -27,6 +30,7 @@ public struct Batch: Equatable, Sendable {
         samples.removeAll(keepingCapacity: true)
         images.removeAll(keepingCapacity: true)
         labels?.removeAll(keepingCapacity: true)
+        mixture = nil
     }
 
     mutating func append(sample: Int, image: Int, label: Int?) {

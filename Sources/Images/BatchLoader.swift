@@ -5,18 +5,20 @@ import Tensors
 /// Batches of an endless, reproducible stream of samples, decoded ahead of their use by the loader's own threads.
 ///
 /// With N images in the source, position s of the stream belongs to epoch s / N and shows image s % N of that epoch's
-/// order; crop and flip are drawn for (epoch, s % N). So the sample at a position depends on the seed and the source
+/// order; all that is random in a sample is drawn for (epoch, s % N). So the sample at a position depends on the seed and the source
 /// alone, not on the number of threads, the batch size or the position where the stream was started. An image that
 /// cannot be read is replaced by the next readable one in the epoch's order, which continues at its start, with the
-/// crop and flip of the position.
+/// random numbers of the position. How the samples of a batch are mixed is drawn for the position of the first one.
 ///
 /// A loader made by `init(once:…)` shows every image once instead, in the source's order, and leaves unreadable ones
 /// out.
 ///
 /// All memory for batches is allocated when the loader is made: `batchesAhead` batches of bytes, which `next`
 /// normalises. Only one thread at a time may call `next` and `stop`.
-public final class BatchLoader {
+public final class BatchLoader: BatchSource {
     private let pipeline: DecodingPipeline
+    private let seed: UInt64
+    private let mixing: Mixing?
     private let table: [Float]
     private let report: (String) -> Void
     private var threads: [pthread_t] = []
@@ -37,19 +39,21 @@ public final class BatchLoader {
     ///   - workers: decoding threads, at least 1.
     ///   - unreadableLimit: the fraction of the source's images that may be unreadable; with more, `next` throws.
     ///   - batchesAhead: batches held in memory at a time, including the one that `next` is normalising.
+    ///   - mixing: how the samples of a batch are mixed with one another; the batch size must then be even.
     ///   - report: called by `next`, on its thread, once for each unreadable image, with a sentence that names it.
     public convenience init(
         source: any ImageSource, augmentation: Augmentation, batchSize: Int, seed: UInt64, firstSample: Int,
-        lastSample: Int, workers: Int, unreadableLimit: Double = 0.01, batchesAhead: Int = 3,
+        lastSample: Int, workers: Int, unreadableLimit: Double = 0.01, batchesAhead: Int = 3, mixing: Mixing? = nil,
         report: @escaping (String) -> Void
     ) {
         precondition(batchesAhead > 0 && firstSample >= 0 && firstSample <= lastSample)
+        precondition(mixing == nil || batchSize % 2 == 0, "a batch whose samples are mixed is even")
         self.init(
             DecodingPipeline(
                 source: source, augmentation: augmentation, batchSize: batchSize, seed: seed,
                 samples: firstSample..<lastSample,
                 unreadableLimit: unreadableLimit, depth: batchesAhead, isOnce: false),
-            workers: workers, report: report)
+            seed: seed, mixing: mixing, workers: workers, report: report)
     }
 
     /// Makes a loader of every image of `source` once, in the source's order; an image that cannot be read is reported
@@ -66,11 +70,15 @@ public final class BatchLoader {
             DecodingPipeline(
                 source: source, augmentation: augmentation, batchSize: batchSize, seed: 0, samples: 0..<source.count,
                 unreadableLimit: unreadableLimit, depth: batchesAhead, isOnce: true),
-            workers: workers, report: report)
+            seed: 0, mixing: nil, workers: workers, report: report)
     }
 
-    private init(_ pipeline: DecodingPipeline, workers: Int, report: @escaping (String) -> Void) {
+    private init(
+        _ pipeline: DecodingPipeline, seed: UInt64, mixing: Mixing?, workers: Int, report: @escaping (String) -> Void
+    ) {
         self.pipeline = pipeline
+        self.seed = seed
+        self.mixing = mixing
         self.report = report
         table = pipeline.augmentation.normalisation.table
         batch = Batch(samples: [], images: [], labels: pipeline.source.classes.isEmpty ? nil : [])
@@ -79,7 +87,7 @@ public final class BatchLoader {
 
     deinit { stop() }
 
-    /// Writes the next batch, normalised, to the first rows of `destination`[≥ batchSize, channels·height·width] and
+    /// Writes the next batch, normalised, erased and mixed as the loader was told, to the first rows of `destination`[≥ batchSize, channels·height·width] and
     /// returns its samples. Waits until the batch is decoded.
     ///
     /// Allocates nothing after the first batch, if the caller no longer holds the previous batch.
@@ -100,15 +108,24 @@ public final class BatchLoader {
             batch.removeAll()
             for sample in 0..<decoded.count {
                 guard let image = decoded.image(sample) else { continue }
+                let row = destination.pointer + batch.count * destination.stride
                 Normalisation.write(
                     decoded.bytes + sample * augmentation.sampleCount, count: pixelCount,
-                    channels: augmentation.channels, table,
-                    to: destination.pointer + batch.count * destination.stride)
-                batch.append(
-                    sample: decoded.firstSample + sample, image: image, label: pipeline.source.label(image))
+                    channels: augmentation.channels, table, to: row)
+                let position = decoded.firstSample + sample, images = pipeline.source.count
+                augmentation.erase(row, seed: seed, epoch: position / images, index: position % images)
+                batch.append(sample: position, image: image, label: pipeline.source.label(image))
             }
             pipeline.release()
-            if batch.count > 0 { return batch }
+            guard batch.count > 0 else { continue }
+            if let mixing {
+                let mixture = mixing.mixture(
+                    seed: seed, firstSample: batch.samples[0], width: augmentation.width, height: augmentation.height)
+                mixture.apply(
+                    to: destination, count: batch.count, width: augmentation.width, height: augmentation.height)
+                batch.mixture = mixture
+            }
+            return batch
         }
     }
 

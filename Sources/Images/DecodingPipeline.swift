@@ -153,11 +153,11 @@ final class DecodingPipeline: @unchecked Sendable {
     /// The body of a decoding thread: decodes one sample after another while there is room in the ring.
     func work() {
         Threads.unbind()
-        let resampler = Resampler()
+        let buffers = AugmentationBuffers()
         while let sample = takeSample() {
             let image: Int?, failures: [Int]
             do {
-                (image, failures) = try produce(sample, resampler)
+                (image, failures) = try produce(sample, buffers)
             } catch {
                 return stop(error)
             }
@@ -199,7 +199,7 @@ final class DecodingPipeline: @unchecked Sendable {
     /// - Returns: the image it shows, nil where none could be read, and the unreadable images that were tried before,
     ///   in that order.
     /// - Throws: `Failure` where the system failed, not the image.
-    private func produce(_ sample: Int, _ resampler: Resampler) throws -> (image: Int?, failures: [Int]) {
+    private func produce(_ sample: Int, _ buffers: AugmentationBuffers) throws -> (image: Int?, failures: [Int]) {
         let epoch = sample / source.count, index = sample % source.count
         let order = order(of: epoch)
         var failures: [Int] = []
@@ -211,7 +211,7 @@ final class DecodingPipeline: @unchecked Sendable {
                         decoding: source.bytes(image), named: source.path(image), channels: augmentation.channels,
                         orienting: augmentation.orienting)
                     augmentation.apply(
-                        to: picture, seed: seed, epoch: epoch, index: index, with: resampler,
+                        to: picture, seed: seed, epoch: epoch, index: index, with: buffers,
                         into: bytes + row(of: sample) * augmentation.sampleCount)
                     return (image, failures)
                 } catch let failure as Failure where failure.code == .badData {

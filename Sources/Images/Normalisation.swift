@@ -16,6 +16,11 @@ public struct Normalisation: Equatable, Sendable {
             : Normalisation(mean: [0.449], deviation: [0.226])
     }
 
+    /// The mean colour in bytes, rounded, halves to even; ImageNet's is (124, 116, 104).
+    public var meanBytes: [UInt8] {
+        mean.map { UInt8(min(max((Double($0) * 255).rounded(.toNearestOrEven), 0), 255)) }
+    }
+
     /// The normalised value of each byte: [channels, 256], (byte / 255 - mean) / deviation computed in float32.
     var table: [Float] {
         zip(mean, deviation).flatMap { mean, deviation in

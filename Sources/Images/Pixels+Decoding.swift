@@ -162,6 +162,6 @@ private func colour(_ stored: UInt8, _ storedBlack: UInt8) -> UInt8 {
 }
 
 @inline(__always)
-private func luma(_ red: UInt8, _ green: UInt8, _ blue: UInt8) -> UInt8 {
+func luma(_ red: UInt8, _ green: UInt8, _ blue: UInt8) -> UInt8 {
     UInt8(truncatingIfNeeded: (UInt32(red) * 19595 + UInt32(green) * 38470 + UInt32(blue) * 7471 + 0x8000) >> 16)
 }

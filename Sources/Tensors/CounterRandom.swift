@@ -9,6 +9,7 @@ public struct CounterRandom: RandomNumberGenerator {
     /// The purpose of a stream. Runs are reproducible only if raw values never change.
     public enum Purpose: UInt32, Sendable {
         case weights = 1, order = 2, crop = 3, flip = 4, mask = 5, benchmark = 6, test = 7
+        case randAugment = 8, erasing = 9, mixing = 10
     }
 
     private var counter: SIMD4<UInt32>
@@ -102,6 +103,33 @@ public struct CounterRandom: RandomNumberGenerator {
     public mutating func normal() -> Double {
         let radius = (-2 * log(1 - uniform(0, 1))).squareRoot()
         return radius * cos(2 * Double.pi * uniform(0, 1))
+    }
+
+    /// Two independent normal numbers with mean 0 and standard deviation 1 (both of Box–Muller's).
+    public mutating func normalPair() -> (Double, Double) {
+        let radius = (-2 * log(1 - uniform(0, 1))).squareRoot(), angle = 2 * Double.pi * uniform(0, 1)
+        return (radius * cos(angle), radius * sin(angle))
+    }
+
+    /// Beta(`alpha`, `alpha`), in [0, 1]: X / (X + Y) of two gamma numbers of shape `alpha`. `alpha` > 0.
+    public mutating func beta(_ alpha: Double) -> Double {
+        precondition(alpha > 0, "a beta distribution's parameter is above 0")
+        let x = logarithmOfGamma(alpha), y = logarithmOfGamma(alpha)
+        return 1 / (1 + exp(y - x))
+    }
+
+    /// The logarithm of a gamma number of shape `alpha` and scale 1 (Marsaglia and Tsang, ACM TOMS 26, 2000). Gamma
+    /// numbers of a small shape underflow; their logarithms do not.
+    private mutating func logarithmOfGamma(_ alpha: Double) -> Double {
+        // The method needs a shape of at least 1. Gamma(alpha) = Gamma(alpha + 1) · uniform^(1 / alpha).
+        let boost = log(1 - uniform(0, 1)) / alpha
+        let d = alpha + 1 - 1.0 / 3, c = 1 / (9 * d).squareRoot()
+        while true {
+            let x = normal(), root = 1 + c * x
+            guard root > 0 else { continue }
+            let v = root * root * root
+            if log(1 - uniform(0, 1)) < 0.5 * x * x + d - d * v + d * log(v) { return log(d * v) + boost }
+        }
     }
 
     /// The numbers 0..<count in an order that depends on the stream alone (Fisher–Yates).

@@ -30,11 +30,13 @@ final class BatchLoaderTests: XCTestCase {
     /// The samples of the stream in `range`, as a loader gives them, and the images they show.
     private func load(
         _ source: any ImageSource, _ range: Range<Int>, batch: Int, workers: Int, ahead: Int = 3, limit: Double = 0.01,
-        report: @escaping (String) -> Void = { _ in }
+        augmentation: Augmentation? = nil, mixing: Mixing? = nil, report: @escaping (String) -> Void = { _ in }
     ) throws -> (values: [Float], images: [Int], unreadable: Int) {
+        let augmentation = augmentation ?? self.augmentation
         let loader = BatchLoader(
             source: source, augmentation: augmentation, batchSize: batch, seed: seed, firstSample: range.lowerBound,
-            lastSample: range.upperBound, workers: workers, unreadableLimit: limit, batchesAhead: ahead, report: report)
+            lastSample: range.upperBound, workers: workers, unreadableLimit: limit, batchesAhead: ahead, mixing: mixing,
+            report: report)
         defer { loader.stop() }
         var values: [Float] = [], images: [Int] = [], position = range.lowerBound
         let destination = Destination(batch, augmentation)
@@ -42,6 +44,10 @@ final class BatchLoaderTests: XCTestCase {
             let count = min(batch, range.upperBound - position)
             XCTAssertEqual(loaded.samples, Array(position..<position + count))
             XCTAssertEqual(loaded.count, count)
+            XCTAssertEqual(
+                loaded.mixture,
+                mixing?.mixture(
+                    seed: seed, firstSample: position, width: augmentation.width, height: augmentation.height))
             XCTAssertEqual(loaded.labels, source.classes.isEmpty ? nil : loaded.images.map { source.label($0)! })
             position += count
             values += destination.values(count)
@@ -53,9 +59,10 @@ final class BatchLoaderTests: XCTestCase {
     }
 
     /// The same samples, computed from the definition, one after another and without threads.
-    private func byDefinition(_ folder: ImageFolder, _ range: Range<Int>, broken: Set<Int> = []) throws -> (
-        values: [Float], images: [Int]
-    ) {
+    private func byDefinition(
+        _ folder: ImageFolder, _ range: Range<Int>, broken: Set<Int> = [], augmentation: Augmentation? = nil
+    ) throws -> (values: [Float], images: [Int]) {
+        let augmentation = augmentation ?? self.augmentation
         var values: [Float] = [], images: [Int] = []
         for position in range {
             let (epoch, index) = (position / folder.count, position % folder.count)
@@ -66,6 +73,7 @@ final class BatchLoaderTests: XCTestCase {
                 to: try Pixels(contentsOf: folder.path(image)), seed: seed, epoch: epoch, index: index)
             var normalised = [Float](repeating: .nan, count: augmentation.sampleCount)
             augmentation.normalisation.write(sample, to: &normalised)
+            augmentation.erase(&normalised, seed: seed, epoch: epoch, index: index)
             values += normalised
             images.append(image)
         }
@@ -88,6 +96,46 @@ final class BatchLoaderTests: XCTestCase {
         let epochs = stride(from: 0, to: 52, by: 13).map { Array(expected.images[$0..<$0 + 13]) }
         for epoch in epochs { XCTAssertEqual(epoch.sorted(), Array(0..<13)) }
         XCTAssertEqual(Set(epochs).count, 4)
+    }
+
+    /// Fine-tuning's augmentation: what is drawn for a sample is drawn for its position, and how a batch is mixed, for
+    /// the position of its first sample.
+    func testAugmentedStreamsAreWhatTheirDefinitionSays() throws {
+        let (_folder, folder) = try pictures(13, broken: [6])
+        defer { withExtendedLifetime(_folder) {} }
+        let augmentation = Augmentation(
+            width: 12, height: 10, framing: .random(area: 0.08...1, aspect: 3.0 / 4...4.0 / 3, flip: 0.5),
+            randAugment: RandAugment(), erasing: RandomErasing(probability: 0.5))
+        let expected = try byDefinition(folder, 0..<48, broken: [6], augmentation: augmentation)
+        let plain = try byDefinition(
+            folder, 0..<48, broken: [6],
+            augmentation: Augmentation(width: 12, height: 10, framing: augmentation.framing))
+        XCTAssert(plain.values != expected.values)
+        for (workers, batch, ahead) in [(1, 4, 3), (2, 8, 1), (3, 6, 2), (8, 1, 5), (2, 48, 1)] {
+            let what = "\(workers) workers, batches of \(batch)"
+            let loaded = try load(
+                folder, 0..<48, batch: batch, workers: workers, ahead: ahead, limit: 0.1, augmentation: augmentation)
+            XCTAssertEqual(loaded.images, expected.images, what)
+            XCTAssert(loaded.values == expected.values, what)
+            guard batch % 2 == 0 else { continue }
+
+            var values = expected.values
+            let destination = Destination(batch, augmentation), length = batch * augmentation.sampleCount
+            for first in stride(from: 0, to: 48, by: batch) {
+                let range = first * augmentation.sampleCount..<first * augmentation.sampleCount + length
+                _ = destination.tensor.elements.update(from: values[range])
+                Mixing().mixture(seed: seed, firstSample: first, width: 12, height: 10).apply(
+                    to: destination.tensor, count: batch, width: 12, height: 10)
+                values.replaceSubrange(range, with: destination.values(batch))
+            }
+            XCTAssert(values != expected.values)
+            for start in [0, batch, 48 / batch / 2 * batch] {
+                let mixed = try load(
+                    folder, start..<48, batch: batch, workers: workers, ahead: ahead, limit: 0.1,
+                    augmentation: augmentation, mixing: Mixing())
+                XCTAssert(mixed.values[...] == values[(start * augmentation.sampleCount)...], "\(what), from \(start)")
+            }
+        }
     }
 
     func testStartingAnywhereGivesTheSameStream() throws {

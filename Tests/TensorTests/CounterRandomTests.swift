@@ -113,4 +113,49 @@ final class CounterRandomTests: XCTestCase {
         let share = 0.0455002638963584
         XCTAssertLessThan(abs(Double(beyondTwo) / Double(count) - share), 5 * (share * (1 - share)).squareRoot() / root)
     }
+
+    /// Both numbers of a pair are normal and independent: means, variances and the covariance within 5 standard errors.
+    func testNormalPair() {
+        var draw = CounterRandom(seed: 5, purpose: .test), single = draw
+        let first = draw.normalPair().0
+        XCTAssertEqual(first, single.normal())
+        let count = 100_000, root = Double(count).squareRoot()
+        var sums = SIMD2(0.0, 0), squares = sums, product = 0.0
+        for _ in 0..<count {
+            let pair = draw.normalPair(), both = SIMD2(pair.0, pair.1)
+            sums += both
+            squares += both * both
+            product += pair.0 * pair.1
+        }
+        for i in 0..<2 {
+            XCTAssertLessThan(abs(sums[i] / Double(count)), 5 / root)
+            XCTAssertLessThan(abs(squares[i] / Double(count) - 1), 5 * 2.0.squareRoot() / root)
+        }
+        XCTAssertLessThan(abs(product / Double(count)), 5 / root)
+    }
+
+    /// Beta(α, α): mean ½, variance 1 / (4 · (2α + 1)), and the probability of a number below ¼, which is 1⁄3 for α = ½
+    /// (the arcsine law), ¼ for 1 and 5⁄32 for 2. Small α give numbers near 0 and 1 and nothing that is not finite.
+    func testBeta() {
+        let count = 50_000
+        for (alpha, quarter) in [(0.5, 1.0 / 3), (1, 0.25), (2, 5.0 / 32), (0.8, nil), (0.01, nil), (30, nil)] {
+            var draw = CounterRandom(seed: 6, purpose: .test, index: Int(alpha * 100))
+            var sum = 0.0, squares = 0.0, below = 0
+            for _ in 0..<count {
+                let x = draw.beta(alpha)
+                XCTAssert(x >= 0 && x <= 1, "\(x)")
+                sum += x
+                squares += (x - 0.5) * (x - 0.5)
+                if x < 0.25 { below += 1 }
+            }
+            let variance = 1 / (4 * (2 * alpha + 1)), n = Double(count)
+            XCTAssertEqual(sum / n, 0.5, accuracy: 5 * (variance / n).squareRoot(), "α \(alpha)")
+            // (x - ½)² is at most ¼, so its variance is at most variance · ¼.
+            XCTAssertEqual(squares / n, variance, accuracy: 5 * (variance / 4 / n).squareRoot(), "α \(alpha)")
+            if let quarter {
+                XCTAssertEqual(
+                    Double(below) / n, quarter, accuracy: 5 * (quarter * (1 - quarter) / n).squareRoot(), "α \(alpha)")
+            }
+        }
+    }
 }

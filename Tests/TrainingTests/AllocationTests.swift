@@ -120,7 +120,7 @@ final class AllocationTests: XCTestCase {
     /// counted when all of them are probably decoded, and a loader that allocates by itself does so at every attempt.
     func testABatchAllocatesNothing() throws {
         let folder = try ImageFolder(Fixtures.path("demo/images"))
-        let augmentation = Augmentation(width: 16, height: 16)
+        let augmentation = Augmentation(width: 16, height: 16, erasing: RandomErasing(probability: 1))
         let plan = MemoryPlan()
         let images = plan.reserve("images", 4, augmentation.sampleCount, .batch)
         try plan.commit()
@@ -128,7 +128,7 @@ final class AllocationTests: XCTestCase {
         for attempt in 1...20 where counted.count > 0 {
             let loader = BatchLoader(
                 source: folder, augmentation: augmentation, batchSize: 4, seed: 1, firstSample: 0, lastSample: 12,
-                workers: 2, batchesAhead: 3, report: { XCTFail($0) })
+                workers: 2, batchesAhead: 3, mixing: Mixing(), report: { XCTFail($0) })
             defer { loader.stop() }
             func next() -> Int { (try? loader.next(into: images))?.samples[0] ?? -1 }
             XCTAssertEqual(next(), 0)
