@@ -1,54 +1,98 @@
 import Models
 import Tensors
 
-/// AdamW's settings. `Parameters.Parameter.decays` says which tensors the weight decay applies to.
+/// An optimiser and its settings.
 public struct Optimizer: Codable, Equatable, Sendable {
-    /// Decay rates of the first and second moment.
+    /// The rule that updates a weight.
+    public enum Algorithm: String, Codable, CaseIterable, Sendable {
+        /// Adam with decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101), in PyTorch's order of operations.
+        case adamW = "adamw"
+        /// Layer-wise adaptive rate scaling (You et al., arXiv 1708.03888), as MAE's linear probe uses it; see
+        /// `LARSUpdate`.
+        case lars
+
+        /// The tensors that it keeps for each trained parameter.
+        var state: [OptimizerState.Kind] {
+            switch self {
+            case .adamW: [.firstMoment, .secondMoment]
+            case .lars: [.momentum]
+            }
+        }
+    }
+
+    public var algorithm: Algorithm
+    /// AdamW: decay rates of the first and second moment.
     public var beta1: Float
     public var beta2: Float
-    /// Added to the root of the second moment.
+    /// AdamW: added to the root of the second moment.
     public var epsilon: Float
-    /// Decoupled weight decay, multiplied by the learning rate.
+    /// AdamW: decoupled weight decay, multiplied by the learning rate, for the parameters with
+    /// `Parameters.Parameter.decays`. LARS has none.
     public var weightDecay: Float
+    /// LARS: factor of the momentum from one step to the next.
+    public var momentum: Float
+    /// LARS: norm of an update at rate 1, divided by the norm of its weight.
+    public var trust: Float
 
-    public init(beta1: Float = 0.9, beta2: Float = 0.95, epsilon: Float = 1e-8, weightDecay: Float = 0.05) {
+    public init(
+        algorithm: Algorithm = .adamW, beta1: Float = 0.9, beta2: Float = 0.95, epsilon: Float = 1e-8,
+        weightDecay: Float = 0.05, momentum: Float = 0.9, trust: Float = 0.001
+    ) {
+        self.algorithm = algorithm
         self.beta1 = beta1
         self.beta2 = beta2
         self.epsilon = epsilon
         self.weightDecay = weightDecay
+        self.momentum = momentum
+        self.trust = trust
     }
+
+    /// LARS with the settings of MAE's linear probe.
+    public static let lars = Optimizer(algorithm: .lars, weightDecay: 0)
 }
 
-/// AdamW's moments of all trained parameters, by the parameter's name.
+/// The optimiser's state of all trained parameters, by the parameter's name.
 public final class OptimizerState {
-    /// First and second moment of one parameter, in the shape of its weight.
-    public struct Moments {
-        public let first: Tensor
-        public let second: Tensor
-    }
-    /// The parameters whose moments these are.
-    public let parameters: Parameters
-    /// In the order of `parameters.all`; nil for parameters that are not trained.
-    private let moments: [Moments?]
+    /// A tensor that an optimiser keeps for each parameter, in the shape of its weight. The raw value names it in
+    /// checkpoints.
+    public enum Kind: String, Sendable {
+        case firstMoment = "first_moment"
+        case secondMoment = "second_moment"
+        case momentum
 
-    /// Plans the moments' memory.
-    public init(of parameters: Parameters, plan: MemoryPlan) {
+        /// In words: "first moment".
+        fileprivate var name: String { rawValue.replacing("_", with: " ") }
+    }
+    /// The parameters whose state this is.
+    public let parameters: Parameters
+    /// The kinds of tensors, in the order of checkpoints.
+    let kinds: [Kind]
+    /// For each of `parameters.all`, a tensor of each kind; nil for parameters that are not trained.
+    private let tensors: [[Tensor]?]
+
+    /// Plans the memory.
+    public init(of parameters: Parameters, _ algorithm: Optimizer.Algorithm = .adamW, plan: MemoryPlan) {
         self.parameters = parameters
-        moments = parameters.all.map { parameter in
+        let kinds = algorithm.state
+        self.kinds = kinds
+        tensors = parameters.all.map { parameter in
             guard parameter.isTrained else { return nil }
-            func moment(_ name: String) -> Tensor {
-                plan.reserve("\(name) of \(parameter.name)", parameter.weight.rows, parameter.weight.columns, .moments)
+            return kinds.map {
+                plan.reserve(
+                    "\($0.name) of \(parameter.name)", parameter.weight.rows, parameter.weight.columns, .moments)
             }
-            return Moments(first: moment("first moment"), second: moment("second moment"))
         }
     }
 
-    /// The moments of the parameter called `name`; nil if there is none or it is not trained.
-    public subscript(name: String) -> Moments? {
-        parameters.all.firstIndex { $0.name == name }.flatMap { moments[$0] }
+    /// The tensor of one kind for the parameter called `name`; nil if there is no such parameter, it is not trained, or
+    /// the optimiser has no such state.
+    public subscript(name: String, kind: Kind) -> Tensor? {
+        guard let index = parameters.all.firstIndex(where: { $0.name == name }), let place = kinds.firstIndex(of: kind)
+        else { return nil }
+        return tensors[index]?[place]
     }
 
-    /// One step of AdamW for the parameters in `range` of `parameters.all`.
+    /// One step of `optimizer` for the parameters in `range` of `parameters.all`. Its algorithm must be that of `init`.
     ///
     /// - Parameters:
     ///   - learningRate: the rate that each parameter's `rateScale` multiplies.
@@ -56,13 +100,21 @@ public final class OptimizerState {
     public func update(_ range: Range<Int>, _ optimizer: Optimizer, learningRate: Float, step: Int) {
         for index in range {
             let parameter = parameters.all[index]
-            guard let gradient = parameter.gradient, let moments = moments[index] else { continue }
-            Kernels.adamW(
-                weight: parameter.weight, gradient: gradient, firstMoment: moments.first, secondMoment: moments.second,
-                Kernels.AdamWSettings(
-                    learningRate: learningRate * parameter.rateScale, beta1: optimizer.beta1, beta2: optimizer.beta2,
-                    epsilon: optimizer.epsilon, weightDecay: parameter.decays ? optimizer.weightDecay : 0,
-                    gradientScale: 1, step: step))
+            guard let gradient = parameter.gradient, let state = tensors[index] else { continue }
+            let rate = learningRate * parameter.rateScale
+            switch optimizer.algorithm {
+            case .adamW:
+                Kernels.adamW(
+                    weight: parameter.weight, gradient: gradient, firstMoment: state[0], secondMoment: state[1],
+                    Kernels.AdamWSettings(
+                        learningRate: rate, beta1: optimizer.beta1, beta2: optimizer.beta2,
+                        epsilon: optimizer.epsilon, weightDecay: parameter.decays ? optimizer.weightDecay : 0,
+                        gradientScale: 1, step: step))
+            case .lars:
+                LARSUpdate.run(
+                    parameter.weight, gradient: gradient, momentum: state[0], learningRate: rate,
+                    decay: optimizer.momentum, trust: parameter.shape.count > 1 ? optimizer.trust : nil)
+            }
         }
     }
 }

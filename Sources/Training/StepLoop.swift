@@ -10,7 +10,6 @@ import Tensors
 public final class StepLoop {
     public let objective: any Objective
     public let optimizer: Optimizer
-    /// AdamW's moments.
     public let state: OptimizerState
     /// Micro-batches of a step.
     public let accumulation: Int
@@ -47,7 +46,7 @@ public final class StepLoop {
         self.objective = objective
         self.optimizer = optimizer
         self.accumulation = accumulation
-        state = OptimizerState(of: objective.parameters, plan: plan)
+        state = OptimizerState(of: objective.parameters, optimizer.algorithm, plan: plan)
         lossSums = Array(repeating: 0, count: objective.lossTerms.reduce(0) { $0 + $1.valueCount })
         losses = Array(repeating: 0, count: lossSums.count)
         sink = OptimizerSink(optimizer, state)

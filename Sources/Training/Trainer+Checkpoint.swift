@@ -24,11 +24,12 @@ extension Trainer {
         static let lossSums = "dmae.loss_sums"
     }
 
-    /// Writes the state between two micro-batches: weights, moments, and the summed gradients of an unfinished step.
+    /// Writes the state between two micro-batches: weights, the optimiser's state, and the summed gradients of an
+    /// unfinished step.
     ///
     /// - Returns: the checkpoint's path.
-    /// - Throws: `Failure.failure` if weights, moments or gradients are not finite, as such a checkpoint would replace
-    ///   a good one; `Failure.inputOutput` if it cannot be written.
+    /// - Throws: `Failure.failure` if weights, state or gradients are not finite, as such a checkpoint would replace a
+    ///   good one; `Failure.inputOutput` if it cannot be written.
     func save(to store: CheckpointStore) throws -> String {
         var tensors: [CheckpointStore.Tensor] = []
         var firstRuined: String?
@@ -41,11 +42,10 @@ extension Trainer {
             )
         }
         for parameter in objective.parameters.all { add("", parameter, parameter.weight) }
-        for parameter in objective.parameters.all {
-            add(CheckpointStore.firstMomentPrefix, parameter, loop.state[parameter.name]?.first)
-        }
-        for parameter in objective.parameters.all {
-            add(CheckpointStore.secondMomentPrefix, parameter, loop.state[parameter.name]?.second)
+        for kind in loop.state.kinds {
+            for parameter in objective.parameters.all {
+                add(CheckpointStore.prefix(of: kind), parameter, loop.state[parameter.name, kind])
+            }
         }
         if loop.pending > 0 {
             for parameter in objective.parameters.all {
@@ -159,8 +159,9 @@ extension Trainer {
             try file.copyFloats(name, into: tensor.elements)
         }
         for parameter in parameters.all {
-            try copy(CheckpointStore.firstMomentPrefix, parameter, loop.state[parameter.name]?.first)
-            try copy(CheckpointStore.secondMomentPrefix, parameter, loop.state[parameter.name]?.second)
+            for kind in loop.state.kinds {
+                try copy(CheckpointStore.prefix(of: kind), parameter, loop.state[parameter.name, kind])
+            }
             if pending > 0 { try copy(CheckpointStore.gradientPrefix, parameter, parameter.gradient) }
         }
         let sums = (file.metadata[Key.lossSums] ?? "").split(separator: ",").compactMap { UInt64($0) }

@@ -136,6 +136,12 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         try check((0..<1).contains(optimizer.beta2), "\(.beta2) must be at least 0 and below 1")
         try check(optimizer.epsilon > 0 && optimizer.epsilon.isFinite, "\(.epsilon) must be above 0 and finite")
         try check(
+            optimizer.algorithm == .adamW || optimizer.weightDecay == 0,
+            "\(.weightDecay) is of AdamW: leave it out, as LARS has none")
+        try check(
+            (0..<1).contains(optimizer.momentum) && optimizer.trust > 0 && optimizer.trust.isFinite,
+            "LARS needs a momentum of at least 0 and below 1, and a trust coefficient above 0")
+        try check(
             minimumCropArea > 0 && minimumCropArea <= maximumCropArea && maximumCropArea <= 1,
             "\(.minimumCropArea) must be above 0 and at most \(.maximumCropArea), which is at most 1")
         try check((0...1).contains(unreadableLimit), "\(.unreadableLimit) is a fraction from 0 to 1")

@@ -281,7 +281,8 @@ final class DocumentationTests: XCTestCase {
 
         let names = Set(files[1].names)
         let prefixes = [
-            CheckpointStore.firstMomentPrefix, CheckpointStore.secondMomentPrefix, CheckpointStore.gradientPrefix,
+            CheckpointStore.firstMomentPrefix, CheckpointStore.secondMomentPrefix, CheckpointStore.momentumPrefix,
+            CheckpointStore.gradientPrefix,
         ]
         XCTAssertEqual(try table("Runs", "tensors").flatMap { codes($0[0]) }, prefixes.map { $0 + "NAME" })
         for name in files[0].names where !names.contains(name) {

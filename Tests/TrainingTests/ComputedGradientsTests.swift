@@ -22,8 +22,8 @@ final class ComputedGradientsTests: XCTestCase {
         mutating func add(_ state: OptimizerState) {
             for parameter in state.parameters.all {
                 values[parameter.name] = parameter.weight.values.bits
-                values["first moment of " + parameter.name] = state[parameter.name]?.first.values.bits
-                values["second moment of " + parameter.name] = state[parameter.name]?.second.values.bits
+                values["first moment of " + parameter.name] = state[parameter.name, .firstMoment]?.values.bits
+                values["second moment of " + parameter.name] = state[parameter.name, .secondMoment]?.values.bits
             }
         }
     }

@@ -227,10 +227,12 @@ final class TrainerTests: XCTestCase {
             let epoch = Double(step) * 6 / images, peak = 0.1 * 6 / 256
             let rate = epoch < 1 ? peak * epoch : peak * 0.5 * (1 + cos(Double.pi * (epoch - 1) / 2))
             for parameter in objective.parameters.all {
-                guard let gradient = parameter.gradient, let moments = hand.loop.state[parameter.name] else { continue }
+                guard let gradient = parameter.gradient,
+                    let first = hand.loop.state[parameter.name, .firstMoment],
+                    let second = hand.loop.state[parameter.name, .secondMoment]
+                else { continue }
                 Kernels.adamW(
-                    weight: parameter.weight, gradient: gradient, firstMoment: moments.first,
-                    secondMoment: moments.second,
+                    weight: parameter.weight, gradient: gradient, firstMoment: first, secondMoment: second,
                     Kernels.AdamWSettings(
                         learningRate: Float(rate), beta1: 0.9, beta2: 0.95, epsilon: 1e-8,
                         weightDecay: parameter.shape.count > 1 ? 0.05 : 0,
@@ -550,8 +552,8 @@ final class TrainerTests: XCTestCase {
                 func bits() -> [[UInt32]] {
                     parameters.all.flatMap {
                         [
-                            $0.weight.values.bits, trainer.loop.state[$0.name]?.first.values.bits ?? [],
-                            trainer.loop.state[$0.name]?.second.values.bits ?? [],
+                            $0.weight.values.bits, trainer.loop.state[$0.name, .firstMoment]?.values.bits ?? [],
+                            trainer.loop.state[$0.name, .secondMoment]?.values.bits ?? [],
                         ]
                     }
                 }

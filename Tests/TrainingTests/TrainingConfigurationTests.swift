@@ -43,6 +43,7 @@ final class TrainingConfigurationTests: XCTestCase {
             switch key {
             case "method": "pretrain"
             case "recipe": "other"
+            case "algorithm": "lars"
             case "precision": "bf16"
             case "teacherPrecision": "int8"
             case "distance": "L2"
