@@ -457,10 +457,7 @@ final class DocumentationTests: XCTestCase {
             let matches = flag.matches(in: text, range: NSRange(text.startIndex..., in: text))
             return Set(matches.map { String(text[Range($0.range, in: text)!]) })
         }
-        let commands = [
-            "distill", "pretrain", "reconstruct", "embed", "convert", "inspect", "replay", "bench", "doctor",
-        ]
-        let known = Dictionary(uniqueKeysWithValues: try commands.map { ($0, flags(try help([$0]))) })
+        let known = Dictionary(uniqueKeysWithValues: try Command.subcommands().map { ($0, flags(try help([$0]))) })
         for (command, flags) in known { XCTAssertTrue(flags.contains("--help"), command) }
         let anywhere = known.values.reduce(into: Set(["--generate-completion-script"])) { $0.formUnion($1) }
         var checked = 0

@@ -8,7 +8,7 @@ final class VocabularyTests: XCTestCase {
     /// Every field that a message can name is a flag of some command, with a form that switches it off where messages
     /// have one.
     func testEveryFieldIsAFlag() throws {
-        let commands = ["distill", "pretrain", "reconstruct", "embed", "convert", "inspect", "replay", "bench"]
+        let commands = Command.subcommands()
         let help = commands.map { Command.run([$0, "--help"]).output }
         for (command, text) in zip(commands, help) { XCTAssertTrue(text.contains("--help"), command) }
         let words = Set(help.joined(separator: "\n").split { " \n,/[]".contains($0) }.map(String.init))

@@ -126,6 +126,17 @@ public final class Command {
         Command(arguments, executable: executable, environment: environment, output: output).wait(seconds: seconds)
     }
 
+    /// The program's subcommands, as its help screen lists them.
+    public static func subcommands() -> [String] {
+        let screen = run(["--help"]).output
+        let list = screen.components(separatedBy: "SUBCOMMANDS:\n").last?.components(separatedBy: "\n\n").first ?? ""
+        // A description that goes on in another line is indented further than a name.
+        let names = list.components(separatedBy: "\n").filter { $0.hasPrefix("  ") && !$0.hasPrefix("   ") }
+            .map { String($0.dropFirst(2).prefix { $0 != " " }) }
+        precondition(names.contains("distill") && names.contains("doctor"), "no subcommands in\n\(screen)")
+        return names
+    }
+
     /// Runs the program to its end and tells the most memory it held at once, in bytes, pages of mapped files included.
     ///
     /// A small process stands between: what the kernel counts for a child begins with what its parent holds.
