@@ -107,28 +107,14 @@ public final class Embedding {
                     + "line: "
                     + "rename the file")
         }
-        let loader = BatchLoader(
-            once: source,
-            augmentation: Augmentation(
-                width: configuration.imageWidth, height: configuration.imageHeight, channels: configuration.channels,
-                framing: .centre, orienting: orienting),
-            batchSize: extractor.batch, workers: workers, unreadableLimit: unreadableLimit, batchesAhead: 2,
-            report: report)
-        defer { loader.stop() }
+        var unreadable = 0
         let row = shape.reduce(1, *)
         let images = try RowFile.write(to: output, form, rowShape: shape, maximumRows: source.count) { append in
             var written: [Int] = []
-            while let batch = try loader.next(into: extractor.images) {
-                extractor.forward()
-                let features = UnsafeBufferPointer(rebasing: extractor.features.elements[..<(batch.count * row)])
-                guard features.allSatisfy(\.isFinite) else {
-                    throw Failure(
-                        .failure,
-                        "features are not finite, from \(source.path(batch.images[0])) on, and nothing was written: "
-                            + "check the weights"
-                    )
-                }
-                try append(features)
+            unreadable = try forEachBatch(
+                of: source, orienting: orienting, workers: workers, unreadableLimit: unreadableLimit, report: report
+            ) { batch, features in
+                try append(UnsafeBufferPointer(start: features, count: batch.count * row))
                 written += batch.images
                 progress(written.count)
             }
@@ -138,8 +124,45 @@ public final class Embedding {
                 }
             }
         }
-        return Summary(images: images, unreadable: loader.unreadableCount, output: output, list: list)
+        return Summary(images: images, unreadable: unreadable, output: output, list: list)
     }
+
+    /// Calls `body` with the features of every readable image of `source`, a batch at a time, in the source's order.
+    ///
+    /// - Parameters:
+    ///   - unreadableLimit: the fraction of images that may be unreadable.
+    ///   - report: called for each unreadable image with a sentence that names it.
+    ///   - body: called with the images of a batch and their features, [batch.count] + shape, valid during the call.
+    /// - Returns: number of unreadable images.
+    /// - Throws: `Failure.failure` if a feature is not finite, `.badData` for too many unreadable images.
+    public func forEachBatch(
+        of source: any ImageSource, orienting: Bool = false, workers: Int = 1, unreadableLimit: Double = 0.01,
+        report: @escaping (String) -> Void = { _ in }, _ body: (Batch, UnsafePointer<Float>) throws -> Void
+    ) throws -> Int {
+        let loader = BatchLoader(
+            once: source,
+            augmentation: Augmentation(
+                width: configuration.imageWidth, height: configuration.imageHeight, channels: configuration.channels,
+                framing: .centre, orienting: orienting),
+            batchSize: extractor.batch, workers: workers, unreadableLimit: unreadableLimit, batchesAhead: 2,
+            report: report)
+        defer { loader.stop() }
+        let row = shape.reduce(1, *)
+        while let batch = try loader.next(into: extractor.images) {
+            extractor.forward()
+            guard extractor.features.elements[..<(batch.count * row)].allSatisfy(\.isFinite) else {
+                throw Failure(
+                    .failure,
+                    "features are not finite, from \(source.path(batch.images[0])) on, and nothing was written: check "
+                        + "the weights")
+            }
+            try body(batch, extractor.features.pointer)
+        }
+        return loader.unreadableCount
+    }
+
+    /// Replaces the weights by random ones, as training starts from them: an encoder that has learned nothing.
+    public func setRandomWeights(seed: UInt64) { extractor.parameters.initialize(seed: seed) }
 
     /// The format for the ending of `output`, and the path of the list beside it: `output` + ".files.txt".
     ///

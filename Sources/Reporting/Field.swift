@@ -9,6 +9,8 @@ public enum Field: String, CaseIterable, Sendable {
 
     // Files
     case data
+    case train
+    case validation = "val"
     case teacher
     case output
     case resume
@@ -71,6 +73,8 @@ public enum Field: String, CaseIterable, Sendable {
     // The features
     case pool
     case block
+    case neighbors = "k"
+    case noBaselines = "no baselines"
     case compare
 }
 

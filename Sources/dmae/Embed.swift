@@ -109,7 +109,7 @@ struct Embed: ParsableCommand {
             batch: Embedding.batch(for: source.count, most: batch), precision: precision.resolved())
         var metadata = ["dmae.weights": weights, "dmae.pool": embedding.pool.rawValue]
         if let block { metadata["dmae.block"] = "\(block)" }
-        let progress = EmbedProgress(total: source.count, isQuiet: quiet)
+        let progress = ImageProgress(total: source.count, isQuiet: quiet)
         let summary = try embedding.run(
             over: source, to: output, metadata: metadata, orienting: applyOrientation, workers: workers,
             unreadableLimit: unreadableLimit, progress: progress.update, report: Terminal.warning)
@@ -136,31 +136,5 @@ struct Embed: ParsableCommand {
             case .meanNorm: "normed by fc_norm"
             }
         return "\(pool) \(place)"
-    }
-}
-
-/// A line on standard error every ten seconds.
-private final class EmbedProgress {
-    private let total: Int
-    private let isQuiet: Bool
-    private let start = monotonicSeconds()
-    private var last: Double
-
-    init(total: Int, isQuiet: Bool) {
-        self.total = total
-        self.isQuiet = isQuiet
-        last = start
-    }
-
-    func update(_ done: Int) {
-        let now = monotonicSeconds()
-        guard !isQuiet, now - last >= 10 else { return }
-        last = now
-        let rate = Double(done) / (now - start)
-        let left = Format.duration(Double(total - done) / rate)
-        Terminal.note(
-            "\(Format.grouped(done)) of \(Format.grouped(total)) images, \(Format.fixed(rate, 1)) images/s, \(left) "
-                + "left"
-        )
     }
 }

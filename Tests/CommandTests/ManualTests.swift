@@ -6,7 +6,7 @@ import XCTest
 final class ManualTests: XCTestCase {
     private static let root = URL(fileURLWithPath: Fixtures.folder).deletingLastPathComponent()
     private static let commands = [
-        "distill", "pretrain", "reconstruct", "embed", "convert", "inspect", "replay", "bench", "doctor",
+        "distill", "pretrain", "reconstruct", "embed", "knn", "convert", "inspect", "replay", "bench", "doctor",
     ]
 
     /// The pages, written into `folder`, by file name.

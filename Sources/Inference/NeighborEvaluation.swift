@@ -1,0 +1,370 @@
+import Images
+import Models
+import Reporting
+import Tensors
+
+/// k-nearest-neighbour classification of validation images by the features of training images: how well an encoder
+/// tells classes apart, without training.
+///
+/// For scale, baselines classify by other features of the same images: raw pixels, and the same encoder with random
+/// weights. They use a part of a large set; the trained encoder is then evaluated on that part, too.
+public final class NeighborEvaluation {
+    /// Maximum images of the baselines.
+    public static let baselineImages = (train: 5000, validation: 1000)
+    /// Side of the pictures whose raw pixels are compared.
+    public static let pixelSide = 16
+    /// Bytes of the kept features: with more validation images, the training images are encoded several times.
+    public static let keptBytes = 2 << 30
+
+    /// The scores on some training and validation images.
+    public struct Figures: Equatable, Sendable {
+        /// Training images whose features were compared.
+        public let trainImages: Int
+        /// Validation images that were classified.
+        public let validationImages: Int
+        /// One for each k, ascending.
+        public let scores: [NeighborScores]
+
+        public init(trainImages: Int, validationImages: Int, scores: [NeighborScores]) {
+            self.trainImages = trainImages
+            self.validationImages = validationImages
+            self.scores = scores
+        }
+
+        /// The highest top-1 of any k.
+        public var bestTop1: Double { scores.map(\.top1).max() ?? 0 }
+    }
+
+    /// Figures of the encoder and of the baselines on the same images.
+    public struct Comparison: Equatable, Sendable {
+        /// The trained encoder.
+        public let encoder: Figures
+        /// The same encoder with random weights.
+        public let random: Figures
+        /// Raw pixels, `pixelSide` × `pixelSide`.
+        public let pixels: Figures
+
+        public init(encoder: Figures, random: Figures, pixels: Figures) {
+            self.encoder = encoder
+            self.random = random
+            self.pixels = pixels
+        }
+    }
+
+    /// The result of an evaluation.
+    public struct Result: Equatable, Sendable {
+        /// The trained encoder on all images.
+        public let figures: Figures
+        /// Fraction of the validation images whose class is the most frequent class of the training images, and is
+        /// among the five most frequent ones: the top-1 and top-5 of guessing without looking. Of classes with as many
+        /// images the one of lower index counts as more frequent.
+        public let chance: (top1: Double, top5: Double)
+        /// With baselines: the images that all of them used.
+        public let comparison: Comparison?
+
+        public static func == (first: Result, second: Result) -> Bool {
+            first.figures == second.figures && first.chance == second.chance && first.comparison == second.comparison
+        }
+    }
+
+    private let embedding: Embedding
+    private let train, validation: any ImageSource
+    private let counts: [Int]
+    private let orienting: Bool
+    private let workers: Int
+    private let unreadableLimit: Double
+    private let keptBytes: Int
+    private let hasBaselines: Bool
+    private let isTrainSubset: Set<Int>, isValidationSubset: Set<Int>
+    private let report: (String) -> Void
+    private let progress: (Int) -> Void
+    private var done = 0
+
+    /// - Parameters:
+    ///   - embedding: the encoder; `run` replaces its weights if there are baselines. Its pool gives one vector.
+    ///   - train: images with classes.
+    ///   - validation: images with the same classes.
+    ///   - counts: numbers of neighbours k.
+    ///   - hasBaselines: whether to evaluate raw pixels and random weights, too.
+    ///   - unreadableLimit: the fraction of each source's images that may be unreadable; they are left out.
+    ///   - keptBytes: see the type's; the result does not depend on it.
+    ///   - progress: called with the number of images that were encoded so far, of `totalImages`.
+    ///   - report: called for each unreadable image with a sentence that names it.
+    /// - Throws: `Failure.badData` if a source has no classes, or their classes differ; `Failure.usage` if a k is
+    ///   larger than the number of training images.
+    public init(
+        _ embedding: Embedding, train: any ImageSource, validation: any ImageSource, counts: [Int],
+        hasBaselines: Bool, orienting: Bool = false, workers: Int = 1, unreadableLimit: Double = 0.01,
+        keptBytes: Int = NeighborEvaluation.keptBytes,
+        baselineImages: (train: Int, validation: Int) = NeighborEvaluation.baselineImages,
+        progress: @escaping (Int) -> Void = { _ in }, report: @escaping (String) -> Void = { _ in }
+    ) throws {
+        precondition(embedding.shape.count == 1, "an image has one feature")
+        try Self.requireSameClasses(train, validation)
+        let most = counts.max() ?? 0
+        guard most <= train.count else {
+            throw Failure(
+                .usage,
+                "\(.neighbors, most) is more than the \(Format.counted(train.count, "image")) of \(.train): lower it")
+        }
+        guard !hasBaselines || most <= baselineImages.train else {
+            throw Failure(
+                .usage,
+                "\(.neighbors, most) is more than the \(Format.grouped(baselineImages.train)) training images of the "
+                    + "baselines: lower it, or leave the baselines out with \(.noBaselines)")
+        }
+        self.embedding = embedding
+        self.train = train
+        self.validation = validation
+        self.counts = counts
+        self.hasBaselines = hasBaselines
+        self.orienting = orienting
+        self.workers = workers
+        self.unreadableLimit = unreadableLimit
+        self.keptBytes = keptBytes
+        self.progress = progress
+        self.report = report
+        isTrainSubset = Set(hasBaselines ? ImageSubset.spread(baselineImages.train, of: train.count) : [])
+        isValidationSubset = Set(
+            hasBaselines ? ImageSubset.spread(baselineImages.validation, of: validation.count) : [])
+    }
+
+    /// Refuses sources without classes, and sources whose classes have different names.
+    ///
+    /// - Throws: `Failure.badData`.
+    public static func requireSameClasses(_ train: any ImageSource, _ validation: any ImageSource) throws {
+        for (field, source) in [(Field.train, train), (.validation, validation)] where source.classes.isEmpty {
+            let place = source.place.map { " \($0)" } ?? ""
+            throw Failure(
+                .badData,
+                "\(field)\(place) has no classes, which k-NN predicts: put the images of each class into a folder of "
+                    + "its own, named after the class")
+        }
+        guard train.classes != validation.classes else { return }
+        func only(_ classes: [String], without others: [String]) -> String? {
+            let others = Set(others), names = classes.filter { !others.contains($0) }
+            guard !names.isEmpty else { return nil }
+            let shown = names.prefix(5).map { quoted($0) }.joined(separator: ", ")
+            return shown + (names.count > 5 ? " and \(names.count - 5) more" : "")
+        }
+        var differences: [Message] = []
+        if let names = only(train.classes, without: validation.classes) {
+            differences.append("\(names) \(names.contains(",") ? "are" : "is") in \(.train) only")
+        }
+        if let names = only(validation.classes, without: train.classes) {
+            differences.append("\(names) \(names.contains(",") ? "are" : "is") in \(.validation) only")
+        }
+        throw Failure(
+            .badData,
+            "\(.train) and \(.validation) have different classes: \(differences.joined(separator: "; ")); give both the "
+                + "same class folders")
+    }
+
+    /// Validation images of one pass over the training images.
+    private var validationImagesPerPass: Int {
+        let bytes = 4 * NearestNeighbors.floatsPerQuery(width: embedding.configuration.width, counts: counts)
+        return min(validation.count, max(1, keptBytes / bytes))
+    }
+
+    /// Passes over the training images.
+    public var passes: Int { (validation.count + validationImagesPerPass - 1) / validationImagesPerPass }
+
+    /// Number of images that `run` reads, those that it reads several times included.
+    public var totalImages: Int {
+        passes * train.count + validation.count + 2 * (isTrainSubset.count + isValidationSubset.count)
+    }
+
+    /// Runs the evaluation.
+    ///
+    /// - Throws: the failures of `Embedding.forEachBatch`; `Failure.failure` if memory cannot be mapped.
+    public func run() throws -> Result {
+        done = 0
+        var subset = (train: FeatureList(), validation: FeatureList())
+        let subsetIsWhole = isTrainSubset.count == train.count && isValidationSubset.count == validation.count
+        let keepsSubset = hasBaselines && !subsetIsWhole
+        let width = embedding.configuration.width
+        var trainCounts = [Int](repeating: 0, count: train.classes.count), validationCounts = trainCounts
+        var scores: [NeighborScores]?
+        let step = validationImagesPerPass
+        for first in stride(from: 0, to: validation.count, by: step) {
+            let part = first..<min(first + step, validation.count)
+            let plan = MemoryPlan()
+            let neighbors = NearestNeighbors(
+                queries: part.count, width: width, classes: train.classes.count, counts: counts, plan: plan)
+            try plan.commit()
+            try encode(ImageSubset(validation, part)) { image, label, feature in
+                neighbors.addQuery(feature, label: label)
+                validationCounts[label] += 1
+                if keepsSubset, isValidationSubset.contains(part.lowerBound + image) {
+                    subset.validation.append(feature, width, label)
+                }
+            }
+            try encode(train, isRepeated: first > 0) { image, label, feature in
+                neighbors.addReference(feature, label: label)
+                guard first == 0 else { return }
+                trainCounts[label] += 1
+                if keepsSubset, isTrainSubset.contains(image) { subset.train.append(feature, width, label) }
+            }
+            let partScores = neighbors.scores()
+            scores = scores.map { zip($0, partScores).map { $0 + $1 } } ?? partScores
+        }
+        let figures = Figures(
+            trainImages: trainCounts.reduce(0, +), validationImages: validationCounts.reduce(0, +), scores: scores!)
+        let chance = Self.chance(train: trainCounts, validation: validationCounts)
+        guard hasBaselines else { return Result(figures: figures, chance: chance, comparison: nil) }
+
+        let images = (
+            train: ImageSubset(train, isTrainSubset.sorted()),
+            validation: ImageSubset(validation, isValidationSubset.sorted())
+        )
+        let encoder = keepsSubset ? try compare(subset, width: width) : figures
+        subset = (FeatureList(), FeatureList())
+        let pixels = try pixelFigures(images.train, images.validation)
+        embedding.setRandomWeights(seed: 0)
+        var random = subset
+        try encode(images.train, isRepeated: true) { random.train.append($2, width, $1) }
+        try encode(images.validation, isRepeated: true) { random.validation.append($2, width, $1) }
+        return Result(
+            figures: figures, chance: chance,
+            comparison: Comparison(
+                encoder: encoder, random: try compare(random, width: width), pixels: pixels))
+    }
+
+    /// The top-1 and top-5 of guessing the most frequent classes of the training images.
+    package static func chance(train: [Int], validation: [Int]) -> (top1: Double, top5: Double) {
+        let order = train.indices.sorted { (train[$1], $0) < (train[$0], $1) }
+        let total = Double(max(1, validation.reduce(0, +)))
+        func fraction(_ count: Int) -> Double {
+            Double(order.prefix(count).reduce(0) { $0 + validation[$1] }) / total
+        }
+        return (fraction(1), fraction(5))
+    }
+
+    /// Calls `body` with the index, the class and the feature of every readable image.
+    ///
+    /// - Parameter isRepeated: whether the images were read before, so that unreadable ones have been reported.
+    private func encode(
+        _ source: any ImageSource, isRepeated: Bool = false, _ body: (Int, Int, UnsafePointer<Float>) -> Void
+    ) throws {
+        let width = embedding.configuration.width, before = done
+        _ = try embedding.forEachBatch(
+            of: source, orienting: orienting, workers: workers, unreadableLimit: isRepeated ? 1 : unreadableLimit,
+            report: isRepeated ? { _ in } : report
+        ) { batch, features in
+            for row in 0..<batch.count { body(batch.images[row], batch.labels![row], features + row * width) }
+            done += batch.count
+            progress(done)
+        }
+        // Unreadable images count as done.
+        done = before + source.count
+    }
+
+    /// Classifies by the pixels of small pictures, prepared and normalised as for the encoder.
+    private func pixelFigures(_ train: ImageSubset, _ validation: ImageSubset) throws -> Figures {
+        let side = Self.pixelSide
+        let augmentation = Augmentation(
+            width: side, height: side, channels: embedding.configuration.channels, framing: .centre,
+            orienting: orienting)
+        let plan = MemoryPlan()
+        let pixels = plan.reserve("pixels", 64, augmentation.sampleCount, .batch)
+        try plan.commit()
+        func features(_ source: ImageSubset) throws -> FeatureList {
+            var list = FeatureList()
+            let loader = BatchLoader(
+                once: source, augmentation: augmentation, batchSize: pixels.rows, workers: workers, unreadableLimit: 1,
+                batchesAhead: 2, report: { _ in })
+            defer { loader.stop() }
+            while let batch = try loader.next(into: pixels) {
+                for row in 0..<batch.count {
+                    list.append(pixels.pointer + row * pixels.columns, pixels.columns, batch.labels![row])
+                }
+                done += batch.count
+                progress(done)
+            }
+            return list
+        }
+        return try compare((try features(train), try features(validation)), width: pixels.columns)
+    }
+
+    /// Classifies kept features.
+    private func compare(_ features: (train: FeatureList, validation: FeatureList), width: Int) throws -> Figures {
+        let (train, validation) = features, plan = MemoryPlan()
+        let neighbors = NearestNeighbors(
+            queries: validation.labels.count, width: width, classes: self.train.classes.count, counts: counts,
+            plan: plan)
+        try plan.commit()
+        validation.forEach(width) { neighbors.addQuery($0, label: $1) }
+        train.forEach(width) { neighbors.addReference($0, label: $1) }
+        return Figures(
+            trainImages: train.labels.count, validationImages: validation.labels.count, scores: neighbors.scores())
+    }
+
+    /// Features and classes of a few thousand images.
+    private struct FeatureList {
+        var values: [Float] = []
+        var labels: [Int] = []
+
+        mutating func append(_ feature: UnsafePointer<Float>, _ width: Int, _ label: Int) {
+            values.append(contentsOf: UnsafeBufferPointer(start: feature, count: width))
+            labels.append(label)
+        }
+
+        func forEach(_ width: Int, _ body: (UnsafePointer<Float>, Int) -> Void) {
+            values.withUnsafeBufferPointer { values in
+                for (index, label) in labels.enumerated() { body(values.baseAddress! + index * width, label) }
+            }
+        }
+    }
+}
+
+extension NeighborEvaluation.Comparison {
+    /// Whether the encoder is better than the baselines, by more than chance would explain.
+    public enum Verdict: Equatable, Sendable {
+        /// Better than random weights and than raw pixels.
+        case better
+        /// Better than random weights, but not than raw pixels.
+        case noBetterThanPixels
+        /// Not better than random weights.
+        case noBetterThanRandom
+    }
+
+    /// Two standard errors of the difference of two fractions of these validation images, at the k that is best for
+    /// each. Smaller differences are noise. (The errors are taken as independent, which makes the margin wide.)
+    public func margin(over baseline: NeighborEvaluation.Figures) -> Double {
+        let variances = [encoder.bestTop1, baseline.bestTop1].map { $0 * (1 - $0) }
+        return 2 * ((variances[0] + variances[1]) / Double(max(1, encoder.validationImages))).squareRoot()
+    }
+
+    private func isBetter(than baseline: NeighborEvaluation.Figures) -> Bool {
+        encoder.bestTop1 - baseline.bestTop1 > margin(over: baseline)
+    }
+
+    public var verdict: Verdict {
+        if !isBetter(than: random) { return .noBetterThanRandom }
+        return isBetter(than: pixels) ? .better : .noBetterThanPixels
+    }
+
+    /// What the figures mean, in a few sentences.
+    public var explanation: String {
+        func percent(_ value: Double) -> String { Format.fixed(100 * value, 1) + " %" }
+        let own = percent(encoder.bestTop1), random = percent(self.random.bestTop1)
+        let pixels = percent(self.pixels.bestTop1)
+        let images = Format.counted(encoder.validationImages, "validation image")
+        let noise =
+            "With \(images), differences below "
+            + "\(Format.fixed(100 * max(margin(over: self.random), margin(over: self.pixels)), 1)) points are noise."
+        switch verdict {
+        case .better:
+            return "The trained encoder (\(own)) is better than raw pixels (\(pixels)) and than itself with random "
+                + "weights (\(random)): its features tell these classes apart. \(noise)"
+        case .noBetterThanPixels:
+            return "The trained encoder (\(own)) is better than itself with random weights (\(random)), but no better "
+                + "than raw pixels (\(pixels)): for these classes its features add nothing to colours and coarse "
+                + "shapes. \(noise)"
+        case .noBetterThanRandom:
+            return "The trained encoder (\(own)) is no better than itself with random weights (\(random)): it has "
+                + "learned nothing that tells these classes apart. Check that the losses fell, that the run was long "
+                + "enough, and that these images are like those of the training. \(noise)"
+        }
+    }
+}

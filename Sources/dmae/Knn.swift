@@ -1,0 +1,241 @@
+import Reporting
+import Inference
+import Interchange
+import ArgumentParser
+import Images
+import Models
+import Weights
+
+/// "10,20": numbers of neighbours.
+struct NeighborCounts: ExpressibleByArgument {
+    let counts: [Int]
+
+    init(_ counts: [Int]) { self.counts = counts }
+
+    init?(argument: String) {
+        let numbers = argument.split(separator: ",", omittingEmptySubsequences: false).map { Int($0) }
+        guard !numbers.isEmpty, numbers.allSatisfy({ $0 != nil && $0! >= 1 }) else { return nil }
+        counts = numbers.map { $0! }
+    }
+
+    var defaultValueDescription: String { counts.map(String.init).joined(separator: ",") }
+}
+
+/// The features of `FeaturePool` that are one vector.
+enum VectorPool: String, CaseIterable, ExpressibleByArgument {
+    case `class`, mean
+
+    var pool: FeaturePool { self == .class ? .class : .mean }
+}
+
+struct Knn: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Classify images by the most similar training images: a quick test of an encoder.",
+        discussion: """
+            Needs images with classes, one folder per class, and no training. The features are those that `dmae embed` \
+            writes by default, divided by their norm. The k training images with the largest cosine similarity vote \
+            for their class with the weight exp(similarity / 0.07). top-1 is the fraction of validation images whose \
+            class has the most votes, top-5 the fraction whose class is among the first five.
+
+              dmae knn --weights run/model.safetensors --train images/train \\
+                --val images/val
+              dmae knn --weights run/model.safetensors --train images/train \\
+                --val images/val --k 1,10,20,100 --json
+
+            Figures mean little without a scale. So the same is done with raw pixels (16×16) and with the same encoder \
+            with random weights, on at most 5,000 training and 1,000 validation images; of larger sets, images at \
+            equal distances are taken, and the trained encoder is evaluated on them as well. chance is the top-1 of \
+            always guessing the most frequent class of the training images, and the top-5 of guessing the five most \
+            frequent.
+
+            The figures do not depend on --threads, --workers or --batch. Of equally similar training images the first \
+            is nearer: images are ordered by class, then by path. Of classes with equal votes the first is predicted.
+            """)
+
+    @Option(help: ArgumentHelp("Weights of an encoder.", valueName: "file"), completion: .file())
+    var weights: String
+
+    @Option(
+        help: ArgumentHelp("Folder of training images, one folder per class.", valueName: "folder"),
+        completion: .directory)
+    var train: String
+
+    @Option(
+        help: ArgumentHelp("Folder of validation images, with the same class folders.", valueName: "folder"),
+        completion: .directory)
+    var val: String
+
+    @Option(help: ArgumentHelp("Numbers of neighbours, separated by commas.", valueName: "k,…"))
+    var k = NeighborCounts([10, 20])
+
+    @Flag(help: "Print one JSON object.")
+    var json = false
+
+    @Flag(help: "Evaluate the trained encoder only, without raw pixels and random weights.")
+    var noBaselines = false
+
+    @Option(
+        help: ArgumentHelp(
+            "class token or mean of the patch tokens. Default: mean if the weights were fine-tuned on it, else class.",
+            valueName: "class|mean"))
+    var pool: VectorPool?
+
+    @Option(help: ArgumentHelp("Maximum number of images per pass.", valueName: "images"))
+    var batch = 32
+
+    @Option(help: ArgumentHelp("Fraction of unreadable images above which the run stops.", valueName: "fraction"))
+    var unreadableLimit: Double = 0.01
+
+    @Flag(help: "Rotate images by their EXIF orientation; otherwise they are read as stored.")
+    var applyOrientation = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Threads that decode images, beside those of the kernels; the result does not depend on it.",
+            valueName: "count"))
+    var workers: Int = 1
+
+    @Option(help: ArgumentHelp("Attention heads, if the weights do not say.", valueName: "heads"))
+    var heads: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Side of the images, or HEIGHTxWIDTH, in pixels, if the weights do not say.", valueName: "pixels"))
+    var imageSize: ImageSize?
+
+    @Flag(help: "Print warnings and errors only, no progress.")
+    var quiet = false
+
+    @OptionGroup(title: "Compute") var compute: ComputeOptions
+    @OptionGroup(title: "Compute") var precision: PrecisionOptions
+
+    func validate() throws {
+        try ValidationError.check { try Field.batch.requireAtLeast(1, batch) }
+        if !(1...1024).contains(workers) { throw ValidationError("--workers must be 1 to 1024") }
+        if !(0...1).contains(unreadableLimit) { throw ValidationError("--unreadable-limit must be 0 to 1") }
+    }
+
+    func run() throws {
+        try compute.apply()
+        let train = try ImageFolder(train), validation = try ImageFolder(val)
+        try NeighborEvaluation.requireSameClasses(train, validation)
+        let model = try ModelWeights(path: weights)
+        if !quiet {
+            for note in train.notes + validation.notes { Terminal.note(note) }
+            Terminal.note(model.summary)
+        }
+        try model.requireKnownParts()
+        let embedding = try Embedding(
+            file: model.tensors, configuration: try model.runnableEncoder(heads: heads, imageSize: imageSize),
+            block: nil, pool: pool?.pool,
+            batch: Embedding.batch(for: max(train.count, validation.count), most: batch),
+            precision: precision.resolved())
+        var progress: ImageProgress?
+        let evaluation = try NeighborEvaluation(
+            embedding, train: train, validation: validation, counts: k.counts, hasBaselines: !noBaselines,
+            orienting: applyOrientation, workers: workers, unreadableLimit: unreadableLimit,
+            progress: { progress?.update($0) }, report: Terminal.warning)
+        progress = ImageProgress(total: evaluation.totalImages, isQuiet: quiet)
+        if evaluation.passes > 1, !quiet {
+            Terminal.note(
+                "the features of \(Format.counted(validation.count, "validation image")) are compared in "
+                    + "\(evaluation.passes) parts, and the training images are encoded for each of them")
+        }
+        let result = try evaluation.run()
+        if json {
+            print(String(decoding: try Report(result).sortedJSON(), as: UTF8.self))
+        } else {
+            print(Self.table(result))
+            print("")
+            print(
+                Self.filled(
+                    result.comparison?.explanation
+                        ?? "Without baselines only chance gives a scale: leave out --no-baselines to see what raw "
+                        + "pixels and random weights reach on the same images."))
+        }
+    }
+
+    /// The figures as an aligned table.
+    private static func table(_ result: NeighborEvaluation.Result) -> String {
+        func percent(_ value: Double) -> String { Format.fixed(100 * value, 2) + " %" }
+        func images(_ figures: NeighborEvaluation.Figures) -> [String] {
+            [Format.grouped(figures.trainImages), Format.grouped(figures.validationImages)]
+        }
+        func row(_ name: String, _ figures: NeighborEvaluation.Figures) -> [String] {
+            [name] + images(figures) + figures.scores.flatMap { [percent($0.top1), percent($0.top5)] }
+        }
+        let all = result.figures
+        var rows = [
+            ["", "training", "validation"] + all.scores.flatMap { ["top-1, k = \($0.k)", "top-5, k = \($0.k)"] },
+            row("trained encoder", all),
+        ]
+        if let comparison = result.comparison {
+            if comparison.encoder != all { rows.append(row("trained encoder", comparison.encoder)) }
+            rows.append(row("random weights", comparison.random))
+            rows.append(row("raw pixels", comparison.pixels))
+        }
+        let chance = [percent(result.chance.top1), percent(result.chance.top5)]
+        rows.append(["chance"] + images(all) + all.scores.flatMap { _ in chance })
+        return Format.table(rows)
+    }
+
+    /// `text` in lines of at most 80 columns.
+    private static func filled(_ text: String) -> String {
+        var lines = [""]
+        for word in text.split(separator: " ") {
+            let line = lines[lines.count - 1]
+            if line.isEmpty {
+                lines[lines.count - 1] = String(word)
+            } else if line.count + 1 + word.count <= 80 {
+                lines[lines.count - 1] = line + " " + word
+            } else {
+                lines.append(String(word))
+            }
+        }
+        return lines.joined(separator: "\n")
+    }
+
+    /// The JSON object that --json prints.
+    private struct Report: Encodable {
+        struct Scores: Encodable {
+            let top1, top5: Double
+        }
+        /// The trained encoder on the images of the baselines.
+        struct Compared: Encodable {
+            let k: [String: Scores]
+            let trainImages, validationImages: Int
+
+            enum CodingKeys: String, CodingKey {
+                case k, trainImages = "train_images", validationImages = "val_images"
+            }
+        }
+        let k: [String: Scores]
+        let chance, chanceTop5: Double
+        let pixels, random: [String: Scores]?
+        let compared: Compared?
+        let trainImages, validationImages: Int
+
+        enum CodingKeys: String, CodingKey {
+            case k, chance, pixels, random, compared
+            case chanceTop5 = "chance_top5", trainImages = "train_images", validationImages = "val_images"
+        }
+
+        init(_ result: NeighborEvaluation.Result) {
+            func scores(_ figures: NeighborEvaluation.Figures) -> [String: Scores] {
+                Dictionary(
+                    uniqueKeysWithValues: figures.scores.map { ("\($0.k)", Scores(top1: $0.top1, top5: $0.top5)) })
+            }
+            k = scores(result.figures)
+            (chance, chanceTop5) = result.chance
+            pixels = result.comparison.map { scores($0.pixels) }
+            random = result.comparison.map { scores($0.random) }
+            compared = result.comparison.map {
+                Compared(
+                    k: scores($0.encoder), trainImages: $0.encoder.trainImages,
+                    validationImages: $0.encoder.validationImages)
+            }
+            trainImages = result.figures.trainImages
+            validationImages = result.figures.validationImages
+        }
+    }
+}

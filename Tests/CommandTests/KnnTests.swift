@@ -1,0 +1,134 @@
+import Foundation
+import TestSupport
+import XCTest
+
+/// `dmae knn`.
+final class KnnTests: XCTestCase {
+    private let folder = TemporaryFolder()
+    private let weights = Fixtures.path("demo/teacher.safetensors")
+
+    /// Folders of links to pictures of three classes of the demo.
+    override func setUpWithError() throws {
+        for name in ["education", "electronics", "geography"] {
+            let pictures = Fixtures.path("demo/images/\(name)")
+            for part in ["train", "val"] {
+                try FileManager.default.createDirectory(
+                    atPath: folder.file("\(part)/\(name)"), withIntermediateDirectories: true)
+            }
+            for (index, file) in try FileManager.default.contentsOfDirectory(atPath: pictures).sorted().enumerated() {
+                try FileManager.default.createSymbolicLink(
+                    atPath: folder.file("\(index % 3 == 0 ? "val" : "train")/\(name)/\(file)"),
+                    withDestinationPath: "\(pictures)/\(file)")
+            }
+        }
+    }
+
+    private func knn(_ more: String..., train: String = "train", val: String = "val") -> [String] {
+        ["knn", "--weights", weights, "--train", folder.file(train), "--val", folder.file(val)] + more
+            + (more.contains("--k") ? [] : ["--k", "5,10"])
+    }
+
+    private func object(_ text: String) throws -> [String: Any] {
+        XCTAssertEqual(text.filter { $0 == "\n" }.count, 1, text)
+        return try XCTUnwrap(JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
+    }
+
+    /// The table has a row for the encoder, each baseline and chance; a sentence says what they mean.
+    func testTable() throws {
+        let result = assertRuns(knn("--k", "1,5"))
+        XCTAssertTrue(result.errors.hasPrefix("\(weights): safetensors, MAE names; "), result.errors)
+        let lines = result.output.components(separatedBy: "\n")
+        XCTAssertEqual(
+            lines[0],
+            "                 training  validation  top-1, k = 1  top-5, k = 1  top-1, k = 5  top-5, k = 5")
+        let names = ["trained encoder", "random weights", "raw pixels", "chance"]
+        for (line, name) in zip(lines.dropFirst(), names) {
+            XCTAssertTrue(line.hasPrefix(name), line)
+            XCTAssertEqual(line.count, lines[0].count, line)
+            let numbers = line.dropFirst(name.count).split(separator: " ").filter { $0 != "%" }
+            XCTAssertEqual(numbers.count, 6, line)
+            // Three classes: all of them are among the first five.
+            XCTAssertEqual([numbers[0], numbers[1], numbers[3], numbers[5]], ["19", "10", "100.00", "100.00"], line)
+        }
+        XCTAssertEqual(lines[5], "")
+        XCTAssertTrue(lines[6].hasPrefix("The trained encoder ("), lines[6])
+        XCTAssertTrue(result.output.contains("With 10 validation images, differences below"), result.output)
+        XCTAssertTrue(lines.dropFirst(6).allSatisfy { $0.count <= 80 }, result.output)
+
+        let alone = assertRuns(knn("--k", "1,5", "--no-baselines", "--quiet"))
+        XCTAssertEqual(alone.errors, "")
+        let rows = alone.output.components(separatedBy: "\n")
+        XCTAssertEqual(rows[1].split(separator: " "), lines[1].split(separator: " "))
+        XCTAssertTrue(rows[2].hasPrefix("chance"), alone.output)
+        XCTAssertTrue(alone.output.contains("leave out --no-baselines"), alone.output)
+    }
+
+    func testJSON() throws {
+        let result = assertRuns(knn("--json", "--k", "10,1"))
+        let report = try object(result.output)
+        XCTAssertEqual(
+            Set(report.keys),
+            ["k", "chance", "chance_top5", "pixels", "random", "compared", "train_images", "val_images"])
+        XCTAssertEqual(report["train_images"] as? Int, 19)
+        XCTAssertEqual(report["val_images"] as? Int, 10)
+        // Of 11, 9 and 9 pictures, 4, 3 and 3 are for validation.
+        XCTAssertEqual(report["chance"] as? Double, 0.4)
+        XCTAssertEqual(report["chance_top5"] as? Double, 1)
+        let compared = try XCTUnwrap(report["compared"] as? [String: Any])
+        XCTAssertEqual(Set(compared.keys), ["k", "train_images", "val_images"])
+        for figures in [report["k"], report["pixels"], report["random"], compared["k"]] {
+            let figures = try XCTUnwrap(figures as? [String: [String: Double]])
+            XCTAssertEqual(Set(figures.keys), ["1", "10"])
+            for scores in figures.values {
+                XCTAssertEqual(Set(scores.keys), ["top1", "top5"])
+                let top1 = try XCTUnwrap(scores["top1"])
+                XCTAssertEqual((top1 * 10).rounded() / 10, top1)
+                XCTAssertEqual(scores["top5"], 1)
+            }
+        }
+        let alone = try object(assertRuns(knn("--json", "--no-baselines", "--quiet")).output)
+        XCTAssertEqual(Set(alone.keys), ["k", "chance", "chance_top5", "train_images", "val_images"])
+        XCTAssertEqual(try XCTUnwrap(alone["k"] as? [String: Any]).keys.sorted(), ["10", "5"])
+    }
+
+    /// What is printed depends on neither threads, workers nor batch, but on how features are made.
+    func testSameBytes() {
+        let expected = assertRuns(knn("--json", "--threads", "1", "--batch", "1")).output
+        for more in [["--threads", "2", "--workers", "3"], ["--threads", "3", "--batch", "7"]] {
+            XCTAssertEqual(assertRuns(knn("--json") + more).output, expected, "\(more)")
+        }
+        // The training images are found among themselves: the nearest of each is itself.
+        let itself = assertRuns(knn("--json", "--no-baselines", "--k", "1", val: "train")).output
+        XCTAssertTrue(itself.contains(#""k":{"1":{"top1":1,"top5":1}}"#), itself)
+        for more in [["--pool", "mean"], ["--precision", "bf16"]] {
+            assertRuns(knn("--json", "--no-baselines", "--k", "1") + more)
+        }
+    }
+
+    /// A signal ends it at once, and nothing is written anyway.
+    func testStoppedBySignals() throws {
+        for signal in [SIGTERM, SIGINT] {
+            let all = Fixtures.path("demo/images")
+            let command = Command([
+                "knn", "--weights", weights, "--train", all, "--val", all, "--batch", "1", "--threads", "1",
+            ])
+            usleep(100_000)
+            command.send(signal)
+            XCTAssertEqual(command.wait().end, .killed(signal: signal))
+        }
+    }
+
+    func testRefusals() {
+        assertRefused(knn("--k", "20", "--no-baselines"), 64, "--k 20 is more than the 19 images of --train: lower it")
+        for k in ["0", "", "1,,2", "x", "-1"] { assertRefused(knn("--k", k), 64, "--k") }
+        assertRefused(knn("--pool", "tokens"), 64, "tokens")
+        assertRefused(knn("--batch", "0"), 64, "--batch must be at least 1")
+        assertRefused(knn("--workers", "0"), 64, "--workers must be 1 to 1024")
+        assertRefused(knn("--unreadable-limit", "2"), 64, "--unreadable-limit must be 0 to 1")
+        assertRefused(knn(val: "train/geography"), 65, "--val \(folder.file("train/geography")) has no classes")
+        assertRefused(knn(train: "gone"), 74, folder.file("gone"))
+        try? FileManager.default.removeItem(atPath: folder.file("val/geography"))
+        assertRefused(
+            knn(), 65, #"--train and --val have different classes: "geography" is in --train only; give both"#)
+    }
+}
