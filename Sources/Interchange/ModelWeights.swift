@@ -40,16 +40,28 @@ public final class ModelWeights: Sendable {
     public let projectionHeads: Int
 
     /// The metadata key of a run's `ModelConfiguration`.
-    static let configurationKey = "dmae.configuration"
+    package static let configurationKey = "dmae.configuration"
     /// The metadata key of a converted model's `Architecture`.
-    static let architectureKey = "dmae.architecture"
+    package static let architectureKey = "dmae.architecture"
+    /// The metadata key of a JSON array of class names, in the order of the head's outputs.
+    package static let classesKey = "dmae.classes"
 
     /// The sizes that are written beside the tensors of a converted model.
-    struct Architecture: Codable {
-        var encoder: EncoderConfiguration
-        var decoder: DecoderConfiguration?
-        var maskRatio: Double?
-        var normalizePixels: Bool?
+    package struct Architecture: Codable {
+        package var encoder: EncoderConfiguration
+        package var decoder: DecoderConfiguration?
+        package var maskRatio: Double?
+        package var normalizePixels: Bool?
+
+        package init(
+            encoder: EncoderConfiguration, decoder: DecoderConfiguration? = nil, maskRatio: Double? = nil,
+            normalizePixels: Bool? = nil
+        ) {
+            self.encoder = encoder
+            self.decoder = decoder
+            self.maskRatio = maskRatio
+            self.normalizePixels = normalizePixels
+        }
     }
 
     /// Opens `path` and recognises the model in it; reads names, shapes and metadata, no values.

@@ -31,14 +31,17 @@ extension Parameters {
 
     /// Copies every parameter's weight from `weights` and adapts them to the images of `encoder`: position tables are
     /// resampled to its grid (`PositionTable.resample`), and the patch projection is adapted to its channels
-    /// (`InputChannels`). Missing position tables keep their values.
+    /// (`InputChannels`).
     ///
-    /// - Parameter checksummed: whether to compute `Loading.checksum`, at about 5 GB/s.
+    /// - Parameters:
+    ///   - optional: see `load(from:prefix:optional:)`.
+    ///   - checksummed: whether to compute `Loading.checksum`, at about 5 GB/s.
     /// - Throws: `Failure.badData`, before anything is copied, if a tensor is missing or has a shape that cannot be
     ///   adapted.
-    public func load(from weights: ModelWeights, for encoder: EncoderConfiguration, checksummed: Bool = false) throws
-        -> Loading
-    {
+    public func load(
+        from weights: ModelWeights, for encoder: EncoderConfiguration,
+        optional: (String) -> Bool = ModelLayout.isPositionTable, checksummed: Bool = false
+    ) throws -> Loading {
         try weights.requireKnownParts()
         let source = weights.encoder
         var adaptations: [String] = []
@@ -74,7 +77,7 @@ extension Parameters {
             return nil
         }
         let matching = try load(
-            from: weights.tensors, prefix: "", optional: ModelLayout.isPositionTable, adaptation: adaptation
+            from: weights.tensors, prefix: "", optional: optional, adaptation: adaptation
         ) {
             if checksummed { hash.update(UnsafeRawBufferPointer($0.weight.elements)) }
         }

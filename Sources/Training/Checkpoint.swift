@@ -6,14 +6,16 @@ import Weights
 /// The checkpoints of a run: `checkpoint-00001234.safetensors`, named by the optimiser step they were taken after.
 ///
 /// A checkpoint holds the weights under their own names, the optimiser's state under `optimizer.first_moment.NAME` and
-/// `optimizer.second_moment.NAME` (AdamW) or `optimizer.momentum.NAME` (LARS), the summed gradients of an unfinished
-/// step under `gradient.NAME`, the run's strings in the metadata, and a checksum of the whole file.
+/// `optimizer.second_moment.NAME` (AdamW) or `optimizer.momentum.NAME` (LARS), an average of the weights under
+/// `average.NAME`, the summed gradients of an unfinished step under `gradient.NAME`, the run's strings in the metadata,
+/// and a checksum of the whole file.
 public struct CheckpointStore: Sendable {
-    /// Prefixes of tensor names: AdamW's first and second moments, LARS's momentum, and summed gradients of an
-    /// unfinished step.
+    /// Prefixes of tensor names: AdamW's first and second moments, LARS's momentum, averages of weights, and summed
+    /// gradients of an unfinished step.
     public static let firstMomentPrefix = prefix(of: .firstMoment)
     public static let secondMomentPrefix = prefix(of: .secondMoment)
     public static let momentumPrefix = prefix(of: .momentum)
+    public static let averagePrefix = "average."
     public static let gradientPrefix = "gradient."
     static func prefix(of kind: OptimizerState.Kind) -> String { "optimizer.\(kind.rawValue)." }
     /// The metadata key of the step, written by the store.

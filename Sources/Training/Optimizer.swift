@@ -97,7 +97,10 @@ public final class OptimizerState {
     /// - Parameters:
     ///   - learningRate: the rate that each parameter's `rateScale` multiplies.
     ///   - step: number of this step, from 1.
-    public func update(_ range: Range<Int>, _ optimizer: Optimizer, learningRate: Float, step: Int) {
+    ///   - gradientScale: factor of the gradients, below 1 where their norm is clipped.
+    public func update(
+        _ range: Range<Int>, _ optimizer: Optimizer, learningRate: Float, step: Int, gradientScale: Float = 1
+    ) {
         for index in range {
             let parameter = parameters.all[index]
             guard let gradient = parameter.gradient, let state = tensors[index] else { continue }
@@ -109,11 +112,12 @@ public final class OptimizerState {
                     Kernels.AdamWSettings(
                         learningRate: rate, beta1: optimizer.beta1, beta2: optimizer.beta2,
                         epsilon: optimizer.epsilon, weightDecay: parameter.decays ? optimizer.weightDecay : 0,
-                        gradientScale: 1, step: step))
+                        gradientScale: gradientScale, step: step))
             case .lars:
                 LARSUpdate.run(
                     parameter.weight, gradient: gradient, momentum: state[0], learningRate: rate,
-                    decay: optimizer.momentum, trust: parameter.shape.count > 1 ? optimizer.trust : nil)
+                    decay: optimizer.momentum, trust: parameter.shape.count > 1 ? optimizer.trust : nil,
+                    gradientScale: gradientScale)
             }
         }
     }
@@ -136,4 +140,8 @@ public struct GradientNorm {
 
     /// The norm; valid once every gradient is added. NaN if a gradient is NaN.
     public var value: Float { Float(squares.reduce(0, +).squareRoot()) }
+
+    /// The factor that clips gradients of this norm, as PyTorch's clip_grad_norm_ computes it:
+    /// min(1, maximum / (norm + 1e-6)).
+    public func factor(clippingTo maximum: Float) -> Float { min(1, maximum / (value + 1e-6)) }
 }

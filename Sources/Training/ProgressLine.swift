@@ -38,6 +38,8 @@ public final class ProgressLine: Sendable {
         /// The newest record, and its time.
         var last: (record: StepRecord, time: Double)?
         var lastDrawn: (step: Int, time: Double)?
+        /// The newest evaluation.
+        var evaluation: EvaluationRecord?
         /// The start of the speed measurement: the first record of this process.
         var start: (step: Int, time: Double)?
         /// Whether the cursor is in a drawn line.
@@ -82,6 +84,14 @@ public final class ProgressLine: Sendable {
         }
     }
 
+    /// Stores an evaluation and shows it: every line from now on has its first value.
+    public func update(_ record: EvaluationRecord) {
+        state.withLock { state in
+            state.evaluation = record
+            if state.last != nil { draw(&state, surroundings.clock()) }
+        }
+    }
+
     /// Prints `text` as a line above the progress line.
     public func message(_ text: String) {
         state.withLock { state in
@@ -108,7 +118,7 @@ public final class ProgressLine: Sendable {
         if let start = state.start, record.step > start.step {
             perStep = (time - start.time) / Double(record.step - start.step)
         }
-        let fields = fields(record, secondsPerStep: perStep)
+        let fields = fields(record, state.evaluation, secondsPerStep: perStep)
         if surroundings.isTerminal {
             // The last column stays free: some terminals wrap as soon as it is written.
             surroundings.write("\r" + fitted(fields, columns: surroundings.width() - 1) + "\u{1B}[K")
@@ -127,7 +137,9 @@ public final class ProgressLine: Sendable {
         var isDim = false
     }
 
-    private func fields(_ record: StepRecord, secondsPerStep: Double?) -> [Field] {
+    private func fields(
+        _ record: StepRecord, _ evaluation: EvaluationRecord?, secondsPerStep: Double?
+    ) -> [Field] {
         // The total, then the other terms: the name and the values of each.
         var values = record.losses[...]
         let parts = terms.filter { $0.valueCount > 0 }.map { term in
@@ -147,6 +159,9 @@ public final class ProgressLine: Sendable {
         if parts.count > 1 {
             fields.insert(
                 Field(text: "(\(parts.dropFirst().joined(separator: ", ")))", dispensability: 6, isDim: true), at: 3)
+        }
+        if let first = evaluation?.values.first {
+            fields.insert(Field(text: "\(first.term.name) \(first.text)", dispensability: 1), at: 3)
         }
         if let secondsPerStep, record.step < total {
             fields.append(

@@ -4,8 +4,8 @@ import Glibc
 import Tensors
 import Weights
 
-/// The folder of one run: `configuration.json`, `log.jsonl`, the checkpoints, the final weights, and `lock`, which is
-/// held while a process writes here.
+/// The folder of one run: `configuration.json`, `log.jsonl`, the checkpoints, the final weights, those with the best
+/// evaluation, `evaluation.json`, and `lock`, which is held while a process writes here.
 public final class RunDirectory {
     /// The path of the folder.
     public let path: String
@@ -17,6 +17,15 @@ public final class RunDirectory {
     /// The path of a finished run's weights.
     public var weightsPath: String { "\(path)/\(Self.weightsName)" }
     private static let weightsName = "model.safetensors"
+    /// The path of the weights with the best evaluation.
+    public var bestWeightsPath: String { "\(path)/\(Self.bestWeightsName)" }
+    private static let bestWeightsName = "best.safetensors"
+    /// The path of the last weights themselves, where `weightsPath` holds their average.
+    public var rawWeightsPath: String { "\(path)/\(Self.rawWeightsName)" }
+    private static let rawWeightsName = "raw.safetensors"
+    /// The path of the best and the last evaluation.
+    public var evaluationPath: String { "\(path)/\(Self.evaluationName)" }
+    private static let evaluationName = "evaluation.json"
     /// The path of the log: one JSON object per optimiser step.
     public var logPath: String { "\(path)/log.jsonl" }
 
@@ -117,6 +126,11 @@ public final class RunDirectory {
         try AtomicFile.write(configuration.sortedJSON(indented: true) + [0x0A], to: configurationPath)
     }
 
+    /// Writes `evaluation.json` like `writeConfiguration`.
+    func writeEvaluation(_ ranking: WeightRanking) throws {
+        try AtomicFile.write(ranking.sortedJSON(indented: true) + [0x0A], to: evaluationPath)
+    }
+
     // MARK: The folder
 
     private static func makeFolder(_ path: String) throws {
@@ -193,6 +207,7 @@ public final class RunDirectory {
     private static func isLeftover(_ name: String) -> Bool {
         guard let mark = name.firstRange(of: AtomicFile.partMark) else { return false }
         let whole = String(name[..<mark.lowerBound])
-        return ["configuration.json", weightsName].contains(whole) || CheckpointStore.step(of: whole) != nil
+        let files = ["configuration.json", evaluationName, weightsName, bestWeightsName, rawWeightsName]
+        return files.contains(whole) || CheckpointStore.step(of: whole) != nil
     }
 }

@@ -4,7 +4,7 @@ import Models
 import Tensors
 import Weights
 
-/// A run's loss curve in a few rows, printed at its end.
+/// A run's loss curve in a few rows, and its evaluations, printed at its end.
 public struct RunSummary: Sendable {
     /// Means over an interval of optimiser steps.
     public struct Row: Sendable {
@@ -17,12 +17,18 @@ public struct RunSummary: Sendable {
     }
     /// The first step alone, then intervals of equal length.
     public private(set) var rows: [Row] = []
+    /// The values of the evaluations, by key of their terms, in the order of the steps; keys of one line were evaluated
+    /// together.
+    public private(set) var evaluations: [(step: Int, epoch: Double, values: [String: Double])] = []
 
     private struct Line: Decodable {
         let step: Int
         let epoch: Double
-        let losses: [Double]
+        /// Nil in a line of evaluations.
+        let losses: [Double]?
         let imagesPerSecond: Double
+        /// The values of a line of evaluations; empty in the line of a step.
+        let evaluations: [String: Double]
 
         private struct Key: CodingKey {
             let stringValue: String
@@ -40,6 +46,15 @@ public struct RunSummary: Sendable {
             }
             step = try line.decode(Int.self, forKey: Key(stringValue: "step"))
             epoch = try line.decode(Double.self, forKey: Key(stringValue: "epoch"))
+            guard line.contains(Key(stringValue: "learning_rate")) else {
+                (losses, imagesPerSecond) = (nil, 0)
+                let others = line.allKeys.filter { !["step", "epoch"].contains($0.stringValue) }
+                let values = others.filter { !RunLog.measuredKeys.contains($0.stringValue) }
+                evaluations = try Dictionary(
+                    uniqueKeysWithValues: values.map { ($0.stringValue, try number($0.stringValue) ?? .nan) })
+                return
+            }
+            evaluations = [:]
             imagesPerSecond = try number("images_per_second") ?? 0
             losses = try (decoder.userInfo[Self.terms] as! [LossTerm]).flatMap { term -> [Double] in
                 guard let count = term.listCount else { return [try number(term.key) ?? .nan] }
@@ -66,9 +81,11 @@ public struct RunSummary: Sendable {
                 throw Failure(.badData, "\(path): line \(index + 1) is not a line of a run's log")
             }
         }
-        guard let first = lines.first else { return }
+        evaluations = lines.filter { $0.losses == nil }.map { ($0.step, $0.epoch, $0.evaluations) }
+        let steps = lines.filter { $0.losses != nil }
+        guard let first = steps.first else { return }
         add([first])
-        let rest = lines.dropFirst()
+        let rest = steps.dropFirst()
         let count = min(stretches, rest.count)
         for stretch in 0..<count {
             let start = rest.startIndex + stretch * rest.count / count
@@ -78,12 +95,12 @@ public struct RunSummary: Sendable {
 
     private mutating func add(_ lines: some Collection<Line>) {
         var row = Row()
-        row.losses = Array(repeating: 0, count: lines.first?.losses.count ?? 0)
+        row.losses = Array(repeating: 0, count: lines.first?.losses?.count ?? 0)
         for line in lines {
             row.step = line.step
             row.epoch = line.epoch
             row.imagesPerSecond += line.imagesPerSecond
-            for (index, value) in line.losses.enumerated() { row.losses[index] += value }
+            for (index, value) in line.losses!.enumerated() { row.losses[index] += value }
         }
         let count = Double(lines.count)
         row.imagesPerSecond /= count

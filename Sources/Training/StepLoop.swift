@@ -6,13 +6,15 @@ import Tensors
 /// Runs optimiser steps on an objective. Training, the dry run's estimate and the benchmark share this loop.
 ///
 /// A step accumulates the gradients of `accumulation` micro-batches. In the last one the optimiser uses each gradient
-/// as soon as it is complete.
+/// as soon as it is complete, or, if gradients are clipped, all of them once their norm is known.
 public final class StepLoop {
     public let objective: any Objective
     public let optimizer: Optimizer
     public let state: OptimizerState
     /// Micro-batches of a step.
     public let accumulation: Int
+    /// Maximum norm of the gradient over all parameters; nil: gradients are not clipped.
+    public let clipGradient: Float?
 
     /// Micro-batches of the unfinished step whose gradients are accumulated already.
     public internal(set) var pending = 0
@@ -42,14 +44,20 @@ public final class StepLoop {
     }
 
     /// Plans the optimiser's memory.
-    public init(_ objective: any Objective, _ optimizer: Optimizer, accumulation: Int, plan: MemoryPlan) {
+    ///
+    /// - Parameter clipGradient: see the property. The objective's parameters must keep their gradients.
+    public init(
+        _ objective: any Objective, _ optimizer: Optimizer, accumulation: Int, clipGradient: Float? = nil,
+        plan: MemoryPlan
+    ) {
         self.objective = objective
         self.optimizer = optimizer
         self.accumulation = accumulation
+        self.clipGradient = clipGradient
         state = OptimizerState(of: objective.parameters, optimizer.algorithm, plan: plan)
         lossSums = Array(repeating: 0, count: objective.lossTerms.reduce(0) { $0 + $1.valueCount })
         losses = Array(repeating: 0, count: lossSums.count)
-        sink = OptimizerSink(optimizer, state)
+        sink = OptimizerSink(optimizer, state, clipGradient: clipGradient)
     }
 
     /// A loop with another number of micro-batches per step that shares objective and optimiser state with `loop`.
@@ -57,10 +65,11 @@ public final class StepLoop {
         objective = loop.objective
         optimizer = loop.optimizer
         self.accumulation = accumulation
+        clipGradient = loop.clipGradient
         state = loop.state
         lossSums = Array(repeating: 0, count: loop.lossSums.count)
         losses = Array(repeating: 0, count: lossSums.count)
-        sink = OptimizerSink(optimizer, state)
+        sink = OptimizerSink(optimizer, state, clipGradient: clipGradient)
     }
 
     /// Runs the remaining micro-batches of optimiser step `step`, counted from 1. Throws what `next` throws.
@@ -89,6 +98,7 @@ public final class StepLoop {
             if pending == accumulation { break }
             if isInterrupted() { return .interrupted }
         }
+        sink.finish()
         pending = 0
         let scale = 1 / Double(accumulation)
         for index in losses.indices { losses[index] = Float(lossSums[index] * scale) }
@@ -100,21 +110,23 @@ public final class StepLoop {
 }
 
 /// Accumulates gradients over the micro-batches of a step. In the last micro-batch it adds them to the norm and updates
-/// the weights.
+/// the weights: at once, or in `finish` if gradients are clipped.
 private final class OptimizerSink: GradientSink {
     private let optimizer: Optimizer
     private let state: OptimizerState
+    private let clipGradient: Float?
     private var step = 0
     private var learningRate: Float = 0
     private var isLast = false
     private(set) var accumulates = false
     private(set) var norm: GradientNorm
-    /// Seconds spent in `complete`.
+    /// Seconds spent in `complete` and `finish`.
     var seconds = 0.0
 
-    init(_ optimizer: Optimizer, _ state: OptimizerState) {
+    init(_ optimizer: Optimizer, _ state: OptimizerState, clipGradient: Float?) {
         self.optimizer = optimizer
         self.state = state
+        self.clipGradient = clipGradient
         norm = GradientNorm(state.parameters)
     }
 
@@ -131,8 +143,20 @@ private final class OptimizerSink: GradientSink {
         // Tensor by tensor, so that the optimiser finds the gradient in the caches after the norm has read it.
         for index in tensors {
             norm.add(state.parameters, index..<index + 1)
-            state.update(index..<index + 1, optimizer, learningRate: learningRate, step: step)
+            if clipGradient == nil { update(index..<index + 1) }
         }
         seconds += monotonicSeconds() - start
+    }
+
+    /// Updates the weights that `complete` has left unchanged.
+    func finish() {
+        guard let clipGradient else { return }
+        let start = monotonicSeconds()
+        update(state.parameters.all.indices, gradientScale: norm.factor(clippingTo: clipGradient))
+        seconds += monotonicSeconds() - start
+    }
+
+    private func update(_ tensors: Range<Int>, gradientScale: Float = 1) {
+        state.update(tensors, optimizer, learningRate: learningRate, step: step, gradientScale: gradientScale)
     }
 }

@@ -8,8 +8,6 @@ import Weights
 
 extension Trainer {
     private enum Key {
-        /// JSON of the `ModelConfiguration`, from which the model's sizes are read with the weights.
-        static let model = "dmae.configuration"
         /// JSON of the `TrainingConfiguration`.
         static let training = "dmae.training"
         /// Number of images in the source, which determines the order of samples.
@@ -22,6 +20,10 @@ extension Trainer {
         static let pending = "dmae.pending"
         /// Sums of their losses, as bit patterns of doubles.
         static let lossSums = "dmae.loss_sums"
+        /// The last step whose due evaluations are done.
+        static let evaluated = "dmae.evaluated_step"
+        /// JSON of the `WeightRanking`.
+        static let ranking = "dmae.ranking"
     }
 
     /// Writes the state between two micro-batches: weights, the optimiser's state, and the summed gradients of an
@@ -47,6 +49,11 @@ extension Trainer {
                 add(CheckpointStore.prefix(of: kind), parameter, loop.state[parameter.name, kind])
             }
         }
+        if let average {
+            for (parameter, tensor) in zip(objective.parameters.all, average.averages) {
+                add(CheckpointStore.averagePrefix, parameter, tensor)
+            }
+        }
         if loop.pending > 0 {
             for parameter in objective.parameters.all {
                 add(CheckpointStore.gradientPrefix, parameter, parameter.gradient)
@@ -58,6 +65,8 @@ extension Trainer {
         metadata[Key.imageNames] = namesChecksum
         metadata[Key.teacher] = teacherChecksum
         metadata[Key.pending] = String(loop.pending)
+        metadata[Key.evaluated] = String(evaluatedStep)
+        metadata[Key.ranking] = String(decoding: try ranking.sortedJSON(), as: UTF8.self)
         metadata[Key.lossSums] = loop.lossSums.map { String($0.bitPattern) }.joined(separator: ",")
         return try store.write(step: step, tensors: tensors, metadata: metadata)
     }
@@ -80,20 +89,38 @@ extension Trainer {
         return aside
     }
 
-    /// Writes the weights only. Throws `Failure.inputOutput`.
-    func writeWeights(to path: String) throws {
+    /// Writes the weights of a finished run: the average where there is one, and the weights themselves beside it.
+    /// Throws `Failure.inputOutput`.
+    func writeWeights(to directory: RunDirectory) throws {
+        if average != nil { try writeWeights(to: directory.rawWeightsPath, averaged: false) }
+        try writeWeights(to: directory.weightsPath, averaged: true)
+    }
+
+    /// Writes the weights only.
+    ///
+    /// - Parameter averaged: whether to write their average, where there is one.
+    /// - Throws: `Failure.inputOutput`.
+    func writeWeights(to path: String, averaged: Bool) throws {
         var writer = SafeTensorsWriter(metadata: try weightsMetadata())
-        for parameter in objective.parameters.all {
-            writer.add(parameter.name, shape: parameter.shape, floats: UnsafeBufferPointer(parameter.weight.elements))
+        for (index, parameter) in objective.parameters.all.enumerated() {
+            let tensor = averaged ? average?.averages[index] ?? parameter.weight : parameter.weight
+            writer.add(parameter.name, shape: parameter.shape, floats: UnsafeBufferPointer(tensor.elements))
         }
         try writer.write(to: path)
     }
 
+    /// What the files of weights say about the model: its sizes and, for a classifier, the names of the classes.
     private func weightsMetadata() throws -> [String: String] {
-        [
-            Key.model: String(decoding: try configuration.model.sortedJSON(), as: UTF8.self),
-            Key.training: String(decoding: try configuration.sortedJSON(), as: UTF8.self),
-        ]
+        var metadata = [Key.training: String(decoding: try configuration.sortedJSON(), as: UTF8.self)]
+        if let model = configuration.model {
+            metadata[ModelWeights.configurationKey] = String(decoding: try model.sortedJSON(), as: UTF8.self)
+        } else {
+            metadata[ModelWeights.architectureKey] = String(
+                decoding: try ModelWeights.Architecture(encoder: configuration.trainedEncoder).sortedJSON(),
+                as: UTF8.self)
+            metadata[ModelWeights.classesKey] = String(decoding: try source.classes.sortedJSON(), as: UTF8.self)
+        }
+        return metadata
     }
 
     /// Restores the state of a run from `checkpoint`, bit for bit. Call after `prepare()`.
@@ -158,6 +185,11 @@ extension Trainer {
             }
             try file.copyFloats(name, into: tensor.elements)
         }
+        if let average {
+            for (parameter, tensor) in zip(parameters.all, average.averages) {
+                try copy(CheckpointStore.averagePrefix, parameter, tensor)
+            }
+        }
         for parameter in parameters.all {
             for kind in loop.state.kinds {
                 try copy(CheckpointStore.prefix(of: kind), parameter, loop.state[parameter.name, kind])
@@ -170,7 +202,15 @@ extension Trainer {
                 .badData, "\(file.path): lacks the losses of its unfinished step; resume from another checkpoint")
         }
         loop.lossSums = sums.map { Double(bitPattern: $0) }
+        if let text = file.metadata[Key.ranking] {
+            guard let ranking = try? JSONDecoder().decode(WeightRanking.self, from: Data(text.utf8)) else {
+                throw Failure(
+                    .badData, "\(file.path): its evaluations cannot be read; resume from another checkpoint")
+            }
+            self.ranking = ranking
+        }
         step = checkpoint.step
+        evaluatedStep = file.metadata[Key.evaluated].flatMap { Int($0) } ?? step
         loop.pending = pending
         lastCheckpoint = file.path
     }

@@ -26,11 +26,31 @@ public final class Trainer {
     package let loop: StepLoop
     /// The newest good checkpoint: first the one that this run was resumed from, then those that it wrote.
     var lastCheckpoint: String?
+    /// Evaluations that run at the ends of epochs, in the order of their values in log and table.
+    public private(set) var evaluations: [any PeriodicEvaluation] = []
+    /// The average of the weights; nil unless the configuration asks for one.
+    let average: WeightAverage?
+    /// The last step whose due evaluations are done.
+    var evaluatedStep = 0
+    /// The evaluation of the best weights so far, and the newest one.
+    var ranking = WeightRanking()
     /// XXH64 of the names of the source's images, in their order.
     private(set) lazy var namesChecksum = Self.checksum(of: source)
-    /// `Parameters.Loading.checksum` of the teacher; nil without one.
+    /// `Parameters.Loading.checksum` of the frozen weights; nil without any.
     private(set) var teacherChecksum: String?
     private let schedule: LearningRateSchedule
+    private let makeBatches: MakeBatches?
+
+    /// Makes the batches of a stream's positions: `BatchLoader` from the source's images, unless a caller brings its
+    /// own.
+    ///
+    /// - Parameters:
+    ///   - samples: positions in the stream; whole batches.
+    ///   - workers: threads that prepare batches ahead of their use.
+    ///   - report: called with a sentence about each unreadable image.
+    public typealias MakeBatches = (
+        _ samples: Range<Int>, _ workers: Int, _ report: @escaping (String) -> Void
+    ) -> any BatchSource
 
     /// How a run ended.
     public enum Outcome: Sendable {
@@ -45,21 +65,21 @@ public final class Trainer {
     /// - Throws: `Failure.usage` if values do not fit together or there is not a single step; the failures of
     ///   `ImageFolder.init`.
     public convenience init(_ configuration: TrainingConfiguration) throws {
-        try self.init(configuration) { plan in
-            try configuration.model.objective(
-                batch: configuration.batch, seed: configuration.seed, plan: plan,
-                .init(
-                    precision: configuration.precision, teacherPrecision: configuration.teacherPrecision,
-                    keepsGradients: configuration.accumulation > 1))
-        }
+        try self.init(configuration, source: ImageFolder(configuration.data)) { try configuration.objective(plan: $0) }
     }
 
-    /// As above, for the objective that `makeObjective` returns. If a step accumulates several micro-batches, its
-    /// parameters must keep their gradients.
-    public init(_ configuration: TrainingConfiguration, makeObjective: (MemoryPlan) throws -> any Objective) throws {
+    /// As above, for the objective that `makeObjective` returns and the images of `source`. If a step accumulates
+    /// several micro-batches, or gradients are clipped, the objective's parameters must keep their gradients.
+    ///
+    /// - Parameter makeBatches: see `MakeBatches`; nil: batches of the source's images.
+    public init(
+        _ configuration: TrainingConfiguration, source: any ImageSource, makeBatches: MakeBatches? = nil,
+        makeObjective: (MemoryPlan) throws -> any Objective
+    ) throws {
         try configuration.validate()
         self.configuration = configuration
-        source = try ImageFolder(configuration.data)
+        self.source = source
+        self.makeBatches = makeBatches
         totalSteps = configuration.steps(images: source.count)
         guard totalSteps >= 1 else {
             throw Failure(
@@ -70,10 +90,22 @@ public final class Trainer {
         }
         objective = try makeObjective(plan)
         loop = StepLoop(
-            objective, configuration.optimizer, accumulation: configuration.accumulation, plan: plan)
+            objective, configuration.optimizer, accumulation: configuration.accumulation,
+            clipGradient: configuration.clipGradient, plan: plan)
+        average = configuration.averageDecay.map { [objective, plan] decay in
+            WeightAverage(of: objective.parameters, decay: decay, plan: plan)
+        }
         schedule = LearningRateSchedule(
             peakLearningRate: configuration.peakLearningRate, minimumLearningRate: configuration.minimumLearningRate,
             warmupEpochs: configuration.warmupEpochs, epochs: configuration.epochs)
+    }
+
+    /// Adds an evaluation. All its memory must be planned, in `plan` or elsewhere, before `prepare` maps `plan`.
+    public func add(_ evaluation: any PeriodicEvaluation) {
+        precondition(
+            !evaluation.ranksWeights || !evaluations.contains(where: \.ranksWeights), "one evaluation ranks the weights"
+        )
+        evaluations.append(evaluation)
     }
 
     /// Notes for the user before the run starts, a sentence each.
@@ -90,23 +122,43 @@ public final class Trainer {
         return notes
     }
 
-    /// Maps the memory and sets the initial weights and the teacher's weights.
+    /// How the weights of files compare with the tensors that the run needs, and how they were adapted.
+    public struct Preparation: Sendable {
+        /// Of the frozen weights; nil without any.
+        public var frozen: Parameters.Loading?
+        /// Of the initial weights; nil without a file.
+        public var initial: Parameters.Loading?
+    }
+
+    /// Maps the memory and sets the initial weights and the frozen weights.
     ///
-    /// - Parameter weights: the teacher's; nil without a teacher.
-    /// - Returns: how the teacher's weights compare with the tensors the run needs, and how they were adapted; nil
-    ///   without a teacher.
-    /// - Throws: `Failure.failure` if memory cannot be mapped, `Failure.badData` if the teacher's weights do not fit.
+    /// - Parameters:
+    ///   - weights: the frozen weights: a teacher's, or those of a probed encoder; nil if the objective has none.
+    ///   - initial: initial values of the trained weights; nil to draw them at random.
+    ///   - isOptional: whether the trained weight of that name may be missing in `initial`; it is then drawn at random.
+    /// - Throws: `Failure.failure` if memory cannot be mapped, `Failure.badData` if weights do not fit.
     @discardableResult
-    public func prepare(teacher weights: ModelWeights? = nil) throws -> Parameters.Loading? {
+    public func prepare(
+        teacher weights: ModelWeights? = nil, initial: ModelWeights? = nil,
+        isOptional: (String) -> Bool = ModelLayout.isPositionTable
+    ) throws -> Preparation {
         let frozen = objective.frozenParameters
         precondition(weights != nil || frozen == nil, "a run with a teacher needs its weights")
         try plan.commit()
+        var preparation = Preparation()
         objective.parameters.initialize(seed: configuration.seed)
-        guard let frozen, let sizes = configuration.model.teacher, let weights else { return nil }
-        frozen.initializePositions()
-        let loading = try frozen.load(from: weights, for: sizes, checksummed: true)
-        teacherChecksum = loading.checksum
-        return loading
+        if let initial {
+            preparation.initial = try objective.parameters.load(
+                from: initial, for: configuration.trainedEncoder, optional: isOptional)
+        }
+        average?.start()
+        if let frozen, let sizes = configuration.frozenEncoder, let weights {
+            frozen.initializePositions()
+            let loading = try frozen.load(from: weights, for: sizes, checksummed: true)
+            teacherChecksum = loading.checksum
+            preparation.frozen = loading
+        }
+        return preparation
     }
 
     private static func checksum(of source: any ImageSource) -> String {
@@ -163,18 +215,27 @@ public final class Trainer {
         isInterrupted: () -> String? = { Signals.requested }
     ) throws -> Outcome {
         let store = CheckpointStore(directory: directory.path, keep: configuration.keep)
-        let log = try RunLog(path: directory.logPath, after: step, terms: objective.lossTerms)
+        let log = try RunLog(
+            path: directory.logPath, after: step, keepsEvaluation: evaluatedStep == step, terms: objective.lossTerms)
         let images = source.count
         let size = configuration.batch
-        let loader = BatchLoader(
-            source: source, augmentation: augmentation, batchSize: size, seed: configuration.seed,
-            firstSample: (step * configuration.accumulation + loop.pending) * size,
-            lastSample: totalSteps * configuration.effectiveBatch, workers: workers,
-            unreadableLimit: configuration.unreadableLimit, report: message)
-        defer { loader.stop() }
+        let remaining =
+            (step * configuration.accumulation + loop.pending) * size..<totalSteps * configuration.effectiveBatch
+        let batches = makeBatches?(remaining, workers, message) ?? loader(remaining, workers: workers, report: message)
+        defer { batches.stop() }
         let every =
             configuration.checkpointEvery > 0
             ? configuration.checkpointEvery : max(1, images / configuration.effectiveBatch)
+        /// Runs the evaluations that are due after the current step; returns the signal that interrupted them.
+        func evaluate() throws -> String? {
+            try self.evaluate(
+                log: log, directory: directory, workers: workers, progress: progress, report: message,
+                isInterrupted: isInterrupted)
+        }
+        // A signal may have interrupted the evaluations of the step that this run was resumed from.
+        if let signal = try evaluate() {
+            return .interrupted(signal: signal, checkpoint: try save(to: store))
+        }
         var stepStart = monotonicSeconds()
         while step < totalSteps {
             let rate = schedule.rate(epoch: configuration.epoch(step: step, images: images))
@@ -184,7 +245,7 @@ public final class Trainer {
             let outcome = try loop.run(
                 step: step + 1, learningRate: Float(rate),
                 next: {
-                    guard let batch = try loader.next(into: objective.images), batch.count == size else {
+                    guard let batch = try batches.next(into: objective.images), batch.count == size else {
                         preconditionFailure("the stream of samples ended before the run")
                     }
                     return batch
@@ -202,24 +263,37 @@ public final class Trainer {
             case .finished(let finished): result = finished
             }
             step += 1
+            average?.update()
             let now = monotonicSeconds()
             let speed = Double(imagesOfStep) / max(1e-9, now - stepStart)
-            stepStart = now
             let record = StepRecord(
                 step: step, epoch: configuration.epoch(step: step, images: images), losses: loop.losses,
                 learningRate: rate, gradientNorm: result.gradientNorm, imagesPerSecond: Float(speed))
             try log.append(record)
             progress?.update(record)
-            signal = isInterrupted()
+            let evaluationSignal = try evaluate()
+            // The speed leaves evaluations out.
+            stepStart = now + (evaluatedStep == step ? monotonicSeconds() - now : 0)
+            signal = evaluationSignal ?? isInterrupted()
             if step % every == 0 || step == totalSteps || signal != nil {
                 try log.synchronize()
                 let checkpoint = try save(to: store)
                 lastCheckpoint = checkpoint
-                if let signal, step < totalSteps { return .interrupted(signal: signal, checkpoint: checkpoint) }
+                if let signal, step < totalSteps || evaluationSignal != nil {
+                    return .interrupted(signal: signal, checkpoint: checkpoint)
+                }
             }
         }
-        try writeWeights(to: directory.weightsPath)
+        try writeWeights(to: directory)
         return .finished(weights: directory.weightsPath)
+    }
+
+    private func loader(_ samples: Range<Int>, workers: Int, report: @escaping (String) -> Void) -> BatchLoader {
+        BatchLoader(
+            source: source, augmentation: configuration.augmentation, batchSize: configuration.batch,
+            seed: configuration.seed, firstSample: samples.lowerBound, lastSample: samples.upperBound,
+            workers: workers, unreadableLimit: configuration.unreadableLimit,
+            report: report)
     }
 
     private func nonFinite(_ losses: Losses) -> Failure {
@@ -251,15 +325,5 @@ public final class Trainer {
 
     private var lastGood: String {
         lastCheckpoint.map { "the last good checkpoint is \($0)" } ?? "no checkpoint was written yet"
-    }
-
-    private var augmentation: Augmentation {
-        let size = configuration.model.student
-        return Augmentation(
-            width: size.imageWidth, height: size.imageHeight, channels: size.channels,
-            framing: .random(
-                area: configuration.minimumCropArea...configuration.maximumCropArea, aspect: 3.0 / 4...4.0 / 3,
-                flip: 0.5),
-            orienting: configuration.appliesOrientation)
     }
 }

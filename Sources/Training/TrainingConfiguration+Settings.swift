@@ -40,7 +40,8 @@ extension TrainingConfiguration {
         func values(_ settings: KeyValuePairs<String, Message>, of part: String = "") -> [ConfiguredValue] {
             settings.map { ConfiguredValue(key: part + $0.key, setting: $0.value) }
         }
-        return values(origin) + values(model.settings, of: "model.") + values(training)
+        return values(origin) + (model.map { values($0.settings, of: "model.") } ?? [])
+            + values(training)
     }
 
     /// Values that may change when a run is resumed: the paths of its files, and how its result is stored.
@@ -50,6 +51,7 @@ extension TrainingConfiguration {
 
     /// The first decisive value that differs from that of `other`, as the setting of each; nil if all are equal.
     package func difference(from other: TrainingConfiguration) -> (own: Message, other: Message)? {
+        // Of two methods, which have other values, the method is the first.
         zip(decisiveValues, other.decisiveValues).first { $0 != $1 }.map { ($0.setting, $1.setting) }
     }
 }

@@ -1,5 +1,7 @@
-import Reporting
+import Images
+import Interchange
 import Models
+import Reporting
 import Tensors
 
 /// The resolved configuration of a run: all values that determine its result, and those that say how the result is
@@ -7,15 +9,21 @@ import Tensors
 public struct TrainingConfiguration: Codable, Equatable, Sendable {
     /// `RunFormat.current` of the version that started the run.
     public private(set) var format = RunFormat.current
-    /// Pre-training or distillation.
+    /// What is trained, and how.
     public var method: Method
     /// Name of the recipe, which supplied all values that the user did not set.
     public var recipe: String
-    /// Sizes of the models, alignment and masking.
-    public var model: ModelConfiguration
-    /// Folder of images.
+    /// Sizes of the models, alignment and masking; nil unless the method trains a masked autoencoder.
+    public var model: ModelConfiguration?
+    /// Folder of training images.
     public var data: String
-    /// File of teacher weights; nil for pre-training.
+    /// Folder of validation images; nil without any.
+    public var validation: String?
+    /// Epochs between two evaluations on the validation images.
+    public var evaluateEvery: Double?
+    /// File of initial weights; nil to start from random ones.
+    public var weights: String?
+    /// File of a teacher's weights; nil without a teacher.
     public var teacher: String?
     /// Images per forward and backward pass.
     public var batch: Int
@@ -38,6 +46,10 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     /// Minimum and maximum fraction of an image's area that RandomResizedCrop takes.
     public var minimumCropArea: Double
     public var maximumCropArea: Double
+    /// Maximum norm of the gradient; nil: gradients are not clipped.
+    public var clipGradient: Float?
+    /// Decay of an exponential moving average of the weights, which is evaluated and written in their place; nil: none.
+    public var averageDecay: Double?
     /// Whether images are first rotated by their EXIF orientation.
     public var appliesOrientation: Bool
     /// Fraction of unreadable images above which the run stops.
@@ -48,7 +60,7 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public var keep: Int
 
     public init(
-        method: Method, recipe: String, model: ModelConfiguration, data: String, teacher: String?, batch: Int,
+        method: Method, recipe: String, model: ModelConfiguration?, data: String, teacher: String?, batch: Int,
         accumulation: Int, epochs: Double, warmupEpochs: Double, baseLearningRate: Double, minimumLearningRate: Double,
         optimizer: Optimizer, precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same, seed: UInt64 = 0,
         minimumCropArea: Double = 0.2, maximumCropArea: Double = 1,
@@ -90,20 +102,58 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     /// Epochs done after `step` optimiser steps, with their fraction.
     public func epoch(step: Int, images: Int) -> Double { Double(step) * Double(effectiveBatch) / Double(images) }
 
+    /// The encoder that is trained, or that a frozen encoder's features come from.
+    public var trainedEncoder: EncoderConfiguration {
+        guard let encoder = model?.student else {
+            preconditionFailure("a configuration has a model or a classifier")
+        }
+        return encoder
+    }
+
+    /// The encoder of the frozen weights; nil without any.
+    var frozenEncoder: EncoderConfiguration? { model?.teacher }
+
+    /// How training images become samples.
+    public var augmentation: Augmentation {
+        let size = trainedEncoder
+        return Augmentation(
+            width: size.imageWidth, height: size.imageHeight, channels: size.channels,
+            framing: .random(area: minimumCropArea...maximumCropArea, aspect: 3.0 / 4...4.0 / 3, flip: 0.5),
+            orienting: appliesOrientation)
+    }
+
+    /// How validation images become samples.
+    public var validationAugmentation: Augmentation {
+        let size = trainedEncoder
+        return Augmentation(
+            width: size.imageWidth, height: size.imageHeight, channels: size.channels, framing: .centre,
+            orienting: appliesOrientation)
+    }
+
+    /// The objective of the method. All its memory is planned.
+    ///
+    /// - Throws: `Failure.usage` where the configuration does not fit together.
+    func objective(plan: MemoryPlan) throws -> any Objective {
+        let keepsGradients = accumulation > 1 || clipGradient != nil
+        return try model!.objective(
+            batch: batch, seed: seed, plan: plan,
+            .init(precision: precision, teacherPrecision: teacherPrecision, keepsGradients: keepsGradients))
+    }
+
     /// - Throws: `Failure.usage`, naming the field that does not fit.
     public func validate() throws {
-        try model.validate()
+        try model?.validate()
         func check(_ condition: Bool, _ message: @autoclosure () -> Message) throws {
             if !condition { throw Failure(.usage, message()) }
         }
         try check(
-            model.student.channels == 1 || model.student.channels == 3,
-            "image files give 1 or 3 channels, not \(model.student.channels): use \(.channels, 1) or 3")
+            trainedEncoder.channels == 1 || trainedEncoder.channels == 3,
+            "image files give 1 or 3 channels, not \(trainedEncoder.channels): use \(.channels, 1) or 3")
         try check(
             precision != .int8,
             "\(.precision) is f32 or bf16: int8 is for a frozen teacher alone, by \(.teacherPrecision, "int8")")
         try check(
-            teacherPrecision == .same || model.teacher != nil,
+            teacherPrecision == .same || model?.teacher != nil,
             "\(.teacherPrecision) is for a run with a teacher: leave it out")
         try Field.batch.requireAtLeast(1, batch)
         try check(accumulation >= 1, "\(.effectiveBatch) must be at least \(.batch)")

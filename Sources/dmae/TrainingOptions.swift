@@ -174,7 +174,11 @@ struct TrainingOptions: ParsableArguments {
         switch outcome {
         case .finished(let weights):
             let terms = trainer.objective.lossTerms
-            print(Self.table(try RunSummary(log: directory.logPath, terms: terms), terms: terms))
+            let summary = try RunSummary(log: directory.logPath, terms: terms)
+            print(Self.table(summary, terms: terms))
+            if !trainer.evaluations.isEmpty {
+                print("\n" + Self.evaluationTable(summary, terms: trainer.evaluations.flatMap(\.terms)))
+            }
             print("weights  \(weights)")
         case .interrupted(let signal, let checkpoint):
             throw Failure(
@@ -187,7 +191,8 @@ struct TrainingOptions: ParsableArguments {
 
     /// Maps the memory, sets the starting weights, and says which tensors of the teacher's file were used.
     private func prepare(_ trainer: Trainer, teacher: ModelWeights?) throws {
-        guard let loading = try trainer.prepare(teacher: teacher), let parameters = trainer.objective.frozenParameters
+        guard let loading = try trainer.prepare(teacher: teacher).frozen,
+            let parameters = trainer.objective.frozenParameters
         else { return }
         let matching = loading.matching
         let used = parameters.all.count - matching.missing.count
@@ -239,7 +244,7 @@ struct TrainingOptions: ParsableArguments {
 
     private func printPlan(of trainer: Trainer, teacher weights: ModelWeights?) throws {
         let configuration = trainer.configuration
-        let layout = ModelLayout(configuration.model)
+        let layout = ModelLayout(configuration.model!)
         func count(_ isCounted: (ModelPart) -> Bool) -> String { Format.count(layout.count(where: isCounted)) }
         var rows = [
             ["images", "\(trainer.source.count)"],
@@ -297,5 +302,17 @@ struct TrainingOptions: ParsableArguments {
                     + [Format.fixed(row.imagesPerSecond, 1)])
         }
         return Format.table(rows)
+    }
+
+    /// The evaluations as an aligned table: at most twelve, evenly spaced, the last one among them.
+    private static func evaluationTable(_ summary: RunSummary, terms: [EvaluationTerm]) -> String {
+        let all = summary.evaluations, count = min(12, all.count)
+        let shown = (1...max(1, count)).map { all[$0 * all.count / count - 1] }
+        return Format.table(
+            [["step", "epoch"] + terms.map(\.name)]
+                + shown.map { row in
+                    ["\(row.step)", Format.fixed(row.epoch, 1)]
+                        + terms.map { term in row.values[term.key].map(term.text) ?? "" }
+                })
     }
 }

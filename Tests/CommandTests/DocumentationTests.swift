@@ -282,6 +282,7 @@ final class DocumentationTests: XCTestCase {
         let names = Set(files[1].names)
         let prefixes = [
             CheckpointStore.firstMomentPrefix, CheckpointStore.secondMomentPrefix, CheckpointStore.momentumPrefix,
+            CheckpointStore.averagePrefix,
             CheckpointStore.gradientPrefix,
         ]
         XCTAssertEqual(try table("Runs", "tensors").flatMap { codes($0[0]) }, prefixes.map { $0 + "NAME" })

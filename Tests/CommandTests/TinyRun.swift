@@ -36,10 +36,10 @@ struct TinyRun {
         ] + model + more
     }
 
-    /// The log of a run without its clock's figures, a line per step.
+    /// The log of a run without its measured values, a line per step or evaluation.
     static func log(_ folder: String) throws -> [String] {
         try String(contentsOfFile: folder + "/log.jsonl", encoding: .utf8).split(separator: "\n").map {
-            String($0[..<$0.range(of: ",\"images_per_second\"")!.lowerBound])
+            String($0[..<($0.range(of: ",\"images_per_second\"") ?? $0.range(of: ",\"time\""))!.lowerBound])
         }
     }
 

@@ -124,21 +124,21 @@ final class TrainingCommandTests: XCTestCase {
         let stored = try JSONDecoder().decode(
             TrainingConfiguration.self, from: TinyRun.bytes(run + "/configuration.json"))
         XCTAssertEqual(
-            [stored.model.student.width, stored.model.student.depth, stored.model.student.heads], [24, 3, 3])
+            [stored.model!.student.width, stored.model!.student.depth, stored.model!.student.heads], [24, 3, 3])
         XCTAssertEqual(
-            [stored.model.student.imageHeight, stored.model.student.imageWidth, stored.model.student.patchSize],
+            [stored.model!.student.imageHeight, stored.model!.student.imageWidth, stored.model!.student.patchSize],
             [32, 16, 8])
         XCTAssertEqual(
-            [stored.model.decoder.width, stored.model.decoder.depth, stored.model.decoder.heads], [20, 1, 5])
+            [stored.model!.decoder.width, stored.model!.decoder.depth, stored.model!.decoder.heads], [20, 1, 5])
         // The teacher's file says what it is.
         XCTAssertEqual(
-            [stored.model.teacher?.width, stored.model.teacher?.depth, stored.model.teacher?.heads], [16, 2, 2])
-        XCTAssertEqual(stored.model.alignment.pairs.map { [$0.studentBlock, $0.teacherBlock] }, [[1, 0], [2, 1]])
-        XCTAssertEqual(stored.model.alignment.distance, .l2)
-        XCTAssertEqual(stored.model.alignment.projection, .mlp)
-        XCTAssertEqual(stored.model.alignment.weight, 0.5)
-        XCTAssertEqual(stored.model.maskRatio, 0.5)
-        XCTAssertTrue(stored.model.normalizePixels)
+            [stored.model!.teacher?.width, stored.model!.teacher?.depth, stored.model!.teacher?.heads], [16, 2, 2])
+        XCTAssertEqual(stored.model!.alignment.pairs.map { [$0.studentBlock, $0.teacherBlock] }, [[1, 0], [2, 1]])
+        XCTAssertEqual(stored.model!.alignment.distance, .l2)
+        XCTAssertEqual(stored.model!.alignment.projection, .mlp)
+        XCTAssertEqual(stored.model!.alignment.weight, 0.5)
+        XCTAssertEqual(stored.model!.maskRatio, 0.5)
+        XCTAssertTrue(stored.model!.normalizePixels)
         XCTAssertEqual([stored.batch, stored.accumulation, stored.checkpointEvery, stored.keep], [3, 2, 2, 4])
         XCTAssertEqual([stored.epochs, stored.warmupEpochs], [1.5, 0.5])
         XCTAssertEqual([stored.baseLearningRate, stored.minimumLearningRate], [0.001, 0.00001])

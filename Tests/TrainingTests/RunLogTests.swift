@@ -22,8 +22,48 @@ final class RunLogTests: XCTestCase {
             learningRate: 1.5e-4, gradientNorm: 12.5, imagesPerSecond: 100)
     }
 
+    /// A log whose clocks stand still.
+    private func openLog(after step: Int, keepsEvaluation: Bool = true) throws -> RunLog {
+        var clock = RunLog.Clock()
+        clock.time = { 1_770_091_506 }
+        var reads = 0
+        clock.seconds = {
+            reads += 1
+            return reads == 1 ? 10 : 11.25
+        }
+        return try RunLog(
+            path: path, after: step, keepsEvaluation: keepsEvaluation, terms: Self.terms, clock: clock)
+    }
+
+    /// Evaluations have a line of their own after the step's; a resumed run may drop that line alone.
+    func testEvaluations() throws {
+        let top1 = EvaluationTerm(key: "val_top1", name: "top-1", meaning: "", isFraction: true)
+        let values = [(term: top1, value: 0.5)]
+        let log = try openLog(after: 0)
+        try log.append(record(1))
+        let first = folder.read("log.jsonl").count
+        try log.append(EvaluationRecord(step: 1, epoch: 0.5, values: values))
+        let evaluated = folder.read("log.jsonl")
+        XCTAssertEqual(
+            String(decoding: evaluated[first...], as: UTF8.self),
+            """
+            {"step":1,"epoch":0.5,"val_top1":0.5,"time":"2026-02-03T04:05:06Z","elapsed_seconds":1.25}
+
+            """)
+        try log.append(record(2))
+        try log.append(record(3))
+        let summary = try RunSummary(log: path, terms: Self.terms)
+        XCTAssertEqual(summary.rows.map(\.step), [1, 2, 3])
+        XCTAssertEqual(summary.evaluations.map(\.step), [1])
+        XCTAssertEqual(summary.evaluations.map(\.values), [["val_top1": 0.5]])
+        _ = try openLog(after: 1)
+        XCTAssertEqual(folder.read("log.jsonl"), evaluated)
+        _ = try openLog(after: 1, keepsEvaluation: false)
+        XCTAssertEqual(folder.read("log.jsonl"), Array(evaluated[..<first]))
+    }
+
     func testOneObjectPerStep() throws {
-        let log = try RunLog(path: path, after: 0, terms: Self.terms)
+        let log = try openLog(after: 0)
         try log.append(record(1))
         var second = record(2)
         second.losses = [.nan, .infinity, 0, -.infinity]
@@ -33,9 +73,11 @@ final class RunLogTests: XCTestCase {
             String(decoding: folder.read("log.jsonl"), as: UTF8.self),
             """
             {"step":1,"epoch":0.3333333333333333,"loss":0.1,"loss_reconstruction":0.05,"loss_align":[0.025,1e-10],\
-            "learning_rate":0.00015,"gradient_norm":12.5,"images_per_second":100.0}
+            "learning_rate":0.00015,"gradient_norm":12.5,"images_per_second":100.0,\
+            "time":"2026-02-03T04:05:06Z","elapsed_seconds":1.25}
             {"step":2,"epoch":0.6666666666666666,"loss":null,"loss_reconstruction":null,"loss_align":[0.0,null],\
-            "learning_rate":0.00015,"gradient_norm":12.5,"images_per_second":100.0}
+            "learning_rate":0.00015,"gradient_norm":12.5,"images_per_second":100.0,\
+            "time":"2026-02-03T04:05:06Z","elapsed_seconds":1.25}
 
             """)
     }
@@ -46,7 +88,7 @@ final class RunLogTests: XCTestCase {
         print("seed \(seed)")
         var random = CounterRandom(seed: seed, purpose: .test)
         var records: [StepRecord] = []
-        let log = try RunLog(path: path, after: 0, terms: Self.terms)
+        let log = try openLog(after: 0)
         for step in 1...500 {
             func float() -> Float {
                 let value = Float(bitPattern: UInt32(truncatingIfNeeded: random.next()))
@@ -84,38 +126,38 @@ final class RunLogTests: XCTestCase {
 
     /// Wherever the log was cut and whatever the checkpoint, what stays is the whole lines up to the checkpoint's step.
     func testResumeCutsLaterAndTornLines() throws {
-        let whole = try RunLog(path: path, after: 0, terms: Self.terms)
+        let whole = try openLog(after: 0)
         for step in 1...12 { try whole.append(record(step)) }
         let bytes = folder.read("log.jsonl")
         let ends = bytes.indices.filter { bytes[$0] == 0x0A }.map { $0 + 1 }
         for length in 0...bytes.count {
             for step in [0, 1, 9, 10, 12, 99] {
                 folder.write(bytes[..<length], "log.jsonl")
-                _ = try RunLog(path: path, after: step, terms: Self.terms)
+                _ = try openLog(after: step)
                 let kept = ends.prefix(step).last { $0 <= length } ?? 0
                 XCTAssertEqual(folder.read("log.jsonl").count, kept, "cut at \(length), resumed after \(step)")
             }
         }
         folder.write(bytes[..<(bytes.count - 5)], "log.jsonl")
-        let resumed = try RunLog(path: path, after: 7, terms: Self.terms)
+        let resumed = try openLog(after: 7)
         for step in 8...12 { try resumed.append(record(step)) }
         XCTAssertEqual(folder.read("log.jsonl"), bytes)
     }
 
     func testZeroedTailIsCut() throws {
-        let log = try RunLog(path: path, after: 0, terms: Self.terms)
+        let log = try openLog(after: 0)
         for step in 1...2 { try log.append(record(step)) }
         let bytes = folder.read("log.jsonl")
         folder.write(bytes + [UInt8](repeating: 0, count: 4096) + [0x0A], "log.jsonl")
-        _ = try RunLog(path: path, after: 5, terms: Self.terms)
+        _ = try openLog(after: 5)
         XCTAssertEqual(folder.read("log.jsonl"), bytes)
     }
 
     func testFullDiskAndMissingFolder() throws {
-        let log = try RunLog(path: path, after: 0, terms: Self.terms)
+        let log = try openLog(after: 0)
         try log.append(record(1))
         XCTAssertEqual(
-            TemporaryFolder.limitingFileSize(to: 200) { failure { try log.append(record(2)) } },
+            TemporaryFolder.limitingFileSize(to: 300) { failure { try log.append(record(2)) } },
             Failure(
                 .inputOutput, "cannot write \"\(path)\": File too large; check the folder and the space on its disk"))
         let absent = folder.file("absent/log.jsonl")

@@ -90,12 +90,13 @@ final class TrainerTests: XCTestCase {
         return try Data(contentsOf: URL(fileURLWithPath: path))
     }
 
-    /// The lines of a run's log; without the speed, which is the only thing that may differ between two runs.
+    /// The lines of a run's log, without the measured values, which alone may differ between two runs.
     private func log(_ name: String) throws -> [NSDictionary] {
         try String(contentsOfFile: folder.file(name) + "/log.jsonl", encoding: .utf8).split(separator: "\n").map {
             line in
             var object = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
-            XCTAssertNotNil(object.removeValue(forKey: "images_per_second"))
+            XCTAssertEqual(object["images_per_second"] == nil, object["learning_rate"] == nil)
+            for key in RunLog.measuredKeys { object[key] = nil }
             return object as NSDictionary
         }
     }
@@ -328,8 +329,8 @@ final class TrainerTests: XCTestCase {
         XCTAssertEqual(try JSONDecoder().decode(TrainingConfiguration.self, from: Data(json)), configuration)
         XCTAssertTrue(String(decoding: json, as: UTF8.self).contains(#""teacherPrecision":"int8""#))
 
-        configuration.model.teacher = nil
-        configuration.model.alignment.pairs = []
+        configuration.model!.teacher = nil
+        configuration.model!.alignment.pairs = []
         XCTAssertEqual(
             failure { try configuration.validate() }?.message,
             "teacher precision is for a run with a teacher: leave it out")
@@ -361,12 +362,12 @@ final class TrainerTests: XCTestCase {
             ("base learning rate 0.1", "base learning rate 0.2", { $0.baseLearningRate = 0.2 }),
             ("weight decay 0.05", "weight decay 0.0", { $0.optimizer.weightDecay = 0 }),
             ("minimum crop area 0.2", "minimum crop area 0.5", { $0.minimumCropArea = 0.5 }),
-            ("mask ratio 0.5", "mask ratio 0.75", { $0.model.maskRatio = 0.75 }),
-            ("no normalize pixels", "normalize pixels", { $0.model.normalizePixels = true }),
-            ("heads 3", "heads 4", { $0.model.student.heads = 4 }),
-            ("alignment weight 1.0", "alignment weight 2.0", { $0.model.alignment.weight = 2 }),
-            ("alignment distance L1", "alignment distance L2", { $0.model.alignment.distance = .l2 }),
-            ("align 1:0 align 2:2", "align 1:1 align 2:2", { $0.model.alignment.pairs[0].teacherBlock = 1 }),
+            ("mask ratio 0.5", "mask ratio 0.75", { $0.model!.maskRatio = 0.75 }),
+            ("no normalize pixels", "normalize pixels", { $0.model!.normalizePixels = true }),
+            ("heads 3", "heads 4", { $0.model!.student.heads = 4 }),
+            ("alignment weight 1.0", "alignment weight 2.0", { $0.model!.alignment.weight = 2 }),
+            ("alignment distance L1", "alignment distance L2", { $0.model!.alignment.distance = .l2 }),
+            ("align 1:0 align 2:2", "align 1:1 align 2:2", { $0.model!.alignment.pairs[0].teacherBlock = 1 }),
         ]
         for (saved, wanted, change) in attempts {
             let failure = try attempt(change)
@@ -382,7 +383,7 @@ final class TrainerTests: XCTestCase {
                 $0.keep = 7
                 $0.checkpointEvery = 3
                 $0.data = try pictures(10, "moved")
-                $0.teacher = try teacher(for: $0.model, "moved.safetensors")
+                $0.teacher = try teacher(for: $0.model!, "moved.safetensors")
             })
         let fewer = try attempt { $0.data = try pictures(11, "more") }
         XCTAssertEqual(fewer?.code, .badData)
@@ -396,7 +397,7 @@ final class TrainerTests: XCTestCase {
         XCTAssertTrue(
             others?.message.hasPrefix("\(renamed): holds images of other names than when the run was started") == true,
             "\(String(describing: others))")
-        let changed = try teacher(for: configuration.model, "other.safetensors", spoiling: "blocks.1.attn.qkv.weight")
+        let changed = try teacher(for: configuration.model!, "other.safetensors", spoiling: "blocks.1.attn.qkv.weight")
         let other = try attempt { $0.teacher = changed }
         XCTAssertEqual(other?.code, .badData)
         XCTAssertTrue(
@@ -437,7 +438,7 @@ final class TrainerTests: XCTestCase {
     func testNonFiniteLossOfTheTeacher() throws {
         var configuration = try smallRun()
         configuration.teacher = try teacher(
-            for: configuration.model, "spoilt.safetensors", spoiling: "blocks.0.mlp.fc2.bias")
+            for: configuration.model!, "spoilt.safetensors", spoiling: "blocks.0.mlp.fc2.bias")
         let failure = failure { _ = try run(configuration, "run") }
         XCTAssertEqual(failure?.code, .badData)
         for words in [
@@ -497,13 +498,13 @@ final class TrainerTests: XCTestCase {
     func testAnotherObjective() throws {
         var configuration = try smallRun(images: 12, epochs: 100)
         configuration.method = .pretrain
-        configuration.model.teacher = nil
-        configuration.model.alignment.pairs = []
+        configuration.model!.teacher = nil
+        configuration.model!.alignment.pairs = []
         configuration.teacher = nil
         configuration.baseLearningRate = 0.2
         configuration.optimizer.weightDecay = 0
         func trainer() throws -> Trainer {
-            let trainer = try Trainer(configuration) { plan in
+            let trainer = try Trainer(configuration, source: ImageFolder(configuration.data)) { plan in
                 LinearRegression(batch: 2, pixels: 12 * 16 * 3, keepsGradients: true, plan: plan)
             }
             try trainer.prepare()
@@ -538,6 +539,155 @@ final class TrainerTests: XCTestCase {
         XCTAssertEqual(
             try weights(resumed.run(in: interrupted, workers: 1, progress: nil, message: { XCTFail($0) })), whole)
         XCTAssertEqual(try log("stopped"), lines)
+    }
+
+    // MARK: Evaluations
+
+    /// The sum of the weights, as an evaluation that ranks them.
+    private final class WeightSum: PeriodicEvaluation {
+        let everyEpochs: Double, ranksWeights: Bool
+        let terms: [EvaluationTerm]
+        private let objective: any Objective
+        private(set) var count = 0
+
+        init(_ objective: any Objective, key: String, everyEpochs: Double, ranksWeights: Bool) {
+            (self.objective, self.everyEpochs, self.ranksWeights) = (objective, everyEpochs, ranksWeights)
+            terms = [EvaluationTerm(key: key, name: key, meaning: "", isFraction: false)]
+        }
+
+        func evaluate(workers: Int, report: @escaping (String) -> Void, isInterrupted: () -> Bool) throws -> [Double]? {
+            count += 1
+            if isInterrupted() { return nil }
+            // As another evaluation would: what the objective needs between two steps must be elsewhere.
+            objective.images.clear()
+            let weights = objective.parameters.all[0].weight.elements
+            // Rises, then falls, so that the best is in the middle.
+            return [-abs(weights.reduce(0) { $0 + Double($1) } - 1)]
+        }
+    }
+
+    private func regression(
+        _ configuration: TrainingConfiguration, evaluated: Bool = true
+    ) throws -> (trainer: Trainer, ranking: WeightSum?) {
+        let trainer = try Trainer(configuration, source: ImageFolder(configuration.data)) { plan in
+            LinearRegression(batch: 2, pixels: 12 * 16 * 3, keepsGradients: true, plan: plan)
+        }
+        var ranking: WeightSum?
+        if evaluated {
+            ranking = WeightSum(trainer.objective, key: "val_top1", everyEpochs: 1, ranksWeights: true)
+            trainer.add(ranking!)
+            trainer.add(WeightSum(trainer.objective, key: "other", everyEpochs: 2.5, ranksWeights: false))
+        }
+        try trainer.prepare()
+        return (trainer, ranking)
+    }
+
+    private func regressionRun(epochs: Double = 8) throws -> TrainingConfiguration {
+        var configuration = try smallRun(images: 12, epochs: epochs)
+        configuration.method = .pretrain
+        configuration.model!.teacher = nil
+        configuration.model!.alignment.pairs = []
+        configuration.teacher = nil
+        configuration.baseLearningRate = 0.5
+        return configuration
+    }
+
+    private func files(_ name: String, _ files: [String]) throws -> [Data] {
+        try files.map { try Data(contentsOf: URL(fileURLWithPath: folder.file("\(name)/\($0)"))) }
+    }
+
+    /// Evaluations run at the ends of their epochs, change nothing of the run, and the best weights are kept. A signal
+    /// in an evaluation stops the run before it; the resumed run makes it up, and every file is the same.
+    func testEvaluationsAndResume() throws {
+        var configuration = try regressionRun()
+        configuration.averageDecay = 0.9
+        func directory(_ name: String) throws -> RunDirectory {
+            try RunDirectory(path: folder.file(name), resuming: true)
+        }
+        func run(_ trainer: Trainer, _ name: String, isInterrupted: () -> String? = { nil }) throws -> Trainer.Outcome {
+            try trainer.run(
+                in: directory(name), workers: 1, progress: nil, message: { XCTFail($0) }, isInterrupted: isInterrupted)
+        }
+        let (plain, _) = try regression(configuration, evaluated: false)
+        let plainWeights = try weights(run(plain, "plain"))
+        let (whole, _) = try regression(configuration)
+        let results = ["model.safetensors", "raw.safetensors", "best.safetensors", "evaluation.json"]
+        XCTAssertEqual(try weights(run(whole, "whole")), plainWeights)
+        XCTAssertNotEqual(try files("whole", ["model.safetensors"]), try files("whole", ["raw.safetensors"]))
+        let lines = try log("whole")
+        let isEvaluation = { (line: NSDictionary) in line["learning_rate"] == nil }
+        XCTAssertEqual(lines.filter { !isEvaluation($0) }, try log("plain"))
+        let evaluations = lines.filter(isEvaluation)
+        // Two steps are one epoch.
+        let ranked = evaluations.filter { $0["val_top1"] != nil }
+        XCTAssertEqual(ranked.map { $0["step"] as! Int }, Array(stride(from: 2, through: 16, by: 2)))
+        XCTAssertEqual(evaluations.filter { $0["other"] != nil }.map { $0["step"] as! Int }, [5, 10, 15, 16])
+        let ranks = ranked.map { $0["val_top1"] as! Double }
+        let best = ranked[ranks.firstIndex(of: ranks.max()!)!]
+        XCTAssertNotEqual(best["step"] as! Int, 16, "the best weights are not the last")
+        let report = try XCTUnwrap(
+            JSONSerialization.jsonObject(with: files("whole", ["evaluation.json"])[0]) as? [String: Any])
+        XCTAssertEqual((report["best"] as! [String: Any])["step"] as! Int, best["step"] as! Int)
+        XCTAssertEqual((report["last"] as! [String: Any])["step"] as! Int, 16)
+
+        for stopAt in [2, 5, 8] {
+            let name = "stopped \(stopAt)"
+            let (stopped, ranking) = try regression(configuration)
+            let outcome = try run(stopped, name, isInterrupted: { ranking!.count == stopAt ? "SIGTERM" : nil })
+            guard case .interrupted(_, let checkpoint) = outcome else { return XCTFail("\(outcome)") }
+            XCTAssertEqual(stopped.step, 2 * stopAt)
+            XCTAssertEqual(
+                try log(name).filter(isEvaluation), evaluations.filter { ($0["step"] as! Int) < 2 * stopAt })
+            let (resumed, _) = try regression(configuration)
+            try resumed.restore(try CheckpointStore.open(checkpoint))
+            _ = try run(resumed, name)
+            XCTAssertEqual(try log(name), lines)
+            XCTAssertEqual(try files(name, results), try files("whole", results))
+        }
+    }
+
+    /// The average is that of the weights after every step, as timm's ModelEma computes it.
+    func testTheAverageOfWeights() throws {
+        var configuration = try regressionRun(epochs: 1)
+        configuration.averageDecay = 0.75
+        configuration.checkpointEvery = 1
+        configuration.keep = 10
+        let (trainer, _) = try regression(configuration, evaluated: false)
+        let start = Array(trainer.objective.parameters.all[0].weight.elements)
+        let directory = try RunDirectory(path: folder.file("average"), resuming: true)
+        _ = try trainer.run(in: directory, workers: 1, progress: nil, message: { XCTFail($0) })
+        var average = start
+        for step in 1...2 {
+            let store = CheckpointStore(directory: directory.path, keep: 10)
+            let weights = try CheckpointStore.open(store.path(step: step)).file.floats("regression.weight")
+            for index in average.indices { average[index] = 0.75 * average[index] + 0.25 * weights[index] }
+        }
+        XCTAssertNotEqual(average, start)
+        XCTAssertEqual(try SafeTensorsFile(path: directory.weightsPath).floats("regression.weight"), average)
+    }
+
+    /// Clipped gradients have the asked-for norm: with SGD-like equality, the first moment after one step is
+    /// (1 - β₁) · factor · gradient.
+    func testClippedGradients() throws {
+        func firstMoments(_ clip: Float?) throws -> (moments: [Float], norm: Double) {
+            var configuration = try regressionRun(epochs: 0.5)
+            configuration.warmupEpochs = 0
+            configuration.clipGradient = clip
+            let name = "clip \(clip ?? 0)"
+            let (trainer, _) = try regression(configuration, evaluated: false)
+            let directory = try RunDirectory(path: folder.file(name), resuming: true)
+            _ = try trainer.run(in: directory, workers: 1, progress: nil, message: { XCTFail($0) })
+            let norm = try log(name)[0]["gradient_norm"] as! Double
+            let moments = ["regression.weight", "regression.bias"].flatMap {
+                Array(trainer.loop.state[$0, .firstMoment]!.elements)
+            }
+            return (moments, norm)
+        }
+        let (free, norm) = try firstMoments(nil)
+        let (clipped, reported) = try firstMoments(Float(norm / 4))
+        XCTAssertEqual(reported, norm, "the log has the norm before clipping")
+        for (value, other) in zip(clipped, free) { XCTAssertEqual(value, other / 4, accuracy: 1e-5 * abs(other)) }
+        XCTAssertEqual(try firstMoments(Float(norm * 2)).moments, free)
     }
 
     /// No weight and no moment is touched by the step whose loss is not finite, where that step would have gone block

@@ -1,0 +1,83 @@
+import Images
+import Models
+import Reporting
+import Tensors
+
+/// One value of a periodic evaluation, such as top-1 accuracy on validation images.
+public struct EvaluationTerm: Equatable, Sendable {
+    /// The key in log.jsonl, such as "val_top1".
+    public let key: String
+    /// The name in progress line and table, such as "top-1".
+    public let name: String
+    /// A phrase that says what the value measures.
+    public let meaning: String
+    /// Whether the value is a fraction, which people read as a percentage.
+    public let isFraction: Bool
+
+    public init(key: String, name: String, meaning: String, isFraction: Bool) {
+        self.key = key
+        self.name = name
+        self.meaning = meaning
+        self.isFraction = isFraction
+    }
+}
+
+extension EvaluationTerm {
+    /// A value of this term as people read it: "87.12 %", "0.4312".
+    public func text(_ value: Double) -> String {
+        isFraction ? Format.fixed(100 * value, 2) + " %" : Format.fixed(value, 4)
+    }
+}
+
+/// An evaluation that the trainer runs at the ends of epochs. It must not change the result of the run.
+///
+/// All memory is planned when it is made. It runs between two optimiser steps: the objective's activations are free
+/// then, but weights, optimiser state and the gradients of an unfinished step are not.
+public protocol PeriodicEvaluation: AnyObject {
+    /// The values, in order.
+    var terms: [EvaluationTerm] { get }
+
+    /// Epochs between two evaluations; there is one at the end of the run, too.
+    var everyEpochs: Double { get }
+
+    /// Whether the first value says how good the weights are: the trainer keeps the weights for which it is highest.
+    var ranksWeights: Bool { get }
+
+    /// Computes the values.
+    ///
+    /// - Parameters:
+    ///   - workers: decoding threads.
+    ///   - report: called with a sentence about each unreadable image.
+    ///   - isInterrupted: called from time to time; true ends the evaluation.
+    /// - Returns: nil if it was interrupted.
+    /// - Throws: `Failure` where images cannot be read.
+    func evaluate(workers: Int, report: @escaping (String) -> Void, isInterrupted: () -> Bool) throws -> [Double]?
+}
+
+extension PeriodicEvaluation {
+    public var ranksWeights: Bool { false }
+}
+
+/// The values of the evaluations after one optimiser step.
+public struct EvaluationRecord: Equatable, Sendable {
+    /// A term and its value.
+    public struct Value: Equatable, Sendable {
+        public let term: EvaluationTerm
+        public let value: Double
+
+        /// The value as people read it: "87.12 %", "0.4312".
+        public var text: String { term.text(value) }
+    }
+    /// Optimiser steps done.
+    public var step: Int
+    /// The epoch at the end of the step, with its fraction.
+    public var epoch: Double
+    /// Of the evaluations that were due, in their order.
+    public var values: [Value]
+
+    public init(step: Int, epoch: Double, values: [(term: EvaluationTerm, value: Double)]) {
+        self.step = step
+        self.epoch = epoch
+        self.values = values.map(Value.init)
+    }
+}

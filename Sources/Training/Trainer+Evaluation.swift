@@ -1,0 +1,84 @@
+import Models
+import Reporting
+
+extension Trainer {
+    /// Runs the evaluations that are due after the current step, writes their values to the log and, if they rank the
+    /// weights, the best weights and `evaluation.json`. Weights that are averaged are evaluated as their average.
+    ///
+    /// - Returns: the name of the signal that interrupted them; nothing is written then.
+    func evaluate(
+        log: RunLog, directory: RunDirectory, workers: Int, progress: ProgressLine?,
+        report: @escaping (String) -> Void, isInterrupted: () -> String?
+    ) throws -> String? {
+        guard evaluatedStep < step else { return nil }
+        let due = evaluations.filter { isDue(every: $0.everyEpochs) }
+        guard !due.isEmpty else { return nil }
+        var values: [(term: EvaluationTerm, value: Double)] = []
+        var rank: Double?, signal: String?
+        func evaluate(_ evaluation: any PeriodicEvaluation) throws -> Bool {
+            let result = try evaluation.evaluate(workers: workers, report: report) {
+                signal = isInterrupted()
+                return signal != nil
+            }
+            guard let result else { return false }
+            if evaluation.ranksWeights { rank = result[0] }
+            values += zip(evaluation.terms, result).map { ($0, $1) }
+            return true
+        }
+        for evaluation in due {
+            guard try average?.inPlace({ try evaluate(evaluation) }) ?? evaluate(evaluation) else { return signal }
+        }
+        let record = EvaluationRecord(
+            step: step, epoch: configuration.epoch(step: step, images: source.count), values: values)
+        if let rank {
+            if ranking.add(record, rank: rank) { try writeWeights(to: directory.bestWeightsPath, averaged: true) }
+            try directory.writeEvaluation(ranking)
+        }
+        evaluatedStep = step
+        try log.append(record)
+        progress?.update(record)
+        return nil
+    }
+
+    /// Whether a multiple of `epochs` was passed in the current step, or it is the last one.
+    private func isDue(every epochs: Double) -> Bool {
+        guard step > 0 else { return false }
+        func count(_ step: Int) -> Double {
+            (Double(step) * Double(configuration.effectiveBatch) / (epochs * Double(source.count))).rounded(.down)
+        }
+        return step == totalSteps || count(step) > count(step - 1)
+    }
+}
+
+/// The best and the newest evaluation of a run, as `evaluation.json` and checkpoints hold them.
+struct WeightRanking: Codable, Equatable {
+    /// An evaluation: the optimiser step, and its values by their keys.
+    struct Entry: Codable, Equatable {
+        let step: Int
+        let epoch: Double
+        let values: [String: Double]
+
+        init(_ record: EvaluationRecord) {
+            step = record.step
+            epoch = record.epoch
+            values = Dictionary(uniqueKeysWithValues: record.values.map { ($0.term.key, $0.value) })
+        }
+    }
+    /// Of the highest rank, the earlier one on a tie.
+    private(set) var best: Entry?
+    private(set) var last: Entry?
+    private var bestRank: Double?
+
+    private enum CodingKeys: String, CodingKey {
+        case best, last
+        case bestRank = "rank"
+    }
+
+    /// Adds an evaluation; returns whether it is the best so far.
+    mutating func add(_ record: EvaluationRecord, rank: Double) -> Bool {
+        last = Entry(record)
+        guard bestRank.map({ rank > $0 }) ?? true else { return false }
+        (best, bestRank) = (last, rank)
+        return true
+    }
+}
