@@ -4,9 +4,7 @@ import XCTest
 
 /// Everything a user reads before anything runs: help screens, version, completion scripts.
 final class HelpTests: XCTestCase {
-    private static let commands = [
-        "distill", "pretrain", "reconstruct", "embed", "knn", "convert", "inspect", "replay", "bench", "doctor",
-    ]
+    private static let commands = Command.subcommands()
     private static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
         "Expected")
 

@@ -5,9 +5,7 @@ import XCTest
 /// The manual pages that `make install` writes: made from the argument parser, a page for each command.
 final class ManualTests: XCTestCase {
     private static let root = URL(fileURLWithPath: Fixtures.folder).deletingLastPathComponent()
-    private static let commands = [
-        "distill", "pretrain", "reconstruct", "embed", "knn", "convert", "inspect", "replay", "bench", "doctor",
-    ]
+    private static let commands = Command.subcommands()
 
     /// The pages, written into `folder`, by file name.
     private func pages(_ folder: TemporaryFolder) throws -> [String: String] {
