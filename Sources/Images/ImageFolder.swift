@@ -17,6 +17,8 @@ public struct ImageFolder: ImageSource {
     public let classes: [String]
     /// Number of images directly in a folder that has class directories; as in torchvision, they are left out.
     private let strayCount: Int
+    /// Names of the class directories that hold no image.
+    private let emptyClasses: [String]
     /// The files' paths relative to `place`; whole paths where that is nil.
     private let names: [String]
     /// For each file, the index of its class; empty for a flat folder.
@@ -35,11 +37,20 @@ public struct ImageFolder: ImageSource {
     public func label(_ index: Int) -> Int? { classes.isEmpty ? nil : Int(labels[index]) }
 
     public var notes: [String] {
-        guard let place, strayCount > 0 else { return [] }
-        return [
-            "images directly in \(place) are left out, as torchvision's ImageFolder does with a folder that has class "
-                + "directories (images: \(strayCount))"
-        ]
+        guard let place else { return [] }
+        var notes: [String] = []
+        if strayCount > 0 {
+            notes.append(
+                "images directly in \(place) are left out, as torchvision's ImageFolder does with a folder that has class "
+                    + "directories (images: \(strayCount))")
+        }
+        if !emptyClasses.isEmpty {
+            let names = emptyClasses.prefix(3).joined(separator: ", ") + (emptyClasses.count > 3 ? ", …" : "")
+            notes.append(
+                "class directories of \(place) without images keep their class index: \(names) (directories: "
+                    + "\(emptyClasses.count))")
+        }
+        return notes
     }
 
     public func bytes(_ index: Int) throws -> [UInt8] {
@@ -68,12 +79,13 @@ public struct ImageFolder: ImageSource {
                 "\(root) is not a folder; name the folder that holds the images or their class directories")
         }
         let top = try Directory(root)
-        var images: [ImageName] = [], labels: [Int32] = []
+        var images: [ImageName] = [], labels: [Int32] = [], empty: [String] = []
         for (label, name) in top.folders.enumerated() {
             var found: [(folder: String, files: [ImageName])] = []
             try Self.search(root, name, above: [FileIdentity(status)], &found)
             found.sort { $0.folder.utf8.lexicographicallyPrecedes($1.folder.utf8) }
             for (folder, names) in found { images += names.map { $0.inside(folder) } }
+            if images.count == labels.count { empty.append(name) }
             labels += [Int32](repeating: Int32(label), count: images.count - labels.count)
         }
         if images.isEmpty {
@@ -86,9 +98,9 @@ public struct ImageFolder: ImageSource {
                 )
             }
             images = top.images
-            (classes, self.labels, strayCount) = ([], [], 0)
+            (classes, self.labels, strayCount, emptyClasses) = ([], [], 0, [])
         } else {
-            (classes, self.labels, strayCount) = (top.folders, labels, top.images.count)
+            (classes, self.labels, strayCount, emptyClasses) = (top.folders, labels, top.images.count, empty)
         }
         (names, misnamed) = (images.map(\.text), Self.misnamed(images))
     }
@@ -120,7 +132,7 @@ public struct ImageFolder: ImageSource {
                     + "folder that holds some"
             )
         }
-        (place, classes, labels, strayCount) = (nil, [], [], 0)
+        (place, classes, labels, strayCount, emptyClasses) = (nil, [], [], 0, [])
         all.sort { $0.precedes($1) }
         let images = all.enumerated().filter { $0 == 0 || !$1.isSameFile(as: all[$0 - 1]) }.map(\.element)
         (names, misnamed) = (images.map(\.text), Self.misnamed(images))

@@ -34,9 +34,9 @@ public final class CanonicalWeightFile: WeightFile {
     /// Finds the model in `file`; see `NamingScheme.detect`.
     ///
     /// - Throws: `Failure.badData` where no scheme matches, or where row-thirds are missing or differ in shape or type.
-    public init(_ file: any WeightFile, role: NamingScheme.Role = .student) throws {
+    public init(_ file: any WeightFile, role: NamingScheme.Role = .student, prefix: String? = nil) throws {
         self.file = file
-        detection = try NamingScheme.detect(file.names, in: file.path, role: role)
+        detection = try NamingScheme.detect(file.names, in: file.path, role: role, prefix: prefix)
         let (scheme, wrapper) = (detection.scheme, detection.wrapper)
         // DMAE keeps the projection heads beside the student.
         let beside =

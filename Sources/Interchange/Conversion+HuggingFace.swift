@@ -95,9 +95,10 @@ extension Conversion {
             result.encoder_stride = encoder.patchSize
         }
         if let classes {
-            let labels = (0..<classes).map { ("LABEL_\($0)", $0) }
-            result.id2label = Dictionary(uniqueKeysWithValues: labels.map { (String($1), $0) })
-            result.label2id = Dictionary(uniqueKeysWithValues: labels)
+            let names = classNames ?? (0..<classes).map { "LABEL_\($0)" }
+            result.id2label = Dictionary(uniqueKeysWithValues: names.enumerated().map { (String($0), $1) })
+            // Of two classes with one name, which ImageNet has, transformers keeps the last.
+            result.label2id = Dictionary(names.enumerated().map { ($1, $0) }) { $1 }
         }
         return result
     }

@@ -29,6 +29,8 @@ public struct Conversion {
     let decoder: DecoderConfiguration?
     /// Outputs of the class head; nil if none is written.
     let classes: Int?
+    /// The names of the classes; nil if no head is written, or they are unknown.
+    let classNames: [String]?
 
     /// Checks that `weights` can be written for `target`; reads no values.
     ///
@@ -111,6 +113,7 @@ public struct Conversion {
         self.encoder = encoder
         self.decoder = decoder
         classes = keptClasses
+        classNames = written.contains { ModelPart(of: $0) == .classHead } ? weights.classNames : nil
         tensors = sources.tensors
     }
 
@@ -141,7 +144,7 @@ public struct Conversion {
     }
 
     /// Writes a file at `path`, or a folder for Hugging Face. A file whose name ends in .pth or .pt is a PyTorch
-    /// archive of `{'model': …}`; any other is safetensors.
+    /// archive of `{'model': …}`, with the names of the classes beside it; any other is safetensors.
     ///
     /// - Throws: `Failure.inputOutput` if it cannot be written; `Failure.badData` if a number does not fit the type.
     public func write(to path: String) throws {
@@ -149,12 +152,15 @@ public struct Conversion {
         case .huggingFace: try writeFolder(path)
         case .mae, .timm:
             if Self.isArchive(path) { return try writeArchive(to: path) }
-            try writeSafeTensors(to: path, metadata: ["format": "pt", ModelWeights.architectureKey: try sizes()])
+            let metadata = ["format": "pt", ModelWeights.architectureKey: try sizes()]
+            try writeSafeTensors(
+                to: path, metadata: metadata.merging(ModelWeights.metadata(classNames: classNames)) { $1 })
         }
     }
 
     private func writeArchive(to path: String) throws {
         var writer = TorchArchiveWriter(wrapper: "model")
+        if let classNames { writer.add(ModelWeights.classesKey, texts: classNames) }
         for tensor in tensors { writer.add(tensor.name, type: tensor.type, shape: tensor.shape, source: tensor.write) }
         try writer.write(to: path)
     }

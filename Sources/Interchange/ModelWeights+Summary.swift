@@ -42,8 +42,16 @@ extension ModelWeights {
             parts.append("no decoder")
         }
         if projectionHeads > 0 { parts.append(Self.counted(projectionHeads, "projection head")) }
-        if let classes { parts.append("a head of \(Self.counted(classes, "class", "es"))") }
+        if let classes {
+            let names = classNames.map { " (\(Self.first($0)))" } ?? ""
+            parts.append("a head of \(Self.counted(classes, "class", "es"))\(names)")
+        }
         return parts.joined(separator: "; ")
+    }
+
+    /// The first names of a list, for a person: "ant, bee, cat, …".
+    static func first(_ names: [String], _ most: Int = 3) -> String {
+        names.prefix(most).joined(separator: ", ") + (names.count > most ? ", …" : "")
     }
 
     static func counted(_ count: Int, _ noun: String, _ plural: String = "s") -> String {

@@ -36,6 +36,11 @@ public final class ModelWeights: Sendable {
     public let normalizePixels: Bool?
     /// Outputs of the classifier; nil without one.
     public let classes: Int?
+    /// The names of the classes, in the order of the head's outputs; nil without a head, or if nothing states them.
+    /// The metadata state them, the `config.json` of transformers (`id2label`) or that of timm (`label_names`).
+    public let classNames: [String]?
+    /// What timm's `config.json` says of the feature that the head reads, such as `token` or `avg`; nil without one.
+    let timmPool: String?
     /// Number of DMAE's projection heads.
     public let projectionHeads: Int
 
@@ -43,8 +48,6 @@ public final class ModelWeights: Sendable {
     package static let configurationKey = "dmae.configuration"
     /// The metadata key of a converted model's `Architecture`.
     package static let architectureKey = "dmae.architecture"
-    /// The metadata key of a JSON array of class names, in the order of the head's outputs.
-    package static let classesKey = "dmae.classes"
 
     /// The sizes that are written beside the tensors of a converted model.
     package struct Architecture: Codable {
@@ -66,17 +69,21 @@ public final class ModelWeights: Sendable {
 
     /// Opens `path` and recognises the model in it; reads names, shapes and metadata, no values.
     ///
-    /// - Parameter role: which model is meant if the file holds a student and a teacher.
+    /// - Parameters:
+    ///   - role: which model is meant if the file holds a student and a teacher.
+    ///   - prefix: the words before the model's names, which then need not be known ones; nil to look for them.
     /// - Throws: `Failure`: `.inputOutput` if it cannot be read; `.badData` if no naming scheme fits, or the shapes are
     ///   not those of an MAE's ViT.
-    public convenience init(path: String, role: NamingScheme.Role = .student) throws {
-        try self.init(WeightFiles.open(path), path: path, role: role)
+    public convenience init(path: String, role: NamingScheme.Role = .student, prefix: String? = nil) throws {
+        try self.init(WeightFiles.open(path), path: path, role: role, prefix: prefix)
     }
 
     /// As above, for a file that is open already.
-    public init(_ file: any WeightFile, path: String, role: NamingScheme.Role = .student) throws {
+    public init(
+        _ file: any WeightFile, path: String, role: NamingScheme.Role = .student, prefix: String? = nil
+    ) throws {
         self.path = path
-        tensors = try CanonicalWeightFile(file, role: role)
+        tensors = try CanonicalWeightFile(file, role: role, prefix: prefix)
         var told = Self.decoded(Architecture.self, file.metadata[Self.architectureKey])
         if let written = Self.decoded(ModelConfiguration.self, file.metadata[Self.configurationKey]) {
             told = Architecture(
@@ -105,6 +112,13 @@ public final class ModelWeights: Sendable {
         normalizePixels = normalizes
         let head = tensors["head.weight"] ?? tensors["head.1.weight"]
         classes = head?.shape.first
+        var timm = isHuggingFace || classes == nil ? nil : try TimmConfiguration.read(beside: file.path)
+        // One of another number of classes belongs to other weights in the folder.
+        if timm?.numClasses != nil, timm?.numClasses != classes { timm = nil }
+        timmPool = timm?.globalPool
+        classNames = try classes.flatMap {
+            try Self.classNames(of: file, path: path, count: $0, configuration, timm)
+        }
         projectionHeads = sizes.count(ModelLayout.projectionHeads, marks: ["weight", "fc1.weight"])
     }
 

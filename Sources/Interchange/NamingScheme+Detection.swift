@@ -37,8 +37,12 @@ extension NamingScheme {
     /// averaged ones, and `role` decides between student and teacher. An encoder alone has the same names in MAE and
     /// timm; it counts as MAE's with a wrapper, as in MAE's published files, and as timm's without one.
     ///
+    /// - Parameter prefix: the words before the model's names, which then need not be known ones; nil to look for them.
     /// - Throws: `Failure.badData`, with the names that were looked for, where no scheme matches.
-    public static func detect(_ names: [String], in path: String, role: Role = .student) throws -> Detection {
+    public static func detect(
+        _ names: [String], in path: String, role: Role = .student, prefix: String? = nil
+    ) throws -> Detection {
+        if let prefix { return try detect(names, in: path, behind: prefix) }
         var candidates: [(scheme: NamingScheme, wrapper: String)] = []
         var strange: String?
         for scheme in all {
@@ -59,6 +63,29 @@ extension NamingScheme {
         let wrapper = candidates.filter { rank($0.wrapper, role) == best }.map(\.wrapper).min {
             ($0.utf8.count, $0) < ($1.utf8.count, $1)
         }!
+        return detection(among: candidates, behind: wrapper, names)
+    }
+
+    /// The model whose names begin with `prefix`; a point between the two may be left out.
+    private static func detect(_ names: [String], in path: String, behind prefix: String) throws -> Detection {
+        let wrapper = prefix.isEmpty || prefix.hasSuffix(".") ? prefix : prefix + "."
+        let candidates = all.filter { scheme in names.contains { $0 == wrapper + scheme.anchor } }
+        guard !candidates.isEmpty else {
+            var anchors: [String] = []
+            for scheme in all where !anchors.contains(scheme.anchor) { anchors.append(scheme.anchor) }
+            throw Failure(
+                .badData,
+                "\(quoted(path: path)) holds no Vision Transformer behind \(quoted(prefix)): none of "
+                    + "\(anchors.map { quoted(wrapper + $0) }.joined(separator: ", ")) is there; `dmae inspect` lists "
+                    + "its names")
+        }
+        return detection(among: candidates.map { ($0, wrapper) }, behind: wrapper, names)
+    }
+
+    /// The candidate with this wrapper that knows most of the names.
+    private static func detection(
+        among candidates: [(scheme: NamingScheme, wrapper: String)], behind wrapper: String, _ names: [String]
+    ) -> Detection {
         let own = names.filter { $0.hasPrefix(wrapper) }.map { String($0.dropFirst(wrapper.count)) }
         var scheme = mae
         var most = -1

@@ -21,6 +21,10 @@ package struct PickleNames {
     /// Maximum number of items of a list that are kept, and bytes of a text.
     private static let maximumItems = 100
     private static let maximumTextLength = 10_000
+    /// Maximum number of items, and bytes of all, of a list of short texts that is kept whole, such as the names of
+    /// classes.
+    private static let maximumTexts = 30_000
+    private static let maximumTextsLength = 1 << 20
 
     init(_ graph: PickleGraph) {
         self.graph = graph
@@ -168,9 +172,20 @@ package struct PickleNames {
 
     /// The items as a plain list; of a long list the first ones.
     private func plain(_ items: [PickleGraph.Reference]) -> PlainValue {
-        let rest =
-            items.count > Self.maximumItems ? [PlainValue.other("and \(items.count - Self.maximumItems) more")] : []
-        return .list(items.prefix(Self.maximumItems).map(plain) + rest)
+        let maximum = areShortTexts(items) ? Self.maximumTexts : Self.maximumItems
+        let rest = items.count > maximum ? [PlainValue.other("and \(items.count - maximum) more")] : []
+        return .list(items.prefix(maximum).map(plain) + rest)
+    }
+
+    private func areShortTexts(_ items: [PickleGraph.Reference]) -> Bool {
+        guard items.count <= Self.maximumTexts else { return false }
+        var bytes = 0
+        for item in items {
+            guard case .text(let span) = graph.values[Int(item)] else { return false }
+            bytes += Int(span.count)
+            guard bytes <= Self.maximumTextsLength else { return false }
+        }
+        return true
     }
 
     private func plain(_ reference: PickleGraph.Reference) -> PlainValue {

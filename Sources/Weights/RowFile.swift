@@ -19,17 +19,21 @@ public enum RowFile {
     /// - Parameters:
     ///   - rowShape: the dimensions of a row, [D] or [T, D]; the file's shape is [rows] + rowShape.
     ///   - maximumRows: an upper bound on the number of rows.
+    ///   - labels: of a safetensors file, a second tensor `name`[rows] of 32-bit integers, whose values are asked for
+    ///     after `body`; 32-bit, so that it is aligned behind the rows.
     ///   - body: calls its argument with one or more rows at a time; the file takes its place after `body` returns.
     /// - Returns: the number of rows.
     /// - Throws: `Failure(.inputOutput)`, or what `body` throws; no file is left then.
     @discardableResult
     public static func write(
         to path: String, _ form: Form, rowShape: [Int], maximumRows: Int,
+        labels: (name: String, values: () -> [Int32])? = nil,
         _ body: ((UnsafeBufferPointer<Float>) throws -> Void) throws -> Void
     ) throws -> Int {
         let row = rowShape.reduce(1, *)
         precondition(row > 0 && maximumRows >= 0)
-        let placeholder = header(form, shape: [maximumRows] + rowShape, length: 0)
+        if labels != nil, form == .numpy { preconditionFailure("a .npy file holds one array") }
+        let placeholder = header(form, shape: [maximumRows] + rowShape, labels?.name, length: 0)
         var rows = 0
         try AtomicFile.write(to: path) { file in
             try placeholder.withUnsafeBytes { try file.append($0) }
@@ -38,7 +42,11 @@ public enum RowFile {
                 rows += values.count / row
                 try file.append(UnsafeRawBufferPointer(values))
             }
-            let final = header(form, shape: [rows] + rowShape, length: placeholder.count)
+            if let values = labels?.values() {
+                precondition(values.count == rows, "\(values.count) labels of \(rows) rows")
+                try values.map(\.littleEndian).withUnsafeBytes { try file.append($0) }
+            }
+            let final = header(form, shape: [rows] + rowShape, labels?.name, length: placeholder.count)
             precondition(final.count == placeholder.count)
             try final.withUnsafeBytes { try file.overwrite($0, at: 0) }
         }
@@ -46,7 +54,7 @@ public enum RowFile {
     }
 
     /// The bytes before the rows, padded to the alignment of the format and to at least `length`, a multiple of it.
-    private static func header(_ form: Form, shape: [Int], length: Int) -> [UInt8] {
+    private static func header(_ form: Form, shape: [Int], _ labels: String?, length: Int) -> [UInt8] {
         let sizes = shape.map(String.init)
         func padded(_ text: String, before: Int, alignment: Int, end: String) -> [UInt8] {
             let minimum = before + text.utf8.count + end.utf8.count
@@ -69,6 +77,12 @@ public enum RowFile {
             members.append(
                 "\(json(name)):{\"dtype\":\"F32\",\"shape\":[\(sizes.joined(separator: ","))],"
                     + "\"data_offsets\":[0,\(shape.reduce(4, *))]}")
+            if let labels {
+                let start = shape.reduce(4, *)
+                members.append(
+                    "\(json(labels)):{\"dtype\":\"I32\",\"shape\":[\(shape[0])],"
+                        + "\"data_offsets\":[\(start),\(start + 4 * shape[0])]}")
+            }
             let text = padded("{\(members.joined(separator: ","))}", before: 8, alignment: 8, end: "")
             return withUnsafeBytes(of: UInt64(text.count).littleEndian, Array.init) + text
         }

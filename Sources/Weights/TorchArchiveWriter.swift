@@ -17,6 +17,7 @@ public struct TorchArchiveWriter {
 
     private let wrapper: String?
     private var tensors: [Tensor] = []
+    private var lists: [(name: String, texts: [String])] = []
 
     /// - Parameter wrapper: the key of the state dict, as in `{'model': {…}}`; nil if it is the whole object.
     public init(wrapper: String? = nil) {
@@ -26,6 +27,12 @@ public struct TorchArchiveWriter {
     /// Adds a tensor, row-major and little-endian. `source` is called once, by `write`, in the order of the tensors.
     public mutating func add(_ name: String, type: TensorType, shape: [Int], source: @escaping Source) {
         tensors.append(Tensor(name: name, type: type, shape: shape, source: source))
+    }
+
+    /// Adds a list of texts beside the state dict, which must have a wrapper.
+    public mutating func add(_ name: String, texts: [String]) {
+        precondition(wrapper != nil && wrapper != name, "a state dict alone has no place for a list")
+        lists.append((name, texts))
     }
 
     /// Writes the file through `AtomicFile`. Names must be distinct.
@@ -84,6 +91,14 @@ public struct TorchArchiveWriter {
         }
         pickle.append(UInt8(ascii: "u"))
         if wrapper != nil { pickle.append(UInt8(ascii: "s")) }
+        for (name, texts) in lists {
+            pickle.text(name)
+            pickle.append(UInt8(ascii: "]"))
+            pickle.append(UInt8(ascii: "("))
+            for text in texts { pickle.text(text) }
+            pickle.append(UInt8(ascii: "e"))
+            pickle.append(UInt8(ascii: "s"))
+        }
         pickle.append(UInt8(ascii: "."))
         return pickle.bytes
     }

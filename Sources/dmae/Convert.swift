@@ -138,7 +138,7 @@ struct Convert: ParsableCommand {
         let encoder = try weights.runnableEncoder(heads: heads, imageSize: imageSize)
         let summary = try ONNXModel.write(
             weights.tensors, encoder, to: output, type: dtype?.type ?? .f32, hasHead: !encoderOnly,
-            version: Dmae.version)
+            classNames: weights.classNames, version: Dmae.version)
         if let data = summary.dataPath {
             Terminal.note("the weights are beside the model, in \(data): keep both together")
         }

@@ -64,6 +64,9 @@ struct Inspect: ParsableCommand {
             let decoderWidth, decoderDepth, decoderHeads: Int?
             let projectionHeads: Int
             let classes: Int?
+            let classNames: [String]?
+            /// The tokens that the head reads.
+            let pool: String?
             let maskRatio: Double?
             let normalizePixels: Bool?
 
@@ -84,6 +87,8 @@ struct Inspect: ParsableCommand {
                 decoderHeads = weights.decoder.flatMap { known($0.heads) }
                 projectionHeads = weights.projectionHeads
                 classes = weights.classes
+                classNames = weights.classNames
+                pool = weights.pool?.rawValue
                 maskRatio = weights.maskRatio
                 normalizePixels = weights.normalizePixels
             }
@@ -164,6 +169,7 @@ struct Inspect: ParsableCommand {
         if file.metadata["dmae.replay"] != nil { return "recorded steps for dmae replay" }
         guard case .success(let weights) = model else { return file.form }
         if weights.hasDecoder { return "a masked autoencoder's encoder and decoder" }
+        if weights.classes != nil { return "a Vision Transformer with a class head" }
         return "a Vision Transformer's encoder, without a decoder"
     }
 

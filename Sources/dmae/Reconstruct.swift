@@ -84,7 +84,9 @@ struct Reconstruct: ParsableCommand {
             throw ValidationError("--seed has no effect: --mask says which patches are removed")
         }
         if input.isEmpty { throw ValidationError("--input needs at least one picture") }
-        try ValidationError.requirePNG(output, of: "the grid")
+        if [".jpg", ".jpeg", ".webp", ".gif", ".bmp"].contains(where: { output.lowercased().hasSuffix($0) }) {
+            throw ValidationError("--output \(output): the grid is a PNG file; end it in .png")
+        }
     }
 
     func run() throws {

@@ -78,6 +78,8 @@ final class InspectTests: XCTestCase {
                 let heads, image_height, image_width, decoder_width, decoder_depth, decoder_heads, classes: Int?
                 let mask_ratio: Double?
                 let normalize_pixels: Bool?
+                let class_names: [String]?
+                let pool: String?
             }
             let form, kind: String
             let model: Model?
@@ -101,6 +103,13 @@ final class InspectTests: XCTestCase {
         XCTAssertEqual(model.normalize_pixels, false)
         let timm = try XCTUnwrap(report("weights/timm/timm.safetensors").model)
         XCTAssertEqual([timm.heads, timm.decoder_width, timm.classes], [nil, nil, 10])
+        XCTAssertEqual([timm.pool, timm.class_names?.first], ["class", nil])
+        let classifier = try report("classifiers/timm-mean/model.safetensors")
+        XCTAssertEqual(classifier.kind, "a Vision Transformer with a class head")
+        XCTAssertEqual(classifier.model?.class_names, ["ant", "bee", "cat", "dog", "emu"])
+        XCTAssertEqual(classifier.model?.pool, "mean")
+        let shown = assertRuns(["inspect", Fixtures.path("classifiers/transformers")]).output
+        XCTAssertTrue(shown.contains("; a head of 5 classes (ant, bee, cat, …)\n"), shown)
         XCTAssertNil(try report("safetensors/reference.safetensors").model)
         let unknown = assertRuns(["inspect", Fixtures.path("safetensors/reference.safetensors")]).output
         XCTAssertTrue(unknown.contains("\n  model: none that is recognised ("), unknown)

@@ -42,7 +42,8 @@ final class ImageFolderTests: XCTestCase {
             [
                 "images directly in \(folder.path) are left out, as torchvision's ImageFolder does with a folder that "
                     + "has "
-                    + "class directories (images: 1)"
+                    + "class directories (images: 1)",
+                "class directories of \(folder.path) without images keep their class index: empty (directories: 1)",
             ])
         XCTAssertEqual(images.path(0), folder.file("Cat/.hidden.png"))
         XCTAssertEqual(try ImageFolder(folder.path + "/").path(0), folder.file("Cat/.hidden.png"))

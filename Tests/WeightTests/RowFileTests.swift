@@ -63,6 +63,23 @@ final class RowFileTests: XCTestCase {
         }
     }
 
+    /// Labels stand behind the rows, of which there may be fewer than expected.
+    func testLabels() throws {
+        let path = folder.file("x.safetensors")
+        try RowFile.write(
+            to: path, .safetensors(name: "logits", metadata: [:]), rowShape: [3], maximumRows: 1000,
+            labels: ("labels", { [7, -1, 1 << 30] })
+        ) { append in
+            try values(6).withUnsafeBufferPointer(append)
+            try values(3).withUnsafeBufferPointer(append)
+        }
+        let file = try SafeTensorsFile(path: path)
+        XCTAssertEqual(file.names, ["logits", "labels"])
+        XCTAssertEqual(file["labels"], TensorEntry(name: "labels", type: .i32, shape: [3]))
+        XCTAssertEqual(try file.floats("logits"), values(6) + values(3))
+        XCTAssertEqual(try file.withBytes("labels") { Array($0.bindMemory(to: Int32.self)) }, [7, -1, 1 << 30])
+    }
+
     /// After a failure the old file is unchanged and no part is left.
     func testFailureLeavesNothing() throws {
         let path = folder.write([1, 2, 3], "x.npy")

@@ -1,0 +1,167 @@
+import Glibc
+import Images
+import Interchange
+import Models
+import Reporting
+import Tensors
+import Weights
+
+// Letters: B batch, D width, C classes.
+
+/// Computes the logits of images with frozen weights that hold a class head.
+///
+/// The head reads one feature of an image: the class token after `norm`; the mean of the patch tokens after `fc_norm`;
+/// or, as in timm's models with an average but no `fc_norm`, the mean of the patch tokens after `norm`. A linear probe
+/// normalises it by its BatchNorm first. An image's logits do not depend on the batch it is in, nor on the number of
+/// threads.
+public final class Classification {
+    /// The encoder's sizes.
+    public let configuration: EncoderConfiguration
+    /// The feature that the head reads.
+    public let pool: FeaturePool
+    /// Outputs of the head.
+    public let classes: Int
+    /// How weights were adapted to the images, a phrase each.
+    public let adaptations: [String]
+    /// Images of one pass.
+    public var batch: Int { extractor.batch }
+
+    private let extractor: FeatureExtractor
+    private let plan = MemoryPlan()
+    /// [C, D] and [1, C].
+    private let weight, bias: Tensor
+    private let logits: Tensor
+    private let workspace: Workspace
+    /// Of a linear probe.
+    private let batchNorm: BatchNorm?
+
+    /// Plans the memory and loads the weights.
+    ///
+    /// - Parameters:
+    ///   - configuration: the encoder's sizes; of another image size than the weights', position tables are resampled.
+    ///   - pool: class or mean; nil for what the weights say.
+    ///   - batch: images of one pass.
+    ///   - precision: of the encoder's matmuls; the head computes in float32.
+    /// - Throws: `Failure.badData` if the weights hold no whole classifier; `.usage` if a size or the pool does not fit.
+    public init(
+        weights: ModelWeights, configuration: EncoderConfiguration, pool: FeaturePool? = nil, batch: Int,
+        precision: Precision = .f32
+    ) throws {
+        classes = try weights.requireHead()
+        try weights.requireKnownParts()
+        guard configuration.channels == 1 || configuration.channels == 3 else {
+            throw Failure(
+                .badData,
+                "\(weights.path): takes \(configuration.channels) channels, but image files give 1 or 3: use weights "
+                    + "for one of them")
+        }
+        let own = try weights.headPool()!
+        self.pool = pool ?? own
+        guard self.pool != .tokens else {
+            throw Failure(
+                .usage, "\(.pool, "tokens") does not fit a class head, which reads one feature: use class or mean")
+        }
+        let isMeanNormed = weights.pool == .mean
+        if isMeanNormed, self.pool != .mean {
+            throw Failure(
+                .usage,
+                "\(.pool, self.pool.rawValue) does not fit \(weights.path), whose fc_norm is for the mean of the patch "
+                    + "tokens: leave it out")
+        }
+        self.configuration = configuration
+        extractor = try FeatureExtractor(
+            configuration, at: isMeanNormed ? .meanNorm : .norm, pool: self.pool, batch: batch, plan: plan,
+            precision: precision)
+        batchNorm = weights.isLinearProbe ? try BatchNorm(weights.tensors) : nil
+        let width = configuration.width
+        weight = plan.reserve("head weight", classes, width, .weights)
+        bias = plan.reserve("head bias", 1, classes, .weights)
+        logits = plan.reserve("logits", batch, classes, .activations)
+        workspace = plan.workspace(
+            "head workspace",
+            bytes: Kernels.linearWorkspaceBytes(
+                rows: batch, inputs: width, outputs: classes, precision: .f32, activations: .f32),
+            alive: .always)
+        try plan.commit()
+        extractor.parameters.initializePositions()
+        adaptations = try extractor.parameters.load(from: weights, for: configuration).adaptations
+        try loadHead(weights)
+    }
+
+    private func loadHead(_ weights: ModelWeights) throws {
+        let layer = weights.headLayer!
+        try weights.tensors.copyFloats(layer + ".weight", into: weight.elements)
+        try weights.tensors.copyFloats(layer + ".bias", into: bias.elements)
+    }
+
+    private func forward() {
+        extractor.forward()
+        batchNorm?.apply(to: extractor.features)
+        Kernels.linear(
+            extractor.features, weight: weight, bias: bias, output: logits, precision: .f32, workspace: workspace)
+    }
+
+    /// The logits [n, C] of normalised images [n, C, H, W], n at most the batch.
+    public func logits(of images: [Float]) -> [Float] {
+        let sample = extractor.images.columns
+        precondition(images.count % sample == 0 && images.count / sample <= batch)
+        for (index, value) in images.enumerated() { extractor.images.pointer[index] = value }
+        forward()
+        return Array(logits.elements[..<(images.count / sample * classes)])
+    }
+
+    /// Computes the logits of every readable image of `source`, in its order.
+    ///
+    /// - Parameters:
+    ///   - unreadableLimit: the fraction of images that may be unreadable.
+    ///   - report: called for each unreadable image with a sentence that names it.
+    ///   - body: called after every pass with its samples and their logits [batch.count, classes].
+    /// - Returns: the number of unreadable images.
+    /// - Throws: `Failure.failure` if a logit is not finite, `.badData` for too many unreadable images, or what `body`
+    ///   throws.
+    @discardableResult
+    public func run(
+        over source: any ImageSource, orienting: Bool = false, workers: Int = 1, unreadableLimit: Double = 0.01,
+        report: @escaping (String) -> Void = { _ in }, _ body: (Batch, UnsafeBufferPointer<Float>) throws -> Void
+    ) throws -> Int {
+        let loader = BatchLoader(
+            once: source,
+            augmentation: Augmentation(
+                width: configuration.imageWidth, height: configuration.imageHeight, channels: configuration.channels,
+                framing: .centre, orienting: orienting),
+            batchSize: batch, workers: workers, unreadableLimit: unreadableLimit, batchesAhead: 2, report: report)
+        defer { loader.stop() }
+        while let images = try loader.next(into: extractor.images) {
+            forward()
+            let found = UnsafeBufferPointer(rebasing: logits.elements[..<(images.count * classes)])
+            guard found.allSatisfy(\.isFinite) else {
+                throw Failure(
+                    .failure, "logits are not finite, from \(source.path(images.images[0])) on: check the weights")
+            }
+            try body(images, found)
+        }
+        return loader.unreadableCount
+    }
+}
+
+/// The BatchNorm of a linear probe, in evaluation and without affine part: (x - mean) / √(variance + ε).
+private struct BatchNorm {
+    private let mean: [Float]
+    private let scale: [Double]
+    private static let epsilon = 1e-6
+
+    init(_ file: any WeightFile) throws {
+        mean = try file.floats("head.0.running_mean")
+        scale = try file.floats("head.0.running_var").map { 1 / (Double($0) + Self.epsilon).squareRoot() }
+    }
+
+    /// Normalises features [B, D] in place.
+    func apply(to features: Tensor) {
+        for row in 0..<features.rows {
+            let feature = features.pointer + row * features.stride
+            for index in mean.indices {
+                feature[index] = Float((Double(feature[index]) - Double(mean[index])) * scale[index])
+            }
+        }
+    }
+}

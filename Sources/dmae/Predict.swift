@@ -1,0 +1,126 @@
+import ArgumentParser
+import Glibc
+import Images
+import Inference
+import Interchange
+import Models
+import Reporting
+
+struct Predict: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Predict the classes of images with a fine-tuned model.",
+        discussion: """
+            Prints a line for each image: its path and the five most probable classes with their probabilities, the \
+            most probable first. Lines appear as soon as the images of a pass are done. Folders are searched to any \
+            depth, and images are sorted by path, byte by byte.
+
+              dmae predict --weights run/best.safetensors cat.jpg
+              dmae predict --weights run/best.safetensors pictures --csv > classes.csv
+
+            A class has the name that the weights give it, else its index. An unreadable image is reported and the \
+            others go on; if there are more than --unreadable-limit allows, the exit code is 65.
+
+            The result does not depend on --threads, --workers or --batch.
+            """)
+
+    @Argument(
+        help: ArgumentHelp(
+            "JPEG and PNG images, and folders of them, searched to any depth.", valueName: "image|folder"),
+        completion: .file())
+    var images: [String]
+
+    @Flag(help: "Print one JSON object per image.")
+    var json = false
+
+    @Flag(help: "Print comma-separated values, a line with the names of the columns first.")
+    var csv = false
+
+    @OptionGroup var classifier: ClassifierOptions
+    @OptionGroup(title: "Compute") var compute: ComputeOptions
+    @OptionGroup(title: "Compute") var precision: PrecisionOptions
+
+    /// Classes on a line.
+    private static let shown = 5
+
+    func validate() throws {
+        if json, csv { throw ValidationError("--json and --csv exclude each other") }
+    }
+
+    func run() throws {
+        try compute.apply()
+        let model = try classifier.open()
+        let source = try ImageFolder(listing: images)
+        let classification = try classifier.classification(model, images: source.count, precision)
+        let names = model.classNames ?? (0..<classification.classes).map(String.init)
+        let count = min(Self.shown, classification.classes)
+        if csv {
+            let columns = (1...count).flatMap { ["class_\($0)", "index_\($0)", "probability_\($0)"] }
+            try printNow((["path"] + columns).joined(separator: ","))
+        }
+        let progress = ImageProgress(total: source.count, isQuiet: classifier.quiet)
+        var done = 0
+        let unreadable = try classification.run(
+            over: source, orienting: classifier.applyOrientation, workers: classifier.workers, unreadableLimit: 1,
+            report: Terminal.warning
+        ) { batch, logits in
+            var lines: [String] = []
+            for (row, image) in batch.images.enumerated() {
+                let own = UnsafeBufferPointer(
+                    rebasing: logits[row * classification.classes..<(row + 1) * classification.classes])
+                lines.append(try line(source.path(image), Prediction.best(count, of: own), names))
+            }
+            try printNow(lines.joined(separator: "\n"))
+            done += batch.count
+            progress.update(done)
+        }
+        guard Double(unreadable) <= classifier.unreadableLimit * Double(source.count) else {
+            fflush(stdout)
+            throw Failure(
+                .badData,
+                "\(unreadable) of the \(source.count) images cannot be read, more than the allowed fraction of "
+                    + "\(classifier.unreadableLimit); repair or remove them, or raise \(.unreadableLimit)")
+        }
+    }
+
+    /// Prints a line at once, whatever standard output is.
+    private func printNow(_ line: String) throws {
+        print(line)
+        guard fflush(stdout) == 0 else {
+            throw Failure(.inputOutput, "cannot write to standard output: check where it goes, and the space there")
+        }
+    }
+
+    private func line(_ path: String, _ predictions: [Prediction], _ names: [String]) throws -> String {
+        if json {
+            let report = Report(
+                path: path,
+                predictions: predictions.map {
+                    Report.Class(class: names[$0.index], index: $0.index, probability: $0.probability)
+                })
+            return String(decoding: try report.sortedJSON(), as: UTF8.self)
+        }
+        if csv {
+            let columns = predictions.flatMap { [Self.quoted(names[$0.index]), "\($0.index)", "\($0.probability)"] }
+            return ([Self.quoted(path)] + columns).joined(separator: ",")
+        }
+        let classes = predictions.map { "\(names[$0.index]) \(Format.fixed(100 * $0.probability, 2)) %" }
+        // A line break in a name must not end the line.
+        return visible(([path] + classes).joined(separator: "  ")).replacing("\n", with: "\\n")
+    }
+
+    private struct Report: Encodable {
+        struct Class: Encodable {
+            let `class`: String
+            let index: Int
+            let probability: Double
+        }
+        let path: String
+        let predictions: [Class]
+    }
+
+    /// A field of comma-separated values (RFC 4180).
+    private static func quoted(_ text: String) -> String {
+        guard text.utf8.contains(where: { [0x22, 0x2C, 0x0A, 0x0D].contains($0) }) else { return text }
+        return "\"" + text.replacing("\"", with: "\"\"") + "\""
+    }
+}
