@@ -5,7 +5,7 @@
 # make install       the binary, man pages and completions, below PREFIX=/usr/local
 # make perf          benchmarks of the kernels
 # make perf-check    the same; fails if a row is slower than its record
-# make perf-peers    matmuls and the step beside PyTorch, OpenBLAS and BLIS
+# make perf-peers    matmuls and the steps beside PyTorch, OpenBLAS and BLIS
 # make perf-tables   writes the tables of the pages from Perf/results
 # make fuzz          fuzzes the readers of foreign files
 # make format        formats Swift and C; make format-check fails if a file is not formatted
@@ -167,7 +167,7 @@ perf-tables: | packages $(OPENMP)
 	$(build-kernel-benchmark)
 	$(KERNEL_BENCHMARK) --tables
 
-# Other libraries and ours in turns. FILTER=products or FILTER="step bf16 0.75" selects rows; ROUNDS=, STEPS= and BATCH= set
+# Other libraries and ours in turns. FILTER=products, "step bf16 0.75" or finetune selects rows; ROUNDS=, STEPS= and BATCH= set
 # the length; CHECK=1 compares the ratios with Perf/thresholds.json, RECORD=1 writes them there.
 PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dmae/peers
 PEER_PACKAGES := python3-venv python3-dev g++

@@ -21,6 +21,9 @@ package func imageBenchmarks() -> [Benchmark] {
         }
     }
     let augmentation = Augmentation(width: 224, height: 224)
+    let fineTuning = Augmentation(
+        width: 224, height: 224, framing: .random(area: 0.08...1, aspect: 3.0 / 4...4.0 / 3, flip: 0.5),
+        randAugment: RandAugment(), erasing: RandomErasing())
     return [
         Benchmark(name: "decode JPEG", shape: "500×375", work: .images(count)) {
             each { _ in _ = try! Pixels(decoding: file, named: path) }
@@ -31,6 +34,14 @@ package func imageBenchmarks() -> [Benchmark] {
                 augmentation.normalisation.write(
                     augmentation.apply(to: picture, seed: 1, epoch: 0, index: i),
                     to: target + i * augmentation.sampleCount)
+            }
+        },
+        Benchmark(name: "crop, flip, RandAugment, normalise, erase", shape: "500×375 to 224", work: .images(count)) {
+            let picture = try! Pixels(decoding: file, named: path), target = memory(count * augmentation.sampleCount)
+            return each { i in
+                let row = target + i * augmentation.sampleCount
+                fineTuning.normalisation.write(fineTuning.apply(to: picture, seed: 1, epoch: 0, index: i), to: row)
+                fineTuning.erase(row, seed: 1, epoch: 0, index: i)
             }
         },
         Benchmark(name: "decode to sample", shape: "500×375 to 224", work: .images(count)) {

@@ -67,6 +67,11 @@ package struct Results: Codable {
                         + column(Format.fixed(100 * (row.measured! / row.recorded! - 1), 0), 8) + " %")
             }
         }
+        for row in verdict.short {
+            print(
+                "\(row.name): \(Format.fixed(row.measured!, 3)) is below the goal of "
+                    + "\(Format.fixed(row.goal!, 3)), which holds on every machine.")
+        }
         if !verdict.missing.isEmpty {
             print(
                 "Recorded and no longer measured: \(verdict.missing.map(\.name).joined(separator: "; ")). RECORD=1 "

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Compares other libraries with ours in turns on one machine: matmuls, and the whole distillation step. `make perf-peers`
-runs this.
+"""Compares other libraries with ours in turns on one machine: matmuls, and the whole steps of distillation and fine-tuning.
+`make perf-peers` runs this.
 
 Every contender is a process of its own. While one multiplies, the others are stopped (SIGSTOP), so that no thread pool spins
 beside it; a step has the machine and its memory to itself. A ratio is the time of the fastest other library of a round over
@@ -154,39 +154,67 @@ def report(command, environment):
     return json.loads(done.stdout)
 
 
+HEADING = (f"{'ours':>9}{'% peak':>8}{'eager':>9}{'compiled':>10}{'ratio':>8}"
+           f"{'ours GB':>10}{'eager GB':>10}{'compiled GB':>13}{'ratio':>7}")
+
+
+def turns(options, environment, results, key, ours, script):
+    """Takes turns at a training step: `ours` and the PyTorch `script`, eager and compiled.
+
+    Adds the row `key` to the results, and returns the columns under HEADING and the ratio of memory: ours over theirs.
+    """
+    script = [sys.executable, HERE / script[0], *script[1:], "--warm-up", 1, "--steps", 1]
+    commands = {"ours": [options.dmae, "bench", *ours, "--json", "--steps", 1], "eager": script, "compiled": script + ["--compile"]}
+    # The code of torch.compile is cached, so that no turn compiles. A program that does not run fails here.
+    report(commands["compiled"], environment)
+    rounds, reports = [], {name: [] for name in commands}
+    for number in range(options.steps):
+        for name in rotated(list(commands), number):
+            reports[name].append(report(commands[name], environment))
+        rounds.append({name: reports[name][-1]["step_seconds"][0] for name in commands})
+    memory = {name: max(turn["peak_rss_bytes"] for turn in reports[name]) for name in commands}
+    speed = {name: options.batch / statistics.median(turn[name] for turn in rounds) for name in commands}
+    peak = statistics.median(turn["fraction_of_peak"] for turn in reports["ours"])
+    faster, _ = best_ratio(rounds, "ours", ["eager", "compiled"])
+    lighter = memory["ours"] / min(memory["eager"], memory["compiled"])
+    results["rows"][key], results["turns"][key] = faster, rounds
+    return (f"{speed['ours']:>9.2f}{100 * peak:>8.0f}{speed['eager']:>9.2f}{speed['compiled']:>10.2f}{faster:>8.2f}"
+            f"{memory['ours'] / 1e9:>10.2f}{memory['eager'] / 1e9:>10.2f}{memory['compiled'] / 1e9:>13.2f}{lighter:>7.2f}"), lighter
+
+
+def describe(options, step):
+    print(f"\n{step}, batch {options.batch}, {options.threads} threads; {options.steps} turns, each a program of its own that does one "
+          "step to\nwarm up and one that is timed. Images/s of the median step, peak resident memory, ratios to the faster of "
+          "PyTorch's two (speed:\nours over theirs) and to the smaller (memory: ours over theirs).\n")
+
+
 def steps(options, environment, results, precisions):
     chosen = [(precision, ratio) for precision in precisions for ratio in ("0.75", "0.95", "0.98")
               if options.filter in f"step {precision} {ratio}"]
     if not chosen:
         return
-    print(f"\nThe step of `dmae bench distill --recipe paper`, batch {options.batch}, {options.threads} threads; {options.steps} turns, "
-          "each a program of its own that does one step to\nwarm up and one that is timed. Images/s of the median step, peak resident "
-          "memory, ratios to the faster of PyTorch's two (speed:\nours over theirs) and to the smaller (memory: ours over theirs).\n")
-    print(f"{'precision':10}{'masked':>7}{'ours':>9}{'% peak':>8}{'eager':>9}{'compiled':>10}{'ratio':>8}"
-          f"{'ours GB':>10}{'eager GB':>10}{'compiled GB':>13}{'ratio':>7}")
+    describe(options, "The step of `dmae bench distill --recipe paper`")
+    print(f"{'precision':10}{'masked':>7}{HEADING}")
     for precision, ratio in chosen:
         common = ["--batch", options.batch, "--mask-ratio", ratio, "--precision", precision, "--threads", options.threads]
-        script = [sys.executable, HERE / "pytorch_step.py", *common, "--warm-up", 1, "--steps", 1]
-        commands = {
-            "ours": [options.dmae, "bench", "distill", "--recipe", "paper", "--json", *common, "--steps", 1],
-            "eager": script, "compiled": script + ["--compile"],
-        }
-        # The code of torch.compile is cached, so that no turn compiles. A program that does not run fails here.
-        report(commands["compiled"], environment)
-        rounds, reports = [], {name: [] for name in commands}
-        for number in range(options.steps):
-            for name in rotated(list(commands), number):
-                reports[name].append(report(commands[name], environment))
-            rounds.append({name: reports[name][-1]["step_seconds"][0] for name in commands})
-        memory = {name: max(turn["peak_rss_bytes"] for turn in reports[name]) for name in commands}
-        speed = {name: options.batch / statistics.median(turn[name] for turn in rounds) for name in rounds[0]}
-        peak = statistics.median(turn["fraction_of_peak"] for turn in reports["ours"])
-        faster, _ = best_ratio(rounds, "ours", ["eager", "compiled"])
-        results["rows"][f"step {precision} {ratio}"] = faster
-        results["turns"][f"step {precision} {ratio}"] = rounds
-        print(f"{precision:10}{ratio:>7}{speed['ours']:>9.2f}{100 * peak:>8.0f}{speed['eager']:>9.2f}{speed['compiled']:>10.2f}"
-              f"{faster:>8.2f}{memory['ours'] / 1e9:>10.2f}{memory['eager'] / 1e9:>10.2f}{memory['compiled'] / 1e9:>13.2f}"
-              f"{memory['ours'] / min(memory['eager'], memory['compiled']):>7.2f}", flush=True)
+        columns, _ = turns(options, environment, results, f"step {precision} {ratio}",
+                           ["distill", "--recipe", "paper", *common], ["pytorch_step.py", *common])
+        print(f"{precision:10}{ratio:>7}{columns}", flush=True)
+
+
+def finetune(options, environment, results, precisions):
+    """Beside the speed, memory has a row of its own: theirs over ours, so that above 1 is better there, too."""
+    chosen = [precision for precision in precisions if options.filter in f"finetune {precision}"]
+    if not chosen:
+        return
+    describe(options, "The step of `dmae bench finetune --recipe finetune-base`, ViT-B at 224 pixels without augmentation")
+    print(f"{'precision':10}{HEADING}")
+    for precision in chosen:
+        common = ["--batch", options.batch, "--precision", precision, "--threads", options.threads]
+        columns, lighter = turns(options, environment, results, f"finetune {precision}",
+                                 ["finetune", "--recipe", "finetune-base", *common], ["pytorch_finetune.py", *common])
+        results["rows"][f"finetune {precision} memory"] = 1 / lighter
+        print(f"{precision:10}{columns}", flush=True)
 
 
 def main():
@@ -195,7 +223,7 @@ def main():
     parser.add_argument("--dmae", required=True)
     parser.add_argument("--kernel-benchmark", required=True)
     parser.add_argument("--results", required=True, help="where the ratios are written")
-    parser.add_argument("--filter", default="", help='text in the name of a row: "products", "student qkv", "step bf16 0.75"')
+    parser.add_argument("--filter", default="", help='text in the name of a row: "products", "student qkv", "step bf16 0.75", "finetune"')
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=3, help="turns of each contender at each product")
     parser.add_argument("--seconds", type=float, default=0.06, help="the length of a turn at a product")
@@ -220,6 +248,7 @@ def main():
     busy, stolen = processor_times()
     products(options, environment, results, precisions, ours, hello)
     steps(options, environment, results, precisions)
+    finetune(options, environment, results, precisions)
     busy, stolen = (after - before for after, before in zip(processor_times(), (busy, stolen)))
     if stolen > 0.02 * (busy + stolen):
         print(f"\nOther virtual machines took {100 * stolen / (busy + stolen):.0f} % of the processor time that this one asked for.")

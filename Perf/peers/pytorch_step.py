@@ -14,44 +14,12 @@ and bf16 is autocast over float32 weights. A step is the masking, both forward p
 without reading images. Letters: B batch, L patches, K kept, p patch side, C channels, D width.
 """
 
-import argparse
-import json
-import platform
-import resource
-import statistics
-import time
-from functools import partial
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-LayerNorm = partial(nn.LayerNorm, eps=1e-6)
-
-
-class Block(nn.Module):
-    def __init__(self, width, heads):
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = LayerNorm(width), LayerNorm(width)
-        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, x):
-        batch, tokens, width = x.shape
-        q, k, v = (self.qkv(self.norm1(x)).view(batch, tokens, 3, self.heads, width // self.heads)
-                   .permute(2, 0, 3, 1, 4).unbind(0))
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, tokens, width)
-        x = x + self.proj(attended)
-        return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
-
-
-def position_table(width, side):
-    omega = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
-    of = torch.outer(torch.arange(side, dtype=torch.float64), omega)
-    wave = torch.cat([of.sin(), of.cos()], dim=1)
-    table = torch.cat([wave.repeat(side, 1), wave.repeat_interleave(side, 0)], dim=1)
-    return torch.cat([torch.zeros(1, width), table.float()])[None]
+import pytorch_timing
+from pytorch_vit import Block, LayerNorm, patches_of, position_table
 
 
 class Encoder(nn.Module):
@@ -116,14 +84,14 @@ class Step(nn.Module):
     def forward(self, images, noise):
         batch, channels, height, width = images.shape
         p = self.patch
-        cells = images.view(batch, channels, height // p, p, width // p, p)
         order = noise.argsort(dim=1)
         restore, kept = order.argsort(dim=1), order[:, :self.keep]
-        patches = cells.permute(0, 2, 4, 1, 3, 5).reshape(batch, noise.shape[1], channels * p * p)
+        patches = patches_of(images, p)
         visible = patches.gather(1, kept[:, :, None].expand(-1, -1, patches.shape[2]))
         with torch.no_grad():
             goal = F.normalize(self.teacher(visible, kept).float(), dim=2)
         prediction, feature = self.student(visible, kept, restore)
+        cells = images.view(batch, channels, height // p, p, width // p, p)
         target = cells.permute(0, 2, 4, 3, 5, 1).reshape(batch, noise.shape[1], channels * p * p)
         mask = (restore >= self.keep).float()
         reconstruction = ((prediction.float() - target).square().mean(dim=2) * mask).sum() / mask.sum()
@@ -138,45 +106,15 @@ def optimizer_for(student):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=32)
+    parser = pytorch_timing.parser(__doc__)
     parser.add_argument("--mask-ratio", type=float, default=0.75)
-    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
-    parser.add_argument("--compile", action="store_true", help="torch.compile around the whole forward pass")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--warm-up", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(arguments.seed)
+    pytorch_timing.prepare(arguments)
     side = 224 // 16
     step = Step(16, side, arguments.mask_ratio)
-    optimizer = optimizer_for(step.student)
-    forward = torch.compile(step) if arguments.compile else step
     images = torch.randn(arguments.batch, 3, 224, 224)
-    seconds, losses = [], []
-    for index in range(arguments.warm_up + arguments.steps):
-        noise = torch.rand(arguments.batch, side * side)
-        start = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=arguments.precision == "bf16"):
-            loss = forward(images, noise)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(float(loss.detach()))
-        if index >= arguments.warm_up:
-            seconds.append(time.perf_counter() - start)
-    print(json.dumps({
-        "images_per_second": round(arguments.batch / statistics.median(seconds), 4),
-        "step_seconds": [round(value, 4) for value in seconds],
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "batch": arguments.batch, "mask_ratio": arguments.mask_ratio, "precision": arguments.precision,
-        "compile": arguments.compile, "threads": arguments.threads, "losses": [round(value, 5) for value in losses],
-        "torch": torch.__version__, "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "machine": platform.machine(),
-    }))
+    pytorch_timing.run(arguments, step, optimizer_for(step.student),
+                       draw=lambda: (images, torch.rand(arguments.batch, side * side)))
 
 
 if __name__ == "__main__":

@@ -34,30 +34,56 @@ extension PixelView {
         if scratch.count < needed { scratch = [UInt8](repeating: 0, count: needed) }
         scratch.withUnsafeMutableBufferPointer { scratch in
             pad(into: scratch.baseAddress!, size: size)
-            let first = UnsafePointer(scratch.baseAddress!) + 2 * pitch + 2 * size
-            let right = Double(width), bottom = Double(height)
-            for y in 0..<height {
-                let v = Double(y) + 0.5
-                for x in 0..<width {
-                    let u = Double(x) + 0.5
-                    let target = bytes + (y * width + x) * channels
-                    var xIn = map.a * u + map.b * v + map.c, yIn = map.d * u + map.e * v + map.f
-                    guard xIn >= 0, xIn < right, yIn >= 0, yIn < bottom else {
-                        for channel in 0..<channels { target[channel] = fill[channel] }
-                        continue
-                    }
-                    xIn -= 0.5
-                    yIn -= 0.5
-                    let column = xIn >= 0 ? Int(xIn) : -1, row = yIn >= 0 ? Int(yIn) : -1
-                    let corner = first + (row - 1) * pitch + (column - 1) * size
-                    let dx = xIn - Double(column), dy = yIn - Double(row)
-                    if size == 4 {
-                        let value = bicubicRGB(UnsafeRawPointer(corner), pitch, dx, dy)
-                        for channel in 0..<3 { target[channel] = UInt8(value[channel]) }
-                    } else {
-                        target[0] = UInt8(bicubicGrey(corner, pitch, dx, dy))
-                    }
+            let first = UnsafeRawPointer(scratch.baseAddress!) + 2 * pitch + 2 * size
+            if channels == 3 {
+                let (red, green, blue) = (fill[0], fill[1], fill[2])
+                eachPoint(map) { pixel, column, row, dx, dy in
+                    let corner = first + ((row &- 1) &* pitch &+ (column &- 1) &* 4)
+                    let value = bicubicRGB(corner, pitch, dx, dy)
+                    let target = bytes + 3 &* pixel
+                    for channel in 0..<3 { target[channel] = cutOff(value[channel]) }
+                } outside: { pixel in
+                    let target = bytes + 3 &* pixel
+                    target[0] = red
+                    target[1] = green
+                    target[2] = blue
                 }
+            } else {
+                let grey = fill[0]
+                eachPoint(map) { pixel, column, row, dx, dy in
+                    let corner = first + ((row &- 1) &* pitch &+ (column &- 1))
+                    bytes[pixel] = cutOff(bicubicGrey(corner, pitch, dx, dy))
+                } outside: { pixel in
+                    bytes[pixel] = grey
+                }
+            }
+        }
+    }
+
+    /// Calls one of the closures for each pixel of the result, whose number is the first argument.
+    ///
+    /// `inside` is given the pixel of the original at or before the point, in both directions, as column and row, -1 or
+    /// more, and the distance to the point from that pixel's centre, 0 to 1.
+    @inline(__always)
+    private func eachPoint(
+        _ map: AffineMap, inside: (Int, Int, Int, Double, Double) -> Void, outside: (Int) -> Void
+    ) {
+        let right = Double(width), bottom = Double(height)
+        var pixel = 0
+        for y in 0..<height {
+            let v = Double(y) + 0.5
+            let xOfRow = map.b * v, yOfRow = map.e * v
+            for x in 0..<width {
+                let u = Double(x) + 0.5
+                // The sums in Pillow's order.
+                let xIn = map.a * u + xOfRow + map.c, yIn = map.d * u + yOfRow + map.f
+                if xIn >= 0, xIn < right, yIn >= 0, yIn < bottom {
+                    let x = xIn - 0.5, y = yIn - 0.5, column = integer(below: x), row = integer(below: y)
+                    inside(pixel, column.number, row.number, x - column.value, y - row.value)
+                } else {
+                    outside(pixel)
+                }
+                pixel &+= 1
             }
         }
     }
@@ -91,27 +117,59 @@ private func cubic(
     return v2 + d * (p2 + d * (p3 + d * p4))
 }
 
+/// The same of bytes: the coefficients are integers, and exact.
+@inline(__always)
+private func cubic(
+    _ v1: SIMD4<Int32>, _ v2: SIMD4<Int32>, _ v3: SIMD4<Int32>, _ v4: SIMD4<Int32>, _ d: Double
+) -> SIMD4<Double> {
+    let difference = v1 &- v2
+    let p2 = SIMD4<Double>(v3 &- v1)
+    let p3 = SIMD4<Double>(difference &+ difference &+ v3 &- v4)
+    let p4 = SIMD4<Double>(v4 &- v3 &- difference)
+    return SIMD4<Double>(v2) + d * (p2 + d * (p3 + d * p4))
+}
+
+/// The largest integer that is not above `value`, whose magnitude is below 2⁵⁰.
+///
+/// `Int(value)` checks its argument's range, which costs as much as the cubics do.
+@inline(__always)
+private func integer(below value: Double) -> (value: Double, number: Int) {
+    // Beside 1.5 · 2⁵² a double has no fraction: the sum rounds to the nearest integer, and its bits count in ones.
+    let integers = 0x1.8p52
+    let sum = value + integers, nearest = sum - integers
+    let number = Int(truncatingIfNeeded: sum.bitPattern) &- Int(truncatingIfNeeded: integers.bitPattern)
+    return nearest > value ? (nearest - 1, number &- 1) : (nearest, number)
+}
+
+/// `value` as a byte: fractions are cut off, below 0 is 0, above 255 is 255.
+@inline(__always)
+private func cutOff(_ value: Double) -> UInt8 {
+    UInt8(truncatingIfNeeded: min(max(integer(below: value).number, 0), 255))
+}
+
 /// The pixels of 4 bytes in rows of `pitch` bytes from `corner` on, interpolated between the second and third column
-/// and row, and cut off to 0...255.
+/// and row.
 @inline(__always)
 private func bicubicRGB(_ corner: UnsafeRawPointer, _ pitch: Int, _ dx: Double, _ dy: Double) -> SIMD4<Double> {
     @inline(__always)
-    func pixel(_ row: Int, _ column: Int) -> SIMD4<Double> {
-        SIMD4<Double>(corner.loadUnaligned(fromByteOffset: row * pitch + 4 * column, as: SIMD4<UInt8>.self))
+    func pixel(_ row: Int, _ column: Int) -> SIMD4<Int32> {
+        SIMD4<Int32>(
+            truncatingIfNeeded: corner.loadUnaligned(fromByteOffset: row * pitch + 4 * column, as: SIMD4<UInt8>.self))
     }
     @inline(__always)
     func across(_ row: Int) -> SIMD4<Double> {
-        // With dx = 0 the cubic is exactly the second pixel: shears and shifts along y need no more.
-        if dx == 0 { return pixel(row, 1) }
-        return cubic(pixel(row, 0), pixel(row, 1), pixel(row, 2), pixel(row, 3), dx)
+        cubic(pixel(row, 0), pixel(row, 1), pixel(row, 2), pixel(row, 3), dx)
     }
-    let value = dy == 0 ? across(1) : cubic(across(0), across(1), across(2), across(3), dy)
-    return value.clamped(lowerBound: .zero, upperBound: SIMD4(repeating: 255))
+    // At 0 a cubic is exactly its second value: shears and shifts along one axis need one cubic.
+    if dy == 0 { return across(1) }
+    if dx == 0 { return cubic(pixel(0, 1), pixel(1, 1), pixel(2, 1), pixel(3, 1), dy) }
+    return cubic(across(0), across(1), across(2), across(3), dy)
 }
 
 /// The same for pixels of 1 byte.
 @inline(__always)
-private func bicubicGrey(_ corner: UnsafePointer<UInt8>, _ pitch: Int, _ dx: Double, _ dy: Double) -> Double {
+private func bicubicGrey(_ corner: UnsafeRawPointer, _ pitch: Int, _ dx: Double, _ dy: Double) -> Double {
+    let corner = corner.assumingMemoryBound(to: UInt8.self)
     // Of each row one value.
     @inline(__always)
     func column(_ column: Int) -> SIMD4<Double> {
@@ -124,7 +182,7 @@ private func bicubicGrey(_ corner: UnsafePointer<UInt8>, _ pitch: Int, _ dx: Dou
     let p2 = v3 - v1
     let p3 = 2 * (v1 - v2) + v3 - v4
     let p4 = v2 - v1 - v3 + v4
-    return min(max(v2 + dy * (p2 + dy * (p3 + dy * p4)), 0), 255)
+    return v2 + dy * (p2 + dy * (p3 + dy * p4))
 }
 
 /// Python's `round(value, 15)`: the decimal number of 15 places that is nearest to the exact value, as a double.

@@ -34,7 +34,7 @@ public final class Masking {
     /// [B·L]: the place of each patch in its image; below K the patch is kept.
     private var placeOfPatch: [Int32] = []
 
-    init(batch: Int, patches: Int, kept: Int, plan: MemoryPlan) {
+    package init(batch: Int, patches: Int, kept: Int, plan: MemoryPlan) {
         self.batch = batch
         self.patches = patches
         keptCount = kept

@@ -32,8 +32,17 @@ struct Dmae: ParsableCommand {
             """,
         version: version,
         subcommands: [
-            Distill.self, Pretrain.self, Reconstruct.self, Embed.self, Knn.self, Predict.self, Convert.self,
-            Inspect.self, Replays.self, Bench.self,
+            Distill.self,
+            Pretrain.self,
+            Preview.self,
+            Reconstruct.self,
+            Embed.self,
+            Knn.self,
+            Predict.self,
+            Convert.self,
+            Inspect.self,
+            Replays.self,
+            Bench.self,
             Doctor.self,
         ])
 

@@ -84,9 +84,7 @@ struct Reconstruct: ParsableCommand {
             throw ValidationError("--seed has no effect: --mask says which patches are removed")
         }
         if input.isEmpty { throw ValidationError("--input needs at least one picture") }
-        if [".jpg", ".jpeg", ".webp", ".gif", ".bmp"].contains(where: { output.lowercased().hasSuffix($0) }) {
-            throw ValidationError("--output \(output): the grid is a PNG file; end it in .png")
-        }
+        try ValidationError.requirePNG(output, of: "the grid")
     }
 
     func run() throws {

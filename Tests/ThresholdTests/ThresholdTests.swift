@@ -4,7 +4,7 @@ import XCTest
 /// `make perf-check` compares as it says it does. Nothing is timed here.
 final class ThresholdTests: XCTestCase {
     private let text = """
-        {"allowed_loss": 0.1, "ratios": {
+        {"allowed_loss": 0.1, "goals": {}, "ratios": {
           "avx2, 2 threads": {"peak": {"gemm a": 0.5}},
           "avx512, 2 threads": {"peak": {"gemm a": 0.9, "gemm b": 0.8, "adamw": 1.25}, "peers": {"step": 1.6}}}}
         """
@@ -54,6 +54,25 @@ final class ThresholdTests: XCTestCase {
                 .passed, false)
     }
 
+    /// A goal holds on every machine, without the allowed loss, and stays when a record is written.
+    func testAGoalIsDemandedOfEveryMachine() throws {
+        var thresholds = try thresholds()
+        thresholds.goals = ["peers": ["step": 1.5, "finetune": 1.4]]
+        func verdict(_ measured: [String: Double], _ machine: String) throws -> Verdict {
+            try XCTUnwrap(thresholds.verdict(on: measured, machine: machine, section: "peers", partial: true))
+        }
+        XCTAssertTrue(try verdict(["step": 1.5], "avx512, 2 threads").passed)
+        let short = try verdict(["step": 1.49, "other": 0.1], "avx512, 2 threads")
+        XCTAssertTrue(short.lost.isEmpty, "1.49 is within the allowed loss of 1.6")
+        XCTAssertEqual(short.short.map(\.name), ["step"])
+        XCTAssertFalse(short.passed)
+        XCTAssertTrue(try verdict(["finetune": 1.4], "scalar, 1 threads").passed, "without a record")
+        XCTAssertFalse(try verdict(["finetune": .nan], "scalar, 1 threads").passed)
+        XCTAssertNil(thresholds.verdict(on: ["a": 1], machine: "scalar, 1 threads", section: "peers", partial: true))
+        XCTAssertTrue(thresholds.record(["step": 9], machine: "b", section: "peers", partial: false))
+        XCTAssertEqual(try Thresholds(json: thresholds.json()).goals, ["peers": ["step": 1.5, "finetune": 1.4]])
+    }
+
     func testRecords() throws {
         var thresholds = try thresholds()
         let machine = "avx512, 2 threads"
@@ -72,8 +91,10 @@ final class ThresholdTests: XCTestCase {
 
     func testRefusesWhatIsNoRecord() {
         for text in [
-            "", "{}", #"{"allowed_loss": 1, "ratios": {}}"#, #"{"allowed_loss": -0.1, "ratios": {}}"#,
-            #"{"allowed_loss": 0.1, "ratios": {"a": {"peak": {"gemm": 0}}}}"#,
+            "", "{}", #"{"allowed_loss": 1, "goals": {}, "ratios": {}}"#,
+            #"{"allowed_loss": -0.1, "goals": {}, "ratios": {}}"#, #"{"allowed_loss": 0.1, "ratios": {}}"#,
+            #"{"allowed_loss": 0.1, "goals": {}, "ratios": {"a": {"peak": {"gemm": 0}}}}"#,
+            #"{"allowed_loss": 0.1, "goals": {"peak": {"gemm": 0}}, "ratios": {}}"#,
         ] {
             XCTAssertThrowsError(try Thresholds(json: Array(text.utf8)), text)
         }
@@ -85,6 +106,7 @@ final class ThresholdTests: XCTestCase {
             "../../Perf/thresholds.json")
         let recorded = try Thresholds(json: Array(Data(contentsOf: path)))
         XCTAssertEqual(recorded.allowedLoss, 0.1)
+        XCTAssertEqual(recorded.goals["peers"]?["finetune f32"], 1.4)
         for machine in ["amx, 2 threads", "avx512bf16, 2 threads", "avx2, 2 threads"] {
             let rows = try XCTUnwrap(recorded.ratios[machine]?["peak"]).keys
             for kind in ["gemm f32", "gemm bf16", "attention", "layernorm"] {
