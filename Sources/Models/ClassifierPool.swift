@@ -4,4 +4,9 @@ public enum ClassifierPool: String, Codable, CaseIterable, Sendable {
     case mean
     /// The class token after `norm`.
     case `class`
+
+    /// The encoder's output that is the feature.
+    var output: EncoderOutput { self == .mean ? .patchMean : .classToken }
+    /// The name of the final norm: "fc_norm" or "norm".
+    public var norm: String { output.norm! }
 }

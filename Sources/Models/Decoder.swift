@@ -65,7 +65,7 @@ public final class Decoder {
     private let maskToken: Parameters.Parameter
     private let positions: Parameters.Parameter
     private let distinct: DistinctRows?
-    private let removed: RemovedRows?
+    private let removed: OutputRows?
     private let blocks: [TransformerBlock]
     private let norm: LayerNorm
     private let predictionLinear: Linear
@@ -110,20 +110,20 @@ public final class Decoder {
         embedding = Linear(
             "decoder_embed", inputs: encoder.width, outputs: width, rows: keptRows,
             at: layer(phases.embedding, backward?.embedding), in: parameters)
-        maskToken = parameters.add("mask_token", [1, 1, width], .token, gradient: gradient)
+        maskToken = parameters.add("mask_token", [1, 1, width], .normal(0.02), gradient: gradient)
         positions = parameters.add(
             "decoder_pos_embed", [1, encoder.patches + 1, width],
             .positions(rows: encoder.gridRows, columns: encoder.gridColumns), gradient: gradient, isTrained: false)
         let distinct = backward != nil && depth > 1 ? DistinctRows(images: images, masking: masking) : nil
-        let removed = predictsRemovedOnly ? RemovedRows(images: images, masking: masking) : nil
+        let removed = predictsRemovedOnly ? OutputRows(images: images, .removedPatches(masking)) : nil
         (self.distinct, self.removed) = (distinct, removed)
         firstRows = Double(distinct?.count ?? rows) / Double(images)
         blocks = (0..<depth).map { index in
             var tokensOfBlock = BlockTokens.all
             if index == 0, let distinct { tokensOfBlock = .distinct(distinct) }
-            if index == depth - 1, let removed { tokensOfBlock = .removed(removed) }
+            if index == depth - 1, let removed { tokensOfBlock = .outputs(removed) }
             return TransformerBlock(
-                "decoder_blocks.\(index)", batch: images, tokens: tokens, width: width, heads: configuration.heads,
+                "decoder_blocks", index, batch: images, tokens: tokens, width: width, heads: configuration.heads,
                 tokens: tokensOfBlock,
                 schedule: BlockSchedule(
                     forward: phases.blocks[index], backward: backward?.blocks[index], gradient: gradient),

@@ -88,7 +88,7 @@ public final class Distillation: Objective {
             frozenIn: plan, owner: "teacher", .teacherWeights, precision: computation.precision,
             matrices: computation.teacherPrecision.matrices(in: computation.precision))
         teacher = Encoder(
-            size, batch: batch, masking: masking, forward: teacherPhases, hasNorm: false,
+            size, batch: batch, masking: masking, forward: teacherPhases, output: .blocks,
             until: teacherPhases.blocks[last].fc2, in: teacherParameters)
         lossTerms = MaskedAutoencoder.lossTerms + [Self.alignmentTerm(pairs: pairs.count)]
         losses = Losses(values: Array(repeating: 0, count: 2 + pairs.count))

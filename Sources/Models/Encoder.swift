@@ -2,7 +2,7 @@ import Tensors
 
 // Letters: B batch, L patches, K kept patches, T = 1 + K tokens, R = B·T rows, D width, p patch side, C channels.
 
-/// A ViT encoder that processes the kept patches only.
+/// A ViT encoder that processes the kept patches only; of a classifier, all patches.
 public final class Encoder {
     public let configuration: EncoderConfiguration
     private let plan: MemoryPlan
@@ -16,7 +16,9 @@ public final class Encoder {
     private let blocks: [TransformerBlock]
     /// Each block's parameters, as ranges of `Parameters.all`.
     let blockParameters: [Range<Int>]
+    private let output: EncoderOutput
     private let norm: LayerNorm?
+    private let dropPath: DropPath?
 
     /// Values of the kept patches in the order of the patch projection (channel, row, column): [B·K, C·p·p].
     private let patches: Tensor
@@ -24,25 +26,38 @@ public final class Encoder {
     /// The residual stream: the input of each block and the output of the last. All are one buffer without a backward
     /// pass.
     private let residualStream: [Tensor]
-    /// The final LayerNorm of the last block's output: [R, D]. Nil without a final norm.
+    /// Means of the patch tokens [B, D], if the output is made of them.
+    private let means: Tensor?
+    /// The output after the final norm: [R, D], or [B, D]. Nil without a final norm.
     public let latent: Tensor?
-    /// The gradient with respect to the residual stream: [R, D].
-    private let d: Tensor?
-    private let dEmbedded: Tensor?
+    private let gradients: Gradients?
+
+    private struct Gradients {
+        /// With respect to the last block's output; `d` itself unless the block runs for the class token only.
+        let dOutput: Tensor
+        /// With respect to the residual stream: [R, D].
+        let d: Tensor
+        let dMeans: Tensor?
+        let dEmbedded: Tensor
+    }
 
     /// - Parameters:
     ///   - forward: phases of the forward pass. Their number of blocks is the number of blocks that run, which is
     ///     below the depth for a teacher that stops at its last aligned block.
     ///   - backward: phases of the backward pass; nil without one.
-    ///   - hasNorm: whether the final norm runs and gives `latent`.
+    ///   - output: gives `latent`.
+    ///   - trainsPositions: whether the position table is trained.
+    ///   - dropPath: drops branches of the blocks; nil: none is ever dropped.
     ///   - keepsFeatures: blocks whose outputs are kept until the phase `end`.
     ///   - end: the last phase in which the results are read.
     init(
         _ configuration: EncoderConfiguration, batch: Int, masking: Masking, forward: EncoderForward,
-        backward: EncoderBackward? = nil, hasNorm: Bool, keepsFeatures: Set<Int> = [], until end: Phase,
-        in parameters: Parameters
+        backward: EncoderBackward? = nil, output: EncoderOutput, trainsPositions: Bool = false,
+        dropPath: DropPath? = nil, keepsFeatures: Set<Int> = [], until end: Phase, in parameters: Parameters
     ) {
         self.configuration = configuration
+        self.output = output
+        self.dropPath = dropPath
         plan = parameters.plan
         self.batch = batch
         self.masking = masking
@@ -51,23 +66,31 @@ public final class Encoder {
         let width = configuration.width
         let tokens = 1 + masking.keptCount
         let (rows, patchRows) = (batch * tokens, batch * masking.keptCount)
+        // Only the last block of a whole encoder may run for the class token alone.
+        let classTokens = output == .classToken ? OutputRows(images: batch, .classToken(tokens: tokens)) : nil
+        let outputRows = classTokens == nil ? rows : batch
+        let latentRows = output == .tokens ? rows : batch
         let outside = backward?.gradient
-        classToken = parameters.add("cls_token", [1, 1, width], .token, gradient: outside)
+        classToken = parameters.add("cls_token", [1, 1, width], .normal(0.02), gradient: outside)
         positions = parameters.add(
             "pos_embed", [1, configuration.patches + 1, width],
             .positions(rows: configuration.gridRows, columns: configuration.gridColumns), gradient: outside,
-            isTrained: false)
+            isTrained: trainsPositions)
         let side = configuration.patchSize
         patchEmbedding = Linear(
             "patch_embed.proj", inputs: configuration.patchElements, outputs: width, rows: patchRows,
             at: LayerPhases(forward: forward.embedding, backward: backward?.embedding, gradient: outside),
             in: parameters, shape: [width, configuration.channels, side, side])
         var blocks: [TransformerBlock] = [], blockParameters: [Range<Int>] = []
+        let last = forward.blocks.count - 1
         for (index, phases) in forward.blocks.enumerated() {
             let back = backward?.blocks[index]
+            var tokensOfBlock = BlockTokens.all
+            if index == last, let classTokens { tokensOfBlock = .outputs(classTokens) }
             let (block, range) = parameters.range {
                 TransformerBlock(
-                    "blocks.\(index)", batch: batch, tokens: tokens, width: width, heads: configuration.heads,
+                    "blocks", index, batch: batch, tokens: tokens, width: width, heads: configuration.heads,
+                    tokens: tokensOfBlock, dropPath: dropPath,
                     schedule: BlockSchedule(
                         forward: phases, backward: back?.parts, gradient: back.map { $0.start...$0.complete }),
                     in: parameters)
@@ -77,36 +100,52 @@ public final class Encoder {
         }
         self.blocks = blocks
         self.blockParameters = blockParameters
-        norm =
-            hasNorm
-            ? LayerNorm(
-                "norm", width: width, rows: rows,
+        norm = output.norm.map {
+            LayerNorm(
+                $0, width: width, rows: latentRows,
                 at: LayerPhases(forward: forward.norm, backward: backward?.norm, gradient: outside), in: parameters)
-            : nil
+        }
         patches = parameters.buffer(
             "patches", patchRows, configuration.patchElements, backward == nil ? .scratch : .activations,
             alive: .during(forward.embedding...(backward?.embedding ?? forward.embedding)))
         embedded = parameters.buffer("embedded patches", patchRows, width, alive: .only(forward.embedding))
-        latent =
-            hasNorm
-            ? parameters.buffer("latent", rows, width, .activations, alive: .during(forward.norm...end)) : nil
+        means =
+            output == .patchMean
+            ? parameters.buffer(
+                "means of patch tokens", batch, width, .activations,
+                alive: .during(forward.norm...(backward?.norm ?? forward.norm))) : nil
+        latent = output.norm.map { _ in
+            parameters.buffer("latent", latentRows, width, .activations, alive: .during(forward.norm...end))
+        }
         guard let backward else {
             let state = parameters.buffer(
                 "residual stream", rows, width, alive: .during(forward.embedding...end))
-            residualStream = Array(repeating: state, count: blocks.count + 1)
-            (d, dEmbedded) = (nil, nil)
+            residualStream = Array(repeating: state, count: blocks.count) + [state.rows(0..<outputRows)]
+            gradients = nil
             return
         }
         residualStream = (0...blocks.count).map { index in
             let written = index == 0 ? forward.embedding : forward.blocks[index - 1].fc2
             let read = index == blocks.count ? backward.norm : backward.blocks[index].parts.qkv
             return parameters.buffer(
-                "residual stream \(index)", rows, width, .activations,
+                "residual stream \(index)", index == blocks.count ? outputRows : rows, width, .activations,
                 alive: .during(written...(keepsFeatures.contains(index - 1) ? end : read)))
         }
-        d = parameters.buffer(
-            "residual stream gradient", rows, width, alive: .during(backward.norm...backward.embedding))
-        dEmbedded = parameters.buffer("embedded patches gradient", patchRows, width, alive: .only(backward.embedding))
+        let lastRuns = backward.blocks[last].parts.qkv
+        let d = parameters.buffer(
+            "residual stream gradient", rows, width,
+            alive: .during((classTokens == nil ? backward.norm : lastRuns)...backward.embedding))
+        gradients = Gradients(
+            dOutput: classTokens == nil
+                ? d
+                : parameters.buffer(
+                    "residual stream gradient of class tokens", batch, width,
+                    alive: .during(backward.norm...lastRuns)),
+            d: d,
+            dMeans: output == .patchMean
+                ? parameters.buffer("means of patch tokens gradient", batch, width, alive: .only(backward.norm)) : nil,
+            dEmbedded: parameters.buffer(
+                "embedded patches gradient", patchRows, width, alive: .only(backward.embedding)))
     }
 
     /// The output of block `block`, [R, D], before any final norm. Without a backward pass it is valid only until the
@@ -126,7 +165,11 @@ public final class Encoder {
             tap(index, residualStream[index + 1])
         }
         plan.begin(forwardPhases.norm)
-        if let norm, let latent { norm.forward(residualStream[blocks.count], latent) }
+        guard let norm, let latent else { return }
+        if let means {
+            PatchMeans(tokens: residualStream[blocks.count], patches: masking.keptCount, means: means).runAll(batch)
+        }
+        norm.forward(means ?? residualStream[blocks.count], latent)
     }
 
     private func assembleTokens() {
@@ -136,7 +179,7 @@ public final class Encoder {
         ).runAll(residualStream[0].rows, chunk: 32)
     }
 
-    /// Backward pass from dLatent[R, D], the gradient with respect to `latent`. The gradients of matrices are
+    /// Backward pass from dLatent, the gradient with respect to `latent`, of the same shape. The gradients of matrices are
     /// overwritten unless `accumulate`; gradients of vectors always accumulate.
     ///
     /// - Parameters:
@@ -146,19 +189,25 @@ public final class Encoder {
     func backward(
         dLatent: Tensor, accumulate: Bool, beforeBlock: (Int, Tensor) -> Void, afterBlock: (Int) -> Void
     ) {
-        let d = d!, backward = backwardPhases!
-        norm!.backward(residualStream[blocks.count], dY: dLatent, dX: d, accumulate: false)
+        let gradients = gradients!, backward = backwardPhases!, d = gradients.d
+        if let means, let dMeans = gradients.dMeans {
+            norm!.backward(means, dY: dLatent, dX: dMeans, accumulate: false)
+            PatchMeansGradient(dMeans: dMeans, patches: masking.keptCount, d: d).runAll(d.rows, chunk: 32)
+        } else {
+            norm!.backward(residualStream[blocks.count], dY: dLatent, dX: gradients.dOutput, accumulate: false)
+        }
         for index in blocks.indices.reversed() {
             plan.begin(backward.blocks[index].start)
-            beforeBlock(index, d)
-            blocks[index].backward(residualStream[index], d: d, dX: d, accumulate: accumulate)
+            let dOutput = index == blocks.count - 1 ? gradients.dOutput : d
+            beforeBlock(index, dOutput)
+            blocks[index].backward(residualStream[index], d: dOutput, dX: d, accumulate: accumulate)
             plan.begin(backward.blocks[index].complete)
             afterBlock(index)
         }
         plan.begin(backward.embedding)
         let width = configuration.width
         let tokens = 1 + masking.keptCount
-        let dEmbedded = dEmbedded!
+        let dEmbedded = gradients.dEmbedded
         let dClassToken = classToken.gradient!.pointer
         for image in 0..<batch {
             let first = d.pointer + image * tokens * width
@@ -166,7 +215,31 @@ public final class Encoder {
             (dEmbedded.pointer + image * masking.keptCount * width)
                 .update(from: first + width, count: masking.keptCount * width)
         }
+        if let dPositions = positions.gradient {
+            PositionGradient(
+                masking: masking, d: d, batch: batch, gradient: dPositions.reshaped(1 + masking.patches, width)
+            ).runAll(1 + masking.patches, chunk: 4)
+        }
         patchEmbedding.weightGradient(dEmbedded, patches, accumulate: accumulate)
+    }
+}
+
+/// The gradient of the position table [1 + L, D] += the sum over the images of d[B·T, D] at each position, in the order
+/// of the images. Position 0 is the class token's.
+private struct PositionGradient: ParallelRows {
+    let masking: Masking
+    let d: Tensor
+    let batch: Int
+    let gradient: Tensor
+
+    func run(_ range: Range<Int>) {
+        for row in range {
+            for image in 0..<batch {
+                let token = row == 0 ? 0 : 1 + masking.place(image, ofPatch: row - 1)
+                guard token <= masking.keptCount else { continue }
+                gradient.addRow(row, from: d, image * (1 + masking.keptCount) + token)
+            }
+        }
     }
 }
 

@@ -40,11 +40,8 @@ public final class FeatureExtractor {
 
     private let masking: Masking
     private let encoder: Encoder
-    private let meanNorm: LayerNorm?
-    /// The tokens [B·T, D] that are pooled.
-    private let tokens: Tensor
-    /// The means [B, D] before `fc_norm`; otherwise `features` itself.
-    private let means: Tensor
+    /// The tokens [B·T, D] that are pooled; nil if the encoder's output is the feature.
+    private let tokens: Tensor?
     private let pool: FeaturePool
     private let plan: MemoryPlan
     private let pooling: Phase
@@ -81,7 +78,6 @@ public final class FeatureExtractor {
         self.plan = plan
         self.batch = batch
         self.pool = pool
-        let width = configuration.width
         images = plan.reserve(
             "images", batch, configuration.channels * configuration.imageHeight * configuration.imageWidth, .batch)
         masking = Masking(batch: batch, patches: configuration.patches, kept: configuration.patches, plan: plan)
@@ -89,15 +85,15 @@ public final class FeatureExtractor {
         pooling = plan.phase("pooling", part: "encoder")
         parameters = Parameters(frozenIn: plan, owner: "encoder", .weights, precision: precision)
         encoder = Encoder(
-            configuration, batch: batch, masking: masking, forward: forward, hasNorm: place == .norm, until: pooling,
+            configuration, batch: batch, masking: masking, forward: forward,
+            output: place == .meanNorm ? .patchMean : place == .norm ? .tokens : .blocks, until: pooling,
             in: parameters)
-        tokens = encoder.latent ?? encoder.feature(afterBlock: blocks - 1)
-        meanNorm =
-            place == .meanNorm
-            ? LayerNorm(
-                "fc_norm", width: width, rows: batch, at: LayerPhases(forward: pooling), in: parameters) : nil
-        features = pool == .tokens ? tokens : plan.reserve("features", batch, width, .activations)
-        means = place == .meanNorm ? plan.reserve("means", batch, width, .activations) : features
+        let output = encoder.latent ?? encoder.feature(afterBlock: blocks - 1)
+        if place == .meanNorm || pool == .tokens {
+            (features, tokens) = (output, nil)
+        } else {
+            (features, tokens) = (plan.reserve("features", batch, configuration.width, .activations), output)
+        }
     }
 
     /// Encodes `images` and writes `features`.
@@ -108,6 +104,7 @@ public final class FeatureExtractor {
         }
         encoder.forward(images)
         plan.begin(pooling)
+        guard let tokens else { return }
         switch pool {
         case .tokens: break
         case .class:
@@ -117,37 +114,7 @@ public final class FeatureExtractor {
                     from: tokens.pointer + image * (1 + configuration.patches) * width, count: width)
             }
         case .mean:
-            PatchMeans(tokens: tokens, patches: configuration.patches, means: means).runAll(batch)
-            meanNorm?.forward(means, features)
-        }
-    }
-}
-
-/// Means over the patch tokens of each image, summed in double in the order of the patches: tokens[B·T, D] → means[B,
-/// D].
-private struct PatchMeans: ParallelRows {
-    let tokens: Tensor
-    let patches: Int
-    let means: Tensor
-
-    func run(_ range: Range<Int>) {
-        let width = means.columns
-        for image in range {
-            let first = tokens.pointer + (image * (1 + patches) + 1) * width
-            let mean = means.pointer + image * width
-            var column = 0
-            while column + 16 <= width {
-                var sum = SIMD16<Double>()
-                for patch in 0..<patches { sum += SIMD16<Double>(SIMDRow.load(first + patch * width + column)) }
-                SIMDRow.store(SIMD16<Float>(sum / Double(patches)), mean + column)
-                column += 16
-            }
-            while column < width {
-                var sum = 0.0
-                for patch in 0..<patches { sum += Double(first[patch * width + column]) }
-                mean[column] = Float(sum / Double(patches))
-                column += 1
-            }
+            PatchMeans(tokens: tokens, patches: configuration.patches, means: features).runAll(batch)
         }
     }
 }

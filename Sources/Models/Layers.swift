@@ -30,14 +30,15 @@ struct Linear {
     ///   - rows: maximum rows of a forward or backward pass.
     ///   - shape: the weight's shape in files, if it has more than two dimensions.
     ///   - isInBlock: whether the layer is in a transformer block, so that its precision is `Parameters.matrices`.
+    ///   - initial: how the weight is initialised; the bias begins at 0.
     init(
         _ name: String, inputs: Int, outputs: Int, rows: Int, at phases: LayerPhases, in parameters: Parameters,
-        shape: [Int]? = nil, isInBlock: Bool = false
+        shape: [Int]? = nil, isInBlock: Bool = false, initial: Parameters.Initial = .xavier
     ) {
         self.name = name
         let matrix = isInBlock ? parameters.matrices : parameters.precision
         let (weight, packed) = parameters.addMatrix(
-            name + ".weight", shape ?? [outputs, inputs], matrix, gradient: phases.gradient)
+            name + ".weight", shape ?? [outputs, inputs], initial, matrix, gradient: phases.gradient)
         let bias = parameters.add(name + ".bias", [outputs], .zero, gradient: phases.gradient)
         (self.weight, dWeight, self.packed) = (weight.weight, weight.gradient, packed)
         (self.bias, dBias) = (bias.weight, bias.gradient)

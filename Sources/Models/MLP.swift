@@ -19,13 +19,19 @@ struct MLP {
     private let gradients: Gradients?
 
     private struct Gradients {
+        /// With respect to fc2's output, if drop path has scaled it: `d` times the factors.
+        let dBranch: Tensor?
         let dPreActivation: Tensor
         let recomputedNormed: Tensor
         let dNormed: Tensor
     }
 
     /// Adds the parameters of `block.norm2`, `block.mlp.fc1` and `block.mlp.fc2`.
-    init(_ block: String, rows: Int, width: Int, schedule: BlockSchedule, in parameters: Parameters) {
+    ///
+    /// - Parameter dropsPath: whether `forward` and `backward` may be given factors.
+    init(
+        _ block: String, rows: Int, width: Int, dropsPath: Bool, schedule: BlockSchedule, in parameters: Parameters
+    ) {
         plan = parameters.plan
         self.schedule = schedule
         func linear(_ name: String, _ inputs: Int, _ outputs: Int, _ phase: KeyPath<BlockPhases, Phase>) -> Linear {
@@ -50,6 +56,9 @@ struct MLP {
             "\(block).mlp pre-activation", rows, 4 * width, .activations, as: type,
             alive: schedule.value(\.fc1, \.fc1, backward: \.fc2))
         gradients = Gradients(
+            dBranch: dropsPath
+                ? parameters.buffer(
+                    "\(block).mlp output gradient", rows, width, as: type, alive: .only(backward.fc2)) : nil,
             dPreActivation: parameters.buffer(
                 "\(block).mlp pre-activation gradient", rows, 4 * width, as: type,
                 alive: .during(backward.fc2...backward.fc1)),
@@ -59,24 +68,30 @@ struct MLP {
                 "\(block).norm2 output gradient", rows, width, alive: .only(backward.fc1)))
     }
 
-    /// y[R, D] = x[R, D] + fc2(gelu(fc1(LN(x)))). y may be x if no backward pass follows.
-    func forward(_ x: Tensor, _ y: Tensor) {
+    /// y[R, D] = x[R, D] + f · fc2(gelu(fc1(LN(x)))). f are the factors of the images' rows; nil: 1. y may be x if no
+    /// backward pass follows.
+    func forward(_ x: Tensor, _ y: Tensor, factors: Tensor?) {
         plan.begin(schedule.forward.fc1)
         norm.forward(x, normed)
         fc1.forward(normed, preActivation, .gelu(activation: activation))
         plan.begin(schedule.forward.fc2)
-        fc2.forward(activation, y, .residual(x))
+        fc2.forward(activation, y, .residual(x, scaledBy: factors))
     }
 
     /// Backward pass. In: `d` [R, D], the gradient with respect to the output y; out: `d`, the gradient with respect to
     /// x. The gradients of matrices are overwritten unless `accumulate`; gradients of vectors always accumulate.
-    func backward(_ x: Tensor, d: Tensor, accumulate: Bool) {
+    func backward(_ x: Tensor, d: Tensor, factors: Tensor?, accumulate: Bool) {
         let (gradients, backward) = (gradients!, schedule.backward!)
         plan.begin(backward.fc2)
         // Alias: GELU's recomputed output overwrites the pre-activation, which is not read after this.
         let activation = preActivation!
-        fc2.inputGradient(d, gradients.dPreActivation, preActivation: activation, activation: activation)
-        fc2.weightGradient(d, activation, accumulate: accumulate)
+        var dBranch = d
+        if let factors {
+            dBranch = gradients.dBranch!
+            ScaledRows(source: d, factors: factors, target: dBranch).run()
+        }
+        fc2.inputGradient(dBranch, gradients.dPreActivation, preActivation: activation, activation: activation)
+        fc2.weightGradient(dBranch, activation, accumulate: accumulate)
         plan.begin(backward.fc1)
         norm.recompute(x, gradients.recomputedNormed)
         fc1.weightGradient(gradients.dPreActivation, gradients.recomputedNormed, accumulate: accumulate)

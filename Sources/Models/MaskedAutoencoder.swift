@@ -130,7 +130,7 @@ public final class MaskedAutoencoder: Objective {
                 frozenIn: plan, owner: "student", .weights, packs: false, precision: computation.precision)
         self.parameters = parameters
         encoder = Encoder(
-            size, batch: batch, masking: masking, forward: forward, backward: backward, hasNorm: true,
+            size, batch: batch, masking: masking, forward: forward, backward: backward, output: .tokens,
             keepsFeatures: Set(alignedBlocks), until: end, in: parameters)
         let predictsRemovedOnly = computation.isTrained && !computation.predictsEveryPatch && masking.removedCount > 0
         let minimumRows = computation.minimumDecoderRows ?? (computation.precision == .f32 ? 1536 : 3072)

@@ -34,12 +34,27 @@ public final class Masking {
     /// [B·L]: the place of each patch in its image; below K the patch is kept.
     private var placeOfPatch: [Int32] = []
 
-    package init(batch: Int, patches: Int, kept: Int, plan: MemoryPlan) {
+    private init(batch: Int, patches: Int, kept: Int, mask: Tensor, noise: Tensor) {
         self.batch = batch
         self.patches = patches
         keptCount = kept
-        mask = plan.reserve("mask", batch, patches, .batch)
-        noise = plan.reserve("noise", 1, patches, .batch)
+        self.mask = mask
+        self.noise = noise
+    }
+
+    /// A masking that all models of a plan share.
+    package convenience init(batch: Int, patches: Int, kept: Int, plan: MemoryPlan) {
+        self.init(
+            batch: batch, patches: patches, kept: kept, mask: plan.reserve("mask", batch, patches, .batch),
+            noise: plan.reserve("noise", 1, patches, .batch))
+    }
+
+    /// A masking for the model with these weights alone.
+    convenience init(batch: Int, patches: Int, kept: Int, in parameters: Parameters) {
+        self.init(
+            batch: batch, patches: patches, kept: kept,
+            mask: parameters.buffer("mask", batch, patches, .batch, alive: .always),
+            noise: parameters.buffer("noise", 1, patches, .batch, alive: .always))
     }
 
     /// The patch at kept place `place` of image `image`.

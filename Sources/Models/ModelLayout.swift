@@ -95,8 +95,8 @@ public struct ModelLayout: Equatable, Sendable {
 
     public static func += (layout: inout ModelLayout, other: ModelLayout) { layout = layout + other }
 
-    /// Whether `name` is that of a position table: the encoder's or the decoder's. Position tables are not trained and
-    /// can be computed.
+    /// Whether `name` is that of a position table: the encoder's or the decoder's. Position tables begin as sin-cos
+    /// tables, which can be computed; only fine-tuning trains the encoder's.
     public static func isPositionTable(_ name: String) -> Bool { name == "pos_embed" || name == "decoder_pos_embed" }
 
     // MARK: Parts

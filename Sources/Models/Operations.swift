@@ -5,7 +5,7 @@ public struct Operations: Sendable {
     public let teacher: Double
     /// The part of `teacher` in the linear layers of its blocks, which may be int8.
     public let teacherLinear: Double
-    /// The student's forward and backward pass.
+    /// The student's forward and backward pass; a classifier's, with its head.
     public let student: Double
     /// The decoder's forward and backward pass.
     public let decoder: Double
@@ -25,31 +25,22 @@ public struct Operations: Sendable {
     ///   - decoderFirstRows: rows per image for which the decoder's first block computes queries, keys and values; nil:
     ///     one per token.
     public init(_ configuration: ModelConfiguration, keptPatches: Int? = nil, decoderFirstRows: Double? = nil) {
-        func gemm(_ m: Int, _ n: Int, _ k: Int) -> Double { 2 * Double(m) * Double(n) * Double(k) * 1e-9 }
-        /// A block's forward pass: four linear layers and two attention matmuls. Keys and values are for all tokens,
-        /// everything else for `queries` tokens.
-        func block(_ tokens: Int, _ width: Int, queries: Int? = nil) -> (linear: Double, attention: Double) {
-            let queries = queries ?? tokens
-            return (gemm(tokens, 2 * width, width) + gemm(queries, 10 * width, width), 2 * gemm(queries, tokens, width))
-        }
+        let (gemm, block) = (Self.gemm, Self.block)
         let kept = keptPatches ?? configuration.keptPatches
         let student = configuration.student
         let decoder = configuration.decoder
-        // The backward pass of a linear layer is two matmuls, that of attention five (the recomputed scores, dV, dP,
-        // dQ, dK).
-        let studentBlock = block(1 + kept, student.width)
+        let studentBlock = block(1 + kept, student.width, nil)
         self.student =
-            Double(student.depth) * (3 * studentBlock.linear + 3.5 * studentBlock.attention)
+            Double(student.depth) * Self.trained(studentBlock)
             + 2 * gemm(kept, student.width, student.patchElements)
         // The decoder's last block and the prediction run for removed patches, or for all tokens if no patch is
         // removed.
         let removed = student.patches - kept, predicted = removed > 0 ? removed : 1 + student.patches
         let tokens = Double(1 + student.patches)
-        let decoderBlock = block(1 + student.patches, decoder.width)
-        let lastBlock = block(1 + student.patches, decoder.width, queries: predicted)
+        let decoderBlock = block(1 + student.patches, decoder.width, nil)
+        let lastBlock = block(1 + student.patches, decoder.width, predicted)
         self.decoder =
-            Double(decoder.depth - 1) * (3 * decoderBlock.linear + 3.5 * decoderBlock.attention)
-            + 3 * lastBlock.linear + 3.5 * lastBlock.attention
+            Double(decoder.depth - 1) * Self.trained(decoderBlock) + Self.trained(lastBlock)
             + 3 * gemm(1 + kept, decoder.width, student.width)
             - 3 * (tokens - (decoderFirstRows ?? tokens)) * gemm(1, 3 * decoder.width, decoder.width)
             + 3 * gemm(predicted, student.patchElements, decoder.width)
@@ -59,7 +50,7 @@ public struct Operations: Sendable {
             alignment = 0
             return
         }
-        let teacherBlock = block(1 + kept, teacher.width)
+        let teacherBlock = block(1 + kept, teacher.width, nil)
         teacherLinear = Double(last + 1) * teacherBlock.linear
         self.teacher =
             teacherLinear + Double(last + 1) * teacherBlock.attention
@@ -74,4 +65,55 @@ public struct Operations: Sendable {
                 * (gemm(1 + kept, teacher.width, student.width) + gemm(1 + kept, teacher.width, teacher.width))
         }
     }
+
+    /// A step of fine-tuning: forward and backward pass of the classifier, and the forward pass of a teacher.
+    public init(_ configuration: ClassifierConfiguration) {
+        /// The forward passes of all blocks: their linear layers and their attention.
+        func blocks(_ encoder: EncoderConfiguration, _ pool: ClassifierPool, isTrained: Bool) -> Block {
+            let tokens = 1 + encoder.patches, whole = Self.block(tokens, encoder.width, nil)
+            // Of the last block of a class token all but keys and values is for one token. Frozen weights compute all
+            // queries.
+            var last = pool == .class ? Self.block(tokens, encoder.width, 1) : whole
+            if pool == .class, !isTrained { last.linear += Self.gemm(tokens - 1, encoder.width, encoder.width) }
+            let others = Double(encoder.depth - 1)
+            return (others * whole.linear + last.linear, others * whole.attention + last.attention)
+        }
+        func patches(_ encoder: EncoderConfiguration) -> Double {
+            Self.gemm(encoder.patches, encoder.width, encoder.patchElements)
+        }
+        let encoder = configuration.encoder
+        student =
+            Self.trained(blocks(encoder, configuration.pool, isTrained: true)) + 2 * patches(encoder)
+            + 3 * Self.gemm(1, configuration.classes, encoder.width)
+        (decoder, alignment) = (0, 0)
+        guard let teacher = configuration.teacher else {
+            (self.teacher, teacherLinear) = (0, 0)
+            return
+        }
+        let teacherBlocks = blocks(teacher.encoder, teacher.pool, isTrained: false)
+        teacherLinear = teacherBlocks.linear
+        self.teacher =
+            teacherLinear + teacherBlocks.attention + patches(teacher.encoder)
+            + Self.gemm(1, configuration.classes, teacher.encoder.width)
+    }
+
+    // MARK: Parts
+
+    /// GFLOP of the linear layers and of the attention matmuls of a forward pass.
+    private typealias Block = (linear: Double, attention: Double)
+
+    private static func gemm(_ m: Int, _ n: Int, _ k: Int) -> Double {
+        2 * Double(m) * Double(n) * Double(k) * 1e-9
+    }
+
+    /// A block's forward pass: four linear layers and two attention matmuls. Keys and values are for all tokens,
+    /// everything else for `queries` tokens, nil being all.
+    private static func block(_ tokens: Int, _ width: Int, _ queries: Int?) -> Block {
+        let queries = queries ?? tokens
+        return (gemm(tokens, 2 * width, width) + gemm(queries, 10 * width, width), 2 * gemm(queries, tokens, width))
+    }
+
+    /// Forward and backward pass. The backward pass of a linear layer is two matmuls, that of attention five (the
+    /// recomputed scores, dV, dP, dQ, dK).
+    private static func trained(_ forward: Block) -> Double { 3 * forward.linear + 3.5 * forward.attention }
 }

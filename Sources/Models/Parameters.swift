@@ -13,7 +13,7 @@ public final class Parameters {
         /// Nil if the weight is not trained.
         public let gradient: Tensor?
         /// Whether weight decay applies: by default to everything but biases and 1-D tensors (class and mask token
-        /// decay).
+        /// decay); otherwise as the parameters' `updates` say.
         public let decays: Bool
         /// Factor of the learning rate, as layer-wise decay sets it.
         public let rateScale: Float
@@ -31,8 +31,8 @@ public final class Parameters {
     public enum Initial: Sendable {
         case zero
         case one
-        /// Normal with mean 0 and standard deviation 0.02.
-        case token
+        /// Normal with mean 0 and this standard deviation.
+        case normal(Double)
         /// Xavier-uniform of the matrix [first dimension, all others].
         case xavier
         /// A sin-cos table for a grid of patches.
@@ -46,6 +46,19 @@ public final class Parameters {
         let loading: Phase
     }
 
+    /// How the optimiser updates a parameter.
+    public struct Update: Equatable, Sendable {
+        /// Whether weight decay applies.
+        public var decays: Bool
+        /// Factor of the learning rate.
+        public var rateScale: Float
+
+        public init(decays: Bool, rateScale: Float) {
+            self.decays = decays
+            self.rateScale = rateScale
+        }
+    }
+
     /// All parameters, in the order in which the model added them.
     public private(set) var all: [Parameter] = []
     let plan: MemoryPlan
@@ -53,6 +66,8 @@ public final class Parameters {
     private let purpose: MemoryPlan.Purpose
     private let isTrained: Bool
     private let packs: Bool
+    /// The update of the parameter of a name and a shape, where the default does not hold.
+    private let updates: ((_ name: String, _ shape: [Int]) -> Update)?
     /// Whether all gradients exist at the same time, so that micro-batches can accumulate in them.
     let keepsGradients: Bool
     /// Whether the weights have been set. Frozen weights cannot be used before.
@@ -69,13 +84,19 @@ public final class Parameters {
     ///   - owner: prefix of the names of their buffers in the plan.
     ///   - keepsGradients: whether all gradients exist at the same time. Otherwise each is alive from the phase that
     ///     first writes it to the phase that passes it to the sink.
-    public init(trainedIn plan: MemoryPlan, owner: String, keepsGradients: Bool, precision: Precision = .f32) {
+    ///   - updates: the update of the parameter of a name and a shape. Nil: matrices decay, vectors do not, and the
+    ///     learning rate is the same for all.
+    public init(
+        trainedIn plan: MemoryPlan, owner: String, keepsGradients: Bool, precision: Precision = .f32,
+        updates: ((_ name: String, _ shape: [Int]) -> Update)? = nil
+    ) {
         precondition(precision != .int8, "only frozen weights can be int8")
         self.plan = plan
         self.owner = owner
         purpose = .weights
         isTrained = true
         packs = false
+        self.updates = updates
         self.keepsGradients = keepsGradients
         self.precision = precision
         matrices = precision
@@ -97,6 +118,7 @@ public final class Parameters {
         self.purpose = purpose
         isTrained = false
         self.packs = packs
+        updates = nil
         keepsGradients = false
         self.precision = precision
         self.matrices = matrices ?? precision
@@ -112,16 +134,16 @@ public final class Parameters {
     package func add(
         _ name: String, _ shape: [Int], _ initial: Initial, gradient range: ClosedRange<Phase>?,
         isTrained: Bool = true,
-        decays: Bool? = nil, rateScale: Float = 1
+        decays: Bool? = nil, rateScale: Float? = nil
     ) -> Parameter {
         add(name, shape, initial, range, isMatrix: false, isTrained: isTrained, decays: decays, rateScale: rateScale)
     }
 
     /// Adds the weight of a linear layer. If it is frozen, also plans its packed form, which matmuls read instead.
     func addMatrix(
-        _ name: String, _ shape: [Int], _ precision: Precision, gradient range: ClosedRange<Phase>?
+        _ name: String, _ shape: [Int], _ initial: Initial, _ precision: Precision, gradient range: ClosedRange<Phase>?
     ) -> (Parameter, Kernels.PackedWeight?) {
-        guard packs else { return (add(name, shape, .xavier, range, isMatrix: true), nil) }
+        guard packs else { return (add(name, shape, initial, range, isMatrix: true), nil) }
         let (rows, columns) = Self.matrix(shape)
         let loading = plan.phase("\(owner) \(name) is loaded")
         let packed = Kernels.PackedWeight(
@@ -129,7 +151,7 @@ public final class Parameters {
         let parameter = Parameter(
             name: name, shape: shape,
             weight: plan.reserve("\(owner) \(name)", rows, columns, .scratch, alive: .only(loading)), gradient: nil,
-            decays: true, rateScale: 1, isMatrix: true, initial: .xavier,
+            decays: true, rateScale: 1, isMatrix: true, initial: initial,
             frozen: FrozenMatrix(packed: packed, loading: loading))
         all.append(parameter)
         return (parameter, packed)
@@ -137,7 +159,7 @@ public final class Parameters {
 
     private func add(
         _ name: String, _ shape: [Int], _ initial: Initial, _ range: ClosedRange<Phase>?, isMatrix: Bool,
-        isTrained: Bool = true, decays: Bool? = nil, rateScale: Float = 1
+        isTrained: Bool = true, decays: Bool? = nil, rateScale: Float? = nil
     ) -> Parameter {
         let (rows, columns) = Self.matrix(shape)
         var gradient: Tensor?
@@ -146,11 +168,11 @@ public final class Parameters {
                 "\(owner) \(name) gradient", rows, columns, .gradients, alive: keepsGradients ? .always : .during(range)
             )
         }
+        let update = updates?(name, shape) ?? Update(decays: shape.count > 1, rateScale: 1)
         let parameter = Parameter(
             name: name, shape: shape, weight: plan.reserve("\(owner) \(name)", rows, columns, purpose),
-            gradient: gradient,
-            decays: decays ?? (shape.count > 1), rateScale: rateScale, isMatrix: isMatrix, initial: initial, frozen: nil
-        )
+            gradient: gradient, decays: decays ?? update.decays, rateScale: rateScale ?? update.rateScale,
+            isMatrix: isMatrix, initial: initial, frozen: nil)
         all.append(parameter)
         return parameter
     }
@@ -207,7 +229,8 @@ public final class Parameters {
             switch parameter.initial {
             case .zero: elements.update(repeating: 0)
             case .one: elements.update(repeating: 1)
-            case .token: for i in elements.indices { elements[i] = Float(0.02 * random.normal()) }
+            case .normal(let deviation):
+                for i in elements.indices { elements[i] = Float(deviation * random.normal()) }
             case .xavier:
                 let fan = parameter.shape[0] + parameter.weight.count / parameter.shape[0]
                 let bound = (6 / Double(fan)).squareRoot()

@@ -18,12 +18,12 @@ struct SelfAttention {
     private let workspace: Workspace
 
     private let inputs: Kernels.AttentionInputs
-    /// [R, 3D], or [R, 2D] (keys and values) if only removed patches have queries.
+    /// [R, 3D], or [R, 2D] (keys and values) if a backward pass follows and only output tokens have queries.
     private let qkv: Tensor
     /// LayerNorm's output: [R, D], or [C, D] for distinct rows.
     private let normed: Tensor
-    /// The removed patches' rows of `normed`: [B·Q, D].
-    private let removedNormed: Tensor?
+    /// The output tokens' rows of `normed`, if queries are computed from them: [B·Q, D].
+    private let outputNormed: Tensor?
     /// The distinct rows of the input [C, D], kept for the backward pass instead of the input.
     private let distinct: Tensor?
     private let qkvOfDistinct: Tensor?
@@ -32,20 +32,24 @@ struct SelfAttention {
     private let gradients: Gradients?
 
     private struct Gradients {
+        /// With respect to the projection's output, if drop path has scaled it: `d` times the factors.
+        let dBranch: Tensor?
         let dOutput: Tensor
         let inputs: Kernels.AttentionInputs
         let dQKV: Tensor
         let recomputedNormed: Tensor
         let dNormed: Tensor
-        let removedNormed: Tensor?
-        let dRemovedNormed: Tensor?
+        let outputNormed: Tensor?
+        let dOutputNormed: Tensor?
         let dQKVOfDistinct: Tensor?
     }
 
     /// Adds the parameters of `block.norm1`, `block.attn.qkv` and `block.attn.proj`.
+    ///
+    /// - Parameter dropsPath: whether `forward` and `backward` may be given factors.
     init(
         _ block: String, batch: Int, tokens count: Int, width: Int, heads: Int, tokens: BlockTokens,
-        schedule: BlockSchedule, in parameters: Parameters
+        dropsPath: Bool, schedule: BlockSchedule, in parameters: Parameters
     ) {
         plan = parameters.plan
         self.batch = batch
@@ -54,11 +58,14 @@ struct SelfAttention {
         self.schedule = schedule
         let rows = batch * count, type = parameters.precision.activations
         var (outputRows, normedRows, qkvColumns) = (rows, rows, 3 * width)
-        var (isDistinct, isRemoved) = (false, false)
+        var (isDistinct, hasQueriesApart) = (false, false)
+        let isTrained = schedule.backward != nil
         switch tokens {
         case .all: break
         case .distinct(let distinct): (normedRows, isDistinct) = (distinct.count, true)
-        case .removed(let removed): (outputRows, qkvColumns, isRemoved) = (removed.count, 2 * width, true)
+        case .outputs(let outputs):
+            (outputRows, hasQueriesApart) = (outputs.count, true)
+            if isTrained { qkvColumns = 2 * width }
         }
         norm = LayerNorm(
             "\(block).norm1", width: width, rows: normedRows, at: schedule.layer(\.qkv), in: parameters)
@@ -84,17 +91,17 @@ struct SelfAttention {
         }
         let operands = schedule.value(\.qkv, \.attention, backward: \.attention)
         qkv = buffer("attn.qkv output", rows, qkvColumns, purpose, alive: operands)
-        if isRemoved {
+        if hasQueriesApart {
             inputs = Kernels.AttentionInputs(
                 query: buffer("attn query", outputRows, width, purpose, alive: operands),
-                keysAndValues: qkv)
+                keysAndValues: qkv.columns(qkvColumns - 2 * width..<qkvColumns))
         } else {
             inputs = Kernels.AttentionInputs(qkv)
         }
         normed = buffer("norm1 output", normedRows, width, alive: .only(forward.qkv))
-        removedNormed =
-            isRemoved
-            ? buffer("norm1 output of removed patches", outputRows, width, alive: .only(forward.qkv)) : nil
+        outputNormed =
+            hasQueriesApart && isTrained
+            ? buffer("norm1 output of output tokens", outputRows, width, alive: .only(forward.qkv)) : nil
         distinct =
             isDistinct
             ? buffer(
@@ -116,27 +123,29 @@ struct SelfAttention {
         let whileInputs = Lifetime.during(backward.attention...backward.qkv), last = Lifetime.only(backward.qkv)
         let dQKV = buffer("attn.qkv output gradient", rows, qkvColumns, alive: whileInputs)
         gradients = Gradients(
+            dBranch: dropsPath
+                ? buffer("attn.proj output gradient", outputRows, width, alive: .only(backward.projection)) : nil,
             dOutput: buffer(
                 "attn output gradient", outputRows, width, alive: .during(backward.projection...backward.attention)),
-            inputs: isRemoved
+            inputs: hasQueriesApart
                 ? Kernels.AttentionInputs(
                     query: buffer("attn query gradient", outputRows, width, alive: whileInputs), keysAndValues: dQKV)
                 : Kernels.AttentionInputs(dQKV),
             dQKV: dQKV,
             recomputedNormed: buffer("norm1 output, recomputed", normedRows, width, alive: last),
             dNormed: buffer("norm1 output gradient", normedRows, width, as: .f32, alive: last),
-            removedNormed: isRemoved
-                ? buffer("norm1 output of removed patches, recomputed", outputRows, width, alive: last) : nil,
-            dRemovedNormed: isRemoved
-                ? buffer("norm1 output gradient of removed patches", outputRows, width, as: .f32, alive: last) : nil,
+            outputNormed: hasQueriesApart
+                ? buffer("norm1 output of output tokens, recomputed", outputRows, width, alive: last) : nil,
+            dOutputNormed: hasQueriesApart
+                ? buffer("norm1 output gradient of output tokens", outputRows, width, as: .f32, alive: last) : nil,
             dQKVOfDistinct: isDistinct
                 ? buffer("attn.qkv output gradient of distinct rows", normedRows, 3 * width, as: .f32, alive: last)
                 : nil)
     }
 
-    /// y = x + proj(attention(qkv(LN(x)))): [R, D] from x[R, D], or [B·Q, D] for removed patches only. y may be x if no
-    /// backward pass follows.
-    func forward(_ x: Tensor, _ y: Tensor) {
+    /// y = x + f · proj(attention(qkv(LN(x)))): [R, D] from x[R, D], or [B·Q, D] for output tokens only. f are the
+    /// factors of the images' rows; nil: 1. y may be x if no backward pass follows and all tokens have an output.
+    func forward(_ x: Tensor, _ y: Tensor, factors: Tensor?) {
         plan.begin(schedule.forward.qkv)
         let width = x.columns
         switch tokens {
@@ -148,32 +157,43 @@ struct SelfAttention {
             norm.forward(distinct!, normed)
             qkvLinear.forward(normed, qkvOfDistinct!)
             rows.expand(qkvOfDistinct!, qkv)
-        case .removed(let rows):
+        case .outputs(let rows):
             norm.forward(x, normed)
+            guard let outputNormed else {
+                // Frozen weights are packed whole, so queries are computed for every token.
+                qkvLinear.forward(normed, qkv)
+                rows.gather(qkv.columns(0..<width), inputs.query)
+                break
+            }
             qkvLinear.outputs(width..<3 * width).forward(normed, qkv)
-            rows.gather(normed, removedNormed!)
-            qkvLinear.outputs(0..<width).forward(removedNormed!, inputs.query)
+            rows.gather(normed, outputNormed)
+            qkvLinear.outputs(0..<width).forward(outputNormed, inputs.query)
         }
         plan.begin(schedule.forward.attention)
         Kernels.attention(
             inputs, batch: batch, heads: heads, output: output, logSumExp: logSumExp, workspace: workspace)
         plan.begin(schedule.forward.projection)
-        if case .removed(let rows) = tokens {
+        if case .outputs(let rows) = tokens {
             rows.gather(x, y)
-            projection.forward(output, y, .residual(y))
+            projection.forward(output, y, .residual(y, scaledBy: factors))
         } else {
-            projection.forward(output, y, .residual(x))
+            projection.forward(output, y, .residual(x, scaledBy: factors))
         }
     }
 
     /// Backward pass. In: `d`, the gradient with respect to the output y; out: `dX` [R, D], the gradient with respect
-    /// to x. `d` and `dX` are the same tensor; for removed patches only, `d` is another tensor [B·Q, D] and keeps its
+    /// to x. `d` and `dX` are the same tensor; for output tokens only, `d` is another tensor [B·Q, D] and keeps its
     /// values. The gradients of matrices are overwritten unless `accumulate`; gradients of vectors always accumulate.
-    func backward(_ x: Tensor, d: Tensor, dX: Tensor, accumulate: Bool) {
+    func backward(_ x: Tensor, d: Tensor, dX: Tensor, factors: Tensor?, accumulate: Bool) {
         let (gradients, backward) = (gradients!, schedule.backward!)
         plan.begin(backward.projection)
-        projection.weightGradient(d, output, accumulate: accumulate)
-        projection.inputGradient(d, gradients.dOutput)
+        var dBranch = d
+        if let factors {
+            dBranch = gradients.dBranch!
+            ScaledRows(source: d, factors: factors, target: dBranch).run()
+        }
+        projection.weightGradient(dBranch, output, accumulate: accumulate)
+        projection.inputGradient(dBranch, gradients.dOutput)
         plan.begin(backward.attention)
         Kernels.attentionGradient(
             inputs, output: output, logSumExp: logSumExp!, dOutput: gradients.dOutput, batch: batch, heads: heads,
@@ -196,17 +216,17 @@ struct SelfAttention {
             qkvLinear.inputGradient(dQKVOfDistinct, dNormed)
             norm.backward(distinct, dY: dNormed, dX: dNormed, accumulate: false)
             rows.addToFirst(dNormed, dX)
-        case .removed(let rows):
+        case .outputs(let rows):
             let width = x.columns
             let query = qkvLinear.outputs(0..<width), keyValue = qkvLinear.outputs(width..<3 * width)
-            let removed = gradients.removedNormed!, dRemoved = gradients.dRemovedNormed!
+            let outputNormed = gradients.outputNormed!, dOutputNormed = gradients.dOutputNormed!
             norm.recompute(x, normed)
-            rows.gather(normed, removed)
-            query.weightGradient(gradients.inputs.query, removed, accumulate: accumulate)
+            rows.gather(normed, outputNormed)
+            query.weightGradient(gradients.inputs.query, outputNormed, accumulate: accumulate)
             keyValue.weightGradient(dQKV, normed, accumulate: accumulate)
-            query.inputGradient(gradients.inputs.query, dRemoved)
+            query.inputGradient(gradients.inputs.query, dOutputNormed)
             keyValue.inputGradient(dQKV, dNormed)
-            rows.scatterAdd(dRemoved, dNormed)
+            rows.scatterAdd(dOutputNormed, dNormed)
             norm.backward(x, dY: dNormed, dX: dX, accumulate: false)
             rows.scatterAdd(d, dX)
         }

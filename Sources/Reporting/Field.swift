@@ -41,6 +41,12 @@ public enum Field: String, CaseIterable, Sendable {
     case alignmentDistance = "alignment distance"
     case alignmentWeight = "alignment weight"
     case projection
+    case dropPath = "drop path"
+    case layerDecay = "layer decay"
+    case smoothing
+    case teacherWeight = "teacher weight"
+    case temperature
+    case hardTeacher = "hard teacher"
 
     // The schedule and the optimiser
     case batch

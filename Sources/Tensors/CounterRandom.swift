@@ -9,7 +9,7 @@ public struct CounterRandom: RandomNumberGenerator {
     /// The purpose of a stream. Runs are reproducible only if raw values never change.
     public enum Purpose: UInt32, Sendable {
         case weights = 1, order = 2, crop = 3, flip = 4, mask = 5, benchmark = 6, test = 7
-        case randAugment = 8, erasing = 9, mixing = 10
+        case randAugment = 8, erasing = 9, mixing = 10, dropPath = 11
     }
 
     private var counter: SIMD4<UInt32>

@@ -126,6 +126,19 @@ extension Tensor {
         }
     }
 
+    /// Sets row `row` to row `index` of `other`, which is float32 and has the same columns, times `factor`. A bf16 row
+    /// is rounded to nearest, ties to even.
+    @inline(__always)
+    public func setRow(_ row: Int, to other: Tensor, _ index: Int, times factor: Float) {
+        let source = other.pointer + index * other.stride
+        switch type {
+        case .f32: SIMDRow.scale(columns, source, by: factor, into: pointer + row * stride)
+        case .bf16:
+            SIMDRow.scale(
+                columns, source, by: factor, into: address.assumingMemoryBound(to: UInt16.self) + row * stride)
+        }
+    }
+
     /// self += other, element by element; the counts must agree.
     public func add(_ other: Tensor) {
         precondition(count == other.count)
@@ -190,6 +203,47 @@ public enum SIMDRow {
             target[i] += Float(bitPattern: UInt32(source[i]) << 16)
             i += 1
         }
+    }
+
+    /// target[i] = source[i] · factor for i in 0..<count.
+    @inline(__always)
+    static func scale(
+        _ count: Int, _ source: UnsafePointer<Float>, by factor: Float, into target: UnsafeMutablePointer<Float>
+    ) {
+        var i = 0
+        while i + 16 <= count {
+            store(load(source + i) * factor, target + i)
+            i += 16
+        }
+        while i < count {
+            target[i] = source[i] * factor
+            i += 1
+        }
+    }
+
+    /// target[i] = source[i] · factor for i in 0..<count, the target being bf16.
+    @inline(__always)
+    static func scale(
+        _ count: Int, _ source: UnsafePointer<Float>, by factor: Float, into target: UnsafeMutablePointer<UInt16>
+    ) {
+        var i = 0
+        while i + 16 <= count {
+            UnsafeMutableRawPointer(target + i).storeBytes(
+                of: bf16(load(source + i) * factor), as: SIMD16<UInt16>.self)
+            i += 16
+        }
+        while i < count {
+            target[i] = bf16(SIMD16(repeating: source[i] * factor))[0]
+            i += 1
+        }
+    }
+
+    /// `values` rounded to bf16: to nearest, ties to even. NaN stays NaN.
+    @inline(__always)
+    static func bf16(_ values: SIMD16<Float>) -> SIMD16<UInt16> {
+        let bits = unsafeBitCast(values, to: SIMD16<UInt32>.self), upper = bits &>> 16
+        let rounded = (bits &+ 0x7FFF &+ (upper & 1)) &>> 16
+        return SIMD16<UInt16>(truncatingIfNeeded: rounded.replacing(with: upper | 0x40, where: values .!= values))
     }
 
     /// Σ f(i) over 0..<count in double, sixteen partial sums at a time, always in the same order.

@@ -1,0 +1,55 @@
+import Models
+import TestSupport
+import Tensors
+import XCTest
+
+final class ClassificationScoresTests: XCTestCase {
+    private func add(_ scores: inout ClassificationScores, _ logits: [Float], _ label: Int) {
+        logits.withUnsafeBufferPointer { scores.add(logits: $0.baseAddress!, label: label) }
+    }
+
+    /// Of equal logits the lower index comes first, for the prediction and for the label's rank.
+    func testTies() {
+        var scores = ClassificationScores(classes: 7)
+        let logits: [Float] = [0, 2, 2, 1, 1, 1, 1]
+        for label in 0..<7 { add(&scores, logits, label) }
+        XCTAssertEqual(scores.images, 7)
+        XCTAssertEqual(scores.byClass.map(\.hits), [0, 1, 0, 0, 0, 0, 0])
+        XCTAssertEqual(scores.byClass.map(\.images), Array(repeating: 1, count: 7))
+        // Ranks: 6, 0, 1, 2, 3, 4, 5.
+        XCTAssertEqual(scores.top1, 1 / 7)
+        XCTAssertEqual(scores.top5, 5 / 7)
+        XCTAssertEqual(scores.confusion(label: 3, prediction: 1), 1)
+        XCTAssertEqual(scores.confusion(label: 3, prediction: 2), 0)
+    }
+
+    /// With fewer than five classes, top-5 counts all of them.
+    func testFewClasses() {
+        var scores = ClassificationScores(classes: 2)
+        add(&scores, [0, 1], 0)
+        add(&scores, [0, 1], 1)
+        XCTAssertEqual(scores.top1, 0.5)
+        XCTAssertEqual(scores.top5, 1)
+        XCTAssertEqual(scores.loss, (log(1 + exp(-1)) + log(1 + exp(1))) / 2, accuracy: 1e-15)
+    }
+
+    /// A logit that is not a number wins nothing and makes the loss not a number.
+    func testNotANumber() {
+        var scores = ClassificationScores(classes: 3)
+        add(&scores, [.nan, 1, 0], 0)
+        XCTAssertEqual(scores.top1, 0)
+        XCTAssertTrue(scores.loss.isNaN)
+        XCTAssertEqual(scores.confusion(label: 0, prediction: 1), 1)
+    }
+
+    func testMostConfused() {
+        var scores = ClassificationScores(classes: 3)
+        for (label, prediction, count) in [(0, 1, 2), (1, 0, 2), (2, 0, 3), (2, 2, 9), (0, 2, 1)] {
+            for _ in 0..<count { add(&scores, (0..<3).map { $0 == prediction ? 1 : 0 }, label) }
+        }
+        XCTAssertEqual(
+            scores.mostConfused(3).map { [$0.label, $0.prediction, $0.images] }, [[2, 0, 3], [0, 1, 2], [1, 0, 2]])
+        XCTAssertEqual(scores.mostConfused(10).count, 4)
+        XCTAssertEqual(scores.byClass[2].top1, 0.75)
+    }
+}
