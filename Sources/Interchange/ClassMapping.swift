@@ -52,7 +52,7 @@ public struct ClassMapping: Equatable, Sendable {
             .badData,
             "the data has \(counted(folder.count, "class directory", "class directories")), but the head of the weights "
                 + "has \(counted(head, "class", "classes")): name other data or weights, or give the directories to "
-                + "classes by a class map")
+                + "classes by a list with \(.classMap)")
     }
 
     /// The classes of the directories' names, which are compared by bytes.
@@ -73,7 +73,7 @@ public struct ClassMapping: Equatable, Sendable {
                 .badData,
                 "the data's class directories (\(folder.count)) are not the weights' classes (\(names.count)): "
                     + "\(differences.joined(separator: "; ")); name the data that the weights are for, or give the "
-                    + "directories to classes by a class map")
+                    + "directories to classes with \(.classMap)")
         }
         return data.map { places[$0]! }
     }
@@ -129,7 +129,7 @@ public struct ClassMapping: Equatable, Sendable {
         return
             "the weights do not name their classes: class directories are taken in the order of their bytes, in which "
             + "\(quoted(folder[place])) is class \(place); in the natural order, which timm trains with, it would be "
-            + "\(quoted(natural[place])): a class map takes that one"
+            + "\(quoted(natural[place])): \(.classMap, ClassMap.naturalWord) takes that one"
     }
 
     /// The place of each directory in the natural order.

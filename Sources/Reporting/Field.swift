@@ -13,6 +13,7 @@ public enum Field: String, CaseIterable, Sendable {
     case validation = "val"
     case teacher
     case output
+    case logits
     case resume
     case weightType = "dtype"
     case form = "to"
@@ -75,6 +76,9 @@ public enum Field: String, CaseIterable, Sendable {
     // The checkpoints
     case checkpointEvery = "checkpoint every"
     case keep
+
+    // The classes
+    case classMap = "class map"
 
     // The features
     case pool

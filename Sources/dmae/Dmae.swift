@@ -38,6 +38,7 @@ struct Dmae: ParsableCommand {
             Reconstruct.self,
             Embed.self,
             Knn.self,
+            Evaluate.self,
             Predict.self,
             Convert.self,
             Inspect.self,

@@ -34,6 +34,12 @@ struct Embed: ParsableCommand {
     var weights: String
 
     @Option(
+        help: ArgumentHelp(
+            "The words before the model's names in the file, if they are not known ones or there are several models.",
+            valueName: "prefix"))
+    var prefix: String?
+
+    @Option(
         parsing: .upToNextOption,
         help: ArgumentHelp(
             "JPEG and PNG images, and folders of them, searched to any depth.", valueName: "folder|image"),
@@ -95,7 +101,7 @@ struct Embed: ParsableCommand {
         try compute.apply()
         // Refuse early: embedding may take minutes.
         let list = try Embedding.destination(output).list
-        let model = try ModelWeights(path: weights)
+        let model = try ModelWeights(path: weights, prefix: prefix)
         if !quiet { Terminal.note(model.summary) }
         try model.requireKnownParts()
         let encoder = try model.runnableEncoder(heads: heads, imageSize: imageSize)

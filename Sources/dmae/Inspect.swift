@@ -165,7 +165,9 @@ struct Inspect: ParsableCommand {
             let halfway = file.names.contains { $0.hasPrefix(CheckpointStore.gradientPrefix) }
             return "checkpoint of a run of dmae at step \(step)" + (halfway ? ", in the middle of the next one" : "")
         }
-        if file.metadata["dmae.configuration"] != nil { return "weights of a model that dmae trained" }
+        if ["dmae.configuration", "dmae.training"].contains(where: { file.metadata[$0] != nil }) {
+            return "weights of a model that dmae trained"
+        }
         if file.metadata["dmae.replay"] != nil { return "recorded steps for dmae replay" }
         guard case .success(let weights) = model else { return file.form }
         if weights.hasDecoder { return "a masked autoencoder's encoder and decoder" }

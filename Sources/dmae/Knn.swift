@@ -56,6 +56,12 @@ struct Knn: ParsableCommand {
     var weights: String
 
     @Option(
+        help: ArgumentHelp(
+            "The words before the model's names in the file, if they are not known ones or there are several models.",
+            valueName: "prefix"))
+    var prefix: String?
+
+    @Option(
         help: ArgumentHelp("Folder of training images, one folder per class.", valueName: "folder"),
         completion: .directory)
     var train: String
@@ -119,7 +125,7 @@ struct Knn: ParsableCommand {
         try compute.apply()
         let train = try ImageFolder(train), validation = try ImageFolder(val)
         try NeighborEvaluation.requireSameClasses(train, validation)
-        let model = try ModelWeights(path: weights)
+        let model = try ModelWeights(path: weights, prefix: prefix)
         if !quiet {
             for note in train.notes + validation.notes { Terminal.note(note) }
             Terminal.note(model.summary)
