@@ -229,8 +229,9 @@ final class DecodingPipeline: @unchecked Sendable {
     private func order(of epoch: Int) -> [Int] {
         locked {
             if let known = orders.first(where: { $0.epoch == epoch }) { return known.order }
-            var draw = CounterRandom(seed: seed, purpose: .order, epoch: epoch)
-            let order = isOnce ? Array(0..<source.count) : draw.permutation(source.count)
+            let order =
+                isOnce
+                ? Array(0..<source.count) : SampleOrder.images(source.count, epoch: epoch, seed: seed)
             orders.append((epoch, order))
             if orders.count > 2 { orders.remove(at: orders[0].epoch < orders[1].epoch ? 0 : 1) }
             return order

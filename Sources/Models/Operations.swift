@@ -68,33 +68,35 @@ public struct Operations: Sendable {
 
     /// A step of fine-tuning: forward and backward pass of the classifier, and the forward pass of a teacher.
     public init(_ configuration: ClassifierConfiguration) {
-        /// The forward passes of all blocks: their linear layers and their attention.
-        func blocks(_ encoder: EncoderConfiguration, _ pool: ClassifierPool, isTrained: Bool) -> Block {
-            let tokens = 1 + encoder.patches, whole = Self.block(tokens, encoder.width, nil)
-            // Of the last block of a class token all but keys and values is for one token. Frozen weights compute all
-            // queries.
-            var last = pool == .class ? Self.block(tokens, encoder.width, 1) : whole
-            if pool == .class, !isTrained { last.linear += Self.gemm(tokens - 1, encoder.width, encoder.width) }
-            let others = Double(encoder.depth - 1)
-            return (others * whole.linear + last.linear, others * whole.attention + last.attention)
-        }
-        func patches(_ encoder: EncoderConfiguration) -> Double {
-            Self.gemm(encoder.patches, encoder.width, encoder.patchElements)
-        }
         let encoder = configuration.encoder
         student =
-            Self.trained(blocks(encoder, configuration.pool, isTrained: true)) + 2 * patches(encoder)
+            Self.trained(Self.blocks(encoder, configuration.pool, isTrained: true)) + 2 * Self.patches(encoder)
             + 3 * Self.gemm(1, configuration.classes, encoder.width)
         (decoder, alignment) = (0, 0)
         guard let teacher = configuration.teacher else {
             (self.teacher, teacherLinear) = (0, 0)
             return
         }
-        let teacherBlocks = blocks(teacher.encoder, teacher.pool, isTrained: false)
+        let teacherBlocks = Self.blocks(teacher.encoder, teacher.pool, isTrained: false)
         teacherLinear = teacherBlocks.linear
         self.teacher =
-            teacherLinear + teacherBlocks.attention + patches(teacher.encoder)
+            teacherLinear + teacherBlocks.attention + Self.patches(teacher.encoder)
             + Self.gemm(1, configuration.classes, teacher.encoder.width)
+    }
+
+    /// A step of a linear probe: forward pass of the frozen encoder, which counts as a teacher, unless features are
+    /// given; forward pass and weight gradient of the head.
+    public init(probing configuration: ClassifierConfiguration, encodes: Bool) {
+        let encoder = configuration.encoder
+        student = 2 * Self.gemm(1, configuration.classes, encoder.width)
+        (decoder, alignment) = (0, 0)
+        guard encodes else {
+            (teacher, teacherLinear) = (0, 0)
+            return
+        }
+        let blocks = Self.blocks(encoder, configuration.pool, isTrained: false)
+        teacherLinear = blocks.linear
+        teacher = blocks.linear + blocks.attention + Self.patches(encoder)
     }
 
     // MARK: Parts
@@ -111,6 +113,22 @@ public struct Operations: Sendable {
     private static func block(_ tokens: Int, _ width: Int, _ queries: Int?) -> Block {
         let queries = queries ?? tokens
         return (gemm(tokens, 2 * width, width) + gemm(queries, 10 * width, width), 2 * gemm(queries, tokens, width))
+    }
+
+    /// The forward passes of a classifier's blocks: their linear layers and their attention.
+    private static func blocks(_ encoder: EncoderConfiguration, _ pool: ClassifierPool, isTrained: Bool) -> Block {
+        let tokens = 1 + encoder.patches, whole = block(tokens, encoder.width, nil)
+        // Of the last block of a class token all but keys and values is for one token. Frozen weights compute all
+        // queries.
+        var last = pool == .class ? block(tokens, encoder.width, 1) : whole
+        if pool == .class, !isTrained { last.linear += gemm(tokens - 1, encoder.width, encoder.width) }
+        let others = Double(encoder.depth - 1)
+        return (others * whole.linear + last.linear, others * whole.attention + last.attention)
+    }
+
+    /// The patch projection's forward pass.
+    private static func patches(_ encoder: EncoderConfiguration) -> Double {
+        gemm(encoder.patches, encoder.width, encoder.patchElements)
     }
 
     /// Forward and backward pass. The backward pass of a linear layer is two matmuls, that of attention five (the

@@ -1,4 +1,5 @@
 import Foundation
+import Images
 import Interchange
 import Models
 import Tensors
@@ -59,6 +60,55 @@ final class LARSTests: XCTestCase {
         }
         XCTAssertEqual(comparison.failures, [])
         print("LARS: \(comparison.summary)")
+    }
+
+    /// A probe that LARS trains, from batch to weights: losses, statistics and weights of every step.
+    ///
+    /// A gradient is off by some 32·u of its largest value, a step of LARS adds 8·u, and later steps begin with the
+    /// errors of earlier ones. The bias is not scaled, so that its momentum sums up gradients times rates up to 6.4.
+    func testTrainsAProbeAsPyTorchDoes() throws {
+        let file = try SafeTensorsFile(path: Fixtures.path("probe/probe.safetensors"))
+        let shape = try file.entry("features").shape, (steps, batch, width) = (shape[0], shape[1], shape[2])
+        let encoder = EncoderConfiguration(
+            width: width, depth: 1, heads: 1, patchSize: 4, imageHeight: 4, imageWidth: 4)
+        let plan = MemoryPlan()
+        let probe = try LinearProbe(
+            ClassifierConfiguration(encoder: encoder, classes: 7, pool: .class), batch: batch, plan: plan, .features,
+            keepsGradients: false)
+        let loop = StepLoop(probe, .lars, accumulation: 1, plan: plan)
+        try plan.commit()
+        probe.parameters.initialize(seed: 1)
+        func parameter(_ name: String) -> Tensor { probe.parameters.all.first { $0.name == name }!.weight }
+        try file.copyFloats("weight", into: parameter("head.1.weight").elements)
+        try file.copyFloats("bias", into: parameter("head.1.bias").elements)
+        let features = try file.floats("features"), rates = try file.floats("rates"), losses = try file.floats("loss")
+        let labels = try file.withBytes("labels") { bytes in
+            (0..<steps * batch).map { Int(bytes.loadUnaligned(fromByteOffset: 4 * $0, as: Int32.self)) }
+        }
+        var comparison = TensorComparison()
+        for step in 0..<steps {
+            let outcome = loop.run(step: step + 1, learningRate: rates[step]) {
+                for index in 0..<batch * width {
+                    probe.images.pointer[index] = features[step * batch * width + index]
+                }
+                let samples = Array(step * batch..<(step + 1) * batch)
+                return Batch(
+                    samples: samples, images: samples, labels: Array(labels[step * batch..<(step + 1) * batch]))
+            }
+            guard case .finished = outcome else { return XCTFail("\(outcome)") }
+            let tolerance = 40 * Double(step + 1) * 0x1p-24
+            comparison.compare("loss \(step)", expected: [losses[step]], found: loop.losses, relative: tolerance)
+            for (name, own) in [
+                ("running_mean", "head.0.running_mean"), ("running_var", "head.0.running_var"),
+                ("weight", "head.1.weight"), ("bias", "head.1.bias"),
+            ] {
+                let found = parameter(own).values
+                let expected = try file.floats("after.\(name)")[step * found.count..<(step + 1) * found.count]
+                comparison.compare("\(own) \(step)", expected: Array(expected), found: found, relative: tolerance)
+            }
+        }
+        XCTAssertEqual(comparison.failures, [])
+        print("probe: \(comparison.summary)")
     }
 
     /// A matrix is scaled by trust·‖w‖/‖g‖; the same values as a vector are not. Without a momentum before, the first
