@@ -100,7 +100,7 @@ public final class NeighborEvaluation {
         progress: @escaping (Int) -> Void = { _ in }, report: @escaping (String) -> Void = { _ in }
     ) throws {
         precondition(embedding.shape.count == 1, "an image has one feature")
-        try Self.requireSameClasses(train, validation)
+        try requireSameClasses(train, .train, validation, .validation)
         let most = counts.max() ?? 0
         guard most <= train.count else {
             throw Failure(
@@ -127,37 +127,6 @@ public final class NeighborEvaluation {
         isTrainSubset = Set(hasBaselines ? ImageSubset.spread(baselineImages.train, of: train.count) : [])
         isValidationSubset = Set(
             hasBaselines ? ImageSubset.spread(baselineImages.validation, of: validation.count) : [])
-    }
-
-    /// Refuses sources without classes, and sources whose classes have different names.
-    ///
-    /// - Throws: `Failure.badData`.
-    public static func requireSameClasses(_ train: any ImageSource, _ validation: any ImageSource) throws {
-        for (field, source) in [(Field.train, train), (.validation, validation)] where source.classes.isEmpty {
-            let place = source.place.map { " \($0)" } ?? ""
-            throw Failure(
-                .badData,
-                "\(field)\(place) has no classes, which k-NN predicts: put the images of each class into a folder of "
-                    + "its own, named after the class")
-        }
-        guard train.classes != validation.classes else { return }
-        func only(_ classes: [String], without others: [String]) -> String? {
-            let others = Set(others), names = classes.filter { !others.contains($0) }
-            guard !names.isEmpty else { return nil }
-            let shown = names.prefix(5).map { quoted($0) }.joined(separator: ", ")
-            return shown + (names.count > 5 ? " and \(names.count - 5) more" : "")
-        }
-        var differences: [Message] = []
-        if let names = only(train.classes, without: validation.classes) {
-            differences.append("\(names) \(names.contains(",") ? "are" : "is") in \(.train) only")
-        }
-        if let names = only(validation.classes, without: train.classes) {
-            differences.append("\(names) \(names.contains(",") ? "are" : "is") in \(.validation) only")
-        }
-        throw Failure(
-            .badData,
-            "\(.train) and \(.validation) have different classes: \(differences.joined(separator: "; ")); give both the "
-                + "same class folders")
     }
 
     /// Validation images of one pass over the training images.
@@ -190,7 +159,8 @@ public final class NeighborEvaluation {
             let part = first..<min(first + step, validation.count)
             let plan = MemoryPlan()
             let neighbors = NearestNeighbors(
-                queries: part.count, width: width, classes: train.classes.count, counts: counts, plan: plan)
+                queries: part.count, width: width, classes: train.classes.count, counts: counts, plan: plan,
+                blockSize: min(1024, train.count))
             try plan.commit()
             try encode(ImageSubset(validation, part)) { image, label, feature in
                 neighbors.addQuery(feature, label: label)

@@ -64,9 +64,9 @@ public final class AlignmentLoss {
         rowLosses = buffer("row losses", 1, alive: .only(phases.forward))
     }
 
-    /// Returns the distance for the student's block output [R, Ds] and stores `scale` times its gradient for
-    /// `backward`.
-    func lossAndGradient(_ feature: Tensor, scale: Float) -> Float {
+    /// Returns the distance for the first `count` rows of the student's block output [R, Ds], by default all, and
+    /// stores `scale` times the gradient of the distance for all rows, for `backward`.
+    func lossAndGradient(_ feature: Tensor, rows count: Int? = nil, scale: Float) -> Float {
         switch head {
         case .none: break
         case .linear(let linear): linear.forward(feature, projected)
@@ -79,8 +79,9 @@ public final class AlignmentLoss {
             student: student, teacher: teacherFeature, gradient: dProjected, losses: rowLosses, distance: distance,
             onSphere: projected != nil, scale: scale / (Float(student.rows) * Float(student.columns)))
         rows.runAll(student.rows, chunk: 16)
-        let sum = rowLosses.elements.reduce(0.0) { $0 + Double($1) }
-        return Float(sum / Double(student.rows))
+        let count = count ?? student.rows
+        let sum = rowLosses.rows(0..<count).elements.reduce(0.0) { $0 + Double($1) }
+        return Float(sum / Double(count))
     }
 
     /// d[R, Ds] += the gradient with respect to the student's block output. The gradients of the projection's matrices

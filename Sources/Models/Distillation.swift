@@ -110,7 +110,7 @@ public final class Distillation: Objective {
 
     public func evaluate(_ batch: Batch) -> Losses {
         let addedLoss = encodeAndCompare(batch, scale: 1)
-        return finished(student.decode(addedLoss: addedLoss))
+        return finished(student.decode(images: batch.count, addedLoss: addedLoss))
     }
 
     /// Runs teacher and student on the kept patches and compares the features of the aligned pairs.
@@ -130,7 +130,8 @@ public final class Distillation: Objective {
         for (index, alignment) in alignments.enumerated() {
             plan.begin(alignmentPhases[index])
             let feature = student.encoder.feature(afterBlock: alignment.pair.studentBlock)
-            losses.values[2 + index] = alignment.lossAndGradient(feature, scale: scale * weight)
+            losses.values[2 + index] = alignment.lossAndGradient(
+                feature, rows: batch.count * (1 + student.masking.keptCount), scale: scale * weight)
             sum += losses.values[2 + index]
         }
         return weight * sum

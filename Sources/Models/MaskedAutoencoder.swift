@@ -171,7 +171,7 @@ public final class MaskedAutoencoder: Objective {
 
     public func evaluate(_ batch: Batch) -> Losses {
         encode(batch)
-        return decode()
+        return decode(images: batch.count)
     }
 
     /// Selects patches and runs the encoder on them.
@@ -180,25 +180,27 @@ public final class MaskedAutoencoder: Objective {
         encode()
     }
 
-    /// Selects the kept patches.
-    func select(_ batch: Batch) { masking.select(selection) { batch.samples[$0] } }
+    /// Selects the kept patches. Rows behind a batch that is not full are computed, too; they get the mask of its last
+    /// sample.
+    func select(_ batch: Batch) { masking.select(selection) { batch.samples[min($0, batch.count - 1)] } }
 
     /// Runs the encoder on the selected patches of `images`.
     func encode() { encoder.forward(images) }
 
-    /// Runs the decoder and computes the losses; for `addedLoss` see `decodeAndDifferentiate`.
-    func decode(addedLoss: Float = 0) -> Losses {
+    /// Runs the decoder and computes the losses of the first `count` images; for `addedLoss` see
+    /// `decodeAndDifferentiate`.
+    func decode(images count: Int, addedLoss: Float = 0) -> Losses {
         plan.begin(decoderPhases.start)
         forEachPart { part, rows in
             decoder.forward(encoder.latent!.rows(rows), firstImage: part.lowerBound)
             reconstruction.lossAndGradient(images, part: part, prediction: decoder.prediction, scale: 1)
         }
-        setLosses(addedLoss)
+        setLosses(addedLoss, images: count)
         return losses
     }
 
-    private func setLosses(_ addedLoss: Float) {
-        losses.values[1] = reconstruction.loss
+    private func setLosses(_ addedLoss: Float, images count: Int) {
+        losses.values[1] = reconstruction.loss(images: count)
         losses.values[0] = losses.values[1] + addedLoss
     }
 
@@ -222,7 +224,7 @@ public final class MaskedAutoencoder: Objective {
                 dPrediction: reconstruction.dPrediction, latent: latent, dLatent: dLatent!.rows(rows),
                 firstImage: first, accumulate: accumulate || first > 0)
         }
-        setLosses(addedLoss)
+        setLosses(addedLoss, images: batch)
         guard losses.total.isFinite else { return losses }
         plan.begin(decoderPhases.backward!.complete)
         sink.complete(decoderParameters)

@@ -75,7 +75,8 @@ public protocol Objective: AnyObject {
     ///   - scale: 1 / accumulation for the mean over an effective batch.
     func step(_ batch: Batch, scale: Float, sink: some GradientSink) -> Losses
 
-    /// Computes the losses of the batch in `images`, without gradients.
+    /// Computes the losses of the batch in `images`, without gradients. The batch may have fewer samples than `images`
+    /// has rows; the losses are those of its samples.
     func evaluate(_ batch: Batch) -> Losses
 
     /// Whether the outputs of frozen weights in the last step are finite. If not, a lower learning rate cannot help.

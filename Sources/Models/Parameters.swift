@@ -68,10 +68,13 @@ public final class Parameters {
     private let packs: Bool
     /// The update of the parameter of a name and a shape, where the default does not hold.
     private let updates: ((_ name: String, _ shape: [Int]) -> Update)?
+    /// The parameters whose weights these read; nil for weights of their own.
+    private let original: Parameters?
     /// Whether all gradients exist at the same time, so that micro-batches can accumulate in them.
     let keepsGradients: Bool
+    private var hasValues = false
     /// Whether the weights have been set. Frozen weights cannot be used before.
-    public private(set) var isFilled = false
+    public var isFilled: Bool { original?.isFilled ?? hasValues }
 
     /// Precision of the operands of matmuls with these weights outside the blocks, and of kept activations.
     public let precision: Precision
@@ -97,6 +100,7 @@ public final class Parameters {
         isTrained = true
         packs = false
         self.updates = updates
+        original = nil
         self.keepsGradients = keepsGradients
         self.precision = precision
         matrices = precision
@@ -119,9 +123,29 @@ public final class Parameters {
         isTrained = false
         self.packs = packs
         updates = nil
+        original = nil
         keepsGradients = false
         self.precision = precision
         self.matrices = matrices ?? precision
+    }
+
+    /// Weights of `other`, in the same memory and read in float32: for an evaluation of what is being trained.
+    ///
+    /// - Parameters:
+    ///   - other: weights that are not packed, at least those that will be added here.
+    ///   - owner: prefix of the names of the buffers that layers with these weights reserve.
+    init(reading other: Parameters, owner: String) {
+        precondition(!other.packs, "packed weights cannot be shared")
+        plan = other.plan
+        self.owner = owner
+        purpose = other.purpose
+        isTrained = false
+        packs = false
+        updates = nil
+        original = other
+        keepsGradients = false
+        precision = .f32
+        matrices = .f32
     }
 
     // MARK: Building
@@ -161,6 +185,16 @@ public final class Parameters {
         _ name: String, _ shape: [Int], _ initial: Initial, _ range: ClosedRange<Phase>?, isMatrix: Bool,
         isTrained: Bool = true, decays: Bool? = nil, rateScale: Float? = nil
     ) -> Parameter {
+        if let original {
+            guard let parameter = original.all.first(where: { $0.name == name }), parameter.shape == shape else {
+                preconditionFailure("there is no weight \(name) of shape \(shape)")
+            }
+            let shared = Parameter(
+                name: name, shape: shape, weight: parameter.weight, gradient: nil, decays: parameter.decays,
+                rateScale: parameter.rateScale, isMatrix: isMatrix, initial: parameter.initial, frozen: nil)
+            all.append(shared)
+            return shared
+        }
         let (rows, columns) = Self.matrix(shape)
         var gradient: Tensor?
         if self.isTrained, isTrained, let range {
@@ -213,12 +247,13 @@ public final class Parameters {
 
     /// Sets the weights: calls `body` with each parameter in order; `body` writes its weight or leaves it unchanged.
     public func fill(_ body: (Parameter) throws -> Void) rethrows {
+        precondition(original == nil, "shared weights are set by their owner")
         for parameter in all {
             if let frozen = parameter.frozen { plan.begin(frozen.loading) }
             try body(parameter)
             parameter.frozen?.packed.pack(parameter.weight)
         }
-        isFilled = true
+        hasValues = true
     }
 
     /// Initialises every weight. Each parameter has its own random stream, chosen by the parameter's name.

@@ -62,10 +62,10 @@ public final class ReconstructionLoss {
         }
     }
 
-    /// The loss of the batch; valid after `lossAndGradient` of every part.
-    var loss: Float {
-        let sum = patchLosses.elements.reduce(0.0) { $0 + Double($1) }
-        return Float(sum / Double(max(1, masking.batch * masking.removedCount)))
+    /// The loss of the first `images` images of the batch; valid after `lossAndGradient` of every part.
+    func loss(images: Int) -> Float {
+        let sum = patchLosses.rows(0..<images).elements.reduce(0.0) { $0 + Double($1) }
+        return Float(sum / Double(max(1, images * masking.removedCount)))
     }
 
     private struct Rows: ParallelRows {

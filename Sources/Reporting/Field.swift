@@ -84,6 +84,9 @@ public enum Field: String, CaseIterable, Sendable {
     case pool
     case block
     case neighbors = "k"
+    case neighborTrain = "knn train"
+    case neighborValidation = "knn val"
+    case neighborEvery = "knn every"
     case noBaselines = "no baselines"
     case compare
 }

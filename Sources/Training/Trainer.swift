@@ -66,6 +66,25 @@ public final class Trainer {
     ///   `ImageFolder.init`.
     public convenience init(_ configuration: TrainingConfiguration) throws {
         try self.init(configuration, source: ImageFolder(configuration.data)) { try configuration.objective(plan: $0) }
+        try addEvaluations()
+    }
+
+    /// Adds the evaluations of a masked autoencoder that the configuration asks for.
+    private func addEvaluations() throws {
+        if let validation = configuration.validation {
+            add(
+                HeldOutLosses(
+                    of: objective, on: try ImageFolder(validation), augmentation: configuration.validationAugmentation,
+                    everyEpochs: configuration.evaluateEvery ?? 1, unreadableLimit: configuration.unreadableLimit))
+        }
+        if let neighbors = configuration.neighbors {
+            add(
+                try PeriodicNeighbors(
+                    of: objective.parameters, configuration.trainedEncoder, train: ImageFolder(neighbors.train),
+                    validation: ImageFolder(neighbors.validation), augmentation: configuration.validationAugmentation,
+                    batch: configuration.batch, everyEpochs: neighbors.everyEpochs,
+                    unreadableLimit: configuration.unreadableLimit, plan: plan))
+        }
     }
 
     /// As above, for the objective that `makeObjective` returns and the images of `source`. If a step accumulates

@@ -46,7 +46,7 @@ extension TrainingConfiguration {
 
     /// Values that may change when a run is resumed: the paths of its files, and how its result is stored.
     package static let keysThatMayChange: Set<String> = [
-        "data", "teacher", "unreadableLimit", "checkpointEvery", "keep",
+        "data", "validation", "evaluateEvery", "neighbors", "teacher", "unreadableLimit", "checkpointEvery", "keep",
     ]
 
     /// The first decisive value that differs from that of `other`, as the setting of each; nil if all are equal.

@@ -4,6 +4,22 @@ import Models
 import Reporting
 import Tensors
 
+/// k-nearest-neighbour classification while a run trains.
+public struct NeighborSettings: Codable, Equatable, Sendable {
+    /// Folder of training images, one folder per class.
+    public var train: String
+    /// Folder of validation images with the same classes.
+    public var validation: String
+    /// Epochs between two evaluations.
+    public var everyEpochs: Double
+
+    public init(train: String, validation: String, everyEpochs: Double) {
+        self.train = train
+        self.validation = validation
+        self.everyEpochs = everyEpochs
+    }
+}
+
 /// The resolved configuration of a run: all values that determine its result, and those that say how the result is
 /// stored.
 public struct TrainingConfiguration: Codable, Equatable, Sendable {
@@ -21,6 +37,8 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public var validation: String?
     /// Epochs between two evaluations on the validation images.
     public var evaluateEvery: Double?
+    /// k-NN while a masked autoencoder trains; nil for none.
+    public var neighbors: NeighborSettings?
     /// File of initial weights; nil to start from random ones.
     public var weights: String?
     /// File of a teacher's weights; nil without a teacher.
@@ -195,6 +213,10 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
             minimumCropArea > 0 && minimumCropArea <= maximumCropArea && maximumCropArea <= 1,
             "\(.minimumCropArea) must be above 0 and at most \(.maximumCropArea), which is at most 1")
         try check((0...1).contains(unreadableLimit), "\(.unreadableLimit) is a fraction from 0 to 1")
+        if let neighbors {
+            try check(
+                neighbors.everyEpochs > 0 && neighbors.everyEpochs.isFinite, "\(.neighborEvery) must be above 0")
+        }
         try Field.checkpointEvery.requireAtLeast(0, checkpointEvery)
         try Field.keep.requireAtLeast(1, keep)
     }

@@ -46,6 +46,7 @@ struct Distill: ParsableCommand {
     @OptionGroup(title: "Model") var model: ModelOptions
     @OptionGroup(title: "Method") var method: MethodOptions
     @OptionGroup(title: "Alignment") var alignment: AlignmentOptions
+    @OptionGroup(title: "Evaluation") var evaluation: EvaluationOptions
     @OptionGroup(title: "Compute") var compute: ComputeOptions
     @OptionGroup(title: "Compute") var precision: PrecisionOptions
     @OptionGroup(title: "Compute") var teacherPrecision: TeacherPrecisionOptions
@@ -62,9 +63,10 @@ struct Distill: ParsableCommand {
             alignment: try alignment.alignment(recipe.alignment), maskRatio: method.maskRatio ?? recipe.maskRatio,
             normalizePixels: method.normalizePixels ?? recipe.normalizePixels)
         if !training.quiet, let note = alignment.note(on: configuration, of: recipe) { Terminal.note(note) }
-        try training.run(
-            training.configuration(
-                recipe, model: configuration, teacher: teacher, precision: precision.resolved(),
-                teacherPrecision: teacherPrecision.resolved()), teacher: weights)
+        var run = try training.configuration(
+            recipe, model: configuration, teacher: teacher, precision: precision.resolved(),
+            teacherPrecision: teacherPrecision.resolved())
+        try evaluation.apply(to: &run)
+        try training.run(run, teacher: weights)
     }
 }

@@ -124,7 +124,7 @@ struct Knn: ParsableCommand {
     func run() throws {
         try compute.apply()
         let train = try ImageFolder(train), validation = try ImageFolder(val)
-        try NeighborEvaluation.requireSameClasses(train, validation)
+        try requireSameClasses(train, .train, validation, .validation)
         let model = try ModelWeights(path: weights, prefix: prefix)
         if !quiet {
             for note in train.notes + validation.notes { Terminal.note(note) }

@@ -27,6 +27,7 @@ struct Pretrain: ParsableCommand {
     @OptionGroup(title: "Run") var training: TrainingOptions
     @OptionGroup(title: "Model") var model: ModelOptions
     @OptionGroup(title: "Method") var method: MethodOptions
+    @OptionGroup(title: "Evaluation") var evaluation: EvaluationOptions
     @OptionGroup(title: "Compute") var compute: ComputeOptions
     @OptionGroup(title: "Compute") var precision: PrecisionOptions
 
@@ -38,7 +39,9 @@ struct Pretrain: ParsableCommand {
             decoder: try model.decoder(recipe.decoder),
             maskRatio: method.maskRatio ?? recipe.maskRatio,
             normalizePixels: method.normalizePixels ?? recipe.normalizePixels)
-        try training.run(
-            training.configuration(recipe, model: configuration, teacher: nil, precision: precision.resolved()))
+        var run = try training.configuration(
+            recipe, model: configuration, teacher: nil, precision: precision.resolved())
+        try evaluation.apply(to: &run)
+        try training.run(run)
     }
 }

@@ -289,7 +289,11 @@ struct TrainingOptions: ParsableArguments {
             Format.table([
                 ["images per second", Format.fixed(Double(configuration.effectiveBatch) / step, 2)],
                 ["one optimiser step", Format.duration(step)],
-                ["the whole run, decoding aside", Format.duration(run)],
+                [
+                    trainer.evaluations.isEmpty
+                        ? "the whole run, decoding aside" : "the whole run, decoding and evaluations aside",
+                    Format.duration(run),
+                ],
             ]))
     }
 

@@ -247,15 +247,44 @@ final class DocumentationTests: XCTestCase {
         XCTAssertEqual(Set(shown.keys), Set(line.keys))
     }
 
+    /// The values of evaluations while a masked autoencoder trains.
+    func testEvaluationKeys() throws {
+        var source = ImageNames()
+        source.classes = ["a", "b"]
+        let plan = MemoryPlan(), configuration = ModelConfiguration.small()
+        let augmentation = Augmentation(width: 16, height: 12, framing: .centre)
+        let observed = try ObservedModel(configuration, batch: 2, plan: plan)
+        let losses = HeldOutLosses(
+            of: observed.objective, on: source, augmentation: augmentation, unreadableLimit: 0)
+        let neighbors = try PeriodicNeighbors(
+            of: observed.parameters, configuration.student, train: source, validation: source,
+            augmentation: augmentation, batch: 2, everyEpochs: 1, unreadableLimit: 0, plan: plan)
+        let rows = try table("Runs", "evaluation")
+        XCTAssertEqual(rows.map { codes($0[0]) }, [losses.terms.map(\.key), neighbors.terms.map(\.key)])
+    }
+
+    /// Names of images that are not there.
+    private struct ImageNames: ImageSource {
+        var classes: [String] = []
+        let place: String? = nil
+        let count = 20
+        func name(_ index: Int) -> String { "\(index)" }
+        func label(_ index: Int) -> Int? { index % classes.count }
+        func bytes(_ index: Int) throws -> [UInt8] { [] }
+    }
+
     func testConfigurationKeys() throws {
         let recipe = Recipe.paper
         let student = try XCTUnwrap(Preset.encoder(recipe.student, imageHeight: 224, imageWidth: 224))
-        let configuration = TrainingConfiguration(
+        var configuration = TrainingConfiguration(
             method: recipe.method, recipe: recipe.name,
             model: ModelConfiguration(student: student, decoder: try XCTUnwrap(Preset.decoder(recipe.decoder))),
             data: "images",
             teacher: "teacher.safetensors", batch: 1, accumulation: 1, epochs: 1, warmupEpochs: 0, baseLearningRate: 1,
             minimumLearningRate: 0, optimizer: recipe.optimizer)
+        configuration.validation = "val"
+        configuration.evaluateEvery = 1
+        configuration.neighbors = NeighborSettings(train: "train", validation: "val", everyEpochs: 10)
         let json = try configuration.sortedJSON()
         let object = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(json)) as? [String: Any])
         let rows = try table("Runs", "key")

@@ -1,0 +1,59 @@
+import Images
+import Models
+import Reporting
+import Tensors
+
+/// The losses of an objective on validation images, under masks that are the same in every evaluation.
+///
+/// A mask is drawn for the index of its image. Images are prepared by resize and centre crop.
+public final class HeldOutLosses: PeriodicEvaluation {
+    public let everyEpochs: Double
+    /// The objective's terms with "val_" before their keys; a list has a term for each of its values.
+    public let terms: [EvaluationTerm]
+
+    private let objective: any Objective
+    private let source: any ImageSource
+    private let augmentation: Augmentation
+    private let unreadableLimit: Double
+
+    /// - Parameters:
+    ///   - source: validation images; classes are not used.
+    ///   - augmentation: their preparation, which draws no random numbers.
+    ///   - unreadableLimit: fraction of the images that may be unreadable; they are left out.
+    public init(
+        of objective: any Objective, on source: any ImageSource, augmentation: Augmentation, everyEpochs: Double = 1,
+        unreadableLimit: Double
+    ) {
+        self.objective = objective
+        self.source = source
+        self.augmentation = augmentation
+        self.everyEpochs = everyEpochs
+        self.unreadableLimit = unreadableLimit
+        terms = objective.lossTerms.flatMap { term in
+            zip(0..<term.valueCount, term.valueNames).map { index, name in
+                EvaluationTerm(
+                    key: "val_" + term.key + (term.listCount == nil ? "" : "_\(index)"), name: "val " + name,
+                    meaning: term.meaning + ", on the validation images", isFraction: false)
+            }
+        }
+    }
+
+    public func evaluate(
+        workers: Int, report: @escaping (String) -> Void, isInterrupted: () -> Bool
+    ) throws -> [Double]? {
+        // The objective's images are free between two steps.
+        let images = objective.images
+        let loader = BatchLoader(
+            once: source, augmentation: augmentation, batchSize: images.rows, workers: workers,
+            unreadableLimit: unreadableLimit, batchesAhead: 2, report: report)
+        defer { loader.stop() }
+        var sums = [Double](repeating: 0, count: terms.count), count = 0
+        while let batch = try loader.next(into: images) {
+            if isInterrupted() { return nil }
+            let losses = objective.evaluate(batch)
+            for index in sums.indices { sums[index] += Double(losses.values[index]) * Double(batch.count) }
+            count += batch.count
+        }
+        return sums.map { $0 / Double(max(1, count)) }
+    }
+}

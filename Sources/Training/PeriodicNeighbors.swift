@@ -1,0 +1,97 @@
+import Images
+import Models
+import Reporting
+import Tensors
+
+/// k-nearest-neighbour classification by the encoder that is being trained: the figures of `dmae knn`.
+///
+/// The encoder sees every patch and computes in float32, whatever the precision of the run. It reads the weights that
+/// are trained; its activations, and the features of the validation images, share memory with those of a step.
+public final class PeriodicNeighbors: PeriodicEvaluation {
+    /// The numbers of neighbours that vote.
+    public static let counts = [10, 20]
+
+    public let everyEpochs: Double
+    /// For each k top-1 and top-5: "knn_top1_k10".
+    public let terms: [EvaluationTerm]
+
+    private let train, validation: any ImageSource
+    private let augmentation: Augmentation
+    private let unreadableLimit: Double
+    private let plan: MemoryPlan
+    private let start: Phase
+    private let encoder: TrainedFeatures
+    private let neighbors: NearestNeighbors
+
+    /// Plans the memory.
+    ///
+    /// - Parameters:
+    ///   - parameters: the trained weights, of an encoder with the final norm `norm`.
+    ///   - train: images with classes.
+    ///   - validation: images with the same classes.
+    ///   - augmentation: preparation of the images, which draws no random numbers.
+    ///   - batch: images of a pass; the figures do not depend on it.
+    ///   - unreadableLimit: fraction of the images that may be unreadable; they are left out.
+    ///   - plan: the memory of the run, after all of a step is planned.
+    /// - Throws: `Failure.badData` if a source has no classes, or their classes differ; `Failure.usage` if there are
+    ///   fewer training images than neighbours, or the configuration does not fit together.
+    public init(
+        of parameters: Parameters, _ encoder: EncoderConfiguration, train: any ImageSource,
+        validation: any ImageSource, augmentation: Augmentation, batch: Int, everyEpochs: Double,
+        unreadableLimit: Double, plan: MemoryPlan
+    ) throws {
+        try requireSameClasses(train, .neighborTrain, validation, .neighborValidation)
+        let counts = Self.counts, most = counts.max()!
+        guard train.count >= most else {
+            throw Failure(
+                .usage,
+                "\(.neighborTrain) needs at least \(most) images, as so many neighbours vote, not \(train.count)")
+        }
+        self.train = train
+        self.validation = validation
+        self.augmentation = augmentation
+        self.everyEpochs = everyEpochs
+        self.unreadableLimit = unreadableLimit
+        self.plan = plan
+        terms = counts.flatMap { k in
+            [(1, "the first prediction"), (5, "among the first five predictions")].map { rank, place in
+                EvaluationTerm(
+                    key: "knn_top\(rank)_k\(k)", name: "k-NN top-\(rank), k = \(k)",
+                    meaning: "fraction of the validation images whose class is \(place) of \(k) nearest neighbours",
+                    isFraction: true)
+            }
+        }
+        start = plan.phase("k-NN", part: "k-NN")
+        self.encoder = try TrainedFeatures(encoder, of: parameters, name: "k-NN", batch: batch)
+        neighbors = NearestNeighbors(
+            "k-NN", queries: validation.count, width: encoder.width, classes: train.classes.count, counts: counts,
+            plan: plan, alive: start...self.encoder.reading, blockSize: min(1024, train.count))
+        plan.loop(after: start, through: self.encoder.reading)
+    }
+
+    public func evaluate(
+        workers: Int, report: @escaping (String) -> Void, isInterrupted: () -> Bool
+    ) throws -> [Double]? {
+        plan.begin(start)
+        neighbors.removeAll()
+        func encode(_ source: any ImageSource, _ add: (UnsafePointer<Float>, Int) -> Void) throws -> Bool {
+            let loader = BatchLoader(
+                once: source, augmentation: augmentation, batchSize: encoder.batch, workers: workers,
+                unreadableLimit: unreadableLimit, batchesAhead: 2, report: report)
+            defer { loader.stop() }
+            while true {
+                encoder.beginImages()
+                guard let batch = try loader.next(into: encoder.images) else { return true }
+                if isInterrupted() { return false }
+                encoder.forward()
+                for row in 0..<batch.count {
+                    add(encoder.features.pointer + row * encoder.features.columns, batch.labels![row])
+                }
+            }
+        }
+        guard try encode(validation, { neighbors.addQuery($0, label: $1) }),
+            try encode(train, { neighbors.addReference($0, label: $1) })
+        else { return nil }
+        return neighbors.scores().flatMap { [$0.top1, $0.top5] }
+    }
+}
