@@ -7,11 +7,11 @@ struct Replays: ParsableCommand {
         commandName: "replay",
         abstract: "Run recorded training steps and write every result.",
         discussion: """
-            The input is a safetensors file with the tensors images, noise, teacher.NAME and student.NAME; its \
-            metadata key dmae.replay describes models, alignment, optimiser and steps as JSON. The output has the \
-            prediction, mask, features and every gradient of the first step, the losses of all steps, and the weights \
-            at the end. Golden tests compare with it, and so can a port of the method. The article Replay in the \
-            documentation lists every name and shape.
+            The input is a safetensors file. Steps of distillation have the tensors images, noise, teacher.NAME and \
+            student.NAME; steps of fine-tuning have images, targets, drop_path_keep and model.NAME. The metadata key \
+            dmae.replay describes models, optimiser and steps as JSON. The output has the outputs and every gradient \
+            of the first step, the losses of all steps, and the weights at the end. Golden tests compare with it, and \
+            so can a port of the method. The article Replay in the documentation lists every name and shape.
 
               dmae replay Fixtures/golden/linear.in.safetensors --output out.safetensors
             """)

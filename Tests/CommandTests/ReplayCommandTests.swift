@@ -35,6 +35,25 @@ final class ReplayCommandTests: XCTestCase {
         XCTAssertFalse(ran.isEmpty)
     }
 
+    /// The same of fine-tuning steps.
+    func testGoldenFineTuningSteps() throws {
+        let cases = try Fixtures.goldenFineTuning()
+        XCTAssertGreaterThanOrEqual(cases.count, 3)
+        let ran = try withEachInstructionSet { set in
+            for recorded in cases {
+                let name = "\(recorded.name).\(set.name).safetensors"
+                let result = assertRuns(
+                    ["replay", recorded.inputPath, "--output", folder.file(name), "--threads", "2"],
+                    environment: ["DMAE_ISA": set.name])
+                XCTAssertEqual(result.output, "")
+                try assertAgrees(folder.file(name), recorded, set.name)
+                try Replay.run(input: recorded.inputPath, output: folder.file("library.safetensors"))
+                XCTAssertEqual(folder.read("library.safetensors"), folder.read(name), "\(recorded.name), \(set.name)")
+            }
+        }
+        XCTAssertFalse(ran.isEmpty)
+    }
+
     func testErrors() throws {
         let input = Fixtures.path("golden/linear.in.safetensors")
         let missing = folder.file("missing.safetensors")
@@ -148,8 +167,9 @@ final class ReplayCommandTests: XCTestCase {
 }
 
 /// The output of a replay at `path`, held to the record: every tensor within 1e-4 of its largest value.
-func assertAgrees(
-    _ path: String, _ recorded: GoldenCase, _ processor: String, file: StaticString = #filePath, line: UInt = #line
+func assertAgrees<Description>(
+    _ path: String, _ recorded: RecordedCase<Description>, _ processor: String, file: StaticString = #filePath,
+    line: UInt = #line
 ) throws {
     let found = try SafeTensorsFile(path: path)
     XCTAssertEqual(

@@ -275,7 +275,7 @@ final class GoldenTests: XCTestCase {
                 try attempt(changed("\"mask_ratio\":0.75", "\"mask_ratio\":0.99")),
                 ": mask_ratio 0.99 leaves none of the 16 patches"
             ),
-            (try attempt(changed("\"mask_ratio\":0.75", "\"ratio\":0.75")), "mask_ratio is missing"),
+            (try attempt(changed("\"mask_ratio\":0.75,", "")), "mask_ratio is missing"),
             (
                 try attempt(changed("\"student_blocks\":[1]", "\"student_blocks\":[\"1\"]")),
                 "align.student_blocks.0 has another type"
@@ -291,6 +291,22 @@ final class GoldenTests: XCTestCase {
             (
                 try attempt(changed("\"projection\":\"linear\"", "\"projection\":\"none\"")),
                 "use align.projection linear"
+            ),
+            (
+                try attempt(changed("\"steps\":3", "\"steps\":3,\"colour\":1")),
+                "the key \"colour\" is not known: leave it out, or use one of teacher, student"
+            ),
+            (
+                try attempt(changed("\"loss\":\"L1\"", "\"loss\":\"L1\",\"weight\":2")),
+                "the key \"align.weight\" is not known"
+            ),
+            (
+                try attempt(changed("{\"image_size\"", "{\"method\":\"probe\",\"image_size\"")),
+                "method \"probe\" is not known: use finetune, or leave it out"
+            ),
+            (
+                try attempt(changed("\"lr\":0.001", "\"lr\":-0.001")),
+                "optimizer.lr must be at least 0, not -0.001"
             ),
             (try attempt(dropping: "noise", metadata), "noise is missing"),
             (try attempt(dropping: "student.norm.weight", metadata), "student.norm.weight"),
