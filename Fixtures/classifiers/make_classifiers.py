@@ -108,7 +108,8 @@ def fit(linear, features):
 
 def timm_model(**options):
     return stir(timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=32, patch_size=PATCH, embed_dim=WIDTH,
-                                  depth=DEPTH, num_heads=HEADS, num_classes=len(NAMES), **options))
+                                  depth=DEPTH, num_heads=HEADS, num_classes=len(NAMES),
+                                  pretrained_cfg_overlay={"mean": tuple(MEAN.tolist()), "std": tuple(DEVIATION.tolist())}, **options))
 
 
 def save_timm(model, folder):

@@ -8,6 +8,9 @@ import Images
 /// the diagonal, red elsewhere, and grey the rows of classes without images. Numbers at the left and at the top are the
 /// indices of the classes.
 public enum ConfusionPicture {
+    /// Maximum number of classes: a picture of 50 MB in memory.
+    public static let maximumClasses = 4096
+
     /// Draws `counts`[class of the images][predicted class].
     ///
     /// - Parameters:
@@ -15,12 +18,12 @@ public enum ConfusionPicture {
     ///   - numbers: the index that each class is shown with.
     public static func draw(_ counts: [[Int]], images: [Int], numbers: [Int]) -> Pixels {
         let classes = counts.count
-        precondition(classes > 0 && numbers.count == classes && images.count == classes)
+        precondition((1...maximumClasses).contains(classes) && numbers.count == classes && images.count == classes)
         // Up to 32 pixels, and the picture below 1600 pixels or of single pixels.
         let cell = max(1, min(32, 1400 / classes))
         let hasGrid = cell >= 6
         let digits = numbers.map { String($0).count }.max()!
-        let scale = cell >= 24 ? 2 : 1
+        let scale = cell >= 16 ? 2 : 1
         let textWidth = scale * (digits * (Digits.width + 1) - 1), textHeight = scale * Digits.height
         // Every class, or every second, fifth, tenth, so that numbers do not touch.
         let step = (max(textWidth, textHeight) + 4 + cell - 1) / cell
@@ -29,7 +32,9 @@ public enum ConfusionPicture {
         let left = textWidth + 2 * margin, top = textHeight + 2 * margin
         let side = classes * cell + (hasGrid ? 1 : 0)
         let canvas = Canvas(width: left + side + margin, height: top + side + margin)
-        if hasGrid { canvas.fill(left, top, side, side, (200, 200, 200)) }
+        // Shows between the cells as a grid, or around all as a frame.
+        let frame = hasGrid ? 0 : 1
+        canvas.fill(left - frame, top - frame, side + 2 * frame, side + 2 * frame, (200, 200, 200))
         let inner = hasGrid ? cell - 1 : cell, offset = hasGrid ? 1 : 0
         for (row, values) in counts.enumerated() {
             precondition(values.count == classes)

@@ -4,14 +4,14 @@ import Glibc
 import Models
 import Weights
 
-/// `config.json` in the folder of a file of weights, as transformers and timm write it.
+/// A JSON file in the folder of a file of weights, as transformers and timm write them.
 enum ConfigurationFile {
-    /// Its content; nil if there is none.
+    /// The content of the file called `name`; nil if there is none.
     ///
     /// - Throws: `Failure` if it is too large, or cannot be read.
-    static func data(beside path: String) throws -> Data? {
+    static func data(_ name: String = "config.json", beside path: String) throws -> Data? {
         let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
-        let place = folder + "/config.json"
+        let place = folder + "/" + name
         var status = stat()
         guard stat(place, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
         // Real ones have a few kB, or a few hundred with the labels of a classifier.
@@ -85,5 +85,18 @@ struct HuggingFaceConfiguration: Decodable {
                 "\(folder)config.json: is not the configuration of a Hugging Face model; download it again, or remove it"
             )
         }
+    }
+}
+
+/// The keys of Hugging Face's `preprocessor_config.json` that tell how pictures are normalised; nil if absent.
+struct HuggingFacePreprocessor: Decodable {
+    let imageMean, imageStd: [Float]?
+
+    /// Reads the file in the folder of the file at `path`; nil if there is none, or it is of another kind.
+    static func read(beside path: String) throws -> HuggingFacePreprocessor? {
+        guard let data = try ConfigurationFile.data("preprocessor_config.json", beside: path) else { return nil }
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        return try? decoder.decode(HuggingFacePreprocessor.self, from: data)
     }
 }

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import Images
 import Models
 import Reporting
 import Weights
@@ -41,6 +42,9 @@ public final class ModelWeights: Sendable {
     public let classNames: [String]?
     /// What timm's `config.json` says of the feature that the head reads, such as `token` or `avg`; nil without one.
     let timmPool: String?
+    /// The normalisation of pictures that transformers' `preprocessor_config.json` or timm's `config.json` states, of a
+    /// model with a head; nil without one.
+    public let statedNormalisation: Normalisation?
     /// Number of DMAE's projection heads.
     public let projectionHeads: Int
 
@@ -116,6 +120,15 @@ public final class ModelWeights: Sendable {
         // One of another number of classes belongs to other weights in the folder.
         if timm?.numClasses != nil, timm?.numClasses != classes { timm = nil }
         timmPool = timm?.globalPool
+        let preprocessor = isHuggingFace && classes != nil ? try HuggingFacePreprocessor.read(beside: file.path) : nil
+        if let mean = preprocessor?.imageMean ?? timm?.pretrainedCfg?.mean,
+            let deviation = preprocessor?.imageStd ?? timm?.pretrainedCfg?.std,
+            mean.count == encoder.channels, deviation.count == encoder.channels
+        {
+            statedNormalisation = Normalisation(mean: mean, deviation: deviation)
+        } else {
+            statedNormalisation = nil
+        }
         classNames = try classes.flatMap {
             try Self.classNames(of: file, path: path, count: $0, configuration, timm)
         }

@@ -8,6 +8,12 @@ struct TimmConfiguration: Decodable {
     let labelNames: [String]?
     /// `token` or `avg`: what the head reads.
     let globalPool: String?
+    let pretrainedCfg: Preparation?
+
+    /// How timm prepares pictures for the weights.
+    struct Preparation: Decodable {
+        let mean, std: [Float]?
+    }
 
     /// Reads `config.json` in the folder of the file at `path`; nil if there is none, or it is not timm's.
     static func read(beside path: String) throws -> TimmConfiguration? {

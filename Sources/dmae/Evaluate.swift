@@ -79,6 +79,12 @@ struct Evaluate: ParsableCommand {
         let mapping = try ClassMapping(
             folder: source.classes, head: model.classes!, names: model.classNames,
             map: classMap.map { try ClassMap($0) })
+        if confusion != nil, source.classes.count > ConfusionPicture.maximumClasses {
+            throw Failure(
+                .usage,
+                "--confusion draws at most \(ConfusionPicture.maximumClasses) classes, and \(data) has "
+                    + "\(source.classes.count): leave it out")
+        }
         if !classifier.quiet { source.notes.forEach(Terminal.note) }
         for note in mapping.notes { Terminal.warning(note.text(in: Flags())) }
         let classification = try classifier.classification(model, images: source.count, precision)

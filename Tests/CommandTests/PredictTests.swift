@@ -79,6 +79,31 @@ final class PredictTests: XCTestCase {
         XCTAssertEqual(line.predictions.map(\.class), line.predictions.map { "\($0.index)" })
     }
 
+    /// Another normalisation than ImageNet's, as timm's first ViTs have it, is a warning.
+    func testNormalisation() throws {
+        let folder = TemporaryFolder()
+        for name in ["config.json", "model.safetensors"] {
+            var content = try Data(contentsOf: URL(fileURLWithPath: Fixtures.path("classifiers/timm-mean/" + name)))
+            if name == "config.json" {
+                let text = String(decoding: content, as: UTF8.self)
+                for value in ["0.485", "0.456", "0.406"] { XCTAssertTrue(text.contains(value), text) }
+                content = Data(
+                    text.replacingOccurrences(of: "0.485", with: "0.5").replacingOccurrences(of: "0.456", with: "0.5")
+                        .replacingOccurrences(of: "0.406", with: "0.5").utf8)
+            }
+            folder.write(content, name)
+        }
+        let result = assertRuns([
+            "predict", pictures + "/emu/0.png", "--weights", folder.file("model.safetensors"), "--heads", "4",
+            "--quiet",
+        ])
+        XCTAssertTrue(
+            result.errors.hasPrefix(
+                "warning: the configuration beside \(folder.file("model.safetensors")) states the mean 0.5, 0.5, 0.5 "),
+            result.errors)
+        XCTAssertEqual(result.errors.filter { $0 == "\n" }.count, 1)
+    }
+
     /// A picture that cannot be read is a warning; the others are predicted, whatever the exit code.
     func testUnreadableImages() throws {
         let broken = folder.write("no picture".utf8, "broken.png")
