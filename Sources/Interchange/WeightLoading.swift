@@ -26,7 +26,9 @@ extension Parameters {
     public func load(
         from file: any WeightFile, prefix: String = "", optional: (String) -> Bool = ModelLayout.isPositionTable
     ) throws -> TensorMatching {
-        try load(from: file, prefix: prefix, optional: optional, adaptation: { _, _ in nil }, whenLoaded: { _ in })
+        try load(
+            from: file, prefix: prefix, optional: optional, ignored: { _ in false }, adaptation: { _, _ in nil },
+            whenLoaded: { _ in })
     }
 
     /// Copies every parameter's weight from `weights` and adapts them to the images of `encoder`: position tables are
@@ -35,12 +37,15 @@ extension Parameters {
     ///
     /// - Parameters:
     ///   - optional: see `load(from:prefix:optional:)`.
+    ///   - ignored: whether the parameter of that name keeps its value whatever the file holds; for `Loading.matching`
+    ///     the file lacks it.
     ///   - checksummed: whether to compute `Loading.checksum`, at about 5 GB/s.
     /// - Throws: `Failure.badData`, before anything is copied, if a tensor is missing or has a shape that cannot be
     ///   adapted.
     public func load(
         from weights: ModelWeights, for encoder: EncoderConfiguration,
-        optional: (String) -> Bool = ModelLayout.isPositionTable, checksummed: Bool = false
+        optional: (String) -> Bool = ModelLayout.isPositionTable, ignored: (String) -> Bool = { _ in false },
+        checksummed: Bool = false
     ) throws -> Loading {
         try weights.requireKnownParts()
         let source = weights.encoder
@@ -77,7 +82,7 @@ extension Parameters {
             return nil
         }
         let matching = try load(
-            from: weights.tensors, prefix: "", optional: optional, adaptation: adaptation
+            from: weights.tensors, prefix: "", optional: optional, ignored: ignored, adaptation: adaptation
         ) {
             if checksummed { hash.update(UnsafeRawBufferPointer($0.weight.elements)) }
         }
@@ -89,18 +94,18 @@ extension Parameters {
     ///     parameter's weight from the tensor's values, or nil to copy them.
     ///   - whenLoaded: called with each parameter, in order, after its weight was set.
     private func load(
-        from file: any WeightFile, prefix: String, optional: (String) -> Bool,
+        from file: any WeightFile, prefix: String, optional: (String) -> Bool, ignored: (String) -> Bool,
         adaptation: (Parameter, TensorEntry) -> ((UnsafeBufferPointer<Float>) -> Void)?, whenLoaded: (Parameter) -> Void
     ) throws -> TensorMatching {
         var adaptations: [String: (UnsafeBufferPointer<Float>) -> Void] = [:]
         var wanted: [(name: String, shape: [Int])] = []
-        for parameter in all {
+        for parameter in all where !ignored(parameter.name) {
             let entry = file[prefix + parameter.name]
             adaptations[parameter.name] = entry.flatMap { adaptation(parameter, $0) }
             let isAdapted = adaptations[parameter.name] != nil
             wanted.append((prefix + parameter.name, isAdapted ? entry!.shape : parameter.shape))
         }
-        let matching = TensorMatching(wanted: wanted, file: file, prefix: prefix)
+        var matching = TensorMatching(wanted: wanted, file: file, prefix: prefix)
         if let difference = matching.differences.first {
             let isTableOfUnknownGrid =
                 ModelLayout.isPositionTable(String(difference.name.dropFirst(prefix.count)))
@@ -125,13 +130,14 @@ extension Parameters {
         }
         try fill { parameter in
             defer { whenLoaded(parameter) }
-            guard file[prefix + parameter.name] != nil else { return }
+            guard !ignored(parameter.name), file[prefix + parameter.name] != nil else { return }
             if let adapt = adaptations[parameter.name] {
                 try file.floats(prefix + parameter.name).withUnsafeBufferPointer(adapt)
             } else {
                 try file.copyFloats(prefix + parameter.name, into: parameter.weight.elements)
             }
         }
+        matching.addMissing(all.filter { ignored($0.name) }.map { prefix + $0.name })
         return matching
     }
 

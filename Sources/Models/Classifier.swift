@@ -8,7 +8,7 @@ import Tensors
 ///
 /// A fine-tuned teacher may run on the same images; its logits are then distilled. All memory is planned in `init` and
 /// mapped by the caller's `plan.commit()`.
-public final class Classifier: Objective {
+public final class Classifier: ClassifyingObjective {
     public let configuration: ClassifierConfiguration
     /// Images of a micro-batch.
     public let batch: Int
@@ -16,6 +16,7 @@ public final class Classifier: Objective {
     public let images: Tensor
     /// Of the last pass: [B, K].
     public var logits: Tensor { network.logits }
+    public var classes: Int { configuration.classes }
     /// Of the teacher in the last step, or as the caller has written them (`Computation.givenTeacherLogits`): [B, K].
     public let teacherLogits: Tensor?
     public let parameters: Parameters

@@ -11,7 +11,9 @@ public enum Field: String, CaseIterable, Sendable {
     case data
     case train
     case validation = "val"
+    case weights
     case teacher
+    case fromScratch = "from scratch"
     case output
     case logits
     case resume
@@ -60,12 +62,18 @@ public enum Field: String, CaseIterable, Sendable {
     case beta1
     case beta2
     case epsilon
+    case clipGradient = "clip gradient"
+    case ema
     case seed
     case steps
 
     // The images
     case minimumCropArea = "minimum crop area"
     case maximumCropArea = "maximum crop area"
+    case randAugment = "rand augment"
+    case erasing
+    case mixup
+    case cutmix
     case applyOrientation = "apply orientation"
     case unreadableLimit = "unreadable limit"
 
@@ -74,6 +82,7 @@ public enum Field: String, CaseIterable, Sendable {
     case teacherPrecision = "teacher precision"
 
     // The checkpoints
+    case evaluateEvery = "evaluate every"
     case checkpointEvery = "checkpoint every"
     case keep
 

@@ -6,6 +6,8 @@ public enum Method: String, Codable, Sendable {
     case pretrain
     /// DMAE's distillation: the reconstruction loss, and the alignment with a teacher's features.
     case distill
+    /// Fine-tuning of a classifier.
+    case finetune
 }
 
 /// Values for runs of one method, as published or made for the demo. A user may override each value.

@@ -14,14 +14,14 @@ extension Trainer {
         let due = evaluations.filter { isDue(every: $0.everyEpochs) }
         guard !due.isEmpty else { return nil }
         var values: [(term: EvaluationTerm, value: Double)] = []
-        var rank: Double?, signal: String?
+        var rankingKey: String?, signal: String?
         func evaluate(_ evaluation: any PeriodicEvaluation) throws -> Bool {
             let result = try evaluation.evaluate(workers: workers, report: report) {
                 signal = isInterrupted()
                 return signal != nil
             }
             guard let result else { return false }
-            if evaluation.ranksWeights { rank = result[0] }
+            if evaluation.ranksWeights { rankingKey = evaluation.terms[0].key }
             values += zip(evaluation.terms, result).map { ($0, $1) }
             return true
         }
@@ -30,8 +30,8 @@ extension Trainer {
         }
         let record = EvaluationRecord(
             step: step, epoch: configuration.epoch(step: step, images: source.count), values: values)
-        if let rank {
-            if ranking.add(record, rank: rank) { try writeWeights(to: directory.bestWeightsPath, averaged: true) }
+        if let rankingKey {
+            if ranking.add(record, by: rankingKey) { try writeWeights(to: directory.bestWeightsPath, averaged: true) }
             try directory.writeEvaluation(ranking)
         }
         evaluatedStep = step
@@ -64,21 +64,16 @@ struct WeightRanking: Codable, Equatable {
             values = Dictionary(uniqueKeysWithValues: record.values.map { ($0.term.key, $0.value) })
         }
     }
-    /// Of the highest rank, the earlier one on a tie.
+    /// The evaluation with the highest value, the earlier one on a tie.
     private(set) var best: Entry?
     private(set) var last: Entry?
-    private var bestRank: Double?
 
-    private enum CodingKeys: String, CodingKey {
-        case best, last
-        case bestRank = "rank"
-    }
-
-    /// Adds an evaluation; returns whether it is the best so far.
-    mutating func add(_ record: EvaluationRecord, rank: Double) -> Bool {
-        last = Entry(record)
-        guard bestRank.map({ rank > $0 }) ?? true else { return false }
-        (best, bestRank) = (last, rank)
+    /// Adds an evaluation that is ranked by the value under `key`; returns whether it is the best so far.
+    mutating func add(_ record: EvaluationRecord, by key: String) -> Bool {
+        let entry = Entry(record)
+        last = entry
+        if let best, entry.values[key]! <= best.values[key]! { return false }
+        best = entry
         return true
     }
 }

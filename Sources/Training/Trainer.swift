@@ -65,17 +65,23 @@ public final class Trainer {
     /// - Throws: `Failure.usage` if values do not fit together or there is not a single step; the failures of
     ///   `ImageFolder.init`.
     public convenience init(_ configuration: TrainingConfiguration) throws {
-        try self.init(configuration, source: ImageFolder(configuration.data)) { try configuration.objective(plan: $0) }
+        let source = try ImageFolder(configuration.data)
+        try self.init(configuration, source: source) { try configuration.objective(plan: $0) }
         try addEvaluations()
     }
 
-    /// Adds the evaluations of a masked autoencoder that the configuration asks for.
+    /// Adds the evaluations that the configuration asks for.
     private func addEvaluations() throws {
-        if let validation = configuration.validation {
-            add(
-                HeldOutLosses(
-                    of: objective, on: try ImageFolder(validation), augmentation: configuration.validationAugmentation,
-                    everyEpochs: configuration.evaluateEvery ?? 1, unreadableLimit: configuration.unreadableLimit))
+        if let path = configuration.validation {
+            let validation = try ImageFolder(path)
+            if let classifier = objective as? any ClassifyingObjective {
+                try validate(classifier, on: validation)
+            } else {
+                add(
+                    HeldOutLosses(
+                        of: objective, on: validation, augmentation: configuration.validationAugmentation,
+                        everyEpochs: configuration.evaluateEvery ?? 1, unreadableLimit: configuration.unreadableLimit))
+            }
         }
         if let neighbors = configuration.neighbors {
             add(
@@ -85,6 +91,18 @@ public final class Trainer {
                     batch: configuration.batch, everyEpochs: neighbors.everyEpochs,
                     unreadableLimit: configuration.unreadableLimit, plan: plan))
         }
+    }
+
+    /// Adds the evaluation of `classifier`, the objective, on validation images.
+    ///
+    /// - Throws: `Failure.badData` if their classes are not those of the training images.
+    public func validate(_ classifier: any ClassifyingObjective, on validation: any ImageSource) throws {
+        try requireSameClasses(source, .train, validation, .validation)
+        add(
+            ClassifierValidation(
+                of: classifier, on: validation, augmentation: configuration.validationAugmentation,
+                classes: classifier.classes, everyEpochs: configuration.evaluateEvery ?? 1,
+                unreadableLimit: configuration.unreadableLimit))
     }
 
     /// As above, for the objective that `makeObjective` returns and the images of `source`. If a step accumulates
@@ -155,11 +173,12 @@ public final class Trainer {
     ///   - weights: the frozen weights: a teacher's, or those of a probed encoder; nil if the objective has none.
     ///   - initial: initial values of the trained weights; nil to draw them at random.
     ///   - isOptional: whether the trained weight of that name may be missing in `initial`; it is then drawn at random.
+    ///   - isIgnored: whether the trained weight of that name is drawn at random even if `initial` holds it.
     /// - Throws: `Failure.failure` if memory cannot be mapped, `Failure.badData` if weights do not fit.
     @discardableResult
     public func prepare(
         teacher weights: ModelWeights? = nil, initial: ModelWeights? = nil,
-        isOptional: (String) -> Bool = ModelLayout.isPositionTable
+        isOptional: (String) -> Bool = ModelLayout.isPositionTable, isIgnored: (String) -> Bool = { _ in false }
     ) throws -> Preparation {
         let frozen = objective.frozenParameters
         precondition(weights != nil || frozen == nil, "a run with a teacher needs its weights")
@@ -168,7 +187,7 @@ public final class Trainer {
         objective.parameters.initialize(seed: configuration.seed)
         if let initial {
             preparation.initial = try objective.parameters.load(
-                from: initial, for: configuration.trainedEncoder, optional: isOptional)
+                from: initial, for: configuration.trainedEncoder, optional: isOptional, ignored: isIgnored)
         }
         average?.start()
         if let frozen, let sizes = configuration.frozenEncoder, let weights {
@@ -205,7 +224,9 @@ public final class Trainer {
         for step in 0...Self.timedBatches / timed.accumulation {
             let outcome = timed.run(step: step + 1, learningRate: 0) {
                 defer { sample += batch }
-                return Batch(samples: Array(sample..<sample + batch), images: Array(0..<batch))
+                return Batch(
+                    samples: Array(sample..<sample + batch), images: Array(0..<batch),
+                    labels: source.classes.isEmpty ? nil : Array(repeating: 0, count: batch))
             }
             guard case .finished(let result) = outcome else {
                 throw Failure(
@@ -311,7 +332,7 @@ public final class Trainer {
         BatchLoader(
             source: source, augmentation: configuration.augmentation, batchSize: configuration.batch,
             seed: configuration.seed, firstSample: samples.lowerBound, lastSample: samples.upperBound,
-            workers: workers, unreadableLimit: configuration.unreadableLimit,
+            workers: workers, unreadableLimit: configuration.unreadableLimit, mixing: configuration.mixing,
             report: report)
     }
 

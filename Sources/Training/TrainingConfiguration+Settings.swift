@@ -37,16 +37,34 @@ extension TrainingConfiguration {
             "maximumCropArea": "\(.maximumCropArea, maximumCropArea)",
             "appliesOrientation": "\(.applyOrientation, appliesOrientation)",
         ]
+        let augmentation: KeyValuePairs<String, Message> = [
+            "randAugment.operations": randAugment.map { "\(.randAugment) of \($0.operations) operations" }
+                ?? "no \(.randAugment)",
+            "randAugment.magnitude": randAugment.map { "\(.randAugment) of magnitude \($0.magnitude)" }
+                ?? "no \(.randAugment)",
+            "randAugment.deviation": randAugment.map { "\(.randAugment) with a deviation of \($0.deviation)" }
+                ?? "no \(.randAugment)",
+            "randAugment.probability": randAugment.map { "\(.randAugment) with probability \($0.probability)" }
+                ?? "no \(.randAugment)",
+            "erasing.probability": "\(.erasing, erasing?.probability ?? 0)",
+            "mixing.mixupAlpha": "\(.mixup, mixing?.mixupAlpha ?? 0)",
+            "mixing.cutmixAlpha": "\(.cutmix, mixing?.cutmixAlpha ?? 0)",
+            "clipGradient": clipGradient.map { "\(.clipGradient, $0)" } ?? "no \(.clipGradient)",
+            "averageDecay": averageDecay.map { "\(.ema, $0)" } ?? "no \(.ema)",
+        ]
         func values(_ settings: KeyValuePairs<String, Message>, of part: String = "") -> [ConfiguredValue] {
             settings.map { ConfiguredValue(key: part + $0.key, setting: $0.value) }
         }
         return values(origin) + (model.map { values($0.settings, of: "model.") } ?? [])
-            + values(training)
+
+            + (classifier.map { values($0.settings, of: "classifier.") } ?? [])
+            + values(training) + (classifier == nil ? [] : values(augmentation))
     }
 
     /// Values that may change when a run is resumed: the paths of its files, and how its result is stored.
     package static let keysThatMayChange: Set<String> = [
-        "data", "validation", "evaluateEvery", "neighbors", "teacher", "unreadableLimit", "checkpointEvery", "keep",
+        "data", "validation", "evaluateEvery", "neighbors", "weights", "teacher", "unreadableLimit", "checkpointEvery",
+        "keep",
     ]
 
     /// The first decisive value that differs from that of `other`, as the setting of each; nil if all are equal.
@@ -90,6 +108,43 @@ extension ModelConfiguration {
             "alignment.weight": "\(.alignmentWeight, alignment.weight)",
             "maskRatio": "\(.maskRatio, maskRatio)",
             "normalizePixels": "\(.normalizePixels, normalizePixels)",
+        ]
+    }
+}
+
+extension ClassifierConfiguration {
+    /// Every stored value by its key path, as the setting that determines it. The keys are the same with and without a
+    /// teacher.
+    fileprivate var settings: KeyValuePairs<String, Message> {
+        func ofTeacher(_ setting: (Teacher) -> Message) -> Message { teacher.map(setting) ?? "no \(.teacher)" }
+        func ofEncoder(_ role: String, _ encoder: EncoderConfiguration) -> Message {
+            "a \(role) of width \(encoder.width), depth \(encoder.depth) and \(encoder.heads) heads"
+        }
+        func imageSize(_ encoder: EncoderConfiguration) -> Message { "\(.imageSize, encoder.imageSize)" }
+        return [
+            "encoder.width": "\(.width, encoder.width)",
+            "encoder.depth": "\(.depth, encoder.depth)",
+            "encoder.heads": "\(.heads, encoder.heads)",
+            "encoder.patchSize": "\(.patchSize, encoder.patchSize)",
+            "encoder.imageHeight": imageSize(encoder),
+            "encoder.imageWidth": imageSize(encoder),
+            "encoder.channels": "\(.channels, encoder.channels)",
+            "classes": "\(classes) classes",
+            "pool": "\(.pool, pool.rawValue)",
+            "dropPath": "\(.dropPath, dropPath)",
+            "layerDecay": "\(.layerDecay, layerDecay)",
+            "smoothing": "\(.smoothing, smoothing)",
+            "teacher.encoder.width": ofTeacher { ofEncoder("teacher", $0.encoder) },
+            "teacher.encoder.depth": ofTeacher { ofEncoder("teacher", $0.encoder) },
+            "teacher.encoder.heads": ofTeacher { ofEncoder("teacher", $0.encoder) },
+            "teacher.encoder.patchSize": ofTeacher { "a teacher with patches of \($0.encoder.patchSize) pixels" },
+            "teacher.encoder.imageHeight": ofTeacher { imageSize($0.encoder) },
+            "teacher.encoder.imageWidth": ofTeacher { imageSize($0.encoder) },
+            "teacher.encoder.channels": ofTeacher { "\(.channels, $0.encoder.channels)" },
+            "teacher.pool": ofTeacher { "a teacher with \($0.pool.rawValue) pooling" },
+            "teacher.weight": ofTeacher { "\(.teacherWeight, $0.weight)" },
+            "teacher.temperature": ofTeacher { "\(.temperature, $0.temperature)" },
+            "teacher.isHard": ofTeacher { "\(.hardTeacher, $0.isHard)" },
         ]
     }
 }

@@ -31,6 +31,8 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public var recipe: String
     /// Sizes of the models, alignment and masking; nil unless the method trains a masked autoencoder.
     public var model: ModelConfiguration?
+    /// The classifier and its losses; nil unless the method is fine-tuning.
+    public var classifier: ClassifierConfiguration?
     /// Folder of training images.
     public var data: String
     /// Folder of validation images; nil without any.
@@ -64,6 +66,12 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     /// Minimum and maximum fraction of an image's area that RandomResizedCrop takes.
     public var minimumCropArea: Double
     public var maximumCropArea: Double
+    /// Random operations on each image after crop and flip; nil: none.
+    public var randAugment: RandAugment?
+    /// A random rectangle of each image that is filled with noise; nil: none.
+    public var erasing: RandomErasing?
+    /// Mixing of each batch's images and targets; nil: none.
+    public var mixing: Mixing?
     /// Maximum norm of the gradient; nil: gradients are not clipped.
     public var clipGradient: Float?
     /// Decay of an exponential moving average of the weights, which is evaluated and written in their place; nil: none.
@@ -122,14 +130,19 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
 
     /// The encoder that is trained, or that a frozen encoder's features come from.
     public var trainedEncoder: EncoderConfiguration {
-        guard let encoder = model?.student else {
+        guard let encoder = model?.student ?? classifier?.encoder else {
             preconditionFailure("a configuration has a model or a classifier")
         }
         return encoder
     }
 
     /// The encoder of the frozen weights; nil without any.
-    var frozenEncoder: EncoderConfiguration? { model?.teacher }
+    var frozenEncoder: EncoderConfiguration? { model?.teacher ?? classifier?.teacher?.encoder }
+
+    /// The tensors that a run trains and writes.
+    public var layout: ModelLayout {
+        model.map { ModelLayout($0) } ?? classifier.map { ModelLayout($0) }!
+    }
 
     /// How training images become samples.
     public var augmentation: Augmentation {
@@ -137,7 +150,7 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         return Augmentation(
             width: size.imageWidth, height: size.imageHeight, channels: size.channels,
             framing: .random(area: minimumCropArea...maximumCropArea, aspect: 3.0 / 4...4.0 / 3, flip: 0.5),
-            orienting: appliesOrientation)
+            randAugment: randAugment, erasing: erasing, orienting: appliesOrientation)
     }
 
     /// How validation images become samples.
@@ -153,6 +166,11 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     /// - Throws: `Failure.usage` where the configuration does not fit together.
     func objective(plan: MemoryPlan) throws -> any Objective {
         let keepsGradients = accumulation > 1 || clipGradient != nil
+        if let classifier {
+            return try Classifier(
+                classifier, batch: batch, seed: seed, plan: plan,
+                .init(precision: precision, keepsGradients: keepsGradients))
+        }
         return try model!.objective(
             batch: batch, seed: seed, plan: plan,
             .init(precision: precision, teacherPrecision: teacherPrecision, keepsGradients: keepsGradients))
@@ -160,7 +178,9 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
 
     /// - Throws: `Failure.usage`, naming the field that does not fit.
     public func validate() throws {
+        precondition((model == nil) != (classifier == nil), "a run trains a masked autoencoder or a classifier")
         try model?.validate()
+        try classifier?.validate()
         func check(_ condition: Bool, _ message: @autoclosure () -> Message) throws {
             if !condition { throw Failure(.usage, message()) }
         }
@@ -212,6 +232,23 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         try check(
             minimumCropArea > 0 && minimumCropArea <= maximumCropArea && maximumCropArea <= 1,
             "\(.minimumCropArea) must be above 0 and at most \(.maximumCropArea), which is at most 1")
+        if let evaluateEvery {
+            try check(
+                evaluateEvery > 0 && evaluateEvery.isFinite, "\(.evaluateEvery) must be above 0 and finite")
+        }
+        if let probability = erasing?.probability {
+            try check((0...1).contains(probability), "\(.erasing) is a probability from 0 to 1")
+        }
+        if mixing != nil {
+            try check(
+                batch % 2 == 0,
+                "\(.mixup) and \(.cutmix) mix pairs of images, so \(.batch, batch) must be even: choose an even one, or "
+                    + "set both to 0")
+        }
+        if let clipGradient {
+            try check(clipGradient > 0 && clipGradient.isFinite, "\(.clipGradient) must be above 0 and finite")
+        }
+        if let averageDecay { try check(averageDecay > 0 && averageDecay < 1, "\(.ema) must be above 0 and below 1") }
         try check((0...1).contains(unreadableLimit), "\(.unreadableLimit) is a fraction from 0 to 1")
         if let neighbors {
             try check(

@@ -27,6 +27,9 @@ public struct TensorMatching: Equatable, Sendable {
         unexpected = file.names.filter { $0.hasPrefix(prefix) && !names.contains($0) }
     }
 
+    /// Adds names that the file lacks, or that are to be taken so.
+    public mutating func addMissing(_ names: [String]) { missing += names }
+
     /// Whether the file holds all wanted tensors in the wanted shapes; it may hold others.
     public var isComplete: Bool { missing.isEmpty && differences.isEmpty }
 }

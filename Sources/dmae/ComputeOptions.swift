@@ -54,8 +54,26 @@ struct PrecisionOptions: ParsableArguments {
     var precision: PrecisionChoice = .f32
 
     /// The precision to compute in. Call after `ComputeOptions.apply()`, which chooses the instruction set.
-    func resolved() -> Precision {
-        switch precision {
+    func resolved() -> Precision { precision.resolved() }
+}
+
+/// The precision of matmuls where bf16 is the default on processors that multiply it.
+struct TrainingPrecisionOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Precision of the operands of matmuls and attention: f32, bf16, or auto: bf16 where the processor has bf16 "
+                + "instructions, else f32.",
+            valueName: "precision"))
+    var precision: PrecisionChoice = .auto
+
+    /// See `PrecisionOptions`.
+    func resolved() -> Precision { precision.resolved() }
+}
+
+extension PrecisionChoice {
+    /// The precision to compute in; warns where bf16 is asked for and no faster.
+    fileprivate func resolved() -> Precision {
+        switch self {
         case .f32: return .f32
         case .auto: return Precision.bf16.isNative ? .bf16 : .f32
         case .bf16:

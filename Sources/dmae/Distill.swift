@@ -42,6 +42,7 @@ struct Distill: ParsableCommand {
         completion: .list(Recipe.names(of: .distill)))
     var recipe = "paper"
 
+    @OptionGroup(title: "Run") var images: DataOptions
     @OptionGroup(title: "Run") var training: TrainingOptions
     @OptionGroup(title: "Model") var model: ModelOptions
     @OptionGroup(title: "Method") var method: MethodOptions
@@ -64,9 +65,9 @@ struct Distill: ParsableCommand {
             normalizePixels: method.normalizePixels ?? recipe.normalizePixels)
         if !training.quiet, let note = alignment.note(on: configuration, of: recipe) { Terminal.note(note) }
         var run = try training.configuration(
-            recipe, model: configuration, teacher: teacher, precision: precision.resolved(),
+            recipe, model: configuration, data: images.data, teacher: teacher, precision: precision.resolved(),
             teacherPrecision: teacherPrecision.resolved())
         try evaluation.apply(to: &run)
-        try training.run(run, teacher: weights)
+        try training.run(run, from: TrainingOptions.StartingWeights(teacher: weights))
     }
 }

@@ -34,6 +34,7 @@ struct Dmae: ParsableCommand {
         subcommands: [
             Distill.self,
             Pretrain.self,
+            Finetune.self,
             Preview.self,
             Reconstruct.self,
             Embed.self,

@@ -24,17 +24,12 @@ extension AlignedPair: ExpressibleByArgument {
     }
 }
 
-/// Sizes of student and decoder that override the recipe's.
-struct ModelOptions: ParsableArguments {
+/// Sizes of the trained encoder that override the recipe's.
+struct EncoderOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp("Student: \(Self.encoderNames).", valueName: "preset"),
         completion: .list(Preset.encoders.map(\.name)))
     var student: String?
-
-    @Option(
-        help: ArgumentHelp("Decoder: \(Preset.decoders.map(\.name).joined(separator: ", ")).", valueName: "preset"),
-        completion: .list(Preset.decoders.map(\.name)))
-    var decoder: String?
 
     @Option(help: ArgumentHelp("Side of the training images, or HEIGHTxWIDTH, in pixels.", valueName: "pixels"))
     var imageSize: ImageSize?
@@ -54,14 +49,14 @@ struct ModelOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Attention heads of the student. Default: the preset's.", valueName: "heads"))
     var heads: Int?
 
-    @Option(help: ArgumentHelp("Width of the decoder. Default: the preset's.", valueName: "width"))
-    var decoderWidth: Int?
-
-    @Option(help: ArgumentHelp("Transformer blocks of the decoder. Default: the preset's.", valueName: "blocks"))
-    var decoderDepth: Int?
-
-    @Option(help: ArgumentHelp("Attention heads of the decoder. Default: the preset's.", valueName: "heads"))
-    var decoderHeads: Int?
+    /// The flags among these that files of weights decide, as they are on the command line.
+    var givenSizes: [String] {
+        let flags: [(name: String, isGiven: Bool)] = [
+            ("--student", student != nil), ("--patch-size", patchSize != nil), ("--width", width != nil),
+            ("--depth", depth != nil),
+        ]
+        return flags.filter(\.isGiven).map(\.name)
+    }
 
     static let encoderNames = Preset.encoders.map(\.name).joined(separator: ", ")
 
@@ -73,6 +68,32 @@ struct ModelOptions: ParsableArguments {
             patchSize: patchSize ?? encoder.patchSize, imageHeight: imageSize?.height ?? encoder.imageHeight,
             imageWidth: imageSize?.width ?? encoder.imageWidth, channels: channels ?? encoder.channels)
     }
+
+    static func preset(_ name: String, flag: String, height: Int, width: Int, channels: Int) throws
+        -> EncoderConfiguration
+    {
+        guard let encoder = Preset.encoder(name, imageHeight: height, imageWidth: width, channels: channels) else {
+            throw Failure(.usage, "\(flag) \(name) is not known: use one of \(encoderNames)")
+        }
+        return encoder
+    }
+}
+
+/// Sizes of the decoder that override the recipe's.
+struct DecoderOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp("Decoder: \(Preset.decoders.map(\.name).joined(separator: ", ")).", valueName: "preset"),
+        completion: .list(Preset.decoders.map(\.name)))
+    var decoder: String?
+
+    @Option(help: ArgumentHelp("Width of the decoder. Default: the preset's.", valueName: "width"))
+    var decoderWidth: Int?
+
+    @Option(help: ArgumentHelp("Transformer blocks of the decoder. Default: the preset's.", valueName: "blocks"))
+    var decoderDepth: Int?
+
+    @Option(help: ArgumentHelp("Attention heads of the decoder. Default: the preset's.", valueName: "heads"))
+    var decoderHeads: Int?
 
     /// The decoder `name` (a preset) with the overrides of this command line.
     func decoder(_ name: String) throws -> DecoderConfiguration {
@@ -87,15 +108,20 @@ struct ModelOptions: ParsableArguments {
             width: decoderWidth ?? preset.width, depth: decoderDepth ?? preset.depth,
             heads: decoderHeads ?? preset.heads)
     }
+}
 
-    static func preset(_ name: String, flag: String, height: Int, width: Int, channels: Int) throws
-        -> EncoderConfiguration
-    {
-        guard let encoder = Preset.encoder(name, imageHeight: height, imageWidth: width, channels: channels) else {
-            throw Failure(.usage, "\(flag) \(name) is not known: use one of \(encoderNames)")
-        }
-        return encoder
+/// Sizes of student and decoder that override the recipe's.
+struct ModelOptions: ParsableArguments {
+    @OptionGroup var student: EncoderOptions
+    @OptionGroup var decoderOptions: DecoderOptions
+
+    /// See `EncoderOptions.encoder`.
+    func encoder(_ name: String, imageSize side: Int) throws -> EncoderConfiguration {
+        try student.encoder(name, imageSize: side)
     }
+
+    /// See `DecoderOptions.decoder`.
+    func decoder(_ name: String) throws -> DecoderConfiguration { try decoderOptions.decoder(name) }
 }
 
 /// Mask ratio and targets that override the recipe's.
@@ -176,7 +202,7 @@ struct AlignmentOptions: ParsableArguments {
             guard let name = teacherModel ?? recipe.teacher else {
                 throw Failure(.usage, "--teacher-model is needed: recipe \(recipe.name) names no teacher")
             }
-            teacher = try ModelOptions.preset(
+            teacher = try EncoderOptions.preset(
                 name, flag: "--teacher-model", height: student.imageHeight, width: student.imageWidth,
                 channels: student.channels)
             // A preset's patch size is a default only. A file's patch size stays, and is checked.
@@ -270,15 +296,20 @@ extension Recipe {
                 "    align \(pairs), alignment distance \(alignment.distance.rawValue), projection "
                     + "\(alignment.projection.rawValue), weight \(Format.shortest(alignment.weight))")
         }
-        lines.append(
+        return lines.joined(separator: "\n") + "\n" + scheduleText
+    }
+}
+
+extension TrainingRecipe {
+    /// The values that all methods have, for help screens.
+    var scheduleText: String {
+        [
             "    batch \(batch), effective batch \(effectiveBatch), epochs \(Format.shortest(epochs)), warm-up epochs "
-                + Format.shortest(warmupEpochs))
-        lines.append(
+                + Format.shortest(warmupEpochs),
             "    base learning rate \(Format.shortest(baseLearningRate)), minimum "
-                + "\(Format.shortest(minimumLearningRate)), weight decay \(Format.shortest(optimizer.weightDecay))")
-        lines.append(
+                + "\(Format.shortest(minimumLearningRate)), weight decay \(Format.shortest(optimizer.weightDecay))",
             "    beta1 \(optimizer.beta1), beta2 \(optimizer.beta2), epsilon \(optimizer.epsilon), crop area "
-                + "\(Format.shortest(cropArea.lowerBound)) to \(Format.shortest(cropArea.upperBound))")
-        return lines.joined(separator: "\n")
+                + "\(Format.shortest(cropArea.lowerBound)) to \(Format.shortest(cropArea.upperBound))",
+        ].joined(separator: "\n")
     }
 }

@@ -24,6 +24,7 @@ struct Pretrain: ParsableCommand {
         completion: .list(Recipe.names(of: .pretrain)))
     var recipe = "mae"
 
+    @OptionGroup(title: "Run") var images: DataOptions
     @OptionGroup(title: "Run") var training: TrainingOptions
     @OptionGroup(title: "Model") var model: ModelOptions
     @OptionGroup(title: "Method") var method: MethodOptions
@@ -40,7 +41,7 @@ struct Pretrain: ParsableCommand {
             maskRatio: method.maskRatio ?? recipe.maskRatio,
             normalizePixels: method.normalizePixels ?? recipe.normalizePixels)
         var run = try training.configuration(
-            recipe, model: configuration, teacher: nil, precision: precision.resolved())
+            recipe, model: configuration, data: images.data, teacher: nil, precision: precision.resolved())
         try evaluation.apply(to: &run)
         try training.run(run)
     }

@@ -7,13 +7,16 @@ import Tensors
 import Training
 import Weights
 
-/// The options that `dmae distill` and `dmae pretrain` share.
-struct TrainingOptions: ParsableArguments {
+/// The images of `dmae distill` and `dmae pretrain`.
+struct DataOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp("Folder of images: one folder per class, or a flat one.", valueName: "folder"),
         completion: .directory)
     var data: String
+}
 
+/// The options that all training commands share.
+struct TrainingOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "Folder of the run: configuration, log, checkpoints, weights. --dry-run needs none.", valueName: "folder"),
@@ -99,10 +102,14 @@ struct TrainingOptions: ParsableArguments {
         }
     }
 
-    /// The resolved configuration of a run of `recipe` over `model`.
+    /// The configuration of a run of `recipe` with the overrides of this command line.
+    ///
+    /// - Parameters:
+    ///   - model: nil unless a masked autoencoder is trained.
+    ///   - classifier: nil unless a classifier is fine-tuned.
     func configuration(
-        _ recipe: Recipe, model: ModelConfiguration, teacher: String?, precision: Precision,
-        teacherPrecision: TeacherPrecision = .same
+        _ recipe: some TrainingRecipe, model: ModelConfiguration? = nil, classifier: ClassifierConfiguration? = nil,
+        data: String, teacher: String?, precision: Precision, teacherPrecision: TeacherPrecision = .same
     ) throws -> TrainingConfiguration {
         // With --batch alone the recipe's effective batch stays if the batch divides it.
         let effective = effectiveBatch ?? recipe.effectiveBatch
@@ -121,7 +128,7 @@ struct TrainingOptions: ParsableArguments {
         optimizer.beta2 = beta2 ?? optimizer.beta2
         optimizer.epsilon = epsilon ?? optimizer.epsilon
         optimizer.weightDecay = weightDecay ?? optimizer.weightDecay
-        let configuration = TrainingConfiguration(
+        var configuration = TrainingConfiguration(
             method: recipe.method, recipe: recipe.name, model: model, data: data, teacher: teacher, batch: batch,
             accumulation: effective / batch, epochs: epochs ?? recipe.epochs,
             warmupEpochs: warmupEpochs ?? recipe.warmupEpochs,
@@ -132,14 +139,24 @@ struct TrainingOptions: ParsableArguments {
             minimumCropArea: minimumCropArea ?? recipe.cropArea.lowerBound,
             maximumCropArea: maximumCropArea ?? recipe.cropArea.upperBound, appliesOrientation: applyOrientation,
             unreadableLimit: unreadableLimit, checkpointEvery: checkpointEvery ?? 0, keep: keep)
-        try configuration.validate()
+        configuration.classifier = classifier
         return configuration
     }
 
+    /// Files of weights that a run starts from, each opened once.
+    struct StartingWeights {
+        /// Frozen weights: a teacher's; nil without any.
+        var teacher: ModelWeights?
+        /// Initial values of the trained weights; nil to draw them at random.
+        var initial: ModelWeights?
+        /// See `Trainer.prepare`.
+        var isOptional: (String) -> Bool = ModelLayout.isPositionTable
+        var isIgnored: (String) -> Bool = { _ in false }
+    }
+
     /// Runs the training, or prints its plan.
-    ///
-    /// - Parameter teacher: the weights in the teacher's file, which is opened once; nil without a teacher.
-    func run(_ configuration: TrainingConfiguration, teacher: ModelWeights? = nil) throws {
+    func run(_ configuration: TrainingConfiguration, from weights: StartingWeights = StartingWeights()) throws {
+        try configuration.validate()
         // Not in validate(): a misspelt flag is reported first.
         guard dryRun || output?.isEmpty == false else {
             throw Failure(.usage, "--output is needed: name a folder for the run")
@@ -150,13 +167,13 @@ struct TrainingOptions: ParsableArguments {
             if resume != nil, !quiet {
                 Terminal.note("--dry-run reads no checkpoint: what follows is of the whole run, from its beginning")
             }
-            return try printPlan(of: trainer, teacher: teacher)
+            return try printPlan(of: trainer, from: weights)
         }
 
         Signals.install()
         // Lock the folder, or refuse it, before reading the teacher, which may take minutes.
         let directory = try RunDirectory(path: output!, resuming: resume != nil)
-        try prepare(trainer, teacher: teacher)
+        try prepare(trainer, from: weights)
         try takeUp(trainer, in: directory)
         try directory.writeConfiguration(configuration)
         let progress = quiet ? nil : ProgressLine(totalSteps: trainer.totalSteps, terms: trainer.objective.lossTerms)
@@ -189,19 +206,35 @@ struct TrainingOptions: ParsableArguments {
         }
     }
 
-    /// Maps the memory, sets the starting weights, and says which tensors of the teacher's file were used.
-    private func prepare(_ trainer: Trainer, teacher: ModelWeights?) throws {
-        guard let loading = try trainer.prepare(teacher: teacher).frozen,
-            let parameters = trainer.objective.frozenParameters
-        else { return }
+    /// Maps the memory, sets the starting weights, and says which tensors of the files were used.
+    private func prepare(_ trainer: Trainer, from weights: StartingWeights) throws {
+        let preparation = try trainer.prepare(
+            teacher: weights.teacher, initial: weights.initial, isOptional: weights.isOptional,
+            isIgnored: weights.isIgnored)
+        guard !quiet else { return }
+        if let loading = preparation.frozen, let parameters = trainer.objective.frozenParameters {
+            Terminal.note(Self.text(loading, "teacher", of: trainer.configuration.teacher!, into: parameters))
+        }
+        if let loading = preparation.initial {
+            Terminal.note(
+                Self.text(
+                    loading, "initial weights", of: trainer.configuration.weights!,
+                    into: trainer.objective.parameters))
+        }
+    }
+
+    /// The tensors of a file that were used and those that were not, as a sentence for a person.
+    private static func text(
+        _ loading: Parameters.Loading, _ role: String, of path: String, into parameters: Parameters
+    ) -> String {
         let matching = loading.matching
         let used = parameters.all.count - matching.missing.count
-        var text = "teacher: \(used) tensors used of \(trainer.configuration.teacher!)"
+        var text = "\(role): \(used) tensors used of \(path)"
         if !matching.missing.isEmpty {
-            text += "; \(matching.missing.count) missing and computed (\(Self.names(matching.missing)))"
+            text += "; \(matching.missing.count) missing and computed (\(names(matching.missing)))"
         }
         for adaptation in loading.adaptations { text += "; \(adaptation)" }
-        // Distillation runs the embedding and the blocks up to the last aligned one.
+        // Distillation runs the embedding and the blocks up to the last aligned one; a classifier has no decoder.
         func unneededPart(_ name: String) -> ModelPart? { ModelPart(of: name).flatMap { $0 == .embedding ? nil : $0 } }
         let unneeded = matching.unexpected.compactMap(unneededPart)
         let unexpected = matching.unexpected.filter { unneededPart($0) == nil }
@@ -210,8 +243,8 @@ struct TrainingOptions: ParsableArguments {
             let words = parts.map { $0 == .blocks ? "blocks after the last aligned one" : "\($0)" }
             text += "; \(unneeded.count) not needed (\(words.joined(separator: ", ")))"
         }
-        if !unexpected.isEmpty { text += "; \(unexpected.count) unexpected (\(Self.names(unexpected)))" }
-        if !quiet { Terminal.note(text) }
+        if !unexpected.isEmpty { text += "; \(unexpected.count) unexpected (\(names(unexpected)))" }
+        return text
     }
 
     private static func names(_ names: [String]) -> String {
@@ -242,9 +275,9 @@ struct TrainingOptions: ParsableArguments {
         }
     }
 
-    private func printPlan(of trainer: Trainer, teacher weights: ModelWeights?) throws {
+    private func printPlan(of trainer: Trainer, from weights: StartingWeights) throws {
         let configuration = trainer.configuration
-        let layout = ModelLayout(configuration.model!)
+        let layout = configuration.layout
         func count(_ isCounted: (ModelPart) -> Bool) -> String { Format.count(layout.count(where: isCounted)) }
         var rows = [
             ["images", "\(trainer.source.count)"],
@@ -255,12 +288,21 @@ struct TrainingOptions: ParsableArguments {
             ["optimiser steps", "\(trainer.totalSteps)"],
             ["peak learning rate", "\(Float(configuration.peakLearningRate))"],
             [""],
-            ["parameters: student", count(\.isEncoder)],
-            ["parameters: decoder", count { $0 == .decoder }],
         ]
+        if configuration.model == nil {
+            rows += [
+                ["parameters: encoder", count(\.isEncoder)], ["parameters: class head", count { $0 == .classHead }],
+            ]
+        } else {
+            rows += [["parameters: student", count(\.isEncoder)], ["parameters: decoder", count { $0 == .decoder }]]
+        }
         if let teacher = trainer.objective.frozenParameters {
-            rows.append(["parameters: projection heads", count { $0 == .projectionHeads }])
-            rows.append(["parameters: teacher, to its last aligned block", Format.count(teacher.count())])
+            if configuration.model != nil {
+                rows.append(["parameters: projection heads", count { $0 == .projectionHeads }])
+                rows.append(["parameters: teacher, to its last aligned block", Format.count(teacher.count())])
+            } else {
+                rows.append(["parameters: teacher", Format.count(teacher.count())])
+            }
         }
         rows.append([""])
         for purpose in MemoryPlan.Purpose.allCases where trainer.plan.bytes(of: purpose) > 0 {
@@ -273,7 +315,9 @@ struct TrainingOptions: ParsableArguments {
         rows.append([""])
         let operations = trainer.objective.operations
         for (name, value) in [
-            ("teacher", operations.teacher), ("student", operations.student), ("decoder", operations.decoder),
+            ("teacher", operations.teacher),
+            (configuration.model == nil ? "classifier" : "student", operations.student),
+            ("decoder", operations.decoder),
             ("projection heads", operations.alignment), ("total", operations.total),
         ] where value > 0 {
             rows.append(["GFLOP per image: \(name)", Format.fixed(value, value < 1 ? 4 : 2)])
@@ -281,7 +325,7 @@ struct TrainingOptions: ParsableArguments {
         print(Format.table(rows))
         // Timing may take minutes and must be interruptible.
         fflush(stdout)
-        try prepare(trainer, teacher: weights)
+        try prepare(trainer, from: weights)
         if !quiet { Terminal.note("timing \(Trainer.timedBatches) batches of \(configuration.batch) images …") }
         let (run, step) = try trainer.estimateSeconds()
         print("")

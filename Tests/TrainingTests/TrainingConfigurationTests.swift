@@ -1,4 +1,5 @@
 import Foundation
+import Images
 import Models
 import Reporting
 import XCTest
@@ -6,6 +7,26 @@ import XCTest
 import Training
 
 final class TrainingConfigurationTests: XCTestCase {
+    /// A fine-tuning run with everything that one can have.
+    private func classification() -> TrainingConfiguration {
+        var configuration = configuration(teacher: true)
+        let encoder = configuration.model!.student
+        configuration.method = .finetune
+        configuration.model = nil
+        configuration.classifier = ClassifierConfiguration(
+            encoder: encoder, classes: 5, pool: .mean, dropPath: 0.1, layerDecay: 0.5, smoothing: 0.1,
+            teacher: .init(encoder: encoder, pool: .class, weight: 0.5, temperature: 2))
+        configuration.randAugment = RandAugment()
+        configuration.erasing = RandomErasing()
+        configuration.mixing = Mixing()
+        configuration.clipGradient = 1
+        configuration.averageDecay = 0.5
+        configuration.evaluateEvery = 2
+        configuration.validation = "validation"
+        configuration.weights = "weights"
+        return configuration
+    }
+
     private func configuration(teacher: Bool) -> TrainingConfiguration {
         let encoder = EncoderConfiguration(width: 12, depth: 3, heads: 3, patchSize: 4, imageHeight: 12, imageWidth: 16)
         let model = ModelConfiguration(
@@ -36,20 +57,31 @@ final class TrainingConfigurationTests: XCTestCase {
     /// A value that is added to a configuration is compared by resumed runs, or said to be free.
     func testEveryValueIsCompared() throws {
         let distillation = configuration(teacher: true), pretraining = configuration(teacher: false)
-        let compared = distillation.decisiveValues.map(\.key), free = TrainingConfiguration.keysThatMayChange
-        XCTAssertEqual(Set(compared).count, compared.count)
-        XCTAssertEqual(pretraining.decisiveValues.map(\.key), compared)
-        XCTAssertTrue(free.isDisjoint(with: compared))
-        let json = try JSONSerialization.jsonObject(with: Data(distillation.sortedJSON())) as? [String: Any]
-        // `RunFormat` refuses another format before the values are compared.
-        XCTAssertEqual(Set(paths(try XCTUnwrap(json))), free.union(compared).union(["format"]))
+        XCTAssertEqual(pretraining.decisiveValues.map(\.key), distillation.decisiveValues.map(\.key))
+        for configuration in [distillation, classification()] {
+            let compared = configuration.decisiveValues.map(\.key)
+            var free = TrainingConfiguration.keysThatMayChange
+            XCTAssertEqual(Set(compared).count, compared.count)
+            XCTAssertTrue(free.isDisjoint(with: compared))
+            if configuration.classifier == nil { free.remove("weights") }
+            let json = try JSONSerialization.jsonObject(with: Data(configuration.sortedJSON())) as? [String: Any]
+            // `RunFormat` refuses another format before the values are compared.
+            XCTAssertEqual(Set(paths(try XCTUnwrap(json))), free.union(compared).union(["format"]))
+        }
     }
 
     /// A changed value of the JSON is reported by its own setting.
     func testEveryValueIsReported() throws {
+        try assertReported(configuration(teacher: true))
+        try assertReported(classification())
+    }
+
+    private func assertReported(_ original: TrainingConfiguration) throws {
         func another(_ key: String, _ value: Any) -> Any {
             switch key {
             case "method": "pretrain"
+            case "pool": value as? String == "mean" ? "class" : "mean"
+            case "isHard": true
             case "recipe": "other"
             case "algorithm": "lars"
             case "precision": "bf16"
@@ -68,7 +100,6 @@ final class TrainingConfigurationTests: XCTestCase {
                 (value as? [String: Any]).map { changed($0, Array(path.dropFirst())) } ?? another(path[0], value)
             return object
         }
-        let original = configuration(teacher: true)
         let json = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(original.sortedJSON())) as? [String: Any])
         for value in original.decisiveValues {
             let object = changed(json, value.key.components(separatedBy: "."))

@@ -1,0 +1,61 @@
+import Images
+import Models
+
+/// Accuracy and loss of a classifier on validation images, prepared by resize and centre crop.
+public final class ClassifierValidation: PeriodicEvaluation {
+    public let everyEpochs: Double
+    public var ranksWeights: Bool { true }
+    public let terms = [
+        EvaluationTerm(
+            key: "val_top1", name: "top-1",
+            meaning: "fraction of validation images whose class is the first prediction",
+            isFraction: true),
+        EvaluationTerm(
+            key: "val_top5", name: "top-5",
+            meaning: "fraction of validation images whose class is among the first five predictions", isFraction: true),
+        EvaluationTerm(
+            key: "val_loss", name: "validation loss", meaning: "mean cross-entropy over the validation images",
+            isFraction: false),
+    ]
+
+    private let classifier: any ClassifyingObjective
+    private let source: any ImageSource
+    private let augmentation: Augmentation
+    private let classes: Int
+    private let unreadableLimit: Double
+
+    /// - Parameters:
+    ///   - source: the validation images, with the classes of the training images.
+    ///   - augmentation: their preparation, with a centre framing.
+    ///   - unreadableLimit: fraction of the images that may be unreadable.
+    public init(
+        of classifier: any ClassifyingObjective, on source: any ImageSource, augmentation: Augmentation, classes: Int,
+        everyEpochs: Double, unreadableLimit: Double
+    ) {
+        self.classifier = classifier
+        self.source = source
+        self.augmentation = augmentation
+        self.classes = classes
+        self.everyEpochs = everyEpochs
+        self.unreadableLimit = unreadableLimit
+    }
+
+    public func evaluate(
+        workers: Int, report: @escaping (String) -> Void, isInterrupted: () -> Bool
+    ) throws -> [Double]? {
+        let images = classifier.images, logits = classifier.logits
+        let loader = BatchLoader(
+            once: source, augmentation: augmentation, batchSize: images.rows, workers: workers,
+            unreadableLimit: unreadableLimit, report: report)
+        defer { loader.stop() }
+        var scores = ClassificationScores(classes: classes)
+        while let batch = try loader.next(into: images) {
+            if isInterrupted() { return nil }
+            _ = classifier.evaluate(batch)
+            for row in 0..<batch.count {
+                scores.add(logits: logits.pointer + row * logits.stride, label: batch.labels![row])
+            }
+        }
+        return [scores.top1, scores.top5, scores.loss]
+    }
+}
