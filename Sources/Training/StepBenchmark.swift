@@ -34,7 +34,24 @@ public struct StepBenchmark: Sendable {
         return imagesPerSecond * seconds
     }
 
-    /// Runs one step to warm up, then `steps` timed ones.
+    /// Runs one step of fine-tuning to warm up, then `steps` timed ones. Labels are random, and an even batch is mixed.
+    /// For the parameters see the benchmark of distillation.
+    public init(
+        _ model: ClassifierConfiguration, batch: Int, steps: Int, precision: Precision = .f32,
+        optimizer: Optimizer = Optimizer(), profiles: Bool = false,
+        progress: (Int, Double) -> Void = { _, _ in }
+    ) throws {
+        var random = CounterRandom(seed: 0, purpose: .benchmark, epoch: 1)
+        let labels = (0..<batch).map { _ in random.below(max(1, model.classes)) }
+        try self.init(
+            batch: batch, steps: steps, precision: precision, optimizer: optimizer, profiles: profiles,
+            labels: labels, progress: progress
+        ) {
+            try Classifier(model, batch: batch, seed: 0, plan: $0, .init(precision: precision, keepsGradients: false))
+        }
+    }
+
+    /// Runs one step of distillation, or of MAE's pre-training, to warm up, then `steps` timed ones.
     ///
     /// - Parameters:
     ///   - profiles: whether to time each operation.
@@ -46,10 +63,23 @@ public struct StepBenchmark: Sendable {
         optimizer: Optimizer = Optimizer(), profiles: Bool = false,
         progress: (Int, Double) -> Void = { _, _ in }
     ) throws {
+        try self.init(
+            batch: batch, steps: steps, precision: precision, teacherPrecision: teacherPrecision,
+            optimizer: optimizer, profiles: profiles, labels: nil, progress: progress
+        ) {
+            try model.objective(
+                batch: batch, seed: 0, plan: $0,
+                .init(precision: precision, teacherPrecision: teacherPrecision, keepsGradients: false))
+        }
+    }
+
+    private init(
+        batch: Int, steps: Int, precision: Precision, teacherPrecision: TeacherPrecision = .same,
+        optimizer: Optimizer, profiles: Bool, labels: [Int]?, progress: (Int, Double) -> Void,
+        objective make: (MemoryPlan) throws -> any Objective
+    ) throws {
         let plan = MemoryPlan()
-        let objective = try model.objective(
-            batch: batch, seed: 0, plan: plan,
-            .init(precision: precision, teacherPrecision: teacherPrecision, keepsGradients: false))
+        let objective = try make(plan)
         let loop = StepLoop(objective, optimizer, accumulation: 1, plan: plan)
         try plan.commit()
         objective.parameters.initialize(seed: 0)
@@ -62,7 +92,9 @@ public struct StepBenchmark: Sendable {
             if step == 1 { Profile.reset(measuring: profiles) }
             // The rate does not change the work of a step. A small one leaves the random weights almost unchanged.
             let outcome = loop.run(step: step + 1, learningRate: 1e-6) {
-                Batch(samples: Array(step * batch..<(step + 1) * batch), images: Array(0..<batch))
+                Batch(
+                    samples: Array(step * batch..<(step + 1) * batch), images: Array(0..<batch), labels: labels,
+                    mixture: labels != nil && batch % 2 == 0 ? Mixture(lambda: 0.6) : nil)
             }
             guard case .finished(let result) = outcome else {
                 throw Failure(.failure, "the loss of a step on random weights and images is not finite")

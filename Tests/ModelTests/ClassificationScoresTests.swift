@@ -1,3 +1,4 @@
+import Foundation
 import Models
 import TestSupport
 import Tensors
@@ -6,6 +7,41 @@ import XCTest
 final class ClassificationScoresTests: XCTestCase {
     private func add(_ scores: inout ClassificationScores, _ logits: [Float], _ label: Int) {
         logits.withUnsafeBufferPointer { scores.add(logits: $0.baseAddress!, label: label) }
+    }
+
+    private struct Recorded: Decodable {
+        struct Case: Decodable {
+            let classes, top1, top5: Int
+            let logits: [Float]
+            let labels, confusion: [Int]
+            let loss: Double
+        }
+        let cases: [Case]
+    }
+
+    /// Logits with many ties, against NumPy's stable order and PyTorch's cross-entropy (Fixtures/scores).
+    func testAgreesWithNumPy() throws {
+        let data = try Data(contentsOf: URL(fileURLWithPath: Fixtures.path("scores/scores.json")))
+        let cases = try JSONDecoder().decode(Recorded.self, from: data).cases
+        XCTAssertEqual(cases.map(\.classes), [12, 4, 1, 30])
+        for recorded in cases {
+            var scores = ClassificationScores(classes: recorded.classes)
+            let (count, classes) = (recorded.labels.count, recorded.classes)
+            for (image, label) in recorded.labels.enumerated() {
+                add(&scores, Array(recorded.logits[image * classes..<(image + 1) * classes]), label)
+            }
+            XCTAssertEqual(scores.images, count)
+            XCTAssertEqual(scores.top1, Double(recorded.top1) / Double(count))
+            XCTAssertEqual(scores.top5, Double(recorded.top5) / Double(count))
+            // Both sum in double: some hundred roundings.
+            XCTAssertEqual(scores.loss, recorded.loss, accuracy: 1e-13 * recorded.loss)
+            for label in 0..<classes {
+                let row = recorded.confusion[label * classes..<(label + 1) * classes]
+                XCTAssertEqual((0..<classes).map { scores.confusion(label: label, prediction: $0) }, Array(row))
+                XCTAssertEqual(scores.byClass[label].images, row.reduce(0, +))
+                XCTAssertEqual(scores.byClass[label].hits, row[row.startIndex + label])
+            }
+        }
     }
 
     /// Of equal logits the lower index comes first, for the prediction and for the label's rank.

@@ -203,6 +203,32 @@ final class ClassifierTests: XCTestCase {
         }
     }
 
+    /// A block of a ViT-B keeps, for each token: residual stream, residual stream after attention, queries, keys, values,
+    /// attention's output and the MLP's pre-activation, 2 · 4D bytes and 8 · D elements; and a few statistics. Nothing
+    /// else of a step grows with depth.
+    func testMemoryOfAViTBase() throws {
+        let base = try XCTUnwrap(Preset.encoder("vit-base", imageHeight: 224, imageWidth: 224))
+        for precision in [Precision.f32, .bf16] {
+            func bytes(depth: Int, _ purpose: MemoryPlan.Purpose?) throws -> Int {
+                var size = base
+                size.depth = depth
+                let plan = MemoryPlan()
+                _ = try Classifier(
+                    ClassifierConfiguration(encoder: size, classes: 1000, pool: .mean, dropPath: 0.1), batch: 32,
+                    seed: 0,
+                    plan: plan, .init(precision: precision, keepsGradients: false))
+                return purpose.map { plan.bytes(of: $0) } ?? plan.totalBytes
+            }
+            let perToken = 2 * 4 * 768 + 8 * 768 * precision.activations.size
+            let block = try bytes(depth: 12, .activations) - bytes(depth: 11, .activations)
+            XCTAssertEqual(Double(block) / Double(32 * 197 * perToken), 1, accuracy: 0.01, "\(precision)")
+            // The gradients of one block are alive at a time: 12·D² weights of four bytes, and little else.
+            XCTAssertEqual(
+                Double(try bytes(depth: 12, .gradients)) / Double(4 * 12 * 768 * 768), 1, accuracy: 0.12)
+            XCTAssertLessThan(try bytes(depth: 12, nil), precision == .f32 ? 2800 << 20 : 1900 << 20)
+        }
+    }
+
     /// Configurations that do not fit are refused with a sentence.
     func testRefusals() throws {
         func refused(_ change: (inout ClassifierConfiguration) -> Void) -> String {

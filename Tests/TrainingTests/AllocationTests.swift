@@ -116,6 +116,47 @@ final class AllocationTests: XCTestCase {
         XCTAssertFalse(ran.isEmpty)
     }
 
+    /// The same for fine-tuning: drop path, mixed targets, a teacher, trained positions.
+    func testAFineTuningStepAllocatesNothing() throws {
+        let cases: [ClassifierConfiguration] = [
+            .small(dropPath: 0.3, layerDecay: 0.65, smoothing: 0.1),
+            .small(pool: .class, dropPath: 0.3, teacher: LogitDistillation(weight: 0.5, temperature: 3)),
+        ]
+        let ran = try withEachInstructionSet { set in
+            for threads in [1, 2] {
+                try withThreads(threads) {
+                    for configuration in cases {
+                        for accumulation in [1, 2] {
+                            var loop: StepLoop!
+                            let model = try RandomClassifier(
+                                configuration, batch: 4, seed: 1, .init(keepsGradients: accumulation > 1)
+                            ) { loop = StepLoop($0, Optimizer(), accumulation: accumulation, plan: $1) }
+                            let batch = model.batch
+                            var norm: Float = 0
+                            func step(_ number: Int) {
+                                let outcome = loop.run(step: number, learningRate: 1e-3) { batch }
+                                if case .finished(let result) = outcome { norm = result.gradientNorm }
+                            }
+                            step(1)
+                            norm = 0
+                            let counted = allocations {
+                                step(2)
+                                step(3)
+                            }
+                            XCTAssertEqual(
+                                counted.count, 0,
+                                "\(configuration.pool), \(accumulation) micro-batches, \(set.name), \(threads) threads: "
+                                    + counted.where)
+                            XCTAssertGreaterThan(norm, 0)
+                            withExtendedLifetime(model) {}
+                        }
+                    }
+                }
+            }
+        }
+        XCTAssertFalse(ran.isEmpty)
+    }
+
     /// Handing over a batch allocates nothing; decoding one does, which the counter sees as well. So the batches are
     /// counted when all of them are probably decoded, and a loader that allocates by itself does so at every attempt.
     func testABatchAllocatesNothing() throws {
