@@ -22,6 +22,8 @@ public final class PeriodicNeighbors: PeriodicEvaluation {
     private let start: Phase
     private let encoder: TrainedFeatures
     private let neighbors: NearestNeighbors
+    /// Sentences about unreadable images, each of which is reported in the first evaluation only.
+    private var reported: Set<String> = []
 
     /// Plans the memory.
     ///
@@ -77,7 +79,8 @@ public final class PeriodicNeighbors: PeriodicEvaluation {
         func encode(_ source: any ImageSource, _ add: (UnsafePointer<Float>, Int) -> Void) throws -> Bool {
             let loader = BatchLoader(
                 once: source, augmentation: augmentation, batchSize: encoder.batch, workers: workers,
-                unreadableLimit: unreadableLimit, batchesAhead: 2, report: report)
+                unreadableLimit: unreadableLimit, batchesAhead: 2,
+                report: { [self] in if reported.insert($0).inserted { report($0) } })
             defer { loader.stop() }
             while true {
                 encoder.beginImages()

@@ -86,8 +86,10 @@ public final class Trainer {
         if let neighbors = configuration.neighbors {
             add(
                 try PeriodicNeighbors(
-                    of: objective.parameters, configuration.trainedEncoder, train: ImageFolder(neighbors.train),
-                    validation: ImageFolder(neighbors.validation), augmentation: configuration.validationAugmentation,
+                    of: objective.parameters, configuration.trainedEncoder,
+                    train: ImagesByPath(ImageFolder(neighbors.train)),
+                    validation: ImagesByPath(ImageFolder(neighbors.validation)),
+                    augmentation: configuration.validationAugmentation,
                     batch: configuration.batch, everyEpochs: neighbors.everyEpochs,
                     unreadableLimit: configuration.unreadableLimit, plan: plan))
         }
@@ -268,9 +270,17 @@ public final class Trainer {
             ? configuration.checkpointEvery : max(1, images / configuration.effectiveBatch)
         /// Runs the evaluations that are due after the current step; returns the signal that interrupted them.
         func evaluate() throws -> String? {
-            try self.evaluate(
-                log: log, directory: directory, workers: workers, progress: progress, report: message,
-                isInterrupted: isInterrupted)
+            do {
+                return try self.evaluate(
+                    log: log, directory: directory, workers: workers, progress: progress, report: message,
+                    isInterrupted: isInterrupted)
+            } catch let failure as Failure {
+                // The steps since the last checkpoint must not be lost with images of an evaluation.
+                try log.synchronize()
+                guard let checkpoint = try? save(to: store) else { throw failure }
+                throw Failure(
+                    failure.code, "\(failure.sentence); \(.resume, "auto") continues from \(checkpoint)")
+            }
         }
         // A signal may have interrupted the evaluations of the step that this run was resumed from.
         if let signal = try evaluate() {

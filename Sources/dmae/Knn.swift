@@ -123,7 +123,7 @@ struct Knn: ParsableCommand {
 
     func run() throws {
         try compute.apply()
-        let train = try ImageFolder(train), validation = try ImageFolder(val)
+        let train = ImagesByPath(try ImageFolder(train)), validation = ImagesByPath(try ImageFolder(val))
         try requireSameClasses(train, .train, validation, .validation)
         let model = try ModelWeights(path: weights, prefix: prefix)
         if !quiet {
@@ -131,6 +131,7 @@ struct Knn: ParsableCommand {
             Terminal.note(model.summary)
         }
         try model.requireKnownParts()
+        try model.tensors.requireOneNorm("k-NN", "name weights with the one that is used")
         let embedding = try Embedding(
             file: model.tensors, configuration: try model.runnableEncoder(heads: heads, imageSize: imageSize),
             block: nil, pool: pool?.pool,

@@ -99,7 +99,7 @@ final class PeriodicEvaluationTests: XCTestCase {
     @discardableResult
     private func train(
         _ configuration: TrainingConfiguration, _ name: String, workers: Int = 1, poisoning: Bool = false,
-        isInterrupted: () -> String? = { nil }
+        message: @escaping (String) -> Void = { XCTFail($0) }, isInterrupted: () -> String? = { nil }
     ) throws -> Trainer.Outcome {
         let trainer = try trainer(configuration)
         trainer.plan.poisonsDeadMemory = poisoning
@@ -109,7 +109,7 @@ final class PeriodicEvaluationTests: XCTestCase {
             try trainer.restore(checkpoint)
         }
         return try trainer.run(
-            in: directory, workers: workers, progress: nil, message: { XCTFail($0) }, isInterrupted: isInterrupted)
+            in: directory, workers: workers, progress: nil, message: message, isInterrupted: isInterrupted)
     }
 
     // MARK: No trace
@@ -248,6 +248,41 @@ final class PeriodicEvaluationTests: XCTestCase {
         try encode(configuration.neighbors!.train) { neighbors.addReference($0, label: $1) }
         XCTAssertEqual(found, neighbors.scores().flatMap { [$0.top1, $0.top5] })
         XCTAssertEqual(evaluation.terms.map(\.key), ["knn_top1_k10", "knn_top5_k10", "knn_top1_k20", "knn_top5_k20"])
+    }
+
+    /// With too many unreadable images an evaluation ends the run, which loses no step: it continues once they are
+    /// repaired, to the same bytes. Below the limit each is reported once.
+    func testUnreadableImages() throws {
+        var configuration = try evaluated(smallRun())
+        configuration.checkpointEvery = 100
+        try train(configuration, "whole")
+        let picture = folder.read("val/b/1.png")
+        folder.write("no picture".utf8, "val/b/1.png")
+        var reports: [String] = []
+        let failure = failure { try train(configuration, "broken", message: { reports.append($0) }) }
+        XCTAssertEqual(reports.count, 1, "\(reports)")
+        XCTAssertEqual(failure?.code, .badData)
+        for words in [
+            "1 of the 9 images in \(configuration.validation!) cannot be read",
+            "resume auto continues from \(folder.file("broken/checkpoint-00000003.safetensors"))",
+        ] { XCTAssertTrue(failure?.message.contains(words) == true, "\(failure as Any)") }
+        folder.write(picture, "val/b/1.png")
+        try train(configuration, "broken")
+        XCTAssertEqual(try weights("broken"), try weights("whole"))
+        XCTAssertEqual(try log("broken").steps, try log("whole").steps)
+        XCTAssertEqual(try log("broken").evaluations, try log("whole").evaluations)
+
+        folder.write("no picture".utf8, "val/b/1.png")
+        configuration.unreadableLimit = 0.2
+        let trainer = try trainer(configuration)
+        reports = []
+        for _ in 0..<2 {
+            for evaluation in trainer.evaluations {
+                XCTAssertNotNil(
+                    try evaluation.evaluate(workers: 1, report: { reports.append($0) }, isInterrupted: { false }))
+            }
+        }
+        XCTAssertEqual(reports.count, 2, "once by each evaluation: \(reports)")
     }
 
     // MARK: Memory
