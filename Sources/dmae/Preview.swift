@@ -13,12 +13,13 @@ struct Preview: ParsableCommand {
         discussion: """
             Draws the first samples of a run, after crop, flip and everything else that the recipe does to them, so \
             that its augmentation can be checked by eye. Patches that the recipe removes are grey. A run with the \
-            same --data, --seed, --batch and recipe trains on exactly these samples.
+            same images, recipe, --seed and --batch trains on exactly these samples.
 
             Samples stand in rows of --columns. Recipes that mix images by mixup or CutMix do it with one λ for a \
             whole batch; each row then shows the first samples of another batch.
 
               dmae preview --data pictures --recipe paper --output grid.png
+              dmae preview --data pictures --recipe finetune-base --output grid.png
             """)
 
     @Option(
@@ -28,8 +29,8 @@ struct Preview: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Recipe: \(Recipe.all.map(\.name).joined(separator: ", ")).", valueName: "name"),
-        completion: .list(Recipe.all.map(\.name)))
+            "Recipe: \(Self.recipes.joined(separator: ", ")).", valueName: "name"),
+        completion: .list(Self.recipes))
     var recipe: String
 
     @Option(help: ArgumentHelp("Where to write the grid: a PNG file.", valueName: "file"))
@@ -65,7 +66,10 @@ struct Preview: ParsableCommand {
     @Flag(help: "Rotate images by their EXIF orientation; otherwise they are read as stored.")
     var applyOrientation = false
 
+    @OptionGroup(title: "Augmentation") var augmentation: AugmentationOptions
     @OptionGroup(title: "Compute") var compute: ComputeOptions
+
+    private static let recipes = Recipe.all.map(\.name) + FineTuningRecipe.all.map(\.name)
 
     func validate() throws {
         if !(1...10_000).contains(count) { throw ValidationError("--count must be 1 to 10000") }
@@ -75,63 +79,97 @@ struct Preview: ParsableCommand {
 
     func run() throws {
         try compute.apply()
-        let configuration = try configuration()
-        let mixing: Mixing? = nil
-        if mixing != nil, columns > configuration.batch {
-            throw Failure(
-                .usage,
-                "--columns \(columns) is more than a batch of \(configuration.batch) images: lower it, or raise "
-                    + "--batch")
-        }
         let source = try ImageFolder(data)
         source.notes.forEach(Terminal.note)
-        let augmentation = configuration.augmentation
-        let mask = configuration.model.map { (patchSize: $0.student.patchSize, kept: $0.keptPatches) }
+        let configuration = try configuration(classes: source.classes.count)
+        if configuration.mixing != nil, columns > configuration.batch {
+            throw Failure(
+                .usage,
+                "--columns \(columns) is more than a batch of \(configuration.batch) images: lower it, or raise --batch"
+            )
+        }
+        let mask = configuration.model.map {
+            SamplePreview.Mask(patchSize: $0.student.patchSize, keptPatches: $0.keptPatches)
+        }
         let preview = SamplePreview(
-            source: source, augmentation: augmentation, mixing: mixing,
-            mask: mask.map { .init(patchSize: $0.patchSize, keptPatches: $0.kept) }, batch: configuration.batch,
-            seed: seed,
-            workers: Threads.count, report: Terminal.warning)
+            source: source, augmentation: configuration.augmentation, mixing: configuration.mixing, mask: mask,
+            batch: configuration.batch, seed: seed, workers: Threads.count, report: Terminal.warning)
         let rows = try preview.rows(count, columns: columns)
         // Samples of 32 pixels are hard to judge on a screen; integer factors keep their pixels intact.
-        let enlargement = max(1, 192 / max(augmentation.width, augmentation.height))
+        let size = configuration.trainedEncoder
+        let enlargement = max(1, 192 / max(size.imageWidth, size.imageHeight))
         let grid = Pixels.grid(rows.map { $0.pictures.map { $0.enlarged(by: enlargement) } })
         try AtomicFile.write(PNGWriter.encode(grid, named: output), to: output)
-        print(
-            "\(Format.counted(rows.reduce(0) { $0 + $1.pictures.count }, "sample")) of recipe \(recipe), seed \(seed)")
-        if let mask {
-            let patches = configuration.trainedEncoder.patches
-            print("\(patches - mask.kept) of \(patches) patches removed: grey")
+        print("\(Format.counted(count, "sample")) of recipe \(recipe), seed \(seed)")
+        if let mask { print("\(size.patches - mask.keptPatches) of \(size.patches) patches removed: grey") }
+        for (number, row) in rows.enumerated() {
+            guard let mixture = row.mixture else { continue }
+            let kind = mixture.box == nil ? "mixup" : "CutMix"
+            print("row \(number + 1): \(kind), λ \(Format.fixed(Double(mixture.lambda), 2))")
         }
         print("grid  \(output)  \(grid.width)×\(grid.height)")
     }
 
-    /// The configuration of the run whose samples are drawn.
-    private func configuration() throws -> TrainingConfiguration {
-        guard let recipe = Recipe.all.first(where: { $0.name == recipe }) else {
+    /// The configuration of the run whose samples are drawn. `classes` is the number of the folder's classes, 0 for a
+    /// flat folder.
+    private func configuration(classes: Int) throws -> TrainingConfiguration {
+        var configuration: TrainingConfiguration
+        if let recipe = Recipe.all.first(where: { $0.name == recipe }) {
+            guard augmentation.given.isEmpty else {
+                throw Failure(
+                    .usage,
+                    "\(augmentation.given.joined(separator: ", ")) is for recipes of fine-tuning: leave it out, or use "
+                        + "one of \(FineTuningRecipe.all.map(\.name).joined(separator: ", "))")
+            }
+            configuration = self.configuration(
+                recipe,
+                model: ModelConfiguration(
+                    student: encoder(recipe.student, side: recipe.imageSize), decoder: Preset.decoder(recipe.decoder)!,
+                    maskRatio: maskRatio ?? recipe.maskRatio, normalizePixels: recipe.normalizePixels))
+        } else if let recipe = FineTuningRecipe.named(recipe) {
+            guard maskRatio == nil else {
+                throw Failure(.usage, "--mask-ratio has no effect: recipe \(recipe.name) removes no patches")
+            }
+            configuration = self.configuration(recipe, model: nil)
+            // Pictures do not depend on the number of classes; a flat folder may be looked at, too.
+            configuration.classifier = ClassifierConfiguration(
+                encoder: encoder(recipe.student, side: recipe.imageSize), classes: max(classes, 2), pool: recipe.pool)
+            try augmentation.apply(to: &configuration, recipe)
+        } else {
             throw Failure(
-                .usage,
-                "--recipe \(recipe) is not known: use one of \(Recipe.all.map(\.name).joined(separator: ", "))")
+                .usage, "--recipe \(recipe) is not known: use one of \(Self.recipes.joined(separator: ", "))")
         }
-        let side = recipe.imageSize
-        guard var student = Preset.encoder(recipe.student, imageHeight: side, imageWidth: side),
-            let decoder = Preset.decoder(recipe.decoder)
-        else { preconditionFailure("a recipe names presets") }
-        student.imageHeight = imageSize?.height ?? side
-        student.imageWidth = imageSize?.width ?? side
-        student.patchSize = patchSize ?? student.patchSize
-        student.channels = channels ?? student.channels
-        let batch = batch ?? recipe.batch
-        let model = ModelConfiguration(
-            student: student, decoder: decoder, maskRatio: maskRatio ?? recipe.maskRatio,
-            normalizePixels: recipe.normalizePixels)
-        let configuration = TrainingConfiguration(
-            method: recipe.method, recipe: recipe.name, model: model, data: data, teacher: nil, batch: batch,
-            accumulation: 1, epochs: recipe.epochs, warmupEpochs: recipe.warmupEpochs,
-            baseLearningRate: recipe.baseLearningRate, minimumLearningRate: recipe.minimumLearningRate,
-            optimizer: recipe.optimizer, seed: seed, minimumCropArea: recipe.cropArea.lowerBound,
-            maximumCropArea: recipe.cropArea.upperBound, appliesOrientation: applyOrientation)
         try configuration.validate()
         return configuration
+    }
+
+    private func configuration(_ recipe: some TrainingRecipe, model: ModelConfiguration?) -> TrainingConfiguration {
+        TrainingConfiguration(
+            method: recipe.method, recipe: recipe.name, model: model, data: data, teacher: nil,
+            batch: batch ?? recipe.batch, accumulation: 1, epochs: recipe.epochs, warmupEpochs: recipe.warmupEpochs,
+            baseLearningRate: recipe.baseLearningRate, minimumLearningRate: 0, optimizer: recipe.optimizer, seed: seed,
+            minimumCropArea: recipe.cropArea.lowerBound, maximumCropArea: recipe.cropArea.upperBound,
+            appliesOrientation: applyOrientation)
+    }
+
+    /// The preset `name` with the sizes of this command line.
+    private func encoder(_ name: String, side: Int) -> EncoderConfiguration {
+        var encoder = Preset.encoder(name, imageHeight: side, imageWidth: side)!
+        encoder.imageHeight = imageSize?.height ?? side
+        encoder.imageWidth = imageSize?.width ?? side
+        encoder.patchSize = patchSize ?? encoder.patchSize
+        encoder.channels = channels ?? encoder.channels
+        return encoder
+    }
+}
+
+extension AugmentationOptions {
+    /// The flags of this group on the command line.
+    fileprivate var given: [String] {
+        let flags: [(name: String, isGiven: Bool)] = [
+            ("--rand-augment", randAugment == true), ("--no-rand-augment", randAugment == false),
+            ("--erasing", erasing != nil), ("--mixup", mixup != nil), ("--cutmix", cutmix != nil),
+        ]
+        return flags.filter(\.isGiven).map(\.name)
     }
 }

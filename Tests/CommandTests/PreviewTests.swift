@@ -53,6 +53,54 @@ final class PreviewTests: XCTestCase {
         XCTAssertTrue(try Pixels(contentsOf: output, channels: 1) == grid)
     }
 
+    /// Fine-tuning's samples: augmented, erased and mixed by the row, each row the start of another batch.
+    func testMixedSamples() throws {
+        let output = folder.file("mixed.png"), seed: UInt64 = 11
+        let result = assertRuns([
+            "preview", "--data", TinyRun.data, "--recipe", "finetune-base", "--output", output, "--seed", "\(seed)",
+            "--count", "14", "--columns", "3", "--batch", "4", "--image-size", "48",
+        ])
+        XCTAssertEqual(result.errors, "")
+        let augmentation = Augmentation(
+            width: 48, height: 48, framing: .random(area: 0.08...1, aspect: 3.0 / 4...4.0 / 3, flip: 0.5),
+            randAugment: RandAugment(), erasing: RandomErasing())
+        let plan = MemoryPlan()
+        let batch = plan.reserve("images", 4, augmentation.sampleCount, .batch)
+        try plan.commit()
+        var rows: [[Pixels]] = [], lines = ["14 samples of recipe finetune-base, seed 11"]
+        for row in 0..<5 {
+            for i in 0..<4 {
+                let position = 4 * row + i, values = batch.pointer + i * batch.stride
+                augmentation.normalisation.write(try sample(position, augmentation, seed: seed), to: values)
+                augmentation.erase(values, seed: seed, epoch: position / source.count, index: position % source.count)
+            }
+            let mixture = Mixing().mixture(seed: seed, firstSample: 4 * row, width: 48, height: 48)
+            mixture.apply(to: batch, count: 4, width: 48, height: 48)
+            rows.append(
+                (0..<min(3, 14 - 3 * row)).map {
+                    augmentation.normalisation.pixels(batch.pointer + $0 * batch.stride, width: 48, height: 48)
+                        .enlarged(by: 4)
+                })
+            lines.append(
+                "row \(row + 1): \(mixture.box == nil ? "mixup" : "CutMix"), λ "
+                    + String(format: "%.2f", mixture.lambda))
+        }
+        XCTAssertEqual(result.output, (lines + ["grid  \(output)  584×972"]).joined(separator: "\n") + "\n")
+        XCTAssertTrue(try Pixels(contentsOf: output) == Pixels.grid(rows))
+        // Both kinds of mixing were drawn.
+        XCTAssertTrue(result.output.contains("mixup") && result.output.contains("CutMix"), result.output)
+        // Without what mixes, the samples stand one after another.
+        let plain = folder.file("plain.png")
+        assertRuns([
+            "preview", "--data", TinyRun.data, "--recipe", "finetune-base", "--output", plain, "--seed", "\(seed)",
+            "--count", "2", "--columns", "1", "--image-size", "48", "--mixup", "0", "--cutmix", "0", "--erasing", "0",
+            "--no-rand-augment",
+        ])
+        let cropped = Augmentation(width: 48, height: 48, framing: augmentation.framing)
+        let tiles = try (0..<2).map { [try sample($0, cropped, seed: seed).enlarged(by: 4)] }
+        XCTAssertTrue(try Pixels(contentsOf: plain) == Pixels.grid(tiles))
+    }
+
     func testRefusals() throws {
         let output = folder.file("error.png")
         let base = ["preview", "--data", TinyRun.data, "--output", output]
@@ -68,6 +116,14 @@ final class PreviewTests: XCTestCase {
             "the grid is a PNG file; end it in .png")
         assertRefused(
             ["preview", "--data", folder.file("nothing"), "--recipe", "demo", "--output", output], 74, "nothing")
+        assertRefused(base + ["--recipe", "demo", "--mixup", "0"], 64, "--mixup is for recipes of fine-tuning")
+        assertRefused(
+            base + ["--recipe", "finetune-base", "--mask-ratio", "0.5"], 64,
+            "--mask-ratio has no effect: recipe finetune-base removes no patches")
+        assertRefused(
+            base + ["--recipe", "finetune-base", "--batch", "4"], 64,
+            "--columns 6 is more than a batch of 4 images: lower it, or raise --batch")
+        assertRefused(base + ["--recipe", "finetune-base", "--batch", "7"], 64, "even")
         XCTAssertEqual(folder.names(), [])
     }
 }
