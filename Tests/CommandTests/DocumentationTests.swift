@@ -164,6 +164,16 @@ final class DocumentationTests: XCTestCase {
         XCTAssertTrue(words.contains(sentence), sentence)
     }
 
+    func testFineTuningRecipes() throws {
+        let values = FineTuningRecipe.all.map { recipe -> [String] in
+            let numbers = [
+                recipe.baseLearningRate, recipe.epochs, recipe.warmupEpochs, recipe.layerDecay, recipe.dropPath,
+            ]
+            return ["`\(recipe.name)`", "\(recipe.effectiveBatch)"] + numbers.map { String(format: "%.6g", $0) }
+        }
+        XCTAssertEqual(try table("Downstream", "recipe"), values)
+    }
+
     func testPurposesOfRandomNumbers() throws {
         let purposes = (0...255).compactMap { CounterRandom.Purpose(rawValue: $0) }
         XCTAssertEqual(
@@ -285,6 +295,14 @@ final class DocumentationTests: XCTestCase {
         configuration.validation = "val"
         configuration.evaluateEvery = 1
         configuration.neighbors = NeighborSettings(train: "train", validation: "val", everyEpochs: 10)
+        // No run has all of them.
+        configuration.classifier = ClassifierConfiguration(encoder: student, classes: 2, pool: .mean)
+        configuration.weights = "encoder.safetensors"
+        configuration.randAugment = RandAugment()
+        configuration.erasing = RandomErasing()
+        configuration.mixing = Mixing()
+        configuration.clipGradient = 1
+        configuration.averageDecay = 0.5
         let json = try configuration.sortedJSON()
         let object = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(json)) as? [String: Any])
         let rows = try table("Runs", "key")

@@ -147,7 +147,7 @@ final class FinetuneTests: XCTestCase {
     /// The plan and the time of a run, without a folder.
     func testDryRun() {
         let result = assertRuns(finetune(nil, ["--dry-run"]))
-        for row in ["optimiser steps", "parameters: class head", "memory: total", "the whole run, decoding aside"] {
+        for row in ["optimiser steps", "parameters: class head", "memory: total", "the whole run, decoding"] {
             XCTAssertTrue(result.output.contains(row), result.output)
         }
     }
