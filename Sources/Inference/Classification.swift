@@ -32,6 +32,7 @@ public final class Classification {
     private let weight, bias: Tensor
     private let logits: Tensor
     private let workspace: Workspace
+    private let precision: Precision
     /// Of a linear probe.
     private let batchNorm: BatchNorm?
 
@@ -41,7 +42,7 @@ public final class Classification {
     ///   - configuration: the encoder's sizes; of another image size than the weights', position tables are resampled.
     ///   - pool: class or mean; nil for what the weights say.
     ///   - batch: images of one pass.
-    ///   - precision: of the encoder's matmuls; the head computes in float32.
+    ///   - precision: of the matmuls, as in training: with it a run's validation is repeated bit for bit.
     /// - Throws: `Failure.badData` if the weights hold no whole classifier; `.usage` if a size or the pool does not fit.
     public init(
         weights: ModelWeights, configuration: EncoderConfiguration, pool: FeaturePool? = nil, batch: Int,
@@ -69,6 +70,7 @@ public final class Classification {
                     + "tokens: leave it out")
         }
         self.configuration = configuration
+        self.precision = precision
         extractor = try FeatureExtractor(
             configuration, at: isMeanNormed ? .meanNorm : .norm, pool: self.pool, batch: batch, plan: plan,
             precision: precision)
@@ -80,7 +82,7 @@ public final class Classification {
         workspace = plan.workspace(
             "head workspace",
             bytes: Kernels.linearWorkspaceBytes(
-                rows: batch, inputs: width, outputs: classes, precision: .f32, activations: .f32),
+                rows: batch, inputs: width, outputs: classes, precision: precision, activations: .f32),
             alive: .always)
         try plan.commit()
         extractor.parameters.initializePositions()
@@ -98,7 +100,7 @@ public final class Classification {
         extractor.forward()
         batchNorm?.apply(to: extractor.features)
         Kernels.linear(
-            extractor.features, weight: weight, bias: bias, output: logits, precision: .f32, workspace: workspace)
+            extractor.features, weight: weight, bias: bias, output: logits, precision: precision, workspace: workspace)
     }
 
     /// The logits [n, C] of normalised images [n, C, H, W], n at most the batch.

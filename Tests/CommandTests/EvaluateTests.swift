@@ -166,6 +166,32 @@ final class EvaluateTests: XCTestCase {
         XCTAssertEqual(quiet.errors, "")
     }
 
+    /// The figures of a fine-tuning run's last evaluation, bit for bit, for both pools and precisions.
+    func testEqualsTheRunsOwnEvaluation() throws {
+        struct Line: Decodable {
+            let val_top1, val_top5, val_loss: Double?
+        }
+        for (pool, precision) in [("class", "f32"), ("mean", "bf16")] {
+            let run = folder.file(pool)
+            assertRuns([
+                "finetune", "--train", pictures, "--val", pictures, "--heads", "4", "--pool", pool, "--output", run,
+                "--weights", Fixtures.path("classifiers/timm/model.safetensors"), "--batch", "4", "--effective-batch",
+                "4", "--epochs", "2", "--warmup-epochs", "0", "--precision", precision, "--quiet",
+            ])
+            let log = String(decoding: folder.read(pool + "/log.jsonl"), as: UTF8.self)
+            let lines = try log.split(separator: "\n").map {
+                try JSONDecoder().decode(Line.self, from: Data($0.utf8))
+            }
+            let last = try XCTUnwrap(lines.last { $0.val_loss != nil })
+            let found = try report([
+                "evaluate", "--weights", run + "/model.safetensors", "--data", pictures, "--precision", precision,
+                "--batch", "2", "--json",
+            ])
+            XCTAssertEqual([found.top1, found.top5, found.loss], [last.val_top1, last.val_top5, last.val_loss])
+            XCTAssertEqual(found.classes.map(\.name), Self.names)
+        }
+    }
+
     /// Weights that name their classes are held to them; an empty directory keeps its place.
     func testClassNames() throws {
         assertRefused(
