@@ -15,18 +15,25 @@ struct Bench: ParsableCommand {
               dmae bench distill --batch 32 --mask-ratio 0.75 --threads 2 --steps 5
               dmae bench distill --recipe paper --mask-ratio 0.98 --json > step.json
               dmae bench pretrain --student vit-small --batch 16
+              dmae bench finetune --student vit-base --batch 32
 
-            Options without a default below take the recipe's value; `dmae distill --help` and `dmae pretrain --help` \
-            list the recipes.
+            Options without a default below take the recipe's value; the help screens of distill, pretrain and \
+            finetune list the recipes. The classifier of finetune has \(Self.classes) classes.
             """)
 
-    @Argument(help: "distill or pretrain.", completion: .list([Method.distill, .pretrain].map(\.rawValue)))
+    /// Classes of the classifier, those of ImageNet-1k.
+    private static let classes = 1000
+
+    @Argument(
+        help: "distill, pretrain or finetune.",
+        completion: .list([Method.distill, .pretrain, .finetune].map(\.rawValue)))
     var method: Method
 
     @Option(
         help: ArgumentHelp(
-            "Recipe: the values to start from. Default: paper for distill, mae for pretrain.", valueName: "name"),
-        completion: .list(Recipe.all.map(\.name)))
+            "Recipe: the values to start from. Default: paper for distill, mae for pretrain, finetune-base for "
+                + "finetune.", valueName: "name"),
+        completion: .list(Recipe.all.map(\.name) + FineTuningRecipe.all.map(\.name)))
     var recipe: String?
 
     @Option(help: ArgumentHelp("Images per step. Default: the recipe's.", valueName: "images"))
@@ -50,15 +57,21 @@ struct Bench: ParsableCommand {
 
     func validate() throws {
         if let batch { try ValidationError.check { try Field.batch.requireAtLeast(1, batch) } }
-        if method == .pretrain {
-            var flags = alignment.given
-            if teacherPrecisionOptions.teacherPrecision != .same { flags.append("--teacher-precision") }
+        func refuse(_ flags: [String], _ reason: String) throws {
             guard flags.isEmpty else {
                 throw ValidationError(
-                    "\(flags.joined(separator: ", ")) \(flags.count == 1 ? "is" : "are") for distill: pretrain has no "
-                        + "teacher"
-                )
+                    "\(flags.joined(separator: ", ")) \(flags.count == 1 ? "is" : "are") for \(reason)")
             }
+        }
+        if method != .distill {
+            var flags = alignment.given
+            if teacherPrecisionOptions.teacherPrecision != .same { flags.append("--teacher-precision") }
+            try refuse(flags, "distill: \(method.rawValue) has no teacher")
+        }
+        if method == .finetune {
+            try refuse(
+                methodOptions.given + model.decoderOptions.given,
+                "distill and pretrain: finetune sees every patch and has no decoder")
         }
         try ValidationError.check { try Field.steps.requireAtLeast(1, steps) }
     }
@@ -119,9 +132,25 @@ struct Bench: ParsableCommand {
                 }, left: 2)
     }
 
-    func run() throws {
-        try compute.apply()
-        let precision = precisionOptions.resolved(), teacherPrecision = teacherPrecisionOptions.resolved()
+    /// What was timed.
+    private struct Measured {
+        let recipe: String
+        let maskRatio: Double
+        let benchmark: StepBenchmark
+    }
+
+    private func announce(batch: Int) {
+        guard !json else { return }
+        let threads = Format.counted(Threads.count, "thread")
+        Terminal.note("batch \(batch), \(threads), \(InstructionSet.selected.name); one step to warm up …")
+    }
+
+    private func report(_ step: Int, _ seconds: Double) {
+        if !json { Terminal.note("step \(step) of \(steps): \(Format.fixed(seconds, 3)) s") }
+    }
+
+    /// A step of distillation or of MAE's pre-training.
+    private func distillation(_ precision: Precision, _ teacherPrecision: TeacherPrecision) throws -> Measured {
         let recipe = try Recipe.find(recipe ?? (method == .distill ? "paper" : "mae"), for: method)
         let student = try model.encoder(recipe.student, imageSize: recipe.imageSize)
         var configuration = ModelConfiguration(
@@ -133,17 +162,33 @@ struct Bench: ParsableCommand {
             configuration.teacher = try alignment.teacher(recipe, student: student)
         }
         let batch = batch ?? recipe.batch
-        if !json {
-            let threads = Format.counted(Threads.count, "thread")
-            Terminal.note("batch \(batch), \(threads), \(InstructionSet.selected.name); one step to warm up …")
-        }
+        announce(batch: batch)
         let benchmark = try StepBenchmark(
             configuration, batch: batch, steps: steps, precision: precision, teacherPrecision: teacherPrecision,
-            optimizer: recipe.optimizer, profiles: profile
-        ) {
-            step, seconds in
-            if !json { Terminal.note("step \(step) of \(steps): \(Format.fixed(seconds, 3)) s") }
-        }
+            optimizer: recipe.optimizer, profiles: profile, progress: report)
+        return Measured(recipe: recipe.name, maskRatio: configuration.maskRatio, benchmark: benchmark)
+    }
+
+    /// A step of fine-tuning.
+    private func fineTuning(_ precision: Precision) throws -> Measured {
+        let recipe = try FineTuningRecipe.find(recipe ?? "finetune-base")
+        let configuration = ClassifierConfiguration(
+            encoder: try model.encoder(recipe.student, imageSize: recipe.imageSize), classes: Self.classes,
+            pool: recipe.pool, dropPath: recipe.dropPath, layerDecay: recipe.layerDecay, smoothing: recipe.smoothing)
+        let batch = batch ?? recipe.batch
+        announce(batch: batch)
+        let benchmark = try StepBenchmark(
+            configuration, batch: batch, steps: steps, precision: precision, optimizer: recipe.optimizer,
+            profiles: profile, progress: report)
+        return Measured(recipe: recipe.name, maskRatio: 0, benchmark: benchmark)
+    }
+
+    func run() throws {
+        try compute.apply()
+        let precision = precisionOptions.resolved(), teacherPrecision = teacherPrecisionOptions.resolved()
+        let measured =
+            method == .finetune ? try fineTuning(precision) : try distillation(precision, teacherPrecision)
+        let benchmark = measured.benchmark
         guard json else {
             let int8 = benchmark.int8PeakGFLOPS.map { peak in
                 [
@@ -175,10 +220,10 @@ struct Bench: ParsableCommand {
             return
         }
         let report = Report(
-            version: Dmae.version, method: method.rawValue, recipe: recipe.name, precision: precision.rawValue,
+            version: Dmae.version, method: method.rawValue, recipe: measured.recipe, precision: precision.rawValue,
             teacher_precision: teacherPrecision.rawValue,
-            instruction_set: InstructionSet.selected.name, batch: batch, threads: Threads.count,
-            mask_ratio: configuration.maskRatio, images_per_second: benchmark.imagesPerSecond,
+            instruction_set: InstructionSet.selected.name, batch: benchmark.batch, threads: Threads.count,
+            mask_ratio: measured.maskRatio, images_per_second: benchmark.imagesPerSecond,
             step_seconds: benchmark.stepSeconds, optimizer_seconds: benchmark.optimizerSeconds,
             peak_rss_bytes: ResidentMemory.peakBytes, gflop_per_image: benchmark.operations.total,
             peak_gflops: benchmark.peakGFLOPS, fraction_of_peak: benchmark.fractionOfPeak,

@@ -95,6 +95,15 @@ struct DecoderOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Attention heads of the decoder. Default: the preset's.", valueName: "heads"))
     var decoderHeads: Int?
 
+    /// The flags given, as they are on the command line.
+    var given: [String] {
+        let flags: [(name: String, isGiven: Bool)] = [
+            ("--decoder", decoder != nil), ("--decoder-width", decoderWidth != nil),
+            ("--decoder-depth", decoderDepth != nil), ("--decoder-heads", decoderHeads != nil),
+        ]
+        return flags.filter(\.isGiven).map(\.name)
+    }
+
     /// The decoder `name` (a preset) with the overrides of this command line.
     func decoder(_ name: String) throws -> DecoderConfiguration {
         guard let preset = Preset.decoder(decoder ?? name) else {
@@ -132,6 +141,11 @@ struct MethodOptions: ParsableArguments {
 
     @Flag(inversion: .prefixedNo, help: "Standardise each target patch (MAE's norm_pix_loss).")
     var normalizePixels: Bool?
+
+    /// The flags given, as they are on the command line.
+    var given: [String] {
+        (maskRatio == nil ? [] : ["--mask-ratio"]) + (normalizePixels == nil ? [] : ["--normalize-pixels"])
+    }
 }
 
 /// Teacher and alignment that override the recipe's.

@@ -60,6 +60,28 @@ final class BenchTests: XCTestCase {
         XCTAssertLessThan(report.peakRssBytes, 1 << 30)
     }
 
+    /// A step of fine-tuning, with the keys of the other methods.
+    func testFineTuning() throws {
+        let report = try report(
+            ["finetune", "--batch", "4", "--precision", "f32", "--threads", "1", "--steps", "2"] + tiny)
+        XCTAssertEqual(report.method, "finetune")
+        XCTAssertEqual(report.recipe, "finetune-base")
+        XCTAssertEqual(report.batch, 4)
+        XCTAssertEqual(report.maskRatio, 0)
+        XCTAssertEqual(report.teacherPrecision, "same")
+        XCTAssertEqual(report.stepSeconds.count, 2)
+        // Two blocks of width 16 over 17 tokens, 16 patches of 8×8×3 values, and a head of 1000 classes.
+        let block = 3 * 2.0 * 17 * 12 * 16 * 16 + 3.5 * 2 * 2 * 17 * 17 * 16
+        let expected = 2 * block + 2 * 2 * 16 * 192 * 16 + 3 * 2 * 1000 * 16
+        XCTAssertEqual(report.gflopPerImage, expected * 1e-9, accuracy: 1e-12)
+        assertRefused(
+            ["bench", "finetune", "--mask-ratio", "0.5", "--decoder-depth", "1"], 64,
+            "--mask-ratio, --decoder-depth are for distill and pretrain: finetune sees every patch and has no decoder")
+        assertRefused(
+            ["bench", "finetune", "--align", "1:4"], 64, "--align is for distill: finetune has no teacher")
+        assertRefused(["bench", "finetune", "--recipe", "paper"], 64, "--recipe paper is not a recipe")
+    }
+
     /// A teacher in int8: its products count against int8's peak, the others against theirs, and all against the step.
     func testInt8Teacher() throws {
         let arguments =

@@ -103,8 +103,15 @@ final class HelpTests: XCTestCase {
         for (command, value, completion) in [
             ("replay", "1", "-f"), ("replay", "'--output'", "-f"), ("distill", "'--resume'", "-f"),
             ("pretrain", "'--resume'", "-f"),
-            ("bench", "1", #"-W 'distill'$'\n''pretrain'"#),
-            ("bench", "'--recipe'", #"-W 'paper'$'\n''mae'$'\n''demo'$'\n''demo-teacher'"#),
+            ("bench", "1", #"-W 'distill'$'\n''pretrain'$'\n''finetune'"#),
+            (
+                "bench", "'--recipe'",
+                "-W "
+                    + [
+                        "paper", "mae", "demo", "demo-teacher", "finetune-base", "finetune-base-dmae",
+                        "finetune-large", "finetune-huge", "finetune-small-data",
+                    ].map { "'\($0)'" }.joined(separator: #"$'\n'"#)
+            ),
         ] {
             let function = script.components(separatedBy: "\n_dmae_\(command)() {\n").last!.components(
                 separatedBy: "\n}\n")[0]
