@@ -125,5 +125,11 @@ final class PreviewTests: XCTestCase {
             "--columns 6 is more than a batch of 4 images: lower it, or raise --batch")
         assertRefused(base + ["--recipe", "finetune-base", "--batch", "7"], 64, "even")
         XCTAssertEqual(folder.names(), [])
+        let picture = folder.file("picture.png")
+        folder.write(try PNGWriter.encode(sample(0, Augmentation(width: 9, height: 9), seed: 0)), "picture.png")
+        let before = folder.read("picture.png")
+        assertRefused(
+            ["preview", "--data", folder.path, "--recipe", "demo", "--output", picture], 64, "is the input ")
+        XCTAssertEqual(folder.read("picture.png"), before)
     }
 }
