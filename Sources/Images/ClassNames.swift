@@ -13,7 +13,7 @@ public func requireSameClasses(
         let place = source.place.map { " \($0)" } ?? ""
         throw Failure(
             .badData,
-            "\(field)\(place) has no classes, which k-NN predicts: put the images of each class into a folder of "
+            "\(field)\(place) has no classes: put the images of each class into a folder of "
                 + "its own, named after the class")
     }
     guard train.classes != validation.classes else { return }

@@ -20,13 +20,13 @@ public final class RowBatches: BatchSource {
     ///
     /// - Parameters:
     ///   - rows: [N, D], the row of each of N images.
-    ///   - hasRow: false for images that could not be read; at least one is true.
+    ///   - hasRow: false for images that could not be read. Unless there are no samples, at least one is true.
     ///   - labels: the class index of each image; nil without classes.
     public init(
         of rows: Tensor, hasRow: [Bool], labels: [Int]?, batchSize: Int, seed: UInt64, samples: Range<Int>
     ) {
-        precondition(hasRow.count == rows.rows && (labels?.count ?? rows.rows) == rows.rows && hasRow.contains(true))
-        precondition(batchSize > 0 && samples.lowerBound >= 0)
+        precondition(batchSize > 0 && samples.lowerBound >= 0 && (labels?.count ?? rows.rows) == rows.rows)
+        precondition(samples.isEmpty || (hasRow.count == rows.rows && hasRow.contains(true)))
         self.rows = rows
         self.hasRow = hasRow
         self.labels = labels

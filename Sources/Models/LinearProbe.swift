@@ -8,7 +8,7 @@ import Tensors
 ///
 /// A feature passes a BatchNorm without affine part and a linear layer; the loss is the cross-entropy with the label.
 /// Only the linear layer is trained, so nothing is differentiated but it.
-public final class LinearProbe: Objective {
+public final class LinearProbe: ClassifyingObjective {
     /// Encoder, classes and pool; its other values are of fine-tuning.
     public let configuration: ClassifierConfiguration
     /// Images of a micro-batch, over which BatchNorm computes its statistics.
@@ -21,6 +21,7 @@ public final class LinearProbe: Objective {
     public let parameters: Parameters
     /// Of the last pass: [B, K].
     public let logits: Tensor
+    public var classes: Int { configuration.classes }
     /// The frozen encoder; nil if the probe receives features.
     public let encoder: BatchEncoder?
     public let lossTerms = [

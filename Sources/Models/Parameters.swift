@@ -281,6 +281,19 @@ public final class Parameters {
         for parameter in all { fillPositions(parameter) }
     }
 
+    /// Sets the weights that begin with values which are not random, and are not packed: position tables, norms and
+    /// biases.
+    public func initializeConstants() {
+        for parameter in all where parameter.frozen == nil {
+            switch parameter.initial {
+            case .zero: parameter.weight.elements.update(repeating: 0)
+            case .one: parameter.weight.elements.update(repeating: 1)
+            case .positions: fillPositions(parameter)
+            case .normal, .xavier: break
+            }
+        }
+    }
+
     private func fillPositions(_ parameter: Parameter) {
         guard case .positions(let rows, let columns) = parameter.initial else { return }
         PositionTable.fill(parameter.weight.elements, rows: rows, columns: columns, width: parameter.shape.last!)

@@ -70,6 +70,7 @@ public enum Field: String, CaseIterable, Sendable {
     // The images
     case minimumCropArea = "minimum crop area"
     case maximumCropArea = "maximum crop area"
+    case augment
     case randAugment = "rand augment"
     case erasing
     case mixup

@@ -5,7 +5,9 @@ import Models
 public final class ClassifierValidation: PeriodicEvaluation {
     public let everyEpochs: Double
     public var ranksWeights: Bool { true }
-    public let terms = [
+    public var terms: [EvaluationTerm] { Self.terms }
+    /// Top-1, top-5 and loss.
+    static let terms = [
         EvaluationTerm(
             key: "val_top1", name: "top-1",
             meaning: "fraction of validation images whose class is the first prediction",
@@ -56,6 +58,9 @@ public final class ClassifierValidation: PeriodicEvaluation {
                 scores.add(logits: logits.pointer + row * logits.stride, label: batch.labels![row])
             }
         }
-        return [scores.top1, scores.top5, scores.loss]
+        return Self.values(scores)
     }
+
+    /// The values of `terms`.
+    static func values(_ scores: ClassificationScores) -> [Double] { [scores.top1, scores.top5, scores.loss] }
 }

@@ -8,6 +8,8 @@ public enum Method: String, Codable, Sendable {
     case distill
     /// Fine-tuning of a classifier.
     case finetune
+    /// MAE's linear probe of a frozen encoder.
+    case probe
 }
 
 /// Values for runs of one method, as published or made for the demo. A user may override each value.

@@ -102,6 +102,7 @@ extension Trainer {
     /// - Throws: `Failure.inputOutput`.
     func writeWeights(to path: String, averaged: Bool) throws {
         var writer = SafeTensorsWriter(metadata: try weightsMetadata())
+        for tensor in writtenTensors { writer.add(tensor) }
         for (index, parameter) in objective.parameters.all.enumerated() {
             let tensor = averaged ? average?.averages[index] ?? parameter.weight : parameter.weight
             writer.add(parameter.name, shape: parameter.shape, floats: UnsafeBufferPointer(tensor.elements))
@@ -160,11 +161,12 @@ extension Trainer {
             )
         }
         guard file.metadata[Key.teacher] == teacherChecksum else {
+            let isTeacher = configuration.teacher != nil
             throw Failure(
                 .badData,
-                "\(configuration.teacher ?? ""): has other weights than the teacher the run was started with: name "
-                    + "that one with "
-                    + "\(.teacher), or name another \(.output) folder")
+                "\(configuration.teacher ?? configuration.weights ?? ""): has other weights than the "
+                    + "\(isTeacher ? "teacher" : "encoder") the run was started with: name that one with "
+                    + "\(isTeacher ? .teacher : .weights), or name another \(.output) folder")
         }
         guard checkpoint.step <= totalSteps else {
             throw Failure(

@@ -40,6 +40,10 @@ public final class Trainer {
     private(set) var teacherChecksum: String?
     private let schedule: LearningRateSchedule
     private let makeBatches: MakeBatches?
+    /// Computes the features of a probe without augmentation before the first step; nil for other runs, and afterwards.
+    public internal(set) var extraction: FeatureExtraction?
+    /// Tensors that files of weights hold before the trained ones: a probed encoder's.
+    var writtenTensors: [TensorSource] = []
 
     /// Makes the batches of a stream's positions: `BatchLoader` from the source's images, unless a caller brings its
     /// own.
@@ -66,6 +70,10 @@ public final class Trainer {
     ///   `ImageFolder.init`.
     public convenience init(_ configuration: TrainingConfiguration) throws {
         let source = try ImageFolder(configuration.data)
+        if configuration.method == .probe {
+            try self.init(probing: configuration, source, validation: ImageFolder(configuration.validation!))
+            return
+        }
         try self.init(configuration, source: source) { try configuration.objective(plan: $0) }
         try addEvaluations()
     }
@@ -182,9 +190,10 @@ public final class Trainer {
         teacher weights: ModelWeights? = nil, initial: ModelWeights? = nil,
         isOptional: (String) -> Bool = ModelLayout.isPositionTable, isIgnored: (String) -> Bool = { _ in false }
     ) throws -> Preparation {
-        let frozen = objective.frozenParameters
+        let frozen = frozenParameters
         precondition(weights != nil || frozen == nil, "a run with a teacher needs its weights")
         try plan.commit()
+        try extraction?.plan.commit()
         var preparation = Preparation()
         objective.parameters.initialize(seed: configuration.seed)
         if let initial {
@@ -193,13 +202,22 @@ public final class Trainer {
         }
         average?.start()
         if let frozen, let sizes = configuration.frozenEncoder, let weights {
-            frozen.initializePositions()
-            let loading = try frozen.load(from: weights, for: sizes, checksummed: true)
+            frozen.initializeConstants()
+            let isProbe = configuration.method == .probe
+            let loading = try frozen.load(
+                from: weights, for: sizes, optional: isProbe ? weights.mayLack : ModelLayout.isPositionTable,
+                checksummed: true)
             teacherChecksum = loading.checksum
             preparation.frozen = loading
+            if isProbe, let pool = configuration.classifier?.pool {
+                writtenTensors = weights.encoderTensors(sizes, pool: pool)
+            }
         }
         return preparation
     }
+
+    /// Frozen weights, to be set by `prepare`: the objective's, or those that compute its input; nil without any.
+    public var frozenParameters: Parameters? { objective.frozenParameters ?? extraction?.encoder.parameters }
 
     private static func checksum(of source: any ImageSource) -> String {
         var hash = XXHash64()
@@ -263,6 +281,19 @@ public final class Trainer {
         let size = configuration.batch
         let remaining =
             (step * configuration.accumulation + loop.pending) * size..<totalSteps * configuration.effectiveBatch
+        // A run that is resumed at its end needs no features.
+        if let extraction, step < totalSteps || evaluatedStep < step {
+            var signal: String?
+            let isWhole = try extraction.run(
+                configuration.validationAugmentation, workers: workers, unreadableLimit: configuration.unreadableLimit,
+                progress: progress, report: message,
+                isInterrupted: {
+                    signal = isInterrupted()
+                    return signal != nil
+                })
+            guard isWhole else { return .interrupted(signal: signal!, checkpoint: try save(to: store)) }
+            self.extraction = nil
+        }
         let batches = makeBatches?(remaining, workers, message) ?? loader(remaining, workers: workers, report: message)
         defer { batches.stop() }
         let every =
@@ -351,7 +382,7 @@ public final class Trainer {
         guard objective.frozenOutputsAreFinite else {
             return Failure(
                 .badData,
-                "\(configuration.teacher ?? "the teacher"): its features are not finite at step \(step + 1); "
+                "\(configuration.teacher ?? configuration.weights ?? "the teacher"): its features are not finite at step \(step + 1); "
                     + "\(lastGood); compare its weights "
                     + "with their source by dmae inspect \(.compare)")
         }

@@ -59,6 +59,7 @@ extension TrainingConfiguration {
 
             + (classifier.map { values($0.settings, of: "classifier.") } ?? [])
             + values(training) + (classifier == nil ? [] : values(augmentation))
+            + (probeAugmentation.map { values(["probeAugmentation": "\(.augment, $0.rawValue)"]) } ?? [])
     }
 
     /// Values that may change when a run is resumed: the paths of its files, and how its result is stored.

@@ -31,7 +31,7 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public var recipe: String
     /// Sizes of the models, alignment and masking; nil unless the method trains a masked autoencoder.
     public var model: ModelConfiguration?
-    /// The classifier and its losses; nil unless the method is fine-tuning.
+    /// The classifier and its losses; nil unless the method is fine-tuning or the probe.
     public var classifier: ClassifierConfiguration?
     /// Folder of training images.
     public var data: String
@@ -72,6 +72,8 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public var erasing: RandomErasing?
     /// Mixing of each batch's images and targets; nil: none.
     public var mixing: Mixing?
+    /// How the training images of a probe become samples; nil unless the method is the probe.
+    public var probeAugmentation: ProbeAugmentation?
     /// Maximum norm of the gradient; nil: gradients are not clipped.
     public var clipGradient: Float?
     /// Decay of an exponential moving average of the weights, which is evaluated and written in their place; nil: none.
@@ -137,19 +139,25 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     }
 
     /// The encoder of the frozen weights; nil without any.
-    var frozenEncoder: EncoderConfiguration? { model?.teacher ?? classifier?.teacher?.encoder }
+    var frozenEncoder: EncoderConfiguration? {
+        method == .probe ? classifier?.encoder : model?.teacher ?? classifier?.teacher?.encoder
+    }
 
     /// The tensors that a run trains and writes.
     public var layout: ModelLayout {
-        model.map { ModelLayout($0) } ?? classifier.map { ModelLayout($0) }!
+        if let model { return ModelLayout(model) }
+        return method == .probe ? ModelLayout(probing: classifier!) : ModelLayout(classifier!)
     }
 
     /// How training images become samples.
     public var augmentation: Augmentation {
+        if probeAugmentation == ProbeAugmentation.none { return validationAugmentation }
         let size = trainedEncoder
+        let area = minimumCropArea...maximumCropArea, aspect = 3.0 / 4...4.0 / 3
         return Augmentation(
             width: size.imageWidth, height: size.imageHeight, channels: size.channels,
-            framing: .random(area: minimumCropArea...maximumCropArea, aspect: 3.0 / 4...4.0 / 3, flip: 0.5),
+            framing: method == .probe
+                ? .randomOnce(area: area, aspect: aspect, flip: 0.5) : .random(area: area, aspect: aspect, flip: 0.5),
             randAugment: randAugment, erasing: erasing, orienting: appliesOrientation)
     }
 

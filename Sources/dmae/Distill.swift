@@ -44,6 +44,7 @@ struct Distill: ParsableCommand {
 
     @OptionGroup(title: "Run") var images: DataOptions
     @OptionGroup(title: "Run") var training: TrainingOptions
+    @OptionGroup(title: "Run") var adamW: AdamWOptions
     @OptionGroup(title: "Model") var model: ModelOptions
     @OptionGroup(title: "Method") var method: MethodOptions
     @OptionGroup(title: "Alignment") var alignment: AlignmentOptions
@@ -65,7 +66,8 @@ struct Distill: ParsableCommand {
             normalizePixels: method.normalizePixels ?? recipe.normalizePixels)
         if !training.quiet, let note = alignment.note(on: configuration, of: recipe) { Terminal.note(note) }
         var run = try training.configuration(
-            recipe, model: configuration, data: images.data, teacher: teacher, precision: precision.resolved(),
+            recipe, adamW: adamW, model: configuration, data: images.data, teacher: teacher,
+            precision: precision.resolved(),
             teacherPrecision: teacherPrecision.resolved())
         try evaluation.apply(to: &run)
         try training.run(run, from: TrainingOptions.StartingWeights(teacher: weights))

@@ -35,6 +35,7 @@ struct Dmae: ParsableCommand {
             Distill.self,
             Pretrain.self,
             Finetune.self,
+            Probe.self,
             Preview.self,
             Reconstruct.self,
             Embed.self,

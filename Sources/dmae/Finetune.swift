@@ -45,6 +45,7 @@ struct Finetune: ParsableCommand {
 
     @OptionGroup(title: "Run") var images: LabelledDataOptions
     @OptionGroup(title: "Run") var training: TrainingOptions
+    @OptionGroup(title: "Run") var adamW: AdamWOptions
     @OptionGroup(title: "Model") var encoder: EncoderOptions
     @OptionGroup(title: "Classifier") var classifier: FineTuningOptions
     @OptionGroup(title: "Augmentation") var augmentation: AugmentationOptions
@@ -91,7 +92,7 @@ struct Finetune: ParsableCommand {
         if !training.quiet, let teacherWeights { Terminal.note(teacherWeights.summary) }
         let pool = classifier.pool ?? recipe.pool
         var configuration = try training.configuration(
-            recipe,
+            recipe, adamW: adamW,
             classifier: ClassifierConfiguration(
                 encoder: size, classes: names.count, pool: pool, dropPath: classifier.dropPath ?? recipe.dropPath,
                 layerDecay: classifier.layerDecay ?? recipe.layerDecay,

@@ -26,6 +26,7 @@ struct Pretrain: ParsableCommand {
 
     @OptionGroup(title: "Run") var images: DataOptions
     @OptionGroup(title: "Run") var training: TrainingOptions
+    @OptionGroup(title: "Run") var adamW: AdamWOptions
     @OptionGroup(title: "Model") var model: ModelOptions
     @OptionGroup(title: "Method") var method: MethodOptions
     @OptionGroup(title: "Evaluation") var evaluation: EvaluationOptions
@@ -41,7 +42,8 @@ struct Pretrain: ParsableCommand {
             maskRatio: method.maskRatio ?? recipe.maskRatio,
             normalizePixels: method.normalizePixels ?? recipe.normalizePixels)
         var run = try training.configuration(
-            recipe, model: configuration, data: images.data, teacher: nil, precision: precision.resolved())
+            recipe, adamW: adamW, model: configuration, data: images.data, teacher: nil, precision: precision.resolved()
+        )
         try evaluation.apply(to: &run)
         try training.run(run)
     }

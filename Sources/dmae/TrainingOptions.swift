@@ -15,6 +15,31 @@ struct DataOptions: ParsableArguments {
     var data: String
 }
 
+/// Settings of AdamW that override the recipe's.
+struct AdamWOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("Decoupled weight decay of AdamW.", valueName: "decay"))
+    var weightDecay: Float?
+
+    @Option(help: ArgumentHelp("AdamW's decay of the first moment.", valueName: "beta"))
+    var beta1: Float?
+
+    @Option(help: ArgumentHelp("AdamW's decay of the second moment.", valueName: "beta"))
+    var beta2: Float?
+
+    @Option(help: ArgumentHelp("AdamW's epsilon.", valueName: "epsilon"))
+    var epsilon: Float?
+
+    /// The recipe's optimiser with the overrides of this command line.
+    func applied(to optimizer: Optimizer) -> Optimizer {
+        var optimizer = optimizer
+        optimizer.beta1 = beta1 ?? optimizer.beta1
+        optimizer.beta2 = beta2 ?? optimizer.beta2
+        optimizer.epsilon = epsilon ?? optimizer.epsilon
+        optimizer.weightDecay = weightDecay ?? optimizer.weightDecay
+        return optimizer
+    }
+}
+
 /// The options that all training commands share.
 struct TrainingOptions: ParsableArguments {
     @Option(
@@ -51,18 +76,6 @@ struct TrainingOptions: ParsableArguments {
 
     @Option(help: ArgumentHelp("Learning rate at the end of the cosine schedule.", valueName: "rate"))
     var minimumLearningRate: Double?
-
-    @Option(help: ArgumentHelp("Decoupled weight decay of AdamW.", valueName: "decay"))
-    var weightDecay: Float?
-
-    @Option(help: ArgumentHelp("AdamW's decay of the first moment.", valueName: "beta"))
-    var beta1: Float?
-
-    @Option(help: ArgumentHelp("AdamW's decay of the second moment.", valueName: "beta"))
-    var beta2: Float?
-
-    @Option(help: ArgumentHelp("AdamW's epsilon.", valueName: "epsilon"))
-    var epsilon: Float?
 
     @Option(help: ArgumentHelp("Seed of all random numbers.", valueName: "number"))
     var seed: UInt64 = 0
@@ -105,10 +118,12 @@ struct TrainingOptions: ParsableArguments {
     /// The configuration of a run of `recipe` with the overrides of this command line.
     ///
     /// - Parameters:
+    ///   - adamW: nil if the recipe's optimiser is another one.
     ///   - model: nil unless a masked autoencoder is trained.
     ///   - classifier: nil unless a classifier is fine-tuned.
     func configuration(
-        _ recipe: some TrainingRecipe, model: ModelConfiguration? = nil, classifier: ClassifierConfiguration? = nil,
+        _ recipe: some TrainingRecipe, adamW: AdamWOptions? = nil, model: ModelConfiguration? = nil,
+        classifier: ClassifierConfiguration? = nil,
         data: String, teacher: String?, precision: Precision, teacherPrecision: TeacherPrecision = .same
     ) throws -> TrainingConfiguration {
         // With --batch alone the recipe's effective batch stays if the batch divides it.
@@ -123,17 +138,13 @@ struct TrainingOptions: ParsableArguments {
                     + "batches add up to it"
             )
         }
-        var optimizer = recipe.optimizer
-        optimizer.beta1 = beta1 ?? optimizer.beta1
-        optimizer.beta2 = beta2 ?? optimizer.beta2
-        optimizer.epsilon = epsilon ?? optimizer.epsilon
-        optimizer.weightDecay = weightDecay ?? optimizer.weightDecay
         var configuration = TrainingConfiguration(
             method: recipe.method, recipe: recipe.name, model: model, data: data, teacher: teacher, batch: batch,
             accumulation: effective / batch, epochs: epochs ?? recipe.epochs,
             warmupEpochs: warmupEpochs ?? recipe.warmupEpochs,
             baseLearningRate: baseLearningRate ?? recipe.baseLearningRate,
-            minimumLearningRate: minimumLearningRate ?? recipe.minimumLearningRate, optimizer: optimizer,
+            minimumLearningRate: minimumLearningRate ?? recipe.minimumLearningRate,
+            optimizer: adamW?.applied(to: recipe.optimizer) ?? recipe.optimizer,
             precision: precision,
             teacherPrecision: teacherPrecision, seed: seed,
             minimumCropArea: minimumCropArea ?? recipe.cropArea.lowerBound,
@@ -196,6 +207,9 @@ struct TrainingOptions: ParsableArguments {
             if !trainer.evaluations.isEmpty {
                 print("\n" + Self.evaluationTable(summary, terms: trainer.evaluations.flatMap(\.terms)))
             }
+            if configuration.probeAugmentation == ProbeAugmentation.none {
+                print("features  computed once, without augmentation")
+            }
             print("weights  \(weights)")
         case .interrupted(let signal, let checkpoint):
             throw Failure(
@@ -212,8 +226,11 @@ struct TrainingOptions: ParsableArguments {
             teacher: weights.teacher, initial: weights.initial, isOptional: weights.isOptional,
             isIgnored: weights.isIgnored)
         guard !quiet else { return }
-        if let loading = preparation.frozen, let parameters = trainer.objective.frozenParameters {
-            Terminal.note(Self.text(loading, "teacher", of: trainer.configuration.teacher!, into: parameters))
+        if let loading = preparation.frozen, let parameters = trainer.frozenParameters {
+            let (role, path) =
+                trainer.configuration.teacher.map { ("teacher", $0) }
+                ?? ("encoder", trainer.configuration.weights!)
+            Terminal.note(Self.text(loading, role, of: path, into: parameters))
         }
         if let loading = preparation.initial {
             Terminal.note(
@@ -277,7 +294,7 @@ struct TrainingOptions: ParsableArguments {
 
     private func printPlan(of trainer: Trainer, from weights: StartingWeights) throws {
         let configuration = trainer.configuration
-        let layout = configuration.layout
+        let layout = configuration.layout, isProbe = configuration.method == .probe
         func count(_ isCounted: (ModelPart) -> Bool) -> String { Format.count(layout.count(where: isCounted)) }
         var rows = [
             ["images", "\(trainer.source.count)"],
@@ -291,12 +308,13 @@ struct TrainingOptions: ParsableArguments {
         ]
         if configuration.model == nil {
             rows += [
-                ["parameters: encoder", count(\.isEncoder)], ["parameters: class head", count { $0 == .classHead }],
+                ["parameters: encoder\(isProbe ? ", frozen" : "")", count(\.isEncoder)],
+                ["parameters: class head", count { $0 == .classHead }],
             ]
         } else {
             rows += [["parameters: student", count(\.isEncoder)], ["parameters: decoder", count { $0 == .decoder }]]
         }
-        if let teacher = trainer.objective.frozenParameters {
+        if configuration.method != .probe, let teacher = trainer.objective.frozenParameters {
             if configuration.model != nil {
                 rows.append(["parameters: projection heads", count { $0 == .projectionHeads }])
                 rows.append(["parameters: teacher, to its last aligned block", Format.count(teacher.count())])
@@ -312,11 +330,14 @@ struct TrainingOptions: ParsableArguments {
             MemoryPlan.Purpose.allCases.reduce(0) { $0 + trainer.plan.bytes(of: $1) } - trainer.plan.totalBytes
         if shared > 0 { rows.append(["memory: shared, never needed at the same moment", "-" + Format.bytes(shared)]) }
         rows.append(["memory: total", Format.bytes(trainer.plan.totalBytes)])
+        if let extraction = trainer.extraction {
+            rows.append(["memory: encoder, until the features are computed", Format.bytes(extraction.plan.totalBytes)])
+        }
         rows.append([""])
         let operations = trainer.objective.operations
         for (name, value) in [
-            ("teacher", operations.teacher),
-            (configuration.model == nil ? "classifier" : "student", operations.student),
+            (isProbe ? "encoder" : "teacher", operations.teacher),
+            (isProbe ? "class head" : configuration.model == nil ? "classifier" : "student", operations.student),
             ("decoder", operations.decoder),
             ("projection heads", operations.alignment), ("total", operations.total),
         ] where value > 0 {
@@ -328,17 +349,23 @@ struct TrainingOptions: ParsableArguments {
         try prepare(trainer, from: weights)
         if !quiet { Terminal.note("timing \(Trainer.timedBatches) batches of \(configuration.batch) images …") }
         let (run, step) = try trainer.estimateSeconds()
+        var times = [
+            ["images per second", Format.fixed(Double(configuration.effectiveBatch) / step, 2)],
+            ["one optimiser step", Format.duration(step)],
+        ]
+        let features = trainer.estimateFeatureSeconds()
+        if let features {
+            let images = Format.counted(features.images, "image")
+            times.append(["features of \(images), once", Format.duration(features.seconds)])
+        }
+        // The evaluation of a probe is its stored features and a small matmul.
+        let isWhole = trainer.evaluations.isEmpty || features != nil
+        times.append([
+            isWhole ? "the whole run, decoding aside" : "the whole run, decoding and evaluations aside",
+            Format.duration(run + (features?.seconds ?? 0)),
+        ])
         print("")
-        print(
-            Format.table([
-                ["images per second", Format.fixed(Double(configuration.effectiveBatch) / step, 2)],
-                ["one optimiser step", Format.duration(step)],
-                [
-                    trainer.evaluations.isEmpty
-                        ? "the whole run, decoding aside" : "the whole run, decoding and evaluations aside",
-                    Format.duration(run),
-                ],
-            ]))
+        print(Format.table(times))
     }
 
     /// The loss curve as an aligned table.

@@ -27,6 +27,15 @@ final class TrainingConfigurationTests: XCTestCase {
         return configuration
     }
 
+    /// The same of a probe, which has its own augmentation.
+    private func probing() -> TrainingConfiguration {
+        var configuration = classification()
+        configuration.method = .probe
+        configuration.optimizer = .lars
+        configuration.probeAugmentation = .crop
+        return configuration
+    }
+
     private func configuration(teacher: Bool) -> TrainingConfiguration {
         let encoder = EncoderConfiguration(width: 12, depth: 3, heads: 3, patchSize: 4, imageHeight: 12, imageWidth: 16)
         let model = ModelConfiguration(
@@ -58,7 +67,7 @@ final class TrainingConfigurationTests: XCTestCase {
     func testEveryValueIsCompared() throws {
         let distillation = configuration(teacher: true), pretraining = configuration(teacher: false)
         XCTAssertEqual(pretraining.decisiveValues.map(\.key), distillation.decisiveValues.map(\.key))
-        for configuration in [distillation, classification()] {
+        for configuration in [distillation, classification(), probing()] {
             let compared = configuration.decisiveValues.map(\.key)
             var free = TrainingConfiguration.keysThatMayChange
             XCTAssertEqual(Set(compared).count, compared.count)
@@ -74,6 +83,7 @@ final class TrainingConfigurationTests: XCTestCase {
     func testEveryValueIsReported() throws {
         try assertReported(configuration(teacher: true))
         try assertReported(classification())
+        try assertReported(probing())
     }
 
     private func assertReported(_ original: TrainingConfiguration) throws {
@@ -83,7 +93,8 @@ final class TrainingConfigurationTests: XCTestCase {
             case "pool": value as? String == "mean" ? "class" : "mean"
             case "isHard": true
             case "recipe": "other"
-            case "algorithm": "lars"
+            case "algorithm": value as? String == "lars" ? "adamw" : "lars"
+            case "probeAugmentation": "none"
             case "precision": "bf16"
             case "teacherPrecision": "int8"
             case "distance": "L2"
