@@ -301,6 +301,7 @@ final class DocumentationTests: XCTestCase {
         configuration.randAugment = RandAugment()
         configuration.erasing = RandomErasing()
         configuration.mixing = Mixing()
+        configuration.probeAugmentation = .crop
         configuration.clipGradient = 1
         configuration.averageDecay = 0.5
         let json = try configuration.sortedJSON()
