@@ -19,8 +19,9 @@ public struct ClassMapping: Equatable, Sendable {
     ///   - head: outputs of the head.
     ///   - names: the weights' names of their classes; nil without.
     ///   - map: the user's; nil if not given.
+    ///   - canMap: whether the user can give a map, which messages then advise.
     /// - Throws: `Failure.badData` where the directories do not fit the head, with both sides of the difference.
-    public init(folder: [String], head: Int, names: [String]?, map: ClassMap?) throws {
+    public init(folder: [String], head: Int, names: [String]?, map: ClassMap?, canMap: Bool = true) throws {
         precondition(names == nil || names!.count == head)
         guard !folder.isEmpty else {
             throw Failure(
@@ -31,32 +32,32 @@ public struct ClassMapping: Equatable, Sendable {
             indices = try Self.listed(folder, head, names, path, entries)
             notes = []
         case .natural:
-            try Self.requireCount(folder, head)
+            try Self.requireCount(folder, head, canMap)
             indices = Self.naturalPlaces(folder)
             notes = []
         case nil:
             if let names {
-                indices = try Self.named(folder, names)
+                indices = try Self.named(folder, names, canMap)
                 notes = []
             } else {
-                try Self.requireCount(folder, head)
+                try Self.requireCount(folder, head, canMap)
                 indices = Array(folder.indices)
-                notes = Self.naturalPlaces(folder) == indices ? [] : [Self.note(folder)]
+                notes = Self.naturalPlaces(folder) == indices ? [] : [Self.note(folder, canMap)]
             }
         }
     }
 
-    private static func requireCount(_ folder: [String], _ head: Int) throws {
+    private static func requireCount(_ folder: [String], _ head: Int, _ canMap: Bool) throws {
         guard folder.count != head else { return }
+        let remedy: Message = canMap ? ", or give the directories to classes by a list with \(.classMap)" : ""
         throw Failure(
             .badData,
             "the data has \(counted(folder.count, "class directory", "class directories")), but the head of the weights "
-                + "has \(counted(head, "class", "classes")): name other data or weights, or give the directories to "
-                + "classes by a list with \(.classMap)")
+                + "has \(counted(head, "class", "classes")): name other data or weights\(remedy)")
     }
 
     /// The classes of the directories' names, which are compared by bytes.
-    private static func named(_ folder: [String], _ names: [String]) throws -> [Int] {
+    private static func named(_ folder: [String], _ names: [String], _ canMap: Bool) throws -> [Int] {
         let (data, weights) = (folder.map { Array($0.utf8) }, names.map { Array($0.utf8) })
         let places = Dictionary(weights.enumerated().map { ($1, $0) }) { first, _ in first }
         let present = Set(data)
@@ -69,11 +70,12 @@ public struct ClassMapping: Equatable, Sendable {
             if !strange.isEmpty { differences.append("only the data has \(some(strange))") }
             if !missing.isEmpty { differences.append("only the weights have \(some(missing))") }
             if differences.isEmpty, let second { differences.append("the weights have \(quoted(names[second])) twice") }
+            let remedy: Message = canMap ? ", or give the directories to classes with \(.classMap)" : ""
             throw Failure(
                 .badData,
                 "the data's class directories (\(folder.count)) are not the weights' classes (\(names.count)): "
-                    + "\(differences.joined(separator: "; ")); name the data that the weights are for, or give the "
-                    + "directories to classes with \(.classMap)")
+                    + "\(differences.joined(separator: "; ")); name the data that the weights are for"
+                    + remedy)
         }
         return data.map { places[$0]! }
     }
@@ -123,13 +125,14 @@ public struct ClassMapping: Equatable, Sendable {
         }
     }
 
-    private static func note(_ folder: [String]) -> Message {
+    private static func note(_ folder: [String], _ canMap: Bool) -> Message {
         let natural = NaturalOrder.sorted(folder)
         let place = folder.indices.first { folder[$0] != natural[$0] }!
+        let remedy: Message = canMap ? ": \(.classMap, ClassMap.naturalWord) takes that one" : ""
         return
             "the weights do not name their classes: class directories are taken in the order of their bytes, in which "
             + "\(quoted(folder[place])) is class \(place); in the natural order, which timm trains with, it would be "
-            + "\(quoted(natural[place])): \(.classMap, ClassMap.naturalWord) takes that one"
+            + "\(quoted(natural[place]))" + remedy
     }
 
     /// The place of each directory in the natural order.

@@ -233,7 +233,8 @@ struct LogitTeacherOptions: ParsableArguments {
                 "\(teacher): holds no classifier, whose logits could be distilled: fine-tune it first with "
                     + "`dmae finetune`")
         }
-        let mapping = try ClassMapping(folder: classes, head: outputs, names: weights.classNames, map: nil)
+        let mapping = try ClassMapping(
+            folder: classes, head: outputs, names: weights.classNames, map: nil, canMap: false)
         guard mapping.indices == Array(classes.indices) else {
             throw Failure(
                 .badData,

@@ -78,6 +78,20 @@ final class ClassMappingTests: XCTestCase {
         XCTAssertEqual(try mapping(["n1", "n2"], 2, ["tench", "goldfish"], .natural).indices, [0, 1])
     }
 
+    /// Where a user cannot give a map, no message advises one.
+    func testWithoutAMap() throws {
+        let notes = try ClassMapping(folder: ["1", "10", "2"], head: 3, names: nil, map: nil, canMap: false).notes
+        XCTAssertEqual(notes.count, 1)
+        XCTAssertFalse(notes[0].description.contains("class map"), notes[0].description)
+        for (head, names) in [(4, nil), (3, ["1", "2", "3"])] as [(Int, [String]?)] {
+            let failure = failure {
+                _ = try ClassMapping(folder: ["1", "10", "2"], head: head, names: names, map: nil, canMap: false)
+            }
+            XCTAssertEqual(failure?.code, .badData)
+            XCTAssertFalse(failure!.message.contains("class map"), failure!.message)
+        }
+    }
+
     func testList() throws {
         let map = try list("a\t2\r\n\nb , second name\nc d\t0\n e   1 \nunused 1\n")
         XCTAssertEqual(
