@@ -81,7 +81,7 @@ final class ProbeCommandTests: XCTestCase {
     func testKilledAndResumed() throws {
         var random = CounterRandom(seed: testSeed(UInt64.random(in: 0 ... .max)), purpose: .test)
         for augment in ["crop", "none"] {
-            let more = ["--quiet", "--checkpoint-every", "3", "--augment", augment], epochs = 60
+            let more = ["--quiet", "--checkpoint-every", "3", "--augment", augment], epochs = 30
             let whole = "whole \(augment)", killed = "killed \(augment)"
             assertRuns(probe(whole, epochs: epochs, more))
             let total = try TinyRun.log(folder.file(whole)).count

@@ -233,8 +233,9 @@ final class ProbeTests: XCTestCase {
                         trainer, name, workers: 1 + attempt % 2,
                         isInterrupted: {
                             calls += 1
-                            // Some way further each time: features are computed anew.
-                            return calls > 4 + attempt % 2 ? "SIGTERM" : nil
+                            // At once, while features are computed; then some way further each time, as they are
+                            // computed anew.
+                            return calls > (attempt == 1 ? 0 : 4 + attempt % 2) ? "SIGTERM" : nil
                         })
                 }
                 if case .finished = outcome { break }
