@@ -511,6 +511,9 @@ final class DocumentationTests: XCTestCase {
         let anywhere = known.values.reduce(into: Set(["--generate-completion-script"])) { $0.formUnion($1) }
         var checked = 0
         let readme = try String(contentsOf: Self.root.appendingPathComponent("README.md"), encoding: .utf8)
+        for command in known.keys {
+            XCTAssertTrue(readme.contains("| `dmae \(command)` |"), "README.md does not list dmae \(command)")
+        }
         for (page, text) in Self.pages.merging(["README": readme], uniquingKeysWith: { $1 }) {
             for code in codes(text) where !code.hasPrefix("make ") {
                 for flag in flags(code) { XCTAssertTrue(anywhere.contains(flag), "\(page): \(flag)") }
