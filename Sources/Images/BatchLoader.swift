@@ -5,10 +5,11 @@ import Tensors
 /// Batches of an endless, reproducible stream of samples, decoded ahead of their use by the loader's own threads.
 ///
 /// With N images in the source, position s of the stream belongs to epoch s / N and shows image s % N of that epoch's
-/// order; all that is random in a sample is drawn for (epoch, s % N). So the sample at a position depends on the seed and the source
-/// alone, not on the number of threads, the batch size or the position where the stream was started. An image that
-/// cannot be read is replaced by the next readable one in the epoch's order, which continues at its start, with the
-/// random numbers of the position. How the samples of a batch are mixed is drawn for the position of the first one.
+/// order; all that is random in a sample is drawn for (epoch, s % N). So the sample at a position depends on the seed
+/// and the source alone, not on the number of threads, the batch size or the position where the stream was started. An
+/// image that cannot be read is replaced by the next readable one in the epoch's order, which continues at its start,
+/// with the random numbers of the position. How the samples of a batch are mixed is drawn for the position of the first
+/// one.
 ///
 /// A loader made by `init(once:…)` shows every image once instead, in the source's order, and leaves unreadable ones
 /// out.
@@ -87,8 +88,8 @@ public final class BatchLoader: BatchSource {
 
     deinit { stop() }
 
-    /// Writes the next batch, normalised, erased and mixed as the loader was told, to the first rows of `destination`[≥ batchSize, channels·height·width] and
-    /// returns its samples. Waits until the batch is decoded.
+    /// Writes the next batch, normalised, erased and mixed as the loader was told, to the first rows of
+    /// `destination`[≥ batchSize, channels·height·width] and returns its samples. Waits until the batch is decoded.
     ///
     /// Allocates nothing after the first batch, if the caller no longer holds the previous batch.
     ///

@@ -1,5 +1,14 @@
 import Reporting
 
+/// Refuses a source without classes, which `field` sets. Throws `Failure.badData`.
+public func requireClasses(_ source: any ImageSource, _ field: Field) throws {
+    guard source.classes.isEmpty else { return }
+    let place = source.place.map { " \($0)" } ?? ""
+    throw Failure(
+        .badData,
+        "\(field)\(place) has no classes: put the images of each class into a folder of its own, named after the class")
+}
+
 /// Refuses a training and a validation source without classes, or with classes of different names.
 ///
 /// - Parameters:
@@ -9,13 +18,8 @@ import Reporting
 public func requireSameClasses(
     _ train: any ImageSource, _ trainField: Field, _ validation: any ImageSource, _ validationField: Field
 ) throws {
-    for (field, source) in [(trainField, train), (validationField, validation)] where source.classes.isEmpty {
-        let place = source.place.map { " \($0)" } ?? ""
-        throw Failure(
-            .badData,
-            "\(field)\(place) has no classes: put the images of each class into a folder of "
-                + "its own, named after the class")
-    }
+    try requireClasses(train, trainField)
+    try requireClasses(validation, validationField)
     guard train.classes != validation.classes else { return }
     func only(_ classes: [String], without others: [String], _ field: Field) -> Message? {
         let others = Set(others), names = classes.filter { !others.contains($0) }

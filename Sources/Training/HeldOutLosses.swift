@@ -15,8 +15,6 @@ public final class HeldOutLosses: PeriodicEvaluation {
     private let source: any ImageSource
     private let augmentation: Augmentation
     private let unreadableLimit: Double
-    /// Sentences about unreadable images, each of which is reported in the first evaluation only.
-    private var reported: Set<String> = []
 
     /// - Parameters:
     ///   - source: validation images; classes are not used.
@@ -47,8 +45,7 @@ public final class HeldOutLosses: PeriodicEvaluation {
         let images = objective.images
         let loader = BatchLoader(
             once: source, augmentation: augmentation, batchSize: images.rows, workers: workers,
-            unreadableLimit: unreadableLimit, batchesAhead: 2,
-            report: { [self] in if reported.insert($0).inserted { report($0) } })
+            unreadableLimit: unreadableLimit, batchesAhead: 2, report: report)
         defer { loader.stop() }
         var sums = [Double](repeating: 0, count: terms.count), count = 0
         while let batch = try loader.next(into: images) {

@@ -47,7 +47,7 @@ public protocol PeriodicEvaluation: AnyObject {
     ///
     /// - Parameters:
     ///   - workers: decoding threads.
-    ///   - report: called with a sentence about each unreadable image.
+    ///   - report: called with a sentence about each unreadable image; the trainer shows each sentence once.
     ///   - isInterrupted: called from time to time; true ends the evaluation.
     /// - Returns: nil if it was interrupted.
     /// - Throws: `Failure` where images cannot be read.

@@ -22,8 +22,6 @@ public final class PeriodicNeighbors: PeriodicEvaluation {
     private let start: Phase
     private let encoder: TrainedFeatures
     private let neighbors: NearestNeighbors
-    /// Sentences about unreadable images, each of which is reported in the first evaluation only.
-    private var reported: Set<String> = []
 
     /// Plans the memory.
     ///
@@ -79,8 +77,7 @@ public final class PeriodicNeighbors: PeriodicEvaluation {
         func encode(_ source: any ImageSource, _ add: (UnsafePointer<Float>, Int) -> Void) throws -> Bool {
             let loader = BatchLoader(
                 once: source, augmentation: augmentation, batchSize: encoder.batch, workers: workers,
-                unreadableLimit: unreadableLimit, batchesAhead: 2,
-                report: { [self] in if reported.insert($0).inserted { report($0) } })
+                unreadableLimit: unreadableLimit, batchesAhead: 2, report: report)
             defer { loader.stop() }
             while true {
                 encoder.beginImages()

@@ -1,3 +1,4 @@
+import Images
 import Models
 import Reporting
 
@@ -15,13 +16,20 @@ extension Trainer {
         guard !due.isEmpty else { return nil }
         var values: [(term: EvaluationTerm, value: Double)] = []
         var rankingKey: String?, signal: String?
+        func reportOnce(_ sentence: String) {
+            if evaluationReports.insert(sentence).inserted { report(sentence) }
+        }
         func evaluate(_ evaluation: any PeriodicEvaluation) throws -> Bool {
-            let result = try evaluation.evaluate(workers: workers, report: report) {
+            let result = try evaluation.evaluate(workers: workers, report: reportOnce) {
                 signal = isInterrupted()
                 return signal != nil
             }
             guard let result else { return false }
-            if evaluation.ranksWeights { rankingKey = evaluation.terms[0].key }
+            if evaluation.ranksWeights {
+                // Weights that are not finite would be kept as the best, and destroy better ones.
+                guard result.allSatisfy(\.isFinite) else { throw ruinedEvaluation }
+                rankingKey = evaluation.terms[0].key
+            }
             values += zip(evaluation.terms, result).map { ($0, $1) }
             return true
         }
@@ -38,6 +46,25 @@ extension Trainer {
         try log.append(record)
         progress?.update(record)
         return nil
+    }
+
+    private var ruinedEvaluation: Failure {
+        Failure(
+            .failure,
+            "the validation loss is not finite after step \(step); \(lastGood); start again in another \(.output) folder "
+                + "with a lower \(.baseLearningRate)")
+    }
+
+    /// Refuses images that a classifier cannot be trained or judged on. Throws `Failure.badData`.
+    static func requireClasses(of source: any ImageSource, and validation: any ImageSource) throws {
+        try requireSameClasses(source, .train, validation, .validation)
+        guard source.classes.count > 1 else {
+            let place = source.place.map { " \($0)" } ?? ""
+            throw Failure(
+                .badData,
+                "\(.train)\(place) holds only one class, \(quoted(source.classes[0])), but a classifier needs two: name a folder "
+                    + "with one folder per class")
+        }
     }
 
     /// Whether a multiple of `epochs` was passed in the current step, or it is the last one.

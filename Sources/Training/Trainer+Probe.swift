@@ -17,13 +17,7 @@ extension Trainer {
         guard let classifier = configuration.classifier, let augmentation = configuration.probeAugmentation else {
             preconditionFailure("the configuration is not of a probe")
         }
-        try requireSameClasses(source, .train, validation, .validation)
-        guard source.classes.count > 1 else {
-            throw Failure(
-                .badData,
-                "\(configuration.data): holds only one class, \(quoted(source.classes[0])), but a classifier needs "
-                    + "two: name a folder with one folder per class")
-        }
+        try Self.requireClasses(of: source, and: validation)
         let width = classifier.encoder.width
         var probe: LinearProbe!, validationFeatures: StoredFeatures!, features: StoredFeatures?
         let makeBatches: MakeBatches = { samples, _, _ in

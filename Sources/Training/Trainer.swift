@@ -32,6 +32,8 @@ public final class Trainer {
     let average: WeightAverage?
     /// The last step whose due evaluations are done.
     var evaluatedStep = 0
+    /// Sentences about unreadable images of the evaluations, each of which is reported once in a run.
+    var evaluationReports: Set<String> = []
     /// The evaluation of the best weights so far, and the newest one.
     var ranking = WeightRanking()
     /// XXH64 of the names of the source's images, in their order.
@@ -105,9 +107,10 @@ public final class Trainer {
 
     /// Adds the evaluation of `classifier`, the objective, on validation images.
     ///
-    /// - Throws: `Failure.badData` if their classes are not those of the training images.
+    /// - Throws: `Failure.badData` if the training images have fewer than two classes, or the validation images other
+    ///   ones.
     public func validate(_ classifier: any ClassifyingObjective, on validation: any ImageSource) throws {
-        try requireSameClasses(source, .train, validation, .validation)
+        try Self.requireClasses(of: source, and: validation)
         add(
             ClassifierValidation(
                 of: classifier, on: validation, augmentation: configuration.validationAugmentation,
@@ -354,7 +357,7 @@ public final class Trainer {
             progress?.update(record)
             let evaluationSignal = try evaluate()
             // The speed leaves evaluations out.
-            stepStart = now + (evaluatedStep == step ? monotonicSeconds() - now : 0)
+            stepStart = evaluatedStep == step ? monotonicSeconds() : now
             signal = evaluationSignal ?? isInterrupted()
             if step % every == 0 || step == totalSteps || signal != nil {
                 try log.synchronize()
@@ -382,9 +385,9 @@ public final class Trainer {
         guard objective.frozenOutputsAreFinite else {
             return Failure(
                 .badData,
-                "\(configuration.teacher ?? configuration.weights ?? "the teacher"): its features are not finite at step \(step + 1); "
-                    + "\(lastGood); compare its weights "
-                    + "with their source by dmae inspect \(.compare)")
+                "\(configuration.teacher ?? configuration.weights ?? "the teacher"): its features are not finite at "
+                    + "step \(step + 1); \(lastGood); compare its weights with their source by dmae inspect \(.compare)"
+            )
         }
         return Failure(
             .failure,
@@ -404,7 +407,7 @@ public final class Trainer {
                 + "folder with a lower \(.baseLearningRate), or look at the images since then")
     }
 
-    private var lastGood: String {
+    var lastGood: String {
         lastCheckpoint.map { "the last good checkpoint is \($0)" } ?? "no checkpoint was written yet"
     }
 }

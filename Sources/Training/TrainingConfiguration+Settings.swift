@@ -56,7 +56,6 @@ extension TrainingConfiguration {
             settings.map { ConfiguredValue(key: part + $0.key, setting: $0.value) }
         }
         return values(origin) + (model.map { values($0.settings, of: "model.") } ?? [])
-
             + (classifier.map { values($0.settings, of: "classifier.") } ?? [])
             + values(training) + (classifier == nil ? [] : values(augmentation))
             + (probeAugmentation.map { values(["probeAugmentation": "\(.augment, $0.rawValue)"]) } ?? [])

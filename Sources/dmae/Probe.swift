@@ -77,7 +77,7 @@ struct Probe: ParsableCommand {
         let pool = try pool ?? model.defaultPool(for: "a probe")
         try model.requireNorm(of: pool)
         let source = try ImageFolder(images.train)
-        guard !source.classes.isEmpty else { return try requireSameClasses(source, .train, source, .train) }
+        try requireClasses(source, .train)
         var recipe = ProbeRecipe.mae(width: encoder.width)
         let batches = try recipe.batches(
             images: source.count, batch: training.batch, effectiveBatch: training.effectiveBatch)

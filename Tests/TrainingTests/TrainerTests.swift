@@ -646,6 +646,30 @@ final class TrainerTests: XCTestCase {
         }
     }
 
+    /// Ranks weights by a value that is not finite, as weights that are not finite do.
+    private final class Ruined: PeriodicEvaluation {
+        let everyEpochs = 1.0, ranksWeights = true
+        let terms = [EvaluationTerm(key: "val_loss", name: "", meaning: "", isFraction: false)]
+
+        func evaluate(workers: Int, report: @escaping (String) -> Void, isInterrupted: () -> Bool) -> [Double]? {
+            [.nan]
+        }
+    }
+
+    /// Weights whose evaluation is not finite are not kept as the best.
+    func testAnEvaluationThatIsNotFinite() throws {
+        let (trainer, _) = try regression(regressionRun(), evaluated: false)
+        trainer.add(Ruined())
+        let directory = try RunDirectory(path: folder.file("ruined"), resuming: true)
+        let failure = failure {
+            _ = try trainer.run(in: directory, workers: 1, progress: nil, message: { XCTFail($0) })
+        }
+        XCTAssertEqual(failure?.code, .failure)
+        XCTAssertTrue(
+            failure?.message.contains("the validation loss is not finite after step 2") == true, "\(failure as Any)")
+        XCTAssertFalse(FileManager.default.fileExists(atPath: directory.bestWeightsPath))
+    }
+
     /// The average is that of the weights after every step, as timm's ModelEma computes it.
     func testTheAverageOfWeights() throws {
         var configuration = try regressionRun(epochs: 1)
