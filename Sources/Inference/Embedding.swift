@@ -153,8 +153,7 @@ public final class Embedding {
             guard extractor.features.elements[..<(batch.count * row)].allSatisfy(\.isFinite) else {
                 throw Failure(
                     .failure,
-                    "features are not finite, from \(source.path(batch.images[0])) on, and nothing was written: check "
-                        + "the weights")
+                    "features are not finite, from \(source.path(batch.images[0])) on: check the weights")
             }
             try body(batch, extractor.features.pointer)
         }

@@ -23,7 +23,6 @@ public final class BatchEncoder {
     /// Images of one pass.
     private let passImages: Int
     private let copying: Phase
-    private var hasOrder = false
 
     /// Maximum number of images of a pass.
     private static let maximumPass = 32
@@ -58,10 +57,7 @@ public final class BatchEncoder {
     /// Writes the features of the first `count` images.
     public func encode(_ count: Int) {
         precondition(count <= batch)
-        if !hasOrder {
-            masking.select(.all) { $0 }
-            hasOrder = true
-        }
+        masking.keepAll()
         var first = 0
         while first < count {
             // Every pass takes as many images; the last one may take some of the one before again.

@@ -257,7 +257,6 @@ final class ClassifierNetwork {
     private let plan: MemoryPlan
     private let headForward: Phase
     private let masking: Masking
-    private var hasOrder = false
 
     /// Adds the parameters of the encoder, its norm, and `head`.
     init(
@@ -284,10 +283,7 @@ final class ClassifierNetwork {
 
     /// Computes `logits` from images[B, C·H·W], normalised.
     func forward(_ images: Tensor) {
-        if !hasOrder {
-            masking.select(.all) { $0 }
-            hasOrder = true
-        }
+        masking.keepAll()
         encoder.forward(images)
         plan.begin(headForward)
         head.forward(encoder.latent!, logits)

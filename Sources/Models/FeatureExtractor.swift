@@ -45,7 +45,6 @@ public final class FeatureExtractor {
     private let pool: FeaturePool
     private let plan: MemoryPlan
     private let pooling: Phase
-    private var hasOrder = false
 
     /// Plans the memory; the caller commits the plan and loads the weights.
     ///
@@ -98,10 +97,7 @@ public final class FeatureExtractor {
 
     /// Encodes `images` and writes `features`.
     public func forward() {
-        if !hasOrder {
-            masking.select(.all) { $0 }
-            hasOrder = true
-        }
+        masking.keepAll()
         encoder.forward(images)
         plan.begin(pooling)
         guard let tokens else { return }

@@ -33,6 +33,8 @@ public final class Masking {
     private var patchAtPlace: [Int32] = []
     /// [B·L]: the place of each patch in its image; below K the patch is kept.
     private var placeOfPatch: [Int32] = []
+    /// Whether the order is that of `keepAll`.
+    private var keepsAll = false
 
     private init(batch: Int, patches: Int, kept: Int, mask: Tensor, noise: Tensor) {
         self.batch = batch
@@ -72,10 +74,17 @@ public final class Masking {
         Int(placeOfPatch[image * patches + patch])
     }
 
+    /// Keeps every patch, in its place; the order is computed once.
+    func keepAll() {
+        if !keepsAll { select(.all) { $0 } }
+        keepsAll = true
+    }
+
     /// Orders the patches of all images.
     ///
     /// - Parameter sample: the position of an image of the batch in the stream of all samples.
     package func select(_ selection: PatchSelection, sample: (Int) -> Int) {
+        keepsAll = false
         if patchAtPlace.isEmpty {
             // Allocated at the first use: by then a plan that does not fit the machine has been refused.
             patchAtPlace = Array(repeating: 0, count: batch * patches)

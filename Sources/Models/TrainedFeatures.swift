@@ -22,7 +22,6 @@ public final class TrainedFeatures {
     private let pooling: Phase
     private let masking: Masking
     private let encoder: Encoder
-    private var hasOrder = false
 
     /// Plans the memory.
     ///
@@ -59,10 +58,7 @@ public final class TrainedFeatures {
 
     /// Encodes `images` and writes `features`.
     public func forward() {
-        if !hasOrder {
-            masking.select(.all) { $0 }
-            hasOrder = true
-        }
+        masking.keepAll()
         encoder.forward(images)
         plan.begin(pooling)
         let tokens = encoder.latent!

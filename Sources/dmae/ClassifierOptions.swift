@@ -20,25 +20,7 @@ struct ClassifierOptions: ParsableArguments {
         help: ArgumentHelp(
             "What the head reads: class token or mean of the patch tokens. Default: as the weights say.",
             valueName: "class|mean"))
-    var pool: FeaturePool?
-
-    @Option(help: ArgumentHelp("Maximum number of images per pass.", valueName: "images"))
-    var batch = 32
-
-    @Option(help: ArgumentHelp("Fraction of unreadable images above which the command fails.", valueName: "fraction"))
-    var unreadableLimit: Double = 0.01
-
-    @Flag(help: "Rotate images by their EXIF orientation; otherwise they are read as stored.")
-    var applyOrientation = false
-
-    @Option(
-        help: ArgumentHelp(
-            "Threads that decode images, beside those of the kernels; the result does not depend on it.",
-            valueName: "count"))
-    var workers: Int = 1
-
-    @Option(help: ArgumentHelp("Attention heads, if the weights do not say.", valueName: "heads"))
-    var heads: Int?
+    var pool: ClassifierPool?
 
     @Option(
         help: ArgumentHelp(
@@ -47,20 +29,12 @@ struct ClassifierOptions: ParsableArguments {
             valueName: "pixels"))
     var imageSize: ImageSize?
 
-    @Flag(help: "Print results, warnings and errors only, no progress.")
-    var quiet = false
-
-    func validate() throws {
-        try ValidationError.check { try Field.batch.requireAtLeast(1, batch) }
-        if !(1...1024).contains(workers) { throw ValidationError("--workers must be 1 to 1024") }
-        if !(0...1).contains(unreadableLimit) { throw ValidationError("--unreadable-limit must be 0 to 1") }
-        if pool == .tokens { throw ValidationError("--pool must be class or mean: a head reads one feature") }
-    }
+    @OptionGroup var inference: InferenceOptions
 
     /// The model in the file, which must hold a class head.
     func open() throws -> ModelWeights {
         let model = try ModelWeights(path: weights, prefix: prefix)
-        if !quiet { Terminal.note(model.summary) }
+        if !inference.quiet { Terminal.note(model.summary) }
         try model.requireHead()
         if let warning = Self.warning(model) { Terminal.warning(warning) }
         return model
@@ -84,9 +58,10 @@ struct ClassifierOptions: ParsableArguments {
     {
         let classification = try Classification(
             weights: model,
-            configuration: try model.runnableEncoder(heads: heads, imageSize: imageSize, resampling: true), pool: pool,
-            batch: Embedding.batch(for: count, most: batch), precision: precision.resolved())
-        if !quiet, !classification.adaptations.isEmpty {
+            configuration: try model.runnableEncoder(heads: inference.heads, imageSize: imageSize, resampling: true),
+            pool: pool?.feature,
+            batch: Embedding.batch(for: count, most: inference.batch), precision: precision.resolved())
+        if !inference.quiet, !classification.adaptations.isEmpty {
             Terminal.note(classification.adaptations.joined(separator: "; "))
         }
         return classification

@@ -61,40 +61,18 @@ struct Embed: ParsableCommand {
     @Option(help: ArgumentHelp("Take the output of this block, counted from 0, before any norm.", valueName: "number"))
     var block: Int?
 
-    @Option(help: ArgumentHelp("Maximum number of images per pass.", valueName: "images"))
-    var batch = 32
-
-    @Option(help: ArgumentHelp("Fraction of unreadable images above which the run stops.", valueName: "fraction"))
-    var unreadableLimit: Double = 0.01
-
-    @Flag(help: "Rotate images by their EXIF orientation; otherwise they are read as stored.")
-    var applyOrientation = false
-
-    @Option(
-        help: ArgumentHelp(
-            "Threads that decode images, beside those of the kernels; the result does not depend on it.",
-            valueName: "count"))
-    var workers: Int = 1
-
-    @Option(help: ArgumentHelp("Attention heads, if the weights do not say.", valueName: "heads"))
-    var heads: Int?
-
     @Option(
         help: ArgumentHelp(
             "Side of the images, or HEIGHTxWIDTH, in pixels, if the weights do not say.", valueName: "pixels"))
     var imageSize: ImageSize?
 
-    @Flag(help: "Print warnings and errors only, no progress.")
-    var quiet = false
+    @OptionGroup var inference: InferenceOptions
 
     @OptionGroup(title: "Compute") var compute: ComputeOptions
     @OptionGroup(title: "Compute") var precision: PrecisionOptions
 
     func validate() throws {
         if data.isEmpty { throw ValidationError("--data needs at least one folder or picture") }
-        try ValidationError.check { try Field.batch.requireAtLeast(1, batch) }
-        if !(1...1024).contains(workers) { throw ValidationError("--workers must be 1 to 1024") }
-        if !(0...1).contains(unreadableLimit) { throw ValidationError("--unreadable-limit must be 0 to 1") }
     }
 
     func run() throws {
@@ -102,9 +80,9 @@ struct Embed: ParsableCommand {
         // Refuse early: embedding may take minutes.
         let list = try Embedding.destination(output).list
         let model = try ModelWeights(path: weights, prefix: prefix)
-        if !quiet { Terminal.note(model.summary) }
+        if !inference.quiet { Terminal.note(model.summary) }
         try model.requireKnownParts()
-        let encoder = try model.runnableEncoder(heads: heads, imageSize: imageSize)
+        let encoder = try model.runnableEncoder(heads: inference.heads, imageSize: imageSize)
         let source = try ImageFolder(listing: data)
         for written in [output, list] {
             try AtomicFile.requireOther(
@@ -112,13 +90,14 @@ struct Embed: ParsableCommand {
         }
         let embedding = try Embedding(
             file: model.tensors, configuration: encoder, block: block, pool: pool,
-            batch: Embedding.batch(for: source.count, most: batch), precision: precision.resolved())
+            batch: Embedding.batch(for: source.count, most: inference.batch), precision: precision.resolved())
         var metadata = ["dmae.weights": weights, "dmae.pool": embedding.pool.rawValue]
         if let block { metadata["dmae.block"] = "\(block)" }
-        let progress = ImageProgress(total: source.count, isQuiet: quiet)
+        let progress = ImageProgress(total: source.count, isQuiet: inference.quiet)
         let summary = try embedding.run(
-            over: source, to: output, metadata: metadata, orienting: applyOrientation, workers: workers,
-            unreadableLimit: unreadableLimit, progress: progress.update, report: Terminal.warning)
+            over: source, to: output, metadata: metadata, orienting: inference.applyOrientation,
+            workers: inference.workers,
+            unreadableLimit: inference.unreadableLimit, progress: progress.update, report: Terminal.warning)
         let shape = ([summary.images] + embedding.shape).map(String.init).joined(separator: ", ")
         var lines = [("features", "\(summary.output)  [\(shape)], \(what(embedding))"), ("images", summary.list)]
         if summary.unreadable > 0 {

@@ -85,15 +85,15 @@ struct Evaluate: ParsableCommand {
                 "--confusion draws at most \(ConfusionPicture.maximumClasses) classes, and \(data) has "
                     + "\(source.classes.count): leave it out")
         }
-        if !classifier.quiet { source.notes.forEach(Terminal.note) }
+        if !classifier.inference.quiet { source.notes.forEach(Terminal.note) }
         for note in mapping.notes { Terminal.warning(note.text(in: Flags())) }
         let classification = try classifier.classification(model, images: source.count, precision)
-        let progress = ImageProgress(total: source.count, isQuiet: classifier.quiet)
+        let progress = ImageProgress(total: source.count, isQuiet: classifier.inference.quiet)
         let evaluation = try Evaluation(
             classification, over: source, mapping: mapping, logits: logits,
             metadata: ["dmae.weights": classifier.weights],
-            orienting: classifier.applyOrientation, workers: classifier.workers,
-            unreadableLimit: classifier.unreadableLimit, progress: progress.update, report: Terminal.warning)
+            orienting: classifier.inference.applyOrientation, workers: classifier.inference.workers,
+            unreadableLimit: classifier.inference.unreadableLimit, progress: progress.update, report: Terminal.warning)
         let report = EvaluationReport(
             evaluation, names: Self.names(model.classNames, source.classes, mapping, count: classification.classes))
         if let confusion {

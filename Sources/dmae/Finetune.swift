@@ -22,9 +22,10 @@ struct Finetune: ParsableCommand {
             --teacher distils the logits of a classifier that is fine-tuned on the same classes, at --temperature T: \
             the loss is (1 - A) · classification + A · T² · KL(teacher ‖ student), with A the --teacher-weight.
 
-            `dmae evaluate` judges the result class by class. Top-1, top-5 and loss on --val are computed after every --evaluate-every epochs. At the end --output \
+            Top-1, top-5 and loss on --val are computed after every --evaluate-every epochs. At the end --output \
             contains model.safetensors, the last weights, best.safetensors, those with the best top-1 (the earlier on \
-            a tie), and evaluation.json. Signals, --resume and exit codes are those of `dmae distill`.
+            a tie), and evaluation.json. `dmae evaluate` judges the result class by class. Signals, --resume and exit \
+            codes are those of `dmae distill`.
 
             \(FineTuningRecipe.listing)
             """)
@@ -86,8 +87,8 @@ struct Finetune: ParsableCommand {
             size = try encoder.encoder(recipe.student, imageSize: recipe.imageSize)
         }
         let source = try ImageFolder(images.train)
+        try requireClasses(source, .train)
         let names = source.classes
-        guard !names.isEmpty else { try requireSameClasses(source, .train, source, .validation); return }
         let teacherWeights = try teacher.weights(classes: names)
         if !training.quiet, let teacherWeights { Terminal.note(teacherWeights.summary) }
         let pool = classifier.pool ?? recipe.pool
@@ -105,7 +106,8 @@ struct Finetune: ParsableCommand {
         configuration.clipGradient = classifier.clipGradient
         configuration.averageDecay = classifier.ema
         try augmentation.apply(to: &configuration, recipe)
-        let keepsHead = initial?.classNames == names
+        // A probe's head follows a BatchNorm.
+        let keepsHead = initial?.classNames == names && initial?.isLinearProbe == false
         try training.run(
             configuration,
             from: TrainingOptions.StartingWeights(
@@ -227,11 +229,18 @@ struct LogitTeacherOptions: ParsableArguments {
     func weights(classes: [String]) throws -> ModelWeights? {
         guard let teacher else { return nil }
         let weights = try ModelWeights(path: teacher)
-        guard let outputs = weights.classes else {
+        guard weights.classes != nil else {
             throw Failure(
                 .badData,
                 "\(teacher): holds no classifier, whose logits could be distilled: fine-tune it first with "
                     + "`dmae finetune`")
+        }
+        let outputs = try weights.requireHead()
+        guard !weights.isLinearProbe, try weights.headPool() == weights.pool?.feature else {
+            throw Failure(
+                .badData,
+                "\(teacher): its head is not that of a fine-tuned classifier (a probe's has a BatchNorm, and timm's "
+                    + "average goes with fc_norm here): fine-tune it first with `dmae finetune`")
         }
         let mapping = try ClassMapping(
             folder: classes, head: outputs, names: weights.classNames, map: nil, canMap: false)

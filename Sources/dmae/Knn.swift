@@ -21,13 +21,6 @@ struct NeighborCounts: ExpressibleByArgument {
     var defaultValueDescription: String { counts.map(String.init).joined(separator: ",") }
 }
 
-/// The features of `FeaturePool` that are one vector.
-enum VectorPool: String, CaseIterable, ExpressibleByArgument {
-    case `class`, mean
-
-    var pool: FeaturePool { self == .class ? .class : .mean }
-}
-
 struct Knn: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Classify images by the most similar training images: a quick test of an encoder.",
@@ -84,66 +77,42 @@ struct Knn: ParsableCommand {
         help: ArgumentHelp(
             "class token or mean of the patch tokens. Default: mean if the weights were fine-tuned on it, else class.",
             valueName: "class|mean"))
-    var pool: VectorPool?
-
-    @Option(help: ArgumentHelp("Maximum number of images per pass.", valueName: "images"))
-    var batch = 32
-
-    @Option(help: ArgumentHelp("Fraction of unreadable images above which the run stops.", valueName: "fraction"))
-    var unreadableLimit: Double = 0.01
-
-    @Flag(help: "Rotate images by their EXIF orientation; otherwise they are read as stored.")
-    var applyOrientation = false
-
-    @Option(
-        help: ArgumentHelp(
-            "Threads that decode images, beside those of the kernels; the result does not depend on it.",
-            valueName: "count"))
-    var workers: Int = 1
-
-    @Option(help: ArgumentHelp("Attention heads, if the weights do not say.", valueName: "heads"))
-    var heads: Int?
+    var pool: ClassifierPool?
 
     @Option(
         help: ArgumentHelp(
             "Side of the images, or HEIGHTxWIDTH, in pixels, if the weights do not say.", valueName: "pixels"))
     var imageSize: ImageSize?
 
-    @Flag(help: "Print warnings and errors only, no progress.")
-    var quiet = false
+    @OptionGroup var inference: InferenceOptions
 
     @OptionGroup(title: "Compute") var compute: ComputeOptions
     @OptionGroup(title: "Compute") var precision: PrecisionOptions
-
-    func validate() throws {
-        try ValidationError.check { try Field.batch.requireAtLeast(1, batch) }
-        if !(1...1024).contains(workers) { throw ValidationError("--workers must be 1 to 1024") }
-        if !(0...1).contains(unreadableLimit) { throw ValidationError("--unreadable-limit must be 0 to 1") }
-    }
 
     func run() throws {
         try compute.apply()
         let train = ImagesByPath(try ImageFolder(train)), validation = ImagesByPath(try ImageFolder(val))
         try requireSameClasses(train, .train, validation, .validation)
         let model = try ModelWeights(path: weights, prefix: prefix)
-        if !quiet {
+        if !inference.quiet {
             for note in train.notes + validation.notes { Terminal.note(note) }
             Terminal.note(model.summary)
         }
         try model.requireKnownParts()
         try model.tensors.requireOneNorm("k-NN", "name weights with the one that is used")
         let embedding = try Embedding(
-            file: model.tensors, configuration: try model.runnableEncoder(heads: heads, imageSize: imageSize),
-            block: nil, pool: pool?.pool,
-            batch: Embedding.batch(for: max(train.count, validation.count), most: batch),
+            file: model.tensors, configuration: try model.runnableEncoder(heads: inference.heads, imageSize: imageSize),
+            block: nil, pool: pool?.feature,
+            batch: Embedding.batch(for: max(train.count, validation.count), most: inference.batch),
             precision: precision.resolved())
         var progress: ImageProgress?
         let evaluation = try NeighborEvaluation(
             embedding, train: train, validation: validation, counts: k.counts, hasBaselines: !noBaselines,
-            orienting: applyOrientation, workers: workers, unreadableLimit: unreadableLimit,
+            orienting: inference.applyOrientation, workers: inference.workers,
+            unreadableLimit: inference.unreadableLimit,
             progress: { progress?.update($0) }, report: Terminal.warning)
-        progress = ImageProgress(total: evaluation.totalImages, isQuiet: quiet)
-        if evaluation.passes > 1, !quiet {
+        progress = ImageProgress(total: evaluation.totalImages, isQuiet: inference.quiet)
+        if evaluation.passes > 1, !inference.quiet {
             Terminal.note(
                 "the features of \(Format.counted(validation.count, "validation image")) are compared in "
                     + "\(evaluation.passes) parts, and the training images are encoded for each of them")

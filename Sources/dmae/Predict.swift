@@ -57,10 +57,11 @@ struct Predict: ParsableCommand {
             let columns = (1...count).flatMap { ["class_\($0)", "index_\($0)", "probability_\($0)"] }
             try printNow((["path"] + columns).joined(separator: ","))
         }
-        let progress = ImageProgress(total: source.count, isQuiet: classifier.quiet)
+        let progress = ImageProgress(total: source.count, isQuiet: classifier.inference.quiet)
         var done = 0
         let unreadable = try classification.run(
-            over: source, orienting: classifier.applyOrientation, workers: classifier.workers, unreadableLimit: 1,
+            over: source, orienting: classifier.inference.applyOrientation, workers: classifier.inference.workers,
+            unreadableLimit: 1,
             report: Terminal.warning
         ) { batch, logits in
             var lines: [String] = []
@@ -73,12 +74,12 @@ struct Predict: ParsableCommand {
             done += batch.count
             progress.update(done)
         }
-        guard Double(unreadable) <= classifier.unreadableLimit * Double(source.count) else {
+        guard Double(unreadable) <= classifier.inference.unreadableLimit * Double(source.count) else {
             fflush(stdout)
             throw Failure(
                 .badData,
                 "\(unreadable) of the \(source.count) images cannot be read, more than the allowed fraction of "
-                    + "\(classifier.unreadableLimit); repair or remove them, or raise \(.unreadableLimit)")
+                    + "\(classifier.inference.unreadableLimit); repair or remove them, or raise \(.unreadableLimit)")
         }
     }
 

@@ -175,4 +175,18 @@ final class FinetuneTests: XCTestCase {
         let encoder = folder.file("mae/model.safetensors")
         assertRefused(finetune("run", ["--teacher", encoder]), 65, "holds no classifier")
     }
+
+    /// A probe's head follows a BatchNorm: fine-tuning starts from its encoder with a new head, and does not distil it.
+    func testAProbesWeights() throws {
+        assertRuns(TinyRun.pretrain(folder.file("mae"), epochs: 1, ["--quiet"]))
+        assertRuns([
+            "probe", "--weights", folder.file("mae/model.safetensors"), "--train", folder.file("train"), "--val",
+            folder.file("val"), "--augment", "none", "--epochs", "1", "--warmup-epochs", "0", "--batch", "4",
+            "--effective-batch", "8", "--output", folder.file("probe"), "--quiet",
+        ])
+        let probe = folder.file("probe/model.safetensors")
+        let result = assertRuns(finetune("run", epochs: 1, from: probe))
+        XCTAssertTrue(result.errors.contains("head.weight"), result.errors)
+        assertRefused(finetune("other", ["--teacher", probe]), 65, "a probe's has a BatchNorm")
+    }
 }

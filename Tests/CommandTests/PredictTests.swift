@@ -147,7 +147,7 @@ final class PredictTests: XCTestCase {
         assertRefused(predict([folder.file("gone.png")]), 74, "gone.png")
         assertRefused(predict([some], "--json", "--csv"), 64, "--json and --csv exclude each other")
         assertRefused(predict([some], "--pool", "class"), 64, "--pool class does not fit", "fc_norm")
-        assertRefused(predict([some], "--pool", "tokens"), 64, "--pool must be class or mean")
+        assertRefused(predict([some], "--pool", "tokens"), 64, "tokens")
         assertRefused(predict([some], "--prefix", "student"), 65, "holds no Vision Transformer behind \"student\"")
         assertRefused(["predict", "--weights", weights], 64, "Missing expected argument")
         assertRefused(["predict", some, "--weights", weights], 64, "--heads is needed")
