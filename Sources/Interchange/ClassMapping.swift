@@ -88,8 +88,8 @@ public struct ClassMapping: Equatable, Sendable {
         guard missing.isEmpty else {
             throw Failure(
                 .badData,
-                "\(quoted(path: path)) lists \(missing.count) of the \(folder.count) class directories not, such as "
-                    + "\(some(missing)): add them")
+                "\(quoted(path: path)) leaves out \(missing.count) of the \(folder.count) class directories: "
+                    + "\(some(missing)); add a line for each")
         }
         return try folder.map { name in
             let entry = byFolder[name]!

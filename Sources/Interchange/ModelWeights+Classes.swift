@@ -58,6 +58,10 @@ extension ModelWeights {
                 .badData,
                 "\(path): holds no class head: fine-tune the encoder first (`dmae finetune`), or use weights with one")
         }
+        guard classes > 0 else {
+            throw Failure(
+                .badData, "\(path): its class head \(layer).weight has no outputs; download or write the file again")
+        }
         var wanted: [(String, [Int])] = [
             (layer + ".weight", [classes, encoder.width]), (layer + ".bias", [classes]),
         ]

@@ -1,4 +1,5 @@
 import Glibc
+import Reporting
 import Synchronization
 
 /// Signals that request a run to stop after the current micro-batch.
@@ -11,23 +12,38 @@ public enum Signals {
     private static let first = Atomic<Int32>(0)
     private static let interrupts = Atomic<Int32>(0)
 
+    /// Lets the signals end the process at once, with the exit code of a run that can be resumed, until `install`:
+    /// while a run lists its images and has written nothing.
+    public static func endBeforeTheRun() {
+        handle { _ in
+            let text: StaticString = "stopped by a signal before the run was begun; the same command starts it\n"
+            _ = write(2, text.utf8Start, text.utf8CodeUnitCount)
+            _exit(Failure.Code.interrupted.rawValue)
+        }
+    }
+
     /// Installs the handlers.
     public static func install() {
         // The first use initialises the globals, which is not allowed in the handler.
         reset()
-        var action = sigaction()
-        action.sa_flags = SA_RESTART
-        action.__sigaction_handler.sa_handler = { number in
+        handle { number in
             if number == SIGINT, Signals.interrupts.add(1, ordering: .relaxed).newValue > 1 { _exit(130) }
             _ = Signals.first.compareExchange(expected: 0, desired: number, ordering: .relaxed)
         }
+        for number in [SIGPIPE, SIGXFSZ] { signal(number, SIG_IGN) }
+    }
+
+    /// Makes `handler` that of the four signals, apart from those that are ignored.
+    private static func handle(_ handler: @escaping @convention(c) (Int32) -> Void) {
+        var action = sigaction()
+        action.sa_flags = SA_RESTART
+        action.__sigaction_handler.sa_handler = handler
         for number in [SIGTERM, SIGINT, SIGHUP, SIGUSR1] {
             var before = sigaction()
             sigaction(number, nil, &before)
             let handler = unsafeBitCast(before.__sigaction_handler.sa_handler, to: Int.self)
             if handler != unsafeBitCast(SIG_IGN, to: Int.self) { sigaction(number, &action, nil) }
         }
-        for number in [SIGPIPE, SIGXFSZ] { signal(number, SIG_IGN) }
     }
 
     /// The name of the first signal since `install`, or nil.

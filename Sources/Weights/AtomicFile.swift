@@ -44,6 +44,11 @@ public final class AtomicFile {
         }
     }
 
+    /// Requires that a file can be written at `path`, before long work for its contents.
+    ///
+    /// Throws `Failure(.inputOutput)` with the system's reason.
+    public static func requirePlace(at path: String) throws { try AtomicFile(path).abandon() }
+
     /// Writes a file that consists of `bytes`.
     public static func write(_ bytes: some Sequence<UInt8>, to path: String) throws {
         let bytes = Array(bytes)

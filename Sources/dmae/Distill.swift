@@ -55,6 +55,7 @@ struct Distill: ParsableCommand {
 
     func run() throws {
         try compute.apply()
+        if !training.dryRun { Signals.endBeforeTheRun() }
         let recipe = try Recipe.find(recipe, for: .distill)
         let student = try model.encoder(recipe.student, imageSize: recipe.imageSize)
         let weights = try ModelWeights(path: teacher, role: .teacher)

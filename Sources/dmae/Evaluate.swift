@@ -85,6 +85,7 @@ struct Evaluate: ParsableCommand {
                 "--confusion draws at most \(ConfusionPicture.maximumClasses) classes, and \(data) has "
                     + "\(source.classes.count): leave it out")
         }
+        if let confusion { try AtomicFile.requirePlace(at: confusion) }
         if !classifier.inference.quiet { source.notes.forEach(Terminal.note) }
         for note in mapping.notes { Terminal.warning(note.text(in: Flags())) }
         let classification = try classifier.classification(model, images: source.count, precision)

@@ -76,6 +76,7 @@ struct Finetune: ParsableCommand {
 
     func run() throws {
         try compute.apply()
+        if !training.dryRun { Signals.endBeforeTheRun() }
         let recipe = try FineTuningRecipe.find(recipe)
         let initial = try weights.map { try ModelWeights(path: $0) }
         if !training.quiet, let initial { Terminal.note(initial.summary) }

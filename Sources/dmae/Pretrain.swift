@@ -35,6 +35,7 @@ struct Pretrain: ParsableCommand {
 
     func run() throws {
         try compute.apply()
+        if !training.dryRun { Signals.endBeforeTheRun() }
         let recipe = try Recipe.find(recipe, for: .pretrain)
         let configuration = ModelConfiguration(
             student: try model.encoder(recipe.student, imageSize: recipe.imageSize),

@@ -82,6 +82,7 @@ struct Preview: ParsableCommand {
         let source = try ImageFolder(data)
         source.notes.forEach(Terminal.note)
         try AtomicFile.requireOther(output, than: (0..<source.count).lazy.map(source.path))
+        try AtomicFile.requirePlace(at: output)
         let configuration = try configuration(classes: source.classes.count)
         if configuration.mixing != nil, columns > configuration.batch {
             throw Failure(

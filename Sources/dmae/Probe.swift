@@ -70,6 +70,7 @@ struct Probe: ParsableCommand {
 
     func run() throws {
         try compute.apply()
+        if !training.dryRun { Signals.endBeforeTheRun() }
         let model = try ModelWeights(path: weights, prefix: prefix)
         if !training.quiet { Terminal.note(model.summary) }
         try model.requireKnownParts()

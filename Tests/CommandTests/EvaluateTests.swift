@@ -275,6 +275,11 @@ final class EvaluateTests: XCTestCase {
         assertRefused(evaluate(pictures, "--logits", folder.file("x.npy")), 64, "x.npy: end it in .safetensors")
         assertRefused(evaluate(pictures, "--confusion", folder.file("x.jpg")), 64, "end it in .png")
         assertRefused(evaluate(pictures, "--logits", folder.file("no/x.safetensors")), 74, "create its folder first")
+        // Before the evaluation: its logits are not written either.
+        assertRefused(
+            evaluate(
+                pictures, "--logits", folder.file("x.safetensors"), "--confusion", folder.file("no/matrix.png")), 74,
+            "create its folder first")
         XCTAssertEqual(folder.names(), [])
         // No output takes the place of an input.
         let data = try renamed(Self.names)

@@ -116,6 +116,30 @@ final class FinetuneTests: XCTestCase {
         XCTAssertFalse(try TinyRun.checkpoints(folder.file("run")).isEmpty)
     }
 
+    /// SIGTERM while the images are listed: 75 at once, and no folder of a run.
+    func testAskedToStopBeforeTheRun() throws {
+        let picture = try XCTUnwrap(
+            FileManager.default.contentsOfDirectory(atPath: folder.file("train/education")).sorted().first)
+        for index in 0..<20_000 {
+            XCTAssertEqual(
+                symlink("\(folder.file("train/education"))/\(picture)", folder.file("train/education/\(index).png")), 0)
+        }
+        let command = Command(finetune("run", epochs: 500, ["--quiet"]))
+        // The handler of SIGUSR1, bit 9 of the caught signals, is the run's.
+        func handles() throws -> Bool {
+            let status = try String(contentsOfFile: "/proc/\(command.process)/status", encoding: .utf8)
+            let line = status.split(separator: "\n").first { $0.hasPrefix("SigCgt:") }
+            return line.flatMap { UInt64($0.dropFirst(7).trimmingCharacters(in: .whitespaces), radix: 16) }
+                .map { $0 >> 9 & 1 == 1 } ?? false
+        }
+        while command.isRunning, try !handles() { usleep(200) }
+        command.send(SIGTERM)
+        let result = command.wait()
+        XCTAssertEqual(result.end, .exited(75))
+        XCTAssertTrue(result.errors.contains("before the run was begun; the same command starts it"), result.errors)
+        XCTAssertFalse(FileManager.default.fileExists(atPath: folder.file("run")))
+    }
+
     /// An encoder gives all weights but the head; a classifier of the same classes gives its head, too.
     func testInitialWeights() throws {
         assertRuns(TinyRun.pretrain(folder.file("mae"), epochs: 1, ["--quiet"]))
@@ -165,6 +189,11 @@ final class FinetuneTests: XCTestCase {
         assertRefused(finetune("run", ["--clip-gradient", "0"]), 64, "--clip-gradient must be above 0")
         assertRefused(finetune("run", ["--evaluate-every", "0"]), 64, "--evaluate-every must be above 0")
         assertRefused(finetune("run", ["--recipe", "none"]), 64, "finetune-base-dmae")
+        let one = folder.file("one")
+        try FileManager.default.createDirectory(atPath: one, withIntermediateDirectories: true)
+        try FileManager.default.createSymbolicLink(
+            atPath: one + "/geography", withDestinationPath: folder.file("train/geography"))
+        assertRefused(finetune("run", ["--train", one, "--val", one]), 65, "only one class, \"geography\"")
         let flat = folder.file("train/education")
         assertRefused(
             finetune("run", ["--train", flat]), 65, "--train \(flat) has no classes")

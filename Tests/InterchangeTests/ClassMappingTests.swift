@@ -101,7 +101,7 @@ final class ClassMappingTests: XCTestCase {
             _ = try mapping(["b"], 4, nil, map)
         }
         refused("map.txt\", line 1", "no class 2", "0 to 1") { _ = try mapping(["a"], 2, nil, map) }
-        refused("1 of the 2 class directories not", "\"new\"") { _ = try mapping(["a", "new"], 4, nil, map) }
+        refused("leaves out 1 of the 2 class directories: \"new\"") { _ = try mapping(["a", "new"], 4, nil, map) }
         refused("\"second name\" is no class", "\"v\", \"w\", \"x\" and 1 more") {
             _ = try mapping(["b"], 4, ["v", "w", "x", "y"], map)
         }
