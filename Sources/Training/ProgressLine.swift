@@ -38,8 +38,10 @@ public final class ProgressLine: Sendable {
         /// The newest record, and its time.
         var last: (record: StepRecord, time: Double)?
         var lastDrawn: (step: Int, time: Double)?
-        /// The newest evaluation.
-        var evaluation: EvaluationRecord?
+        /// The newest value of each evaluation's term, in the order in which they came first, and its epoch.
+        var evaluated: [(value: EvaluationRecord.Value, epoch: Double)] = []
+        /// The time of the last plain line of an evaluation.
+        var lastEvaluation: Double?
         /// The start of the speed measurement: the first record of this process.
         var start: (step: Int, time: Double)?
         /// Whether the cursor is in a drawn line.
@@ -84,11 +86,30 @@ public final class ProgressLine: Sendable {
         }
     }
 
-    /// Stores an evaluation and shows it: every line from now on has its first value.
+    /// Stores an evaluation. At a terminal the line shows its first value, and its first fraction, from now on.
+    /// Otherwise it gets a plain line, if ten seconds have passed since the last one, if it has a value that no earlier
+    /// one had, or if it is the last.
     public func update(_ record: EvaluationRecord) {
         state.withLock { state in
-            state.evaluation = record
-            if state.last != nil { draw(&state, surroundings.clock()) }
+            var hasNew = false
+            for value in record.values {
+                if let index = state.evaluated.firstIndex(where: { $0.value.term == value.term }) {
+                    state.evaluated[index] = (value, record.epoch)
+                } else {
+                    state.evaluated.append((value, record.epoch))
+                    hasNew = true
+                }
+            }
+            let now = surroundings.clock()
+            guard !surroundings.isTerminal else {
+                if state.last != nil { draw(&state, now) }
+                return
+            }
+            if let last = state.lastEvaluation, now - last < Self.plainInterval, !hasNew, record.step < total { return }
+            state.lastEvaluation = now
+            let values = record.values.map { "\($0.term.name) \($0.text)" }
+            surroundings.write(
+                "evaluation  epoch \(Format.fixed(record.epoch, 2))  " + values.joined(separator: "  ") + "\n")
         }
     }
 
@@ -118,7 +139,7 @@ public final class ProgressLine: Sendable {
         if let start = state.start, record.step > start.step {
             perStep = (time - start.time) / Double(record.step - start.step)
         }
-        let fields = fields(record, state.evaluation, secondsPerStep: perStep)
+        let fields = fields(record, surroundings.isTerminal ? state.evaluated : [], secondsPerStep: perStep)
         if surroundings.isTerminal {
             // The last column stays free: some terminals wrap as soon as it is written.
             surroundings.write("\r" + fitted(fields, columns: surroundings.width() - 1) + "\u{1B}[K")
@@ -138,7 +159,7 @@ public final class ProgressLine: Sendable {
     }
 
     private func fields(
-        _ record: StepRecord, _ evaluation: EvaluationRecord?, secondsPerStep: Double?
+        _ record: StepRecord, _ evaluated: [(value: EvaluationRecord.Value, epoch: Double)], secondsPerStep: Double?
     ) -> [Field] {
         // The total, then the other terms: the name and the values of each.
         var values = record.losses[...]
@@ -160,8 +181,13 @@ public final class ProgressLine: Sendable {
             fields.insert(
                 Field(text: "(\(parts.dropFirst().joined(separator: ", ")))", dispensability: 6, isDim: true), at: 3)
         }
-        if let first = evaluation?.values.first {
-            fields.insert(Field(text: "\(first.term.name) \(first.text)", dispensability: 1), at: 3)
+        // Behind the losses.
+        var place = fields.count - 2
+        let firstFraction = evaluated.firstIndex { $0.value.term.isFraction }
+        for (index, (value, epoch)) in evaluated.enumerated() where index == 0 || index == firstFraction {
+            let text = "\(value.term.name) \(value.text) (epoch \(Format.fixed(epoch, epoch < 10 ? 1 : 0)))"
+            fields.insert(Field(text: text, dispensability: 1), at: place)
+            place += 1
         }
         if let secondsPerStep, record.step < total {
             fields.append(

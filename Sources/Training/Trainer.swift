@@ -150,6 +150,14 @@ public final class Trainer {
             warmupEpochs: configuration.warmupEpochs, epochs: configuration.epochs)
     }
 
+    /// The evaluation of the best weights so far, and their rank by its first term; nil without one that ranks them.
+    public var bestEvaluation: (epoch: Double, value: EvaluationRecord.Value)? {
+        guard let best = ranking.best, let term = evaluations.first(where: \.ranksWeights)?.terms[0],
+            let value = best.values[term.key]
+        else { return nil }
+        return (best.epoch, EvaluationRecord.Value(term: term, value: value))
+    }
+
     /// Adds an evaluation. All its memory must be planned, in `plan` or elsewhere, before `prepare` maps `plan`.
     public func add(_ evaluation: any PeriodicEvaluation) {
         precondition(

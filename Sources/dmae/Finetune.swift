@@ -107,6 +107,12 @@ struct Finetune: ParsableCommand {
         configuration.clipGradient = classifier.clipGradient
         configuration.averageDecay = classifier.ema
         try augmentation.apply(to: &configuration, recipe)
+        let steps = configuration.steps(images: source.count)
+        if !training.quiet, recipe.name != FineTuningRecipe.smallData.name, (1..<1000).contains(steps) {
+            Terminal.note(
+                "\(steps) optimiser steps are few: --recipe \(FineTuningRecipe.smallData.name) is for a few thousand "
+                    + "images")
+        }
         // A probe's head follows a BatchNorm.
         let keepsHead = initial?.classNames == names && initial?.isLinearProbe == false
         try training.run(

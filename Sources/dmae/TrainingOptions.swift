@@ -141,7 +141,7 @@ struct TrainingOptions: ParsableArguments {
         var configuration = TrainingConfiguration(
             method: recipe.method, recipe: recipe.name, model: model, data: data, teacher: teacher, batch: batch,
             accumulation: effective / batch, epochs: epochs ?? recipe.epochs,
-            warmupEpochs: warmupEpochs ?? recipe.warmupEpochs,
+            warmupEpochs: warmupEpochs ?? warmup(of: recipe),
             baseLearningRate: baseLearningRate ?? recipe.baseLearningRate,
             minimumLearningRate: minimumLearningRate ?? recipe.minimumLearningRate,
             optimizer: adamW?.applied(to: recipe.optimizer) ?? recipe.optimizer,
@@ -152,6 +152,18 @@ struct TrainingOptions: ParsableArguments {
             unreadableLimit: unreadableLimit, checkpointEvery: checkpointEvery ?? 0, keep: keep)
         configuration.classifier = classifier
         return configuration
+    }
+
+    /// The recipe's warm-up. For a run that is shorter than that, the same fraction of the run as in the recipe.
+    private func warmup(of recipe: some TrainingRecipe) -> Double {
+        guard let epochs, epochs > 0, recipe.warmupEpochs > epochs else { return recipe.warmupEpochs }
+        let shorter = recipe.warmupEpochs * epochs / recipe.epochs
+        if !quiet {
+            Terminal.note(
+                "the recipe's warm-up of \(Format.shortest(recipe.warmupEpochs)) epochs is longer than the run: it is "
+                    + "shortened to \(Format.shortest(shorter)), as --warmup-epochs would")
+        }
+        return shorter
     }
 
     /// Files of weights that a run starts from, each opened once.
@@ -205,12 +217,20 @@ struct TrainingOptions: ParsableArguments {
             let summary = try RunSummary(log: directory.logPath, terms: terms)
             print(Self.table(summary, terms: terms))
             if !trainer.evaluations.isEmpty {
-                print("\n" + Self.evaluationTable(summary, terms: trainer.evaluations.flatMap(\.terms)))
+                print(
+                    "\n"
+                        + Self.evaluationTable(
+                            summary, terms: trainer.evaluations.flatMap(\.terms), best: trainer.bestEvaluation?.epoch))
             }
             if configuration.probeAugmentation == ProbeAugmentation.none {
                 print("features  computed once, without augmentation")
             }
             print("weights  \(weights)")
+            if let best = trainer.bestEvaluation {
+                print(
+                    "best     \(directory.bestWeightsPath), \(best.value.term.name) \(best.value.text) at epoch "
+                        + Format.fixed(best.epoch, 1))
+            }
         case .interrupted(let signal, let checkpoint):
             throw Failure(
                 .interrupted,
@@ -303,6 +323,7 @@ struct TrainingOptions: ParsableArguments {
                 "\(configuration.effectiveBatch) (\(configuration.accumulation) × \(configuration.batch))",
             ],
             ["optimiser steps", "\(trainer.totalSteps)"],
+            ["precision", configuration.precision.rawValue],
             ["peak learning rate", "\(Float(configuration.peakLearningRate))"],
             [""],
         ]
@@ -379,10 +400,21 @@ struct TrainingOptions: ParsableArguments {
         return Format.table(rows)
     }
 
-    /// The evaluations as an aligned table: at most twelve, evenly spaced, the last one among them.
-    private static func evaluationTable(_ summary: RunSummary, terms: [EvaluationTerm]) -> String {
-        let all = summary.evaluations, count = min(12, all.count)
-        let shown = (1...max(1, count)).map { all[$0 * all.count / count - 1] }
+    /// The evaluations as an aligned table: about twelve, evenly spaced, the best and the last one among them.
+    ///
+    /// - Parameter best: the epoch of the best weights, whose row is always shown.
+    private static func evaluationTable(_ summary: RunSummary, terms: [EvaluationTerm], best: Double?) -> String {
+        let all = summary.evaluations
+        func spread(_ indices: [Int], _ count: Int) -> [Int] {
+            let count = min(count, indices.count)
+            return count < 1 ? [] : (1...count).map { indices[$0 * indices.count / count - 1] }
+        }
+        // Rows with every value come first: some evaluations are rarer than others.
+        let whole = all.indices.filter { all[$0].values.count == terms.count }
+        var rows = Set(spread(whole, 12))
+        rows.formUnion(spread(all.indices.filter { !rows.contains($0) }, 12 - rows.count))
+        rows.formUnion(all.indices.filter { all[$0].epoch == best || $0 == all.count - 1 })
+        let shown = rows.sorted().map { all[$0] }
         return Format.table(
             [["step", "epoch"] + terms.map(\.name)]
                 + shown.map { row in

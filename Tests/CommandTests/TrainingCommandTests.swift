@@ -148,6 +148,20 @@ final class TrainingCommandTests: XCTestCase {
         XCTAssertTrue(stored.appliesOrientation)
     }
 
+    /// A recipe's warm-up of 40 of 800 epochs does not stop a run of 10: it is shortened to half an epoch.
+    func testWarmupOfAShortRun() throws {
+        var arguments = TinyRun.pretrain(folder.file("run"))
+        let flag = try XCTUnwrap(arguments.firstIndex(of: "--warmup-epochs"))
+        arguments.removeSubrange(flag...flag + 1)
+        let result = assertRuns(arguments)
+        XCTAssertTrue(
+            result.errors.contains("warm-up of 40 epochs is longer than the run: it is shortened to 0.5"), result.errors
+        )
+        let configuration = try JSONDecoder().decode(
+            TrainingConfiguration.self, from: TinyRun.bytes(folder.file("run/configuration.json")))
+        XCTAssertEqual(configuration.warmupEpochs, 0.5)
+    }
+
     // MARK: What is refused
 
     func testWrongValues() {

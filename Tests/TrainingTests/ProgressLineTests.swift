@@ -56,6 +56,50 @@ final class ProgressLineTests: XCTestCase {
         XCTAssertEqual(world.take(), "\n")
     }
 
+    private func evaluation(_ step: Int, _ values: [(key: String, value: Double, isFraction: Bool)]) -> EvaluationRecord
+    {
+        EvaluationRecord(
+            step: step, epoch: Double(step) / 10,
+            values: values.map {
+                (EvaluationTerm(key: $0.key, name: $0.key, meaning: "", isFraction: $0.isFraction), $0.value)
+            })
+    }
+
+    /// At a terminal the line has the first value and the first fraction, each with the epoch that it is of.
+    func testEvaluationsAtATerminal() {
+        let world = World()
+        let line = world.line(terminal: true)
+        line.update(record(1))
+        line.update(evaluation(15, [("validation loss", 0.25, false), ("k-NN", 0.5, true)]))
+        line.update(evaluation(200, [("validation loss", 0.125, false)]))
+        let shown = world.take().components(separatedBy: "\r").last!
+        XCTAssertTrue(shown.contains("validation loss 0.1250 (epoch 20)  k-NN 50.00 % (epoch 1.5)"), shown)
+        XCTAssertTrue(shown.contains("0.0123)  validation loss"), shown)
+    }
+
+    /// Elsewhere an evaluation has a line: the first one, one with something new, one in ten seconds, and the last.
+    func testEvaluationsElsewhere() {
+        let world = World()
+        let line = world.line(terminal: false, total: 100)
+        line.update(record(1))
+        _ = world.take()
+        line.update(evaluation(10, [("top-1", 0.25, true), ("validation loss", 1.5, false)]))
+        XCTAssertEqual(world.take(), "evaluation  epoch 1.00  top-1 25.00 %  validation loss 1.5000\n")
+        world.time = 5
+        line.update(evaluation(20, [("top-1", 0.5, true)]))
+        XCTAssertEqual(world.take(), "")
+        line.update(evaluation(30, [("top-1", 0.5, true), ("k-NN", 0.5, true)]))
+        XCTAssertEqual(world.take(), "evaluation  epoch 3.00  top-1 50.00 %  k-NN 50.00 %\n")
+        world.time = 14
+        line.update(evaluation(40, [("top-1", 0.5, true)]))
+        XCTAssertEqual(world.take(), "")
+        world.time = 15
+        line.update(evaluation(50, [("top-1", 0.5, true)]))
+        XCTAssertEqual(world.take(), "evaluation  epoch 5.00  top-1 50.00 %\n")
+        line.update(evaluation(100, [("top-1", 0.5, true)]))
+        XCTAssertEqual(world.take(), "evaluation  epoch 10.00  top-1 50.00 %\n")
+    }
+
     func testTimeLeft() {
         for (perStep, text) in [(0.01, "10 s"), (0.1, "1 min 40 s"), (3.6005, "1 h 0 min"), (86.4 * 2.5, "2 d 12 h")] {
             let world = World()
