@@ -43,6 +43,9 @@ public protocol PeriodicEvaluation: AnyObject {
     /// Whether the first value says how good the weights are: the trainer keeps the weights for which it is highest.
     var ranksWeights: Bool { get }
 
+    /// The images, if a resumed run must have the same ones because the evaluation ranks the weights.
+    var rankingImages: (any ImageSource)? { get }
+
     /// Computes the values.
     ///
     /// - Parameters:
@@ -56,6 +59,7 @@ public protocol PeriodicEvaluation: AnyObject {
 
 extension PeriodicEvaluation {
     public var ranksWeights: Bool { false }
+    public var rankingImages: (any ImageSource)? { nil }
 }
 
 /// The values of the evaluations after one optimiser step.

@@ -7,6 +7,7 @@ final class ProbeEvaluation: PeriodicEvaluation {
     var terms: [EvaluationTerm] { ClassifierValidation.terms }
     let everyEpochs: Double
     let ranksWeights = true
+    var rankingImages: (any ImageSource)? { features.source }
     let probe: LinearProbe
 
     private let features: StoredFeatures

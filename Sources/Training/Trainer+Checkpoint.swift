@@ -14,6 +14,8 @@ extension Trainer {
         static let images = "dmae.images"
         /// `Trainer.namesChecksum`.
         static let imageNames = "dmae.image_names"
+        /// `Trainer.validationChecksum`.
+        static let validationNames = "dmae.validation_names"
         /// `Trainer.teacherChecksum`.
         static let teacher = "dmae.teacher"
         /// Micro-batches of the next step whose gradients are summed.
@@ -63,6 +65,7 @@ extension Trainer {
         var metadata = try weightsMetadata()
         metadata[Key.images] = String(source.count)
         metadata[Key.imageNames] = namesChecksum
+        metadata[Key.validationNames] = validationChecksum
         metadata[Key.teacher] = teacherChecksum
         metadata[Key.pending] = String(loop.pending)
         metadata[Key.evaluated] = String(evaluatedStep)
@@ -159,6 +162,12 @@ extension Trainer {
                 "\(configuration.data): holds images of other names than when the run was started: a resumed run needs "
                     + "the same images"
             )
+        }
+        guard file.metadata[Key.validationNames] == validationChecksum else {
+            throw Failure(
+                .badData,
+                "\(configuration.validation ?? "the validation images"): holds other images than when the run was "
+                    + "started: the best weights of a resumed run are chosen on the same images")
         }
         guard file.metadata[Key.teacher] == teacherChecksum else {
             let isTeacher = configuration.teacher != nil

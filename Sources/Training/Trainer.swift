@@ -38,6 +38,10 @@ public final class Trainer {
     var ranking = WeightRanking()
     /// XXH64 of the names of the source's images, in their order.
     private(set) lazy var namesChecksum = Self.checksum(of: source)
+    /// The same of the images whose evaluation ranks the weights; nil without any.
+    private(set) lazy var validationChecksum = evaluations.lazy.compactMap(\.rankingImages).first.map {
+        Self.checksum(of: $0)
+    }
     /// `Parameters.Loading.checksum` of the frozen weights; nil without any.
     private(set) var teacherChecksum: String?
     private let schedule: LearningRateSchedule
@@ -210,6 +214,11 @@ public final class Trainer {
         if let initial {
             preparation.initial = try objective.parameters.load(
                 from: initial, for: configuration.trainedEncoder, optional: isOptional, ignored: isIgnored)
+            for parameter in objective.parameters.all where !Kernels.sumOfSquares(parameter.weight).isFinite {
+                throw Failure(
+                    .badData,
+                    "\(initial.path): \(parameter.name) holds values that are not finite: name other weights")
+            }
         }
         average?.start()
         if let frozen, let sizes = configuration.frozenEncoder, let weights {

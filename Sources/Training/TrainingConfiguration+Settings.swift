@@ -59,13 +59,20 @@ extension TrainingConfiguration {
             + (classifier.map { values($0.settings, of: "classifier.") } ?? [])
             + values(training) + (classifier == nil ? [] : values(augmentation))
             + (probeAugmentation.map { values(["probeAugmentation": "\(.augment, $0.rawValue)"]) } ?? [])
+            + (ranksWeights ? values(["evaluateEvery": "\(.evaluateEvery, evaluateEvery ?? 1)"]) : [])
     }
 
-    /// Values that may change when a run is resumed: the paths of its files, and how its result is stored.
-    package static let keysThatMayChange: Set<String> = [
-        "data", "validation", "evaluateEvery", "neighbors", "weights", "teacher", "unreadableLimit", "checkpointEvery",
-        "keep",
-    ]
+    /// Whether evaluations decide which weights are kept as the best.
+    private var ranksWeights: Bool { classifier != nil || probeAugmentation != nil }
+
+    /// Values that may change when a run is resumed: the paths of its files, and how its result is stored. When a
+    /// masked autoencoder is evaluated may change, too, as that decides nothing.
+    package var keysThatMayChange: Set<String> {
+        let keys: Set<String> = [
+            "data", "validation", "neighbors", "weights", "teacher", "unreadableLimit", "checkpointEvery", "keep",
+        ]
+        return ranksWeights ? keys : keys.union(["evaluateEvery"])
+    }
 
     /// The first decisive value that differs from that of `other`, as the setting of each; nil if all are equal.
     package func difference(from other: TrainingConfiguration) -> (own: Message, other: Message)? {

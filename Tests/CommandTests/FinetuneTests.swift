@@ -168,6 +168,34 @@ final class FinetuneTests: XCTestCase {
         XCTAssertTrue(adapted.errors.contains("position tables resampled from 4×4 to 6×6 patches"), adapted.errors)
     }
 
+    /// The best weights of a resumed run are chosen on the same images at the same times. Weights that are not finite
+    /// are refused before the first step.
+    func testWhatAResumedRunNeeds() throws {
+        assertRuns(finetune("run", epochs: 2, ["--quiet"]))
+        assertRefused(
+            finetune("run", epochs: 2, ["--resume", "auto", "--evaluate-every", "2"]), 64, "--evaluate-every 1.0")
+        let pictures = folder.file("val/geography")
+        let last = try XCTUnwrap(FileManager.default.contentsOfDirectory(atPath: pictures).sorted().last)
+        try FileManager.default.removeItem(atPath: "\(pictures)/\(last)")
+        assertRefused(finetune("run", epochs: 2, ["--resume", "auto"]), 65, "holds other images than when the run was")
+
+        let file = try SafeTensorsFile(path: folder.file("run/model.safetensors"))
+        var writer = SafeTensorsWriter(metadata: file.metadata)
+        var copies: [UnsafeMutableBufferPointer<Float>] = []
+        defer { copies.forEach { $0.deallocate() } }
+        for name in file.names {
+            var floats = try file.floats(name)
+            if name == "blocks.0.mlp.fc1.weight" { floats[0] = .nan }
+            let copy = UnsafeMutableBufferPointer<Float>.allocate(capacity: floats.count)
+            _ = copy.initialize(from: floats)
+            copies.append(copy)
+            writer.add(name, shape: try file.entry(name).shape, floats: UnsafeBufferPointer(copy))
+        }
+        try writer.write(to: folder.file("spoilt.safetensors"))
+        assertRefused(
+            finetune("other", from: folder.file("spoilt.safetensors")), 65, "blocks.0.mlp.fc1.weight", "not finite")
+    }
+
     /// The plan and the time of a run, without a folder.
     func testDryRun() {
         let result = assertRuns(finetune(nil, ["--dry-run"]))

@@ -21,6 +21,7 @@ extension FineTuningRecipe {
         epochs: 50, warmupEpochs: 5, layerDecay: 0.75, dropPath: 0.3)
 
     public static let smallData = FineTuningRecipe(
-        name: "finetune-small-data", summary: "a few thousand images and a small encoder", effectiveBatch: 64,
+        name: "finetune-small-data", summary: "a few thousand images and a small encoder",
+        student: "vit-miniature", imageSize: 64, effectiveBatch: 64,
         batch: 64, baseLearningRate: 4e-3, epochs: 60, warmupEpochs: 5, layerDecay: 0.75, dropPath: 0.1)
 }
