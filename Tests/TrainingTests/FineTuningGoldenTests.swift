@@ -156,7 +156,7 @@ final class FineTuningGoldenTests: XCTestCase {
             ),
             (
                 try attempt(("\"pool\":\"class\"", "\"pool\":\"max\"")),
-                "pool \"max\" is not known: use one of mean, class"
+                "pool \"max\" is not known: use one of class, mean"
             ),
             (try attempt(("\"pool\":\"class\"", "\"pool\":\"mean\"")), "model.fc_norm"),
             (try attempt(("\"alpha\":0.7", "\"alpha\":1.7")), "distillation.alpha must be from 0 to 1, not 1.7"),
