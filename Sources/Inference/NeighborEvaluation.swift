@@ -31,8 +31,11 @@ public final class NeighborEvaluation {
             self.scores = scores
         }
 
-        /// The highest top-1 of any k.
-        public var bestTop1: Double { scores.map(\.top1).max() ?? 0 }
+        /// The scores by which encoders are compared: those of the largest k of at most 20, where k-NN is mostly best,
+        /// or of the smallest k if all are larger. The k does not depend on the figures.
+        public var compared: NeighborScores {
+            scores.filter { $0.k <= 20 }.max { $0.k < $1.k } ?? scores.min { $0.k < $1.k }!
+        }
     }
 
     /// Figures of the encoder and of the baselines on the same images.
@@ -288,53 +291,64 @@ public final class NeighborEvaluation {
 }
 
 extension NeighborEvaluation.Comparison {
-    /// Whether the encoder is better than the baselines, by more than chance would explain.
-    public enum Verdict: Equatable, Sendable {
-        /// Better than random weights and than raw pixels.
-        case better
-        /// Better than random weights, but not than raw pixels.
-        case noBetterThanPixels
-        /// Not better than random weights.
-        case noBetterThanRandom
+    /// How the encoder compares with a baseline at one k.
+    public enum Relation: Equatable, Sendable {
+        case better, worse
+        /// The difference is within the margin.
+        case same
     }
 
-    /// Two standard errors of the difference of two fractions of these validation images, at the k that is best for
-    /// each. Smaller differences are noise. (The errors are taken as independent, which makes the margin wide.)
-    public func margin(over baseline: NeighborEvaluation.Figures) -> Double {
-        let variances = [encoder.bestTop1, baseline.bestTop1].map { $0 * (1 - $0) }
-        return 2 * ((variances[0] + variances[1]) / Double(max(1, encoder.validationImages))).squareRoot()
-    }
-
-    private func isBetter(than baseline: NeighborEvaluation.Figures) -> Bool {
-        encoder.bestTop1 - baseline.bestTop1 > margin(over: baseline)
-    }
-
-    public var verdict: Verdict {
-        if !isBetter(than: random) { return .noBetterThanRandom }
-        return isBetter(than: pixels) ? .better : .noBetterThanPixels
-    }
-
-    /// What the figures mean, in a few sentences.
-    public var explanation: String {
-        func percent(_ value: Double) -> String { Format.fixed(100 * value, 1) + " %" }
-        let own = percent(encoder.bestTop1), random = percent(self.random.bestTop1)
-        let pixels = percent(self.pixels.bestTop1)
-        let images = Format.counted(encoder.validationImages, "validation image")
-        let noise =
-            "With \(images), differences below "
-            + "\(Format.fixed(100 * max(margin(over: self.random), margin(over: self.pixels)), 1)) points are noise."
-        switch verdict {
-        case .better:
-            return "The trained encoder (\(own)) is better than raw pixels (\(pixels)) and than itself with random "
-                + "weights (\(random)): its features tell these classes apart. \(noise)"
-        case .noBetterThanPixels:
-            return "The trained encoder (\(own)) is better than itself with random weights (\(random)), but no better "
-                + "than raw pixels (\(pixels)): for these classes its features add nothing to colours and coarse "
-                + "shapes. \(noise)"
-        case .noBetterThanRandom:
-            return "The trained encoder (\(own)) is no better than itself with random weights (\(random)): it has "
-                + "learned nothing that tells these classes apart. Check that the losses fell, that the run was long "
-                + "enough, and that these images are like those of the training. \(noise)"
+    /// Differences of top-1 up to this one are noise: two standard errors of the difference of two fractions of these
+    /// validation images, for the baseline where they are larger, rounded up to a tenth of a point. (The errors are
+    /// taken as independent, which makes the margin wide.)
+    public var margin: Double {
+        func variance(_ figures: NeighborEvaluation.Figures) -> Double {
+            figures.compared.top1 * (1 - figures.compared.top1)
         }
+        let sum = variance(encoder) + max(variance(random), variance(pixels))
+        return (2000 * (sum / Double(max(1, encoder.validationImages))).squareRoot()).rounded(.up) / 1000
+    }
+
+    public func relation(to baseline: NeighborEvaluation.Figures) -> Relation {
+        let difference = encoder.compared.top1 - baseline.compared.top1
+        return difference.magnitude <= margin ? .same : difference > 0 ? .better : .worse
+    }
+
+    /// What the figures mean, in a few sentences. A number and its unit are joined by a no-break space.
+    public var explanation: String {
+        func percent(_ figures: NeighborEvaluation.Figures) -> String {
+            "\(Format.fixed(100 * figures.compared.top1, 1))\u{A0}%"
+        }
+        let relations = (random: relation(to: random), pixels: relation(to: pixels))
+        let baselines = [
+            (relations.random, "random weights (\(percent(random)))"),
+            (relations.pixels, "raw pixels (\(percent(pixels)))"),
+        ]
+        let comparisons: [(Relation, String, String)] = [
+            (.same, "cannot be told from", " or "), (.better, "is better than", " and "),
+            (.worse, "is worse than", " and "),
+        ]
+        let phrases = comparisons.compactMap { relation, verb, conjunction -> String? in
+            let names = baselines.filter { $0.0 == relation }.map(\.1)
+            return names.isEmpty ? nil : "\(verb) \(names.joined(separator: conjunction))"
+        }
+        let images = Format.counted(encoder.validationImages, "validation image").replacing(" ", with: "\u{A0}")
+        // Of more images than that the baselines use a part.
+        let canUseMore = encoder.validationImages < NeighborEvaluation.baselineImages.validation
+        let more = canUseMore ? "Use more validation images; if the figures stay this close, its" : "Its"
+        let nothing =
+            "features hold nothing that tells these classes apart. Check that the losses fell, that the run was long "
+            + "enough, and that these images are like those of the training."
+        let meaning =
+            switch relations {
+            case (.same, _): "\(more) \(nothing)"
+            case (.worse, _): "Its \(nothing)"
+            case (.better, .better): "Its features tell these classes apart."
+            case (.better, .same): "\(more) features add nothing to colours and coarse shapes for these classes."
+            case (.better, .worse): "Its features add nothing to colours and coarse shapes for these classes."
+            }
+        return "At k\u{A0}=\u{A0}\(encoder.compared.k) the trained encoder (\(percent(encoder))) "
+            + "\(phrases.joined(separator: ", and ")): with \(images) differences below "
+            + "\(Format.fixed(100 * margin, 1))\u{A0}points are noise. \(meaning)"
     }
 }

@@ -33,6 +33,23 @@ package enum Format {
         return String(text.reversed())
     }
 
+    /// `text` in lines of at most `columns` characters, if no word is longer. Words that a no-break space joins, such as
+    /// a number and its unit, stay on one line, with a plain space.
+    package static func filled(_ text: String, columns: Int = 80) -> String {
+        var lines = [""]
+        for word in text.split(separator: " ") {
+            let line = lines[lines.count - 1]
+            if line.isEmpty {
+                lines[lines.count - 1] = String(word)
+            } else if line.count + 1 + word.count <= columns {
+                lines[lines.count - 1] = line + " " + word
+            } else {
+                lines.append(String(word))
+            }
+        }
+        return lines.joined(separator: "\n").replacing("\u{A0}", with: " ")
+    }
+
     /// The shortest text that reads back as `value`; integers without a decimal point.
     package static func shortest(_ value: some BinaryFloatingPoint & CustomStringConvertible) -> String {
         let text = value.description

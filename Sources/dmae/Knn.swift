@@ -37,9 +37,9 @@ struct Knn: ParsableCommand {
 
             Figures mean little without a scale. So the same is done with raw pixels (16×16) and with the same encoder \
             with random weights, on at most 5,000 training and 1,000 validation images; of larger sets, images at \
-            equal distances are taken, and the trained encoder is evaluated on them as well. chance is the top-1 of \
-            always guessing the most frequent class of the training images, and the top-5 of guessing the five most \
-            frequent.
+            equal distances are taken, and the trained encoder is evaluated on them as well. The last sentences \
+            compare them at one k, the largest of at most 20. chance is the top-1 of always guessing the most frequent \
+            class of the training images, and the top-5 of guessing the five most frequent.
 
             The figures do not depend on --threads, --workers or --batch. Of equally similar training images the first \
             is nearer: images are ordered by class, then by path. Of classes with equal votes the first is predicted.
@@ -124,7 +124,7 @@ struct Knn: ParsableCommand {
             print(Self.table(result))
             print("")
             print(
-                Self.filled(
+                Format.filled(
                     result.comparison?.explanation
                         ?? "Without baselines only chance gives a scale: leave out --no-baselines to see what raw "
                         + "pixels and random weights reach on the same images."))
@@ -153,22 +153,6 @@ struct Knn: ParsableCommand {
         let chance = [percent(result.chance.top1), percent(result.chance.top5)]
         rows.append(["chance"] + images(all) + all.scores.flatMap { _ in chance })
         return Format.table(rows)
-    }
-
-    /// `text` in lines of at most 80 columns.
-    private static func filled(_ text: String) -> String {
-        var lines = [""]
-        for word in text.split(separator: " ") {
-            let line = lines[lines.count - 1]
-            if line.isEmpty {
-                lines[lines.count - 1] = String(word)
-            } else if line.count + 1 + word.count <= 80 {
-                lines[lines.count - 1] = line + " " + word
-            } else {
-                lines.append(String(word))
-            }
-        }
-        return lines.joined(separator: "\n")
     }
 
     /// The JSON object that --json prints.

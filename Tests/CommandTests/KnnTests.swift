@@ -51,8 +51,11 @@ final class KnnTests: XCTestCase {
             XCTAssertEqual([numbers[0], numbers[1], numbers[3], numbers[5]], ["19", "10", "100.00", "100.00"], line)
         }
         XCTAssertEqual(lines[5], "")
-        XCTAssertTrue(lines[6].hasPrefix("The trained encoder ("), lines[6])
-        XCTAssertTrue(result.output.contains("With 10 validation images, differences below"), result.output)
+        XCTAssertTrue(lines[6].hasPrefix("At k = 5 the trained encoder ("), lines[6])
+        XCTAssertTrue(
+            result.output.replacingOccurrences(of: "\n", with: " ").contains(
+                "with 10 validation images differences below"), result.output)
+        XCTAssertFalse(lines.contains { $0.hasPrefix("%") || $0.hasPrefix("points") }, result.output)
         XCTAssertTrue(lines.dropFirst(6).allSatisfy { $0.count <= 80 }, result.output)
 
         let alone = assertRuns(knn("--k", "1,5", "--no-baselines", "--quiet"))

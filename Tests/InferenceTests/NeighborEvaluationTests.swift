@@ -224,26 +224,73 @@ final class NeighborEvaluationTests: XCTestCase {
         }
     }
 
-    /// The sentence follows the figures; a difference within two standard errors is no difference.
-    func testVerdict() {
-        func figures(_ hits: Int) -> NeighborEvaluation.Figures {
-            // The best k counts.
+    /// The sentence follows the figures at one k; a difference within two standard errors is no difference.
+    func testExplanation() {
+        typealias Relation = NeighborEvaluation.Comparison.Relation
+        func figures(_ hits: Int, images: Int = 400, counts: [Int] = [5, 20, 50]) -> NeighborEvaluation.Figures {
             NeighborEvaluation.Figures(
-                trainImages: 1000, validationImages: 400,
-                scores: [10, 20].map { NeighborScores(k: $0, images: 400, top1Hits: hits - $0 / 20, top5Hits: 400) })
+                trainImages: 1000, validationImages: images,
+                // At other k all is right.
+                scores: counts.map {
+                    NeighborScores(
+                        k: $0, images: images, top1Hits: $0 == 20 || counts.count == 1 ? hits : images,
+                        top5Hits: images)
+                })
         }
-        // Two standard errors of 200 and 172 of 400 are 28.06 images.
-        for (own, random, pixels, verdict, words) in [
-            (200, 171, 171, NeighborEvaluation.Comparison.Verdict.better, "is better than raw pixels (42.8 %)"),
-            (200, 171, 172, .noBetterThanPixels, "no better than raw pixels (43.0 %)"),
-            (200, 172, 100, .noBetterThanRandom, "no better than itself with random weights (43.0 %)"),
-            (100, 200, 100, .noBetterThanRandom, "The trained encoder (25.0 %)"),
-        ] {
+        // Two standard errors of 200 and 172 of 400 are 28.06 images, 7.015 points.
+        let cases: [(Int, Int, Int, (Relation, Relation), String, String)] = [
+            (
+                200, 171, 171, (.better, .better),
+                "is better than random weights (42.8 %) and raw pixels (42.8 %): ", "Its features tell these classes"
+            ),
+            (
+                200, 171, 172, (.better, .same),
+                "cannot be told from raw pixels (43.0 %), and is better than random weights (42.8 %): ",
+                "Use more validation images; if the figures stay this close, its features add nothing to colours"
+            ),
+            (
+                172, 100, 204, (.better, .worse),
+                "is better than random weights (25.0 %), and is worse than raw pixels (51.0 %): ",
+                "Its features add nothing to colours"
+            ),
+            (
+                200, 172, 200, (.same, .same),
+                "cannot be told from random weights (43.0 %) or raw pixels (50.0 %): ",
+                "Use more validation images; if the figures stay this close, its features hold nothing"
+            ),
+            (
+                200, 172, 100, (.same, .better),
+                "cannot be told from random weights (43.0 %), and is better than raw pixels (25.0 %): ",
+                "Use more validation images; "
+            ),
+            (
+                100, 200, 100, (.worse, .same),
+                "cannot be told from raw pixels (25.0 %), and is worse than random weights (50.0 %): ",
+                "Its features hold nothing that tells these classes apart. Check that the losses fell"
+            ),
+        ]
+        for (own, random, pixels, relations, words, meaning) in cases {
             let comparison = NeighborEvaluation.Comparison(
                 encoder: figures(own), random: figures(random), pixels: figures(pixels))
-            XCTAssertEqual(comparison.verdict, verdict, "\(own) \(random) \(pixels)")
-            XCTAssertTrue(comparison.explanation.contains(words), comparison.explanation)
-            XCTAssertTrue(comparison.explanation.contains("With 400 validation images, differences below"))
+            let found = (comparison.relation(to: comparison.random), comparison.relation(to: comparison.pixels))
+            XCTAssertTrue(found == relations, "\(found): \(own) \(random) \(pixels)")
+            let text = comparison.explanation.replacing("\u{A0}", with: " ")
+            XCTAssertTrue(text.hasPrefix("At k = 20 the trained encoder ("), text)
+            XCTAssertTrue(text.contains(") \(words)with 400 validation images differences below "), text)
+            XCTAssertTrue(text.contains(" points are noise. \(meaning)"), text)
+            // A figure and its unit are one word for whoever breaks the lines.
+            XCTAssertFalse(comparison.explanation.contains(" %"), comparison.explanation)
         }
+        // 7.015 is rounded up, so that no difference of that size is both below the margin and a difference.
+        XCTAssertEqual(
+            NeighborEvaluation.Comparison(encoder: figures(200), random: figures(172), pixels: figures(100)).margin,
+            0.071)
+        // With as many images as the baselines use, more of them would change nothing.
+        func most(_ hits: Int) -> NeighborEvaluation.Figures { figures(hits, images: 1000) }
+        let all = NeighborEvaluation.Comparison(encoder: most(500), random: most(500), pixels: most(500)).explanation
+        XCTAssertFalse(all.contains("more validation images"), all)
+        // Without one of at most 20 the smallest k counts.
+        XCTAssertEqual(figures(1, counts: [50]).compared.k, 50)
+        XCTAssertEqual(figures(1, counts: [30, 50]).compared.k, 30)
     }
 }

@@ -22,6 +22,15 @@ final class FormatTests: XCTestCase {
         XCTAssertEqual(Format.shortest(Float(0.1)), "0.1")
     }
 
+    /// Lines break at spaces only where they must, and never between a number and its unit.
+    func testFilled() {
+        XCTAssertEqual(Format.filled("one two three", columns: 7), "one two\nthree")
+        XCTAssertEqual(Format.filled("a longer word", columns: 4), "a\nlonger\nword")
+        XCTAssertEqual(Format.filled("it is 38.0 % here", columns: 10), "it is 38.0\n% here")
+        XCTAssertEqual(Format.filled("it is 38.0\u{A0}% here", columns: 10), "it is\n38.0 %\nhere")
+        XCTAssertEqual(Format.filled(""), "")
+    }
+
     /// A report may have decimals; a line that is drawn again and again has integers.
     func testTimes() {
         for (seconds, report, line) in [
