@@ -34,7 +34,7 @@ public final class Classification {
     private let workspace: Workspace
     private let precision: Precision
     /// Of a linear probe.
-    private let batchNorm: BatchNorm?
+    private let batchNorm: ProbeBatchNorm?
 
     /// Plans the memory and loads the weights.
     ///
@@ -74,7 +74,7 @@ public final class Classification {
         extractor = try FeatureExtractor(
             configuration, at: isMeanNormed ? .meanNorm : .norm, pool: self.pool, batch: batch, plan: plan,
             precision: precision)
-        batchNorm = weights.isLinearProbe ? try BatchNorm(weights.tensors) : nil
+        batchNorm = weights.isLinearProbe ? try ProbeBatchNorm(weights.tensors) : nil
         let width = configuration.width
         weight = plan.reserve("head weight", classes, width, .weights)
         bias = plan.reserve("head bias", 1, classes, .weights)
@@ -143,27 +143,5 @@ public final class Classification {
             try body(images, found)
         }
         return loader.unreadableCount
-    }
-}
-
-/// The BatchNorm of a linear probe, in evaluation and without affine part: (x - mean) / √(variance + ε).
-private struct BatchNorm {
-    private let mean: [Float]
-    private let scale: [Double]
-    private static let epsilon = 1e-6
-
-    init(_ file: any WeightFile) throws {
-        mean = try file.floats("head.0.running_mean")
-        scale = try file.floats("head.0.running_var").map { 1 / (Double($0) + Self.epsilon).squareRoot() }
-    }
-
-    /// Normalises features [B, D] in place.
-    func apply(to features: Tensor) {
-        for row in 0..<features.rows {
-            let feature = features.pointer + row * features.stride
-            for index in mean.indices {
-                feature[index] = Float((Double(feature[index]) - Double(mean[index])) * scale[index])
-            }
-        }
     }
 }

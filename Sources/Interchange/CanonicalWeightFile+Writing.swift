@@ -77,13 +77,17 @@ extension CanonicalWeightFile {
             let source = UnsafeRawBufferPointer(rebasing: bytes[start * entry.type.size..<end * entry.type.size])
             let target = UnsafeMutableRawBufferPointer(rebasing: buffer[..<((end - start) * type.size)])
             guard FloatConversion.round(source, entry.type, to: type, into: target) else {
-                throw Failure(
-                    .badData,
-                    "tensor \(quoted(entry.name)) of \(quoted(path: path)) holds numbers too large for "
-                        + "\(type.rawValue), which would become "
-                        + "infinite; choose \(.weightType, type == .f16 ? "bf16 or f32" : "f32")")
+                throw Self.tooLarge(entry.name, type, path: path)
             }
             try body(UnsafeRawBufferPointer(target))
         }
+    }
+
+    /// The failure of rounding finite numbers that `type` cannot hold.
+    static func tooLarge(_ name: String, _ type: TensorType, path: String) -> Failure {
+        Failure(
+            .badData,
+            "tensor \(quoted(name)) of \(quoted(path: path)) holds numbers too large for \(type.rawValue), which would "
+                + "become infinite; choose \(.weightType, type == .f16 ? "bf16 or f32" : "f32")")
     }
 }

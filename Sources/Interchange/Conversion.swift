@@ -59,7 +59,10 @@ public struct Conversion {
         var decoder = try encoderOnly ? nil : weights.completedDecoder(heads: decoderHeads)
         let isPooled = weights.tensors["norm.weight"] == nil
         var notes: [String] = []
-        var keptClasses = encoderOnly || weights.tensors["head.weight"] == nil ? nil : weights.classes
+        // MAE's names keep a probe's BatchNorm; other tools have one linear layer.
+        let foldsProbe = weights.isLinearProbe && !encoderOnly && target != .mae && (decoder == nil || target == .timm)
+        var keptClasses =
+            encoderOnly || (weights.tensors["head.weight"] == nil && !foldsProbe) ? nil : weights.classes
         var isWritten: (ModelPart) -> Bool = { !encoderOnly || $0.isEncoder }
         switch target {
         case .mae: break
@@ -68,11 +71,14 @@ public struct Conversion {
             try weights.tensors.requireOneNorm(
                 "Hugging Face's form", "use \(.form, "timm") or \(.form, "mae"), which keep both")
             guard !isPooled else {
+                let remedy: Message =
+                    keptClasses == nil
+                    ? "use \(.form, "timm") or \(.form, "mae")"
+                    : "fine-tune with \(.pool, "class"), or use \(.form, "timm") or \(.form, "onnx")"
                 throw Failure(
                     .badData,
                     "\(weights.path): has fc_norm instead of norm: it was fine-tuned on the mean of its patches, which "
-                        + "no ViT of "
-                        + "Hugging Face takes; use \(.form, "timm") or \(.form, "mae")")
+                        + "no ViT of Hugging Face takes; \(remedy)")
             }
             if encoder.heads == 0 { throw Self.unknown(.heads, weights.path) }
             if decoder?.heads == 0 { throw Self.unknown(.decoderHeads, weights.path) }
@@ -89,12 +95,19 @@ public struct Conversion {
             if keptClasses == nil { isWritten = { $0 != .classHead && (!encoderOnly || $0.isEncoder) } }
         }
         // The scheme drops what it has no names for: timm's the decoder, for example.
-        let kept = { (name: String) in ModelPart(of: name).map(isWritten) ?? false }
+        let kept = { (name: String) in
+            ModelPart(of: name).map { isWritten($0) && !(foldsProbe && $0 == .classHead) } ?? false
+        }
         let scheme = target.scheme(prefixed: decoder != nil || keptClasses != nil)
         let sources = weights.tensors.sources(scheme, type: type, where: kept)
         let written = Set(weights.tensors.names.filter(kept)).subtracting(sources.dropped)
         let left = weights.tensors.names.filter { !written.contains($0) }
-        for part in [ModelPart.decoder, .projectionHeads, .classHead] {
+        if foldsProbe {
+            notes.append(
+                "the probe's head is written as one linear layer, with its BatchNorm in the weights: the logits are the "
+                    + "same")
+        }
+        for part in [ModelPart.decoder, .projectionHeads, .classHead] where !(foldsProbe && part == .classHead) {
             let count = left.lazy.filter { ModelPart(of: $0) == part }.count
             if count > 0 { notes.append("left out: the \(part) (\(count) tensor\(count == 1 ? "" : "s"))") }
         }
@@ -113,8 +126,12 @@ public struct Conversion {
         self.encoder = encoder
         self.decoder = decoder
         classes = keptClasses
-        classNames = written.contains { ModelPart(of: $0) == .classHead } ? weights.classNames : nil
-        tensors = sources.tensors
+        let hasHead = foldsProbe || written.contains { ModelPart(of: $0) == .classHead }
+        classNames = hasHead ? weights.classNames : nil
+        let head = try foldsProbe ? weights.foldedHead(type: type) : []
+        tensors =
+            sources.tensors
+            + head.map { TensorSource(name: scheme.names($0.name)[0], type: $0.type, shape: $0.shape, write: $0.write) }
     }
 
     private static func check(_ heads: Int?, _ field: Field, width: Int, of part: String) throws {
@@ -132,10 +149,17 @@ public struct Conversion {
                 + "config.json needs it")
     }
 
-    /// A sentence for the user of the written model; nil if there is nothing unusual about it.
-    public var advice: String? {
-        guard target == .huggingFace, decoder == nil, classes == nil else { return nil }
-        return "MAE's ViT has no pooler: load it by ViTModel.from_pretrained(…, add_pooling_layer=False)"
+    /// Sentences for the user of the written model; none if there is nothing unusual about it.
+    public var advice: [String] {
+        guard target == .huggingFace else { return [] }
+        let result = classes == nil ? "features of `dmae embed`" : "logits of `dmae predict`"
+        let preparation =
+            "pictures that are not square are stretched by the processor of preprocessor_config.json; dmae crops the "
+            + "centre (resize of the short side, then crop): for the \(result) prepare them so"
+        guard decoder == nil, classes == nil else { return [preparation] }
+        return [
+            "MAE's ViT has no pooler: load it by ViTModel.from_pretrained(…, add_pooling_layer=False)", preparation,
+        ]
     }
 
     /// Whether a file of that name is written as a PyTorch archive, which has no place for the model's sizes.

@@ -154,7 +154,7 @@ struct Convert: ParsableCommand {
             imageSize: imageSize)
         conversion.notes.forEach(Terminal.note)
         try conversion.write(to: output)
-        if let advice = conversion.advice { Terminal.note(advice) }
+        conversion.advice.forEach(Terminal.note)
         let bytes = conversion.tensors.reduce(0) { $0 + $1.byteCount }
         print("weights  \(output)  \(Format.counted(conversion.tensors.count, "tensor")), \(Format.bytes(bytes))")
     }

@@ -148,7 +148,9 @@ struct LabelledDataOptions: ParsableArguments {
 struct FineTuningOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "What the head reads: the mean of the patch tokens, or the class token.", valueName: "class|mean"))
+            "What the head reads: the mean of the patch tokens, or the class token. A model with mean cannot become "
+                + "one of Hugging Face.",
+            valueName: "class|mean"))
     var pool: ClassifierPool?
 
     @Option(help: ArgumentHelp("Drop path rate of the last block; it rises linearly from 0.", valueName: "rate"))

@@ -124,7 +124,14 @@ final class ConvertTests: XCTestCase {
         XCTAssertFalse(
             try SafeTensorsFile(path: folder.file("vit/model.safetensors")).names.contains { $0.hasPrefix("vit.") })
 
-        convert(fixture("timm/timm.safetensors"), folder.file("classifier"), "huggingface", "--heads", "4")
+        let classifier = convert(
+            fixture("timm/timm.safetensors"), folder.file("classifier"), "huggingface", "--heads", "4")
+        for (said, result) in [(alone, "features of `dmae embed`"), (classifier, "logits of `dmae predict`")] {
+            XCTAssertTrue(
+                said.errors.contains(
+                    "are stretched by the processor of preprocessor_config.json; dmae crops the centre (resize of the "
+                        + "short side, then crop): for the \(result) prepare them so\n"), said.errors)
+        }
         let labels = (0..<10).map { "LABEL_\($0)" }
         expected["architectures"] = ["ViTForImageClassification"]
         expected["id2label"] = Dictionary(uniqueKeysWithValues: labels.enumerated().map { (String($0), $1) })
@@ -274,6 +281,10 @@ final class ConvertTests: XCTestCase {
         refused(
             65, "finetuned.pth", "fc_norm instead of norm", "--to timm", arguments: fixture("mae/finetuned.pth"),
             output, "--to", "huggingface")
+        // A classifier gets the way to one that fits.
+        refused(
+            65, "fine-tune with --pool class, or use --to timm or --to onnx",
+            arguments: Fixtures.path("classifiers/timm-mean/model.safetensors"), output, "--to", "huggingface")
         refused(
             65, "expected.safetensors\" holds no Vision Transformer", arguments: fixture("expected.safetensors"),
             output, "--to", "mae")

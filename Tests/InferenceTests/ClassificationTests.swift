@@ -54,7 +54,7 @@ final class ClassificationTests: XCTestCase {
     private func probe() throws -> String {
         let encoder = try SafeTensorsFile(path: path("timm/model.safetensors"))
         let recorded = try SafeTensorsFile(path: path("expected.safetensors"))
-        var writer = SafeTensorsWriter()
+        var writer = SafeTensorsWriter(metadata: ModelWeights.metadata(classNames: Self.names))
         for (file, isWanted) in [
             (encoder, { (name: String) in !name.hasPrefix("head.") }), (recorded, { $0.hasPrefix("head.") }),
         ] {
@@ -94,6 +94,40 @@ final class ClassificationTests: XCTestCase {
             print("\(set.name): \(comparison.summary)")
         }
         XCTAssertFalse(ran.isEmpty)
+    }
+
+    /// A probe whose BatchNorm was folded into one linear layer, for tools without one, has the probe's logits and names.
+    func testFoldedProbes() throws {
+        let weights = try ModelWeights(path: probe())
+        let expected = try SafeTensorsFile(path: path("expected.safetensors")).floats("probe.logits")
+        let images = try ImageFolder(path("images"))
+        var comparison = TensorComparison()
+        for (target, name, head) in [
+            (Conversion.Target.timm, "timm.safetensors", "head"), (.timm, "timm.pth", "model.head"),
+            (.huggingFace, "hugging", "classifier"),
+        ] {
+            let conversion = try Conversion(weights, to: target, heads: 4)
+            XCTAssertTrue(conversion.notes.contains { $0.contains("as one linear layer") }, "\(conversion.notes)")
+            XCTAssertFalse(conversion.notes.contains { $0.contains("left out") }, "\(conversion.notes)")
+            try conversion.write(to: other.file(name))
+            let file = try WeightFiles.open(other.file(name))
+            XCTAssertEqual(file[head + ".weight"]?.shape, [5, weights.encoder.width], name)
+            XCTAssertEqual(file[head + ".bias"]?.shape, [5], name)
+            XCTAssertFalse(file.names.contains { $0.contains("head.0") || $0.contains("head.1") }, "\(file.names)")
+            let model = try ModelWeights(path: other.file(name))
+            XCTAssertEqual(model.classNames, Self.names, name)
+            let found = try logits(classification(model), over: images)
+            comparison.compare(name, expected: expected, found: found, relative: 1e-4)
+        }
+        XCTAssertEqual(comparison.failures, [])
+        print(comparison.summary)
+        // MAE's names keep both layers; without the head neither is left.
+        XCTAssertTrue(try Conversion(weights, to: .mae).tensors.contains { $0.name == "head.0.running_var" })
+        for target in [Conversion.Target.timm, .huggingFace] {
+            let encoder = try Conversion(weights, to: target, encoderOnly: true, heads: 4)
+            XCTAssertFalse(encoder.tensors.contains { $0.name.contains("head") || $0.name.contains("classifier") })
+            XCTAssertTrue(encoder.notes.contains { $0.hasPrefix("left out: the class head") }, "\(encoder.notes)")
+        }
     }
 
     /// The logits are the same bits for any number of threads, workers and images per pass.

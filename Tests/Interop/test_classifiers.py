@@ -114,6 +114,21 @@ class Classifiers(Exchange):
         self.every_form(path, expected, "--heads", "5")
         self.graph(path, images, expected)
 
+    def test_probe(self):
+        """A linear probe: two layers in MAE's names, one in those of timm and transformers, and the same logits."""
+        recorded = safetensors.torch.load_file(CLASSIFIERS / "expected.safetensors")
+        encoder = safetensors.torch.load_file(CLASSIFIERS / "timm/model.safetensors")
+        tensors = {name: tensor for name, tensor in encoder.items() if not name.startswith("head.")}
+        tensors |= {name: tensor for name, tensor in recorded.items() if name.startswith("head.")}
+        path, expected = self.folder / "probe.safetensors", recorded["probe.logits"]
+        safetensors.torch.save_file(tensors, path, {"dmae.classes": json.dumps(NAMES)})
+        self.every_form(path, expected, "--heads", "4")
+        kind = transformers.ViTForImageClassification
+        loaded, information = kind.from_pretrained(self.folder / "h", output_loading_info=True)
+        self.assertFalse(any(information.values()), information)
+        images = self.pictures(loaded.config.image_size)
+        self.assertLogits(loaded.eval().double()(images).logits, expected.double(), "ViTForImageClassification")
+
     def test_fixtures(self):
         expected = safetensors.torch.load_file(CLASSIFIERS / "expected.safetensors")
         for name, path in (("timm", "timm/model.safetensors"), ("timm-mean", "timm-mean/model.safetensors"), ("transformers", "transformers")):
