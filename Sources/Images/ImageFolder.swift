@@ -36,6 +36,20 @@ public struct ImageFolder: ImageSource {
 
     public func label(_ index: Int) -> Int? { classes.isEmpty ? nil : Int(labels[index]) }
 
+    /// The folder of images to evaluate on if this one's directories are not classes but parts of a data set, such as
+    /// train and val, and hold the class directories; nil otherwise.
+    public var evaluationPart: String? {
+        guard let place, !classes.isEmpty, classes.allSatisfy(Self.parts.contains),
+            let part = Self.parts.dropFirst().first(where: classes.contains),
+            // part/class/image
+            names.allSatisfy({ $0.utf8.count(where: { $0 == UInt8(ascii: "/") }) >= 2 })
+        else { return nil }
+        return (place.hasSuffix("/") ? place : place + "/") + part
+    }
+
+    /// Usual names of the parts of a data set: that of training, then the others, the likeliest first.
+    private static let parts = ["train", "val", "validation", "valid", "test"]
+
     public var notes: [String] {
         guard let place else { return [] }
         var notes: [String] = []

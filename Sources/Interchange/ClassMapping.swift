@@ -20,36 +20,45 @@ public struct ClassMapping: Equatable, Sendable {
     ///   - names: the weights' names of their classes; nil without.
     ///   - map: the user's; nil if not given.
     ///   - canMap: whether the user can give a map, which messages then advise.
+    ///   - place: the folder, for messages; nil if it has no name.
+    ///   - meant: the folder that the user may have meant instead, for messages; nil without one.
     /// - Throws: `Failure.badData` where the directories do not fit the head, with both sides of the difference.
-    public init(folder: [String], head: Int, names: [String]?, map: ClassMap?, canMap: Bool = true) throws {
+    public init(
+        folder: [String], head: Int, names: [String]?, map: ClassMap?, canMap: Bool = true, place: String? = nil,
+        meant: String? = nil
+    ) throws {
         precondition(names == nil || names!.count == head)
         guard !folder.isEmpty else {
+            let whose = place.map { " of \($0)" } ?? ""
             throw Failure(
-                .badData, "the images are not in class directories: name a folder with one directory for each class")
+                .badData,
+                "the images\(whose) are not in class directories: name a folder with one directory for each class")
         }
+        let mapRemedy: Message = canMap ? ", or give the directories to classes with \(.classMap)" : ""
+        let question = meant.map { "; did you mean \($0)?" } ?? ""
+        let remedy: Message = "\(mapRemedy)\(question)"
         switch map {
         case .listed(let path, let entries):
             indices = try Self.listed(folder, head, names, path, entries)
             notes = []
         case .natural:
-            try Self.requireCount(folder, head, canMap)
+            try Self.requireCount(folder, head, remedy)
             indices = Self.naturalPlaces(folder)
             notes = []
         case nil:
             if let names {
-                indices = try Self.named(folder, names, canMap)
+                indices = try Self.named(folder, names, remedy)
                 notes = []
             } else {
-                try Self.requireCount(folder, head, canMap)
+                try Self.requireCount(folder, head, remedy)
                 indices = Array(folder.indices)
                 notes = Self.naturalPlaces(folder) == indices ? [] : [Self.note(folder, canMap)]
             }
         }
     }
 
-    private static func requireCount(_ folder: [String], _ head: Int, _ canMap: Bool) throws {
+    private static func requireCount(_ folder: [String], _ head: Int, _ remedy: Message) throws {
         guard folder.count != head else { return }
-        let remedy: Message = canMap ? ", or give the directories to classes by a list with \(.classMap)" : ""
         throw Failure(
             .badData,
             "the data has \(counted(folder.count, "class directory", "class directories")), but the head of the weights "
@@ -57,7 +66,7 @@ public struct ClassMapping: Equatable, Sendable {
     }
 
     /// The classes of the directories' names, which are compared by bytes.
-    private static func named(_ folder: [String], _ names: [String], _ canMap: Bool) throws -> [Int] {
+    private static func named(_ folder: [String], _ names: [String], _ remedy: Message) throws -> [Int] {
         let (data, weights) = (folder.map { Array($0.utf8) }, names.map { Array($0.utf8) })
         let places = Dictionary(weights.enumerated().map { ($1, $0) }) { first, _ in first }
         let present = Set(data)
@@ -70,7 +79,6 @@ public struct ClassMapping: Equatable, Sendable {
             if !strange.isEmpty { differences.append("only the data has \(some(strange))") }
             if !missing.isEmpty { differences.append("only the weights have \(some(missing))") }
             if differences.isEmpty, let second { differences.append("the weights have \(quoted(names[second])) twice") }
-            let remedy: Message = canMap ? ", or give the directories to classes with \(.classMap)" : ""
             throw Failure(
                 .badData,
                 "the data's class directories (\(folder.count)) are not the weights' classes (\(names.count)): "

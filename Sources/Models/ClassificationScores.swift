@@ -41,6 +41,11 @@ public struct ClassificationScores: Equatable, Sendable {
     /// Mean over the images of the cross-entropy -log softmax(logits)[label]; NaN without images.
     public var loss: Double { lossSum / Double(images) }
 
+    /// The class with the most images, the lower index of equals.
+    public var mostFrequent: Int { byClass.indices.max { (byClass[$0].images, $1) < (byClass[$1].images, $0) }! }
+    /// Fraction of the images in the most frequent class, the top-1 of always predicting it; NaN without images.
+    public var chance: Double { Double(byClass[mostFrequent].images) / Double(images) }
+
     /// Adds an image's logits [C] and label.
     ///
     /// - Complexity: O(C).

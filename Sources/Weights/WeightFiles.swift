@@ -38,7 +38,13 @@ public enum WeightFiles {
 
     /// Opens a mapped file that holds tensors, not an index.
     package static func open(_ file: MappedFile) throws -> any WeightFile {
-        TorchArchive.isRecognised(file.bytes) ? try TorchArchive(file) : try SafeTensorsFile(file)
+        guard !isONNX(file.bytes) else {
+            throw Failure(
+                .badData,
+                "\(quoted(path: file.path)) is an ONNX model, which dmae writes but does not read: use the weights that "
+                    + "it was made of")
+        }
+        return TorchArchive.isRecognised(file.bytes) ? try TorchArchive(file) : try SafeTensorsFile(file)
     }
 
     /// Whether the file is JSON text. Its first eight bytes would be an absurdly large length of a safetensors header.
@@ -48,6 +54,16 @@ public enum WeightFiles {
         else {
             return false
         }
+        return UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self)) > UInt64(SafeTensorsHeader.maximumLength)
+    }
+
+    /// Whether the file is an ONNX model: protobuf that begins with the format's version, a number of one byte, and a
+    /// field of bytes (producer, graph and others), as exporters write it. Its first eight bytes would be an absurdly
+    /// large length of a safetensors header.
+    private static func isONNX(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        guard bytes.count >= 8, bytes[0] == 0x08, (1..<0x80).contains(bytes[1]), (0x12...0x7A).contains(bytes[2]),
+            bytes[2] & 7 == 2
+        else { return false }
         return UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self)) > UInt64(SafeTensorsHeader.maximumLength)
     }
 

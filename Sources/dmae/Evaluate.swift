@@ -11,8 +11,9 @@ struct Evaluate: ParsableCommand {
         abstract: "Measure a fine-tuned model on images with labels.",
         discussion: """
             The folder has a directory for each class. Printed are top-1 and top-5 (the fraction of images whose class \
-            is the most probable one, or among the five most probable), the mean cross-entropy, each class's top-1, \
-            and the classes that are most often confused. Images are prepared as `dmae embed` does; no augmentation.
+            is the most probable one, or among the five most probable), chance (the top-1 of always predicting the most \
+            frequent class of these images), the mean cross-entropy, each class's top-1, and the classes that are most \
+            often confused. Images are prepared as `dmae embed` does; no augmentation.
 
               dmae evaluate --weights run/best.safetensors --data images/val
               dmae evaluate --weights run/best.safetensors --data images/val --json \\
@@ -71,14 +72,15 @@ struct Evaluate: ParsableCommand {
         // Refuse early: evaluation may take minutes.
         let list = try logits.map { try Evaluation.list(beside: $0) }
         let model = try classifier.open()
-        let source = ImagesByPath(try ImageFolder(data))
+        let folder = try ImageFolder(data)
+        let source = ImagesByPath(folder)
         let inputs = [classifier.weights, model.tensors.path] + [classMap].compactMap { $0 }
         for output in [logits, list, confusion].compactMap({ $0 }) {
             try AtomicFile.requireOther(output, than: inputs + (0..<source.count).map(source.path))
         }
         let mapping = try ClassMapping(
             folder: source.classes, head: model.classes!, names: model.classNames,
-            map: classMap.map { try ClassMap($0) })
+            map: classMap.map { try ClassMap($0) }, place: data, meant: folder.evaluationPart)
         if confusion != nil, source.classes.count > ConfusionPicture.maximumClasses {
             throw Failure(
                 .usage,

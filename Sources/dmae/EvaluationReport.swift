@@ -21,13 +21,13 @@ struct EvaluationReport: Encodable {
         }
     }
 
-    let top1, top5, loss: Double
+    let top1, top5, loss, chance: Double
     let images: Int
     let classes: [Class]
     private let evaluation: Evaluation
     private let names: [String]
 
-    private enum CodingKeys: String, CodingKey { case top1, top5, loss, images, classes }
+    private enum CodingKeys: String, CodingKey { case top1, top5, loss, chance, images, classes }
 
     /// - Parameter names: of all classes of the head.
     init(_ evaluation: Evaluation, names: [String]) {
@@ -35,6 +35,7 @@ struct EvaluationReport: Encodable {
         self.names = names
         let scores = evaluation.scores
         (top1, top5, loss, images) = (scores.top1, scores.top5, scores.loss, scores.images)
+        chance = scores.chance
         classes = evaluation.classes.map { index in
             let count = scores.byClass[index]
             return Class(name: names[index], images: count.images, top1: count.images == 0 ? nil : count.top1)
@@ -56,6 +57,11 @@ struct EvaluationReport: Encodable {
         let hits = evaluation.scores.byClass.reduce(0) { $0 + $1.hits }
         var figures = [
             ("top-1", "\(Self.percent(top1))  \(Format.grouped(hits)) of \(Format.counted(images, "image"))"),
+            (
+                "chance",
+                "\(Self.percent(chance))  always \(quoted(names[evaluation.scores.mostFrequent])), the most "
+                    + "frequent class of these images"
+            ),
             ("top-\(min(5, names.count))", Self.percent(top5)), ("loss", Format.fixed(loss, 4)),
         ]
         if evaluation.unreadable > 0 {
@@ -83,7 +89,8 @@ struct EvaluationReport: Encodable {
                 ]
             }
             parts.append(
-                Format.table([["most confused: class", "predicted", "images", "of the class"]] + rows, left: 2))
+                Format.table(
+                    [["most confused: class", "predicted as", "images", "fraction of the class"]] + rows, left: 2))
         }
         return parts.joined(separator: "\n\n")
     }

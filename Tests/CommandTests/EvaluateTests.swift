@@ -22,7 +22,7 @@ final class EvaluateTests: XCTestCase {
             let images: Int
             let top1: Double?
         }
-        let top1, top5, loss: Double
+        let top1, top5, loss, chance: Double
         let images: Int
         let classes: [Class]
     }
@@ -80,6 +80,8 @@ final class EvaluateTests: XCTestCase {
                 let largest = TensorComparison.largest(try logits.floats(name + ".logits"))
                 XCTAssertEqual(found.loss, expected.loss, accuracy: 2e-4 * largest)
                 XCTAssertEqual(found.images, 9)
+                // Three ants.
+                XCTAssertEqual(found.chance, 3.0 / 9)
                 XCTAssertEqual(found.classes.map(\.name), Self.names)
                 for (index, (own, row)) in zip(found.classes, expected.confusion).enumerated() {
                     XCTAssertEqual(own.images, row.reduce(0, +))
@@ -127,10 +129,17 @@ final class EvaluateTests: XCTestCase {
         let expected = try expected("timm-mean")
         let hits = expected.confusion.indices.reduce(0) { $0 + expected.confusion[$1][$1] }
         XCTAssertTrue(
-            result.output.hasPrefix(String(format: "top-1  %.2f %%  \(hits) of 9 images\n", 100 * expected.top1)),
+            result.output.hasPrefix(
+                String(
+                    format: "top-1   %.2f %%  \(hits) of 9 images\n"
+                        + "chance  33.33 %%  always \"ant\", the most frequent class of these images\n",
+                    100 * expected.top1)),
             result.output)
-        XCTAssertTrue(result.output.contains("\ntop-5  100.00 %\n"), result.output)
+        XCTAssertTrue(result.output.contains("\ntop-5   100.00 %\n"), result.output)
         XCTAssertTrue(result.output.contains("\nclass  index  images"), result.output)
+        XCTAssertTrue(
+            result.output.contains("\nmost confused: class  predicted as  images  fraction of the class\n"),
+            result.output)
         for (label, row) in expected.confusion.enumerated() {
             for (prediction, count) in row.enumerated() where count > 0 && label != prediction {
                 let line = result.output.components(separatedBy: "\n").first {
@@ -270,7 +279,27 @@ final class EvaluateTests: XCTestCase {
         assertRefused(
             evaluate(pictures, weights: Fixtures.path("weights/mae/mae.safetensors")), 65,
             "holds no class head: fine-tune the encoder first (`dmae finetune`)")
-        assertRefused(evaluate(pictures + "/ant"), 65, "the images are not in class directories")
+        assertRefused(
+            evaluate(pictures + "/ant"), 65, "the images of \(pictures)/ant are not in class directories")
+        let model = folder.file("model.onnx")
+        assertRuns(["convert", weights, model, "--to", "onnx", "--heads", "4"])
+        for arguments in [
+            evaluate(pictures, weights: model), ["predict", "--weights", model, pictures],
+            ["knn", "--weights", model, "--train", pictures, "--val", pictures],
+        ] {
+            assertRefused(arguments, 65, "model.onnx\" is an ONNX model, which dmae writes but does not read")
+        }
+        try FileManager.default.removeItem(atPath: model)
+        // The folder above the parts of a data set.
+        let parts = TemporaryFolder()
+        for part in ["train", "val"] {
+            try FileManager.default.createSymbolicLink(
+                atPath: parts.file(part), withDestinationPath: pictures)
+        }
+        for weights in [weights, Fixtures.path("weights/timm/timm.safetensors")] {
+            assertRefused(
+                evaluate(parts.path, weights: weights), 65, "--class-map; did you mean \(parts.path)/val?")
+        }
         assertRefused(evaluate(folder.file("gone")), 74, "gone")
         assertRefused(evaluate(pictures, "--logits", folder.file("x.npy")), 64, "x.npy: end it in .safetensors")
         assertRefused(evaluate(pictures, "--confusion", folder.file("x.jpg")), 64, "end it in .png")

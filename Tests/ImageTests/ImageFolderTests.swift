@@ -166,6 +166,22 @@ final class ImageFolderTests: XCTestCase {
         }
     }
 
+    /// The directories of a folder may be the parts of a data set.
+    func testEvaluationPart() throws {
+        for (files, part) in [
+            (["train/a/0.png", "val/a/1.png", "val/b/2/3.png"], "val"), (["train/a/0.png", "test/a/1.png"], "test"),
+            // Not known as parts; without classes in one; only for training; no directories at all.
+            (["train/a/0.png", "a/a/1.png"], nil), (["train/a/0.png", "val/1.png"], nil), (["train/a/0.png"], nil),
+            (["0.png"], nil),
+        ] as [([String], String?)] {
+            let folder = try folder(files)
+            for place in [folder.path, folder.path + "/"] {
+                XCTAssertEqual(
+                    try ImageFolder(place).evaluationPart, part.map { "\(folder.path)/\($0)" }, "\(files)")
+            }
+        }
+    }
+
     func testErrorsSayWhatIsWrong() throws {
         let folder = try folder(["only/notes.txt", "file.jpg/", "x"])
         for (path, code, reason) in [

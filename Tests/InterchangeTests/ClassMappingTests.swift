@@ -41,7 +41,10 @@ final class ClassMappingTests: XCTestCase {
         XCTAssertEqual(natural.notes, [])
         refused("2 class directories", "has 3 classes", "class map") { _ = try mapping(["a", "b"], 3) }
         refused("1 class directory,", "has 2 classes") { _ = try mapping(["a"], 2, nil, .natural) }
-        refused("one directory for each class") { _ = try mapping([], 2) }
+        refused("the images are not", "one directory for each class") { _ = try mapping([], 2) }
+        refused("has 3 classes", "; did you mean data/val?") {
+            _ = try ClassMapping(folder: ["a", "b"], head: 3, names: nil, map: nil, meant: "data/val")
+        }
     }
 
     /// Python: sorted(names, key=timm.utils.misc.natural_key), of names that stand here in the order of their bytes.

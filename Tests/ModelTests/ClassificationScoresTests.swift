@@ -55,8 +55,21 @@ final class ClassificationScoresTests: XCTestCase {
         // Ranks: 6, 0, 1, 2, 3, 4, 5.
         XCTAssertEqual(scores.top1, 1 / 7)
         XCTAssertEqual(scores.top5, 5 / 7)
+        XCTAssertEqual(scores.mostFrequent, 0)
+        XCTAssertEqual(scores.chance, 1 / 7)
         XCTAssertEqual(scores.confusion(label: 3, prediction: 1), 1)
         XCTAssertEqual(scores.confusion(label: 3, prediction: 2), 0)
+    }
+
+    /// Chance follows from the labels alone, not from the predictions.
+    func testChance() {
+        var scores = ClassificationScores(classes: 4)
+        for label in [3, 1, 2, 2, 1, 0, 2, 1] { add(&scores, [1, 0, 0, 0], label) }
+        XCTAssertEqual(scores.mostFrequent, 1)
+        XCTAssertEqual(scores.chance, 3.0 / 8)
+        add(&scores, [1, 0, 0, 0], 2)
+        XCTAssertEqual(scores.mostFrequent, 2)
+        XCTAssertEqual(scores.chance, 4.0 / 9)
     }
 
     /// With fewer than five classes, top-5 counts all of them.

@@ -57,6 +57,23 @@ final class WeightFilesTests: XCTestCase {
         }
     }
 
+    /// An ONNX model is known by its first fields, whatever its name, and not confused with a header's length.
+    func testONNXIsNotRead() {
+        let sentence =
+            "\"FOLDER/x\" is an ONNX model, which dmae writes but does not read: use the weights that it was made of"
+        for start in [[0x08, 8, 0x12, 4], [0x08, 6, 0x12, 7], [0x08, 3, 0x3A, 0x90]] as [[UInt8]] {
+            XCTAssertEqual(message(folder.write(start + Array("dmae".utf8), "x")), sentence, "\(start)")
+        }
+        for start in [
+            [0x08, 8, 0x12, 0, 0, 0, 0, 0], [0x09, 8, 0x12, 4, 1, 1, 1, 1], [0x08, 8, 0x13, 4, 1, 1, 1, 1],
+        ]
+            as [[UInt8]]
+        {
+            let text = message(folder.write(start, "x"))
+            XCTAssertTrue(text.contains("safetensors file") && !text.contains("ONNX"), text)
+        }
+    }
+
     /// Names and shapes of all shards share one budget. A tensor takes 256 bytes, plus the bytes of its name, plus 8
     /// for each dimension.
     func testShardsShareABudget() throws {
