@@ -303,7 +303,7 @@ final class ResumeTests: XCTestCase {
         known.formUnion(["--student", "--decoder", "--teacher-model"])
         known.formUnion([
             "--data", "--teacher", "--unreadable-limit", "--checkpoint-every", "--keep", "--threads", "--workers",
-            "--val", "--evaluate-every", "--knn-train", "--knn-val", "--knn-every",
+            "--val", "--knn-train", "--knn-val", "--knn-every",
         ])
         known.formUnion(["--output", "--resume", "--dry-run", "--quiet", "--version"])
         let help = assertRuns(["distill", "--help"]).output.components(separatedBy: "\n").filter {
