@@ -30,11 +30,16 @@ final class StepBenchmarkTests: XCTestCase {
             accuracy: 1e-12)
     }
 
-    /// A step of 32 times as many images takes longer.
+    /// A step of 32 times as many images takes longer. Other programs may disturb either measurement, so the shortest
+    /// steps of several attempts are compared.
     func testMeasuresTheStep() throws {
         let model = ModelConfiguration.small()
-        let small = try StepBenchmark(model, batch: 2, steps: 3), large = try StepBenchmark(model, batch: 64, steps: 3)
-        XCTAssertGreaterThan(large.stepSeconds.min()!, 2 * small.stepSeconds.min()!)
+        var (small, large) = (Double.infinity, Double.infinity)
+        for _ in 0..<20 where !(large > 2 * small) || large.isInfinite {
+            small = min(small, try StepBenchmark(model, batch: 2, steps: 3).stepSeconds.min()!)
+            large = min(large, try StepBenchmark(model, batch: 64, steps: 3).stepSeconds.min()!)
+        }
+        XCTAssertGreaterThan(large, 2 * small)
     }
 
     func testMedian() {
