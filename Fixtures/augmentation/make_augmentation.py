@@ -193,7 +193,7 @@ def random_crop(width, height, area, aspect, draw):
 
 
 def probe_crop(width, height, area, aspect, draw):
-    """One draw, rounded, and cut to the picture (DOWNSTREAM.md)."""
+    """The crop of MAE's linear probe: one draw without retries, rounded, and cut to the picture."""
     target = height * width * draw.uniform(*area)
     ratio = math.exp(draw.uniform(math.log(aspect[0]), math.log(aspect[1])))
     w, h = int(round(math.sqrt(target * ratio))), int(round(math.sqrt(target / ratio)))
