@@ -120,6 +120,7 @@ dmae_decoder *dmae_jpeg_open(const uint8_t *bytes, size_t count, dmae_image_head
         return NULL;
     }
     header->bytes_per_pixel = (uint32_t)decoder->info.num_components;
+    header->bit_depth = 8;
     return decoder;
 }
 

@@ -15,6 +15,7 @@ struct dmae_decoder {
     size_t left;
     char *message;
     png_bytep *rows;
+    int has_wrong_checksum;
 };
 
 static void fail(png_structp png, png_const_charp text) {
@@ -29,6 +30,12 @@ static void stay_silent(png_structp png, png_const_charp text) {
     (void)text;
 }
 
+/* libpng warns of a wrong checksum of an IDAT chunk, once dmae_png_read has said that it is no error. */
+static void note_checksum(png_structp png, png_const_charp text) {
+    dmae_decoder *decoder = png_get_io_ptr(png);
+    if (decoder && strstr(text, "CRC error") != NULL) decoder->has_wrong_checksum = 1;
+}
+
 static void read_bytes(png_structp png, png_bytep destination, size_t count) {
     dmae_decoder *decoder = png_get_io_ptr(png);
     if (count > decoder->left) png_error(png, "the file is truncated");
@@ -37,7 +44,7 @@ static void read_bytes(png_structp png, png_bytep destination, size_t count) {
     decoder->left -= count;
 }
 
-dmae_decoder *dmae_png_open(const uint8_t *bytes, size_t count, dmae_image_header *header,
+dmae_decoder *dmae_png_open(const uint8_t *bytes, size_t count, int has_alpha, dmae_image_header *header,
                             char message[DMAE_CODEC_MESSAGE]) {
     dmae_decoder *decoder = calloc(1, sizeof *decoder);
     if (!decoder) {
@@ -47,7 +54,7 @@ dmae_decoder *dmae_png_open(const uint8_t *bytes, size_t count, dmae_image_heade
     decoder->next = bytes;
     decoder->left = count;
     decoder->message = message;
-    decoder->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &decoder->message, fail, stay_silent);
+    decoder->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &decoder->message, fail, note_checksum);
     if (decoder->png) decoder->info = png_create_info_struct(decoder->png);
     if (!decoder->info) {
         snprintf(message, DMAE_CODEC_MESSAGE, DMAE_CODEC_OUT_OF_MEMORY);
@@ -61,7 +68,7 @@ dmae_decoder *dmae_png_open(const uint8_t *bytes, size_t count, dmae_image_heade
     }
     png_set_read_fn(png, decoder, read_bytes);
     png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
-    /* Ancillary chunks (text, profiles, transparency) change no pixel that Pillow reads, so they are not parsed. */
+    /* Ancillary chunks (text, profiles) change no pixel that Pillow reads, so they are not parsed. */
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
     png_set_check_for_invalid_index(png, 0);
     png_read_info(png, decoder->info);
@@ -70,6 +77,7 @@ dmae_decoder *dmae_png_open(const uint8_t *bytes, size_t count, dmae_image_heade
     header->width = png_get_image_width(png, decoder->info);
     header->height = png_get_image_height(png, decoder->info);
     int depth = png_get_bit_depth(png, decoder->info);
+    header->bit_depth = (uint32_t)depth;
     switch (png_get_color_type(png, decoder->info)) {
     case PNG_COLOR_TYPE_GRAY:
         header->samples = depth == 16 ? DMAE_SAMPLES_GREY16 : DMAE_SAMPLES_GREY;
@@ -77,10 +85,16 @@ dmae_decoder *dmae_png_open(const uint8_t *bytes, size_t count, dmae_image_heade
         if (depth < 8) png_set_expand_gray_1_2_4_to_8(png);
         break;
     case PNG_COLOR_TYPE_GRAY_ALPHA:
-        header->samples = DMAE_SAMPLES_GREY;
-        header->bytes_per_pixel = 1;
+        header->samples = has_alpha ? DMAE_SAMPLES_GREY_ALPHA : DMAE_SAMPLES_GREY;
+        header->bytes_per_pixel = has_alpha ? 2 : 1;
         if (depth == 16) png_set_strip_16(png);
-        png_set_strip_alpha(png);
+        if (!has_alpha) png_set_strip_alpha(png);
+        break;
+    case PNG_COLOR_TYPE_RGB_ALPHA:
+        header->samples = has_alpha ? DMAE_SAMPLES_RGB_ALPHA : DMAE_SAMPLES_RGB;
+        header->bytes_per_pixel = has_alpha ? 4 : 3;
+        if (depth == 16) png_set_strip_16(png); /* the high byte, not the nearest 8-bit value */
+        if (!has_alpha) png_set_strip_alpha(png);
         break;
     case PNG_COLOR_TYPE_PALETTE: {
         header->samples = DMAE_SAMPLES_PALETTE;
@@ -99,8 +113,7 @@ dmae_decoder *dmae_png_open(const uint8_t *bytes, size_t count, dmae_image_heade
     default:
         header->samples = DMAE_SAMPLES_RGB;
         header->bytes_per_pixel = 3;
-        if (depth == 16) png_set_strip_16(png); /* the high byte, not the nearest 8-bit value */
-        png_set_strip_alpha(png);
+        if (depth == 16) png_set_strip_16(png);
         break;
     }
     return decoder;
@@ -110,6 +123,9 @@ int dmae_png_read(dmae_decoder *decoder, uint8_t *samples, char message[DMAE_COD
     png_structp png = decoder->png;
     decoder->message = message;
     if (setjmp(png_jmpbuf(png))) return -1;
+    /* Only now: the checksums of IHDR and PLTE must be right. */
+    decoder->has_wrong_checksum = 0;
+    png_set_crc_action(png, PNG_CRC_WARN_USE, PNG_CRC_NO_CHANGE);
     png_set_interlace_handling(png);
     png_read_update_info(png, decoder->info);
     size_t height = png_get_image_height(png, decoder->info), stride = png_get_rowbytes(png, decoder->info);
@@ -119,6 +135,8 @@ int dmae_png_read(dmae_decoder *decoder, uint8_t *samples, char message[DMAE_COD
     png_read_image(png, decoder->rows);
     return 0;
 }
+
+int dmae_png_has_wrong_checksum(const dmae_decoder *decoder) { return decoder->has_wrong_checksum; }
 
 void dmae_png_close(dmae_decoder *decoder) {
     png_destroy_read_struct(&decoder->png, &decoder->info, NULL);
@@ -170,6 +188,17 @@ uint8_t *dmae_png_encode(const uint8_t *pixels, uint32_t width, uint32_t height,
     png_destroy_write_struct(&png, &info);
     *count = file.count;
     return file.bytes;
+}
+
+long dmae_zlib_inflate(const uint8_t *bytes, size_t count, uint8_t *room, size_t limit) {
+    z_stream stream = {
+        .next_in = (z_const Bytef *)bytes, .avail_in = (uInt)count, .next_out = room, .avail_out = (uInt)limit};
+    if (count > UINT32_MAX || limit > UINT32_MAX || inflateInit(&stream) != Z_OK) return -1;
+    const int status = inflate(&stream, Z_SYNC_FLUSH);
+    const long written = (long)(limit - stream.avail_out);
+    const int is_full = status != Z_STREAM_END && stream.avail_out == 0;
+    inflateEnd(&stream);
+    return (status == Z_STREAM_END || status == Z_OK || status == Z_BUF_ERROR) && !is_full ? written : -1;
 }
 
 const char *dmae_png_version(void) { return png_get_libpng_ver(NULL); }

@@ -29,8 +29,8 @@ public struct Augmentation: Equatable, Sendable {
     public var erasing: RandomErasing?
     /// The mean and deviation that samples are normalised with.
     public var normalisation: Normalisation
-    /// Whether a picture's EXIF orientation is applied first.
-    public var orienting: Bool
+    /// How image files become pictures before all that.
+    public var reading: PictureReading
 
     /// The defaults are those of pre-training and distillation: area 0.2 to 1, aspect 3⁄4 to 4⁄3, flip ½, and
     /// ImageNet's normalisation.
@@ -38,7 +38,7 @@ public struct Augmentation: Equatable, Sendable {
         width: Int, height: Int, channels: Int = 3,
         framing: Framing = .random(area: 0.2...1, aspect: 3.0 / 4...4.0 / 3, flip: 0.5),
         randAugment: RandAugment? = nil, erasing: RandomErasing? = nil,
-        normalisation: Normalisation? = nil, orienting: Bool = false
+        normalisation: Normalisation? = nil, reading: PictureReading = PictureReading()
     ) {
         precondition(width > 0 && height > 0 && (channels == 1 || channels == 3))
         self.width = width
@@ -49,7 +49,7 @@ public struct Augmentation: Equatable, Sendable {
         self.erasing = erasing
         self.normalisation = normalisation ?? .imageNet(channels: channels)
         precondition(self.normalisation.mean.count == channels)
-        self.orienting = orienting
+        self.reading = reading
     }
 
     /// Number of bytes of a sample before normalisation, and of floats after it.

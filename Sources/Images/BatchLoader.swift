@@ -21,11 +21,15 @@ public final class BatchLoader: BatchSource {
     private let seed: UInt64
     private let mixing: Mixing?
     private let table: [Float]
-    private let report: (String) -> Void
+    private let report: (Message) -> Void
     private var threads: [pthread_t] = []
     private var startFailure: Failure?
     private var unreadable: Set<Int> = []
     private var firstUnreadable: [String] = []
+    private var tally: PictureTally
+    private var isSummarised = false
+    /// Samples that `next` has returned.
+    private var samples = 0
     /// The newest batch. Its memory is reused for the next one, unless the caller still holds the batch.
     private var batch: Batch
 
@@ -41,11 +45,13 @@ public final class BatchLoader: BatchSource {
     ///   - unreadableLimit: the fraction of the source's images that may be unreadable; with more, `next` throws.
     ///   - batchesAhead: batches held in memory at a time, including the one that `next` is normalising.
     ///   - mixing: how the samples of a batch are mixed with one another; the batch size must then be even.
-    ///   - report: called by `next`, on its thread, once for each unreadable image, with a sentence that names it.
+    ///   - report: called by `next`, on its thread, with sentences for a person: once about each unreadable image, and
+    ///     about what was found in others, such as transparency. The last ones come at the end of an epoch or of the
+    ///     samples, or from `stop`.
     public convenience init(
         source: any ImageSource, augmentation: Augmentation, batchSize: Int, seed: UInt64, firstSample: Int,
         lastSample: Int, workers: Int, unreadableLimit: Double = 0.01, batchesAhead: Int = 3, mixing: Mixing? = nil,
-        report: @escaping (String) -> Void
+        report: @escaping (Message) -> Void
     ) {
         precondition(batchesAhead > 0 && firstSample >= 0 && firstSample <= lastSample)
         precondition(mixing == nil || batchSize % 2 == 0, "a batch whose samples are mixed is even")
@@ -64,7 +70,7 @@ public final class BatchLoader: BatchSource {
     public convenience init(
         once source: any ImageSource, augmentation: Augmentation, batchSize: Int, workers: Int,
         unreadableLimit: Double = 0.01,
-        batchesAhead: Int = 3, report: @escaping (String) -> Void
+        batchesAhead: Int = 3, report: @escaping (Message) -> Void
     ) {
         precondition(batchesAhead > 0)
         self.init(
@@ -75,12 +81,13 @@ public final class BatchLoader: BatchSource {
     }
 
     private init(
-        _ pipeline: DecodingPipeline, seed: UInt64, mixing: Mixing?, workers: Int, report: @escaping (String) -> Void
+        _ pipeline: DecodingPipeline, seed: UInt64, mixing: Mixing?, workers: Int, report: @escaping (Message) -> Void
     ) {
         self.pipeline = pipeline
         self.seed = seed
         self.mixing = mixing
         self.report = report
+        tally = PictureTally(pipeline.augmentation.reading)
         table = pipeline.augmentation.normalisation.table
         batch = Batch(samples: [], images: [], labels: pipeline.source.classes.isEmpty ? nil : [])
         start(max(1, workers))
@@ -104,7 +111,10 @@ public final class BatchLoader: BatchSource {
             guard let decoded = try pipeline.waitForBatch() else {
                 throw Failure(.failure, "the image loader was stopped")
             }
-            guard decoded.count > 0 else { return nil }
+            guard decoded.count > 0 else {
+                summarise()
+                return nil
+            }
             try note(decoded)
             batch.removeAll()
             for sample in 0..<decoded.count {
@@ -118,6 +128,8 @@ public final class BatchLoader: BatchSource {
                 batch.append(sample: position, image: image, label: pipeline.source.label(image))
             }
             pipeline.release()
+            samples += decoded.count
+            if samples >= pipeline.source.count { summarise() }
             guard batch.count > 0 else { continue }
             if let mixing {
                 let mixture = mixing.mixture(
@@ -137,6 +149,9 @@ public final class BatchLoader: BatchSource {
             report("\(event.reason); \(pipeline.isOnce ? "it is left out" : "the next image takes its place")")
             if firstUnreadable.count < 3 { firstUnreadable.append(source.path(event.image)) }
         }
+        for finding in pipeline.findings(in: decoded) {
+            tally.add(finding.findings, image: finding.image, path: source.path(finding.image)).forEach(report)
+        }
         let total = source.count
         guard pipeline.exceedsLimit(unreadable.count) || decoded.isExhausted || unreadable.count == total else {
             return
@@ -152,11 +167,20 @@ public final class BatchLoader: BatchSource {
                     + "repair or remove them, or raise \(.unreadableLimit)")
     }
 
+    /// Reports, once, what was found in the images so far.
+    private func summarise() {
+        guard !isSummarised else { return }
+        isSummarised = true
+        let source = pipeline.source
+        tally.summary(of: min(samples, source.count), in: source.place).forEach(report)
+    }
+
     /// Ends the decoding threads and waits for them; `next` throws from then on. May be called more than once.
     public func stop() {
         pipeline.stop()
         for thread in threads { pthread_join(thread, nil) }
         threads = []
+        summarise()
     }
 
     private func start(_ count: Int) {

@@ -22,7 +22,12 @@ final class DecodingPipeline: @unchecked Sendable {
     /// An image that could not be read, where the stream came upon it.
     struct Event {
         let sample: Int, attempt: Int, image: Int
-        let reason: String
+        let reason: Message
+    }
+    /// Something about an image that was read, where the stream came upon it.
+    struct Finding {
+        let sample: Int, image: Int
+        let findings: PictureFindings
     }
 
     let source: any ImageSource
@@ -41,6 +46,7 @@ final class DecodingPipeline: @unchecked Sendable {
     private let images: UnsafeMutablePointer<Int>
     private var missing: [Int]
     private var events: [[Event]]
+    private var findings: [[Finding]]
     private var exhausted: [Bool]
 
     // The mutex guards the slots' state above and everything below. A sample's bytes belong to the thread that decodes
@@ -52,7 +58,7 @@ final class DecodingPipeline: @unchecked Sendable {
     private var released = 0
     private var isStopping = false
     private var systemFailure: (any Error)?
-    private var reasons: [Int: String] = [:]
+    private var reasons: [Int: Message] = [:]
     private var orders: [(epoch: Int, order: [Int])] = []
 
     init(
@@ -73,6 +79,7 @@ final class DecodingPipeline: @unchecked Sendable {
         images.initialize(repeating: -1, count: depth * batchSize)
         missing = [Int](repeating: 0, count: depth)
         events = [[Event]](repeating: [], count: depth)
+        findings = [[Finding]](repeating: [], count: depth)
         exhausted = [Bool](repeating: false, count: depth)
         nextSample = samples.lowerBound
         pthread_mutex_init(mutex, nil)
@@ -126,11 +133,17 @@ final class DecodingPipeline: @unchecked Sendable {
         locked { events[batch.slot].sorted { ($0.sample, $0.attempt) < ($1.sample, $1.attempt) } }
     }
 
+    /// What is to be known of the images of `batch` that were read, in the order of the stream.
+    func findings(in batch: DecodedBatch) -> [Finding] {
+        locked { findings[batch.slot].isEmpty ? [] : findings[batch.slot].sorted { $0.sample < $1.sample } }
+    }
+
     /// Gives the oldest batch's slot back to the threads.
     func release() {
         locked {
             let slot = released % depth
             events[slot].removeAll()
+            findings[slot].removeAll(keepingCapacity: true)
             exhausted[slot] = false
             missing[slot] = size(of: released + depth)
             released += 1
@@ -156,8 +169,9 @@ final class DecodingPipeline: @unchecked Sendable {
         let buffers = AugmentationBuffers()
         while let sample = takeSample() {
             let image: Int?, failures: [Int]
+            var found = PictureFindings.nothing
             do {
-                (image, failures) = try produce(sample, buffers)
+                (image, failures) = try produce(sample, buffers, &found)
             } catch {
                 return stop(error)
             }
@@ -167,6 +181,9 @@ final class DecodingPipeline: @unchecked Sendable {
                 for (attempt, failure) in failures.enumerated() {
                     events[slot].append(
                         Event(sample: sample, attempt: attempt, image: failure, reason: reasons[failure]!))
+                }
+                if let image, found != .nothing {
+                    findings[slot].append(Finding(sample: sample, image: image, findings: found))
                 }
                 if image == nil && !isOnce { exhausted[slot] = true }
                 missing[slot] -= 1
@@ -196,10 +213,13 @@ final class DecodingPipeline: @unchecked Sendable {
 
     /// Decodes the sample at a position of the stream into its row of the ring.
     ///
+    /// - Parameter findings: what is to be known of that image.
     /// - Returns: the image it shows, nil where none could be read, and the unreadable images that were tried before,
     ///   in that order.
     /// - Throws: `Failure` where the system failed, not the image.
-    private func produce(_ sample: Int, _ buffers: AugmentationBuffers) throws -> (image: Int?, failures: [Int]) {
+    private func produce(
+        _ sample: Int, _ buffers: AugmentationBuffers, _ findings: inout PictureFindings
+    ) throws -> (image: Int?, failures: [Int]) {
         let epoch = sample / source.count, index = sample % source.count
         let order = order(of: epoch)
         var failures: [Int] = []
@@ -209,13 +229,13 @@ final class DecodingPipeline: @unchecked Sendable {
                 do {
                     let picture = try Pixels(
                         decoding: source.bytes(image), named: source.path(image), channels: augmentation.channels,
-                        orienting: augmentation.orienting)
+                        as: augmentation.reading, &findings)
                     augmentation.apply(
                         to: picture, seed: seed, epoch: epoch, index: index, with: buffers,
                         into: bytes + row(of: sample) * augmentation.sampleCount)
                     return (image, failures)
                 } catch let failure as Failure where failure.code == .badData {
-                    locked { if reasons[image] == nil { reasons[image] = failure.message } }
+                    locked { if reasons[image] == nil { reasons[image] = failure.sentence } }
                 }
             }
             failures.append(image)

@@ -5,11 +5,12 @@ import Tensors
 /// Maximum bytes of an image file: more than the largest accepted image has uncompressed.
 private let maximumFileSize = 1 << 30
 
-/// Reads the regular file at `path` into memory. `accept` is called with its first 16 bytes before the rest is read.
+/// Reads the regular file at `path` into memory. `accept` is called with its first `headCount` bytes before the rest is
+/// read.
 ///
 /// Throws `Failure`, naming the path: `.inputOutput` with the system's reason, `.badData` for a file too large to be
 /// an image; and what `accept` throws.
-func readFile(_ path: String, where accept: (UnsafeRawBufferPointer) throws -> Void) throws -> [UInt8] {
+func readFile(_ path: String, headCount: Int, where accept: (UnsafeRawBufferPointer) throws -> Void) throws -> [UInt8] {
     // Non-blocking: opening a pipe with an image's name must not hang the run.
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else { throw cannotOpen(path) }
@@ -41,14 +42,14 @@ func readFile(_ path: String, where accept: (UnsafeRawBufferPointer) throws -> V
         throw Failure(.badData, "\(path) is larger than the \(maximumFileSize >> 20) MiB that an image file may have")
     }
     // A huge file of another kind is refused by its first bytes.
-    var head = [UInt8](repeating: 0, count: min(16, Int(status.st_size)))
-    let headCount = try head.withUnsafeMutableBytes(fill)
-    try head.withUnsafeBytes { try accept(UnsafeRawBufferPointer(rebasing: $0[..<headCount])) }
-    let size = max(headCount, Int(status.st_size))
+    var head = [UInt8](repeating: 0, count: min(headCount, Int(status.st_size)))
+    let known = try head.withUnsafeMutableBytes(fill)
+    try head.withUnsafeBytes { try accept(UnsafeRawBufferPointer(rebasing: $0[..<known])) }
+    let size = max(known, Int(status.st_size))
     return try [UInt8](unsafeUninitializedCapacity: size) { buffer, initialized in
-        for index in 0..<headCount { buffer[index] = head[index] }
-        let rest = UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(rebasing: buffer[headCount...]))
-        initialized = headCount + (try fill(rest))
+        for index in 0..<known { buffer[index] = head[index] }
+        let rest = UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(rebasing: buffer[known...]))
+        initialized = known + (try fill(rest))
     }
 }
 

@@ -123,14 +123,15 @@ public final class Classification {
     ///   throws.
     @discardableResult
     public func run(
-        over source: any ImageSource, orienting: Bool = false, workers: Int = 1, unreadableLimit: Double = 0.01,
-        report: @escaping (String) -> Void = { _ in }, _ body: (Batch, UnsafeBufferPointer<Float>) throws -> Void
+        over source: any ImageSource, reading: PictureReading = PictureReading(), workers: Int = 1,
+        unreadableLimit: Double = 0.01,
+        report: @escaping (Message) -> Void = { _ in }, _ body: (Batch, UnsafeBufferPointer<Float>) throws -> Void
     ) throws -> Int {
         let loader = BatchLoader(
             once: source,
             augmentation: Augmentation(
                 width: configuration.imageWidth, height: configuration.imageHeight, channels: configuration.channels,
-                framing: .centre, orienting: orienting),
+                framing: .centre, reading: reading),
             batchSize: batch, workers: workers, unreadableLimit: unreadableLimit, batchesAhead: 2, report: report)
         defer { loader.stop() }
         while let images = try loader.next(into: extractor.images) {

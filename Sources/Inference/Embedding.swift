@@ -94,10 +94,11 @@ public final class Embedding {
     /// - Throws: `Failure.usage` for another ending, `.failure` if a feature is not finite, `.badData` for too many
     ///   unreadable images or a path with a line break, `.inputOutput` if a file cannot be written.
     public func run(
-        over source: any ImageSource, to output: String, metadata: [String: String] = [:], orienting: Bool = false,
+        over source: any ImageSource, to output: String, metadata: [String: String] = [:],
+        reading: PictureReading = PictureReading(),
         workers: Int = 1,
         unreadableLimit: Double = 0.01, progress: (Int) -> Void = { _ in },
-        report: @escaping (String) -> Void = { _ in }
+        report: @escaping (Message) -> Void = { _ in }
     ) throws -> Summary {
         let (form, list) = try Self.destination(output, metadata: metadata)
         if let broken = (0..<source.count).first(where: { source.path($0).utf8.contains(0x0A) }) {
@@ -112,7 +113,7 @@ public final class Embedding {
         let images = try RowFile.write(to: output, form, rowShape: shape, maximumRows: source.count) { append in
             var written: [Int] = []
             unreadable = try forEachBatch(
-                of: source, orienting: orienting, workers: workers, unreadableLimit: unreadableLimit, report: report
+                of: source, reading: reading, workers: workers, unreadableLimit: unreadableLimit, report: report
             ) { batch, features in
                 try append(UnsafeBufferPointer(start: features, count: batch.count * row))
                 written += batch.images
@@ -136,14 +137,15 @@ public final class Embedding {
     /// - Returns: number of unreadable images.
     /// - Throws: `Failure.failure` if a feature is not finite, `.badData` for too many unreadable images.
     public func forEachBatch(
-        of source: any ImageSource, orienting: Bool = false, workers: Int = 1, unreadableLimit: Double = 0.01,
-        report: @escaping (String) -> Void = { _ in }, _ body: (Batch, UnsafePointer<Float>) throws -> Void
+        of source: any ImageSource, reading: PictureReading = PictureReading(), workers: Int = 1,
+        unreadableLimit: Double = 0.01,
+        report: @escaping (Message) -> Void = { _ in }, _ body: (Batch, UnsafePointer<Float>) throws -> Void
     ) throws -> Int {
         let loader = BatchLoader(
             once: source,
             augmentation: Augmentation(
                 width: configuration.imageWidth, height: configuration.imageHeight, channels: configuration.channels,
-                framing: .centre, orienting: orienting),
+                framing: .centre, reading: reading),
             batchSize: extractor.batch, workers: workers, unreadableLimit: unreadableLimit, batchesAhead: 2,
             report: report)
         defer { loader.stop() }

@@ -24,16 +24,17 @@ public struct Evaluation {
     /// - Throws: as `Classification.run`; `Failure.inputOutput` if a file cannot be written. No file is left then.
     public init(
         _ classification: Classification, over source: any ImageSource, mapping: ClassMapping,
-        logits output: String? = nil, metadata: [String: String] = [:], orienting: Bool = false, workers: Int = 1,
+        logits output: String? = nil, metadata: [String: String] = [:], reading: PictureReading = PictureReading(),
+        workers: Int = 1,
         unreadableLimit: Double = 0.01, progress: (Int) -> Void = { _ in },
-        report: @escaping (String) -> Void = { _ in }
+        report: @escaping (Message) -> Void = { _ in }
     ) throws {
         precondition(source.classes.count == mapping.indices.count)
         var scores = ClassificationScores(classes: classification.classes)
         var unreadable = 0
         func score(_ append: (UnsafeBufferPointer<Float>, _ labels: [Int], Batch) throws -> Void) throws {
             unreadable = try classification.run(
-                over: source, orienting: orienting, workers: workers, unreadableLimit: unreadableLimit, report: report
+                over: source, reading: reading, workers: workers, unreadableLimit: unreadableLimit, report: report
             ) { batch, logits in
                 let labels = batch.labels!.map { mapping.indices[$0] }
                 for (row, label) in labels.enumerated() {

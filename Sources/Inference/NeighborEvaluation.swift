@@ -73,13 +73,13 @@ public final class NeighborEvaluation {
     private let embedding: Embedding
     private let train, validation: any ImageSource
     private let counts: [Int]
-    private let orienting: Bool
+    private let reading: PictureReading
     private let workers: Int
     private let unreadableLimit: Double
     private let keptBytes: Int
     private let hasBaselines: Bool
     private let isTrainSubset: Set<Int>, isValidationSubset: Set<Int>
-    private let report: (String) -> Void
+    private let report: (Message) -> Void
     private let progress: (Int) -> Void
     private var done = 0
 
@@ -97,10 +97,11 @@ public final class NeighborEvaluation {
     ///   larger than the number of training images.
     public init(
         _ embedding: Embedding, train: any ImageSource, validation: any ImageSource, counts: [Int],
-        hasBaselines: Bool, orienting: Bool = false, workers: Int = 1, unreadableLimit: Double = 0.01,
+        hasBaselines: Bool, reading: PictureReading = PictureReading(), workers: Int = 1,
+        unreadableLimit: Double = 0.01,
         keptBytes: Int = NeighborEvaluation.keptBytes,
         baselineImages: (train: Int, validation: Int) = NeighborEvaluation.baselineImages,
-        progress: @escaping (Int) -> Void = { _ in }, report: @escaping (String) -> Void = { _ in }
+        progress: @escaping (Int) -> Void = { _ in }, report: @escaping (Message) -> Void = { _ in }
     ) throws {
         precondition(embedding.shape.count == 1, "an image has one feature")
         try requireSameClasses(train, .train, validation, .validation)
@@ -121,7 +122,7 @@ public final class NeighborEvaluation {
         self.validation = validation
         self.counts = counts
         self.hasBaselines = hasBaselines
-        self.orienting = orienting
+        self.reading = reading
         self.workers = workers
         self.unreadableLimit = unreadableLimit
         self.keptBytes = keptBytes
@@ -221,7 +222,7 @@ public final class NeighborEvaluation {
     ) throws {
         let width = embedding.configuration.width, before = done
         _ = try embedding.forEachBatch(
-            of: source, orienting: orienting, workers: workers, unreadableLimit: isRepeated ? 1 : unreadableLimit,
+            of: source, reading: reading, workers: workers, unreadableLimit: isRepeated ? 1 : unreadableLimit,
             report: isRepeated ? { _ in } : report
         ) { batch, features in
             for row in 0..<batch.count { body(batch.images[row], batch.labels![row], features + row * width) }
@@ -237,7 +238,7 @@ public final class NeighborEvaluation {
         let side = Self.pixelSide
         let augmentation = Augmentation(
             width: side, height: side, channels: embedding.configuration.channels, framing: .centre,
-            orienting: orienting)
+            reading: reading)
         let plan = MemoryPlan()
         let pixels = plan.reserve("pixels", 64, augmentation.sampleCount, .batch)
         try plan.commit()

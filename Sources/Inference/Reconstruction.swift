@@ -35,16 +35,20 @@ public final class Reconstruction {
     private let plan = MemoryPlan()
     private let model: MaskedAutoencoder
     private let augmentation: Augmentation
+    private var tally: PictureTally
+    private var pictureCount = 0
 
     /// Loads the weights of an encoder and a decoder.
     ///
     /// - Parameters:
     ///   - configuration: sizes, mask ratio and kind of target; a teacher in it is ignored.
     ///   - stretches: whether to stretch whole pictures to the model's size; otherwise their centre is cropped.
+    ///   - reading: how image files become pictures.
     /// - Throws: `Failure.badData` if the file holds no decoder or does not fit the sizes; `Failure.usage` if the mask
     ///   removes no patch or all of them.
     public init(
-        weights: ModelWeights, configuration: ModelConfiguration, mask: Mask, stretches: Bool = false
+        weights: ModelWeights, configuration: ModelConfiguration, mask: Mask, stretches: Bool = false,
+        reading: PictureReading = PictureReading()
     ) throws {
         try weights.requireDecoder()
         var configuration = configuration
@@ -66,6 +70,7 @@ public final class Reconstruction {
         }
         self.configuration = configuration
         self.mask = mask
+        tally = PictureTally(reading)
         let student = configuration.student
         guard student.channels == 1 || student.channels == 3 else {
             throw Failure(
@@ -81,7 +86,7 @@ public final class Reconstruction {
         adaptations = try model.parameters.load(from: weights, for: student).adaptations
         augmentation = Augmentation(
             width: student.imageWidth, height: student.imageHeight, channels: student.channels,
-            framing: stretches ? .whole : .centre)
+            framing: stretches ? .whole : .centre, reading: reading)
     }
 
     /// The patches removed by a black-and-white picture that is stretched over the grid: those that are at least half
@@ -98,12 +103,19 @@ public final class Reconstruction {
         return grid.bytes.map { $0 >= 128 }
     }
 
+    /// What was found in the pictures so far, such as transparency, a sentence each.
+    public var summary: [Message] { tally.summary(of: pictureCount, in: nil) }
+
     /// Reconstructs the picture at `path`.
     ///
+    /// - Parameter report: called with what a person should know of the file at once, a sentence each.
     /// - Throws: `Failure` if it cannot be read or decoded.
-    public func pictures(of path: String) throws -> Pictures {
+    public func pictures(of path: String, report: (Message) -> Void = { _ in }) throws -> Pictures {
         let student = configuration.student
-        let picture = try Pixels(contentsOf: path, channels: student.channels)
+        let picture = try Pixels(
+            contentsOf: path, channels: student.channels, as: augmentation.reading, in: &tally, image: pictureCount,
+            report: report)
+        pictureCount += 1
         let sample = augmentation.apply(to: picture, seed: 0, epoch: 0, index: 0)
         augmentation.normalisation.write(sample, to: model.images.pointer)
         switch mask {

@@ -1,5 +1,6 @@
 import Images
 import Models
+import Reporting
 import Tensors
 
 /// Draws the first samples of a training run as the network is given them: cropped, augmented, erased, mixed and masked.
@@ -43,7 +44,7 @@ public final class SamplePreview {
     ///   - report: called with a sentence about each unreadable image.
     public init(
         source: any ImageSource, augmentation: Augmentation, mixing: Mixing?, mask: Mask?, batch: Int, seed: UInt64,
-        workers: Int, report: @escaping (String) -> Void
+        workers: Int, report: @escaping (Message) -> Void
     ) {
         self.augmentation = augmentation
         self.mask = mask

@@ -75,7 +75,9 @@ public enum Field: String, CaseIterable, Sendable {
     case erasing
     case mixup
     case cutmix
-    case applyOrientation = "apply orientation"
+    case storedOrientation = "stored orientation"
+    case background
+    case grey16
     case unreadableLimit = "unreadable limit"
 
     // The arithmetic

@@ -1,7 +1,7 @@
 /// A sentence for a person, which may name fields: "\(.maskRatio) must be below 1". The place that shows it has a
 /// `Vocabulary` and asks for the `text`.
-public struct Message: Equatable, Sendable {
-    enum Part: Equatable, Sendable {
+public struct Message: Hashable, Sendable {
+    enum Part: Hashable, Sendable {
         case text(String)
         case field(Field)
         /// A field and its value, as in "mask ratio 0.75".

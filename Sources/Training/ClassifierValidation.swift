@@ -1,4 +1,5 @@
 import Images
+import Reporting
 import Models
 
 /// Accuracy and loss of a classifier on validation images, prepared by resize and centre crop.
@@ -44,7 +45,7 @@ public final class ClassifierValidation: PeriodicEvaluation {
     }
 
     public func evaluate(
-        workers: Int, report: @escaping (String) -> Void, isInterrupted: () -> Bool
+        workers: Int, report: @escaping (Message) -> Void, isInterrupted: () -> Bool
     ) throws -> [Double]? {
         let images = classifier.images, logits = classifier.logits
         let loader = BatchLoader(

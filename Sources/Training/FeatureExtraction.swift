@@ -31,7 +31,7 @@ public final class FeatureExtraction {
     /// - Throws: see `StoredFeatures.compute`.
     func run(
         _ augmentation: Augmentation, workers: Int, unreadableLimit: Double, progress: ProgressLine?,
-        report: @escaping (String) -> Void, isInterrupted: () -> Bool
+        report: @escaping (Message) -> Void, isInterrupted: () -> Bool
     ) throws -> Bool {
         let start = monotonicSeconds(), total = images
         var before = 0, last = start

@@ -39,7 +39,7 @@ public final class HeldOutLosses: PeriodicEvaluation {
     }
 
     public func evaluate(
-        workers: Int, report: @escaping (String) -> Void, isInterrupted: () -> Bool
+        workers: Int, report: @escaping (Message) -> Void, isInterrupted: () -> Bool
     ) throws -> [Double]? {
         // The objective's images are free between two steps.
         let images = objective.images

@@ -54,7 +54,7 @@ public protocol PeriodicEvaluation: AnyObject {
     ///   - isInterrupted: called from time to time; true ends the evaluation.
     /// - Returns: nil if it was interrupted.
     /// - Throws: `Failure` where images cannot be read.
-    func evaluate(workers: Int, report: @escaping (String) -> Void, isInterrupted: () -> Bool) throws -> [Double]?
+    func evaluate(workers: Int, report: @escaping (Message) -> Void, isInterrupted: () -> Bool) throws -> [Double]?
 }
 
 extension PeriodicEvaluation {

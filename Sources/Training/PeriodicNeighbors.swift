@@ -70,7 +70,7 @@ public final class PeriodicNeighbors: PeriodicEvaluation {
     }
 
     public func evaluate(
-        workers: Int, report: @escaping (String) -> Void, isInterrupted: () -> Bool
+        workers: Int, report: @escaping (Message) -> Void, isInterrupted: () -> Bool
     ) throws -> [Double]? {
         plan.begin(start)
         neighbors.removeAll()

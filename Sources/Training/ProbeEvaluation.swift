@@ -1,5 +1,6 @@
 import Images
 import Models
+import Reporting
 import Tensors
 
 /// The accuracy of a linear probe on validation images. The encoder is frozen, so their features are computed once.
@@ -32,7 +33,7 @@ final class ProbeEvaluation: PeriodicEvaluation {
         self.unreadableLimit = unreadableLimit
     }
 
-    func evaluate(workers: Int, report: @escaping (String) -> Void, isInterrupted: () -> Bool) throws -> [Double]? {
+    func evaluate(workers: Int, report: @escaping (Message) -> Void, isInterrupted: () -> Bool) throws -> [Double]? {
         if !features.isComputed {
             guard let encoder = probe.encoder else { preconditionFailure("a probe of features has no encoder") }
             let isWhole = try features.compute(

@@ -13,7 +13,7 @@ public final class RunDirectory {
 
     /// The path of the resolved configuration.
     public var configurationPath: String { Self.configurationPath(in: path) }
-    private static func configurationPath(in path: String) -> String { "\(path)/configuration.json" }
+    static func configurationPath(in path: String) -> String { "\(path)/configuration.json" }
     /// The path of a finished run's weights.
     public var weightsPath: String { "\(path)/\(Self.weightsName)" }
     private static let weightsName = "model.safetensors"

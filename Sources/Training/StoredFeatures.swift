@@ -35,7 +35,7 @@ public final class StoredFeatures {
     /// - Throws: `Failure.badData` if too many images are unreadable or a feature is not finite; `.inputOutput`.
     public func compute(
         with encoder: BatchEncoder, augmentation: Augmentation, workers: Int, unreadableLimit: Double,
-        progress: (Int) -> Void = { _ in }, report: @escaping (String) -> Void, isInterrupted: () -> Bool
+        progress: (Int) -> Void = { _ in }, report: @escaping (Message) -> Void, isInterrupted: () -> Bool
     ) throws -> Bool {
         let loader = BatchLoader(
             once: source, augmentation: augmentation, batchSize: min(encoder.batch, Self.passImages), workers: workers,

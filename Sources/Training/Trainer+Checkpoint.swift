@@ -7,7 +7,8 @@ import Tensors
 import Weights
 
 extension Trainer {
-    private enum Key {
+    /// Keys of a checkpoint's metadata.
+    enum Key {
         /// JSON of the `TrainingConfiguration`.
         static let training = "dmae.training"
         /// Number of images in the source, which determines the order of samples.

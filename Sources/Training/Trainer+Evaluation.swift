@@ -9,14 +9,14 @@ extension Trainer {
     /// - Returns: the name of the signal that interrupted them; nothing is written then.
     func evaluate(
         log: RunLog, directory: RunDirectory, workers: Int, progress: ProgressLine?,
-        report: @escaping (String) -> Void, isInterrupted: () -> String?
+        report: @escaping (Message) -> Void, isInterrupted: () -> String?
     ) throws -> String? {
         guard evaluatedStep < step else { return nil }
         let due = evaluations.filter { isDue(every: $0.everyEpochs) }
         guard !due.isEmpty else { return nil }
         var values: [(term: EvaluationTerm, value: Double)] = []
         var rankingKey: String?, signal: String?
-        func reportOnce(_ sentence: String) {
+        func reportOnce(_ sentence: Message) {
             if evaluationReports.insert(sentence).inserted { report(sentence) }
         }
         func evaluate(_ evaluation: any PeriodicEvaluation) throws -> Bool {

@@ -32,8 +32,8 @@ public final class Trainer {
     let average: WeightAverage?
     /// The last step whose due evaluations are done.
     var evaluatedStep = 0
-    /// Sentences about unreadable images of the evaluations, each of which is reported once in a run.
-    var evaluationReports: Set<String> = []
+    /// Sentences about images of the evaluations, each of which is reported once in a run.
+    var evaluationReports: Set<Message> = []
     /// The evaluation of the best weights so far, and the newest one.
     var ranking = WeightRanking()
     /// XXH64 of the names of the source's images, in their order.
@@ -59,7 +59,7 @@ public final class Trainer {
     ///   - workers: threads that prepare batches ahead of their use.
     ///   - report: called with a sentence about each unreadable image.
     public typealias MakeBatches = (
-        _ samples: Range<Int>, _ workers: Int, _ report: @escaping (String) -> Void
+        _ samples: Range<Int>, _ workers: Int, _ report: @escaping (Message) -> Void
     ) -> any BatchSource
 
     /// How a run ended.
@@ -291,7 +291,7 @@ public final class Trainer {
     /// - Throws: `Failure.failure` if the loss or the weights are not finite; `Failure.badData` if too many images are
     ///   unreadable or the teacher's features are not finite; `Failure.inputOutput`.
     public func run(
-        in directory: RunDirectory, workers: Int, progress: ProgressLine?, message: @escaping (String) -> Void,
+        in directory: RunDirectory, workers: Int, progress: ProgressLine?, message: @escaping (Message) -> Void,
         isInterrupted: () -> String? = { Signals.requested }
     ) throws -> Outcome {
         let store = CheckpointStore(directory: directory.path, keep: configuration.keep)
@@ -389,7 +389,7 @@ public final class Trainer {
         return .finished(weights: directory.weightsPath)
     }
 
-    private func loader(_ samples: Range<Int>, workers: Int, report: @escaping (String) -> Void) -> BatchLoader {
+    private func loader(_ samples: Range<Int>, workers: Int, report: @escaping (Message) -> Void) -> BatchLoader {
         BatchLoader(
             source: source, augmentation: configuration.augmentation, batchSize: configuration.batch,
             seed: configuration.seed, firstSample: samples.lowerBound, lastSample: samples.upperBound,

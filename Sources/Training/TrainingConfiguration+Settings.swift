@@ -35,7 +35,9 @@ extension TrainingConfiguration {
             "seed": "\(.seed, seed)",
             "minimumCropArea": "\(.minimumCropArea, minimumCropArea)",
             "maximumCropArea": "\(.maximumCropArea, maximumCropArea)",
-            "appliesOrientation": "\(.applyOrientation, appliesOrientation)",
+            "appliesOrientation": "\(.storedOrientation, !appliesOrientation)",
+            "background": "\(.background, background)",
+            "grey16": "\(.grey16, grey16.rawValue)",
         ]
         let augmentation: KeyValuePairs<String, Message> = [
             "randAugment.operations": randAugment.map { "\(.randAugment) of \($0.operations) operations" }

@@ -78,8 +78,12 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public var clipGradient: Float?
     /// Decay of an exponential moving average of the weights, which is evaluated and written in their place; nil: none.
     public var averageDecay: Double?
-    /// Whether images are first rotated by their EXIF orientation.
+    /// Whether images are first turned upright, as their EXIF or XMP says.
     public var appliesOrientation: Bool
+    /// The colour under transparent images.
+    public var background: Background
+    /// What 16-bit grey becomes.
+    public var grey16: Grey16
     /// Fraction of unreadable images above which the run stops.
     public var unreadableLimit: Double
     /// Optimiser steps between checkpoints; 0 means the steps of one epoch.
@@ -92,7 +96,8 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         accumulation: Int, epochs: Double, warmupEpochs: Double, baseLearningRate: Double, minimumLearningRate: Double,
         optimizer: Optimizer, precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same, seed: UInt64 = 0,
         minimumCropArea: Double = 0.2, maximumCropArea: Double = 1,
-        appliesOrientation: Bool = false, unreadableLimit: Double = 0.01, checkpointEvery: Int = 0, keep: Int = 2
+        reading: PictureReading = PictureReading(), unreadableLimit: Double = 0.01, checkpointEvery: Int = 0,
+        keep: Int = 2
     ) {
         self.method = method
         self.recipe = recipe
@@ -111,7 +116,9 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         self.seed = seed
         self.minimumCropArea = minimumCropArea
         self.maximumCropArea = maximumCropArea
-        self.appliesOrientation = appliesOrientation
+        appliesOrientation = reading.appliesOrientation
+        background = reading.background
+        grey16 = reading.grey16
         self.unreadableLimit = unreadableLimit
         self.checkpointEvery = checkpointEvery
         self.keep = keep
@@ -149,6 +156,11 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         return method == .probe ? ModelLayout(probing: classifier!) : ModelLayout(classifier!)
     }
 
+    /// How image files become pictures.
+    public var reading: PictureReading {
+        PictureReading(appliesOrientation: appliesOrientation, background: background, grey16: grey16)
+    }
+
     /// How training images become samples.
     public var augmentation: Augmentation {
         if probeAugmentation == ProbeAugmentation.none { return validationAugmentation }
@@ -158,7 +170,7 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
             width: size.imageWidth, height: size.imageHeight, channels: size.channels,
             framing: method == .probe
                 ? .randomOnce(area: area, aspect: aspect, flip: 0.5) : .random(area: area, aspect: aspect, flip: 0.5),
-            randAugment: randAugment, erasing: erasing, orienting: appliesOrientation)
+            randAugment: randAugment, erasing: erasing, reading: reading)
     }
 
     /// How validation images become samples.
@@ -166,7 +178,7 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         let size = trainedEncoder
         return Augmentation(
             width: size.imageWidth, height: size.imageHeight, channels: size.channels, framing: .centre,
-            orienting: appliesOrientation)
+            reading: reading)
     }
 
     /// The objective of the method. All its memory is planned.

@@ -95,7 +95,7 @@ struct Embed: ParsableCommand {
         if let block { metadata["dmae.block"] = "\(block)" }
         let progress = ImageProgress(total: source.count, isQuiet: inference.quiet)
         let summary = try embedding.run(
-            over: source, to: output, metadata: metadata, orienting: inference.applyOrientation,
+            over: source, to: output, metadata: metadata, reading: inference.pictures.reading(),
             workers: inference.workers,
             unreadableLimit: inference.unreadableLimit, progress: progress.update, report: Terminal.warning)
         let shape = ([summary.images] + embedding.shape).map(String.init).joined(separator: ", ")

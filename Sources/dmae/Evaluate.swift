@@ -95,7 +95,7 @@ struct Evaluate: ParsableCommand {
         let evaluation = try Evaluation(
             classification, over: source, mapping: mapping, logits: logits,
             metadata: ["dmae.weights": classifier.weights],
-            orienting: classifier.inference.applyOrientation, workers: classifier.inference.workers,
+            reading: classifier.inference.pictures.reading(), workers: classifier.inference.workers,
             unreadableLimit: classifier.inference.unreadableLimit, progress: progress.update, report: Terminal.warning)
         let report = EvaluationReport(
             evaluation, names: Self.names(model.classNames, source.classes, mapping, count: classification.classes))

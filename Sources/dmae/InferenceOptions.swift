@@ -9,8 +9,7 @@ struct InferenceOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Fraction of unreadable images above which the command fails.", valueName: "fraction"))
     var unreadableLimit: Double = 0.01
 
-    @Flag(help: "Rotate images by their EXIF orientation; otherwise they are read as stored.")
-    var applyOrientation = false
+    @OptionGroup var pictures: PictureOptions
 
     @Option(
         help: ArgumentHelp(

@@ -108,7 +108,7 @@ struct Knn: ParsableCommand {
         var progress: ImageProgress?
         let evaluation = try NeighborEvaluation(
             embedding, train: train, validation: validation, counts: k.counts, hasBaselines: !noBaselines,
-            orienting: inference.applyOrientation, workers: inference.workers,
+            reading: inference.pictures.reading(), workers: inference.workers,
             unreadableLimit: inference.unreadableLimit,
             progress: { progress?.update($0) }, report: Terminal.warning)
         progress = ImageProgress(total: evaluation.totalImages, isQuiet: inference.quiet)

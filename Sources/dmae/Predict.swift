@@ -60,7 +60,7 @@ struct Predict: ParsableCommand {
         let progress = ImageProgress(total: source.count, isQuiet: classifier.inference.quiet)
         var done = 0
         let unreadable = try classification.run(
-            over: source, orienting: classifier.inference.applyOrientation, workers: classifier.inference.workers,
+            over: source, reading: classifier.inference.pictures.reading(), workers: classifier.inference.workers,
             unreadableLimit: 1,
             report: Terminal.warning
         ) { batch, logits in

@@ -63,9 +63,7 @@ struct Preview: ParsableCommand {
         help: ArgumentHelp("Fraction of the patches that is removed. Default: the recipe's.", valueName: "ratio"))
     var maskRatio: Double?
 
-    @Flag(help: "Rotate images by their EXIF orientation; otherwise they are read as stored.")
-    var applyOrientation = false
-
+    @OptionGroup var pictures: PictureOptions
     @OptionGroup(title: "Augmentation") var augmentation: AugmentationOptions
     @OptionGroup(title: "Compute") var compute: ComputeOptions
 
@@ -151,7 +149,7 @@ struct Preview: ParsableCommand {
             batch: batch ?? recipe.batch, accumulation: 1, epochs: recipe.epochs, warmupEpochs: recipe.warmupEpochs,
             baseLearningRate: recipe.baseLearningRate, minimumLearningRate: 0, optimizer: recipe.optimizer, seed: seed,
             minimumCropArea: recipe.cropArea.lowerBound, maximumCropArea: recipe.cropArea.upperBound,
-            appliesOrientation: applyOrientation)
+            reading: pictures.reading())
     }
 
     /// The preset `name` with the sizes of this command line.

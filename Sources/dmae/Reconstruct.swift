@@ -76,6 +76,8 @@ struct Reconstruct: ParsableCommand {
     @Option(help: ArgumentHelp("Attention heads of the decoder, if the weights do not say.", valueName: "heads"))
     var decoderHeads: Int?
 
+    @OptionGroup var pictures: PictureOptions
+
     @OptionGroup(title: "Compute") var compute: ComputeOptions
 
     func validate() throws {
@@ -116,12 +118,14 @@ struct Reconstruct: ParsableCommand {
                 "these weights were trained on normalised pixels: shown as raw ones, what they predict is near grey")
         }
         let removed = try mask.map {
-            try Reconstruction.mask(Pixels(contentsOf: $0, channels: 1), for: configuration.student)
+            // Drawn for this purpose: where nothing is drawn, nothing is removed.
+            try Reconstruction.mask(
+                Pixels(contentsOf: $0, channels: 1, as: .torchvision), for: configuration.student)
         }
         let reconstruction = try Reconstruction(
             weights: weights, configuration: configuration,
             mask: removed.map(Reconstruction.Mask.given) ?? .random(seed: seed ?? 0),
-            stretches: stretch)
+            stretches: stretch, reading: pictures.reading())
         if !reconstruction.adaptations.isEmpty { Terminal.note(reconstruction.adaptations.joined(separator: "; ")) }
         let student = reconstruction.configuration.student
         // Images of 64 pixels are hard to judge on a screen; integer factors keep their pixels intact.
@@ -129,7 +133,7 @@ struct Reconstruct: ParsableCommand {
         var rows: [[Pixels]] = []
         var losses = [["input", "mean squared error"]]
         for path in input {
-            let pictures = try reconstruction.pictures(of: path)
+            let pictures = try reconstruction.pictures(of: path, report: Terminal.warning)
             guard pictures.loss.isFinite else {
                 throw Failure(
                     .failure,
@@ -141,6 +145,7 @@ struct Reconstruct: ParsableCommand {
                 [pictures.original, pictures.masked, pictures.reconstruction].map { $0.enlarged(by: enlargement) })
             losses.append([path, Format.fixed(Double(pictures.loss), 5)])
         }
+        reconstruction.summary.forEach(Terminal.warning)
         let grid = Pixels.grid(rows)
         try AtomicFile.write(PNGWriter.encode(grid, named: output), to: output)
         print(Format.table(losses))

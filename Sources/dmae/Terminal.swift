@@ -17,4 +17,5 @@ enum Terminal {
     static func note(_ message: Message) { note(message.text(in: Flags())) }
     static func error(_ text: String) { note("error: " + text) }
     static func warning(_ text: String) { note("warning: " + text) }
+    static func warning(_ message: Message) { warning(message.text(in: Flags())) }
 }

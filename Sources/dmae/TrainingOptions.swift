@@ -2,6 +2,7 @@ import Interchange
 import Reporting
 import ArgumentParser
 import Glibc
+import Images
 import Models
 import Tensors
 import Training
@@ -86,8 +87,7 @@ struct TrainingOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Maximum fraction of an image's area in a random crop.", valueName: "fraction"))
     var maximumCropArea: Double?
 
-    @Flag(help: "Rotate images by their EXIF orientation; otherwise they are read as stored.")
-    var applyOrientation = false
+    @OptionGroup var pictures: PictureOptions
 
     @Option(help: ArgumentHelp("Fraction of unreadable images above which the run stops.", valueName: "fraction"))
     var unreadableLimit: Double = 0.01
@@ -148,10 +148,18 @@ struct TrainingOptions: ParsableArguments {
             precision: precision,
             teacherPrecision: teacherPrecision, seed: seed,
             minimumCropArea: minimumCropArea ?? recipe.cropArea.lowerBound,
-            maximumCropArea: maximumCropArea ?? recipe.cropArea.upperBound, appliesOrientation: applyOrientation,
+            maximumCropArea: maximumCropArea ?? recipe.cropArea.upperBound,
+            reading: pictures.reading(stored: storedReading),
             unreadableLimit: unreadableLimit, checkpointEvery: checkpointEvery ?? 0, keep: keep)
         configuration.classifier = classifier
         return configuration
+    }
+
+    /// How the resumed run reads images; nil for a new run.
+    private var storedReading: PictureReading? {
+        guard let resume else { return nil }
+        guard resume == "auto" else { return PictureReading(ofCheckpoint: resume) }
+        return output.flatMap { PictureReading(ofRunIn: $0) }
     }
 
     /// The recipe's warm-up. For a run that is shorter than that, the same fraction of the run as in the recipe.
@@ -200,7 +208,8 @@ struct TrainingOptions: ParsableArguments {
         try takeUp(trainer, in: directory)
         try directory.writeConfiguration(configuration)
         let progress = quiet ? nil : ProgressLine(totalSteps: trainer.totalSteps, terms: trainer.objective.lossTerms)
-        let message: (String) -> Void = { text in
+        let message: (Message) -> Void = { sentence in
+            let text = sentence.text(in: Flags())
             if let progress { progress.message("warning: " + text) } else { Terminal.warning(text) }
         }
         let outcome: Trainer.Outcome

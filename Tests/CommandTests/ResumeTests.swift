@@ -257,6 +257,7 @@ final class ResumeTests: XCTestCase {
             ("--mask-ratio", "0.75", "0.5"), ("--teacher-depth", "2", "1"),
             ("--alignment-distance", "L1", "L2"), ("--projection", "linear", "mlp"),
             ("--alignment-weight", "1.0", "0.5"),
+            ("--background", "white", "#010203"), ("--grey16", "clip", "scale"),
             ("--precision", "f32", "bf16"), ("--teacher-precision", "same", "int8"),
         ]
         for (flag, saved, other) in flags {
@@ -267,7 +268,7 @@ final class ResumeTests: XCTestCase {
         for (more, words) in [
             (["--align", "0:0"], "--align 1:0, not --align 1:0 --align 0:0"),
             (["--normalize-pixels"], "--no-normalize-pixels, not --normalize-pixels"),
-            (["--apply-orientation"], "no --apply-orientation, not --apply-orientation"),
+            (["--stored-orientation"], "no --stored-orientation, not --stored-orientation"),
         ] {
             assertRefused(
                 TinyRun.distill(taught, teacher: teacher, epochs: 2, resume + more), 64, "was taken with " + words)
@@ -296,7 +297,7 @@ final class ResumeTests: XCTestCase {
             "was taken with `dmae pretrain`, not `dmae distill`")
 
         var known = Set(flags.map { $0.0 }).union([
-            "--align", "--normalize-pixels", "--apply-orientation", "--patch-size",
+            "--align", "--normalize-pixels", "--stored-orientation", "--patch-size",
         ])
         known.formUnion(["--teacher-width", "--teacher-heads"])
         // Sizes by another name; what may change; what says nothing of the result.
@@ -319,7 +320,7 @@ final class ResumeTests: XCTestCase {
         let run = folder.file("run")
         assertRuns(TinyRun.pretrain(run, epochs: 4, steps))
         // As that version wrote them: without a number.
-        for (name, number) in [("configuration.json", #"  "format" : 2,"#), ("model.safetensors", #"\"format\":2,"#)] {
+        for (name, number) in [("configuration.json", #"  "format" : 3,"#), ("model.safetensors", #"\"format\":3,"#)] {
             var bytes = try TinyRun.bytes(run + "/" + name)
             let range = try XCTUnwrap(bytes.firstRange(of: Data(number.utf8)), name)
             // Of the same length: the header of a safetensors file has a fixed one.
@@ -334,7 +335,7 @@ final class ResumeTests: XCTestCase {
         for more in [["--resume", "auto"], ["--resume", run + "/" + (try XCTUnwrap(TinyRun.checkpoints(run).last))]] {
             assertRefused(
                 TinyRun.pretrain(run, epochs: 4, steps + more), 65,
-                "is of a run that an earlier version of dmae started (format 1; this version resumes format 2): finish "
+                "is of a run that an earlier version of dmae started (format 1; this version resumes format 3): finish "
                     + "it "
                     + "with that version, or start again in another --output folder")
         }

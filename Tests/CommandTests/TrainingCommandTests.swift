@@ -1,4 +1,5 @@
 import Foundation
+import Images
 import TestSupport
 import Training
 import Weights
@@ -119,7 +120,8 @@ final class TrainingCommandTests: XCTestCase {
             "0.5",
             "--beta2", "0.75", "--epsilon", "0.5", "--seed", "9", "--minimum-crop-area", "0.25", "--maximum-crop-area",
             "0.5",
-            "--apply-orientation", "--unreadable-limit", "0.5", "--checkpoint-every", "2", "--keep", "4",
+            "--stored-orientation", "--background", "#C0FFEE", "--grey16", "scale", "--unreadable-limit", "0.5",
+            "--checkpoint-every", "2", "--keep", "4",
         ])
         let stored = try JSONDecoder().decode(
             TrainingConfiguration.self, from: TinyRun.bytes(run + "/configuration.json"))
@@ -145,7 +147,14 @@ final class TrainingCommandTests: XCTestCase {
         XCTAssertEqual(stored.optimizer, Optimizer(beta1: 0.5, beta2: 0.75, epsilon: 0.5, weightDecay: 0.25))
         XCTAssertEqual([stored.minimumCropArea, stored.maximumCropArea, stored.unreadableLimit], [0.25, 0.5, 0.5])
         XCTAssertEqual(stored.seed, 9)
-        XCTAssertTrue(stored.appliesOrientation)
+        XCTAssertEqual(
+            stored.reading,
+            PictureReading(
+                appliesOrientation: false, background: .colour(red: 0xC0, green: 0xFF, blue: 0xEE), grey16: .scale))
+        let text = String(decoding: try TinyRun.bytes(run + "/configuration.json"), as: UTF8.self)
+        for pair in [#""appliesOrientation" : false"#, ##""background" : "#c0ffee""##, #""grey16" : "scale""#] {
+            XCTAssertTrue(text.contains(pair), pair)
+        }
     }
 
     /// A recipe's warm-up of 40 of 800 epochs does not stop a run of 10: it is shortened to half an epoch.

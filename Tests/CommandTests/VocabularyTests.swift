@@ -17,7 +17,7 @@ final class VocabularyTests: XCTestCase {
         }
         XCTAssertTrue(words.contains("--no-normalize-pixels"))
         // The only switch without such a form that a message may call off.
-        XCTAssertFalse(words.contains("--no-apply-orientation"))
+        XCTAssertFalse(words.contains("--no-stored-orientation"))
     }
 
     /// Below the program itself nobody knows that there is a command line.

@@ -30,7 +30,7 @@ final class BatchLoaderTests: XCTestCase {
     /// The samples of the stream in `range`, as a loader gives them, and the images they show.
     private func load(
         _ source: any ImageSource, _ range: Range<Int>, batch: Int, workers: Int, ahead: Int = 3, limit: Double = 0.01,
-        augmentation: Augmentation? = nil, mixing: Mixing? = nil, report: @escaping (String) -> Void = { _ in }
+        augmentation: Augmentation? = nil, mixing: Mixing? = nil, report: @escaping (Message) -> Void = { _ in }
     ) throws -> (values: [Float], images: [Int], unreadable: Int) {
         let augmentation = augmentation ?? self.augmentation
         let loader = BatchLoader(
@@ -162,7 +162,7 @@ final class BatchLoaderTests: XCTestCase {
         for workers in [1, 2, 3] {
             var reports: [String] = []
             // 3 of 16 is 0.1875, exactly allowed.
-            let loaded = try load(folder, 5..<75, batch: 8, workers: workers, limit: 0.1875) { reports.append($0) }
+            let loaded = try load(folder, 5..<75, batch: 8, workers: workers, limit: 0.1875) { reports.append("\($0)") }
             XCTAssertEqual(loaded.images, expected.images)
             XCTAssert(loaded.values == expected.values)
             XCTAssertEqual(loaded.unreadable, 3)
@@ -210,7 +210,7 @@ final class BatchLoaderTests: XCTestCase {
         let (temporary, folder) = try pictures(10)
         try FileManager.default.removeItem(atPath: temporary.file("004.png"))
         var reports: [String] = []
-        let loaded = try load(folder, 0..<20, batch: 5, workers: 2, limit: 0.1) { reports.append($0) }
+        let loaded = try load(folder, 0..<20, batch: 5, workers: 2, limit: 0.1) { reports.append("\($0)") }
         XCTAssertEqual(loaded.unreadable, 1)
         XCTAssertEqual(reports.count, 1)
         XCTAssert(reports[0].contains("004.png") && reports[0].contains("No such file"), reports[0])
@@ -223,7 +223,9 @@ final class BatchLoaderTests: XCTestCase {
         for workers in [1, 3] {
             var reports: [String] = []
             let found = TemporaryFolder.withoutFileDescriptors {
-                failure { _ = try load(folder, 0..<20, batch: 5, workers: workers, limit: 1) { reports.append($0) } }
+                failure {
+                    _ = try load(folder, 0..<20, batch: 5, workers: workers, limit: 1) { reports.append("\($0)") }
+                }
             }
             XCTAssertEqual(found?.code, .inputOutput)
             let words = ".png: Too many open files; raise the limit on open files (ulimit -n)"
@@ -320,7 +322,7 @@ final class BatchLoaderTests: XCTestCase {
             let loader = BatchLoader(
                 once: folder, augmentation: centre, batchSize: batch, workers: workers, unreadableLimit: 0.5,
                 batchesAhead: ahead,
-                report: { reports.append($0) })
+                report: { reports.append("\($0)") })
             defer { loader.stop() }
             let destination = Destination(batch, centre)
             while let loaded = try loader.next(into: destination.tensor) {
@@ -384,7 +386,7 @@ final class BatchLoaderTests: XCTestCase {
         defer { withExtendedLifetime(_folder) {} }
         let loader = BatchLoader(
             source: folder, augmentation: augmentation, batchSize: 5, seed: seed, firstSample: 0, lastSample: 10,
-            workers: 2, report: { XCTFail($0) })
+            workers: 2, report: { XCTFail("\($0)") })
         defer { loader.stop() }
         let destination = Destination(5, augmentation)
         let first = try XCTUnwrap(loader.next(into: destination.tensor)), copy = first
@@ -412,13 +414,13 @@ final class BatchLoaderTests: XCTestCase {
         source.images[3].bytes = .success(Array("no picture".utf8))
         source.images[5].bytes = .failure(Failure(.badData, "memory/picture 5 is lost"))
         var reports: [String] = []
-        loaded = try load(source, 0..<40, batch: 6, workers: 2, limit: 0.25) { reports.append($0) }
+        loaded = try load(source, 0..<40, batch: 6, workers: 2, limit: 0.25) { reports.append("\($0)") }
         XCTAssertEqual(loaded.images, try byDefinition(folder, 0..<40, broken: [3, 5]).images)
         XCTAssertEqual(
             Set(reports),
             [
-                "memory/picture 3 is neither a JPEG nor a PNG file, whatever its name says; the next image takes its "
-                    + "place",
+                "memory/picture 3 is a text (download it again, or remove it), neither a JPEG nor a PNG file, whatever "
+                    + "its name says; the next image takes its place",
                 "memory/picture 5 is lost; the next image takes its place",
             ])
         let tooMany = failure { _ = try load(source, 0..<40, batch: 6, workers: 2, limit: 0.2) }
@@ -447,7 +449,7 @@ final class BatchLoaderTests: XCTestCase {
             let loader = BatchLoader(
                 source: folder, augmentation: augmentation, batchSize: folder.count, seed: 5, firstSample: 0,
                 lastSample: folder.count,
-                workers: 2, unreadableLimit: 0, report: { XCTFail($0) })
+                workers: 2, unreadableLimit: 0, report: { XCTFail("\($0)") })
             let destination = Destination(folder.count, augmentation)
             let loaded = try XCTUnwrap(loader.next(into: destination.tensor))
             XCTAssertEqual(loaded.images.sorted(), Array(0..<folder.count))

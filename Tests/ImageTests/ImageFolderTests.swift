@@ -139,7 +139,7 @@ final class ImageFolderTests: XCTestCase {
             let loader = BatchLoader(
                 once: images, augmentation: Augmentation(width: 2, height: 2, channels: 1, framing: .whole),
                 batchSize: 3,
-                workers: 1, unreadableLimit: 0.5, report: { reports.append($0) })
+                workers: 1, unreadableLimit: 0.5, report: { reports.append("\($0)") })
             defer { loader.stop() }
             let destination = Destination(3, Augmentation(width: 2, height: 2, channels: 1))
             XCTAssertEqual(try loader.next(into: destination.tensor)?.images, [0, 2])

@@ -28,7 +28,7 @@ final class ClassificationTests: XCTestCase {
 
     private func logits(_ classification: Classification, over source: any ImageSource) throws -> [Float] {
         var all: [Float] = []
-        try classification.run(over: source, report: { XCTFail($0) }) { batch, logits in
+        try classification.run(over: source, report: { XCTFail("\($0)") }) { batch, logits in
             XCTAssertEqual(batch.images.first, all.count / classification.classes)
             all += Array(logits)
         }

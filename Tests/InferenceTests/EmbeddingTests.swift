@@ -43,7 +43,8 @@ final class EmbeddingTests: XCTestCase {
                 XCTAssertEqual(embedding.shape, shape)
                 let output = folder.file("\(set.name).safetensors")
                 let summary = try embedding.run(
-                    over: ImageFolder(listing: [Fixtures.path("weights/images")]), to: output, report: { XCTFail($0) })
+                    over: ImageFolder(listing: [Fixtures.path("weights/images")]), to: output,
+                    report: { XCTFail("\($0)") })
                 XCTAssertEqual(summary.images, 2)
                 let written = try SafeTensorsFile(path: output)
                 XCTAssertEqual(written["features"]?.shape, [2] + shape)
@@ -72,7 +73,7 @@ final class EmbeddingTests: XCTestCase {
                 var done: [Int] = []
                 let summary = try embedding.run(
                     over: images, to: folder.file("x.npy"), workers: workers, progress: { done.append($0) },
-                    report: { XCTFail($0) })
+                    report: { XCTFail("\($0)") })
                 XCTAssertEqual([summary.images, summary.unreadable], [18, 0])
                 XCTAssertEqual([summary.output, summary.list], ["x.npy", "x.npy.files.txt"].map(folder.file))
                 XCTAssertEqual(done, (1...((18 + batch - 1) / batch)).map { min(18, $0 * batch) })
@@ -104,7 +105,8 @@ final class EmbeddingTests: XCTestCase {
         let embedding = try Embedding(file: file(), configuration: Self.encoder, block: nil, pool: nil, batch: 2)
         var reports: [String] = []
         let output = folder.file("x.safetensors")
-        let summary = try embedding.run(over: images, to: output, unreadableLimit: 0.4, report: { reports.append($0) })
+        let summary = try embedding.run(
+            over: images, to: output, unreadableLimit: 0.4, report: { reports.append("\($0)") })
         XCTAssertEqual([summary.images, summary.unreadable], [3, 2])
         XCTAssertEqual(reports.count, 2)
         for (report, name) in zip(reports, ["a.png", "c.jpg"]) {

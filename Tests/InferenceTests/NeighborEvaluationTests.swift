@@ -45,7 +45,7 @@ final class NeighborEvaluationTests: XCTestCase {
 
     /// Features as embed writes them, with their classes, in the order of the source.
     private func features(_ embedding: Embedding, _ source: any ImageSource) throws -> [([Float], Int)] {
-        _ = try embedding.run(over: source, to: folder.file("x.safetensors"), report: { XCTFail($0) })
+        _ = try embedding.run(over: source, to: folder.file("x.safetensors"), report: { XCTFail("\($0)") })
         let values = try SafeTensorsFile(path: folder.file("x.safetensors")).floats("features")
         let width = embedding.configuration.width
         return (0..<source.count).map { (Array(values[$0 * width..<($0 + 1) * width]), source.label($0)!) }
@@ -86,7 +86,7 @@ final class NeighborEvaluationTests: XCTestCase {
         var progress: [Int] = []
         let evaluation = try NeighborEvaluation(
             embedding, train: train, validation: validation, counts: counts, hasBaselines: true,
-            baselineImages: (train: 20, validation: 9), progress: { progress.append($0) }, report: { XCTFail($0) })
+            baselineImages: (train: 20, validation: 9), progress: { progress.append($0) }, report: { XCTFail("\($0)") })
         let result = try evaluation.run()
         XCTAssertEqual(evaluation.passes, 1)
         XCTAssertEqual(evaluation.totalImages, 40 + 17 + 2 * (20 + 9))
@@ -172,7 +172,7 @@ final class NeighborEvaluationTests: XCTestCase {
         XCTAssertEqual(train.count, 41)
         let result = try NeighborEvaluation(
             embedding(), train: train, validation: validation, counts: [1], hasBaselines: true, unreadableLimit: 0.1,
-            keptBytes: 4 * 9 * 130, report: { reports.append($0) }
+            keptBytes: 4 * 9 * 130, report: { reports.append("\($0)") }
         ).run()
         XCTAssertEqual(reports.count, 1, "\(reports)")
         XCTAssertEqual(result.figures.trainImages, 40)

@@ -169,7 +169,7 @@ final class AllocationTests: XCTestCase {
         for attempt in 1...20 where counted.count > 0 {
             let loader = BatchLoader(
                 source: folder, augmentation: augmentation, batchSize: 4, seed: 1, firstSample: 0, lastSample: 12,
-                workers: 2, batchesAhead: 3, mixing: Mixing(), report: { XCTFail($0) })
+                workers: 2, batchesAhead: 3, mixing: Mixing(), report: { XCTFail("\($0)") })
             defer { loader.stop() }
             func next() -> Int { (try? loader.next(into: images))?.samples[0] ?? -1 }
             XCTAssertEqual(next(), 0)

@@ -99,13 +99,14 @@ final class PeriodicEvaluationTests: XCTestCase {
     @discardableResult
     private func train(
         _ configuration: TrainingConfiguration, _ name: String, workers: Int = 1, poisoning: Bool = false,
-        message: @escaping (String) -> Void = { XCTFail($0) }, isInterrupted: () -> String? = { nil }
+        message: @escaping (Message) -> Void = { XCTFail("\($0)") }, isInterrupted: () -> String? = { nil }
     ) throws -> Trainer.Outcome {
         let trainer = try trainer(configuration)
         trainer.plan.poisonsDeadMemory = poisoning
         let directory = try RunDirectory(path: folder.file(name), resuming: true)
-        if let checkpoint = try CheckpointStore(directory: directory.path, keep: 2).newestValid(report: { XCTFail($0) })
-        {
+        if let checkpoint = try CheckpointStore(directory: directory.path, keep: 2).newestValid(report: {
+            XCTFail("\($0)")
+        }) {
             try trainer.restore(checkpoint)
         }
         return try trainer.run(
@@ -188,7 +189,7 @@ final class PeriodicEvaluationTests: XCTestCase {
             let trainer = try trainer(configuration)
             let evaluation = try XCTUnwrap(trainer.evaluations.first as? HeldOutLosses)
             let found = try XCTUnwrap(
-                evaluation.evaluate(workers: 1, report: { XCTFail($0) }, isInterrupted: { false }))
+                evaluation.evaluate(workers: 1, report: { XCTFail("\($0)") }, isInterrupted: { false }))
 
             var single = configuration
             single.batch = 1
@@ -211,8 +212,8 @@ final class PeriodicEvaluationTests: XCTestCase {
             }
             // Nothing changed: the same values again.
             XCTAssertEqual(
-                try evaluation.evaluate(workers: 2, report: { XCTFail($0) }, isInterrupted: { false }), found)
-            XCTAssertNil(try evaluation.evaluate(workers: 1, report: { XCTFail($0) }, isInterrupted: { true }))
+                try evaluation.evaluate(workers: 2, report: { XCTFail("\($0)") }, isInterrupted: { false }), found)
+            XCTAssertNil(try evaluation.evaluate(workers: 1, report: { XCTFail("\($0)") }, isInterrupted: { true }))
         }
     }
 
@@ -221,8 +222,9 @@ final class PeriodicEvaluationTests: XCTestCase {
         let configuration = try evaluated(smallRun())
         let trainer = try trainer(configuration)
         let evaluation = try XCTUnwrap(trainer.evaluations.last as? PeriodicNeighbors)
-        let found = try XCTUnwrap(evaluation.evaluate(workers: 1, report: { XCTFail($0) }, isInterrupted: { false }))
-        XCTAssertNil(try evaluation.evaluate(workers: 1, report: { XCTFail($0) }, isInterrupted: { true }))
+        let found = try XCTUnwrap(
+            evaluation.evaluate(workers: 1, report: { XCTFail("\($0)") }, isInterrupted: { false }))
+        XCTAssertNil(try evaluation.evaluate(workers: 1, report: { XCTFail("\($0)") }, isInterrupted: { true }))
 
         let student = configuration.trainedEncoder, plan = MemoryPlan()
         let extractor = try FeatureExtractor(student, at: .norm, pool: .class, batch: 5, plan: plan)
@@ -235,7 +237,7 @@ final class PeriodicEvaluationTests: XCTestCase {
         func encode(_ path: String, _ add: (UnsafePointer<Float>, Int) -> Void) throws {
             let loader = BatchLoader(
                 once: try ImageFolder(path), augmentation: configuration.validationAugmentation, batchSize: 5,
-                workers: 1, report: { XCTFail($0) })
+                workers: 1, report: { XCTFail("\($0)") })
             defer { loader.stop() }
             while let batch = try loader.next(into: extractor.images) {
                 extractor.forward()
@@ -259,7 +261,7 @@ final class PeriodicEvaluationTests: XCTestCase {
         let picture = folder.read("val/b/1.png")
         folder.write("no picture".utf8, "val/b/1.png")
         var reports: [String] = []
-        let failure = failure { try train(configuration, "broken", message: { reports.append($0) }) }
+        let failure = failure { try train(configuration, "broken", message: { reports.append("\($0)") }) }
         XCTAssertEqual(reports.count, 1, "\(reports)")
         XCTAssertEqual(failure?.code, .badData)
         for words in [
@@ -275,7 +277,7 @@ final class PeriodicEvaluationTests: XCTestCase {
         folder.write("no picture".utf8, "val/b/1.png")
         configuration.unreadableLimit = 0.2
         reports = []
-        try train(configuration, "tolerant", message: { reports.append($0) })
+        try train(configuration, "tolerant", message: { reports.append("\($0)") })
         XCTAssertEqual(reports.count, 1, "once, not by each of six evaluations: \(reports)")
     }
 

@@ -103,7 +103,7 @@ final class ProbeTests: XCTestCase {
     @discardableResult
     private func run(
         _ trainer: Trainer, _ name: String, workers: Int = 1, isInterrupted: () -> String? = { nil },
-        message: @escaping (String) -> Void = { XCTFail($0) }
+        message: @escaping (Message) -> Void = { XCTFail("\($0)") }
     ) throws -> Trainer.Outcome {
         try trainer.run(
             in: RunDirectory(path: folder.file(name), resuming: true), workers: workers, progress: nil,
@@ -179,7 +179,7 @@ final class ProbeTests: XCTestCase {
         _ = try frozen.load(from: ModelWeights(path: configuration.weights!), for: encoder)
         let loader = BatchLoader(
             source: source, augmentation: Augmentation(width: 16, height: 12, framing: .centre), batchSize: 4, seed: 17,
-            firstSample: 0, lastSample: 80, workers: 2, report: { XCTFail($0) })
+            firstSample: 0, lastSample: 80, workers: 2, report: { XCTFail("\($0)") })
         defer { loader.stop() }
         for step in 0..<10 {
             let epoch = Double(step) * 8 / 21, peak = 30.0 * 8 / 256
@@ -226,7 +226,7 @@ final class ProbeTests: XCTestCase {
                 calls = 0
                 let outcome = try withThreads(1 + attempt % 3) {
                     let trainer = try made(configuration)
-                    if let checkpoint = try store.newestValid(report: { XCTFail($0) }) {
+                    if let checkpoint = try store.newestValid(report: { XCTFail("\($0)") }) {
                         try trainer.restore(checkpoint)
                     }
                     return try run(
@@ -253,7 +253,7 @@ final class ProbeTests: XCTestCase {
         let before = try files("run")
         let trainer = try made(configuration)
         let store = CheckpointStore(directory: folder.file("run"), keep: 2)
-        try trainer.restore(XCTUnwrap(store.newestValid(report: { XCTFail($0) })))
+        try trainer.restore(XCTUnwrap(store.newestValid(report: { XCTFail("\($0)") })))
         guard case .finished = try run(trainer, "run") else { return XCTFail("not finished") }
         XCTAssertNotNil(trainer.extraction)
         XCTAssertEqual(try files("run"), before)
@@ -267,7 +267,7 @@ final class ProbeTests: XCTestCase {
             configuration.weights = try weights("other.safetensors", seed: 92)
             let trainer = try made(configuration)
             let store = CheckpointStore(directory: folder.file("run"), keep: 2)
-            let checkpoint = try XCTUnwrap(store.newestValid(report: { XCTFail($0) }))
+            let checkpoint = try XCTUnwrap(store.newestValid(report: { XCTFail("\($0)") }))
             let failure = failure { try trainer.restore(checkpoint) }
             XCTAssertEqual(failure?.code, .badData)
             XCTAssertEqual(
@@ -286,7 +286,7 @@ final class ProbeTests: XCTestCase {
             var configuration = try configuration(augmentation, train: train, validation: validation)
             configuration.unreadableLimit = 0.3
             var messages: [String] = []
-            _ = try run(made(configuration), "run \(augmentation)", message: { messages.append($0) })
+            _ = try run(made(configuration), "run \(augmentation)", message: { messages.append("\($0)") })
             XCTAssertEqual(messages.filter { $0.contains("/3.png") }.count, 3, "\(messages)")
             XCTAssertEqual(messages.filter { $0.contains("/0.png") }.count, 3, "\(messages)")
             let last = try XCTUnwrap(log("run \(augmentation)").last { $0["val_top1"] != nil })

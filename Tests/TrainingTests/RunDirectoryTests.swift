@@ -79,7 +79,7 @@ final class RunDirectoryTests: XCTestCase {
     func testRunsOfOtherFormats() throws {
         let path = folder.file("run")
         for (text, format, version) in [
-            (#"{"batch":4}"#, 1, "an earlier"), (#"{"format":1}"#, 1, "an earlier"), (#"{"format":3}"#, 3, "a later"),
+            (#"{"batch":4}"#, 1, "an earlier"), (#"{"format":2}"#, 2, "an earlier"), (#"{"format":4}"#, 4, "a later"),
         ] {
             mkdir(path, 0o700)
             folder.write(text.utf8, "run/configuration.json")
@@ -90,7 +90,7 @@ final class RunDirectoryTests: XCTestCase {
                     .badData,
                     "\(quoted(path: path)) is of a run that \(version) version of dmae started (format \(format); this "
                         + "version resumes "
-                        + "format 2): finish it with that version, or start again in another \(.output) folder"))
+                        + "format 3): finish it with that version, or start again in another \(.output) folder"))
             XCTAssertEqual(
                 try FileManager.default.contentsOfDirectory(atPath: path).sorted(),
                 ["configuration.json", "model.safetensors.part-2"])
@@ -101,7 +101,7 @@ final class RunDirectoryTests: XCTestCase {
             XCTAssertFalse(FileManager.default.fileExists(atPath: path + "/lock"))
             try FileManager.default.removeItem(atPath: path + "/checkpoint-00000001.safetensors")
         }
-        folder.write(#"{"format":2}"#.utf8, "run/configuration.json")
+        folder.write(#"{"format":3}"#.utf8, "run/configuration.json")
         XCTAssertNoThrow(try RunDirectory(path: path, resuming: true))
     }
 

@@ -100,7 +100,10 @@ final class TrainingConfigurationTests: XCTestCase {
             case "distance": "L2"
             case "projection": "mlp"
             case "pairs": [Any]()
-            case "normalizePixels", "appliesOrientation": true
+            case "normalizePixels": true
+            case "appliesOrientation": false
+            case "background": "#123456"
+            case "grey16": "scale"
             default: (value as! NSNumber).doubleValue + 1
             }
         }

@@ -19,31 +19,38 @@ enum { DMAE_CODEC_MESSAGE = 256 };
 
 /* The colour model of the samples that dmae_*_read writes. */
 typedef enum {
-    DMAE_SAMPLES_GREY = 1,    /* 1 byte a pixel */
-    DMAE_SAMPLES_GREY16 = 2,  /* 2 bytes a pixel, high byte first (PNG) */
-    DMAE_SAMPLES_RGB = 3,     /* 3 bytes a pixel */
-    DMAE_SAMPLES_CMYK = 4,    /* 4 bytes a pixel, as stored: Adobe's files hold 255 - ink (JPEG) */
-    DMAE_SAMPLES_PALETTE = 5, /* 1 byte a pixel, an index into the palette (PNG) */
+    DMAE_SAMPLES_GREY = 1,       /* 1 byte a pixel */
+    DMAE_SAMPLES_GREY16 = 2,     /* 2 bytes a pixel, high byte first (PNG) */
+    DMAE_SAMPLES_RGB = 3,        /* 3 bytes a pixel */
+    DMAE_SAMPLES_CMYK = 4,       /* 4 bytes a pixel, as stored: Adobe's files hold 255 - ink (JPEG) */
+    DMAE_SAMPLES_PALETTE = 5,    /* 1 byte a pixel, an index into the palette (PNG) */
+    DMAE_SAMPLES_GREY_ALPHA = 6, /* 2 bytes a pixel, the second one 255 where it is opaque (PNG) */
+    DMAE_SAMPLES_RGB_ALPHA = 7,  /* 4 bytes a pixel, the last one 255 where it is opaque (PNG) */
 } dmae_samples;
 
 typedef struct {
     uint32_t width, height;
     uint32_t bytes_per_pixel;
+    uint32_t bit_depth; /* of the file's samples */
     dmae_samples samples;
     uint8_t palette[256 * 3]; /* RGB; entries that the file does not define are black */
 } dmae_image_header;
 
 /* Reads the header of the JPEG or PNG file bytes[0..<count], which must stay valid until dmae_*_close. Returns NULL and
- * fills `message` on an error. */
+ * fills `message` on an error. `has_alpha` says whether an alpha channel of a PNG file is wanted; otherwise it is
+ * dropped. */
 dmae_decoder *dmae_jpeg_open(const uint8_t *bytes, size_t count, dmae_image_header *header,
                              char message[DMAE_CODEC_MESSAGE]);
-dmae_decoder *dmae_png_open(const uint8_t *bytes, size_t count, dmae_image_header *header,
+dmae_decoder *dmae_png_open(const uint8_t *bytes, size_t count, int has_alpha, dmae_image_header *header,
                             char message[DMAE_CODEC_MESSAGE]);
 
 /* Writes the samples[height][width * bytes_per_pixel]. Returns 0, or -1 and fills `message` on an error. May be called
  * once. */
 int dmae_jpeg_read(dmae_decoder *decoder, uint8_t *samples, char message[DMAE_CODEC_MESSAGE]);
 int dmae_png_read(dmae_decoder *decoder, uint8_t *samples, char message[DMAE_CODEC_MESSAGE]);
+
+/* Whether a checksum of the pixels was wrong, after dmae_png_read. They were read all the same. */
+int dmae_png_has_wrong_checksum(const dmae_decoder *decoder);
 
 void dmae_jpeg_close(dmae_decoder *decoder);
 void dmae_png_close(dmae_decoder *decoder);
@@ -52,6 +59,10 @@ void dmae_png_close(dmae_decoder *decoder);
  * caller frees with free(). Returns NULL and fills `message` on an error. */
 uint8_t *dmae_png_encode(const uint8_t *pixels, uint32_t width, uint32_t height, int channels, size_t *count,
                          char message[DMAE_CODEC_MESSAGE]);
+
+/* Decompresses the zlib stream bytes[0..<count] into room[0..<limit]. Returns the number of bytes written, or -1 where
+ * the stream is damaged or holds more than `limit` bytes. A stream that ends early gives what it holds. */
+long dmae_zlib_inflate(const uint8_t *bytes, size_t count, uint8_t *room, size_t limit);
 
 /* Versions of the linked libraries. */
 const char *dmae_jpeg_version(void);

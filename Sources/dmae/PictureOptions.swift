@@ -1,0 +1,48 @@
+import ArgumentParser
+import Images
+import Reporting
+
+extension Background: ExpressibleByArgument {
+    public init?(argument: String) { self.init(argument) }
+}
+
+extension Grey16: ExpressibleByArgument {}
+
+/// How image files become pictures: the options of every command that reads some.
+struct PictureOptions: ParsableArguments {
+    @Flag(help: "Read images as they are stored, without turning them upright as EXIF or XMP says.")
+    var storedOrientation = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Colour under transparent images: white, black or #rrggbb; none drops transparency, as torchvision does. "
+                + "Default: white.",
+            valueName: "colour"))
+    var background: Background?
+
+    @Option(
+        help: ArgumentHelp(
+            "16-bit grey: clip makes values above 255 white, as Pillow does; scale keeps the high byte. Default: clip.",
+            valueName: "clip|scale"))
+    var grey16: Grey16?
+
+    /// The opposite of `storedOrientation`, as earlier versions had it.
+    @Flag(help: .hidden)
+    var applyOrientation = false
+
+    func validate() throws {
+        if applyOrientation {
+            throw ValidationError(
+                "--apply-orientation is the default: leave it out (--stored-orientation reads images as stored)")
+        }
+    }
+
+    /// How images are read: as the command line says, else as `stored`, else by default.
+    func reading(stored: PictureReading? = nil) -> PictureReading {
+        var reading = stored ?? PictureReading()
+        if storedOrientation { reading.appliesOrientation = false }
+        reading.background = background ?? reading.background
+        reading.grey16 = grey16 ?? reading.grey16
+        return reading
+    }
+}
