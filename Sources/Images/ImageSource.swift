@@ -15,6 +15,9 @@ public protocol ImageSource: Sendable {
     /// Notes for the user about the source, such as images that were left out, a sentence each.
     var notes: [String] { get }
 
+    /// Warnings for the user about the source, such as folders that cannot be opened, a sentence each.
+    var warnings: [String] { get }
+
     /// The name of an image within `place`, or its whole path where that is nil; no two images have the same name.
     ///
     /// A run stores a checksum of the names and is resumed only with the same ones. So they must not change when the
@@ -34,6 +37,7 @@ public protocol ImageSource: Sendable {
 
 extension ImageSource {
     public var notes: [String] { [] }
+    public var warnings: [String] { [] }
 
     /// The name of an image with the source's `place` in front, as messages and lists of images show it.
     public func path(_ index: Int) -> String {

@@ -22,6 +22,7 @@ public struct ImagesByPath: ImageSource {
     public var classes: [String] { base.classes }
     public var place: String? { base.place }
     public var notes: [String] { base.notes }
+    public var warnings: [String] { base.warnings }
     public func name(_ index: Int) -> String { base.name(order[index]) }
     public func label(_ index: Int) -> Int? { base.label(order[index]) }
     public func bytes(_ index: Int) throws -> [UInt8] { try base.bytes(order[index]) }

@@ -75,7 +75,7 @@ public final class Trainer {
     /// - Throws: `Failure.usage` if values do not fit together or there is not a single step; the failures of
     ///   `ImageFolder.init`.
     public convenience init(_ configuration: TrainingConfiguration) throws {
-        let source = try ImageFolder(configuration.data)
+        let source = try ImageFolder(configuration.data, usesLabels: configuration.classifier != nil)
         if configuration.method == .probe {
             try self.init(probing: configuration, source, validation: ImageFolder(configuration.validation!))
             return
@@ -87,7 +87,8 @@ public final class Trainer {
     /// Adds the evaluations that the configuration asks for.
     private func addEvaluations() throws {
         if let path = configuration.validation {
-            let validation = try ImageFolder(path)
+            let validation = try ImageFolder(path, usesLabels: configuration.classifier != nil)
+            validationWarnings = validation.warnings
             if let classifier = objective as? any ClassifyingObjective {
                 try validate(classifier, on: validation)
             } else {
@@ -183,6 +184,10 @@ public final class Trainer {
         notes += source.notes
         return notes
     }
+
+    /// Warnings for the user before the run starts, a sentence each.
+    public var warnings: [String] { source.warnings + validationWarnings }
+    private var validationWarnings: [String] = []
 
     /// How the weights of files compare with the tensors that the run needs, and how they were adapted.
     public struct Preparation: Sendable {

@@ -84,6 +84,8 @@ struct Embed: ParsableCommand {
         try model.requireKnownParts()
         let encoder = try model.runnableEncoder(heads: inference.heads, imageSize: imageSize)
         let source = try ImageFolder(listing: data)
+        source.warnings.forEach(Terminal.warning)
+        if !inference.quiet { source.notes.forEach(Terminal.note) }
         for written in [output, list] {
             try AtomicFile.requireOther(
                 written, than: [weights, model.tensors.path] + (0..<source.count).map(source.path))

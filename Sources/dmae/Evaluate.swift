@@ -88,6 +88,7 @@ struct Evaluate: ParsableCommand {
                     + "\(source.classes.count): leave it out")
         }
         if let confusion { try AtomicFile.requirePlace(at: confusion) }
+        source.warnings.forEach(Terminal.warning)
         if !classifier.inference.quiet { source.notes.forEach(Terminal.note) }
         for note in mapping.notes { Terminal.warning(note.text(in: Flags())) }
         let classification = try classifier.classification(model, images: source.count, precision)

@@ -94,6 +94,7 @@ struct Knn: ParsableCommand {
         let train = ImagesByPath(try ImageFolder(train)), validation = ImagesByPath(try ImageFolder(val))
         try requireSameClasses(train, .train, validation, .validation)
         let model = try ModelWeights(path: weights, prefix: prefix)
+        (train.warnings + validation.warnings).forEach(Terminal.warning)
         if !inference.quiet {
             for note in train.notes + validation.notes { Terminal.note(note) }
             Terminal.note(model.summary)

@@ -50,6 +50,8 @@ struct Predict: ParsableCommand {
         try compute.apply()
         let model = try classifier.open()
         let source = try ImageFolder(listing: images)
+        source.warnings.forEach(Terminal.warning)
+        if !classifier.inference.quiet { source.notes.forEach(Terminal.note) }
         let classification = try classifier.classification(model, images: source.count, precision)
         let names = model.classNames ?? (0..<classification.classes).map(String.init)
         let count = min(Self.shown, classification.classes)

@@ -77,7 +77,8 @@ struct Preview: ParsableCommand {
 
     func run() throws {
         try compute.apply()
-        let source = try ImageFolder(data)
+        let source = try ImageFolder(data, usesLabels: false)
+        source.warnings.forEach(Terminal.warning)
         source.notes.forEach(Terminal.note)
         try AtomicFile.requireOther(output, than: (0..<source.count).lazy.map(source.path))
         try AtomicFile.requirePlace(at: output)

@@ -193,6 +193,7 @@ struct TrainingOptions: ParsableArguments {
             throw Failure(.usage, "--output is needed: name a folder for the run")
         }
         let trainer = try Trainer(configuration)
+        trainer.warnings.forEach(Terminal.warning)
         if !quiet { trainer.notes.forEach(Terminal.note) }
         if dryRun {
             if resume != nil, !quiet {
