@@ -9,7 +9,10 @@ CONFIG.json holds what the metadata key `dmae.replay` will hold. Written beside 
     NAME.in.safetensors    images[B,C,H,W], noise[B,L], teacher.*, student.*           (what `dmae replay` reads)
     NAME.out.safetensors   of the first step: prediction[B,L,p*p*C], mask[B,L], student.latent[B,1+K,Ds],
                            teacher.feature.I[B,1+K,Dt], student.feature.I[B,1+K,Ds] (I counts the aligned pairs;
-                           raw block outputs), grad.NAME of every trained tensor;
+                           raw block outputs, the teacher's at the tokens that the student sees), grad.NAME of every
+                           tensor with a gradient; with predict_ratio below 1, predicted[B,L], and a prediction of
+                           zeros where the decoder has no token; with reconstruction_weight 0, neither prediction nor
+                           latent;
                            of all steps: loss.total[steps], loss.reconstruction[steps], loss.align.I[steps];
                            at the end: after.NAME of every student tensor, the fixed position tables included
 
@@ -111,6 +114,14 @@ class Student(Encoder):
     def __init__(self, config, patch, channels, grid):
         super().__init__(**config["student"], patch=patch, channels=channels, grid=grid)
         source, decoder, align = config["student"]["width"], config["decoder"], config["align"]
+        if config.get("reconstruction_weight", 1) > 0:
+            self.add_decoder(source, decoder, patch, channels, grid)
+        target, kind = config["teacher"]["width"], align["projection"]
+        if kind != "none":
+            head = {"linear": nn.Linear, "mlp": TwoLayers}[kind]
+            self.aligned_feature_projection_heads = nn.ModuleList(head(source, target) for _ in align["student_blocks"])
+
+    def add_decoder(self, source, decoder, patch, channels, grid):
         width = decoder["width"]
         self.decoder_embed = nn.Linear(source, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
@@ -118,20 +129,20 @@ class Student(Encoder):
         self.decoder_blocks = blocks(width, decoder["depth"], decoder["heads"])
         self.decoder_norm = LayerNorm(width)
         self.decoder_pred = nn.Linear(width, patch * patch * channels)
-        target, kind = config["teacher"]["width"], align["projection"]
-        if kind != "none":
-            head = {"linear": nn.Linear, "mlp": TwoLayers}[kind]
-            self.aligned_feature_projection_heads = nn.ModuleList(head(source, target) for _ in align["student_blocks"])
 
-    def decode(self, latent, restore):
+    def decode(self, latent, restore, decoded):
+        """Predictions [B,L,p*p*C] from the tokens of the patches decoded[B,K+P]; zero for the other patches."""
         x = self.decoder_embed(latent)
         removed = self.mask_token.expand(x.shape[0], restore.shape[1] + 1 - x.shape[1], -1)
         patches = torch.cat([x[:, 1:], removed], dim=1)
         patches = torch.gather(patches, 1, restore[:, :, None].expand(-1, -1, patches.shape[2]))
         x = torch.cat([x[:, :1], patches], dim=1) + self.decoder_pos_embed
+        x = torch.cat([x[:, :1], torch.gather(x[:, 1:], 1, decoded[:, :, None].expand(-1, -1, x.shape[2]))], dim=1)
         for block in self.decoder_blocks:
             x = block(x)
-        return self.decoder_pred(self.decoder_norm(x))[:, 1:]
+        prediction = self.decoder_pred(self.decoder_norm(x))[:, 1:]
+        whole = prediction.new_zeros(x.shape[0], restore.shape[1], prediction.shape[2])
+        return whole.scatter(1, decoded[:, :, None].expand_as(prediction), prediction)
 
 
 def patch_vectors(images, patch):
@@ -169,6 +180,11 @@ class Recording:
         self.restore = torch.argsort(order, dim=1)
         self.kept = order[:, :self.keep]
         self.mask = (self.restore >= self.keep).to(dtype)
+        self.teacher_kept = order[:, :int(length * (1 - config.get("teacher_mask_ratio", config["mask_ratio"])))]
+        last = self.keep + max(1, int(config.get("predict_ratio", 1) * (length - self.keep)))
+        self.decoded = order[:, :last].sort(dim=1).values
+        self.predicted = ((self.restore >= self.keep) & (self.restore < last)).to(dtype)
+        self.weight = config.get("reconstruction_weight", 1)
         self.smallest_difference = np.inf
 
     def trained(self):
@@ -179,20 +195,32 @@ class Recording:
         config, align = self.config, self.config["align"]
         deepest = max(align["teacher_blocks"], default=-1)
         with torch.no_grad():
-            teacher = self.teacher.features(self.images, self.kept, deepest + 1)
+            teacher = self.teacher.features(self.images, self.teacher_kept, deepest + 1)
+            teacher = [feature[:, :1 + self.keep] for feature in teacher]
         student = self.student.features(self.images, self.kept, config["student"]["depth"])
-        latent = self.student.norm(student[-1])
-        prediction = self.student.decode(latent, self.restore)
+        reconstruction, taps = None, {"mask": self.mask}
+        if self.weight > 0:
+            reconstruction, prediction, latent = self.reconstruct(student[-1])
+            taps.update({"prediction": prediction, "student.latent": latent})
+            if config.get("predict_ratio", 1) < 1:
+                taps["predicted"] = self.predicted
+        alignment = self.align(teacher, student, taps)
+        return reconstruction, alignment, taps
 
+    def reconstruct(self, features):
+        config = self.config
+        latent = self.student.norm(features)
+        prediction = self.student.decode(latent, self.restore, self.decoded)
         target = patch_vectors(self.images, self.patch)
         if config["norm_pix_loss"]:
             mean = target.mean(dim=2, keepdim=True)
             variance = target.var(dim=2, keepdim=True, unbiased=True)
             target = (target - mean) / torch.sqrt(variance + 1e-6)
         per_patch = ((prediction - target) ** 2).mean(dim=2)
-        reconstruction = (per_patch * self.mask).sum() / self.mask.sum()
+        return (per_patch * self.predicted).sum() / self.predicted.sum(), prediction, latent
 
-        alignment, taps = [], {"prediction": prediction, "mask": self.mask, "student.latent": latent}
+    def align(self, teacher, student, taps):
+        align, alignment = self.config["align"], []
         for pair, (s, t) in enumerate(zip(align["student_blocks"], align["teacher_blocks"], strict=True)):
             taps[f"student.feature.{pair}"], taps[f"teacher.feature.{pair}"] = student[s], teacher[t]
             goal, guess = teacher[t], student[s]
@@ -203,7 +231,10 @@ class Recording:
             if align["loss"] == "L1":
                 gap = (goal - guess).detach().abs().min() / goal.abs().max()
                 self.smallest_difference = min(self.smallest_difference, float(gap))
-        return reconstruction, alignment, taps
+        return alignment
+
+    def total(self, reconstruction, alignment):
+        return sum(alignment) + (self.weight * reconstruction if self.weight > 0 else 0)
 
     def run(self):
         """Every recorded step; the tensors of NAME.out.safetensors."""
@@ -218,13 +249,14 @@ class Recording:
         record, curves = {}, {}
         for step in range(self.config["steps"]):
             reconstruction, alignment, taps = self.losses()
-            total = reconstruction + sum(alignment)
+            total = self.total(reconstruction, alignment)
             optimizer.zero_grad(set_to_none=True)
             total.backward()
             if step == 0:
                 record.update(taps)
-                record.update({f"grad.{name}": p.grad.clone() for name, p in trained.items()})
-            for name, loss in [("total", total), ("reconstruction", reconstruction),
+                record.update({f"grad.{name}": p.grad.clone() for name, p in trained.items() if p.grad is not None})
+            shown = [] if reconstruction is None else [("reconstruction", reconstruction)]
+            for name, loss in [("total", total), *shown,
                                *((f"align.{pair}", loss) for pair, loss in enumerate(alignment))]:
                 curves.setdefault(f"loss.{name}", []).append(float(loss.detach()))
             optimizer.step()
@@ -276,12 +308,14 @@ def check_gradients(recording, seed):
     def total():
         with torch.no_grad():
             reconstruction, alignment, _ = recording.losses()
-            return float(reconstruction + sum(alignment))
+            return float(recording.total(reconstruction, alignment))
 
     recording.student.zero_grad()
     reconstruction, alignment, _ = recording.losses()
-    (reconstruction + sum(alignment)).backward()
+    recording.total(reconstruction, alignment).backward()
     for name, parameter in trained.items():
+        if parameter.grad is None:
+            continue
         gradient, scale = parameter.grad, float(parameter.grad.norm())
         if not scale > 0:
             raise SystemExit(f"{name}: the gradient is zero; nothing would be tested")

@@ -164,7 +164,7 @@ public final class Reconstruction {
     /// and deviation of the original patch.
     private func predicted(_ patch: Int, _ values: UnsafeMutablePointer<Float>) {
         let count = configuration.student.patchElements
-        let row = model.decoder.prediction.pointer + (1 + patch) * count
+        let row = model.decoder!.prediction.pointer + (1 + patch) * count
         guard configuration.normalizePixels else {
             values.update(from: row, count: count)
             return

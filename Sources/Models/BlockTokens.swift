@@ -16,8 +16,8 @@ enum BlockTokens {
 /// row of an image is its class token.
 final class OutputRows {
     enum Selection {
-        /// The removed patches, in the order of the masking's removed places: Q = L - K.
-        case removedPatches(Masking)
+        /// The predicted patches, in the order of the masking's removed places: Q = P.
+        case predictedPatches(Masking)
         /// The class token: Q = 1. Each image has this number of tokens.
         case classToken(tokens: Int)
     }
@@ -30,7 +30,7 @@ final class OutputRows {
     init(images: Int, _ selection: Selection) {
         self.selection = selection
         switch selection {
-        case .removedPatches(let masking): count = images * masking.removedCount
+        case .predictedPatches(let masking): count = images * masking.predictedCount
         case .classToken: count = images
         }
     }
@@ -59,9 +59,10 @@ final class OutputRows {
 
         private func index(_ row: Int) -> Int {
             switch selection {
-            case .removedPatches(let masking):
-                let (image, place) = row.quotientAndRemainder(dividingBy: masking.removedCount)
-                return image * (1 + masking.patches) + 1 + masking.removedPatch(firstImage + image, place)
+            case .predictedPatches(let masking):
+                let (image, place) = row.quotientAndRemainder(dividingBy: masking.predictedCount)
+                let patch = masking.removedPatch(firstImage + image, place)
+                return image * (1 + masking.decodedCount) + 1 + masking.decodedIndex(firstImage + image, ofPatch: patch)
             case .classToken(let tokens): return row * tokens
             }
         }

@@ -209,11 +209,18 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
     public var maskRatio: Double
     /// Whether each target patch is standardised (MAE's `norm_pix_loss`).
     public var normalizePixels: Bool
+    /// Fraction of the removed patches that the decoder predicts. MAE and DMAE predict all of them.
+    public var predictRatio: Double
+    /// Weight of the reconstruction loss in the total; 0: there is no decoder.
+    public var reconstructionWeight: Float
+    /// Fraction of the patches that are removed from the teacher's view; nil: the student's.
+    public var teacherMaskRatio: Double?
 
     public init(
         student: EncoderConfiguration, decoder: DecoderConfiguration, teacher: EncoderConfiguration? = nil,
         alignment: AlignmentConfiguration = AlignmentConfiguration(pairs: []), maskRatio: Double = 0.75,
-        normalizePixels: Bool = false
+        normalizePixels: Bool = false, predictRatio: Double = 1, reconstructionWeight: Float = 1,
+        teacherMaskRatio: Double? = nil
     ) {
         self.student = student
         self.decoder = decoder
@@ -221,10 +228,32 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
         self.alignment = alignment
         self.maskRatio = maskRatio
         self.normalizePixels = normalizePixels
+        self.predictRatio = predictRatio
+        self.reconstructionWeight = reconstructionWeight
+        self.teacherMaskRatio = teacherMaskRatio
     }
 
     /// Visible patches K: int(L·(1 - ratio)) in double precision, truncated as in Python.
-    public var keptPatches: Int { Int(Double(student.patches) * (1 - maskRatio)) }
+    public var keptPatches: Int { keptPatches(maskRatio) }
+    /// Patches that the teacher sees: int(L·(1 - ratio)), at least K. The student's are the first K of them.
+    public var teacherKeptPatches: Int { keptPatches(teacherMaskRatio ?? maskRatio) }
+    private func keptPatches(_ ratio: Double) -> Int { Int(Double(student.patches) * (1 - ratio)) }
+
+    /// Removed patches P that the decoder predicts: int(ratio · removed), at least 1 if a patch is removed.
+    ///
+    /// - Parameter kept: kept patches of an image; nil: computed from the mask ratio.
+    public func predictedPatches(kept: Int? = nil) -> Int {
+        let removed = student.patches - (kept ?? keptPatches)
+        return min(removed, max(1, Int(predictRatio * Double(removed))))
+    }
+
+    /// Whether there is a decoder.
+    public var hasDecoder: Bool { reconstructionWeight > 0 }
+
+    /// Student blocks that run: all of them, or those up to the last aligned one if there is no decoder.
+    public var studentBlocks: Int {
+        hasDecoder ? student.depth : (alignment.pairs.map(\.studentBlock).max() ?? student.depth - 1) + 1
+    }
 
     /// The last aligned teacher block, after which the teacher stops; nil without a teacher.
     public var lastTeacherBlock: Int? { teacher == nil ? nil : alignment.pairs.map(\.teacherBlock).max() }
@@ -236,6 +265,20 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
         guard maskRatio >= 0, maskRatio < 1 else {
             throw Failure(
                 .usage, "\(.maskRatio, maskRatio) is not a fraction of the patches: it must be at least 0 and below 1")
+        }
+        guard predictRatio > 0, predictRatio <= 1 else {
+            throw Failure(
+                .usage,
+                "\(.predictRatio, predictRatio) is not a share of the removed patches: it must be above 0 and at most 1"
+            )
+        }
+        guard reconstructionWeight >= 0, reconstructionWeight.isFinite else {
+            throw Failure(.usage, "\(.reconstructionWeight) must be at least 0 and finite")
+        }
+        guard hasDecoder || lastTeacherBlock != nil else {
+            throw Failure(
+                .usage,
+                "\(.reconstructionWeight, reconstructionWeight) leaves no loss to minimise without a teacher: raise it")
         }
         guard student.patches > 1 else {
             throw Failure(
@@ -266,7 +309,18 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
             guard alignment.pairs.isEmpty else {
                 throw Failure(.usage, "blocks can be aligned only where there is a teacher: leave out \(.align)")
             }
+            guard teacherMaskRatio == nil else {
+                throw Failure(.usage, "\(.teacherMaskRatio) has no effect without a teacher: leave it out")
+            }
             return
+        }
+        if let ratio = teacherMaskRatio {
+            guard ratio >= 0, ratio <= maskRatio else {
+                throw Failure(
+                    .usage,
+                    "\(.teacherMaskRatio, ratio) must be at least 0 and at most \(.maskRatio, maskRatio): the teacher "
+                        + "must see the patches that the student sees")
+            }
         }
         // Checked before the teacher's own sizes: the teacher gets the student's image size, which its patches may not
         // tile.

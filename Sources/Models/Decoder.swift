@@ -1,7 +1,7 @@
 import Tensors
 
-// Letters: B images of a part of the batch, L patches, K kept patches, E decoder width, D encoder width, T = 1 + L
-// tokens, R = B·T rows.
+// Letters: B images of a part of the batch, K kept patches, P predicted patches, E decoder width, D encoder width,
+// T = 1 + K + P tokens, R = B·T rows.
 
 /// The phases of a decoder's forward and backward pass.
 struct DecoderPhases {
@@ -57,7 +57,7 @@ public final class Decoder {
     let images: Int
     /// Rows per image for which the first block computes queries, keys and values. A fraction, where images share rows.
     let firstRows: Double
-    /// Whether the last block's queries and MLP, the norm and the prediction run for removed patches only.
+    /// Whether the last block's queries and MLP, the norm and the prediction run for predicted patches only.
     let predictsRemovedOnly: Bool
     private let phases: DecoderPhases
     private let masking: Masking
@@ -74,8 +74,8 @@ public final class Decoder {
     private let residualStream: [Tensor]
     private let normed: Tensor
     /// Predicted patches of the part last processed, values in (row, column, channel) order. [R, p·p·C] with the class
-    /// token's row first in each image; if `predictsRemovedOnly`, [B·(L-K), p·p·C] in the order of the masking's
-    /// removed places.
+    /// token's row first in each image, then its decoded patches in ascending order; if `predictsRemovedOnly`,
+    /// [B·P, p·p·C] in the order of the masking's removed places.
     public let prediction: Tensor
     private let gradients: Gradients?
 
@@ -100,7 +100,7 @@ public final class Decoder {
         self.phases = phases
         plan = parameters.plan
         let (width, depth) = (configuration.width, configuration.depth)
-        let tokens = 1 + masking.patches
+        let tokens = 1 + masking.decodedCount
         let (rows, keptRows) = (images * tokens, images * (1 + masking.keptCount))
         let backward = phases.backward
         let gradient = backward.map { phases.start...$0.complete }
@@ -115,7 +115,7 @@ public final class Decoder {
             "decoder_pos_embed", [1, encoder.patches + 1, width],
             .positions(rows: encoder.gridRows, columns: encoder.gridColumns), gradient: gradient, isTrained: false)
         let distinct = backward != nil && depth > 1 ? DistinctRows(images: images, masking: masking) : nil
-        let removed = predictsRemovedOnly ? OutputRows(images: images, .removedPatches(masking)) : nil
+        let removed = predictsRemovedOnly ? OutputRows(images: images, .predictedPatches(masking)) : nil
         (self.distinct, self.removed) = (distinct, removed)
         firstRows = Double(distinct?.count ?? rows) / Double(images)
         blocks = (0..<depth).map { index in
@@ -168,7 +168,7 @@ public final class Decoder {
             dPredicted: removed == nil
                 ? d
                 : parameters.buffer(
-                    "decoder residual stream gradient of removed patches", predicted, width,
+                    "decoder residual stream gradient of predicted patches", predicted, width,
                     alive: .during(backward.prediction...backward.blocks[depth - 1].qkv)),
             d: d,
             dNormed: parameters.buffer(
@@ -214,9 +214,9 @@ public final class Decoder {
         let dEmbedded = gradients.dEmbedded
         for image in 0..<images {
             let target = dEmbedded.pointer + image * (1 + masking.keptCount) * width
-            for token in 0...masking.patches {
-                let source = gradients.d.pointer + (image * (1 + masking.patches) + token) * width
-                let place = token == 0 ? 0 : 1 + masking.place(first + image, ofPatch: token - 1)
+            for token in 0...masking.decodedCount {
+                let source = gradients.d.pointer + (image * (1 + masking.decodedCount) + token) * width
+                let place = masking.place(first + image, ofDecoderToken: token)
                 if place <= masking.keptCount {
                     (target + place * width).update(from: source, count: width)
                 } else {
@@ -229,8 +229,8 @@ public final class Decoder {
     }
 }
 
-/// state[B·(1+L), E]: class token and kept patches in their positions, mask tokens in all others, each plus its row of
-/// the position table.
+/// state[B·T, E]: the class token, then the decoded patches in ascending order: kept ones, and mask tokens for predicted
+/// ones, each plus its row of the position table.
 private struct TokenAssembly: ParallelRows {
     let masking: Masking
     let firstImage: Int
@@ -241,14 +241,23 @@ private struct TokenAssembly: ParallelRows {
 
     func run(_ range: Range<Int>) {
         for row in range {
-            let (image, token) = row.quotientAndRemainder(dividingBy: 1 + masking.patches)
-            let place = token == 0 ? 0 : 1 + masking.place(firstImage + image, ofPatch: token - 1)
+            let (image, token) = row.quotientAndRemainder(dividingBy: 1 + masking.decodedCount)
+            let place = masking.place(firstImage + image, ofDecoderToken: token)
             if place <= masking.keptCount {
                 state.copyRow(row, from: embedded, image * (1 + masking.keptCount) + place)
             } else {
                 state.copyRow(row, from: maskToken, 0)
             }
-            state.addRow(row, from: positions, token)
+            state.addRow(
+                row, from: positions, token == 0 ? 0 : 1 + masking.decodedPatch(firstImage + image, token - 1))
         }
+    }
+}
+
+extension Masking {
+    /// The place of a decoder's token among the class token and the ordered patches of image `image`: 0 for the class
+    /// token, 1 to K for kept patches, above K for predicted ones.
+    @inline(__always) fileprivate func place(_ image: Int, ofDecoderToken token: Int) -> Int {
+        token == 0 ? 0 : 1 + place(image, ofPatch: decodedPatch(image, token - 1))
     }
 }

@@ -18,6 +18,8 @@ public final class Distillation: Objective {
 
     private let plan: MemoryPlan
     private let teacher: Encoder
+    /// The patches that the teacher sees; the student's masking if it sees the same.
+    private let teacherMasking: Masking
     private let alignmentPhases: [Phase]
     private var losses: Losses
 
@@ -60,9 +62,10 @@ public final class Distillation: Objective {
         }
         self.configuration = configuration
         self.plan = plan
-        let masking = Masking(
-            batch: batch, patches: configuration.student.patches,
-            kept: computation.keptPatches ?? configuration.keptPatches, plan: plan)
+        let masking = configuration.masking(batch: batch, computation, plan: plan)
+        let teacherKept = max(masking.keptCount, configuration.teacherKeptPatches)
+        teacherMasking =
+            teacherKept == masking.keptCount ? masking : Masking(keeping: teacherKept, inTheOrderOf: masking)
         let pairs = configuration.alignment.pairs
         let teacherPhases = EncoderForward("teacher", blocks: last + 1, in: plan)
         var alignmentPhases: [Phase] = []
@@ -88,10 +91,10 @@ public final class Distillation: Objective {
             frozenIn: plan, owner: "teacher", .teacherWeights, precision: computation.precision,
             matrices: computation.teacherPrecision.matrices(in: computation.precision))
         teacher = Encoder(
-            size, batch: batch, masking: masking, forward: teacherPhases, output: .blocks,
+            size, batch: batch, masking: teacherMasking, forward: teacherPhases, output: .blocks,
             until: teacherPhases.blocks[last].fc2, in: teacherParameters)
-        lossTerms = MaskedAutoencoder.lossTerms + [Self.alignmentTerm(pairs: pairs.count)]
-        losses = Losses(values: Array(repeating: 0, count: 2 + pairs.count))
+        lossTerms = student.ownTerms + [Self.alignmentTerm(pairs: pairs.count)]
+        losses = Losses(values: Array(repeating: 0, count: student.ownTerms.count + pairs.count))
     }
 
     public var operations: Operations { student.operations }
@@ -122,7 +125,7 @@ public final class Distillation: Objective {
         student.select(batch)
         teacher.forward(student.images) { block, feature in
             for alignment in alignments where alignment.pair.teacherBlock == block {
-                alignment.teacherFeature.copy(from: feature)
+                copyFeature(feature, to: alignment.teacherFeature)
             }
         }
         student.encode()
@@ -130,17 +133,29 @@ public final class Distillation: Objective {
         for (index, alignment) in alignments.enumerated() {
             plan.begin(alignmentPhases[index])
             let feature = student.encoder.feature(afterBlock: alignment.pair.studentBlock)
-            losses.values[2 + index] = alignment.lossAndGradient(
+            let term = student.ownTerms.count + index
+            losses.values[term] = alignment.lossAndGradient(
                 feature, rows: batch.count * (1 + student.masking.keptCount), scale: scale * weight)
-            sum += losses.values[2 + index]
+            sum += losses.values[term]
         }
         return weight * sum
     }
 
     /// The student's losses followed by those of the aligned pairs.
     private func finished(_ studentLosses: Losses) -> Losses {
-        (losses.values[0], losses.values[1]) = (studentLosses.values[0], studentLosses.values[1])
+        for (index, value) in studentLosses.values.enumerated() { losses.values[index] = value }
         return losses
+    }
+
+    /// Copies the teacher's rows for the class token and for the patches that the student sees, the first ones of each
+    /// image.
+    private func copyFeature(_ feature: Tensor, to target: Tensor) {
+        guard teacherMasking !== student.masking else { return target.copy(from: feature) }
+        let (rows, teacherRows) = (1 + student.masking.keptCount, 1 + teacherMasking.keptCount)
+        for image in 0..<student.batch {
+            let first = image * teacherRows
+            target.rows(image * rows..<(image + 1) * rows).copy(from: feature.rows(first..<first + rows))
+        }
     }
 
     public var frozenOutputsAreFinite: Bool {

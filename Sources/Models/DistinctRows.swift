@@ -1,8 +1,8 @@
 import Tensors
 
-// Letters: N images of a part of the batch, L patches, K kept patches, D width, R = N·(1+L) rows of all tokens, C =
-// N·(1+K) + L distinct rows: the class token and the kept patches of each image, then the mask token at each of the L
-// positions.
+// Letters: N images of a part of the batch, L patches, K kept patches, P predicted patches, D width, R = N·(1+K+P) rows
+// of all tokens, C = N·(1+K) + L distinct rows: the class token and the kept patches of each image, then the mask token
+// at each of the L positions.
 
 /// The distinct rows of a decoder's first input. The mask token at a position, plus that position's row of the table,
 /// is the same row in every image. LayerNorm, queries, keys and values depend on single rows, so they are computed once
@@ -16,11 +16,13 @@ final class DistinctRows {
     private var distinct: [Int32] = []
     /// [C]: the first row that equals the distinct row; -1 if no image of the part has a mask token at its position.
     private var first: [Int32] = []
+    /// [R]: the next row that equals each row; -1 for the last one.
+    private var next: [Int32] = []
 
     /// Nil if more than half of the rows would be distinct.
     init?(images: Int, masking: Masking) {
         count = images * (1 + masking.keptCount) + masking.patches
-        guard 2 * count <= images * (1 + masking.patches) else { return nil }
+        guard 2 * count <= images * (1 + masking.decodedCount) else { return nil }
         self.images = images
         self.masking = masking
     }
@@ -29,19 +31,23 @@ final class DistinctRows {
     func update(firstImage start: Int) {
         if first.isEmpty {
             // Allocated at the first use, like the order in `Masking.select`.
-            distinct = Array(repeating: 0, count: images * (1 + masking.patches))
+            distinct = Array(repeating: 0, count: images * (1 + masking.decodedCount))
+            next = Array(repeating: -1, count: distinct.count)
             first = Array(repeating: -1, count: count)
         }
         for index in first.indices { first[index] = -1 }
-        for image in 0..<images {
-            for token in 0...masking.patches {
-                let place = token == 0 ? 0 : 1 + masking.place(start + image, ofPatch: token - 1)
+        // Backwards, so that the rows of a list ascend.
+        for image in (0..<images).reversed() {
+            for token in (0...masking.decodedCount).reversed() {
+                let patch = token == 0 ? -1 : masking.decodedPatch(start + image, token - 1)
+                let place = token == 0 ? 0 : 1 + masking.place(start + image, ofPatch: patch)
                 let index =
                     place <= masking.keptCount
-                    ? image * (1 + masking.keptCount) + place : images * (1 + masking.keptCount) + token - 1
-                let row = image * (1 + masking.patches) + token
+                    ? image * (1 + masking.keptCount) + place : images * (1 + masking.keptCount) + patch
+                let row = image * (1 + masking.decodedCount) + token
                 distinct[row] = Int32(index)
-                if first[index] < 0 { first[index] = Int32(row) }
+                next[row] = first[index]
+                first[index] = Int32(row)
             }
         }
     }
@@ -89,16 +95,12 @@ final class DistinctRows {
         let distinct: Tensor
 
         func run(_ range: Range<Int>) {
-            let tokens = 1 + rows.masking.patches, perImage = rows.images * (1 + rows.masking.keptCount)
             for index in range {
                 (distinct.pointer + index * distinct.stride).update(repeating: 0, count: distinct.columns)
-                let start = Int(rows.first[index])
-                guard start >= 0 else { continue }
-                // A class token or kept patch is one row. A mask token is at one position in several images, beginning
-                // with the first one.
-                let last = index < perImage ? start + 1 : rows.images * tokens
-                for row in stride(from: start, to: last, by: tokens) where Int(rows.distinct[row]) == index {
+                var row = Int(rows.first[index])
+                while row >= 0 {
                     distinct.addRow(index, from: all, row)
+                    row = Int(rows.next[row])
                 }
             }
         }

@@ -179,22 +179,24 @@ public final class Encoder {
         ).runAll(residualStream[0].rows, chunk: 32)
     }
 
-    /// Backward pass from dLatent, the gradient with respect to `latent`, of the same shape. The gradients of matrices are
-    /// overwritten unless `accumulate`; gradients of vectors always accumulate.
+    /// Backward pass from dLatent, the gradient with respect to `latent`, of the same shape. Both are nil without a final
+    /// norm; then only `beforeBlock` adds gradients. The gradients of matrices are overwritten unless `accumulate`; gradients of vectors always accumulate.
     ///
     /// - Parameters:
     ///   - beforeBlock: called before each block runs backward, with its number and the gradient with respect to its
     ///     output, to which other losses may be added.
     ///   - afterBlock: called when a block's gradients are complete.
     func backward(
-        dLatent: Tensor, accumulate: Bool, beforeBlock: (Int, Tensor) -> Void, afterBlock: (Int) -> Void
+        dLatent: Tensor?, accumulate: Bool, beforeBlock: (Int, Tensor) -> Void, afterBlock: (Int) -> Void
     ) {
         let gradients = gradients!, backward = backwardPhases!, d = gradients.d
         if let means, let dMeans = gradients.dMeans {
-            norm!.backward(means, dY: dLatent, dX: dMeans, accumulate: false)
+            norm!.backward(means, dY: dLatent!, dX: dMeans, accumulate: false)
             PatchMeansGradient(dMeans: dMeans, patches: masking.keptCount, d: d).runAll(d.rows, chunk: 32)
+        } else if let norm {
+            norm.backward(residualStream[blocks.count], dY: dLatent!, dX: gradients.dOutput, accumulate: false)
         } else {
-            norm!.backward(residualStream[blocks.count], dY: dLatent, dX: gradients.dOutput, accumulate: false)
+            gradients.dOutput.clear()
         }
         for index in blocks.indices.reversed() {
             plan.begin(backward.blocks[index].start)

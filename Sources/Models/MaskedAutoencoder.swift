@@ -21,27 +21,35 @@ public final class MaskedAutoencoder: Objective {
     public let parameters: Parameters
     /// The trained encoder; a student's in `Distillation`.
     public let encoder: Encoder
-    /// The decoder, which processes the batch in parts.
-    public let decoder: Decoder
+    /// The decoder, which processes the batch in parts; nil if the reconstruction loss has no weight.
+    public var decoder: Decoder? { decoding?.decoder }
 
     private let plan: MemoryPlan
-    private let reconstruction: ReconstructionLoss
-    private let decoderPhases: DecoderPhases
+    private let decoding: Decoding?
     private let backwardPhases: EncoderBackward?
-    /// The decoder's range in `parameters.all`.
-    private let decoderParameters: Range<Int>
-    private let dLatent: Tensor?
-    private var losses = Losses(values: [0, 0])
+    private var losses: Losses
+
+    /// The decoder with its loss.
+    private struct Decoding {
+        let decoder: Decoder
+        let reconstruction: ReconstructionLoss
+        let phases: DecoderPhases
+        /// The decoder's range in `parameters.all`.
+        let parameters: Range<Int>
+        let dLatent: Tensor?
+    }
 
     /// The terms of MAE's loss.
     public static let lossTerms = [
         LossTerm(key: "loss", name: "loss", meaning: "the total that is minimised"),
         LossTerm(
             key: "loss_reconstruction", name: "reconstruction",
-            meaning: "mean squared error over the values of the removed patches"),
+            meaning: "mean squared error over the values of the predicted patches"),
     ]
+    /// MAE's terms that this model computes: both, or the total alone without a decoder.
+    var ownTerms: [LossTerm] { decoding == nil ? [Self.lossTerms[0]] : Self.lossTerms }
     /// MAE's terms and an empty list of alignment losses, so that a log has the same keys with and without a teacher.
-    public var lossTerms: [LossTerm] { Self.lossTerms + [Distillation.alignmentTerm(pairs: 0)] }
+    public var lossTerms: [LossTerm] { ownTerms + [Distillation.alignmentTerm(pairs: 0)] }
 
     /// Options of the computation that are not part of the model's configuration.
     public struct Computation: Sendable {
@@ -89,9 +97,10 @@ public final class MaskedAutoencoder: Objective {
     ) throws {
         try configuration.validate()
         try configuration.student.requireCountable(batch: batch, decoder: configuration.decoder)
-        let kept = computation.keptPatches ?? configuration.keptPatches
-        let masking = Masking(batch: batch, patches: configuration.student.patches, kept: kept, plan: plan)
-        self.init(configuration, masking: masking, seed: seed, plan: plan, computation)
+        self.init(
+            configuration, masking: configuration.masking(batch: batch, computation, plan: plan), seed: seed,
+            plan: plan,
+            computation)
     }
 
     /// - Parameters:
@@ -111,15 +120,18 @@ public final class MaskedAutoencoder: Objective {
         let size = configuration.student, batch = masking.batch
         images = plan.reserve("images", batch, size.channels * size.imageHeight * size.imageWidth, .batch)
 
-        let forward = EncoderForward("student", blocks: size.depth, in: plan)
+        precondition(configuration.hasDecoder || computation.isTrained, "there is nothing to compute")
+        let blocks = configuration.studentBlocks
+        let forward = EncoderForward("student", blocks: blocks, in: plan)
         alignment()
-        decoderPhases = DecoderPhases(
-            blocks: configuration.decoder.depth, isTrained: computation.isTrained, in: plan)
+        let decoderPhases =
+            configuration.hasDecoder
+            ? DecoderPhases(blocks: configuration.decoder.depth, isTrained: computation.isTrained, in: plan) : nil
         let backward =
             computation.isTrained
-            ? EncoderBackward("student", blocks: size.depth, alignedBlocks: alignedBlocks, in: plan) : nil
+            ? EncoderBackward("student", blocks: blocks, alignedBlocks: alignedBlocks, in: plan) : nil
         backwardPhases = backward
-        let end = backward?.complete ?? decoderPhases.loss
+        let end = backward?.complete ?? decoderPhases!.loss
 
         let parameters =
             computation.isTrained
@@ -130,27 +142,37 @@ public final class MaskedAutoencoder: Objective {
                 frozenIn: plan, owner: "student", .weights, packs: false, precision: computation.precision)
         self.parameters = parameters
         encoder = Encoder(
-            size, batch: batch, masking: masking, forward: forward, backward: backward, output: .tokens,
-            keepsFeatures: Set(alignedBlocks), until: end, in: parameters)
+            size, batch: batch, masking: masking, forward: forward, backward: backward,
+            output: decoderPhases == nil ? .blocks : .tokens, keepsFeatures: Set(alignedBlocks), until: end,
+            in: parameters)
+        guard let decoderPhases else {
+            decoding = nil
+            losses = Losses(values: [0])
+            parameters.addUntrained(ModelLayout.encoder(size))
+            return
+        }
         let predictsRemovedOnly = computation.isTrained && !computation.predictsEveryPatch && masking.removedCount > 0
         let minimumRows = computation.minimumDecoderRows ?? (computation.precision == .f32 ? 1536 : 3072)
         let decoderImages =
             predictsRemovedOnly
-            ? (1...batch).first { batch % $0 == 0 && $0 * (1 + size.patches) >= minimumRows } ?? batch : batch
-        let phases = decoderPhases
-        (decoder, decoderParameters) = parameters.range {
+            ? (1...batch).first { batch % $0 == 0 && $0 * (1 + masking.decodedCount) >= minimumRows } ?? batch : batch
+        let (decoder, decoderParameters) = parameters.range {
             Decoder(
                 configuration.decoder, encoder: size, images: decoderImages, masking: masking,
-                predictsRemovedOnly: predictsRemovedOnly, at: phases, until: end, in: parameters)
+                predictsRemovedOnly: predictsRemovedOnly, at: decoderPhases, until: end, in: parameters)
         }
-        reconstruction = ReconstructionLoss(
+        let reconstruction = ReconstructionLoss(
             size, masking: masking, images: decoderImages, normalizesPixels: configuration.normalizePixels,
-            predictsRemovedOnly: predictsRemovedOnly, at: phases, plan: plan)
-        dLatent = backward.map {
+            predictsRemovedOnly: predictsRemovedOnly, at: decoderPhases, plan: plan)
+        let dLatent = backward.map {
             plan.reserve(
                 "student latent gradient", batch * (1 + masking.keptCount), size.width, .activations,
-                alive: .during(phases.backward!.embedding...$0.norm))
+                alive: .during(decoderPhases.backward!.embedding...$0.norm))
         }
+        decoding = Decoding(
+            decoder: decoder, reconstruction: reconstruction, phases: decoderPhases, parameters: decoderParameters,
+            dLatent: dLatent)
+        losses = Losses(values: [0, 0])
     }
 
     /// The lifetime of the gradients of tensors added after encoder and decoder, such as projection heads.
@@ -159,7 +181,7 @@ public final class MaskedAutoencoder: Objective {
     var alignmentsBackward: [Phase] { backwardPhases?.alignments ?? [] }
 
     public var operations: Operations {
-        Operations(configuration, keptPatches: masking.keptCount, decoderFirstRows: decoder.firstRows)
+        Operations(configuration, keptPatches: masking.keptCount, decoderFirstRows: decoding?.decoder.firstRows)
     }
 
     // MARK: Passes
@@ -190,18 +212,23 @@ public final class MaskedAutoencoder: Objective {
     /// Runs the decoder and computes the losses of the first `count` images; for `addedLoss` see
     /// `decodeAndDifferentiate`.
     func decode(images count: Int, addedLoss: Float = 0) -> Losses {
-        plan.begin(decoderPhases.start)
-        forEachPart { part, rows in
-            decoder.forward(encoder.latent!.rows(rows), firstImage: part.lowerBound)
-            reconstruction.lossAndGradient(images, part: part, prediction: decoder.prediction, scale: 1)
+        if let decoding {
+            plan.begin(decoding.phases.start)
+            forEachPart(decoding) { part, rows in
+                decoding.decoder.forward(encoder.latent!.rows(rows), firstImage: part.lowerBound)
+                decoding.reconstruction.lossAndGradient(
+                    images, part: part, prediction: decoding.decoder.prediction, scale: 1)
+            }
         }
         setLosses(addedLoss, images: count)
         return losses
     }
 
     private func setLosses(_ addedLoss: Float, images count: Int) {
-        losses.values[1] = reconstruction.loss(images: count)
-        losses.values[0] = losses.values[1] + addedLoss
+        losses.values[0] = addedLoss
+        guard let decoding else { return }
+        losses.values[1] = decoding.reconstruction.loss(images: count)
+        losses.values[0] += configuration.reconstructionWeight * losses.values[1]
     }
 
     /// All of a step after the encoder's forward pass: the decoder forward and backward, part by part, then the encoder
@@ -213,21 +240,27 @@ public final class MaskedAutoencoder: Objective {
     func decodeAndDifferentiate(
         scale: Float, sink: some GradientSink, addedLoss: Float = 0, beforeBlock: (Int, Tensor) -> Void = { _, _ in }
     ) -> Losses {
-        let accumulate = sink.accumulates
-        plan.begin(decoderPhases.start)
-        if !accumulate { parameters.clearVectorGradients(decoderParameters) }
-        forEachPart { part, rows in
-            let first = part.lowerBound, latent = encoder.latent!.rows(rows)
-            decoder.forward(latent, firstImage: first)
-            reconstruction.lossAndGradient(images, part: part, prediction: decoder.prediction, scale: scale)
-            decoder.backward(
-                dPrediction: reconstruction.dPrediction, latent: latent, dLatent: dLatent!.rows(rows),
-                firstImage: first, accumulate: accumulate || first > 0)
+        if let decoding {
+            let accumulate = sink.accumulates, decoder = decoding.decoder
+            plan.begin(decoding.phases.start)
+            if !accumulate { parameters.clearVectorGradients(decoding.parameters) }
+            forEachPart(decoding) { part, rows in
+                let first = part.lowerBound, latent = encoder.latent!.rows(rows)
+                decoder.forward(latent, firstImage: first)
+                decoding.reconstruction.lossAndGradient(
+                    images, part: part, prediction: decoder.prediction,
+                    scale: scale * configuration.reconstructionWeight)
+                decoder.backward(
+                    dPrediction: decoding.reconstruction.dPrediction, latent: latent,
+                    dLatent: decoding.dLatent!.rows(rows), firstImage: first, accumulate: accumulate || first > 0)
+            }
         }
         setLosses(addedLoss, images: batch)
         guard losses.total.isFinite else { return losses }
-        plan.begin(decoderPhases.backward!.complete)
-        sink.complete(decoderParameters)
+        if let decoding {
+            plan.begin(decoding.phases.backward!.complete)
+            sink.complete(decoding.parameters)
+        }
         differentiateEncoder(sink, beforeBlock: beforeBlock)
         return losses
     }
@@ -239,8 +272,9 @@ public final class MaskedAutoencoder: Objective {
         let blocks = encoder.blockParameters
         // Embedding, norm, and the projection heads of a student.
         let before = 0..<blocks.first!.lowerBound
-        let between = blocks.last!.upperBound..<decoderParameters.lowerBound
-        let behind = decoderParameters.upperBound..<parameters.all.count
+        let decoder = decoding?.parameters ?? blocks.last!.upperBound..<blocks.last!.upperBound
+        let between = blocks.last!.upperBound..<decoder.lowerBound
+        let behind = decoder.upperBound..<parameters.all.count
         plan.begin(backward.norm)
         if !accumulate {
             parameters.clearVectorGradients(before)
@@ -248,7 +282,7 @@ public final class MaskedAutoencoder: Objective {
             parameters.clearVectorGradients(behind)
         }
         encoder.backward(
-            dLatent: dLatent!, accumulate: accumulate,
+            dLatent: decoding?.dLatent, accumulate: accumulate,
             beforeBlock: { block, d in
                 if !accumulate { parameters.clearVectorGradients(blocks[block]) }
                 beforeBlock(block, d)
@@ -262,11 +296,21 @@ public final class MaskedAutoencoder: Objective {
 
     /// Calls `body` with each part of the batch that the decoder takes at a time: its images, and their rows of
     /// `latent`.
-    private func forEachPart(_ body: (Range<Int>, Range<Int>) -> Void) {
-        let tokens = 1 + masking.keptCount
-        for first in stride(from: 0, to: batch, by: decoder.images) {
-            let part = first..<first + decoder.images
+    private func forEachPart(_ decoding: Decoding, _ body: (Range<Int>, Range<Int>) -> Void) {
+        let tokens = 1 + masking.keptCount, images = decoding.decoder.images
+        for first in stride(from: 0, to: batch, by: images) {
+            let part = first..<first + images
             body(part, first * tokens..<part.upperBound * tokens)
         }
+    }
+}
+
+extension ModelConfiguration {
+    /// The masking of a batch that student and decoder share.
+    func masking(batch: Int, _ computation: MaskedAutoencoder.Computation, plan: MemoryPlan) -> Masking {
+        let kept = computation.keptPatches ?? keptPatches
+        return Masking(
+            batch: batch, patches: student.patches, kept: kept,
+            predicted: hasDecoder ? predictedPatches(kept: kept) : nil, plan: plan)
     }
 }

@@ -1,6 +1,6 @@
 import Tensors
 
-// Letters: B batch, L patches, K kept patches.
+// Letters: B batch, L patches, K kept patches, P predicted patches.
 
 /// The rule that chooses the kept patches of each image.
 public enum PatchSelection: Sendable {
@@ -15,7 +15,7 @@ public enum PatchSelection: Sendable {
     case noise([Float])
 }
 
-/// The order of each image's patches: kept ones first.
+/// The order of each image's patches: kept ones first, then the predicted ones among the removed.
 public final class Masking {
     /// Images B of the batch.
     public let batch: Int
@@ -25,53 +25,91 @@ public final class Masking {
     public let keptCount: Int
     /// Removed patches of each image, L - K.
     public var removedCount: Int { patches - keptCount }
+    /// Removed patches P of each image that the decoder predicts: the first P removed places.
+    public let predictedCount: Int
+    /// Patches of each image that the decoder processes, K + P.
+    public var decodedCount: Int { keptCount + predictedCount }
     /// [B, L]: 1 where a patch is removed, 0 where it is kept.
     public let mask: Tensor
     /// One image's random numbers: [L].
     private let noise: Tensor
-    /// [B·L]: the patch at each place of its image; the first K places of an image are the kept patches.
-    private var patchAtPlace: [Int32] = []
-    /// [B·L]: the place of each patch in its image; below K the patch is kept.
-    private var placeOfPatch: [Int32] = []
+    private let order: Order
+    /// [B·(K+P)]: the decoded patches of each image, ascending; empty if all patches are decoded.
+    private var patchAtDecoded: [Int32] = []
+    /// [B·L]: for each decoded patch, its index among the decoded patches of its image.
+    private var decodedOfPatch: [Int32] = []
     /// Whether the order is that of `keepAll`.
     private var keepsAll = false
 
-    private init(batch: Int, patches: Int, kept: Int, mask: Tensor, noise: Tensor) {
+    /// The order of patches, which maskings of the same images share.
+    private final class Order {
+        /// [B·L]: the patch at each place of its image; the first K places of an image are the kept patches.
+        var patchAtPlace: [Int32] = []
+        /// [B·L]: the place of each patch in its image; below K the patch is kept.
+        var placeOfPatch: [Int32] = []
+    }
+
+    private init(
+        batch: Int, patches: Int, kept: Int, predicted: Int?, mask: Tensor, noise: Tensor, order: Order = Order()
+    ) {
         self.batch = batch
+        self.order = order
         self.patches = patches
         keptCount = kept
+        predictedCount = predicted ?? patches - kept
         self.mask = mask
         self.noise = noise
     }
 
     /// A masking that all models of a plan share.
-    package convenience init(batch: Int, patches: Int, kept: Int, plan: MemoryPlan) {
+    ///
+    /// - Parameter predicted: number of removed patches that the decoder predicts; nil: all.
+    package convenience init(batch: Int, patches: Int, kept: Int, predicted: Int? = nil, plan: MemoryPlan) {
         self.init(
-            batch: batch, patches: patches, kept: kept, mask: plan.reserve("mask", batch, patches, .batch),
-            noise: plan.reserve("noise", 1, patches, .batch))
+            batch: batch, patches: patches, kept: kept, predicted: predicted,
+            mask: plan.reserve("mask", batch, patches, .batch), noise: plan.reserve("noise", 1, patches, .batch))
     }
 
     /// A masking for the model with these weights alone.
     convenience init(batch: Int, patches: Int, kept: Int, in parameters: Parameters) {
         self.init(
-            batch: batch, patches: patches, kept: kept,
+            batch: batch, patches: patches, kept: kept, predicted: nil,
             mask: parameters.buffer("mask", batch, patches, .batch, alive: .always),
             noise: parameters.buffer("noise", 1, patches, .batch, alive: .always))
     }
 
+    /// A masking that keeps more patches of the same order, so that its kept patches begin with those of `other`. It
+    /// follows the selections of `other`, which also has the mask.
+    convenience init(keeping kept: Int, inTheOrderOf other: Masking) {
+        precondition(kept >= other.keptCount, "it must keep the patches that the other one keeps")
+        self.init(
+            batch: other.batch, patches: other.patches, kept: kept, predicted: nil, mask: other.mask,
+            noise: other.noise, order: other.order)
+    }
+
     /// The patch at kept place `place` of image `image`.
     @inline(__always) package func keptPatch(_ image: Int, _ place: Int) -> Int {
-        Int(patchAtPlace[image * patches + place])
+        Int(order.patchAtPlace[image * patches + place])
     }
 
     /// The patch at removed place `place`, below `removedCount`, of image `image`.
     @inline(__always) package func removedPatch(_ image: Int, _ place: Int) -> Int {
-        Int(patchAtPlace[image * patches + keptCount + place])
+        Int(order.patchAtPlace[image * patches + keptCount + place])
     }
 
     /// The place of patch `patch` of image `image` in the order of its image.
     @inline(__always) package func place(_ image: Int, ofPatch patch: Int) -> Int {
-        Int(placeOfPatch[image * patches + patch])
+        Int(order.placeOfPatch[image * patches + patch])
+    }
+
+    /// The decoded patch number `index`, below `decodedCount`, of image `image`, in ascending order of patches.
+    @inline(__always) package func decodedPatch(_ image: Int, _ index: Int) -> Int {
+        patchAtDecoded.isEmpty ? index : Int(patchAtDecoded[image * decodedCount + index])
+    }
+
+    /// The number of the decoded patch `patch` among those of image `image`.
+    @inline(__always) package func decodedIndex(_ image: Int, ofPatch patch: Int) -> Int {
+        decodedOfPatch.isEmpty ? patch : Int(decodedOfPatch[image * patches + patch])
     }
 
     /// Keeps every patch, in its place; the order is computed once.
@@ -85,10 +123,14 @@ public final class Masking {
     /// - Parameter sample: the position of an image of the batch in the stream of all samples.
     package func select(_ selection: PatchSelection, sample: (Int) -> Int) {
         keepsAll = false
-        if patchAtPlace.isEmpty {
+        if order.patchAtPlace.isEmpty {
             // Allocated at the first use: by then a plan that does not fit the machine has been refused.
-            patchAtPlace = Array(repeating: 0, count: batch * patches)
-            placeOfPatch = patchAtPlace
+            order.patchAtPlace = Array(repeating: 0, count: batch * patches)
+            order.placeOfPatch = order.patchAtPlace
+            if decodedCount < patches {
+                patchAtDecoded = Array(repeating: 0, count: batch * decodedCount)
+                decodedOfPatch = order.patchAtPlace
+            }
         }
         let row = noise.elements
         for image in 0..<batch {
@@ -112,6 +154,17 @@ public final class Masking {
                 for patch in 0..<patches { row[patch] = noise[image * patches + patch] }
                 rank(row, of: image)
             }
+            if decodedCount < patches { numberDecodedPatches(of: image) }
+        }
+    }
+
+    /// The patches at the first K+P places, in ascending order.
+    private func numberDecodedPatches(of image: Int) {
+        var index = 0
+        for patch in 0..<patches where place(image, ofPatch: patch) < decodedCount {
+            patchAtDecoded[image * decodedCount + index] = Int32(patch)
+            decodedOfPatch[image * patches + patch] = Int32(index)
+            index += 1
         }
     }
 
@@ -128,8 +181,8 @@ public final class Masking {
     }
 
     private func put(_ patch: Int, at place: Int, of image: Int) {
-        patchAtPlace[image * patches + place] = Int32(patch)
-        placeOfPatch[image * patches + patch] = Int32(place)
+        order.patchAtPlace[image * patches + place] = Int32(patch)
+        order.placeOfPatch[image * patches + patch] = Int32(place)
         mask.pointer[image * patches + patch] = place < keptCount ? 0 : 1
     }
 }

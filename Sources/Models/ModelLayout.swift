@@ -69,10 +69,11 @@ public struct ModelLayout: Equatable, Sendable {
         indices = Dictionary(uniqueKeysWithValues: entries.enumerated().map { ($1.name, $0) })
     }
 
-    /// Student, decoder and projection heads: the tensors that a run of `configuration` trains and writes.
+    /// Student, decoder and projection heads: the tensors that a run of `configuration` trains and writes. Without a
+    /// decoder, the student's tensors after the last aligned block keep their initial values.
     public init(_ configuration: ModelConfiguration) {
-        var layout =
-            Self.encoder(configuration.student) + Self.decoder(configuration.decoder, of: configuration.student)
+        var layout = Self.encoder(configuration.student)
+        if configuration.hasDecoder { layout += Self.decoder(configuration.decoder, of: configuration.student) }
         if let teacher = configuration.teacher {
             layout += Self.projectionHeads(
                 configuration.alignment, studentWidth: configuration.student.width, teacherWidth: teacher.width)

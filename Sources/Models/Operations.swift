@@ -31,30 +31,34 @@ public struct Operations: Sendable {
         let decoder = configuration.decoder
         let studentBlock = block(1 + kept, student.width, nil)
         self.student =
-            Double(student.depth) * Self.trained(studentBlock)
+            Double(configuration.studentBlocks) * Self.trained(studentBlock)
             + 2 * gemm(kept, student.width, student.patchElements)
-        // The decoder's last block and the prediction run for removed patches, or for all tokens if no patch is
+        // The decoder's last block and the prediction run for predicted patches, or for all tokens if no patch is
         // removed.
-        let removed = student.patches - kept, predicted = removed > 0 ? removed : 1 + student.patches
-        let tokens = Double(1 + student.patches)
-        let decoderBlock = block(1 + student.patches, decoder.width, nil)
-        let lastBlock = block(1 + student.patches, decoder.width, predicted)
+        let predictedPatches = configuration.predictedPatches(kept: kept), decoded = 1 + kept + predictedPatches
+        let predicted = predictedPatches > 0 ? predictedPatches : decoded
+        let tokens = Double(decoded)
+        let decoderBlock = block(decoded, decoder.width, nil)
+        let lastBlock = block(decoded, decoder.width, predicted)
         self.decoder =
-            Double(decoder.depth - 1) * Self.trained(decoderBlock) + Self.trained(lastBlock)
-            + 3 * gemm(1 + kept, decoder.width, student.width)
-            - 3 * (tokens - (decoderFirstRows ?? tokens)) * gemm(1, 3 * decoder.width, decoder.width)
-            + 3 * gemm(predicted, student.patchElements, decoder.width)
+            !configuration.hasDecoder
+            ? 0
+            : Double(decoder.depth - 1) * Self.trained(decoderBlock) + Self.trained(lastBlock)
+                + 3 * gemm(1 + kept, decoder.width, student.width)
+                - 3 * (tokens - (decoderFirstRows ?? tokens)) * gemm(1, 3 * decoder.width, decoder.width)
+                + 3 * gemm(predicted, student.patchElements, decoder.width)
         guard let teacher = configuration.teacher, let last = configuration.lastTeacherBlock else {
             self.teacher = 0
             teacherLinear = 0
             alignment = 0
             return
         }
-        let teacherBlock = block(1 + kept, teacher.width, nil)
+        let teacherKept = max(kept, configuration.teacherKeptPatches)
+        let teacherBlock = block(1 + teacherKept, teacher.width, nil)
         teacherLinear = Double(last + 1) * teacherBlock.linear
         self.teacher =
             teacherLinear + Double(last + 1) * teacherBlock.attention
-            + gemm(kept, teacher.width, teacher.patchElements)
+            + gemm(teacherKept, teacher.width, teacher.patchElements)
         let pairs = Double(configuration.alignment.pairs.count)
         switch configuration.alignment.projection {
         case .none: alignment = 0

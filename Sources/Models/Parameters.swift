@@ -181,6 +181,16 @@ public final class Parameters {
         return (parameter, packed)
     }
 
+    /// Adds the tensors of `layout` that are not there yet, untrained: weights that are written with the model but that
+    /// no pass reads.
+    func addUntrained(_ layout: ModelLayout) {
+        let names = Set(all.map(\.name))
+        for entry in layout.entries where !names.contains(entry.name) {
+            let initial: Initial = entry.name.hasSuffix(".bias") ? .zero : entry.shape.count == 1 ? .one : .xavier
+            _ = add(entry.name, entry.shape, initial, gradient: nil, isTrained: false)
+        }
+    }
+
     private func add(
         _ name: String, _ shape: [Int], _ initial: Initial, _ range: ClosedRange<Phase>?, isMatrix: Bool,
         isTrained: Bool = true, decays: Bool? = nil, rateScale: Float? = nil

@@ -1,21 +1,20 @@
 import Tensors
 
-// Letters: B batch, N images of a part of it, L patches, K kept ones, p patch side, C channels, P = p·p·C values of a
-// patch.
+// Letters: B batch, N images of a part of it, L patches, K kept ones, P predicted ones, p patch side, C channels.
 
-/// MAE's pixel loss: the squared error, averaged over the values of a removed patch and over the removed patches of the
-/// batch.
+/// MAE's pixel loss: the squared error, averaged over the values of a predicted patch and over the predicted patches of
+/// the batch. In MAE these are all removed patches.
 public final class ReconstructionLoss {
     private let configuration: EncoderConfiguration
     private let masking: Masking
     private let normalizesPixels: Bool
-    /// Mean squared error of each patch, zero for kept ones: [B, L].
+    /// Mean squared error of each patch, zero for those that are not predicted: [B, L].
     private let patchLosses: Tensor
     private let predictsRemovedOnly: Bool
     private let plan: MemoryPlan
     private let phase: Phase
-    /// Gradient with respect to the decoder's prediction for a part of the batch: [N·(1+L), P] with class rows, or
-    /// [N·(L-K), P].
+    /// Gradient with respect to the decoder's prediction for a part of the batch: [N·(1+K+P), p·p·C] with class
+    /// rows, or [N·P, p·p·C].
     let dPrediction: Tensor
 
     init(
@@ -31,7 +30,7 @@ public final class ReconstructionLoss {
             "patch losses", masking.batch, masking.patches, .scratch,
             alive: .during(phases.start...(phases.backward?.complete ?? phases.loss)))
         dPrediction = plan.reserve(
-            "prediction gradient", images * (predictsRemovedOnly ? masking.removedCount : 1 + masking.patches),
+            "prediction gradient", images * (predictsRemovedOnly ? masking.predictedCount : 1 + masking.decodedCount),
             configuration.patchElements, .scratch,
             alive: .during(phases.loss...(phases.backward?.prediction ?? phases.loss)))
         self.plan = plan
@@ -48,15 +47,15 @@ public final class ReconstructionLoss {
             masking: masking, configuration: configuration, normalizesPixels: normalizesPixels,
             predictsRemovedOnly: predictsRemovedOnly,
             gradientScale: 2 * scale
-                / (Float(configuration.patchElements) * Float(max(1, masking.batch * masking.removedCount))))
+                / (Float(configuration.patchElements) * Float(max(1, masking.batch * masking.predictedCount))))
+        patchLosses.rows(part).clear()
         if predictsRemovedOnly {
-            patchLosses.rows(part).clear()
-            rows.runAll(part.count * masking.removedCount, chunk: 16)
+            rows.runAll(part.count * masking.predictedCount, chunk: 16)
         } else {
-            rows.runAll(part.count * masking.patches, chunk: 16)
+            rows.runAll(part.count * masking.decodedCount, chunk: 16)
             // The class token predicts nothing.
             for image in 0..<part.count {
-                (dPrediction.pointer + image * (1 + masking.patches) * dPrediction.columns)
+                (dPrediction.pointer + image * (1 + masking.decodedCount) * dPrediction.columns)
                     .update(repeating: 0, count: dPrediction.columns)
             }
         }
@@ -65,7 +64,7 @@ public final class ReconstructionLoss {
     /// The loss of the first `images` images of the batch; valid after `lossAndGradient` of every part.
     func loss(images: Int) -> Float {
         let sum = patchLosses.rows(0..<images).elements.reduce(0.0) { $0 + Double($1) }
-        return Float(sum / Double(max(1, images * masking.removedCount)))
+        return Float(sum / Double(max(1, images * masking.predictedCount)))
     }
 
     private struct Rows: ParallelRows {
@@ -83,11 +82,14 @@ public final class ReconstructionLoss {
         /// Image of the batch, patch, and row of the prediction, for patch `index` of the part.
         private func place(_ index: Int) -> (image: Int, patch: Int, row: Int) {
             if predictsRemovedOnly {
-                let (image, place) = index.quotientAndRemainder(dividingBy: masking.removedCount)
+                let (image, place) = index.quotientAndRemainder(dividingBy: masking.predictedCount)
                 return (firstImage + image, masking.removedPatch(firstImage + image, place), index)
             }
-            let (image, patch) = index.quotientAndRemainder(dividingBy: masking.patches)
-            return (firstImage + image, patch, image * (1 + masking.patches) + 1 + patch)
+            let (image, decoded) = index.quotientAndRemainder(dividingBy: masking.decodedCount)
+            return (
+                firstImage + image, masking.decodedPatch(firstImage + image, decoded),
+                image * (1 + masking.decodedCount) + 1 + decoded
+            )
         }
 
         func run(_ range: Range<Int>) {

@@ -38,6 +38,9 @@ public enum Field: String, CaseIterable, Sendable {
 
     // The objective
     case maskRatio = "mask ratio"
+    case predictRatio = "predict ratio"
+    case reconstructionWeight = "reconstruction weight"
+    case teacherMaskRatio = "teacher mask ratio"
     case mask
     case normalizePixels = "normalize pixels"
     case align

@@ -72,7 +72,8 @@ extension Replay {
     private struct DescriptionKeys: Vocabulary {
         func name(_ field: Field) -> String {
             switch field {
-            case .imageSize, .patchSize, .maskRatio, .dropPath, .layerDecay:
+            case .imageSize, .patchSize, .maskRatio, .predictRatio, .reconstructionWeight, .teacherMaskRatio, .dropPath,
+                .layerDecay:
                 field.rawValue.replacing(" ", with: "_")
             case .normalizePixels: "norm_pix_loss"
             case .projection: "align.projection"

@@ -14,6 +14,9 @@ extension Replay {
                 case patchSize = "patch_size"
                 case maskRatio = "mask_ratio"
                 case normPixLoss = "norm_pix_loss"
+                case predictRatio = "predict_ratio"
+                case reconstructionWeight = "reconstruction_weight"
+                case teacherMaskRatio = "teacher_mask_ratio"
             }
             let imageSize: ImageSize
             let patchSize: Int
@@ -22,6 +25,8 @@ extension Replay {
             let decoder: Strict<Size>
             let maskRatio: Double
             let normPixLoss: Bool?
+            let predictRatio, teacherMaskRatio: Double?
+            let reconstructionWeight: Float?
             let align: Strict<Align>?
             let optimizer: Strict<AdamW>
             let steps: Int
@@ -103,7 +108,10 @@ extension Replay {
                 alignment: AlignmentConfiguration(
                     pairs: pairs, distance: try recording.choice("align.loss", align?.loss, absent: .l1),
                     projection: try recording.choice("align.projection", align?.projection, absent: .linear)),
-                maskRatio: description.maskRatio, normalizePixels: description.normPixLoss ?? false)
+                maskRatio: description.maskRatio, normalizePixels: description.normPixLoss ?? false,
+                predictRatio: description.predictRatio ?? 1,
+                reconstructionWeight: description.reconstructionWeight ?? 1,
+                teacherMaskRatio: description.teacherMaskRatio)
             try recording.inKeys { try model.validate() }
             return model
         }
@@ -117,25 +125,38 @@ extension Replay {
         }
 
         func named(_ losses: Losses) -> [(name: String, value: Float)] {
-            let names = ["total", "reconstruction"] + alignments.indices.map { "align.\($0)" }
+            let own = student.decoder == nil ? ["total"] : ["total", "reconstruction"]
+            let names = own + alignments.indices.map { "align.\($0)" }
             return Array(zip(names, losses.values))
         }
 
         func recordFirstStep(in results: inout Results) throws {
             let batch = student.batch, size = student.configuration.student
             let (patches, elements) = (size.patches, size.patchElements)
-            let prediction = student.decoder.prediction.elements
-            var predicted: [Float] = []
-            for image in 0..<batch {
-                let first = (image * (1 + patches) + 1) * elements
-                predicted += prediction[first..<first + patches * elements]
+            let masking = student.masking
+            try results.record("mask", [batch, patches], masking.mask.elements)
+            if let prediction = student.decoder?.prediction.elements {
+                // Zero for patches that the decoder does not process.
+                var values = [Float](repeating: 0, count: batch * patches * elements)
+                var predicted = [Float](repeating: 0, count: batch * patches)
+                let decoded = masking.decodedCount
+                for image in 0..<batch {
+                    for index in 0..<decoded {
+                        let patch = image * patches + masking.decodedPatch(image, index)
+                        let row = image * (1 + decoded) + 1 + index
+                        values.replaceSubrange(
+                            patch * elements..<(patch + 1) * elements,
+                            with: prediction[row * elements..<(row + 1) * elements])
+                        predicted[patch] = masking.mask.elements[patch]
+                    }
+                }
+                try results.record("prediction", [batch, patches, elements], values)
+                if decoded < patches { try results.record("predicted", [batch, patches], predicted) }
             }
-            try results.record("prediction", [batch, patches, elements], predicted)
-            try results.record("mask", [batch, patches], student.masking.mask.elements)
             func tokens(_ name: String, _ tensor: Tensor) throws {
                 try results.record(name, [batch, tensor.rows / batch, tensor.columns], tensor.elements)
             }
-            try tokens("student.latent", student.encoder.latent!)
+            if let latent = student.encoder.latent { try tokens("student.latent", latent) }
             for (index, alignment) in alignments.enumerated() {
                 try tokens("teacher.feature.\(index)", alignment.teacherFeature)
                 try tokens(

@@ -117,6 +117,9 @@ extension ModelConfiguration {
             "alignment.weight": "\(.alignmentWeight, alignment.weight)",
             "maskRatio": "\(.maskRatio, maskRatio)",
             "normalizePixels": "\(.normalizePixels, normalizePixels)",
+            "predictRatio": "\(.predictRatio, predictRatio)",
+            "reconstructionWeight": "\(.reconstructionWeight, reconstructionWeight)",
+            "teacherMaskRatio": teacherMaskRatio.map { "\(.teacherMaskRatio, $0)" } ?? "no \(.teacherMaskRatio)",
         ]
     }
 }

@@ -79,7 +79,7 @@ struct Bench: ParsableCommand {
     private struct Report: Encodable {
         let version, method, recipe, precision, teacher_precision, instruction_set: String
         let batch, threads: Int
-        let mask_ratio: Double
+        let mask_ratio, predict_ratio: Double
         let images_per_second: Double
         let step_seconds, optimizer_seconds: [Double]
         let peak_rss_bytes: Int
@@ -135,7 +135,7 @@ struct Bench: ParsableCommand {
     /// What was timed.
     private struct Measured {
         let recipe: String
-        let maskRatio: Double
+        let maskRatio, predictRatio: Double
         let benchmark: StepBenchmark
     }
 
@@ -153,20 +153,16 @@ struct Bench: ParsableCommand {
     private func distillation(_ precision: Precision, _ teacherPrecision: TeacherPrecision) throws -> Measured {
         let recipe = try Recipe.find(recipe ?? (method == .distill ? "paper" : "mae"), for: method)
         let student = try model.encoder(recipe.student, imageSize: recipe.imageSize)
-        var configuration = ModelConfiguration(
-            student: student, decoder: try model.decoder(recipe.decoder),
-            maskRatio: methodOptions.maskRatio ?? recipe.maskRatio,
-            normalizePixels: methodOptions.normalizePixels ?? recipe.normalizePixels)
-        if method == .distill {
-            configuration.alignment = try alignment.alignment(recipe.alignment)
-            configuration.teacher = try alignment.teacher(recipe, student: student)
-        }
+        var configuration = methodOptions.model(recipe, student: student, decoder: try model.decoder(recipe.decoder))
+        if method == .distill { try alignment.apply(to: &configuration, recipe) }
         let batch = batch ?? recipe.batch
         announce(batch: batch)
         let benchmark = try StepBenchmark(
             configuration, batch: batch, steps: steps, precision: precision, teacherPrecision: teacherPrecision,
             optimizer: recipe.optimizer, profiles: profile, progress: report)
-        return Measured(recipe: recipe.name, maskRatio: configuration.maskRatio, benchmark: benchmark)
+        return Measured(
+            recipe: recipe.name, maskRatio: configuration.maskRatio, predictRatio: configuration.predictRatio,
+            benchmark: benchmark)
     }
 
     /// A step of fine-tuning.
@@ -180,7 +176,7 @@ struct Bench: ParsableCommand {
         let benchmark = try StepBenchmark(
             configuration, batch: batch, steps: steps, precision: precision, optimizer: recipe.optimizer,
             profiles: profile, progress: report)
-        return Measured(recipe: recipe.name, maskRatio: 0, benchmark: benchmark)
+        return Measured(recipe: recipe.name, maskRatio: 0, predictRatio: 1, benchmark: benchmark)
     }
 
     func run() throws {
@@ -223,7 +219,8 @@ struct Bench: ParsableCommand {
             version: Dmae.version, method: method.rawValue, recipe: measured.recipe, precision: precision.rawValue,
             teacher_precision: teacherPrecision.rawValue,
             instruction_set: InstructionSet.selected.name, batch: benchmark.batch, threads: Threads.count,
-            mask_ratio: measured.maskRatio, images_per_second: benchmark.imagesPerSecond,
+            mask_ratio: measured.maskRatio, predict_ratio: measured.predictRatio,
+            images_per_second: benchmark.imagesPerSecond,
             step_seconds: benchmark.stepSeconds, optimizer_seconds: benchmark.optimizerSeconds,
             peak_rss_bytes: ResidentMemory.peakBytes, gflop_per_image: benchmark.operations.total,
             peak_gflops: benchmark.peakGFLOPS, fraction_of_peak: benchmark.fractionOfPeak,

@@ -60,12 +60,14 @@ struct Distill: ParsableCommand {
         let student = try model.encoder(recipe.student, imageSize: recipe.imageSize)
         let weights = try ModelWeights(path: teacher, role: .teacher)
         if !training.quiet { Terminal.note(weights.summary) }
-        let configuration = ModelConfiguration(
-            student: student, decoder: try model.decoder(recipe.decoder),
-            teacher: try alignment.teacher(recipe, student: student, weights: weights),
-            alignment: try alignment.alignment(recipe.alignment), maskRatio: method.maskRatio ?? recipe.maskRatio,
-            normalizePixels: method.normalizePixels ?? recipe.normalizePixels)
-        if !training.quiet, let note = alignment.note(on: configuration, of: recipe) { Terminal.note(note) }
+        var configuration = method.model(recipe, student: student, decoder: try model.decoder(recipe.decoder))
+        try alignment.apply(to: &configuration, recipe, weights: weights)
+        if !training.quiet {
+            let notes = [
+                alignment.note(on: configuration, of: recipe), alignment.note(onUntrained: configuration),
+            ]
+            notes.compactMap { $0 }.forEach(Terminal.note)
+        }
         var run = try training.configuration(
             recipe, adamW: adamW, model: configuration, data: images.data, teacher: teacher,
             precision: precision.resolved(),

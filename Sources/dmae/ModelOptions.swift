@@ -133,7 +133,7 @@ struct ModelOptions: ParsableArguments {
     func decoder(_ name: String) throws -> DecoderConfiguration { try decoderOptions.decoder(name) }
 }
 
-/// Mask ratio and targets that override the recipe's.
+/// Mask ratio, targets and the decoder's share that override the recipe's.
 struct MethodOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp("Fraction of the patches that is removed, such as 0.75, 0.95 or 0.98.", valueName: "ratio"))
@@ -142,9 +142,33 @@ struct MethodOptions: ParsableArguments {
     @Flag(inversion: .prefixedNo, help: "Standardise each target patch (MAE's norm_pix_loss).")
     var normalizePixels: Bool?
 
+    @Option(
+        help: ArgumentHelp(
+            "Share of the removed patches that the decoder predicts, drawn for each image; fewer are faster. Default: 1.",
+            valueName: "ratio"))
+    var predictRatio: Double?
+
+    @Option(
+        help: ArgumentHelp(
+            "Weight of the reconstruction loss in the total loss; with 0 there is no decoder. Default: 1.",
+            valueName: "weight"))
+    var reconstructionWeight: Float?
+
     /// The flags given, as they are on the command line.
     var given: [String] {
-        (maskRatio == nil ? [] : ["--mask-ratio"]) + (normalizePixels == nil ? [] : ["--normalize-pixels"])
+        let flags: [(name: String, isGiven: Bool)] = [
+            ("--mask-ratio", maskRatio != nil), ("--normalize-pixels", normalizePixels != nil),
+            ("--predict-ratio", predictRatio != nil), ("--reconstruction-weight", reconstructionWeight != nil),
+        ]
+        return flags.filter(\.isGiven).map(\.name)
+    }
+
+    /// The model of a run of `recipe` with the overrides of this command line, without a teacher.
+    func model(_ recipe: Recipe, student: EncoderConfiguration, decoder: DecoderConfiguration) -> ModelConfiguration {
+        ModelConfiguration(
+            student: student, decoder: decoder, maskRatio: maskRatio ?? recipe.maskRatio,
+            normalizePixels: normalizePixels ?? recipe.normalizePixels, predictRatio: predictRatio ?? 1,
+            reconstructionWeight: reconstructionWeight ?? 1)
     }
 }
 
@@ -185,6 +209,12 @@ struct AlignmentOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Weight of the alignment losses in the total loss.", valueName: "weight"))
     var alignmentWeight: Float?
 
+    @Option(
+        help: ArgumentHelp(
+            "Fraction of the patches that is removed from the teacher's view, at most --mask-ratio, which is the default.",
+            valueName: "ratio"))
+    var teacherMaskRatio: Double?
+
     /// The flags of this group on the command line.
     var given: [String] {
         let flags: [(name: String, isGiven: Bool)] = [
@@ -192,7 +222,7 @@ struct AlignmentOptions: ParsableArguments {
             ("--teacher-depth", teacherDepth != nil), ("--teacher-heads", teacherHeads != nil),
             ("--align", !pairs.isEmpty),
             ("--alignment-distance", alignmentDistance != nil), ("--projection", projection != nil),
-            ("--alignment-weight", alignmentWeight != nil),
+            ("--alignment-weight", alignmentWeight != nil), ("--teacher-mask-ratio", teacherMaskRatio != nil),
         ]
         return flags.filter(\.isGiven).map(\.name)
     }
@@ -242,6 +272,14 @@ struct AlignmentOptions: ParsableArguments {
         return teacher
     }
 
+    /// Adds teacher and alignment: the recipe's with the overrides of this command line. For errors see `teacher` and
+    /// `alignment`.
+    func apply(to configuration: inout ModelConfiguration, _ recipe: Recipe, weights: ModelWeights? = nil) throws {
+        configuration.teacher = try teacher(recipe, student: configuration.student, weights: weights)
+        configuration.alignment = try alignment(recipe.alignment)
+        configuration.teacherMaskRatio = teacherMaskRatio
+    }
+
     /// A note where the recipe's pairs are used for models of another depth: block numbers do not scale with the depth.
     func note(on configuration: ModelConfiguration, of recipe: Recipe) -> String? {
         func depth(_ preset: String?) -> Int? {
@@ -264,6 +302,17 @@ struct AlignmentOptions: ParsableArguments {
             + "teacher of "
             + "\(recipeTeacher) blocks; in yours, of \(student) and \(teacher), the same shares of the depth are "
             + "--align \(share)"
+    }
+
+    /// A note where a part of the student is not trained: without a decoder, the blocks after the last aligned one.
+    func note(onUntrained configuration: ModelConfiguration) -> String? {
+        let (trained, depth) = (configuration.studentBlocks, configuration.student.depth)
+        guard trained < depth else { return nil }
+        let blocks = trained == depth - 1 ? "block \(trained)" : "blocks \(trained) to \(depth - 1)"
+        return
+            "without a reconstruction loss the student's \(blocks) and its final norm get no gradient and keep their "
+            + "initial values: align the last block, such as --align \(depth - 1):"
+            + "\(configuration.lastTeacherBlock ?? 0)"
     }
 
     /// The recipe's alignment with the overrides of this command line.

@@ -37,11 +37,9 @@ struct Pretrain: ParsableCommand {
         try compute.apply()
         if !training.dryRun { Signals.endBeforeTheRun() }
         let recipe = try Recipe.find(recipe, for: .pretrain)
-        let configuration = ModelConfiguration(
-            student: try model.encoder(recipe.student, imageSize: recipe.imageSize),
-            decoder: try model.decoder(recipe.decoder),
-            maskRatio: method.maskRatio ?? recipe.maskRatio,
-            normalizePixels: method.normalizePixels ?? recipe.normalizePixels)
+        let configuration = method.model(
+            recipe, student: try model.encoder(recipe.student, imageSize: recipe.imageSize),
+            decoder: try model.decoder(recipe.decoder))
         var run = try training.configuration(
             recipe, adamW: adamW, model: configuration, data: images.data, teacher: nil, precision: precision.resolved()
         )

@@ -13,7 +13,7 @@ final class BenchTests: XCTestCase {
     private struct Report: Decodable {
         let version, method, recipe, precision, teacherPrecision, instructionSet: String
         let batch, threads: Int
-        let maskRatio, imagesPerSecond: Double
+        let maskRatio, predictRatio, imagesPerSecond: Double
         let stepSeconds, optimizerSeconds: [Double]
         let peakRssBytes: Int
         let gflopPerImage, peakGflops, fractionOfPeak, int8GflopPerImage: Double
@@ -32,9 +32,8 @@ final class BenchTests: XCTestCase {
     func testFiguresFitTogether() throws {
         let report = try report(
             [
-                "distill", "--recipe", "demo", "--align", "1:4", "--batch", "3", "--mask-ratio", "0.5", "--precision",
-                "f32", "--threads", "2",
-                "--steps", "4",
+                "distill", "--recipe", "demo", "--align", "1:4", "--batch", "3", "--mask-ratio", "0.5",
+                "--predict-ratio", "0.4", "--precision", "f32", "--threads", "2", "--steps", "4",
             ] + tiny)
         XCTAssertEqual(report.method, "distill")
         XCTAssertEqual(report.recipe, "demo")
@@ -45,6 +44,7 @@ final class BenchTests: XCTestCase {
         XCTAssertEqual(report.batch, 3)
         XCTAssertEqual(report.threads, 2)
         XCTAssertEqual(report.maskRatio, 0.5)
+        XCTAssertEqual(report.predictRatio, 0.4)
         XCTAssertEqual(report.instructionSet, InstructionSet.available.name)
         XCTAssertEqual(report.stepSeconds.count, 4)
         let sorted = report.stepSeconds.sorted()
@@ -212,6 +212,15 @@ final class BenchTests: XCTestCase {
         assertRefused(["bench", "distill", "--decoder", "dec1"], 64, "--decoder dec1 is not known", "dec512d8")
         assertRefused(
             ["bench", "distill", "--mask-ratio", "1"], 64, "--mask-ratio 1.0 is not a fraction of the patches")
+        assertRefused(
+            ["bench", "distill", "--predict-ratio", "0"], 64,
+            "--predict-ratio 0.0 is not a share of the removed patches: it must be above 0 and at most 1")
+        assertRefused(
+            ["bench", "distill", "--teacher-mask-ratio", "0.8"], 64,
+            "--teacher-mask-ratio 0.8 must be at least 0 and at most --mask-ratio 0.75")
+        assertRefused(
+            ["bench", "pretrain", "--reconstruction-weight", "0"], 64,
+            "--reconstruction-weight 0.0 leaves no loss to minimise without a teacher: raise it")
         assertRefused(["bench", "distill", "--mask-ratio", "0.999"], 64, "leaves none of the 196 patches visible")
         assertRefused(
             ["bench", "distill", "--image-size", "100"], 64, "do not tile an image of 100×100", "--image-size")

@@ -371,7 +371,8 @@ final class DocumentationTests: XCTestCase {
         for recorded in cases {
             let metadata = try XCTUnwrap(recorded.input.metadata["dmae.replay"])
             let description = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(metadata.utf8)) as? [String: Any])
-            XCTAssertEqual(Set(description.keys), Set(example.keys))
+            // Some recordings have more keys than the example; the table has them all.
+            XCTAssertTrue(Set(description.keys).isSuperset(of: example.keys), recorded.name)
             for part in ["align", "optimizer", "student"] {
                 XCTAssertEqual(
                     Set(try XCTUnwrap(description[part] as? [String: Any]).keys),

@@ -40,6 +40,26 @@ final class ConfigurationTests: XCTestCase {
             ("leaves none of the 12 patches visible", { $0.maskRatio = 0.95 }),
             ("removes none of the 12 patches", { $0.maskRatio = 0 }),
             ("only where there is a teacher", { $0.teacher = nil }),
+            ("predict ratio 0.0 is not a share of the removed patches", { $0.predictRatio = 0 }),
+            ("predict ratio 1.1", { $0.predictRatio = 1.1 }),
+            ("predict ratio nan", { $0.predictRatio = .nan }),
+            ("reconstruction weight must be at least 0 and finite", { $0.reconstructionWeight = -1 }),
+            ("reconstruction weight must be at least 0 and finite", { $0.reconstructionWeight = .infinity }),
+            (
+                "reconstruction weight 0.0 leaves no loss to minimise without a teacher",
+                { ($0.teacher, $0.alignment.pairs, $0.reconstructionWeight) = (nil, [], 0) }
+            ),
+            ("reconstruction weight 0.0 leaves no loss", { ($0.alignment.pairs, $0.reconstructionWeight) = ([], 0) }),
+            (
+                "teacher mask ratio 0.6 must be at least 0 and at most mask ratio 0.5: the teacher must see the patches",
+                { $0.teacherMaskRatio = 0.6 }
+            ),
+            ("teacher mask ratio -0.1", { $0.teacherMaskRatio = -0.1 }),
+            ("teacher mask ratio nan", { $0.teacherMaskRatio = .nan }),
+            (
+                "teacher mask ratio has no effect without a teacher",
+                { ($0.teacher, $0.alignment.pairs, $0.teacherMaskRatio) = (nil, [], 0.2) }
+            ),
             (
                 "an image of 4×4 has one patch of 4 pixels, too few to remove some and keep some: lower patch size, or "
                     + "raise image size",

@@ -239,6 +239,15 @@ final class FiniteDifferenceTests: XCTestCase {
         try check("no teacher", .small(teacherWidth: nil, normalizePixels: true), seed: testSeed(18), batch: 1)
     }
 
+    /// The decoder predicts some of the removed patches, and the teacher sees more than the student.
+    func testFewerPredictedPatchesAndATeacherThatSeesMore() throws {
+        var configuration = ModelConfiguration.small(weight: 3, maskRatio: 0.75)
+        configuration.decoder = DecoderConfiguration(width: 16, depth: 2, heads: 2)
+        (configuration.predictRatio, configuration.reconstructionWeight) = (0.4, 0.5)
+        configuration.teacherMaskRatio = 0.25
+        try check("fewer tokens", configuration, seed: testSeed(86))
+    }
+
     /// The total that is minimised is the reconstruction's loss and the weighted sum of the others.
     func testWeightOfTheAlignments() throws {
         let pairs = [AlignedPair(studentBlock: 1, teacherBlock: 0), AlignedPair(studentBlock: 2, teacherBlock: 2)]

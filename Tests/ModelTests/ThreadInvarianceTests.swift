@@ -71,10 +71,12 @@ final class ThreadInvarianceTests: XCTestCase {
             projection: .mlp,
             normalizePixels: true)
         wide.decoder = DecoderConfiguration(width: 96, depth: 2, heads: 4)
+        var fewer = wide
+        (fewer.maskRatio, fewer.predictRatio, fewer.reconstructionWeight, fewer.teacherMaskRatio) = (0.9, 0.5, 0.3, 0.2)
         let cases: [(name: String, configuration: ModelConfiguration, batch: Int)] = [
             ("wide", wide, 7), ("small", .small(pairs: pairs), 3),
             ("raw", .small(teacherWidth: 12, projection: .none), 1),
-            ("no teacher", .small(channels: 1, teacherWidth: nil), 2),
+            ("no teacher", .small(channels: 1, teacherWidth: nil), 2), ("fewer tokens", fewer, 7),
         ]
         let ran = try withEachInstructionSet { set in
             for (name, configuration, batch) in cases {

@@ -61,7 +61,7 @@ public final class ObservedModel {
     public var images: Tensor { student.images }
     public var masking: Masking { student.masking }
     public var encoder: Encoder { student.encoder }
-    public var decoder: Decoder { student.decoder }
+    public var decoder: Decoder { student.decoder! }
     public var parameters: Parameters { objective.parameters }
     public var teacherParameters: Parameters? { distillation?.teacherParameters }
     public var alignments: [AlignmentLoss] { distillation?.alignments ?? [] }

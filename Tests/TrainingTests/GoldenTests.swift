@@ -15,7 +15,7 @@ final class GoldenTests: XCTestCase {
     /// beside.
     func testReplayAgreesWithPyTorch() throws {
         let cases = try Fixtures.golden()
-        XCTAssertGreaterThanOrEqual(cases.count, 5)
+        XCTAssertGreaterThanOrEqual(cases.count, 7)
         let ran = try withEachInstructionSet { set in
             for recorded in cases {
                 let output = folder.file("\(recorded.name).\(set.name).safetensors")
@@ -26,6 +26,25 @@ final class GoldenTests: XCTestCase {
             }
         }
         XCTAssertFalse(ran.isEmpty)
+    }
+
+    /// A replay of `fewer_tokens` shares mask tokens that stand in different rows of their images.
+    func testARecordingOfFewerTokensSharesMaskTokens() throws {
+        let recorded = try XCTUnwrap(Fixtures.golden().first { $0.name == "fewer_tokens" })
+        let (predicted, mask) = (try recorded.expected.floats("predicted"), try recorded.expected.floats("mask"))
+        let shape = try recorded.expected.entry("predicted").shape
+        let (images, patches) = (shape[0], shape[1])
+        let decoded = zip(predicted, mask).map { $0 == 1 || $1 == 0 }
+        XCTAssertTrue(
+            (0..<patches).contains { patch in
+                let rows = (0..<images).filter { predicted[$0 * patches + patch] == 1 }.map { image in
+                    (0..<patch).count { decoded[image * patches + $0] }
+                }
+                return Set(rows).count > 1
+            })
+        // The rule of the decoder: it shares where at most half of the rows are distinct.
+        let kept = mask[..<patches].count { $0 == 0 }, rows = 1 + decoded[..<patches].count { $0 }
+        XCTAssertLessThanOrEqual(2 * (images * (1 + kept) + patches), images * rows)
     }
 
     /// A replay of `shared_masks` works out mask tokens of one place once for all images: it would test nothing of that
@@ -57,7 +76,7 @@ final class GoldenTests: XCTestCase {
             XCTAssertEqual(own.shape, entry.shape, "\(recorded.name): \(entry.name)")
             let expected = try recorded.expected.floats(entry.name)
             let values = try found.floats(entry.name)
-            if entry.name == "mask" {
+            if ["mask", "predicted"].contains(entry.name) {
                 comparison.compare(entry.name, expected: expected, found: values) { _ in 0 }
             } else if entry.name.hasPrefix("loss.") {
                 comparison.compare(entry.name, expected: expected, found: values) {
@@ -136,7 +155,7 @@ final class GoldenTests: XCTestCase {
         func weights(_ name: String, _ after: [Float]) throws -> [Double] {
             let largest = TensorComparison.largest(after)
             guard recorded.expected["grad." + name] != nil else {
-                // A position table: fixed, computed in double, rounded once.
+                // A position table: fixed, computed in double, rounded once. Or a tensor that no loss reaches.
                 return after.map { _ in 0x1p-24 * largest }
             }
             let first = try recorded.expected.floats("grad." + name)
@@ -194,7 +213,8 @@ final class GoldenTests: XCTestCase {
                     if isGradient, recorded.description.align.loss == "L1", !isOfDecoder { continue }
                     // A key's bias has no gradient but rounding: it is held to the gradient of the whole tensor, as all
                     // are.
-                    let relative = entry.name == "mask" ? 0 : forward * (isGradient ? 2.0.squareRoot() : 1)
+                    let isMask = ["mask", "predicted"].contains(entry.name)
+                    let relative = isMask ? 0 : forward * (isGradient ? 2.0.squareRoot() : 1)
                     comparison.compare(entry.name, expected: expected, found: values, relative: relative)
                     if isGradient {
                         let largest = TensorComparison.largest(expected)
@@ -276,6 +296,18 @@ final class GoldenTests: XCTestCase {
                 ": mask_ratio 0.99 leaves none of the 16 patches"
             ),
             (try attempt(changed("\"mask_ratio\":0.75,", "")), "mask_ratio is missing"),
+            (
+                try attempt(changed("\"mask_ratio\":0.75", "\"mask_ratio\":0.75,\"predict_ratio\":0")),
+                ": predict_ratio 0.0 is not a share of the removed patches"
+            ),
+            (
+                try attempt(changed("\"mask_ratio\":0.75", "\"mask_ratio\":0.75,\"reconstruction_weight\":-1")),
+                ": reconstruction_weight must be at least 0"
+            ),
+            (
+                try attempt(changed("\"mask_ratio\":0.75", "\"mask_ratio\":0.75,\"teacher_mask_ratio\":0.8")),
+                ": teacher_mask_ratio 0.8 must be at least 0 and at most mask_ratio 0.75"
+            ),
             (
                 try attempt(changed("\"student_blocks\":[1]", "\"student_blocks\":[\"1\"]")),
                 "align.student_blocks.0 has another type"

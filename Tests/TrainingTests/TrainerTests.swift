@@ -256,6 +256,20 @@ final class TrainerTests: XCTestCase {
     func testResumesFromEveryStepToTheBitWhereNothingIsAccumulated() throws {
         try resumesFromEveryStep(smallRun(batch: 6, accumulation: 1))
     }
+    func testResumesFromEveryStepToTheBitWithFewerTokens() throws {
+        var configuration = try smallRun(batch: 6, accumulation: 1)
+        (configuration.model!.predictRatio, configuration.model!.teacherMaskRatio) = (0.5, 0.2)
+        try resumesFromEveryStep(configuration)
+    }
+    func testResumesFromEveryStepToTheBitWithoutADecoder() throws {
+        var configuration = try smallRun()
+        configuration.model!.reconstructionWeight = 0
+        try resumesFromEveryStep(configuration)
+        let trained = try SafeTensorsFile(path: folder.file("whole/model.safetensors"))
+        XCTAssertEqual(Set(trained.names), Set(ModelLayout(configuration.model!).entries.map(\.name)))
+        XCTAssertFalse(trained.names.contains { $0.contains("decoder") })
+        XCTAssertNil(try ModelWeights(path: folder.file("whole/model.safetensors")).decoder)
+    }
 
     private func resumesFromEveryStep(_ configuration: TrainingConfiguration) throws {
         var configuration = configuration

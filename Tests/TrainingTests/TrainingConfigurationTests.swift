@@ -41,7 +41,8 @@ final class TrainingConfigurationTests: XCTestCase {
         let model = ModelConfiguration(
             student: encoder, decoder: DecoderConfiguration(width: 16, depth: 2, heads: 2),
             teacher: teacher ? encoder : nil,
-            alignment: AlignmentConfiguration(pairs: teacher ? [AlignedPair(studentBlock: 1, teacherBlock: 0)] : []))
+            alignment: AlignmentConfiguration(pairs: teacher ? [AlignedPair(studentBlock: 1, teacherBlock: 0)] : []),
+            teacherMaskRatio: teacher ? 0.5 : nil)
         var configuration = TrainingConfiguration(
             method: teacher ? .distill : .pretrain, recipe: "demo", model: model, data: "images",
             teacher: teacher ? "teacher" : nil, batch: 2, accumulation: 3, epochs: 3, warmupEpochs: 1,
