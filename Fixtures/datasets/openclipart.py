@@ -6,7 +6,7 @@
     venv/bin/python Fixtures/datasets/openclipart.py FOLDER
 
 The class of a picture is its category: the package's first folder level. Pictures are composited on white, reduced to a
-longer side of at most 256 pixels (bicubic) and written as RGB PNG files, or grey ones where the three channels are equal.
+longer side of at most 256 pixels (bicubic; --longest-side) and written as RGB PNG files, or grey ones where the three channels are equal.
 
 Left out, each with a word: symbolic links, files with the bytes of an earlier file, pictures of more than 20 million
 pixels, and files that cannot be decoded. Of each class a fifth of the pictures goes to `val`, at least one: those whose
@@ -32,15 +32,15 @@ class LeftOut(Exception):
     """Why a picture is not part of the set."""
 
 
-def on_white(path):
+def on_white(path, longest_side):
     with Image.open(path) as image:
         width, height = image.size
         if width * height > MOST_PIXELS:
             raise LeftOut(f"{width}×{height} pixels")
         image = image.convert("RGBA")
     picture = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image).convert("RGB")
-    if max(picture.size) > LONGEST_SIDE:
-        scale = LONGEST_SIDE / max(picture.size)
+    if max(picture.size) > longest_side:
+        scale = longest_side / max(picture.size)
         picture = picture.resize(tuple(max(1, round(side * scale)) for side in picture.size), Image.BICUBIC)
     red, green, blue = picture.split()
     return red if red.tobytes() == green.tobytes() == blue.tobytes() else picture
@@ -49,6 +49,8 @@ def on_white(path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="a folder that is new or empty")
+    parser.add_argument("--longest-side", type=int, default=LONGEST_SIDE,
+                        help="in pixels, default 256; smaller pictures are decoded faster")
     parser.add_argument("--source", type=Path, default=Path("/usr/share/openclipart/png"), help="the package's folder")
     options = parser.parse_args()
     if options.folder.exists() and any(options.folder.iterdir()):
@@ -72,7 +74,8 @@ def main():
                 continue
             seen.add(digest)
             try:
-                pictures.append((hashlib.sha256(f"{category.name}/{name}".encode()).digest(), name, on_white(path)))
+                key = hashlib.sha256(f"{category.name}/{name}".encode()).digest()
+                pictures.append((key, name, on_white(path, options.longest_side)))
             except (LeftOut, OSError, ValueError, SyntaxError) as problem:
                 print(f"left out: {category.name}/{name}: {problem}")
         pictures.sort(key=lambda picture: picture[0])

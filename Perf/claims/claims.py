@@ -1,0 +1,301 @@
+#!/usr/bin/env python3
+"""Measures the paper's claims at the size that two cores carry. `make claims` runs this.
+
+Every point trains a student in one way, and measures it by fine-tuning, a linear probe and k-NN on held-out images; points.py
+lists them. A finished point is written at once into Perf/results/claims-SETTING.json and skipped the next time; an unfinished
+one goes on from its last checkpoint. --quick measures claim 1 on a subset, in under fifteen minutes.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import points
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+# The same for every contender. Mixing and RandAugment need more epochs than these.
+FINETUNE = ("--recipe", "finetune-small-data", "--no-rand-augment", "--mixup", "0", "--cutmix", "0", "--drop-path", "0",
+            "--layer-decay", "0.9", "--ema", "0.99", "--warmup-epochs", "1")
+PRETRAIN = ("--warmup-epochs", "1")
+QUICK_TRAIN, QUICK_VAL = 10_000, 2_000
+RATES_VAL = 0.1
+
+
+class Bench:
+    def __init__(self, arguments, setting):
+        self.dmae, self.work, self.setting = arguments.dmae, arguments.work, setting
+        self.path = (arguments.work if setting.name == "quick" else ROOT / "Perf/results") / f"claims-{setting.name}.json"
+        self.results = json.loads(self.path.read_text()) if self.path.exists() else {
+            "measurement": "claims", "machine": machine(), "date": str(date.today()), "commit": commit(),
+            "command": "make claims" + (" QUICK=1" if setting.name == "quick" else ""), "setting": sizes(setting),
+            "training_images": 0, "rates": {}, "speeds": {}, "teacher": {}, "rows": []}
+        self.images = self.sets(setting.name)
+        self.results["training_images"] = sum(1 for _ in (self.images / "train").rglob("*.png"))
+
+    # Data
+
+    def sets(self, name):
+        """The folders train and val of the setting's set; written from Debian's package at the first use."""
+        source = {"fashion": "fashion", "fashion-196": "fashion", "quick": "fashion", "openclipart": "openclipart"}[name]
+        folder = self.work / "sets" / source
+        if not (folder / "val").exists():
+            part = folder.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            script = {"fashion": ("fashion-mnist.py", part, "--padding", "2"), "openclipart": ("openclipart.py", part)}[source]
+            run([sys.executable, ROOT / "Fixtures/datasets" / script[0], *script[1:]])
+            part.rename(folder)
+        if name != "quick":
+            return folder
+        return self.subset(folder, "quick", {"train": ("train", lambda files: every(files, QUICK_TRAIN // 10)),
+                                             "val": ("val", lambda files: every(files, QUICK_VAL // 10))})
+
+    def subset(self, folder, name, parts):
+        """Links to some of a set's files: for each part, the part that they come from and a choice among a class's files."""
+        target = self.work / "sets" / name
+        if not (target / "done").exists():
+            shutil.rmtree(target, ignore_errors=True)
+            for part, (source, choose) in parts.items():
+                for directory in sorted((folder / source).iterdir()):
+                    (target / part / directory.name).mkdir(parents=True)
+                    for file in choose(sorted(directory.iterdir())):
+                        os.symlink(file, target / part / directory.name / file.name)
+            (target / "done").touch()
+        return target
+
+    # Runs
+
+    def train(self, name, command, *flags):
+        """A training run; goes on where it was. Returns its folder."""
+        folder = self.work / self.setting.name / name
+        if not (folder / "finished").exists():
+            print(f"  {folder.relative_to(self.work)}", flush=True)
+            run([self.dmae, command, *flags, "--output", folder, "--resume", "auto", "--keep", "1", "--quiet"],
+                stdout=subprocess.DEVNULL)
+            (folder / "finished").touch()
+        return folder
+
+    def sizes(self, encoder):
+        width, depth, heads = encoder
+        return ("--patch-size", self.setting.patch, "--width", width, "--depth", depth, "--heads", heads)
+
+    def batches(self):
+        return ("--batch", self.setting.batch, "--effective-batch", self.setting.batch)
+
+    def masked(self, encoder, rate, epochs, seed, images):
+        width, depth, heads = points.DECODER
+        return (*self.setting.images, "--minimum-crop-area", self.setting.crop, *self.sizes(encoder), "--decoder-width", width, "--decoder-depth", depth,
+                "--decoder-heads", heads, *self.batches(), "--base-learning-rate", rate, "--epochs", epochs, "--seed", seed,
+                "--data", images / "train", *PRETRAIN)
+
+    def labelled(self, epochs, images, rate, seed):
+        return (*FINETUNE, "--minimum-crop-area", self.setting.crop, *self.batches(), "--base-learning-rate", rate, "--epochs", epochs, "--seed", seed,
+                "--train", images / "train", "--val", images / "val", "--evaluate-every", epochs)
+
+    def teacher(self):
+        return self.train("teacher", "pretrain", "--recipe", "demo-teacher",
+                          *self.masked(self.setting.teacher, 4e-3, self.setting.teacher_epochs, 0, self.images))
+
+    def finetuned_teacher(self):
+        weights = self.teacher() / "model.safetensors"
+        return self.train("teacher-finetuned", "finetune", "--weights", weights,
+                          *self.labelled(self.setting.finetune_epochs, self.images, self.finetune_rate, 0))
+
+    finetune_rate = 4e-3
+
+    def contender_flags(self, contender, rate, epochs, seed, images):
+        """Command and flags of a contender's training, without the files of the run."""
+        if contender.kind in ("pretrain", "distill"):
+            recipe = {"pretrain": "demo-teacher", "distill": "demo"}[contender.kind]
+            flags = ["--recipe", recipe, *self.masked(self.setting.student, rate, epochs, seed, images)]
+            if contender.kind == "distill":
+                flags += ["--teacher", self.teacher() / "model.safetensors"]
+                if "--align" not in contender.flags:
+                    flags += ["--align", self.setting.align]
+            # A flag of the contender's own takes the place of a common one.
+            for flag in {flag for flag in contender.flags if flag.startswith("--")} & set(flags):
+                del flags[flags.index(flag):flags.index(flag) + 2]
+            return contender.kind, flags + list(contender.flags)
+        flags = ["--from-scratch", *self.setting.images, *self.sizes(self.setting.student),
+                 *self.labelled(epochs, images, rate, seed), *contender.flags]
+        if contender.kind == "logits":
+            flags += ["--teacher", self.finetuned_teacher() / "best.safetensors"]
+        return "finetune", flags
+
+    # Speed, and what follows from it
+
+    def speed(self, name, command, flags):
+        """Images per second of a kind of training, without decoding: the median of three dry runs."""
+        speeds = self.results["speeds"]
+        if name not in speeds:
+            values = []
+            for _ in range(3):
+                output = run([self.dmae, command, *flags, "--dry-run", "--quiet"], stdout=subprocess.PIPE).stdout
+                values.append(float(re.search(r"^images per second\s+([0-9.]+)$", output, re.M)[1]))
+            speeds[name] = statistics.median(values)
+            self.save()
+        return speeds[name]
+
+    def epochs(self, contender, seed):
+        """The epochs of a contender's budget. Times are of the steps alone, at the measured images per second."""
+        setting = self.setting
+        if contender.budget == "epochs":
+            return setting.epochs
+        def seconds(name, epochs, command, flags):
+            return epochs / self.speed(name, command, flags)
+        distill = seconds("distill", setting.epochs, *self.contender_flags(points.DMAE, 4e-3, setting.epochs, 0, self.images))
+        own = self.speed(contender.kind, *self.contender_flags(contender, 4e-3, setting.epochs, 0, self.images))
+        if contender.kind == "pretrain":
+            return round(distill * own, 1)
+        # A contender that trains on labels at once has the time of the student's fine-tuning, too.
+        scratch = points.Contender("from scratch", "scratch")
+        finetune = seconds("scratch", setting.finetune_epochs, *self.contender_flags(scratch, 4e-3, 1, 0, self.images))
+        time = distill + finetune
+        if contender.budget == "time and teacher":
+            weights = self.teacher() / "model.safetensors"
+            time -= seconds("teacher-finetuned", setting.finetune_epochs, "finetune",
+                            ("--weights", weights, *self.labelled(1, self.images, self.finetune_rate, 0)))
+        return round(max(1, time * own), 1)
+
+    def rate(self, contender):
+        """The learning rate of a kind of training: the best of a grid, chosen on a split of the training part."""
+        kind, rates = contender.kind, self.results["rates"]
+        if self.setting.name == "quick":
+            return 4e-3
+        if kind in rates:
+            return rates[kind]["chosen"]
+        split = self.subset(self.images, f"{self.setting.name}-rates", {
+            "train": ("train", lambda files: files[:-max(1, int(RATES_VAL * len(files)))]),
+            "val": ("train", lambda files: files[-max(1, int(RATES_VAL * len(files))):])})
+        plain = points.Contender(kind, kind)
+        tried = {}
+        for rate in points.RATES[kind]:
+            name = f"rates/{kind}-{rate}"
+            command, flags = self.contender_flags(plain, rate, max(2, self.setting.epochs / 4), 0, split)
+            folder = self.train(name, command, *flags)
+            if command != "finetune":
+                folder = self.train(f"{name}-finetuned", "finetune", "--weights", folder / "model.safetensors",
+                                    *self.labelled(max(2, self.setting.finetune_epochs / 2), split, self.finetune_rate, 0))
+            tried[str(rate)] = last(folder)["val_top1"]
+        rates[kind] = {"tried": tried, "chosen": float(max(tried, key=tried.get))}
+        self.save()
+        return rates[kind]["chosen"]
+
+    # Points
+
+    def measure(self, name, folder, is_classifier, seed):
+        """What a student is worth: fine-tuned, probed and by its neighbours; a classifier by its accuracy alone."""
+        if is_classifier:
+            return {"finetuned_top1": last(folder)["val_top1"]}
+        weights = folder / "model.safetensors"
+        finetuned = self.train(f"{name}-finetuned", "finetune", "--weights", weights,
+                               *self.labelled(self.setting.finetune_epochs, self.images, self.finetune_rate, seed))
+        files = ("--train", self.images / "train", "--val", self.images / "val")
+        probe = self.train(f"{name}-probe", "probe", "--weights", weights, "--augment", "none", "--pool", "mean",
+                           "--base-learning-rate", "0.1", "--effective-batch", "1024", "--batch", "1024", "--epochs", "50",
+                           "--evaluate-every", "50", "--seed", seed, *files)
+        neighbors = run([self.dmae, "knn", "--weights", weights, "--k", "20", "--no-baselines", "--json", "--quiet", *files],
+                        stdout=subprocess.PIPE).stdout
+        return {"finetuned_top1": last(finetuned)["val_top1"], "probe_top1": last(probe)["val_top1"],
+                "knn_top1": knn(json.loads(neighbors))}
+
+    def measure_teacher(self):
+        if not self.results["teacher"]:
+            folder = self.teacher()
+            self.finetuned_teacher()
+            self.results["teacher"] = self.measure("teacher", folder, False, 0)
+            self.save()
+
+    def point(self, claim, contender, seed):
+        key = {"kind": contender.kind, "budget": contender.budget, "flags": list(contender.flags), "seed": seed}
+        for row in self.results["rows"]:
+            if all(row[name] == value for name, value in key.items()):
+                claims = row["claims"]
+                if [claim.number, contender.name] not in claims:
+                    claims.append([claim.number, contender.name])
+                    self.save()
+                return
+        print(f"claim {claim.number}, {self.setting.name}: {contender.name}, seed {seed}", flush=True)
+        rate, epochs = self.rate(contender), self.epochs(contender, seed)
+        command, flags = self.contender_flags(contender, rate, epochs, seed, self.images)
+        speed = self.speed(" ".join((contender.kind, *map(str, contender.flags))), command, flags)
+        name = re.sub(r"[^a-z0-9.]+", "-", contender.name.lower()) + f"-{seed}"
+        folder = self.train(name, command, *flags)
+        row = {"claims": [[claim.number, contender.name]], **key, "epochs": epochs, "base_learning_rate": rate,
+               "images_per_second": speed, **self.measure(name, folder, command == "finetune", seed)}
+        self.results["rows"].append(row)
+        self.save()
+        print("  " + ", ".join(f"{key.removesuffix('_top1')} {100 * value:.1f} %" for key, value in row.items()
+                               if key.endswith("_top1")), flush=True)
+
+    def save(self):
+        part = self.path.with_suffix(".part")
+        part.write_text(json.dumps(self.results, indent=1) + "\n")
+        part.rename(self.path)
+
+
+def run(command, **options):
+    result = subprocess.run([str(part) for part in command], text=True, **options)
+    if result.returncode:
+        sys.exit(f"claims: {' '.join(str(part) for part in command)} ended with {result.returncode}; the same command goes on "
+                 "from here")
+    return result
+
+
+def last(folder):
+    """The last evaluation of a run: choosing the best one would choose by the held-out images."""
+    return json.loads((folder / "evaluation.json").read_text())["last"]["values"]
+
+
+def knn(report):
+    return report["results"][0]["top1"]
+
+
+def every(files, count):
+    return files[:count]
+
+
+def sizes(setting):
+    return {"patch": setting.patch, "teacher": setting.teacher, "student": setting.student, "decoder": points.DECODER,
+            "teacher_epochs": setting.teacher_epochs, "epochs": setting.epochs, "finetune_epochs": setting.finetune_epochs,
+            "batch": setting.batch, "images": setting.images}
+
+
+def machine():
+    model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+    return f"{len(os.sched_getaffinity(0))} cores, {model[1] if model else platform.machine()}"
+
+
+def commit():
+    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True, capture_output=True).stdout.strip()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dmae", type=Path, default=ROOT / ".build/dmae")
+    parser.add_argument("--work", type=Path, default=ROOT / ".build/claims", help="runs and data sets")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--claim", type=int, action="append", help="only this claim; may be repeated")
+    arguments = parser.parse_args()
+    arguments.dmae, arguments.work = arguments.dmae.resolve(), arguments.work.resolve()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    for claim in points.QUICK_CLAIMS if arguments.quick else points.CLAIMS:
+        if arguments.claim and claim.number not in arguments.claim:
+            continue
+        bench = Bench(arguments, claim.setting)
+        bench.measure_teacher()
+        for contender in claim.contenders:
+            for seed in range(contender.seeds):
+                bench.point(claim, contender, seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""The points of the claims: which models are trained, how, and on what.
+
+A point is one student, trained in one way with one seed, and measured. Every student of a set has the same size, sees the
+same pictures and is measured in the same way. Epochs are those of the whole training part of a set.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A data set with the sizes of teacher and student, and the length of their training."""
+
+    name: str
+    images: tuple  # size and channels
+    crop: float  # minimum area of a random crop
+    patch: int
+    teacher: tuple  # width, depth, heads
+    student: tuple
+    teacher_epochs: float
+    epochs: float
+    finetune_epochs: float
+    batch: int = 128
+
+    @property
+    def align(self):
+        """Three quarters of each depth, as in the paper (8 of 12 and 17 of 24, counted from 0)."""
+        return self.blocks(3, 4)
+
+    def blocks(self, share, of):
+        return f"{self.student[1] * share // of - 1}:{self.teacher[1] * share // of - 1}"
+
+
+FASHION = Setting("fashion", ("--image-size", 28, "--channels", 1), crop=0.6, patch=4,
+                  teacher=(192, 8, 6), student=(64, 4, 4), teacher_epochs=40, epochs=20, finetune_epochs=8)
+# Patches of two pixels: 196 of an image, as in the paper.
+FASHION_196 = Setting("fashion-196", FASHION.images, FASHION.crop, patch=2, teacher=(128, 8, 4), student=(64, 4, 4), teacher_epochs=20,
+                      epochs=12, finetune_epochs=4)
+OPENCLIPART = Setting("openclipart", ("--image-size", 64, "--channels", 3), crop=0.5, patch=8, teacher=(192, 8, 6),
+                      student=(64, 4, 4), teacher_epochs=200, epochs=100, finetune_epochs=40, batch=64)
+# Under fifteen minutes on two cores, for a first look.
+QUICK = Setting("quick", FASHION.images, FASHION.crop, patch=4, teacher=(128, 8, 4), student=(64, 4, 4), teacher_epochs=25, epochs=12,
+                finetune_epochs=5)
+
+DECODER = (64, 2, 4)  # width, depth, heads of the decoder of every model
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to train the student before it is measured.
+
+    `kind` is distill, pretrain (MAE alone), scratch (fine-tuned from random weights) or logits (fine-tuned from random
+    weights with the logits of the fine-tuned teacher). `budget` says how long: as many epochs as the distillation, as much
+    time, or as much time less the fine-tuning of the teacher.
+    """
+
+    name: str
+    kind: str
+    budget: str = "epochs"
+    flags: tuple = ()
+    seeds: int = 3
+
+
+@dataclass(frozen=True)
+class Claim:
+    number: int
+    title: str
+    setting: Setting
+    contenders: tuple = field(default_factory=tuple)
+
+
+DMAE = Contender("distilled", "distill")
+
+
+def variants(name, flag, values, seeds=1):
+    return tuple(Contender(f"{name} {value}", "distill", flags=(flag, str(value)), seeds=seeds) for value in values)
+
+
+def contenders_of_alone(seeds):
+    return (Contender("distilled", "distill", seeds=seeds),
+            Contender("MAE, as many epochs", "pretrain", seeds=seeds),
+            Contender("MAE, as much time", "pretrain", "time", seeds=seeds),
+            Contender("from scratch, as much time", "scratch", "time", seeds=seeds))
+
+
+def alignments(setting):
+    """Everything about the alignment but the common pair, one change at a time."""
+    pairs = [setting.blocks(share, 4) for share in (1, 2, 4)]
+    aligned = tuple(Contender(f"align {pair}", "distill", flags=("--align", pair), seeds=1) for pair in pairs)
+    return aligned + variants("distance", "--alignment-distance", ("L2",)) + variants("projection", "--projection", ("mlp",)) \
+        + variants("decoder depth", "--decoder-depth", (8,)) + variants("weight", "--alignment-weight", (0.5, 2, 8))
+
+
+def views(setting):
+    pairs = [flag for share in (2, 3, 4) for flag in ("--align", setting.blocks(share, 4))]
+    points = []
+    for ratio in (0.75, 0.5, 0.25, 0):
+        for name, flags in (("one pair", ()), ("three pairs", tuple(pairs))):
+            if ratio == 0.75 and not flags:
+                continue
+            points.append(Contender(f"teacher at {ratio}, {name}", "distill",
+                                    flags=("--teacher-mask-ratio", str(ratio), *flags), seeds=1))
+    return tuple(points)
+
+
+CLAIMS = (
+    Claim(1, "Distilled against MAE alone and training from scratch", FASHION, contenders_of_alone(3)),
+    Claim(1, "Distilled against MAE alone and training from scratch", OPENCLIPART, contenders_of_alone(1)),
+    Claim(2, "Distilled against the logits of the fine-tuned teacher", FASHION, (
+        DMAE, Contender("logits, as much time", "logits", "time"),
+        Contender("logits, time of the teacher's fine-tuning counted", "logits", "time and teacher"))),
+    Claim(3, "Mask ratio", FASHION_196, variants("mask ratio", "--mask-ratio", (0.75, 0.9, 0.95, 0.98), seeds=3)),
+    Claim(4, "Where and how to align", FASHION, (Contender("distilled", "distill", seeds=1), *alignments(FASHION))),
+    Claim(5, "Share of predicted patches", FASHION_196, (
+        *variants("predict ratio", "--predict-ratio", (1, 0.5, 0.25, 0.1), seeds=3),
+        Contender("reconstruction weight 0", "distill", flags=("--reconstruction-weight", "0", "--align",
+                                                               FASHION_196.blocks(4, 4)), seeds=3))),
+    Claim(6, "A teacher that sees more", FASHION, (Contender("distilled", "distill", seeds=1), *views(FASHION))),
+    Claim(7, "Precision", FASHION, (Contender("distilled", "distill", seeds=1),
+                                    *variants("precision", "--precision", ("bf16",)),
+                                    *variants("teacher precision", "--teacher-precision", ("int8",)))),
+)
+QUICK_CLAIMS = (Claim(1, "Distilled against MAE alone and training from scratch", QUICK, contenders_of_alone(1)),)
+
+# Learning rates are chosen from these, once for each kind of training, with one seed, on a split of the training part.
+RATES = {"pretrain": (2e-3, 4e-3, 8e-3), "distill": (2e-3, 4e-3, 8e-3), "scratch": (2e-3, 4e-3, 8e-3),
+         "logits": (2e-3, 4e-3, 8e-3)}
