@@ -202,10 +202,10 @@ class Bench:
         probe = self.train(f"{name}-probe", "probe", "--weights", weights, "--augment", "none", "--pool", "mean",
                            "--base-learning-rate", "0.1", "--effective-batch", "1024", "--batch", "1024", "--epochs", "50",
                            "--evaluate-every", "50", "--seed", seed, *files)
-        neighbors = run([self.dmae, "knn", "--weights", weights, "--k", "20", "--no-baselines", "--json", "--quiet", *files],
+        report = run([self.dmae, "knn", "--weights", weights, "--k", "20", "--no-baselines", "--json", "--quiet", *files],
                         stdout=subprocess.PIPE).stdout
         return {"finetuned_top1": last(finetuned)["val_top1"], "probe_top1": last(probe)["val_top1"],
-                "knn_top1": knn(json.loads(neighbors))}
+                "knn_top1": json.loads(report)["k"]["20"]["top1"]}
 
     def measure_teacher(self):
         if not self.results["teacher"]:
@@ -253,10 +253,6 @@ def run(command, **options):
 def last(folder):
     """The last evaluation of a run: choosing the best one would choose by the held-out images."""
     return json.loads((folder / "evaluation.json").read_text())["last"]["values"]
-
-
-def knn(report):
-    return report["results"][0]["top1"]
 
 
 def every(files, count):

@@ -47,7 +47,7 @@ public final class MaskedAutoencoder: Objective {
             meaning: "mean squared error over the values of the predicted patches"),
     ]
     /// MAE's terms that this model computes: both, or the total alone without a decoder.
-    var ownTerms: [LossTerm] { decoding == nil ? [Self.lossTerms[0]] : Self.lossTerms }
+    let ownTerms: [LossTerm]
     /// MAE's terms and an empty list of alignment losses, so that a log has the same keys with and without a teacher.
     public var lossTerms: [LossTerm] { ownTerms + [Distillation.alignmentTerm(pairs: 0)] }
 
@@ -99,8 +99,7 @@ public final class MaskedAutoencoder: Objective {
         try configuration.student.requireCountable(batch: batch, decoder: configuration.decoder)
         self.init(
             configuration, masking: configuration.masking(batch: batch, computation, plan: plan), seed: seed,
-            plan: plan,
-            computation)
+            plan: plan, computation)
     }
 
     /// - Parameters:
@@ -121,6 +120,8 @@ public final class MaskedAutoencoder: Objective {
         images = plan.reserve("images", batch, size.channels * size.imageHeight * size.imageWidth, .batch)
 
         precondition(configuration.hasDecoder || computation.isTrained, "there is nothing to compute")
+        ownTerms = configuration.hasDecoder ? Self.lossTerms : [Self.lossTerms[0]]
+        losses = Losses(values: ownTerms.map { _ in 0 })
         let blocks = configuration.studentBlocks
         let forward = EncoderForward("student", blocks: blocks, in: plan)
         alignment()
@@ -147,7 +148,6 @@ public final class MaskedAutoencoder: Objective {
             in: parameters)
         guard let decoderPhases else {
             decoding = nil
-            losses = Losses(values: [0])
             parameters.addUntrained(ModelLayout.encoder(size))
             return
         }
@@ -172,7 +172,6 @@ public final class MaskedAutoencoder: Objective {
         decoding = Decoding(
             decoder: decoder, reconstruction: reconstruction, phases: decoderPhases, parameters: decoderParameters,
             dLatent: dLatent)
-        losses = Losses(values: [0, 0])
     }
 
     /// The lifetime of the gradients of tensors added after encoder and decoder, such as projection heads.
