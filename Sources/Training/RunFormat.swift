@@ -7,8 +7,9 @@ import Reporting
 /// 1: runs without a number; an initial weight's random stream is chosen by the place of its tensor.
 /// 2: that stream is chosen by the name of the tensor.
 /// 3: pictures are turned upright and composited over a background, unless the configuration says otherwise; XMP and PNG
-///    files have orientations, too; files with a wrong checksum, which were replaced by others, are read. The model's settings say how many
-///    of the removed patches are predicted, how much the reconstruction loss weighs, and what the teacher sees.
+///    files have orientations, too; files with a wrong checksum, which were replaced by others, are read. The model's
+///    settings say how many of the removed patches are predicted, how much the reconstruction loss weighs, and what the
+///    teacher sees.
 public enum RunFormat {
     /// The number that this version writes and resumes.
     public static let current = 3
