@@ -20,7 +20,14 @@ extension PictureReading {
 
     /// How the run of the checkpoint at `path` reads image files; nil where it is no checkpoint of this format.
     public init?(ofCheckpoint path: String) {
-        guard let text = try? SafeTensorsFile(path: path).metadata[Trainer.Key.training] else { return nil }
+        guard let file = try? SafeTensorsFile(path: path) else { return nil }
+        self.init(trainingIn: file.metadata)
+    }
+
+    /// How the run that wrote weights with this metadata reads image files; nil where they say nothing of a run of this
+    /// format.
+    public init?(trainingIn metadata: [String: String]) {
+        guard let text = metadata[Trainer.Key.training] else { return nil }
         self.init(configuration: Data(text.utf8))
     }
 

@@ -83,6 +83,7 @@ struct Embed: ParsableCommand {
         if !inference.quiet { Terminal.note(model.summary) }
         try model.requireKnownParts()
         let encoder = try model.runnableEncoder(heads: inference.heads, imageSize: imageSize)
+        let reading = inference.pictures.reading(for: model, isQuiet: inference.quiet)
         let source = try ImageFolder(listing: data)
         source.warnings.forEach(Terminal.warning)
         if !inference.quiet { source.notes.forEach(Terminal.note) }
@@ -97,7 +98,7 @@ struct Embed: ParsableCommand {
         if let block { metadata["dmae.block"] = "\(block)" }
         let progress = ImageProgress(total: source.count, isQuiet: inference.quiet)
         let summary = try embedding.run(
-            over: source, to: output, metadata: metadata, reading: inference.pictures.reading(),
+            over: source, to: output, metadata: metadata, reading: reading,
             workers: inference.workers,
             unreadableLimit: inference.unreadableLimit, progress: progress.update, report: Terminal.warning)
         let shape = ([summary.images] + embedding.shape).map(String.init).joined(separator: ", ")

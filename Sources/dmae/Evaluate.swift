@@ -96,7 +96,8 @@ struct Evaluate: ParsableCommand {
         let evaluation = try Evaluation(
             classification, over: source, mapping: mapping, logits: logits,
             metadata: ["dmae.weights": classifier.weights],
-            reading: classifier.inference.pictures.reading(), workers: classifier.inference.workers,
+            reading: classifier.inference.pictures.reading(for: model, isQuiet: classifier.inference.quiet),
+            workers: classifier.inference.workers,
             unreadableLimit: classifier.inference.unreadableLimit, progress: progress.update, report: Terminal.warning)
         let report = EvaluationReport(
             evaluation, names: Self.names(model.classNames, source.classes, mapping, count: classification.classes))

@@ -1,6 +1,8 @@
 import ArgumentParser
 import Images
+import Interchange
 import Reporting
+import Training
 
 extension Background: ExpressibleByArgument {
     public init?(argument: String) { self.init(argument) }
@@ -44,5 +46,25 @@ struct PictureOptions: ParsableArguments {
         reading.background = background ?? reading.background
         reading.grey16 = grey16 ?? reading.grey16
         return reading
+    }
+
+    /// How images are read for weights: as the command line says, else as in the run that wrote them, else by default.
+    /// Says so, unless `isQuiet`, where they were trained otherwise than by default, and warns where the command line
+    /// contradicts that run.
+    func reading(for weights: ModelWeights, isQuiet: Bool = false) -> PictureReading {
+        guard let trained = PictureReading(trainingIn: weights.tensors.metadata) else { return reading() }
+        let reading = reading(stored: trained)
+        if reading != trained {
+            Terminal.warning(
+                "\(weights.path) was trained on pictures read with \(Self.text(trained)), not \(Self.text(reading))")
+        } else if trained != PictureReading(), !isQuiet {
+            Terminal.note("pictures are read as in the training of the weights, with \(Self.text(trained))")
+        }
+        return reading
+    }
+
+    private static func text(_ reading: PictureReading) -> String {
+        (reading.appliesOrientation ? "" : "--stored-orientation ")
+            + "--background \(reading.background) --grey16 \(reading.grey16.rawValue)"
     }
 }

@@ -62,7 +62,9 @@ struct Predict: ParsableCommand {
         let progress = ImageProgress(total: source.count, isQuiet: classifier.inference.quiet)
         var done = 0
         let unreadable = try classification.run(
-            over: source, reading: classifier.inference.pictures.reading(), workers: classifier.inference.workers,
+            over: source,
+            reading: classifier.inference.pictures.reading(for: model, isQuiet: classifier.inference.quiet),
+            workers: classifier.inference.workers,
             unreadableLimit: 1,
             report: Terminal.warning
         ) { batch, logits in

@@ -125,7 +125,7 @@ struct Reconstruct: ParsableCommand {
         let reconstruction = try Reconstruction(
             weights: weights, configuration: configuration,
             mask: removed.map(Reconstruction.Mask.given) ?? .random(seed: seed ?? 0),
-            stretches: stretch, reading: pictures.reading())
+            stretches: stretch, reading: pictures.reading(for: weights))
         if !reconstruction.adaptations.isEmpty { Terminal.note(reconstruction.adaptations.joined(separator: "; ")) }
         let student = reconstruction.configuration.student
         // Images of 64 pixels are hard to judge on a screen; integer factors keep their pixels intact.

@@ -152,6 +152,24 @@ final class PictureOptionsTests: XCTestCase {
         assertRefused(
             TinyRun.pretrain(run, epochs: 4, data: data, ["--resume", "auto", "--quiet", "--background", "white"]), 64,
             "was taken with --background #102030, not --background white")
+        // So do commands that use its weights; the ones of `features` do not say how they were trained.
+        let picture = "\(data)/0.png"
+        func embed(_ more: [String]) -> (values: [UInt8], errors: String) {
+            let result = assertRuns(
+                ["embed", "--weights", run + "/model.safetensors", "--data", picture, "--output", folder.file("y.npy")]
+                    + more)
+            return (folder.read("y.npy"), result.errors)
+        }
+        let trained = "--stored-orientation --background #102030 --grey16 clip", own = embed([])
+        XCTAssertTrue(
+            own.errors.contains("pictures are read as in the training of the weights, with \(trained)\n"), own.errors)
+        XCTAssertEqual(embed(["--quiet"] + reading).values, own.values)
+        let white = embed(["--background", "white", "--quiet"])
+        XCTAssertNotEqual(white.values, own.values)
+        XCTAssertTrue(
+            white.errors.contains(
+                "warning: \(run)/model.safetensors was trained on pictures read with \(trained), not "
+                    + "--stored-orientation --background white --grey16 clip\n"), white.errors)
         // Another background is another run.
         let other = folder.file("other")
         assertRuns(TinyRun.pretrain(other, epochs: 4, data: data, ["--checkpoint-every", "1", "--stored-orientation"]))
