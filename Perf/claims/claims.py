@@ -26,11 +26,14 @@ ROOT = HERE.parent.parent
 FINETUNE = ("--recipe", "finetune-small-data", "--no-rand-augment", "--mixup", "0", "--cutmix", "0", "--drop-path", "0",
             "--layer-decay", "0.9", "--ema", "0.99", "--warmup-epochs", "1")
 PRETRAIN = ("--warmup-epochs", "1")
-QUICK_TRAIN, QUICK_VAL = 10_000, 2_000
+# Pictures of each class in the subset of --quick, and the share of each class on which learning rates are chosen.
+QUICK_TRAIN, QUICK_VAL = 1_000, 200
 RATES_VAL = 0.1
 
 
 class Bench:
+    """The points of one setting, and their results."""
+
     def __init__(self, arguments, setting):
         self.dmae, self.work, self.setting = arguments.dmae, arguments.work, setting
         self.path = (arguments.work if setting.name == "quick" else ROOT / "Perf/results") / f"claims-{setting.name}.json"
@@ -38,25 +41,25 @@ class Bench:
             "measurement": "claims", "machine": machine(), "date": str(date.today()), "commit": commit(),
             "command": "make claims" + (" QUICK=1" if setting.name == "quick" else ""), "setting": sizes(setting),
             "training_images": 0, "rates": {}, "speeds": {}, "teacher": {}, "rows": []}
-        self.images = self.sets(setting.name)
+        self.images = self.data()
         self.results["training_images"] = sum(1 for _ in (self.images / "train").rglob("*.png"))
 
     # Data
 
-    def sets(self, name):
-        """The folders train and val of the setting's set; written from Debian's package at the first use."""
-        source = {"fashion": "fashion", "fashion-196": "fashion", "quick": "fashion", "openclipart": "openclipart"}[name]
+    def data(self):
+        """The folder with the setting's train and val; written from Debian's package at the first use."""
+        source = self.setting.source
         folder = self.work / "sets" / source
         if not (folder / "val").exists():
             part = folder.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
-            script = {"fashion": ("fashion-mnist.py", part, "--padding", "2"), "openclipart": ("openclipart.py", part)}[source]
-            run([sys.executable, ROOT / "Fixtures/datasets" / script[0], *script[1:]])
+            flags = {"fashion-mnist": ("--padding", "2"), "openclipart": ("--longest-side", "96")}[source]
+            run([sys.executable, ROOT / f"Fixtures/datasets/{source}.py", part, *flags])
             part.rename(folder)
-        if name != "quick":
+        if self.setting.name != "quick":
             return folder
-        return self.subset(folder, "quick", {"train": ("train", lambda files: every(files, QUICK_TRAIN // 10)),
-                                             "val": ("val", lambda files: every(files, QUICK_VAL // 10))})
+        return self.subset(folder, "quick", {"train": ("train", lambda files: files[:QUICK_TRAIN]),
+                                             "val": ("val", lambda files: files[:QUICK_VAL])})
 
     def subset(self, folder, name, parts):
         """Links to some of a set's files: for each part, the part that they come from and a choice among a class's files."""
@@ -87,18 +90,18 @@ class Bench:
         width, depth, heads = encoder
         return ("--patch-size", self.setting.patch, "--width", width, "--depth", depth, "--heads", heads)
 
-    def batches(self):
-        return ("--batch", self.setting.batch, "--effective-batch", self.setting.batch)
+    def schedule(self, rate, epochs, seed):
+        return ("--minimum-crop-area", self.setting.crop, "--batch", self.setting.batch, "--effective-batch",
+                self.setting.batch, "--base-learning-rate", rate, "--epochs", epochs, "--seed", seed)
 
     def masked(self, encoder, rate, epochs, seed, images):
         width, depth, heads = points.DECODER
-        return (*self.setting.images, "--minimum-crop-area", self.setting.crop, *self.sizes(encoder), "--decoder-width", width, "--decoder-depth", depth,
-                "--decoder-heads", heads, *self.batches(), "--base-learning-rate", rate, "--epochs", epochs, "--seed", seed,
-                "--data", images / "train", *PRETRAIN)
+        return (*self.setting.images, *self.sizes(encoder), "--decoder-width", width, "--decoder-depth", depth,
+                "--decoder-heads", heads, *self.schedule(rate, epochs, seed), *PRETRAIN, "--data", images / "train")
 
     def labelled(self, epochs, images, rate, seed):
-        return (*FINETUNE, "--minimum-crop-area", self.setting.crop, *self.batches(), "--base-learning-rate", rate, "--epochs", epochs, "--seed", seed,
-                "--train", images / "train", "--val", images / "val", "--evaluate-every", epochs)
+        return (*FINETUNE, *self.schedule(rate, epochs, seed), "--train", images / "train", "--val", images / "val",
+                "--evaluate-every", epochs)
 
     def teacher(self):
         return self.train("teacher", "pretrain", "--recipe", "demo-teacher",
@@ -236,6 +239,22 @@ class Bench:
         print("  " + ", ".join(f"{key.removesuffix('_top1')} {100 * value:.1f} %" for key, value in row.items()
                                if key.endswith("_top1")), flush=True)
 
+    def summary(self, claim):
+        """The points of a claim as a table: means over the seeds."""
+        measures = ("finetuned_top1", "probe_top1", "knn_top1")
+        print(f"\nclaim {claim.number}, {self.setting.name}: {claim.title}")
+        print(f"{'':34}{'seeds':>6}{'epochs':>8}{'fine-tuned':>12}{'probe':>9}{'k-NN':>9}")
+        for contender in claim.contenders:
+            rows = [row for row in self.results["rows"] if [claim.number, contender.name] in row["claims"]]
+            self.print_row(contender.name, len(rows), rows[0]["epochs"], [[row[key] for row in rows if key in row]
+                                                                          for key in measures])
+        self.print_row("the teacher", 1, self.setting.teacher_epochs, [[self.results["teacher"][key]] for key in measures])
+
+    @staticmethod
+    def print_row(name, seeds, epochs, measures):
+        cells = [f"{100 * statistics.mean(values):.1f} %" if values else "" for values in measures]
+        print(f"{name:34}{seeds:6}{epochs:8g}{cells[0]:>12}{cells[1]:>9}{cells[2]:>9}", flush=True)
+
     def save(self):
         part = self.path.with_suffix(".part")
         part.write_text(json.dumps(self.results, indent=1) + "\n")
@@ -253,10 +272,6 @@ def run(command, **options):
 def last(folder):
     """The last evaluation of a run: choosing the best one would choose by the held-out images."""
     return json.loads((folder / "evaluation.json").read_text())["last"]["values"]
-
-
-def every(files, count):
-    return files[:count]
 
 
 def sizes(setting):
@@ -291,6 +306,7 @@ def main():
         for contender in claim.contenders:
             for seed in range(contender.seeds):
                 bench.point(claim, contender, seed)
+        bench.summary(claim)
 
 
 if __name__ == "__main__":
