@@ -3,7 +3,11 @@
 
 Every point trains a student in one way, and measures it by fine-tuning, a linear probe and k-NN on held-out images; points.py
 lists them. A finished point is written at once into Perf/results/claims-SETTING.json and skipped the next time; an unfinished
-one goes on from its last checkpoint. --quick measures claim 1 on a subset, in under fifteen minutes.
+one goes on from its last checkpoint. The whole takes about a day on two cores. --quick measures claim 1 on a subset, in under
+fifteen minutes, and writes into the folder of the runs.
+
+The teacher is given, as in the paper: its pre-training is counted nowhere. Everything is float32 but for claim 7. Classifiers
+that are trained on labels from the beginning have no probe and no k-NN.
 """
 
 import argparse
@@ -24,8 +28,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 # The same for every contender. Mixing and RandAugment need more epochs than these.
 FINETUNE = ("--recipe", "finetune-small-data", "--no-rand-augment", "--mixup", "0", "--cutmix", "0", "--drop-path", "0",
-            "--layer-decay", "0.9", "--ema", "0.99", "--warmup-epochs", "1")
-PRETRAIN = ("--warmup-epochs", "1")
+            "--layer-decay", "0.9", "--ema", "0.99", "--warmup-epochs", "1", "--precision", "f32")
+PRETRAIN = ("--warmup-epochs", "1", "--precision", "f32")
 # Pictures of each class in the subset of --quick, and the share of each class on which learning rates are chosen.
 QUICK_TRAIN, QUICK_VAL = 1_000, 200
 RATES_VAL = 0.1
@@ -38,9 +42,13 @@ class Bench:
         self.dmae, self.work, self.setting = arguments.dmae, arguments.work, setting
         self.path = (arguments.work if setting.name == "quick" else ROOT / "Perf/results") / f"claims-{setting.name}.json"
         self.results = json.loads(self.path.read_text()) if self.path.exists() else {
-            "measurement": "claims", "machine": machine(), "date": str(date.today()), "commit": commit(),
+            "measurement": "claims", "machine": machine(), "date": str(date.today()), 
             "command": "make claims" + (" QUICK=1" if setting.name == "quick" else ""), "setting": sizes(setting),
             "training_images": 0, "rates": {}, "speeds": {}, "teacher": {}, "rows": []}
+        for key, value in (("machine", machine()), ("setting", sizes(setting))):
+            if self.results[key] != value:
+                sys.exit(f"claims: {self.path} has points of another {key}, {self.results[key]}: finish it there, or move the "
+                         "file and the runs away to begin again")
         self.images = self.data()
         self.results["training_images"] = sum(1 for _ in (self.images / "train").rglob("*.png"))
 
@@ -107,10 +115,12 @@ class Bench:
         return self.train("teacher", "pretrain", "--recipe", "demo-teacher",
                           *self.masked(self.setting.teacher, 4e-3, self.setting.teacher_epochs, 0, self.images))
 
-    def finetuned_teacher(self):
+    def finetuned_teacher(self, images):
+        """The teacher, fine-tuned on the labels of `images`, which may be a split of the training part."""
         weights = self.teacher() / "model.safetensors"
-        return self.train("teacher-finetuned", "finetune", "--weights", weights,
-                          *self.labelled(self.setting.finetune_epochs, self.images, self.finetune_rate, 0))
+        name = "teacher-finetuned" if images == self.images else "rates/teacher-finetuned"
+        return self.train(name, "finetune", "--weights", weights,
+                          *self.labelled(self.setting.finetune_epochs, images, self.finetune_rate, 0))
 
     finetune_rate = 4e-3
 
@@ -123,50 +133,53 @@ class Bench:
                 flags += ["--teacher", self.teacher() / "model.safetensors"]
                 if "--align" not in contender.flags:
                     flags += ["--align", self.setting.align]
-            # A flag of the contender's own takes the place of a common one.
-            for flag in {flag for flag in contender.flags if flag.startswith("--")} & set(flags):
-                del flags[flags.index(flag):flags.index(flag) + 2]
-            return contender.kind, flags + list(contender.flags)
+            return contender.kind, replaced(flags, contender.flags)
+        # Layer decay is for weights that were trained before.
         flags = ["--from-scratch", *self.setting.images, *self.sizes(self.setting.student),
-                 *self.labelled(epochs, images, rate, seed), *contender.flags]
+                 *self.labelled(epochs, images, rate, seed)]
         if contender.kind == "logits":
-            flags += ["--teacher", self.finetuned_teacher() / "best.safetensors"]
-        return "finetune", flags
+            flags += ["--teacher", self.finetuned_teacher(images) / "model.safetensors"]
+        return "finetune", replaced(flags, ("--layer-decay", "1", *contender.flags))
 
     # Speed, and what follows from it
 
-    def speed(self, name, command, flags):
-        """Images per second of a kind of training, without decoding: the median of three dry runs."""
+    def measured(self, commands):
+        """Measures images per second of several trainings in turns, without decoding, by dry runs: three of each."""
         speeds = self.results["speeds"]
-        if name not in speeds:
-            values = []
-            for _ in range(3):
+        missing = {name: command for name, command in commands.items() if name not in speeds}
+        values = {name: [] for name in missing}
+        for _ in range(3):
+            for name, (command, flags) in missing.items():
                 output = run([self.dmae, command, *flags, "--dry-run", "--quiet"], stdout=subprocess.PIPE).stdout
-                values.append(float(re.search(r"^images per second\s+([0-9.]+)$", output, re.M)[1]))
-            speeds[name] = statistics.median(values)
+                values[name].append(float(re.search(r"^images per second\s+([0-9.]+)$", output, re.M)[1]))
+        if missing:
+            speeds.update(values)
             self.save()
-        return speeds[name]
 
-    def epochs(self, contender, seed):
+    def speed(self, name):
+        """Images per second: the median of the measurements."""
+        return statistics.median(self.results["speeds"][name])
+
+    def epochs(self, contender):
         """The epochs of a contender's budget. Times are of the steps alone, at the measured images per second."""
         setting = self.setting
         if contender.budget == "epochs":
             return setting.epochs
-        def seconds(name, epochs, command, flags):
-            return epochs / self.speed(name, command, flags)
-        distill = seconds("distill", setting.epochs, *self.contender_flags(points.DMAE, 4e-3, setting.epochs, 0, self.images))
-        own = self.speed(contender.kind, *self.contender_flags(contender, 4e-3, setting.epochs, 0, self.images))
-        if contender.kind == "pretrain":
-            return round(distill * own, 1)
-        # A contender that trains on labels at once has the time of the student's fine-tuning, too.
-        scratch = points.Contender("from scratch", "scratch")
-        finetune = seconds("scratch", setting.finetune_epochs, *self.contender_flags(scratch, 4e-3, 1, 0, self.images))
-        time = distill + finetune
+        commands = {kind: self.contender_flags(points.Contender(kind, kind), 4e-3, setting.epochs, 0, self.images)
+                    for kind in sorted({"distill", "pretrain", "scratch", contender.kind})}
         if contender.budget == "time and teacher":
             weights = self.teacher() / "model.safetensors"
-            time -= seconds("teacher-finetuned", setting.finetune_epochs, "finetune",
-                            ("--weights", weights, *self.labelled(1, self.images, self.finetune_rate, 0)))
-        return round(max(1, time * own), 1)
+            commands["teacher-finetuned"] = "finetune", (
+                "--weights", weights, *self.labelled(setting.finetune_epochs, self.images, self.finetune_rate, 0))
+        self.measured(commands)
+        # In units of (pictures of the training part) seconds.
+        time = setting.epochs / self.speed("distill")
+        if contender.budget == "time and teacher":
+            time += setting.finetune_epochs / self.speed("teacher-finetuned")
+        if contender.kind in ("scratch", "logits"):
+            # Training on labels at once has the time of the student's fine-tuning, too.
+            time += setting.finetune_epochs / self.speed("scratch")
+        return round(time * self.speed(contender.kind), 1)
 
     def rate(self, contender):
         """The learning rate of a kind of training: the best of a grid, chosen on a split of the training part."""
@@ -178,11 +191,12 @@ class Bench:
         split = self.subset(self.images, f"{self.setting.name}-rates", {
             "train": ("train", lambda files: files[:-max(1, int(RATES_VAL * len(files)))]),
             "val": ("train", lambda files: files[-max(1, int(RATES_VAL * len(files))):])})
-        plain = points.Contender(kind, kind)
+        plain = points.Contender(kind, kind, "time" if kind in ("scratch", "logits") else "epochs")
+        epochs = max(2, self.epochs(plain) / 4)
         tried = {}
         for rate in points.RATES[kind]:
             name = f"rates/{kind}-{rate}"
-            command, flags = self.contender_flags(plain, rate, max(2, self.setting.epochs / 4), 0, split)
+            command, flags = self.contender_flags(plain, rate, epochs, 0, split)
             folder = self.train(name, command, *flags)
             if command != "finetune":
                 folder = self.train(f"{name}-finetuned", "finetune", "--weights", folder / "model.safetensors",
@@ -205,15 +219,14 @@ class Bench:
         probe = self.train(f"{name}-probe", "probe", "--weights", weights, "--augment", "none", "--pool", "mean",
                            "--base-learning-rate", "0.1", "--effective-batch", "1024", "--batch", "1024", "--epochs", "50",
                            "--evaluate-every", "50", "--seed", seed, *files)
-        report = run([self.dmae, "knn", "--weights", weights, "--k", "20", "--no-baselines", "--json", "--quiet", *files],
-                        stdout=subprocess.PIPE).stdout
+        report = run([self.dmae, "knn", "--weights", weights, "--pool", "mean", "--k", "20", "--no-baselines", "--json",
+                      "--quiet", *files], stdout=subprocess.PIPE).stdout
         return {"finetuned_top1": last(finetuned)["val_top1"], "probe_top1": last(probe)["val_top1"],
                 "knn_top1": json.loads(report)["k"]["20"]["top1"]}
 
     def measure_teacher(self):
         if not self.results["teacher"]:
             folder = self.teacher()
-            self.finetuned_teacher()
             self.results["teacher"] = self.measure("teacher", folder, False, 0)
             self.save()
 
@@ -227,23 +240,25 @@ class Bench:
                     self.save()
                 return
         print(f"claim {claim.number}, {self.setting.name}: {contender.name}, seed {seed}", flush=True)
-        rate, epochs = self.rate(contender), self.epochs(contender, seed)
+        rate, epochs = self.rate(contender), self.epochs(contender)
         command, flags = self.contender_flags(contender, rate, epochs, seed, self.images)
-        speed = self.speed(" ".join((contender.kind, *map(str, contender.flags))), command, flags)
+        speed = " ".join((contender.kind, *contender.flags))
+        self.measured({speed: (command, flags)})
         name = re.sub(r"[^a-z0-9.]+", "-", contender.name.lower()) + f"-{seed}"
         folder = self.train(name, command, *flags)
         row = {"claims": [[claim.number, contender.name]], **key, "epochs": epochs, "base_learning_rate": rate,
-               "images_per_second": speed, **self.measure(name, folder, command == "finetune", seed)}
+               "images_per_second": self.speed(speed), "commit": commit(), "date": str(date.today()),
+               **self.measure(name, folder, command == "finetune", seed)}
         self.results["rows"].append(row)
         self.save()
         print("  " + ", ".join(f"{key.removesuffix('_top1')} {100 * value:.1f} %" for key, value in row.items()
                                if key.endswith("_top1")), flush=True)
 
     def summary(self, claim):
-        """The points of a claim as a table: means over the seeds."""
+        """The points of a claim as a table: means over the seeds, and standard deviations."""
         measures = ("finetuned_top1", "probe_top1", "knn_top1")
         print(f"\nclaim {claim.number}, {self.setting.name}: {claim.title}")
-        print(f"{'':34}{'seeds':>6}{'epochs':>8}{'fine-tuned':>12}{'probe':>9}{'k-NN':>9}")
+        print(f"{'':50}{'seeds':>6}{'epochs':>8}{'fine-tuned':>14}{'probe':>14}{'k-NN':>14}")
         for contender in claim.contenders:
             rows = [row for row in self.results["rows"] if [claim.number, contender.name] in row["claims"]]
             self.print_row(contender.name, len(rows), rows[0]["epochs"], [[row[key] for row in rows if key in row]
@@ -252,8 +267,8 @@ class Bench:
 
     @staticmethod
     def print_row(name, seeds, epochs, measures):
-        cells = [f"{100 * statistics.mean(values):.1f} %" if values else "" for values in measures]
-        print(f"{name:34}{seeds:6}{epochs:8g}{cells[0]:>12}{cells[1]:>9}{cells[2]:>9}", flush=True)
+        cells = [spread(values) for values in measures]
+        print(f"{name:50}{seeds:6}{epochs:8g}{cells[0]:>14}{cells[1]:>14}{cells[2]:>14}", flush=True)
 
     def save(self):
         part = self.path.with_suffix(".part")
@@ -264,9 +279,24 @@ class Bench:
 def run(command, **options):
     result = subprocess.run([str(part) for part in command], text=True, **options)
     if result.returncode:
-        sys.exit(f"claims: {' '.join(str(part) for part in command)} ended with {result.returncode}; the same command goes on "
-                 "from here")
+        sys.exit(f"claims: {' '.join(str(part) for part in command)} ended with {result.returncode}; when that is mended, make "
+                 "claims goes on from here")
     return result
+
+
+def replaced(flags, own):
+    """`flags` and a contender's own, which take the place of common ones."""
+    flags = list(flags)
+    for flag in {flag for flag in own if str(flag).startswith("--")} & set(flags):
+        del flags[flags.index(flag):flags.index(flag) + 2]
+    return flags + list(own)
+
+
+def spread(values):
+    if not values:
+        return ""
+    deviation = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.mean(values):.1f}{deviation} %"
 
 
 def last(folder):
@@ -275,9 +305,10 @@ def last(folder):
 
 
 def sizes(setting):
-    return {"patch": setting.patch, "teacher": setting.teacher, "student": setting.student, "decoder": points.DECODER,
-            "teacher_epochs": setting.teacher_epochs, "epochs": setting.epochs, "finetune_epochs": setting.finetune_epochs,
-            "batch": setting.batch, "images": setting.images}
+    return {"patch": setting.patch, "teacher": list(setting.teacher), "student": list(setting.student),
+            "decoder": list(points.DECODER), "teacher_epochs": setting.teacher_epochs, "epochs": setting.epochs, "finetune_epochs": setting.finetune_epochs,
+            "batch": setting.batch, "crop": setting.crop, "align": setting.align, "images": list(setting.images),
+            "masked": list(PRETRAIN), "finetune": list(FINETUNE)}
 
 
 def machine():
@@ -292,7 +323,7 @@ def commit():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dmae", type=Path, default=ROOT / ".build/dmae")
-    parser.add_argument("--work", type=Path, default=ROOT / ".build/claims", help="runs and data sets")
+    parser.add_argument("--work", type=Path, required=True, help="folder of runs and data sets")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--claim", type=int, action="append", help="only this claim; may be repeated")
     arguments = parser.parse_args()

@@ -196,7 +196,7 @@ public struct AlignmentConfiguration: Codable, Equatable, Sendable {
 }
 
 /// Everything that decides the result of a training step. Without a teacher it is MAE's pre-training.
-public struct ModelConfiguration: Codable, Equatable, Sendable {
+public struct ModelConfiguration: Encodable, Equatable, Sendable {
     /// The encoder that is trained.
     public var student: EncoderConfiguration
     /// The decoder behind the student.
@@ -278,7 +278,14 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
         guard hasDecoder || lastTeacherBlock != nil else {
             throw Failure(
                 .usage,
-                "\(.reconstructionWeight, reconstructionWeight) leaves no loss to minimise without a teacher: raise it")
+                "\(.reconstructionWeight, reconstructionWeight) leaves no loss to minimise without an aligned pair: "
+                    + "raise it")
+        }
+        guard hasDecoder || predictRatio == 1 else {
+            throw Failure(
+                .usage,
+                "\(.predictRatio) has no effect with \(.reconstructionWeight, reconstructionWeight), which leaves out the "
+                    + "decoder: leave it out")
         }
         guard student.patches > 1 else {
             throw Failure(
@@ -373,5 +380,27 @@ public struct ModelConfiguration: Codable, Equatable, Sendable {
                     + "teacher's "
                     + "\(teacher.width): use \(.projection, Projection.linear.rawValue)")
         }
+    }
+}
+
+extension ModelConfiguration: Decodable {
+    private enum CodingKeys: CodingKey {
+        case student, decoder, teacher, alignment, maskRatio, normalizePixels, predictRatio, reconstructionWeight
+        case teacherMaskRatio
+    }
+
+    /// The last three values are missing in the weights of earlier versions; they were those of MAE and DMAE.
+    public init(from source: any Swift.Decoder) throws {
+        let values = try source.container(keyedBy: CodingKeys.self)
+        self.init(
+            student: try values.decode(EncoderConfiguration.self, forKey: .student),
+            decoder: try values.decode(DecoderConfiguration.self, forKey: .decoder),
+            teacher: try values.decodeIfPresent(EncoderConfiguration.self, forKey: .teacher),
+            alignment: try values.decode(AlignmentConfiguration.self, forKey: .alignment),
+            maskRatio: try values.decode(Double.self, forKey: .maskRatio),
+            normalizePixels: try values.decode(Bool.self, forKey: .normalizePixels),
+            predictRatio: try values.decodeIfPresent(Double.self, forKey: .predictRatio) ?? 1,
+            reconstructionWeight: try values.decodeIfPresent(Float.self, forKey: .reconstructionWeight) ?? 1,
+            teacherMaskRatio: try values.decodeIfPresent(Double.self, forKey: .teacherMaskRatio))
     }
 }

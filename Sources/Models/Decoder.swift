@@ -46,7 +46,7 @@ struct DecoderPhases {
     }
 }
 
-/// MAE's decoder: predicts pixels from the latent, with mask tokens in place of the removed patches.
+/// MAE's decoder: predicts pixels from the latent, with mask tokens in place of the patches to predict.
 ///
 /// It processes `images` images at a time, a part of the batch. So only one part's activations are kept for the
 /// backward pass.
@@ -58,14 +58,14 @@ public final class Decoder {
     /// Rows per image for which the first block computes queries, keys and values. A fraction, where images share rows.
     let firstRows: Double
     /// Whether the last block's queries and MLP, the norm and the prediction run for predicted patches only.
-    let predictsRemovedOnly: Bool
+    let computesPredictedOnly: Bool
     private let phases: DecoderPhases
     private let masking: Masking
     private let embedding: Linear
     private let maskToken: Parameters.Parameter
     private let positions: Parameters.Parameter
     private let distinct: DistinctRows?
-    private let removed: OutputRows?
+    private let outputs: OutputRows?
     private let blocks: [TransformerBlock]
     private let norm: LayerNorm
     private let predictionLinear: Linear
@@ -74,7 +74,7 @@ public final class Decoder {
     private let residualStream: [Tensor]
     private let normed: Tensor
     /// Predicted patches of the part last processed, values in (row, column, channel) order. [R, p·p·C] with the class
-    /// token's row first in each image, then its decoded patches in ascending order; if `predictsRemovedOnly`,
+    /// token's row first in each image, then its decoded patches in ascending order; if `computesPredictedOnly`,
     /// [B·P, p·p·C] in the order of the masking's removed places.
     public let prediction: Tensor
     private let gradients: Gradients?
@@ -91,9 +91,9 @@ public final class Decoder {
     /// - Parameter end: the last phase in which the prediction is read.
     init(
         _ configuration: DecoderConfiguration, encoder: EncoderConfiguration, images: Int, masking: Masking,
-        predictsRemovedOnly: Bool, at phases: DecoderPhases, until end: Phase, in parameters: Parameters
+        computesPredictedOnly: Bool, at phases: DecoderPhases, until end: Phase, in parameters: Parameters
     ) {
-        self.predictsRemovedOnly = predictsRemovedOnly
+        self.computesPredictedOnly = computesPredictedOnly
         self.configuration = configuration
         self.images = images
         self.masking = masking
@@ -115,13 +115,13 @@ public final class Decoder {
             "decoder_pos_embed", [1, encoder.patches + 1, width],
             .positions(rows: encoder.gridRows, columns: encoder.gridColumns), gradient: gradient, isTrained: false)
         let distinct = backward != nil && depth > 1 ? DistinctRows(images: images, masking: masking) : nil
-        let removed = predictsRemovedOnly ? OutputRows(images: images, .predictedPatches(masking)) : nil
-        (self.distinct, self.removed) = (distinct, removed)
+        let outputs = computesPredictedOnly ? OutputRows(images: images, .predictedPatches(masking)) : nil
+        (self.distinct, self.outputs) = (distinct, outputs)
         firstRows = Double(distinct?.count ?? rows) / Double(images)
         blocks = (0..<depth).map { index in
             var tokensOfBlock = BlockTokens.all
             if index == 0, let distinct { tokensOfBlock = .distinct(distinct) }
-            if index == depth - 1, let removed { tokensOfBlock = .outputs(removed) }
+            if index == depth - 1, let outputs { tokensOfBlock = .outputs(outputs) }
             return TransformerBlock(
                 "decoder_blocks", index, batch: images, tokens: tokens, width: width, heads: configuration.heads,
                 tokens: tokensOfBlock,
@@ -129,7 +129,7 @@ public final class Decoder {
                     forward: phases.blocks[index], backward: backward?.blocks[index], gradient: gradient),
                 in: parameters)
         }
-        let predicted = removed?.count ?? rows
+        let predicted = outputs?.count ?? rows
         norm = LayerNorm(
             "decoder_norm", width: width, rows: predicted, at: layer(phases.prediction, backward?.prediction),
             in: parameters)
@@ -162,10 +162,10 @@ public final class Decoder {
         }
         let d = parameters.buffer(
             "decoder residual stream gradient", rows, width,
-            alive: .during((removed == nil ? backward.prediction : backward.blocks[depth - 1].qkv)...backward.embedding)
+            alive: .during((outputs == nil ? backward.prediction : backward.blocks[depth - 1].qkv)...backward.embedding)
         )
         gradients = Gradients(
-            dPredicted: removed == nil
+            dPredicted: outputs == nil
                 ? d
                 : parameters.buffer(
                     "decoder residual stream gradient of predicted patches", predicted, width,
@@ -186,7 +186,7 @@ public final class Decoder {
             positions: positions.weight.reshaped(1 + masking.patches, configuration.width), state: residualStream[0]
         ).runAll(residualStream[0].rows, chunk: 32)
         distinct?.update(firstImage: first)
-        removed?.update(firstImage: first)
+        outputs?.update(firstImage: first)
         for (index, block) in blocks.enumerated() { block.forward(residualStream[index], residualStream[index + 1]) }
         plan.begin(phases.prediction)
         norm.forward(residualStream[blocks.count], normed)

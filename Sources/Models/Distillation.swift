@@ -4,8 +4,8 @@ import Tensors
 
 // Letters: B batch, K kept patches, R = B·(1+K) rows, Ds and Dt width of student and teacher.
 
-/// Distillation of masked autoencoders (DMAE, arXiv 2208.12256): teacher and student see the same kept patches; the
-/// teacher runs to its last aligned block and stops; the student minimises MAE's pixel loss plus the distance between
+/// Distillation of masked autoencoders (DMAE, arXiv 2208.12256): teacher and student see the same kept patches, or
+/// the teacher more; the teacher runs to its last aligned block and stops; the student minimises MAE's pixel loss plus the distance between
 /// aligned features.
 public final class Distillation: Objective {
     public let configuration: ModelConfiguration
@@ -116,7 +116,7 @@ public final class Distillation: Objective {
         return finished(student.decode(images: batch.count, addedLoss: addedLoss))
     }
 
-    /// Runs teacher and student on the kept patches and compares the features of the aligned pairs.
+    /// Runs teacher and student on their patches and compares the features of the aligned pairs.
     ///
     /// - Returns: the alignment losses' part of the total.
     private func encodeAndCompare(_ batch: Batch, scale: Float) -> Float {

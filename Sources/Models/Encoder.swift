@@ -179,8 +179,9 @@ public final class Encoder {
         ).runAll(residualStream[0].rows, chunk: 32)
     }
 
-    /// Backward pass from dLatent, the gradient with respect to `latent`, of the same shape. Both are nil without a final
-    /// norm; then only `beforeBlock` adds gradients. The gradients of matrices are overwritten unless `accumulate`; gradients of vectors always accumulate.
+    /// Backward pass from dLatent, the gradient with respect to `latent`, of the same shape. Nil without a final norm:
+    /// all gradients then come from `beforeBlock`. The gradients of matrices are overwritten unless `accumulate`;
+    /// gradients of vectors always accumulate.
     ///
     /// - Parameters:
     ///   - beforeBlock: called before each block runs backward, with its number and the gradient with respect to its

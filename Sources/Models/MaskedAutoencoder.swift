@@ -151,19 +151,19 @@ public final class MaskedAutoencoder: Objective {
             parameters.addUntrained(ModelLayout.encoder(size))
             return
         }
-        let predictsRemovedOnly = computation.isTrained && !computation.predictsEveryPatch && masking.removedCount > 0
+        let computesPredictedOnly = computation.isTrained && !computation.predictsEveryPatch && masking.removedCount > 0
         let minimumRows = computation.minimumDecoderRows ?? (computation.precision == .f32 ? 1536 : 3072)
         let decoderImages =
-            predictsRemovedOnly
+            computesPredictedOnly
             ? (1...batch).first { batch % $0 == 0 && $0 * (1 + masking.decodedCount) >= minimumRows } ?? batch : batch
         let (decoder, decoderParameters) = parameters.range {
             Decoder(
                 configuration.decoder, encoder: size, images: decoderImages, masking: masking,
-                predictsRemovedOnly: predictsRemovedOnly, at: decoderPhases, until: end, in: parameters)
+                computesPredictedOnly: computesPredictedOnly, at: decoderPhases, until: end, in: parameters)
         }
         let reconstruction = ReconstructionLoss(
             size, masking: masking, images: decoderImages, normalizesPixels: configuration.normalizePixels,
-            predictsRemovedOnly: predictsRemovedOnly, at: decoderPhases, plan: plan)
+            computesPredictedOnly: computesPredictedOnly, at: decoderPhases, plan: plan)
         let dLatent = backward.map {
             plan.reserve(
                 "student latent gradient", batch * (1 + masking.keptCount), size.width, .activations,

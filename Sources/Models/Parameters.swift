@@ -182,7 +182,7 @@ public final class Parameters {
     }
 
     /// Adds the tensors of `layout` that are not there yet, untrained: weights that are written with the model but that
-    /// no pass reads.
+    /// no pass reads. Initial values are those of blocks and norms.
     func addUntrained(_ layout: ModelLayout) {
         let names = Set(all.map(\.name))
         for entry in layout.entries where !names.contains(entry.name) {

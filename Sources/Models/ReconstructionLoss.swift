@@ -10,7 +10,7 @@ public final class ReconstructionLoss {
     private let normalizesPixels: Bool
     /// Mean squared error of each patch, zero for those that are not predicted: [B, L].
     private let patchLosses: Tensor
-    private let predictsRemovedOnly: Bool
+    private let computesPredictedOnly: Bool
     private let plan: MemoryPlan
     private let phase: Phase
     /// Gradient with respect to the decoder's prediction for a part of the batch: [N·(1+K+P), p·p·C] with class
@@ -19,18 +19,18 @@ public final class ReconstructionLoss {
 
     init(
         _ configuration: EncoderConfiguration, masking: Masking, images: Int, normalizesPixels: Bool,
-        predictsRemovedOnly: Bool,
+        computesPredictedOnly: Bool,
         at phases: DecoderPhases, plan: MemoryPlan
     ) {
         self.configuration = configuration
         self.masking = masking
         self.normalizesPixels = normalizesPixels
-        self.predictsRemovedOnly = predictsRemovedOnly
+        self.computesPredictedOnly = computesPredictedOnly
         patchLosses = plan.reserve(
             "patch losses", masking.batch, masking.patches, .scratch,
             alive: .during(phases.start...(phases.backward?.complete ?? phases.loss)))
         dPrediction = plan.reserve(
-            "prediction gradient", images * (predictsRemovedOnly ? masking.predictedCount : 1 + masking.decodedCount),
+            "prediction gradient", images * (computesPredictedOnly ? masking.predictedCount : 1 + masking.decodedCount),
             configuration.patchElements, .scratch,
             alive: .during(phases.loss...(phases.backward?.prediction ?? phases.loss)))
         self.plan = plan
@@ -45,11 +45,11 @@ public final class ReconstructionLoss {
             images: images, firstImage: part.lowerBound, prediction: prediction, dPrediction: dPrediction,
             losses: patchLosses,
             masking: masking, configuration: configuration, normalizesPixels: normalizesPixels,
-            predictsRemovedOnly: predictsRemovedOnly,
+            computesPredictedOnly: computesPredictedOnly,
             gradientScale: 2 * scale
                 / (Float(configuration.patchElements) * Float(max(1, masking.batch * masking.predictedCount))))
         patchLosses.rows(part).clear()
-        if predictsRemovedOnly {
+        if computesPredictedOnly {
             rows.runAll(part.count * masking.predictedCount, chunk: 16)
         } else {
             rows.runAll(part.count * masking.decodedCount, chunk: 16)
@@ -76,12 +76,12 @@ public final class ReconstructionLoss {
         let masking: Masking
         let configuration: EncoderConfiguration
         let normalizesPixels: Bool
-        let predictsRemovedOnly: Bool
+        let computesPredictedOnly: Bool
         let gradientScale: Float
 
         /// Image of the batch, patch, and row of the prediction, for patch `index` of the part.
         private func place(_ index: Int) -> (image: Int, patch: Int, row: Int) {
-            if predictsRemovedOnly {
+            if computesPredictedOnly {
                 let (image, place) = index.quotientAndRemainder(dividingBy: masking.predictedCount)
                 return (firstImage + image, masking.removedPatch(firstImage + image, place), index)
             }

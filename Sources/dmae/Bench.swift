@@ -79,7 +79,8 @@ struct Bench: ParsableCommand {
     private struct Report: Encodable {
         let version, method, recipe, precision, teacher_precision, instruction_set: String
         let batch, threads: Int
-        let mask_ratio, predict_ratio: Double
+        let mask_ratio, predict_ratio, teacher_mask_ratio: Double
+        let reconstruction_weight: Float
         let images_per_second: Double
         let step_seconds, optimizer_seconds: [Double]
         let peak_rss_bytes: Int
@@ -135,7 +136,8 @@ struct Bench: ParsableCommand {
     /// What was timed.
     private struct Measured {
         let recipe: String
-        let maskRatio, predictRatio: Double
+        /// Nil for fine-tuning, which sees every patch.
+        let model: ModelConfiguration?
         let benchmark: StepBenchmark
     }
 
@@ -160,9 +162,7 @@ struct Bench: ParsableCommand {
         let benchmark = try StepBenchmark(
             configuration, batch: batch, steps: steps, precision: precision, teacherPrecision: teacherPrecision,
             optimizer: recipe.optimizer, profiles: profile, progress: report)
-        return Measured(
-            recipe: recipe.name, maskRatio: configuration.maskRatio, predictRatio: configuration.predictRatio,
-            benchmark: benchmark)
+        return Measured(recipe: recipe.name, model: configuration, benchmark: benchmark)
     }
 
     /// A step of fine-tuning.
@@ -176,7 +176,7 @@ struct Bench: ParsableCommand {
         let benchmark = try StepBenchmark(
             configuration, batch: batch, steps: steps, precision: precision, optimizer: recipe.optimizer,
             profiles: profile, progress: report)
-        return Measured(recipe: recipe.name, maskRatio: 0, predictRatio: 1, benchmark: benchmark)
+        return Measured(recipe: recipe.name, model: nil, benchmark: benchmark)
     }
 
     func run() throws {
@@ -184,7 +184,7 @@ struct Bench: ParsableCommand {
         let precision = precisionOptions.resolved(), teacherPrecision = teacherPrecisionOptions.resolved()
         let measured =
             method == .finetune ? try fineTuning(precision) : try distillation(precision, teacherPrecision)
-        let benchmark = measured.benchmark
+        let benchmark = measured.benchmark, model = measured.model
         guard json else {
             let int8 = benchmark.int8PeakGFLOPS.map { peak in
                 [
@@ -219,7 +219,9 @@ struct Bench: ParsableCommand {
             version: Dmae.version, method: method.rawValue, recipe: measured.recipe, precision: precision.rawValue,
             teacher_precision: teacherPrecision.rawValue,
             instruction_set: InstructionSet.selected.name, batch: benchmark.batch, threads: Threads.count,
-            mask_ratio: measured.maskRatio, predict_ratio: measured.predictRatio,
+            mask_ratio: model?.maskRatio ?? 0, predict_ratio: model?.predictRatio ?? 1,
+            teacher_mask_ratio: model?.teacherMaskRatio ?? model?.maskRatio ?? 0,
+            reconstruction_weight: model?.reconstructionWeight ?? 1,
             images_per_second: benchmark.imagesPerSecond,
             step_seconds: benchmark.stepSeconds, optimizer_seconds: benchmark.optimizerSeconds,
             peak_rss_bytes: ResidentMemory.peakBytes, gflop_per_image: benchmark.operations.total,

@@ -150,7 +150,7 @@ struct MethodOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Weight of the reconstruction loss in the total loss; with 0 there is no decoder. Default: 1.",
+            "Weight of the reconstruction loss in the total loss; with 0, for distill, there is no decoder. Default: 1.",
             valueName: "weight"))
     var reconstructionWeight: Float?
 
@@ -307,12 +307,15 @@ struct AlignmentOptions: ParsableArguments {
     /// A note where a part of the student is not trained: without a decoder, the blocks after the last aligned one.
     func note(onUntrained configuration: ModelConfiguration) -> String? {
         let (trained, depth) = (configuration.studentBlocks, configuration.student.depth)
-        guard trained < depth else { return nil }
+        guard !configuration.hasDecoder else { return nil }
+        guard trained < depth else {
+            return "without a reconstruction loss the student's final norm is not trained: it keeps its initial values"
+        }
         let blocks = trained == depth - 1 ? "block \(trained)" : "blocks \(trained) to \(depth - 1)"
         return
-            "without a reconstruction loss the student's \(blocks) and its final norm get no gradient and keep their "
-            + "initial values: align the last block, such as --align \(depth - 1):"
-            + "\(configuration.lastTeacherBlock ?? 0)"
+            "without a reconstruction loss the student's \(blocks) and its final norm are not trained, and features pass "
+            + "through random blocks: align the last block, such as --align "
+            + "\(depth - 1):\(configuration.lastTeacherBlock ?? 0)"
     }
 
     /// The recipe's alignment with the overrides of this command line.

@@ -13,7 +13,7 @@ final class BenchTests: XCTestCase {
     private struct Report: Decodable {
         let version, method, recipe, precision, teacherPrecision, instructionSet: String
         let batch, threads: Int
-        let maskRatio, predictRatio, imagesPerSecond: Double
+        let maskRatio, predictRatio, teacherMaskRatio, reconstructionWeight, imagesPerSecond: Double
         let stepSeconds, optimizerSeconds: [Double]
         let peakRssBytes: Int
         let gflopPerImage, peakGflops, fractionOfPeak, int8GflopPerImage: Double
@@ -33,7 +33,8 @@ final class BenchTests: XCTestCase {
         let report = try report(
             [
                 "distill", "--recipe", "demo", "--align", "1:4", "--batch", "3", "--mask-ratio", "0.5",
-                "--predict-ratio", "0.4", "--precision", "f32", "--threads", "2", "--steps", "4",
+                "--predict-ratio", "0.4", "--teacher-mask-ratio", "0.2", "--reconstruction-weight", "0.5",
+                "--precision", "f32", "--threads", "2", "--steps", "4",
             ] + tiny)
         XCTAssertEqual(report.method, "distill")
         XCTAssertEqual(report.recipe, "demo")
@@ -45,6 +46,8 @@ final class BenchTests: XCTestCase {
         XCTAssertEqual(report.threads, 2)
         XCTAssertEqual(report.maskRatio, 0.5)
         XCTAssertEqual(report.predictRatio, 0.4)
+        XCTAssertEqual(report.teacherMaskRatio, 0.2)
+        XCTAssertEqual(report.reconstructionWeight, 0.5)
         XCTAssertEqual(report.instructionSet, InstructionSet.available.name)
         XCTAssertEqual(report.stepSeconds.count, 4)
         let sorted = report.stepSeconds.sorted()
@@ -220,7 +223,7 @@ final class BenchTests: XCTestCase {
             "--teacher-mask-ratio 0.8 must be at least 0 and at most --mask-ratio 0.75")
         assertRefused(
             ["bench", "pretrain", "--reconstruction-weight", "0"], 64,
-            "--reconstruction-weight 0.0 leaves no loss to minimise without a teacher: raise it")
+            "--reconstruction-weight 0.0 leaves no loss to minimise without an aligned pair: raise it")
         assertRefused(["bench", "distill", "--mask-ratio", "0.999"], 64, "leaves none of the 196 patches visible")
         assertRefused(
             ["bench", "distill", "--image-size", "100"], 64, "do not tile an image of 100×100", "--image-size")

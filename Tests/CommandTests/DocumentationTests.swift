@@ -358,7 +358,7 @@ final class DocumentationTests: XCTestCase {
         XCTAssertEqual(try table("Runs", "purpose").map { $0[0] }, MemoryPlan.Purpose.allCases.map(\.rawValue))
     }
 
-    /// The example of a replay's description names every key of the recordings in the repository, and its tables every
+    /// The keys of a replay's example are in every recording in the repository, and its tables name every key and
     /// tensor.
     func testReplay() throws {
         let text = try XCTUnwrap(Self.pages["Replay"])

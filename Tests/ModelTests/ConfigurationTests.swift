@@ -1,3 +1,4 @@
+import Foundation
 import Reporting
 import Models
 import Tensors
@@ -46,8 +47,12 @@ final class ConfigurationTests: XCTestCase {
             ("reconstruction weight must be at least 0 and finite", { $0.reconstructionWeight = -1 }),
             ("reconstruction weight must be at least 0 and finite", { $0.reconstructionWeight = .infinity }),
             (
-                "reconstruction weight 0.0 leaves no loss to minimise without a teacher",
+                "reconstruction weight 0.0 leaves no loss to minimise without an aligned pair",
                 { ($0.teacher, $0.alignment.pairs, $0.reconstructionWeight) = (nil, [], 0) }
+            ),
+            (
+                "predict ratio has no effect with reconstruction weight 0.0",
+                { ($0.predictRatio, $0.reconstructionWeight) = (0.5, 0) }
             ),
             ("reconstruction weight 0.0 leaves no loss", { ($0.alignment.pairs, $0.reconstructionWeight) = ([], 0) }),
             (
@@ -97,6 +102,20 @@ final class ConfigurationTests: XCTestCase {
             let message = message(change)
             XCTAssertTrue(message.contains(words), "\(message) says nothing of: \(words)")
         }
+    }
+
+    /// Weights of versions before the decoder's share, the reconstruction's weight and the teacher's ratio could be set.
+    func testConfigurationsOfEarlierVersions() throws {
+        let configuration = ModelConfiguration.small(maskRatio: 0.75, normalizePixels: true)
+        var object = try XCTUnwrap(
+            JSONSerialization.jsonObject(with: JSONEncoder().encode(configuration)) as? [String: Any])
+        for key in ["predictRatio", "reconstructionWeight"] { XCTAssertNotNil(object.removeValue(forKey: key)) }
+        XCTAssertNil(object["teacherMaskRatio"])
+        let data = try JSONSerialization.data(withJSONObject: object)
+        XCTAssertEqual(try JSONDecoder().decode(ModelConfiguration.self, from: data), configuration)
+        var other = configuration
+        (other.predictRatio, other.reconstructionWeight, other.teacherMaskRatio) = (0.5, 2, 0.25)
+        XCTAssertEqual(try JSONDecoder().decode(ModelConfiguration.self, from: JSONEncoder().encode(other)), other)
     }
 
     /// What nobody can count is refused before memory is planned, and before anything as long as the batch is made.
