@@ -27,8 +27,9 @@ final class FinetuneTests: XCTestCase {
 
     /// 18 training and 9 validation pictures, effective batches of 8 in two passes of 4.
     private func finetune(
-        _ output: String?, epochs: Int = 6, from weights: String? = nil, _ more: [String] = []
+        _ output: String?, epochs: Int = 6, from weights: String? = nil, augmented: Bool = true, _ more: [String] = []
     ) -> [String] {
+        let augmentation = ["--rand-augment", "--erasing", "0.25", "--mixup", "0.8", "--cutmix", "1"]
         let start =
             weights.map { ["--weights", $0] } ?? [
                 "--from-scratch", "--student", "vit-miniature", "--width", "16", "--depth", "2", "--heads", "2",
@@ -37,7 +38,7 @@ final class FinetuneTests: XCTestCase {
         return ["finetune", "--train", folder.file("train"), "--val", folder.file("val")] + start + [
             "--recipe", "finetune-small-data", "--batch", "4", "--effective-batch", "8", "--epochs", "\(epochs)",
             "--warmup-epochs", "1", "--base-learning-rate", "0.05",
-        ] + (output.map { ["--output", folder.file($0)] } ?? []) + more
+        ] + (augmented ? augmentation : []) + (output.map { ["--output", folder.file($0)] } ?? []) + more
     }
 
     private func bytes(_ run: String, _ names: [String]) throws -> [Data] {
@@ -46,7 +47,7 @@ final class FinetuneTests: XCTestCase {
 
     /// The loss falls, top-1 is logged after every epoch, and `evaluation.json` has the best and the last of them.
     func testARunAndItsFiles() throws {
-        let result = assertRuns(finetune("run", epochs: 40, ["--no-rand-augment", "--mixup", "0", "--cutmix", "0"]))
+        let result = assertRuns(finetune("run", epochs: 40, augmented: false))
         XCTAssertTrue(result.output.contains("top-1"), result.output)
         let lines = try TinyRun.log(folder.file("run"))
         let losses = lines.filter { $0.contains("\"loss\"") }.compactMap { line in

@@ -254,7 +254,8 @@ final class ResumeTests: XCTestCase {
             ("--depth", "2", "3"),
             ("--heads", "2", "4"), ("--decoder-width", "16", "20"), ("--decoder-depth", "1", "2"),
             ("--decoder-heads", "2", "4"),
-            ("--mask-ratio", "0.75", "0.5"), ("--teacher-depth", "2", "1"),
+            ("--mask-ratio", "0.75", "0.5"), ("--teacher-depth", "2", "1"), ("--predict-ratio", "1.0", "0.5"),
+            ("--reconstruction-weight", "1.0", "0.5"),
             ("--alignment-distance", "L1", "L2"), ("--projection", "linear", "mlp"),
             ("--alignment-weight", "1.0", "0.5"),
             ("--background", "white", "#010203"), ("--grey16", "clip", "scale"),
@@ -269,6 +270,7 @@ final class ResumeTests: XCTestCase {
             (["--align", "0:0"], "--align 1:0, not --align 1:0 --align 0:0"),
             (["--normalize-pixels"], "--no-normalize-pixels, not --normalize-pixels"),
             (["--stored-orientation"], "no --stored-orientation, not --stored-orientation"),
+            (["--teacher-mask-ratio", "0.5"], "no --teacher-mask-ratio, not --teacher-mask-ratio 0.5"),
         ] {
             assertRefused(
                 TinyRun.distill(taught, teacher: teacher, epochs: 2, resume + more), 64, "was taken with " + words)
@@ -297,7 +299,7 @@ final class ResumeTests: XCTestCase {
             "was taken with `dmae pretrain`, not `dmae distill`")
 
         var known = Set(flags.map { $0.0 }).union([
-            "--align", "--normalize-pixels", "--stored-orientation", "--patch-size",
+            "--align", "--normalize-pixels", "--stored-orientation", "--teacher-mask-ratio", "--patch-size",
         ])
         known.formUnion(["--teacher-width", "--teacher-heads"])
         // Sizes by another name; what may change; what says nothing of the result.

@@ -52,7 +52,7 @@ final class MessageTests: XCTestCase {
         XCTAssertEqual(Set(names.map { $0.replacing(" ", with: "") }).count, names.count)
         for name in names {
             XCTAssertTrue(
-                name.utf8.allSatisfy { (0x61...0x7A).contains($0) || $0 == 0x20 || $0 == 0x31 || $0 == 0x32 }, name)
+                name.utf8.allSatisfy { (0x61...0x7A).contains($0) || $0 == 0x20 || (0x30...0x39).contains($0) }, name)
         }
     }
 }
