@@ -217,7 +217,7 @@ class Bench:
                                *self.labelled(self.setting.finetune_epochs, self.images, self.finetune_rate, seed))
         files = ("--train", self.images / "train", "--val", self.images / "val")
         probe = self.train(f"{name}-probe", "probe", "--weights", weights, "--augment", "none", "--pool", "mean",
-                           "--base-learning-rate", "0.1", "--effective-batch", "1024", "--batch", "1024", "--epochs", "50",
+                           "--base-learning-rate", "1.6", "--effective-batch", "1024", "--batch", "1024", "--epochs", "50",
                            "--evaluate-every", "50", "--seed", seed, *files)
         report = run([self.dmae, "knn", "--weights", weights, "--pool", "mean", "--k", "20", "--no-baselines", "--json",
                       "--quiet", *files], stdout=subprocess.PIPE).stdout
