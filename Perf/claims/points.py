@@ -45,7 +45,7 @@ OPENCLIPART = Setting(
 # Under fifteen minutes on two cores, for a first look.
 QUICK = Setting(
     "quick", FASHION.source, FASHION.images, FASHION.crop, patch=4, teacher=(128, 8, 4), student=(64, 4, 4),
-    teacher_epochs=25, epochs=12, finetune_epochs=5)
+    teacher_epochs=15, epochs=8, finetune_epochs=3)
 
 DECODER = (64, 2, 4)  # width, depth, heads of the decoder of every model
 
