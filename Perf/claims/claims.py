@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Measures the paper's claims at the size that two cores carry. `make claims` runs this.
 
-Every point trains a student in one way, and measures it by fine-tuning, a linear probe and k-NN on held-out images; points.py
-lists them. A finished point is written at once into Perf/results/claims-SETTING.json and skipped the next time; an unfinished
-one goes on from its last checkpoint. The whole takes about a day on two cores. --quick measures claim 1 on a subset, in under
-fifteen minutes, and writes into the folder of the runs.
+Every point trains a student in one way, and measures it on held-out images; points.py lists them. Fine-tuning sees the images
+that have labels, a tenth of Fashion-MNIST; the linear probe and k-NN see all labels, as measures of the features. A finished
+point is written at once into Perf/results/claims-SETTING.json and skipped the next time; an unfinished one goes on from its last
+checkpoint. The whole takes most of a day on two cores. --quick measures claim 1 on a subset, in under fifteen minutes, and
+writes into the folder of the runs.
 
 The teacher is given, as in the paper: its pre-training is counted nowhere. Everything is float32 but for claim 7. Classifiers
 that are trained on labels from the beginning have no probe and no k-NN.
@@ -30,9 +31,11 @@ ROOT = HERE.parent.parent
 FINETUNE = ("--recipe", "finetune-small-data", "--no-rand-augment", "--mixup", "0", "--cutmix", "0", "--drop-path", "0",
             "--layer-decay", "0.9", "--ema", "0.99", "--warmup-epochs", "1", "--precision", "f32")
 PRETRAIN = ("--warmup-epochs", "1", "--precision", "f32")
-# Pictures of each class in the subset of --quick, and the share of each class on which learning rates are chosen.
-QUICK_TRAIN, QUICK_VAL = 1_000, 200
-RATES_VAL = 0.1
+# Images of each class in the subset of --quick, and the share of each class on which learning rates are chosen.
+QUICK_TRAIN = 2_000
+RATES_VAL = 0.05
+# Measurements of each speed; the median counts.
+TURNS = 5
 
 
 class Bench:
@@ -42,20 +45,22 @@ class Bench:
         self.dmae, self.work, self.setting = arguments.dmae, arguments.work, setting
         self.path = (arguments.work if setting.name == "quick" else ROOT / "Perf/results") / f"claims-{setting.name}.json"
         self.results = json.loads(self.path.read_text()) if self.path.exists() else {
-            "measurement": "claims", "machine": machine(), "date": str(date.today()), 
+            "measurement": "claims", "machine": machine(), "date": str(date.today()),
             "command": "make claims" + (" QUICK=1" if setting.name == "quick" else ""), "setting": sizes(setting),
-            "training_images": 0, "rates": {}, "speeds": {}, "teacher": {}, "rows": []}
+            "training_images": 0, "labelled_images": 0, "rates": {}, "budget_speeds": {}, "speeds": {}, "teacher": {}, "rows": []}
         for key, value in (("machine", machine()), ("setting", sizes(setting))):
             if self.results[key] != value:
                 sys.exit(f"claims: {self.path} has points of another {key}, {self.results[key]}: finish it there, or move the "
                          "file and the runs away to begin again")
-        self.images = self.data()
-        self.results["training_images"] = sum(1 for _ in (self.images / "train").rglob("*.png"))
+        source = self.source()
+        self.images = self.parts(source / "train", source / "val", "")
+        self.results["training_images"] = files_of(self.images["train"])
+        self.results["labelled_images"] = files_of(self.images["labelled"])
 
     # Data
 
-    def data(self):
-        """The folder with the setting's train and val; written from Debian's package at the first use."""
+    def source(self):
+        """The folder with a data set's train and val; written from Debian's package at the first use."""
         source = self.setting.source
         folder = self.work / "sets" / source
         if not (folder / "val").exists():
@@ -64,22 +69,36 @@ class Bench:
             flags = {"fashion-mnist": ("--padding", "2"), "openclipart": ("--longest-side", "96")}[source]
             run([sys.executable, ROOT / f"Fixtures/datasets/{source}.py", part, *flags])
             part.rename(folder)
-        if self.setting.name != "quick":
-            return folder
-        return self.subset(folder, "quick", {"train": ("train", lambda files: files[:QUICK_TRAIN]),
-                                             "val": ("val", lambda files: files[:QUICK_VAL])})
+        return folder
 
-    def subset(self, folder, name, parts):
-        """Links to some of a set's files: for each part, the part that they come from and a choice among a class's files."""
-        target = self.work / "sets" / name
-        if not (target / "done").exists():
-            shutil.rmtree(target, ignore_errors=True)
-            for part, (source, choose) in parts.items():
-                for directory in sorted((folder / source).iterdir()):
-                    (target / part / directory.name).mkdir(parents=True)
-                    for file in choose(sorted(directory.iterdir())):
-                        os.symlink(file, target / part / directory.name / file.name)
-            (target / "done").touch()
+    def parts(self, train, val, suffix):
+        """The folders with the images of pre-training, those of them that have labels, and held-out ones."""
+        if self.setting.name == "quick":
+            train = self.links(train, f"train{suffix}", slice(QUICK_TRAIN))
+        labels = self.setting.labels
+        labelled = self.links(train, f"labelled{suffix}", slice(labels)) if labels else train
+        return {"train": train, "labelled": labelled, "val": val}
+
+    def split(self):
+        """A split of the training part, with held-out images of its own."""
+        train = self.images["train"]
+        held_out = {directory.name: max(1, int(RATES_VAL * len(list(directory.iterdir())))) for directory in train.iterdir()}
+        return self.parts(self.links(train, "train-split", {name: slice(-count) for name, count in held_out.items()}),
+                          self.links(train, "val-split", {name: slice(-count, None) for name, count in held_out.items()}),
+                          "-split")
+
+    def links(self, source, name, choice):
+        """A folder with links to some of the files of each class: those of a slice, or of the class's slice."""
+        target = self.work / "sets" / self.setting.name / name
+        if not target.exists():
+            part = target.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            for directory in sorted(source.iterdir()):
+                (part / directory.name).mkdir(parents=True)
+                chosen = choice[directory.name] if isinstance(choice, dict) else choice
+                for file in sorted(directory.iterdir())[chosen]:
+                    os.symlink(file.resolve(), part / directory.name / file.name)
+            part.rename(target)
         return target
 
     # Runs
@@ -105,10 +124,10 @@ class Bench:
     def masked(self, encoder, rate, epochs, seed, images):
         width, depth, heads = points.DECODER
         return (*self.setting.images, *self.sizes(encoder), "--decoder-width", width, "--decoder-depth", depth,
-                "--decoder-heads", heads, *self.schedule(rate, epochs, seed), *PRETRAIN, "--data", images / "train")
+                "--decoder-heads", heads, *self.schedule(rate, epochs, seed), *PRETRAIN, "--data", images["train"])
 
-    def labelled(self, epochs, images, rate, seed):
-        return (*FINETUNE, *self.schedule(rate, epochs, seed), "--train", images / "train", "--val", images / "val",
+    def labelled(self, epochs, images, rate, seed, part="labelled"):
+        return (*FINETUNE, *self.schedule(rate, epochs, seed), "--train", images[part], "--val", images["val"],
                 "--evaluate-every", epochs)
 
     def teacher(self):
@@ -116,7 +135,7 @@ class Bench:
                           *self.masked(self.setting.teacher, 4e-3, self.setting.teacher_epochs, 0, self.images))
 
     def finetuned_teacher(self, images):
-        """The teacher, fine-tuned on the labels of `images`, which may be a split of the training part."""
+        """The teacher, fine-tuned on the labels of `images`, which may be those of the split."""
         weights = self.teacher() / "model.safetensors"
         name = "teacher-finetuned" if images == self.images else "rates/teacher-finetuned"
         return self.train(name, "finetune", "--weights", weights,
@@ -134,21 +153,23 @@ class Bench:
                 if "--align" not in contender.flags:
                     flags += ["--align", self.setting.align]
             return contender.kind, replaced(flags, contender.flags)
-        # Layer decay is for weights that were trained before.
+        # A teacher's logits need no labels: they are learned on all images.
+        part = "train" if contender.kind == "logits" else "labelled"
         flags = ["--from-scratch", *self.setting.images, *self.sizes(self.setting.student),
-                 *self.labelled(epochs, images, rate, seed)]
+                 *self.labelled(epochs, images, rate, seed, part)]
         if contender.kind == "logits":
-            flags += ["--teacher", self.finetuned_teacher(images) / "model.safetensors"]
+            flags += ["--teacher", self.finetuned_teacher(images) / "model.safetensors", "--teacher-weight", "1"]
+        # Layer decay is for weights that were trained before.
         return "finetune", replaced(flags, ("--layer-decay", "1", *contender.flags))
 
     # Speed, and what follows from it
 
-    def measured(self, commands):
-        """Measures images per second of several trainings in turns, without decoding, by dry runs: three of each."""
-        speeds = self.results["speeds"]
+    def measure_speeds(self, key, commands):
+        """Measures images per second of several trainings in turns, without decoding, by dry runs."""
+        speeds = self.results[key]
         missing = {name: command for name, command in commands.items() if name not in speeds}
         values = {name: [] for name in missing}
-        for _ in range(3):
+        for _ in range(TURNS if missing else 0):
             for name, (command, flags) in missing.items():
                 output = run([self.dmae, command, *flags, "--dry-run", "--quiet"], stdout=subprocess.PIPE).stdout
                 values[name].append(float(re.search(r"^images per second\s+([0-9.]+)$", output, re.M)[1]))
@@ -156,9 +177,15 @@ class Bench:
             speeds.update(values)
             self.save()
 
+    def measure_contenders(self, contenders):
+        """The speeds of all contenders' trainings, side by side, for the page."""
+        self.measure_speeds("speeds", {
+            speed_name(contender): self.contender_flags(contender, 4e-3, self.epochs(contender), 0, self.images)
+            for contender in contenders})
+
     def speed(self, name):
-        """Images per second: the median of the measurements."""
-        return statistics.median(self.results["speeds"][name])
+        """Images per second for a budget in time: the median of the measurements."""
+        return statistics.median(self.results["budget_speeds"][name])
 
     def epochs(self, contender):
         """The epochs of a contender's budget. Times are of the steps alone, at the measured images per second."""
@@ -171,15 +198,15 @@ class Bench:
             weights = self.teacher() / "model.safetensors"
             commands["teacher-finetuned"] = "finetune", (
                 "--weights", weights, *self.labelled(setting.finetune_epochs, self.images, self.finetune_rate, 0))
-        self.measured(commands)
-        # In units of (pictures of the training part) seconds.
-        time = setting.epochs / self.speed("distill")
+        self.measure_speeds("budget_speeds", commands)
+        images, labelled = self.results["training_images"], self.results["labelled_images"]
+        seconds = setting.epochs * images / self.speed("distill")
         if contender.budget == "time and teacher":
-            time += setting.finetune_epochs / self.speed("teacher-finetuned")
+            seconds += setting.finetune_epochs * labelled / self.speed("teacher-finetuned")
         if contender.kind in ("scratch", "logits"):
-            # Training on labels at once has the time of the student's fine-tuning, too.
-            time += setting.finetune_epochs / self.speed("scratch")
-        return round(time * self.speed(contender.kind), 1)
+            # A classifier is trained at once, and has the time of the student's fine-tuning, too.
+            seconds += setting.finetune_epochs * labelled / self.speed("scratch")
+        return round(seconds * self.speed(contender.kind) / (labelled if contender.kind == "scratch" else images), 1)
 
     def rate(self, contender):
         """The learning rate of a kind of training: the best of a grid, chosen on a split of the training part."""
@@ -188,9 +215,7 @@ class Bench:
             return 4e-3
         if kind in rates:
             return rates[kind]["chosen"]
-        split = self.subset(self.images, f"{self.setting.name}-rates", {
-            "train": ("train", lambda files: files[:-max(1, int(RATES_VAL * len(files)))]),
-            "val": ("train", lambda files: files[-max(1, int(RATES_VAL * len(files))):])})
+        split = self.split()
         plain = points.Contender(kind, kind, "time" if kind in ("scratch", "logits") else "epochs")
         epochs = max(2, self.epochs(plain) / 4)
         tried = {}
@@ -215,7 +240,7 @@ class Bench:
         weights = folder / "model.safetensors"
         finetuned = self.train(f"{name}-finetuned", "finetune", "--weights", weights,
                                *self.labelled(self.setting.finetune_epochs, self.images, self.finetune_rate, seed))
-        files = ("--train", self.images / "train", "--val", self.images / "val")
+        files = ("--train", self.images["train"], "--val", self.images["val"])
         probe = self.train(f"{name}-probe", "probe", "--weights", weights, "--augment", "none", "--pool", "mean",
                            "--base-learning-rate", "1.6", "--effective-batch", "1024", "--batch", "1024", "--epochs", "50",
                            "--evaluate-every", "50", "--seed", seed, *files)
@@ -242,12 +267,10 @@ class Bench:
         print(f"claim {claim.number}, {self.setting.name}: {contender.name}, seed {seed}", flush=True)
         rate, epochs = self.rate(contender), self.epochs(contender)
         command, flags = self.contender_flags(contender, rate, epochs, seed, self.images)
-        speed = " ".join((contender.kind, *contender.flags))
-        self.measured({speed: (command, flags)})
         name = re.sub(r"[^a-z0-9.]+", "-", contender.name.lower()) + f"-{seed}"
         folder = self.train(name, command, *flags)
         row = {"claims": [[claim.number, contender.name]], **key, "epochs": epochs, "base_learning_rate": rate,
-               "images_per_second": self.speed(speed), "commit": commit(), "date": str(date.today()),
+               "commit": commit(), "date": str(date.today()),
                **self.measure(name, folder, command == "finetune", seed)}
         self.results["rows"].append(row)
         self.save()
@@ -305,10 +328,19 @@ def last(folder):
 
 
 def sizes(setting):
-    return {"patch": setting.patch, "teacher": list(setting.teacher), "student": list(setting.student),
-            "decoder": list(points.DECODER), "teacher_epochs": setting.teacher_epochs, "epochs": setting.epochs, "finetune_epochs": setting.finetune_epochs,
-            "batch": setting.batch, "crop": setting.crop, "align": setting.align, "images": list(setting.images),
+    return {"name": setting.name, "patch": setting.patch, "teacher": list(setting.teacher), "student": list(setting.student),
+            "decoder": list(points.DECODER), "teacher_epochs": setting.teacher_epochs, "epochs": setting.epochs,
+            "finetune_epochs": setting.finetune_epochs, "labels_of_a_class": setting.labels, "batch": setting.batch,
+            "crop": setting.crop, "align": setting.align, "images": list(setting.images),
             "masked": list(PRETRAIN), "finetune": list(FINETUNE)}
+
+
+def speed_name(contender):
+    return " ".join((contender.kind, *contender.flags))
+
+
+def files_of(folder):
+    return sum(1 for _ in folder.glob("*/*.png"))
 
 
 def machine():
@@ -326,18 +358,23 @@ def main():
     parser.add_argument("--work", type=Path, required=True, help="folder of runs and data sets")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--claim", type=int, action="append", help="only this claim; may be repeated")
+    parser.add_argument("--setting", action="append", help="only this setting; may be repeated")
     arguments = parser.parse_args()
     arguments.dmae, arguments.work = arguments.dmae.resolve(), arguments.work.resolve()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    for claim in points.QUICK_CLAIMS if arguments.quick else points.CLAIMS:
-        if arguments.claim and claim.number not in arguments.claim:
-            continue
-        bench = Bench(arguments, claim.setting)
+    claims = [claim for claim in (points.QUICK_CLAIMS if arguments.quick else points.CLAIMS)
+              if (not arguments.claim or claim.number in arguments.claim)
+              and (not arguments.setting or claim.setting.name in arguments.setting)]
+    benches = {}
+    for claim in claims:
+        bench = benches.setdefault(claim.setting.name, Bench(arguments, claim.setting))
         bench.measure_teacher()
         for contender in claim.contenders:
             for seed in range(contender.seeds):
                 bench.point(claim, contender, seed)
         bench.summary(claim)
+    for name, bench in benches.items():
+        bench.measure_contenders([contender for claim in claims if claim.setting.name == name for contender in claim.contenders])
 
 
 if __name__ == "__main__":
