@@ -1,5 +1,4 @@
 import Reporting
-import Glibc
 import Tensors
 
 /// Batches of an endless, reproducible stream of samples, decoded ahead of their use by the loader's own threads.
@@ -22,8 +21,8 @@ public final class BatchLoader: BatchSource {
     private let mixing: Mixing?
     private let table: [Float]
     private let report: (Message) -> Void
-    private var threads: [pthread_t] = []
-    private var startFailure: Failure?
+    private var threads: WorkerThreads?
+    private var startFailure: (any Error)?
     private var unreadable: Set<Int> = []
     private var firstUnreadable: [String] = []
     private var tally: PictureTally
@@ -90,7 +89,11 @@ public final class BatchLoader: BatchSource {
         tally = PictureTally(pipeline.augmentation.reading)
         table = pipeline.augmentation.normalisation.table
         batch = Batch(samples: [], images: [], labels: pipeline.source.classes.isEmpty ? nil : [])
-        start(max(1, workers))
+        do {
+            threads = try WorkerThreads(max(1, workers)) { [pipeline] in pipeline.work() }
+        } catch {
+            startFailure = error
+        }
     }
 
     deinit { stop() }
@@ -178,34 +181,7 @@ public final class BatchLoader: BatchSource {
     /// Ends the decoding threads and waits for them; `next` throws from then on. May be called more than once.
     public func stop() {
         pipeline.stop()
-        for thread in threads { pthread_join(thread, nil) }
-        threads = []
+        threads?.join()
         summarise()
-    }
-
-    private func start(_ count: Int) {
-        // The training thread handles signals.
-        var all = sigset_t(), before = sigset_t()
-        sigfillset(&all)
-        pthread_sigmask(SIG_BLOCK, &all, &before)
-        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-        for _ in 0..<count {
-            var thread = pthread_t()
-            let context = Unmanaged.passRetained(pipeline)
-            let code = pthread_create(
-                &thread, nil,
-                { context in
-                    Unmanaged<DecodingPipeline>.fromOpaque(context!).takeRetainedValue().work()
-                    return nil
-                }, context.toOpaque())
-            guard code == 0 else {
-                context.release()
-                if threads.isEmpty {
-                    startFailure = Failure(.failure, "cannot start a decoding thread: \(errorText(code))")
-                }
-                return
-            }
-            threads.append(thread)
-        }
     }
 }

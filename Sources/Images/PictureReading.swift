@@ -86,6 +86,8 @@ struct PictureFindings: Equatable, Sendable {
     var isTransparent = false
     /// The fraction of pixels of 16-bit grey that were above 255 and became 255.
     var clippedFraction = 0.0
+    /// Whether the file has 16 bits a sample, of which 8 are used.
+    var isSixteenBit = false
     /// Whether a PNG file's pixels have a wrong checksum.
     var hasWrongChecksum = false
 

@@ -86,6 +86,7 @@ extension Pixels {
                 "\(name) declares \(width)×\(height) pixels: at most \(Self.maximumCount) are accepted, "
                     + "and \(Self.maximumSide) along a side")
         }
+        findings.isSixteenBit = header.bit_depth == 16
         func read(into target: UnsafeMutablePointer<UInt8>) throws {
             _ = try attempt(
                 { isJPEG ? dmae_jpeg_read(decoder, target, $0) : dmae_png_read(decoder, target, $0) }, { $0 == 0 })

@@ -72,6 +72,14 @@ public enum WeightFiles {
         "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
     ]
 
+    /// Whether `path` is a folder in which `open` finds no weights, whatever else it holds.
+    public static func isFolderWithoutWeights(_ path: String) -> Bool {
+        var status = stat()
+        guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { return false }
+        let names = (try? FolderNames.sorted(path)) ?? []
+        return !names.contains { usualNames.contains($0) || $0.hasSuffix(".safetensors") || $0 == "config.json" }
+    }
+
     private static func find(in folder: String) throws -> String {
         let prefix = folder.hasSuffix("/") ? folder : folder + "/"
         if let usual = usualNames.first(where: { access(prefix + $0, F_OK) == 0 }) { return prefix + usual }

@@ -1,4 +1,6 @@
 import Reporting
+import Images
+import Inference
 import Interchange
 import ArgumentParser
 import FoundationEssentials
@@ -8,7 +10,7 @@ import Weights
 
 struct Inspect: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "List the contents of a weight file, or compare two.",
+        abstract: "List the contents of a weight file, or compare two; count the images of a folder.",
         discussion: """
             Prints the format of the file, the naming scheme, the sizes of the model and the metadata; then a line for \
             each tensor in the order of the file (name, type, shape, bytes); then the totals, which in a checkpoint \
@@ -19,13 +21,18 @@ struct Inspect: ParsableCommand {
             by the maximum magnitude in the first file. If the files name the same model differently, MAE's names \
             are compared.
 
+            Of a folder of images every image is read and decoded once. Printed are the numbers of images, the classes \
+            and formats, the sizes, images that cannot be read or are a copy of another, and the speed of decoding.
+
               dmae inspect run/model.safetensors
               dmae inspect --json run/model.safetensors | python3 -m json.tool
               dmae inspect teacher.safetensors --compare mae_visualize_vit_large.pth
+              dmae inspect pictures/train
             """)
 
     @Argument(
-        help: ArgumentHelp("A weight file, or a Hugging Face folder.", valueName: "file"), completion: .file())
+        help: ArgumentHelp("A weight file, a Hugging Face folder, or a folder of images.", valueName: "file"),
+        completion: .file())
     var file: String
 
     @Option(help: ArgumentHelp("Second file, to be compared with the first.", valueName: "file"), completion: .file())
@@ -34,7 +41,21 @@ struct Inspect: ParsableCommand {
     @Flag(help: "Print one JSON object instead of text, with null for infinity.")
     var json = false
 
+    @OptionGroup(title: "Images") var pictures: PictureOptions
+
+    @Option(
+        help: ArgumentHelp("Threads that read and decode images. Default: one for each processor.", valueName: "count"))
+    var workers: Int?
+
+    @Flag(help: "Show no progress.")
+    var quiet = false
+
+    func validate() throws {
+        if let workers, !(1...1024).contains(workers) { throw ValidationError("--workers must be 1 to 1024") }
+    }
+
     func run() throws {
+        if compare == nil, WeightFiles.isFolderWithoutWeights(file) { return try countImages() }
         let contents = try WeightFiles.open(file)
         if let compare {
             let other = try WeightFiles.open(compare)
@@ -44,6 +65,17 @@ struct Inspect: ParsableCommand {
         } else {
             printText(contents)
         }
+    }
+
+    /// Reads every image of the folder `file`, and prints what that showed.
+    private func countImages() throws {
+        let source = try ImageFolder(file, usesLabels: false)
+        source.warnings.forEach(Terminal.warning)
+        if !quiet { source.notes.forEach(Terminal.note) }
+        let progress = ImageProgress(total: source.count, isQuiet: quiet)
+        let workers = workers ?? Threads.recommended, reading = pictures.reading()
+        let census = try ImageCensus(of: source, reading: reading, workers: workers, progress: progress.update)
+        if json { try Self.printJSON(census.report) } else { print(census.text(reading: reading)) }
     }
 
     // MARK: One file
@@ -261,7 +293,7 @@ struct Inspect: ParsableCommand {
     // MARK: Wording
 
     /// One JSON object on one line, keys sorted and in snake_case.
-    private static func printJSON(_ report: some Encodable) throws {
+    static func printJSON(_ report: some Encodable) throws {
         let encoder = JSONEncoder()
         encoder.keyEncodingStrategy = .convertToSnakeCase
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]

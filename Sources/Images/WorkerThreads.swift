@@ -1,0 +1,50 @@
+import Glibc
+import Reporting
+
+/// Threads beside those of the kernels, all of which run one function.
+final class WorkerThreads {
+    private var threads: [pthread_t] = []
+
+    /// What a thread runs.
+    private final class Work {
+        let run: @Sendable () -> Void
+
+        init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+    }
+
+    /// Starts `count` threads, or as many as the system gives.
+    ///
+    /// - Throws: `Failure.failure` if not a single one starts.
+    init(_ count: Int, running run: @escaping @Sendable () -> Void) throws {
+        // The calling thread handles signals.
+        var all = sigset_t(), before = sigset_t()
+        sigfillset(&all)
+        pthread_sigmask(SIG_BLOCK, &all, &before)
+        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+        let work = Work(run)
+        for _ in 0..<count {
+            var thread = pthread_t()
+            let context = Unmanaged.passRetained(work)
+            let code = pthread_create(
+                &thread, nil,
+                { context in
+                    Unmanaged<Work>.fromOpaque(context!).takeRetainedValue().run()
+                    return nil
+                }, context.toOpaque())
+            guard code == 0 else {
+                context.release()
+                if threads.isEmpty {
+                    throw Failure(.failure, "cannot start a decoding thread: \(errorText(code))")
+                }
+                return
+            }
+            threads.append(thread)
+        }
+    }
+
+    /// Waits until all threads have returned. May be called more than once.
+    func join() {
+        for thread in threads { pthread_join(thread, nil) }
+        threads = []
+    }
+}

@@ -1,0 +1,112 @@
+import Foundation
+import TestSupport
+import XCTest
+
+/// `dmae inspect` of a folder of images.
+final class InspectImagesTests: XCTestCase {
+    private struct Report: Decodable {
+        struct Class: Decodable, Equatable {
+            let name: String
+            let images: Int
+        }
+        struct Range: Decodable, Equatable {
+            let from, to, images: Int
+        }
+        struct Unread: Decodable {
+            let path, reason: String
+        }
+        let place: String
+        let images, file_bytes, transparent, sixteen_bit, clipped, oriented, wrong_checksums: Int
+        let classes: [Class]
+        let formats: [String: Int]
+        let smallest, median, largest: [Int]
+        let short_sides: [Range]
+        let unreadable: [Unread]
+        let copies: [[String]]
+        let copies_across_classes: Int
+        let images_per_second: Double
+    }
+
+    /// A folder of three classes, one of them empty: three equal JPEG files in two classes, a turned and a transparent
+    /// PNG file, one of 16-bit grey, and a damaged one.
+    private func makeFolder() throws -> TemporaryFolder {
+        let folder = TemporaryFolder()
+        let files = [
+            "a/one.jpg": "oriented/exif-after-comment.jpg", "a/two.jpg": "oriented/exif-after-comment.jpg",
+            "b/three.jpg": "oriented/exif-after-comment.jpg", "b/turned.png": "oriented/exif-6.png",
+            "b/transparent.png": "transparent/grey-alpha8.png", "b/grey.png": "grey16/bright.png",
+            "b/damaged.png": "checksums/rgb-IHDR0.png",
+        ]
+        for name in ["a", "b", "c"] {
+            try FileManager.default.createDirectory(atPath: folder.file(name), withIntermediateDirectories: true)
+        }
+        for (target, source) in files {
+            try FileManager.default.copyItem(
+                atPath: Fixtures.path("pictures/\(source)"), toPath: folder.file(target))
+        }
+        return folder
+    }
+
+    private func report(_ folder: TemporaryFolder, _ options: [String] = []) throws -> Report {
+        let output = assertRuns(["inspect", folder.path, "--json"] + options).output
+        XCTAssertEqual(output.split(separator: "\n").count, 1, "one JSON object on one line")
+        return try JSONDecoder().decode(Report.self, from: Data(output.utf8))
+    }
+
+    func testCounts() throws {
+        let folder = try makeFolder()
+        let report = try report(folder)
+        XCTAssertEqual(report.place, folder.path)
+        XCTAssertEqual(report.images, 7)
+        XCTAssertEqual(
+            report.classes, [.init(name: "a", images: 2), .init(name: "b", images: 5), .init(name: "c", images: 0)])
+        XCTAssertEqual(report.formats, ["JPEG": 3, "PNG": 3])
+        XCTAssertEqual(
+            [report.transparent, report.sixteen_bit, report.clipped, report.oriented, report.wrong_checksums],
+            [1, 1, 1, 4, 0])
+        XCTAssertEqual(report.unreadable.map(\.path), [folder.file("b/damaged.png")])
+        XCTAssertTrue(report.unreadable[0].reason.contains("damaged PNG file"), report.unreadable[0].reason)
+        XCTAssertEqual(report.copies, [["a/one.jpg", "a/two.jpg", "b/three.jpg"].map(folder.file)])
+        XCTAssertEqual(report.copies_across_classes, 1)
+        XCTAssertGreaterThan(report.images_per_second, 0)
+        XCTAssertEqual(report.short_sides.reduce(0) { $0 + $1.images }, 6)
+        let sizes = try ["a/one.jpg", "a/two.jpg", "b/three.jpg", "b/turned.png", "b/transparent.png", "b/grey.png"].map
+        {
+            try FileManager.default.attributesOfItem(atPath: folder.file($0))[.size] as! Int
+        }
+        XCTAssertEqual(report.file_bytes, sizes.reduce(0, +))
+    }
+
+    /// Sizes are those of the pictures as they are read: turned, or as stored.
+    func testSizes() throws {
+        let folder = TemporaryFolder()
+        for (target, source) in [("x.png", "oriented/exif-6.png"), ("y.png", "transparent/grey-alpha8.png")] {
+            try FileManager.default.copyItem(
+                atPath: Fixtures.path("pictures/\(source)"), toPath: folder.file(target))
+        }
+        let turned = try report(folder), stored = try report(folder, ["--stored-orientation"])
+        XCTAssertEqual([turned.smallest, turned.largest], [[9, 13], [29, 19]])
+        XCTAssertEqual([stored.smallest, stored.largest], [[13, 9], [29, 19]])
+        XCTAssertTrue(turned.classes.isEmpty)
+    }
+
+    /// The number of threads changes nothing but the speed.
+    func testWorkers() throws {
+        let folder = try makeFolder()
+        let texts = ["1", "3"].map { workers in
+            assertRuns(["inspect", folder.path, "--workers", workers]).output.split(separator: "\n").filter {
+                !$0.hasPrefix("decoding")
+            }
+        }
+        XCTAssertEqual(texts[0], texts[1])
+        XCTAssertTrue(texts[0].contains("classes      3: fewest images 0 (c), most 5 (b)"), "\(texts[0])")
+        XCTAssertTrue(texts[0].contains("oriented     4, turned upright"), "\(texts[0])")
+        XCTAssertTrue(texts[0].contains("copies       2; 1 group in different classes"), "\(texts[0])")
+    }
+
+    /// A folder with neither images nor weights is refused with what it lacks.
+    func testEmptyFolder() throws {
+        let folder = TemporaryFolder()
+        assertRefused(["inspect", folder.path], 65, "holds no images")
+    }
+}
