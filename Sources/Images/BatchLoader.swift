@@ -150,10 +150,10 @@ public final class BatchLoader: BatchSource {
         let source = pipeline.source
         for event in pipeline.unreadable(in: decoded) where unreadable.insert(event.image).inserted {
             report("\(event.reason); \(pipeline.isOnce ? "it is left out" : "the next image takes its place")")
-            if firstUnreadable.count < 3 { firstUnreadable.append(source.path(event.image)) }
+            if firstUnreadable.count < 3 { firstUnreadable.append(source.title(event.image)) }
         }
         for finding in pipeline.findings(in: decoded) {
-            tally.add(finding.findings, image: finding.image, path: source.path(finding.image)).forEach(report)
+            tally.add(finding.findings, image: finding.image, path: source.title(finding.image)).forEach(report)
         }
         let total = source.count
         guard pipeline.exceedsLimit(unreadable.count) || decoded.isExhausted || unreadable.count == total else {

@@ -228,7 +228,7 @@ final class DecodingPipeline: @unchecked Sendable {
             if locked({ reasons[image] == nil }) {
                 do {
                     let picture = try Pixels(
-                        decoding: source.bytes(image), named: source.path(image), channels: augmentation.channels,
+                        decoding: source.bytes(image), named: source.title(image), channels: augmentation.channels,
                         as: augmentation.reading, &findings)
                     augmentation.apply(
                         to: picture, seed: seed, epoch: epoch, index: index, with: buffers,

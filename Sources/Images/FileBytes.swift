@@ -53,6 +53,17 @@ func readFile(_ path: String, headCount: Int, where accept: (UnsafeRawBufferPoin
     }
 }
 
+/// The bytes of the image file at `path`, as an `ImageSource` gives them: a file that cannot be read is the image's own
+/// fault (`Failure.badData`), unless it is there and may be read.
+func imageOfSource(_ path: String) throws -> [UInt8] {
+    do {
+        return try imageFile(path)
+    } catch let failure as Failure where failure.code == .inputOutput {
+        if isReadableFile(path) { throw failure }
+        throw Failure(.badData, failure.sentence)
+    }
+}
+
 /// Whether `path` is a regular file with permission to read it. If reading it fails all the same, the system is at
 /// fault, not the file.
 func isReadableFile(_ path: String) -> Bool {

@@ -2,15 +2,15 @@ import Reporting
 import Glibc
 import Tensors
 
-/// The image files in a folder, in torchvision's order.
+/// The image files in a folder.
 ///
 /// A folder with one directory per class is read as torchvision's ImageFolder reads it: class directories sorted by
-/// name, each searched recursively, its directories sorted by path and the files of each by name. If no class directory
-/// holds images, the folder is flat: the images directly in it, without classes. A file is an image if it has one of
+/// name, each searched recursively. The images of a class are sorted by path, byte by byte. If no class directory holds
+/// images, the folder is flat: the images directly in it, without classes. A file is an image if it has one of
 /// `extensions`, in upper or lower case; its content is checked when it is decoded. Names that `Debris` contains are
 /// passed over. Symbolic links are followed, but within a class a directory is read once, by its path without links
 /// where there is one. An image whose name is not UTF-8 is listed, but cannot be opened; it may be listed under the same
-/// name as another.
+/// name as another. Tar archives beside images are left out.
 public struct ImageFolder: ImageSource {
     /// The folder, as it was given; nil for a list of files from several places.
     public let place: String?
@@ -30,6 +30,8 @@ public struct ImageFolder: ImageSource {
     private let closed: [Failure]
     /// The files whose names are not UTF-8: the text in `names` opens nothing, or another file.
     private let misnamed: Set<Int>
+    /// Tar archives, compressed or not, that were left out; within `place` where there is one.
+    private let archives: [String]
 
     /// The extensions of image files, torchvision's list. Only JPEG and PNG files can be decoded, under any of these
     /// names.
@@ -47,8 +49,6 @@ public struct ImageFolder: ImageSource {
 
     public func label(_ index: Int) -> Int? { classes.isEmpty ? nil : Int(labels[index]) }
 
-    /// The folder of images to evaluate on if this one's directories are not classes but parts of a data set, such as
-    /// train and val, and hold the class directories; nil otherwise.
     public var evaluationPart: String? {
         guard let place, !classes.isEmpty, classes.allSatisfy(Self.parts.contains),
             let part = Self.parts.dropFirst().first(where: classes.contains),
@@ -68,6 +68,12 @@ public struct ImageFolder: ImageSource {
             notes.append(
                 "hidden files and what systems leave behind are passed over\(place.map { " in \($0)" } ?? ""): "
                     + "\(names) (images and folders: \(debris.count))")
+        }
+        if !archives.isEmpty {
+            let names = archives.prefix(3).joined(separator: ", ") + (archives.count > 3 ? ", …" : "")
+            notes.append(
+                "archives beside images are left out\(place.map { " in \($0)" } ?? ""): \(names) (archives: "
+                    + "\(archives.count)); name those that hold images, too")
         }
         guard let place else { return notes }
         if strayCount > 0 {
@@ -90,15 +96,8 @@ public struct ImageFolder: ImageSource {
     }
 
     public func bytes(_ index: Int) throws -> [UInt8] {
-        let path = path(index)
-        do {
-            guard !misnamed.contains(index) else { throw notText(path) }
-            return try imageFile(path)
-        } catch let failure as Failure where failure.code == .inputOutput {
-            // If the file exists and may be read, the system is at fault.
-            if !misnamed.contains(index), isReadableFile(path) { throw failure }
-            throw Failure(.badData, failure.sentence)
-        }
+        guard !misnamed.contains(index) else { throw Failure(.badData, notText(path(index)).sentence) }
+        return try imageOfSource(path(index))
     }
 
     /// Searches the folder at `root`.
@@ -108,6 +107,17 @@ public struct ImageFolder: ImageSource {
     /// - Throws: `Failure(.inputOutput)` where a directory is missing, cannot be read or has a name that is not UTF-8;
     ///   `Failure(.badData)` where there is no image.
     public init(_ root: String, usesLabels: Bool = true) throws {
+        guard let folder = try ImageFolder(root, usesLabels: usesLabels, orArchives: nil) else {
+            preconditionFailure("a folder without images is refused")
+        }
+        self = folder
+    }
+
+    /// As above. Nil for a folder without images whose archives `orArchives` takes: tar archives and compressed ones,
+    /// within `root`, each sorted by path.
+    init?(
+        _ root: String, usesLabels: Bool, orArchives: ((_ tar: [String], _ compressed: [String]) -> Bool)?
+    ) throws {
         place = root
         var status = stat()
         guard stat(root, &status) == 0 else { throw cannotOpen(root, "the folder ") }
@@ -120,14 +130,18 @@ public struct ImageFolder: ImageSource {
         let top = try search.directory(root)
         var images: [ImageName] = [], labels: [Int32] = [], empty: [String] = []
         for (label, name) in top.folders.enumerated() {
-            for (folder, names) in try search.images(in: name) { images += names.map { $0.inside(folder) } }
-            if images.count == labels.count { empty.append(name) }
-            labels += [Int32](repeating: Int32(label), count: images.count - labels.count)
+            var own: [ImageName] = []
+            for (folder, names) in try search.images(in: name) { own += names.map { $0.inside(folder) } }
+            own.sort { $0.precedes($1) }
+            images += own
+            if own.isEmpty { empty.append(name) }
+            labels += [Int32](repeating: Int32(label), count: own.count)
         }
         if let closed = search.closed.first, usesLabels || images.isEmpty && top.images.isEmpty { throw closed.failure }
         (debris, closed) = (search.debris, search.closed.map(\.failure))
         if images.isEmpty {
             guard !top.images.isEmpty else {
+                if let orArchives, orArchives(search.archives.sorted(by: precedes), search.compressed) { return nil }
                 throw Failure(
                     .badData,
                     "the folder \(root) holds no images (\(Self.extensions.map { "." + $0 }.joined(separator: " "))), "
@@ -141,6 +155,7 @@ public struct ImageFolder: ImageSource {
             (classes, self.labels, strayCount, emptyClasses) = (top.folders, labels, top.images.count, empty)
         }
         (names, misnamed) = (images.map(\.text), Self.misnamed(images))
+        archives = (search.archives + search.compressed).sorted(by: precedes)
     }
 
     /// Lists the files among `paths`, with any extension, and the images in the folders among them, searched
@@ -150,7 +165,20 @@ public struct ImageFolder: ImageSource {
     /// Throws `Failure(.inputOutput)` where a path does not exist, a folder among them cannot be read or a directory
     /// has a name that is not UTF-8; `Failure(.badData)` where there is no image.
     public init(listing paths: [String]) throws {
-        var all: [ImageName] = []
+        guard let folder = try ImageFolder(listing: paths, orArchives: nil) else {
+            preconditionFailure("paths without images are refused")
+        }
+        self = folder
+    }
+
+    /// As above. `orArchives` is called for each folder without images, with the tar archives in it, within that
+    /// folder, and the compressed ones, and says whether it takes them. Nil if there are no images, but archives that
+    /// it took.
+    init?(
+        listing paths: [String],
+        orArchives: ((_ folder: String, _ tar: [String], _ compressed: [String]) -> Bool)?
+    ) throws {
+        var all: [ImageName] = [], left: [String] = [], isTaken = false
         var search = ImageSearch(root: "")
         for path in paths {
             var status = stat()
@@ -160,13 +188,25 @@ public struct ImageFolder: ImageSource {
                 continue
             }
             let folder = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
-            let before = search.closed.count
+            let before = search.closed.count, found = all.count
+            let (tarsBefore, compressedBefore) = (search.archives.count, search.compressed.count)
             for (folder, names) in try search.images(in: folder) { all += names.map { $0.inside(folder) } }
+            let tars = search.archives[tarsBefore...], compressed = Array(search.compressed[compressedBefore...])
+            let prefix = folder.utf8.count + (folder.hasSuffix("/") ? 0 : 1)
+            let inside = tars.map { String(decoding: $0.utf8.dropFirst(prefix), as: UTF8.self) }
+            if all.count == found, let orArchives,
+                orArchives(folder, inside.sorted(by: precedes), compressed)
+            {
+                isTaken = true
+            } else {
+                left += tars + compressed
+            }
             if search.closed.count > before, search.closed[before].path == folder {
                 throw search.closed[before].failure
             }
         }
         if let closed = search.closed.first, all.isEmpty { throw closed.failure }
+        if all.isEmpty, isTaken { return nil }
         (debris, closed) = (search.debris, search.closed.map(\.failure))
         guard !all.isEmpty else {
             throw Failure(
@@ -179,6 +219,7 @@ public struct ImageFolder: ImageSource {
         (place, classes, labels, strayCount, emptyClasses) = (nil, [], [], 0, [])
         all.sort { $0.precedes($1) }
         let images = all.enumerated().filter { $0 == 0 || !$1.isSameFile(as: all[$0 - 1]) }.map(\.element)
+        archives = left.sorted(by: precedes)
         (names, misnamed) = (images.map(\.text), Self.misnamed(images))
     }
 
@@ -186,3 +227,6 @@ public struct ImageFolder: ImageSource {
         Set(images.indices.filter { !images[$0].isExact })
     }
 }
+
+/// Order by bytes.
+func precedes(_ first: String, _ second: String) -> Bool { first.utf8.lexicographicallyPrecedes(second.utf8) }

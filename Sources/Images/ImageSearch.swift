@@ -8,6 +8,9 @@ struct ImageSearch {
     private(set) var closed: [(path: String, failure: Failure)] = []
     /// Paths that `Debris` names.
     private(set) var debris: [String] = []
+    /// Tar archives, and compressed archives, in the order in which they were met.
+    private(set) var archives: [String] = []
+    private(set) var compressed: [String] = []
 
     private var found: [(folder: String, files: [ImageName])] = []
     private var visited: Set<FileIdentity> = []
@@ -41,6 +44,8 @@ struct ImageSearch {
     mutating func directory(_ path: String) throws -> Directory {
         let directory = try Directory(path)
         debris += directory.debris
+        archives += directory.archives
+        compressed += directory.compressed
         return directory
     }
 
@@ -62,6 +67,8 @@ struct ImageSearch {
         }
         func inside(_ name: String) -> String { folder.hasSuffix("/") ? folder + name : "\(folder)/\(name)" }
         debris += directory.debris.map(inside)
+        archives += directory.archives.map(inside)
+        compressed += directory.compressed.map(inside)
         if !directory.images.isEmpty { found.append((folder, directory.images)) }
         for name in directory.folders {
             if directory.links.contains(name) { links.append(inside(name)) } else { try read(inside(name)) }
@@ -128,6 +135,9 @@ struct Directory {
     var links: Set<String> = []
     /// The names of images and directories that were left out.
     var debris: [String] = []
+    /// The names of tar archives and of compressed archives.
+    var archives: [String] = []
+    var compressed: [String] = []
 
     init(_ path: String) throws {
         guard let stream = opendir(path) else { throw cannotOpen(path, "the folder ") }
@@ -153,6 +163,10 @@ struct Directory {
                 if Int32(entry.pointee.d_type) != Int32(DT_DIR) { links.insert(name.text) }
             } else if ImageFolder.isImage(name.text) {
                 images.append(name)
+            } else if name.isExact, ArchiveName.isTar(name.text) {
+                archives.append(name.text)
+            } else if name.isExact, ArchiveName.compression(of: name.text) != nil {
+                compressed.append(name.text)
             }
         }
         images.sort { $0.precedes($1) }

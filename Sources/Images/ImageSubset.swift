@@ -22,6 +22,8 @@ public struct ImageSubset: ImageSource {
     public var classes: [String] { base.classes }
     public var place: String? { base.place }
     public func name(_ index: Int) -> String { base.name(indices[index]) }
+    public func path(_ index: Int) -> String { base.path(indices[index]) }
+    public func title(_ index: Int) -> String { base.title(indices[index]) }
     public func label(_ index: Int) -> Int? { base.label(indices[index]) }
     public func bytes(_ index: Int) throws -> [UInt8] { try base.bytes(indices[index]) }
 }

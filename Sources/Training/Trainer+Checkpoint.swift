@@ -167,7 +167,7 @@ extension Trainer {
         guard file.metadata[Key.validationNames] == validationChecksum else {
             throw Failure(
                 .badData,
-                "\(configuration.validation ?? "the validation images"): holds other images than when the run was "
+                "\(configuration.validation?.description ?? "the validation images"): holds other images than when the run was "
                     + "started: the best weights of a resumed run are chosen on the same images")
         }
         guard file.metadata[Key.teacher] == teacherChecksum else {

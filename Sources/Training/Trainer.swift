@@ -70,14 +70,14 @@ public final class Trainer {
         case interrupted(signal: String, checkpoint: String)
     }
 
-    /// Checks the configuration, opens the image folder and plans all memory, without mapping it.
+    /// Checks the configuration, opens the images and plans all memory, without mapping it.
     ///
     /// - Throws: `Failure.usage` if values do not fit together or there is not a single step; the failures of
-    ///   `ImageFolder.init`.
+    ///   `ImageCollection.init`.
     public convenience init(_ configuration: TrainingConfiguration) throws {
-        let source = try ImageFolder(configuration.data, usesLabels: configuration.classifier != nil)
+        let source = try ImageCollection(configuration.data, usesLabels: configuration.classifier != nil)
         if configuration.method == .probe {
-            try self.init(probing: configuration, source, validation: ImageFolder(configuration.validation!))
+            try self.init(probing: configuration, source, validation: ImageCollection(configuration.validation!))
             return
         }
         try self.init(configuration, source: source) { try configuration.objective(plan: $0) }
@@ -86,8 +86,8 @@ public final class Trainer {
 
     /// Adds the evaluations that the configuration asks for.
     private func addEvaluations() throws {
-        if let path = configuration.validation {
-            let validation = try ImageFolder(path, usesLabels: configuration.classifier != nil)
+        if let places = configuration.validation {
+            let validation = try ImageCollection(places, usesLabels: configuration.classifier != nil)
             validationWarnings = validation.warnings
             if let classifier = objective as? any ClassifyingObjective {
                 try validate(classifier, on: validation)
@@ -102,8 +102,8 @@ public final class Trainer {
             add(
                 try PeriodicNeighbors(
                     of: objective.parameters, configuration.trainedEncoder,
-                    train: ImagesByPath(ImageFolder(neighbors.train)),
-                    validation: ImagesByPath(ImageFolder(neighbors.validation)),
+                    train: ImageCollection(neighbors.train),
+                    validation: ImageCollection(neighbors.validation),
                     augmentation: configuration.validationAugmentation,
                     batch: configuration.batch, everyEpochs: neighbors.everyEpochs,
                     unreadableLimit: configuration.unreadableLimit, plan: plan))

@@ -6,14 +6,14 @@ import Tensors
 
 /// k-nearest-neighbour classification while a run trains.
 public struct NeighborSettings: Codable, Equatable, Sendable {
-    /// Folder of training images, one folder per class.
-    public var train: String
-    /// Folder of validation images with the same classes.
-    public var validation: String
+    /// Training images with classes.
+    public var train: ImagePlaces
+    /// Validation images with the same classes.
+    public var validation: ImagePlaces
     /// Epochs between two evaluations.
     public var everyEpochs: Double
 
-    public init(train: String, validation: String, everyEpochs: Double) {
+    public init(train: ImagePlaces, validation: ImagePlaces, everyEpochs: Double) {
         self.train = train
         self.validation = validation
         self.everyEpochs = everyEpochs
@@ -33,10 +33,10 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public var model: ModelConfiguration?
     /// The classifier and its losses; nil unless the method is fine-tuning or the probe.
     public var classifier: ClassifierConfiguration?
-    /// Folder of training images.
-    public var data: String
-    /// Folder of validation images; nil without any.
-    public var validation: String?
+    /// Where the training images are.
+    public var data: ImagePlaces
+    /// Where the validation images are; nil without any.
+    public var validation: ImagePlaces?
     /// Epochs between two evaluations on the validation images.
     public var evaluateEvery: Double?
     /// k-NN while a masked autoencoder trains; nil for none.
@@ -92,7 +92,7 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public var keep: Int
 
     public init(
-        method: Method, recipe: String, model: ModelConfiguration?, data: String, teacher: String?, batch: Int,
+        method: Method, recipe: String, model: ModelConfiguration?, data: ImagePlaces, teacher: String?, batch: Int,
         accumulation: Int, epochs: Double, warmupEpochs: Double, baseLearningRate: Double, minimumLearningRate: Double,
         optimizer: Optimizer, precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same, seed: UInt64 = 0,
         minimumCropArea: Double = 0.2, maximumCropArea: Double = 1,

@@ -69,7 +69,7 @@ struct Distill: ParsableCommand {
             notes.compactMap { $0 }.forEach(Terminal.note)
         }
         var run = try training.configuration(
-            recipe, adamW: adamW, model: configuration, data: images.data, teacher: teacher,
+            recipe, adamW: adamW, model: configuration, data: images.places, teacher: teacher,
             precision: precision.resolved(),
             teacherPrecision: teacherPrecision.resolved())
         try evaluation.apply(to: &run)

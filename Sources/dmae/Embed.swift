@@ -42,7 +42,7 @@ struct Embed: ParsableCommand {
     @Option(
         parsing: .upToNextOption,
         help: ArgumentHelp(
-            "JPEG and PNG images, and folders of them, searched to any depth.", valueName: "folder|image"),
+            "JPEG and PNG images, folders of them, searched to any depth, and lists.", valueName: "image|folder|list"),
         completion: .file())
     var data: [String]
 
@@ -84,12 +84,12 @@ struct Embed: ParsableCommand {
         try model.requireKnownParts()
         let encoder = try model.runnableEncoder(heads: inference.heads, imageSize: imageSize)
         let reading = inference.pictures.reading(for: model, isQuiet: inference.quiet)
-        let source = try ImageFolder(listing: data)
+        let source = try ImageCollection(listing: data)
         source.warnings.forEach(Terminal.warning)
         if !inference.quiet { source.notes.forEach(Terminal.note) }
         for written in [output, list] {
             try AtomicFile.requireOther(
-                written, than: [weights, model.tensors.path] + (0..<source.count).map(source.path))
+                written, than: [weights, model.tensors.path] + source.files)
         }
         let embedding = try Embedding(
             file: model.tensors, configuration: encoder, block: block, pool: pool,

@@ -34,8 +34,10 @@ struct Evaluate: ParsableCommand {
             """)
 
     @Option(
-        help: ArgumentHelp("Images in class directories.", valueName: "folder"), completion: .directory)
-    var data: String
+        parsing: .upToNextOption,
+        help: ArgumentHelp("Images in class directories, and lists with labels.", valueName: "folder|list"),
+        completion: .file())
+    var data: [String]
 
     @Flag(help: "Print one JSON object instead of text.")
     var json = false
@@ -62,6 +64,7 @@ struct Evaluate: ParsableCommand {
     @OptionGroup(title: "Compute") var precision: PrecisionOptions
 
     func validate() throws {
+        try ValidationError.requirePlaces(data, "--data")
         if let confusion, !confusion.lowercased().hasSuffix(".png") {
             throw ValidationError("--confusion \(confusion): the matrix is drawn as a PNG file; end it in .png")
         }
@@ -72,19 +75,19 @@ struct Evaluate: ParsableCommand {
         // Refuse early: evaluation may take minutes.
         let list = try logits.map { try Evaluation.list(beside: $0) }
         let model = try classifier.open()
-        let folder = try ImageFolder(data)
-        let source = ImagesByPath(folder)
+        let places = ImagePlaces(data)
+        let source = try ImageCollection(places)
         let inputs = [classifier.weights, model.tensors.path] + [classMap].compactMap { $0 }
         for output in [logits, list, confusion].compactMap({ $0 }) {
-            try AtomicFile.requireOther(output, than: inputs + (0..<source.count).map(source.path))
+            try AtomicFile.requireOther(output, than: inputs + source.files)
         }
         let mapping = try ClassMapping(
             folder: source.classes, head: model.classes!, names: model.classNames,
-            map: classMap.map { try ClassMap($0) }, place: data, meant: folder.evaluationPart)
+            map: classMap.map { try ClassMap($0) }, place: "\(places)", meant: source.evaluationPart)
         if confusion != nil, source.classes.count > ConfusionPicture.maximumClasses {
             throw Failure(
                 .usage,
-                "--confusion draws at most \(ConfusionPicture.maximumClasses) classes, and \(data) has "
+                "--confusion draws at most \(ConfusionPicture.maximumClasses) classes, and \(places) has "
                     + "\(source.classes.count): leave it out")
         }
         if let confusion { try AtomicFile.requirePlace(at: confusion) }

@@ -87,7 +87,7 @@ struct Finetune: ParsableCommand {
         } else {
             size = try encoder.encoder(recipe.student, imageSize: recipe.imageSize)
         }
-        let source = try ImageFolder(images.train)
+        let source = try ImageCollection(images.training)
         try requireClasses(source, .train)
         let names = source.classes
         let teacherWeights = try teacher.weights(classes: names)
@@ -100,9 +100,9 @@ struct Finetune: ParsableCommand {
                 layerDecay: classifier.layerDecay ?? recipe.layerDecay,
                 smoothing: classifier.smoothing ?? recipe.smoothing,
                 teacher: try teacherWeights.map { try teacher.configuration($0, images: size) }),
-            data: images.train, teacher: teacher.teacher, precision: precision.resolved())
+            data: images.training, teacher: teacher.teacher, precision: precision.resolved())
         configuration.weights = weights
-        configuration.validation = images.validation
+        configuration.validation = images.validating
         configuration.evaluateEvery = images.evaluateEvery
         configuration.clipGradient = classifier.clipGradient
         configuration.averageDecay = classifier.ema
@@ -128,20 +128,31 @@ struct Finetune: ParsableCommand {
 /// Labelled images for training and evaluation.
 struct LabelledDataOptions: ParsableArguments {
     @Option(
-        help: ArgumentHelp("Folder of training images, one folder per class.", valueName: "folder"),
-        completion: .directory)
-    var train: String
+        parsing: .upToNextOption,
+        help: ArgumentHelp(
+            "Training images: folders with one folder per class, and lists with labels.", valueName: "folder|list"),
+        completion: .file())
+    var train: [String]
 
     @Option(
-        name: .customLong("val"),
-        help: ArgumentHelp("Folder of validation images, with the same class folders.", valueName: "folder"),
-        completion: .directory)
-    var validation: String
+        name: .customLong("val"), parsing: .upToNextOption,
+        help: ArgumentHelp("Validation images, with the same classes.", valueName: "folder|list"),
+        completion: .file())
+    var validation: [String]
 
     @Option(
         help: ArgumentHelp(
             "Epochs between two evaluations on --val; there is one at the end, too.", valueName: "epochs"))
     var evaluateEvery: Double = 1
+
+    /// The places of the images.
+    var training: ImagePlaces { ImagePlaces(train) }
+    var validating: ImagePlaces { ImagePlaces(validation) }
+
+    func validate() throws {
+        try ValidationError.requirePlaces(train, "--train")
+        try ValidationError.requirePlaces(validation, "--val")
+    }
 }
 
 /// Values of the classifier and its optimiser that override the recipe's.

@@ -55,14 +55,17 @@ struct Knn: ParsableCommand {
     var prefix: String?
 
     @Option(
-        help: ArgumentHelp("Folder of training images, one folder per class.", valueName: "folder"),
-        completion: .directory)
-    var train: String
+        parsing: .upToNextOption,
+        help: ArgumentHelp(
+            "Training images: folders with one folder per class, and lists with labels.", valueName: "folder|list"),
+        completion: .file())
+    var train: [String]
 
     @Option(
-        help: ArgumentHelp("Folder of validation images, with the same class folders.", valueName: "folder"),
-        completion: .directory)
-    var val: String
+        parsing: .upToNextOption,
+        help: ArgumentHelp("Validation images, with the same classes.", valueName: "folder|list"),
+        completion: .file())
+    var val: [String]
 
     @Option(help: ArgumentHelp("Numbers of neighbours, separated by commas.", valueName: "k,…"))
     var k = NeighborCounts([10, 20])
@@ -89,9 +92,14 @@ struct Knn: ParsableCommand {
     @OptionGroup(title: "Compute") var compute: ComputeOptions
     @OptionGroup(title: "Compute") var precision: PrecisionOptions
 
+    func validate() throws {
+        try ValidationError.requirePlaces(train, "--train")
+        try ValidationError.requirePlaces(val, "--val")
+    }
+
     func run() throws {
         try compute.apply()
-        let train = ImagesByPath(try ImageFolder(train)), validation = ImagesByPath(try ImageFolder(val))
+        let train = try ImageCollection(ImagePlaces(train)), validation = try ImageCollection(ImagePlaces(val))
         try requireSameClasses(train, .train, validation, .validation)
         let model = try ModelWeights(path: weights, prefix: prefix)
         (train.warnings + validation.warnings).forEach(Terminal.warning)

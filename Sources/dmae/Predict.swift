@@ -25,7 +25,7 @@ struct Predict: ParsableCommand {
 
     @Argument(
         help: ArgumentHelp(
-            "JPEG and PNG images, and folders of them, searched to any depth.", valueName: "image|folder"),
+            "JPEG and PNG images, folders of them, searched to any depth, and lists.", valueName: "image|folder|list"),
         completion: .file())
     var images: [String]
 
@@ -49,7 +49,7 @@ struct Predict: ParsableCommand {
     func run() throws {
         try compute.apply()
         let model = try classifier.open()
-        let source = try ImageFolder(listing: images)
+        let source = try ImageCollection(listing: images)
         source.warnings.forEach(Terminal.warning)
         if !classifier.inference.quiet { source.notes.forEach(Terminal.note) }
         let classification = try classifier.classification(model, images: source.count, precision)

@@ -41,7 +41,8 @@ struct Pretrain: ParsableCommand {
             recipe, student: try model.encoder(recipe.student, imageSize: recipe.imageSize),
             decoder: try model.decoder(recipe.decoder))
         var run = try training.configuration(
-            recipe, adamW: adamW, model: configuration, data: images.data, teacher: nil, precision: precision.resolved()
+            recipe, adamW: adamW, model: configuration, data: images.places, teacher: nil,
+            precision: precision.resolved()
         )
         try evaluation.apply(to: &run)
         try training.run(run)

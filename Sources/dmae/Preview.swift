@@ -22,10 +22,7 @@ struct Preview: ParsableCommand {
               dmae preview --data pictures --recipe finetune-base --output grid.png
             """)
 
-    @Option(
-        help: ArgumentHelp("Folder of images: one folder per class, or a flat one.", valueName: "folder"),
-        completion: .directory)
-    var data: String
+    @OptionGroup var images: DataOptions
 
     @Option(
         help: ArgumentHelp(
@@ -77,10 +74,10 @@ struct Preview: ParsableCommand {
 
     func run() throws {
         try compute.apply()
-        let source = try ImageFolder(data, usesLabels: false)
+        let source = try ImageCollection(images.places, usesLabels: false)
         source.warnings.forEach(Terminal.warning)
         source.notes.forEach(Terminal.note)
-        try AtomicFile.requireOther(output, than: (0..<source.count).lazy.map(source.path))
+        try AtomicFile.requireOther(output, than: source.files)
         try AtomicFile.requirePlace(at: output)
         let configuration = try configuration(classes: source.classes.count)
         if configuration.mixing != nil, columns > configuration.batch {
@@ -146,7 +143,7 @@ struct Preview: ParsableCommand {
 
     private func configuration(_ recipe: some TrainingRecipe, model: ModelConfiguration?) -> TrainingConfiguration {
         TrainingConfiguration(
-            method: recipe.method, recipe: recipe.name, model: model, data: data, teacher: nil,
+            method: recipe.method, recipe: recipe.name, model: model, data: images.places, teacher: nil,
             batch: batch ?? recipe.batch, accumulation: 1, epochs: recipe.epochs, warmupEpochs: recipe.warmupEpochs,
             baseLearningRate: recipe.baseLearningRate, minimumLearningRate: 0, optimizer: recipe.optimizer, seed: seed,
             minimumCropArea: recipe.cropArea.lowerBound, maximumCropArea: recipe.cropArea.upperBound,

@@ -77,7 +77,7 @@ struct Probe: ParsableCommand {
         let encoder = try model.runnableEncoder(heads: heads, imageSize: imageSize)
         let pool = try pool ?? model.defaultPool(for: "a probe")
         try model.requireNorm(of: pool)
-        let source = try ImageFolder(images.train)
+        let source = try ImageCollection(images.training)
         try requireClasses(source, .train)
         var recipe = ProbeRecipe.mae(width: encoder.width)
         let batches = try recipe.batches(
@@ -85,9 +85,9 @@ struct Probe: ParsableCommand {
         (recipe.batch, recipe.effectiveBatch) = (batches.batch, batches.batch * batches.accumulation)
         var configuration = try training.configuration(
             recipe, classifier: ClassifierConfiguration(encoder: encoder, classes: source.classes.count, pool: pool),
-            data: images.train, teacher: nil, precision: precision.resolved())
+            data: images.training, teacher: nil, precision: precision.resolved())
         configuration.weights = weights
-        configuration.validation = images.validation
+        configuration.validation = images.validating
         configuration.evaluateEvery = images.evaluateEvery
         configuration.probeAugmentation = augment
         if !training.quiet { notes(on: configuration, images: source.count).forEach(Terminal.note) }

@@ -11,9 +11,25 @@ import Weights
 /// The images of `dmae distill` and `dmae pretrain`.
 struct DataOptions: ParsableArguments {
     @Option(
-        help: ArgumentHelp("Folder of images: one folder per class, or a flat one.", valueName: "folder"),
-        completion: .directory)
-    var data: String
+        parsing: .upToNextOption,
+        help: ArgumentHelp(
+            "Images: folders, with one folder per class or flat ones, and lists.", valueName: "folder|list"),
+        completion: .file())
+    var data: [String]
+
+    /// The places of the images.
+    var places: ImagePlaces { ImagePlaces(data) }
+
+    func validate() throws { try ValidationError.requirePlaces(data, "--data") }
+}
+
+extension ValidationError {
+    /// Refuses an option for places of images that was given without a value.
+    static func requirePlaces(_ paths: [String], _ flag: String) throws {
+        guard !paths.isEmpty, !paths.contains("") else {
+            throw ValidationError("\(flag) needs the path of a folder or list")
+        }
+    }
 }
 
 /// Settings of AdamW that override the recipe's.
@@ -124,7 +140,7 @@ struct TrainingOptions: ParsableArguments {
     func configuration(
         _ recipe: some TrainingRecipe, adamW: AdamWOptions? = nil, model: ModelConfiguration? = nil,
         classifier: ClassifierConfiguration? = nil,
-        data: String, teacher: String?, precision: Precision, teacherPrecision: TeacherPrecision = .same
+        data: ImagePlaces, teacher: String?, precision: Precision, teacherPrecision: TeacherPrecision = .same
     ) throws -> TrainingConfiguration {
         // With --batch alone the recipe's effective batch stays if the batch divides it.
         let effective = effectiveBatch ?? recipe.effectiveBatch

@@ -99,7 +99,8 @@ final class FolderSearchTests: XCTestCase {
         let unlabelled = try ImageFolder(folder.file("classes"), usesLabels: false)
         XCTAssertEqual(names(unlabelled), ["cat/1.jpg", "dog/3.jpg"])
         XCTAssertEqual(unlabelled.warnings, [message("classes/cat/closed") + "; it is passed over"])
-        XCTAssertEqual(ImagesByPath(unlabelled).warnings, unlabelled.warnings)
+        let places = ImagePlaces(folder.file("classes"))
+        XCTAssertEqual(try ImageCollection(places, usesLabels: false).warnings, unlabelled.warnings)
 
         // The folder itself, and a folder without anything else.
         for path in ["flat/closed", "all/closed"] {

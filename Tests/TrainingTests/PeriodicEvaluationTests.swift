@@ -47,7 +47,8 @@ final class PeriodicEvaluationTests: XCTestCase {
         let model = ModelConfiguration.small(teacherWidth: teacher ? 20 : nil, pairs: pairs, distance: .l1)
         return TrainingConfiguration(
             method: teacher ? .distill : .pretrain, recipe: "test", model: model,
-            data: try pictures("images", perClass: 8), teacher: teacher ? try self.teacher(for: model) : nil,
+            data: ImagePlaces(try pictures("images", perClass: 8)),
+            teacher: teacher ? try self.teacher(for: model) : nil,
             batch: 8 / accumulation, accumulation: accumulation, epochs: 4, warmupEpochs: 1, baseLearningRate: 0.1,
             minimumLearningRate: 0, optimizer: Optimizer(), seed: 53)
     }
@@ -55,7 +56,7 @@ final class PeriodicEvaluationTests: XCTestCase {
     /// The same with both evaluations: held-out losses each epoch, k-NN every other one.
     private func evaluated(_ configuration: TrainingConfiguration) throws -> TrainingConfiguration {
         var configuration = configuration
-        configuration.validation = try pictures("val", perClass: 3)
+        configuration.validation = ImagePlaces(try pictures("val", perClass: 3))
         configuration.neighbors = NeighborSettings(
             train: configuration.data, validation: configuration.validation!, everyEpochs: 2)
         return configuration
@@ -195,7 +196,7 @@ final class PeriodicEvaluationTests: XCTestCase {
             single.batch = 1
             single.accumulation = 8
             let alone = try self.trainer(single).objective
-            let source = try ImageFolder(configuration.validation!)
+            let source = try ImageCollection(configuration.validation!)
             XCTAssertEqual(source.count, 9, "two batches of four, and one image")
             var sums = [Double](repeating: 0, count: found.count)
             for index in 0..<source.count {
@@ -234,9 +235,9 @@ final class PeriodicEvaluationTests: XCTestCase {
             let own = trainer.objective.parameters.all.first { $0.name == parameter.name }!
             parameter.weight.copy(from: own.weight)
         }
-        func encode(_ path: String, _ add: (UnsafePointer<Float>, Int) -> Void) throws {
+        func encode(_ places: ImagePlaces, _ add: (UnsafePointer<Float>, Int) -> Void) throws {
             let loader = BatchLoader(
-                once: try ImageFolder(path), augmentation: configuration.validationAugmentation, batchSize: 5,
+                once: try ImageCollection(places), augmentation: configuration.validationAugmentation, batchSize: 5,
                 workers: 1, report: { XCTFail("\($0)") })
             defer { loader.stop() }
             while let batch = try loader.next(into: extractor.images) {
@@ -302,11 +303,11 @@ final class PeriodicEvaluationTests: XCTestCase {
         }
         let few = try pictures("few", perClass: 6), flat = few + "/a"
         for (code, words, change) in [
-            (.badData, "knn train \(flat) has no classes", { $0.neighbors?.train = flat }),
-            (.badData, "knn val \(flat) has no classes", { $0.neighbors?.validation = flat }),
-            (.usage, "knn train needs at least 20 images", { $0.neighbors?.train = few }),
+            (.badData, "knn train \(flat) has no classes", { $0.neighbors?.train = ImagePlaces(flat) }),
+            (.badData, "knn val \(flat) has no classes", { $0.neighbors?.validation = ImagePlaces(flat) }),
+            (.usage, "knn train needs at least 20 images", { $0.neighbors?.train = ImagePlaces(few) }),
             (.usage, "knn every must be above 0", { $0.neighbors?.everyEpochs = 0 }),
-            (.inputOutput, "gone", { $0.validation = self.folder.file("gone") }),
+            (.inputOutput, "gone", { $0.validation = ImagePlaces(self.folder.file("gone")) }),
         ] as [(Failure.Code, String, (inout TrainingConfiguration) -> Void)] {
             let failure = try refusal(change)
             XCTAssertEqual(failure?.code, code, words)

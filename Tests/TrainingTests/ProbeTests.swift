@@ -82,12 +82,13 @@ final class ProbeTests: XCTestCase {
     ) throws -> TrainingConfiguration {
         var configuration = TrainingConfiguration(
             method: .probe, recipe: "mae-probe", model: nil,
-            data: try train ?? pictures("train", perClass: 7, seed: 1), teacher: nil, batch: 4, accumulation: 2,
+            data: ImagePlaces(try train ?? pictures("train", perClass: 7, seed: 1)), teacher: nil, batch: 4,
+            accumulation: 2,
             epochs: epochs, warmupEpochs: 1, baseLearningRate: 30, minimumLearningRate: 0, optimizer: .lars, seed: 17,
             minimumCropArea: 0.08, maximumCropArea: 1)
         configuration.classifier = ClassifierConfiguration(encoder: encoder, classes: 3, pool: pool)
         configuration.probeAugmentation = augmentation
-        configuration.validation = try validation ?? pictures("val", perClass: 5, seed: 2)
+        configuration.validation = ImagePlaces(try validation ?? pictures("val", perClass: 5, seed: 2))
         configuration.weights = folder.file("encoder.safetensors")
         if !FileManager.default.fileExists(atPath: configuration.weights!) { _ = try weights() }
         return configuration
@@ -169,7 +170,7 @@ final class ProbeTests: XCTestCase {
     func testStoredFeaturesAreThoseOfEveryStep() throws {
         let configuration = try configuration(.none)
         guard case .finished(let path) = try run(made(configuration), "stored") else { return XCTFail("not finished") }
-        let plan = MemoryPlan(), source = try ImageFolder(configuration.data)
+        let plan = MemoryPlan(), source = try ImageCollection(configuration.data)
         let probe = try LinearProbe(configuration.classifier!, batch: 4, plan: plan, .images(.f32))
         let loop = StepLoop(probe, .lars, accumulation: 2, plan: plan)
         try plan.commit()
@@ -304,7 +305,11 @@ final class ProbeTests: XCTestCase {
             let good = try configuration(augmentation)
             for (field, words) in [("train", "has no classes"), ("val", "has no classes")] {
                 var configuration = good
-                if field == "train" { configuration.data = flat } else { configuration.validation = flat }
+                if field == "train" {
+                    configuration.data = ImagePlaces(flat)
+                } else {
+                    configuration.validation = ImagePlaces(flat)
+                }
                 let failure = failure { _ = try Trainer(configuration) }
                 XCTAssertEqual(failure?.code, .badData)
                 XCTAssertTrue(failure?.message.contains(words) == true, "\(failure as Any)")
@@ -320,7 +325,8 @@ final class ProbeTests: XCTestCase {
             try FileManager.default.createDirectory(atPath: folder.file(name), withIntermediateDirectories: true)
             try FileManager.default.copyItem(atPath: flat, toPath: folder.file(name + "/a"))
         }
-        (configuration.data, configuration.validation) = (folder.file("one"), folder.file("one val"))
+        configuration.data = ImagePlaces(folder.file("one"))
+        configuration.validation = ImagePlaces(folder.file("one val"))
         let single = failure { _ = try Trainer(configuration) }
         XCTAssertEqual(single?.code, .badData)
         XCTAssertTrue(single?.message.contains("only one class") == true, "\(single as Any)")

@@ -60,7 +60,7 @@ final class TrainerTests: XCTestCase {
         let pairs = [AlignedPair(studentBlock: 1, teacherBlock: 0), AlignedPair(studentBlock: 2, teacherBlock: 2)]
         let model = ModelConfiguration.small(pairs: pairs, distance: .l1)
         return TrainingConfiguration(
-            method: .distill, recipe: "test", model: model, data: try pictures(images),
+            method: .distill, recipe: "test", model: model, data: ImagePlaces(try pictures(images)),
             teacher: try teacher(for: model), batch: batch,
             accumulation: accumulation, epochs: epochs, warmupEpochs: 1, baseLearningRate: 0.1, minimumLearningRate: 0,
             optimizer: Optimizer(), seed: 53)
@@ -209,7 +209,7 @@ final class TrainerTests: XCTestCase {
         try prepare(hand)
         let (objective, images) = (hand.objective, 10.0)
         let loader = BatchLoader(
-            source: try ImageFolder(configuration.data),
+            source: try ImageCollection(configuration.data),
             augmentation: Augmentation(
                 width: 16, height: 12, channels: 3,
                 framing: .random(area: 0.2...1, aspect: 3.0 / 4...4.0 / 3, flip: 0.5)),
@@ -396,17 +396,17 @@ final class TrainerTests: XCTestCase {
             try attempt {
                 $0.keep = 7
                 $0.checkpointEvery = 3
-                $0.data = try pictures(10, "moved")
+                $0.data = ImagePlaces(try pictures(10, "moved"))
                 $0.teacher = try teacher(for: $0.model!, "moved.safetensors")
             })
-        let fewer = try attempt { $0.data = try pictures(11, "more") }
+        let fewer = try attempt { $0.data = ImagePlaces(try pictures(11, "more")) }
         XCTAssertEqual(fewer?.code, .badData)
         XCTAssertTrue(
             fewer?.message.contains("holds 11 images, but 10 when the run was started") == true,
             "\(String(describing: fewer))")
         let renamed = try pictures(10, "renamed")
         try FileManager.default.moveItem(atPath: renamed + "/4.png", toPath: renamed + "/04.png")
-        let others = try attempt { $0.data = renamed }
+        let others = try attempt { $0.data = ImagePlaces(renamed) }
         XCTAssertEqual(others?.code, .badData)
         XCTAssertTrue(
             others?.message.hasPrefix("\(renamed): holds images of other names than when the run was started") == true,
@@ -438,7 +438,7 @@ final class TrainerTests: XCTestCase {
         XCTAssertEqual(try log("carried").map { $0["epoch"] as? Double }, [1.2, 2.4])
         XCTAssertEqual(try Trainer(smallRun()).notes, [])
         var classes = try smallRun()
-        classes.data = folder.file("classes")
+        classes.data = ImagePlaces(folder.file("classes"))
         _ = try pictures(12, "classes/first")
         _ = try pictures(2, "classes")
         let notes = try Trainer(classes).notes
@@ -518,7 +518,7 @@ final class TrainerTests: XCTestCase {
         configuration.baseLearningRate = 0.2
         configuration.optimizer.weightDecay = 0
         func trainer() throws -> Trainer {
-            let trainer = try Trainer(configuration, source: ImageFolder(configuration.data)) { plan in
+            let trainer = try Trainer(configuration, source: ImageCollection(configuration.data)) { plan in
                 LinearRegression(batch: 2, pixels: 12 * 16 * 3, keepsGradients: true, plan: plan)
             }
             try trainer.prepare()
@@ -584,7 +584,7 @@ final class TrainerTests: XCTestCase {
     private func regression(
         _ configuration: TrainingConfiguration, evaluated: Bool = true
     ) throws -> (trainer: Trainer, ranking: WeightSum?) {
-        let trainer = try Trainer(configuration, source: ImageFolder(configuration.data)) { plan in
+        let trainer = try Trainer(configuration, source: ImageCollection(configuration.data)) { plan in
             LinearRegression(batch: 2, pixels: 12 * 16 * 3, keepsGradients: true, plan: plan)
         }
         var ranking: WeightSum?
@@ -819,7 +819,7 @@ final class TrainerTests: XCTestCase {
     func testPretrainingWithoutATeacher() throws {
         let configuration = TrainingConfiguration(
             method: .pretrain, recipe: "test", model: .small(teacherWidth: nil, normalizePixels: true),
-            data: try pictures(6),
+            data: ImagePlaces(try pictures(6)),
             teacher: nil, batch: 3, accumulation: 1, epochs: 30, warmupEpochs: 3, baseLearningRate: 0.4,
             minimumLearningRate: 0,
             optimizer: Optimizer(), seed: 54)

@@ -1,0 +1,205 @@
+import Glibc
+import Reporting
+
+/// The images of one or several folders and lists, as one source.
+///
+/// Classes of the same name are one class; they are sorted by the bytes of their names. The images are those of all
+/// places, sorted by class, then by name, then by place: two places may have an image of the same name. Where a place
+/// has no classes, the collection has none.
+public struct ImageCollection: ImageSource {
+    private let parts: [any ImageSource]
+    public let classes: [String]
+    /// Of each image, its part and its index there.
+    private let images: [(part: UInt32, index: UInt32)]
+    /// Of each image, its class; empty without classes.
+    private let labels: [Int32]
+    /// Whether images are listed by their whole paths, without classes.
+    private let isListing: Bool
+    private let ownWarnings: [String]
+
+    public var count: Int { images.count }
+    public var place: String? { isListing || parts.count > 1 ? nil : parts[0].place }
+    public var evaluationPart: String? { parts.count == 1 ? parts[0].evaluationPart : nil }
+    public var files: [String] { parts.flatMap(\.files) }
+    public var notes: [String] { parts.flatMap(\.notes) + summary }
+    public var warnings: [String] { ownWarnings + parts.flatMap(\.warnings) }
+
+    public func name(_ index: Int) -> String {
+        let image = images[index], part = parts[Int(image.part)]
+        return isListing ? part.path(Int(image.index)) : part.name(Int(image.index))
+    }
+    public func path(_ index: Int) -> String { parts[Int(images[index].part)].path(Int(images[index].index)) }
+    public func title(_ index: Int) -> String { parts[Int(images[index].part)].title(Int(images[index].index)) }
+    public func label(_ index: Int) -> Int? { classes.isEmpty ? nil : Int(labels[index]) }
+    public func bytes(_ index: Int) throws -> [UInt8] {
+        try parts[Int(images[index].part)].bytes(Int(images[index].index))
+    }
+
+    /// Opens the folders and lists at `places`.
+    ///
+    /// - Parameter usesLabels: whether the classes of images matter. If they do not, directories that may not be read
+    ///   are passed over with a warning, and classes may be missing in some places.
+    /// - Throws: `Failure.inputOutput` where a place is missing or cannot be read; `Failure.badData` where one holds no
+    ///   images, is malformed, or alone has no classes though labels are used; `Failure.usage` for a file of another
+    ///   kind.
+    public init(_ places: ImagePlaces, usesLabels: Bool = true) throws {
+        var parts: [any ImageSource] = []
+        let places = try Self.expanded(places.paths)
+        for place in places {
+            switch try Self.kind(of: place) {
+            case .folder: parts.append(try ImageFolder(place, usesLabels: usesLabels))
+            case .list: parts.append(try ImageList(place))
+            case .other:
+                throw Failure(
+                    .inputOutput,
+                    "\(place) is not a folder; name the folder that holds the images or their class directories, or a "
+                        + "list that ends in .csv or .txt")
+            }
+        }
+        if usesLabels, let flat = parts.first(where: \.classes.isEmpty),
+            let other = parts.first(where: { !$0.classes.isEmpty })
+        {
+            throw Failure(
+                .badData,
+                "\(flat.place ?? "a place of images") has no classes, but \(other.place ?? "another") has: give every "
+                    + "image a class, in class directories or by a list")
+        }
+        self.init(parts, warnings: Self.repetitions(places))
+    }
+
+    /// Lists the images at `paths`: files, with any extension, folders, searched to any depth, and lists. They have no
+    /// classes, and are sorted by path, byte by byte, every path once.
+    ///
+    /// - Throws: as above.
+    public init(listing paths: [String]) throws {
+        var parts: [any ImageSource] = [], plain: [String] = []
+        for path in try Self.expanded(paths) {
+            switch try Self.kind(of: path) {
+            case .list: parts.append(try ImageList(path))
+            case .folder, .other: plain.append(path)
+            }
+        }
+        if !plain.isEmpty { parts.insert(try ImageFolder(listing: plain), at: 0) }
+        self.init(listing: parts)
+    }
+
+    private enum Kind { case folder, list, other }
+
+    /// What kind of place a path names.
+    private static func kind(of path: String) throws -> Kind {
+        var status = stat()
+        guard stat(path, &status) == 0 else { throw cannotOpen(path, isFileName(path) ? "" : "the folder ") }
+        if status.st_mode & S_IFMT == S_IFDIR { return .folder }
+        return ImageList.isList(path) ? .list : .other
+    }
+
+    private static func isFileName(_ path: String) -> Bool {
+        ImageList.isList(path) || ImageFolder.isImage(path) || ArchiveName.isTar(path)
+            || ArchiveName.compression(of: path) != nil
+    }
+
+    /// The paths with the braces of those that do not exist as they are expanded.
+    private static func expanded(_ paths: [String]) throws -> [String] {
+        try paths.flatMap { path in
+            path.utf8.contains(UInt8(ascii: "{")) && access(path, F_OK) != 0
+                ? try BraceExpansion.texts(of: path) : [path]
+        }
+    }
+
+    /// Warnings about places that are given twice.
+    private static func repetitions(_ places: [String]) -> [String] {
+        var seen: Set<[UInt64]> = []
+        return places.compactMap { place in
+            var status = stat()
+            guard stat(place, &status) == 0,
+                !seen.insert([UInt64(status.st_dev), UInt64(status.st_ino)]).inserted
+            else { return nil }
+            return "\(place) is given twice: each of its images counts twice"
+        }
+    }
+
+    /// The parts as one source, by class and name.
+    private init(_ parts: [any ImageSource], warnings: [String]) {
+        self.parts = parts
+        isListing = false
+        ownWarnings = warnings
+        let names = Array(Set(parts.flatMap { $0.classes.map(ByteText.init) })).sorted()
+        let indices = Dictionary(uniqueKeysWithValues: zip(names, Int32(0)...))
+        let ranks = parts.map { part in part.classes.map { indices[ByteText($0)]! } }
+        // Every part is in this order already, so the next image is the first of the heads.
+        func label(_ part: Int, _ index: Int) -> Int32 {
+            parts[part].label(index).map { ranks[part][$0] } ?? -1
+        }
+        struct Head {
+            let part: Int
+            var index: Int
+            var label: Int32
+            var name: String
+            func precedes(_ other: Head) -> Bool {
+                if label != other.label { return label < other.label }
+                return name.utf8.lexicographicallyPrecedes(other.name.utf8)
+            }
+        }
+        var images: [(part: UInt32, index: UInt32)] = [], labels: [Int32] = []
+        images.reserveCapacity(parts.map(\.count).reduce(0, +))
+        let hasClasses = parts.allSatisfy { !$0.classes.isEmpty }
+        if parts.count == 1 {
+            images += (0..<parts[0].count).map { (0, UInt32($0)) }
+            labels = hasClasses ? (0..<parts[0].count).map { label(0, $0) } : []
+        } else {
+            var heads = parts.indices.map { Head(part: $0, index: 0, label: label($0, 0), name: parts[$0].name(0)) }
+            while !heads.isEmpty {
+                var first = 0
+                for other in heads.indices.dropFirst() where heads[other].precedes(heads[first]) { first = other }
+                let head = heads[first]
+                images.append((UInt32(head.part), UInt32(head.index)))
+                if hasClasses { labels.append(head.label) }
+                let next = head.index + 1
+                if next < parts[head.part].count {
+                    heads[first] = Head(
+                        part: head.part, index: next, label: label(head.part, next), name: parts[head.part].name(next))
+                } else {
+                    heads.remove(at: first)
+                }
+            }
+        }
+        self.images = images
+        self.labels = labels
+        classes = hasClasses ? names.map(\.text) : []
+    }
+
+    /// The parts as one list of paths.
+    private init(listing parts: [any ImageSource]) {
+        self.parts = parts
+        isListing = true
+        ownWarnings = []
+        (classes, labels) = ([], [])
+        var all: [(path: String, part: UInt32, index: UInt32)] = []
+        for (number, part) in parts.enumerated() {
+            all += (0..<part.count).map { (part.path($0), UInt32(number), UInt32($0)) }
+        }
+        all.sort { first, second in
+            if !first.path.utf8.elementsEqual(second.path.utf8) { return precedes(first.path, second.path) }
+            return (first.part, first.index) < (second.part, second.index)
+        }
+        // A part has every path once.
+        images = all.enumerated().filter { number, image in
+            number == 0 || all[number - 1].part == image.part
+                || !image.path.utf8.elementsEqual(all[number - 1].path.utf8)
+        }.map { ($1.part, $1.index) }
+    }
+
+    /// What the collection consists of, unless it is one folder.
+    private var summary: [String] {
+        let kinds: [(noun: String, count: Int)] = [
+            ("folder", parts.count { $0 is ImageFolder }), ("list", parts.count { $0 is ImageList }),
+        ]
+        guard !isListing, parts.count > 1 || kinds[0].count == 0 else { return [] }
+        let places = kinds.filter { $0.count > 0 }.map { Format.counted($0.count, $0.noun) }
+        var text = "\(places.joined(separator: ", ")): \(Format.counted(count, "image"))"
+        if !classes.isEmpty {
+            text += ", \(Format.grouped(classes.count)) class\(classes.count == 1 ? "" : "es")"
+        }
+        return [text]
+    }
+}
