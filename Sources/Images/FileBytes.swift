@@ -3,7 +3,7 @@ import Glibc
 import Tensors
 
 /// Maximum bytes of an image file: more than the largest accepted image has uncompressed.
-private let maximumFileSize = 1 << 30
+let maximumFileSize = 1 << 30
 
 /// Reads the regular file at `path` into memory. `accept` is called with its first `headCount` bytes before the rest is
 /// read.
@@ -39,7 +39,7 @@ func readFile(_ path: String, headCount: Int, where accept: (UnsafeRawBufferPoin
         return done
     }
     guard status.st_size <= maximumFileSize else {
-        throw Failure(.badData, "\(path) is larger than the \(maximumFileSize >> 20) MiB that an image file may have")
+        throw tooLarge(path)
     }
     // A huge file of another kind is refused by its first bytes.
     var head = [UInt8](repeating: 0, count: min(headCount, Int(status.st_size)))
@@ -51,6 +51,11 @@ func readFile(_ path: String, headCount: Int, where accept: (UnsafeRawBufferPoin
         let rest = UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(rebasing: buffer[known...]))
         initialized = known + (try fill(rest))
     }
+}
+
+/// The failure for a file, or a member of an archive, that is too large to be an image.
+func tooLarge(_ name: String) -> Failure {
+    Failure(.badData, "\(name) is larger than the \(maximumFileSize >> 20) MiB that an image file may have")
 }
 
 /// The bytes of the image file at `path`, as an `ImageSource` gives them: a file that cannot be read is the image's own

@@ -1,7 +1,7 @@
 import Glibc
 import Reporting
 
-/// The images of one or several folders and lists, as one source.
+/// The images of one or several folders, tar archives and lists, as one source.
 ///
 /// Classes of the same name are one class; they are sorted by the bytes of their names. The images are those of all
 /// places, sorted by class, then by name, then by place: two places may have an image of the same name. Where a place
@@ -35,25 +35,51 @@ public struct ImageCollection: ImageSource {
         try parts[Int(images[index].part)].bytes(Int(images[index].index))
     }
 
-    /// Opens the folders and lists at `places`.
+    /// Opens the folders, tar archives and lists at `places`.
     ///
     /// - Parameter usesLabels: whether the classes of images matter. If they do not, directories that may not be read
     ///   are passed over with a warning, and classes may be missing in some places.
+    /// - Parameter indexes: where the indexes of archives are kept.
     /// - Throws: `Failure.inputOutput` where a place is missing or cannot be read; `Failure.badData` where one holds no
     ///   images, is malformed, or alone has no classes though labels are used; `Failure.usage` for a file of another
     ///   kind.
-    public init(_ places: ImagePlaces, usesLabels: Bool = true) throws {
+    public init(
+        _ places: ImagePlaces, usesLabels: Bool = true, indexes: ArchiveIndexes = ArchiveIndexes()
+    ) throws {
         var parts: [any ImageSource] = []
         let places = try Self.expanded(places.paths)
-        for place in places {
-            switch try Self.kind(of: place) {
-            case .folder: parts.append(try ImageFolder(place, usesLabels: usesLabels))
+        var kinds: [Kind] = []
+        for place in places { kinds.append(try Self.kind(of: place)) }
+        // Archives that are named are one data set, whatever else stands between them.
+        let archives = zip(places, kinds).filter { $1 == .archive }.map { ImageArchives.Archive(path: $0.0) }
+        for (place, kind) in zip(places, kinds) {
+            switch kind {
+            case .folder:
+                var found: [ImageArchives.Archive] = [], packed: [String] = []
+                let folder = try ImageFolder(place, usesLabels: usesLabels) { tar, compressed in
+                    found = tar.map { ImageArchives.Archive($0, in: place) }
+                    packed = compressed
+                    return !tar.isEmpty || !compressed.isEmpty
+                }
+                if let folder {
+                    parts.append(folder)
+                } else {
+                    if found.isEmpty { throw Self.onlyCompressed(place, packed) }
+                    parts.append(
+                        try ImageArchives(found, place: place, usesLabels: usesLabels, indexes: indexes))
+                }
+            case .archive where parts.contains(where: { ($0 as? ImageArchives)?.isNamed == true }): break
+            case .archive:
+                parts.append(
+                    try ImageArchives(
+                        archives, place: archives.count == 1 ? place : nil, usesLabels: usesLabels, isNamed: true,
+                        indexes: indexes))
             case .list: parts.append(try ImageList(place))
             case .other:
                 throw Failure(
                     .inputOutput,
-                    "\(place) is not a folder; name the folder that holds the images or their class directories, or a "
-                        + "list that ends in .csv or .txt")
+                    "\(place) is not a folder; name the folder that holds the images or their class directories, an "
+                        + "archive that ends in .tar, or a list that ends in .csv or .txt")
             }
         }
         if usesLabels, let flat = parts.first(where: \.classes.isEmpty),
@@ -67,30 +93,57 @@ public struct ImageCollection: ImageSource {
         self.init(parts, warnings: Self.repetitions(places))
     }
 
-    /// Lists the images at `paths`: files, with any extension, folders, searched to any depth, and lists. They have no
-    /// classes, and are sorted by path, byte by byte, every path once.
+    /// Lists the images at `paths`: files, with any extension, folders, searched to any depth, tar archives and lists.
+    /// They have no classes, and are sorted by path, byte by byte, every path once.
     ///
     /// - Throws: as above.
-    public init(listing paths: [String]) throws {
+    public init(listing paths: [String], indexes: ArchiveIndexes = ArchiveIndexes()) throws {
         var parts: [any ImageSource] = [], plain: [String] = []
+        var archives: [ImageArchives.Archive] = [], packed: (folder: String, names: [String])?
         for path in try Self.expanded(paths) {
             switch try Self.kind(of: path) {
             case .list: parts.append(try ImageList(path))
+            case .archive: archives.append(ImageArchives.Archive(path: path))
             case .folder, .other: plain.append(path)
             }
         }
-        if !plain.isEmpty { parts.insert(try ImageFolder(listing: plain), at: 0) }
+        if !plain.isEmpty {
+            let folder = try ImageFolder(listing: plain) { folder, tar, compressed in
+                archives += tar.map { ImageArchives.Archive($0, in: folder) }
+                if tar.isEmpty, packed == nil, !compressed.isEmpty { packed = (folder, compressed) }
+                return !tar.isEmpty || !compressed.isEmpty
+            }
+            if let folder { parts.append(folder) }
+        }
+        if let packed { throw Self.onlyCompressed(packed.folder, packed.names) }
+        if !archives.isEmpty {
+            var seen: Set<ByteText> = []
+            let distinct = archives.filter { seen.insert(ByteText($0.path)).inserted }
+            parts.append(try ImageArchives(distinct, place: nil, isListing: true, indexes: indexes))
+        }
         self.init(listing: parts)
     }
 
-    private enum Kind { case folder, list, other }
+    private static func onlyCompressed(_ folder: String, _ names: [String]) -> Failure {
+        let shown = names.sorted(by: precedes).prefix(3).joined(separator: ", ") + (names.count > 3 ? ", …" : "")
+        return Failure(
+            .badData, "the folder \(folder) holds no images but in compressed archives (\(shown)): unpack them")
+    }
+
+    private enum Kind { case folder, archive, list, other }
 
     /// What kind of place a path names.
     private static func kind(of path: String) throws -> Kind {
         var status = stat()
         guard stat(path, &status) == 0 else { throw cannotOpen(path, isFileName(path) ? "" : "the folder ") }
         if status.st_mode & S_IFMT == S_IFDIR { return .folder }
-        return ImageList.isList(path) ? .list : .other
+        if let compression = ArchiveName.compression(of: path) {
+            throw Failure(
+                .badData,
+                "\(path) is \(compression.kind), whose images cannot be read by their place: unpack it with "
+                    + "\(compression.command)")
+        }
+        return ArchiveName.isTar(path) ? .archive : ImageList.isList(path) ? .list : .other
     }
 
     private static func isFileName(_ path: String) -> Bool {
@@ -192,7 +245,9 @@ public struct ImageCollection: ImageSource {
     /// What the collection consists of, unless it is one folder.
     private var summary: [String] {
         let kinds: [(noun: String, count: Int)] = [
-            ("folder", parts.count { $0 is ImageFolder }), ("list", parts.count { $0 is ImageList }),
+            ("folder", parts.count { $0 is ImageFolder }),
+            ("tar archive", parts.compactMap { ($0 as? ImageArchives)?.archiveCount }.reduce(0, +)),
+            ("list", parts.count { $0 is ImageList }),
         ]
         guard !isListing, parts.count > 1 || kinds[0].count == 0 else { return [] }
         let places = kinds.filter { $0.count > 0 }.map { Format.counted($0.count, $0.noun) }

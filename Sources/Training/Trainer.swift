@@ -72,22 +72,29 @@ public final class Trainer {
 
     /// Checks the configuration, opens the images and plans all memory, without mapping it.
     ///
+    /// - Parameter indexes: where the indexes of tar archives are kept.
     /// - Throws: `Failure.usage` if values do not fit together or there is not a single step; the failures of
     ///   `ImageCollection.init`.
-    public convenience init(_ configuration: TrainingConfiguration) throws {
-        let source = try ImageCollection(configuration.data, usesLabels: configuration.classifier != nil)
+    public convenience init(
+        _ configuration: TrainingConfiguration, indexes: ArchiveIndexes = ArchiveIndexes(.memory)
+    ) throws {
+        let source = try ImageCollection(
+            configuration.data, usesLabels: configuration.classifier != nil, indexes: indexes)
         if configuration.method == .probe {
-            try self.init(probing: configuration, source, validation: ImageCollection(configuration.validation!))
+            try self.init(
+                probing: configuration, source, validation: ImageCollection(configuration.validation!, indexes: indexes)
+            )
             return
         }
         try self.init(configuration, source: source) { try configuration.objective(plan: $0) }
-        try addEvaluations()
+        try addEvaluations(indexes)
     }
 
     /// Adds the evaluations that the configuration asks for.
-    private func addEvaluations() throws {
+    private func addEvaluations(_ indexes: ArchiveIndexes) throws {
         if let places = configuration.validation {
-            let validation = try ImageCollection(places, usesLabels: configuration.classifier != nil)
+            let validation = try ImageCollection(
+                places, usesLabels: configuration.classifier != nil, indexes: indexes)
             validationWarnings = validation.warnings
             if let classifier = objective as? any ClassifyingObjective {
                 try validate(classifier, on: validation)
@@ -102,8 +109,8 @@ public final class Trainer {
             add(
                 try PeriodicNeighbors(
                     of: objective.parameters, configuration.trainedEncoder,
-                    train: ImageCollection(neighbors.train),
-                    validation: ImageCollection(neighbors.validation),
+                    train: ImageCollection(neighbors.train, indexes: indexes),
+                    validation: ImageCollection(neighbors.validation, indexes: indexes),
                     augmentation: configuration.validationAugmentation,
                     batch: configuration.batch, everyEpochs: neighbors.everyEpochs,
                     unreadableLimit: configuration.unreadableLimit, plan: plan))

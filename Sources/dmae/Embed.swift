@@ -42,7 +42,8 @@ struct Embed: ParsableCommand {
     @Option(
         parsing: .upToNextOption,
         help: ArgumentHelp(
-            "JPEG and PNG images, folders of them, searched to any depth, and lists.", valueName: "image|folder|list"),
+            "JPEG and PNG images, folders of them, searched to any depth, tar archives and lists.",
+            valueName: "image|folder|tar|list"),
         completion: .file())
     var data: [String]
 
@@ -72,7 +73,7 @@ struct Embed: ParsableCommand {
     @OptionGroup(title: "Compute") var precision: PrecisionOptions
 
     func validate() throws {
-        if data.isEmpty { throw ValidationError("--data needs at least one folder or picture") }
+        if data.isEmpty { throw ValidationError("--data needs at least one folder, picture, tar archive or list") }
     }
 
     func run() throws {
@@ -84,7 +85,7 @@ struct Embed: ParsableCommand {
         try model.requireKnownParts()
         let encoder = try model.runnableEncoder(heads: inference.heads, imageSize: imageSize)
         let reading = inference.pictures.reading(for: model, isQuiet: inference.quiet)
-        let source = try ImageCollection(listing: data)
+        let source = try ImageCollection(listing: data, indexes: ArchiveIndexes(isQuiet: inference.quiet))
         source.warnings.forEach(Terminal.warning)
         if !inference.quiet { source.notes.forEach(Terminal.note) }
         for written in [output, list] {

@@ -35,7 +35,8 @@ struct Evaluate: ParsableCommand {
 
     @Option(
         parsing: .upToNextOption,
-        help: ArgumentHelp("Images in class directories, and lists with labels.", valueName: "folder|list"),
+        help: ArgumentHelp(
+            "Images with classes: folders, tar archives, and lists with labels.", valueName: "folder|tar|list"),
         completion: .file())
     var data: [String]
 
@@ -76,7 +77,7 @@ struct Evaluate: ParsableCommand {
         let list = try logits.map { try Evaluation.list(beside: $0) }
         let model = try classifier.open()
         let places = ImagePlaces(data)
-        let source = try ImageCollection(places)
+        let source = try ImageCollection(places, indexes: ArchiveIndexes(isQuiet: classifier.inference.quiet))
         let inputs = [classifier.weights, model.tensors.path] + [classMap].compactMap { $0 }
         for output in [logits, list, confusion].compactMap({ $0 }) {
             try AtomicFile.requireOther(output, than: inputs + source.files)

@@ -7,20 +7,20 @@ struct EvaluationOptions: ParsableArguments {
     @Option(
         parsing: .upToNextOption,
         help: ArgumentHelp(
-            "Validation images: their losses, under fixed masks, after each epoch.", valueName: "folder|list"),
+            "Validation images: their losses, under fixed masks, after each epoch.", valueName: "folder|tar|list"),
         completion: .file())
     var val: [String] = []
 
     @Option(
         parsing: .upToNextOption,
         help: ArgumentHelp(
-            "Images with classes, for k-NN with the student as it is; see `dmae knn`.", valueName: "folder|list"),
+            "Images with classes, for k-NN with the student as it is; see `dmae knn`.", valueName: "folder|tar|list"),
         completion: .file())
     var knnTrain: [String] = []
 
     @Option(
         parsing: .upToNextOption,
-        help: ArgumentHelp("Images that k-NN classifies, with the same classes.", valueName: "folder|list"),
+        help: ArgumentHelp("Images that k-NN classifies, with the same classes.", valueName: "folder|tar|list"),
         completion: .file())
     var knnVal: [String] = []
 

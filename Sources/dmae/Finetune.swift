@@ -87,7 +87,8 @@ struct Finetune: ParsableCommand {
         } else {
             size = try encoder.encoder(recipe.student, imageSize: recipe.imageSize)
         }
-        let source = try ImageCollection(images.training)
+        let indexes = training.makeIndexes()
+        let source = try ImageCollection(images.training, indexes: indexes)
         try requireClasses(source, .train)
         let names = source.classes
         let teacherWeights = try teacher.weights(classes: names)
@@ -121,7 +122,8 @@ struct Finetune: ParsableCommand {
                 teacher: teacherWeights, initial: initial,
                 // The other norm belongs to the other kind of pooling; a head of other classes is of no use.
                 isOptional: { ModelLayout.isPositionTable($0) || ModelPart(of: $0) == .norm },
-                isIgnored: { !keepsHead && ModelPart(of: $0) == .classHead }))
+                isIgnored: { !keepsHead && ModelPart(of: $0) == .classHead }),
+            indexes: indexes)
     }
 }
 
@@ -130,13 +132,14 @@ struct LabelledDataOptions: ParsableArguments {
     @Option(
         parsing: .upToNextOption,
         help: ArgumentHelp(
-            "Training images: folders with one folder per class, and lists with labels.", valueName: "folder|list"),
+            "Training images: folders with one folder per class, tar archives, lists with labels.",
+            valueName: "folder|tar|list"),
         completion: .file())
     var train: [String]
 
     @Option(
         name: .customLong("val"), parsing: .upToNextOption,
-        help: ArgumentHelp("Validation images, with the same classes.", valueName: "folder|list"),
+        help: ArgumentHelp("Validation images, with the same classes.", valueName: "folder|tar|list"),
         completion: .file())
     var validation: [String]
 

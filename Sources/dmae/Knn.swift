@@ -57,13 +57,14 @@ struct Knn: ParsableCommand {
     @Option(
         parsing: .upToNextOption,
         help: ArgumentHelp(
-            "Training images: folders with one folder per class, and lists with labels.", valueName: "folder|list"),
+            "Training images: folders with one folder per class, tar archives, lists with labels.",
+            valueName: "folder|tar|list"),
         completion: .file())
     var train: [String]
 
     @Option(
         parsing: .upToNextOption,
-        help: ArgumentHelp("Validation images, with the same classes.", valueName: "folder|list"),
+        help: ArgumentHelp("Validation images, with the same classes.", valueName: "folder|tar|list"),
         completion: .file())
     var val: [String]
 
@@ -99,7 +100,9 @@ struct Knn: ParsableCommand {
 
     func run() throws {
         try compute.apply()
-        let train = try ImageCollection(ImagePlaces(train)), validation = try ImageCollection(ImagePlaces(val))
+        let indexes = ArchiveIndexes(isQuiet: inference.quiet)
+        let train = try ImageCollection(ImagePlaces(train), indexes: indexes)
+        let validation = try ImageCollection(ImagePlaces(val), indexes: indexes)
         try requireSameClasses(train, .train, validation, .validation)
         let model = try ModelWeights(path: weights, prefix: prefix)
         (train.warnings + validation.warnings).forEach(Terminal.warning)

@@ -25,7 +25,8 @@ struct Predict: ParsableCommand {
 
     @Argument(
         help: ArgumentHelp(
-            "JPEG and PNG images, folders of them, searched to any depth, and lists.", valueName: "image|folder|list"),
+            "JPEG and PNG images, folders of them, searched to any depth, tar archives and lists.",
+            valueName: "image|folder|tar|list"),
         completion: .file())
     var images: [String]
 
@@ -49,7 +50,8 @@ struct Predict: ParsableCommand {
     func run() throws {
         try compute.apply()
         let model = try classifier.open()
-        let source = try ImageCollection(listing: images)
+        let source = try ImageCollection(
+            listing: images, indexes: ArchiveIndexes(isQuiet: classifier.inference.quiet))
         source.warnings.forEach(Terminal.warning)
         if !classifier.inference.quiet { source.notes.forEach(Terminal.note) }
         let classification = try classifier.classification(model, images: source.count, precision)

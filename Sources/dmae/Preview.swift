@@ -74,7 +74,7 @@ struct Preview: ParsableCommand {
 
     func run() throws {
         try compute.apply()
-        let source = try ImageCollection(images.places, usesLabels: false)
+        let source = try ImageCollection(images.places, usesLabels: false, indexes: ArchiveIndexes(isQuiet: false))
         source.warnings.forEach(Terminal.warning)
         source.notes.forEach(Terminal.note)
         try AtomicFile.requireOther(output, than: source.files)

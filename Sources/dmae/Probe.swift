@@ -77,7 +77,8 @@ struct Probe: ParsableCommand {
         let encoder = try model.runnableEncoder(heads: heads, imageSize: imageSize)
         let pool = try pool ?? model.defaultPool(for: "a probe")
         try model.requireNorm(of: pool)
-        let source = try ImageCollection(images.training)
+        let indexes = training.makeIndexes()
+        let source = try ImageCollection(images.training, indexes: indexes)
         try requireClasses(source, .train)
         var recipe = ProbeRecipe.mae(width: encoder.width)
         let batches = try recipe.batches(
@@ -91,7 +92,7 @@ struct Probe: ParsableCommand {
         configuration.evaluateEvery = images.evaluateEvery
         configuration.probeAugmentation = augment
         if !training.quiet { notes(on: configuration, images: source.count).forEach(Terminal.note) }
-        try training.run(configuration, from: TrainingOptions.StartingWeights(teacher: model))
+        try training.run(configuration, from: TrainingOptions.StartingWeights(teacher: model), indexes: indexes)
     }
 
     /// What is not as in MAE's probe, and what follows from it, a sentence each.

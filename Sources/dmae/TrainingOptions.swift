@@ -13,7 +13,8 @@ struct DataOptions: ParsableArguments {
     @Option(
         parsing: .upToNextOption,
         help: ArgumentHelp(
-            "Images: folders, with one folder per class or flat ones, and lists.", valueName: "folder|list"),
+            "Images: folders, with one folder per class or flat ones, tar archives and lists.",
+            valueName: "folder|tar|list"),
         completion: .file())
     var data: [String]
 
@@ -23,11 +24,18 @@ struct DataOptions: ParsableArguments {
     func validate() throws { try ValidationError.requirePlaces(data, "--data") }
 }
 
+extension ArchiveIndexes {
+    /// Indexes that say so where making them takes time.
+    convenience init(_ place: Place = .userCache, isQuiet: Bool) {
+        self.init(place) { sentence in if !isQuiet { Terminal.note(sentence.text(in: Flags())) } }
+    }
+}
+
 extension ValidationError {
     /// Refuses an option for places of images that was given without a value.
     static func requirePlaces(_ paths: [String], _ flag: String) throws {
         guard !paths.isEmpty, !paths.contains("") else {
-            throw ValidationError("\(flag) needs the path of a folder or list")
+            throw ValidationError("\(flag) needs the path of a folder, tar archive or list")
         }
     }
 }
@@ -201,14 +209,26 @@ struct TrainingOptions: ParsableArguments {
         var isIgnored: (String) -> Bool = { _ in false }
     }
 
+    /// The indexes of tar archives: those of the run's folder.
+    func makeIndexes() -> ArchiveIndexes {
+        let place = output.flatMap { dryRun || $0.isEmpty ? nil : ArchiveIndexes.Place.run($0) } ?? .userCache
+        return ArchiveIndexes(place, isQuiet: quiet)
+    }
+
     /// Runs the training, or prints its plan.
-    func run(_ configuration: TrainingConfiguration, from weights: StartingWeights = StartingWeights()) throws {
+    ///
+    /// - Parameter indexes: those that the caller has read; nil for none.
+    func run(
+        _ configuration: TrainingConfiguration, from weights: StartingWeights = StartingWeights(),
+        indexes: ArchiveIndexes? = nil
+    ) throws {
+        let indexes = indexes ?? makeIndexes()
         try configuration.validate()
         // Not in validate(): a misspelt flag is reported first.
         guard dryRun || output?.isEmpty == false else {
             throw Failure(.usage, "--output is needed: name a folder for the run")
         }
-        let trainer = try Trainer(configuration)
+        let trainer = try Trainer(configuration, indexes: indexes)
         trainer.warnings.forEach(Terminal.warning)
         if !quiet { trainer.notes.forEach(Terminal.note) }
         if dryRun {
@@ -224,6 +244,7 @@ struct TrainingOptions: ParsableArguments {
         try prepare(trainer, from: weights)
         try takeUp(trainer, in: directory)
         try directory.writeConfiguration(configuration)
+        indexes.save(in: directory.path)
         let progress = quiet ? nil : ProgressLine(totalSteps: trainer.totalSteps, terms: trainer.objective.lossTerms)
         let message: (Message) -> Void = { sentence in
             let text = sentence.text(in: Flags())

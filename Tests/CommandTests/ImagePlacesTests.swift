@@ -63,6 +63,125 @@ final class ImagePlacesTests: XCTestCase {
             "images, but \(names.count) when the run was started")
     }
 
+    private static func content(_ name: String) throws -> [UInt8] {
+        [UInt8](try TinyRun.bytes("\(TinyRun.data)/\(name)"))
+    }
+
+    /// A distillation of pictures in class directories: from a folder, from an archive of it with its members in another
+    /// order, from two parts of it, from an archive for each class, from an archive of archives, and from a list; resumed
+    /// from one to the other.
+    func testArchivesGiveTheSameRun() throws {
+        assertRuns(TinyRun.pretrain(folder.file("teacher"), epochs: 2, ["--quiet"]))
+        let teacher = folder.file("teacher/model.safetensors")
+        let members = try Self.pictures.enumerated().map { index, name in
+            (path: "\(["n01440764", "n01443537"][index % 2])/\(name)", content: try Self.content(name))
+        }
+        for name in ["data", "classes"] {
+            try FileManager.default.createDirectory(atPath: folder.file(name), withIntermediateDirectories: true)
+        }
+        for (path, content) in members {
+            try FileManager.default.createDirectory(
+                atPath: (folder.file("data/" + path) as NSString).deletingLastPathComponent,
+                withIntermediateDirectories: true)
+            folder.write(content, "data/" + path)
+        }
+        folder.write(TarBuilder.archive(members.reversed().map { ("./train/" + $0.path, $0.content) }), "whole.tar")
+        for part in 0..<2 {
+            let own = members.enumerated().filter { $0.offset / 2 % 2 == part }.map(\.element)
+            folder.write(TarBuilder.archive(own), "part-0\(part).tar")
+        }
+        var outer: [(String, [UInt8])] = []
+        for name in ["n01443537", "n01440764"] {
+            let own = members.filter { $0.path.hasPrefix(name) }.map { (String($0.path.dropFirst(10)), $0.content) }
+            folder.write(TarBuilder.archive(own), "classes/\(name).tar")
+            outer.append(("\(name).tar", TarBuilder.archive(own)))
+        }
+        folder.write(TarBuilder.archive(outer), "outer.tar")
+        folder.write(
+            Array(
+                ("path,label\n" + members.map { "data/\($0.path),\($0.path.prefix(9))" }.joined(separator: "\n")).utf8),
+            "list.csv")
+        let cache = ["XDG_CACHE_HOME": folder.file("cache")]
+        func distill(_ run: String, _ data: String, _ more: [String] = []) -> [String] {
+            TinyRun.distill(
+                folder.file(run), teacher: teacher, epochs: 4, data: folder.file(data),
+                ["--checkpoint-every", "2"] + more)
+        }
+        assertRuns(distill("folder", "data"), environment: cache)
+        for (run, data, note) in [
+            ("whole", "whole.tar", "1 tar archive: 9 images, 2 classes"),
+            ("parts", "part-{01..00}.tar", "2 tar archives: 9 images, 2 classes"),
+            ("classes run", "classes", "2 tar archives: 9 images, 2 classes"),
+            ("outer", "outer.tar", "1 tar archive: 9 images, 2 classes"),
+        ] {
+            let result = assertRuns(distill(run, data), environment: cache)
+            XCTAssertTrue(result.errors.contains("\n\(note)\n"), result.errors)
+            try assertSameTensors("folder", run)
+            // What is kept is in the run's folder, and nowhere else.
+            let count = try FileManager.default.contentsOfDirectory(atPath: folder.file("\(run)/archives")).count
+            XCTAssertEqual(count, note.hasPrefix("1") ? 1 : 2)
+        }
+        XCTAssertFalse(FileManager.default.fileExists(atPath: folder.file("cache")))
+        XCTAssertFalse(FileManager.default.fileExists(atPath: folder.file("folder/archives")))
+        // The paths in the list are others, and with them the names; order and result are not.
+        assertRuns(distill("list", "list.csv"), environment: cache)
+        try assertSameTensors("folder", "list")
+
+        // Back to a checkpoint in the middle, and on with the other form.
+        for (run, data) in [("folder", "outer.tar"), ("parts", "data")] {
+            try FileManager.default.removeItem(atPath: folder.file("\(run)/model.safetensors"))
+            let first = try XCTUnwrap(TinyRun.checkpoints(folder.file(run)).first)
+            assertRuns(distill(run, data, ["--resume", folder.file("\(run)/\(first)")]), environment: cache)
+            try assertSameTensors("whole", run)
+        }
+        // An index in the run's folder is used, if the archive is the same.
+        let index = try XCTUnwrap(
+            FileManager.default.contentsOfDirectory(atPath: folder.file("whole/archives")).first)
+        let before = try TinyRun.bytes(folder.file("whole/archives/\(index)"))
+        folder.write([1, 2, 3], "whole/archives/\(index)")
+        assertRuns(distill("whole", "whole.tar", ["--resume", "auto"]), environment: cache)
+        XCTAssertEqual(try TinyRun.bytes(folder.file("whole/archives/\(index)")), before)
+        folder.write(TarBuilder.archive(Array(members.dropLast())), "whole.tar")
+        assertRefused(
+            Command.run(distill("whole", "whole.tar", ["--resume", "auto"]), environment: cache), 65,
+            ["whole.tar: holds 8 images, but 9 when the run was started"])
+    }
+
+    /// Commands without a run keep indexes in the user's cache; lists of images name members by archive and path.
+    func testEmbedding() throws {
+        let names = Array(Self.pictures.prefix(3))
+        folder.write(TarBuilder.archive(try names.map { ("x/" + $0, try Self.content($0)) }), "a.tar")
+        let plain = try link(names, in: "x")
+        let cache = ["XDG_CACHE_HOME": folder.file("cache")]
+        func embed(_ data: [String], _ output: String) -> [String] {
+            [
+                "embed", "--weights", Fixtures.path("demo/teacher.safetensors"), "--quiet", "--output",
+                folder.file(output), "--data",
+            ]
+                + data
+        }
+        assertRuns(embed([plain], "folder.npy"))
+        for _ in 0..<2 { assertRuns(embed([folder.file("a.tar")], "tar.npy"), environment: cache) }
+        XCTAssertEqual(try TinyRun.bytes(folder.file("folder.npy")), try TinyRun.bytes(folder.file("tar.npy")))
+        XCTAssertEqual(
+            try String(contentsOfFile: folder.file("tar.npy.files.txt"), encoding: .utf8),
+            names.map { folder.file("a.tar/x/\($0)") + "\n" }.joined())
+        XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: folder.file("cache/dmae/archives")).count, 1)
+        // A cache that cannot be written is no obstacle.
+        assertRuns(embed([folder.file("a.tar")], "tar.npy"), environment: ["XDG_CACHE_HOME": folder.file("a.tar")])
+        // No output replaces an archive.
+        let copy = folder.file("copy.npy")
+        try FileManager.default.createSymbolicLink(atPath: copy, withDestinationPath: folder.file("a.tar"))
+        assertRefused(
+            embed([folder.file("a.tar")], "copy.npy"), 64, "is the input \"\(folder.file("a.tar"))\" itself")
+        // A member that is no picture is named after its archive.
+        folder.write(TarBuilder.archive(["x/1.jpg": "text"]), "text.tar")
+        let result = Command.run(embed([folder.file("text.tar")], "text.npy"), environment: cache)
+        XCTAssertEqual(result.end, .exited(65))
+        XCTAssertTrue(result.errors.contains("\(folder.file("text.tar")): x/1.jpg is a text"), result.errors)
+        assertRefused(embed([folder.file("a.tar.gz")], "x.npy"), 74, "a.tar.gz: No such file")
+    }
+
     /// Every option for images takes several places; what a place lacks is said.
     func testRefusals() throws {
         let half = try link(Array(Self.pictures.prefix(4)), in: "half")
@@ -87,6 +206,6 @@ final class ImagePlacesTests: XCTestCase {
         folder.write([], "notes.md")
         assertRefused(
             pretrain("run", [folder.file("notes.md")]), 74, "notes.md is not a folder; name the folder",
-            "a list that ends in .csv or .txt")
+            "an archive that ends in .tar, or a list that ends in .csv or .txt")
     }
 }
