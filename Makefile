@@ -28,7 +28,7 @@ export DMAE_OPENMP ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dmae/openmp-19
 OPENMP := $(DMAE_OPENMP)/lib/libomp.a
 
 # Headers and static archives of the binary; build tools; libraries that the Swift toolchain needs.
-PACKAGES := libc6-dev libstdc++-12-dev libomp-19-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev \
+PACKAGES := libc6-dev libstdc++-12-dev libomp-19-dev libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev \
             binutils ca-certificates cmake make git gcc g++ python3 dpkg-dev xz-utils \
             libncurses6 libcurl4 libxml2 libsqlite3-0 libedit2
 TEST_PACKAGES := qemu-user
@@ -207,6 +207,10 @@ claims-page: $(CLAIMS)/venv/bin/python
 FUZZ := .build/fuzz
 FUZZED := WeightFile MappedFile TensorType FloatConversion JSONReader HeaderBudget SafeTensorsHeader SafeTensorsFile SafeTensorsFile+Floats \
           ZIPDirectory CRC32 PickleGraph PickleReader PickleNames OlderTorchFile TorchArchive TorchArchive+Floats
+# The readers of pictures, of any kind; each format in `PICTURES` has a run of its own, from all its files in Fixtures/pictures.
+FUZZED_PICTURES := Pixels Pixels+Decoding Pixels+Orientation FileKind FileBytes PictureDecoder GIFDecoder BMPDecoder PNMDecoder \
+                   PNGChunks StoredOrientation PictureReading PictureTally SampleConversion
+PICTURES := jpg png webp gif bmp pnm
 fuzz: | packages
 	mkdir -p $(FUZZ)/found
 	swiftc -O -swift-version 5 -package-name dmae -emit-module -emit-library -static -module-name Reporting \
@@ -219,6 +223,22 @@ fuzz: | packages
 	  echo "$$target: $(or $(SECONDS),60) seconds"
 	  $(FUZZ)/$$target -max_total_time=$(or $(SECONDS),60) -max_len=16384 -timeout=10 -malloc_limit_mb=64 -rss_limit_mb=1024 \
 	    -print_final_stats=1 -artifact_prefix=$(FUZZ)/found/$$target- $(FUZZ)/corpus/$$target Fixtures/fuzz/$$target
+	done
+	printf 'module CCodecs { header "%s/Sources/CCodecs/include/dmae_codecs.h" }\n' "$$PWD" > $(FUZZ)/module.modulemap
+	clang=$$(dirname "$$(command -v swift)")/clang
+	for codec in jpeg png webp; do
+	  $$clang -g -O1 -fsanitize=fuzzer-no-link,address -ISources/CCodecs/include -c Sources/CCodecs/$$codec.c -o $(FUZZ)/$$codec.o
+	done
+	swiftc -O -swift-version 5 -sanitize=fuzzer,address -parse-as-library -package-name dmae -module-name Fuzz -I $(FUZZ) \
+	  $(FUZZED_PICTURES:%=Sources/Images/%.swift) Tests/Fuzz/picture.swift $(FUZZ)/{jpeg,png,webp}.o -L $(FUZZ) -lReporting \
+	  -ljpeg -lpng -lwebpdemux -lwebp -lz -o $(FUZZ)/picture 2>&1 | (grep -v 'Cannot export local symbol' || true)
+	for format in $(PICTURES); do
+	  seeds=$(FUZZ)/seeds/$$format
+	  mkdir -p $(FUZZ)/corpus/$$format $$seeds
+	  find Fixtures/pictures Fixtures/fuzz/picture -type f \( -name "*.$$format" -o -name "*.$${format/pnm/p[bgp]m}" \) -exec cp -t $$seeds {} +
+	  echo "$$format: $(or $(SECONDS),60) seconds"
+	  $(FUZZ)/picture -max_total_time=$(or $(SECONDS),60) -max_len=4096 -timeout=10 -malloc_limit_mb=256 -rss_limit_mb=1024 \
+	    -print_final_stats=1 -artifact_prefix=$(FUZZ)/found/$$format- $(FUZZ)/corpus/$$format $$seeds
 	done
 
 clean:

@@ -39,10 +39,10 @@ let package = Package(
         .target(
             name: "CKernels", exclude: ["variants.inc"], cSettings: kernelFlags,
             linkerSettings: [.unsafeFlags(["-L\(openMP)/lib"]), .linkedLibrary("omp"), .linkedLibrary("m")]),
-        // The little C around libjpeg-turbo and libpng that catches their longjmp; see its header.
+        // The little C around libjpeg-turbo, libpng and libwebp that catches their longjmp; see its header.
         .target(
             name: "CCodecs", cSettings: [.unsafeFlags(["-O2", "-Wall", "-Wextra"])],
-            linkerSettings: [.linkedLibrary("jpeg"), .linkedLibrary("png"), .linkedLibrary("z"), .linkedLibrary("m")]),
+            linkerSettings: ["jpeg", "png", "z", "webpdemux", "webp", "m"].map { .linkedLibrary($0) }),
         room("Reporting", []),
         room("Tensors", ["Reporting", "CKernels"]),
         room("Images", ["Reporting", "Tensors", "CCodecs"]),

@@ -164,7 +164,7 @@ public final class BatchLoader: BatchSource {
         throw Failure(
             .badData,
             unreadable.count == total
-                ? "none of the \(total) images\(place) can be read (\(some)); name a folder of JPEG or PNG files"
+                ? "none of the \(total) images\(place) can be read (\(some)); name a folder of \(FileKind.names) files"
                 : "\(unreadable.count) of the \(total) images\(place) cannot be read (\(some)), "
                     + "more than the allowed fraction of \(pipeline.unreadableLimit); "
                     + "repair or remove them, or raise \(.unreadableLimit)")

@@ -1,6 +1,5 @@
 import Reporting
 import Glibc
-import Tensors
 
 /// Maximum bytes of an image file: more than the largest accepted image has uncompressed.
 let maximumFileSize = 1 << 30

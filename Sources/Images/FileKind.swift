@@ -4,6 +4,14 @@ import Reporting
 enum FileKind: String {
     case jpeg = "JPEG"
     case png = "PNG"
+    case webp = "WebP"
+    case gif = "GIF"
+    case bmp = "BMP"
+    /// PBM, PGM and PPM.
+    case pnm = "PNM"
+
+    /// The kinds in a sentence, without an article.
+    static let names = "JPEG, PNG, WebP, GIF, BMP or PNM"
 
     /// The kind of a file that begins with `bytes`: the whole file, or at least its first `headCount` bytes.
     ///
@@ -15,10 +23,20 @@ enum FileKind: String {
         } else if bytes.starts(with: [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]) {
             guard !OtherFile.isApples(bytes) else { throw OtherFile.apples.refusal(name) }
             self = .png
+        } else if bytes.starts(with: "RIFF".utf8), bytes.dropFirst(8).starts(with: "WEBP".utf8) {
+            self = .webp
+        } else if bytes.starts(with: "GIF87a".utf8) || bytes.starts(with: "GIF89a".utf8) {
+            self = .gif
+        } else if bytes.starts(with: "BM".utf8), bytes.count >= 18,
+            BMPDecoder.headerSizes.contains(littleEndian32(bytes, 14))
+        {
+            self = .bmp
+        } else if PNMDecoder.recognises(bytes) {
+            self = .pnm
         } else {
             guard !bytes.isEmpty else { throw Failure(.badData, "\(name) is empty") }
             guard let other = OtherFile(bytes) else {
-                throw Failure(.badData, "\(name) is neither a JPEG nor a PNG file, whatever its name says")
+                throw Failure(.badData, "\(name) is not a \(Self.names) file, whatever its name says")
             }
             throw other.refusal(name)
         }
@@ -34,7 +52,7 @@ struct OtherFile: Equatable {
     let name: String
     /// What to do about it.
     let remedy: String
-    /// Whether it is a JPEG or PNG file, though not a usual one.
+    /// Whether it is a file of a kind that is decoded, though not a usual one.
     let isVariant: Bool
 
     private init(_ name: String, _ remedy: String, isVariant: Bool = false) {
@@ -44,7 +62,7 @@ struct OtherFile: Equatable {
     }
 
     func refusal(_ path: String) -> Failure {
-        let kind = isVariant ? "" : ", neither a JPEG nor a PNG file, whatever its name says"
+        let kind = isVariant ? "" : ", not a \(FileKind.names) file"
         return Failure(.badData, "\(path) is \(name) (\(remedy))\(kind)")
     }
 
@@ -103,14 +121,14 @@ struct OtherFile: Equatable {
         let offset: Int
         let kind: OtherFile
 
-        init(_ bytes: [UInt8], at offset: Int = 0, _ name: String, _ remedy: String) {
+        init(_ bytes: [UInt8], at offset: Int = 0, _ name: String, _ remedy: String, isVariant: Bool = false) {
             self.bytes = bytes
             self.offset = offset
-            kind = OtherFile(name, remedy)
+            kind = OtherFile(name, remedy, isVariant: isVariant)
         }
 
-        init(_ text: String, at offset: Int = 0, _ name: String, _ remedy: String) {
-            self.init(Array(text.utf8), at: offset, name, remedy)
+        init(_ text: String, at offset: Int = 0, _ name: String, _ remedy: String, isVariant: Bool = false) {
+            self.init(Array(text.utf8), at: offset, name, remedy, isVariant: isVariant)
         }
 
         func matches(_ file: UnsafeRawBufferPointer) -> Bool {
@@ -126,8 +144,6 @@ struct OtherFile: Equatable {
     private static let signatures = [
         Signature("version https://git-lfs", "a pointer of Git LFS", "fetch the pictures with git lfs pull"),
         Signature("version http://git-media", "a pointer of Git LFS", "fetch the pictures with git lfs pull"),
-        Signature("GIF87a", "a GIF file", magick), Signature("GIF89a", "a GIF file", magick),
-        Signature("WEBP", at: 8, "a WebP file", "convert it with dwebp"),
         Signature([0xFF, 0x4F, 0xFF, 0x51], "a JPEG 2000 file", "convert it with opj_decompress"),
         Signature("jP  \r\n", at: 4, "a JPEG 2000 file", "convert it with opj_decompress"),
         Signature([0xFF, 0x0A], "a JPEG XL file", "convert it with djxl"),
@@ -171,16 +187,14 @@ struct OtherFile: Equatable {
         Signature("WAVE", at: 8, "a WAVE sound", "remove it"), Signature("OggS", "an Ogg file", "remove it"),
         Signature("ID3", "an MP3 sound", "remove it"),
         Signature([0x7F] + Array("ELF".utf8), "a program", "remove it"),
-        Signature("P1\n", "a PBM file", magick), Signature("P2\n", "a PGM file", magick),
-        Signature("P3\n", "a PPM file", magick), Signature("P4\n", "a PBM file", magick),
-        Signature("P5\n", "a PGM file", magick), Signature("P6\n", "a PPM file", magick),
-        Signature("P5 ", "a PGM file", magick), Signature("P6 ", "a PPM file", magick),
-        Signature("P7\n", "a PAM file", magick),
+        Signature("P7\n", "a PAM file", magick), Signature("PF\n", "a PFM file", magick),
+        Signature("Pf\n", "a PFM file", magick),
     ]
 
     /// Kinds that are known by two letters only, with which a text may begin.
     private static let shortSignatures = [
-        Signature("BM", "a BMP file", magick), Signature("MZ", "a Windows program", "remove it"),
+        Signature("BM", "a BMP file with an unusual header", magick, isVariant: true),
+        Signature("MZ", "a Windows program", "remove it"),
     ]
 
     /// HEIC, AVIF and videos: a box "ftyp" with the brands of the format.

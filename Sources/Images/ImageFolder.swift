@@ -33,9 +33,11 @@ public struct ImageFolder: ImageSource {
     /// Tar archives, compressed or not, that were left out; within `place` where there is one.
     private let archives: [String]
 
-    /// The extensions of image files, torchvision's list. Only JPEG and PNG files can be decoded, under any of these
-    /// names.
-    public static let extensions = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"]
+    /// The extensions of image files: torchvision's list, then the others of the kinds that are decoded. Which kind a
+    /// file is, its content says.
+    public static let extensions = [
+        "jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp", "jfif", "jpe", "mpo", "gif", "pbm", "pnm",
+    ]
 
     /// Whether a file of that name is an image.
     static func isImage(_ name: String) -> Bool {
@@ -145,8 +147,8 @@ public struct ImageFolder: ImageSource {
                 throw Failure(
                     .badData,
                     "the folder \(root) holds no images (\(Self.extensions.map { "." + $0 }.joined(separator: " "))), "
-                        + "neither directly nor in class directories: name one with JPEG or PNG files, as no others "
-                        + "can be decoded"
+                        + "neither directly nor in class directories: name one with \(FileKind.names) files, as no "
+                        + "others can be decoded"
                 )
             }
             images = top.images
@@ -212,8 +214,8 @@ public struct ImageFolder: ImageSource {
             throw Failure(
                 .badData,
                 "there are no images (\(Self.extensions.map { "." + $0 }.joined(separator: " "))) in "
-                    + "\(paths.joined(separator: ", ")): name JPEG or PNG files, as no others can be decoded, or a "
-                    + "folder that holds some"
+                    + "\(paths.joined(separator: ", ")): name \(FileKind.names) files, as no others can be decoded, or "
+                    + "a folder that holds some"
             )
         }
         (place, classes, labels, strayCount, emptyClasses) = (nil, [], [], 0, [])

@@ -29,6 +29,7 @@ public enum ImageLibraries {
     public static var versions: [(name: String, version: String)] {
         [
             ("libjpeg-turbo", String(cString: dmae_jpeg_version())), ("libpng", String(cString: dmae_png_version())),
+            ("libwebp", [16, 8, 0].map { "\(dmae_webp_version() >> $0 & 0xFF)" }.joined(separator: ".")),
             ("zlib", String(cString: dmae_zlib_version())),
         ]
     }

@@ -2,19 +2,19 @@ import Reporting
 import CCodecs
 
 extension Pixels {
-    /// Decodes the JPEG or PNG file at `path`. Its first bytes decide which it is, not its name.
+    /// Decodes the image file at `path`. Its first bytes decide which kind it is, not its name.
     ///
     /// Read as `PictureReading.torchvision`, the result equals, bit for bit, Pillow's `Image.open(path).convert("RGB")`
     /// for 3 channels and `.convert("L")` for 1: CMYK is read as Adobe writes it, 16-bit colour keeps its high byte.
     /// An orientation is applied as by `ImageOps.exif_transpose`, a background as by `Image.alpha_composite`.
     ///
     /// Throws `Failure`, naming the path: `.inputOutput` where the file cannot be read or memory runs out, `.badData`
-    /// where it is not a complete JPEG or PNG file or exceeds `maximumCount` or `maximumSide`.
+    /// where it is not a complete file of a kind that is decoded or exceeds `maximumCount` or `maximumSide`.
     public init(contentsOf path: String, channels: Int = 3, as reading: PictureReading = PictureReading()) throws {
         try self.init(decoding: imageFile(path), named: path, channels: channels, as: reading)
     }
 
-    /// Decodes the bytes of a JPEG or PNG file, as `init(contentsOf:)` does. `name` stands for the path in errors.
+    /// Decodes the bytes of an image file, as `init(contentsOf:)` does. `name` stands for the path in errors.
     public init(
         decoding file: [UInt8], named name: String, channels: Int = 3, as reading: PictureReading = PictureReading()
     ) throws {
@@ -49,61 +49,46 @@ extension Pixels {
         _ bytes: UnsafeRawBufferPointer, _ kind: FileKind, _ name: String, _ channels: Int, _ reading: PictureReading,
         _ findings: inout PictureFindings
     ) throws -> Pixels {
-        var header = dmae_image_header()
-        // Calls a codec and turns its error into a failure that names the file.
-        func attempt<Result>(
-            _ call: (UnsafeMutablePointer<CChar>) -> Result, _ worked: (Result) -> Bool
-        ) throws -> Result {
-            try withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(DMAE_CODEC_MESSAGE)) { message in
-                message.initialize(repeating: 0)
-                let result = call(message.baseAddress!)
-                guard worked(result) else {
-                    let reason = String(cString: message.baseAddress!)
-                    guard reason != DMAE_CODEC_OUT_OF_MEMORY else {
-                        throw Failure(
-                            .inputOutput, "cannot decode \(name): memory ran out; free some memory and try again")
-                    }
+        // Calls a decoder and turns its error into a failure that names the file.
+        func attempt<Result>(_ call: () throws -> Result) throws -> Result {
+            do { return try call() } catch let damage as PictureDamage {
+                switch damage {
+                case .outOfMemory:
+                    throw Failure(.inputOutput, "cannot decode \(name): memory ran out; free some memory and try again")
+                case .unusual(let what):
+                    throw Failure(
+                        .badData,
+                        "\(name) is a \(kind.rawValue) file with \(what), which is not read: convert it with magick")
+                case .damaged(let reason):
                     if kind == .jpeg, let unusual = OtherFile(unusualJPEG: bytes) { throw unusual.refusal(name) }
                     throw Failure(.badData, "\(name) is a damaged \(kind.rawValue) file: \(reason)")
                 }
-                return result
             }
         }
-        let start = bytes.bindMemory(to: UInt8.self).baseAddress!
-        let isJPEG = kind == .jpeg, hasAlpha: Int32 = reading.background == .none ? 0 : 1
-        let decoder = try attempt(
-            {
-                isJPEG
-                    ? dmae_jpeg_open(start, bytes.count, &header, $0)
-                    : dmae_png_open(start, bytes.count, hasAlpha, &header, $0)
-            }, { $0 != nil })
-        defer { isJPEG ? dmae_jpeg_close(decoder) : dmae_png_close(decoder) }
-
-        let width = Int(header.width), height = Int(header.height)
+        let decoder = try attempt { try kind.decoder(of: bytes, hasAlpha: reading.background != .none) }
+        let header = decoder.header, width = header.width, height = header.height
         guard width > 0, height > 0, max(width, height) <= Self.maximumSide, width <= Self.maximumCount / height else {
             throw Failure(
                 .badData,
                 "\(name) declares \(width)×\(height) pixels: at most \(Self.maximumCount) are accepted, "
                     + "and \(Self.maximumSide) along a side")
         }
-        findings.isSixteenBit = header.bit_depth == 16
+        findings.isSixteenBit = header.bitDepth == 16
         func read(into target: UnsafeMutablePointer<UInt8>) throws {
-            _ = try attempt(
-                { isJPEG ? dmae_jpeg_read(decoder, target, $0) : dmae_png_read(decoder, target, $0) }, { $0 == 0 })
-            if !isJPEG { findings.hasWrongChecksum = dmae_png_has_wrong_checksum(decoder) != 0 }
+            try attempt { try decoder.read(into: target) }
+            findings.hasWrongChecksum = decoder.hasWrongChecksum
         }
-        let transparency = isJPEG || hasAlpha == 0 ? nil : TransparencyChunk(bytes, header.samples)
         // Opaque grey and RGB are decoded in place; everything else is decoded to samples that are then converted.
-        if transparency == nil,
+        if decoder.transparency == nil,
             header.samples == DMAE_SAMPLES_RGB && channels == 3 || header.samples == DMAE_SAMPLES_GREY && channels == 1
         {
             return try Pixels(width: width, height: height, channels: channels) { try read(into: $0) }
         }
         let count = width * height
-        let samples = UnsafeMutablePointer<UInt8>.allocate(capacity: count * Int(header.bytes_per_pixel))
+        let samples = UnsafeMutablePointer<UInt8>.allocate(capacity: count * header.bytesPerPixel)
         defer { samples.deallocate() }
         try read(into: samples)
-        var conversion = SampleConversion(header, transparency, reading)
+        var conversion = SampleConversion(header, decoder.transparency, reading)
         let picture = Pixels(width: width, height: height, channels: channels) { target in
             conversion.convert(samples, count: count, channels: channels, to: target)
         }
@@ -128,7 +113,7 @@ extension Pixels {
     }
 }
 
-/// Reads the JPEG or PNG file at `path` into memory; a file of another kind is refused before it is read.
+/// Reads the image file at `path` into memory; a file of another kind is refused before it is read.
 ///
 /// Throws as `Pixels.init(contentsOf:)`.
 func imageFile(_ path: String) throws -> [UInt8] {

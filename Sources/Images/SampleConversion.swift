@@ -1,14 +1,14 @@
 import CCodecs
 
-/// The chunk tRNS of a PNG file: transparency without an alpha channel.
-enum TransparencyChunk {
+/// Transparency without an alpha channel: a PNG file's chunk tRNS, a GIF file's transparent entry.
+enum Transparency {
     /// Pixels of this colour are transparent; of grey, the three numbers are equal. 16 bits, as in the file.
     case colour(red: UInt16, green: UInt16, blue: UInt16)
     /// The alpha of each entry of the palette, 256 of them.
     case palette([UInt8])
 
-    /// Nil where the file has none that fits its samples.
-    init?(_ png: UnsafeRawBufferPointer, _ samples: dmae_samples) {
+    /// That of a PNG file; nil where it has none that fits its samples.
+    init?(png: UnsafeRawBufferPointer, _ samples: dmae_samples) {
         var data: UnsafeRawBufferPointer?
         for chunk in PNGChunks(png) {
             if chunk.type == PNGChunks.pixels { break }
@@ -53,11 +53,11 @@ struct SampleConversion {
     private let transparentGrey: UInt16?
     private let background: (red: UInt8, green: UInt8, blue: UInt8)
 
-    init(_ header: dmae_image_header, _ transparency: TransparencyChunk?, _ reading: PictureReading) {
+    init(_ header: PictureHeader, _ transparency: Transparency?, _ reading: PictureReading) {
         kind = header.samples
-        bytesPerPixel = Int(header.bytes_per_pixel)
+        bytesPerPixel = header.bytesPerPixel
         grey16 = reading.grey16
-        palette = header.samples == DMAE_SAMPLES_PALETTE ? withUnsafeBytes(of: header.palette) { Array($0) } : []
+        palette = header.palette
         if case .colour(let red, let green, let blue) = reading.background {
             background = (red, green, blue)
         } else {
@@ -68,7 +68,7 @@ struct SampleConversion {
             // Pillow compares the decoded 8-bit samples with the low bytes of the file's numbers, of any bit depth;
             // only of black and white it expands them as it does the samples.
             transparent =
-                header.bit_depth == 1
+                header.bitDepth == 1
                 ? (red > 0 ? (255, 255, 255) : (0, 0, 0))
                 : (UInt8(truncatingIfNeeded: red), UInt8(truncatingIfNeeded: green), UInt8(truncatingIfNeeded: blue))
             transparentGrey = red

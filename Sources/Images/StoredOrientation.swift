@@ -1,11 +1,19 @@
-/// The orientation (1 to 8) of a JPEG or PNG file, as Pillow's `ImageOps.exif_transpose` finds it; 1 where there is
-/// none or it cannot be parsed.
+import CCodecs
+
+/// The orientation (1 to 8) of an image file, as Pillow's `ImageOps.exif_transpose` finds it; 1 where there is none or
+/// it cannot be parsed, and in kinds of file that have none.
 ///
-/// EXIF comes first: the APP1 segments of a JPEG file, joined, or a PNG file's last eXIf chunk, else the text that
-/// ImageMagick calls "Raw profile type exif". Only where that says nothing of an orientation, XMP is searched for one.
-/// Chunks of a PNG file may stand behind the pixels.
+/// EXIF comes first: the APP1 segments of a JPEG file, joined, a WebP file's EXIF chunk, or a PNG file's last eXIf chunk,
+/// else the text that ImageMagick calls "Raw profile type exif". Only where that says nothing of an orientation, XMP is
+/// searched for one. Chunks of a PNG file may stand behind the pixels.
 func storedOrientation(of file: UnsafeRawBufferPointer, _ kind: FileKind) -> Int {
-    let metadata = kind == .jpeg ? ImageMetadata(jpeg: file) : ImageMetadata(png: file)
+    let metadata: ImageMetadata
+    switch kind {
+    case .jpeg: metadata = ImageMetadata(jpeg: file)
+    case .png: metadata = ImageMetadata(png: file)
+    case .webp: metadata = ImageMetadata(webp: file)
+    case .gif, .bmp, .pnm: return 1
+    }
     var orientation: Int?
     if let exif = metadata.exif { orientation = exifOrientation(exif) }
     orientation = orientation ?? metadata.xmp.flatMap(xmpOrientation)
@@ -55,6 +63,17 @@ private struct ImageMetadata {
         } else if segment.starts(with: Self.xmpMark) {
             xmp = Array(segment.dropFirst(Self.xmpMark.count))
         }
+    }
+
+    /// Reads the chunks EXIF and XMP of a WebP file.
+    init(webp file: UnsafeRawBufferPointer) {
+        func chunk(_ kind: String) -> [UInt8]? {
+            var offset = 0
+            let count = dmae_webp_chunk(
+                file.bindMemory(to: UInt8.self).baseAddress, file.count, kind, &offset)
+            return count == 0 ? nil : Array(file[offset..<offset + count])
+        }
+        (exif, xmp) = (chunk("EXIF"), chunk("XMP "))
     }
 
     /// Maximum bytes of a text, once decompressed: Pillow's limit. Longer ones are passed over.

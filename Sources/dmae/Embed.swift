@@ -42,7 +42,7 @@ struct Embed: ParsableCommand {
     @Option(
         parsing: .upToNextOption,
         help: ArgumentHelp(
-            "JPEG and PNG images, folders of them, searched to any depth, tar archives and lists.",
+            "Images, folders of them, searched to any depth, tar archives and lists.",
             valueName: "image|folder|tar|list"),
         completion: .file())
     var data: [String]

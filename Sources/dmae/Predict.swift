@@ -25,7 +25,7 @@ struct Predict: ParsableCommand {
 
     @Argument(
         help: ArgumentHelp(
-            "JPEG and PNG images, folders of them, searched to any depth, tar archives and lists.",
+            "Images, folders of them, searched to any depth, tar archives and lists.",
             valueName: "image|folder|tar|list"),
         completion: .file())
     var images: [String]

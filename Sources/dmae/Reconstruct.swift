@@ -30,7 +30,7 @@ struct Reconstruct: ParsableCommand {
     @Option(help: ArgumentHelp("Weights of an encoder and its decoder.", valueName: "file"), completion: .file())
     var weights: String
 
-    @Option(parsing: .upToNextOption, help: ArgumentHelp("JPEG or PNG images.", valueName: "image"))
+    @Option(parsing: .upToNextOption, help: ArgumentHelp("Images.", valueName: "image"))
     var input: [String]
 
     @Option(help: ArgumentHelp("Where to write the grid: a PNG file.", valueName: "file"))

@@ -21,7 +21,8 @@ final class DoctorTests: XCTestCase {
         XCTAssertEqual(value("threads recommended", text), "\(Threads.recommended)")
         XCTAssertEqual(value("control group's quota", text) == "none", Threads.controlGroupQuota == nil)
         for name in [
-            "processor", "features", "memory available", "huge pages", "OpenMP", "libjpeg-turbo", "libpng", "zlib",
+            "processor", "features", "memory available", "huge pages", "OpenMP", "libjpeg-turbo", "libpng", "libwebp",
+            "zlib",
             "C library",
         ] {
             let value = try XCTUnwrap(value(name, text), name)

@@ -325,7 +325,7 @@ final class ReconstructTests: XCTestCase {
         }
         let base = ["--weights", Self.raw, "--output", output, "--input"]
         refused(74, "missing.jpg", base + ["missing.jpg"])
-        refused(65, "neither a JPEG nor a PNG file", base + [Fixtures.path("images/bad/text.jpg")])
+        refused(65, "not a JPEG, PNG, WebP, GIF, BMP or PNM file", base + [Fixtures.path("images/bad/text.jpg")])
         refused(65, "truncated.png is a damaged PNG file", base + [Fixtures.path("images/bad/truncated.png")])
         refused(
             64, "--mask and --mask-ratio exclude each other",

@@ -363,7 +363,7 @@ final class TrainingCommandTests: XCTestCase {
         }
         for run in runs {
             XCTAssertEqual(run.errors.components(separatedBy: "text-0.jpg").count, 2, "named once: \(run.errors)")
-            XCTAssertTrue(run.errors.contains("neither a JPEG nor a PNG file"), run.errors)
+            XCTAssertTrue(run.errors.contains("not a JPEG, PNG, WebP, GIF, BMP or PNM file"), run.errors)
         }
         XCTAssertEqual(
             try TinyRun.bytes(folder.file("a") + "/model.safetensors"),
@@ -383,7 +383,8 @@ final class TrainingCommandTests: XCTestCase {
         let run = folder.file("run")
         try FileManager.default.createDirectory(atPath: folder.file("empty"), withIntermediateDirectories: true)
         assertRefused(
-            TinyRun.pretrain(run, data: folder.file("empty")), 65, "empty", "holds no images", "JPEG or PNG files")
+            TinyRun.pretrain(run, data: folder.file("empty")), 65, "empty", "holds no images",
+            "JPEG, PNG, WebP, GIF, BMP or PNM files")
         assertRefused(
             TinyRun.pretrain(run, data: folder.file("missing")), 74, "missing", "No such file",
             "check the path and its permissions")

@@ -419,8 +419,8 @@ final class BatchLoaderTests: XCTestCase {
         XCTAssertEqual(
             Set(reports),
             [
-                "memory/picture 3 is a text (download it again, or remove it), neither a JPEG nor a PNG file, whatever "
-                    + "its name says; the next image takes its place",
+                "memory/picture 3 is a text (download it again, or remove it), not a JPEG, PNG, WebP, GIF, BMP or PNM "
+                    + "file; the next image takes its place",
                 "memory/picture 5 is lost; the next image takes its place",
             ])
         let tooMany = failure { _ = try load(source, 0..<40, batch: 6, workers: 2, limit: 0.2) }

@@ -22,18 +22,20 @@ final class ImageFolderTests: XCTestCase {
     func testClassesAreReadAsTorchvisionDoes() throws {
         let folder = try folder([
             "dog/b.jpg", "dog/a.JPG", "dog/Z.jpeg", "dog/n/x.png", "dog/n-1/y.png", "dog/n/m/w.png", "dog/notes.txt",
-            "dog/noextension", "dog/é.webp",
+            "dog/noextension", "dog/é.webp", "cow/1.JFIF", "cow/2.jpe", "cow/3.MPO", "cow/4.Gif", "cow/5.pbm",
+            "cow/6.PNM", "cow/heic.heic", "cow/text.pdf", "cow/gif",
             "Cat/1.TIFF", "Cat/.hidden.png", "ant/deep/er/1.bmp", "empty/", "stray.png", "readme.md",
         ])
         let images = try ImageFolder(folder.path)
-        XCTAssertEqual(images.classes, ["Cat", "ant", "dog", "empty"])
+        XCTAssertEqual(images.classes, ["Cat", "ant", "cow", "dog", "empty"])
         XCTAssertEqual(
             (0..<images.count).map(images.name),
             [
-                "Cat/1.TIFF", "ant/deep/er/1.bmp", "dog/Z.jpeg", "dog/a.JPG", "dog/b.jpg",
-                "dog/n-1/y.png", "dog/n/m/w.png", "dog/n/x.png", "dog/é.webp",
+                "Cat/1.TIFF", "ant/deep/er/1.bmp", "cow/1.JFIF", "cow/2.jpe", "cow/3.MPO", "cow/4.Gif", "cow/5.pbm",
+                "cow/6.PNM", "dog/Z.jpeg", "dog/a.JPG", "dog/b.jpg", "dog/n-1/y.png", "dog/n/m/w.png", "dog/n/x.png",
+                "dog/é.webp",
             ])
-        XCTAssertEqual((0..<images.count).map(images.label), [0, 1, 2, 2, 2, 2, 2, 2, 2])
+        XCTAssertEqual((0..<images.count).map(images.label), [0, 1, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3])
         XCTAssertEqual(images.place, folder.path)
         XCTAssertEqual(
             images.notes,
@@ -105,7 +107,10 @@ final class ImageFolderTests: XCTestCase {
         for (paths, code, reason) in [
             (["a.jpg", "gone"], Failure.Code.inputOutput, "No such file"),
             (["empty"], .badData, "there are no images (.jpg"),
-            (["empty"], .badData, ": name JPEG or PNG files, as no others can be decoded, or a folder that holds some"),
+            (
+                ["empty"], .badData,
+                ": name JPEG, PNG, WebP, GIF, BMP or PNM files, as no others can be decoded, or a folder that holds some"
+            ),
         ] {
             let failure = failure { _ = try ImageFolder(listing: paths.map(folder.file)) }
             XCTAssertEqual(failure?.code, code)
@@ -188,7 +193,10 @@ final class ImageFolderTests: XCTestCase {
             (folder.file("missing"), Failure.Code.inputOutput, "No such file"),
             (folder.file("x"), .inputOutput, "is not a folder"),
             (folder.path, .badData, "holds no images (.jpg"),
-            (folder.path, .badData, "class directories: name one with JPEG or PNG files, as no others can be decoded"),
+            (
+                folder.path, .badData,
+                "class directories: name one with JPEG, PNG, WebP, GIF, BMP or PNM files, as no others can be decoded"
+            ),
         ] {
             let failure = failure { _ = try ImageFolder(path) }
             XCTAssertEqual(failure?.code, code)

@@ -33,7 +33,7 @@ final class WritingTests: XCTestCase {
     }
 
     func testVersionsAreKnown() {
-        XCTAssertEqual(ImageLibraries.versions.map(\.name), ["libjpeg-turbo", "libpng", "zlib"])
+        XCTAssertEqual(ImageLibraries.versions.map(\.name), ["libjpeg-turbo", "libpng", "libwebp", "zlib"])
         for library in ImageLibraries.versions { XCTAssert(library.version.first?.isNumber == true, "\(library)") }
     }
 }
