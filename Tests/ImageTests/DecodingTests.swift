@@ -82,6 +82,12 @@ final class DecodingTests: XCTestCase {
         }
     }
 
+    /// The first bytes decide the format, not the name.
+    func testNamesDoNotMatter() throws {
+        let gif = try Pixels(contentsOf: "\(folder)/bad/gif.jpg")
+        XCTAssertEqual([gif.width, gif.height], [8, 8])
+    }
+
     func testPicturesAreAsLongAsAJPEGMayBe() throws {
         for (width, height) in [(65_535, 1), (1, 65_535), (65_536, 1), (1, 65_536)] {
             let picture = Pixels(
