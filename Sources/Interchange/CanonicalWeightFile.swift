@@ -20,6 +20,8 @@ public final class CanonicalWeightFile: WeightFile {
     public let foreign: [String]
     /// Number of tensors in the file outside the model: an optimiser's state, another model.
     public let outside: Int
+    /// Whether a projection head of self-supervised learning is in the place of a class head; its tensors are `unknown`.
+    public let hasProjection: Bool
 
     /// One tensor of the file, or the row-thirds in order.
     private let sources: [String: [TensorEntry]]
@@ -34,30 +36,52 @@ public final class CanonicalWeightFile: WeightFile {
     /// Finds the model in `file`; see `NamingScheme.detect`.
     ///
     /// - Throws: `Failure.badData` where no scheme matches, or where row-thirds are missing or differ in shape or type.
-    public init(_ file: any WeightFile, role: NamingScheme.Role = .student, prefix: String? = nil) throws {
+    public convenience init(_ file: any WeightFile, role: NamingScheme.Role = .student, prefix: String? = nil) throws {
+        let names = ModelNames(file.names)
+        try self.init(
+            file, names, NamingScheme.detect(file.entries, names, in: file.path, role: role, prefix: prefix))
+    }
+
+    /// - Parameters:
+    ///   - names: those of `file`.
+    ///   - detection: the model among them.
+    init(_ file: any WeightFile, _ names: ModelNames, _ detection: NamingScheme.Detection) throws {
         self.file = file
-        detection = try NamingScheme.detect(file.names, in: file.path, role: role, prefix: prefix)
-        let (scheme, wrapper) = (detection.scheme, detection.wrapper)
+        self.detection = detection
+        let scheme = detection.scheme
+        let wrapper = detection.plainWrapper
         // DMAE keeps the projection heads beside the student.
         let beside =
             wrapper.hasSuffix("student.") ? String(wrapper.dropLast("student.".count)) + Self.projectionHeads : nil
+        // The projection head of self-supervised learning has the place of a class head, but more layers.
+        let hasProjection =
+            scheme.canonical("head.weight") != nil
+            && names.plain.contains {
+                detection.own($0).map { $0.hasPrefix("head.") && scheme.canonical($0) == nil } == true
+            }
         var order: [String] = []
         var sources: [String: [TensorEntry?]] = [:]
         var unknown: [String] = []
+        var foreign: [String] = []
         var outside = 0
-        for entry in file.entries {
+        for (entry, plain) in zip(file.entries, names.plain) {
             let own: String
-            if entry.name.hasPrefix(wrapper) {
-                own = String(entry.name.dropFirst(wrapper.count))
-            } else if let beside, entry.name.hasPrefix(beside) {
-                own = Self.projectionHeads + entry.name.dropFirst(beside.count)
+            if let name = detection.own(plain) {
+                own = name
+            } else if let beside, plain.hasPrefix(beside) {
+                own = Self.projectionHeads + plain.dropFirst(beside.count)
             } else {
                 outside += 1
                 continue
             }
-            guard let found = scheme.canonical(own) else {
+            guard let found = scheme.canonical(own), !(hasProjection && found.name.hasPrefix("head.")) else {
                 // An empty wrapper matches all names, including those of an optimiser's state and of other models.
-                if wrapper.isEmpty, Self.isOutside(own) { outside += 1 } else { unknown.append(entry.name) }
+                if wrapper.isEmpty, Self.isOutside(own) {
+                    outside += 1
+                } else {
+                    unknown.append(entry.name)
+                    if scheme.computes(own) { foreign.append(entry.name) }
+                }
                 continue
             }
             let place = found.third ?? 0
@@ -84,10 +108,8 @@ public final class CanonicalWeightFile: WeightFile {
                         + "download or write the file again")
             }
             whole[name] = present
-            guard present.count > 1 else {
-                return TensorEntry(name: name, type: present[0].type, shape: present[0].shape)
-            }
-            guard present.allSatisfy({ $0.type == present[0].type && $0.shape == present[0].shape }),
+            guard present.count > 1 else { return TensorEntry(name, joining: present) }
+            guard present.allSatisfy({ $0.typeName == present[0].typeName && $0.shape == present[0].shape }),
                 !present[0].shape.isEmpty
             else {
                 throw Failure(
@@ -103,23 +125,23 @@ public final class CanonicalWeightFile: WeightFile {
                         + "write "
                         + "the file again")
             }
-            return TensorEntry(name: name, type: present[0].type, shape: [3 * shape[0]] + shape.dropFirst(2))
+            return TensorEntry(name, joining: present)
         }
         indices = Dictionary(uniqueKeysWithValues: entries.enumerated().map { ($1.name, $0) })
         self.sources = whole
         self.unknown = unknown
-        foreign = unknown.filter { scheme.computes(String($0.dropFirst(wrapper.count))) }
+        self.foreign = foreign
         self.outside = outside
+        self.hasProjection = hasProjection
     }
 
     private static let projectionHeads = ModelLayout.projectionHeads + "."
 
     /// Whether a name without wrapper belongs to an optimiser's state or another model.
     private static func isOutside(_ name: String) -> Bool {
-        let first = name.prefix { $0 != "." }
-        return ["optimizer", "gradient", "scaler", "lr_scheduler", "teacher", "student", "exp_avg", "exp_avg_sq"]
-            .contains(String(first))
-            || (first != "backbone" && first != "encoder" && NamingScheme.wrapperWords.contains(String(first)))
+        let first = String(name.prefix { $0 != "." })
+        return NamingScheme.stateWords.contains(first)
+            || (!["backbone", "encoder", "vit"].contains(first) && NamingScheme.wrapperWords.contains(first))
     }
 
     public subscript(name: String) -> TensorEntry? { indices[name].map { entries[$0] } }

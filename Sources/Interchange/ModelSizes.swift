@@ -18,10 +18,10 @@ struct ModelSizes {
     ///   - told: the sizes in the file's metadata.
     ///   - configuration: of Hugging Face's `config.json`.
     ///   - heads: those stated; nil leaves them to the presets.
-    /// - Returns: the sizes, and whether `told` or `configuration` states the image size.
+    /// - Returns: the sizes, whether `told` or `configuration` states the image size, and the rows of the position table.
     /// - Throws: `Failure.badData` if the shapes are not those of an MAE's ViT.
     func encoder(_ told: EncoderConfiguration?, _ configuration: HuggingFaceConfiguration?, heads: Int?) throws
-        -> (encoder: EncoderConfiguration, sizeIsTold: Bool)
+        -> (encoder: EncoderConfiguration, sizeIsTold: Bool, rows: PositionRows)
     {
         let projection = try shape("patch_embed.proj.weight", 4)
         guard projection[2] == projection[3] else {
@@ -35,18 +35,19 @@ struct ModelSizes {
             throw Failure(.badData, "\(path): holds a patch projection but no transformer block; name another file")
         }
         var height = 0, imageWidth = 0, isTold = true
+        var rows = PositionRows.none
         if let table = tensors["pos_embed"] {
             guard table.shape.count == 3, table.shape[0] == 1, table.shape[2] == width, table.shape[1] > 1 else {
                 throw Failure(
                     .badData,
                     "\(path): its position table has shape \(table.shape), but an MAE's has [1, 1 + patches, \(width)]")
             }
-            (height, imageWidth, isTold) = size(
-                patches: table.shape[1] - 1, side: side,
-                [
-                    (told?.imageHeight, told?.imageWidth),
-                    (configuration?.imageSize?.height, configuration?.imageSize?.width),
-                ])
+            let sizes = [
+                (told?.imageHeight, told?.imageWidth),
+                (configuration?.imageSize?.height, configuration?.imageSize?.width),
+            ]
+            (height, imageWidth, isTold) = size(patches: table.shape[1] - 1, side: side, sizes)
+            rows = PositionRows(table.shape[1], told: sizes.compactMap { patches($0, side: side) })
         } else if let told {
             (height, imageWidth) = (told.imageHeight, told.imageWidth)
         } else if let size = configuration?.imageSize {
@@ -61,7 +62,7 @@ struct ModelSizes {
         let encoder = EncoderConfiguration(
             width: width, depth: depth, heads: heads ?? 0, patchSize: side, imageHeight: height, imageWidth: imageWidth,
             channels: channels)
-        return (encoder, isTold)
+        return (encoder, isTold, rows)
     }
 
     /// The decoder's sizes, `heads` 0 if unknown; nil without a decoder.
@@ -108,9 +109,8 @@ struct ModelSizes {
         {
             throw Failure(
                 .badData,
-                "\(path): the hidden width of its blocks is \(hidden), but MAE's ViT has four times the width, "
-                    + "\(4 * width): use "
-                    + "weights of a plain ViT")
+                "\(path): the hidden layer of its MLPs is \(hidden) wide. dmae runs Vision Transformers whose MLPs are four "
+                    + "times as wide as the model, here \(4 * width): use weights of such a one")
         }
         return depth
     }
@@ -128,10 +128,9 @@ struct ModelSizes {
     /// The image size: the first of `told` with that number of patches, else the square, else 0 × 0; and whether it is
     /// one of `told`.
     private func size(patches: Int, side: Int, _ told: [(Int?, Int?)]) -> (Int, Int, Bool) {
-        for case (let height?, let width?) in told
-        where side > 0 && height > 0 && width > 0 && height % side == 0 && width % side == 0 {
-            let (product, overflow) = (height / side).multipliedReportingOverflow(by: width / side)
-            if !overflow, product == patches { return (height, width, true) }
+        for size in told {
+            guard let height = size.0, let width = size.1, self.patches(size, side: side) == patches else { continue }
+            return (height, width, true)
         }
         let rows = Int(Double(patches).squareRoot().rounded())
         let (square, overflow) = rows.multipliedReportingOverflow(by: rows)
@@ -139,6 +138,15 @@ struct ModelSizes {
             return (0, 0, false)
         }
         return (rows * side, rows * side, false)
+    }
+
+    /// The patches of a picture of this height and width; nil if one is unknown, or they do not tile it.
+    private func patches(_ size: (Int?, Int?), side: Int) -> Int? {
+        guard let height = size.0, let width = size.1, side > 0, height > 0, width > 0, height % side == 0,
+            width % side == 0
+        else { return nil }
+        let (product, overflow) = (height / side).multipliedReportingOverflow(by: width / side)
+        return overflow ? nil : product
     }
 
     private func shape(_ name: String, _ dimensions: Int) throws -> [Int] {

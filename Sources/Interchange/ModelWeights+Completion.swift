@@ -15,6 +15,7 @@ extension ModelWeights {
         heads: Int?, imageSize: ImageSize?, resampling: Bool = false
     ) throws -> EncoderConfiguration {
         let completed = try completedEncoder(heads: heads, imageSize: imageSize, resampling: resampling)
+        try requireReadable()
         if heads == nil, completed.heads == 0 { throw unknownHeads(.heads) }
         if completed.imageHeight == 0 { throw unknownImageSize() }
         do { try completed.validate(role: "encoder") } catch let failure as Failure {
@@ -42,6 +43,14 @@ extension ModelWeights {
     func completedEncoder(
         heads: Int?, imageSize: ImageSize?, resampling: Bool = false
     ) throws -> EncoderConfiguration {
+        try requireKnownParts()
+        // A size that is not a multiple of the patches' is refused below.
+        let patches = imageSize.flatMap { size -> Int? in
+            let (product, overflow) = (size.height / encoder.patchSize).multipliedReportingOverflow(
+                by: size.width / encoder.patchSize)
+            return overflow ? nil : product
+        }
+        try requirePositions(patches: patches)
         if let heads { try requireUntold(heads, toldHeads, by: "\(.heads, heads)") }
         var completed = encoder
         completed.heads = heads ?? completed.heads

@@ -19,7 +19,15 @@ extension ModelWeights {
     }
 
     /// Format of the file, naming scheme and sizes, on one line for a person.
-    public var summary: String { "\(path): \(tensors.form), \(tensors.detection.description); \(architecture)" }
+    public var summary: String { "\(place): \(tensors.form), \(tensors.detection.description); \(architecture)" }
+
+    /// The path as it was given, and where in such a folder the file is if it is not directly there.
+    private var place: String {
+        let folder = path.hasSuffix("/") ? path : path + "/"
+        guard tensors.path.hasPrefix(folder) else { return path }
+        let rest = tensors.path.dropFirst(folder.count)
+        return rest.contains("/") ? "\(path) (\(rest))" : path
+    }
 
     /// The sizes on one line for a person.
     public var architecture: String {
@@ -46,6 +54,7 @@ extension ModelWeights {
             let names = classNames.map { " (\(Self.first($0)))" } ?? ""
             parts.append("a head of \(Self.counted(classes, "class", "es"))\(names)")
         }
+        if tensors.hasProjection { parts.append("a projection head, which is left out") }
         return parts.joined(separator: "; ")
     }
 

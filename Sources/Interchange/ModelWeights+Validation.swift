@@ -13,14 +13,29 @@ extension ModelWeights {
         throw Failure(
             .badData,
             "\(path): holds \(quoted(part)), which MAE's ViT does not have: it is a relative of it that dmae does not "
-                + "run; use "
-                + "weights of a plain ViT")
+                + "run; \(ModelFamily.plain)")
+    }
+
+    /// Requires that the encoder's tensors are of types that can be read as floating-point numbers.
+    ///
+    /// - Throws: `Failure.badData`, with the type.
+    public func requireReadable() throws {
+        guard
+            let entry = tensors.entries.first(where: {
+                ModelPart(of: $0.name)?.isEncoder == true && !$0.type.isConvertible
+            })
+        else { return }
+        throw FloatConversion.refusal(entry, path: path)
     }
 
     /// - Throws: `Failure.badData` if a tensor of the encoder, of a classifier or of a decoder that is there is missing
     ///   or contradicts the sizes, or if the file holds parts that MAE's ViT does not have.
     public func requireWhole() throws {
         try requireKnownParts()
+        if let entry = tensors.entries.first(where: { $0.type == .opaque }) {
+            throw FloatConversion.refusal(entry, path: path)
+        }
+        if tensors["cls_token"] == nil { try requirePositions() }
         for wanted in layout.entries {
             guard let entry = tensors[wanted.name] else {
                 throw Failure(

@@ -29,6 +29,10 @@ public final class ModelWeights: Sendable {
     public let imageSizeIsTold: Bool
     /// Nil if the file holds no decoder. Its `heads` are 0 if unknown.
     public let decoder: DecoderConfiguration?
+    /// The rows of the position table.
+    let positionRows: PositionRows
+    /// Whether positions are MAE's formula, so that a file may leave the table out.
+    let hasComputedPositions: Bool
     /// Heads stated by metadata or `config.json`; nil if they are a preset's, or unknown.
     let toldHeads, toldDecoderHeads: Int?
     /// Fraction of patches removed in training; nil if the file does not state it.
@@ -87,7 +91,20 @@ public final class ModelWeights: Sendable {
         _ file: any WeightFile, path: String, role: NamingScheme.Role = .student, prefix: String? = nil
     ) throws {
         self.path = path
-        tensors = try CanonicalWeightFile(file, role: role, prefix: prefix)
+        let names = ModelNames(file.names)
+        let stated = try StatedModel.read(beside: file.path, isFolder: path != file.path)
+        let detection = Result { try NamingScheme.detect(file.entries, names, in: path, role: role, prefix: prefix) }
+        // A prefix that is not there says nothing of the family.
+        if prefix == nil || (try? detection.get()) != nil {
+            let evidence = ModelFamily.Evidence(file, names, try? detection.get())
+            if let family = ModelFamily.find(evidence, modelType: stated?.modelType) {
+                throw family.refusal(path, stated: stated?.phrase)
+            }
+            if evidence.isForeign, let refusal = stated?.refusal(path) { throw refusal }
+        }
+        do { tensors = try CanonicalWeightFile(file, names, detection.get()) } catch {
+            throw stated?.refusal(path) ?? error
+        }
         var told = Self.decoded(Architecture.self, file.metadata[Self.architectureKey])
         if let written = Self.decoded(ModelConfiguration.self, file.metadata[Self.configurationKey]) {
             told = Architecture(
@@ -103,7 +120,10 @@ public final class ModelWeights: Sendable {
         toldHeads = Self.known(told?.encoder.heads) ?? configuration?.numAttentionHeads
         toldDecoderHeads = Self.known(told?.decoder?.heads) ?? configuration?.decoderNumAttentionHeads
         let sizes = ModelSizes(tensors, path: path)
-        (encoder, imageSizeIsTold) = try sizes.encoder(told?.encoder, configuration, heads: toldHeads)
+        do {
+            (encoder, imageSizeIsTold, positionRows) = try sizes.encoder(told?.encoder, configuration, heads: toldHeads)
+        } catch { throw stated?.refusal(path) ?? error }
+        hasComputedPositions = told != nil || tensors.holdsLayer("decoder_pred")
         decoder = try sizes.decoder(heads: toldDecoderHeads)
         func argument(_ name: String) -> PlainValue? {
             file.values.first { $0.name == name || $0.name.hasSuffix(".\(name)") }?.value

@@ -2,123 +2,207 @@ import Reporting
 import Weights
 
 extension NamingScheme {
-    /// The model to take if a file holds both a student and a teacher.
+    /// The model to take if a file holds both a student and a teacher of other sizes.
     public enum Role: Sendable {
         case student, teacher
+
+        /// The field that chooses among several models.
+        var prefix: Field { self == .teacher ? .teacherPrefix : .prefix }
     }
 
     /// The naming scheme and prefix of a model in a file.
     public struct Detection: Equatable, Sendable {
         public let scheme: NamingScheme
-        /// The prefix of every name of the model: "", "model.", "state_dict.module.".
+        /// The prefix of the model's names in the file: "", "model.", "state_dict.module.".
         public let wrapper: String
-        /// Wrappers of other models in the file, which are not used.
+        /// Prefixes of other models in the file, which are not used.
         public let others: [String]
+        /// `wrapper` and `others` without the words of `ModelNames.wrapperWords`.
+        let plainWrapper: String
+        let plainOthers: [String]
 
-        /// For people: "MAE names under model.".
+        /// For people: "MAE names under model".
         public var description: String {
             let unused = others.map { $0.isEmpty ? "the plain names" : String($0.dropLast()) }.joined(separator: ", ")
             return "\(scheme.name) names" + (wrapper.isEmpty ? "" : " under \(wrapper.dropLast())")
                 + (others.isEmpty ? "" : ", not those under \(unused)")
         }
+
+        /// The name within the model of a tensor with this plain name; nil for one outside of it.
+        func own(_ plain: String) -> String? {
+            guard plain.hasPrefix(plainWrapper) else { return nil }
+            // Another model may have its names behind this one's prefix.
+            let isOther = plainOthers.contains { $0.utf8.count > plainWrapper.utf8.count && plain.hasPrefix($0) }
+            return isOther ? nil : String(plain.dropFirst(plainWrapper.count))
+        }
     }
 
     /// Words that training programs prepend to the names of a model.
     public static let wrapperWords = [
-        "model", "state_dict", "module", "student", "teacher", "ema", "model_ema", "ema_model", "ema_state_dict",
-        "state_dict_ema",
-        "model_state_dict", "backbone", "encoder", "_orig_mod",
+        "model", "_model", "state_dict", "module", "student", "teacher", "ema", "model_ema", "ema_model",
+        "ema_state_dict", "state_dict_ema", "model_state_dict", "backbone", "encoder", "_orig_mod", "net", "network",
+        "vit", "base_encoder", "target_encoder", "image_encoder", "momentum_encoder", "momentum_backbone",
+        "online_network", "target_network", "trunk", "base_model", "wrapped_model",
     ]
 
-    /// Finds the scheme and the wrapper of the model among the `names` of a file.
+    /// A tensor that may be the patch projection of a model, read by one scheme.
+    fileprivate struct Candidate {
+        let scheme: NamingScheme
+        /// The place of the patch projection among the file's tensors.
+        let anchor: Int
+        /// The prefix in the file, and without the words of wrappers.
+        let wrapper, plainWrapper: String
+        /// Tensors under the prefix that the scheme has, and those of blocks among them.
+        var known = 0
+        var blocks = 0
+        /// Whether there are parts that MAE's ViT does not have.
+        var isForeign = false
+        /// Whether there is a decoder, or DMAE's projection heads.
+        var isAutoencoder = false
+    }
+
+    /// More patch projections than this are in no file of weights.
+    private static let maximumCandidates = 64
+
+    /// Finds the scheme and the prefix of the model among the tensors of a file.
     ///
-    /// A scheme is recognised by the name of its patch projection. Between schemes that share this name, the one that
-    /// knows more of the file's names is taken. If the file holds several models, those without `ema` are preferred to
-    /// averaged ones, and `role` decides between student and teacher. An encoder alone has the same names in MAE and
-    /// timm; it counts as MAE's with a wrapper, as in MAE's published files, and as timm's without one.
+    /// A scheme is recognised by the name of its patch projection, behind any prefix. Between schemes that share this
+    /// name, the one that knows more of the names behind the prefix is taken. An encoder alone has the same names in MAE
+    /// and timm; it counts as MAE's with a prefix, as in MAE's published files, and as timm's without one.
     ///
-    /// - Parameter prefix: the words before the model's names, which then need not be known ones; nil to look for them.
-    /// - Throws: `Failure.badData`, with the names that were looked for, where no scheme matches.
-    public static func detect(
-        _ names: [String], in path: String, role: Role = .student, prefix: String? = nil
+    /// Of several models one is taken, by the first of these that decides: one with transformer blocks; one without
+    /// parts that MAE's ViT lacks; one that is trained before its average (ema, momentum, target); one that is neither
+    /// student nor teacher; the teacher of a student of the same size, which is the student's average as in DINO; else
+    /// the one of `role`; one behind known words; the one with the shortest prefix.
+    ///
+    /// - Parameter prefix: the words before the model's names, or the first of them; nil to look for them.
+    /// - Throws: `Failure.badData` where there is no such model.
+    static func detect(
+        _ entries: [TensorEntry], _ names: ModelNames, in path: String, role: Role = .student, prefix: String? = nil
     ) throws -> Detection {
-        if let prefix { return try detect(names, in: path, behind: prefix) }
-        var candidates: [(scheme: NamingScheme, wrapper: String)] = []
-        var strange: String?
-        for scheme in all {
-            let anchor = scheme.anchor
-            for name in names where name.hasSuffix(anchor) {
-                let wrapper = String(name.dropLast(anchor.count))
-                guard wrapper.isEmpty || wrapper.hasSuffix(".") else { continue }
-                if wrapper.split(separator: ".").allSatisfy({ wrapperWords.contains(String($0)) }) {
-                    candidates.append((scheme, wrapper))
-                } else {
-                    strange = strange ?? name
-                }
+        var candidates = candidates(names)
+        guard !candidates.isEmpty else { throw unknown(names.raw, path: path) }
+        for index in candidates.indices {
+            let own = candidates[index]
+            let nested = candidates.filter {
+                $0.anchor != own.anchor && $0.plainWrapper.utf8.count > own.plainWrapper.utf8.count
+                    && $0.plainWrapper.hasPrefix(own.plainWrapper)
+            }
+            candidates[index].count(names, without: nested.map(\.plainWrapper))
+        }
+        // One for each model: the scheme that knows most of it.
+        var models: [Candidate] = []
+        for candidate in candidates {
+            guard let place = models.firstIndex(where: { $0.anchor == candidate.anchor }) else {
+                models.append(candidate)
+                continue
+            }
+            let other = models[place]
+            let isTimm = candidate.scheme == timm && candidate.plainWrapper.isEmpty
+            if candidate.known > other.known || (candidate.known == other.known && isTimm && other.scheme == mae) {
+                models[place] = candidate
             }
         }
-        guard let best = candidates.map({ rank($0.wrapper, role) }).min() else {
-            throw unknown(names, strange: strange, path: path)
+        var choice = models
+        if let prefix {
+            let anchors = anchors(prefix, candidates)
+            choice = models.filter { anchors.contains($0.anchor) }
+            guard !choice.isEmpty else {
+                let others = models.map { $0.wrapper.isEmpty ? "no prefix" : quoted(String($0.wrapper.dropLast())) }
+                throw Failure(
+                    .badData,
+                    "\(quoted(path: path)) holds no Vision Transformer behind \(quoted(prefix)), but behind "
+                        + "\(others.joined(separator: ", ")): choose that by \(role.prefix)")
+            }
         }
-        let wrapper = candidates.filter { rank($0.wrapper, role) == best }.map(\.wrapper).min {
-            ($0.utf8.count, $0) < ($1.utf8.count, $1)
+        let isAverage = isSelfDistillation(choice, entries)
+        func rank(_ model: Candidate) -> [Int] { model.rank(role, teacherIsAverage: isAverage) }
+        let best = choice.min { a, b in
+            let (first, second) = (rank(a), rank(b))
+            return first != second ? first.lexicographicallyPrecedes(second) : a.plainWrapper < b.plainWrapper
         }!
-        return detection(among: candidates, behind: wrapper, names)
+        let others = models.filter { $0.anchor != best.anchor }
+        return Detection(
+            scheme: best.scheme, wrapper: best.wrapper, others: others.map(\.wrapper), plainWrapper: best.plainWrapper,
+            plainOthers: others.map(\.plainWrapper))
     }
 
-    /// The model whose names begin with `prefix`; a point between the two may be left out.
-    private static func detect(_ names: [String], in path: String, behind prefix: String) throws -> Detection {
-        let wrapper = prefix.isEmpty || prefix.hasSuffix(".") ? prefix : prefix + "."
-        let candidates = all.filter { scheme in names.contains { $0 == wrapper + scheme.anchor } }
-        guard !candidates.isEmpty else {
-            var anchors: [String] = []
-            for scheme in all where !anchors.contains(scheme.anchor) { anchors.append(scheme.anchor) }
-            throw Failure(
-                .badData,
-                "\(quoted(path: path)) holds no Vision Transformer behind \(quoted(prefix)): none of "
-                    + "\(anchors.map { quoted(wrapper + $0) }.joined(separator: ", ")) is there; `dmae inspect` lists "
-                    + "its names")
+    /// The patch projections in a file, each by every scheme that has its name, those with short prefixes first.
+    private static func candidates(_ names: ModelNames) -> [Candidate] {
+        var found: [Candidate] = []
+        var anchors = 0
+        for (index, plain) in names.plain.enumerated() where anchors < maximumCandidates {
+            var own: [Candidate] = []
+            for scheme in all where plain.hasSuffix(scheme.anchor) {
+                let wrapper = String(plain.dropLast(scheme.anchor.count))
+                guard wrapper.isEmpty || wrapper.hasSuffix("."), !isState(wrapper) else { continue }
+                own.append(
+                    Candidate(
+                        scheme: scheme, anchor: index,
+                        wrapper: names.raw[index] == plain ? wrapper : rawWrapper(names.raw[index], wrapper),
+                        plainWrapper: wrapper))
+            }
+            anchors += own.isEmpty ? 0 : 1
+            found += own.sorted { $0.plainWrapper.utf8.count < $1.plainWrapper.utf8.count }
         }
-        return detection(among: candidates.map { ($0, wrapper) }, behind: wrapper, names)
+        return found
     }
 
-    /// The candidate with this wrapper that knows most of the names.
-    private static func detection(
-        among candidates: [(scheme: NamingScheme, wrapper: String)], behind wrapper: String, _ names: [String]
-    ) -> Detection {
-        let own = names.filter { $0.hasPrefix(wrapper) }.map { String($0.dropFirst(wrapper.count)) }
-        var scheme = mae
-        var most = -1
-        for candidate in candidates where candidate.wrapper == wrapper {
-            let count = own.lazy.filter { candidate.scheme.canonical($0) != nil }.count
-            if count > most || (count == most && candidate.scheme == timm && wrapper.isEmpty) {
-                (scheme, most) = (candidate.scheme, count)
+    /// The part of the file's name `raw` that is `plain` without the words of wrappers.
+    private static func rawWrapper(_ raw: String, _ plain: String) -> String {
+        let parts = raw.split(separator: ".", omittingEmptySubsequences: false)
+        // An average with underscores for points has no such part.
+        guard parts.count > 1 else { return plain }
+        var missing = plain.split(separator: ".").count
+        let wrapper = parts.prefix { part in
+            if ModelNames.wrapperWords.contains(String(part)) { return true }
+            missing -= 1
+            return missing >= 0
+        }
+        return wrapper.map { $0 + "." }.joined()
+    }
+
+    /// Whether a prefix is that of an optimiser's state, or of averages and gradients in a checkpoint of dmae.
+    private static func isState(_ wrapper: String) -> Bool {
+        wrapper.split(separator: ".").contains { stateWords.contains(String($0)) }
+    }
+
+    static let stateWords: Set<String> = [
+        "optimizer", "optimizers", "optimizer_states", "gradient", "gradients", "average", "scaler", "lr_scheduler",
+        "exp_avg", "exp_avg_sq", "momentum_buffer", "first_moment", "second_moment",
+    ]
+
+    /// The patch projections of the models that `prefix` names: those behind exactly these words, else those behind them
+    /// apart from words of wrappers, else those behind more words.
+    private static func anchors(_ prefix: String, _ candidates: [Candidate]) -> Set<Int> {
+        let text = prefix.hasSuffix(".") || prefix.isEmpty ? prefix : prefix + "."
+        let plain = ModelNames.withoutWrappers(text)
+        let flat = ModelNames.flat(prefix.hasSuffix("_") ? prefix : text)
+        let rules: [(Candidate) -> Bool] = [
+            { $0.wrapper == text },
+            { $0.plainWrapper == plain || (!text.isEmpty && ModelNames.flat($0.plainWrapper) == flat) },
+            { !text.isEmpty && ($0.wrapper.hasPrefix(text) || (!plain.isEmpty && $0.plainWrapper.hasPrefix(plain))) },
+        ]
+        for rule in rules {
+            let found = candidates.filter(rule)
+            if !found.isEmpty { return Set(found.map(\.anchor)) }
+        }
+        return []
+    }
+
+    /// Whether a teacher among the models is the average of its student: encoders of the same size, without the decoder
+    /// of an autoencoder that learns from a teacher.
+    private static func isSelfDistillation(_ models: [Candidate], _ entries: [TensorEntry]) -> Bool {
+        let students = models.filter { $0.is("student") }, teachers = models.filter { $0.is("teacher") }
+        return teachers.contains { teacher in
+            students.contains { student in
+                entries[student.anchor].shape == entries[teacher.anchor].shape && student.blocks == teacher.blocks
+                    && !student.isAutoencoder
             }
         }
-        var others: [String] = []
-        for candidate in candidates where candidate.wrapper != wrapper && !others.contains(candidate.wrapper) {
-            others.append(candidate.wrapper)
-        }
-        return Detection(scheme: scheme, wrapper: wrapper, others: others)
     }
 
-    /// The preference for a wrapper; lower is better.
-    private static func rank(_ wrapper: String, _ role: Role) -> Int {
-        let words = wrapper.split(separator: ".")
-        var rank = words.contains { $0.contains("ema") } ? 4 : 0
-        if words.contains("student") { rank += role == .student ? 1 : 2 }
-        if words.contains("teacher") { rank += role == .teacher ? 1 : 2 }
-        return rank
-    }
-
-    private static func unknown(_ names: [String], strange: String?, path: String) -> Failure {
-        if let strange {
-            return Failure(
-                .badData,
-                "\(quoted(path: path)) holds a patch projection as \(quoted(strange)), behind words that are not "
-                    + "known: only "
-                    + "\(wrapperWords.joined(separator: ", ")) may stand before a model's names; rename its tensors")
-        }
+    private static func unknown(_ names: [String], path: String) -> Failure {
         var anchors: [String] = []
         for scheme in all where !anchors.contains(scheme.anchor) { anchors.append(scheme.anchor) }
         let held =
@@ -129,9 +213,55 @@ extension NamingScheme {
         return Failure(
             .badData,
             "\(quoted(path: path)) holds no Vision Transformer under names of MAE, timm, Hugging Face or mmpretrain: "
-                + "none of "
-                + "\(anchors.joined(separator: ", ")) is there, alone or behind model, state_dict, module, student, "
-                + "teacher or ema; "
-                + "\(held); name another file")
+                + "none of \(anchors.joined(separator: ", ")) is there, alone or behind a prefix; \(held); name another "
+                + "file")
+    }
+}
+
+extension NamingScheme.Candidate {
+    /// Whether one of the words before the names is `word`, alone or joined with others by underscores.
+    fileprivate func `is`(_ word: String) -> Bool {
+        plainWrapper.split(separator: ".").contains { Self.words($0).contains(word) }
+    }
+
+    private static func words(_ part: Substring) -> [String] { part.split(separator: "_").map { $0.lowercased() } }
+
+    /// Words for a copy of a model that follows its training: a moving average, the target of BYOL, the keys of MoCo.
+    private static let copies: Set<String> = ["ema", "momentum", "target", "key", "averaged", "swa", "shadow"]
+
+    /// Whether the model is such a copy. DINO's teacher is one by another name.
+    private var isCopy: Bool {
+        plainWrapper.split(separator: ".").contains { part in
+            let words = Self.words(part)
+            return !words.contains("teacher") && (words.contains { Self.copies.contains($0) } || part == "encoder_k")
+        }
+    }
+
+    /// The preference for a model: the smaller, number by number, the better.
+    fileprivate func rank(_ role: NamingScheme.Role, teacherIsAverage: Bool) -> [Int] {
+        let prefersTeacher = teacherIsAverage || role == .teacher
+        var part = 0
+        if self.is("student") { part = prefersTeacher ? 2 : 1 }
+        if self.is("teacher") { part = prefersTeacher ? 1 : 2 }
+        let isKnown = plainWrapper.split(separator: ".").allSatisfy {
+            NamingScheme.wrapperWords.contains(String($0))
+        }
+        return [blocks == 0 ? 1 : 0, isForeign ? 1 : 0, isCopy ? 1 : 0, part, isKnown ? 0 : 1, plainWrapper.utf8.count]
+    }
+
+    /// Counts the tensors under the prefix but not under `nested`, those of other models.
+    fileprivate mutating func count(_ names: ModelNames, without nested: [String]) {
+        for plain in names.plain where plain.hasPrefix(plainWrapper) && !nested.contains(where: plain.hasPrefix) {
+            let own = String(plain.dropFirst(plainWrapper.count))
+            if let found = scheme.canonical(own)?.name {
+                known += 1
+                blocks += found.hasPrefix("blocks.") ? 1 : 0
+                isAutoencoder = isAutoencoder || found.hasPrefix("decoder_")
+            } else if own.hasPrefix("aligned_feature_projection_heads.") {
+                isAutoencoder = true
+            } else if scheme.computes(own) {
+                isForeign = true
+            }
+        }
     }
 }

@@ -198,25 +198,35 @@ extension NamingScheme {
 
     /// mmpretrain's names (mmpretrain/models/backbones/vision_transformer.py, necks/mae_neck.py); mmselfsup's are the
     /// same.
-    public static let mmpretrain = NamingScheme(
-        name: "mmpretrain",
-        rules: [
-            Rule("cls_token", "backbone.cls_token"),
-            Rule("pos_embed", "backbone.pos_embed"),
-            Rule("patch_embed.proj.*", "backbone.patch_embed.projection.*"),
-        ] + mmpretrainBlock("blocks.#", "backbone.layers.#") + [
-            Rule("norm.*", "backbone.ln1.*"),
-            Rule("fc_norm.*", "backbone.ln2.*"),
-            // The head of the MAE recipes, then the head of the ViT backbone's recipes.
-            Rule("head.*", "head.fc.*"),
-            Rule("head.*", "head.layers.head.*"),
-            Rule("mask_token", "neck.mask_token"),
-            Rule("decoder_pos_embed", "neck.decoder_pos_embed"),
-            Rule("decoder_embed.*", "neck.decoder_embed.*"),
-        ] + mmpretrainBlock("decoder_blocks.#", "neck.decoder_blocks.#") + [
-            Rule("decoder_norm.*", "neck.ln1.*"),
-            Rule("decoder_pred.*", "neck.decoder_pred.*"),
-        ])
+    public static let mmpretrain = mmpretrain(prefixed: true)
+
+    /// - Parameter prefixed: whether the encoder's names begin with "backbone."; the tool that extracts a backbone leaves
+    ///   that out.
+    private static func mmpretrain(prefixed: Bool) -> NamingScheme {
+        let backbone = prefixed ? "backbone." : ""
+        let encoder =
+            [
+                Rule("cls_token", "\(backbone)cls_token"),
+                Rule("pos_embed", "\(backbone)pos_embed"),
+                Rule("patch_embed.proj.*", "\(backbone)patch_embed.projection.*"),
+            ] + mmpretrainBlock("blocks.#", "\(backbone)layers.#") + [
+                Rule("norm.*", "\(backbone)ln1.*"),
+                Rule("fc_norm.*", "\(backbone)ln2.*"),
+            ]
+        let others =
+            [
+                // The head of the MAE recipes, then the head of the ViT backbone's recipes.
+                Rule("head.*", "head.fc.*"),
+                Rule("head.*", "head.layers.head.*"),
+                Rule("mask_token", "neck.mask_token"),
+                Rule("decoder_pos_embed", "neck.decoder_pos_embed"),
+                Rule("decoder_embed.*", "neck.decoder_embed.*"),
+            ] + mmpretrainBlock("decoder_blocks.#", "neck.decoder_blocks.#") + [
+                Rule("decoder_norm.*", "neck.ln1.*"),
+                Rule("decoder_pred.*", "neck.decoder_pred.*"),
+            ]
+        return NamingScheme(name: "mmpretrain", rules: encoder + (prefixed ? others : []))
+    }
 
     private static func mmpretrainBlock(_ canonical: String, _ own: String) -> [Rule] {
         zip(blockParts, ["ln1.*", "attn.qkv.*", "attn.proj.*", "ln2.*", "ffn.layers.0.0.*", "ffn.layers.1.*"]).map {
@@ -226,6 +236,6 @@ extension NamingScheme {
 
     /// All schemes that are recognised.
     public static let all: [NamingScheme] = [
-        mae, timm, huggingFace(prefixed: true), huggingFace(prefixed: false), mmpretrain,
+        mae, timm, huggingFace(prefixed: true), huggingFace(prefixed: false), mmpretrain, mmpretrain(prefixed: false),
     ]
 }

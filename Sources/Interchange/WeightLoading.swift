@@ -48,6 +48,7 @@ extension Parameters {
         checksummed: Bool = false
     ) throws -> Loading {
         try weights.requireKnownParts()
+        try weights.requirePositions(patches: encoder.patches)
         let source = weights.encoder
         var adaptations: [String] = []
         var hash = XXHash64()

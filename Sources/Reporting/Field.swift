@@ -13,6 +13,8 @@ public enum Field: String, CaseIterable, Sendable {
     case validation = "val"
     case weights
     case teacher
+    case prefix
+    case teacherPrefix = "teacher prefix"
     case fromScratch = "from scratch"
     case output
     case logits

@@ -7,8 +7,9 @@ package enum FloatConversion {
     static func convert(
         _ source: UnsafeRawBufferPointer, _ type: TensorType, into destination: UnsafeMutableBufferPointer<Float>
     ) -> Bool {
+        guard type.isConvertible else { return false }
         precondition(source.count == destination.count * type.size)
-        guard let target = destination.baseAddress, !destination.isEmpty else { return type.isConvertible }
+        guard let target = destination.baseAddress, !destination.isEmpty else { return true }
 
         func convert<Stored>(_: Stored.Type, _ float: (Stored) -> Float) {
             for index in 0..<destination.count {
@@ -30,7 +31,7 @@ package enum FloatConversion {
         case .u16: convert(UInt16.self) { Float(UInt16(littleEndian: $0)) }
         case .u8: convert(UInt8.self) { Float($0) }
         case .bool: convert(UInt8.self) { $0 == 0 ? 0 : 1 }
-        case .f8e4m3, .f8e5m2: return false
+        case .f8e4m3, .f8e5m2, .opaque: return false
         }
         return true
     }
@@ -39,7 +40,7 @@ package enum FloatConversion {
     package static func refusal(_ entry: TensorEntry, path: String) -> Failure {
         Failure(
             .badData,
-            "tensor \(quoted(entry.name)) of \(quoted(path: path)) is of type \(entry.type.rawValue), which cannot be "
+            "tensor \(quoted(entry.name)) of \(quoted(path: path)) is of type \(entry.typeName), which cannot be "
                 + "used as weights; "
                 + "convert it to F32, F16 or BF16")
     }
@@ -47,7 +48,7 @@ package enum FloatConversion {
 
 extension TensorType {
     /// Whether `copyFloats` converts it.
-    public var isConvertible: Bool { self != .f8e4m3 && self != .f8e5m2 }
+    public var isConvertible: Bool { ![.f8e4m3, .f8e5m2, .opaque].contains(self) }
 }
 
 /// The value of an IEEE half. Branch-free, and correct even if the processor flushes subnormals to zero.

@@ -67,7 +67,8 @@ package struct SafeTensorsHeader {
     private static func entry(_ reader: inout JSONReader, name: String) throws -> (TensorEntry, Range<Int>) {
         func fault(_ what: String) -> JSONReader.Fault { .init(message: "describes tensor \(quoted(name)) \(what)") }
         guard reader.peek() == 0x7B else { throw fault("by something that is not an object") }
-        var type: TensorType?
+        var type: String?
+        var bits = 0
         var shape: [Int]?
         var offsets: [Int]?
 
@@ -89,12 +90,12 @@ package struct SafeTensorsHeader {
                 guard type == nil else { throw fault("with dtype twice") }
                 guard reader.peek() == 0x22 else { throw fault("with a dtype that is not a string") }
                 let text = try reader.string()
-                guard let known = TensorType(rawValue: text) else {
+                guard let width = TensorType.bits(text) else {
                     throw fault(
                         "with dtype \(quoted(text)), which is not one of "
                             + TensorType.allCases.map(\.rawValue).joined(separator: " "))
                 }
-                type = known
+                (type, bits) = (text, width)
             case "shape":
                 guard shape == nil else { throw fault("with shape twice") }
                 shape = try naturals(&reader, "shape", limit: maximumRank)
@@ -111,11 +112,18 @@ package struct SafeTensorsHeader {
         guard offsets.count == 2 else { throw fault("with data_offsets of fewer than 2 numbers") }
         guard offsets[0] <= offsets[1] else { throw fault("with data_offsets that end before they begin") }
         guard TensorEntry.isCountable(shape) else { throw fault("with a shape of more than 2^63 bytes") }
-        let size = shape.reduce(type.size, *)
-        guard offsets[1] - offsets[0] == size else {
-            throw fault("with \(offsets[1] - offsets[0]) bytes where its shape and dtype need \(size)")
+        let (bytes, count) = (offsets[1] - offsets[0], shape.reduce(1, *))
+        // Elements of fewer than 8 bits are packed.
+        let isPacked = bits % 8 != 0
+        let (units, overflow) = count.multipliedReportingOverflow(by: isPacked ? bits : bits / 8)
+        let size = isPacked ? units / 8 + (units % 8 > 0 ? 1 : 0) : units
+        guard !overflow, bytes == size else {
+            throw fault("with \(bytes) bytes where its shape and dtype need \(overflow ? "more than 2^60" : "\(size)")")
         }
-        return (TensorEntry(name: name, type: type, shape: shape), offsets[0]..<offsets[1])
+        let entry =
+            TensorType.allCases.first { $0.rawValue == type }.map { TensorEntry(name: name, type: $0, shape: shape) }
+            ?? TensorEntry(name: name, type: .opaque, typeName: type, shape: shape, byteCount: bytes)
+        return (entry, offsets[0]..<offsets[1])
     }
 
     private mutating func orderAndCheckCoverage(dataLength: Int) throws {

@@ -51,6 +51,7 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
         if let older = OlderTorchFile(file.bytes) { throw older.refusal(path: path) }
         do {
             let directory = try ZIPDirectory(file.bytes) { file.releasePages(0..<file.bytes.count) }
+            if let other = OtherFormat.zip(directory.names) { throw other.refusal(path) }
             let layout = try Layout(directory, file)
             isBigEndian = layout.isBigEndian
             let graph = try PickleReader.read(UnsafeRawBufferPointer(rebasing: file.bytes[layout.pickle]))
@@ -147,9 +148,6 @@ public final class TorchArchive: WeightFile, @unchecked Sendable {
             pickle = directory.contents[name]!
             func content(_ name: String) -> UnsafeRawBufferPointer? {
                 directory.contents[prefix + name].map { UnsafeRawBufferPointer(rebasing: bytes[$0]) }
-            }
-            if content("constants.pkl") != nil {
-                throw Fault("it is a TorchScript program", "save the program's state_dict() with torch.save")
             }
             if let compressed = directory.compressed {
                 throw Fault(

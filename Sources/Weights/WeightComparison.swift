@@ -42,7 +42,7 @@ public struct WeightComparison: Sendable {
                 shapes.append(Shapes(name: entry.name, first: entry.shape, second: other.shape))
                 continue
             }
-            if entry.type == other.type, try Self.sameBytes(entry.name, first, second) {
+            if entry.typeName == other.typeName, try Self.sameBytes(entry.name, first, second) {
                 identical += 1
                 continue
             }
@@ -141,7 +141,7 @@ public struct WeightComparison: Sendable {
             case .u16: self.init(integer: bytes.word16(position))
             case .u8: self.init(integer: bytes[position])
             case .bool: self.init(bytes[position] == 0 ? 0 : 1)
-            case .f8e4m3, .f8e5m2: preconditionFailure("a type that is not converted")
+            case .f8e4m3, .f8e5m2, .opaque: preconditionFailure("a type that is not converted")
             }
         }
 

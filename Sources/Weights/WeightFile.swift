@@ -4,21 +4,43 @@ import Reporting
 public struct TensorEntry: Equatable, Sendable {
     public let name: String
     public let type: TensorType
+    /// The type as the file spells it: the raw value of `type`, or the name of one that is `opaque` here.
+    public let typeName: String
     /// Outermost dimension first; empty for a scalar.
     public let shape: [Int]
     /// Number of elements.
     public let count: Int
 
+    /// Number of bytes of its elements.
+    public let byteCount: Int
+
     /// The product of `shape` must fit in an Int; see `isCountable`.
     public init(name: String, type: TensorType, shape: [Int]) {
-        self.name = name
-        self.type = type
-        self.shape = shape
-        count = shape.reduce(1, *)
+        self.init(
+            name: name, type: type, typeName: type.rawValue, shape: shape, byteCount: shape.reduce(type.size, *))
     }
 
-    /// Number of bytes of its elements.
-    public var byteCount: Int { count * type.size }
+    /// - Parameters:
+    ///   - typeName: the type as the file spells it.
+    ///   - byteCount: bytes of the elements, which those of an `opaque` type do not tell.
+    init(name: String, type: TensorType, typeName: String, shape: [Int], byteCount: Int) {
+        self.name = name
+        self.type = type
+        self.typeName = typeName
+        self.shape = shape
+        count = shape.reduce(1, *)
+        self.byteCount = byteCount
+    }
+
+    /// Tensors `parts` of one type and shape under one name, joined along the first dimension.
+    package init(_ name: String, joining parts: [TensorEntry]) {
+        let first = parts[0]
+        var shape = first.shape
+        if parts.count > 1 { shape[0] *= parts.count }
+        self.init(
+            name: name, type: first.type, typeName: first.typeName, shape: shape,
+            byteCount: parts.count * first.byteCount)
+    }
 
     /// Whether the bytes of `shape` fit in an Int for every element type and every subset of the dimensions.
     ///
@@ -75,8 +97,7 @@ public protocol WeightFile: AnyObject, Sendable {
     /// have exactly the tensor's number of elements and need not be initialised.
     ///
     /// F32, F16 and BF16 are converted exactly, including infinities and the bits of a NaN; F64 and integers to the
-    /// nearest float; BOOL to 0 and 1. Throws `Failure(.badData)` where the tensor does not exist or has an 8-bit
-    /// floating-point type.
+    /// nearest float; BOOL to 0 and 1. Throws `Failure(.badData)` where the tensor does not exist or has another type.
     func copyFloats(_ name: String, into destination: UnsafeMutableBufferPointer<Float>) throws
 
     /// Calls `body` with the tensor's elements in the stored type, in row-major order, little-endian, at any alignment.

@@ -6,8 +6,9 @@ public enum WeightFiles {
     /// Opens the file or folder at `path`. The form is recognised by the content, not the name.
     ///
     /// The forms are safetensors, PyTorch archives (`torch.save` since 1.6), indices of shards in either form, and
-    /// folders that hold one of these under transformers' names, or a single safetensors file. The `path` of the result
-    /// is that of the file found, so a folder's `config.json` is beside it.
+    /// folders that hold one of these under transformers' names, or a single safetensors file, also as the cache of the
+    /// Hugging Face hub keeps them. The `path` of the result is that of the file found, so a folder's `config.json` is
+    /// beside it.
     ///
     /// Throws `Failure`: `.inputOutput` where it cannot be read, `.badData` where it is damaged or of an unknown form.
     public static func open(_ path: String) throws -> any WeightFile {
@@ -38,6 +39,7 @@ public enum WeightFiles {
 
     /// Opens a mapped file that holds tensors, not an index.
     package static func open(_ file: MappedFile) throws -> any WeightFile {
+        if let other = OtherFormat.of(file.bytes) { throw other.refusal(file.path) }
         guard !isONNX(file.bytes) else {
             throw Failure(
                 .badData,
@@ -78,26 +80,45 @@ public enum WeightFiles {
         guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { return false }
         let names = (try? FolderNames.sorted(path)) ?? []
         return !names.contains { usualNames.contains($0) || $0.hasSuffix(".safetensors") || $0 == "config.json" }
+            && !HubCache.isRecognised(path, names)
     }
 
-    private static func find(in folder: String) throws -> String {
+    /// Whether the file at `path` is called as transformers calls the weights of a folder, or its shards.
+    package static func isUsual(_ path: String) -> Bool {
+        let name = path.split(separator: "/").last.map(String.init) ?? path
+        return usualNames.contains(name) || name.hasSuffix(".safetensors.index.json")
+    }
+
+    /// The file of weights in `folder`.
+    private static func find(in folder: String, depth: Int = 0) throws -> String {
         let prefix = folder.hasSuffix("/") ? folder : folder + "/"
         if let usual = usualNames.first(where: { access(prefix + $0, F_OK) == 0 }) { return prefix + usual }
         let names = try FolderNames.sorted(folder)
         let indices = names.filter { $0.hasSuffix(".safetensors.index.json") }
         let found = indices.isEmpty ? names.filter { $0.hasSuffix(".safetensors") } : indices
         if found.count == 1 { return prefix + found[0] }
-        guard let first = found.first else {
+        if let first = found.first {
             throw Failure(
                 .badData,
-                "folder \(quoted(path: folder)) holds no weights (model.safetensors, an index of shards or "
-                    + "pytorch_model.bin); "
-                    + "name the file")
+                "folder \(quoted(path: folder)) holds \(found.count) files of weights, such as \(quoted(first)); name one "
+                    + "of them")
         }
+        if depth < maximumDepth, let below = try HubCache.below(folder, names) {
+            return try find(in: below, depth: depth + 1)
+        }
+        if let other = names.lazy.compactMap({ name in OtherFormat.named(name).map { (name, $0) } }).first {
+            throw other.1.refusal(prefix + other.0)
+        }
+        let archives = names.filter { name in archiveEndings.contains(where: name.hasSuffix) }
         throw Failure(
             .badData,
-            "folder \(quoted(path: folder)) holds \(found.count) files of weights, such as \(quoted(first)); name one "
-                + "of them"
-        )
+            "folder \(quoted(path: folder)) holds no weights (model.safetensors, an index of shards or "
+                + "pytorch_model.bin); name the file"
+                + (archives.first.map { ", such as \(quoted(path: prefix + $0))" } ?? ""))
     }
+
+    /// Endings of names that PyTorch archives have.
+    private static let archiveEndings = [".pth", ".pt", ".ckpt", ".bin"]
+    /// Folders from the root of a cache of the Hugging Face hub to the weights: hub, model, snapshot.
+    private static let maximumDepth = 3
 }

@@ -10,11 +10,7 @@ struct ClassifierOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Weights with a class head.", valueName: "file"), completion: .file())
     var weights: String
 
-    @Option(
-        help: ArgumentHelp(
-            "The words before the model's names in the file, if they are not known ones or there are several models.",
-            valueName: "prefix"))
-    var prefix: String?
+    @OptionGroup var choice: PrefixOptions
 
     @Option(
         help: ArgumentHelp(
@@ -33,7 +29,7 @@ struct ClassifierOptions: ParsableArguments {
 
     /// The model in the file, which must hold a class head.
     func open() throws -> ModelWeights {
-        let model = try ModelWeights(path: weights, prefix: prefix)
+        let model = try ModelWeights(path: weights, prefix: choice.prefix)
         if !inference.quiet { Terminal.note(model.summary) }
         try model.requireHead()
         if let warning = Self.warning(model) { Terminal.warning(warning) }

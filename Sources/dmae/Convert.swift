@@ -12,8 +12,8 @@ struct Convert: ParsableCommand {
             Every command that takes weights reads these: safetensors, one file or shards with their index; PyTorch \
             archives (.pth, .pt, .bin of torch.save since 1.6), of which nothing is ever executed; and Hugging Face \
             folders. Tensors may have the names of MAE and DMAE, timm, Hugging Face (ViTMAE and ViT) or mmpretrain, \
-            with or without a prefix model, state_dict, module, student, teacher or ema. The command prints what it \
-            found.
+            alone or behind a prefix such as model, state_dict, student or teacher. The command prints what it found; \
+            if a file holds several models, that is also those it did not take, one of which --prefix chooses.
 
             --to selects the format:
 
@@ -63,6 +63,8 @@ struct Convert: ParsableCommand {
 
     @Option(name: .customLong("to"), help: ArgumentHelp("mae, timm, huggingface or onnx.", valueName: "form"))
     var form: Form
+
+    @OptionGroup var choice: PrefixOptions
 
     @Option(
         help: ArgumentHelp(
@@ -119,7 +121,7 @@ struct Convert: ParsableCommand {
     }
 
     func run() throws {
-        let weights = try ModelWeights(path: input)
+        let weights = try ModelWeights(path: input, prefix: choice.prefix)
         let other: [Form: String] = [.huggingface: "/model.safetensors", .onnx: ".data"]
         let written = [output] + [other[form]].compactMap { $0.map { output + $0 } }
         if form == .huggingface { try RunDirectory.requireNoRun(in: output) }

@@ -37,6 +37,8 @@ struct Distill: ParsableCommand {
         completion: .file())
     var teacher: String
 
+    @OptionGroup var choice: TeacherPrefixOptions
+
     @Option(
         help: ArgumentHelp("Recipe: the values to start from, as listed above.", valueName: "name"),
         completion: .list(Recipe.names(of: .distill)))
@@ -58,8 +60,11 @@ struct Distill: ParsableCommand {
         if !training.dryRun { Signals.endBeforeTheRun() }
         let recipe = try Recipe.find(recipe, for: .distill)
         let student = try model.encoder(recipe.student, imageSize: recipe.imageSize)
-        let weights = try ModelWeights(path: teacher, role: .teacher)
+        let weights = try ModelWeights(path: teacher, role: .teacher, prefix: choice.teacherPrefix)
         if !training.quiet { Terminal.note(weights.summary) }
+        try weights.requireKnownParts()
+        try weights.requirePositions(patches: weights.encoder.patchSize == student.patchSize ? student.patches : nil)
+        try weights.requireReadable()
         var configuration = method.model(recipe, student: student, decoder: try model.decoder(recipe.decoder))
         try alignment.apply(to: &configuration, recipe, weights: weights)
         if !training.quiet {

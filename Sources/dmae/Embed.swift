@@ -33,11 +33,7 @@ struct Embed: ParsableCommand {
     @Option(help: ArgumentHelp("Weights of an encoder.", valueName: "file"), completion: .file())
     var weights: String
 
-    @Option(
-        help: ArgumentHelp(
-            "The words before the model's names in the file, if they are not known ones or there are several models.",
-            valueName: "prefix"))
-    var prefix: String?
+    @OptionGroup var choice: PrefixOptions
 
     @Option(
         parsing: .upToNextOption,
@@ -80,7 +76,7 @@ struct Embed: ParsableCommand {
         try compute.apply()
         // Refuse early: embedding may take minutes.
         let list = try Embedding.destination(output).list
-        let model = try ModelWeights(path: weights, prefix: prefix)
+        let model = try ModelWeights(path: weights, prefix: choice.prefix)
         if !inference.quiet { Terminal.note(model.summary) }
         try model.requireKnownParts()
         let encoder = try model.runnableEncoder(heads: inference.heads, imageSize: imageSize)

@@ -36,6 +36,8 @@ struct Finetune: ParsableCommand {
         completion: .file())
     var weights: String?
 
+    @OptionGroup var choice: PrefixOptions
+
     @Flag(help: "Start from random weights, of the size of --student, instead of --weights.")
     var fromScratch = false
 
@@ -63,6 +65,9 @@ struct Finetune: ParsableCommand {
                     : "--weights is needed: name a file with an encoder, or start from random weights with "
                         + "--from-scratch")
         }
+        guard weights != nil || choice.prefix == nil else {
+            throw ValidationError("--prefix chooses a model in the file of --weights: leave it out with --from-scratch")
+        }
         if let weights, !encoder.givenSizes.isEmpty {
             throw ValidationError(
                 "\(encoder.givenSizes.joined(separator: ", ")): the sizes are those of \(weights); leave it out, or "
@@ -78,7 +83,7 @@ struct Finetune: ParsableCommand {
         try compute.apply()
         if !training.dryRun { Signals.endBeforeTheRun() }
         let recipe = try FineTuningRecipe.find(recipe)
-        let initial = try weights.map { try ModelWeights(path: $0) }
+        let initial = try weights.map { try ModelWeights(path: $0, prefix: choice.prefix) }
         if !training.quiet, let initial { Terminal.note(initial.summary) }
         var size: EncoderConfiguration
         if let initial {
@@ -227,6 +232,8 @@ struct LogitTeacherOptions: ParsableArguments {
         completion: .file())
     var teacher: String?
 
+    @OptionGroup var choice: TeacherPrefixOptions
+
     @Option(help: ArgumentHelp("Weight A of the teacher's loss, 0 to 1. Default: 0.5.", valueName: "weight"))
     var teacherWeight: Double?
 
@@ -239,7 +246,8 @@ struct LogitTeacherOptions: ParsableArguments {
     /// The flags of this group, apart from --teacher, on the command line.
     var given: [String] {
         [
-            ("--teacher-weight", teacherWeight != nil), ("--temperature", temperature != nil),
+            ("--teacher-prefix", choice.teacherPrefix != nil), ("--teacher-weight", teacherWeight != nil),
+            ("--temperature", temperature != nil),
             ("--hard-teacher", hardTeacher),
         ]
         .filter(\.1).map(\.0)
@@ -251,7 +259,7 @@ struct LogitTeacherOptions: ParsableArguments {
     /// - Throws: `Failure.badData` if it holds no classifier of these classes.
     func weights(classes: [String]) throws -> ModelWeights? {
         guard let teacher else { return nil }
-        let weights = try ModelWeights(path: teacher)
+        let weights = try ModelWeights(path: teacher, role: .teacher, prefix: choice.teacherPrefix)
         guard weights.classes != nil else {
             throw Failure(
                 .badData,

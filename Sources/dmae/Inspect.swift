@@ -35,6 +35,8 @@ struct Inspect: ParsableCommand {
         completion: .file())
     var file: String
 
+    @OptionGroup var choice: PrefixOptions
+
     @Option(help: ArgumentHelp("Second file, to be compared with the first.", valueName: "file"), completion: .file())
     var compare: String?
 
@@ -55,15 +57,15 @@ struct Inspect: ParsableCommand {
     }
 
     func run() throws {
-        if compare == nil, WeightFiles.isFolderWithoutWeights(file) { return try countImages() }
+        if compare == nil, choice.prefix == nil, WeightFiles.isFolderWithoutWeights(file) { return try countImages() }
         let contents = try WeightFiles.open(file)
         if let compare {
             let other = try WeightFiles.open(compare)
             try printComparison(contents, other, compare)
         } else if json {
-            try Self.printJSON(Report(contents, path: file, model: Result { try ModelWeights(contents, path: file) }))
+            try Self.printJSON(Report(contents, path: file, model: try model(contents)))
         } else {
-            printText(contents)
+            printText(contents, try model(contents))
         }
     }
 
@@ -78,6 +80,15 @@ struct Inspect: ParsableCommand {
         if json { try Self.printJSON(census.report) } else { print(census.text(reading: reading)) }
     }
 
+    /// The model in the file; a failure where none is recognised.
+    ///
+    /// - Throws: `Failure.badData` where none has the prefix that was asked for.
+    private func model(_ contents: any WeightFile) throws -> Result<ModelWeights, any Error> {
+        let model = Result { try ModelWeights(contents, path: file, prefix: choice.prefix) }
+        if choice.prefix != nil { _ = try CanonicalWeightFile(contents, prefix: choice.prefix) }
+        return model
+    }
+
     // MARK: One file
 
     private struct Report: Encodable {
@@ -90,6 +101,8 @@ struct Inspect: ParsableCommand {
         struct Model: Encodable {
             let scheme: String
             let wrapper: String
+            /// Prefixes of the other models in the file.
+            let otherWrappers: [String]
             let width, depth, patchSize, channels: Int
             /// Absent, like the other optional values, if unknown.
             let heads, imageHeight, imageWidth: Int?
@@ -107,6 +120,7 @@ struct Inspect: ParsableCommand {
                 let detection = weights.tensors.detection
                 scheme = detection.scheme.name
                 wrapper = detection.wrapper
+                otherWrappers = detection.others
                 width = weights.encoder.width
                 depth = weights.encoder.depth
                 patchSize = weights.encoder.patchSize
@@ -146,7 +160,7 @@ struct Inspect: ParsableCommand {
                 contents.metadata.sorted { $0.key < $1.key }.map { Pair(key: $0.key, value: $0.value) }
                 + contents.values.map { Pair(key: $0.name, value: Inspect.text($0.value)) }
             tensors = contents.entries.map {
-                Report.Tensor(name: $0.name, type: $0.type.rawValue, shape: $0.shape, bytes: $0.byteCount)
+                Report.Tensor(name: $0.name, type: $0.typeName, shape: $0.shape, bytes: $0.byteCount)
             }
             tensorCount = contents.entries.count
             parameters = contents.elementCount
@@ -160,8 +174,7 @@ struct Inspect: ParsableCommand {
         let key, value: String
     }
 
-    private func printText(_ contents: any WeightFile) {
-        let model = Result { try ModelWeights(contents, path: file) }
+    private func printText(_ contents: any WeightFile, _ model: Result<ModelWeights, any Error>) {
         print("\(shown(file)): \(Self.kind(contents, model))")
         print("  form: \(contents.form)")
         switch model {
@@ -170,6 +183,9 @@ struct Inspect: ParsableCommand {
             print("  model: \(shown(weights.architecture))")
             if let part = weights.tensors.foreign.first {
                 print("  not MAE's ViT: it has parts of its own, such as \(shown(part))")
+            }
+            if let fault = weights.positionFault {
+                print("  not MAE's ViT: \(shown(fault.text(in: Flags())))")
             }
             if let hint = weights.hint { print("  hint: \(hint.text(in: Flags()))") }
         case .failure(let failure):
@@ -182,7 +198,7 @@ struct Inspect: ParsableCommand {
         for (key, value) in pairs { print("  \(shown(key)) = \(shown(value, limit: 200))") }
         if !contents.entries.isEmpty {
             let rows = contents.entries.map { entry in
-                [shown(entry.name), entry.type.rawValue, Self.text(entry.shape), Format.grouped(entry.byteCount)]
+                [shown(entry.name), entry.typeName, Self.text(entry.shape), Format.grouped(entry.byteCount)]
             }
             print(Format.table([["tensor", "type", "shape", "bytes"]] + rows, left: 3))
         }
@@ -238,12 +254,17 @@ struct Inspect: ParsableCommand {
     }
 
     private func printComparison(_ first: any WeightFile, _ second: any WeightFile, _ path: String) throws {
-        let models = [first, second].map { try? CanonicalWeightFile($0) }
+        let models = [
+            choice.prefix == nil
+                ? try? CanonicalWeightFile(first) : try CanonicalWeightFile(first, prefix: choice.prefix),
+            try? CanonicalWeightFile(second),
+        ]
         // Names of two tools for the same model are translated to MAE's; otherwise all tensors are compared by name.
         var pair = (first, second)
         var translated = false
         if let left = models[0], let right = models[1],
-            left.detection.scheme != right.detection.scheme || left.detection.wrapper != right.detection.wrapper
+            choice.prefix != nil || left.detection.scheme != right.detection.scheme
+                || left.detection.wrapper != right.detection.wrapper
                 // Hugging Face has several spellings of one scheme.
                 || left.entries.contains(where: {
                     right[$0.name] != nil && left.sourceNames($0.name) != right.sourceNames($0.name)

@@ -48,11 +48,7 @@ struct Knn: ParsableCommand {
     @Option(help: ArgumentHelp("Weights of an encoder.", valueName: "file"), completion: .file())
     var weights: String
 
-    @Option(
-        help: ArgumentHelp(
-            "The words before the model's names in the file, if they are not known ones or there are several models.",
-            valueName: "prefix"))
-    var prefix: String?
+    @OptionGroup var choice: PrefixOptions
 
     @Option(
         parsing: .upToNextOption,
@@ -104,7 +100,7 @@ struct Knn: ParsableCommand {
         let train = try ImageCollection(ImagePlaces(train), indexes: indexes)
         let validation = try ImageCollection(ImagePlaces(val), indexes: indexes)
         try requireSameClasses(train, .train, validation, .validation)
-        let model = try ModelWeights(path: weights, prefix: prefix)
+        let model = try ModelWeights(path: weights, prefix: choice.prefix)
         (train.warnings + validation.warnings).forEach(Terminal.warning)
         if !inference.quiet {
             for note in train.notes + validation.notes { Terminal.note(note) }

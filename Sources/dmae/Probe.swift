@@ -36,11 +36,7 @@ struct Probe: ParsableCommand {
     @Option(help: ArgumentHelp("Weights of an encoder.", valueName: "file"), completion: .file())
     var weights: String
 
-    @Option(
-        help: ArgumentHelp(
-            "The words before the model's names in the file, if they are not known ones or there are several models.",
-            valueName: "prefix"))
-    var prefix: String?
+    @OptionGroup var choice: PrefixOptions
 
     @OptionGroup(title: "Run") var images: LabelledDataOptions
     @OptionGroup(title: "Run") var training: TrainingOptions
@@ -71,7 +67,7 @@ struct Probe: ParsableCommand {
     func run() throws {
         try compute.apply()
         if !training.dryRun { Signals.endBeforeTheRun() }
-        let model = try ModelWeights(path: weights, prefix: prefix)
+        let model = try ModelWeights(path: weights, prefix: choice.prefix)
         if !training.quiet { Terminal.note(model.summary) }
         try model.requireKnownParts()
         let encoder = try model.runnableEncoder(heads: heads, imageSize: imageSize)

@@ -30,6 +30,8 @@ struct Reconstruct: ParsableCommand {
     @Option(help: ArgumentHelp("Weights of an encoder and its decoder.", valueName: "file"), completion: .file())
     var weights: String
 
+    @OptionGroup var choice: PrefixOptions
+
     @Option(parsing: .upToNextOption, help: ArgumentHelp("Images.", valueName: "image"))
     var input: [String]
 
@@ -92,7 +94,7 @@ struct Reconstruct: ParsableCommand {
     func run() throws {
         try compute.apply()
         let given = [self.weights] + input + [mask].compactMap { $0 }
-        let weights = try ModelWeights(path: weights)
+        let weights = try ModelWeights(path: weights, prefix: choice.prefix)
         try AtomicFile.requireOther(output, than: given + [weights.tensors.path])
         Terminal.note(weights.summary)
         try weights.requireDecoder()

@@ -422,6 +422,16 @@ final class DocumentationTests: XCTestCase {
     }
 
     /// The limits of the table are the constants that it names.
+    func testModelFamilies() throws {
+        let families = ModelFamily.all.map { family in
+            let types = family.types.map { "`\($0)`" }.joined(separator: ", ")
+            return [family.name, types.isEmpty ? "–" : types, family.telltale, family.difference]
+        }
+        XCTAssertEqual(try table("Weights", "this is …"), families)
+        let types = ModelFamily.all.flatMap(\.types)
+        XCTAssertEqual(types.count, Set(types).count)
+    }
+
     func testLimitsOfFiles() throws {
         let limits = [
             "SafeTensorsHeader.maximumLength": SafeTensorsHeader.maximumLength,

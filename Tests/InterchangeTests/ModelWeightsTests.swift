@@ -292,7 +292,8 @@ final class ModelWeightsTests: XCTestCase {
         refused(try write(model) { !$0.hasPrefix("blocks.0.") }, "blocks are missing")
         refused(try write(model) { !$0.hasPrefix("blocks.") }, "no transformer block")
         refused(try write(model) { $0 != "decoder_embed.weight" }, "the tensor decoder_embed.weight is missing")
-        for name in ["cls_token", "norm.bias", "blocks.1.attn.qkv.bias", "mask_token", "decoder_norm.weight"] {
+        refused(try write(model) { $0 != "cls_token" }, "holds no class token (cls_token)") { try $0.requireWhole() }
+        for name in ["norm.bias", "blocks.1.attn.qkv.bias", "mask_token", "decoder_norm.weight"] {
             refused(try write(model) { $0 != name }, "the tensor \(name) is missing") { try $0.requireWhole() }
         }
         // Parts of another architecture, and inconsistent shapes.
@@ -312,14 +313,17 @@ final class ModelWeightsTests: XCTestCase {
         func reshape(_ name: String, _ shape: [Int]) throws -> String {
             try written { $0[$0.firstIndex { $0.0 == name }!].1 = shape }
         }
-        refused(try written { $0.append(("blocks.0.ls1.gamma", [12])) }, "\"blocks.0.ls1.gamma\"") {
+        refused(try written { $0.append(("blocks.0.ls1.gamma", [12])) }, "this is DINOv2")
+        refused(try written { $0.append(("blocks.0.wild.gamma", [12])) }, "\"blocks.0.wild.gamma\"") {
             try $0.requireWhole()
         }
         refused(try reshape("patch_embed.proj.weight", [12, 3, 4, 2]), "square ones")
         refused(try reshape("patch_embed.proj.weight", [12, 48]), "has 2 dimensions instead of 4")
         refused(try reshape("pos_embed", [13, 12]), "its position table has shape [13, 12]")
         refused(
-            try reshape("blocks.0.mlp.fc1.weight", [24, 12]), "four times the width, 48: use weights of a plain ViT")
+            try reshape("blocks.0.mlp.fc1.weight", [24, 12]),
+            "the hidden layer of its MLPs is 24 wide. dmae runs Vision Transformers whose MLPs are four times as wide as "
+                + "the model, here 48")
         // Empty tensors, whose other dimensions can have any value.
         refused(try reshape("patch_embed.proj.weight", [0, 1 << 40, 4, 4]), "patch_embed.proj.weight is empty")
         refused(try reshape("decoder_embed.weight", [1 << 59, 0]), "decoder_embed.weight is empty")

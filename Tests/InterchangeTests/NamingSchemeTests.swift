@@ -131,25 +131,132 @@ final class NamingSchemeTests: XCTestCase {
         }
     }
 
-    /// A model without a wrapper is preferred, averaged ones are taken last, and the role decides between student and
-    /// teacher.
+    /// A trained model is preferred to its average, a teacher of its student's size to the student; of other sizes the
+    /// role decides.
     func testWrappers() throws {
-        func wrapper(_ names: [String], _ role: NamingScheme.Role = .student) throws -> String {
-            try tensors(names.map { $0 + "patch_embed.proj.weight" }, role: role).detection.wrapper
+        func wrapper(
+            _ names: [String], _ role: NamingScheme.Role = .student, prefix: String? = nil, further: [String] = []
+        ) throws -> String {
+            let path = try write((names.map { $0 + "patch_embed.proj.weight" } + further).map { ($0, [1]) })
+            return try CanonicalWeightFile(WeightFiles.open(path), role: role, prefix: prefix).detection.wrapper
         }
         XCTAssertEqual(try wrapper(["model.", "model_ema."]), "model.")
-        XCTAssertEqual(try wrapper(["student.", "teacher."]), "student.")
-        XCTAssertEqual(try wrapper(["student.", "teacher."], .teacher), "teacher.")
+        XCTAssertEqual(try wrapper(["student.", "teacher."]), "teacher.")
+        XCTAssertEqual(try wrapper(["student.", "teacher."], further: ["student.decoder_pred.weight"]), "student.")
+        XCTAssertEqual(
+            try wrapper(["student.", "teacher."], .teacher, further: ["student.decoder_pred.weight"]), "teacher.")
+        XCTAssertEqual(try wrapper(["student.", "teacher."], further: ["teacher.blocks.0.norm1.bias"]), "teacher.")
+        XCTAssertEqual(
+            try wrapper(
+                ["student.", "teacher."],
+                further: ["teacher.blocks.0.norm1.bias", "student.blocks.0.norm1.bias", "teacher.blocks.1.norm1.bias"]),
+            "student.")
         XCTAssertEqual(try wrapper(["teacher."]), "teacher.")
         XCTAssertEqual(try wrapper(["model_ema.module."]), "model_ema.module.")
         XCTAssertEqual(try wrapper(["", "ema."]), "")
+        for (names, expected) in [
+            (["backbone.", "momentum_backbone."], "backbone."),
+            (["module.base_encoder.", "module.momentum_encoder."], "module.base_encoder."),
+            (["encoder.module.", "target_encoder.module."], "encoder.module."),
+            (["encoder_k.", "encoder_q."], "encoder_q."), (["target_network.", "online_network."], "online_network."),
+            (["state_dict_ema.", "state_dict."], "state_dict."),
+            (["backbone_momentum.", "backbone."], "backbone."),
+            (["student_backbone.", "teacher_backbone."], "teacher_backbone."),
+            (["swa_model.module.", "model."], "model."), (["wild.words."], "wild.words."),
+            (["wild.words.", "net."], "net."),
+            // Words of wrappers stay where they tell two models apart.
+            (["module.model.", "model."], "model."),
+            // An optimiser's state is no model.
+            (["optimizer.exp_avg.", "schema.semantic."], "schema.semantic."),
+        ] {
+            XCTAssertEqual(try wrapper(names), expected)
+            XCTAssertEqual(try wrapper(names.reversed()), expected)
+            for name in names where !name.hasPrefix("optimizer") {
+                XCTAssertEqual(try wrapper(names, prefix: name), name)
+                XCTAssertEqual(try wrapper(names, prefix: String(name.dropLast())), name)
+            }
+        }
+        // The first words of a prefix are enough, and those of wrappers need not be there.
+        let dino = ["student.module.backbone.", "teacher.backbone."]
+        for prefix in ["student", "student.", "student.module", "student.backbone"] {
+            XCTAssertEqual(try wrapper(dino, prefix: prefix), dino[0])
+        }
+        XCTAssertEqual(try wrapper(dino), dino[1])
+        // mmcv's average has underscores for points.
+        let flat = ["ema_backbone_patch_embed_projection_weight", "backbone.patch_embed.projection.weight"]
+        XCTAssertEqual(try wrapper([], further: flat), "")
+        for prefix in ["ema", "ema_", "ema_backbone", "ema_backbone_"] {
+            XCTAssertEqual(try wrapper([], prefix: prefix, further: flat), "ema.")
+        }
         let several = try tensors(["student.module.", "teacher."].map { $0 + "patch_embed.proj.weight" })
-        XCTAssertEqual(several.detection.description, "MAE names under student.module, not those under teacher")
+        XCTAssertEqual(several.detection.description, "MAE names under teacher, not those under student.module")
         XCTAssertEqual(several.outside, 1)
         // An encoder alone is MAE's with a wrapper and timm's without one.
         XCTAssertEqual(try tensors(["model.patch_embed.proj.weight"]).detection.scheme, .mae)
         XCTAssertEqual(try tensors(["patch_embed.proj.weight", "norm.weight"]).detection.scheme, .timm)
         XCTAssertEqual(try tensors(["patch_embed.proj.weight", "mask_token"]).detection.scheme, .mae)
+    }
+
+    /// Words that wrappers of modules leave at any place of a name are no part of it.
+    func testWrapperWordsWithinNames() throws {
+        let file = try SafeTensorsFile(path: Fixtures.path("weights/mae/mae.safetensors"))
+        let plain = try CanonicalWeightFile(file)
+        func insert(_ words: String, _ place: Int, _ name: String) -> String {
+            var parts = name.components(separatedBy: ".")
+            parts.insert(words, at: min(place, parts.count - 1))
+            return parts.joined(separator: ".")
+        }
+        for (place, words) in [
+            (0, "_fsdp_wrapped_module"), (2, "_checkpoint_wrapped_module"), (1, "_orig_mod"), (3, "module"),
+            (2, "_fsdp_wrapped_module._checkpoint_wrapped_module"),
+        ] {
+            var writer = SafeTensorsWriter()
+            for entry in file.entries {
+                writer.add(
+                    TensorSource(name: insert(words, place, entry.name), type: entry.type, shape: entry.shape) {
+                        try file.withBytes(entry.name, $0)
+                    })
+            }
+            try writer.write(to: folder.file("wrapped.safetensors"))
+            let found = try CanonicalWeightFile(WeightFiles.open(folder.file("wrapped.safetensors")))
+            XCTAssertEqual(Set(found.names), Set(plain.names), words)
+            XCTAssertEqual(found.unknown, [], words)
+            XCTAssertEqual(found.detection.scheme, .mae)
+            for name in plain.names {
+                XCTAssertEqual(try found.floats(name), try plain.floats(name), "\(words) \(name)")
+            }
+        }
+    }
+
+    /// A backbone that mmselfsup's tool extracted, and the projection heads of DINO and MoCo v3.
+    func testBackbonesAndProjectionHeads() throws {
+        let stripped = try tensors([
+            "patch_embed.projection.weight", "layers.0.ln1.weight", "layers.0.attn.qkv.bias",
+            "layers.0.ffn.layers.0.0.weight", "layers.0.ffn.layers.1.bias", "ln1.weight",
+        ])
+        XCTAssertEqual(stripped.detection.description, "mmpretrain names")
+        XCTAssertEqual(
+            Set(stripped.names),
+            [
+                "patch_embed.proj.weight", "blocks.0.norm1.weight", "blocks.0.attn.qkv.bias", "blocks.0.mlp.fc1.weight",
+                "blocks.0.mlp.fc2.bias", "norm.weight",
+            ])
+        let heads = [
+            ["head.mlp.0.weight", "head.last_layer.weight_v"],
+            ["head.0.weight", "head.1.weight", "head.1.bias", "head.1.running_mean", "head.3.weight"],
+        ]
+        for head in heads {
+            let found = try tensors((["patch_embed.proj.weight"] + head).map { "base_encoder." + $0 })
+            XCTAssertTrue(found.hasProjection)
+            XCTAssertEqual(found.names, ["patch_embed.proj.weight"])
+            XCTAssertEqual(found.unknown, head.map { "base_encoder." + $0 })
+            XCTAssertEqual(found.foreign, [])
+        }
+        let probe = try tensors([
+            "patch_embed.proj.weight", "head.0.running_mean", "head.0.running_var", "head.1.weight", "head.1.bias",
+        ])
+        XCTAssertFalse(probe.hasProjection)
+        XCTAssertEqual(probe.names.count, 5)
     }
 
     /// Tensors outside the model, unknown names and parts of another architecture are told apart.
@@ -177,9 +284,6 @@ final class NamingSchemeTests: XCTestCase {
         try refused(
             [("conv1.weight", [1]), ("fc.weight", [1])], "no Vision Transformer", "patch_embed.proj.weight",
             "vit.embeddings.", "\"conv1.weight\"")
-        try refused(
-            [("visual.trunk.patch_embed.proj.weight", [1])], "\"visual.trunk.patch_embed.proj.weight\"", "behind words",
-            "state_dict")
         let anchor = ("embeddings.patch_embeddings.projection.weight", [1])
         let query = "encoder.layer.0.attention.attention.query.bias",
             key = "encoder.layer.0.attention.attention.key.bias"

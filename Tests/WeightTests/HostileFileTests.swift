@@ -387,6 +387,55 @@ final class HostileFileTests: XCTestCase {
             Failure(.badData, "\"\(path)\" holds no checksum; use a file that dmae wrote as a checkpoint"))
     }
 
+    /// Types that are not read are listed as the header spells them; their bytes must be as many as the type needs.
+    func testOtherTypesAreListed() throws {
+        let tensors: [(type: String, shape: [Int], bytes: Int)] = [
+            ("C64", [2, 2], 32), ("F8_E4M3", [3], 3), ("F8_E5M2", [3], 3), ("F8_E8M0", [3], 3), ("F8_E4M3FNUZ", [3], 3),
+            ("F4", [2, 3], 3), ("F4", [3], 2), ("F6_E2M3", [4], 3), ("F6_E3M2", [2, 4], 6), ("C128", [2], 32),
+            ("I4", [0, 7], 0), ("F32", [2], 8),
+        ]
+        func header(_ change: (Int) -> Int = { _ in 0 }) -> (text: String, bytes: Int) {
+            var offset = 0
+            let members = tensors.enumerated().map { index, tensor in
+                let end = offset + tensor.bytes + change(index)
+                defer { offset = end }
+                return "\"t\(index)\":{\"dtype\":\"\(tensor.type)\",\"shape\":\(tensor.shape),"
+                    + "\"data_offsets\":[\(offset),\(end)]}"
+            }
+            return ("{\(members.joined(separator: ","))}", offset)
+        }
+        let right = header()
+        let path = folder.write(file(header: Array(right.text.utf8), data: right.bytes), "types.safetensors")
+        let opened = try SafeTensorsFile(path: path)
+        for (index, tensor) in tensors.enumerated() {
+            let entry = try opened.entry("t\(index)")
+            XCTAssertEqual(entry.typeName, tensor.type)
+            XCTAssertEqual(entry.shape, tensor.shape)
+            XCTAssertEqual(entry.byteCount, tensor.bytes, tensor.type)
+            XCTAssertEqual(try opened.withBytes(entry.name) { $0.count }, tensor.bytes)
+            let refused = failure { _ = try opened.floats(entry.name) }
+            guard tensor.type != "F32" else {
+                XCTAssertNil(refused)
+                continue
+            }
+            XCTAssertEqual(
+                refused,
+                Failure(
+                    .badData,
+                    "tensor \"t\(index)\" of \"\(path)\" is of type \(tensor.type), which cannot be used as weights; "
+                        + "convert it to F32, F16 or BF16"))
+        }
+        XCTAssertTrue(try WeightComparison(opened, SafeTensorsFile(path: path)).differences.isEmpty)
+        for index in tensors.indices {
+            let wrong = header { $0 == index ? 1 : 0 }
+            let bytes = file(header: Array(wrong.text.utf8), data: wrong.bytes)
+            let found = failure { _ = try SafeTensorsFile(path: folder.write(bytes, "wrong.safetensors")) }
+            XCTAssertTrue(
+                found?.message.contains("where its shape and dtype need \(tensors[index].bytes)") == true,
+                found?.message ?? "\(tensors[index].type) was accepted")
+        }
+    }
+
     /// Files that look unusual but are valid.
     func testUnusualFilesThatAreRight() throws {
         for (header, data, names) in [
@@ -446,8 +495,8 @@ final class HostileFileTests: XCTestCase {
             failure {
                 let file = try SafeTensorsFile(MappedFile(bytes: bytes, path: "flipped.safetensors"))
                 for name in file.names {
-                    let isEightBitFloat = [.f8e4m3, .f8e5m2].contains(try file.entry(name).type)
-                    XCTAssertEqual(failure { _ = try file.floats(name) } == nil, !isEightBitFloat)
+                    let isConvertible = try file.entry(name).type.isConvertible
+                    XCTAssertEqual(failure { _ = try file.floats(name) } == nil, isConvertible)
                 }
                 if failure({ try file.verifyChecksum() }) == nil { XCTFail("a changed file passed its checksum") }
             }

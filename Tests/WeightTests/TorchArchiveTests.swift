@@ -132,8 +132,8 @@ final class TorchArchiveTests: XCTestCase {
         )
         XCTAssertEqual(
             try message("script.pt"),
-            "is not a valid PyTorch archive: it is a TorchScript program; save the program's state_dict() with "
-                + "torch.save"
+            "is a TorchScript program, which dmae does not read (torch.jit.save writes it; its code would have to be "
+                + "executed): load it with torch.jit.load and save its state_dict() with torch.save"
         )
         let quoted = folder.write([0x80, 2, 0x7D, 0x2E, 0, 0, 0, 0, 0], "it's mine.pkl")
         XCTAssertTrue(

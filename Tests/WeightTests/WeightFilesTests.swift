@@ -187,6 +187,87 @@ final class WeightFilesTests: XCTestCase {
                 .hasPrefix("\"FOLDER/bad.index.json\" is neither a safetensors file nor"))
     }
 
+    /// Formats of other tools are named, with what to do.
+    func testOtherFormats() throws {
+        for (start, words) in [
+            ([0x89] + Array("HDF\r\n".utf8) + [0x1A, 0x0A], "an HDF5 file"), (Array("GGUF".utf8), "a GGUF file"),
+            (Array("tjgg".utf8), "a GGML file"), ([0x93] + Array("NUMPY".utf8), "an array of NumPy"),
+            ([0x1C, 0, 0, 0] + Array("TFL3".utf8), "a TensorFlow Lite model"),
+            (Array("\n <!DOCTYPE html>".utf8), "a page of HTML"), (Array("<HTML lang=en>".utf8), "a page of HTML"),
+            ([0x1F, 0x8B, 8], "a file compressed by gzip"), ([0x28, 0xB5, 0x2F, 0xFD], "a file compressed by zstd"),
+            ([0xFD] + Array("7zXZ".utf8), "a file compressed by xz"),
+            (Array("BZh9".utf8), "a file compressed by bzip2"),
+            ([0x89] + Array("PNG\r\n".utf8), "a picture"), (Array("<?xml version".utf8), "an XML file"),
+            (Array("Rar!".utf8), "a RAR archive"),
+        ] as [([UInt8], String)] {
+            let text = message(folder.write(start + [UInt8](repeating: 0, count: 64), "x.pth"))
+            XCTAssertTrue(text.hasPrefix("\"FOLDER/x.pth\" is \(words), which dmae does not read ("), text)
+            XCTAssertFalse(text.contains("download"), text)
+        }
+        // Archives are known by their members.
+        for (member, words) in [
+            ("a/b.npy", "an npz archive of NumPy"), ("model.weights.h5", "a model of Keras"),
+            ("x/constants.pkl", "a TorchScript program"), ("x/code/__torch__.py", "a TorchScript program"),
+            ("x/models/model.json", "a program of torch.export"),
+        ] {
+            var builder = ArchiveBuilder([0x80, 2, 0x4E, 0x2E])
+            builder.members.append(.init(name: member, content: [1, 2, 3]))
+            let text = message(folder.write(builder.bytes(), "y.pth"))
+            XCTAssertTrue(text.hasPrefix("\"FOLDER/y.pth\" is \(words), which dmae does not read ("), text)
+        }
+        // A folder with nothing else names what is there.
+        for (name, words) in [
+            ("tf_model.h5", "an HDF5 file"), ("flax_model.msgpack", "a file of Flax"), ("model.onnx", "an ONNX model"),
+            ("__0_0.distcp", "a shard of a distributed checkpoint"), ("ViT-B_16.npz", "an npz archive"),
+            ("zero_to_fp32.py", "a shard of DeepSpeed's ZeRO"), ("saved_model.pb", "a checkpoint of TensorFlow"),
+        ] {
+            try FileManager.default.createDirectory(atPath: folder.file(name + "-"), withIntermediateDirectories: true)
+            folder.write([1], name + "-/" + name)
+            let text = message(folder.file(name + "-"))
+            XCTAssertTrue(text.hasPrefix("\"FOLDER/\(name)-/\(name)\" is \(words)"), text)
+        }
+        try FileManager.default.createDirectory(atPath: folder.file("one"), withIntermediateDirectories: true)
+        folder.write([1], "one/checkpoint.pth")
+        XCTAssertTrue(message(folder.file("one")).hasSuffix("name the file, such as \"FOLDER/one/checkpoint.pth\""))
+    }
+
+    /// The cache of the Hugging Face hub: the snapshot that refs/main names, or the only one.
+    func testHubCache() throws {
+        func snapshot(_ path: String) throws {
+            try FileManager.default.createDirectory(
+                atPath: folder.file("\(path)/refs"), withIntermediateDirectories: true)
+            try FileManager.default.createDirectory(
+                atPath: folder.file("\(path)/snapshots/abc"), withIntermediateDirectories: true)
+            try write("\(path)/snapshots/abc/model.safetensors", [("a", [1])])
+        }
+        let model = "home/hub/models--owner--name"
+        try snapshot(model)
+        let expected = folder.file(model + "/snapshots/abc/model.safetensors")
+        for path in ["home", "home/hub", model, model + "/", model + "/snapshots/abc"] {
+            XCTAssertEqual(try WeightFiles.open(folder.file(path)).path, expected, path)
+        }
+        try FileManager.default.createDirectory(
+            atPath: folder.file(model + "/snapshots/def"), withIntermediateDirectories: true)
+        try write(model + "/snapshots/def/model.safetensors", [("b", [1])])
+        let several = message(folder.file(model))
+        XCTAssertTrue(several.contains("with 2 snapshots") && several.contains("snapshots/abc\""), several)
+        for (name, found) in [("def\n", "b"), ("abc", "a")] {
+            folder.write(name.utf8, model + "/refs/main")
+            XCTAssertEqual(try WeightFiles.open(folder.file(model)).names, [found])
+        }
+        // A name that leads elsewhere, or nowhere, is not followed.
+        for name in ["../../../other", "..", "gone", "", String(repeating: "x", count: 5000)] {
+            folder.write(name.utf8, model + "/refs/main")
+            XCTAssertEqual(message(folder.file(model)), several, name)
+        }
+        try snapshot("home/hub/models--owner--other")
+        let models = message(folder.file("home"))
+        XCTAssertTrue(models.contains("cache of the Hugging Face hub with 2 models; name one of them"), models)
+        try FileManager.default.removeItem(atPath: folder.file("home/hub/models--owner--other/snapshots/abc"))
+        let empty = message(folder.file("home/hub/models--owner--other"))
+        XCTAssertTrue(empty.contains("without a snapshot"), empty)
+    }
+
     func testFolders() throws {
         XCTAssertEqual(
             message(folder.path),
