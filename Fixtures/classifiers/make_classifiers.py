@@ -76,8 +76,6 @@ def prepared(height, width):
             size = target_width, int(target_width * image.height / image.width)
         else:
             size = int(target_height * image.width / image.height), target_height
-        # Rows first, then columns. Pillow 12 does so by itself; Pillow 13 takes the order that is cheaper.
-        image = image.resize((size[0], image.height), PIL.Image.Resampling.BICUBIC)
         image = image.resize(size, PIL.Image.Resampling.BICUBIC)
         left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
         pixels = np.asarray(image.crop((left, top, left + width, top + height)), np.float64)
@@ -96,11 +94,11 @@ def stir(model):
     return model.eval()
 
 
-def fit(linear, features):
+def fit(linear, features, rcond=3e-4):
     """A head under which two of the pictures are taken for another class, with some noise; in half precision."""
     wanted = np.eye(len(NAMES))[LABELS]
     wanted[[2, 6]] = np.eye(len(NAMES))[[1, 4]]
-    solution = np.linalg.lstsq(np.c_[features.numpy(), np.ones(len(LABELS))], 4 * wanted, rcond=3e-4)[0]
+    solution = np.linalg.lstsq(np.c_[features.numpy(), np.ones(len(LABELS))], 4 * wanted, rcond=rcond)[0]
     solution += 0.003 * random.standard_normal(solution.shape)
     linear.weight.copy_(torch.from_numpy(solution[:-1].T).half().to(linear.weight.dtype))
     linear.bias.copy_(torch.from_numpy(solution[-1]).half().to(linear.bias.dtype))
@@ -109,7 +107,8 @@ def fit(linear, features):
 def timm_model(**options):
     return stir(timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=32, patch_size=PATCH, embed_dim=WIDTH,
                                   depth=DEPTH, num_heads=HEADS, num_classes=len(NAMES),
-                                  pretrained_cfg_overlay={"mean": tuple(MEAN.tolist()), "std": tuple(DEVIATION.tolist())}, **options))
+                                  pretrained_cfg_overlay={"mean": tuple(MEAN.tolist()), "std": tuple(DEVIATION.tolist()), "crop_pct": 0.875},
+                                  **options))
 
 
 def save_timm(model, folder):
@@ -160,7 +159,7 @@ features = model.forward_head(model.forward_features(square), pre_logits=True)
 probe = {"head.0.running_mean": features.mean(dim=0).float(), "head.0.running_var": features.var(dim=0).float() + 0.2}
 normed = F.batch_norm(features, probe["head.0.running_mean"].double(), probe["head.0.running_var"].double(), eps=1e-6)
 linear = torch.nn.Linear(WIDTH, len(NAMES)).double()
-fit(linear, normed)
+fit(linear, normed, 3e-3)
 probe |= {"head.1.weight": linear.weight.float().contiguous(), "head.1.bias": linear.bias.float()}
 expected["probe"] = linear(normed)
 save_timm(model, "timm")

@@ -5,6 +5,10 @@
     python3 -m venv venv && venv/bin/pip install pillow==12.0.0 numpy==2.4.6
     venv/bin/python Fixtures/images/make_images.py
 
+Pillow 13 resizes tall pictures in another order. Its pixels are recorded in place of those of 12, with the same sources, crops and sizes:
+
+    venv/bin/pip install pillow==13.0.0 && venv/bin/python Fixtures/images/make_images.py resizes
+
 expected.json says, for each file, what a decoder must give; pixels are named by their CRC-32 (rows from the top, channels interleaved).
 PNG files are written here, byte by byte, so that every colour type, depth, filter and interlacing occurs; JPEG files by Pillow and cjpeg,
 some with a marker patched. Nothing of the expectation comes from the program under test: decoding, cropping and resizing are Pillow's,
@@ -18,6 +22,7 @@ import random
 import shutil
 import struct
 import subprocess
+import sys
 import warnings
 import zlib
 
@@ -420,6 +425,30 @@ def make_frames():
             expected["frames"].append({"source": source, "size": size, "resized": new, "crop": [left, top, size, size], "crc": crc(sample)})
 
 
+def remake_resizes():
+    """The pixels of `resizes`, `samples` and `frames` in expected.json, by the Pillow at hand."""
+    with open(os.path.join(HERE, "expected.json")) as file:
+        expected.update(json.load(file))
+    images = {name: Image.open(os.path.join(HERE, "resize", name)) for name in ("large.png", "wide.png", "grey.png", "dot.png")}
+    for entry in expected["resizes"]:
+        part = images[entry["source"]]
+        if "crop" in entry:
+            left, top, width, height = entry["crop"]
+            part = part.crop((left, top, left + width, top + height))
+        entry["crc"] = crc(part.resize(entry["size"], Image.BICUBIC, box=entry.get("box")))
+    for entry in expected["samples"]:
+        draw = Philox(int(entry["seed"]), CROP, entry["epoch"], entry["index"])
+        left, top, w, h = random_crop(images["large.png"].width, images["large.png"].height, (0.2, 1.0), (3 / 4, 4 / 3), draw)
+        sample = images["large.png"].crop((left, top, left + w, top + h)).resize(entry["size"], Image.BICUBIC)
+        entry["crc"] = crc(sample.transpose(Image.FLIP_LEFT_RIGHT) if entry["flipped"] else sample)
+    for entry in expected["frames"]:
+        image, (left, top, w, h) = images[entry["source"]], entry["crop"]
+        resized = image.resize(entry["resized"], Image.BICUBIC) if tuple(entry["resized"]) != image.size else image
+        entry["crc"] = crc(resized.crop((left, top, left + w, top + h)))
+    expected["made_with"]["pillow_of_resizes"] = PIL.__version__
+    write_expected()
+
+
 def main():
     for folder in ("files", "damaged", "bad", "resize"):
         shutil.rmtree(os.path.join(HERE, folder), ignore_errors=True)
@@ -432,6 +461,10 @@ def main():
     make_frames()
     expected["permutation"] = {"seed": "81985529216486895", "epoch": 7, "order": Philox(81985529216486895, 2, 7, 0).permutation(40)}
     expected["made_with"] = {"pillow": PIL.__version__, "libjpeg_turbo": features.version("libjpeg_turbo"), "numpy": numpy.__version__, "seed": SEED}
+    write_expected()
+
+
+def write_expected():
     with open(os.path.join(HERE, "expected.json"), "w") as file:
         file.write("{\n")
         lines = []
@@ -445,4 +478,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    remake_resizes() if sys.argv[1:] == ["resizes"] else main()

@@ -10,8 +10,7 @@ public struct Augmentation: Equatable, Sendable {
         case random(area: ClosedRange<Double>, aspect: ClosedRange<Double>, flip: Double)
         /// The linear probe's crop of MAE: as `random`, but with one try, whose sides are cut to the picture's.
         case randomOnce(area: ClosedRange<Double>, aspect: ClosedRange<Double>, flip: Double)
-        /// Resize and CenterCrop: the short side resized to 8⁄7 of the sample's (to the sample's above 224), then
-        /// the centre cropped.
+        /// Resize and CenterCrop, as `Preprocessing.crop` says.
         case centre
         /// The whole picture resized to the sample's size, its aspect changed.
         case whole
@@ -27,18 +26,22 @@ public struct Augmentation: Equatable, Sendable {
     public var randAugment: RandAugment?
     /// The rectangle of noise in a normalised sample; nil for none.
     public var erasing: RandomErasing?
-    /// The mean and deviation that samples are normalised with.
-    public var normalisation: Normalisation
+    /// The filter of every framing, the centre framing's crop, and the mean and deviation that samples are normalised
+    /// with.
+    public var preprocessing: Preprocessing
     /// How image files become pictures before all that.
     public var reading: PictureReading
 
+    /// The mean and deviation that samples are normalised with.
+    public var normalisation: Normalisation { preprocessing.normalisation }
+
     /// The defaults are those of pre-training and distillation: area 0.2 to 1, aspect 3⁄4 to 4⁄3, flip ½, and
-    /// ImageNet's normalisation.
+    /// `Preprocessing.imageNet`.
     public init(
         width: Int, height: Int, channels: Int = 3,
         framing: Framing = .random(area: 0.2...1, aspect: 3.0 / 4...4.0 / 3, flip: 0.5),
         randAugment: RandAugment? = nil, erasing: RandomErasing? = nil,
-        normalisation: Normalisation? = nil, reading: PictureReading = PictureReading()
+        preprocessing: Preprocessing? = nil, reading: PictureReading = PictureReading()
     ) {
         precondition(width > 0 && height > 0 && (channels == 1 || channels == 3))
         self.width = width
@@ -47,8 +50,8 @@ public struct Augmentation: Equatable, Sendable {
         self.framing = framing
         self.randAugment = randAugment
         self.erasing = erasing
-        self.normalisation = normalisation ?? .imageNet(channels: channels)
-        precondition(self.normalisation.mean.count == channels)
+        self.preprocessing = preprocessing ?? .imageNet(channels: channels)
+        precondition(self.preprocessing.normalisation.mean.count == channels)
         self.reading = reading
     }
 
@@ -73,6 +76,7 @@ public struct Augmentation: Equatable, Sendable {
     ) {
         precondition(picture.channels == channels)
         let resampler = buffers.resampler
+        resampler.interpolation = preprocessing.interpolation
         let view = PixelView(bytes: target, width: width, height: height, channels: channels)
         switch framing {
         case .random(let area, let aspect, let flip), .randomOnce(let area, let aspect, let flip):
@@ -104,25 +108,11 @@ public struct Augmentation: Equatable, Sendable {
             to: values, width: width, height: height, channels: channels, seed: seed, epoch: epoch, index: index)
     }
 
-    /// The size that the centre framing resizes a picture to, and the crop that it then takes.
-    ///
-    /// A square sample is torchvision's Resize(int(size / 0.875)) and CenterCrop(size); above 224, Resize(size) and
-    /// CenterCrop(size). For another shape the resized picture just covers the sample and its margin.
+    /// The size that the centre framing resizes a picture to, and the crop that it then takes; see `CentreCrop.frame`.
     public func centreFrame(width pictureWidth: Int, height pictureHeight: Int)
         -> (resized: (width: Int, height: Int), crop: Rectangle)
     {
-        let margin = max(width, height) <= 224 ? 0.875 : 1
-        let targetWidth = Int(Double(width) / margin), targetHeight = Int(Double(height) / margin)
-        var resized = (width: targetWidth, height: targetHeight)
-        if pictureWidth * targetHeight <= pictureHeight * targetWidth {
-            resized.height = targetWidth * pictureHeight / pictureWidth
-        } else {
-            resized.width = targetHeight * pictureWidth / pictureHeight
-        }
-        // Python rounds halves to even.
-        let left = Int((Double(resized.width - width) / 2).rounded(.toNearestOrEven))
-        let top = Int((Double(resized.height - height) / 2).rounded(.toNearestOrEven))
-        return (resized, Rectangle(left: left, top: top, width: width, height: height))
+        preprocessing.crop.frame(width: width, height: height, of: (pictureWidth, pictureHeight))
     }
 }
 

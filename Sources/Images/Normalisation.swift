@@ -16,6 +16,25 @@ public struct Normalisation: Equatable, Sendable {
             : Normalisation(mean: [0.449], deviation: [0.226])
     }
 
+    /// A stated mean and deviation; nil if they are not those of 1 or 3 channels, or not finite, or a deviation is not
+    /// above 0.
+    public init?(statedMean mean: [Float], deviation: [Float]) {
+        guard mean.count == deviation.count, mean.count == 1 || mean.count == 3,
+            mean.allSatisfy(\.isFinite), deviation.allSatisfy({ $0.isFinite && $0 > 0 })
+        else { return nil }
+        self.init(mean: mean, deviation: deviation)
+    }
+
+    /// The same for another number of channels: the averages for grey, the one number of each three times for RGB.
+    public func adapted(channels: Int) -> Normalisation {
+        guard channels != mean.count else { return self }
+        guard self != .imageNet(channels: mean.count) else { return .imageNet(channels: channels) }
+        func adapted(_ values: [Float]) -> [Float] {
+            Array(repeating: values.reduce(0, +) / Float(values.count), count: channels)
+        }
+        return Normalisation(mean: adapted(mean), deviation: adapted(deviation))
+    }
+
     /// The mean colour in bytes, rounded, halves to even; ImageNet's is (124, 116, 104).
     public var meanBytes: [UInt8] {
         mean.map { UInt8(min(max((Double($0) * 255).rounded(.toNearestOrEven), 0), 255)) }

@@ -1,35 +1,39 @@
 extension Pixels {
-    /// The picture resampled to `width` × `height`, bit for bit as Pillow's `resize((width, height), BICUBIC)`.
-    public func resized(width: Int, height: Int) -> Pixels {
-        resized(from: (0, 0, Float(self.width), Float(self.height)), width: width, height: height)
+    /// The picture resampled to `width` × `height`, bit for bit as Pillow's `resize((width, height), interpolation)`.
+    public func resized(width: Int, height: Int, _ interpolation: Interpolation = .bicubic) -> Pixels {
+        resized(from: (0, 0, Float(self.width), Float(self.height)), width: width, height: height, interpolation)
     }
 
     /// The part of the picture inside `box`, in fractional pixels, resampled to `width` × `height`, bit for bit as
-    /// Pillow's `resize((width, height), BICUBIC, box)`. Pixels outside the box contribute at its edges.
+    /// Pillow's `resize((width, height), interpolation, box)`. Pixels outside the box contribute at its edges.
     public func resized(
-        from box: (left: Float, top: Float, right: Float, bottom: Float), width: Int, height: Int
+        from box: (left: Float, top: Float, right: Float, bottom: Float), width: Int, height: Int,
+        _ interpolation: Interpolation = .bicubic
     ) -> Pixels {
         precondition(
             box.left >= 0 && box.top >= 0 && box.right <= Float(self.width) && box.bottom <= Float(self.height))
         precondition(box.left < box.right && box.top < box.bottom && width > 0 && height > 0)
         return Pixels(width: width, height: height, channels: channels) { target in
-            Resampler().resample(self, from: box, width: width, height: height, into: target)
+            Resampler(interpolation).resample(self, from: box, width: width, height: height, into: target)
         }
     }
 
     /// The picture cropped to `rectangle` and then resampled, bit for bit as Pillow's `crop(…).resize((width, height),
-    /// BICUBIC)`. Pixels outside the rectangle do not contribute.
-    public func resized(croppingTo rectangle: Rectangle, width: Int, height: Int) -> Pixels {
+    /// interpolation)`. Pixels outside the rectangle do not contribute.
+    public func resized(
+        croppingTo rectangle: Rectangle, width: Int, height: Int, _ interpolation: Interpolation = .bicubic
+    ) -> Pixels {
         Pixels(width: width, height: height, channels: channels) { target in
-            Resampler().resample(self, croppedTo: rectangle, width: width, height: height, into: target)
+            Resampler(interpolation).resample(self, croppedTo: rectangle, width: width, height: height, into: target)
         }
     }
 }
 
-/// Pillow's 8-bit bicubic resampling: a = −½, the support scaled by the reduction factor. Its buffers are reused by the
+/// Pillow's 8-bit resampling, the support of the filter scaled by the reduction factor. Its buffers are reused by the
 /// next call, so only one thread at a time may use it.
 ///
-/// A horizontal pass, then a vertical one, each rounded to 8 bits. The weights are integers with 22 fractional bits, so
+/// A horizontal pass, then a vertical one, each rounded to 8 bits. As in Pillow from 13 on, the vertical one is first
+/// where it removes more than twice as many rows as the other removes columns. The weights are integers with 22 fractional bits, so
 /// sums are exact and do not depend on the order of addition.
 package final class Resampler {
     /// The filter of one direction: the inputs of each output, and their weights.
@@ -42,12 +46,20 @@ package final class Resampler {
         /// The weights of one output before they are normalised and rounded.
         private var unscaled: [Double] = []
 
+        /// The inputs that the outputs depend on. Both ends of the spans rise.
+        var inputs: Range<Int> { spans[0].first..<spans[spans.count - 1].first + spans[spans.count - 1].count }
+
+        /// Counts the inputs of each output from `first` on.
+        mutating func count(from first: Int) { for output in spans.indices { spans[output].first -= first } }
+
         /// Computes the filter for the outputs `wanted` out of `outputs`, which cover [from, to) of `inputs` samples.
-        mutating func make(inputs: Int, from: Float, to: Float, outputs: Int, wanted: Range<Int>) {
+        mutating func make(
+            _ interpolation: Interpolation, inputs: Int, from: Float, to: Float, outputs: Int, wanted: Range<Int>
+        ) {
             // As in Pillow, the difference is a float and the rest double: this decides the last bit of a weight.
             let scale = Double(to - from) / Double(outputs)
             let filterScale = max(scale, 1)
-            let support = 2 * filterScale
+            let support = interpolation.support * filterScale
             stride = Int(support.rounded(.up)) * 2 + 1
             let inverseScale = 1 / filterScale
             spans.removeAll(keepingCapacity: true)
@@ -61,7 +73,7 @@ package final class Resampler {
                 unscaled.removeAll(keepingCapacity: true)
                 var sum = 0.0
                 for input in first..<first + count {
-                    let weight = Self.bicubic((Double(input) - centre + 0.5) * inverseScale)
+                    let weight = interpolation.weight((Double(input) - centre + 0.5) * inverseScale)
                     unscaled.append(weight)
                     sum += weight
                 }
@@ -73,13 +85,6 @@ package final class Resampler {
         private static func fixed(_ weight: Double) -> Int32 {
             Int32(weight * Double(1 << fractionBits) + (weight < 0 ? -0.5 : 0.5))
         }
-
-        private static func bicubic(_ distance: Double) -> Double {
-            let x = abs(distance), a = -0.5
-            if x < 1 { return ((a + 2) * x - (a + 3)) * x * x + 1 }
-            if x < 2 { return (((x - 5) * x + 8) * x - 4) * a }
-            return 0
-        }
     }
 
     private static let fractionBits = 22
@@ -89,7 +94,10 @@ package final class Resampler {
     private var intermediate: [UInt8] = []
     private var lastRow: [UInt8] = []
 
-    package init() {}
+    /// The filter of the next call.
+    package var interpolation: Interpolation
+
+    package init(_ interpolation: Interpolation = .bicubic) { self.interpolation = interpolation }
 
     /// Resamples `picture` to `width` × `height`.
     ///
@@ -112,34 +120,50 @@ package final class Resampler {
         // As in Pillow, a pass that would change nothing is skipped.
         let resamplesHorizontally = width != crop.width || box.left != 0 || box.right != Float(width)
         let resamplesVertically = height != crop.height || box.top != 0 || box.bottom != Float(height)
-        // The rows of the cropped picture that the window depends on.
-        var top = window.top, bottom = window.top + window.height
+        // Pillow compares the pictures, whatever the box.
+        let isVerticalFirst =
+            resamplesHorizontally && resamplesVertically && height < crop.height
+            && crop.height - height > 2 * (crop.width - width)
+        // The rows and columns of the cropped picture that the window depends on.
+        var rows = window.top..<window.top + window.height, columns = window.left..<window.left + window.width
         if resamplesVertically {
-            vertical.make(inputs: crop.height, from: box.top, to: box.bottom, outputs: height, wanted: top..<bottom)
-            top = vertical.spans[0].first
-            bottom = vertical.spans[window.height - 1].first + vertical.spans[window.height - 1].count
+            vertical.make(
+                interpolation, inputs: crop.height, from: box.top, to: box.bottom, outputs: height, wanted: rows)
+            rows = vertical.inputs
         }
         if resamplesHorizontally {
-            let wanted = window.left..<window.left + window.width
-            horizontal.make(inputs: crop.width, from: box.left, to: box.right, outputs: width, wanted: wanted)
+            horizontal.make(
+                interpolation, inputs: crop.width, from: box.left, to: box.right, outputs: width, wanted: columns)
+            if isVerticalFirst {
+                columns = horizontal.inputs
+                horizontal.count(from: columns.lowerBound)
+            }
         }
         picture.bytes.withUnsafeBufferPointer { bytes in
             let pitch = picture.width * channels
-            let source = bytes.baseAddress! + (crop.top + top) * pitch + crop.left * channels
-            let unresampled = source + window.left * channels
+            let source = bytes.baseAddress! + (crop.top + rows.lowerBound) * pitch + crop.left * channels
+            let unresampled = source + columns.lowerBound * channels
             switch (resamplesHorizontally, resamplesVertically) {
             case (true, true):
-                let count = (bottom - top) * row
+                let kept = columns.count * channels
+                let count = isVerticalFirst ? window.height * kept : rows.count * row
                 if intermediate.count < count { intermediate = [UInt8](repeating: 0, count: count) }
                 intermediate.withUnsafeMutableBufferPointer {
-                    resampleHorizontally(
-                        source, pitch, crop.width, bottom - top, channels, window.width, into: $0.baseAddress!)
-                    resampleVertically($0.baseAddress!, row, top, row, window.height, into: target)
+                    let between = $0.baseAddress!
+                    if isVerticalFirst {
+                        resampleVertically(unresampled, pitch, rows.lowerBound, kept, window.height, into: between)
+                        resampleHorizontally(
+                            between, kept, columns.count, window.height, channels, window.width, into: target)
+                    } else {
+                        resampleHorizontally(
+                            source, pitch, crop.width, rows.count, channels, window.width, into: between)
+                        resampleVertically(between, row, rows.lowerBound, row, window.height, into: target)
+                    }
                 }
             case (true, false):
                 resampleHorizontally(source, pitch, crop.width, window.height, channels, window.width, into: target)
             case (false, true):
-                resampleVertically(unresampled, pitch, top, row, window.height, into: target)
+                resampleVertically(unresampled, pitch, rows.lowerBound, row, window.height, into: target)
             case (false, false):
                 for y in 0..<window.height { (target + y * row).update(from: unresampled + y * pitch, count: row) }
             }

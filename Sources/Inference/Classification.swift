@@ -115,6 +115,7 @@ public final class Classification {
     /// Computes the logits of every readable image of `source`, in its order.
     ///
     /// - Parameters:
+    ///   - preprocessing: how pictures become the input; nil for `Preprocessing.imageNet`.
     ///   - unreadableLimit: the fraction of images that may be unreadable.
     ///   - report: called for each unreadable image with a sentence that names it.
     ///   - body: called after every pass with its samples and their logits [batch.count, classes].
@@ -123,7 +124,8 @@ public final class Classification {
     ///   throws.
     @discardableResult
     public func run(
-        over source: any ImageSource, reading: PictureReading = PictureReading(), workers: Int = 1,
+        over source: any ImageSource, reading: PictureReading = PictureReading(), preprocessing: Preprocessing? = nil,
+        workers: Int = 1,
         unreadableLimit: Double = 0.01,
         report: @escaping (Message) -> Void = { _ in }, _ body: (Batch, UnsafeBufferPointer<Float>) throws -> Void
     ) throws -> Int {
@@ -131,7 +133,7 @@ public final class Classification {
             once: source,
             augmentation: Augmentation(
                 width: configuration.imageWidth, height: configuration.imageHeight, channels: configuration.channels,
-                framing: .centre, reading: reading),
+                framing: .centre, preprocessing: preprocessing, reading: reading),
             batchSize: batch, workers: workers, unreadableLimit: unreadableLimit, batchesAhead: 2, report: report)
         defer { loader.stop() }
         while let images = try loader.next(into: extractor.images) {

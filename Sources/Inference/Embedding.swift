@@ -88,6 +88,7 @@ public final class Embedding {
     ///
     /// - Parameters:
     ///   - metadata: goes into a safetensors file; a .npy file has no place for it.
+    ///   - preprocessing: how pictures become the input; nil for `Preprocessing.imageNet`.
     ///   - unreadableLimit: the fraction of images that may be unreadable.
     ///   - progress: called after every pass with the number of images done.
     ///   - report: called for each unreadable image with a sentence that names it.
@@ -95,7 +96,7 @@ public final class Embedding {
     ///   unreadable images or a path with a line break, `.inputOutput` if a file cannot be written.
     public func run(
         over source: any ImageSource, to output: String, metadata: [String: String] = [:],
-        reading: PictureReading = PictureReading(),
+        reading: PictureReading = PictureReading(), preprocessing: Preprocessing? = nil,
         workers: Int = 1,
         unreadableLimit: Double = 0.01, progress: (Int) -> Void = { _ in },
         report: @escaping (Message) -> Void = { _ in }
@@ -113,7 +114,8 @@ public final class Embedding {
         let images = try RowFile.write(to: output, form, rowShape: shape, maximumRows: source.count) { append in
             var written: [Int] = []
             unreadable = try forEachBatch(
-                of: source, reading: reading, workers: workers, unreadableLimit: unreadableLimit, report: report
+                of: source, reading: reading, preprocessing: preprocessing, workers: workers,
+                unreadableLimit: unreadableLimit, report: report
             ) { batch, features in
                 try append(UnsafeBufferPointer(start: features, count: batch.count * row))
                 written += batch.images
@@ -137,7 +139,8 @@ public final class Embedding {
     /// - Returns: number of unreadable images.
     /// - Throws: `Failure.failure` if a feature is not finite, `.badData` for too many unreadable images.
     public func forEachBatch(
-        of source: any ImageSource, reading: PictureReading = PictureReading(), workers: Int = 1,
+        of source: any ImageSource, reading: PictureReading = PictureReading(), preprocessing: Preprocessing? = nil,
+        workers: Int = 1,
         unreadableLimit: Double = 0.01,
         report: @escaping (Message) -> Void = { _ in }, _ body: (Batch, UnsafePointer<Float>) throws -> Void
     ) throws -> Int {
@@ -145,7 +148,7 @@ public final class Embedding {
             once: source,
             augmentation: Augmentation(
                 width: configuration.imageWidth, height: configuration.imageHeight, channels: configuration.channels,
-                framing: .centre, reading: reading),
+                framing: .centre, preprocessing: preprocessing, reading: reading),
             batchSize: extractor.batch, workers: workers, unreadableLimit: unreadableLimit, batchesAhead: 2,
             report: report)
         defer { loader.stop() }

@@ -25,6 +25,7 @@ public struct Evaluation {
     public init(
         _ classification: Classification, over source: any ImageSource, mapping: ClassMapping,
         logits output: String? = nil, metadata: [String: String] = [:], reading: PictureReading = PictureReading(),
+        preprocessing: Preprocessing? = nil,
         workers: Int = 1,
         unreadableLimit: Double = 0.01, progress: (Int) -> Void = { _ in },
         report: @escaping (Message) -> Void = { _ in }
@@ -34,7 +35,8 @@ public struct Evaluation {
         var unreadable = 0
         func score(_ append: (UnsafeBufferPointer<Float>, _ labels: [Int], Batch) throws -> Void) throws {
             unreadable = try classification.run(
-                over: source, reading: reading, workers: workers, unreadableLimit: unreadableLimit, report: report
+                over: source, reading: reading, preprocessing: preprocessing, workers: workers,
+                unreadableLimit: unreadableLimit, report: report
             ) { batch, logits in
                 let labels = batch.labels!.map { mapping.indices[$0] }
                 for (row, label) in labels.enumerated() {

@@ -74,6 +74,7 @@ public final class NeighborEvaluation {
     private let train, validation: any ImageSource
     private let counts: [Int]
     private let reading: PictureReading
+    private let preprocessing: Preprocessing?
     private let workers: Int
     private let unreadableLimit: Double
     private let keptBytes: Int
@@ -97,7 +98,8 @@ public final class NeighborEvaluation {
     ///   larger than the number of training images.
     public init(
         _ embedding: Embedding, train: any ImageSource, validation: any ImageSource, counts: [Int],
-        hasBaselines: Bool, reading: PictureReading = PictureReading(), workers: Int = 1,
+        hasBaselines: Bool, reading: PictureReading = PictureReading(), preprocessing: Preprocessing? = nil,
+        workers: Int = 1,
         unreadableLimit: Double = 0.01,
         keptBytes: Int = NeighborEvaluation.keptBytes,
         baselineImages: (train: Int, validation: Int) = NeighborEvaluation.baselineImages,
@@ -123,6 +125,7 @@ public final class NeighborEvaluation {
         self.counts = counts
         self.hasBaselines = hasBaselines
         self.reading = reading
+        self.preprocessing = preprocessing
         self.workers = workers
         self.unreadableLimit = unreadableLimit
         self.keptBytes = keptBytes
@@ -222,7 +225,8 @@ public final class NeighborEvaluation {
     ) throws {
         let width = embedding.configuration.width, before = done
         _ = try embedding.forEachBatch(
-            of: source, reading: reading, workers: workers, unreadableLimit: isRepeated ? 1 : unreadableLimit,
+            of: source, reading: reading, preprocessing: preprocessing, workers: workers,
+            unreadableLimit: isRepeated ? 1 : unreadableLimit,
             report: isRepeated ? { _ in } : report
         ) { batch, features in
             for row in 0..<batch.count { body(batch.images[row], batch.labels![row], features + row * width) }
@@ -238,7 +242,7 @@ public final class NeighborEvaluation {
         let side = Self.pixelSide
         let augmentation = Augmentation(
             width: side, height: side, channels: embedding.configuration.channels, framing: .centre,
-            reading: reading)
+            preprocessing: preprocessing, reading: reading)
         let plan = MemoryPlan()
         let pixels = plan.reserve("pixels", 64, augmentation.sampleCount, .batch)
         try plan.commit()

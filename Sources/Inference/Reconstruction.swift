@@ -44,11 +44,12 @@ public final class Reconstruction {
     ///   - configuration: sizes, mask ratio and kind of target; a teacher in it is ignored.
     ///   - stretches: whether to stretch whole pictures to the model's size; otherwise their centre is cropped.
     ///   - reading: how image files become pictures.
+    ///   - preprocessing: how these become the input; nil for `Preprocessing.imageNet`.
     /// - Throws: `Failure.badData` if the file holds no decoder or does not fit the sizes; `Failure.usage` if the mask
     ///   removes no patch or all of them.
     public init(
         weights: ModelWeights, configuration: ModelConfiguration, mask: Mask, stretches: Bool = false,
-        reading: PictureReading = PictureReading()
+        reading: PictureReading = PictureReading(), preprocessing: Preprocessing? = nil
     ) throws {
         try weights.requireDecoder()
         var configuration = configuration
@@ -86,7 +87,7 @@ public final class Reconstruction {
         adaptations = try model.parameters.load(from: weights, for: student).adaptations
         augmentation = Augmentation(
             width: student.imageWidth, height: student.imageHeight, channels: student.channels,
-            framing: stretches ? .whole : .centre, reading: reading)
+            framing: stretches ? .whole : .centre, preprocessing: preprocessing, reading: reading)
     }
 
     /// The patches removed by a black-and-white picture that is stretched over the grid: those that are at least half

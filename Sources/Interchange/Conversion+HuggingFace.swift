@@ -9,19 +9,7 @@ extension Conversion {
     ///
     /// - Throws: as `write(to:)`.
     func writeFolder(_ path: String) throws {
-        if mkdir(path, 0o777) != 0, errno != EEXIST {
-            throw Failure(
-                .inputOutput,
-                "cannot create folder \(quoted(path: path)): \(errorText(errno)); choose a place that can be written")
-        }
-        var status = stat()
-        guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
-            throw Failure(
-                .inputOutput,
-                "cannot create folder \(quoted(path: path)): something else has that name; \(.form, "huggingface") "
-                    + "writes a folder"
-            )
-        }
+        try Self.makeFolder(path, form: "huggingface")
         // The weights are renamed into place last, so a folder with weights is a whole one. If writing them fails, the
         // configuration of a model that was there before is still its own.
         try writeSafeTensors(to: path + "/model.safetensors", metadata: ["format": "pt"]) {
@@ -103,21 +91,28 @@ extension Conversion {
         return result
     }
 
-    /// `preprocessor_config.json`: the keys of transformers' ViTImageProcessor.
-    private struct Preprocessor: Encodable {
-        var do_normalize = true, do_rescale = true, do_resize = true
-        var image_mean, image_std: [Float]
-        var image_processor_type = "ViTImageProcessor"
-        /// Pillow's constant for bicubic.
-        var resample = 3
-        var rescale_factor = 1.0 / 255
-        var size: [String: Int]
+    /// `preprocessor_config.json`.
+    private var preprocessor: HuggingFacePreprocessor.Written {
+        HuggingFacePreprocessor.Written(preprocessing, for: encoder)
     }
+}
 
-    private var preprocessor: Preprocessor {
-        let normalisation = Normalisation.imageNet(channels: encoder.channels)
-        return Preprocessor(
-            image_mean: normalisation.mean, image_std: normalisation.deviation,
-            size: ["height": encoder.imageHeight, "width": encoder.imageWidth])
+extension Conversion {
+    /// Makes the folder that `form` writes, if it is not there.
+    ///
+    /// - Throws: `Failure.inputOutput`.
+    static func makeFolder(_ path: String, form: String) throws {
+        if mkdir(path, 0o777) != 0, errno != EEXIST {
+            throw Failure(
+                .inputOutput,
+                "cannot create folder \(quoted(path: path)): \(errorText(errno)); choose a place that can be written")
+        }
+        var status = stat()
+        guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+            throw Failure(
+                .inputOutput,
+                "cannot create folder \(quoted(path: path)): something else has that name; \(.form, form) writes a "
+                    + "folder")
+        }
     }
 }

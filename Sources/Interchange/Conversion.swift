@@ -1,3 +1,4 @@
+import Images
 import Models
 import Reporting
 import Weights
@@ -8,7 +9,7 @@ public struct Conversion {
     public enum Target: Sendable {
         /// MAE and DMAE: every part.
         case mae
-        /// timm: the encoder and a class head.
+        /// timm: the encoder and a class head; a file, or a folder for its `local-dir:`.
         case timm
         /// Hugging Face, as a folder: ViTMAEForPreTraining if there is a decoder, else ViTForImageClassification if
         /// there is a class head, else ViTModel.
@@ -31,23 +32,29 @@ public struct Conversion {
     let classes: Int?
     /// The names of the classes; nil if no head is written, or they are unknown.
     let classNames: [String]?
+    /// How pictures are prepared for the model; nil if nothing states it.
+    let stated: Preprocessing?
+    /// The same, or MAE's where nothing states it.
+    var preprocessing: Preprocessing { stated ?? .imageNet(channels: encoder.channels) }
 
     /// Checks that `weights` can be written for `target`; reads no values.
     ///
     /// - Parameters:
     ///   - type: the type to which floating-point tensors are rounded; nil keeps their types.
     ///   - encoderOnly: leaves out decoder, projection heads and class head.
+    ///   - preprocessing: how pictures are prepared for it; nil if nothing states it.
     ///   - heads, decoderHeads, imageSize: sizes that `weights` does not state; nil if not given.
     /// - Throws: `Failure.badData` if tensors are missing or the target has no place for the model; `Failure.usage` if
     ///   the target needs a size that is neither stated nor given, or a given size does not fit the model.
     public init(
         _ weights: ModelWeights, to target: Target, type: TensorType? = nil, encoderOnly: Bool = false,
-        heads: Int? = nil,
+        preprocessing: Preprocessing? = nil, heads: Int? = nil,
         decoderHeads: Int? = nil, imageSize: ImageSize? = nil
     ) throws {
         try weights.requireWhole()
         self.weights = weights
         self.target = target
+        stated = preprocessing
         try Self.check(heads, Field.heads, width: weights.encoder.width, of: "encoder")
         if decoderHeads != nil {
             guard let decoder = weights.decoder else {
@@ -80,10 +87,11 @@ public struct Conversion {
                     "\(weights.path): has fc_norm instead of norm: it was fine-tuned on the mean of its patches, which "
                         + "no ViT of Hugging Face takes; \(remedy)")
             }
-            if encoder.heads == 0 { throw Self.unknown(.heads, weights.path) }
-            if decoder?.heads == 0 { throw Self.unknown(.decoderHeads, weights.path) }
+            let huggingFace = "Hugging Face's config.json"
+            if encoder.heads == 0 { throw Self.unknown(.heads, weights.path, neededBy: huggingFace) }
+            if decoder?.heads == 0 { throw Self.unknown(.decoderHeads, weights.path, neededBy: huggingFace) }
             guard encoder.imageHeight > 0 else {
-                throw weights.unknownImageSize(neededBy: "Hugging Face's config.json")
+                throw weights.unknownImageSize(neededBy: huggingFace)
             }
             if decoder != nil, encoder.gridRows != encoder.gridColumns {
                 throw Failure(
@@ -141,25 +149,34 @@ public struct Conversion {
             "\(field, heads) does not divide the \(part)'s width of \(width): choose a number of heads that does")
     }
 
-    private static func unknown(_ field: Field, _ path: String) -> Failure {
+    static func unknown(_ field: Field, _ path: String, neededBy file: String) -> Failure {
         Failure(
             .usage,
             "\(field) is needed: \(path) does not say the number of attention heads, no preset has its width, and "
-                + "Hugging Face's "
-                + "config.json needs it")
+                + "\(file) needs it")
     }
 
     /// Sentences for the user of the written model; none if there is nothing unusual about it.
     public var advice: [String] {
         guard target == .huggingFace else { return [] }
-        let result = classes == nil ? "features of `dmae embed`" : "logits of `dmae predict`"
-        let preparation =
-            "pictures that are not square are stretched by the processor of preprocessor_config.json; dmae crops the "
-            + "centre (resize of the short side, then crop): for the \(result) prepare them so"
-        guard decoder == nil, classes == nil else { return [preparation] }
-        return [
-            "MAE's ViT has no pooler: load it by ViTModel.from_pretrained(…, add_pooling_layer=False)", preparation,
-        ]
+        var advice: [String] = []
+        if decoder == nil, classes == nil {
+            advice.append(
+                "MAE's ViT has no pooler: load it by ViTModel.from_pretrained(…, add_pooling_layer=False)")
+        }
+        if encoder.imageHeight != encoder.imageWidth, !preprocessing.crop.squashes {
+            let result = classes == nil ? "features of `dmae embed`" : "logits of `dmae predict`"
+            advice.append(
+                "pictures of another shape than \(encoder.imageHeight)×\(encoder.imageWidth) are stretched by the "
+                    + "processor of preprocessor_config.json; dmae crops the centre (resize of the short side, then "
+                    + "crop): for the \(result) prepare them so")
+        }
+        return advice
+    }
+
+    /// Whether timm's form is written as a folder at `path`: unless it names a file of weights.
+    public static func isFolder(_ path: String) -> Bool {
+        !isArchive(path) && !path.lowercased().hasSuffix(".safetensors")
     }
 
     /// Whether a file of that name is written as a PyTorch archive, which has no place for the model's sizes.
@@ -167,24 +184,29 @@ public struct Conversion {
         [".pth", ".pt"].contains(where: path.lowercased().hasSuffix)
     }
 
-    /// Writes a file at `path`, or a folder for Hugging Face. A file whose name ends in .pth or .pt is a PyTorch
-    /// archive of `{'model': …}`, with the names of the classes beside it; any other is safetensors.
+    /// Writes a file at `path`, or a folder for Hugging Face and for timm, unless its name ends as a file's does. A file
+    /// whose name ends in .pth or .pt is a PyTorch archive of `{'model': …}`, with the names of the classes and what is
+    /// known of the pictures beside it; any other is safetensors.
     ///
     /// - Throws: `Failure.inputOutput` if it cannot be written; `Failure.badData` if a number does not fit the type.
     public func write(to path: String) throws {
         switch target {
         case .huggingFace: try writeFolder(path)
+        case .timm where Self.isFolder(path): try writeTimmFolder(path)
         case .mae, .timm:
             if Self.isArchive(path) { return try writeArchive(to: path) }
             let metadata = ["format": "pt", ModelWeights.architectureKey: try sizes()]
             try writeSafeTensors(
-                to: path, metadata: metadata.merging(ModelWeights.metadata(classNames: classNames)) { $1 })
+                to: path,
+                metadata: metadata.merging(ModelWeights.metadata(classNames: classNames)) { $1 }
+                    .merging(weights.metadata(preprocessing: stated)) { $1 })
         }
     }
 
     private func writeArchive(to path: String) throws {
         var writer = TorchArchiveWriter(wrapper: "model")
         if let classNames { writer.add(ModelWeights.classesKey, texts: classNames) }
+        for (key, text) in weights.metadata(preprocessing: stated) { writer.add(key, texts: [text]) }
         for tensor in tensors { writer.add(tensor.name, type: tensor.type, shape: tensor.shape, source: tensor.write) }
         try writer.write(to: path)
     }

@@ -87,16 +87,3 @@ struct HuggingFaceConfiguration: Decodable {
         }
     }
 }
-
-/// The keys of Hugging Face's `preprocessor_config.json` that tell how pictures are normalised; nil if absent.
-struct HuggingFacePreprocessor: Decodable {
-    let imageMean, imageStd: [Float]?
-
-    /// Reads the file in the folder of the file at `path`; nil if there is none, or it is of another kind.
-    static func read(beside path: String) throws -> HuggingFacePreprocessor? {
-        guard let data = try ConfigurationFile.data("preprocessor_config.json", beside: path) else { return nil }
-        let decoder = JSONDecoder()
-        decoder.keyDecodingStrategy = .convertFromSnakeCase
-        return try? decoder.decode(HuggingFacePreprocessor.self, from: data)
-    }
-}

@@ -15,12 +15,12 @@ struct ModelSizes {
     /// The encoder's sizes; `heads` is 0 and the image size 0 × 0 if unknown.
     ///
     /// - Parameters:
-    ///   - told: the sizes in the file's metadata.
+    ///   - told: the image size in the file's metadata or timm's `config.json`.
     ///   - configuration: of Hugging Face's `config.json`.
     ///   - heads: those stated; nil leaves them to the presets.
     /// - Returns: the sizes, whether `told` or `configuration` states the image size, and the rows of the position table.
     /// - Throws: `Failure.badData` if the shapes are not those of an MAE's ViT.
-    func encoder(_ told: EncoderConfiguration?, _ configuration: HuggingFaceConfiguration?, heads: Int?) throws
+    func encoder(_ told: ImageSize?, _ configuration: HuggingFaceConfiguration?, heads: Int?) throws
         -> (encoder: EncoderConfiguration, sizeIsTold: Bool, rows: PositionRows)
     {
         let projection = try shape("patch_embed.proj.weight", 4)
@@ -43,13 +43,13 @@ struct ModelSizes {
                     "\(path): its position table has shape \(table.shape), but an MAE's has [1, 1 + patches, \(width)]")
             }
             let sizes = [
-                (told?.imageHeight, told?.imageWidth),
+                (told?.height, told?.width),
                 (configuration?.imageSize?.height, configuration?.imageSize?.width),
             ]
             (height, imageWidth, isTold) = size(patches: table.shape[1] - 1, side: side, sizes)
             rows = PositionRows(table.shape[1], told: sizes.compactMap { patches($0, side: side) })
         } else if let told {
-            (height, imageWidth) = (told.imageHeight, told.imageWidth)
+            (height, imageWidth) = (told.height, told.width)
         } else if let size = configuration?.imageSize {
             (height, imageWidth) = (size.height, size.width)
         }

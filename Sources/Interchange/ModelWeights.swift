@@ -46,9 +46,11 @@ public final class ModelWeights: Sendable {
     public let classNames: [String]?
     /// What timm's `config.json` says of the feature that the head reads, such as `token` or `avg`; nil without one.
     let timmPool: String?
-    /// The normalisation of pictures that transformers' `preprocessor_config.json` or timm's `config.json` states, of a
-    /// model with a head; nil without one.
-    public let statedNormalisation: Normalisation?
+    /// How pictures are prepared, as the run that wrote the weights, their metadata, or the configuration of transformers
+    /// or timm in their folder states it; nil if nothing does.
+    public let statedPreprocessing: StatedPreprocessing?
+    /// How the run that wrote the weights read image files; nil if nothing states it.
+    public let pictureReading: PictureReading?
     /// Number of DMAE's projection heads.
     public let projectionHeads: Int
 
@@ -117,11 +119,15 @@ public final class ModelWeights: Sendable {
             throw Failure(
                 .badData, "\(path): config.json asks for the activation \(quoted(activation)), but MAE's ViT has gelu")
         }
-        toldHeads = Self.known(told?.encoder.heads) ?? configuration?.numAttentionHeads
+        let timmFolder =
+            isHuggingFace || !Self.isModelOfFolder(path) ? nil : try TimmConfiguration.read(beside: file.path)
+        let timmSizes = timmFolder?.sizes(width: tensors["patch_embed.proj.weight"]?.shape.first)
+        toldHeads = Self.known(told?.encoder.heads) ?? configuration?.numAttentionHeads ?? timmSizes?.numHeads
         toldDecoderHeads = Self.known(told?.decoder?.heads) ?? configuration?.decoderNumAttentionHeads
         let sizes = ModelSizes(tensors, path: path)
         do {
-            (encoder, imageSizeIsTold, positionRows) = try sizes.encoder(told?.encoder, configuration, heads: toldHeads)
+            (encoder, imageSizeIsTold, positionRows) = try sizes.encoder(
+                told?.encoder.imageSize ?? timmSizes?.imgSize, configuration, heads: toldHeads)
         } catch { throw stated?.refusal(path) ?? error }
         hasComputedPositions = told != nil || tensors.holdsLayer("decoder_pred")
         decoder = try sizes.decoder(heads: toldDecoderHeads)
@@ -140,15 +146,10 @@ public final class ModelWeights: Sendable {
         // One of another number of classes belongs to other weights in the folder.
         if timm?.numClasses != nil, timm?.numClasses != classes { timm = nil }
         timmPool = timm?.globalPool
-        let preprocessor = isHuggingFace && classes != nil ? try HuggingFacePreprocessor.read(beside: file.path) : nil
-        if let mean = preprocessor?.imageMean ?? timm?.pretrainedCfg?.mean,
-            let deviation = preprocessor?.imageStd ?? timm?.pretrainedCfg?.std,
-            mean.count == encoder.channels, deviation.count == encoder.channels
-        {
-            statedNormalisation = Normalisation(mean: mean, deviation: deviation)
-        } else {
-            statedNormalisation = nil
-        }
+        let pictures = try Self.pictures(of: file, path: path)
+        pictureReading = pictures?.0.reading
+        statedPreprocessing = try Self.statedPreprocessing(
+            pictures, of: file, path: path, encoder, classes: classes)
         classNames = try classes.flatMap {
             try Self.classNames(of: file, path: path, count: $0, configuration, timm)
         }

@@ -1,6 +1,10 @@
 import FoundationEssentials
+import Images
+import Models
+import Reporting
 
-/// The keys of timm's `config.json` that tell of the classes; nil if absent.
+/// The keys of timm's `config.json` that tell of classes and pictures; nil if absent. Of earlier versions the keys of
+/// `pretrained_cfg` stand at the top.
 struct TimmConfiguration: Decodable {
     /// The model's name in timm.
     let architecture: String
@@ -9,10 +13,56 @@ struct TimmConfiguration: Decodable {
     /// `token` or `avg`: what the head reads.
     let globalPool: String?
     let pretrainedCfg: Preparation?
+    private let modelArgs: Sizes?
+    private let preparation: Preparation
+
+    /// What the model was made with; nil if absent.
+    struct Sizes: Decodable {
+        let embedDim, numHeads: Int?
+        let imgSize: ImageSize?
+    }
+
+    /// The sizes for an encoder of this width; nil if they are of another one.
+    func sizes(width: Int?) -> Sizes? { modelArgs.flatMap { $0.embedDim == nil || $0.embedDim == width ? $0 : nil } }
 
     /// How timm prepares pictures for the weights.
     struct Preparation: Decodable {
-        let mean, std: [Float]?
+        let mean, std: [Double]?
+        let interpolation, cropMode: String?
+        let cropPct: Double?
+        let labelNames: [String]?
+        let labels: [String]?
+
+        private enum CodingKeys: String, CodingKey {
+            case mean, std, interpolation, cropMode, cropPct, labelNames, labels
+        }
+
+        init(from decoder: any Swift.Decoder) throws {
+            let container = try decoder.container(keyedBy: CodingKeys.self)
+            func value<Value: Decodable>(_ key: CodingKeys, _ type: Value.Type = Value.self) -> Value? {
+                try? container.decodeIfPresent(type, forKey: key)
+            }
+            (mean, std, cropPct) = (value(.mean), value(.std), value(.cropPct))
+            (interpolation, cropMode) = (value(.interpolation), value(.cropMode))
+            (labelNames, labels) = (value(.labelNames), value(.labels))
+        }
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case architecture, numClasses, labelNames, globalPool, pretrainedCfg, modelArgs
+    }
+
+    init(from decoder: any Swift.Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        architecture = try container.decode(String.self, forKey: .architecture)
+        numClasses = try container.decodeIfPresent(Int.self, forKey: .numClasses)
+        globalPool = try container.decodeIfPresent(String.self, forKey: .globalPool)
+        pretrainedCfg = try container.decodeIfPresent(Preparation.self, forKey: .pretrainedCfg)
+        modelArgs = try? container.decodeIfPresent(Sizes.self, forKey: .modelArgs)
+        preparation = try pretrainedCfg ?? Preparation(from: decoder)
+        labelNames =
+            try container.decodeIfPresent([String].self, forKey: .labelNames) ?? preparation.labelNames
+            ?? preparation.labels
     }
 
     /// Reads `config.json` in the folder of the file at `path`; nil if there is none, or it is not timm's.
@@ -21,5 +71,40 @@ struct TimmConfiguration: Decodable {
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
         return try? decoder.decode(TimmConfiguration.self, from: data)
+    }
+
+    /// What it says of pictures for an encoder; what it leaves open is as in timm. Nil if it says nothing, or not for as
+    /// many channels.
+    func stated(for encoder: EncoderConfiguration) -> StatedPreprocessing? {
+        let own = preparation
+        guard own.mean != nil || own.std != nil || own.interpolation != nil || own.cropPct != nil else { return nil }
+        let usual = Normalisation.imageNet(channels: encoder.channels)
+        guard
+            let normalisation = Normalisation(
+                stated: own.mean ?? usual.mean.map(Double.init), own.std ?? usual.deviation.map(Double.init),
+                channels: encoder.channels)
+        else { return nil }
+        var notes: [Message] = []
+        var preprocessing = Preprocessing(normalisation: normalisation)
+        if let name = own.interpolation {
+            if let known = Interpolation(rawValue: name) {
+                preprocessing.interpolation = known
+            } else {
+                notes.append(
+                    "config.json asks for the interpolation \(quoted(name)), which dmae does not have: bicubic is "
+                        + "taken, as without \(.interpolation)")
+            }
+        }
+        var fraction = own.cropPct ?? 0.875
+        if !(fraction > 0 && fraction <= 1) {
+            notes.append("config.json asks for a crop_pct of \(fraction), which is no fraction: 1 is taken")
+            fraction = 1
+        }
+        preprocessing.crop = CentreCrop(fraction: fraction, squashes: own.cropMode == "squash")
+        if let mode = own.cropMode, !["center", "squash"].contains(mode) {
+            notes.append(
+                "config.json asks for the crop_mode \(quoted(mode)), which dmae does not have: the centre is cropped")
+        }
+        return StatedPreprocessing(preprocessing: preprocessing, origin: "config.json", notes: notes)
     }
 }

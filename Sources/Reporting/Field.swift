@@ -83,6 +83,10 @@ public enum Field: String, CaseIterable, Sendable {
     case storedOrientation = "stored orientation"
     case background
     case grey16
+    case mean
+    case std
+    case interpolation
+    case cropFraction = "crop fraction"
     case unreadableLimit = "unreadable limit"
 
     // The arithmetic

@@ -10,7 +10,7 @@ extension Trainer {
     /// Keys of a checkpoint's metadata.
     enum Key {
         /// JSON of the `TrainingConfiguration`.
-        static let training = "dmae.training"
+        static let training = ModelWeights.trainingKey
         /// Number of images in the source, which determines the order of samples.
         static let images = "dmae.images"
         /// `Trainer.namesChecksum`.

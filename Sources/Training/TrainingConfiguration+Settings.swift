@@ -1,3 +1,4 @@
+import Images
 import Models
 import Reporting
 
@@ -39,6 +40,19 @@ extension TrainingConfiguration {
             "background": "\(.background, background)",
             "grey16": "\(.grey16, grey16.rawValue)",
         ]
+        let pixels = preprocessing ?? .imageNet(channels: trainedEncoder.channels)
+        let crop: Message =
+            pixels.crop.squashes
+            ? "\(.cropFraction, "squash")"
+            : pixels.crop.fraction.map { "\(.cropFraction, $0)" } ?? "no \(.cropFraction)"
+        let preparation: KeyValuePairs<String, Message> = [
+            "mean": "\(.mean, Normalisation.text(pixels.normalisation.mean, separator: ","))",
+            "std": "\(.std, Normalisation.text(pixels.normalisation.deviation, separator: ","))",
+            "interpolation": "\(.interpolation, pixels.interpolation.rawValue)",
+            "squashes": crop,
+            "cropFraction": crop,
+            "cropRoundsDown": "a crop whose corner is rounded \(pixels.crop.roundsDown ? "down" : "to even")",
+        ]
         let augmentation: KeyValuePairs<String, Message> = [
             "randAugment.operations": randAugment.map { "\(.randAugment) of \($0.operations) operations" }
                 ?? "no \(.randAugment)",
@@ -59,7 +73,8 @@ extension TrainingConfiguration {
         }
         return values(origin) + (model.map { values($0.settings, of: "model.") } ?? [])
             + (classifier.map { values($0.settings, of: "classifier.") } ?? [])
-            + values(training) + (classifier == nil ? [] : values(augmentation))
+            + values(training) + values(preparation, of: "preprocessing.")
+            + (classifier == nil ? [] : values(augmentation))
             + (probeAugmentation.map { values(["probeAugmentation": "\(.augment, $0.rawValue)"]) } ?? [])
             + (ranksWeights ? values(["evaluateEvery": "\(.evaluateEvery, evaluateEvery ?? 1)"]) : [])
     }

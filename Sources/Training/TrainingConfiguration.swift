@@ -84,6 +84,9 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public var background: Background
     /// What 16-bit grey becomes.
     public var grey16: Grey16
+    /// How pictures become samples: mean and deviation, filter, and the crop of evaluations. Nil for
+    /// `Preprocessing.imageNet`, as in runs that do not state it.
+    public var preprocessing: Preprocessing?
     /// Fraction of unreadable images above which the run stops.
     public var unreadableLimit: Double
     /// Optimiser steps between checkpoints; 0 means the steps of one epoch.
@@ -96,7 +99,8 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         accumulation: Int, epochs: Double, warmupEpochs: Double, baseLearningRate: Double, minimumLearningRate: Double,
         optimizer: Optimizer, precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same, seed: UInt64 = 0,
         minimumCropArea: Double = 0.2, maximumCropArea: Double = 1,
-        reading: PictureReading = PictureReading(), unreadableLimit: Double = 0.01, checkpointEvery: Int = 0,
+        reading: PictureReading = PictureReading(), preprocessing: Preprocessing? = nil, unreadableLimit: Double = 0.01,
+        checkpointEvery: Int = 0,
         keep: Int = 2
     ) {
         self.method = method
@@ -119,6 +123,7 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         appliesOrientation = reading.appliesOrientation
         background = reading.background
         grey16 = reading.grey16
+        self.preprocessing = preprocessing
         self.unreadableLimit = unreadableLimit
         self.checkpointEvery = checkpointEvery
         self.keep = keep
@@ -170,7 +175,7 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
             width: size.imageWidth, height: size.imageHeight, channels: size.channels,
             framing: method == .probe
                 ? .randomOnce(area: area, aspect: aspect, flip: 0.5) : .random(area: area, aspect: aspect, flip: 0.5),
-            randAugment: randAugment, erasing: erasing, reading: reading)
+            randAugment: randAugment, erasing: erasing, preprocessing: preprocessing, reading: reading)
     }
 
     /// How validation images become samples.
@@ -178,7 +183,7 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         let size = trainedEncoder
         return Augmentation(
             width: size.imageWidth, height: size.imageHeight, channels: size.channels, framing: .centre,
-            reading: reading)
+            preprocessing: preprocessing, reading: reading)
     }
 
     /// The objective of the method. All its memory is planned.
@@ -207,6 +212,12 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         try check(
             trainedEncoder.channels == 1 || trainedEncoder.channels == 3,
             "image files give 1 or 3 channels, not \(trainedEncoder.channels): use \(.channels, 1) or 3")
+        if let count = preprocessing?.normalisation.mean.count {
+            try check(
+                count == trainedEncoder.channels,
+                "\(.mean) and \(.std) are for \(count) channel\(count == 1 ? "" : "s"), but the images have "
+                    + "\(trainedEncoder.channels)")
+        }
         try check(
             precision != .int8,
             "\(.precision) is f32 or bf16: int8 is for a frozen teacher alone, by \(.teacherPrecision, "int8")")

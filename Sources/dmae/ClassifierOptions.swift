@@ -32,20 +32,7 @@ struct ClassifierOptions: ParsableArguments {
         let model = try ModelWeights(path: weights, prefix: choice.prefix)
         if !inference.quiet { Terminal.note(model.summary) }
         try model.requireHead()
-        if let warning = Self.warning(model) { Terminal.warning(warning) }
         return model
-    }
-
-    /// A sentence where pictures are normalised otherwise than the weights' own tool does.
-    private static func warning(_ model: ModelWeights) -> String? {
-        guard let stated = model.statedNormalisation else { return nil }
-        let own = Normalisation.imageNet(channels: model.encoder.channels)
-        guard stated != own else { return nil }
-        func text(_ values: [Float]) -> String { values.map { "\($0)" }.joined(separator: ", ") }
-        return
-            "the configuration beside \(model.path) states the mean \(text(stated.mean)) and the deviation "
-            + "\(text(stated.deviation)), but pictures are normalised with ImageNet's, \(text(own.mean)) and "
-            + "\(text(own.deviation)): logits differ from those of the tool that wrote the weights"
     }
 
     /// The model in memory, for passes of at most `batch` images over `count`.

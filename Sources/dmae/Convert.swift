@@ -1,5 +1,6 @@
 import Reporting
 import ArgumentParser
+import Images
 import Models
 import Interchange
 import Training
@@ -19,6 +20,8 @@ struct Convert: ParsableCommand {
 
               mae          names of MAE and DMAE, every tensor
               timm         names of timm: the encoder, and a class head
+                           (a folder for timm's local-dir:, unless the output ends
+                           in .safetensors, .pth or .pt)
               huggingface  a folder for ViTMAEForPreTraining if there is a decoder,
                            for ViTForImageClassification if there is a class head,
                            else for ViTModel
@@ -26,8 +29,9 @@ struct Convert: ParsableCommand {
                            height, width], normalised, to last_hidden_state, pooled,
                            and logits if there is a class head
 
-            mae and timm write safetensors, or a PyTorch archive with {'model': …} if the output ends in .pth or .pt. \
-            Tensors are copied one at a time; without --dtype their bits do not change.
+            A file of mae or timm is safetensors, or a PyTorch archive with {'model': …} if the output ends in .pth or \
+            .pt. Tensors are copied one at a time; without --dtype their bits do not change. How pictures are \
+            prepared (--mean, --std, --interpolation, --crop-fraction) and the names of classes go along.
 
               dmae convert mae_visualize_vit_large.pth teacher.safetensors --to mae
               dmae convert run/model.safetensors student --to huggingface --dtype f16
@@ -53,11 +57,12 @@ struct Convert: ParsableCommand {
     }
 
     @Argument(
-        help: ArgumentHelp("Weights: a file, or a Hugging Face folder.", valueName: "input"), completion: .file())
+        help: ArgumentHelp("Weights: a file, or a folder of Hugging Face or timm.", valueName: "input"),
+        completion: .file())
     var input: String
 
     @Argument(
-        help: ArgumentHelp("Where to write: a file, or a folder for huggingface.", valueName: "output"),
+        help: ArgumentHelp("Where to write: a file, or a folder for huggingface and timm.", valueName: "output"),
         completion: .file())
     var output: String
 
@@ -85,6 +90,8 @@ struct Convert: ParsableCommand {
         help: ArgumentHelp(
             "Side of the images, or HEIGHTxWIDTH, in pixels, if the weights do not say.", valueName: "pixels"))
     var imageSize: ImageSize?
+
+    @OptionGroup var preprocessing: PreprocessingOptions
 
     func validate() throws {
         try ValidationError.check {
@@ -122,25 +129,40 @@ struct Convert: ParsableCommand {
 
     func run() throws {
         let weights = try ModelWeights(path: input, prefix: choice.prefix)
-        let other: [Form: String] = [.huggingface: "/model.safetensors", .onnx: ".data"]
-        let written = [output] + [other[form]].compactMap { $0.map { output + $0 } }
-        if form == .huggingface { try RunDirectory.requireNoRun(in: output) }
+        let isFolder = form == .huggingface || form == .timm && Conversion.isFolder(output)
+        let other = isFolder ? "/model.safetensors" : form == .onnx ? ".data" : nil
+        let written = [output] + [other].compactMap { $0.map { output + $0 } }
+        if isFolder { try RunDirectory.requireNoRun(in: output) }
         for path in written { try AtomicFile.requireOther(path, than: [input, weights.tensors.path]) }
         Terminal.note(weights.summary)
+        let pixels = try preprocessing(of: weights, isAssumed: isFolder || form == .onnx)
         switch form {
-        case .mae: try write(weights, to: .mae)
-        case .timm: try write(weights, to: .timm)
-        case .huggingface: try write(weights, to: .huggingFace)
-        case .onnx: try writeONNX(weights)
+        case .mae: try write(weights, to: .mae, pixels)
+        case .timm: try write(weights, to: .timm, pixels)
+        case .huggingface: try write(weights, to: .huggingFace, pixels)
+        case .onnx: try writeONNX(weights, pixels)
         }
     }
 
-    private func writeONNX(_ weights: ModelWeights) throws {
+    /// How pictures are prepared for the weights, as the command line or the weights say; nil where neither does. Says
+    /// so.
+    ///
+    /// - Parameter isAssumed: whether the form holds a preparation in any case, MAE's if nothing states one.
+    private func preprocessing(of weights: ModelWeights, isAssumed: Bool) throws -> Preprocessing? {
+        guard weights.statedPreprocessing != nil || !preprocessing.given.isEmpty else {
+            if isAssumed { _ = try preprocessing.preprocessing(for: weights) }
+            return nil
+        }
+        return try preprocessing.preprocessing(for: weights)
+    }
+
+    private func writeONNX(_ weights: ModelWeights, _ preprocessing: Preprocessing?) throws {
         try weights.requireWhole()
         let encoder = try weights.runnableEncoder(heads: heads, imageSize: imageSize)
         let summary = try ONNXModel.write(
             weights.tensors, encoder, to: output, type: dtype?.type ?? .f32, hasHead: !encoderOnly,
-            classNames: weights.classNames, version: Dmae.version)
+            classNames: weights.classNames, metadata: weights.metadata(preprocessing: preprocessing),
+            version: Dmae.version)
         if let data = summary.dataPath {
             Terminal.note("the weights are beside the model, in \(data): keep both together")
         }
@@ -150,10 +172,10 @@ struct Convert: ParsableCommand {
         )
     }
 
-    private func write(_ weights: ModelWeights, to target: Conversion.Target) throws {
+    private func write(_ weights: ModelWeights, to target: Conversion.Target, _ preprocessing: Preprocessing?) throws {
         let conversion = try Conversion(
-            weights, to: target, type: dtype?.type, encoderOnly: encoderOnly, heads: heads, decoderHeads: decoderHeads,
-            imageSize: imageSize)
+            weights, to: target, type: dtype?.type, encoderOnly: encoderOnly, preprocessing: preprocessing,
+            heads: heads, decoderHeads: decoderHeads, imageSize: imageSize)
         conversion.notes.forEach(Terminal.note)
         try conversion.write(to: output)
         conversion.advice.forEach(Terminal.note)

@@ -75,6 +75,7 @@ struct Distill: ParsableCommand {
         }
         var run = try training.configuration(
             recipe, adamW: adamW, model: configuration, data: images.places, teacher: teacher,
+            prepared: TrainingOptions.PreparedWeights(weights: weights, role: "teacher"),
             precision: precision.resolved(),
             teacherPrecision: teacherPrecision.resolved())
         try evaluation.apply(to: &run)

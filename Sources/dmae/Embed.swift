@@ -13,9 +13,10 @@ struct Embed: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Write an encoder's features of images.",
         discussion: """
-            The encoder sees every patch. Of each image, the short side is resized to 8/7 of the model's size (no \
-            margin above 224; bicubic, as Pillow does it), the centre cropped and normalised by ImageNet's mean and \
-            standard deviation.
+            The encoder sees every patch. Mean, standard deviation, filter and crop are those of the weights: of their \
+            run, of transformers' preprocessor_config.json or of timm's config.json in their folder. Without these, the \
+            short side of each image is resized to 8/7 of the model's size (no margin above 224; bicubic, as Pillow \
+            does it), the centre cropped and normalised by ImageNet's mean and standard deviation. A line says which.
 
               dmae embed --weights run/model.safetensors --data pictures \\
                 --output features.npy
@@ -81,6 +82,7 @@ struct Embed: ParsableCommand {
         try model.requireKnownParts()
         let encoder = try model.runnableEncoder(heads: inference.heads, imageSize: imageSize)
         let reading = inference.pictures.reading(for: model, isQuiet: inference.quiet)
+        let preprocessing = try inference.preprocessing.preprocessing(for: model, isQuiet: inference.quiet)
         let source = try ImageCollection(listing: data, indexes: ArchiveIndexes(isQuiet: inference.quiet))
         source.warnings.forEach(Terminal.warning)
         if !inference.quiet { source.notes.forEach(Terminal.note) }
@@ -95,7 +97,7 @@ struct Embed: ParsableCommand {
         if let block { metadata["dmae.block"] = "\(block)" }
         let progress = ImageProgress(total: source.count, isQuiet: inference.quiet)
         let summary = try embedding.run(
-            over: source, to: output, metadata: metadata, reading: reading,
+            over: source, to: output, metadata: metadata, reading: reading, preprocessing: preprocessing,
             workers: inference.workers,
             unreadableLimit: inference.unreadableLimit, progress: progress.update, report: Terminal.warning)
         let shape = ([summary.images] + embedding.shape).map(String.init).joined(separator: ", ")

@@ -101,6 +101,8 @@ struct Evaluate: ParsableCommand {
             classification, over: source, mapping: mapping, logits: logits,
             metadata: ["dmae.weights": classifier.weights],
             reading: classifier.inference.pictures.reading(for: model, isQuiet: classifier.inference.quiet),
+            preprocessing: try classifier.inference.preprocessing.preprocessing(
+                for: model, isQuiet: classifier.inference.quiet),
             workers: classifier.inference.workers,
             unreadableLimit: classifier.inference.unreadableLimit, progress: progress.update, report: Terminal.warning)
         let report = EvaluationReport(

@@ -106,7 +106,11 @@ struct Finetune: ParsableCommand {
                 layerDecay: classifier.layerDecay ?? recipe.layerDecay,
                 smoothing: classifier.smoothing ?? recipe.smoothing,
                 teacher: try teacherWeights.map { try teacher.configuration($0, images: size) }),
-            data: images.training, teacher: teacher.teacher, precision: precision.resolved())
+            data: images.training, teacher: teacher.teacher,
+            prepared: initial.map { TrainingOptions.PreparedWeights(weights: $0, role: "weights") }
+                ?? teacherWeights.map { TrainingOptions.PreparedWeights(weights: $0, role: "teacher") },
+            precision: precision.resolved())
+        if let teacherWeights, let warning = Self.warning(teacherWeights, configuration) { Terminal.warning(warning) }
         configuration.weights = weights
         configuration.validation = images.validating
         configuration.evaluateEvery = images.evaluateEvery
@@ -129,6 +133,16 @@ struct Finetune: ParsableCommand {
                 isOptional: { ModelLayout.isPositionTable($0) || ModelPart(of: $0) == .norm },
                 isIgnored: { !keepsHead && ModelPart(of: $0) == .classHead }),
             indexes: indexes)
+    }
+
+    /// A sentence where a teacher of logits sees pictures that are normalised otherwise than in its training.
+    private static func warning(_ teacher: ModelWeights, _ configuration: TrainingConfiguration) -> String? {
+        guard let own = teacher.statedPreprocessing?.preprocessing.normalisation, let run = configuration.preprocessing,
+            own.adapted(channels: run.normalisation.mean.count) != run.normalisation
+        else { return nil }
+        return
+            "the teacher \(teacher.path) is for pictures of \(own), but sees the run's, of \(run.normalisation): its "
+            + "logits are not those it was trained to give"
     }
 }
 

@@ -10,6 +10,7 @@ struct InferenceOptions: ParsableArguments {
     var unreadableLimit: Double = 0.01
 
     @OptionGroup var pictures: PictureOptions
+    @OptionGroup var preprocessing: PreprocessingOptions
 
     @Option(
         help: ArgumentHelp(

@@ -116,7 +116,9 @@ struct Knn: ParsableCommand {
         var progress: ImageProgress?
         let evaluation = try NeighborEvaluation(
             embedding, train: train, validation: validation, counts: k.counts, hasBaselines: !noBaselines,
-            reading: inference.pictures.reading(for: model, isQuiet: inference.quiet), workers: inference.workers,
+            reading: inference.pictures.reading(for: model, isQuiet: inference.quiet),
+            preprocessing: try inference.preprocessing.preprocessing(for: model, isQuiet: inference.quiet),
+            workers: inference.workers,
             unreadableLimit: inference.unreadableLimit,
             progress: { progress?.update($0) }, report: Terminal.warning)
         progress = ImageProgress(total: evaluation.totalImages, isQuiet: inference.quiet)

@@ -2,7 +2,6 @@ import ArgumentParser
 import Images
 import Interchange
 import Reporting
-import Training
 
 extension Background: ExpressibleByArgument {
     public init?(argument: String) { self.init(argument) }
@@ -52,7 +51,7 @@ struct PictureOptions: ParsableArguments {
     /// Says so, unless `isQuiet`, where they were trained otherwise than by default, and warns where the command line
     /// contradicts that run.
     func reading(for weights: ModelWeights, isQuiet: Bool = false) -> PictureReading {
-        guard let trained = PictureReading(trainingIn: weights.tensors.metadata) else { return reading() }
+        guard let trained = weights.pictureReading else { return reading() }
         let reading = reading(stored: trained)
         if reading != trained {
             Terminal.warning(

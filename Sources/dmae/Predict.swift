@@ -66,6 +66,8 @@ struct Predict: ParsableCommand {
         let unreadable = try classification.run(
             over: source,
             reading: classifier.inference.pictures.reading(for: model, isQuiet: classifier.inference.quiet),
+            preprocessing: try classifier.inference.preprocessing.preprocessing(
+                for: model, isQuiet: classifier.inference.quiet),
             workers: classifier.inference.workers,
             unreadableLimit: 1,
             report: Terminal.warning

@@ -61,6 +61,7 @@ struct Preview: ParsableCommand {
     var maskRatio: Double?
 
     @OptionGroup var pictures: PictureOptions
+    @OptionGroup var preprocessing: PreprocessingOptions
     @OptionGroup(title: "Augmentation") var augmentation: AugmentationOptions
     @OptionGroup(title: "Compute") var compute: ComputeOptions
 
@@ -137,6 +138,8 @@ struct Preview: ParsableCommand {
             throw Failure(
                 .usage, "--recipe \(recipe) is not known: use one of \(Self.recipes.joined(separator: ", "))")
         }
+        configuration.preprocessing = try preprocessing.applied(
+            to: .imageNet(channels: configuration.trainedEncoder.channels))
         try configuration.validate()
         return configuration
     }

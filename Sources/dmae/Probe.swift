@@ -82,7 +82,9 @@ struct Probe: ParsableCommand {
         (recipe.batch, recipe.effectiveBatch) = (batches.batch, batches.batch * batches.accumulation)
         var configuration = try training.configuration(
             recipe, classifier: ClassifierConfiguration(encoder: encoder, classes: source.classes.count, pool: pool),
-            data: images.training, teacher: nil, precision: precision.resolved())
+            data: images.training, teacher: nil,
+            prepared: TrainingOptions.PreparedWeights(weights: model, role: "weights", isWhole: true),
+            precision: precision.resolved())
         configuration.weights = weights
         configuration.validation = images.validating
         configuration.evaluateEvery = images.evaluateEvery

@@ -79,6 +79,7 @@ struct Reconstruct: ParsableCommand {
     var decoderHeads: Int?
 
     @OptionGroup var pictures: PictureOptions
+    @OptionGroup var preprocessing: PreprocessingOptions
 
     @OptionGroup(title: "Compute") var compute: ComputeOptions
 
@@ -127,7 +128,8 @@ struct Reconstruct: ParsableCommand {
         let reconstruction = try Reconstruction(
             weights: weights, configuration: configuration,
             mask: removed.map(Reconstruction.Mask.given) ?? .random(seed: seed ?? 0),
-            stretches: stretch, reading: pictures.reading(for: weights))
+            stretches: stretch, reading: pictures.reading(for: weights),
+            preprocessing: try preprocessing.preprocessing(for: weights))
         if !reconstruction.adaptations.isEmpty { Terminal.note(reconstruction.adaptations.joined(separator: "; ")) }
         let student = reconstruction.configuration.student
         // Images of 64 pixels are hard to judge on a screen; integer factors keep their pixels intact.

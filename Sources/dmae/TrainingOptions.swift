@@ -112,6 +112,7 @@ struct TrainingOptions: ParsableArguments {
     var maximumCropArea: Double?
 
     @OptionGroup var pictures: PictureOptions
+    @OptionGroup var preprocessing: PreprocessingOptions
 
     @Option(help: ArgumentHelp("Fraction of unreadable images above which the run stops.", valueName: "fraction"))
     var unreadableLimit: Double = 0.01
@@ -145,10 +146,12 @@ struct TrainingOptions: ParsableArguments {
     ///   - adamW: nil if the recipe's optimiser is another one.
     ///   - model: nil unless a masked autoencoder is trained.
     ///   - classifier: nil unless a classifier is fine-tuned.
+    ///   - prepared: the weights whose preparation of pictures becomes the run's; nil without any.
     func configuration(
         _ recipe: some TrainingRecipe, adamW: AdamWOptions? = nil, model: ModelConfiguration? = nil,
         classifier: ClassifierConfiguration? = nil,
-        data: ImagePlaces, teacher: String?, precision: Precision, teacherPrecision: TeacherPrecision = .same
+        data: ImagePlaces, teacher: String?, prepared: PreparedWeights? = nil, precision: Precision,
+        teacherPrecision: TeacherPrecision = .same
     ) throws -> TrainingConfiguration {
         // With --batch alone the recipe's effective batch stays if the batch divides it.
         let effective = effectiveBatch ?? recipe.effectiveBatch
@@ -173,17 +176,55 @@ struct TrainingOptions: ParsableArguments {
             teacherPrecision: teacherPrecision, seed: seed,
             minimumCropArea: minimumCropArea ?? recipe.cropArea.lowerBound,
             maximumCropArea: maximumCropArea ?? recipe.cropArea.upperBound,
-            reading: pictures.reading(stored: storedReading),
+            reading: pictures.reading(stored: storedPictures?.reading),
             unreadableLimit: unreadableLimit, checkpointEvery: checkpointEvery ?? 0, keep: keep)
         configuration.classifier = classifier
+        configuration.preprocessing = try preprocessing(
+            channels: configuration.trainedEncoder.channels, from: prepared)
         return configuration
     }
 
-    /// How the resumed run reads images; nil for a new run.
-    private var storedReading: PictureReading? {
+    /// Weights that a run starts from, with their preparation of pictures.
+    struct PreparedWeights {
+        let weights: ModelWeights
+        /// What they are in the run: "teacher", "weights".
+        let role: String
+        /// Whether their filter and crop become the run's as well as their mean and deviation: those of a frozen encoder,
+        /// which goes on seeing what it was made for.
+        var isWhole = false
+    }
+
+    /// How the run's pictures become samples: as the command line says, else as in the run that is resumed, else as the
+    /// weights say, else as MAE does it. Says so, unless it is quiet.
+    private func preprocessing(channels: Int, from prepared: PreparedWeights?) throws -> Preprocessing {
+        let options = self.preprocessing
+        var preprocessing = Preprocessing.imageNet(channels: channels)
+        if let stored = storedPictures {
+            // Runs that do not state it prepared pictures as MAE does.
+            return try options.applied(to: stored.preprocessing?.adapted(channels: channels) ?? preprocessing)
+        }
+        let stated = prepared?.weights.statedPreprocessing
+        if let stated {
+            let own = stated.preprocessing.adapted(channels: channels)
+            if prepared!.isWhole { preprocessing = own } else { preprocessing.normalisation = own.normalisation }
+            for note in stated.notes where prepared!.isWhole { Terminal.warning(note.text(in: Flags())) }
+        }
+        preprocessing = try options.applied(to: preprocessing)
+        if !quiet, prepared != nil || !options.given.isEmpty {
+            let source = stated.map { stated in
+                let part = prepared!.isWhole ? "" : "mean and std "
+                return "\(part)of the \(prepared!.role), \(stated.origin)"
+            }
+            Terminal.note("pixels: \(preprocessing) (\(options.origin(of: source)))")
+        }
+        return preprocessing
+    }
+
+    /// How the resumed run reads and prepares images; nil for a new run.
+    private var storedPictures: PictureMetadata? {
         guard let resume else { return nil }
-        guard resume == "auto" else { return PictureReading(ofCheckpoint: resume) }
-        return output.flatMap { PictureReading(ofRunIn: $0) }
+        guard resume == "auto" else { return PictureMetadata(ofCheckpoint: resume) }
+        return output.flatMap { PictureMetadata(ofRunIn: $0) }
     }
 
     /// The recipe's warm-up. For a run that is shorter than that, the same fraction of the run as in the recipe.

@@ -105,8 +105,11 @@ final class ConvertTests: XCTestCase {
         ]
         XCTAssertEqual(try object("mae/config.json") as NSDictionary, expected as NSDictionary)
         let preprocessor = try object("mae/preprocessor_config.json")
-        XCTAssertEqual(preprocessor["image_processor_type"] as? String, "ViTImageProcessor")
-        XCTAssertEqual(preprocessor["size"] as? [String: Int], ["height": 32, "width": 32])
+        // ViTImageProcessor stretches.
+        XCTAssertEqual(preprocessor["image_processor_type"] as? String, "BitImageProcessor")
+        XCTAssertEqual(preprocessor["size"] as? [String: Int], ["shortest_edge": 36])
+        XCTAssertEqual(preprocessor["crop_size"] as? [String: Int], ["height": 32, "width": 32])
+        XCTAssertEqual(preprocessor["do_center_crop"] as? Bool, true)
         XCTAssertEqual(preprocessor["image_mean"] as? [Double], [0.485, 0.456, 0.406])
         XCTAssertEqual(preprocessor["resample"] as? Int, 3)
         let file = try SafeTensorsFile(path: folder.file("mae/model.safetensors"))
@@ -126,12 +129,17 @@ final class ConvertTests: XCTestCase {
 
         let classifier = convert(
             fixture("timm/timm.safetensors"), folder.file("classifier"), "huggingface", "--heads", "4")
-        for (said, result) in [(alone, "features of `dmae embed`"), (classifier, "logits of `dmae predict`")] {
-            XCTAssertTrue(
-                said.errors.contains(
-                    "are stretched by the processor of preprocessor_config.json; dmae crops the centre (resize of the "
-                        + "short side, then crop): for the \(result) prepare them so\n"), said.errors)
-        }
+        for said in [alone, classifier] { XCTAssertFalse(said.errors.contains("stretched"), said.errors) }
+        // No processor of transformers crops another shape than a square in the middle.
+        let wide = convert(
+            Fixtures.path("classifiers/transformers"), folder.file("wide"), "huggingface")
+        XCTAssertTrue(
+            wide.errors.contains(
+                "pictures of another shape than 24×40 are stretched by the processor of preprocessor_config.json; dmae "
+                    + "crops the centre (resize of the short side, then crop): for the logits of `dmae predict` prepare "
+                    + "them so\n"), wide.errors)
+        XCTAssertEqual(
+            try object("wide/preprocessor_config.json")["size"] as? [String: Int], ["height": 24, "width": 40])
         let labels = (0..<10).map { "LABEL_\($0)" }
         expected["architectures"] = ["ViTForImageClassification"]
         expected["id2label"] = Dictionary(uniqueKeysWithValues: labels.enumerated().map { (String($0), $1) })

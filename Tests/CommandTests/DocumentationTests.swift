@@ -304,6 +304,7 @@ final class DocumentationTests: XCTestCase {
         configuration.probeAugmentation = .crop
         configuration.clipGradient = 1
         configuration.averageDecay = 0.5
+        configuration.preprocessing = .imageNet(channels: 3)
         let json = try configuration.sortedJSON()
         let object = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(json)) as? [String: Any])
         let rows = try table("Runs", "key")

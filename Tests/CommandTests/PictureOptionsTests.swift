@@ -96,7 +96,7 @@ final class PictureOptionsTests: XCTestCase {
         XCTAssertEqual(
             found.sorted(),
             [
-                "distill", "embed", "evaluate", "finetune", "knn", "predict", "pretrain", "preview", "probe",
+                "distill", "embed", "evaluate", "finetune", "inspect", "knn", "predict", "pretrain", "preview", "probe",
                 "reconstruct",
             ])
         for arguments in [

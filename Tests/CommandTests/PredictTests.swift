@@ -79,29 +79,40 @@ final class PredictTests: XCTestCase {
         XCTAssertEqual(line.predictions.map(\.class), line.predictions.map { "\($0.index)" })
     }
 
-    /// Another normalisation than ImageNet's, as timm's first ViTs have it, is a warning.
+    /// Another normalisation than ImageNet's, as timm's first ViTs have it, is that of the weights.
     func testNormalisation() throws {
         let folder = TemporaryFolder()
-        for name in ["config.json", "model.safetensors"] {
-            var content = try Data(contentsOf: URL(fileURLWithPath: Fixtures.path("classifiers/timm-mean/" + name)))
-            if name == "config.json" {
-                let text = String(decoding: content, as: UTF8.self)
-                for value in ["0.485", "0.456", "0.406"] { XCTAssertTrue(text.contains(value), text) }
-                content = Data(
-                    text.replacingOccurrences(of: "0.485", with: "0.5").replacingOccurrences(of: "0.456", with: "0.5")
-                        .replacingOccurrences(of: "0.406", with: "0.5").utf8)
-            }
-            folder.write(content, name)
+        var content = try Data(contentsOf: URL(fileURLWithPath: Fixtures.path("classifiers/timm-mean/config.json")))
+        let text = String(decoding: content, as: UTF8.self)
+        for value in ["0.485", "0.456", "0.406"] { XCTAssertTrue(text.contains(value), text) }
+        content = Data(
+            text.replacingOccurrences(of: "0.485", with: "0.5").replacingOccurrences(of: "0.456", with: "0.5")
+                .replacingOccurrences(of: "0.406", with: "0.5").utf8)
+        let weights = try Data(
+            contentsOf: URL(fileURLWithPath: Fixtures.path("classifiers/timm-mean/model.safetensors")))
+        folder.write(content, "config.json")
+        folder.write(weights, "model.safetensors")
+        // Beside a file of another name the configuration says nothing of pictures.
+        folder.write(weights, "other.safetensors")
+        func predicted(_ name: String, _ more: [String]) -> (output: String, errors: String) {
+            let result = assertRuns(
+                ["predict", pictures + "/emu/0.png", "--weights", folder.file(name), "--heads", "4"] + more)
+            return (result.output, result.errors)
         }
-        let result = assertRuns([
-            "predict", pictures + "/emu/0.png", "--weights", folder.file("model.safetensors"), "--heads", "4",
-            "--quiet",
-        ])
+        let own = predicted("model.safetensors", [])
         XCTAssertTrue(
-            result.errors.hasPrefix(
-                "warning: the configuration beside \(folder.file("model.safetensors")) states the mean 0.5, 0.5, 0.5 "),
-            result.errors)
-        XCTAssertEqual(result.errors.filter { $0 == "\n" }.count, 1)
+            own.errors.contains("\npixels: mean 0.5, std 0.229 0.224 0.225, bicubic, crop 0.875 (config.json)\n"),
+            own.errors)
+        let flags = predicted("other.safetensors", ["--mean", "0.5", "--crop-fraction", "0.875", "--quiet"])
+        XCTAssertEqual(own.output, flags.output)
+        XCTAssertEqual(flags.errors, "")
+        let other = predicted("other.safetensors", [])
+        XCTAssertNotEqual(other.output, own.output)
+        XCTAssertTrue(
+            other.errors.contains(
+                "pixels: mean 0.485 0.456 0.406, std 0.229 0.224 0.225, bicubic, crop 0.875 (1 above 224 pixels) "
+                    + "(assumed: the weights say nothing of it; --mean, --std, --interpolation, --crop-fraction)\n"),
+            other.errors)
     }
 
     /// A picture that cannot be read is a warning; the others are predicted, whatever the exit code.

@@ -259,6 +259,8 @@ final class ResumeTests: XCTestCase {
             ("--alignment-distance", "L1", "L2"), ("--projection", "linear", "mlp"),
             ("--alignment-weight", "1.0", "0.5"),
             ("--background", "white", "#010203"), ("--grey16", "clip", "scale"),
+            ("--mean", "0.485,0.456,0.406", "0.5"), ("--std", "0.229,0.224,0.225", "0.25,0.25,0.5"),
+            ("--interpolation", "bicubic", "bilinear"),
             ("--precision", "f32", "bf16"), ("--teacher-precision", "same", "int8"),
         ]
         for (flag, saved, other) in flags {
@@ -270,6 +272,8 @@ final class ResumeTests: XCTestCase {
             (["--align", "0:0"], "--align 1:0, not --align 1:0 --align 0:0"),
             (["--normalize-pixels"], "--no-normalize-pixels, not --normalize-pixels"),
             (["--stored-orientation"], "no --stored-orientation, not --stored-orientation"),
+            (["--crop-fraction", "0.5"], "no --crop-fraction, not --crop-fraction 0.5"),
+            (["--crop-fraction", "squash"], "no --crop-fraction, not --crop-fraction squash"),
             (["--teacher-mask-ratio", "0.5"], "no --teacher-mask-ratio, not --teacher-mask-ratio 0.5"),
         ] {
             assertRefused(
@@ -300,6 +304,7 @@ final class ResumeTests: XCTestCase {
 
         var known = Set(flags.map { $0.0 }).union([
             "--align", "--normalize-pixels", "--stored-orientation", "--teacher-mask-ratio", "--patch-size",
+            "--crop-fraction",
         ])
         known.formUnion(["--teacher-width", "--teacher-heads"])
         // Sizes by another name; what may change; what says nothing of the result.

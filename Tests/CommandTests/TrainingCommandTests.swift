@@ -121,6 +121,7 @@ final class TrainingCommandTests: XCTestCase {
             "--beta2", "0.75", "--epsilon", "0.5", "--seed", "9", "--minimum-crop-area", "0.25", "--maximum-crop-area",
             "0.5",
             "--stored-orientation", "--background", "#C0FFEE", "--grey16", "scale", "--unreadable-limit", "0.5",
+            "--mean", "0.25", "--std", "0.5,0.25,0.5", "--interpolation", "box", "--crop-fraction", "0.75",
             "--checkpoint-every", "2", "--keep", "4",
         ])
         let stored = try JSONDecoder().decode(
@@ -151,6 +152,11 @@ final class TrainingCommandTests: XCTestCase {
             stored.reading,
             PictureReading(
                 appliesOrientation: false, background: .colour(red: 0xC0, green: 0xFF, blue: 0xEE), grey16: .scale))
+        XCTAssertEqual(
+            stored.preprocessing,
+            Preprocessing(
+                normalisation: Normalisation(mean: [0.25, 0.25, 0.25], deviation: [0.5, 0.25, 0.5]),
+                interpolation: .box, crop: CentreCrop(fraction: 0.75)))
         let text = String(decoding: try TinyRun.bytes(run + "/configuration.json"), as: UTF8.self)
         for pair in [#""appliesOrientation" : false"#, ##""background" : "#c0ffee""##, #""grey16" : "scale""#] {
             XCTAssertTrue(text.contains(pair), pair)

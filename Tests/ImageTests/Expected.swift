@@ -32,6 +32,30 @@ struct Expected: Decodable {
     }()
 }
 
+/// Pillow 13's results, as Fixtures/resizing/make_resizing.py recorded them.
+struct RecordedResizing: Decodable {
+    struct Resize: Decodable {
+        let source: String; let filter: Interpolation; let crop: [Int]?; let box: [Float]?; let size: [Int]
+        let crc: UInt32
+    }
+    struct Frame: Decodable {
+        let source: String; let filter: Interpolation; let size: Int; let fraction: Double; let squashes, down: Bool
+        let resized, crop: [Int]; let crc: UInt32
+    }
+    let resizes: [Resize]
+    let frames: [Frame]
+
+    static let folder = "\(Expected.folder)/../resizing"
+    static let read: RecordedResizing = {
+        let data = FileManager.default.contents(atPath: "\(folder)/expected.json")!
+        return try! JSONDecoder().decode(RecordedResizing.self, from: data)
+    }()
+
+    static func source(_ name: String) throws -> Pixels {
+        name == "tall.png" ? try Pixels(contentsOf: "\(folder)/\(name)") : try ResizingTests.source(name)
+    }
+}
+
 /// The CRC-32 of zlib and PNG.
 func crc32(_ bytes: [UInt8]) -> UInt32 {
     var crc = ~UInt32(0)

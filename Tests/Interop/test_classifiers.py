@@ -18,8 +18,6 @@ def prepared(path, side):
     whole = int(side / 0.875) if side <= 224 else side
     short = min(image.size)
     size = tuple(int(whole * length / short) for length in image.size)
-    # Rows first, then columns. Pillow 12 does so by itself; Pillow 13 takes the order that is cheaper.
-    image = image.resize((size[0], image.height), PIL.Image.Resampling.BICUBIC)
     image = image.resize(size, PIL.Image.Resampling.BICUBIC)
     left, top = (round((length - side) / 2) for length in image.size)
     pixels = np.asarray(image.crop((left, top, left + side, top + side)), np.float64)

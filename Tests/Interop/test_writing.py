@@ -1,12 +1,19 @@
 """The tool that a conversion is for loads it, with no key missing or unexpected, and computes the same."""
 
 from exchange import *
+import PIL.Image
 import timm
 
 BOUND = 1e-5
 CLASSES = {"ViTMAEForPreTraining": transformers.ViTMAEForPreTraining, "ViTModel": transformers.ViTModel,
            "ViTForImageClassification": transformers.ViTForImageClassification}
 MAE = FIXTURES / "mae/mae.safetensors"
+PICTURES = ROOT / "Fixtures/classifiers/images"
+PATHS = sorted((path for path in PICTURES.rglob("*") if path.is_file()), key=lambda path: str(path).encode())
+SHAPES = [PIL.Image.open(path).convert("RGB") for path in PATHS]
+PREPARATIONS = [
+    [], ["--mean", "0.5", "--std", "0.5", "--interpolation", "bilinear", "--crop-fraction", "squash"],
+    ["--mean", "0.5,0.4,0.3", "--std", "0.25", "--interpolation", "lanczos", "--crop-fraction", "0.9"]]
 ALL_HEADS = ["--heads", "4", "--decoder-heads", "4"]
 
 
@@ -73,6 +80,20 @@ class HuggingFace(Exchange):
         self.assertEqual(tuple(seen.shape), (1, 3, 32, 32))
         self.assertClose(seen[0, :, 0, 0], torch.tensor(-tiny.MEAN / tiny.DEVIATION), 1e-6)
 
+    def test_processor_gives_the_pixels_of_embed(self):
+        """For pictures of every shape, with the processor that AutoImageProcessor finds."""
+        for flags in PREPARATIONS:
+            with self.subTest(flags):
+                folder = self.convert(MAE, self.folder / "x", "huggingface", "--encoder-only", "--heads", "4", *flags)
+                processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
+                pixels = torch.cat([torch.as_tensor(np.asarray(processor(image, return_tensors="np")["pixel_values"])) for image in SHAPES])
+                features = self.load(folder).eval()(pixels).last_hidden_state[:, 0]
+                self.assertClose(self.embed(folder, data=PICTURES), features, BOUND, "pixels")
+                # torchvision's resize differs by a few levels.
+                processor = transformers.AutoImageProcessor.from_pretrained(folder)
+                seen = torch.cat([processor(image, return_tensors="pt")["pixel_values"] for image in SHAPES])
+                self.assertClose(seen, pixels, 0.05, "torchvision")
+
     def test_fine_tuned_has_no_place(self):
         said = self.dmae("convert", FIXTURES / "mae/finetuned.pth", self.folder / "no", "--to", "huggingface", "--heads", "4", code=65)
         self.assertIn("fc_norm", said.stderr)
@@ -104,6 +125,28 @@ class Timm(Exchange):
         larger = tiny.timm_model(num_classes=0, img_size=48)
         timm.models.load_checkpoint(
             larger, str(output), strict=True, filter_fn=timm.models.vision_transformer.checkpoint_filter_fn)
+
+    def test_local_dir(self):
+        """timm's local-dir: loads the folder; its transform gives the pixels of embed."""
+        def loaded(folder):
+            model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+            transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+            return model, torch.stack([transform(image) for image in SHAPES])
+
+        for flags in PREPARATIONS:
+            with self.subTest(flags):
+                folder = self.convert(MAE, self.folder / "x", "timm", "--heads", "4", *flags)
+                model, pixels = loaded(folder)
+                self.assertEqual((model.num_classes, tuple(model.pretrained_cfg["input_size"])), (0, (3, 32, 32)))
+                self.assertClose(self.embed(folder, data=PICTURES), model(pixels), BOUND, "pixels")
+        for source in ("timm", "timm-mean"):
+            folder = self.convert(ROOT / "Fixtures/classifiers" / source, self.folder / source, "timm")
+            model, pixels = loaded(folder)
+            self.assertEqual(model.pretrained_cfg["label_names"], ["ant", "bee", "cat", "dog", "emu"])
+            said = self.dmae("predict", "--weights", folder, "--json", "--quiet", *PATHS)
+            for line, probabilities in zip(said.stdout.splitlines(), model(pixels).softmax(1)):
+                best = json.loads(line)["predictions"][0]
+                self.assertAlmostEqual(best["probability"], probabilities[best["index"]].item(), 4)
 
     def test_fine_tuned(self):
         output = self.convert(FIXTURES / "mae/finetuned.pth", self.folder / "x.pth", "timm")

@@ -46,7 +46,10 @@ final class TrainingConfigurationTests: XCTestCase {
         var configuration = TrainingConfiguration(
             method: teacher ? .distill : .pretrain, recipe: "demo", model: model, data: "images",
             teacher: teacher ? "teacher" : nil, batch: 2, accumulation: 3, epochs: 3, warmupEpochs: 1,
-            baseLearningRate: 0.1, minimumLearningRate: 0, optimizer: Optimizer())
+            baseLearningRate: 0.1, minimumLearningRate: 0, optimizer: Optimizer(),
+            preprocessing: Preprocessing(
+                normalisation: Normalisation(mean: [0.5, 0.25, 0.5], deviation: [0.5, 0.5, 0.5]),
+                crop: CentreCrop(fraction: 0.5)))
         configuration.validation = "val"
         configuration.evaluateEvery = 1
         configuration.neighbors = NeighborSettings(train: "train", validation: "val", everyEpochs: 2)
@@ -80,6 +83,23 @@ final class TrainingConfigurationTests: XCTestCase {
         }
     }
 
+    /// A run that does not state how pictures are prepared prepares them as MAE does.
+    func testPreprocessingThatIsNotStated() throws {
+        var stated = configuration(teacher: true)
+        stated.preprocessing = .imageNet(channels: 3)
+        var json = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(stated.sortedJSON())) as? [String: Any])
+        XCTAssertNotNil(json.removeValue(forKey: "preprocessing"))
+        let earlier = try JSONDecoder().decode(
+            TrainingConfiguration.self, from: JSONSerialization.data(withJSONObject: json))
+        XCTAssertNil(earlier.preprocessing)
+        XCTAssertNil(stated.difference(from: earlier))
+        XCTAssertEqual(earlier.augmentation, stated.augmentation)
+        XCTAssertEqual(earlier.validationAugmentation, stated.validationAugmentation)
+        XCTAssertNotNil(configuration(teacher: true).difference(from: earlier))
+        stated.preprocessing = .imageNet(channels: 1)
+        XCTAssertThrowsError(try stated.validate())
+    }
+
     /// A changed value of the JSON is reported by its own setting.
     func testEveryValueIsReported() throws {
         try assertReported(configuration(teacher: true))
@@ -105,6 +125,10 @@ final class TrainingConfigurationTests: XCTestCase {
             case "appliesOrientation": false
             case "background": "#123456"
             case "grey16": "scale"
+            case "mean", "std": [0.25, 0.125, 0.5]
+            case "interpolation": "hamming"
+            case "cropFraction": 0.75
+            case "squashes", "cropRoundsDown": true
             default: (value as! NSNumber).doubleValue + 1
             }
         }

@@ -9,7 +9,8 @@ import Weights
 /// - `pooled` [batch, D]: the class token of `last_hidden_state`;
 /// - `logits` [batch, classes]: only if the weights have a classifier.
 ///
-/// The model's metadata has the names of the classes under `dmae.classes`, as a JSON array, if they are known.
+/// The model's metadata has the names of the classes under `dmae.classes`, as a JSON array, if they are known, and under
+/// `dmae.pictures`, as a JSON object, how pictures are prepared.
 ///
 /// Weights fine-tuned on the mean of the patch tokens have `fc_norm` in place of `norm`. Then `last_hidden_state` is
 /// taken before any norm, and `pooled` is `fc_norm` of the mean. Operator set 17, IR version 8 (ONNX 1.12).
@@ -39,6 +40,7 @@ public enum ONNXModel {
     ///   - type: one of `CanonicalWeightFile.roundedTypes`.
     ///   - hasHead: whether to write a classifier if the weights have one.
     ///   - classNames: the names of its classes; nil if unknown.
+    ///   - metadata: what else the model's metadata say.
     ///   - version: the program's version, for `producer_version`.
     ///   - largest: bytes above which the weights go to `path` + ".data" beside the model (ONNX's external data).
     /// - Throws: `Failure.badData` if a tensor is missing, has another shape or does not fit into `type`, or if both
@@ -46,7 +48,8 @@ public enum ONNXModel {
     @discardableResult
     public static func write(
         _ weights: CanonicalWeightFile, _ configuration: EncoderConfiguration, to path: String, type: TensorType = .f32,
-        hasHead: Bool = true, classNames: [String]? = nil, version: String = "", largest: Int = largestFile
+        hasHead: Bool = true, classNames: [String]? = nil, metadata: [String: String] = [:], version: String = "",
+        largest: Int = largestFile
     ) throws -> Summary {
         try configuration.validate(role: "encoder")
         try weights.requireOneNorm("the ONNX form", "use \(.form, "timm") or \(.form, "mae"), which keep both")
@@ -60,12 +63,11 @@ public enum ONNXModel {
         var operators = Onnx_OperatorSetIdProto()
         operators.version = 17
         file.model.opsetImport = [operators]
-        if source.head != nil {
-            file.model.metadataProps = ModelWeights.metadata(classNames: classNames).map { key, value in
-                var entry = Onnx_StringStringEntryProto()
-                (entry.key, entry.value) = (key, value)
-                return entry
-            }
+        let classes = source.head == nil ? [:] : ModelWeights.metadata(classNames: classNames)
+        file.model.metadataProps = metadata.merging(classes) { $1 }.sorted { $0.key < $1.key }.map { key, value in
+            var entry = Onnx_StringStringEntryProto()
+            (entry.key, entry.value) = (key, value)
+            return entry
         }
         let dataPath = try file.write(to: path, largest: largest)
         return Summary(

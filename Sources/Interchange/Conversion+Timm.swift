@@ -1,0 +1,82 @@
+import Glibc
+import Models
+import Reporting
+import Weights
+
+extension Conversion {
+    /// Writes the folder that timm's `local-dir:` loads: the weights and `config.json`.
+    ///
+    /// - Throws: as `write(to:)`.
+    func writeTimmFolder(_ path: String) throws {
+        let configuration = try timmConfiguration
+        try Self.makeFolder(path, form: "timm")
+        try writeSafeTensors(to: path + "/model.safetensors", metadata: ["format": "pt"]) {
+            try AtomicFile.write(configuration.sortedJSON(indented: true) + [0x0A], to: path + "/config.json")
+        }
+    }
+
+    /// `config.json`, as timm's `save_for_hf` writes it.
+    private struct Timm: Encodable {
+        struct Arguments: Encodable {
+            var depth, embed_dim: Int
+            var fc_norm: Bool?
+            var global_pool: String
+            var img_size: [Int]
+            var in_chans, num_classes, num_heads, patch_size: Int
+        }
+        struct Preparation: Encodable {
+            var classifier = "head"
+            var crop_mode: String
+            var crop_pct: Double
+            var first_conv = "patch_embed.proj"
+            var fixed_input_size = true
+            var input_size: [Int]
+            var interpolation: String
+            var mean: [Float]
+            var num_classes: Int
+            var std: [Float]
+        }
+        var architecture: String
+        var global_pool: String
+        var label_names: [String]?
+        var model_args: Arguments
+        var num_classes, num_features: Int
+        var pretrained_cfg: Preparation
+    }
+
+    private var timmConfiguration: Timm {
+        get throws {
+            if encoder.heads == 0 { throw Self.unknown(.heads, weights.path, neededBy: "timm's config.json") }
+            guard encoder.imageHeight > 0 else { throw weights.unknownImageSize(neededBy: "timm's config.json") }
+            let outputs = classes ?? 0
+            let holdsMean = weights.tensors.holdsLayer("fc_norm") && !weights.tensors.holdsLayer("norm")
+            let pool = holdsMean || weights.timmPool == "avg" ? "avg" : "token"
+            return Timm(
+                architecture: timmArchitecture, global_pool: pool, label_names: classNames,
+                model_args: Timm.Arguments(
+                    depth: encoder.depth, embed_dim: encoder.width,
+                    // timm's default follows the pool.
+                    fc_norm: holdsMean == (pool == "avg") ? nil : holdsMean, global_pool: pool,
+                    img_size: [encoder.imageHeight, encoder.imageWidth], in_chans: encoder.channels,
+                    num_classes: outputs, num_heads: encoder.heads, patch_size: encoder.patchSize),
+                num_classes: outputs, num_features: encoder.width,
+                pretrained_cfg: Timm.Preparation(
+                    crop_mode: preprocessing.crop.squashes ? "squash" : "center",
+                    crop_pct: preprocessing.crop.fraction(width: encoder.imageWidth, height: encoder.imageHeight),
+                    input_size: [encoder.channels, encoder.imageHeight, encoder.imageWidth],
+                    interpolation: preprocessing.interpolation.rawValue, mean: preprocessing.normalisation.mean,
+                    num_classes: outputs, std: preprocessing.normalisation.deviation))
+        }
+    }
+
+    /// The name of timm's model that `model_args` change: one of about the size, which is only a starting point.
+    private var timmArchitecture: String {
+        let names = [
+            (192, 16, "vit_tiny_patch16_224"), (384, 16, "vit_small_patch16_224"), (384, 32, "vit_small_patch32_224"),
+            (384, 8, "vit_small_patch8_224"), (768, 16, "vit_base_patch16_224"), (768, 32, "vit_base_patch32_224"),
+            (768, 8, "vit_base_patch8_224"), (1024, 16, "vit_large_patch16_224"), (1024, 32, "vit_large_patch32_224"),
+            (1024, 14, "vit_large_patch14_224"), (1280, 14, "vit_huge_patch14_224"),
+        ]
+        return names.first { $0.0 == encoder.width && $0.1 == encoder.patchSize }?.2 ?? "vit_base_patch16_224"
+    }
+}
