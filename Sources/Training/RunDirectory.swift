@@ -159,11 +159,31 @@ public final class RunDirectory {
 
     private static func lock(_ path: String) throws -> Int32 {
         let place = "\(path)/lock"
-        let descriptor = open(place, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
+        func foreign(_ what: String) -> Failure {
+            Failure(
+                .inputOutput,
+                "\(quoted(path: place)) is \(what), not the lock of a run: move it away, or name another \(.output) folder"
+            )
+        }
+        // Non-blocking: opening a FIFO must not hang.
+        let descriptor = open(place, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o666)
         guard descriptor >= 0 else {
+            guard errno != ELOOP else { throw foreign("a symbolic link") }
             throw Failure(
                 .inputOutput,
                 "cannot write in \(quoted(path: path)): \(errorText(errno)); choose a folder that can be written")
+        }
+        var status = stat()
+        var buffer = [UInt8](repeating: 0, count: 32)
+        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+            close(descriptor)
+            throw foreign("not a regular file")
+        }
+        let count = max(0, pread(descriptor, &buffer, buffer.count, 0))
+        let digits = buffer.prefix(count).prefix { (0x30...0x39).contains($0) }
+        guard count < buffer.count, buffer[digits.count..<count].allSatisfy({ $0 == 0x0A }) else {
+            close(descriptor)
+            throw foreign("another program's file")
         }
         if flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
             let number = errno
@@ -175,9 +195,6 @@ public final class RunDirectory {
                         + "can lock files"
                 )
             }
-            var buffer = [UInt8](repeating: 0, count: 20)
-            let count = pread(descriptor, &buffer, buffer.count, 0)
-            let digits = buffer.prefix(max(0, count)).prefix { (0x30...0x39).contains($0) }
             let holder = digits.isEmpty ? "another process" : "process \(String(decoding: digits, as: UTF8.self))"
             throw Failure(
                 .inputOutput,

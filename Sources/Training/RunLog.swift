@@ -82,9 +82,10 @@ public final class RunLog {
         self.clock = clock
         start = clock.seconds()
         self.terms = terms
-        descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o666)
-        guard descriptor >= 0 else { throw failure(errno) }
+        descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o666)
+        guard descriptor >= 0 else { throw errno == ELOOP ? foreign("a symbolic link") : failure(errno) }
         do {
+            try requireOwn()
             let kept = try lengthKept(after: step, keepsEvaluation: keepsEvaluation)
             guard ftruncate(descriptor, kept) == 0 else { throw failure(errno) }
         } catch {
@@ -186,6 +187,27 @@ public final class RunLog {
         Failure(
             .inputOutput,
             "cannot write \(quoted(path: path)): \(errorText(number)); check the folder and the space on its disk")
+    }
+
+    private func foreign(_ what: String) -> Failure {
+        Failure(
+            .inputOutput,
+            "\(quoted(path: path)) is \(what), not the log of a run: move it away, or name another \(.output) folder")
+    }
+
+    /// Requires that the file is empty or begins as a log does: anything else is not ours to cut.
+    private func requireOwn() throws {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw failure(errno) }
+        guard status.st_mode & S_IFMT == S_IFREG else { throw foreign("not a regular file") }
+        var head = [UInt8](repeating: 0, count: Self.firstKey.count)
+        let count = pread(descriptor, &head, head.count, 0)
+        guard count >= 0 else { throw failure(errno) }
+        // A full disk may have cut the first line, and a power failure may leave zeros.
+        let isOwn = head.prefix(count).elementsEqual(Self.firstKey.prefix(count))
+        guard isOwn || head.allSatisfy({ $0 == 0 }) else {
+            throw foreign("another program's file")
+        }
     }
 
     /// The length up to and including the last whole line of a step ≤ `step`; without evaluations after `step` unless

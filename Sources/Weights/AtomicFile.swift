@@ -2,8 +2,9 @@ import Reporting
 import Glibc
 import Synchronization
 
-/// A file that appears complete or not at all. It is written beside its place as `path.part-<process>`, synced to the
-/// disk and renamed into place; then the folder is synced as well.
+/// A file that appears complete or not at all. It is written beside its place as `path.part-<process>-<random>`, synced
+/// to the disk and renamed into place; then the folder is synced as well. Processes that write the same file at a time,
+/// perhaps with the same number in different containers, each have a part of their own: the last one to finish wins.
 ///
 /// On a failure the part is removed and an earlier file at `path` stays as it was. After `removePartsOnSignals` this
 /// also holds if a signal ends the process.
@@ -78,9 +79,9 @@ public final class AtomicFile {
             }
         }
         self.path = place
-        part = "\(place)\(Self.partMark)\(getpid())"
+        part = "\(place)\(Self.partMark)\(getpid())-\(String(UInt64.random(in: 0 ... .max), radix: 16))"
         Self.parts.add(part)
-        descriptor = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o666)
+        descriptor = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
         if descriptor < 0 {
             let number = errno
             Self.parts.remove(part)

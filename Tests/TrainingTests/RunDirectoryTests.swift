@@ -123,6 +123,23 @@ final class RunDirectoryTests: XCTestCase {
         XCTAssertNil(failure { _ = try RunDirectory(path: path, resuming: false) })
     }
 
+    /// Files of others called lock are neither followed nor written.
+    func testForeignLocks() throws {
+        folder.write("precious".utf8, "precious.txt")
+        for (name, make) in [
+            ("link", { symlink(self.folder.file("precious.txt"), $0) }), ("fifo", { mkfifo($0, 0o600) }),
+            ("text", { FileManager.default.createFile(atPath: $0, contents: Data("mine".utf8)) ? 0 : 1 }),
+        ] as [(String, (String) -> Int32)] {
+            mkdir(folder.file(name), 0o700)
+            XCTAssertEqual(make(folder.file("\(name)/lock")), 0)
+            let failure = failure { _ = try RunDirectory(path: folder.file(name), resuming: false) }
+            XCTAssertEqual(failure?.code, .inputOutput)
+            XCTAssertTrue(failure?.message.contains("not the lock of a run: move it away") == true, "\(failure as Any)")
+        }
+        XCTAssertEqual(folder.read("precious.txt"), Array("precious".utf8))
+        XCTAssertEqual(folder.read("text/lock"), Array("mine".utf8))
+    }
+
     func testRemovesLeftoversOfOursAlone() throws {
         let kept = ["checkpoint-00000005.safetensors", "mine.part-12", "checkpoint-5.safetensors.part-3"]
         for name in kept + [

@@ -144,6 +144,25 @@ final class RunLogTests: XCTestCase {
         XCTAssertEqual(folder.read("log.jsonl"), bytes)
     }
 
+    /// Files of others called log.jsonl are neither followed nor cut.
+    func testForeignLogs() throws {
+        folder.write("precious".utf8, "precious.txt")
+        let path = folder.file("log.jsonl")
+        for make in [
+            { symlink(self.folder.file("precious.txt"), path) }, { mkfifo(path, 0o600) },
+            { FileManager.default.createFile(atPath: path, contents: Data("mine".utf8)) ? 0 : 1 },
+        ] as [() -> Int32] {
+            XCTAssertEqual(make(), 0)
+            for step in [0, 3] {
+                let failure = failure { _ = try RunLog(path: path, after: step, terms: Self.terms) }
+                XCTAssertEqual(failure?.code, .inputOutput)
+                XCTAssertTrue(failure?.message.contains("not the log of a run") == true, "\(failure as Any)")
+            }
+            unlink(path)
+        }
+        XCTAssertEqual(folder.read("precious.txt"), Array("precious".utf8))
+    }
+
     func testZeroedTailIsCut() throws {
         let log = try openLog(after: 0)
         for step in 1...2 { try log.append(record(step)) }
