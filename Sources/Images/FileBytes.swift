@@ -4,12 +4,14 @@ import Glibc
 /// Maximum bytes of an image file: more than the largest accepted image has uncompressed.
 let maximumFileSize = 1 << 30
 
-/// Reads the regular file at `path` into memory. `accept` is called with its first `headCount` bytes before the rest is
-/// read.
+/// Reads the regular file at `path` into memory, or its first `most` bytes. `accept` is called with its first `headCount`
+/// bytes before the rest is read.
 ///
 /// Throws `Failure`, naming the path: `.inputOutput` with the system's reason, `.badData` for a file too large to be
 /// an image; and what `accept` throws.
-func readFile(_ path: String, headCount: Int, where accept: (UnsafeRawBufferPointer) throws -> Void) throws -> [UInt8] {
+func readFile(
+    _ path: String, atMost most: Int = .max, headCount: Int, where accept: (UnsafeRawBufferPointer) throws -> Void
+) throws -> [UInt8] {
     // Non-blocking: opening a pipe with an image's name must not hang the run.
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else { throw cannotOpen(path) }
@@ -44,7 +46,7 @@ func readFile(_ path: String, headCount: Int, where accept: (UnsafeRawBufferPoin
     var head = [UInt8](repeating: 0, count: min(headCount, Int(status.st_size)))
     let known = try head.withUnsafeMutableBytes(fill)
     try head.withUnsafeBytes { try accept(UnsafeRawBufferPointer(rebasing: $0[..<known])) }
-    let size = max(known, Int(status.st_size))
+    let size = max(known, min(most, Int(status.st_size)))
     return try [UInt8](unsafeUninitializedCapacity: size) { buffer, initialized in
         for index in 0..<known { buffer[index] = head[index] }
         let rest = UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(rebasing: buffer[known...]))
@@ -58,10 +60,10 @@ func tooLarge(_ name: String) -> Failure {
 }
 
 /// The bytes of the image file at `path`, as an `ImageSource` gives them: a file that cannot be read is the image's own
-/// fault (`Failure.badData`), unless it is there and may be read.
-func imageOfSource(_ path: String) throws -> [UInt8] {
+/// fault (`Failure.badData`), unless it is there and may be read. With `most`, only the first bytes.
+func imageOfSource(_ path: String, atMost most: Int = .max) throws -> [UInt8] {
     do {
-        return try imageFile(path)
+        return try imageFile(path, atMost: most)
     } catch let failure as Failure where failure.code == .inputOutput {
         if isReadableFile(path) { throw failure }
         throw Failure(.badData, failure.sentence)

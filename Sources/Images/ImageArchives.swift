@@ -78,11 +78,13 @@ struct ImageArchives: ImageSource {
             + String(decoding: inner + unit.images.paths[Int(entry.image)], as: UTF8.self)
     }
 
-    func bytes(_ index: Int) throws -> [UInt8] {
+    func bytes(_ index: Int) throws -> [UInt8] { try head(index, count: .max) }
+
+    func head(_ index: Int, count: Int) throws -> [UInt8] {
         let entry = images[index], unit = units[Int(entry.unit)], image = Int(entry.image)
         let offset = unit.images.offsets[image], size = unit.images.sizes[image]
         guard size <= maximumFileSize else { throw tooLarge(title(index)) }
-        return try ArchiveFile(path: unit.path).bytes(offset..<offset + size, of: unit.stamp)
+        return try ArchiveFile(path: unit.path).bytes(offset..<offset + min(size, count), of: unit.stamp)
     }
 
     /// Opens archives.

@@ -34,6 +34,9 @@ public struct ImageCollection: ImageSource {
     public func bytes(_ index: Int) throws -> [UInt8] {
         try parts[Int(images[index].part)].bytes(Int(images[index].index))
     }
+    public func head(_ index: Int, count: Int) throws -> [UInt8] {
+        try parts[Int(images[index].part)].head(Int(images[index].index), count: count)
+    }
 
     /// Opens the folders, tar archives and lists at `places`.
     ///
@@ -242,19 +245,25 @@ public struct ImageCollection: ImageSource {
         }.map { ($1.part, $1.index) }
     }
 
-    /// What the collection consists of, unless it is one folder.
+    /// What the collection consists of: "pictures/train: 1,200 images, 3 classes (bird, cat, dog)".
     private var summary: [String] {
+        guard !isListing else { return [] }
         let kinds: [(noun: String, count: Int)] = [
             ("folder", parts.count { $0 is ImageFolder }),
             ("tar archive", parts.compactMap { ($0 as? ImageArchives)?.archiveCount }.reduce(0, +)),
             ("list", parts.count { $0 is ImageList }),
         ]
-        guard !isListing, parts.count > 1 || kinds[0].count == 0 else { return [] }
-        let places = kinds.filter { $0.count > 0 }.map { Format.counted($0.count, $0.noun) }
-        var text = "\(places.joined(separator: ", ")): \(Format.counted(count, "image"))"
+        let places = kinds.filter { $0.count > 0 }.map { Format.counted($0.count, $0.noun) }.joined(separator: ", ")
+        var text = "\(place ?? places): \(Format.counted(count, "image"))"
         if !classes.isEmpty {
-            text += ", \(Format.grouped(classes.count)) class\(classes.count == 1 ? "" : "es")"
+            let names = classes.prefix(3).joined(separator: ", ") + (classes.count > 3 ? ", …" : "")
+            text += ", \(Format.grouped(classes.count)) class\(classes.count == 1 ? "" : "es") (\(names))"
         }
         return [text]
+    }
+
+    /// Whether a path names an archive or a list by its ending, or several places by braces.
+    public static func isArchiveOrList(_ path: String) -> Bool {
+        ArchiveName.isTar(path) || ImageList.isList(path) || path.utf8.contains(UInt8(ascii: "{"))
     }
 }

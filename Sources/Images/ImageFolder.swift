@@ -93,13 +93,43 @@ public struct ImageFolder: ImageSource {
     }
 
     public var warnings: [String] {
-        closed.prefix(3).map { "\($0.message); it is passed over" }
-            + (closed.count > 3 ? ["\(closed.count - 3) more folders cannot be opened and are passed over"] : [])
+        var warnings = closed.prefix(3).map { "\($0.message); it is passed over" }
+        if closed.count > 3 {
+            warnings.append("\(closed.count - 3) more folders cannot be opened and are passed over")
+        }
+        guard let place else { return warnings }
+        if strayCount > names.count {
+            warnings.append(
+                "more images of \(place) are left out than taken: \(Format.grouped(strayCount)) lie directly in it, and "
+                    + "\(Format.grouped(names.count)) in its directories, which are the classes")
+        }
+        if let part = classes.first(where: Self.parts.contains), classes.allSatisfy(Self.parts.contains) {
+            warnings.append(
+                "the class directories of \(place) are called \(classes.joined(separator: ", ")): if they are parts of a "
+                    + "data set, name one, such as \(place.hasSuffix("/") ? place : place + "/")\(part)")
+        }
+        return warnings + repeatedClasses
+    }
+
+    /// Warnings about classes whose names differ only in case, spaces, hyphens and underscores.
+    private var repeatedClasses: [String] {
+        var seen: [String: String] = [:]
+        return classes.compactMap { name in
+            let plain = String(name.lowercased().filter { !$0.isWhitespace && $0 != "_" && $0 != "-" })
+            guard let other = seen.updateValue(name, forKey: plain) else { return nil }
+            return "the class directories \(other) and \(name) of \(place ?? "a folder") are two classes, though their "
+                + "names are alike: move the images together if they are one"
+        }
     }
 
     public func bytes(_ index: Int) throws -> [UInt8] {
         guard !misnamed.contains(index) else { throw Failure(.badData, notText(path(index)).sentence) }
         return try imageOfSource(path(index))
+    }
+
+    public func head(_ index: Int, count: Int) throws -> [UInt8] {
+        guard !misnamed.contains(index) else { throw Failure(.badData, notText(path(index)).sentence) }
+        return try imageOfSource(path(index), atMost: count)
     }
 
     /// Searches the folder at `root`.

@@ -46,6 +46,9 @@ public protocol ImageSource: Sendable {
     /// (no file descriptors, no memory, a disk error) and the image might be read at another moment.
     func bytes(_ index: Int) throws -> [UInt8]
 
+    /// The first `count` bytes of the encoded image, all of it if it is shorter. Throws as `bytes`.
+    func head(_ index: Int, count: Int) throws -> [UInt8]
+
     /// The folder of images to evaluate on if this one's directories are not classes but parts of a data set, such as
     /// train and val, and hold the class directories; nil otherwise.
     var evaluationPart: String? { get }
@@ -61,6 +64,8 @@ extension ImageSource {
         guard let place else { return name(index) }
         return place.hasSuffix("/") ? place + name(index) : "\(place)/\(name(index))"
     }
+
+    public func head(_ index: Int, count: Int) throws -> [UInt8] { Array(try bytes(index).prefix(count)) }
 
     public func title(_ index: Int) -> String { path(index) }
 }

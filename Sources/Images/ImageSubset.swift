@@ -25,5 +25,6 @@ public struct ImageSubset: ImageSource {
     public func path(_ index: Int) -> String { base.path(indices[index]) }
     public func title(_ index: Int) -> String { base.title(indices[index]) }
     public func label(_ index: Int) -> Int? { base.label(indices[index]) }
+    public func head(_ index: Int, count: Int) throws -> [UInt8] { try base.head(indices[index], count: count) }
     public func bytes(_ index: Int) throws -> [UInt8] { try base.bytes(indices[index]) }
 }

@@ -7,10 +7,12 @@ public enum ImageVisits {
     /// when all visits have ended.
     ///
     /// - Parameters:
-    ///   - update: called about every second, on the calling thread, with the number of images that were visited.
-    ///   - visit: what it throws ends the visits, and is thrown.
+    ///   - update: called about every second, on the calling thread, with the number of images that were visited. What
+    ///     it throws ends the visits, and is thrown.
+    ///   - visit: the same holds of it.
     public static func run(
-        count: Int, workers: Int, update: (Int) -> Void = { _ in }, visit: @escaping @Sendable (Int) throws -> Void
+        count: Int, workers: Int, update: (Int) throws -> Void = { _ in },
+        visit: @escaping @Sendable (Int) throws -> Void
     ) throws {
         let state = State(count)
         let threads = try WorkerThreads(min(max(1, workers), max(1, count))) {
@@ -25,11 +27,15 @@ public enum ImageVisits {
         }
         while true {
             let (done, isOver) = state.wait(seconds: 1)
-            update(done)
-            if isOver { break }
+            do {
+                try update(done)
+            } catch {
+                state.stop(error)
+            }
+            if isOver || state.failure != nil { break }
         }
         threads.join()
-        if let error = state.error { throw error }
+        if let failure = state.failure { throw failure }
     }
 
     /// The images that are not taken yet, and how many visits have ended. A mutex guards all of it.
@@ -38,7 +44,9 @@ public enum ImageVisits {
         private let isFinished = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
         private let count: Int
         private var next = 0, done = 0
-        private(set) var error: (any Error)?
+        private var error: (any Error)?
+
+        var failure: (any Error)? { locked { error } }
 
         init(_ count: Int) {
             self.count = count

@@ -45,37 +45,61 @@ extension Pixels {
         }
     }
 
+    /// The format of an image file, such as "JPEG", whose header is that of a picture that can be decoded. `file` may be
+    /// the beginning of the file alone, if its header is in it.
+    ///
+    /// Throws as `init(decoding:named:)`.
+    static func format(ofFile file: [UInt8], named name: String) throws -> String {
+        try file.withUnsafeBytes { bytes in
+            let kind = try FileKind(bytes, named: name)
+            _ = try opened(bytes, kind, name, hasAlpha: true)
+            return kind.rawValue
+        }
+    }
+
+    /// Opens a file and requires that its picture is not too large.
+    private static func opened(
+        _ bytes: UnsafeRawBufferPointer, _ kind: FileKind, _ name: String, hasAlpha: Bool
+    ) throws -> any PictureDecoder {
+        let decoder = try naming(name, kind, bytes) { try kind.decoder(of: bytes, hasAlpha: hasAlpha) }
+        let width = decoder.header.width, height = decoder.header.height
+        guard width > 0, height > 0, max(width, height) <= maximumSide, width <= maximumCount / height else {
+            throw Failure(
+                .badData,
+                "\(name) declares \(width)×\(height) pixels: at most \(maximumCount) are accepted, "
+                    + "and \(maximumSide) along a side")
+        }
+        return decoder
+    }
+
+    /// Calls a decoder and turns its error into a failure that names the file.
+    private static func naming<Result>(
+        _ name: String, _ kind: FileKind, _ bytes: UnsafeRawBufferPointer, _ call: () throws -> Result
+    ) throws -> Result {
+        do { return try call() } catch let damage as PictureDamage {
+            switch damage {
+            case .outOfMemory:
+                throw Failure(.inputOutput, "cannot decode \(name): memory ran out; free some memory and try again")
+            case .unusual(let what):
+                throw Failure(
+                    .badData,
+                    "\(name) is a \(kind.rawValue) file with \(what), which is not read: convert it with magick")
+            case .damaged(let reason):
+                if kind == .jpeg, let unusual = OtherFile(unusualJPEG: bytes) { throw unusual.refusal(name) }
+                throw Failure(.badData, "\(name) is a damaged \(kind.rawValue) file: \(reason)")
+            }
+        }
+    }
+
     private static func decode(
         _ bytes: UnsafeRawBufferPointer, _ kind: FileKind, _ name: String, _ channels: Int, _ reading: PictureReading,
         _ findings: inout PictureFindings
     ) throws -> Pixels {
-        // Calls a decoder and turns its error into a failure that names the file.
-        func attempt<Result>(_ call: () throws -> Result) throws -> Result {
-            do { return try call() } catch let damage as PictureDamage {
-                switch damage {
-                case .outOfMemory:
-                    throw Failure(.inputOutput, "cannot decode \(name): memory ran out; free some memory and try again")
-                case .unusual(let what):
-                    throw Failure(
-                        .badData,
-                        "\(name) is a \(kind.rawValue) file with \(what), which is not read: convert it with magick")
-                case .damaged(let reason):
-                    if kind == .jpeg, let unusual = OtherFile(unusualJPEG: bytes) { throw unusual.refusal(name) }
-                    throw Failure(.badData, "\(name) is a damaged \(kind.rawValue) file: \(reason)")
-                }
-            }
-        }
-        let decoder = try attempt { try kind.decoder(of: bytes, hasAlpha: reading.background != .none) }
+        let decoder = try opened(bytes, kind, name, hasAlpha: reading.background != .none)
         let header = decoder.header, width = header.width, height = header.height
-        guard width > 0, height > 0, max(width, height) <= Self.maximumSide, width <= Self.maximumCount / height else {
-            throw Failure(
-                .badData,
-                "\(name) declares \(width)×\(height) pixels: at most \(Self.maximumCount) are accepted, "
-                    + "and \(Self.maximumSide) along a side")
-        }
         findings.isSixteenBit = header.bitDepth == 16
         func read(into target: UnsafeMutablePointer<UInt8>) throws {
-            try attempt { try decoder.read(into: target) }
+            try naming(name, kind, bytes) { try decoder.read(into: target) }
             findings.hasWrongChecksum = decoder.hasWrongChecksum
         }
         // Opaque grey and RGB are decoded in place; everything else is decoded to samples that are then converted.
@@ -116,8 +140,8 @@ extension Pixels {
 /// Reads the image file at `path` into memory; a file of another kind is refused before it is read.
 ///
 /// Throws as `Pixels.init(contentsOf:)`.
-func imageFile(_ path: String) throws -> [UInt8] {
-    try readFile(path, headCount: FileKind.headCount) { _ = try FileKind($0, named: path) }
+func imageFile(_ path: String, atMost most: Int = .max) throws -> [UInt8] {
+    try readFile(path, atMost: most, headCount: FileKind.headCount) { _ = try FileKind($0, named: path) }
 }
 
 @inline(__always)

@@ -2,7 +2,7 @@ import Glibc
 import Reporting
 
 /// Threads beside those of the kernels, all of which run one function.
-final class WorkerThreads {
+package final class WorkerThreads {
     private var threads: [pthread_t] = []
 
     /// What a thread runs.
@@ -15,7 +15,7 @@ final class WorkerThreads {
     /// Starts `count` threads, or as many as the system gives.
     ///
     /// - Throws: `Failure.failure` if not a single one starts.
-    init(_ count: Int, running run: @escaping @Sendable () -> Void) throws {
+    package init(_ count: Int, running run: @escaping @Sendable () -> Void) throws {
         // The calling thread handles signals.
         var all = sigset_t(), before = sigset_t()
         sigfillset(&all)
@@ -43,7 +43,7 @@ final class WorkerThreads {
     }
 
     /// Waits until all threads have returned. May be called more than once.
-    func join() {
+    package func join() {
         for thread in threads { pthread_join(thread, nil) }
         threads = []
     }

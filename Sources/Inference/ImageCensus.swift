@@ -127,7 +127,7 @@ public struct ImageCensus: Sendable {
             do {
                 let start = monotonicSeconds()
                 let bytes = try source.bytes(index)
-                let image = try ExaminedImage(decoding: bytes, named: source.path(index), as: reading) {
+                let image = try ExaminedImage(decoding: bytes, named: source.title(index), as: reading) {
                     _ = augmentation.apply(to: $0, seed: 0, epoch: 0, index: index)
                 }
                 let seconds = monotonicSeconds() - start
@@ -150,7 +150,7 @@ public struct ImageCensus: Sendable {
         for index in 0..<count { if let label = source.label(index) { classCounts[label] += 1 } }
         classes = zip(source.classes, classCounts).map { (name: $0, images: $1) }
         unreadable = shared.unreadable.sorted { $0.key < $1.key }.map {
-            Unreadable(path: source.path($0.key), reason: $0.value)
+            Unreadable(path: source.title($0.key), reason: $0.value)
         }
         let records = found.compactMap { $0 }
         var formatCounts = [Int](repeating: 0, count: shared.formats.count)
@@ -198,7 +198,7 @@ public struct ImageCensus: Sendable {
             if let record { images[Content(bytes: record.bytes, checksum: record.checksum), default: []].append(index) }
         }
         return images.values.filter { $0.count > 1 }.sorted { $0[0] < $1[0] }.map { group in
-            Copies(paths: group.map(source.path), isAcrossClasses: Set(group.map(source.label)).count > 1)
+            Copies(paths: group.map(source.title), isAcrossClasses: Set(group.map(source.label)).count > 1)
         }
     }
 }

@@ -4,8 +4,8 @@ import Glibc
 import Tensors
 import Weights
 
-/// The folder of one run: `configuration.json`, `log.jsonl`, the checkpoints, the final weights, those with the best
-/// evaluation, `evaluation.json`, and `lock`, which is held while a process writes here.
+/// The folder of one run: `configuration.json`, `images.json`, `log.jsonl`, the checkpoints, the final weights, those
+/// with the best evaluation, `evaluation.json`, and `lock`, which is held while a process writes here.
 public final class RunDirectory {
     /// The path of the folder.
     public let path: String
@@ -26,6 +26,9 @@ public final class RunDirectory {
     /// The path of the best and the last evaluation.
     public var evaluationPath: String { "\(path)/\(Self.evaluationName)" }
     private static let evaluationName = "evaluation.json"
+    /// The path of what the check of the run's images found; see `ImageCheck`.
+    var imagesPath: String { "\(path)/\(Self.imagesName)" }
+    private static let imagesName = "images.json"
     /// The path of the log: one JSON object per optimiser step.
     public var logPath: String { "\(path)/log.jsonl" }
 
@@ -224,7 +227,9 @@ public final class RunDirectory {
     private static func isLeftover(_ name: String) -> Bool {
         guard let mark = name.firstRange(of: AtomicFile.partMark) else { return false }
         let whole = String(name[..<mark.lowerBound])
-        let files = ["configuration.json", evaluationName, weightsName, bestWeightsName, rawWeightsName]
+        let files = [
+            "configuration.json", imagesName, evaluationName, weightsName, bestWeightsName, rawWeightsName,
+        ]
         return files.contains(whole) || CheckpointStore.step(of: whole) != nil
     }
 }

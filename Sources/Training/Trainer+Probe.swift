@@ -44,6 +44,7 @@ extension Trainer {
                 classifier.encoder, pool: classifier.pool, precision: configuration.precision,
                 stores: [features, validationFeatures])
         }
+        evaluationSources.append(validation)
         add(
             ProbeEvaluation(
                 of: probe, on: validationFeatures, augmentation: configuration.validationAugmentation,

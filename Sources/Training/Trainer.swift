@@ -95,7 +95,7 @@ public final class Trainer {
         if let places = configuration.validation {
             let validation = try ImageCollection(
                 places, usesLabels: configuration.classifier != nil, indexes: indexes)
-            validationWarnings = validation.warnings
+            evaluationSources.append(validation)
             if let classifier = objective as? any ClassifyingObjective {
                 try validate(classifier, on: validation)
             } else {
@@ -106,11 +106,12 @@ public final class Trainer {
             }
         }
         if let neighbors = configuration.neighbors {
+            let train = try ImageCollection(neighbors.train, indexes: indexes)
+            let validation = try ImageCollection(neighbors.validation, indexes: indexes)
+            evaluationSources += [train, validation] as [any ImageSource]
             add(
                 try PeriodicNeighbors(
-                    of: objective.parameters, configuration.trainedEncoder,
-                    train: ImageCollection(neighbors.train, indexes: indexes),
-                    validation: ImageCollection(neighbors.validation, indexes: indexes),
+                    of: objective.parameters, configuration.trainedEncoder, train: train, validation: validation,
                     augmentation: configuration.validationAugmentation,
                     batch: configuration.batch, everyEpochs: neighbors.everyEpochs,
                     unreadableLimit: configuration.unreadableLimit, plan: plan))
@@ -193,8 +194,11 @@ public final class Trainer {
     }
 
     /// Warnings for the user before the run starts, a sentence each.
-    public var warnings: [String] { source.warnings + validationWarnings }
-    private var validationWarnings: [String] = []
+    public var warnings: [String] { sources.flatMap(\.warnings) }
+
+    /// The images of the run and those of its evaluations.
+    public var sources: [any ImageSource] { [source] + evaluationSources }
+    var evaluationSources: [any ImageSource] = []
 
     /// How the weights of files compare with the tensors that the run needs, and how they were adapted.
     public struct Preparation: Sendable {

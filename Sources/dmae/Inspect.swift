@@ -21,17 +21,20 @@ struct Inspect: ParsableCommand {
             by the maximum magnitude in the first file. If the files name the same model differently, MAE's names \
             are compared.
 
-            Of a folder of images every image is read and decoded once. Printed are the numbers of images, the classes \
-            and formats, the sizes, images that cannot be read or are a copy of another, and the speed of decoding.
+            Of images (a folder, a tar archive or several of them, a list) every one is read and decoded once. Printed \
+            are the numbers of images, the classes and formats, the sizes, images that cannot be read or are a copy of \
+            another, and the speed of decoding.
 
               dmae inspect run/model.safetensors
               dmae inspect --json run/model.safetensors | python3 -m json.tool
               dmae inspect teacher.safetensors --compare mae_visualize_vit_large.pth
               dmae inspect pictures/train
+              dmae inspect 'train-{000..127}.tar'
             """)
 
     @Argument(
-        help: ArgumentHelp("A weight file, a Hugging Face folder, or a folder of images.", valueName: "file"),
+        help: ArgumentHelp(
+            "A weight file, a Hugging Face folder; or images: a folder, a tar archive or a list.", valueName: "file"),
         completion: .file())
     var file: String
 
@@ -57,7 +60,11 @@ struct Inspect: ParsableCommand {
     }
 
     func run() throws {
-        if compare == nil, choice.prefix == nil, WeightFiles.isFolderWithoutWeights(file) { return try countImages() }
+        if compare == nil, choice.prefix == nil,
+            ImageCollection.isArchiveOrList(file) || WeightFiles.isFolderWithoutWeights(file)
+        {
+            return try countImages()
+        }
         let contents = try WeightFiles.open(file)
         if let compare {
             let other = try WeightFiles.open(compare)
@@ -69,9 +76,9 @@ struct Inspect: ParsableCommand {
         }
     }
 
-    /// Reads every image of the folder `file`, and prints what that showed.
+    /// Reads every image at `file`, and prints what that showed.
     private func countImages() throws {
-        let source = try ImageFolder(file, usesLabels: false)
+        let source = try ImageCollection(ImagePlaces(file), usesLabels: false)
         source.warnings.forEach(Terminal.warning)
         if !quiet { source.notes.forEach(Terminal.note) }
         let progress = ImageProgress(total: source.count, isQuiet: quiet)

@@ -117,6 +117,9 @@ struct TrainingOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Fraction of unreadable images above which the run stops.", valueName: "fraction"))
     var unreadableLimit: Double = 0.01
 
+    @Flag(help: "Do not read the headers of all images before the run.")
+    var noCheck = false
+
     @Option(
         help: ArgumentHelp(
             "Threads that decode images, beside those of the kernels; the result does not depend on it.",
@@ -291,14 +294,32 @@ struct TrainingOptions: ParsableArguments {
             let text = sentence.text(in: Flags())
             if let progress { progress.message("warning: " + text) } else { Terminal.warning(text) }
         }
+        let check = noCheck ? nil : try ImageCheck(trainer.sources, in: directory) { $0.text(in: Flags()) }
+        defer { check?.stop() }
+        let note: (String) -> Void = { text in
+            if let progress { progress.message(text) } else if !quiet { Terminal.note(text) }
+        }
+        if let check { try start(check, of: trainer.sources, note: note) { message("\($0)") } }
         let outcome: Trainer.Outcome
+        var refusal: Failure?
         do {
-            outcome = try trainer.run(in: directory, workers: workers, progress: progress, message: message)
+            outcome = try trainer.run(in: directory, workers: workers, progress: progress, message: message) {
+                do {
+                    if let headers = try check?.finished() {
+                        try report(headers, of: trainer.sources, note: note) { message("\($0)") }
+                    }
+                } catch {
+                    refusal = error as? Failure ?? Failure(.failure, "\(error)")
+                    return "the check of the images"
+                }
+                return Signals.requested
+            }
         } catch {
             progress?.finish()
             throw error
         }
         progress?.finish()
+        if let refusal { throw refusal }
         switch outcome {
         case .finished(let weights):
             let terms = trainer.objective.lossTerms
@@ -325,6 +346,53 @@ struct TrainingOptions: ParsableArguments {
                 "stopped by \(signal) at step \(trainer.step) of \(trainer.totalSteps); the same command with --resume "
                     + "auto "
                     + "continues from \(checkpoint)")
+        }
+    }
+
+    /// Checks the headers of all images, or starts to if there are many, unless that was done before.
+    private func start(
+        _ check: ImageCheck, of sources: [any ImageSource], note: (String) -> Void, warn: (String) -> Void
+    ) throws {
+        let total = sources.reduce(0) { $0 + $1.count }
+        if let remembered = check.remembered() {
+            try report(remembered, of: sources, note: note, warn: warn)
+        } else if total > ImageCheck.mostBefore {
+            note(
+                "the headers of \(Format.grouped(total)) images are read beside the first steps; --no-check leaves that out"
+            )
+            try check.start()
+        } else {
+            let progress = ImageProgress(total: total, isQuiet: quiet)
+            let headers = try check.run(workers: Threads.recommended) { done in
+                if let signal = Signals.requested {
+                    throw Failure(
+                        .interrupted, "stopped by \(signal) before the first step; the same command starts it")
+                }
+                progress.update(done)
+            }
+            try report(headers, of: sources, note: note, warn: warn)
+        }
+    }
+
+    /// Says what the check of headers found. Throws `Failure.badData` if more images of a source than allowed cannot be
+    /// decoded.
+    private func report(
+        _ headers: [ImageHeaders], of sources: [any ImageSource], note: (String) -> Void, warn: (String) -> Void
+    ) throws {
+        for (headers, source) in zip(headers, sources) {
+            let place = source.place.map { " in \($0)" } ?? ""
+            if !headers.formats.isEmpty { note("checked\(place): \(headers.formatsText)") }
+            let undecodable = headers.undecodable
+            for image in undecodable.prefix(3) { warn(image.reason) }
+            if undecodable.count > 3 {
+                warn("\(Format.grouped(undecodable.count - 3)) more images\(place) cannot be decoded")
+            }
+            guard headers.exceeds(unreadableLimit) || undecodable.count == headers.images else { continue }
+            throw Failure(
+                .badData,
+                "\(Format.grouped(undecodable.count)) of the \(Format.grouped(headers.images)) images\(place) cannot be "
+                    + "decoded, more than the allowed fraction of \(unreadableLimit); repair or remove them, or raise "
+                    + "--unreadable-limit")
         }
     }
 

@@ -104,6 +104,32 @@ final class InspectImagesTests: XCTestCase {
         XCTAssertTrue(texts[0].contains("copies       2; 1 group in different classes"), "\(texts[0])")
     }
 
+    /// The same images in a tar archive, and in a list.
+    func testArchiveAndList() throws {
+        let folder = try makeFolder(), other = TemporaryFolder()
+        let tar = Process()
+        tar.executableURL = URL(fileURLWithPath: "/bin/tar")
+        tar.arguments = ["-cf", other.file("images.tar"), "-C", folder.path, "a", "b"]
+        try tar.run()
+        tar.waitUntilExit()
+        let names = ["a/one.jpg", "b/damaged.png"]
+        other.write(("path,label\n" + names.map { "\(folder.file($0)),x\n" }.joined()).utf8, "list.csv")
+        func report(_ path: String) throws -> Report {
+            try JSONDecoder().decode(
+                Report.self, from: Data(assertRuns(["inspect", path, "--json"]).output.utf8))
+        }
+        let archive = try report(other.file("images.tar")), inFolder = try self.report(folder)
+        XCTAssertEqual(archive.images, 7)
+        XCTAssertEqual(archive.formats, inFolder.formats)
+        XCTAssertEqual(archive.short_sides, inFolder.short_sides)
+        XCTAssertEqual(archive.classes, [.init(name: "a", images: 2), .init(name: "b", images: 5)])
+        XCTAssertEqual(archive.unreadable.map(\.path), ["\(other.file("images.tar")): b/damaged.png"])
+        let list = try report(other.file("list.csv"))
+        XCTAssertEqual(list.classes, [.init(name: "x", images: 2)])
+        XCTAssertEqual(list.unreadable.count, 1)
+        XCTAssertTrue(list.unreadable[0].path.hasSuffix("/b/damaged.png"), list.unreadable[0].path)
+    }
+
     /// A folder with neither images nor weights is refused with what it lacks.
     func testEmptyFolder() throws {
         let folder = TemporaryFolder()

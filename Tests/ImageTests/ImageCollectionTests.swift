@@ -40,7 +40,7 @@ final class ImageCollectionTests: XCTestCase {
         XCTAssertEqual((0..<all.count).map(all.label), [0, 0, 1, 1, 1, 1, 1, 2, 3])
         XCTAssertEqual((0..<4).map(all.name), ["bat/1.png", "far.png", "cat/a-1/x.png", "cat/a/x.png"])
         XCTAssertNil(all.place)
-        XCTAssertEqual(all.notes.last, "2 folders, 1 list: 9 images, 5 classes")
+        XCTAssertEqual(all.notes.last, "2 folders, 1 list: 9 images, 5 classes (bat, cat, dog, …)")
         XCTAssertEqual(all.files.count, 10)
         // The order of the places decides only between images of the same name.
         XCTAssertEqual(paths(try collection("list.csv", "one", "two"))[3...4], ["one/cat/a/x.png", "two/cat/a/x.png"])
@@ -50,7 +50,8 @@ final class ImageCollectionTests: XCTestCase {
         XCTAssertEqual((0..<one.count).map(one.name), (0..<alone.count).map(alone.name))
         XCTAssertEqual((0..<one.count).map(one.label), (0..<alone.count).map(alone.label))
         XCTAssertEqual((one.place, one.notes.count).0, folder.file("one"))
-        XCTAssertEqual(one.notes, alone.notes)
+        XCTAssertEqual(
+            one.notes, alone.notes + ["\(folder.file("one")): \(one.count) images, 3 classes (cat, eel, none)"])
     }
 
     /// Where one place has no classes, the collection has none: a refusal where labels are used.

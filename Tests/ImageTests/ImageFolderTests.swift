@@ -211,4 +211,29 @@ final class ImageFolderTests: XCTestCase {
         XCTAssertEqual(
             failure { _ = try ImageFolder(listing: [""]) }, Failure(.inputOutput, "cannot open \"\": \(reason)"))
     }
+
+    /// Warnings, not only notes: what is probably another folder than was meant.
+    func testWarnsOfWhatWasProbablyNotMeant() throws {
+        func folder(_ names: [String]) throws -> ImageFolder {
+            let folder = TemporaryFolder()
+            for name in names {
+                let path = folder.file(name)
+                try FileManager.default.createDirectory(
+                    atPath: (path as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
+                folder.write("x".utf8, name)
+            }
+            return try ImageFolder(folder.path)
+        }
+        XCTAssertEqual(try folder(["cat/a.png", "dog/b.png", "c.png"]).warnings, [])
+        let strays = try folder(["thumbnails/a.png", "b.png", "c.png"]).warnings
+        XCTAssertEqual(strays.count, 1)
+        XCTAssertTrue(strays[0].contains("2 lie directly in it, and 1 in its directories"), strays[0])
+        let parts = try folder(["train/cat/a.png", "val/cat/b.png"]).warnings
+        XCTAssertEqual(parts.count, 1)
+        XCTAssertTrue(parts[0].contains("are called train, val") && parts[0].hasSuffix("/train"), parts[0])
+        XCTAssertEqual(try folder(["train/a.png", "bus/b.png"]).warnings, [], "a train beside a bus")
+        let same = try folder(["Cat/a.png", "cat/b.png", "sea lion/c.png", "sea_lion/d.png"]).warnings
+        XCTAssertEqual(same.count, 2)
+        XCTAssertTrue(same[0].contains("Cat and cat of ") && same[1].contains("sea lion and sea_lion of "), "\(same)")
+    }
 }

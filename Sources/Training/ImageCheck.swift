@@ -1,0 +1,129 @@
+import FoundationEssentials
+import Glibc
+import Images
+import Reporting
+import Synchronization
+import Weights
+
+/// The check of all images of a run by their headers, before the first step or beside the first ones. What it finds is
+/// kept in the folder of the run, so that a resumed run with the same files does not read them again.
+public final class ImageCheck {
+    /// With more images than these, the headers are read beside the first steps.
+    public static let mostBefore = 100_000
+
+    private let sources: [any ImageSource]
+    private let directory: RunDirectory
+    private let text: @Sendable (Message) -> String
+    private let checksum: String
+    private var thread: WorkerThreads?
+    private let result = Mutex<Result<[ImageHeaders], any Error>?>(nil)
+    private let isStopped = Atomic(false)
+
+    /// The headers of a source's images, as they are kept.
+    private struct Kept: Codable {
+        /// `ImageCheck.checksum`.
+        let files: String
+        let headers: [ImageHeaders]
+    }
+
+    private struct Stopped: Error {}
+
+    /// - Parameters:
+    ///   - sources: the images of the run, those of its evaluations included.
+    ///   - text: the words of sentences about images.
+    public init(_ sources: [any ImageSource], in directory: RunDirectory, text: @escaping @Sendable (Message) -> String)
+    {
+        self.sources = sources
+        self.directory = directory
+        self.text = text
+        checksum = Self.checksum(of: sources)
+    }
+
+    deinit { stop() }
+
+    /// What an earlier check of the same files found; nil without one. A file is the same while its path, its size and
+    /// its time of modification are.
+    public func remembered() -> [ImageHeaders]? {
+        guard let bytes = try? MappedFile.contents(directory.imagesPath, wanted: "the images of a run"),
+            let kept = try? JSONDecoder().decode(Kept.self, from: Data(bytes)), kept.files == checksum,
+            kept.headers.count == sources.count
+        else { return nil }
+        return kept.headers
+    }
+
+    /// Reads all headers now.
+    ///
+    /// - Parameters:
+    ///   - workers: threads that read.
+    ///   - progress: called about once a second with the number of images so far.
+    /// - Throws: `Failure.inputOutput` where the system failed, not an image; what `progress` throws.
+    public func run(workers: Int, progress: (Int) throws -> Void) throws -> [ImageHeaders] {
+        let headers = try read(workers: workers, progress: progress)
+        try keep(headers)
+        return headers
+    }
+
+    /// Starts to read all headers on a thread of its own.
+    public func start() throws {
+        let check = Unchecked(self)
+        thread = try WorkerThreads(1) {
+            let result = Result {
+                try check.value.read(workers: 1) { _ in
+                    if check.value.isStopped.load(ordering: .relaxed) { throw Stopped() }
+                }
+            }
+            check.value.result.withLock { $0 = result }
+        }
+    }
+
+    /// What the check that was started has found, once, when it has come to its end.
+    public func finished() throws -> [ImageHeaders]? {
+        guard thread != nil, let result = result.withLock({ $0 }) else { return nil }
+        thread?.join()
+        thread = nil
+        let headers = try result.get()
+        try keep(headers)
+        return headers
+    }
+
+    /// Ends the check that was started.
+    public func stop() {
+        isStopped.store(true, ordering: .relaxed)
+        thread?.join()
+        thread = nil
+    }
+
+    private func read(workers: Int, progress: (Int) throws -> Void) throws -> [ImageHeaders] {
+        var done = 0
+        return try sources.map { source in
+            defer { done += source.count }
+            return try ImageHeaders(of: source, workers: workers, text: text) { try progress(done + $0) }
+        }
+    }
+
+    private func keep(_ headers: [ImageHeaders]) throws {
+        try AtomicFile.write(Kept(files: checksum, headers: headers).sortedJSON() + [0x0A], to: directory.imagesPath)
+    }
+
+    /// A checksum of the paths, sizes and times of modification of all files.
+    private static func checksum(of sources: [any ImageSource]) -> String {
+        var hash = XXHash64()
+        for source in sources {
+            for path in source.files {
+                var status = stat()
+                _ = stat(path, &status)
+                let stamp = FileStamp(status)
+                var line = "\(path)\0\(stamp.size) \(stamp.seconds) \(stamp.nanoseconds)\n"
+                line.withUTF8 { hash.update(UnsafeRawBufferPointer($0)) }
+            }
+        }
+        return hash.text
+    }
+}
+
+/// A value that is handed to a thread: what it has for several threads is behind a mutex.
+private struct Unchecked<Value>: @unchecked Sendable {
+    let value: Value
+
+    init(_ value: Value) { self.value = value }
+}

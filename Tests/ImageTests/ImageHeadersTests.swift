@@ -1,0 +1,82 @@
+import Foundation
+import Images
+import Reporting
+import Synchronization
+import TestSupport
+import XCTest
+
+/// The check of images by their headers.
+final class ImageHeadersTests: XCTestCase {
+    private struct Words: Vocabulary {
+        func name(_ field: Field) -> String { "" }
+        func phrase(_ field: Field, _ value: String) -> String { "" }
+        func phrase(_ field: Field, isOn: Bool) -> String { "" }
+    }
+
+    private func headers(_ source: any ImageSource, workers: Int = 2) throws -> ImageHeaders {
+        try ImageHeaders(of: source, workers: workers, text: { $0.text(in: Words()) })
+    }
+
+    private func bytes(_ name: String) -> [UInt8] {
+        Array(try! Data(contentsOf: URL(fileURLWithPath: Fixtures.path("pictures/\(name)"))))
+    }
+
+    func testFormatsAndWhatCannotBeDecoded() throws {
+        let source = MemorySource(images: [
+            ("a.png", nil, .success(bytes("grey16/bright.png"))),
+            ("b.jpg", nil, .success(bytes("oriented/exif-fill.jpg"))),
+            ("c.png", nil, .success(Array("no picture".utf8))), ("d.png", nil, .success([])),
+            ("e.png", nil, .success(Array(bytes("grey16/bright.png").prefix(20)))),
+            ("f.png", nil, .failure(Failure(.badData, "f.png is gone"))),
+            ("g.png", nil, .success(bytes("checksums/rgb-IHDR0.png"))),
+        ])
+        for workers in [1, 3] {
+            let headers = try headers(source, workers: workers)
+            XCTAssertEqual(headers.images, 7)
+            XCTAssertEqual(headers.formats, ["PNG": 1, "JPEG": 1])
+            XCTAssertEqual(
+                headers.undecodable.map(\.path), ["c.png", "d.png", "e.png", "f.png", "g.png"].map { "memory/\($0)" })
+            XCTAssertEqual(headers.undecodable[3].reason, "f.png is gone")
+            XCTAssertTrue(headers.exceeds(0.7))
+            XCTAssertFalse(headers.exceeds(0.72))
+        }
+    }
+
+    /// A failure of the system is none of an image.
+    func testFailureOfTheSystem() {
+        let source = MemorySource(images: [("a.png", nil, .failure(Failure(.inputOutput, "the disk is gone")))])
+        XCTAssertThrowsError(try headers(source)) { XCTAssertEqual(($0 as? Failure)?.code, .inputOutput) }
+    }
+
+    /// A source that counts how often whole images are read.
+    private final class CountingSource: ImageSource {
+        let image: [UInt8]
+        let wholes = Atomic(0)
+
+        init(_ image: [UInt8]) { self.image = image }
+
+        var count: Int { 1 }
+        var classes: [String] { [] }
+        var place: String? { nil }
+        func name(_ index: Int) -> String { "image" }
+        func label(_ index: Int) -> Int? { nil }
+        func bytes(_ index: Int) -> [UInt8] {
+            wholes.add(1, ordering: .relaxed)
+            return image
+        }
+        func head(_ index: Int, count: Int) -> [UInt8] { Array(image.prefix(count)) }
+    }
+
+    /// Of a large file only the beginning is read, unless the header stands behind much else.
+    func testOnlyTheHeaderIsRead() throws {
+        let jpeg = bytes("oriented/exif-fill.jpg")
+        let padded = CountingSource(jpeg + [UInt8](repeating: 0, count: 100_000))
+        XCTAssertEqual(try headers(padded).formats, ["JPEG": 1])
+        XCTAssertEqual(padded.wholes.load(ordering: .relaxed), 0)
+        // A profile of 30,000 bytes before the size.
+        let profile: [UInt8] = [0xFF, 0xE2, 0x75, 0x32] + [UInt8](repeating: 1, count: 0x7530)
+        let behind = CountingSource(Array(jpeg.prefix(2)) + profile + jpeg.dropFirst(2))
+        XCTAssertEqual(try headers(behind).formats, ["JPEG": 1])
+        XCTAssertEqual(behind.wholes.load(ordering: .relaxed), 1)
+    }
+}
