@@ -68,7 +68,8 @@ let package = Package(
         .executableTarget(
             name: "kernel-benchmark", dependencies: ["Tensors", "Benchmarks"], path: "Perf",
             exclude: [
-                "Benchmarks", "NOTES.md", "Thresholds", "peers", "picture-500x375.jpg", "picture.py", "results",
+                "Benchmarks", "NOTES.md", "Thresholds", "claims", "peers", "picture-500x375.jpg", "picture.py",
+                "results",
                 "thresholds.json",
             ],
             swiftSettings: swiftFlags),

@@ -209,7 +209,8 @@ class Bench:
         return round(seconds * self.speed(contender.kind) / (labelled if contender.kind == "scratch" else images), 1)
 
     def rate(self, contender):
-        """The learning rate of a kind of training: the best of a grid, chosen on a split of the training part."""
+        """The learning rate of a kind of training: the best of a grid, chosen on a split of the training part, by a probe
+        where the training has no labels."""
         kind, rates = contender.kind, self.results["rates"]
         if self.setting.name == "quick":
             return 4e-3
@@ -224,8 +225,7 @@ class Bench:
             command, flags = self.contender_flags(plain, rate, epochs, 0, split)
             folder = self.train(name, command, *flags)
             if command != "finetune":
-                folder = self.train(f"{name}-finetuned", "finetune", "--weights", folder / "model.safetensors",
-                                    *self.labelled(max(2, self.setting.finetune_epochs / 2), split, self.finetune_rate, 0))
+                folder = self.probe(name, folder / "model.safetensors", split["labelled"], split["val"], 0)
             tried[str(rate)] = last(folder)["val_top1"]
         rates[kind] = {"tried": tried, "chosen": float(max(tried, key=tried.get))}
         self.save()
@@ -240,14 +240,17 @@ class Bench:
         weights = folder / "model.safetensors"
         finetuned = self.train(f"{name}-finetuned", "finetune", "--weights", weights,
                                *self.labelled(self.setting.finetune_epochs, self.images, self.finetune_rate, seed))
-        files = ("--train", self.images["train"], "--val", self.images["val"])
-        probe = self.train(f"{name}-probe", "probe", "--weights", weights, "--augment", "none", "--pool", "mean",
-                           "--base-learning-rate", "1.6", "--effective-batch", "1024", "--batch", "1024", "--epochs", "50",
-                           "--evaluate-every", "50", "--seed", seed, *files)
+        train, val = self.images["train"], self.images["val"]
+        probe = self.probe(name, weights, train, val, seed)
         report = run([self.dmae, "knn", "--weights", weights, "--pool", "mean", "--k", "20", "--no-baselines", "--json",
-                      "--quiet", *files], stdout=subprocess.PIPE).stdout
+                      "--quiet", "--train", train, "--val", val], stdout=subprocess.PIPE).stdout
         return {"finetuned_top1": last(finetuned)["val_top1"], "probe_top1": last(probe)["val_top1"],
                 "knn_top1": json.loads(report)["k"]["20"]["top1"]}
+
+    def probe(self, name, weights, train, val, seed):
+        return self.train(f"{name}-probe", "probe", "--weights", weights, "--augment", "none", "--pool", "mean",
+                          "--base-learning-rate", "1.6", "--effective-batch", "1024", "--batch", "1024", "--epochs", "50",
+                          "--evaluate-every", "50", "--seed", seed, "--train", train, "--val", val)
 
     def measure_teacher(self):
         if not self.results["teacher"]:
@@ -368,10 +371,11 @@ def main():
     benches = {}
     for claim in claims:
         bench = benches.setdefault(claim.setting.name, Bench(arguments, claim.setting))
+        for seed in range(max(contender.seeds for contender in claim.contenders)):
+            for contender in claim.contenders:
+                if seed < contender.seeds:
+                    bench.point(claim, contender, seed)
         bench.measure_teacher()
-        for contender in claim.contenders:
-            for seed in range(contender.seeds):
-                bench.point(claim, contender, seed)
         bench.summary(claim)
     for name, bench in benches.items():
         bench.measure_contenders([contender for claim in claims if claim.setting.name == name for contender in claim.contenders])
