@@ -183,6 +183,8 @@ extension HuggingFacePreprocessor {
     struct Written: Encodable {
         var crop_size: [String: Int]?
         var do_center_crop: Bool
+        /// What a picture of another mode becomes: grey stays grey for an encoder of one channel.
+        var do_convert_rgb: Bool
         var do_normalize = true, do_rescale = true, do_resize = true
         var image_mean, image_std: [Float]
         var image_processor_type: String
@@ -190,7 +192,7 @@ extension HuggingFacePreprocessor {
         var rescale_factor = 1.0 / 255
         var size: [String: Int]
 
-        /// Nil if `encoder` takes no squares, of which transformers crops none in the middle of a short side.
+        /// Pictures for an encoder that takes no squares are stretched: transformers crops no others.
         init(_ preprocessing: Preprocessing, for encoder: EncoderConfiguration) {
             let (height, width) = (encoder.imageHeight, encoder.imageWidth)
             let fraction = preprocessing.crop.fraction(width: width, height: height)
@@ -198,6 +200,7 @@ extension HuggingFacePreprocessor {
             image_mean = preprocessing.normalisation.mean
             image_std = preprocessing.normalisation.deviation
             resample = preprocessing.interpolation.pillowNumber
+            do_convert_rgb = encoder.channels == 3
             if preprocessing.crop.squashes || height != width {
                 do_center_crop = resized != (height, width) && preprocessing.crop.squashes
                 image_processor_type = do_center_crop ? "DeiTImageProcessor" : "ViTImageProcessor"

@@ -121,6 +121,8 @@ struct Inspect: ParsableCommand {
             let pool: String?
             let maskRatio: Double?
             let normalizePixels: Bool?
+            /// How pictures are prepared, as a run's configuration says it.
+            let preprocessing: Preprocessing?
 
             init(_ weights: ModelWeights) {
                 func known(_ value: Int) -> Int? { value == 0 ? nil : value }
@@ -144,6 +146,7 @@ struct Inspect: ParsableCommand {
                 pool = weights.pool?.rawValue
                 maskRatio = weights.maskRatio
                 normalizePixels = weights.normalizePixels
+                preprocessing = weights.statedPreprocessing?.preprocessing
             }
         }
         let file: String
@@ -188,6 +191,9 @@ struct Inspect: ParsableCommand {
         case .success(let weights):
             print("  names: \(shown(weights.tensors.detection.description))")
             print("  model: \(shown(weights.architecture))")
+            if let stated = weights.statedPreprocessing {
+                print("  pixels: \(stated.preprocessing) (\(stated.origin))")
+            }
             if let part = weights.tensors.foreign.first {
                 print("  not MAE's ViT: it has parts of its own, such as \(shown(part))")
             }

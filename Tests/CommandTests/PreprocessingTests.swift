@@ -56,6 +56,8 @@ final class PreprocessingTests: XCTestCase {
             XCTAssertEqual(own.values, flags.values, name)
             XCTAssertEqual(own.values, named.values, name)
             XCTAssertTrue(own.errors.contains("\npixels: mean 0.5, std 0.5, \(line)\n"), own.errors)
+            XCTAssertTrue(
+                assertRuns(["inspect", path]).output.contains("\n  pixels: mean 0.5, std 0.5, \(line)\n"), name)
             let overridden = embed(path, ["--mean", "0.485,0.456,0.406"])
             XCTAssertNotEqual(overridden.values, own.values)
             XCTAssertTrue(
