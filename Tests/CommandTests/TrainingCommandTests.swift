@@ -394,7 +394,7 @@ final class TrainingCommandTests: XCTestCase {
         assertRefused(
             TinyRun.pretrain(run, data: folder.file("missing")), 74, "missing", "No such file",
             "check the path and its permissions")
-        assertRefused(TinyRun.pretrain(run, data: ""), 74, "cannot open the folder \"\": No such file")
+        assertRefused(TinyRun.pretrain(run, data: ""), 64, "--data needs the path of a folder, tar archive or list")
         folder.write("x".utf8, "file")
         assertRefused(TinyRun.pretrain(run, data: folder.file("file")), 74, "file is not a folder")
     }
