@@ -53,7 +53,9 @@ public struct ModelFamily: Sendable {
     struct Evidence {
         /// The words between the points of the model's names; of all names if no model was found.
         var parts: Set<String> = []
-        /// The same of all names in the file.
+        /// The model's names behind its prefix.
+        var own: [String] = []
+        /// The words of all names in the file.
         let fileParts: Set<String>
         /// The model's tensors under MAE's names; of row-thirds the first one.
         var tensors: [String: TensorEntry] = [:]
@@ -77,7 +79,6 @@ public struct ModelFamily: Sendable {
                 return
             }
             isForeign = false
-            var own: [String] = []
             for (entry, plain) in zip(file.entries, names.plain) {
                 guard let name = detection.own(plain) else { continue }
                 own.append(name)
@@ -165,6 +166,21 @@ public struct ModelFamily: Sendable {
                     "pos_embed_temporal", "tubelet_embeddings")
         },
         ModelFamily(
+            "a hierarchical or hybrid Vision Transformer",
+            types: [
+                "vit_hybrid", "hiera", "pvt", "pvt_v2", "levit", "cvt", "mobilevit", "mobilevitv2", "efficientformer",
+                "dinat", "nat", "swiftformer", "glpn",
+            ],
+            telltale: "a convolutional stem within `patch_embed`; `blocks_token_only`, `patch_embed1`, `pool_q`",
+            difference: "its stages differ in width or resolution, or convolutions come before its blocks"
+        ) { evidence in
+            evidence.has("blocks_token_only", "patch_embed1", "reroll", "pool_q", "pool_k")
+                || evidence.own.contains {
+                    $0.hasPrefix("patch_embed.backbone.") || $0.hasPrefix("patch_embed.stem.")
+                        || $0.hasPrefix("patch_embed.conv") || $0.contains("patch_embeddings.backbone.")
+                }
+        },
+        ModelFamily(
             "SAM or ViTDet", types: ["sam", "sam_hq", "sam_vision_model", "sam2", "vitdet"],
             telltale: "`rel_pos_h`, `rel_pos_w`",
             difference: "its attention adds relative positions and works in windows, and it has no class token"
@@ -193,24 +209,47 @@ public struct ModelFamily: Sendable {
             difference: "its keys have no bias, and its attention adds relative positions or turns queries and keys "
                 + "(RoPE)"
         ) {
-            $0.has(
-                "q_bias", "v_bias", "relative_position_bias_table", "rel_pos_bias", "relative_position_bias", "gamma_1",
-                "lambda_1", "inner_attn_ln", "ffn_ln", "fc1_g", "modality_encoders")
-                || $0.thirds == [0, 2]
+            $0.has("modality_encoders", "inner_attn_ln") || $0.thirds == [0, 2]
+                || (!$0.tensors.isEmpty
+                    && $0.has(
+                        "q_bias", "v_bias", "relative_position_bias_table", "rel_pos_bias", "relative_position_bias",
+                        "gamma_1", "lambda_1", "ffn_ln", "fc1_g"))
         },
         ModelFamily(
-            "DeiT III", telltale: "layer scale, and a position table without a row for the class token",
+            "DeiT III or a relative", telltale: "layer scale, and a position table without a row for the class token",
             difference: "its position table has no row for the class token, and its blocks scale their outputs (layer "
                 + "scale)"
-        ) { $0.hasLayerScale && $0.lacksClassRow && !$0.hasRegisters && !$0.has("mask_token", "w12", "w3") },
+        ) {
+            $0.hasLayerScale && $0.hasClassToken && $0.lacksClassRow && !$0.hasRegisters
+                && !$0.has("mask_token", "w12", "w3")
+        },
         ModelFamily(
-            "DINOv2", types: ["dinov2", "dinov2_with_registers", "depth_anything", "vitpose_backbone"],
-            telltale: "layer scale (`ls1`, `layer_scale1`), with or without `register_tokens`",
+            "DINOv2", types: ["dinov2", "dinov2_with_registers"],
+            telltale: "layer scale (`ls1`, `layer_scale1`) and `mask_token`, `register_tokens` or patches of 14 pixels",
             difference: "its blocks scale their outputs (layer scale), and some have register tokens beside the class "
                 + "token or a gated MLP (SwiGLU)"
-        ) { $0.hasLayerScale || $0.hasRegisters },
+        ) { $0.hasLayerScale && ($0.has("mask_token", "register_tokens") || $0.projection.last == 14) },
         ModelFamily(
-            "CLIP",
+            "DINOv2 or another model with layer scale or registers",
+            types: ["depth_anything", "vitpose_backbone", "radio"],
+            telltale: "layer scale (`ls1`, `layer_scale1`), `reg_token`, `register_tokens`",
+            difference: "its blocks scale their outputs (layer scale), or it has register tokens beside the class token"
+        ) { !$0.tensors.isEmpty && ($0.hasLayerScale || $0.hasRegisters) },
+        ModelFamily(
+            "a convolutional network",
+            types: [
+                "resnet", "convnext", "convnextv2", "regnet", "efficientnet", "mobilenet_v1", "mobilenet_v2", "bit",
+                "van", "focalnet", "poolformer",
+            ],
+            telltale: "`layer1` and `bn1`; `conv_dw`, `dwconv`; `features` and `classifier`",
+            difference: "it has convolutions instead of attention over patches"
+        ) { evidence in
+            (evidence.has("layer1", "layer4") && evidence.has("bn1", "conv1"))
+                || evidence.has("conv_dw", "dwconv", "depthwise_conv", "conv_pw", "conv_stem", "_conv_stem")
+                || (evidence.has("features") && evidence.has("classifier") && !evidence.has("attn"))
+        },
+        ModelFamily(
+            "CLIP or a relative",
             types: [
                 "clip", "clip_vision_model", "chinese_clip", "chinese_clip_vision_model", "altclip", "clipseg",
                 "metaclip_2", "owlvit", "owlv2", "groupvit", "blip", "blip-2",
@@ -237,7 +276,7 @@ public struct ModelFamily: Sendable {
         ModelFamily(
             "a distilled DeiT", types: ["deit"], telltale: "`dist_token`, `distillation_token`",
             difference: "it has a distillation token beside the class token, and a row for it in its position table"
-        ) { $0.has("dist_token", "distillation_token", "head_dist") },
+        ) { !$0.tensors.isEmpty && $0.has("dist_token", "distillation_token", "head_dist") },
         ModelFamily(
             "a ViT of torchvision", telltale: "`conv_proj`, `class_token`, `encoder_layer_0`",
             difference: "its tensors have names of their own, which are not read",
@@ -253,28 +292,6 @@ public struct ModelFamily: Sendable {
             telltale: "`det_token`, `detection_tokens`",
             difference: "it has tokens for objects, or parts of its own around its Vision Transformer"
         ) { $0.has("det_token", "detection_tokens", "mid_position_embeddings") },
-        ModelFamily(
-            "a convolutional network",
-            types: [
-                "resnet", "convnext", "convnextv2", "regnet", "efficientnet", "mobilenet_v1", "mobilenet_v2", "bit",
-                "van", "focalnet", "poolformer",
-            ],
-            telltale: "`layer1` and `bn1`; `conv_dw`, `dwconv`; `features` and `classifier`",
-            difference: "it has convolutions instead of attention over patches"
-        ) { evidence in
-            (evidence.has("layer1", "layer4") && evidence.has("bn1", "conv1"))
-                || evidence.has("conv_dw", "dwconv", "depthwise_conv", "conv_pw", "conv_stem", "_conv_stem")
-                || (evidence.has("features") && evidence.has("classifier") && !evidence.has("attn"))
-        },
-        ModelFamily(
-            "a hierarchical or hybrid Vision Transformer",
-            types: [
-                "vit_hybrid", "hiera", "pvt", "pvt_v2", "levit", "cvt", "mobilevit", "mobilevitv2", "efficientformer",
-                "dinat", "nat", "swiftformer", "glpn",
-            ],
-            telltale: "`stages`, `blocks_token_only`, `patch_embed1`",
-            difference: "its stages differ in width or resolution, or convolutions come before its blocks"
-        ) { $0.has("blocks_token_only", "patch_embed1", "reroll", "stages") },
         ModelFamily(
             "a Vision Transformer with a gated MLP (SwiGLU)",
             telltale: "`fc1` twice as wide as `fc2`; `w12`, `w1` and `w3`",

@@ -61,11 +61,7 @@ extension ModelWeights {
 
     /// What class token and position table have that MAE's ViT has not; nil if they fit.
     public var positionFault: Message? {
-        guard tensors["cls_token"] != nil else {
-            return
-                "it holds no class token (cls_token), which MAE's ViT has: it is a relative without one, as I-JEPA and "
-                + "SigLIP are"
-        }
+        guard tensors["cls_token"] != nil else { return Self.withoutClassToken }
         switch positionRows {
         case .fitting: return nil
         case .none:
@@ -86,5 +82,12 @@ extension ModelWeights {
                 "its position table has \(Self.counted(count, "row")) too many, beside those for the class token and the "
                 + "patches, as models with a distillation token or registers have"
         }
+    }
+
+    private static let withoutClassToken: Message =
+        "it holds no class token (cls_token), which MAE's ViT has: it is a relative without one, as I-JEPA and SigLIP are"
+
+    static func noClassToken(_ path: String) -> Failure {
+        Failure(.badData, "\(path): \(withoutClassToken); \(ModelFamily.plain)")
     }
 }

@@ -8,7 +8,11 @@ extension ModelWeights {
 
     /// - Throws: `Failure.badData` if the file holds parts that MAE's ViT does not have. Running it, or renaming its
     ///   tensors for another tool, would make another model of it.
-    public func requireKnownParts() throws {
+    public func requireKnownParts() throws { try Self.requireParts(tensors, path) }
+
+    /// As above, and a class token.
+    static func requireParts(_ tensors: CanonicalWeightFile, _ path: String) throws {
+        if tensors["cls_token"] == nil { throw noClassToken(path) }
         guard let part = tensors.foreign.first else { return }
         throw Failure(
             .badData,

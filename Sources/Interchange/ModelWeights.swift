@@ -128,7 +128,12 @@ public final class ModelWeights: Sendable {
         do {
             (encoder, imageSizeIsTold, positionRows) = try sizes.encoder(
                 told?.encoder.imageSize ?? timmSizes?.imgSize, configuration, heads: toldHeads)
-        } catch { throw stated?.refusal(path) ?? error }
+        } catch {
+            if let refusal = stated?.refusal(path) { throw refusal }
+            // Sizes of a relative say less than its parts.
+            try Self.requireParts(tensors, path)
+            throw error
+        }
         hasComputedPositions = told != nil || tensors.holdsLayer("decoder_pred")
         decoder = try sizes.decoder(heads: toldDecoderHeads)
         func argument(_ name: String) -> PlainValue? {

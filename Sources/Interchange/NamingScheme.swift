@@ -91,7 +91,7 @@ public struct NamingScheme: Equatable, Sendable {
     public var anchor: String { names("patch_embed.proj.weight")[0] }
 
     /// Whether `name`, which the scheme does not have, takes part in a Vision Transformer's computation: as a part of a
-    /// block, or as one of the tokens and norms of MAE's relatives.
+    /// block or of the patch embedding, or as one of the tokens and norms of MAE's relatives.
     func computes(_ name: String) -> Bool {
         let parts = name.split(separator: ".", omittingEmptySubsequences: false)
         for rule in rules {
@@ -102,6 +102,9 @@ public struct NamingScheme: Equatable, Sendable {
                 }
             }
         }
+        // All of the patch embedding computes.
+        let embedding = anchor.split(separator: ".").dropLast(2).joined(separator: ".") + "."
+        if name.hasPrefix(embedding) { return true }
         return parts.contains { Self.relatives.contains(String($0)) }
     }
 

@@ -94,6 +94,11 @@ final class ModelFamilyTests: XCTestCase {
             with(["dist_token": zeros(1, 1, 32), "pos_embed": table(rows: 18)]), ["DeiT", "position table"])
         try assertRefused(with(["norm_pre.weight": zeros(32)]), ["CLIP"])
         try assertRefused(
+            with(["patch_embed.backbone.stem.conv.weight": zeros(8, 3, 3, 3)]), ["hybrid", "convolutions"])
+        try assertRefused(
+            with(["blocks_token_only.0.norm1.weight": zeros(32), "blocks.0.gamma_1": zeros(32)]), ["hybrid"])
+        try assertRefused(with(["patch_embed.norm.weight": zeros(32)]) { $0 == "cls_token" }, ["class token"])
+        try assertRefused(
             with(["attn_pool.latent": zeros(1, 1, 32)]) { $0 == "cls_token" }, ["SigLIP", "class token"])
         try assertRefused(
             with(["blocks.0.attn.q_bias": zeros(32), "blocks.0.attn.v_bias": zeros(32)]), ["BEiT", "EVA"])
