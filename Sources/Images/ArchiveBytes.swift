@@ -10,7 +10,7 @@ final class ArchiveBytes {
     /// What was read last. Headers are often near one another, and large members between them are not read.
     private var window: [UInt8] = []
     private var windowStart = 0
-    private static let windowSize = 8192
+    private static let windowSize = 2048
 
     init(path: String, count: Int, read: @escaping (Int, UnsafeMutableRawBufferPointer) throws -> Void) {
         self.path = path

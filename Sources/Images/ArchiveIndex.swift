@@ -64,16 +64,21 @@ struct ArchiveIndex: Equatable {
         var reader = TarReader(bytes, in: range, named: title)
         var builder = UnitBuilder(title: title)
         var inner: [(path: [UInt8], content: Range<Int>)] = []
+        // Neighbours mostly lie in the same folder.
+        var folder: (path: ArraySlice<UInt8>, isDebris: Bool) = ([], false)
         while let member = try reader.next() {
             guard let path = MemberPath(member.path) else { continue }
-            if path.isDebris {
+            if path.folder != folder.path { folder = (path.folder, MemberPath.isDebris(path.folder)) }
+            if folder.isDebris || path.isDebrisItself {
                 if member.kind == .folder || path.isImage { debris.add("\(title): \(path.text)") }
                 continue
             }
             switch member.kind {
             case .folder: builder.unit.folders.append(path.bytes)
             case .regular:
-                if ArchiveName.isTar(path.base) {
+                if path.isImage {
+                    try builder.add(path, member.content, of: bytes)
+                } else if ArchiveName.isTar(path.base) {
                     guard depth == 0 else {
                         throw Failure(
                             .badData,
@@ -114,12 +119,17 @@ struct ArchiveIndex: Equatable {
 /// The path of a member without what does not change its meaning: "./", doubled and trailing slashes.
 private struct MemberPath {
     let bytes: [UInt8]
+    let base: String
+    let isImage: Bool
 
     /// Nil for the archive's own root.
     init?(_ path: [UInt8]) {
-        let parts = path.split(separator: UInt8(ascii: "/")).filter { !$0.elementsEqual([UInt8(ascii: ".")]) }
-        guard !parts.isEmpty else { return nil }
-        bytes = Array(parts.joined(separator: [UInt8(ascii: "/")]))
+        let slash = UInt8(ascii: "/")
+        let parts = path.split(separator: slash).filter { !$0.elementsEqual(".".utf8) }
+        guard let last = parts.last else { return nil }
+        bytes = Array(parts.joined(separator: [slash]))
+        base = String(decoding: last, as: UTF8.self)
+        isImage = ImageFolder.isImage(base)
     }
 
     var text: String { String(decoding: bytes, as: UTF8.self) }
@@ -127,14 +137,22 @@ private struct MemberPath {
 
     /// The position of the base name.
     private var baseStart: Int { (bytes.lastIndex(of: UInt8(ascii: "/")) ?? -1) + 1 }
-    var base: String { String(decoding: bytes[baseStart...], as: UTF8.self) }
-    var isImage: Bool { ImageFolder.isImage(base) }
+    /// The folder, with a slash after it; empty for none.
+    var folder: ArraySlice<UInt8> { bytes[..<baseStart] }
 
-    /// Whether a part of it is debris, or it is one of WebDataset's own names, "__x__".
-    var isDebris: Bool {
-        let parts = parts, mark = Array("__".utf8)
-        return parts.contains { $0 != Array("..".utf8)[...] && Debris.contains(String(decoding: $0, as: UTF8.self)) }
-            || parts[0].count >= 4 && parts[0].starts(with: mark) && parts[0].suffix(2).elementsEqual(mark)
+    /// Whether the base name is debris.
+    var isDebrisItself: Bool { Debris.contains(base) || folder.isEmpty && Self.isWebDatasets(bytes[...]) }
+
+    /// Whether a part of the path is debris, or the first is one of WebDataset's own names.
+    static func isDebris(_ path: ArraySlice<UInt8>) -> Bool {
+        let parts = path.split(separator: UInt8(ascii: "/"))
+        return parts.contains { !$0.elementsEqual("..".utf8) && Debris.contains(String(decoding: $0, as: UTF8.self)) }
+            || parts.first.map(isWebDatasets) ?? false
+    }
+
+    /// Whether a name is of the form "__x__".
+    private static func isWebDatasets(_ name: ArraySlice<UInt8>) -> Bool {
+        name.count >= 4 && name.starts(with: "__".utf8) && name.suffix(2).elementsEqual("__".utf8)
     }
 
     /// Everything up to the first dot of the base name, and the rest in lower case; nil without a dot.
@@ -266,10 +284,7 @@ private struct UnitBuilder {
     /// Sorts the images by path. Of several with the same path the last is kept, as unpacking keeps it; returns the path
     /// of each of the others.
     mutating func sort() -> [String] {
-        let order = (0..<unit.paths.count).sorted { first, second in
-            let (one, other) = (unit.paths[first], unit.paths[second])
-            return one == other ? first < second : one.lexicographicallyPrecedes(other)
-        }
+        let order = unit.paths.sortedIndices()
         var sorted = ArchiveIndex.Unit(), replaced: [String] = []
         sorted.folders = unit.folders
         for (place, index) in order.enumerated() {

@@ -5,15 +5,15 @@ enum ArchiveName {
     /// The kind of a compressed archive, with its article, and the command that unpacks it; nil for other names.
     static func compression(of name: String) -> (kind: String, command: String)? {
         let name = name.lowercased()
-        let kinds: [(endings: [String], kind: String, command: String)] = [
-            ([".tar.gz", ".tgz"], "a tar archive compressed by gzip", "gunzip"),
-            ([".tar.bz2", ".tbz2", ".tbz"], "a tar archive compressed by bzip2", "bunzip2"),
-            ([".tar.xz", ".txz"], "a tar archive compressed by xz", "unxz"),
-            ([".tar.zst", ".tzst"], "a tar archive compressed by Zstandard", "unzstd"),
-            ([".tar.lz4"], "a tar archive compressed by LZ4", "unlz4"),
-            ([".zip"], "a ZIP archive", "unzip"), ([".7z"], "a 7z archive", "7z x"),
-            ([".rar"], "a RAR archive", "unrar x"),
-        ]
         return kinds.first { $0.endings.contains(where: name.hasSuffix) }.map { ($0.kind, $0.command) }
     }
+
+    private static let kinds: [(endings: [String], kind: String, command: String)] = [
+        ([".tar.gz", ".tgz"], "a tar archive compressed by gzip", "gunzip"),
+        ([".tar.bz2", ".tbz2", ".tbz"], "a tar archive compressed by bzip2", "bunzip2"),
+        ([".tar.xz", ".txz"], "a tar archive compressed by xz", "unxz"),
+        ([".tar.zst", ".tzst"], "a tar archive compressed by Zstandard", "unzstd"),
+        ([".tar.lz4"], "a tar archive compressed by LZ4", "unlz4"),
+        ([".zip"], "a ZIP archive", "unzip"), ([".7z"], "a 7z archive", "7z x"), ([".rar"], "a RAR archive", "unrar x"),
+    ]
 }
