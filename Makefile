@@ -211,6 +211,8 @@ FUZZED := WeightFile MappedFile TensorType FloatConversion JSONReader HeaderBudg
 FUZZED_PICTURES := Pixels Pixels+Decoding Pixels+Orientation FileKind FileBytes PictureDecoder GIFDecoder BMPDecoder PNMDecoder \
                    PNGChunks StoredOrientation PictureReading PictureTally SampleConversion
 PICTURES := jpg png webp gif bmp pnm
+# The readers of sources of images: of archives, of kept indexes of archives, and of lists.
+FUZZED_SOURCES := ArchiveBytes TarReader PathTable ArchiveIndex ArchiveIndex+Coding FileStamp ArchiveName ImageExtension Debris DelimitedText
 fuzz: | packages
 	mkdir -p $(FUZZ)/found
 	swiftc -O -swift-version 5 -package-name dmae -emit-module -emit-library -static -module-name Reporting \
@@ -219,6 +221,15 @@ fuzz: | packages
 	  mkdir -p $(FUZZ)/corpus/$$target
 	  swiftc -O -swift-version 5 -sanitize=fuzzer,address -parse-as-library -package-name dmae -module-name Fuzz -I $(FUZZ) \
 	    $(FUZZED:%=Sources/Weights/%.swift) Tests/Fuzz/Reading.swift Tests/Fuzz/$$target.swift -L $(FUZZ) -lReporting \
+	    -o $(FUZZ)/$$target 2>&1 | (grep -v 'Cannot export local symbol' || true)
+	  echo "$$target: $(or $(SECONDS),60) seconds"
+	  $(FUZZ)/$$target -max_total_time=$(or $(SECONDS),60) -max_len=16384 -timeout=10 -malloc_limit_mb=64 -rss_limit_mb=1024 \
+	    -print_final_stats=1 -artifact_prefix=$(FUZZ)/found/$$target- $(FUZZ)/corpus/$$target Fixtures/fuzz/$$target
+	done
+	for target in tar index table; do
+	  mkdir -p $(FUZZ)/corpus/$$target
+	  swiftc -O -swift-version 5 -sanitize=fuzzer,address -parse-as-library -package-name dmae -module-name Fuzz -I $(FUZZ) \
+	    $(FUZZED_SOURCES:%=Sources/Images/%.swift) Tests/Fuzz/$$target.swift -L $(FUZZ) -lReporting \
 	    -o $(FUZZ)/$$target 2>&1 | (grep -v 'Cannot export local symbol' || true)
 	  echo "$$target: $(or $(SECONDS),60) seconds"
 	  $(FUZZ)/$$target -max_total_time=$(or $(SECONDS),60) -max_len=16384 -timeout=10 -malloc_limit_mb=64 -rss_limit_mb=1024 \

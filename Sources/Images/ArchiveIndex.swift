@@ -129,7 +129,7 @@ private struct MemberPath {
         guard let last = parts.last else { return nil }
         bytes = Array(parts.joined(separator: [slash]))
         base = String(decoding: last, as: UTF8.self)
-        isImage = ImageFolder.isImage(base)
+        isImage = ImageExtension.isImage(base)
     }
 
     var text: String { String(decoding: bytes, as: UTF8.self) }
@@ -241,7 +241,7 @@ private struct UnitBuilder {
         var taken = images
         if images.count > 1, hasOtherMembers {
             let plain = images.filter { !$0.suffix.contains(".") }
-            let ranks = ImageFolder.extensions
+            let ranks = ImageExtension.all
             if let best = plain.min(by: { ranks.firstIndex(of: $0.suffix)! < ranks.firstIndex(of: $1.suffix)! }) {
                 taken = [best]
                 others += images.filter { $0.path != best.path }.map { String(decoding: $0.path, as: UTF8.self) }

@@ -43,14 +43,16 @@ public final class BatchLoader: BatchSource {
     ///   - workers: decoding threads, at least 1.
     ///   - unreadableLimit: the fraction of the source's images that may be unreadable; with more, `next` throws.
     ///   - batchesAhead: batches held in memory at a time, including the one that `next` is normalising.
+    ///   - shuffleWindow: shuffles an epoch's images in windows of so many that lie near one another, see `SampleOrder`;
+    ///     nil shuffles all at once.
     ///   - mixing: how the samples of a batch are mixed with one another; the batch size must then be even.
     ///   - report: called by `next`, on its thread, with sentences for a person: once about each unreadable image, and
     ///     about what was found in others, such as transparency. The last ones come at the end of an epoch or of the
     ///     samples, or from `stop`.
     public convenience init(
         source: any ImageSource, augmentation: Augmentation, batchSize: Int, seed: UInt64, firstSample: Int,
-        lastSample: Int, workers: Int, unreadableLimit: Double = 0.01, batchesAhead: Int = 3, mixing: Mixing? = nil,
-        report: @escaping (Message) -> Void
+        lastSample: Int, workers: Int, unreadableLimit: Double = 0.01, batchesAhead: Int = 3,
+        shuffleWindow: Int? = nil, mixing: Mixing? = nil, report: @escaping (Message) -> Void
     ) {
         precondition(batchesAhead > 0 && firstSample >= 0 && firstSample <= lastSample)
         precondition(mixing == nil || batchSize % 2 == 0, "a batch whose samples are mixed is even")
@@ -58,7 +60,8 @@ public final class BatchLoader: BatchSource {
             DecodingPipeline(
                 source: source, augmentation: augmentation, batchSize: batchSize, seed: seed,
                 samples: firstSample..<lastSample,
-                unreadableLimit: unreadableLimit, depth: batchesAhead, isOnce: false),
+                unreadableLimit: unreadableLimit, depth: batchesAhead, isOnce: false,
+                shuffleWindow: shuffleWindow),
             seed: seed, mixing: mixing, workers: workers, report: report)
     }
 

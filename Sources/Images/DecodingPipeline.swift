@@ -34,6 +34,9 @@ final class DecodingPipeline: @unchecked Sendable {
     let augmentation: Augmentation
     let batchSize: Int
     private let seed: UInt64
+    /// Images of a window in which images are shuffled, and the images in the order in which they lie; nil: all images
+    /// are shuffled at once.
+    private let windows: (size: Int, stored: [Int])?
     private let samples: Range<Int>
     let unreadableLimit: Double
     private let depth: Int
@@ -63,9 +66,10 @@ final class DecodingPipeline: @unchecked Sendable {
 
     init(
         source: any ImageSource, augmentation: Augmentation, batchSize: Int, seed: UInt64, samples: Range<Int>,
-        unreadableLimit: Double, depth: Int, isOnce: Bool
+        unreadableLimit: Double, depth: Int, isOnce: Bool, shuffleWindow: Int? = nil
     ) {
         precondition(batchSize > 0 && source.count > 0)
+        windows = shuffleWindow.map { ($0, source.storedOrder) }
         self.isOnce = isOnce
         self.source = source
         self.augmentation = augmentation
@@ -250,8 +254,13 @@ final class DecodingPipeline: @unchecked Sendable {
         locked {
             if let known = orders.first(where: { $0.epoch == epoch }) { return known.order }
             let order =
-                isOnce
-                ? Array(0..<source.count) : SampleOrder.images(source.count, epoch: epoch, seed: seed)
+                if isOnce {
+                    Array(0..<source.count)
+                } else if let windows {
+                    SampleOrder.images(windows.stored, window: windows.size, epoch: epoch, seed: seed)
+                } else {
+                    SampleOrder.images(source.count, epoch: epoch, seed: seed)
+                }
             orders.append((epoch, order))
             if orders.count > 2 { orders.remove(at: orders[0].epoch < orders[1].epoch ? 0 : 1) }
             return order

@@ -78,6 +78,18 @@ struct ImageArchives: ImageSource {
             + String(decoding: inner + unit.images.paths[Int(entry.image)], as: UTF8.self)
     }
 
+    /// Archive after archive, from the beginning of each to its end.
+    var storedOrder: [Int] {
+        var numbers: [String: Int] = [:]
+        for (number, path) in archives.enumerated() where numbers[path] == nil { numbers[path] = number }
+        let ranks = units.map { numbers[$0.path] ?? 0 }
+        let places = images.map { entry in
+            (ranks[Int(entry.unit)], units[Int(entry.unit)].images.offsets[Int(entry.image)])
+        }
+        // Links to one member lie at one place.
+        return images.indices.sorted { places[$0] == places[$1] ? $0 < $1 : places[$0] < places[$1] }
+    }
+
     func bytes(_ index: Int) throws -> [UInt8] { try head(index, count: .max) }
 
     func head(_ index: Int, count: Int) throws -> [UInt8] {
@@ -145,8 +157,9 @@ struct ImageArchives: ImageSource {
             rule = .number
         } else if !units.contains(where: \.hasDirectories) {
             let folders = Set(names.map { $0.folder }), isInner = innerCount == units.count
-            if folders.count == 1, units.count > 1 || isInner {
-                if Self.areParts(names.map { $0.stem }) { rule = .none } else { rule = .archive }
+            if folders.count == 1 {
+                let areParts = units.count == 1 && !isInner || Self.areParts(names.map { $0.stem })
+                rule = areParts ? .none : .archive
             }
         }
         for index in units.indices {

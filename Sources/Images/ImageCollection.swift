@@ -24,6 +24,15 @@ public struct ImageCollection: ImageSource {
     public var notes: [String] { parts.flatMap(\.notes) + summary }
     public var warnings: [String] { ownWarnings + parts.flatMap(\.warnings) }
 
+    /// Place after place.
+    public var storedOrder: [Int] {
+        var numbers = parts.map { [Int](repeating: -1, count: $0.count) }
+        for (number, image) in images.enumerated() { numbers[Int(image.part)][Int(image.index)] = number }
+        return parts.indices.flatMap { part in
+            parts[part].storedOrder.compactMap { numbers[part][$0] >= 0 ? numbers[part][$0] : nil }
+        }
+    }
+
     public func name(_ index: Int) -> String {
         let image = images[index], part = parts[Int(image.part)]
         return isListing ? part.path(Int(image.index)) : part.name(Int(image.index))

@@ -33,17 +33,11 @@ public struct ImageFolder: ImageSource {
     /// Tar archives, compressed or not, that were left out; within `place` where there is one.
     private let archives: [String]
 
-    /// The extensions of image files: torchvision's list, then the others of the kinds that are decoded. Which kind a
-    /// file is, its content says.
-    public static let extensions = [
-        "jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp", "jfif", "jpe", "mpo", "gif", "pbm", "pnm",
-    ]
+    /// The extensions of image files. Which kind a file is, its content says.
+    public static let extensions = ImageExtension.all
 
     /// Whether a file of that name is an image.
-    static func isImage(_ name: String) -> Bool {
-        guard let dot = name.lastIndex(of: ".") else { return false }
-        return extensions.contains(name[name.index(after: dot)...].lowercased())
-    }
+    static func isImage(_ name: String) -> Bool { ImageExtension.isImage(name) }
 
     public var count: Int { names.count }
 

@@ -49,6 +49,10 @@ public protocol ImageSource: Sendable {
     /// The first `count` bytes of the encoded image, all of it if it is shorter. Throws as `bytes`.
     func head(_ index: Int, count: Int) throws -> [UInt8]
 
+    /// The images in the order in which they lie where they are stored, so that neighbours are read quickly one after
+    /// another.
+    var storedOrder: [Int] { get }
+
     /// The folder of images to evaluate on if this one's directories are not classes but parts of a data set, such as
     /// train and val, and hold the class directories; nil otherwise.
     var evaluationPart: String? { get }
@@ -58,6 +62,7 @@ extension ImageSource {
     public var notes: [String] { [] }
     public var warnings: [String] { [] }
     public var evaluationPart: String? { nil }
+    public var storedOrder: [Int] { Array(0..<count) }
     public var files: [String] { (0..<count).map(path) }
 
     public func path(_ index: Int) -> String {

@@ -73,6 +73,7 @@ public enum Field: String, CaseIterable, Sendable {
     case steps
 
     // The images
+    case shuffleWindow = "shuffle window"
     case minimumCropArea = "minimum crop area"
     case maximumCropArea = "maximum crop area"
     case augment

@@ -409,8 +409,8 @@ public final class Trainer {
         BatchLoader(
             source: source, augmentation: configuration.augmentation, batchSize: configuration.batch,
             seed: configuration.seed, firstSample: samples.lowerBound, lastSample: samples.upperBound,
-            workers: workers, unreadableLimit: configuration.unreadableLimit, mixing: configuration.mixing,
-            report: report)
+            workers: workers, unreadableLimit: configuration.unreadableLimit,
+            shuffleWindow: configuration.shuffleWindow, mixing: configuration.mixing, report: report)
     }
 
     private func nonFinite(_ losses: Losses) -> Failure {

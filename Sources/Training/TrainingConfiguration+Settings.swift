@@ -34,6 +34,7 @@ extension TrainingConfiguration {
             "precision": "\(.precision, precision.rawValue)",
             "teacherPrecision": "\(.teacherPrecision, teacherPrecision.rawValue)",
             "seed": "\(.seed, seed)",
+            "shuffleWindow": shuffleWindow.map { "\(.shuffleWindow, $0)" } ?? "no \(.shuffleWindow)",
             "minimumCropArea": "\(.minimumCropArea, minimumCropArea)",
             "maximumCropArea": "\(.maximumCropArea, maximumCropArea)",
             "appliesOrientation": "\(.storedOrientation, !appliesOrientation)",

@@ -63,6 +63,8 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public var teacherPrecision: TeacherPrecision
     /// Seed of all random numbers.
     public var seed: UInt64
+    /// Images of a window in which an epoch's images are shuffled; nil: all are shuffled at once.
+    public var shuffleWindow: Int?
     /// Minimum and maximum fraction of an image's area that RandomResizedCrop takes.
     public var minimumCropArea: Double
     public var maximumCropArea: Double
@@ -275,6 +277,12 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
                 batch % 2 == 0,
                 "\(.mixup) and \(.cutmix) mix pairs of images, so \(.batch, batch) must be even: choose an even one, or "
                     + "set both to 0")
+        }
+        if let shuffleWindow {
+            try Field.shuffleWindow.requireAtLeast(2, shuffleWindow)
+            try check(
+                probeAugmentation != ProbeAugmentation.none,
+                "\(.shuffleWindow) has no effect on features that are computed once: leave it out")
         }
         if let clipGradient {
             try check(clipGradient > 0 && clipGradient.isFinite, "\(.clipGradient) must be above 0 and finite")

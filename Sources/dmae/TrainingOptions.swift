@@ -105,6 +105,12 @@ struct TrainingOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Seed of all random numbers.", valueName: "number"))
     var seed: UInt64 = 0
 
+    @Option(
+        help: ArgumentHelp(
+            "Shuffle in windows of so many images that lie near one another, for disks on which seeking is slow. "
+                + "Default: all images at once.", valueName: "images"))
+    var shuffleWindow: Int?
+
     @Option(help: ArgumentHelp("Minimum fraction of an image's area in a random crop.", valueName: "fraction"))
     var minimumCropArea: Double?
 
@@ -184,6 +190,7 @@ struct TrainingOptions: ParsableArguments {
         configuration.classifier = classifier
         configuration.preprocessing = try preprocessing(
             channels: configuration.trainedEncoder.channels, from: prepared)
+        configuration.shuffleWindow = shuffleWindow
         return configuration
     }
 

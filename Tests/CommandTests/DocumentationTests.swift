@@ -302,6 +302,7 @@ final class DocumentationTests: XCTestCase {
         configuration.erasing = RandomErasing()
         configuration.mixing = Mixing()
         configuration.probeAugmentation = .crop
+        configuration.shuffleWindow = 5000
         configuration.clipGradient = 1
         configuration.averageDecay = 0.5
         configuration.preprocessing = .imageNet(channels: 3)

@@ -274,6 +274,7 @@ final class ResumeTests: XCTestCase {
             (["--stored-orientation"], "no --stored-orientation, not --stored-orientation"),
             (["--crop-fraction", "0.5"], "no --crop-fraction, not --crop-fraction 0.5"),
             (["--crop-fraction", "squash"], "no --crop-fraction, not --crop-fraction squash"),
+            (["--shuffle-window", "4"], "no --shuffle-window, not --shuffle-window 4"),
             (["--teacher-mask-ratio", "0.5"], "no --teacher-mask-ratio, not --teacher-mask-ratio 0.5"),
         ] {
             assertRefused(
@@ -305,6 +306,7 @@ final class ResumeTests: XCTestCase {
         var known = Set(flags.map { $0.0 }).union([
             "--align", "--normalize-pixels", "--stored-orientation", "--teacher-mask-ratio", "--patch-size",
             "--crop-fraction",
+            "--shuffle-window",
         ])
         known.formUnion(["--teacher-width", "--teacher-heads"])
         // Sizes by another name; what may change; what says nothing of the result.

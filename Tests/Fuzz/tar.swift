@@ -7,7 +7,8 @@ import Reporting
 public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     var bytes = Array(UnsafeBufferPointer(start: start, count: count))
     attempt(bytes)
-    for block in stride(from: 0, to: count - 511, by: 512) where bytes[block..<block + 512].contains(where: { $0 != 0 }) {
+    for block in stride(from: 0, to: count - 511, by: 512) where bytes[block..<block + 512].contains(where: { $0 != 0 })
+    {
         for index in 148..<156 { bytes[block + index] = 0x20 }
         var sum = bytes[block..<block + 512].reduce(0) { $0 + Int($1) }
         for index in (148..<154).reversed() {

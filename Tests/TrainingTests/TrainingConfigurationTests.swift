@@ -52,6 +52,7 @@ final class TrainingConfigurationTests: XCTestCase {
                 crop: CentreCrop(fraction: 0.5)))
         configuration.validation = "val"
         configuration.evaluateEvery = 1
+        configuration.shuffleWindow = 5
         configuration.neighbors = NeighborSettings(train: "train", validation: "val", everyEpochs: 2)
         return configuration
     }
