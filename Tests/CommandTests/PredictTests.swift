@@ -161,7 +161,8 @@ final class PredictTests: XCTestCase {
         assertRefused(predict([some], "--pool", "tokens"), 64, "tokens")
         assertRefused(predict([some], "--prefix", "student"), 65, "holds no Vision Transformer behind \"student\"")
         assertRefused(["predict", "--weights", weights], 64, "Missing expected argument")
-        assertRefused(["predict", some, "--weights", weights], 64, "--heads is needed")
+        assertRefused(
+            ["predict", some, "--weights", Fixtures.path("weights/timm/timm.safetensors")], 64, "--heads is needed")
         assertRefused(predict([some], "--image-size", "30"), 64, "30")
         assertRefused(Command.run(predict([some]), output: "/dev/full"), 74, ["cannot write to standard output"])
     }

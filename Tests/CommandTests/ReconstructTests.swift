@@ -72,7 +72,9 @@ final class ReconstructTests: XCTestCase {
         XCTAssertEqual(
             result.errors,
             "\(Self.raw): safetensors, MAE names; ViT of width 16, 2 blocks, 2 heads, patches of 8 pixels, images of "
-                + "32×32, 3 channels; decoder of width 16, 1 block, 2 heads\n")
+                + "32×32, 3 channels; decoder of width 16, 1 block, 2 heads\n"
+                + "pixels: mean 0.485 0.456 0.406, std 0.229 0.224 0.225, bicubic, crop 0.875 (1 above 224 pixels) "
+                + "(its training)\n")
         XCTAssertTrue(result.output.contains("grid  \(output)  584×390"), result.output)
         XCTAssertTrue(result.output.contains("12 of 16 patches removed"), result.output)
         let rows = try tiles(output, rows: 2)
@@ -142,9 +144,11 @@ final class ReconstructTests: XCTestCase {
             "reconstruct", "--weights", Self.normalised, "--input", pictures[0], "--output", output,
         ])
         let lines = result.errors.split(separator: "\n")
-        XCTAssertEqual(lines.count, 2, result.errors)
+        XCTAssertEqual(lines.count, 3, result.errors)
         XCTAssertTrue(
-            lines.last?.hasPrefix("warning: these weights were trained on normalised pixels") == true, result.errors)
+            lines.dropFirst().first?.hasPrefix("warning: these weights were trained on normalised pixels") == true,
+            result.errors)
+        XCTAssertTrue(lines.last?.hasPrefix("pixels: mean 0.485 ") == true, result.errors)
         let row = try tiles(output, rows: 1)[0]
         XCTAssertEqual(removed(row).filter { $0 }.count, 12)
     }
