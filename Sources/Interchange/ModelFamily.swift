@@ -236,6 +236,11 @@ public struct ModelFamily: Sendable {
             difference: "its blocks scale their outputs (layer scale), or it has register tokens beside the class token"
         ) { !$0.tensors.isEmpty && ($0.hasLayerScale || $0.hasRegisters) },
         ModelFamily(
+            "a model of images and words", types: ["vilt", "flava", "bridgetower", "visual_bert", "lxmert"],
+            telltale: "`token_type_embeddings`, `text_embeddings` beside a patch projection",
+            difference: "it adds a vector to each token that tells images from words, and reads both"
+        ) { !$0.tensors.isEmpty && $0.has("token_type_embeddings", "text_embeddings") },
+        ModelFamily(
             "a convolutional network",
             types: [
                 "resnet", "convnext", "convnextv2", "regnet", "efficientnet", "mobilenet_v1", "mobilenet_v2", "bit",

@@ -62,6 +62,9 @@ extension ModelWeights {
     /// What class token and position table have that MAE's ViT has not; nil if they fit.
     public var positionFault: Message? {
         guard tensors["cls_token"] != nil else { return Self.withoutClassToken }
+        if let shape = tensors["cls_token"]?.shape, shape.count == 3, shape[1] > 1 {
+            return "it holds \(shape[1]) class tokens, but MAE's ViT has one, with one row in its position table"
+        }
         switch positionRows {
         case .fitting: return nil
         case .none:

@@ -111,7 +111,7 @@ public struct NamingScheme: Equatable, Sendable {
     /// Tokens, norms and tables of DeiT, DINOv2, CLIP and BEiT.
     private static let relatives: Set<String> = [
         "dist_token", "distillation_token", "reg_token", "register_tokens", "norm_pre", "pre_norm", "rel_pos_bias",
-        "rope",
+        "rope", "det_token", "detection_tokens", "token_type_embeddings", "text_embeddings",
     ]
 
     /// The sort key of MAE's `name` in a written file: tokens and tables first, then the blocks in order.

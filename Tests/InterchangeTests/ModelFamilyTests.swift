@@ -97,6 +97,10 @@ final class ModelFamilyTests: XCTestCase {
             with(["patch_embed.backbone.stem.conv.weight": zeros(8, 3, 3, 3)]), ["hybrid", "convolutions"])
         try assertRefused(
             with(["blocks_token_only.0.norm1.weight": zeros(32), "blocks.0.gamma_1": zeros(32)]), ["hybrid"])
+        try assertRefused(with(["detection_tokens": zeros(1, 9, 32)]), ["detection"])
+        try assertRefused(with(["embeddings.token_type_embeddings.weight": zeros(2, 32)]), ["images and words"])
+        try assertRefused(
+            with(["cls_token": zeros(1, 8, 32), "pos_embed": table(rows: 24)]), ["8 class tokens"])
         try assertRefused(with(["patch_embed.norm.weight": zeros(32)]) { $0 == "cls_token" }, ["class token"])
         try assertRefused(
             with(["attn_pool.latent": zeros(1, 1, 32)]) { $0 == "cls_token" }, ["SigLIP", "class token"])
