@@ -1,7 +1,7 @@
 import Reporting
 
 /// The bytes of an archive, read by their offsets.
-final class ArchiveBytes {
+package final class ArchiveBytes {
     /// The archive's path, as messages show it.
     let path: String
     let count: Int
@@ -19,7 +19,7 @@ final class ArchiveBytes {
     }
 
     /// An archive in memory.
-    convenience init(path: String, bytes: [UInt8]) {
+    package convenience init(path: String, bytes: [UInt8]) {
         self.init(path: path, count: bytes.count) { offset, target in
             bytes.withUnsafeBytes {
                 target.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[offset..<offset + target.count]))

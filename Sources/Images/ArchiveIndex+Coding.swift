@@ -4,7 +4,7 @@ extension ArchiveIndex {
     private static let title = Array("dmae index of a tar archive, 1\n".utf8)
 
     /// The bytes of a file for this index of the archive at `path`.
-    func encoded(path: String, stamp: FileStamp) -> [UInt8] {
+    package func encoded(path: String, stamp: FileStamp) -> [UInt8] {
         var writer = Writer(bytes: Self.title)
         writer.append(Array(path.utf8))
         for number in [stamp.size, stamp.seconds, stamp.nanoseconds, units.count] { writer.append(number) }
@@ -28,7 +28,7 @@ extension ArchiveIndex {
     }
 
     /// Reads what `encoded` wrote; nil if it is not whole, or of another archive or another state of it.
-    init?(_ bytes: [UInt8], path: String, stamp: FileStamp) {
+    package init?(_ bytes: [UInt8], path: String, stamp: FileStamp) {
         guard bytes.count > Self.title.count + 8, bytes.starts(with: Self.title) else { return nil }
         var end = Reader(bytes: bytes[(bytes.count - 8)...])
         guard end.number() == Int(bitPattern: UInt(NameHash.of(bytes.dropLast(8)))) else { return nil }

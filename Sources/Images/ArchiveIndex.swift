@@ -1,16 +1,16 @@
 import Reporting
 
 /// Where the images of a tar archive lie: its own, and those of archives that are its members.
-struct ArchiveIndex: Equatable {
+package struct ArchiveIndex: Equatable {
     /// The images of an archive, or of an archive in it.
-    struct Unit: Equatable {
+    package struct Unit: Equatable {
         /// The path of the archive within the outer one; empty for the outer one.
         var name: [UInt8] = []
         /// The images' paths in their archive, sorted by bytes, each once.
         var paths = PathTable()
         /// Where each image lies in the outer archive.
         var offsets: [Int] = []
-        var sizes: [Int] = []
+        package var sizes: [Int] = []
         /// The number in the .cls member of each image's sample; nil without one.
         var classes: [Int?] = []
         /// The folders that are members.
@@ -29,7 +29,7 @@ struct ArchiveIndex: Equatable {
         var text: String { first.joined(separator: ", ") + (count > first.count ? ", …" : "") }
     }
 
-    var units: [Unit] = []
+    package var units: [Unit] = []
     /// Images and folders that `Debris` names.
     var debris = Tally()
     /// Images that are links to nothing in the archive.
@@ -56,7 +56,9 @@ struct ArchiveIndex: Equatable {
     ///
     /// - Throws: `Failure.badData` for an archive that is damaged or truncated, has an image that is stored sparse, a
     ///   suffix twice in one sample, or a .cls that is not a number; and what reading it throws.
-    init(_ bytes: ArchiveBytes) throws { try add(bytes, range: 0..<bytes.count, name: [], title: bytes.path, depth: 0) }
+    package init(_ bytes: ArchiveBytes) throws {
+        try add(bytes, range: 0..<bytes.count, name: [], title: bytes.path, depth: 0)
+    }
 
     private mutating func add(
         _ bytes: ArchiveBytes, range: Range<Int>, name: [UInt8], title: String, depth: Int

@@ -33,7 +33,7 @@ public final class ArchiveIndexes: @unchecked Sendable {
     ///
     /// - Throws: `Failure.inputOutput` where the archive cannot be read; `Failure.badData` for another kind of file, and
     ///   what `ArchiveIndex.init` throws.
-    func index(of path: String) throws -> (index: ArchiveIndex, stamp: FileStamp) {
+    package func index(of path: String) throws -> (index: ArchiveIndex, stamp: FileStamp) {
         let file = ArchiveFile(path: path)
         return try file.open { descriptor, stamp in
             let whole = Self.wholePath(path)

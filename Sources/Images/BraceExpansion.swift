@@ -4,14 +4,14 @@ import Reporting
 /// are ranges, with a step in "{0..10..5}". Groups may stand side by side and inside one another. A brace without a
 /// partner, and a group with neither a comma nor a range, stay as they are; so does the character after a backslash,
 /// which is dropped.
-enum BraceExpansion {
+package enum BraceExpansion {
     /// Most texts that a pattern may stand for.
     static let limit = 1_000_000
 
     /// The texts that `pattern` stands for, in its order.
     ///
     /// - Throws: `Failure.usage` for more than `limit` texts.
-    static func texts(of pattern: String) throws -> [String] {
+    package static func texts(of pattern: String) throws -> [String] {
         var parser = Parser(pattern: pattern, bytes: Array(pattern.utf8))
         let texts = try parser.sequence(until: [])
         return texts.map { String(decoding: $0, as: UTF8.self) }

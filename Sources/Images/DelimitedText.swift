@@ -2,7 +2,7 @@ import Reporting
 
 /// The records of comma-separated values (RFC 4180), with what spreadsheets write: a byte order mark, lines that end in
 /// LF or CR LF, empty lines.
-struct DelimitedText {
+package struct DelimitedText {
     struct Record: Equatable {
         /// The number of the line on which the record begins, from 1.
         let line: Int
@@ -13,7 +13,7 @@ struct DelimitedText {
 
     /// - Parameter name: stands for the file in messages.
     /// - Throws: `Failure.badData` for quotes that are not RFC 4180's, or bytes that are not UTF-8.
-    init(_ bytes: UnsafeRawBufferPointer, named name: String) throws {
+    package init(_ bytes: UnsafeRawBufferPointer, named name: String) throws {
         let quote = UInt8(ascii: "\""), comma = UInt8(ascii: ","), cr: UInt8 = 0x0D, lf: UInt8 = 0x0A
         var position = bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? 3 : 0
         var line = 1, records: [Record] = []

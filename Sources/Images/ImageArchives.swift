@@ -158,7 +158,7 @@ struct ImageArchives: ImageSource {
         } else if !units.contains(where: \.hasDirectories) {
             let folders = Set(names.map { $0.folder }), isInner = innerCount == units.count
             if folders.count == 1 {
-                let areParts = units.count == 1 && !isInner || Self.areParts(names.map { $0.stem })
+                let areParts = units.count == 1 && !isInner || ArchiveName.areParts(names.map { $0.stem })
                 rule = areParts ? .none : .archive
             }
         }
@@ -284,23 +284,6 @@ struct ImageArchives: ImageSource {
 
     /// What the classes of images are.
     private enum ClassRule { case none, number, directory, archive }
-
-    /// Whether archives of these names are parts of one: two of the names differ in digits only.
-    static func areParts(_ names: [[UInt8]]) -> Bool {
-        let digits = UInt8(ascii: "0")...UInt8(ascii: "9")
-        func isWordNet(_ name: [UInt8]) -> Bool {
-            name.count == 9 && name[0] == UInt8(ascii: "n") && name[1...].allSatisfy(digits.contains)
-        }
-        var masks: Set<[UInt8]> = []
-        for name in names where !isWordNet(name) {
-            var mask: [UInt8] = []
-            for byte in name where !digits.contains(byte) || mask.last != 0 {
-                mask.append(digits.contains(byte) ? 0 : byte)
-            }
-            if !masks.insert(mask).inserted { return true }
-        }
-        return false
-    }
 
     /// Takes the directories that all images have in common out of their names, up to the last one if all images lie
     /// directly in it. Returns them.

@@ -3,9 +3,9 @@ import Tensors
 /// The order of the images in an epoch of a stream of samples.
 ///
 /// With N images, position s of the stream belongs to epoch s / N and is place s % N of that epoch's order.
-enum SampleOrder {
+package enum SampleOrder {
     /// The image at each place of `epoch`.
-    static func images(_ count: Int, epoch: Int, seed: UInt64) -> [Int] {
+    package static func images(_ count: Int, epoch: Int, seed: UInt64) -> [Int] {
         var draw = CounterRandom(seed: seed, purpose: .order, epoch: epoch)
         return draw.permutation(count)
     }
@@ -14,7 +14,7 @@ enum SampleOrder {
     /// which they lie, is cut into windows of `window` neighbours; the windows follow one another in random order, and so
     /// do the images of each. The first cut is drawn for each epoch, so that the first and the last window are shorter.
     /// One window for all images is the order above.
-    static func images(_ stored: [Int], window: Int, epoch: Int, seed: UInt64) -> [Int] {
+    package static func images(_ stored: [Int], window: Int, epoch: Int, seed: UInt64) -> [Int] {
         precondition(window > 0)
         guard window < stored.count else { return images(stored.count, epoch: epoch, seed: seed) }
         var draw = CounterRandom(seed: seed, purpose: .order, epoch: epoch)

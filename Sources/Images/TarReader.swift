@@ -1,8 +1,8 @@
 import Reporting
 
 /// A member of a tar archive.
-struct TarMember: Equatable {
-    enum Kind: Equatable {
+package struct TarMember: Equatable {
+    package enum Kind: Equatable {
         case regular
         case folder
         /// A link to another member: a hard link by its path in the archive, a symbolic link by any path.
@@ -13,19 +13,19 @@ struct TarMember: Equatable {
         case other
     }
     /// The path, as it is stored.
-    let path: [UInt8]
-    let kind: Kind
+    package let path: [UInt8]
+    package let kind: Kind
     /// Where its content lies in the archive.
-    let content: Range<Int>
+    package let content: Range<Int>
 }
 
 /// Reads the headers of a tar archive one after another: ustar, pax (extended headers), GNU (long names, sizes in base
 /// 256) and the older form without a magic word.
 ///
 /// Content is skipped, not read. A header must have the right checksum, and a member must end before the archive does.
-struct TarReader {
+package struct TarReader {
     /// Whether the archive ended with its mark, a block of zeros, as every program writes it.
-    private(set) var hasEndMark = false
+    package private(set) var hasEndMark = false
 
     private let bytes: ArchiveBytes
     /// The archive within `bytes`: all of it, or a member that is an archive.
@@ -41,7 +41,7 @@ struct TarReader {
     /// Most bytes of an extended header or of a long name.
     private static let maximumExtension = 1 << 20
 
-    init(_ bytes: ArchiveBytes, in range: Range<Int>? = nil, named name: String) {
+    package init(_ bytes: ArchiveBytes, in range: Range<Int>? = nil, named name: String) {
         self.bytes = bytes
         self.range = range ?? 0..<bytes.count
         self.name = name
@@ -56,7 +56,7 @@ struct TarReader {
     /// The next member; nil after the last one.
     ///
     /// - Throws: `Failure.badData` for a truncated or damaged archive.
-    mutating func next() throws -> TarMember? {
+    package mutating func next() throws -> TarMember? {
         guard !isEnded else { return nil }
         var longName: [UInt8]?, longTarget: [UInt8]?, local: [String: [UInt8]]?
         var hasExtension: Bool { longName != nil || longTarget != nil || local != nil }

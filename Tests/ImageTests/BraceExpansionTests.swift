@@ -2,7 +2,7 @@ import Reporting
 import TestSupport
 import XCTest
 
-@testable import Images
+import Images
 
 final class BraceExpansionTests: XCTestCase {
     /// As Python's braceexpand, which WebDataset uses for the names of shards.

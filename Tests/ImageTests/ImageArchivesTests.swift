@@ -3,7 +3,7 @@ import Reporting
 import TestSupport
 import XCTest
 
-@testable import Images
+import Images
 
 final class ImageArchivesTests: XCTestCase {
     private let folder = TemporaryFolder()
@@ -213,7 +213,7 @@ final class ImageArchivesTests: XCTestCase {
             (["train-000", "train-001"], true), (["0", "1", "2"], true), (["a-0-of-2", "a-1-of-2", "b"], true),
             (["n01440764", "n01443537"], false), (["cat", "dog"], false), (["cat1", "dog1"], false), (["x"], false),
         ] {
-            XCTAssertEqual(ImageArchives.areParts(names.map { Array($0.utf8) }), areParts, "\(names)")
+            XCTAssertEqual(ArchiveName.areParts(names.map { Array($0.utf8) }), areParts, "\(names)")
         }
     }
 

@@ -1,7 +1,7 @@
 import TestSupport
 import XCTest
 
-@testable import Images
+import Images
 
 final class SampleOrderTests: XCTestCase {
     /// Every image once in an epoch; within a window, neighbours of the stored order, the windows in random order.

@@ -3,7 +3,7 @@ import Reporting
 import TestSupport
 import XCTest
 
-@testable import Images
+import Images
 
 final class TarReaderTests: XCTestCase {
     private func members(_ bytes: [UInt8]) throws -> [TarMember] {
