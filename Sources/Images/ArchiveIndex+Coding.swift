@@ -1,7 +1,7 @@
 /// An index as bytes of a file: a first line, whose index it is, the index, and a checksum of it all. Numbers have 8 bytes,
 /// the lowest first.
 extension ArchiveIndex {
-    private static let title = Array("dmae index of a tar archive, 1\n".utf8)
+    private static let title = Array("dmae index of a tar archive, 2\n".utf8)
 
     /// The bytes of a file for this index of the archive at `path`.
     package func encoded(path: String, stamp: FileStamp) -> [UInt8] {
@@ -18,7 +18,7 @@ extension ArchiveIndex {
             writer.append(unit.sizes)
             writer.append(unit.classes.map { $0 ?? -1 })
         }
-        for tally in [debris, links, others, replaced, compressed, endless] {
+        for tally in [debris, links, folderLinks, others, replaced, compressed, endless, joined] {
             writer.append(tally.count)
             writer.append(tally.first.count)
             for name in tally.first { writer.append(Array(name.utf8)) }
@@ -51,11 +51,12 @@ extension ArchiveIndex {
             }
             return tally
         }
-        guard let debris = tally(), let links = tally(), let others = tally(), let replaced = tally(),
-            let compressed = tally(), let endless = tally(), reader.bytes.isEmpty
+        guard let debris = tally(), let links = tally(), let folderLinks = tally(), let others = tally(),
+            let replaced = tally(), let compressed = tally(), let endless = tally(), let joined = tally(),
+            reader.bytes.isEmpty
         else { return nil }
-        (self.debris, self.links, self.others) = (debris, links, others)
-        (self.replaced, self.compressed, self.endless) = (replaced, compressed, endless)
+        (self.debris, self.links, self.folderLinks, self.others) = (debris, links, folderLinks, others)
+        (self.replaced, self.compressed, self.endless, self.joined) = (replaced, compressed, endless, joined)
     }
 
     fileprivate struct Writer {

@@ -32,8 +32,10 @@ package struct ArchiveIndex: Equatable {
     package var units: [Unit] = []
     /// Images and folders that `Debris` names.
     var debris = Tally()
-    /// Images that are links to nothing in the archive.
+    /// Links to nothing in the archive that images or directories might be.
     var links = Tally()
+    /// Links to directories, which are not followed.
+    var folderLinks = Tally()
     /// Further images of a sample.
     var others = Tally()
     /// Earlier members with the path of a later one.
@@ -42,6 +44,8 @@ package struct ArchiveIndex: Equatable {
     var compressed = Tally()
     /// Archives without the mark of their end.
     var endless = Tally()
+    /// Archives in which something follows that mark.
+    var joined = Tally()
 
     var imageCount: Int { units.map(\.paths.count).reduce(0, +) }
 
@@ -90,10 +94,16 @@ package struct ArchiveIndex: Equatable {
                 } else if ArchiveName.compression(of: path.base) != nil {
                     compressed.add("\(title): \(path.text)")
                 } else {
+                    if !path.base.contains(".") { builder.plainFiles.insert(path.bytes) }
                     try builder.add(path, member.content, of: bytes)
                 }
             case .link(let target, let isHard):
-                if path.isImage { builder.links.append((path, path.resolve(target, isHard: isHard))) }
+                let place = path.resolve(target, isHard: isHard)
+                if path.isImage {
+                    builder.links.append((path, place))
+                } else if !isHard {
+                    builder.otherLinks.append((path, place, target))
+                }
             case .sparse:
                 guard path.isImage else { continue }
                 throw Failure(
@@ -104,7 +114,11 @@ package struct ArchiveIndex: Equatable {
             }
         }
         if !reader.hasEndMark { endless.add(title) }
+        if reader.hasRest { joined.add(title) }
         builder.flush()
+        let (folders, nowhere) = builder.folderLinks()
+        for path in folders { folderLinks.add("\(title): \(path)") }
+        for path in nowhere { links.add("\(title): \(path)") }
         for image in builder.others { others.add("\(title): \(image)") }
         for path in builder.finish() { links.add("\(title): \(path)") }
         for path in builder.sort() { replaced.add("\(title): \(path)") }
@@ -192,6 +206,10 @@ private struct UnitBuilder {
     let title: String
     var unit = ArchiveIndex.Unit()
     var links: [(path: MemberPath, target: [UInt8]?)] = []
+    /// Symbolic links with other names than those of images, with their targets in the archive, and as they are stored.
+    var otherLinks: [(path: MemberPath, target: [UInt8]?, stored: [UInt8])] = []
+    /// Regular members that are no images and have no dot in their names.
+    var plainFiles: Set<[UInt8]> = []
     /// Further images of samples, which were left out.
     var others: [String] = []
 
@@ -257,6 +275,35 @@ private struct UnitBuilder {
         unit.offsets.append(offset)
         unit.sizes.append(size)
         unit.classes.append(number)
+    }
+
+    /// Of the symbolic links without an image's name, those to directories of the archive, and those to nothing in it
+    /// whose names, without a dot, may be those of directories. To be called after `flush` and before `finish`.
+    func folderLinks() -> (folders: [String], nowhere: [String]) {
+        guard !otherLinks.isEmpty else { return ([], []) }
+        let slash = UInt8(ascii: "/")
+        var known: Set<[UInt8]> = [[]]
+        func addParents(_ path: ArraySlice<UInt8>) {
+            var path = path
+            while let end = path.lastIndex(of: slash) {
+                path = path[..<end]
+                guard known.insert(Array(path)).inserted else { return }
+            }
+        }
+        for index in 0..<unit.paths.count { addParents(unit.paths[index]) }
+        for index in 0..<unit.folders.count { addParents(unit.folders[index] + [slash]) }
+        func isPlain(_ path: [UInt8]) -> Bool {
+            !(path.split(separator: slash).last ?? []).contains(UInt8(ascii: "."))
+        }
+        var folders: [String] = [], nowhere: [String] = []
+        for link in otherLinks {
+            if let target = link.target, known.contains(target) {
+                folders.append(link.path.text)
+            } else if isPlain(link.path.bytes), isPlain(link.stored), !(link.target.map(plainFiles.contains) ?? false) {
+                nowhere.append(link.path.text)
+            }
+        }
+        return (folders, nowhere)
     }
 
     /// Adds the images that are links to others in the archive. Returns the paths of the other links.

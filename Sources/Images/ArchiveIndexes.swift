@@ -70,7 +70,7 @@ public final class ArchiveIndexes: @unchecked Sendable {
         }
         let head = try bytes.bytes(0..<min(stamp.size, FileKind.headCount))
         if !TarReader.isArchive(head), head.contains(where: { $0 != 0 }) {
-            throw head.withUnsafeBytes { Self.notAnArchive(file.path, OtherFile($0)) }
+            throw head.withUnsafeBytes { Self.notAnArchive(file.path, OtherFile($0), size: stamp.size) }
         }
         if stamp.size > 64 << 20, mutex.locked({ !isReported }) {
             mutex.locked { isReported = true }
@@ -84,8 +84,11 @@ public final class ArchiveIndexes: @unchecked Sendable {
     }
 
     /// The failure for a file that is no tar archive.
-    static func notAnArchive(_ path: String, _ kind: OtherFile?) -> Failure {
-        Failure(.badData, "\(path) is \(kind.map { "\($0.name), not" } ?? "not") a tar archive: \(remedy(kind))")
+    private static func notAnArchive(_ path: String, _ kind: OtherFile?, size: Int) -> Failure {
+        if kind?.name == "a tar archive" {
+            return size < FileKind.headCount ? TarReader.truncated(path) : TarReader.damaged(path, at: 0)
+        }
+        return Failure(.badData, "\(path) is \(kind.map { "\($0.name), not" } ?? "not") a tar archive: \(remedy(kind))")
     }
 
     private static func remedy(_ kind: OtherFile?) -> String {

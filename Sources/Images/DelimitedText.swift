@@ -40,6 +40,9 @@ package struct DelimitedText {
                         field.append(byte)
                     }
                     guard position == bytes.count || [comma, cr, lf].contains(bytes[position]) else {
+                        if let separator = Self.otherSeparator(String(UnicodeScalar(bytes[position]))) {
+                            throw Self.separated(by: separator, line: line, named: name)
+                        }
                         throw Failure(
                             .badData,
                             "\(name): line \(line) goes on after a closing quote: write a quote inside quotes twice")
@@ -77,5 +80,15 @@ package struct DelimitedText {
             if fields != [""] { records.append(Record(line: first, fields: fields)) }
         }
         self.records = records
+    }
+
+    /// What else than commas seems to separate the columns in `text`; nil if nothing does.
+    static func otherSeparator(_ text: String) -> String? {
+        text.contains(";") ? "semicolons" : text.contains("\t") ? "tabs" : nil
+    }
+
+    /// The failure for a line with another separator.
+    static func separated(by separator: String, line: Int, named name: String) -> Failure {
+        Failure(.badData, "\(name): line \(line) has \(separator) between its columns: separate them by commas")
     }
 }

@@ -36,6 +36,8 @@ struct ImageArchives: ImageSource {
         var head: [UInt8]
         /// Directories that are left out of a member's path in the images' names.
         var dropped: [UInt8] = []
+        /// The images whose names are not UTF-8.
+        let misnamed: Set<Int>
 
         func name(_ index: Int) -> ArraySlice<UInt8> { images.paths[index].dropFirst(dropped.count) }
         var hasDirectories: Bool { images.paths.bytes.contains(UInt8(ascii: "/")) }
@@ -95,6 +97,7 @@ struct ImageArchives: ImageSource {
     func head(_ index: Int, count: Int) throws -> [UInt8] {
         let entry = images[index], unit = units[Int(entry.unit)], image = Int(entry.image)
         let offset = unit.images.offsets[image], size = unit.images.sizes[image]
+        guard !unit.misnamed.contains(image) else { throw Failure(.badData, notText(title(index)).sentence) }
         guard size <= maximumFileSize else { throw tooLarge(title(index)) }
         return try ArchiveFile(path: unit.path).bytes(offset..<offset + min(size, count), of: unit.stamp)
     }
@@ -108,7 +111,8 @@ struct ImageArchives: ImageSource {
     ///   - isNamed: whether the archives were named one by one.
     ///   - isListing: whether all images are listed by their paths, without classes.
     /// - Throws: `Failure.inputOutput` where an archive cannot be read; `Failure.badData` where one is malformed, there
-    ///   is no image, or, with labels, a sample lacks its .cls.
+    ///   is no image, or, with labels, a sample lacks its .cls. `Failure.inputOutput`, too, for the name of a directory
+    ///   or of an archive in an archive that is not UTF-8.
     init(
         _ archives: [Archive], place: String?, usesLabels: Bool = true, isNamed: Bool = false,
         isListing: Bool = false, indexes: ArchiveIndexes
@@ -118,17 +122,19 @@ struct ImageArchives: ImageSource {
         self.archives = archives.map(\.path)
         var units: [Unit] = [], notes: [String] = [], warnings: [String] = []
         var names: [(folder: [UInt8], stem: [UInt8])] = []
-        var all = ArchiveIndex(), innerCount = 0
+        var all = ArchiveIndex()
         for archive in archives {
             let (index, stamp) = try indexes.index(of: archive.path)
             all.merge(index)
             for images in index.units where images.paths.count > 0 || images.folders.count > 0 {
-                units.append(Unit(path: archive.path, stamp: stamp, images: images, head: []))
+                let misnamed = try Self.misnamed(images, in: archive.path)
                 let own = Array((archive.path.split(separator: "/").last ?? "").utf8)
                 let inner = images.name.split(separator: UInt8(ascii: "/"))
-                if !inner.isEmpty { innerCount += 1 }
                 let folder = Array(archive.folder.utf8).split(separator: UInt8(ascii: "/")) + inner.dropLast()
                 let file = inner.last.map { Array($0) } ?? own
+                // Directories without images are classes only where they lie beside those with images.
+                guard images.paths.count > 0 || folder.isEmpty else { continue }
+                units.append(Unit(path: archive.path, stamp: stamp, images: images, head: [], misnamed: misnamed))
                 names.append((Array(folder.joined(separator: [UInt8(ascii: "/")])), Array(file.dropLast(4))))
             }
         }
@@ -156,13 +162,15 @@ struct ImageArchives: ImageSource {
         if units.contains(where: { $0.images.classes.contains { $0 != nil } }) {
             rule = .number
         } else if !units.contains(where: \.hasDirectories) {
-            let folders = Set(names.map { $0.folder }), isInner = innerCount == units.count
-            if folders.count == 1 {
-                let areParts = units.count == 1 && !isInner || ArchiveName.areParts(names.map { $0.stem })
+            // What holds directories or archives, but no images of its own, has no say.
+            let holding = units.indices.filter { units[$0].images.paths.count > 0 }
+            let isInner = holding.allSatisfy { !units[$0].images.name.isEmpty }
+            if Set(holding.map { names[$0].folder }).count == 1 {
+                let areParts = holding.count == 1 && !isInner || ArchiveName.areParts(holding.map { names[$0].stem })
                 rule = areParts ? .none : .archive
             }
         }
-        for index in units.indices {
+        for index in units.indices where units[index].images.paths.count > 0 {
             let part = rule == .archive ? names[index].stem : rule == .none ? [] : names[index].folder
             units[index].head = part.isEmpty ? [] : part + [UInt8(ascii: "/")]
         }
@@ -285,6 +293,41 @@ struct ImageArchives: ImageSource {
     /// What the classes of images are.
     private enum ClassRule { case none, number, directory, archive }
 
+    /// The images of a unit whose names are not UTF-8.
+    ///
+    /// - Throws: `Failure.inputOutput` where a directory or the archive itself, in another one, has such a name: as in a
+    ///   folder, what is a class has a name.
+    private static func misnamed(_ unit: ArchiveIndex.Unit, in archive: String) throws -> Set<Int> {
+        func refusal(_ title: String, _ path: some Sequence<UInt8>) -> Failure {
+            Failure(
+                .inputOutput,
+                "\(title) \(String(decoding: Array(path), as: UTF8.self)) has a name that is not valid UTF-8: rename it, "
+                    + "and write \(archive) anew")
+        }
+        func isText(_ bytes: some Sequence<UInt8>) -> Bool { String(validating: bytes, as: UTF8.self) != nil }
+        guard isText(unit.name) else {
+            throw refusal("\(archive): the archive", unit.name)
+        }
+        let inner = unit.name.isEmpty ? "" : ": " + String(decoding: unit.name, as: UTF8.self)
+        let title = "\(archive)\(inner): the folder"
+        func hasOnlyASCII(_ table: PathTable) -> Bool { !table.bytes.contains { $0 >= 0x80 } }
+        if !hasOnlyASCII(unit.folders) {
+            for index in 0..<unit.folders.count where !isText(unit.folders[index]) {
+                throw refusal(title, unit.folders[index])
+            }
+        }
+        var misnamed: Set<Int> = []
+        guard !hasOnlyASCII(unit.paths) else { return misnamed }
+        for index in 0..<unit.paths.count where !isText(unit.paths[index]) {
+            let path = unit.paths[index]
+            if let slash = path.lastIndex(of: UInt8(ascii: "/")), !isText(path[..<slash]) {
+                throw refusal(title, path[..<slash])
+            }
+            misnamed.insert(index)
+        }
+        return misnamed
+    }
+
     /// Takes the directories that all images have in common out of their names, up to the last one if all images lie
     /// directly in it. Returns them.
     private static func commonFolder(_ units: inout [Unit]) -> [UInt8] {
@@ -333,9 +376,15 @@ struct ImageArchives: ImageSource {
             "of images with the same path in one archive the last is taken, as when it is unpacked: \($0)"
         }
         add(all.compressed, "archives", to: &warnings) { "compressed archives in archives are left out: \($0)" }
-        add(all.links, "images", to: &warnings) { "links to nothing in their archive are left out: \($0)" }
+        add(all.links, "links", to: &warnings) { "links to nothing in their archive are left out: \($0)" }
+        add(all.folderLinks, "links", to: &warnings) {
+            "links to directories are left out, and with them what they lead to: \($0)"
+        }
         add(all.endless, "archives", to: &warnings) {
             "archives without the mark of their end may not be whole: \($0)"
+        }
+        add(all.joined, "archives", to: &warnings) {
+            "what follows the mark of an archive's end is not read (tar -A joins archives, cat does not): \($0)"
         }
         return (notes, warnings)
     }
@@ -346,10 +395,12 @@ extension ArchiveIndex {
     fileprivate mutating func merge(_ other: ArchiveIndex) {
         debris.merge(other.debris)
         links.merge(other.links)
+        folderLinks.merge(other.folderLinks)
         others.merge(other.others)
         replaced.merge(other.replaced)
         compressed.merge(other.compressed)
         endless.merge(other.endless)
+        joined.merge(other.joined)
     }
 }
 

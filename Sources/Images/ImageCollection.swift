@@ -22,7 +22,42 @@ public struct ImageCollection: ImageSource {
     public var evaluationPart: String? { parts.count == 1 ? parts[0].evaluationPart : nil }
     public var files: [String] { parts.flatMap(\.files) }
     public var notes: [String] { parts.flatMap(\.notes) + summary }
-    public var warnings: [String] { ownWarnings + parts.flatMap(\.warnings) }
+    public var warnings: [String] { ownWarnings + parts.flatMap(\.warnings) + partNames + repeatedClasses }
+
+    /// A warning about classes that are called as the parts of a data set are.
+    private var partNames: [String] {
+        guard let part = classes.first(where: ImageFolder.parts.contains),
+            classes.allSatisfy(ImageFolder.parts.contains)
+        else { return [] }
+        let remedy: String
+        switch parts.count == 1 ? parts[0] : nil {
+        case let folder as ImageFolder: remedy = "name one, such as \(Self.inside(folder.place ?? "", part))"
+        case is ImageArchives: remedy = "give each an archive of its own, and name one, such as that of \(part)"
+        case is ImageList: remedy = "give each a list of its own, and name one, such as that of \(part)"
+        default: remedy = "name the images of one, such as \(part)"
+        }
+        return [
+            "the classes\(ofPlace) are called \(classes.joined(separator: ", ")): if they are parts of a data set, \(remedy)"
+        ]
+    }
+
+    /// Warnings about classes whose names differ only in case, spaces, hyphens and underscores.
+    private var repeatedClasses: [String] {
+        var seen: [String: String] = [:]
+        return classes.compactMap { name in
+            let plain = String(name.lowercased().filter { !$0.isWhitespace && $0 != "_" && $0 != "-" })
+            guard let other = seen.updateValue(name, forKey: plain) else { return nil }
+            return
+                "the classes \(other) and \(name)\(ofPlace) are two, though their names are alike: give their images one "
+                + "name of a class if they are one"
+        }
+    }
+
+    private var ofPlace: String { place.map { " of \($0)" } ?? "" }
+
+    private static func inside(_ folder: String, _ name: String) -> String {
+        folder.hasSuffix("/") ? folder + name : "\(folder)/\(name)"
+    }
 
     /// Place after place.
     public var storedOrder: [Int] {

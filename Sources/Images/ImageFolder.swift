@@ -55,7 +55,7 @@ public struct ImageFolder: ImageSource {
     }
 
     /// Usual names of the parts of a data set: that of training, then the others, the likeliest first.
-    private static let parts = ["train", "val", "validation", "valid", "test"]
+    static let parts = ["train", "val", "validation", "valid", "test"]
 
     public var notes: [String] {
         var notes: [String] = []
@@ -97,23 +97,7 @@ public struct ImageFolder: ImageSource {
                 "more images of \(place) are left out than taken: \(Format.grouped(strayCount)) lie directly in it, and "
                     + "\(Format.grouped(names.count)) in its directories, which are the classes")
         }
-        if let part = classes.first(where: Self.parts.contains), classes.allSatisfy(Self.parts.contains) {
-            warnings.append(
-                "the class directories of \(place) are called \(classes.joined(separator: ", ")): if they are parts of a "
-                    + "data set, name one, such as \(place.hasSuffix("/") ? place : place + "/")\(part)")
-        }
-        return warnings + repeatedClasses
-    }
-
-    /// Warnings about classes whose names differ only in case, spaces, hyphens and underscores.
-    private var repeatedClasses: [String] {
-        var seen: [String: String] = [:]
-        return classes.compactMap { name in
-            let plain = String(name.lowercased().filter { !$0.isWhitespace && $0 != "_" && $0 != "-" })
-            guard let other = seen.updateValue(name, forKey: plain) else { return nil }
-            return "the class directories \(other) and \(name) of \(place ?? "a folder") are two classes, though their "
-                + "names are alike: move the images together if they are one"
-        }
+        return warnings
     }
 
     public func bytes(_ index: Int) throws -> [UInt8] {

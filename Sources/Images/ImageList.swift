@@ -148,6 +148,9 @@ public struct ImageList: ImageSource {
             if missing == nil { missing = row }
         }
         guard let missing else { return }
+        if Self.isTable(self.place!), let separator = DelimitedText.otherSeparator(missing.path) {
+            throw DelimitedText.separated(by: separator, line: missing.line, named: self.place!)
+        }
         let place = whole(missing.path)
         let isFolder = stat(place, &status) == 0
         throw Failure(

@@ -26,6 +26,8 @@ package struct TarMember: Equatable {
 package struct TarReader {
     /// Whether the archive ended with its mark, a block of zeros, as every program writes it.
     package private(set) var hasEndMark = false
+    /// Whether something else than zeros follows that mark.
+    package private(set) var hasRest = false
 
     private let bytes: ArchiveBytes
     /// The archive within `bytes`: all of it, or a member that is an archive.
@@ -70,7 +72,7 @@ package struct TarReader {
             let head = try bytes.bytes(position..<position + min(left, Self.block))
             if head.allSatisfy({ $0 == 0 }) {
                 guard !hasExtension else { throw damaged() }
-                (isEnded, hasEndMark) = (true, true)
+                (isEnded, hasEndMark, hasRest) = (true, true, try hasRest(from: position))
                 return nil
             }
             guard left >= Self.block else { throw truncated(nil) }
@@ -136,6 +138,17 @@ package struct TarReader {
         }
     }
 
+    /// Whether there is anything but zeros from `position` on.
+    private func hasRest(from position: Int) throws -> Bool {
+        var position = position
+        while position < range.upperBound {
+            let piece = try bytes.bytes(position..<min(range.upperBound, position + 1 << 16))
+            if piece.contains(where: { $0 != 0 }) { return true }
+            position += piece.count
+        }
+        return false
+    }
+
     private static func padded(_ size: Int) -> Int { (size + block - 1) / block * block }
 
     /// The content of the extension whose header is here; goes on after it.
@@ -178,7 +191,10 @@ package struct TarReader {
         return records
     }
 
-    private func truncated(_ path: [UInt8]?) -> Failure {
+    private func truncated(_ path: [UInt8]?) -> Failure { Self.truncated(name, in: path) }
+
+    /// The failure for an archive that ends in the middle of a member or of a header.
+    static func truncated(_ name: String, in path: [UInt8]? = nil) -> Failure {
         let place = path.map { " of \(String(decoding: $0, as: UTF8.self))" } ?? ""
         return Failure(
             .badData,
@@ -189,8 +205,12 @@ package struct TarReader {
         guard position > range.lowerBound else {
             return Failure(.badData, "\(name) is not a tar archive, whatever its name says: name one")
         }
-        return Failure(
-            .badData, "\(name) is damaged: there is no member's header at byte \(position); copy it again")
+        return Self.damaged(name, at: position)
+    }
+
+    /// The failure for an archive without a header where one belongs.
+    static func damaged(_ name: String, at position: Int) -> Failure {
+        Failure(.badData, "\(name) is damaged: there is no member's header at byte \(position); copy it again")
     }
 
     /// A block with a member's metadata.

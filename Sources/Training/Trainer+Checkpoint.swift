@@ -15,6 +15,8 @@ extension Trainer {
         static let images = "dmae.images"
         /// `Trainer.namesChecksum`.
         static let imageNames = "dmae.image_names"
+        /// `Trainer.orderChecksum`.
+        static let imageOrder = "dmae.image_order"
         /// `Trainer.validationChecksum`.
         static let validationNames = "dmae.validation_names"
         /// `Trainer.teacherChecksum`.
@@ -66,6 +68,7 @@ extension Trainer {
         var metadata = try weightsMetadata()
         metadata[Key.images] = String(source.count)
         metadata[Key.imageNames] = namesChecksum
+        metadata[Key.imageOrder] = orderChecksum
         metadata[Key.validationNames] = validationChecksum
         metadata[Key.teacher] = teacherChecksum
         metadata[Key.pending] = String(loop.pending)
@@ -131,8 +134,8 @@ extension Trainer {
     /// Restores the state of a run from `checkpoint`, bit for bit. Call after `prepare()`.
     ///
     /// - Throws: `Failure.usage` if the checkpoint has another configuration; `Failure.badData` if it has another
-    ///   `RunFormat`, is incomplete or beyond the last step of the run, or if the names of the images or the weights of
-    ///   the teacher have changed.
+    ///   `RunFormat`, is incomplete or beyond the last step of the run, or if the names of the images, the order in which
+    ///   windows of them lie, or the weights of the teacher have changed.
     public func restore(_ checkpoint: CheckpointStore.Checkpoint) throws {
         let file = checkpoint.file
         let stored = file.metadata[Key.training].map { Data($0.utf8) }
@@ -162,6 +165,13 @@ extension Trainer {
                 .badData,
                 "\(configuration.data): holds images of other names than when the run was started: a resumed run needs "
                     + "the same images"
+            )
+        }
+        guard file.metadata[Key.imageOrder] == orderChecksum else {
+            throw Failure(
+                .badData,
+                "\(configuration.data): holds the images in another order than when the run was started, and with "
+                    + "\(.shuffleWindow) the order decides: name the same folders, archives and lists, in the same order"
             )
         }
         guard file.metadata[Key.validationNames] == validationChecksum else {

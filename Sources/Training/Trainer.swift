@@ -38,7 +38,17 @@ public final class Trainer {
     var ranking = WeightRanking()
     /// XXH64 of the names of the source's images, in their order.
     private(set) lazy var namesChecksum = Self.checksum(of: source)
-    /// The same of the images whose evaluation ranks the weights; nil without any.
+    /// XXH64 of the order in which the images lie, where windows of them are shuffled; nil where the order of samples
+    /// does not depend on it.
+    private(set) lazy var orderChecksum: String? = {
+        guard let window = configuration.shuffleWindow, window < source.count else { return nil }
+        var hash = XXHash64()
+        for index in source.storedOrder {
+            withUnsafeBytes(of: UInt64(index).littleEndian) { hash.update($0) }
+        }
+        return hash.text
+    }()
+    /// The same as `namesChecksum` of the images whose evaluation ranks the weights; nil without any.
     private(set) lazy var validationChecksum = evaluations.lazy.compactMap(\.rankingImages).first.map {
         Self.checksum(of: $0)
     }

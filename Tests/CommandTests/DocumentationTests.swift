@@ -322,7 +322,9 @@ final class DocumentationTests: XCTestCase {
         let teacher = folder.file("teacher"), run = folder.file("run"), weights = run + "/model.safetensors"
         assertRuns(TinyRun.pretrain(teacher, epochs: 1, ["--quiet"]))
         // Two passes a step: stopped between them, a checkpoint holds gradients too.
-        assertRuns(TinyRun.distill(run, teacher: teacher + "/model.safetensors", epochs: 1, ["--quiet"]))
+        assertRuns(
+            TinyRun.distill(
+                run, teacher: teacher + "/model.safetensors", epochs: 1, ["--quiet", "--shuffle-window", "3"]))
         assertRuns(["convert", weights, folder.file("mae.safetensors"), "--to", "mae"])
         let checkpoint = run + "/" + (try XCTUnwrap(TinyRun.checkpoints(run).last))
         let files = try [checkpoint, weights, folder.file("mae.safetensors")].map { try SafeTensorsFile(path: $0) }

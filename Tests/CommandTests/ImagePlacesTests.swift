@@ -155,8 +155,30 @@ final class ImagePlacesTests: XCTestCase {
         try assertSameTensors("whole", "resumed")
         try FileManager.default.removeItem(atPath: folder.file("resumed/model.safetensors"))
         let first = try XCTUnwrap(TinyRun.checkpoints(folder.file("resumed")).first)
-        assertRuns(pretrain("resumed", [TinyRun.data], window + ["--resume", folder.file("resumed/\(first)")]))
+        let resume = ["--resume", folder.file("resumed/\(first)")]
+        assertRuns(pretrain("resumed", [TinyRun.data], window + resume))
         try assertSameTensors("whole", "resumed")
+        // Where the same images lie in the same order, the run goes on; in another order it would show other images.
+        let members = try Self.pictures.map { ($0, try Self.content($0)) }
+        folder.write(TarBuilder.archive(members), "same.tar")
+        folder.write(TarBuilder.archive(members.reversed()), "other.tar")
+        for (name, own) in [("1.tar", members.prefix(4)), ("2.tar", members.dropFirst(4))] {
+            folder.write(TarBuilder.archive(Array(own)), name)
+        }
+        func resumed(_ data: String...) throws -> [String] {
+            try? FileManager.default.removeItem(atPath: folder.file("resumed/model.safetensors"))
+            return pretrain("resumed", data.map(folder.file), window + resume)
+        }
+        assertRuns(try resumed("same.tar"))
+        try assertSameTensors("whole", "resumed")
+        assertRuns(try resumed("1.tar", "2.tar"))
+        try assertSameTensors("whole", "resumed")
+        for data in [try resumed("other.tar"), try resumed("2.tar", "1.tar")] {
+            assertRefused(
+                data, 65,
+                "holds the images in another order than when the run was started, and with --shuffle-window the "
+                    + "order decides: name the same folders, archives and lists, in the same order")
+        }
         assertRefused(
             pretrain("resumed", [TinyRun.data], ["--resume", "auto"]), 64,
             "was taken with --shuffle-window 3, not no --shuffle-window")

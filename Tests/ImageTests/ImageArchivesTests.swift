@@ -239,7 +239,7 @@ final class ImageArchivesTests: XCTestCase {
                 source.warnings,
                 [
                     "links to nothing in their archive are left out: \(place): dog/gone.jpg, \(place): dog/out.jpg, "
-                        + "\(place): dog/far.jpg (images: 3)"
+                        + "\(place): dog/far.jpg (links: 3)"
                 ])
         }
         for name in ["sparse-gnu.tar", "sparse-pax-0.0.tar", "sparse-pax-0.1.tar", "sparse-pax-1.0.tar"] {
@@ -271,6 +271,8 @@ final class ImageArchivesTests: XCTestCase {
         folder.write([UInt8](repeating: 0, count: 10_240), "zeros.tar")
         let whole = TarBuilder.archive([("a/1.jpg", [UInt8](repeating: 5, count: 3000))])
         folder.write(whole.prefix(2000), "cut.tar")
+        folder.write(whole.prefix(300), "head.tar")
+        folder.write([1] + whole.dropFirst(), "sum.tar")
         folder.write(TarBuilder.archive([("x.tar", Array(whole.prefix(2000)))]), "inner.tar")
         for name in ["x.tar.gz", "x.TGZ", "x.tar.zst", "x.zip"] { folder.write([], name) }
         try FileManager.default.createDirectory(atPath: folder.file("packed"), withIntermediateDirectories: true)
@@ -289,6 +291,8 @@ final class ImageArchivesTests: XCTestCase {
             ("text.tar", .badData, "text.tar is a text, not a tar archive: name an archive that tar wrote"),
             ("cut.tar", .badData, "cut.tar ends in the middle of a/1.jpg: it was not written, copied or downloaded"),
             ("inner.tar", .badData, "inner.tar: x.tar ends in the middle of a/1.jpg"),
+            ("head.tar", .badData, "head.tar ends in the middle: it was not written, copied or downloaded"),
+            ("sum.tar", .badData, "sum.tar is damaged: there is no member's header at byte 0"),
             ("gone.tar", .inputOutput, "cannot open \(folder.file("gone.tar")): No such file"),
             (
                 "x.tar.gz", .badData,
@@ -404,14 +408,132 @@ final class ImageArchivesTests: XCTestCase {
         }
     }
 
-    /// A member's name that is not UTF-8 is no obstacle: members are read by their places.
+    /// Names that are not UTF-8: as in a folder, an image with such a name is unreadable, and a directory with such a
+    /// name is refused, as two of them might become one class.
     func testNamesThatAreNotUTF8() throws {
-        var builder = TarBuilder()
-        builder.add([0x61, 0x2F, 0xE9, 0x2E, 0x6A, 0x70, 0x67], [1])
-        builder.add("a/b.jpg", [2])
-        folder.write(builder.finished(), "latin.tar")
+        func latin(_ before: String, _ letter: UInt8, _ after: String) -> [UInt8] {
+            Array(before.utf8) + [letter] + Array(after.utf8)
+        }
+        func write(_ name: String, _ members: [[UInt8]], type: Character = "0") {
+            var builder = TarBuilder()
+            for member in members { builder.add(member, type == "0" ? [1] : [], type: type) }
+            builder.add("a/b.jpg", [2])
+            builder.add("ü/ö.jpg", [2])
+            folder.write(builder.finished(), name)
+        }
+        write("latin.tar", [latin("a/", 0xE9, ".jpg"), latin("a/", 0xE8, ".jpg"), latin("a/caf", 0xE8, ".txt")])
+        let place = folder.file("latin.tar")
+        let listing = try ImageCollection(listing: [place], indexes: ArchiveIndexes(.memory))
+        XCTAssertEqual(listing.count, 4)
         let source = try collection("latin.tar")
-        XCTAssertEqual(names(source), ["a/b.jpg", "a/\u{FFFD}.jpg"])
-        XCTAssertEqual(try source.bytes(1), [1])
+        XCTAssertEqual(names(source), ["a/b.jpg", "a/\u{FFFD}.jpg", "a/\u{FFFD}.jpg", "ü/ö.jpg"])
+        for index in [0, 3] { XCTAssertEqual(try source.bytes(index), [2]) }
+        for images in [source, listing] {
+            for index in 1...2 {
+                let unreadable = Failure(
+                    .badData,
+                    Failure(
+                        .inputOutput,
+                        "cannot open \(place): a/\u{FFFD}.jpg, as its name is not valid UTF-8: rename it"
+                    ).sentence)
+                XCTAssertEqual(failure { _ = try images.bytes(index) }, unreadable)
+                XCTAssertEqual(failure { _ = try images.head(index, count: 1) }, unreadable)
+            }
+        }
+
+        write("classes.tar", [latin("caf", 0xE9, "/1.jpg"), latin("caf", 0xE8, "/1.jpg")])
+        write("deep.tar", [latin("a/x/caf", 0xE9, "/1.jpg")])
+        write("folder.tar", [latin("a/caf", 0xE9, "/")], type: "5")
+        var outer = TarBuilder()
+        outer.add(latin("caf", 0xE9, ".tar"), TarBuilder.archive(["1.jpg": ""]))
+        folder.write(outer.finished(), "archive.tar")
+        for (name, text) in [
+            ("classes.tar", "the folder caf\u{FFFD}"), ("deep.tar", "the folder a/x/caf\u{FFFD}"),
+            ("folder.tar", "the folder a/caf\u{FFFD}"), ("archive.tar", "the archive caf\u{FFFD}.tar"),
+        ] {
+            let expected = Failure(
+                .inputOutput,
+                "\(folder.file(name)): \(text) has a name that is not valid UTF-8: rename it, and write "
+                    + "\(folder.file(name)) anew")
+            XCTAssertEqual(failure { _ = try collection(name) }, expected)
+            XCTAssertEqual(
+                failure { _ = try ImageCollection(listing: [folder.file(name)], indexes: ArchiveIndexes(.memory)) },
+                expected)
+        }
+    }
+
+    /// What holds archives, but no images, does not decide what the classes are.
+    func testDirectoriesAroundArchives() throws {
+        func archive(_ names: [String]) -> [UInt8] { TarBuilder.archive(names.map { ($0, Array($0.utf8)) }) }
+        for folders in [[], ["./"], ["train/"], ["./", "./train/"], ["train/", "empty/"]] {
+            var builder = TarBuilder()
+            for folder in folders { builder.add(folder, type: "5") }
+            builder.add("train/dog.tar", archive(["./", "./1.jpg"]))
+            builder.add("train/cat.tar", archive(["./1.jpg", "./2.jpg"]))
+            builder.add("train/none.tar", archive(["sub/"]))
+            folder.write(builder.finished(), "outer.tar")
+            let source = try collection("outer.tar", usesLabels: true)
+            XCTAssertEqual(source.classes, ["cat", "dog"], "\(folders)")
+            XCTAssertEqual(names(source), ["cat/1.jpg", "cat/2.jpg", "dog/1.jpg"], "\(folders)")
+        }
+        // Archives in several directories: those are the classes, and one without images is one, too.
+        var builder = TarBuilder()
+        for folder in ["data/", "data/cat/", "data/dog/", "data/eel/"] { builder.add(folder, type: "5") }
+        builder.add("data/dog/x.tar", archive(["1.jpg"]))
+        builder.add("data/cat/x.tar", archive(["1.jpg"]))
+        folder.write(builder.finished(), "outer.tar")
+        let source = try collection("outer.tar", usesLabels: true)
+        XCTAssertEqual(source.classes, ["cat", "dog", "eel"])
+        XCTAssertEqual(names(source), ["cat/1.jpg", "dog/1.jpg"])
+        // The parts of one archive in a directory.
+        builder = TarBuilder()
+        builder.add("train/", type: "5")
+        for part in 0..<2 { builder.add("train/\(part).tar", archive(["\(part).jpg"])) }
+        folder.write(builder.finished(), "outer.tar")
+        XCTAssertEqual(try collection("outer.tar").classes, [])
+    }
+
+    /// Links to directories are not followed, which a warning says; nor are those that may be such links.
+    func testLinksToDirectories() throws {
+        var builder = TarBuilder()
+        builder.add("data/cat/1.jpg")
+        builder.add("store/dog/1.jpg")
+        builder.add("store/eel/", type: "5")
+        builder.add("LICENSE")
+        for (path, target) in [
+            ("data/dog", "../store/dog"), ("data/eel", "../store/eel/"), ("data/all", ".."), ("data/far", "/mnt/far"),
+            ("data/gone", "../gone"), ("data/LICENSE", "../LICENSE"), ("data/README.md", "../README.md"),
+            ("data/NOTES", "/usr/share/notes.txt"),
+        ] { builder.add(path, type: "2", target: target) }
+        folder.write(builder.finished(), "links.tar")
+        let place = folder.file("links.tar")
+        XCTAssertEqual(
+            try collection("links.tar").warnings,
+            [
+                "links to nothing in their archive are left out: \(place): data/far, \(place): data/gone (links: 2)",
+                "links to directories are left out, and with them what they lead to: \(place): data/dog, "
+                    + "\(place): data/eel, \(place): data/all (links: 3)",
+            ])
+    }
+
+    /// What stands after an archive's end is not read, as tar does not read it.
+    func testBytesAfterTheEnd() throws {
+        let one = TarBuilder.archive(["cat/1.jpg": ""]), other = TarBuilder.archive(["dog/1.jpg": ""])
+        let zeros = [UInt8](repeating: 0, count: 200_000)
+        folder.write(one + other, "cat.tar")
+        folder.write(one + zeros + [1], "far.tar")
+        folder.write(TarBuilder.archive([("x/inner.tar", one + other)]), "outer.tar")
+        folder.write(one + zeros, "padded.tar")
+        for (name, inner) in [("cat.tar", ""), ("far.tar", ""), ("outer.tar", ": x/inner.tar")] {
+            let source = try collection(name)
+            XCTAssertEqual(source.count, 1)
+            XCTAssertEqual(
+                source.warnings,
+                [
+                    "what follows the mark of an archive's end is not read (tar -A joins archives, cat does not): "
+                        + "\(folder.file(name))\(inner) (archives: 1)"
+                ])
+        }
+        XCTAssertEqual(try collection("padded.tar").warnings, [])
     }
 }

@@ -212,9 +212,10 @@ final class ImageFolderTests: XCTestCase {
             failure { _ = try ImageFolder(listing: [""]) }, Failure(.inputOutput, "cannot open \"\": \(reason)"))
     }
 
-    /// Warnings, not only notes: what is probably another folder than was meant.
+    /// Warnings, not only notes: what is probably another folder than was meant. What classes are called does not depend
+    /// on where images lie.
     func testWarnsOfWhatWasProbablyNotMeant() throws {
-        func folder(_ names: [String]) throws -> ImageFolder {
+        func folder(_ names: [String]) throws -> ImageCollection {
             let folder = TemporaryFolder()
             for name in names {
                 let path = folder.file(name)
@@ -222,7 +223,22 @@ final class ImageFolderTests: XCTestCase {
                     atPath: (path as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
                 folder.write("x".utf8, name)
             }
-            return try ImageFolder(folder.path)
+            folder.write(TarBuilder.archive(names.map { ($0, []) }), "all.tar")
+            folder.write(
+                Array(names.map { "\($0),\($0.split(separator: "/")[0])\n" }.joined().utf8), "list.csv")
+            let source = try ImageCollection(ImagePlaces(folder.path))
+            for name in ["all.tar", "list.csv"] where source.warnings.allSatisfy({ !$0.contains("are left out") }) {
+                let other = try ImageCollection(ImagePlaces(folder.file(name)), indexes: ArchiveIndexes(.memory))
+                XCTAssertEqual(
+                    other.warnings.map { $0.replacingOccurrences(of: folder.file(name), with: "") }.map {
+                        $0.prefix(60)
+                    },
+                    source.warnings.map { $0.replacingOccurrences(of: folder.path, with: "") }.map { $0.prefix(60) })
+                let both = try ImageCollection(
+                    ImagePlaces([folder.path, folder.file(name)]), indexes: ArchiveIndexes(.memory))
+                XCTAssertEqual(both.warnings.count, source.warnings.count, "once: \(both.warnings)")
+            }
+            return source
         }
         XCTAssertEqual(try folder(["cat/a.png", "dog/b.png", "c.png"]).warnings, [])
         let strays = try folder(["thumbnails/a.png", "b.png", "c.png"]).warnings

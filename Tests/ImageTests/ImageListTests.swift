@@ -83,6 +83,14 @@ final class ImageListTests: XCTestCase {
             ("1.png,a\n2.png,a,b", "a.csv", .badData, "line 2 has 3 fields, but the first one 2: put a field"),
             ("path,label\n\"1.png,a\n2.png,b\n", "a.csv", .badData, "the quote that line 2 opens is never closed"),
             ("1.png,\"a\"b\n", "a.csv", .badData, "line 1 goes on after a closing quote"),
+            (
+                "1.png;a\n2.png;b\n", "a.csv", .badData,
+                "line 1 has semicolons between its columns: separate them by commas"
+            ),
+            ("path;label\n1.png;a\n", "a.csv", .badData, "line 1 has semicolons between its columns"),
+            ("1.png\ta\n", "a.csv", .badData, "line 1 has tabs between its columns"),
+            ("path\tlabel\tsplit\n1.png\ta\tx", "a.csv", .badData, "line 1 has tabs between its columns"),
+            ("path,label\n\"1.png\";a\n", "a.csv", .badData, "line 2 has semicolons between its columns"),
             ("1.png,a\"b\n", "a.csv", .badData, "line 1 has a quote inside a field"),
             ("\"1.png\"\ra,b\n", "a.csv", .badData, "line 1 holds a carriage return"),
             ("1.png,a\n,b", "a.csv", .badData, "line 2 has no path"),
