@@ -6,11 +6,14 @@ import Synchronization
 public struct ImageHeaders: Codable, Equatable, Sendable {
     /// An image whose header is not that of a picture that can be decoded.
     public struct Undecodable: Codable, Equatable, Sendable {
+        /// Its index in the source.
+        public let image: Int
         public let path: String
         /// A sentence with the remedy.
         public let reason: String
 
-        public init(path: String, reason: String) {
+        public init(image: Int, path: String, reason: String) {
+            self.image = image
             self.path = path
             self.reason = reason
         }
@@ -56,7 +59,7 @@ public struct ImageHeaders: Codable, Equatable, Sendable {
         images = source.count
         formats = all.formats
         undecodable = all.undecodable.sorted { $0.index < $1.index }.map {
-            Undecodable(path: source.title($0.index), reason: $0.reason)
+            Undecodable(image: $0.index, path: source.title($0.index), reason: $0.reason)
         }
     }
 
@@ -68,6 +71,19 @@ public struct ImageHeaders: Codable, Equatable, Sendable {
         } catch  where head.count == headCount {
             // The size may stand behind a large profile or preview.
             return try Pixels.format(ofFile: source.bytes(index), named: source.title(index))
+        }
+    }
+
+    /// Whether the images that could not be decoded cannot be decoded still. Permissions, for example, may have changed.
+    public func hold(for source: any ImageSource) -> Bool {
+        undecodable.allSatisfy { image in
+            guard image.image < source.count else { return false }
+            do {
+                _ = try Self.format(of: image.image, in: source)
+                return false
+            } catch {
+                return (error as? Failure)?.code == .badData
+            }
         }
     }
 

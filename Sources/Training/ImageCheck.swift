@@ -42,11 +42,11 @@ public final class ImageCheck {
     deinit { stop() }
 
     /// What an earlier check of the same files found; nil without one. A file is the same while its path, its size and
-    /// its time of modification are.
+    /// its time of modification are; the images that could not be decoded are looked at again.
     public func remembered() -> [ImageHeaders]? {
         guard let bytes = try? MappedFile.contents(directory.imagesPath, wanted: "the images of a run"),
             let kept = try? JSONDecoder().decode(Kept.self, from: Data(bytes)), kept.files == checksum,
-            kept.headers.count == sources.count
+            kept.headers.count == sources.count, zip(kept.headers, sources).allSatisfy({ $0.hold(for: $1) })
         else { return nil }
         return kept.headers
     }

@@ -294,7 +294,6 @@ struct TrainingOptions: ParsableArguments {
         let directory = try RunDirectory(path: output!, resuming: resume != nil)
         try prepare(trainer, from: weights)
         try takeUp(trainer, in: directory)
-        try directory.writeConfiguration(configuration)
         indexes.save(in: directory.path)
         let progress = quiet ? nil : ProgressLine(totalSteps: trainer.totalSteps, terms: trainer.objective.lossTerms)
         let message: (Message) -> Void = { sentence in
@@ -307,6 +306,8 @@ struct TrainingOptions: ParsableArguments {
             if let progress { progress.message(text) } else if !quiet { Terminal.note(text) }
         }
         if let check { try start(check, of: trainer.sources, note: note) { message("\($0)") } }
+        // After the check: until then the folder holds no run, and the same command starts one when images are repaired.
+        try directory.writeConfiguration(configuration)
         let outcome: Trainer.Outcome
         var refusal: Failure?
         do {

@@ -438,6 +438,11 @@ final class ConvertTests: XCTestCase {
             XCTAssertEqual(result.end, .exited(0), result.description)
             XCTAssertLessThan(peak, size / 3, "\(more)")
         }
-        XCTAssertEqual(folder.read("x.safetensors"), folder.read("joined.safetensors"))
+        // Their metadata differ: Hugging Face's folder says how pictures are prepared.
+        let data = try ["x", "joined"].map { name in
+            let path = "\(name).safetensors"
+            return folder.read(path).suffix(try SafeTensorsFile(path: folder.file(path)).dataByteCount)
+        }
+        XCTAssertTrue(data[0].elementsEqual(data[1]), "the same tensors")
     }
 }

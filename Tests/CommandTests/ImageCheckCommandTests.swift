@@ -22,7 +22,7 @@ final class ImageCheckCommandTests: XCTestCase {
         XCTAssertEqual(try TinyRun.checkpoints(output), [])
         // The remedy of the sentence.
         let allowed = assertRuns(
-            TinyRun.pretrain(output, epochs: 2, data: images, ["--unreadable-limit", "0.1", "--resume", "auto"]))
+            TinyRun.pretrain(output, epochs: 2, data: images, ["--unreadable-limit", "0.1"]))
         XCTAssertTrue(allowed.errors.contains("checked in \(images): JPEG 9"), allowed.errors)
         XCTAssertTrue(FileManager.default.fileExists(atPath: output + "/images.json"))
     }

@@ -36,7 +36,7 @@ final class KnnTests: XCTestCase {
     /// The table has a row for the encoder, each baseline and chance; a sentence says what they mean.
     func testTable() throws {
         let result = assertRuns(knn("--k", "1,5"))
-        XCTAssertTrue(result.errors.hasPrefix("\(weights): safetensors, MAE names; "), result.errors)
+        XCTAssertTrue(result.errors.contains("\(weights): safetensors, MAE names; "), result.errors)
         let lines = result.output.components(separatedBy: "\n")
         XCTAssertEqual(
             lines[0],

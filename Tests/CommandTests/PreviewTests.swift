@@ -40,7 +40,7 @@ final class PreviewTests: XCTestCase {
             "preview", "--data", TinyRun.data, "--recipe", "demo", "--output", output, "--seed", "\(seed)", "--count",
             "11", "--columns", "4", "--image-size", "32x48", "--channels", "1", "--mask-ratio", "0.6",
         ])
-        XCTAssertEqual(result.errors, "")
+        XCTAssertEqual(result.errors, "\(TinyRun.data): 9 images\n")
         XCTAssertEqual(
             result.output,
             "11 samples of recipe demo, seed 7\n15 of 24 patches removed: grey\ngrid  \(output)  778×392\n")
@@ -60,7 +60,7 @@ final class PreviewTests: XCTestCase {
             "preview", "--data", TinyRun.data, "--recipe", "finetune-base", "--output", output, "--seed", "\(seed)",
             "--count", "14", "--columns", "3", "--batch", "4", "--image-size", "48",
         ])
-        XCTAssertEqual(result.errors, "")
+        XCTAssertEqual(result.errors, "\(TinyRun.data): 9 images\n")
         let augmentation = Augmentation(
             width: 48, height: 48, framing: .random(area: 0.08...1, aspect: 3.0 / 4...4.0 / 3, flip: 0.5),
             randAugment: RandAugment(), erasing: RandomErasing())

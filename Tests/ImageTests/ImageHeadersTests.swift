@@ -42,6 +42,20 @@ final class ImageHeadersTests: XCTestCase {
         }
     }
 
+    /// What was found holds while the same images cannot be decoded: one whose permissions were repaired can.
+    func testHolds() throws {
+        func source(_ second: Result<[UInt8], Failure>) -> MemorySource {
+            MemorySource(images: [("a.png", nil, .success(bytes("grey16/bright.png"))), ("b.png", nil, second)])
+        }
+        let closed = source(.failure(Failure(.badData, "Permission denied")))
+        let found = try headers(closed)
+        XCTAssertEqual(found.undecodable.map(\.image), [1])
+        XCTAssertTrue(found.hold(for: closed))
+        XCTAssertFalse(found.hold(for: source(.success(bytes("grey16/dark.png")))))
+        XCTAssertFalse(found.hold(for: source(.failure(Failure(.inputOutput, "the disk is gone")))))
+        XCTAssertFalse(found.hold(for: MemorySource(images: [("a.png", nil, .success([]))])))
+    }
+
     /// A failure of the system is none of an image.
     func testFailureOfTheSystem() {
         let source = MemorySource(images: [("a.png", nil, .failure(Failure(.inputOutput, "the disk is gone")))])

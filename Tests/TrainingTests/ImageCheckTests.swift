@@ -34,7 +34,8 @@ final class ImageCheckTests: XCTestCase {
         XCTAssertEqual(found.count, 1)
         XCTAssertEqual(found[0].formats, ["PNG": 2])
         XCTAssertEqual(
-            found[0].undecodable, [ImageHeaders.Undecodable(path: folder.file("images/c.png"), reason: "a reason")])
+            found[0].undecodable,
+            [ImageHeaders.Undecodable(image: 2, path: folder.file("images/c.png"), reason: "a reason")])
         XCTAssertEqual(try check().remembered(), found)
         var times = [timeval(tv_sec: 1000, tv_usec: 0), timeval(tv_sec: 1000, tv_usec: 0)]
         XCTAssertEqual(utimes(folder.file("images/b.png"), &times), 0)
