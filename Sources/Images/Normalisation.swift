@@ -16,11 +16,15 @@ public struct Normalisation: Equatable, Sendable {
             : Normalisation(mean: [0.449], deviation: [0.226])
     }
 
-    /// A stated mean and deviation; nil if they are not those of 1 or 3 channels, or not finite, or a deviation is not
-    /// above 0.
+    /// What a mean may be.
+    public static let means: ClosedRange<Float> = -1000...1000
+    /// What a deviation may be: a smaller one is none.
+    public static let deviations: ClosedRange<Float> = 1e-6...Float.greatestFiniteMagnitude
+
+    /// A stated mean and deviation; nil if they are not those of 1 or 3 channels, or not among `means` and `deviations`.
     public init?(statedMean mean: [Float], deviation: [Float]) {
         guard mean.count == deviation.count, mean.count == 1 || mean.count == 3,
-            mean.allSatisfy(\.isFinite), deviation.allSatisfy({ $0.isFinite && $0 > 0 })
+            mean.allSatisfy(Self.means.contains), deviation.allSatisfy(Self.deviations.contains)
         else { return nil }
         self.init(mean: mean, deviation: deviation)
     }

@@ -28,7 +28,12 @@ public struct Preprocessing: Equatable, Sendable {
 
 /// The part of a picture that an encoder is shown where nothing is drawn at random.
 public struct CentreCrop: Equatable, Sendable {
-    /// Side of the crop divided by that of the resized picture, above 0 and at most 1. Nil for MAE's rule: 0.875 for
+    /// The fractions that a crop may have: a smaller one shows a speck of the picture, and its size would overflow.
+    public static let fractions = 0.01...1.0
+    /// The largest side that a picture is resized to by a stated size.
+    public static let largestSide = 65_535
+
+    /// Side of the crop divided by that of the resized picture, one of `fractions`. Nil for MAE's rule: 0.875 for
     /// samples of up to 224 pixels, 1 for larger ones.
     public var fraction: Double?
     /// Whether both sides are resized, which changes the aspect; otherwise the short side is, and the aspect stays.
@@ -38,18 +43,20 @@ public struct CentreCrop: Equatable, Sendable {
     public var roundsDown: Bool
 
     public init(fraction: Double? = nil, squashes: Bool = false, roundsDown: Bool = false) {
-        precondition(fraction.map { $0 > 0 && $0 <= 1 } ?? true)
+        precondition(fraction.map(Self.fractions.contains) ?? true)
         self.fraction = fraction
         self.squashes = squashes
         self.roundsDown = roundsDown
     }
 
     /// The largest fraction with which samples of `side` pixels are cropped from pictures of `resized` pixels: side /
-    /// resized, or the number below it if its quotient would be rounded to the next lower pixel.
-    public init(side: Int, of resized: Int, squashes: Bool = false, roundsDown: Bool = false) {
-        precondition(side > 0 && resized >= side)
+    /// resized, or the number below it if its quotient would be rounded to the next lower pixel. Nil if the crop is larger
+    /// than the picture, or the sizes are outside `fractions` and `largestSide`.
+    public init?(side: Int, of resized: Int, squashes: Bool = false, roundsDown: Bool = false) {
+        guard side > 0, resized >= side, resized <= Self.largestSide else { return nil }
         var fraction = Double(side) / Double(resized)
         while Int(Double(side) / fraction) < resized { fraction = fraction.nextDown }
+        guard Self.fractions.contains(fraction) else { return nil }
         self.init(fraction: fraction, squashes: squashes, roundsDown: roundsDown)
     }
 
@@ -99,9 +106,9 @@ extension Preprocessing: Codable {
                 forKey: .std, in: container, debugDescription: "no mean and deviation of 1 or 3 channels")
         }
         let fraction = try container.decodeIfPresent(Double.self, forKey: .cropFraction)
-        guard fraction.map({ $0 > 0 && $0 <= 1 }) ?? true else {
+        guard fraction.map(CentreCrop.fractions.contains) ?? true else {
             throw DecodingError.dataCorruptedError(
-                forKey: .cropFraction, in: container, debugDescription: "not above 0 and at most 1")
+                forKey: .cropFraction, in: container, debugDescription: "not from 0.01 to 1")
         }
         self.init(
             normalisation: normalisation,

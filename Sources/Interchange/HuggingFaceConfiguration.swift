@@ -13,6 +13,9 @@ enum ConfigurationFile {
         let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
         let place = folder + "/" + name
         var status = stat()
+        if stat(place, &status) != 0, errno == ENOENT, lstat(place, &status) == 0 {
+            throw Failure(.badData, "\(place): is a link to a file that is not there; download it again, or remove it")
+        }
         guard stat(place, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
         // Real ones have a few kB, or a few hundred with the labels of a classifier.
         guard status.st_size <= 16_000_000 else {

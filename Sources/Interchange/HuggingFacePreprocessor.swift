@@ -85,9 +85,12 @@ struct HuggingFacePreprocessor: Decodable {
         }
     }
 
-    /// What it says for an encoder; nil if that is not how pictures are normalised for it.
-    func stated(for encoder: EncoderConfiguration) -> StatedPreprocessing? {
-        let file = "preprocessor_config.json"
+    /// What it says for an encoder; nil if it does not say how pictures are normalised.
+    ///
+    /// - Parameter path: of the weights.
+    /// - Throws: `Failure.badData` if a number that it states cannot be.
+    func stated(for encoder: EncoderConfiguration, _ path: String) throws -> StatedPreprocessing? {
+        let file = "preprocessor_config.json", place = StatedFile(file, beside: path)
         var type = imageProcessorType ?? featureExtractorType ?? ""
         for ending in ["Fast", "Pil", "ImageProcessor", "FeatureExtractor"] where type.hasSuffix(ending) {
             type.removeLast(ending.count)
@@ -97,17 +100,25 @@ struct HuggingFacePreprocessor: Decodable {
         // The bytes of the picture are multiplied by the factor and then normalised; ours are divided by 255.
         var factor = doRescale == false ? 255 : (rescaleFactor ?? 1.0 / 255) * 255
         if abs(factor - 1) < 1e-5 { factor = 1 }
+        guard factor > 0, factor.isFinite else {
+            throw place.failure("rescale_factor is \(rescaleFactor ?? 0), which is not above 0")
+        }
         var mean = [0.0], deviation = [1.0]
         if doNormalize != false {
             guard let ownMean = imageMean?.values ?? defaults?.mean,
                 let ownDeviation = imageStd?.values ?? defaults?.deviation
             else { return nil }
+            try place.require(ownMean, "image_mean", in: -Float.greatestFiniteMagnitude...Float.greatestFiniteMagnitude)
+            try place.require(ownDeviation, "image_std", in: Normalisation.deviations)
             (mean, deviation) = (ownMean, ownDeviation)
         }
-        guard factor.isFinite, factor > 0,
+        guard
             let normalisation = Normalisation(
                 stated: mean.map { $0 / factor }, deviation.map { $0 / factor }, channels: encoder.channels)
-        else { return nil }
+        else {
+            throw place.failure(
+                "image_mean and image_std, divided by rescale_factor, are no mean and deviation of pixels")
+        }
         var interpolation = Interpolation.bicubic
         if let resample = resample ?? defaults?.resample {
             if let known = Interpolation(pillowNumber: resample) {
@@ -118,15 +129,24 @@ struct HuggingFacePreprocessor: Decodable {
                         + "without \(.interpolation)")
             }
         }
-        let (crop, note) = crop(for: encoder, defaults, file)
+        let (crop, note) = try crop(for: encoder, defaults, place)
         return StatedPreprocessing(
             preprocessing: Preprocessing(normalisation: normalisation, interpolation: interpolation, crop: crop),
             origin: file, notes: notes + [note].compactMap { $0 })
     }
 
-    private func crop(for encoder: EncoderConfiguration, _ defaults: Defaults?, _ file: String) -> (
+    private func crop(for encoder: EncoderConfiguration, _ defaults: Defaults?, _ place: StatedFile) throws -> (
         CentreCrop, Message?
     ) {
+        let file = "preprocessor_config.json"
+        func cut(_ side: Int, of resized: Int, squashes: Bool = false) throws -> CentreCrop {
+            guard let crop = CentreCrop(side: side, of: resized, squashes: squashes, roundsDown: true) else {
+                throw place.failure(
+                    "size has \(resized) pixels for a crop of \(side), but may have at most 65535, and at most 100 times the crop"
+                )
+            }
+            return crop
+        }
         func sides(_ size: Size?) -> (height: Int, width: Int)? {
             switch size {
             case .sides(let height, let width) where height > 0 && width > 0: (height, width)
@@ -146,7 +166,7 @@ struct HuggingFacePreprocessor: Decodable {
                 let side = min(encoder.imageHeight, encoder.imageWidth)
                 return (
                     side > 0 && side <= short
-                        ? CentreCrop(side: side, of: short, roundsDown: true)
+                        ? try cut(side, of: short)
                         : CentreCrop(fraction: 1, roundsDown: true), nil
                 )
             }
@@ -162,13 +182,13 @@ struct HuggingFacePreprocessor: Decodable {
             + "without edges"
         if !unresized, side > 0, case .shortest(let short) = size, short > 0 {
             guard short >= side else { return (CentreCrop(fraction: 1, roundsDown: true), padding) }
-            return (CentreCrop(side: side, of: short, roundsDown: true), nil)
+            return (try cut(side, of: short), nil)
         }
         if !unresized, side > 0, let (height, width) = sides(size) {
             guard height >= cropped.height, width >= cropped.width else {
                 return (CentreCrop(fraction: 1, squashes: true, roundsDown: true), padding)
             }
-            return (CentreCrop(side: cropped.height, of: height, squashes: true, roundsDown: true), nil)
+            return (try cut(cropped.height, of: height, squashes: true), nil)
         }
         return (
             CentreCrop(roundsDown: true),

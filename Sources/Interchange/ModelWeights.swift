@@ -120,7 +120,8 @@ public final class ModelWeights: Sendable {
                 .badData, "\(path): config.json asks for the activation \(quoted(activation)), but MAE's ViT has gelu")
         }
         let timmFolder =
-            isHuggingFace || !Self.isModelOfFolder(path) ? nil : try TimmConfiguration.read(beside: file.path)
+            isHuggingFace || !Self.isModelOfFolder(path)
+            ? nil : try TimmConfiguration.read(beside: file.path, isItsOwn: true)
         let timmSizes = timmFolder?.sizes(width: tensors["patch_embed.proj.weight"]?.shape.first)
         toldHeads = Self.known(told?.encoder.heads) ?? configuration?.numAttentionHeads ?? timmSizes?.numHeads
         toldDecoderHeads = Self.known(told?.decoder?.heads) ?? configuration?.decoderNumAttentionHeads
@@ -147,7 +148,9 @@ public final class ModelWeights: Sendable {
         normalizePixels = normalizes
         let head = tensors["head.weight"] ?? tensors["head.1.weight"]
         classes = head?.shape.first
-        var timm = isHuggingFace || classes == nil ? nil : try TimmConfiguration.read(beside: file.path)
+        var timm =
+            isHuggingFace || classes == nil
+            ? nil : try TimmConfiguration.read(beside: file.path, isItsOwn: Self.isModelOfFolder(path))
         // One of another number of classes belongs to other weights in the folder.
         if timm?.numClasses != nil, timm?.numClasses != classes { timm = nil }
         timmPool = timm?.globalPool

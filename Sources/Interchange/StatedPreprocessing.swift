@@ -64,8 +64,14 @@ extension ModelWeights {
         if let text = file.metadata[trainingKey] {
             // A run's other faults are found where its configuration is needed. Runs without the key prepared pictures
             // as MAE does.
-            guard let found = try? JSONDecoder().decode(PictureMetadata.self, from: Data(text.utf8)) else { return nil }
-            return (found, "its training")
+            do {
+                return (try JSONDecoder().decode(PictureMetadata.self, from: Data(text.utf8)), "its training")
+            } catch DecodingError.dataCorrupted(let context) where !context.codingPath.isEmpty {
+                throw Failure(
+                    .badData,
+                    "\(path): its metadata \(trainingKey) says how pictures are prepared, but not with numbers that can "
+                        + "be; download or write the file again")
+            } catch { return nil }
         }
         var text = file.metadata[picturesKey]
         if text == nil, case .list(let items) = file.values.first(where: { $0.name == picturesKey })?.value,
@@ -98,12 +104,14 @@ extension ModelWeights {
             }
         }
         guard isModelOfFolder(path) else { return nil }
-        if let processor = try HuggingFacePreprocessor(beside: file.path) { return processor.stated(for: encoder) }
-        guard let timm = try TimmConfiguration.read(beside: file.path),
+        if let processor = try HuggingFacePreprocessor(beside: file.path) {
+            return try processor.stated(for: encoder, file.path)
+        }
+        guard let timm = try TimmConfiguration.read(beside: file.path, isItsOwn: true),
             // One of another number of classes belongs to other weights in the folder.
             timm.numClasses == nil || classes == nil || timm.numClasses == classes
         else { return nil }
-        return timm.stated(for: encoder)
+        return try timm.stated(for: encoder, file.path)
     }
 
     /// Whether the configuration in a folder is that of the weights at `path`: a folder, or a file with the name that
@@ -113,6 +121,32 @@ extension ModelWeights {
         if stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR { return true }
         let name = path.split(separator: "/").last ?? ""
         return ["model.safetensors", "pytorch_model.bin"].contains { name == $0 || name == $0 + ".index.json" }
+    }
+}
+
+/// What a configuration file in the folder of weights says and cannot be, as failures that name the file and the key.
+struct StatedFile {
+    /// The path of the file, for a person.
+    let place: String
+
+    /// - Parameter path: of the weights.
+    init(_ name: String, beside path: String) {
+        place = (path.lastIndex(of: "/").map { String(path[...$0]) } ?? "./") + name
+    }
+
+    func failure(_ text: String) -> Failure {
+        Failure(.badData, "\(place): \(text); repair the file, or download it again")
+    }
+
+    /// Checks the numbers of `key`.
+    func require(_ values: [Double]?, _ key: String, in range: ClosedRange<Float>) throws {
+        guard let values else { return }
+        guard values.count == 1 || values.count == 3 else {
+            throw failure("\(key) has \(Format.counted(values.count, "number")), but pictures have 1 or 3 channels")
+        }
+        if let wrong = values.first(where: { !range.contains(Float($0)) }) {
+            throw failure("\(key) holds \(wrong), which is no number to normalise pixels with")
+        }
     }
 }
 
@@ -135,13 +169,14 @@ extension Interpolation {
 }
 
 extension Normalisation {
-    /// The normalisation of numbers that a configuration gives for `channels` channels, or one number for all; nil if
-    /// they are not for as many.
+    /// The normalisation of numbers that a configuration gives for 1 or 3 channels, or one number for all, of an encoder
+    /// of `channels` channels; nil if they can be none.
     init?(stated mean: [Double], _ deviation: [Double], channels: Int) {
+        let count = max(channels, mean.count, deviation.count)
         func spread(_ values: [Double]) -> [Float] {
-            (values.count == 1 ? Array(repeating: values[0], count: channels) : values).map(Float.init)
+            (values.count == 1 ? Array(repeating: values[0], count: count) : values).map(Float.init)
         }
-        self.init(statedMean: spread(mean), deviation: spread(deviation))
-        guard self.mean.count == channels else { return nil }
+        guard let own = Self(statedMean: spread(mean), deviation: spread(deviation)) else { return nil }
+        self = own.adapted(channels: channels)
     }
 }

@@ -8,11 +8,14 @@ extension Interpolation: ExpressibleByArgument {}
 /// "0.5" or "0.485,0.456,0.406": a number for all channels, or one for each.
 struct ChannelNumbers: ExpressibleByArgument {
     let values: [Float]
+    /// As it was given.
+    let text: String
 
     init?(argument: String) {
         let numbers = argument.split(separator: ",", omittingEmptySubsequences: false).map { Float($0) }
         guard numbers.count == 1 || numbers.count == 3, numbers.allSatisfy({ $0?.isFinite == true }) else { return nil }
         values = numbers.map { $0! }
+        text = argument
     }
 
     /// The numbers of `channels` channels.
@@ -23,7 +26,7 @@ struct ChannelNumbers: ExpressibleByArgument {
         guard values.count == 1 else {
             throw Failure(
                 .usage,
-                "\(field, Normalisation.text(values, separator: ",")) has \(values.count) numbers, but the images have "
+                "\(field, text) has \(values.count) numbers, but the images have "
                     + "\(channels) channel: give one")
         }
         return Array(repeating: values[0], count: channels)
@@ -38,7 +41,7 @@ struct CropArgument: ExpressibleByArgument {
         if argument == "squash" {
             crop = CentreCrop(fraction: 1, squashes: true)
         } else {
-            guard let fraction = Double(argument), fraction > 0, fraction <= 1 else { return nil }
+            guard let fraction = Double(argument), CentreCrop.fractions.contains(fraction) else { return nil }
             crop = CentreCrop(fraction: fraction)
         }
     }
@@ -73,7 +76,12 @@ struct PreprocessingOptions: ParsableArguments {
     var cropFraction: CropArgument?
 
     func validate() throws {
-        if let std, std.values.contains(where: { $0 <= 0 }) { throw ValidationError("--std must be above 0") }
+        if let mean, !mean.values.allSatisfy(Normalisation.means.contains) {
+            throw ValidationError("--mean must be from -1000 to 1000")
+        }
+        if let std, !std.values.allSatisfy(Normalisation.deviations.contains) {
+            throw ValidationError("--std must be at least 0.000001")
+        }
     }
 
     /// The flags on the command line.

@@ -86,12 +86,15 @@ final class PreprocessingTests: XCTestCase {
                     + more, 64, words)
         }
         refused(["--mean", "0.5,0.5"], "is invalid for '--mean <number,…>'")
-        refused(["--std", "0"], "--std must be above 0")
+        refused(["--std", "0"], "--std must be at least 0.000001")
+        refused(["--std", "1e-45"], "--std must be at least 0.000001")
+        refused(["--mean", "1e30"], "--mean must be from -1000 to 1000")
+        refused(["--crop-fraction", "1e-30"], "is invalid for '--crop-fraction <fraction|squash>'")
         refused(["--interpolation", "nearest"], "is invalid for '--interpolation <filter>'")
         refused(["--crop-fraction", "1.5"], "is invalid for '--crop-fraction <fraction|squash>'")
         assertRefused(
-            TinyRun.pretrain(folder.file("grey"), ["--channels", "1", "--mean", "0.5,0.25,0.5"]), 64,
-            "--mean 0.5,0.25,0.5 has 3 numbers, but the images have 1 channel: give one")
+            TinyRun.pretrain(folder.file("grey"), ["--channels", "1", "--mean", "0.5,0.5,0.5"]), 64,
+            "--mean 0.5,0.5,0.5 has 3 numbers, but the images have 1 channel: give one")
     }
 
     /// A teacher's mean and deviation become the run's, go into its weights, and are used with them.

@@ -4,14 +4,19 @@ import XCTest
 
 final class PreprocessingTests: XCTestCase {
     /// A fraction made of two sizes gives these sizes back, of which some quotients are rounded.
-    func testFractionOfTwoSizes() {
+    func testFractionOfTwoSizes() throws {
         for side in 1...400 {
             for resized in side...side + 130 {
-                let crop = CentreCrop(side: side, of: resized)
+                // A crop may be a hundredth.
+                guard resized < 100 * side else { continue }
+                let crop = try XCTUnwrap(CentreCrop(side: side, of: resized))
                 XCTAssertEqual(crop.frame(width: side, height: side, of: (50, 50)).resized.width, resized)
-                XCTAssertTrue(crop.fraction! > 0 && crop.fraction! <= 1)
+                XCTAssertTrue(CentreCrop.fractions.contains(crop.fraction!))
             }
         }
+        for (side, resized) in [
+            (0, 1), (2, 1), (1, 200), (32, .max), (32, 1 << 62), (.max, .max), (60_000, 65_536), (-1, 3),
+        ] { XCTAssertNil(CentreCrop(side: side, of: resized), "\(side) of \(resized)") }
     }
 
     func testOtherChannels() {
@@ -42,7 +47,7 @@ final class PreprocessingTests: XCTestCase {
                 "mean 0.5, std 0.5, bicubic, squash"
             ),
             (
-                Preprocessing(normalisation: half, crop: CentreCrop(side: 224, of: 256, squashes: true)),
+                Preprocessing(normalisation: half, crop: CentreCrop(side: 224, of: 256, squashes: true)!),
                 "mean 0.5, std 0.5, bicubic, squash, crop 0.875"
             ),
         ]
@@ -60,6 +65,8 @@ final class PreprocessingTests: XCTestCase {
             #"{"mean":[0.5],"std":[0],\#(rest)}"#, #"{"mean":[0.5,0.5],"std":[0.5,0.5],\#(rest)}"#,
             #"{"mean":[0.5],"std":[0.5],"cropFraction":0,\#(rest)}"#,
             #"{"mean":[0.5],"std":[0.5],"cropFraction":1.5,\#(rest)}"#,
+            #"{"mean":[0.5],"std":[0.5],"cropFraction":1e-30,\#(rest)}"#,
+            #"{"mean":[0.5],"std":[1e-30],\#(rest)}"#, #"{"mean":[1e30],"std":[0.5],\#(rest)}"#,
         ] { XCTAssertNil(decoded(wrong), wrong) }
     }
 }

@@ -72,11 +72,11 @@ final class StatedPreprocessingTests: XCTestCase {
             ),
             (
                 try hugging(#""size": 36, "feature_extractor_type": "CLIPFeatureExtractor", "crop_size": 32"#),
-                CentreCrop(side: 32, of: 36, roundsDown: true), .bicubic, nil
+                CentreCrop(side: 32, of: 36, roundsDown: true)!, .bicubic, nil
             ),
             (
                 try hugging(#""size": {"shortest_edge": 40}, "do_center_crop": false"#),
-                CentreCrop(side: 32, of: 40, roundsDown: true), .bicubic, nil
+                CentreCrop(side: 32, of: 40, roundsDown: true)!, .bicubic, nil
             ),
             (
                 try hugging(#""size": {"shortest_edge": 24}, "crop_size": 32, "do_center_crop": true"#),
@@ -109,9 +109,6 @@ final class StatedPreprocessingTests: XCTestCase {
         XCTAssertNil(try stated(["config.json": #"{"model_type": "vit", "hidden_size": 32}"#]))
         XCTAssertNil(try timm(#""num_classes": 3"#))
         XCTAssertNil(try stated(["preprocessor_config.json": #"{"sampling_rate": 16000}"#]))
-        // Another number of channels, or no deviation.
-        XCTAssertNil(try timm(#""mean": [0.5, 0.5], "std": [0.5, 0.5]"#))
-        XCTAssertNil(try timm(#""mean": [0.5, 0.5, 0.5], "std": [0, 0.5, 0.5]"#))
         // Of weights with another number of classes: these have ten.
         XCTAssertNil(
             try weights(
@@ -120,6 +117,55 @@ final class StatedPreprocessingTests: XCTestCase {
             ).statedPreprocessing)
         XCTAssertThrowsError(try stated(["preprocessor_config.json": #"{"image_mean": "grey"}"#])) {
             XCTAssertEqual(($0 as? Failure)?.code, .badData)
+        }
+    }
+
+    /// Numbers that cannot be are refused, with the file and the key.
+    func testImpossibleNumbers() throws {
+        let huge = "9223372036854775807"
+        let half = #""image_mean": 0.5, "image_std": 0.5, "#
+        for (keys, words) in [
+            (half + #""size": {"shortest_edge": \#(huge)}"#, "size has \(huge) pixels"),
+            (half + #""size": {"shortest_edge": 4611686018427387904}, "do_center_crop": true"#, "size has 46"),
+            (half + #""size": \#(huge), "crop_size": \#(huge), "do_center_crop": true"#, "size has \(huge)"),
+            (half + #""size": {"shortest_edge": 3300}"#, "size has 3300 pixels for a crop of 32"),
+            (#""image_mean": [0.5, 0.5], "image_std": 0.5"#, "image_mean has 2 numbers"),
+            (#""image_mean": 0.5, "image_std": [1, 1, 1, 1]"#, "image_std has 4 numbers"),
+            (#""image_mean": [], "image_std": []"#, "image_mean has 0 numbers"),
+            (#""image_mean": 0.5, "image_std": [0, 0, 0]"#, "image_std holds 0.0"),
+            (#""image_mean": 0.5, "image_std": [1, -1, 1]"#, "image_std holds -1.0"),
+            (half + #""rescale_factor": 0"#, "rescale_factor is 0.0"),
+        ] { refused("preprocessor_config.json", "{\(keys)}", words) }
+        for (keys, words) in [
+            (#""crop_pct": 1e-30"#, "crop_pct is 1e-30, but must be at least 0.01"),
+            (#""crop_pct": "0.9""#, "crop_pct is not what timm writes there"),
+            (#""mean": [0.5, 0.5], "std": [0.5, 0.5]"#, "mean has 2 numbers"),
+            (#""mean": [0.5, 0.5, 0.5], "std": [0, 0.5, 0.5]"#, "std holds 0.0"),
+            (#""mean": 0.5"#, "mean is not what"), (#""mean": ["0.5", "0.5", "0.5"]"#, "mean is not what"),
+        ] {
+            refused("config.json", #"{"architecture": "vit", \#(keys)}"#, words)
+            refused("config.json", #"{"architecture": "vit", "pretrained_cfg": {\#(keys)}}"#, words)
+        }
+        refused("config.json", #"{"architecture": "vit", "num_classes": "x"}"#, "num_classes is not what timm writes")
+        refused("config.json", #"{"architecture": "vit", "label_names": "abc"}"#, "label_names is not what timm writes")
+        refused("config.json", "", "is no JSON")
+        refused("config.json", #"{"architecture": "vi"#, "is no JSON")
+        let place = TemporaryFolder()
+        place.write(
+            try Data(contentsOf: URL(fileURLWithPath: Fixtures.path("weights/mae/mae.safetensors"))),
+            "model.safetensors")
+        try FileManager.default.createSymbolicLink(
+            atPath: place.file("preprocessor_config.json"), withDestinationPath: place.file("none"))
+        XCTAssertThrowsError(try ModelWeights(path: place.file("model.safetensors"))) {
+            XCTAssertEqual(($0 as? Failure)?.code, .badData)
+        }
+    }
+
+    private func refused(_ file: String, _ text: String, _ words: String) {
+        XCTAssertThrowsError(try stated([file: text]), text) {
+            XCTAssertEqual(($0 as? Failure)?.code, .badData, text)
+            let said = "\($0)"
+            XCTAssertTrue(said.contains(file) && said.contains(words), "\(text): \(said)")
         }
     }
 
