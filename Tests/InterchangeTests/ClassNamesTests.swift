@@ -91,8 +91,11 @@ final class ClassNamesTests: XCTestCase {
         // A config.json of another model, or of another program, says nothing.
         for change in [
             { (text: String) in text.replacingOccurrences(of: "\"num_classes\": 5", with: "\"num_classes\": 6") },
-            { _ in "{}" }, { _ in "no JSON" },
+            { _ in "{}" },
         ] { XCTAssertNil(try ModelWeights(path: changed("timm", change)).classNames) }
+        let broken = try changed("timm") { _ in "no JSON" }
+        XCTAssertTrue(
+            failure { _ = try ModelWeights(path: broken) }?.message.contains("config.json: is no JSON") == true)
     }
 
     /// A prefix names the model where several are in a file. One behind words that nobody knows is found without.
