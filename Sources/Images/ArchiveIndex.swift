@@ -94,7 +94,7 @@ package struct ArchiveIndex: Equatable {
                 } else if ArchiveName.compression(of: path.base) != nil {
                     compressed.add("\(title): \(path.text)")
                 } else {
-                    if !path.base.contains(".") { builder.plainFiles.insert(path.bytes) }
+                    if !path.base.utf8.contains(UInt8(ascii: ".")) { builder.plainFiles.insert(path.bytes) }
                     try builder.add(path, member.content, of: bytes)
                 }
             case .link(let target, let isHard):

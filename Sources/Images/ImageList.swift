@@ -148,7 +148,8 @@ public struct ImageList: ImageSource {
             if missing == nil { missing = row }
         }
         guard let missing else { return }
-        if Self.isTable(self.place!), let separator = DelimitedText.otherSeparator(missing.path) {
+        if Self.isTable(self.place!), missing.label.isEmpty, let separator = DelimitedText.otherSeparator(missing.path)
+        {
             throw DelimitedText.separated(by: separator, line: missing.line, named: self.place!)
         }
         let place = whole(missing.path)

@@ -88,6 +88,7 @@ final class ImageListTests: XCTestCase {
                 "line 1 has semicolons between its columns: separate them by commas"
             ),
             ("path;label\n1.png;a\n", "a.csv", .badData, "line 1 has semicolons between its columns"),
+            ("1;2.png,a\n", "a.csv", .badData, "line 1 names 1;2.png, but"),
             ("1.png\ta\n", "a.csv", .badData, "line 1 has tabs between its columns"),
             ("path\tlabel\tsplit\n1.png\ta\tx", "a.csv", .badData, "line 1 has tabs between its columns"),
             ("path,label\n\"1.png\";a\n", "a.csv", .badData, "line 2 has semicolons between its columns"),
