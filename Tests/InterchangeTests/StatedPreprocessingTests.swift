@@ -120,6 +120,33 @@ final class StatedPreprocessingTests: XCTestCase {
         }
     }
 
+    /// Numbers of colours are averaged for an encoder of grey pictures.
+    func testChannelsOfStatedNumbers() throws {
+        let text = #"{"image_mean": [0.25, 0.5, 0.75], "image_std": 0.5, "size": 32}"#
+        XCTAssertEqual(
+            try stated(["preprocessor_config.json": text])?.preprocessing.normalisation,
+            Normalisation(mean: [0.25, 0.5, 0.75], deviation: [0.5, 0.5, 0.5]))
+        let file = try SafeTensorsFile(path: Fixtures.path("weights/mae/mae.safetensors"))
+        var writer = SafeTensorsWriter()
+        for entry in file.entries where !entry.name.hasPrefix("decoder") && entry.name != "mask_token" {
+            let isPatch = entry.name == "patch_embed.proj.weight"
+            let shape = isPatch ? [entry.shape[0], 1] + entry.shape[2...] : entry.shape
+            writer.add(
+                TensorSource(name: entry.name, type: entry.type, shape: shape) { write in
+                    guard isPatch else { return try file.withBytes(entry.name, write) }
+                    try file.withBytes(entry.name) {
+                        try write(UnsafeRawBufferPointer(rebasing: $0[..<($0.count / 3)]))
+                    }
+                })
+        }
+        let place = TemporaryFolder()
+        try writer.write(to: place.file("model.safetensors"))
+        place.write(Data(text.utf8), "preprocessor_config.json")
+        let grey = try ModelWeights(path: place.file("model.safetensors"))
+        XCTAssertEqual(
+            grey.statedPreprocessing?.preprocessing.normalisation, Normalisation(mean: [0.5], deviation: [0.5]))
+    }
+
     /// Numbers that cannot be are refused, with the file and the key.
     func testImpossibleNumbers() throws {
         let huge = "9223372036854775807"
