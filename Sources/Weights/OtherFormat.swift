@@ -70,7 +70,7 @@ package struct OtherFormat: Sendable {
             magic: text("TFL3"), at: 4),
         OtherFormat(
             "a page of HTML", writer: "a server sent it in place of the file",
-            remedy: "fetch the file itself by its direct address", isHTML),
+            remedy: "fetch the file itself by its direct address", { isHTML($0) }),
         OtherFormat("an XML file", writer: "OpenVINO describes models so", endings: [".xml"], magic: text("<?xml")),
         packed("a file compressed by gzip", ".gz", [0x1F, 0x8B]),
         packed("a file compressed by xz", ".xz", [0xFD] + text("7zXZ")),

@@ -296,16 +296,23 @@ struct TrainingOptions: ParsableArguments {
         try takeUp(trainer, in: directory)
         indexes.save(in: directory.path)
         let progress = quiet ? nil : ProgressLine(totalSteps: trainer.totalSteps, terms: trainer.objective.lossTerms)
+        // What the check of images has named, decoding does not name again.
+        var named: [String] = []
         let message: (Message) -> Void = { sentence in
             let text = sentence.text(in: Flags())
+            guard !named.contains(where: text.hasPrefix) else { return }
             if let progress { progress.message("warning: " + text) } else { Terminal.warning(text) }
         }
-        let check = noCheck ? nil : try ImageCheck(trainer.sources, in: directory) { $0.text(in: Flags()) }
+        let check = noCheck ? nil : ImageCheck(trainer.sources, in: directory) { $0.text(in: Flags()) }
         defer { check?.stop() }
         let note: (String) -> Void = { text in
             if let progress { progress.message(text) } else if !quiet { Terminal.note(text) }
         }
-        if let check { try start(check, of: trainer.sources, note: note) { message("\($0)") } }
+        let warn: (String) -> Void = { text in
+            message("\(text)")
+            named.append(text)
+        }
+        if let check { try start(check, of: trainer.sources, note: note, warn: warn) }
         // After the check: until then the folder holds no run, and the same command starts one when images are repaired.
         try directory.writeConfiguration(configuration)
         let outcome: Trainer.Outcome
@@ -314,7 +321,7 @@ struct TrainingOptions: ParsableArguments {
             outcome = try trainer.run(in: directory, workers: workers, progress: progress, message: message) {
                 do {
                     if let headers = try check?.finished() {
-                        try report(headers, of: trainer.sources, note: note) { message("\($0)") }
+                        try report(headers, of: trainer.sources, note: note, warn: warn)
                     }
                 } catch {
                     refusal = error as? Failure ?? Failure(.failure, "\(error)")

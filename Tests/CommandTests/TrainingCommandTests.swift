@@ -20,7 +20,7 @@ final class TrainingCommandTests: XCTestCase {
             try FileManager.default.contentsOfDirectory(atPath: teacher).sorted().filter {
                 !$0.hasPrefix("checkpoint-")
             },
-            ["configuration.json", "lock", "log.jsonl", "model.safetensors"])
+            ["configuration.json", "images.json", "lock", "log.jsonl", "model.safetensors"])
 
         let student = folder.file("student")
         let second = assertRuns(
@@ -410,7 +410,7 @@ final class TrainingCommandTests: XCTestCase {
         assertRefused(result, 74, ["checkpoint-00000003.safetensors", "File too large"])
         XCTAssertEqual(
             try FileManager.default.contentsOfDirectory(atPath: run).sorted(),
-            ["configuration.json", "lock", "log.jsonl"])
+            ["configuration.json", "images.json", "lock", "log.jsonl"])
         // With room again the run goes on.
         assertRuns(TinyRun.pretrain(run, ["--checkpoint-every", "3", "--resume", "auto"]))
     }

@@ -25,7 +25,9 @@ final class ResultTableTests: XCTestCase {
     /// Every measurement says where, when and how it was made, and holds figures that can be.
     func testMeasurementsAreComplete() throws {
         let folder = Self.root.appendingPathComponent("Perf/results")
-        let files = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasSuffix(".json") }
+        let files = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter {
+            $0.hasSuffix(".json") && !$0.hasPrefix("claims-")
+        }
         XCTAssertGreaterThan(files.count, 5)
         for name in files {
             let data = try Data(contentsOf: folder.appendingPathComponent(name))
@@ -44,6 +46,35 @@ final class ResultTableTests: XCTestCase {
                 // The ratio is the median over the turns: near the ratio of the medians, but not the same.
                 let peer = try max(number("pytorch_eager"), number("pytorch_compiled"))
                 XCTAssertEqual(try number("images_per_second") / peer, try number("ratio"), accuracy: 0.3, name)
+            }
+        }
+    }
+
+    /// The points of the claims say how they were trained, and hold accuracies.
+    func testClaimsAreComplete() throws {
+        let folder = Self.root.appendingPathComponent("Perf/results")
+        let files = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasPrefix("claims-") }
+        XCTAssertFalse(files.isEmpty)
+        for name in files {
+            let data = try Data(contentsOf: folder.appendingPathComponent(name))
+            let file = try XCTUnwrap(JSONSerialization.jsonObject(with: data) as? [String: Any], name)
+            for key in ["machine", "date", "command"] {
+                XCTAssertFalse((file[key] as? String ?? "").isEmpty, "\(name): \(key)")
+            }
+            let setting = try XCTUnwrap(file["setting"] as? [String: Any], name)
+            XCTAssertEqual(name, "claims-\(setting["name"] as? String ?? "").json")
+            let rows = try XCTUnwrap(file["rows"] as? [[String: Any]], name)
+            XCTAssertFalse(rows.isEmpty, name)
+            for row in rows {
+                XCTAssertFalse((row["commit"] as? String ?? "").isEmpty, name)
+                XCTAssertGreaterThan(try XCTUnwrap(row["epochs"] as? Double, name), 0)
+                let accuracies = row.keys.filter { $0.hasSuffix("_top1") }
+                XCTAssertTrue(accuracies.contains("finetuned_top1"), name)
+                for key in accuracies {
+                    let accuracy = try XCTUnwrap(row[key] as? Double, name)
+                    // Ten classes or more: chance is at most 0.1.
+                    XCTAssertTrue(accuracy > 0.1 && accuracy <= 1, "\(name): \(key) \(accuracy)")
+                }
             }
         }
     }

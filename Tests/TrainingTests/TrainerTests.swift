@@ -436,13 +436,14 @@ final class TrainerTests: XCTestCase {
             "\(trainer.notes)")
         _ = try run(configuration, "carried")
         XCTAssertEqual(try log("carried").map { $0["epoch"] as? Double }, [1.2, 2.4])
-        XCTAssertEqual(try Trainer(smallRun()).notes, [])
+        XCTAssertEqual(try Trainer(smallRun()).notes, ["\(folder.file("images")): 10 images"])
         var classes = try smallRun()
         classes.data = ImagePlaces(folder.file("classes"))
         _ = try pictures(12, "classes/first")
         _ = try pictures(2, "classes")
         let notes = try Trainer(classes).notes
-        XCTAssertEqual(notes.count, 1)
+        XCTAssertEqual(notes.count, 2)
+        XCTAssertTrue(notes.last?.hasSuffix("12 images, 1 class (first)") == true, "\(notes)")
         XCTAssertTrue(
             notes.first?.contains("left out") == true && notes.first?.contains("images: 2") == true, "\(notes)")
     }
