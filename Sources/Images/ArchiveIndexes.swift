@@ -1,5 +1,6 @@
 import Glibc
 import Reporting
+import Synchronization
 
 /// The indexes of tar archives, each made once: they are kept in memory, and in files so that the next command need not
 /// read all headers again. A file holds for an archive of the same path, size and time of modification.
@@ -18,9 +19,15 @@ public final class ArchiveIndexes: @unchecked Sendable {
 
     private let place: Place
     private let report: (Message) -> Void
-    private var known: [String: (stamp: FileStamp, index: ArchiveIndex)] = [:]
-    private var isReported = false
-    private let mutex = Mutex()
+    private let state = Mutex(State())
+
+    private struct State: Sendable {
+        var known: [String: Known] = [:]
+        var isReported = false
+    }
+    private struct Known: Sendable {
+        let stamp: FileStamp, index: ArchiveIndex
+    }
 
     /// - Parameter report: called with a sentence before the first archive of which no index is kept is read, if that
     ///   takes time.
@@ -37,12 +44,12 @@ public final class ArchiveIndexes: @unchecked Sendable {
         let file = ArchiveFile(path: path)
         return try file.open { descriptor, stamp in
             let whole = Self.wholePath(path)
-            if let found = mutex.locked({ known[whole] }), found.stamp == stamp { return (found.index, stamp) }
+            if let found = state.withLock({ $0.known[whole] }), found.stamp == stamp { return (found.index, stamp) }
             let index =
                 try Self.files(in: place, of: whole).lazy.compactMap {
-                    ArchiveIndex(($0), path: whole, stamp: stamp)
+                    ArchiveIndex($0, path: whole, stamp: stamp)
                 }.first ?? scan(file, descriptor, stamp, whole)
-            mutex.locked { known[whole] = (stamp, index) }
+            state.withLock { $0.known[whole] = Known(stamp: stamp, index: index) }
             return (index, stamp)
         }
     }
@@ -50,7 +57,7 @@ public final class ArchiveIndexes: @unchecked Sendable {
     /// Writes the indexes in memory into the folder of a run.
     public func save(in run: String) {
         let folder = Self.folder(inRun: run)
-        for (path, entry) in mutex.locked({ known })
+        for (path, entry) in state.withLock({ $0.known })
         where access(Self.file(in: folder, of: path), F_OK) != 0
             || Self.bytes(Self.file(in: folder, of: path)).map({
                 ArchiveIndex($0, path: path, stamp: entry.stamp) == nil
@@ -72,8 +79,8 @@ public final class ArchiveIndexes: @unchecked Sendable {
         if !TarReader.isArchive(head), head.contains(where: { $0 != 0 }) {
             throw head.withUnsafeBytes { Self.notAnArchive(file.path, OtherFile($0), size: stamp.size) }
         }
-        if stamp.size > 64 << 20, mutex.locked({ !isReported }) {
-            mutex.locked { isReported = true }
+        if stamp.size > 64 << 20, state.withLock({ !$0.isReported }) {
+            state.withLock { $0.isReported = true }
             report("the headers of \(file.path) and other archives are read, once: where images lie is kept")
         }
         let index = try ArchiveIndex(bytes)
@@ -140,8 +147,10 @@ public final class ArchiveIndexes: @unchecked Sendable {
             mkdir(prefix, 0o777)
             prefix += "/"
         }
-        let place = file(in: folder, of: path), part = "\(place).part-\(getpid())"
-        let descriptor = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
+        let place = file(in: folder, of: path), suffix = String(UInt64.random(in: 0 ... .max), radix: 16)
+        // Processes in different containers may have the same number, and share this folder.
+        let part = "\(place).part-\(getpid())-\(suffix)"
+        let descriptor = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
         guard descriptor >= 0 else { return }
         var done = 0
         while done < bytes.count {
@@ -152,20 +161,5 @@ public final class ArchiveIndexes: @unchecked Sendable {
         }
         if close(descriptor) == 0, done == bytes.count, rename(part, place) == 0 { return }
         unlink(part)
-    }
-}
-
-/// A lock for a few lines.
-private final class Mutex: @unchecked Sendable {
-    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    init() { pthread_mutex_init(mutex, nil) }
-    deinit {
-        pthread_mutex_destroy(mutex)
-        mutex.deallocate()
-    }
-    func locked<Result>(_ body: () throws -> Result) rethrows -> Result {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
-        return try body()
     }
 }
