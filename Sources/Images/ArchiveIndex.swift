@@ -26,7 +26,7 @@ package struct ArchiveIndex: Equatable {
             if first.count < 3 { first.append(name) }
         }
 
-        var text: String { first.joined(separator: ", ") + (count > first.count ? ", …" : "") }
+        var text: String { firstNames(first) + (count > first.count ? ", …" : "") }
     }
 
     package var units: [Unit] = []
@@ -59,7 +59,7 @@ package struct ArchiveIndex: Equatable {
     /// taken.
     ///
     /// - Throws: `Failure.badData` for an archive that is damaged or truncated, has an image that is stored sparse, a
-    ///   suffix twice in one sample, or a .cls that is not a number; and what reading it throws.
+    ///   suffix twice in a sample that has more than images, or a .cls that is not a number; and what reading it throws.
     package init(_ bytes: ArchiveBytes) throws {
         try add(bytes, range: 0..<bytes.count, name: [], title: bytes.path, depth: 0)
     }
@@ -115,7 +115,7 @@ package struct ArchiveIndex: Equatable {
         }
         if !reader.hasEndMark { endless.add(title) }
         if reader.hasRest { joined.add(title) }
-        builder.flush()
+        try builder.flush()
         let (folders, nowhere) = builder.folderLinks()
         for path in folders { folderLinks.add("\(title): \(path)") }
         for path in nowhere { links.add("\(title): \(path)") }
@@ -218,21 +218,18 @@ private struct UnitBuilder {
     private var suffixes: Set<String> = []
     private var images: [Image] = []
     private var number: Int?
+    /// The first member whose suffix the sample has already.
+    private var repeated: (path: MemberPath, suffix: String)?
 
     init(title: String) { self.title = title }
 
     mutating func add(_ path: MemberPath, _ content: Range<Int>, of bytes: ArchiveBytes) throws {
         guard let (key, suffix) = path.sample else { return }
         if !key.elementsEqual(self.key) {
-            flush()
+            try flush()
             self.key = Array(key)
         }
-        guard suffixes.insert(suffix).inserted else {
-            throw Failure(
-                .badData,
-                "\(title): \(path.text) is the second \(suffix) of one sample: its neighbours with the name "
-                    + "\(String(decoding: key, as: UTF8.self)) belong to it; write the archive with other names")
-        }
+        if !suffixes.insert(suffix).inserted, repeated == nil { repeated = (path, suffix) }
         if suffix == "cls" {
             number = try Self.number(try bytes.bytes(content.prefix(64)), whole: content.count <= 64) {
                 "\(title): \(path.text) holds \(quoted($0)) where the number of a class belongs"
@@ -255,9 +252,18 @@ private struct UnitBuilder {
     }
 
     /// Ends the sample.
-    mutating func flush() {
-        defer { (suffixes, images, number) = ([], [], nil) }
-        let hasOtherMembers = suffixes.count > images.count
+    ///
+    /// - Throws: `Failure.badData` for a sample of several kinds of members with two of one kind. Images alone, such as
+    ///   1.png and 1.PNG, are samples of their own.
+    mutating func flush() throws {
+        defer { (suffixes, images, number, repeated) = ([], [], nil, nil) }
+        let hasOtherMembers = suffixes.count > Set(images.map(\.suffix)).count
+        if hasOtherMembers, let repeated {
+            throw Failure(
+                .badData,
+                "\(title): \(repeated.path.text) is the second \(repeated.suffix) of one sample: its neighbours with the "
+                    + "name \(String(decoding: key, as: UTF8.self)) belong to it; write the archive with other names")
+        }
         var taken = images
         if images.count > 1, hasOtherMembers {
             let plain = images.filter { !$0.suffix.contains(".") }

@@ -6,7 +6,8 @@ import Reporting
 /// - the number in its sample's .cls, in decimal digits, where samples have one;
 /// - else the first directory in its path, as in a folder; directories that all images have in common are passed over,
 ///   unless all images lie directly in the last of them;
-/// - else the directory that holds its archive, where archives lie in several;
+/// - else, and where all images of several archives lie directly in the same directory, the directory that holds its
+///   archive, where archives lie in several;
 /// - else its archive's name, where there are several archives, unless two names differ in digits only, as those of the
 ///   parts of one archive do. (Names of WordNet, n and eight digits, are classes.)
 ///
@@ -161,13 +162,16 @@ struct ImageArchives: ImageSource {
         var rule = ClassRule.directory
         if units.contains(where: { $0.images.classes.contains { $0 != nil } }) {
             rule = .number
-        } else if !units.contains(where: \.hasDirectories) {
+        } else {
             // What holds directories or archives, but no images of its own, has no say.
             let holding = units.indices.filter { units[$0].images.paths.count > 0 }
             let isInner = holding.allSatisfy { !units[$0].images.name.isEmpty }
-            if Set(holding.map { names[$0].folder }).count == 1 {
+            let hasDirectories = units.contains(where: \.hasDirectories)
+            if Set(holding.map { names[$0].folder }).count == 1,
+                !hasDirectories || holding.count > 1 && Self.haveOneFolder(holding.map { units[$0].images })
+            {
                 let areParts = holding.count == 1 && !isInner || ArchiveName.areParts(holding.map { names[$0].stem })
-                rule = areParts ? .none : .archive
+                rule = !areParts ? .archive : hasDirectories ? .directory : .none
             }
         }
         for index in units.indices where units[index].images.paths.count > 0 {
@@ -257,16 +261,16 @@ struct ImageArchives: ImageSource {
         for (entry, label) in found { byClass[label < 0 ? 0 : Int(ranks[Int(label)])].append(entry) }
         let empty = order.indices.filter { byClass[$0].isEmpty }
         if !empty.isEmpty {
-            let names = empty.prefix(3).map { String(decoding: order[$0], as: UTF8.self) }.joined(separator: ", ")
+            let names = firstNames(empty.map { String(decoding: order[$0], as: UTF8.self) })
             notes.append(
-                "class directories of \(shown) without images keep their class index: \(names)"
-                    + "\(empty.count > 3 ? ", …" : "") (directories: \(empty.count))")
+                "class directories of \(shown) without images keep their class index: \(names) (directories: "
+                    + "\(empty.count))")
         }
         if rule == .archive {
-            let names = order.prefix(3).map { String(decoding: $0, as: UTF8.self) }.joined(separator: ", ")
+            let names = firstNames(order.map { String(decoding: $0, as: UTF8.self) })
             notes.append(
-                "each archive of \(shown) is a class, as images lie in no directories: \(names)"
-                    + "\(order.count > 3 ? ", …" : "") (classes: \(order.count))")
+                "each archive of \(shown) is a class, as images do not lie in directories of different names: \(names) "
+                    + "(classes: \(order.count))")
         }
         let finished = units
         func precedes(_ first: Entry, _ second: Entry) -> Bool {
@@ -326,6 +330,16 @@ struct ImageArchives: ImageSource {
             misnamed.insert(index)
         }
         return misnamed
+    }
+
+    /// Whether all images lie directly in one directory, of the same path in every archive.
+    private static func haveOneFolder(_ units: [ArchiveIndex.Unit]) -> Bool {
+        func folder(_ path: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+            path[..<(path.lastIndex(of: UInt8(ascii: "/")) ?? path.startIndex)]
+        }
+        let first = folder(units[0].paths[0])
+        return !first.isEmpty
+            && units.allSatisfy { unit in (0..<unit.paths.count).allSatisfy { folder(unit.paths[$0]) == first } }
     }
 
     /// Takes the directories that all images have in common out of their names, up to the last one if all images lie

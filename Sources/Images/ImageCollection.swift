@@ -172,9 +172,10 @@ public struct ImageCollection: ImageSource {
     }
 
     private static func onlyCompressed(_ folder: String, _ names: [String]) -> Failure {
-        let shown = names.sorted(by: precedes).prefix(3).joined(separator: ", ") + (names.count > 3 ? ", …" : "")
-        return Failure(
-            .badData, "the folder \(folder) holds no images but in compressed archives (\(shown)): unpack them")
+        Failure(
+            .badData,
+            "the folder \(folder) holds no images but in compressed archives (\(firstNames(names.sorted(by: precedes)))): "
+                + "unpack them")
     }
 
     private enum Kind { case folder, archive, list, other }
@@ -300,8 +301,7 @@ public struct ImageCollection: ImageSource {
         let places = kinds.filter { $0.count > 0 }.map { Format.counted($0.count, $0.noun) }.joined(separator: ", ")
         var text = "\(place ?? places): \(Format.counted(count, "image"))"
         if !classes.isEmpty {
-            let names = classes.prefix(3).joined(separator: ", ") + (classes.count > 3 ? ", …" : "")
-            text += ", \(Format.grouped(classes.count)) class\(classes.count == 1 ? "" : "es") (\(names))"
+            text += ", \(Format.grouped(classes.count)) class\(classes.count == 1 ? "" : "es") (\(firstNames(classes)))"
         }
         return [text]
     }

@@ -60,15 +60,13 @@ public struct ImageFolder: ImageSource {
     public var notes: [String] {
         var notes: [String] = []
         if !debris.isEmpty {
-            let names = debris.prefix(3).joined(separator: ", ") + (debris.count > 3 ? ", …" : "")
             notes.append(
                 "hidden files and what systems leave behind are passed over\(place.map { " in \($0)" } ?? ""): "
-                    + "\(names) (images and folders: \(debris.count))")
+                    + "\(firstNames(debris)) (images and folders: \(debris.count))")
         }
         if !archives.isEmpty {
-            let names = archives.prefix(3).joined(separator: ", ") + (archives.count > 3 ? ", …" : "")
             notes.append(
-                "archives beside images are left out\(place.map { " in \($0)" } ?? ""): \(names) (archives: "
+                "archives beside images are left out\(place.map { " in \($0)" } ?? ""): \(firstNames(archives)) (archives: "
                     + "\(archives.count)); name those that hold images, too")
         }
         guard let place else { return notes }
@@ -78,9 +76,8 @@ public struct ImageFolder: ImageSource {
                     + "directories (images: \(strayCount))")
         }
         if !emptyClasses.isEmpty {
-            let names = emptyClasses.prefix(3).joined(separator: ", ") + (emptyClasses.count > 3 ? ", …" : "")
             notes.append(
-                "class directories of \(place) without images keep their class index: \(names) (directories: "
+                "class directories of \(place) without images keep their class index: \(firstNames(emptyClasses)) (directories: "
                     + "\(emptyClasses.count))")
         }
         return notes

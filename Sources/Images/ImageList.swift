@@ -12,6 +12,7 @@ import Reporting
 public struct ImageList: ImageSource {
     public let place: String?
     public let classes: [String]
+    public let warnings: [String]
     private let names: [String]
     private let labels: [Int32]
     /// What stands before a relative path: the list's folder with a slash, or nothing.
@@ -30,7 +31,10 @@ public struct ImageList: ImageSource {
 
     public func head(_ index: Int, count: Int) throws -> [UInt8] { try imageOfSource(path(index), atMost: count) }
 
-    private func whole(_ name: String) -> String { name.hasPrefix("/") ? name : folder + name }
+    private func whole(_ name: String) -> String { Self.whole(name, in: folder) }
+    private static func whole(_ name: String, in folder: String) -> String {
+        name.hasPrefix("/") ? name : folder + name
+    }
 
     /// A line of a list.
     private struct Row {
@@ -70,7 +74,7 @@ public struct ImageList: ImageSource {
         self.classes = classes
         names = order.map(\.name)
         labels = hasLabels ? order.map(\.label) : []
-        try requireFiles(rows)
+        warnings = try Self.files(rows, in: path, folder)
     }
 
     /// The path with what does not change the file it names taken out: "./" and doubled slashes.
@@ -140,25 +144,55 @@ public struct ImageList: ImageSource {
                 + "that repeat another: \(count)): list every image once")
     }
 
-    private func requireFiles(_ rows: [Row]) throws {
-        var missing: Row?, count = 0
+    /// Requires that every line names a file. Returns a warning where several name the same one by different paths.
+    private static func files(_ rows: [Row], in list: String, _ folder: String) throws -> [String] {
+        struct Identity: Hashable {
+            let device, node: UInt64
+        }
+        var missing: Row?, count = 0, seen: Set<Identity> = [], again: Row?, repetitions = 0
         var status = stat()
-        for row in rows where stat(whole(row.path), &status) != 0 || status.st_mode & S_IFMT == S_IFDIR {
-            count += 1
-            if missing == nil { missing = row }
+        for row in rows {
+            if stat(whole(row.path, in: folder), &status) != 0 || status.st_mode & S_IFMT == S_IFDIR {
+                count += 1
+                if missing == nil { missing = row }
+            } else if !seen.insert(Identity(device: UInt64(status.st_dev), node: UInt64(status.st_ino))).inserted {
+                repetitions += 1
+                if again == nil { again = row }
+            }
         }
-        guard let missing else { return }
-        if Self.isTable(self.place!), missing.label.isEmpty, let separator = DelimitedText.otherSeparator(missing.path)
-        {
-            throw DelimitedText.separated(by: separator, line: missing.line, named: self.place!)
+        guard let missing else {
+            guard let again else { return [] }
+            return [
+                "\(list): line \(again.line) names by \(firstNames([again.path])) a file that another line names by "
+                    + "another path: such an image counts as often as it is named (lines: \(repetitions))"
+            ]
         }
-        let place = whole(missing.path)
+        if let separator = DelimitedText.otherSeparator(missing.path), missing.label.isEmpty {
+            guard !isTable(list) else {
+                throw DelimitedText.separated(by: separator, line: missing.line, named: list)
+            }
+            throw notPaths(list, missing, separator)
+        }
+        let place = whole(missing.path, in: folder)
         let isFolder = stat(place, &status) == 0
+        if !isTable(list), !isFolder, let end = missing.path.lastIndex(where: { $0 == "," || $0 == " " }),
+            stat(whole(String(missing.path[..<end]), in: folder), &status) == 0
+        {
+            throw notPaths(list, missing, missing.path[end] == "," ? "a comma" : "a space")
+        }
         throw Failure(
             .badData,
-            "\(self.place!): line \(missing.line) names \(missing.path), but \(place) is "
+            "\(list): line \(missing.line) names \(missing.path), but \(place) is "
                 + "\(isFolder ? "a folder" : "not there") (such lines: \(count) of \(rows.count)): paths are relative "
                 + "to the list's folder, and a line of column names begins with path")
+    }
+
+    /// The failure for a line of a .txt list with more than a path.
+    private static func notPaths(_ list: String, _ row: Row, _ separator: String) -> Failure {
+        Failure(
+            .badData,
+            "\(list): line \(row.line) has more than a path, set apart by \(separator): a .txt list has one path on each "
+                + "line and no labels; for labels write a .csv list with the columns path,label")
     }
 }
 

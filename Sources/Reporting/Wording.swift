@@ -13,6 +13,14 @@ package func quoted(path: String) -> String {
     quoted(path, limit: .max)
 }
 
+/// The first names of several, as they may stand in a one-line message: control characters escaped, "…" for the rest.
+package func firstNames(_ names: [String], limit: Int = 3) -> String {
+    let shown = names.prefix(limit).map { name in
+        visible(name).replacing("\n", with: "\\n").replacing("\t", with: "\\t")
+    }
+    return shown.joined(separator: ", ") + (names.count > limit ? ", …" : "")
+}
+
 /// `text` for a terminal: control characters, which a file's name may hold and a terminal would obey, are escaped. Line
 /// breaks and tabs stay.
 package func visible(_ text: String) -> String {

@@ -149,7 +149,10 @@ final class ImageArchivesTests: XCTestCase {
             (["1.jpg": "", "1.cls": "cat"], ": 1.cls holds \"cat\" where the number of a class belongs"),
             (["1.jpg": "", "1.cls": ""], ": 1.cls holds \"\" where"), (["1.jpg": "", "1.cls": "-1"], ": 1.cls holds"),
             (["1.jpg": "", "1.cls": String(repeating: "1", count: 99)], ": 1.cls holds"),
-            (["a/1.jpg": "", "a/1.JPG": ""], ": a/1.JPG is the second jpg of one sample"),
+            (
+                ["a/1.jpg": "", "a/1.cls": "1", "a/1.JPG": ""],
+                ": a/1.JPG is the second jpg of one sample"
+            ),
             (["1.jpg": "", "1.cls": "1", "1.cls": "1"], ": 1.cls is the second cls of one sample"),
         ] as [(KeyValuePairs<String, String>, String)] {
             folder.write(TarBuilder.archive(members), "bad.tar")
@@ -157,6 +160,9 @@ final class ImageArchivesTests: XCTestCase {
             XCTAssertEqual(failure?.code, .badData)
             XCTAssertTrue(failure?.message.contains(folder.file("bad.tar") + reason) == true, "\(failure as Any)")
         }
+        // Where there are only images, those whose names differ in case are images as in a folder.
+        folder.write(TarBuilder.archive(["a/1.jpg": "x", "a/1.JPG": "y", "b/2.png": "z"]), "cases.tar")
+        XCTAssertEqual(try contents(try collection("cases.tar")), ["y", "x", "z"])
         // The same names apart from one another are two samples of WebDataset; unpacked, the last one stays.
         folder.write(TarBuilder.archive(["1.jpg": "first", "2.jpg": "", "1.jpg": "last"]), "again.tar")
         let again = try collection("again.tar")
@@ -180,12 +186,24 @@ final class ImageArchivesTests: XCTestCase {
                 names(source),
                 ["n01440764/n01440764_1.JPEG", "n01440764/n01440764_2.JPEG", "n01443537/n01443537_1.JPEG"], place)
             XCTAssertEqual(try contents(source), ["a", "b", "c"], place)
-            XCTAssertTrue(source.notes[0].contains("is a class, as images lie in no directories"), source.notes[0])
+            XCTAssertTrue(
+                source.notes[0].contains("is a class, as images do not lie in directories of different names"),
+                source.notes[0])
         }
         let outer = try collection("outer.tar")
         XCTAssertEqual(outer.path(2), folder.file("outer.tar/n01443537.tar/n01443537_1.JPEG"))
         XCTAssertEqual(outer.title(2), folder.file("outer.tar: n01443537.tar/n01443537_1.JPEG"))
         XCTAssertEqual(try collection("single.tar").classes, ["n01440764"])
+        // A directory that all of them have is none of a class.
+        try write(["cat.tar": ["images/1.jpg", "images/2.jpg"], "dog.tar": ["images/1.jpg"], "ox.tar": ["x/1.jpg"]])
+        let wrapped = try collection("{cat,dog}.tar", usesLabels: true)
+        XCTAssertEqual(wrapped.classes, ["cat", "dog"])
+        XCTAssertEqual(names(wrapped), ["cat/images/1.jpg", "cat/images/2.jpg", "dog/images/1.jpg"])
+        XCTAssertEqual(wrapped.path(2), folder.file("dog.tar/images/1.jpg"))
+        XCTAssertEqual(try collection("{cat,ox}.tar").classes, ["images", "x"])
+        XCTAssertEqual(try collection("cat.tar").classes, ["images"])
+        try write(["part-1.tar": ["images/1.jpg"], "part-2.tar": ["images/2.jpg"]])
+        XCTAssertEqual(try collection("part-{1,2}.tar").classes, ["images"])
         folder.write(TarBuilder.archive([("outer.tar", TarBuilder.archive([("inner.tar", one)]))]), "three.tar")
         XCTAssertEqual(
             failure { _ = try collection("three.tar") }?.message,

@@ -90,6 +90,12 @@ final class ImageListTests: XCTestCase {
             ("path;label\n1.png;a\n", "a.csv", .badData, "line 1 has semicolons between its columns"),
             ("1;2.png,a\n", "a.csv", .badData, "line 1 names 1;2.png, but"),
             ("1.png\ta\n", "a.csv", .badData, "line 1 has tabs between its columns"),
+            (
+                "1.png\ta\n2.png\tb", "a.txt", .badData,
+                "line 1 has more than a path, set apart by tabs: a .txt list has"
+            ),
+            ("1.png 0\n2.png 1", "a.txt", .badData, "line 1 has more than a path, set apart by a space"),
+            ("2.png\n1.png,cat", "a.txt", .badData, "line 2 has more than a path, set apart by a comma"),
             ("path\tlabel\tsplit\n1.png\ta\tx", "a.csv", .badData, "line 1 has tabs between its columns"),
             ("path,label\n\"1.png\";a\n", "a.csv", .badData, "line 2 has semicolons between its columns"),
             ("1.png,a\"b\n", "a.csv", .badData, "line 1 has a quote inside a field"),
@@ -109,6 +115,29 @@ final class ImageListTests: XCTestCase {
             XCTAssert(failure?.message.contains("line 2 is not") == true, "\(failure as Any)")
         }
         XCTAssertEqual(failure { _ = try ImageList(folder.file("none.txt")) }?.code, .inputOutput)
+    }
+
+    /// One file by several paths: a person is told.
+    func testOtherSpellings() throws {
+        let list = try list(
+            "1.png\nf/../1.png\n\(folder.file("1.png"))\n2.png", "list.txt", ["1.png", "2.png", "f/3.png"])
+        let source = try ImageList(list)
+        XCTAssertEqual(source.count, 4)
+        XCTAssertEqual(
+            source.warnings,
+            [
+                "\(list): line 2 names by f/../1.png a file that another line names by another path: such an image counts as "
+                    + "often as it is named (lines: 2)"
+            ])
+        XCTAssertEqual(try ImageList(self.list("1.png\n2.png", "other.txt")).warnings, [])
+    }
+
+    /// Class names stay on one line of what is said of them.
+    func testLineBreaksInNames() throws {
+        let list = try list("path,label\n1.png,\"a\nb\"\n2.png,\"c\td\"\n", "list.csv", ["1.png", "2.png"])
+        XCTAssertEqual(try ImageList(list).classes, ["a\nb", "c\td"])
+        let source = try ImageCollection(ImagePlaces(list))
+        XCTAssertEqual(source.notes, ["\(list): 2 images, 2 classes (a\\nb, c\\td)"])
     }
 
     /// An image that is gone by the time it is read is its own fault, not the system's.
