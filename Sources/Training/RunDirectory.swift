@@ -13,10 +13,11 @@ public final class RunDirectory {
 
     /// The path of the resolved configuration.
     public var configurationPath: String { Self.configurationPath(in: path) }
-    static func configurationPath(in path: String) -> String { "\(path)/configuration.json" }
+    static func configurationPath(in path: String) -> String { "\(path)/\(configurationName)" }
+    static let configurationName = "configuration.json"
     /// The path of a finished run's weights.
     public var weightsPath: String { "\(path)/\(Self.weightsName)" }
-    private static let weightsName = "model.safetensors"
+    static let weightsName = "model.safetensors"
     /// The path of the weights with the best evaluation.
     public var bestWeightsPath: String { "\(path)/\(Self.bestWeightsName)" }
     private static let bestWeightsName = "best.safetensors"

@@ -87,7 +87,8 @@ extension TrainingConfiguration {
     /// masked autoencoder is evaluated may change, too, as that decides nothing.
     package var keysThatMayChange: Set<String> {
         let keys: Set<String> = [
-            "data", "validation", "neighbors", "weights", "teacher", "unreadableLimit", "checkpointEvery", "keep",
+            "data", "validation", "neighbors", "weights", "prefix", "teacher", "teacherPrefix", "unreadableLimit",
+            "checkpointEvery", "keep",
         ]
         return ranksWeights ? keys : keys.union(["evaluateEvery"])
     }

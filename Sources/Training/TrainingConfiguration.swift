@@ -43,8 +43,12 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public var neighbors: NeighborSettings?
     /// File of initial weights; nil to start from random ones.
     public var weights: String?
+    /// The words before the names of the model in that file, where it holds several; nil to look for them.
+    public var prefix: String?
     /// File of a teacher's weights; nil without a teacher.
     public var teacher: String?
+    /// See `prefix`.
+    public var teacherPrefix: String?
     /// Images per forward and backward pass.
     public var batch: Int
     /// Forward and backward passes per optimiser step.

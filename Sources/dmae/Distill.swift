@@ -24,8 +24,8 @@ struct Distill: ParsableCommand {
               dmae distill --teacher vit-large.safetensors --data imagenet/train \\
                 --output run --student vit-small --epochs 50 --mask-ratio 0.95
 
-            SIGTERM, SIGINT, SIGHUP and SIGUSR1 write a checkpoint and end the run with exit code 75; the same command \
-            with --resume auto continues it, and gives the same bytes as a run without interruption. At the end \
+            SIGTERM, SIGINT, SIGHUP and SIGUSR1 write a checkpoint and end the run with exit code 75; `dmae resume run` \
+            continues it, and gives the same bytes as a run without interruption. At the end \
             --output contains model.safetensors: student, decoder and projection heads under MAE's names.
 
             \(Recipe.listing(of: .distill))
@@ -78,7 +78,8 @@ struct Distill: ParsableCommand {
             prepared: TrainingOptions.PreparedWeights(weights: weights, role: "teacher"),
             precision: precision.resolved(),
             teacherPrecision: teacherPrecision.resolved())
+        run.teacherPrefix = choice.teacherPrefix
         try evaluation.apply(to: &run)
-        try training.run(run, from: TrainingOptions.StartingWeights(teacher: weights))
+        try training.run(run, from: StartingWeights(teacher: weights))
     }
 }

@@ -19,7 +19,7 @@ struct Dmae: ParsableCommand {
 
             Results go to standard output, progress to standard error. The exit code is 0 on success, 1 on failure, 64 \
             for a wrong command line, 65 for bad data, 74 if a file cannot be read or written, and 75 if a signal \
-            stopped a run that --resume auto can continue.
+            stopped a run that `dmae resume` can continue.
 
             DMAE_ISA=\(InstructionSet.names.joined(separator: "|")) selects a lower instruction set. \
             NO_COLOR switches colours off. \
@@ -36,6 +36,7 @@ struct Dmae: ParsableCommand {
             Pretrain.self,
             Finetune.self,
             Probe.self,
+            Resume.self,
             Preview.self,
             Reconstruct.self,
             Embed.self,

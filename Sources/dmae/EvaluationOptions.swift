@@ -43,10 +43,17 @@ struct EvaluationOptions: ParsableArguments {
     func apply(to configuration: inout TrainingConfiguration) throws {
         configuration.validation = .optional(val)
         configuration.evaluateEvery = val.isEmpty ? nil : 1
-        if let train = ImagePlaces.optional(knnTrain), let validation = ImagePlaces.optional(knnVal) {
-            configuration.neighbors = NeighborSettings(
-                train: train, validation: validation, everyEpochs: knnEvery ?? 10)
-        }
+        configuration.neighbors = neighbors()
         try configuration.validate()
+    }
+
+    /// The k-NN of this command line; nil without one.
+    ///
+    /// - Parameter every: epochs between two evaluations if it does not say; nil for the default.
+    func neighbors(every: Double? = nil) -> NeighborSettings? {
+        guard let train = ImagePlaces.optional(knnTrain), let validation = ImagePlaces.optional(knnVal) else {
+            return nil
+        }
+        return NeighborSettings(train: train, validation: validation, everyEpochs: knnEvery ?? every ?? 10)
     }
 }

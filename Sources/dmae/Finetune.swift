@@ -24,7 +24,7 @@ struct Finetune: ParsableCommand {
 
             Top-1, top-5 and loss on --val are computed after every --evaluate-every epochs. At the end --output \
             contains model.safetensors, the last weights, best.safetensors, those with the best top-1 (the earlier on \
-            a tie), and evaluation.json. `dmae evaluate` judges the result class by class. Signals, --resume and exit \
+            a tie), and evaluation.json. `dmae evaluate` judges the result class by class. Signals, resuming and exit \
             codes are those of `dmae distill`.
 
             \(FineTuningRecipe.listing)
@@ -111,7 +111,8 @@ struct Finetune: ParsableCommand {
                 ?? teacherWeights.map { TrainingOptions.PreparedWeights(weights: $0, role: "teacher") },
             precision: precision.resolved())
         if let teacherWeights, let warning = Self.warning(teacherWeights, configuration) { Terminal.warning(warning) }
-        configuration.weights = weights
+        (configuration.weights, configuration.prefix) = (weights, choice.prefix)
+        configuration.teacherPrefix = teacher.choice.teacherPrefix
         configuration.validation = images.validating
         configuration.evaluateEvery = images.evaluateEvery
         configuration.clipGradient = classifier.clipGradient
@@ -123,15 +124,8 @@ struct Finetune: ParsableCommand {
                 "\(steps) optimiser steps are few: --recipe \(FineTuningRecipe.smallData.name) is for a few thousand "
                     + "images")
         }
-        // A probe's head follows a BatchNorm.
-        let keepsHead = initial?.classNames == names && initial?.isLinearProbe == false
         try training.run(
-            configuration,
-            from: TrainingOptions.StartingWeights(
-                teacher: teacherWeights, initial: initial,
-                // The other norm belongs to the other kind of pooling; a head of other classes is of no use.
-                isOptional: { ModelLayout.isPositionTable($0) || ModelPart(of: $0) == .norm },
-                isIgnored: { !keepsHead && ModelPart(of: $0) == .classHead }),
+            configuration, from: .finetuning(teacher: teacherWeights, initial: initial, classes: names),
             indexes: indexes)
     }
 
@@ -272,19 +266,25 @@ struct LogitTeacherOptions: ParsableArguments {
     /// - Parameter classes: names of the run's classes.
     /// - Throws: `Failure.badData` if it holds no classifier of these classes.
     func weights(classes: [String]) throws -> ModelWeights? {
-        guard let teacher else { return nil }
-        let weights = try ModelWeights(path: teacher, role: .teacher, prefix: choice.teacherPrefix)
+        try teacher.map { try Self.open($0, prefix: choice.teacherPrefix, classes: classes) }
+    }
+
+    /// The file of a teacher, see `weights(classes:)`.
+    ///
+    /// - Parameter prefix: the words before the teacher's names in the file; nil to look for them.
+    static func open(_ path: String, prefix: String?, classes: [String]) throws -> ModelWeights {
+        let weights = try ModelWeights(path: path, role: .teacher, prefix: prefix)
         guard weights.classes != nil else {
             throw Failure(
                 .badData,
-                "\(teacher): holds no classifier, whose logits could be distilled: fine-tune it first with "
+                "\(path): holds no classifier, whose logits could be distilled: fine-tune it first with "
                     + "`dmae finetune`")
         }
         let outputs = try weights.requireHead()
         guard !weights.isLinearProbe, try weights.headPool() == weights.pool?.feature else {
             throw Failure(
                 .badData,
-                "\(teacher): its head is not that of a fine-tuned classifier (a probe's has a BatchNorm, and timm's "
+                "\(path): its head is not that of a fine-tuned classifier (a probe's has a BatchNorm, and timm's "
                     + "average goes with fc_norm here): fine-tune it first with `dmae finetune`")
         }
         let mapping = try ClassMapping(
@@ -292,7 +292,7 @@ struct LogitTeacherOptions: ParsableArguments {
         guard mapping.indices == Array(classes.indices) else {
             throw Failure(
                 .badData,
-                "\(teacher): has the classes of --train in another order: fine-tune a teacher on these folders")
+                "\(path): has the classes of --train in another order: fine-tune a teacher on these folders")
         }
         mapping.notes.forEach { Terminal.warning($0.text(in: Flags())) }
         return weights

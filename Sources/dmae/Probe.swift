@@ -30,7 +30,7 @@ struct Probe: ParsableCommand {
             Top-1, top-5 and loss on --val are computed after every --evaluate-every epochs. At the end --output \
             contains model.safetensors, the encoder with the last probe, best.safetensors, with the probe of the best \
             top-1 (the earlier on a tie), and evaluation.json. Both files name the classes and stand for themselves in \
-            `dmae evaluate` and `dmae predict`. Signals, --resume and exit codes are those of `dmae distill`.
+            `dmae evaluate` and `dmae predict`. Signals, resuming and exit codes are those of `dmae distill`.
             """)
 
     @Option(help: ArgumentHelp("Weights of an encoder.", valueName: "file"), completion: .file())
@@ -85,12 +85,12 @@ struct Probe: ParsableCommand {
             data: images.training, teacher: nil,
             prepared: TrainingOptions.PreparedWeights(weights: model, role: "weights", isWhole: true),
             precision: precision.resolved())
-        configuration.weights = weights
+        (configuration.weights, configuration.prefix) = (weights, choice.prefix)
         configuration.validation = images.validating
         configuration.evaluateEvery = images.evaluateEvery
         configuration.probeAugmentation = augment
         if !training.quiet { notes(on: configuration, images: source.count).forEach(Terminal.note) }
-        try training.run(configuration, from: TrainingOptions.StartingWeights(teacher: model), indexes: indexes)
+        try training.run(configuration, from: StartingWeights(teacher: model), indexes: indexes)
     }
 
     /// What is not as in MAE's probe, and what follows from it, a sentence each.

@@ -120,34 +120,9 @@ struct TrainingOptions: ParsableArguments {
     @OptionGroup var pictures: PictureOptions
     @OptionGroup var preprocessing: PreprocessingOptions
 
-    @Option(help: ArgumentHelp("Fraction of unreadable images above which the run stops.", valueName: "fraction"))
-    var unreadableLimit: Double = 0.01
+    @OptionGroup var process: ProcessOptions
 
-    @Flag(help: "Do not read the headers of all images before the run.")
-    var noCheck = false
-
-    @Option(
-        help: ArgumentHelp(
-            "Threads that decode images, beside those of the kernels; the result does not depend on it.",
-            valueName: "count"))
-    var workers: Int = 1
-
-    @Option(
-        help: ArgumentHelp("Optimiser steps between checkpoints. Default: the steps of an epoch.", valueName: "steps"))
-    var checkpointEvery: Int?
-
-    @Option(help: ArgumentHelp("Number of checkpoints to keep, the newest.", valueName: "count"))
-    var keep: Int = 2
-
-    @Flag(help: "Print warnings and errors only, no progress.")
-    var quiet = false
-
-    func validate() throws {
-        if !(1...1024).contains(workers) { throw ValidationError("--workers must be 1 to 1024") }
-        if let checkpointEvery {
-            try ValidationError.check { try Field.checkpointEvery.requireAtLeast(1, checkpointEvery) }
-        }
-    }
+    var quiet: Bool { process.quiet }
 
     /// The configuration of a run of `recipe` with the overrides of this command line.
     ///
@@ -186,7 +161,8 @@ struct TrainingOptions: ParsableArguments {
             minimumCropArea: minimumCropArea ?? recipe.cropArea.lowerBound,
             maximumCropArea: maximumCropArea ?? recipe.cropArea.upperBound,
             reading: pictures.reading(stored: storedPictures?.reading),
-            unreadableLimit: unreadableLimit, checkpointEvery: checkpointEvery ?? 0, keep: keep)
+            unreadableLimit: process.unreadableLimit ?? 0.01, checkpointEvery: process.checkpointEvery ?? 0,
+            keep: process.keep ?? 2)
         configuration.classifier = classifier
         configuration.preprocessing = try preprocessing(
             channels: configuration.trainedEncoder.channels, from: prepared)
@@ -249,17 +225,6 @@ struct TrainingOptions: ParsableArguments {
         return shorter
     }
 
-    /// Files of weights that a run starts from, each opened once.
-    struct StartingWeights {
-        /// Frozen weights: a teacher's; nil without any.
-        var teacher: ModelWeights?
-        /// Initial values of the trained weights; nil to draw them at random.
-        var initial: ModelWeights?
-        /// See `Trainer.prepare`.
-        var isOptional: (String) -> Bool = ModelLayout.isPositionTable
-        var isIgnored: (String) -> Bool = { _ in false }
-    }
-
     /// The indexes of tar archives: those of the run's folder.
     func makeIndexes() -> ArchiveIndexes {
         let place = output.flatMap { dryRun || $0.isEmpty ? nil : ArchiveIndexes.Place.run($0) } ?? .userCache
@@ -303,7 +268,7 @@ struct TrainingOptions: ParsableArguments {
             guard !named.contains(where: text.hasPrefix) else { return }
             if let progress { progress.message("warning: " + text) } else { Terminal.warning(text) }
         }
-        let check = noCheck ? nil : ImageCheck(trainer.sources, in: directory) { $0.text(in: Flags()) }
+        let check = process.noCheck ? nil : ImageCheck(trainer.sources, in: directory) { $0.text(in: Flags()) }
         defer { check?.stop() }
         let note: (String) -> Void = { text in
             if let progress { progress.message(text) } else if !quiet { Terminal.note(text) }
@@ -312,16 +277,16 @@ struct TrainingOptions: ParsableArguments {
             message("\(text)")
             named.append(text)
         }
-        if let check { try start(check, of: trainer.sources, note: note, warn: warn) }
+        if let check { try start(check, of: trainer, note: note, warn: warn) }
         // After the check: until then the folder holds no run, and the same command starts one when images are repaired.
         try directory.writeConfiguration(configuration)
         let outcome: Trainer.Outcome
         var refusal: Failure?
         do {
-            outcome = try trainer.run(in: directory, workers: workers, progress: progress, message: message) {
+            outcome = try trainer.run(in: directory, workers: process.workers, progress: progress, message: message) {
                 do {
                     if let headers = try check?.finished() {
-                        try report(headers, of: trainer.sources, note: note, warn: warn)
+                        try report(headers, of: trainer, note: note, warn: warn)
                     }
                 } catch {
                     refusal = error as? Failure ?? Failure(.failure, "\(error)")
@@ -358,19 +323,18 @@ struct TrainingOptions: ParsableArguments {
         case .interrupted(let signal, let checkpoint):
             throw Failure(
                 .interrupted,
-                "stopped by \(signal) at step \(trainer.step) of \(trainer.totalSteps); the same command with --resume "
-                    + "auto "
-                    + "continues from \(checkpoint)")
+                "stopped by \(signal) at step \(trainer.step) of \(trainer.totalSteps); "
+                    + "`dmae resume \(Shell.word(directory.path))` continues from \(checkpoint)")
         }
     }
 
     /// Checks the headers of all images, or starts to if there are many, unless that was done before.
     private func start(
-        _ check: ImageCheck, of sources: [any ImageSource], note: (String) -> Void, warn: (String) -> Void
+        _ check: ImageCheck, of trainer: Trainer, note: (String) -> Void, warn: (String) -> Void
     ) throws {
-        let total = sources.reduce(0) { $0 + $1.count }
+        let total = trainer.sources.reduce(0) { $0 + $1.count }
         if let remembered = check.remembered() {
-            try report(remembered, of: sources, note: note, warn: warn)
+            try report(remembered, of: trainer, note: note, warn: warn)
         } else if total > ImageCheck.mostBefore {
             note(
                 "the headers of \(Format.grouped(total)) images are read beside the first steps; --no-check leaves that out"
@@ -385,16 +349,17 @@ struct TrainingOptions: ParsableArguments {
                 }
                 progress.update(done)
             }
-            try report(headers, of: sources, note: note, warn: warn)
+            try report(headers, of: trainer, note: note, warn: warn)
         }
     }
 
     /// Says what the check of headers found. Throws `Failure.badData` if more images of a source than allowed cannot be
     /// decoded.
     private func report(
-        _ headers: [ImageHeaders], of sources: [any ImageSource], note: (String) -> Void, warn: (String) -> Void
+        _ headers: [ImageHeaders], of trainer: Trainer, note: (String) -> Void, warn: (String) -> Void
     ) throws {
-        for (headers, source) in zip(headers, sources) {
+        let limit = trainer.configuration.unreadableLimit
+        for (headers, source) in zip(headers, trainer.sources) {
             let place = source.place.map { " in \($0)" } ?? ""
             if !headers.formats.isEmpty { note("checked\(place): \(headers.formatsText)") }
             let undecodable = headers.undecodable
@@ -402,11 +367,11 @@ struct TrainingOptions: ParsableArguments {
             if undecodable.count > 3 {
                 warn("\(Format.grouped(undecodable.count - 3)) more images\(place) cannot be decoded")
             }
-            guard headers.exceeds(unreadableLimit) || undecodable.count == headers.images else { continue }
+            guard headers.exceeds(limit) || undecodable.count == headers.images else { continue }
             throw Failure(
                 .badData,
                 "\(Format.grouped(undecodable.count)) of the \(Format.grouped(headers.images)) images\(place) cannot be "
-                    + "decoded, more than the allowed fraction of \(unreadableLimit); repair or remove them, or raise "
+                    + "decoded, more than the allowed fraction of \(limit); repair or remove them, or raise "
                     + "--unreadable-limit")
         }
     }
@@ -462,7 +427,7 @@ struct TrainingOptions: ParsableArguments {
     /// Restores the checkpoint that --resume asks for.
     private func takeUp(_ trainer: Trainer, in directory: RunDirectory) throws {
         guard let resume else { return }
-        let store = CheckpointStore(directory: directory.path, keep: keep)
+        let store = CheckpointStore(directory: directory.path, keep: trainer.configuration.keep)
         let checkpoint =
             resume == "auto" ? try store.newestValid(report: Terminal.warning) : try CheckpointStore.open(resume)
         guard let checkpoint else {

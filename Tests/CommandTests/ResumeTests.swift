@@ -87,7 +87,7 @@ final class ResumeTests: XCTestCase {
             let result = command.wait()
             XCTAssertEqual(result.end, .exited(75), result.description)
             XCTAssertTrue(result.errors.contains("stopped by \(name) at step "), result.errors)
-            XCTAssertTrue(result.errors.contains("the same command with --resume auto continues"), result.errors)
+            XCTAssertTrue(result.errors.contains("`dmae resume \(stopped)` continues from "), result.errors)
             XCTAssertFalse(result.errors.contains("error"), "to be interrupted is no error: \(result.errors)")
             let step = try TinyRun.log(stopped).count
             let newest = try XCTUnwrap(TinyRun.checkpoints(stopped).last)

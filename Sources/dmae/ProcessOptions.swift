@@ -1,0 +1,36 @@
+import ArgumentParser
+import Reporting
+
+/// The values of a run that may change each time it is taken up again: they say how it is done, not what results.
+struct ProcessOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Fraction of unreadable images above which the run stops. Default: 0.01.", valueName: "fraction"))
+    var unreadableLimit: Double?
+
+    @Flag(help: "Do not read the headers of all images before the run.")
+    var noCheck = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Threads that decode images, beside those of the kernels; the result does not depend on it.",
+            valueName: "count"))
+    var workers: Int = 1
+
+    @Option(
+        help: ArgumentHelp("Optimiser steps between checkpoints. Default: the steps of an epoch.", valueName: "steps"))
+    var checkpointEvery: Int?
+
+    @Option(help: ArgumentHelp("Number of checkpoints to keep, the newest. Default: 2.", valueName: "count"))
+    var keep: Int?
+
+    @Flag(help: "Print warnings and errors only, no progress.")
+    var quiet = false
+
+    func validate() throws {
+        if !(1...1024).contains(workers) { throw ValidationError("--workers must be 1 to 1024") }
+        if let checkpointEvery {
+            try ValidationError.check { try Field.checkpointEvery.requireAtLeast(1, checkpointEvery) }
+        }
+    }
+}
