@@ -129,7 +129,8 @@ struct Resume: ParsableCommand {
     /// Says what is left of a run that has finished: a new one.
     private func report(_ finished: RunDirectory.Finished, of configuration: TrainingConfiguration) throws {
         let epochs = "\(Format.shortest(configuration.epochs)) epochs"
-        let done = finished.steps.map { "all \(Format.grouped($0)) steps of its \(epochs) are done" }
+        let done =
+            finished.steps.map { "all \(Format.grouped($0)) steps of its \(epochs) are done" }
             ?? "its \(epochs) are done, and it holds no checkpoint"
         let weights = "\(folder)/model.safetensors"
         Terminal.note(

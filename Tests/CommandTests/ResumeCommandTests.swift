@@ -24,7 +24,9 @@ final class ResumeCommandTests: XCTestCase {
 
     /// Every file of the two runs is the same, but for what was measured.
     private func assertSame(_ one: String, _ other: String, file: StaticString = #filePath, line: UInt = #line) throws {
-        for name in ["model.safetensors", "best.safetensors", "raw.safetensors", "evaluation.json", "configuration.json"] {
+        for name in [
+            "model.safetensors", "best.safetensors", "raw.safetensors", "evaluation.json", "configuration.json",
+        ] {
             XCTAssertEqual(
                 try? TinyRun.bytes("\(one)/\(name)"), try? TinyRun.bytes("\(other)/\(name)"), name, file: file,
                 line: line)
