@@ -5,7 +5,8 @@ import Reporting
 struct ProcessOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Fraction of unreadable images above which the run stops. Default: 0.01.", valueName: "fraction"))
+            "Fraction of unreadable images above which the run stops. Default of a new run: 0.01.",
+            valueName: "fraction"))
     var unreadableLimit: Double?
 
     @Flag(help: "Do not read the headers of all images before the run.")
@@ -18,10 +19,12 @@ struct ProcessOptions: ParsableArguments {
     var workers: Int = 1
 
     @Option(
-        help: ArgumentHelp("Optimiser steps between checkpoints. Default: the steps of an epoch.", valueName: "steps"))
+        help: ArgumentHelp(
+            "Optimiser steps between checkpoints. Default of a new run: the steps of an epoch.", valueName: "steps"))
     var checkpointEvery: Int?
 
-    @Option(help: ArgumentHelp("Number of checkpoints to keep, the newest. Default: 2.", valueName: "count"))
+    @Option(
+        help: ArgumentHelp("Number of checkpoints to keep, the newest. Default of a new run: 2.", valueName: "count"))
     var keep: Int?
 
     @Flag(help: "Print warnings and errors only, no progress.")

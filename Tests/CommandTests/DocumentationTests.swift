@@ -298,6 +298,7 @@ final class DocumentationTests: XCTestCase {
         // No run has all of them.
         configuration.classifier = ClassifierConfiguration(encoder: student, classes: 2, pool: .mean)
         configuration.weights = "encoder.safetensors"
+        (configuration.prefix, configuration.teacherPrefix) = ("student", "teacher")
         configuration.randAugment = RandAugment()
         configuration.erasing = RandomErasing()
         configuration.mixing = Mixing()
