@@ -171,6 +171,23 @@ public struct ImageCollection: ImageSource {
         self.init(listing: parts)
     }
 
+    /// The name of each image's class, where the folders, archives and lists of a listing have classes: that of a source of
+    /// the same places. Empty for an image beside class directories; nil without classes, or where the directories are
+    /// parts of a data set, such as train and val.
+    ///
+    /// - Parameter paths: those of the listing.
+    public func classNames(of paths: [String], indexes: ArchiveIndexes = ArchiveIndexes()) -> [String]? {
+        precondition(isListing)
+        // Pictures that are named one by one have no classes.
+        guard let labelled = try? ImageCollection(ImagePlaces(paths), usesLabels: false, indexes: indexes),
+            !labelled.classes.isEmpty, !labelled.classes.allSatisfy(ImageFolder.parts.contains)
+        else { return nil }
+        var classes: [String: Int] = [:]
+        classes.reserveCapacity(labelled.count)
+        for index in 0..<labelled.count { classes[labelled.path(index)] = labelled.label(index) }
+        return (0..<count).map { classes[path($0)].map { labelled.classes[$0] } ?? "" }
+    }
+
     private static func onlyCompressed(_ folder: String, _ names: [String]) -> Failure {
         Failure(
             .badData,

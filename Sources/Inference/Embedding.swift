@@ -25,9 +25,8 @@ public final class Embedding {
         public let images: Int
         /// Images that could not be read; the files have no row for them.
         public let unreadable: Int
-        public let output: String
-        /// The list of the images, one path per line, in the order of the features.
-        public let list: String
+        /// Number of different labels; nil without labels.
+        public let classes: Int?
     }
 
     private let extractor: FeatureExtractor
@@ -83,51 +82,91 @@ public final class Embedding {
         return Array(extractor.features.elements[..<(images.count / sample * shape.reduce(1, *))])
     }
 
-    /// Writes the features of every readable image of `source`, in its order, to `output` (.npy or .safetensors, by its
-    /// ending), and the list of these images beside it. The list is renamed into place first, the features last.
+    /// Writes the features of every readable image of `source`, in its order, to the files of `output`, which appear
+    /// together or not at all (`FileGroup`).
     ///
     /// - Parameters:
-    ///   - metadata: goes into a safetensors file; a .npy file has no place for it.
+    ///   - labels: the name of each image's class, empty for an image without one; nil without classes.
+    ///   - metadata: goes into the file that confirms the others, and into a safetensors file.
     ///   - preprocessing: how pictures become the input; nil for `Preprocessing.imageNet`.
     ///   - unreadableLimit: the fraction of images that may be unreadable.
     ///   - progress: called after every pass with the number of images done.
     ///   - report: called for each unreadable image with a sentence that names it.
-    /// - Throws: `Failure.usage` for another ending, `.failure` if a feature is not finite, `.badData` for too many
-    ///   unreadable images or a path with a line break, `.inputOutput` if a file cannot be written.
+    /// - Throws: `Failure.usage` for a table of all tokens, `.failure` if a feature is not finite, `.badData` for too
+    ///   many unreadable images or a path or label with a line break, `.inputOutput` if a file cannot be written.
     public func run(
-        over source: any ImageSource, to output: String, metadata: [String: String] = [:],
+        over source: any ImageSource, to output: FeatureFiles, labels: [String]? = nil,
+        metadata: [String: String] = [:],
         reading: PictureReading = PictureReading(), preprocessing: Preprocessing? = nil,
         workers: Int = 1,
         unreadableLimit: Double = 0.01, progress: (Int) -> Void = { _ in },
         report: @escaping (Message) -> Void = { _ in }
     ) throws -> Summary {
-        let (form, list) = try Self.destination(output, metadata: metadata)
-        if let broken = (0..<source.count).first(where: { source.path($0).utf8.contains(0x0A) }) {
-            throw Failure(
-                .badData,
-                "\(source.path(broken).debugDescription): the name holds a line break, but \(list) has one path per "
-                    + "line: "
-                    + "rename the file")
-        }
-        var unreadable = 0
+        precondition(labels.map { $0.count == source.count } ?? true, "a label for each image")
+        var unreadable = 0, written: [Int] = []
         let row = shape.reduce(1, *)
-        let images = try RowFile.write(to: output, form, rowShape: shape, maximumRows: source.count) { append in
-            var written: [Int] = []
-            unreadable = try forEachBatch(
+        /// Calls `use` with the features of a batch, row after row.
+        func forEachBatch(_ use: (Batch, UnsafeBufferPointer<Float>) throws -> Void) throws {
+            unreadable = try self.forEachBatch(
                 of: source, reading: reading, preprocessing: preprocessing, workers: workers,
                 unreadableLimit: unreadableLimit, report: report
             ) { batch, features in
-                try append(UnsafeBufferPointer(start: features, count: batch.count * row))
+                try use(batch, UnsafeBufferPointer(start: features, count: batch.count * row))
                 written += batch.images
                 progress(written.count)
             }
-            try AtomicFile.write(to: list) { file in
-                for index in written {
-                    try Array((source.path(index) + "\n").utf8).withUnsafeBytes { try file.append($0) }
+        }
+        switch output.form {
+        case .table:
+            guard pool != .tokens else {
+                throw Failure(
+                    .usage,
+                    "\(.output, output.features): a table has one row of features per image, not all tokens: end it in "
+                        + ".npy or .safetensors, or choose another \(.pool)")
+            }
+            try AtomicFile.write(to: output.features) { file in
+                try file.append(FeatureFiles.header(columns: row))
+                try forEachBatch { batch, features in
+                    for (place, image) in batch.images.enumerated() {
+                        try file.append(
+                            FeatureFiles.line(
+                                source.path(image), labels?[image] ?? "",
+                                UnsafeBufferPointer(rebasing: features[place * row..<(place + 1) * row])))
+                    }
                 }
             }
+        case .numpy, .safetensors:
+            try ImageList.requireLines(source, for: output.list!)
+            if let broken = labels?.first(where: { $0.utf8.contains(0x0A) }) {
+                throw Failure(
+                    .badData,
+                    "the class \(broken.debugDescription) has a line break in its name, but \(output.labels!) has one "
+                        + "class per line: rename it")
+            }
+            let form: RowFile.Form =
+                output.form == .numpy ? .numpy : .safetensors(name: "features", metadata: metadata)
+            let paths = [output.list!] + (labels == nil ? [] : [output.labels!]) + [output.features, output.summary!]
+            try FileGroup.write(to: paths, removing: labels == nil ? [output.labels!] : []) { files in
+                let (list, features, summary) = (files[0], files[files.count - 2], files[files.count - 1])
+                try RowFile.write(into: features, form, rowShape: shape, maximumRows: source.count) { append in
+                    try forEachBatch { try append($1) }
+                }
+                try ImageList.write(written, of: source, into: list)
+                if let labels { for image in written { try files[1].append(labels[image] + "\n") } }
+                let confirmed = try zip(paths, files).dropLast().map { path, file in
+                    let (byteCount, checksum) = try file.summary()
+                    return FeatureFiles.Summary.File(path: path, byteCount: byteCount, checksum: checksum)
+                }
+                let text = try FeatureFiles.Summary(
+                    files: confirmed, shape: [written.count] + shape, unreadable: unreadable, metadata: metadata
+                ).sortedJSON(indented: true)
+                try text.withUnsafeBytes { try summary.append($0) }
+                try summary.append("\n")
+            }
         }
-        return Summary(images: images, unreadable: unreadable, output: output, list: list)
+        return Summary(
+            images: written.count, unreadable: unreadable,
+            classes: labels.map { labels in Set(written.map { labels[$0] }.filter { !$0.isEmpty }).count })
     }
 
     /// Calls `body` with the features of every readable image of `source`, a batch at a time, in the source's order.
@@ -167,20 +206,4 @@ public final class Embedding {
 
     /// Replaces the weights by random ones, as training starts from them: an encoder that has learned nothing.
     public func setRandomWeights(seed: UInt64) { extractor.parameters.initialize(seed: seed) }
-
-    /// The format for the ending of `output`, and the path of the list beside it: `output` + ".files.txt".
-    ///
-    /// - Throws: `Failure.usage` for an ending other than .npy and .safetensors.
-    public static func destination(_ output: String, metadata: [String: String] = [:]) throws -> (
-        RowFile.Form, list: String
-    ) {
-        for (ending, form) in [
-            (".npy", RowFile.Form.numpy), (".safetensors", .safetensors(name: "features", metadata: metadata)),
-        ]
-        where output.hasSuffix(ending) && output.count > ending.count {
-            return (form, output + ".files.txt")
-        }
-        throw Failure(
-            .usage, "\(.output, output): end it in .safetensors or .npy, the two forms features are written in")
-    }
 }

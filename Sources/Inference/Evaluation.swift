@@ -51,16 +51,19 @@ public struct Evaluation {
             try ImageList.requireLines(source, for: list)
             var labels: [Int32] = []
             var written: [Int] = []
-            try RowFile.write(
-                to: output, .safetensors(name: "logits", metadata: metadata), rowShape: [classification.classes],
-                maximumRows: source.count, labels: ("labels", { labels })
-            ) { append in
-                try score { logits, found, batch in
-                    try append(logits)
-                    labels += found.map(Int32.init)
-                    written += batch.images
+            try FileGroup.write(to: [list, output]) { files in
+                try RowFile.write(
+                    into: files[1], .safetensors(name: "logits", metadata: metadata),
+                    rowShape: [classification.classes],
+                    maximumRows: source.count, labels: ("labels", { labels })
+                ) { append in
+                    try score { logits, found, batch in
+                        try append(logits)
+                        labels += found.map(Int32.init)
+                        written += batch.images
+                    }
                 }
-                try ImageList.write(written, of: source, to: list)
+                try ImageList.write(written, of: source, into: files[0])
             }
         } else {
             try score { _, _, _ in }

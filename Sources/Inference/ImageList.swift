@@ -2,9 +2,9 @@ import Images
 import Reporting
 import Weights
 
-/// The list beside a file of results: the path of each image on a line, in the order of the file's rows.
+/// The lists beside a file of results: a line for each image, in the order of the file's rows.
 enum ImageList {
-    /// The path of the list beside `output`.
+    /// The path of the list of paths beside `output`.
     static func path(beside output: String) -> String { output + ".files.txt" }
 
     /// Requires that every path of `source` fits on a line of the list at `path`.
@@ -18,12 +18,8 @@ enum ImageList {
                 + "rename the file")
     }
 
-    /// Writes the list at `path` of the images `written`.
-    static func write(_ written: [Int], of source: any ImageSource, to path: String) throws {
-        try AtomicFile.write(to: path) { file in
-            for index in written {
-                try Array((source.path(index) + "\n").utf8).withUnsafeBytes { try file.append($0) }
-            }
-        }
+    /// Writes the paths of the images `written`.
+    static func write(_ written: [Int], of source: any ImageSource, into file: AtomicFile) throws {
+        for index in written { try file.append(source.path(index) + "\n") }
     }
 }

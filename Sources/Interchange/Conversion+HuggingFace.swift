@@ -1,5 +1,4 @@
 import FoundationEssentials
-import Glibc
 import Images
 import Reporting
 import Weights
@@ -9,14 +8,11 @@ extension Conversion {
     ///
     /// - Throws: as `write(to:)`.
     func writeFolder(_ path: String) throws {
-        try Self.makeFolder(path, form: "huggingface")
-        // The weights are renamed into place last, so a folder with weights is a whole one. If writing them fails, the
-        // configuration of a model that was there before is still its own.
-        try writeSafeTensors(to: path + "/model.safetensors", metadata: ["format": "pt"]) {
-            try AtomicFile.write(configuration.sortedJSON(indented: true) + [0x0A], to: path + "/config.json")
-            try AtomicFile.write(
-                preprocessor.sortedJSON(indented: true) + [0x0A], to: path + "/preprocessor_config.json")
-        }
+        try writeFolder(
+            path, form: "huggingface",
+            [
+                configuration.sortedJSON(indented: true) + [0x0A], preprocessor.sortedJSON(indented: true) + [0x0A],
+            ])
     }
 
     /// The class of transformers that loads the folder.
@@ -94,25 +90,5 @@ extension Conversion {
     /// `preprocessor_config.json`.
     private var preprocessor: HuggingFacePreprocessor.Written {
         HuggingFacePreprocessor.Written(preprocessing, for: encoder)
-    }
-}
-
-extension Conversion {
-    /// Makes the folder that `form` writes, if it is not there.
-    ///
-    /// - Throws: `Failure.inputOutput`.
-    static func makeFolder(_ path: String, form: String) throws {
-        if mkdir(path, 0o777) != 0, errno != EEXIST {
-            throw Failure(
-                .inputOutput,
-                "cannot create folder \(quoted(path: path)): \(errorText(errno)); choose a place that can be written")
-        }
-        var status = stat()
-        guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
-            throw Failure(
-                .inputOutput,
-                "cannot create folder \(quoted(path: path)): something else has that name; \(.form, form) writes a "
-                    + "folder")
-        }
     }
 }

@@ -1,4 +1,3 @@
-import Glibc
 import Models
 import Reporting
 import Weights
@@ -8,11 +7,7 @@ extension Conversion {
     ///
     /// - Throws: as `write(to:)`.
     func writeTimmFolder(_ path: String) throws {
-        let configuration = try timmConfiguration
-        try Self.makeFolder(path, form: "timm")
-        try writeSafeTensors(to: path + "/model.safetensors", metadata: ["format": "pt"]) {
-            try AtomicFile.write(configuration.sortedJSON(indented: true) + [0x0A], to: path + "/config.json")
-        }
+        try writeFolder(path, form: "timm", [timmConfiguration.sortedJSON(indented: true) + [0x0A]])
     }
 
     /// `config.json`, as timm's `save_for_hf` writes it.

@@ -196,10 +196,10 @@ public struct Conversion {
         case .mae, .timm:
             if Self.isArchive(path) { return try writeArchive(to: path) }
             let metadata = ["format": "pt", ModelWeights.architectureKey: try sizes()]
-            try writeSafeTensors(
-                to: path,
+            try writer(
                 metadata: metadata.merging(ModelWeights.metadata(classNames: classNames)) { $1 }
-                    .merging(weights.metadata(preprocessing: stated)) { $1 })
+                    .merging(weights.metadata(preprocessing: stated)) { $1 }
+            ).write(to: path)
         }
     }
 
@@ -211,10 +211,32 @@ public struct Conversion {
         try writer.write(to: path)
     }
 
-    func writeSafeTensors(to path: String, metadata: [String: String], beside: () throws -> Void = {}) throws {
+    private func writer(metadata: [String: String]) -> SafeTensorsWriter {
         var writer = SafeTensorsWriter(metadata: metadata)
         for tensor in tensors { writer.add(tensor) }
-        try writer.write(to: path, beside: beside)
+        return writer
+    }
+
+    /// The names of the files in the folder that `target` writes at `path`, the weights last; nil if it writes a file.
+    public static func folderFiles(of target: Target, at path: String) -> [String]? {
+        switch target {
+        case .huggingFace: ["config.json", "preprocessor_config.json", weightsName]
+        case .timm where isFolder(path): ["config.json", weightsName]
+        case .mae, .timm: nil
+        }
+    }
+    private static let weightsName = "model.safetensors"
+
+    /// Writes a folder of the weights and of what describes them. The weights come last: a folder with weights is whole.
+    ///
+    /// - Parameter texts: the contents of the other files, in the order of `folderFiles`.
+    func writeFolder(_ path: String, form: String, _ texts: [[UInt8]]) throws {
+        let names = Self.folderFiles(of: target, at: path)!
+        precondition(texts.count == names.count - 1)
+        try FileGroup.write(folder: path, names: names, form: form) { files in
+            for (text, file) in zip(texts, files) { try text.withUnsafeBytes { try file.append($0) } }
+            try writer(metadata: ["format": "pt"]).write(into: files.last!)
+        }
     }
 
     /// The model's sizes as the file's metadata states them.

@@ -50,6 +50,12 @@ package enum Format {
         return lines.joined(separator: "\n").replacing("\u{A0}", with: " ")
     }
 
+    /// `text` as a field of comma-separated values (RFC 4180).
+    package static func commaSeparated(_ text: String) -> String {
+        guard text.utf8.contains(where: { [0x22, 0x2C, 0x0A, 0x0D].contains($0) }) else { return text }
+        return "\"" + text.replacing("\"", with: "\"\"") + "\""
+    }
+
     /// The shortest text that reads back as `value`; integers without a decimal point.
     package static func shortest(_ value: some BinaryFloatingPoint & CustomStringConvertible) -> String {
         let text = value.description

@@ -46,6 +46,14 @@ public final class RunDirectory {
             .usage, "\(quoted(path: path)) holds a run, whose \(weightsName) would be replaced: name another folder")
     }
 
+    /// The paths of the files that a run writes in the folder at `path` under fixed names, but for its configuration, which
+    /// a resumed run reads and writes.
+    public static func outputs(in path: String) -> [String] {
+        [weightsName, bestWeightsName, rawWeightsName, evaluationName, imagesName, "log.jsonl", "lock"].map {
+            "\(path)/\($0)"
+        }
+    }
+
     /// Creates the folder and its parents, locks it for the life of `self`, and removes partial files that a killed
     /// process left.
     ///

@@ -24,24 +24,12 @@ public final class AtomicFile {
         let file = try AtomicFile(path)
         do {
             try body(file)
-            try file.commit()
+            try file.finish()
+            try file.place()
+            try synchronizeFolder(of: file.path)
         } catch {
             file.abandon()
             throw error
-        }
-    }
-
-    /// Refuses an output that is the same file as an input, under any path, as writing it would destroy the input.
-    ///
-    /// Throws `Failure(.usage)`.
-    public static func requireOther(_ output: String, than inputs: some Sequence<String>) throws {
-        var written = stat(), read = stat()
-        guard stat(output, &written) == 0 else { return }
-        for input in inputs
-        where stat(input, &read) == 0 && (read.st_dev, read.st_ino) == (written.st_dev, written.st_ino) {
-            throw Failure(
-                .usage,
-                "the output \(quoted(path: output)) is the input \(quoted(path: input)) itself: name another output")
         }
     }
 
@@ -56,7 +44,7 @@ public final class AtomicFile {
         try write(to: path) { file in try bytes.withUnsafeBytes { try file.append($0) } }
     }
 
-    private init(_ path: String) throws {
+    init(_ path: String) throws {
         var place = path
         var status = stat()
         if lstat(path, &status) == 0 {
@@ -79,9 +67,27 @@ public final class AtomicFile {
             }
         }
         self.path = place
-        part = "\(place)\(Self.partMark)\(getpid())-\(String(UInt64.random(in: 0 ... .max), radix: 16))"
+        part = Self.partName(of: place)
+        descriptor = -1
+        try openPart()
+    }
+
+    /// A file `name` in the folder `part`, which is renamed to `folder` when all of its files are written.
+    init(_ name: String, inPart part: String, of folder: String) throws {
+        path = "\(folder)/\(name)"
+        self.part = "\(part)/\(name)"
+        descriptor = -1
+        try openPart()
+    }
+
+    /// A name beside `place` that no other process has chosen.
+    static func partName(of place: String) -> String {
+        "\(place)\(partMark)\(getpid())-\(String(UInt64.random(in: 0 ... .max), radix: 16))"
+    }
+
+    private func openPart() throws {
         Self.parts.add(part)
-        descriptor = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+        descriptor = open(part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
         if descriptor < 0 {
             let number = errno
             Self.parts.remove(part)
@@ -102,6 +108,12 @@ public final class AtomicFile {
         }
     }
 
+    /// Appends `text` in UTF-8.
+    public func append(_ text: String) throws {
+        var text = text
+        try text.withUTF8 { try append(UnsafeRawBufferPointer($0)) }
+    }
+
     /// Overwrites earlier bytes from `offset` on, for headers that are known only at the end.
     public func overwrite(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws {
         var done = 0
@@ -115,17 +127,49 @@ public final class AtomicFile {
         }
     }
 
-    private func commit() throws {
+    /// The number of bytes written so far, and their XXH64 checksum; they are read again for it.
+    public func summary() throws -> (byteCount: Int, checksum: UInt64) {
+        var hash = XXHash64(), count = 0
+        let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 64)
+        defer { piece.deallocate() }
+        while true {
+            let read = pread(descriptor, piece.baseAddress!, piece.count, off_t(count))
+            if read < 0 {
+                if errno == EINTR { continue }
+                throw failure(errno)
+            }
+            if read == 0 { return (count, hash.finish()) }
+            hash.update(UnsafeRawBufferPointer(rebasing: piece[..<read]))
+            count += read
+        }
+    }
+
+    /// Writes what was appended to the disk. Nothing can be appended any more.
+    func finish() throws {
         guard fsync(descriptor) == 0 else { throw failure(errno) }
         let closed = close(descriptor)
         descriptor = -1
         guard closed == 0 else { throw failure(errno) }
-        guard rename(part, path) == 0 else { throw failure(errno) }
-        Self.parts.remove(part)
-        try Self.synchronizeFolder(of: path)
     }
 
-    private func abandon() {
+    /// Renames the finished file into place; the folder is not synced.
+    func place() throws {
+        guard rename(part, path) == 0 else { throw failure(errno) }
+        Self.parts.remove(part)
+    }
+
+    /// Forgets the part, which has taken its place with the folder that holds it.
+    func wasPlaced() { Self.parts.remove(part) }
+
+    /// Removes the file at `path`, if there is one, and says whether there was.
+    func removeEarlier() throws -> Bool {
+        if unlink(path) == 0 { return true }
+        guard errno == ENOENT else { throw failure(errno) }
+        return false
+    }
+
+    /// Removes the part.
+    func abandon() {
         if descriptor >= 0 { close(descriptor) }
         descriptor = -1
         unlink(part)
@@ -153,11 +197,12 @@ public final class AtomicFile {
         }
     }
 
-    private static let parts = Parts()
+    static let parts = Parts()
 
-    /// The paths of unfinished files, in memory that a signal handler may read; there are at most a few at a time.
-    private final class Parts: @unchecked Sendable {
-        private let slots = 4, size = Int(PATH_MAX)
+    /// The paths of unfinished files and folders, in memory that a signal handler may read; there are at most a few at a
+    /// time.
+    final class Parts: @unchecked Sendable {
+        private let slots = 8, size = Int(PATH_MAX)
         private let memory: UnsafeMutablePointer<CChar>
         private let lock = Mutex(())
 
@@ -186,6 +231,8 @@ public final class AtomicFile {
 
         func unlinkAll() {
             for slot in 0..<slots where memory[slot * size] != 0 { unlink(memory + slot * size) }
+            // Folders are empty now.
+            for slot in 0..<slots where memory[slot * size] != 0 { rmdir(memory + slot * size) }
         }
     }
 

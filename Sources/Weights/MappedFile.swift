@@ -7,7 +7,7 @@ package final class MappedFile: @unchecked Sendable {
     package let bytes: UnsafeRawBufferPointer
     private let isMapped: Bool
 
-    /// Maps the file at `path`. `wanted` is what messages ask for if it is a folder or device.
+    /// Maps the file at `path` and adds it to `InputFiles`. `wanted` is what messages ask for if it is a folder or device.
     ///
     /// Throws `Failure(.inputOutput)`.
     package init(path: String, wanted: Message) throws {
@@ -29,6 +29,7 @@ package final class MappedFile: @unchecked Sendable {
             let what = status.st_mode & S_IFMT == S_IFDIR ? "a folder" : "not a regular file"
             throw Failure(.inputOutput, "cannot read \(quoted(path: path)): it is \(what); name \(wanted)")
         }
+        InputFiles.add(status, at: path)
         let length = Int(status.st_size)
         guard length > 0 else {
             // mmap refuses a length of 0.

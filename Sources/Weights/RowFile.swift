@@ -14,19 +14,19 @@ public enum RowFile {
         case safetensors(name: String, metadata: [String: String])
     }
 
-    /// Writes the file at `path` through `AtomicFile`.
+    /// Writes the whole of `file`.
     ///
     /// - Parameters:
     ///   - rowShape: the dimensions of a row, [D] or [T, D]; the file's shape is [rows] + rowShape.
     ///   - maximumRows: an upper bound on the number of rows.
     ///   - labels: of a safetensors file, a second tensor `name`[rows] of 32-bit integers, whose values are asked for
     ///     after `body`; 32-bit, so that it is aligned behind the rows.
-    ///   - body: calls its argument with one or more rows at a time; the file takes its place after `body` returns.
+    ///   - body: calls its argument with one or more rows at a time.
     /// - Returns: the number of rows.
-    /// - Throws: `Failure(.inputOutput)`, or what `body` throws; no file is left then.
+    /// - Throws: `Failure(.inputOutput)`, or what `body` throws.
     @discardableResult
     public static func write(
-        to path: String, _ form: Form, rowShape: [Int], maximumRows: Int,
+        into file: AtomicFile, _ form: Form, rowShape: [Int], maximumRows: Int,
         labels: (name: String, values: () -> [Int32])? = nil,
         _ body: ((UnsafeBufferPointer<Float>) throws -> Void) throws -> Void
     ) throws -> Int {
@@ -35,21 +35,19 @@ public enum RowFile {
         if labels != nil, form == .numpy { preconditionFailure("a .npy file holds one array") }
         let placeholder = header(form, shape: [maximumRows] + rowShape, labels?.name, length: 0)
         var rows = 0
-        try AtomicFile.write(to: path) { file in
-            try placeholder.withUnsafeBytes { try file.append($0) }
-            try body { values in
-                precondition(values.count % row == 0 && rows + values.count / row <= maximumRows)
-                rows += values.count / row
-                try file.append(UnsafeRawBufferPointer(values))
-            }
-            if let values = labels?.values() {
-                precondition(values.count == rows, "\(values.count) labels of \(rows) rows")
-                try values.map(\.littleEndian).withUnsafeBytes { try file.append($0) }
-            }
-            let final = header(form, shape: [rows] + rowShape, labels?.name, length: placeholder.count)
-            precondition(final.count == placeholder.count)
-            try final.withUnsafeBytes { try file.overwrite($0, at: 0) }
+        try placeholder.withUnsafeBytes { try file.append($0) }
+        try body { values in
+            precondition(values.count % row == 0 && rows + values.count / row <= maximumRows)
+            rows += values.count / row
+            try file.append(UnsafeRawBufferPointer(values))
         }
+        if let values = labels?.values() {
+            precondition(values.count == rows, "\(values.count) labels of \(rows) rows")
+            try values.map(\.littleEndian).withUnsafeBytes { try file.append($0) }
+        }
+        let final = header(form, shape: [rows] + rowShape, labels?.name, length: placeholder.count)
+        precondition(final.count == placeholder.count)
+        try final.withUnsafeBytes { try file.overwrite($0, at: 0) }
         return rows
     }
 

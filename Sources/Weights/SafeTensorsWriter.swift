@@ -40,12 +40,21 @@ public struct SafeTensorsWriter {
     /// Writes the file through `AtomicFile`; if `checksummed`, with the checksum of all its bytes in the metadata.
     /// Names must be distinct.
     ///
-    /// `beside` is called when everything is written, before the file takes its place, to write the files that belong
-    /// beside it.
-    ///
-    /// Throws `Failure(.inputOutput)` with the path and the system's reason, or what a tensor's source or `beside`
-    /// throws; no file is left then.
-    public func write(to path: String, checksummed: Bool = false, beside: () throws -> Void = {}) throws {
+    /// Throws `Failure(.inputOutput)` with the path and the system's reason, or what a tensor's source throws; no file is
+    /// left then.
+    public func write(to path: String, checksummed: Bool = false) throws {
+        let (header, ordered) = try layout(checksummed: checksummed)
+        try AtomicFile.write(to: path) { try Self.write(header, ordered, into: $0) }
+    }
+
+    /// Writes the whole of `file`, as `write(to:)` does without a checksum.
+    public func write(into file: AtomicFile) throws {
+        let (header, ordered) = try layout(checksummed: false)
+        try Self.write(header, ordered, into: file)
+    }
+
+    /// The header, and the tensors in the order of the file.
+    private func layout(checksummed: Bool) throws -> (header: [UInt8], tensors: [TensorSource]) {
         precondition(Set(tensors.map(\.name)).count == tensors.count, "two tensors of one name")
         var ordered: [TensorSource] = []
         for size in [8, 4, 2, 1] { ordered += tensors.filter { $0.type.size == size } }
@@ -56,17 +65,18 @@ public struct SafeTensorsWriter {
             for tensor in ordered { try tensor.write { hash.update($0) } }
             header.replaceSubrange(digits, with: Self.hexadecimal(hash.finish()))
         }
-        try AtomicFile.write(to: path) { file in
-            try header.withUnsafeBytes { try file.append($0) }
-            for tensor in ordered {
-                var count = 0
-                try tensor.write {
-                    count += $0.count
-                    try file.append($0)
-                }
-                precondition(count == tensor.byteCount, "tensor \(tensor.name) gave \(count) bytes")
+        return (header, ordered)
+    }
+
+    private static func write(_ header: [UInt8], _ tensors: [TensorSource], into file: AtomicFile) throws {
+        try header.withUnsafeBytes { try file.append($0) }
+        for tensor in tensors {
+            var count = 0
+            try tensor.write {
+                count += $0.count
+                try file.append($0)
             }
-            try beside()
+            precondition(count == tensor.byteCount, "tensor \(tensor.name) gave \(count) bytes")
         }
     }
 

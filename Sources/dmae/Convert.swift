@@ -31,7 +31,8 @@ struct Convert: ParsableCommand {
 
             A file of mae or timm is safetensors, or a PyTorch archive with {'model': …} if the output ends in .pth or \
             .pt. Tensors are copied one at a time; without --dtype their bits do not change. How pictures are \
-            prepared (--mean, --std, --interpolation, --crop-fraction) and the names of classes go along.
+            prepared (--mean, --std, --interpolation, --crop-fraction) and the names of classes go along. Outputs that \
+            exist are refused without --force.
 
               dmae convert mae_visualize_vit_large.pth teacher.safetensors --to mae
               dmae convert run/model.safetensors student --to huggingface --dtype f16
@@ -68,6 +69,8 @@ struct Convert: ParsableCommand {
 
     @Option(name: .customLong("to"), help: ArgumentHelp("mae, timm, huggingface or onnx.", valueName: "form"))
     var form: Form
+
+    @OptionGroup var replacing: ForceOptions
 
     @OptionGroup var choice: PrefixOptions
 
@@ -129,17 +132,17 @@ struct Convert: ParsableCommand {
 
     func run() throws {
         let weights = try ModelWeights(path: input, prefix: choice.prefix)
-        let isFolder = form == .huggingface || form == .timm && Conversion.isFolder(output)
-        let other = isFolder ? "/model.safetensors" : form == .onnx ? ".data" : nil
-        let written = [output] + [other].compactMap { $0.map { output + $0 } }
+        let target: Conversion.Target = form == .huggingface ? .huggingFace : form == .timm ? .timm : .mae
+        let names = form == .onnx ? nil : Conversion.folderFiles(of: target, at: output)
+        let isFolder = names != nil
         if isFolder { try RunDirectory.requireNoRun(in: output) }
-        for path in written { try AtomicFile.requireOther(path, than: [input, weights.tensors.path]) }
+        let written =
+            names.map { $0.map { "\(output)/\($0)" } } ?? (form == .onnx ? [output, output + ".data"] : [output])
+        try Outputs.check(written, force: replacing.force)
         Terminal.note(weights.summary)
         let pixels = try preprocessing(of: weights, isAssumed: isFolder || form == .onnx)
         switch form {
-        case .mae: try write(weights, to: .mae, pixels)
-        case .timm: try write(weights, to: .timm, pixels)
-        case .huggingface: try write(weights, to: .huggingFace, pixels)
+        case .mae, .timm, .huggingface: try write(weights, to: target, pixels)
         case .onnx: try writeONNX(weights, pixels)
         }
     }

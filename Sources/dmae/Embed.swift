@@ -25,8 +25,12 @@ struct Embed: ParsableCommand {
 
             The output is one float32 array (named features in a safetensors file): [images, width], or \
             [images, 1 + patches, width] for all tokens, sorted by path, byte by byte. features.npy.files.txt lists \
-            the paths, one per line. Unreadable images are reported and left out of both; if there are more than \
-            --unreadable-limit allows, nothing is written and the exit code is 65.
+            the paths, one per line, and features.npy.labels.txt the classes, where the images have some. \
+            features.npy.json comes last and has the checksums of all of them: what it does not confirm is not a \
+            result. An output that ends in .csv is a table of path, label and features instead, on its own.
+
+            Unreadable images are reported and left out of all files; if there are more than --unreadable-limit \
+            allows, nothing is written and the exit code is 65. Outputs that exist are refused without --force.
 
             The features do not depend on --threads, --workers or --batch.
             """)
@@ -45,9 +49,11 @@ struct Embed: ParsableCommand {
     var data: [String]
 
     @Option(
-        help: ArgumentHelp("Where to write the features: a .safetensors or .npy file.", valueName: "file"),
-        completion: .file(extensions: ["safetensors", "npy"]))
+        help: ArgumentHelp("Where to write the features: a .npy, .safetensors or .csv file.", valueName: "file"),
+        completion: .file(extensions: ["safetensors", "npy", "csv"]))
     var output: String
+
+    @OptionGroup var replacing: ForceOptions
 
     @Option(
         help: ArgumentHelp(
@@ -76,20 +82,19 @@ struct Embed: ParsableCommand {
     func run() throws {
         try compute.apply()
         // Refuse early: embedding may take minutes.
-        let list = try Embedding.destination(output).list
+        let files = try FeatureFiles(output)
         let model = try ModelWeights(path: weights, prefix: choice.prefix)
         if !inference.quiet { Terminal.note(model.summary) }
         try model.requireKnownParts()
+        try Outputs.check(files.all, images: data, force: replacing.force)
         let encoder = try model.runnableEncoder(heads: inference.heads, imageSize: imageSize)
         let reading = inference.pictures.reading(for: model, isQuiet: inference.quiet)
         let preprocessing = try inference.preprocessing.preprocessing(for: model, isQuiet: inference.quiet)
-        let source = try ImageCollection(listing: data, indexes: ArchiveIndexes(isQuiet: inference.quiet))
+        let indexes = ArchiveIndexes(isQuiet: inference.quiet)
+        let source = try ImageCollection(listing: data, indexes: indexes)
         source.warnings.forEach(Terminal.warning)
         if !inference.quiet { source.notes.forEach(Terminal.note) }
-        for written in [output, list] {
-            try AtomicFile.requireOther(
-                written, than: [weights, model.tensors.path] + source.files)
-        }
+        try Outputs.check(files.all, images: source.files)
         let embedding = try Embedding(
             file: model.tensors, configuration: encoder, block: block, pool: pool,
             batch: Embedding.batch(for: source.count, most: inference.batch), precision: precision.resolved())
@@ -97,11 +102,17 @@ struct Embed: ParsableCommand {
         if let block { metadata["dmae.block"] = "\(block)" }
         let progress = ImageProgress(total: source.count, isQuiet: inference.quiet)
         let summary = try embedding.run(
-            over: source, to: output, metadata: metadata, reading: reading, preprocessing: preprocessing,
+            over: source, to: files, labels: source.classNames(of: data, indexes: indexes),
+            metadata: metadata, reading: reading, preprocessing: preprocessing,
             workers: inference.workers,
             unreadableLimit: inference.unreadableLimit, progress: progress.update, report: Terminal.warning)
         let shape = ([summary.images] + embedding.shape).map(String.init).joined(separator: ", ")
-        var lines = [("features", "\(summary.output)  [\(shape)], \(what(embedding))"), ("images", summary.list)]
+        var lines = [("features", "\(files.features)  [\(shape)], \(what(embedding))")]
+        if let list = files.list { lines.append(("images", list)) }
+        if let classes = summary.classes {
+            let place = files.labels.map { "\($0)  " } ?? ""
+            lines.append(("labels", "\(place)\(Format.grouped(classes)) class\(classes == 1 ? "" : "es")"))
+        }
         if summary.unreadable > 0 {
             lines.append(("left out", Format.counted(summary.unreadable, "unreadable image")))
         }

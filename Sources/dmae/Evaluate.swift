@@ -78,13 +78,11 @@ struct Evaluate: ParsableCommand {
         let model = try classifier.open()
         let places = ImagePlaces(data)
         let source = try ImageCollection(places, indexes: ArchiveIndexes(isQuiet: classifier.inference.quiet))
-        let inputs = [classifier.weights, model.tensors.path] + [classMap].compactMap { $0 }
-        for output in [logits, list, confusion].compactMap({ $0 }) {
-            try AtomicFile.requireOther(output, than: inputs + source.files)
-        }
         let mapping = try ClassMapping(
             folder: source.classes, head: model.classes!, names: model.classNames,
             map: classMap.map { try ClassMap($0) }, place: "\(places)", meant: source.evaluationPart)
+        // After the list of --class-map was read.
+        try Outputs.check([logits, list, confusion].compactMap { $0 }, images: source.files)
         if confusion != nil, source.classes.count > ConfusionPicture.maximumClasses {
             throw Failure(
                 .usage,

@@ -109,8 +109,10 @@ struct Predict: ParsableCommand {
             return String(decoding: try report.sortedJSON(), as: UTF8.self)
         }
         if csv {
-            let columns = predictions.flatMap { [Self.quoted(names[$0.index]), "\($0.index)", "\($0.probability)"] }
-            return ([Self.quoted(path)] + columns).joined(separator: ",")
+            let columns = predictions.flatMap {
+                [Format.commaSeparated(names[$0.index]), "\($0.index)", "\($0.probability)"]
+            }
+            return ([Format.commaSeparated(path)] + columns).joined(separator: ",")
         }
         let classes = predictions.map { "\(names[$0.index]) \(Format.fixed(100 * $0.probability, 2)) %" }
         // A line break in a name must not end the line.
@@ -125,11 +127,5 @@ struct Predict: ParsableCommand {
         }
         let path: String
         let predictions: [Class]
-    }
-
-    /// A field of comma-separated values (RFC 4180).
-    private static func quoted(_ text: String) -> String {
-        guard text.utf8.contains(where: { [0x22, 0x2C, 0x0A, 0x0D].contains($0) }) else { return text }
-        return "\"" + text.replacing("\"", with: "\"\"") + "\""
     }
 }

@@ -78,7 +78,7 @@ struct Preview: ParsableCommand {
         let source = try ImageCollection(images.places, usesLabels: false, indexes: ArchiveIndexes(isQuiet: false))
         source.warnings.forEach(Terminal.warning)
         source.notes.forEach(Terminal.note)
-        try AtomicFile.requireOther(output, than: source.files)
+        try Outputs.check([output], images: source.files)
         try AtomicFile.requirePlace(at: output)
         let configuration = try configuration(classes: source.classes.count)
         if configuration.mixing != nil, columns > configuration.batch {

@@ -94,9 +94,8 @@ struct Reconstruct: ParsableCommand {
 
     func run() throws {
         try compute.apply()
-        let given = [self.weights] + input + [mask].compactMap { $0 }
         let weights = try ModelWeights(path: weights, prefix: choice.prefix)
-        try AtomicFile.requireOther(output, than: given + [weights.tensors.path])
+        try Outputs.check([output], images: input + [mask].compactMap { $0 })
         Terminal.note(weights.summary)
         try weights.requireDecoder()
         let configuration = ModelConfiguration(

@@ -28,7 +28,8 @@ struct Replays: ParsableCommand {
 
     func run() throws {
         try compute.apply()
-        try AtomicFile.requireOther(output, than: [input])
+        _ = try SafeTensorsFile(path: input)
+        try Outputs.check([output])
         try Replay.run(input: input, output: output, precision: precision.resolved())
     }
 }

@@ -255,6 +255,8 @@ struct TrainingOptions: ParsableArguments {
         }
 
         Signals.install()
+        // The weights that the run starts from are open by now.
+        try Outputs.check(RunDirectory.outputs(in: output!))
         // Lock the folder, or refuse it, before reading the teacher, which may take minutes.
         let directory = try RunDirectory(path: output!, resuming: resume != nil)
         try prepare(trainer, from: weights)

@@ -11,7 +11,7 @@ final class ConvertTests: XCTestCase {
 
     @discardableResult
     private func convert(_ input: String, _ output: String, _ form: String, _ more: String...) -> Command.Result {
-        assertRuns(["convert", input, output, "--to", form] + more)
+        assertRuns(["convert", input, output, "--to", form, "--force"] + more)
     }
 
     private func assertSameTensors(_ a: String, _ b: String, _ what: String, line: UInt = #line) throws {
@@ -326,6 +326,7 @@ final class ConvertTests: XCTestCase {
         }
         let arguments = [
             "convert", folder.file("huge.safetensors"), folder.file("hugging"), "--to", "huggingface", "--heads", "4",
+            "--force",
         ]
         assertRefused(arguments + ["--encoder-only", "--dtype", "f16"], 65, "huge.safetensors")
         XCTAssertEqual(names.map { folder.read("hugging/" + $0) }, before)

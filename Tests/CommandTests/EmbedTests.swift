@@ -65,6 +65,130 @@ final class EmbedTests: XCTestCase {
         }
     }
 
+    /// The classes of a folder, of a list and of an archive stand beside the features, a name on each line; a table has
+    /// them in a column. The file that comes last has the checksums of all others.
+    func testLabels() throws {
+        let data = folder.file("data")
+        var expected: [(path: String, label: String)] = []
+        for (label, name) in [("cat", "b.png"), ("cat, small", "a.png"), ("dog", "a.png")] {
+            try FileManager.default.createDirectory(
+                atPath: "\(data)/\(label)/deep", withIntermediateDirectories: true)
+            let path = "\(data)/\(label)/deep/\(name)"
+            try FileManager.default.copyItem(atPath: "\(pictures)/\(name == "a.png" ? 0 : 1).png", toPath: path)
+            expected.append((path, label))
+        }
+        // The order of paths is not that of the classes: a comma is before a slash.
+        expected.sort { $0.path.utf8.lexicographicallyPrecedes($1.path.utf8) }
+        XCTAssertEqual(expected.map(\.label), ["cat, small", "cat", "dog"])
+        func run(_ data: [String], _ output: String) throws -> (labels: [String]?, said: String) {
+            let result = assertRuns(
+                ["embed", "--weights", weights, "--heads", "4", "--quiet", "--data"] + data
+                    + ["--output", folder.file(output)])
+            let labels = FileManager.default.contents(atPath: folder.file(output + ".labels.txt"))
+            return (
+                labels.map { String(decoding: $0, as: UTF8.self).components(separatedBy: "\n").dropLast() },
+                result.output
+            )
+        }
+        func lines(_ name: String) -> [String] {
+            String(decoding: folder.read(name), as: UTF8.self).components(separatedBy: "\n").dropLast()
+        }
+        for output in ["a.npy", "b.safetensors"] {
+            let (labels, said) = try run([data], output)
+            XCTAssertEqual(labels, expected.map(\.label))
+            XCTAssertEqual(lines(output + ".files.txt"), expected.map(\.path))
+            XCTAssertTrue(said.contains("\nlabels    \(folder.file(output)).labels.txt  3 classes\n"), said)
+        }
+        // A list with labels, an archive, and what has no classes: pictures, a flat folder, the parts of a data set.
+        let rows = expected.map { "\"\($0.path)\",\"\($0.label)\"\n" }.joined()
+        folder.write(("path,label\n" + rows).utf8, "list.csv")
+        XCTAssertEqual(try run([folder.file("list.csv")], "list.npy").labels, expected.map(\.label))
+        var tar = TarBuilder()
+        for name in ["dog/1.png", "cat/2.png"] {
+            tar.add(name, [UInt8](FileManager.default.contents(atPath: "\(pictures)/0.png")!))
+        }
+        folder.write(tar.finished(), "x.tar")
+        XCTAssertEqual(try run([folder.file("x.tar")], "tar.npy").labels, ["cat", "dog"])
+        XCTAssertEqual(lines("tar.npy.files.txt").map { $0.suffix(9) }, ["cat/2.png", "dog/1.png"])
+        XCTAssertNil(try run([pictures], "flat.npy").labels)
+        XCTAssertNil(try run(expected.map(\.path), "named.npy").labels)
+        try FileManager.default.moveItem(atPath: "\(data)/cat", toPath: "\(data)/train")
+        for name in ["cat, small", "dog"] { try FileManager.default.removeItem(atPath: "\(data)/\(name)") }
+        XCTAssertNil(try run([data], "parts.npy").labels)
+
+        struct Summary: Decodable {
+            struct File: Decodable {
+                let name, xxh64: String
+                let bytes: Int
+            }
+            let files: [File]
+            let shape: [Int]
+            let unreadable: Int
+            let metadata: [String: String]
+        }
+        for (output, names) in [
+            ("a.npy", ["a.npy.files.txt", "a.npy.labels.txt", "a.npy"]),
+            ("flat.npy", ["flat.npy.files.txt", "flat.npy"]),
+        ] {
+            let summary = try JSONDecoder().decode(Summary.self, from: Data(folder.read(output + ".json")))
+            XCTAssertEqual(summary.files.map(\.name), names)
+            XCTAssertEqual(summary.shape, [output == "a.npy" ? 3 : 2, 32])
+            XCTAssertEqual(summary.unreadable, 0)
+            XCTAssertEqual(summary.metadata, ["dmae.pool": "class", "dmae.weights": weights])
+            for file in summary.files {
+                let bytes = folder.read(file.name)
+                var hash = XXHash64()
+                bytes.withUnsafeBytes { hash.update($0) }
+                XCTAssertEqual(file.bytes, bytes.count)
+                XCTAssertEqual(UInt64(file.xxh64, radix: 16), hash.finish(), file.name)
+                XCTAssertEqual(file.xxh64.count, 16)
+            }
+        }
+    }
+
+    /// A table has the bits of the array.
+    func testTable() throws {
+        let data = folder.file("data")
+        for label in ["a \"b\"", "c"] {
+            try FileManager.default.createDirectory(atPath: "\(data)/\(label)", withIntermediateDirectories: true)
+            try FileManager.default.copyItem(atPath: "\(pictures)/0.png", toPath: "\(data)/\(label)/1,2.png")
+        }
+        for (more, width) in [([], 32), (["--block", "1", "--pool", "mean"], 32)] {
+            let result = assertRuns(
+                [
+                    "embed", "--weights", weights, "--heads", "4", "--data", data, "--output", folder.file("x.csv"),
+                    "--force",
+                ]
+                    + more)
+            XCTAssertTrue(result.output.hasSuffix("\nlabels    2 classes\n"), result.output)
+            assertRuns(
+                [
+                    "embed", "--weights", weights, "--heads", "4", "--data", data, "--output", folder.file("x.npy"),
+                    "--force",
+                ]
+                    + more)
+            let lines = String(decoding: folder.read("x.csv"), as: UTF8.self).components(separatedBy: "\n")
+            XCTAssertEqual(
+                lines[0], (["path", "label"] + (0..<width).map { "feature_\($0)" }).joined(separator: ","))
+            XCTAssertEqual(lines.count, 4)
+            XCTAssertTrue(lines[1].hasPrefix("\"\(data)/a \"\"b\"\"/1,2.png\",\"a \"\"b\"\"\","), lines[1])
+            XCTAssertTrue(lines[2].hasPrefix("\"\(data)/c/1,2.png\",c,"), lines[2])
+            let features = folder.read("x.npy").suffix(4 * 2 * width)
+            let expected = Array(features).withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }
+            let found = lines[1...2].flatMap { $0.split(separator: ",").suffix(width).map { Float($0)! } }
+            XCTAssertEqual(found.map(\.bitPattern), expected.map(\.bitPattern))
+        }
+        XCTAssertFalse(folder.names().contains { $0.hasPrefix("x.csv.") })
+        // Without classes the column is empty; a table has no place for all tokens.
+        assertRuns(embed("flat.csv", ["--quiet"]))
+        XCTAssertTrue(
+            String(decoding: folder.read("flat.csv"), as: UTF8.self).contains("\n\(pictures)/0.png,,"), "flat.csv")
+        assertRefused(
+            embed("tokens.csv", ["--pool", "tokens"]), 64, "tokens.csv: a table has one row of features per image",
+            "end it in .npy or .safetensors, or choose another --pool")
+        XCTAssertFalse(folder.names().contains("tokens.csv"))
+    }
+
     /// A signal that ends the program leaves no part of a file behind.
     func testStoppedBySignals() throws {
         for signal in [SIGTERM, SIGINT, SIGHUP] {
@@ -143,7 +267,7 @@ final class EmbedTests: XCTestCase {
             assertRuns(
                 [
                     "embed", "--weights", weights, "--data", Fixtures.path("demo/held-out"), "--output",
-                    folder.file("x.npy"), "--quiet",
+                    folder.file("x.npy"), "--quiet", "--force",
                 ] + more)
             let bytes = try Data(contentsOf: URL(fileURLWithPath: folder.file("x.npy")))
             XCTAssertEqual(bytes, expected ?? bytes, "\(more)")
@@ -198,7 +322,7 @@ final class EmbedTests: XCTestCase {
     }
 
     func testRefusals() {
-        assertRefused(embed("x.csv"), 64, "end it in .safetensors or .npy")
+        assertRefused(embed("x.txt"), 64, "end it in .npy, .safetensors or .csv")
         assertRefused(embed("x.npy", ["--block", "3"]), 64, "the encoder's blocks are 0 to 2")
         assertRefused(embed("x.npy", ["--batch", "0"]), 64, "--batch must be at least 1")
         assertRefused(embed("x.npy", ["--pool", "max"]), 64, "max")

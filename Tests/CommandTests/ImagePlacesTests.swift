@@ -194,7 +194,7 @@ final class ImagePlacesTests: XCTestCase {
         let cache = ["XDG_CACHE_HOME": folder.file("cache")]
         func embed(_ data: [String], _ output: String) -> [String] {
             [
-                "embed", "--weights", Fixtures.path("demo/teacher.safetensors"), "--quiet", "--output",
+                "embed", "--weights", Fixtures.path("demo/teacher.safetensors"), "--quiet", "--force", "--output",
                 folder.file(output), "--data",
             ]
                 + data

@@ -39,7 +39,7 @@ final class ModelChoiceTests: XCTestCase {
         let output = folder.file("features.npy")
         try? FileManager.default.removeItem(atPath: output)
         let result = assertRuns(
-            ["embed", "--weights", weights, "--data", pictures, "--output", output, "--heads", "4"] + more)
+            ["embed", "--weights", weights, "--data", pictures, "--output", output, "--heads", "4", "--force"] + more)
         return (folder.read("features.npy"), result.errors)
     }
 

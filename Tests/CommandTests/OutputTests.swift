@@ -41,6 +41,102 @@ final class OutputTests: XCTestCase {
         }
     }
 
+    /// No file that a command opened for its input is replaced, whichever it is: shards, their index, configurations,
+    /// lists, archives, the teacher. --force does not change that.
+    func testNothingThatWasReadIsReplaced() throws {
+        let sharded = try copy(Fixtures.path("weights/huggingface/vitmae-sharded"), "sharded")
+        let shard = try XCTUnwrap(
+            FileManager.default.contentsOfDirectory(atPath: sharded).sorted().last {
+                $0.hasSuffix("of-00003.safetensors")
+            })
+        let index = sharded + "/model.safetensors.index.json", first = sharded + "/" + shard
+        let config = sharded + "/config.json", hard = folder.file("hard.npy")
+        XCTAssertEqual(link(first, hard), 0)
+        folder.write("path,label\n\(picture),lemon\n".utf8, "list.csv")
+        let list = folder.file("list.csv"), lemon = try copy(picture, "lemon.png")
+        let mask = try copy(Fixtures.path("demo/held-out/tools-bucket-michael-moore.png"), "mask.png")
+        let recording = try copy(Fixtures.path("golden/linear.in.safetensors"), "recording.safetensors")
+        let embed = ["embed", "--weights", sharded, "--data", lemon, "--output"]
+        let reconstruct = ["reconstruct", "--weights", sharded, "--input", lemon, "--output"]
+        let cases: [(arguments: [String], input: String)] = [
+            (["convert", sharded, first, "--to", "mae"], first), (["convert", index, first, "--to", "mae"], first),
+            (["convert", sharded, config, "--to", "mae"], config),
+            (["convert", sharded, index, "--to", "mae"], index),
+            (["convert", index, sharded, "--to", "huggingface"], config),
+            (embed + [first], first), (embed + [hard], first),
+            (["embed", "--weights", sharded, "--data", list, "--output", list], list),
+            (reconstruct + [first], first), (reconstruct + [config], config),
+            (reconstruct + [mask, "--mask", mask], mask), (reconstruct + [lemon], lemon),
+            (["replay", recording, "--output", recording], recording),
+        ]
+        let names = folder.names(), files = try FileManager.default.contentsOfDirectory(atPath: sharded)
+        for (arguments, input) in cases {
+            let before = try Data(contentsOf: URL(fileURLWithPath: input))
+            let forces = ["convert", "embed"].contains(arguments[0]) ? [[], ["--force"]] : [[]]
+            for force in forces {
+                assertRefused(arguments + force, 64, " is the input ", " itself: name another output")
+                XCTAssertEqual(try Data(contentsOf: URL(fileURLWithPath: input)), before, "\(arguments + force)")
+            }
+        }
+        XCTAssertEqual(folder.names(), names)
+        XCTAssertEqual(Set(try FileManager.default.contentsOfDirectory(atPath: sharded)), Set(files))
+    }
+
+    /// A run would replace its own teacher: best.safetensors, after hours.
+    func testNoRunReplacesItsWeights() throws {
+        let weights = try copy(Fixtures.path("demo/teacher.safetensors"), "best.safetensors")
+        let data = folder.file("classes")
+        for name in ["a", "b"] {
+            try FileManager.default.createDirectory(atPath: "\(data)/\(name)", withIntermediateDirectories: true)
+            try FileManager.default.copyItem(atPath: picture, toPath: "\(data)/\(name)/1.jpg")
+        }
+        assertRefused(
+            [
+                "finetune", "--weights", weights, "--train", data, "--val", data, "--recipe", "finetune-small-data",
+                "--batch", "2", "--effective-batch", "2", "--output", folder.path,
+            ], 64, "best.safetensors\" is the input ", " itself: name another output")
+        XCTAssertEqual(folder.names(), ["best.safetensors", "classes"])
+        XCTAssertEqual(
+            try Data(contentsOf: URL(fileURLWithPath: weights)),
+            try Data(contentsOf: URL(fileURLWithPath: Fixtures.path("demo/teacher.safetensors"))))
+    }
+
+    /// `convert` and `embed` refuse what exists and name the flag that replaces it; other files of a folder stay.
+    func testOutputsThatExist() throws {
+        let weights = Fixtures.path("demo/teacher.safetensors")
+        let embed = ["embed", "--weights", weights, "--quiet", "--data", picture, "--output"]
+        let convert = ["convert", weights]
+        try FileManager.default.createDirectory(atPath: folder.file("hub"), withIntermediateDirectories: true)
+        try FileManager.default.createDirectory(atPath: folder.file("timm"), withIntermediateDirectories: true)
+        for (arguments, name) in [
+            (embed + [folder.file("a.npy")], "a.npy"), (embed + [folder.file("b.npy")], "b.npy.files.txt"),
+            (embed + [folder.file("c.npy")], "c.npy.labels.txt"), (embed + [folder.file("d.npy")], "d.npy.json"),
+            (embed + [folder.file("e.csv")], "e.csv"),
+            (convert + [folder.file("f.pth"), "--to", "mae"], "f.pth"),
+            (convert + [folder.file("g.onnx"), "--to", "onnx"], "g.onnx.data"),
+            (convert + [folder.file("hub"), "--to", "huggingface"], "hub/preprocessor_config.json"),
+            (convert + [folder.file("timm"), "--to", "timm"], "timm/config.json"),
+        ] {
+            let path = folder.write("old".utf8, name)
+            let names = folder.names()
+            assertRefused(arguments, 64, "\"\(path)\" exists: name another output, or give --force to replace it")
+            XCTAssertEqual(folder.names(), names)
+            XCTAssertEqual(folder.read(name), Array("old".utf8))
+            assertRuns(arguments + ["--force"])
+            // The list of labels of a result without labels is gone; what a model in one file does not need stays.
+            if name.hasSuffix(".labels.txt") {
+                XCTAssertFalse(FileManager.default.fileExists(atPath: path))
+            } else if !name.hasSuffix(".data") {
+                XCTAssertNotEqual(folder.read(name), Array("old".utf8), name)
+            }
+        }
+        // What is no file is refused in its own words.
+        try FileManager.default.createDirectory(atPath: folder.file("x.npy"), withIntermediateDirectories: true)
+        for force in [[], ["--force"]] {
+            assertRefused(embed + [folder.file("x.npy")] + force, 74, "it is a folder; name another file")
+        }
+    }
+
     /// What a name promises is what is written.
     func testEndingsThatContradictTheForm() {
         let weights = Fixtures.path("demo/teacher.safetensors")

@@ -13,7 +13,8 @@ final class PictureOptionsTests: XCTestCase {
     private func features(_ path: String, _ more: [String] = []) throws -> (values: [UInt8], errors: String) {
         let output = folder.file("x.npy")
         let result = assertRuns(
-            ["embed", "--weights", weights, "--heads", "4", "--data", path, "--output", output, "--quiet"] + more)
+            ["embed", "--weights", weights, "--heads", "4", "--data", path, "--output", output, "--quiet", "--force"]
+                + more)
         return (folder.read("x.npy"), result.errors)
     }
 
@@ -156,7 +157,10 @@ final class PictureOptionsTests: XCTestCase {
         let picture = "\(data)/0.png"
         func embed(_ more: [String]) -> (values: [UInt8], errors: String) {
             let result = assertRuns(
-                ["embed", "--weights", run + "/model.safetensors", "--data", picture, "--output", folder.file("y.npy")]
+                [
+                    "embed", "--weights", run + "/model.safetensors", "--data", picture, "--output",
+                    folder.file("y.npy"), "--force",
+                ]
                     + more)
             return (folder.read("y.npy"), result.errors)
         }

@@ -17,7 +17,7 @@ final class PreprocessingTests: XCTestCase {
     private func embed(_ weights: String, _ more: [String] = []) -> (values: [UInt8], errors: String) {
         let result = assertRuns(
             [
-                "embed", "--weights", weights, "--data", picture, "--output", folder.file("x.npy"),
+                "embed", "--weights", weights, "--data", picture, "--output", folder.file("x.npy"), "--force",
             ] + (weights == encoder || weights.hasPrefix(folder.file("m-")) ? ["--heads", "4"] : []) + more)
         return (folder.read("x.npy"), result.errors)
     }

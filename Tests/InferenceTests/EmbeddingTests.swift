@@ -43,7 +43,7 @@ final class EmbeddingTests: XCTestCase {
                 XCTAssertEqual(embedding.shape, shape)
                 let output = folder.file("\(set.name).safetensors")
                 let summary = try embedding.run(
-                    over: ImageFolder(listing: [Fixtures.path("weights/images")]), to: output,
+                    over: ImageFolder(listing: [Fixtures.path("weights/images")]), to: FeatureFiles(output),
                     report: { XCTFail("\($0)") })
                 XCTAssertEqual(summary.images, 2)
                 let written = try SafeTensorsFile(path: output)
@@ -72,10 +72,10 @@ final class EmbeddingTests: XCTestCase {
                     file: file(), configuration: Self.encoder, block: nil, pool: .mean, batch: batch)
                 var done: [Int] = []
                 let summary = try embedding.run(
-                    over: images, to: folder.file("x.npy"), workers: workers, progress: { done.append($0) },
+                    over: images, to: FeatureFiles(folder.file("x.npy")), workers: workers,
+                    progress: { done.append($0) },
                     report: { XCTFail("\($0)") })
                 XCTAssertEqual([summary.images, summary.unreadable], [18, 0])
-                XCTAssertEqual([summary.output, summary.list], ["x.npy", "x.npy.files.txt"].map(folder.file))
                 XCTAssertEqual(done, (1...((18 + batch - 1) / batch)).map { min(18, $0 * batch) })
                 let found = try [folder.file("x.npy"), folder.file("x.npy.files.txt")].map {
                     try Data(contentsOf: URL(fileURLWithPath: $0))
@@ -89,7 +89,7 @@ final class EmbeddingTests: XCTestCase {
         }
         let lines = String(decoding: expected!.list, as: UTF8.self)
         XCTAssertEqual(lines, (0..<18).map { images.path($0) + "\n" }.joined())
-        XCTAssertEqual(folder.names(), ["x.npy", "x.npy.files.txt"])
+        XCTAssertEqual(folder.names(), ["x.npy", "x.npy.files.txt", "x.npy.json"])
     }
 
     /// Unreadable pictures are named, counted and left out of both files; with too many of them no file is written.
@@ -106,14 +106,14 @@ final class EmbeddingTests: XCTestCase {
         var reports: [String] = []
         let output = folder.file("x.safetensors")
         let summary = try embedding.run(
-            over: images, to: output, unreadableLimit: 0.4, report: { reports.append("\($0)") })
+            over: images, to: FeatureFiles(output), unreadableLimit: 0.4, report: { reports.append("\($0)") })
         XCTAssertEqual([summary.images, summary.unreadable], [3, 2])
         XCTAssertEqual(reports.count, 2)
         for (report, name) in zip(reports, ["a.png", "c.jpg"]) {
             XCTAssert(report.contains(pictures.file(name)), report)
         }
         XCTAssertEqual(
-            try String(contentsOfFile: summary.list, encoding: .utf8),
+            try String(contentsOfFile: output + ".files.txt", encoding: .utf8),
             ["b.png", "d.png", "e.png"].map { pictures.file($0) + "\n" }.joined())
         let features = try SafeTensorsFile(path: output).floats("features")
         XCTAssertEqual(features.count, 3 * 32)
@@ -121,7 +121,9 @@ final class EmbeddingTests: XCTestCase {
         XCTAssertNotEqual(features[..<32], features[32..<64])
 
         let other = TemporaryFolder()
-        let failure = failure { _ = try embedding.run(over: images, to: other.file("y.npy"), unreadableLimit: 0.3) }
+        let failure = failure {
+            _ = try embedding.run(over: images, to: FeatureFiles(other.file("y.npy")), unreadableLimit: 0.3)
+        }
         XCTAssertEqual(failure?.code, .badData)
         XCTAssert(failure?.message.contains("2 of the 5 images") == true, "\(failure as Any)")
         XCTAssertEqual(other.names(), [])
@@ -130,15 +132,15 @@ final class EmbeddingTests: XCTestCase {
     func testWhatCannotBeWrittenIsRefused() throws {
         let embedding = try Embedding(file: file(), configuration: Self.encoder, block: nil, pool: nil, batch: 1)
         let images = try ImageFolder(listing: [Fixtures.path("weights/images")])
-        for name in ["x.csv", "x", ".npy", "safetensors"] {
-            let failure = failure { _ = try embedding.run(over: images, to: name) }
+        for name in ["x.txt", "x", ".npy", "folder/.npy", "safetensors"] {
+            let failure = failure { _ = try FeatureFiles(name) }
             XCTAssertEqual(failure?.code, .usage, name)
             XCTAssert(failure?.message.contains("output \(name)") == true, "\(failure as Any)")
         }
         let broken = TemporaryFolder()
         broken.write([UInt8](try Data(contentsOf: URL(fileURLWithPath: images.path(0)))), "a\nb.png")
         let lines = failure {
-            _ = try embedding.run(over: ImageFolder(listing: [broken.path]), to: folder.file("x.npy"))
+            _ = try embedding.run(over: ImageFolder(listing: [broken.path]), to: FeatureFiles(folder.file("x.npy")))
         }
         XCTAssertEqual(lines?.code, .badData)
         XCTAssert(

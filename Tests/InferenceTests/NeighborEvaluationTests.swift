@@ -45,7 +45,8 @@ final class NeighborEvaluationTests: XCTestCase {
 
     /// Features as embed writes them, with their classes, in the order of the source.
     private func features(_ embedding: Embedding, _ source: any ImageSource) throws -> [([Float], Int)] {
-        _ = try embedding.run(over: source, to: folder.file("x.safetensors"), report: { XCTFail("\($0)") })
+        _ = try embedding.run(
+            over: source, to: FeatureFiles(folder.file("x.safetensors")), report: { XCTFail("\($0)") })
         let values = try SafeTensorsFile(path: folder.file("x.safetensors")).floats("features")
         let width = embedding.configuration.width
         return (0..<source.count).map { (Array(values[$0 * width..<($0 + 1) * width]), source.label($0)!) }

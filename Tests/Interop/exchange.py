@@ -65,13 +65,13 @@ class Exchange(unittest.TestCase):
         return result
 
     def convert(self, source, target, form, *more):
-        self.dmae("convert", source, target, "--to", form, *more)
+        self.dmae("convert", source, target, "--to", form, "--force", *more)
         return target
 
     def embed(self, weights, *more, data=FIXTURES / "images"):
         """The features [images, …] that `dmae embed` writes."""
         output = self.folder / "features.npy"
-        self.dmae("embed", "--weights", weights, "--data", data, "--output", output, *more)
+        self.dmae("embed", "--weights", weights, "--data", data, "--output", output, "--force", *more)
         return torch.from_numpy(np.load(output))
 
     def assertClose(self, found, expected, bound, what=""):

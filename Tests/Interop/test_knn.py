@@ -30,7 +30,7 @@ class Knn(Exchange):
     def features(self, data, *more):
         """Features in the order of k-NN, by class and path, with the labels."""
         output = self.folder / f"{data.name}.npy"
-        self.dmae("embed", "--weights", WEIGHTS, "--data", data, "--output", output, "--quiet", *more)
+        self.dmae("embed", "--weights", WEIGHTS, "--data", data, "--output", output, "--quiet", "--force", *more)
         features = np.load(output)
         paths = [pathlib.Path(line) for line in pathlib.Path(f"{output}.files.txt").read_text().splitlines()]
         classes = sorted((folder.name for folder in data.iterdir()), key=os.fsencode)

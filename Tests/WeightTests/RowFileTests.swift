@@ -15,14 +15,18 @@ final class RowFileTests: XCTestCase {
     private func write(_ path: String, _ form: RowFile.Form, rows: Int, of shape: [Int], maximum: Int) throws -> Int {
         let row = shape.reduce(1, *)
         let all = values(rows * row)
-        return try RowFile.write(to: path, form, rowShape: shape, maximumRows: maximum) { append in
-            var done = 0
-            while done < rows {
-                let piece = min(rows - done, done % 3 + 1)
-                try all[(done * row)..<((done + piece) * row)].withUnsafeBufferPointer(append)
-                done += piece
+        var written = 0
+        try AtomicFile.write(to: path) { file in
+            written = try RowFile.write(into: file, form, rowShape: shape, maximumRows: maximum) { append in
+                var done = 0
+                while done < rows {
+                    let piece = min(rows - done, done % 3 + 1)
+                    try all[(done * row)..<((done + piece) * row)].withUnsafeBufferPointer(append)
+                    done += piece
+                }
             }
         }
+        return written
     }
 
     /// The bytes are those of the format: magic, version 1.0, length of the header, dictionary, spaces, a line feed,
@@ -66,12 +70,14 @@ final class RowFileTests: XCTestCase {
     /// Labels stand behind the rows, of which there may be fewer than expected.
     func testLabels() throws {
         let path = folder.file("x.safetensors")
-        try RowFile.write(
-            to: path, .safetensors(name: "logits", metadata: [:]), rowShape: [3], maximumRows: 1000,
-            labels: ("labels", { [7, -1, 1 << 30] })
-        ) { append in
-            try values(6).withUnsafeBufferPointer(append)
-            try values(3).withUnsafeBufferPointer(append)
+        try AtomicFile.write(to: path) { file in
+            try RowFile.write(
+                into: file, .safetensors(name: "logits", metadata: [:]), rowShape: [3], maximumRows: 1000,
+                labels: ("labels", { [7, -1, 1 << 30] })
+            ) { append in
+                try values(6).withUnsafeBufferPointer(append)
+                try values(3).withUnsafeBufferPointer(append)
+            }
         }
         let file = try SafeTensorsFile(path: path)
         XCTAssertEqual(file.names, ["logits", "labels"])
@@ -84,9 +90,11 @@ final class RowFileTests: XCTestCase {
     func testFailureLeavesNothing() throws {
         let path = folder.write([1, 2, 3], "x.npy")
         let failure = failure {
-            try RowFile.write(to: path, .numpy, rowShape: [2], maximumRows: 4) { append in
-                try [1, 2, 3, 4].withUnsafeBufferPointer(append)
-                throw Failure(.badData, "no more")
+            try AtomicFile.write(to: path) { file in
+                try RowFile.write(into: file, .numpy, rowShape: [2], maximumRows: 4) { append in
+                    try [1, 2, 3, 4].withUnsafeBufferPointer(append)
+                    throw Failure(.badData, "no more")
+                }
             }
         }
         XCTAssertEqual(failure, Failure(.badData, "no more"))

@@ -86,17 +86,14 @@ struct ModelFile {
         }
         let dataPath = path + ".data"
         let name = dataPath.split(separator: "/").last.map(String.init) ?? dataPath
-        // Both files are written before either is renamed into place, the model last.
-        try AtomicFile.write(to: path) { model in
-            try pieces(externalName: name).append(to: model)
-            try AtomicFile.write(to: dataPath) { file in
-                var offset = 0
-                for tensor in tensors where tensor.byteCount > Self.smallTensor {
-                    let padding = [UInt8](repeating: 0, count: (Self.page - offset % Self.page) % Self.page)
-                    try padding.withUnsafeBytes { try file.append($0) }
-                    try tensor.bytes { try file.append($0) }
-                    offset += padding.count + tensor.byteCount
-                }
+        try FileGroup.write(to: [dataPath, path]) { files in
+            try pieces(externalName: name).append(to: files[1])
+            var offset = 0
+            for tensor in tensors where tensor.byteCount > Self.smallTensor {
+                let padding = [UInt8](repeating: 0, count: (Self.page - offset % Self.page) % Self.page)
+                try padding.withUnsafeBytes { try files[0].append($0) }
+                try tensor.bytes { try files[0].append($0) }
+                offset += padding.count + tensor.byteCount
             }
         }
         return dataPath
