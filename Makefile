@@ -133,7 +133,7 @@ HELD_OUT := $(addprefix Fixtures/demo/held-out/,buildings-home6.jpg food-lemon.j
               recreation-rubber-duck2-ganson.jpg transportation-little-tan-suitcase-jona.png)
 distill: build
 	rm -rf $(DEMO) && mkdir -p $(DEMO)
-	$(BINARY) distill --recipe demo --teacher Fixtures/demo/teacher.safetensors --data Fixtures/demo/images --output $(DEMO)/run
+	$(BINARY) distill --recipe demo --precision f32 --teacher Fixtures/demo/teacher.safetensors --data Fixtures/demo/images --output $(DEMO)/run
 	echo
 	$(BINARY) reconstruct --weights $(DEMO)/run/model.safetensors --input $(HELD_OUT) --stretch --seed 5 --output $(DEMO)/reconstruction.png
 

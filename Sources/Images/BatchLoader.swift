@@ -32,6 +32,8 @@ public final class BatchLoader: BatchSource {
     /// The newest batch. Its memory is reused for the next one, unless the caller still holds the batch.
     private var batch: Batch
 
+    public var secondsWaited: Double { pipeline.secondsWaited }
+
     /// Number of different images that could not be read, in the batches that `next` has returned.
     public var unreadableCount: Int { unreadable.count }
 
@@ -109,12 +111,12 @@ public final class BatchLoader: BatchSource {
     /// - Returns: `batchSize` samples, fewer at the end of the stream or if images were left out; nil after the end.
     /// - Throws: `Failure(.badData)` once all images, or a larger fraction than the limit, have proved unreadable;
     ///   `Failure(.inputOutput)` where the system failed, not the image (see `ImageSource.bytes`).
-    public func next(into destination: Tensor) throws -> Batch? {
+    public func next(into destination: Tensor, whileWaiting: () throws -> Void) throws -> Batch? {
         let augmentation = pipeline.augmentation, pixelCount = augmentation.width * augmentation.height
         precondition(destination.rows >= pipeline.batchSize && destination.columns == augmentation.sampleCount)
         if let startFailure { throw startFailure }
         while true {
-            guard let decoded = try pipeline.waitForBatch() else {
+            guard let decoded = try pipeline.waitForBatch(whileWaiting) else {
                 throw Failure(.failure, "the image loader was stopped")
             }
             guard decoded.count > 0 else {

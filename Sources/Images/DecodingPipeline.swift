@@ -64,6 +64,11 @@ final class DecodingPipeline: @unchecked Sendable {
     private var reasons: [Int: Message] = [:]
     private var orders: [(epoch: Int, order: [Int])] = []
 
+    /// Seconds that `waitForBatch` has waited. Of the caller alone.
+    private(set) var secondsWaited = 0.0
+    /// Seconds between two calls of `whileWaiting`.
+    private static let waitingInterval = 0.2
+
     init(
         source: any ImageSource, augmentation: Augmentation, batchSize: Int, seed: UInt64, samples: Range<Int>,
         unreadableLimit: Double, depth: Int, isOnce: Bool, shuffleWindow: Int? = nil
@@ -118,17 +123,39 @@ final class DecodingPipeline: @unchecked Sendable {
     // MARK: The caller's side
 
     /// Waits for the oldest batch that was not released; its count is 0 after the end. Gives nil once the pipeline is
-    /// stopped.
-    func waitForBatch() throws -> DecodedBatch? {
-        try locked {
+    /// stopped. Calls `whileWaiting`, and throws what it throws, until the batch is ready.
+    func waitForBatch(_ whileWaiting: () throws -> Void) throws -> DecodedBatch? {
+        if !isReady(waiting: 0) {
+            let start = monotonicSeconds()
+            defer { secondsWaited += monotonicSeconds() - start }
+            while !isReady(waiting: Self.waitingInterval) { try whileWaiting() }
+        }
+        return try locked {
             let slot = released % depth
-            while !isStopping && missing[slot] > 0 { pthread_cond_wait(batchReady, mutex) }
             if let systemFailure { throw systemFailure }
             guard !isStopping else { return nil }
             return DecodedBatch(
                 count: size(of: released), firstSample: samples.lowerBound + released * batchSize,
                 bytes: bytes + slot * batchSize * augmentation.sampleCount, isExhausted: exhausted[slot],
                 images: images + slot * batchSize, slot: slot)
+        }
+    }
+
+    /// Whether the oldest batch is decoded, or the pipeline stopped; waits for that for at most so many seconds.
+    private func isReady(waiting seconds: Double) -> Bool {
+        locked {
+            let slot = released % depth
+            var deadline = timespec()
+            clock_gettime(CLOCK_REALTIME, &deadline)
+            let nanoseconds = deadline.tv_nsec + Int(seconds * 1e9)
+            deadline.tv_sec += nanoseconds / 1_000_000_000
+            deadline.tv_nsec = nanoseconds % 1_000_000_000
+            while !isStopping && missing[slot] > 0 {
+                if seconds == 0 || pthread_cond_timedwait(batchReady, mutex, &deadline) != 0 {
+                    return isStopping || missing[slot] == 0
+                }
+            }
+            return true
         }
     }
 

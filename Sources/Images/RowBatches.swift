@@ -51,6 +51,11 @@ public final class RowBatches: BatchSource {
         return batch
     }
 
+    public func next(into destination: Tensor, whileWaiting: () throws -> Void) -> Batch? { next(into: destination) }
+
+    /// Rows in memory are always ready.
+    public var secondsWaited: Double { 0 }
+
     /// There are no threads to end.
     public func stop() {}
 

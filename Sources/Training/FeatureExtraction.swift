@@ -46,13 +46,14 @@ public final class FeatureExtraction {
                     progress.message(
                         "features of \(Format.grouped(done)) of \(Format.grouped(total)) images, "
                             + "\(Format.fixed(rate, 1)) images/s, "
-                            + "\(Format.duration(Double(total - done) / rate)) left")
+                            + "\(Format.duration(Double(total - done) / rate)) left", isTimed: true)
                 }, report: report, isInterrupted: isInterrupted)
             guard isWhole else { return false }
             before += store.source.count
         }
         progress?.message(
-            "features of \(Format.grouped(total)) images in \(Format.duration(monotonicSeconds() - start))")
+            "features of \(Format.grouped(total)) images in \(Format.duration(monotonicSeconds() - start))",
+            isTimed: true)
         return true
     }
 }

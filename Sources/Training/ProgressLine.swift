@@ -5,7 +5,10 @@ import Synchronization
 import Weights
 
 /// The progress of a run on standard error: one line that overwrites itself at a terminal, otherwise a plain line every
-/// ten seconds.
+/// ten seconds, with the time of day and the time since the start.
+///
+/// Steps of several batches also show the batches that are done. Where the run waits for images, the line says so, with
+/// the remedy.
 ///
 /// Safe to use from several threads.
 public final class ProgressLine: Sendable {
@@ -17,18 +20,21 @@ public final class ProgressLine: Sendable {
         package var width: @Sendable () -> Int
         /// Seconds since any fixed moment.
         package var clock: @Sendable () -> Double
+        /// The time of day, as plain lines show it.
+        package var timeOfDay: @Sendable () -> String
         package var residentBytes: @Sendable () -> Int
         package var write: @Sendable (String) -> Void
 
         package init(
             isTerminal: Bool, hasColor: Bool, width: @escaping @Sendable () -> Int,
-            clock: @escaping @Sendable () -> Double,
+            clock: @escaping @Sendable () -> Double, timeOfDay: @escaping @Sendable () -> String,
             residentBytes: @escaping @Sendable () -> Int, write: @escaping @Sendable (String) -> Void
         ) {
             self.isTerminal = isTerminal
             self.hasColor = hasColor
             self.width = width
             self.clock = clock
+            self.timeOfDay = timeOfDay
             self.residentBytes = residentBytes
             self.write = write
         }
@@ -37,6 +43,16 @@ public final class ProgressLine: Sendable {
     private struct State {
         /// The newest record, and its time.
         var last: (record: StepRecord, time: Double)?
+        /// Where this process began: steps done, batches done of the next one, and the time.
+        var begun: (step: Int, batch: Int, time: Double)?
+        /// Batches that are done of the step after the newest record.
+        var batch = 0
+        /// Since when the run waits for a batch; nil while it does not, as far as the line knows.
+        var waitsSince: Double?
+        /// The start of the time over which `waitingShare` is measured next, and the seconds waited before.
+        var waitingStart: (time: Double, waited: Double)?
+        /// The fraction of the time that the run waits for images.
+        var waitingShare = 0.0
         var lastDrawn: (step: Int, time: Double)?
         /// The newest value of each evaluation's term, in the order in which they came first, and its epoch.
         var evaluated: [(value: EvaluationRecord.Value, epoch: Double)] = []
@@ -50,39 +66,117 @@ public final class ProgressLine: Sendable {
 
     /// Seconds between two drawings at a terminal, and between two plain lines.
     package static let terminalInterval = 0.1, plainInterval = 10.0
+    /// Seconds over which the share of waiting is measured, and the share from which on it is shown.
+    package static let waitingInterval = 5.0, shownWaiting = 0.2
 
     private let total: Int
     private let terms: [LossTerm]
+    private let batches: Int
+    private let batchImages: Int
+    private let remedy: String?
     private let surroundings: Surroundings
+    private let start: Double
     private let state = Mutex(State())
 
     /// For a run of `totalSteps` optimiser steps, those before a resumption included.
-    public convenience init(totalSteps: Int, terms: [LossTerm]) {
-        let isDumb = getenv("TERM").map { String(cString: $0) == "dumb" } ?? true
+    ///
+    /// - Parameters:
+    ///   - batches: batches of a step.
+    ///   - batchImages: images of a batch.
+    ///   - remedy: what helps a run that waits for images, in a few words; nil if nothing is known.
+    public convenience init(
+        totalSteps: Int, terms: [LossTerm], batches: Int = 1, batchImages: Int = 1, remedy: String? = nil
+    ) {
         let noColor = getenv("NO_COLOR").map { $0.pointee != 0 } ?? false
         self.init(
-            totalSteps: totalSteps, terms: terms,
+            totalSteps: totalSteps, terms: terms, batches: batches, batchImages: batchImages, remedy: remedy,
             surroundings: Surroundings(
-                isTerminal: isatty(2) != 0 && !isDumb, hasColor: !noColor, width: Self.terminalWidth,
-                clock: { monotonicSeconds() },
+                isTerminal: Self.isAtTerminal, hasColor: !noColor, width: Self.terminalWidth,
+                clock: { monotonicSeconds() }, timeOfDay: { localTime() },
                 residentBytes: Self.residentBytes, write: Self.writeToStandardError))
     }
 
-    package init(totalSteps: Int, terms: [LossTerm], surroundings: Surroundings) {
+    package init(
+        totalSteps: Int, terms: [LossTerm], batches: Int = 1, batchImages: Int = 1, remedy: String? = nil,
+        surroundings: Surroundings
+    ) {
         total = totalSteps
         self.terms = terms
+        self.batches = batches
+        self.batchImages = batchImages
+        self.remedy = remedy
         self.surroundings = surroundings
+        start = surroundings.clock()
+    }
+
+    /// Whether standard error is a terminal on which a line can overwrite itself.
+    static var isAtTerminal: Bool {
+        let isDumb = getenv("TERM").map { String(cString: $0) == "dumb" } ?? true
+        return isatty(2) != 0 && !isDumb
+    }
+
+    /// Shows where this process begins: after `step` steps, and after `batch` batches of the next one.
+    public func begin(step: Int, batch: Int) {
+        guard step < total else { return }
+        state.withLock { state in
+            let now = surroundings.clock()
+            state.begun = (step, batch, now)
+            state.batch = batch
+            state.waitsSince = now
+            draw(&state, now)
+        }
+    }
+
+    /// Stores that `batch` batches of the step after the newest record are done, and shows that if an interval has
+    /// passed.
+    ///
+    /// - Parameter waited: seconds that the process has waited for images.
+    public func update(batch: Int, waited: Double) {
+        state.withLock { state in
+            let now = surroundings.clock()
+            state.batch = batch
+            state.waitsSince = nil
+            if let start = state.waitingStart {
+                if now - start.time >= Self.waitingInterval {
+                    state.waitingShare = min(1, (waited - start.waited) / (now - start.time))
+                    state.waitingStart = (now, waited)
+                }
+            } else {
+                // Not before the first batch: it is always waited for.
+                state.waitingStart = (now, waited)
+            }
+            guard batch < batches, isDue(state, now) else { return }
+            draw(&state, now)
+        }
+    }
+
+    /// Called a few times a second while the run waits for a batch. Says so after a second, if an interval has passed.
+    public func waitsForImages() {
+        state.withLock { state in
+            let now = surroundings.clock()
+            let since = state.waitsSince ?? now
+            state.waitsSince = since
+            // A moment's waiting is part of the share alone.
+            guard state.begun != nil, now - since >= 1, isDue(state, now) else { return }
+            draw(&state, now)
+        }
+    }
+
+    private func isDue(_ state: State, _ now: Double) -> Bool {
+        let interval = surroundings.isTerminal ? Self.terminalInterval : Self.plainInterval
+        return state.lastDrawn.map { now - $0.time >= interval } ?? true
     }
 
     /// Stores a step and shows it if it is the first or the last, or if an interval has passed since the last drawing.
     public func update(_ record: StepRecord) {
         state.withLock { state in
             let now = surroundings.clock()
+            let isFirst = state.last == nil
             state.last = (record, now)
+            state.batch = 0
+            state.waitsSince = nil
             if state.start == nil { state.start = (record.step, now) }
-            let interval = surroundings.isTerminal ? Self.terminalInterval : Self.plainInterval
-            if let last = state.lastDrawn, now - last.time < interval, record.step < total { return }
-            draw(&state, now)
+            if isFirst || isDue(state, now) || record.step >= total { draw(&state, now) }
         }
     }
 
@@ -109,16 +203,20 @@ public final class ProgressLine: Sendable {
             state.lastEvaluation = now
             let values = record.values.map { "\($0.term.name) \($0.text)" }
             surroundings.write(
-                "evaluation  epoch \(Format.fixed(record.epoch, 2))  " + values.joined(separator: "  ") + "\n")
+                surroundings.timeOfDay() + "  evaluation  epoch \(Format.fixed(record.epoch, 2))  "
+                    + values.joined(separator: "  ") + "\n")
         }
     }
 
     /// Prints `text` as a line above the progress line.
-    public func message(_ text: String) {
+    ///
+    /// - Parameter isTimed: whether a plain line begins with the time of day.
+    public func message(_ text: String, isTimed: Bool = false) {
         state.withLock { state in
-            surroundings.write((state.isOpen ? "\r\u{1B}[K" : "") + visible(text) + "\n")
+            let time = isTimed && !surroundings.isTerminal ? surroundings.timeOfDay() + "  " : ""
+            surroundings.write((state.isOpen ? "\r\u{1B}[K" : "") + time + visible(text) + "\n")
             state.isOpen = false
-            if surroundings.isTerminal, state.last != nil { draw(&state, surroundings.clock()) }
+            if surroundings.isTerminal { draw(&state, surroundings.clock()) }
         }
     }
 
@@ -129,23 +227,20 @@ public final class ProgressLine: Sendable {
             if state.isOpen { surroundings.write("\n") }
             state.isOpen = false
             state.last = nil
+            state.begun = nil
         }
     }
 
     private func draw(_ state: inout State, _ now: Double) {
-        guard let (record, time) = state.last else { return }
-        state.lastDrawn = (record.step, now)
-        var perStep: Double?
-        if let start = state.start, record.step > start.step {
-            perStep = (time - start.time) / Double(record.step - start.step)
-        }
-        let fields = fields(record, surroundings.isTerminal ? state.evaluated : [], secondsPerStep: perStep)
+        guard let step = state.last?.record.step ?? state.begun?.step else { return }
+        state.lastDrawn = (step, now)
+        let fields = fields(state, step: step, now)
         if surroundings.isTerminal {
             // The last column stays free: some terminals wrap as soon as it is written.
             surroundings.write("\r" + fitted(fields, columns: surroundings.width() - 1) + "\u{1B}[K")
             state.isOpen = true
         } else {
-            surroundings.write(fields.map(\.text).joined(separator: "  ") + "\n")
+            surroundings.write(([surroundings.timeOfDay()] + fields.map(\.text)).joined(separator: "  ") + "\n")
         }
     }
 
@@ -158,10 +253,46 @@ public final class ProgressLine: Sendable {
         var isDim = false
     }
 
-    private func fields(
-        _ record: StepRecord, _ evaluated: [(value: EvaluationRecord.Value, epoch: Double)], secondsPerStep: Double?
-    ) -> [Field] {
-        // The total, then the other terms: the name and the values of each.
+    private func fields(_ state: State, step: Int, _ now: Double) -> [Field] {
+        var fields = [Field(text: "step \(step)/\(total)", dispensability: 0)]
+        if batches > 1, step < total, state.batch > 0 || state.last == nil {
+            fields.append(Field(text: "batch \(state.batch)/\(batches)", dispensability: 3))
+        }
+        // Since this process began, until there is the record of a step.
+        var speed: Double?
+        if let begun = state.begun, step == begun.step, state.batch > begun.batch, now > begun.time {
+            speed = Double((state.batch - begun.batch) * batchImages) / (now - begun.time)
+        }
+        if let record = state.last?.record {
+            fields += losses(of: record)
+            if surroundings.isTerminal { fields += evaluations(state.evaluated) }
+            speed = Double(record.imagesPerSecond)
+        }
+        if let since = state.waitsSince, now - since >= 1 || state.batch == state.begun?.batch && state.last == nil {
+            fields.append(Field(text: "waiting for images", dispensability: 1))
+        } else if state.waitingShare >= Self.shownWaiting {
+            let remedy = remedy.map { " (\($0))" } ?? ""
+            fields.append(
+                Field(
+                    text: "waiting for images \(Format.fixed(100 * state.waitingShare, 0)) %\(remedy)",
+                    dispensability: 2))
+        }
+        if let speed { fields.append(Field(text: "\(Format.fixed(speed, 1)) images/s", dispensability: 3)) }
+        fields.append(
+            Field(
+                text: "\(Format.fixed(Double(surroundings.residentBytes()) / 1e9, 2)) GB", dispensability: 5,
+                isDim: true))
+        if !surroundings.isTerminal {
+            fields.append(Field(text: "\(Format.countdown(now - start)) elapsed", dispensability: 6))
+        }
+        if let left = secondsLeft(state, step: step, now) {
+            fields.append(Field(text: "\(Format.countdown(left)) left", dispensability: 2))
+        }
+        return fields
+    }
+
+    /// The epoch and the losses of a step: the total, then the other terms, with the name and the values of each.
+    private func losses(of record: StepRecord) -> [Field] {
         var values = record.losses[...]
         let parts = terms.filter { $0.valueCount > 0 }.map { term in
             let numbers = values.prefix(term.valueCount).map { Format.fixed(Double($0), 4) }
@@ -169,32 +300,40 @@ public final class ProgressLine: Sendable {
             return ([term.name] + numbers).joined(separator: " ")
         }
         var fields = [
-            Field(text: "step \(record.step)/\(total)", dispensability: 0),
             Field(text: "epoch \(Format.fixed(record.epoch, 2))", dispensability: 4),
             Field(text: parts[0], dispensability: 1),
-            Field(text: "\(Format.fixed(Double(record.imagesPerSecond), 1)) images/s", dispensability: 3),
-            Field(
-                text: "\(Format.fixed(Double(surroundings.residentBytes()) / 1e9, 2)) GB", dispensability: 5,
-                isDim: true),
         ]
         if parts.count > 1 {
-            fields.insert(
-                Field(text: "(\(parts.dropFirst().joined(separator: ", ")))", dispensability: 6, isDim: true), at: 3)
-        }
-        // Behind the losses.
-        var place = fields.count - 2
-        let firstFraction = evaluated.firstIndex { $0.value.term.isFraction }
-        for (index, (value, epoch)) in evaluated.enumerated() where index == 0 || index == firstFraction {
-            let text = "\(value.term.name) \(value.text) (epoch \(Format.fixed(epoch, epoch < 10 ? 1 : 0)))"
-            fields.insert(Field(text: text, dispensability: 1), at: place)
-            place += 1
-        }
-        if let secondsPerStep, record.step < total {
             fields.append(
-                Field(text: "\(Format.countdown(Double(total - record.step) * secondsPerStep)) left", dispensability: 2)
-            )
+                Field(text: "(\(parts.dropFirst().joined(separator: ", ")))", dispensability: 6, isDim: true))
         }
         return fields
+    }
+
+    /// The first value and the first fraction of the evaluations.
+    private func evaluations(_ evaluated: [(value: EvaluationRecord.Value, epoch: Double)]) -> [Field] {
+        let firstFraction = evaluated.firstIndex { $0.value.term.isFraction }
+        return evaluated.enumerated().filter { $0.offset == 0 || $0.offset == firstFraction }.map { _, evaluation in
+            let (value, epoch) = evaluation
+            return Field(
+                text: "\(value.term.name) \(value.text) (epoch \(Format.fixed(epoch, epoch < 10 ? 1 : 0)))",
+                dispensability: 1)
+        }
+    }
+
+    /// The estimated rest of the run: from the time of the steps since the first one of this process, before that from
+    /// the time of its batches.
+    private func secondsLeft(_ state: State, step: Int, _ now: Double) -> Double? {
+        guard step < total else { return nil }
+        if let last = state.last, let start = state.start, step > start.step {
+            let perStep = (last.time - start.time) / Double(step - start.step)
+            return (Double(total - step) - Double(state.batch) / Double(batches)) * perStep
+        }
+        guard let begun = state.begun else { return nil }
+        let done = (step - begun.step) * batches + state.batch - begun.batch
+        // A single batch is no measure: the first one is waited for, and touches its memory for the first time.
+        guard batches > 1, done > 1 else { return nil }
+        return Double((total - step) * batches - state.batch) * (now - begun.time) / Double(done)
     }
 
     private func fitted(_ fields: [Field], columns: Int) -> String {

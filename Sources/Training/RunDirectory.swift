@@ -4,8 +4,8 @@ import Glibc
 import Tensors
 import Weights
 
-/// The folder of one run: `configuration.json`, `images.json`, `log.jsonl`, the checkpoints, the final weights, those
-/// with the best evaluation, `evaluation.json`, and `lock`, which is held while a process writes here.
+/// The folder of one run: `configuration.json`, `status.json`, `images.json`, `log.jsonl`, the checkpoints, the final
+/// weights, those with the best evaluation, `evaluation.json`, and `lock`, which is held while a process writes here.
 public final class RunDirectory {
     /// The path of the folder.
     public let path: String
@@ -30,6 +30,9 @@ public final class RunDirectory {
     /// The path of what the check of the run's images found; see `ImageCheck`.
     var imagesPath: String { "\(path)/\(Self.imagesName)" }
     private static let imagesName = "images.json"
+    /// The path of the `RunStatus`.
+    public var statusPath: String { "\(path)/\(Self.statusName)" }
+    private static let statusName = "status.json"
     /// The path of the log: one JSON object per optimiser step.
     public var logPath: String { "\(path)/log.jsonl" }
 
@@ -143,6 +146,11 @@ public final class RunDirectory {
         try AtomicFile.write(ranking.sortedJSON(indented: true) + [0x0A], to: evaluationPath)
     }
 
+    /// Writes `status.json`, whole or not at all. Throws `Failure(.inputOutput)`.
+    public func writeStatus(_ status: RunStatus) throws {
+        try AtomicFile.write(status.sortedJSON() + [0x0A], to: statusPath)
+    }
+
     // MARK: The folder
 
     private static func makeFolder(_ path: String) throws {
@@ -237,7 +245,7 @@ public final class RunDirectory {
         guard let mark = name.firstRange(of: AtomicFile.partMark) else { return false }
         let whole = String(name[..<mark.lowerBound])
         let files = [
-            "configuration.json", imagesName, evaluationName, weightsName, bestWeightsName, rawWeightsName,
+            "configuration.json", statusName, imagesName, evaluationName, weightsName, bestWeightsName, rawWeightsName,
         ]
         return files.contains(whole) || CheckpointStore.step(of: whole) != nil
     }

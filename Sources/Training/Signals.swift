@@ -4,13 +4,18 @@ import Synchronization
 
 /// Signals that request a run to stop after the current micro-batch.
 ///
-/// SIGTERM, SIGINT, SIGHUP and SIGUSR1 set `requested`, which the run polls; a signal that the process was started to
-/// ignore (`nohup`, a script's background job) stays ignored. A second SIGINT ends the process at once with exit code
-/// 130. SIGPIPE and SIGXFSZ are ignored, so that a closed pipe or a limit on the size of files fails the write.
+/// SIGTERM, SIGINT, SIGHUP and SIGUSR1 set `requested`, which the run polls, and the handler says so on standard error at
+/// once; a signal that the process was started to ignore (`nohup`, a script's background job) stays ignored. A second
+/// SIGINT ends the process at once with exit code 130. SIGPIPE and SIGXFSZ are ignored, so that a closed pipe or a limit
+/// on the size of files fails the write.
 public enum Signals {
     // Lock-free, since the signal handler writes them.
     private static let first = Atomic<Int32>(0)
     private static let interrupts = Atomic<Int32>(0)
+    /// Whether steps are done, so that a signal stops after a batch.
+    private static let isTraining = Atomic(false)
+    /// Whether the answer to a signal overwrites a line of a terminal.
+    private static let overwrites = Atomic(false)
 
     /// Lets the signals end the process at once, with the exit code of a run that can be resumed, until `install`:
     /// while a run lists its images and has written nothing.
@@ -26,11 +31,32 @@ public enum Signals {
     public static func install() {
         // The first use initialises the globals, which is not allowed in the handler.
         reset()
+        overwrites.store(ProgressLine.isAtTerminal, ordering: .relaxed)
         handle { number in
-            if number == SIGINT, Signals.interrupts.add(1, ordering: .relaxed).newValue > 1 { _exit(130) }
-            _ = Signals.first.compareExchange(expected: 0, desired: number, ordering: .relaxed)
+            let interrupts = number == SIGINT ? Signals.interrupts.add(1, ordering: .relaxed).newValue : 0
+            if interrupts > 1 { _exit(130) }
+            let isFirst = Signals.first.compareExchange(expected: 0, desired: number, ordering: .relaxed).exchanged
+            if isFirst || interrupts == 1 { Signals.acknowledge(number) }
         }
         for number in [SIGPIPE, SIGXFSZ] { signal(number, SIG_IGN) }
+    }
+
+    /// Says from now on that a signal stops the run after a batch. Before, that it stops before the first step.
+    public static func trainingBegins() { isTraining.store(true, ordering: .relaxed) }
+
+    /// Answers a signal, within its handler.
+    private static func acknowledge(_ number: Int32) {
+        let before = errno
+        func say(_ text: StaticString) { _ = write(2, text.utf8Start, text.utf8CodeUnitCount) }
+        // Over the terminal's "^C" and the progress line, which comes again below.
+        if overwrites.load(ordering: .relaxed) { say("\r\u{1B}[K") }
+        switch (isTraining.load(ordering: .relaxed), number == SIGINT) {
+        case (true, true): say("stopping after this batch; again: without a checkpoint\n")
+        case (true, false): say("stopping after this batch\n")
+        case (false, true): say("stopping before the first step; again: at once\n")
+        case (false, false): say("stopping before the first step\n")
+        }
+        errno = before
     }
 
     /// Makes `handler` that of the four signals, apart from those that are ignored.
@@ -61,5 +87,6 @@ public enum Signals {
     package static func reset() {
         first.store(0, ordering: .relaxed)
         interrupts.store(0, ordering: .relaxed)
+        isTraining.store(false, ordering: .relaxed)
     }
 }

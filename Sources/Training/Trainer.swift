@@ -363,24 +363,40 @@ public final class Trainer {
         if let signal = try evaluate() {
             return .interrupted(signal: signal, checkpoint: try save(to: store))
         }
+        progress?.begin(step: step, batch: loop.pending)
         var stepStart = monotonicSeconds()
         while step < totalSteps {
             let rate = schedule.rate(epoch: configuration.epoch(step: step, images: images))
             var signal: String?
             let imagesOfStep = (configuration.accumulation - loop.pending) * size
-            // Signals are polled between micro-batches, as a step of many micro-batches can take an hour.
-            let outcome = try loop.run(
-                step: step + 1, learningRate: Float(rate),
-                next: {
-                    guard let batch = try batches.next(into: objective.images), batch.count == size else {
-                        preconditionFailure("the stream of samples ended before the run")
-                    }
-                    return batch
-                },
-                isInterrupted: {
-                    signal = isInterrupted()
-                    return signal != nil
-                })
+            // Signals are polled between micro-batches, as a step of many micro-batches can take an hour, and while the
+            // next one is waited for.
+            let outcome: StepLoop.Outcome
+            do {
+                outcome = try loop.run(
+                    step: step + 1, learningRate: Float(rate),
+                    next: {
+                        var waits = 0
+                        let batch = try batches.next(into: objective.images) {
+                            progress?.waitsForImages()
+                            // After most of a second: until then the batch may come.
+                            waits += 1
+                            signal = waits > 3 ? Signals.requested : nil
+                            if signal != nil { throw StopWhileWaiting() }
+                        }
+                        guard let batch, batch.count == size else {
+                            preconditionFailure("the stream of samples ended before the run")
+                        }
+                        return batch
+                    },
+                    isInterrupted: {
+                        progress?.update(batch: loop.pending, waited: batches.secondsWaited)
+                        signal = isInterrupted()
+                        return signal != nil
+                    })
+            } catch is StopWhileWaiting {
+                outcome = .interrupted
+            }
             let result: StepLoop.Result
             switch outcome {
             case .nonFinite(let losses): throw nonFinite(losses)
@@ -397,6 +413,7 @@ public final class Trainer {
                 step: step, epoch: configuration.epoch(step: step, images: images), losses: loop.losses,
                 learningRate: rate, gradientNorm: result.gradientNorm, imagesPerSecond: Float(speed))
             try log.append(record)
+            progress?.update(batch: configuration.accumulation, waited: batches.secondsWaited)
             progress?.update(record)
             let evaluationSignal = try evaluate()
             // The speed leaves evaluations out.
@@ -409,11 +426,15 @@ public final class Trainer {
                 if let signal, step < totalSteps || evaluationSignal != nil {
                     return .interrupted(signal: signal, checkpoint: checkpoint)
                 }
+                try directory.writeStatus(.running(step: step))
             }
         }
         try writeWeights(to: directory)
         return .finished(weights: directory.weightsPath)
     }
+
+    /// A signal came while a batch was waited for.
+    private struct StopWhileWaiting: Error {}
 
     private func loader(_ samples: Range<Int>, workers: Int, report: @escaping (Message) -> Void) -> BatchLoader {
         BatchLoader(

@@ -66,8 +66,18 @@ struct TrainingPrecisionOptions: ParsableArguments {
             valueName: "precision"))
     var precision: PrecisionChoice = .auto
 
-    /// See `PrecisionOptions`.
-    func resolved() -> Precision { precision.resolved() }
+    /// See `PrecisionOptions`. A resumed run keeps its precision on any processor, and a new one says what was chosen.
+    func resolved(for training: TrainingOptions) -> Precision {
+        guard precision == .auto else { return precision.resolved() }
+        if let stored = training.stored?.precision {
+            return PrecisionChoice(rawValue: stored.rawValue)?.resolved() ?? stored
+        }
+        let chosen = precision.resolved()
+        if chosen == .bf16, !training.quiet {
+            Terminal.note("precision: bf16, which this processor multiplies; --precision f32 computes in float32")
+        }
+        return chosen
+    }
 }
 
 extension PrecisionChoice {

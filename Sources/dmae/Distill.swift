@@ -52,7 +52,7 @@ struct Distill: ParsableCommand {
     @OptionGroup(title: "Alignment") var alignment: AlignmentOptions
     @OptionGroup(title: "Evaluation") var evaluation: EvaluationOptions
     @OptionGroup(title: "Compute") var compute: ComputeOptions
-    @OptionGroup(title: "Compute") var precision: PrecisionOptions
+    @OptionGroup(title: "Compute") var precision: TrainingPrecisionOptions
     @OptionGroup(title: "Compute") var teacherPrecision: TeacherPrecisionOptions
 
     func run() throws {
@@ -76,7 +76,7 @@ struct Distill: ParsableCommand {
         var run = try training.configuration(
             recipe, adamW: adamW, model: configuration, data: images.places, teacher: teacher,
             prepared: TrainingOptions.PreparedWeights(weights: weights, role: "teacher"),
-            precision: precision.resolved(),
+            precision: precision.resolved(for: training),
             teacherPrecision: teacherPrecision.resolved())
         run.teacherPrefix = choice.teacherPrefix
         try evaluation.apply(to: &run)

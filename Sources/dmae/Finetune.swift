@@ -109,7 +109,7 @@ struct Finetune: ParsableCommand {
             data: images.training, teacher: teacher.teacher,
             prepared: initial.map { TrainingOptions.PreparedWeights(weights: $0, role: "weights") }
                 ?? teacherWeights.map { TrainingOptions.PreparedWeights(weights: $0, role: "teacher") },
-            precision: precision.resolved())
+            precision: precision.resolved(for: training))
         if let teacherWeights, let warning = Self.warning(teacherWeights, configuration) { Terminal.warning(warning) }
         (configuration.weights, configuration.prefix) = (weights, choice.prefix)
         configuration.teacherPrefix = teacher.choice.teacherPrefix

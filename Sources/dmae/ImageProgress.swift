@@ -1,7 +1,8 @@
+import Glibc
 import Reporting
 
 /// Images done, speed and remaining time of a command that reads many images: a line on standard error every ten
-/// seconds.
+/// seconds, with the time of day and the time since the start where that is no terminal.
 final class ImageProgress {
     private let total: Int
     private let isQuiet: Bool
@@ -20,9 +21,11 @@ final class ImageProgress {
         last = now
         let rate = Double(done) / (now - start)
         let left = Format.duration(Double(total - done) / rate)
-        Terminal.note(
+        let text =
             "\(Format.grouped(done)) of \(Format.grouped(total)) images, \(Format.fixed(rate, 1)) images/s, \(left) "
-                + "left"
-        )
+            + "left"
+        Terminal.note(
+            isatty(STDERR_FILENO) != 0
+                ? text : "\(localTime())  \(text), \(Format.countdown(now - start)) elapsed")
     }
 }

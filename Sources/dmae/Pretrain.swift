@@ -31,7 +31,7 @@ struct Pretrain: ParsableCommand {
     @OptionGroup(title: "Method") var method: MethodOptions
     @OptionGroup(title: "Evaluation") var evaluation: EvaluationOptions
     @OptionGroup(title: "Compute") var compute: ComputeOptions
-    @OptionGroup(title: "Compute") var precision: PrecisionOptions
+    @OptionGroup(title: "Compute") var precision: TrainingPrecisionOptions
 
     func run() throws {
         try compute.apply()
@@ -42,7 +42,7 @@ struct Pretrain: ParsableCommand {
             decoder: try model.decoder(recipe.decoder))
         var run = try training.configuration(
             recipe, adamW: adamW, model: configuration, data: images.places, teacher: nil,
-            precision: precision.resolved()
+            precision: precision.resolved(for: training)
         )
         try evaluation.apply(to: &run)
         try training.run(run)

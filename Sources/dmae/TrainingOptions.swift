@@ -207,10 +207,13 @@ struct TrainingOptions: ParsableArguments {
     }
 
     /// How the resumed run reads and prepares images; nil for a new run.
-    private var storedPictures: PictureMetadata? {
+    private var storedPictures: PictureMetadata? { stored.flatMap { PictureMetadata($0) } }
+
+    /// The configuration of the resumed run; nil for a new run.
+    var stored: StoredConfiguration? {
         guard let resume else { return nil }
-        guard resume == "auto" else { return PictureMetadata(ofCheckpoint: resume) }
-        return output.flatMap { PictureMetadata(ofRunIn: $0) }
+        guard resume == "auto" else { return StoredConfiguration(ofCheckpoint: resume) }
+        return output.flatMap { StoredConfiguration(ofRunIn: $0) }
     }
 
     /// The recipe's warm-up. For a run that is shorter than that, the same fraction of the run as in the recipe.
@@ -262,7 +265,12 @@ struct TrainingOptions: ParsableArguments {
         try prepare(trainer, from: weights)
         try takeUp(trainer, in: directory)
         indexes.save(in: directory.path)
-        let progress = quiet ? nil : ProgressLine(totalSteps: trainer.totalSteps, terms: trainer.objective.lossTerms)
+        let progress =
+            quiet
+            ? nil
+            : ProgressLine(
+                totalSteps: trainer.totalSteps, terms: trainer.objective.lossTerms,
+                batches: configuration.accumulation, batchImages: configuration.batch, remedy: "more --workers")
         // What the check of images has named, decoding does not name again.
         var named: [String] = []
         let message: (Message) -> Void = { sentence in
@@ -282,8 +290,11 @@ struct TrainingOptions: ParsableArguments {
         if let check { try start(check, of: trainer, note: note, warn: warn) }
         // After the check: until then the folder holds no run, and the same command starts one when images are repaired.
         try directory.writeConfiguration(configuration)
+        try directory.writeStatus(.running(step: trainer.step))
+        let first = (step: trainer.step, time: monotonicSeconds())
         let outcome: Trainer.Outcome
         var refusal: Failure?
+        Signals.trainingBegins()
         do {
             outcome = try trainer.run(in: directory, workers: process.workers, progress: progress, message: message) {
                 do {
@@ -296,14 +307,19 @@ struct TrainingOptions: ParsableArguments {
                 }
                 return Signals.requested
             }
+            if let refusal { throw refusal }
         } catch {
             progress?.finish()
+            let reason = (error as? Failure)?.message(in: Flags()) ?? "\(error)"
+            // The failure itself matters more than that it cannot be noted, on a full disk for example.
+            try? directory.writeStatus(RunStatus(.failed, reason: reason, step: trainer.step))
             throw error
         }
         progress?.finish()
-        if let refusal { throw refusal }
         switch outcome {
         case .finished(let weights):
+            try directory.writeStatus(
+                RunStatus(.finished, reason: "all \(trainer.totalSteps) steps are done", step: trainer.step))
             let terms = trainer.objective.lossTerms
             let summary = try RunSummary(log: directory.logPath, terms: terms)
             print(Self.table(summary, terms: terms))
@@ -322,7 +338,13 @@ struct TrainingOptions: ParsableArguments {
                     "best     \(directory.bestWeightsPath), \(best.value.term.name) \(best.value.text) at epoch "
                         + Format.fixed(best.epoch, 1))
             }
+            if first.step < trainer.step {
+                let time = Format.duration(monotonicSeconds() - first.time)
+                print("time     \(time)\(first.step > 0 ? ", from step \(first.step) on" : "")")
+            }
+            print("next     \(configuration.nextCommand(run: directory.path))")
         case .interrupted(let signal, let checkpoint):
+            try directory.writeStatus(RunStatus(.resumable, reason: "stopped by \(signal)", step: trainer.step))
             throw Failure(
                 .interrupted,
                 "stopped by \(signal) at step \(trainer.step) of \(trainer.totalSteps); "

@@ -15,12 +15,21 @@ final class TrainingCommandTests: XCTestCase {
         let first = assertRuns(TinyRun.pretrain(teacher, epochs: 60))
         XCTAssertTrue(first.output.contains("weights  \(teacher)/model.safetensors"), first.output)
         XCTAssertTrue(first.errors.contains("step 67/67"), first.errors)
+        XCTAssertTrue(
+            first.output.hasSuffix(
+                "\nnext     dmae knn --weights \(teacher)/model.safetensors --train LABELLED-FOLDER --val LABELLED-FOLDER\n"
+            ), first.output)
+        XCTAssertTrue(first.output.contains("\ntime     "), first.output)
+        // Before anything is known of the first step.
+        let begin = first.errors.split(separator: "\n").first { $0.contains("  step 0/67  batch 0/2  ") }
+        XCTAssertNotNil(
+            begin?.wholeMatch(of: #/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  step 0/67  .*GB  \d+ s elapsed/#), first.errors)
         XCTAssertFalse(first.errors.contains("\u{1B}"), "no terminal, no escape sequences: \(first.errors)")
         XCTAssertEqual(
             try FileManager.default.contentsOfDirectory(atPath: teacher).sorted().filter {
                 !$0.hasPrefix("checkpoint-")
             },
-            ["configuration.json", "images.json", "lock", "log.jsonl", "model.safetensors"])
+            ["configuration.json", "images.json", "lock", "log.jsonl", "model.safetensors", "status.json"])
 
         let student = folder.file("student")
         let second = assertRuns(
@@ -410,7 +419,7 @@ final class TrainingCommandTests: XCTestCase {
         assertRefused(result, 74, ["checkpoint-00000003.safetensors", "File too large"])
         XCTAssertEqual(
             try FileManager.default.contentsOfDirectory(atPath: run).sorted(),
-            ["configuration.json", "images.json", "lock", "log.jsonl"])
+            ["configuration.json", "images.json", "lock", "log.jsonl", "status.json"])
         // With room again the run goes on.
         assertRuns(TinyRun.pretrain(run, ["--checkpoint-every", "3", "--resume", "auto"]))
     }

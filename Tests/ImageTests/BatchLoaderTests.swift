@@ -2,6 +2,7 @@ import Foundation
 import Images
 import Tensors
 import Reporting
+import Synchronization
 import TestSupport
 import XCTest
 
@@ -459,5 +460,50 @@ final class BatchLoaderTests: XCTestCase {
         let held = try ImageFolder(root.replacingOccurrences(of: "demo/images", with: "demo/held-out"))
         XCTAssertEqual(held.count, 16)
         for index in 0..<held.count { _ = try Pixels(contentsOf: held.path(index)) }
+    }
+
+    /// Images that can be read once a gate is open.
+    private final class GatedSource: ImageSource {
+        let isOpen = Atomic(false)
+        let image: [UInt8]
+
+        init(_ image: [UInt8]) { self.image = image }
+
+        var count: Int { 2 }
+        var classes: [String] { [] }
+        var place: String? { nil }
+        func name(_ index: Int) -> String { "image \(index)" }
+        func label(_ index: Int) -> Int? { nil }
+        func bytes(_ index: Int) -> [UInt8] {
+            while !isOpen.load(ordering: .acquiring) { usleep(1000) }
+            return image
+        }
+    }
+
+    /// While a batch is not ready the caller is called; what it throws leaves the batch the next one.
+    func testWaiting() throws {
+        struct Stop: Error {}
+        let picture = try Data(contentsOf: URL(fileURLWithPath: Fixtures.path("pictures/grey16/bright.png")))
+        let source = GatedSource(Array(picture))
+        let loader = BatchLoader(
+            source: source, augmentation: augmentation, batchSize: 2, seed: 1, firstSample: 0, lastSample: 4,
+            workers: 1,
+            report: { _ in })
+        defer {
+            source.isOpen.store(true, ordering: .releasing)
+            loader.stop()
+        }
+        let destination = Destination(2, augmentation)
+        var calls = 0
+        XCTAssertThrowsError(
+            try loader.next(into: destination.tensor) {
+                calls += 1
+                if calls == 2 { throw Stop() }
+            }
+        ) { XCTAssertTrue($0 is Stop) }
+        XCTAssertEqual(calls, 2)
+        XCTAssertGreaterThan(loader.secondsWaited, 0.3)
+        let batch = try loader.next(into: destination.tensor) { source.isOpen.store(true, ordering: .releasing) }
+        XCTAssertEqual(batch?.samples, [0, 1])
     }
 }

@@ -10,12 +10,13 @@ final class ProgressLineTests: XCTestCase {
         var time = 0.0
         var width = 200
 
-        func line(terminal: Bool, color: Bool = false, total: Int = 1000) -> ProgressLine {
+        func line(terminal: Bool, color: Bool = false, total: Int = 1000, batches: Int = 1) -> ProgressLine {
             ProgressLine(
-                totalSteps: total, terms: ProgressLineTests.terms,
+                totalSteps: total, terms: ProgressLineTests.terms, batches: batches, batchImages: 32,
+                remedy: "more workers",
                 surroundings: .init(
                     isTerminal: terminal, hasColor: color, width: { self.width }, clock: { self.time },
-                    residentBytes: { 1_234_000_000 }, write: { self.text += $0 }))
+                    timeOfDay: { "2026-01-31 12:00:00" }, residentBytes: { 1_234_000_000 }, write: { self.text += $0 }))
         }
 
         func take() -> String {
@@ -56,6 +57,108 @@ final class ProgressLineTests: XCTestCase {
         XCTAssertEqual(world.take(), "\n")
     }
 
+    /// Within a step of several batches the line counts them, before the first step too, and tells the time left from
+    /// them until there are steps.
+    func testBatchesOfAStep() {
+        let world = World()
+        let line = world.line(terminal: true, total: 4, batches: 8)
+        line.begin(step: 0, batch: 0)
+        XCTAssertEqual(world.take(), "\rstep 0/4  batch 0/8  waiting for images  1.23 GB\u{1B}[K")
+        world.time = 10
+        line.update(batch: 1, waited: 2)
+        XCTAssertEqual(world.take(), "\rstep 0/4  batch 1/8  3.2 images/s  1.23 GB\u{1B}[K")
+        world.time = 20
+        line.update(batch: 2, waited: 2)
+        XCTAssertEqual(world.take(), "\rstep 0/4  batch 2/8  3.2 images/s  1.23 GB  5 min 0 s left\u{1B}[K")
+        // No drawing within an interval, nor for the last batch, which the step follows.
+        world.time = 20.05
+        line.update(batch: 3, waited: 2)
+        world.time = 30
+        line.update(batch: 8, waited: 2)
+        XCTAssertEqual(world.take(), "")
+        line.update(record(1))
+        XCTAssertTrue(world.take().hasPrefix("\rstep 1/4  epoch 1.50  loss"))
+        world.time = 70
+        line.update(record(2))
+        world.time = 90
+        _ = world.take()
+        line.update(batch: 4, waited: 2)
+        let text = world.take()
+        XCTAssertTrue(text.hasPrefix("\rstep 2/4  batch 4/8  epoch 1.50  loss 0.6124"), text)
+        XCTAssertTrue(text.contains("12.3 images/s  1.23 GB  1 min 0 s left"), "1.5 steps of 40 s: \(text)")
+    }
+
+    /// A run that goes on within a step does not count the batches of another process as its own.
+    func testResumedWithinAStep() {
+        let world = World()
+        let line = world.line(terminal: true, total: 10, batches: 8)
+        line.begin(step: 5, batch: 6)
+        XCTAssertTrue(world.take().hasPrefix("\rstep 5/10  batch 6/8  waiting"))
+        world.time = 10
+        line.update(batch: 7, waited: 0)
+        XCTAssertEqual(world.take(), "\rstep 5/10  batch 7/8  3.2 images/s  1.23 GB\u{1B}[K")
+        let finished = world.line(terminal: true, total: 10)
+        finished.begin(step: 10, batch: 0)
+        XCTAssertEqual(world.take(), "")
+    }
+
+    /// A fifth of the time or more that is spent waiting for images is shown with the remedy; a long wait at once.
+    func testWaitingForImages() {
+        let world = World()
+        let line = world.line(terminal: true, total: 100)
+        line.begin(step: 0, batch: 0)
+        world.time = 100
+        line.update(batch: 1, waited: 100)
+        line.update(record(1))
+        XCTAssertFalse(world.take().contains("%"), "the first batch is always waited for")
+        world.time = 110
+        line.update(batch: 1, waited: 106.3)
+        line.update(record(2))
+        XCTAssertTrue(
+            world.take().contains("0.0123)  waiting for images 63 % (more workers)  12.3 images/s"), world.text)
+        world.time = 120
+        line.update(batch: 1, waited: 107.3)
+        line.update(record(3))
+        XCTAssertFalse(world.take().contains("waiting"))
+        line.waitsForImages()
+        world.time = 120.8
+        line.waitsForImages()
+        XCTAssertEqual(world.take(), "")
+        world.time = 121.2
+        line.waitsForImages()
+        let text = world.take()
+        XCTAssertTrue(text.hasPrefix("\rstep 3/100"), text)
+        XCTAssertTrue(text.contains("waiting for images  12.3 images/s"), text)
+        world.time = 122
+        line.update(batch: 1, waited: 109)
+        line.update(record(4))
+        XCTAssertFalse(world.take().contains("waiting for images  "))
+    }
+
+    /// Plain lines have the time of day and the time since the start.
+    func testPlainLinesHaveTheTime() {
+        let world = World()
+        let line = world.line(terminal: false, total: 4, batches: 8)
+        world.time = 3
+        line.begin(step: 0, batch: 0)
+        XCTAssertEqual(
+            world.take(), "2026-01-31 12:00:00  step 0/4  batch 0/8  waiting for images  1.23 GB  3 s elapsed\n")
+        world.time = 9
+        line.update(batch: 1, waited: 0)
+        XCTAssertEqual(world.take(), "")
+        world.time = 100
+        line.update(batch: 2, waited: 0)
+        XCTAssertEqual(
+            world.take(),
+            "2026-01-31 12:00:00  step 0/4  batch 2/8  0.7 images/s  1.23 GB  1 min 40 s elapsed  24 min 15 s left\n")
+        line.message("features", isTimed: true)
+        line.message("a warning")
+        XCTAssertEqual(world.take(), "2026-01-31 12:00:00  features\na warning\n")
+        let terminal = world.line(terminal: true)
+        terminal.message("features", isTimed: true)
+        XCTAssertEqual(world.take(), "features\n")
+    }
+
     private func evaluation(_ step: Int, _ values: [(key: String, value: Double, isFraction: Bool)]) -> EvaluationRecord
     {
         EvaluationRecord(
@@ -84,20 +187,21 @@ final class ProgressLineTests: XCTestCase {
         line.update(record(1))
         _ = world.take()
         line.update(evaluation(10, [("top-1", 0.25, true), ("validation loss", 1.5, false)]))
-        XCTAssertEqual(world.take(), "evaluation  epoch 1.00  top-1 25.00 %  validation loss 1.5000\n")
+        XCTAssertEqual(
+            world.take(), "2026-01-31 12:00:00  evaluation  epoch 1.00  top-1 25.00 %  validation loss 1.5000\n")
         world.time = 5
         line.update(evaluation(20, [("top-1", 0.5, true)]))
         XCTAssertEqual(world.take(), "")
         line.update(evaluation(30, [("top-1", 0.5, true), ("k-NN", 0.5, true)]))
-        XCTAssertEqual(world.take(), "evaluation  epoch 3.00  top-1 50.00 %  k-NN 50.00 %\n")
+        XCTAssertEqual(world.take(), "2026-01-31 12:00:00  evaluation  epoch 3.00  top-1 50.00 %  k-NN 50.00 %\n")
         world.time = 14
         line.update(evaluation(40, [("top-1", 0.5, true)]))
         XCTAssertEqual(world.take(), "")
         world.time = 15
         line.update(evaluation(50, [("top-1", 0.5, true)]))
-        XCTAssertEqual(world.take(), "evaluation  epoch 5.00  top-1 50.00 %\n")
+        XCTAssertEqual(world.take(), "2026-01-31 12:00:00  evaluation  epoch 5.00  top-1 50.00 %\n")
         line.update(evaluation(100, [("top-1", 0.5, true)]))
-        XCTAssertEqual(world.take(), "evaluation  epoch 10.00  top-1 50.00 %\n")
+        XCTAssertEqual(world.take(), "2026-01-31 12:00:00  evaluation  epoch 10.00  top-1 50.00 %\n")
     }
 
     func testTimeLeft() {
@@ -152,7 +256,7 @@ final class ProgressLineTests: XCTestCase {
         line.finish()
         let lines = world.take().split(separator: "\n", omittingEmptySubsequences: false)
         XCTAssertEqual(
-            lines.map { $0.split(separator: " ").dropFirst().first.map(String.init) },
+            lines.map { $0.split(separator: " ").dropFirst(3).first.map(String.init) },
             [
                 "1/100", "11/100", "21/100", "31/100", "41/100", "51/100", "61/100", "71/100", "81/100", "91/100",
                 "100/100", nil,
@@ -166,9 +270,9 @@ final class ProgressLineTests: XCTestCase {
         let world = World()
         let line = world.line(terminal: false)
         for step in 1...3 { line.update(record(step)) }
-        XCTAssertTrue(world.take().hasPrefix("step 1/1000"))
+        XCTAssertTrue(world.take().contains("  step 1/1000"))
         line.finish()
-        XCTAssertTrue(world.take().hasPrefix("step 3/1000"))
+        XCTAssertTrue(world.take().contains("  step 3/1000"))
         line.finish()
         XCTAssertEqual(world.take(), "")
     }
@@ -178,7 +282,7 @@ final class ProgressLineTests: XCTestCase {
         let plain = world.line(terminal: false)
         plain.message("before")
         plain.update(record(1))
-        XCTAssertTrue(world.take().hasPrefix("before\nstep 1/1000  "))
+        XCTAssertTrue(world.take().hasPrefix("before\n2026-01-31 12:00:00  step 1/1000  "))
         plain.message("after")
         XCTAssertEqual(world.take(), "after\n")
 
@@ -248,7 +352,7 @@ final class ProgressLineTests: XCTestCase {
         )
         let dumb = try terminal(columns: 40, ["TERM": "dumb"])
         XCTAssertFalse(dumb.contains("\u{1B}"), dumb)
-        XCTAssertTrue(dumb.contains("GB\r\na message\r\nstep 2/2"), dumb)
+        XCTAssertTrue(dumb.contains("elapsed\r\na message\r\n") && dumb.contains("  step 2/2"), dumb)
     }
 
     /// Runs the child of `testATerminalOfItsOwn` with a new terminal as its standard error and returns what arrives

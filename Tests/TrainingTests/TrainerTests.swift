@@ -325,6 +325,38 @@ final class TrainerTests: XCTestCase {
             folder.read("parts/checkpoint-00000005.safetensors"), folder.read("whole/checkpoint-00000005.safetensors"))
     }
 
+    /// Batches that never come.
+    private final class StuckBatches: BatchSource {
+        let secondsWaited = 0.0
+        func next(into destination: Tensor, whileWaiting: () throws -> Void) throws -> Batch? {
+            while true { try whileWaiting() }
+        }
+        func stop() {}
+    }
+
+    /// A signal that comes while a batch is waited for stops the run without that batch, and the run goes on to the same
+    /// bytes.
+    func testStoppedWhileWaitingForImages() throws {
+        let configuration = try smallRun()
+        let whole = try weights(run(configuration, "whole"))
+        Signals.install()
+        defer { for number in [SIGTERM, SIGINT, SIGUSR1, SIGPIPE, SIGXFSZ] { signal(number, SIG_DFL) } }
+        raise(SIGTERM)
+        let stuck = try Trainer(
+            configuration, source: ImageCollection(configuration.data), makeBatches: { _, _, _ in StuckBatches() }
+        ) {
+            try configuration.model!.objective(
+                batch: configuration.batch, seed: configuration.seed, plan: $0, .init(keepsGradients: true))
+        }
+        try prepare(stuck)
+        let outcome = try stuck.run(
+            in: RunDirectory(path: folder.file("stuck"), resuming: false), workers: 1, progress: nil,
+            message: { XCTFail("\($0)") })
+        guard case .interrupted("SIGTERM", let checkpoint) = outcome else { return XCTFail("\(outcome)") }
+        Signals.reset()
+        XCTAssertEqual(try weights(run(configuration, "stuck", from: CheckpointStore.open(checkpoint))), whole)
+    }
+
     /// A run that is over stays as it is when it is taken up again.
     func testResumingAFinishedRun() throws {
         let configuration = try smallRun()

@@ -1,0 +1,103 @@
+import Foundation
+import Glibc
+import TestSupport
+import Training
+import XCTest
+
+/// `status.json`, by which a job script learns how a run stands.
+final class RunStatusTests: XCTestCase {
+    private let folder = TemporaryFolder()
+
+    /// The status of the run in `name`, and that it is one object on one line with three keys.
+    private func status(_ name: String) throws -> RunStatus {
+        let data = try TinyRun.bytes(folder.file(name) + "/status.json")
+        let object = try XCTUnwrap(JSONSerialization.jsonObject(with: data) as? [String: Any])
+        XCTAssertEqual(Set(object.keys), ["state", "reason", "step"])
+        XCTAssertEqual(data.filter { $0 == UInt8(ascii: "\n") }.count, 1)
+        return try JSONDecoder().decode(RunStatus.self, from: data)
+    }
+
+    private func waitForStep(_ step: Int, _ name: String, _ command: Command) throws {
+        while command.isRunning {
+            let text = (try? String(contentsOfFile: folder.file(name) + "/log.jsonl", encoding: .utf8)) ?? ""
+            if text.filter({ $0 == "\n" }).count >= step { return }
+            usleep(500)
+        }
+        XCTFail(command.wait().description)
+    }
+
+    func testRunningStoppedAndFinished() throws {
+        let more = ["--quiet", "--checkpoint-every", "10"]
+        let command = Command(TinyRun.pretrain(folder.file("run"), epochs: 300, more))
+        try waitForStep(25, "run", command)
+        let running = try status("run")
+        XCTAssertEqual(running.state, .running)
+        XCTAssertEqual(running.reason, "process \(command.process) is training")
+        XCTAssertTrue(running.step > 0 && running.step % 10 == 0, "the newest checkpoint's: \(running.step)")
+        command.send(SIGTERM)
+        XCTAssertEqual(command.wait().end, .exited(75))
+        let stopped = try status("run")
+        XCTAssertEqual(
+            stopped,
+            RunStatus(.resumable, reason: "stopped by SIGTERM", step: try TinyRun.log(folder.file("run")).count))
+        // What is refused changes nothing.
+        assertRefused(TinyRun.pretrain(folder.file("run"), epochs: 300, more), 64, "already holds a run")
+        assertRefused(
+            TinyRun.pretrain(folder.file("run"), epochs: 300, more + ["--resume", "auto", "--seed", "3"]), 64, "--seed")
+        XCTAssertEqual(try status("run"), stopped)
+        assertRuns(TinyRun.pretrain(folder.file("run"), epochs: 300, more + ["--resume", "auto"]))
+        XCTAssertEqual(try status("run"), RunStatus(.finished, reason: "all 337 steps are done", step: 337))
+    }
+
+    /// A failure: its sentence, and the step it came in.
+    func testFailed() throws {
+        let result = Command.run(
+            TinyRun.pretrain(
+                folder.file("run"), epochs: 100,
+                ["--base-learning-rate", "1e30", "--warmup-epochs", "50", "--checkpoint-every", "1", "--quiet"]))
+        XCTAssertEqual(result.end, .exited(1))
+        let status = try status("run")
+        XCTAssertEqual(status.state, .failed)
+        XCTAssertTrue(result.errors.contains("error: \(status.reason)\n"), "\(status.reason) in \(result.errors)")
+        XCTAssertEqual(status.step, try TinyRun.log(folder.file("run")).count)
+    }
+
+    /// A killed process cannot say so: the run is `running`, and no process holds the lock.
+    func testKilled() throws {
+        let command = Command(TinyRun.pretrain(folder.file("run"), epochs: 300, ["--quiet"]))
+        try waitForStep(5, "run", command)
+        command.send(SIGKILL)
+        XCTAssertEqual(command.wait().end, .killed(signal: SIGKILL))
+        XCTAssertEqual(try status("run").state, .running)
+        let descriptor = open(folder.file("run/lock"), O_RDONLY)
+        defer { close(descriptor) }
+        XCTAssertEqual(flock(descriptor, LOCK_EX | LOCK_NB), 0)
+    }
+
+    /// Of the other commands that train, too.
+    func testFinetuneAndProbe() throws {
+        assertRuns(TinyRun.pretrain(folder.file("encoder"), epochs: 1, ["--quiet"]))
+        for part in ["train", "val"] {
+            for name in ["education", "geography"] {
+                let path = folder.file("\(part)/\(name)")
+                try FileManager.default.createDirectory(
+                    atPath: folder.file(part), withIntermediateDirectories: true)
+                try FileManager.default.createSymbolicLink(
+                    atPath: path, withDestinationPath: Fixtures.path("demo/images/\(name)"))
+            }
+        }
+        let flags = [
+            "--weights", folder.file("encoder/model.safetensors"), "--train", folder.file("train"), "--val",
+            folder.file("val"), "--batch", "4", "--effective-batch", "4", "--epochs", "2", "--warmup-epochs", "1",
+            "--quiet",
+        ]
+        for command in ["finetune", "probe"] {
+            let run = assertRuns([command] + flags + ["--output", folder.file(command)])
+            XCTAssertTrue(
+                run.output.hasSuffix(
+                    "\nnext     dmae evaluate --weights \(folder.file(command))/best.safetensors --data "
+                        + "\(folder.file("val"))\n"), run.output)
+            XCTAssertEqual(try status(command).state, .finished)
+        }
+    }
+}
