@@ -190,8 +190,8 @@ class Bench:
     def epochs(self, contender):
         """The epochs of a contender's budget. Times are of the steps alone, at the measured images per second."""
         setting = self.setting
-        if contender.budget == "epochs":
-            return setting.epochs
+        if contender.budget in ("epochs", "four times"):
+            return setting.epochs * (4 if contender.budget == "four times" else 1)
         commands = {kind: self.contender_flags(points.Contender(kind, kind), 4e-3, setting.epochs, 0, self.images)
                     for kind in sorted({"distill", "pretrain", "scratch", contender.kind})}
         if contender.budget == "time and teacher":
@@ -218,7 +218,7 @@ class Bench:
             return rates[kind]["chosen"]
         split = self.split()
         plain = points.Contender(kind, kind, "time" if kind in ("scratch", "logits") else "epochs")
-        epochs = max(2, self.epochs(plain) / 4)
+        epochs = self.epochs(plain)
         tried = {}
         for rate in points.RATES[kind]:
             name = f"rates/{kind}-{rate}"

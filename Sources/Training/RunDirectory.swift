@@ -9,7 +9,7 @@ import Weights
 public final class RunDirectory {
     /// The path of the folder.
     public let path: String
-    private let lock: Int32
+    private var lock: Int32
 
     /// The path of the resolved configuration.
     public var configurationPath: String { Self.configurationPath(in: path) }
@@ -95,6 +95,22 @@ public final class RunDirectory {
 
     deinit {
         close(lock)
+    }
+
+    /// Requires that the file `lock` in the folder is still the one that this process holds. Where it was removed or
+    /// replaced, the present one is locked.
+    ///
+    /// - Throws: `Failure.inputOutput` where another process has locked it: it writes the same run.
+    public func requireLock() throws {
+        var own = stat(), present = stat()
+        guard fstat(lock, &own) == 0, lstat("\(path)/lock", &present) == 0, own.st_dev == present.st_dev,
+            own.st_ino == present.st_ino
+        else {
+            let new = try Self.lock(path)
+            close(lock)
+            lock = new
+            return
+        }
     }
 
     /// Refuses to train from the beginning if that would overwrite results of an earlier training: weights, checkpoints

@@ -45,6 +45,7 @@ public struct StepRecord: Equatable, Sendable {
 /// first: a resumed run finds the end of its log by it.
 public final class RunLog {
     private static let firstKey = Array("{\"step\":".utf8)
+    private static let secondKey = Array(",\"epoch\":".utf8)
     /// Keys of values that are measured, and therefore differ between two runs of the same configuration. All other
     /// values have the same bytes after any kill and resume, and for any number of threads and workers.
     package static let measuredKeys = ["images_per_second", "time", "elapsed_seconds"]
@@ -53,6 +54,8 @@ public final class RunLog {
     public let path: String
     private let terms: [LossTerm]
     private let descriptor: Int32
+    /// What was wrong with the log that a resumed run found, a sentence each.
+    package let notes: [Message]
     private let clock: Clock
     private let start: Double
     /// Reused for every line, so that only the digits of long numbers are allocated.
@@ -69,7 +72,8 @@ public final class RunLog {
     }
 
     /// Opens the log for a run that continues after `step` (0: from the start). Lines of later steps and an incomplete
-    /// last line are removed.
+    /// last line are removed. Damaged lines before them are moved into a file of their own, which a note names; another
+    /// note says which steps are missing.
     ///
     /// - Parameter keepsEvaluation: whether the line of evaluations after `step` stays, too.
     /// - Throws: `Failure.inputOutput`.
@@ -82,16 +86,63 @@ public final class RunLog {
         self.clock = clock
         start = clock.seconds()
         self.terms = terms
-        descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o666)
-        guard descriptor >= 0 else { throw errno == ELOOP ? foreign("a symbolic link") : failure(errno) }
+        let file = try Self.open(path)
         do {
-            try requireOwn()
-            let kept = try lengthKept(after: step, keepsEvaluation: keepsEvaluation)
-            guard ftruncate(descriptor, kept) == 0 else { throw failure(errno) }
+            let bytes = try Self.contents(of: file, path)
+            let kept = Self.lengthKept(bytes, after: step, keepsEvaluation: keepsEvaluation)
+            let lines = bytes[..<kept].split(separator: 0x0A)
+            let damaged = lines.filter { Self.step(of: $0) == nil }
+            var notes: [Message] = []
+            if damaged.isEmpty {
+                guard ftruncate(file, kept) == 0 else { throw Self.failure(path, errno) }
+                descriptor = file
+            } else {
+                let place = Self.damagedPath(path, after: step)
+                try AtomicFile.write(Self.text(damaged), to: place)
+                try AtomicFile.write(Self.text(lines.filter { Self.step(of: $0) != nil }), to: path)
+                close(file)
+                descriptor = try Self.open(path)
+                notes.append(
+                    "\(path): damaged lines were moved to \(place) (lines: \(damaged.count)); the run goes on without "
+                        + "them")
+            }
+            self.notes = notes + Self.gap(lines, before: step, path)
         } catch {
-            close(descriptor)
+            close(file)
             throw error
         }
+    }
+
+    private static func open(_ path: String) throws -> Int32 {
+        let descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o666)
+        guard descriptor >= 0 else { throw errno == ELOOP ? foreign(path, "a symbolic link") : failure(path, errno) }
+        return descriptor
+    }
+
+    /// The path of a file for the damaged lines that a run finds when it continues after `step`; of an earlier one the
+    /// name is left alone.
+    private static func damagedPath(_ path: String, after step: Int) -> String {
+        let stem = path.hasSuffix(".jsonl") ? String(path.dropLast(6)) : path
+        let names = (0...).lazy.map { "\(stem).damaged-\(step)\($0 == 0 ? "" : "-\($0)").jsonl" }
+        return names.first { access($0, F_OK) != 0 }!
+    }
+
+    private static func text(_ lines: [ArraySlice<UInt8>]) -> [UInt8] { Array(lines.map { $0 + [0x0A] }.joined()) }
+
+    /// A note where steps up to `step` have no line.
+    private static func gap(_ lines: [ArraySlice<UInt8>], before step: Int, _ path: String) -> [Message] {
+        var has = [Bool](repeating: false, count: step)
+        for line in lines where isStep(line) {
+            if let number = Self.step(of: line), (1...max(1, step)).contains(number), step > 0 {
+                has[number - 1] = true
+            }
+        }
+        guard let first = has.firstIndex(of: false) else { return [] }
+        let end = has[first...].firstIndex(of: true) ?? step
+        let missing = has.count { !$0 }
+        let stretch = end == first + 1 ? "step \(end)" : "steps \(first + 1) to \(end)"
+        let others = missing > end - first ? ", and of \(missing - (end - first)) others" : ""
+        return ["\(path) has no lines of \(stretch)\(others): tables and curves lack them, the run itself does not"]
     }
 
     deinit {
@@ -156,7 +207,7 @@ public final class RunLog {
         while written < line.count {
             let count = line.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress! + written, $0.count - written) }
             if count < 0, errno == EINTR { continue }
-            guard count >= 0 else { throw failure(errno) }
+            guard count >= 0 else { throw Self.failure(path, errno) }
             written += count
         }
     }
@@ -164,7 +215,7 @@ public final class RunLog {
     /// Syncs the log to disk. Called before a checkpoint is written, so that the log never lacks steps of a checkpoint.
     /// Throws `Failure(.inputOutput)`.
     public func synchronize() throws {
-        guard fdatasync(descriptor) == 0 || errno == EINVAL else { throw failure(errno) }
+        guard fdatasync(descriptor) == 0 || errno == EINVAL else { throw Self.failure(path, errno) }
     }
 
     private func text(_ text: String) {
@@ -183,52 +234,63 @@ public final class RunLog {
         text(value.isFinite ? value.description : "null")
     }
 
-    private func failure(_ number: Int32) -> Failure {
+    private static func failure(_ path: String, _ number: Int32) -> Failure {
         Failure(
             .inputOutput,
             "cannot write \(quoted(path: path)): \(errorText(number)); check the folder and the space on its disk")
     }
 
-    private func foreign(_ what: String) -> Failure {
+    private static func foreign(_ path: String, _ what: String) -> Failure {
         Failure(
             .inputOutput,
             "\(quoted(path: path)) is \(what), not the log of a run: move it away, or name another \(.output) folder")
     }
 
-    /// Requires that the file is empty or begins as a log does: anything else is not ours to cut.
-    private func requireOwn() throws {
+    /// The file's bytes.
+    ///
+    /// - Throws: `Failure.inputOutput` for a file that is not empty and has no line of a run's log: it is not ours to cut.
+    private static func contents(of descriptor: Int32, _ path: String) throws -> [UInt8] {
         var status = stat()
-        guard fstat(descriptor, &status) == 0 else { throw failure(errno) }
-        guard status.st_mode & S_IFMT == S_IFREG else { throw foreign("not a regular file") }
-        var head = [UInt8](repeating: 0, count: Self.firstKey.count)
-        let count = pread(descriptor, &head, head.count, 0)
-        guard count >= 0 else { throw failure(errno) }
-        // A full disk may have cut the first line, and a power failure may leave zeros.
-        let isOwn = head.prefix(count).elementsEqual(Self.firstKey.prefix(count))
-        guard isOwn || head.allSatisfy({ $0 == 0 }) else {
-            throw foreign("another program's file")
+        guard fstat(descriptor, &status) == 0 else { throw failure(path, errno) }
+        guard status.st_mode & S_IFMT == S_IFREG else { throw foreign(path, "not a regular file") }
+        let length = Int(status.st_size)
+        var number: Int32 = 0
+        let bytes = [UInt8](unsafeUninitializedCapacity: length) { buffer, count in
+            while count < length {
+                let read = pread(descriptor, buffer.baseAddress! + count, length - count, count)
+                if read < 0, errno == EINTR { continue }
+                if read < 0 { number = errno }
+                guard read > 0 else { return }
+                count += read
+            }
         }
+        guard number == 0 else { throw failure(path, number) }
+        // A full disk may have cut the first line, and a power failure may leave zeros.
+        let isOwn =
+            bytes.split(separator: 0x0A).contains { step(of: $0) != nil } || bytes.allSatisfy { $0 == 0 }
+            || isBeginning(bytes[..<(bytes.firstIndex(of: 0x0A) ?? bytes.count)])
+        guard isOwn else { throw foreign(path, "another program's file") }
+        return bytes
+    }
+
+    /// Whether bytes may be the beginning of a line, of any length.
+    private static func isBeginning(_ bytes: ArraySlice<UInt8>) -> Bool {
+        guard bytes.count > firstKey.count else { return bytes.elementsEqual(firstKey.prefix(bytes.count)) }
+        guard bytes.starts(with: firstKey) else { return false }
+        let rest = bytes.dropFirst(firstKey.count).drop { (0x30...0x39).contains($0) }
+        return rest.prefix(secondKey.count).elementsEqual(secondKey.prefix(rest.count))
     }
 
     /// The length up to and including the last whole line of a step ≤ `step`; without evaluations after `step` unless
     /// `keepsEvaluation`.
-    private func lengthKept(after step: Int, keepsEvaluation: Bool) throws -> Int {
-        var status = stat()
-        guard fstat(descriptor, &status) == 0 else { throw failure(errno) }
-        let length = Int(status.st_size)
-        guard length > 0, step > 0 else { return 0 }
-        guard let base = mmap(nil, length, PROT_READ, MAP_PRIVATE, descriptor, 0), base != MAP_FAILED else {
-            throw failure(errno)
-        }
-        defer { munmap(base, length) }
-        let bytes = UnsafeRawBufferPointer(start: base, count: length)
-        // From the end backwards, so that only the lines to be removed are read.
-        var end = length
+    private static func lengthKept(_ bytes: [UInt8], after step: Int, keepsEvaluation: Bool) -> Int {
+        guard step > 0 else { return 0 }
+        var end = (bytes.lastIndex(of: 0x0A) ?? -1) + 1
         while end > 0 {
-            var start = end - 1
-            while start > 0, bytes[start - 1] != 0x0A { start -= 1 }
-            if let found = Self.step(of: bytes[start..<end]), found <= step {
-                let isEvaluation = found == step && !Self.isStep(bytes[start..<end])
+            let start = (bytes[..<(end - 1)].lastIndex(of: 0x0A) ?? -1) + 1
+            let line = bytes[start..<(end - 1)]
+            if let found = self.step(of: line), found <= step {
+                let isEvaluation = found == step && !isStep(line)
                 if keepsEvaluation || !isEvaluation { return end }
             }
             end = start
@@ -236,15 +298,16 @@ public final class RunLog {
         return 0
     }
 
-    /// The step of a complete line, its line feed included; nil if the line is incomplete or not of this log.
-    private static func step(of line: Slice<UnsafeRawBufferPointer>) -> Int? {
-        guard line.starts(with: firstKey), line.suffix(2).elementsEqual([0x7D, 0x0A]) else { return nil }
-        let digits = line.dropFirst(firstKey.count).prefix { (0x30...0x39).contains($0) }
+    /// The step of a whole line, without its line feed; nil if it is not one of this log.
+    private static func step(of line: ArraySlice<UInt8>) -> Int? {
+        guard line.starts(with: firstKey), line.last == UInt8(ascii: "}"), !line.contains(0) else { return nil }
+        let rest = line.dropFirst(firstKey.count), digits = rest.prefix { (0x30...0x39).contains($0) }
+        guard rest.dropFirst(digits.count).starts(with: secondKey) else { return nil }
         return Int(String(decoding: digits, as: UTF8.self))
     }
 
     /// Whether a line is that of an optimiser step, not of evaluations.
-    private static func isStep(_ line: Slice<UnsafeRawBufferPointer>) -> Bool {
+    private static func isStep(_ line: ArraySlice<UInt8>) -> Bool {
         String(decoding: line, as: UTF8.self).contains(",\"learning_rate\":")
     }
 }

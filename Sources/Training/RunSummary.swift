@@ -20,6 +20,8 @@ public struct RunSummary: Sendable {
     /// The values of the evaluations, by key of their terms, in the order of the steps; keys of one line were evaluated
     /// together.
     public private(set) var evaluations: [(step: Int, epoch: Double, values: [String: Double])] = []
+    /// Number of lines that are not of a run's log, and are left out.
+    public private(set) var unreadableLines = 0
 
     private struct Line: Decodable {
         let step: Int
@@ -71,16 +73,15 @@ public struct RunSummary: Sendable {
     /// Reads the `log.jsonl` at `path`, with the losses of `terms`, into a row for the first step and rows of means
     /// over `stretches` intervals.
     ///
-    /// - Throws: `Failure.inputOutput` if it cannot be read, `Failure.badData` if a line is not of a run's log.
+    /// - Throws: `Failure.inputOutput` if it cannot be read.
     public init(log path: String, terms: [LossTerm], stretches: Int = 10) throws {
         let text = Data(try MappedFile.contents(path, wanted: "the log of a run"))
         let decoder = JSONDecoder()
         decoder.userInfo[Line.terms] = terms
-        let lines = try text.split(separator: UInt8(ascii: "\n")).enumerated().map { index, line in
-            do { return try decoder.decode(Line.self, from: Data(line)) } catch {
-                throw Failure(.badData, "\(path): line \(index + 1) is not a line of a run's log")
-            }
-        }
+        let all = text.split(separator: UInt8(ascii: "\n"))
+        // A finished run has its result, whatever befell its log.
+        let lines = all.compactMap { try? decoder.decode(Line.self, from: Data($0)) }
+        unreadableLines = all.count - lines.count
         evaluations = lines.filter { $0.losses == nil }.map { ($0.step, $0.epoch, $0.evaluations) }
         let steps = lines.filter { $0.losses != nil }
         guard let first = steps.first else { return }

@@ -312,7 +312,7 @@ public final class Trainer {
     /// - Parameters:
     ///   - workers: decoding threads in addition to the kernels' threads; their number does not change the result.
     ///   - progress: line that shows each step; nil shows none.
-    ///   - message: called with a sentence about each unreadable image.
+    ///   - message: called with a sentence about each unreadable image, and about faults of a resumed run's log.
     ///   - isInterrupted: called after each micro-batch; returns the name of the signal that requests a stop, or nil.
     /// - Throws: `Failure.failure` if the loss or the weights are not finite; `Failure.badData` if too many images are
     ///   unreadable or the teacher's features are not finite; `Failure.inputOutput`.
@@ -323,6 +323,11 @@ public final class Trainer {
         let store = CheckpointStore(directory: directory.path, keep: configuration.keep)
         let log = try RunLog(
             path: directory.logPath, after: step, keepsEvaluation: evaluatedStep == step, terms: objective.lossTerms)
+        log.notes.forEach(message)
+        func saveCheckpoint() throws -> String {
+            try directory.requireLock()
+            return try save(to: store)
+        }
         let images = source.count
         let size = configuration.batch
         let remaining =
@@ -337,7 +342,7 @@ public final class Trainer {
                     signal = isInterrupted()
                     return signal != nil
                 })
-            guard isWhole else { return .interrupted(signal: signal!, checkpoint: try save(to: store)) }
+            guard isWhole else { return .interrupted(signal: signal!, checkpoint: try saveCheckpoint()) }
             self.extraction = nil
         }
         let batches = makeBatches?(remaining, workers, message) ?? loader(remaining, workers: workers, report: message)
@@ -354,14 +359,14 @@ public final class Trainer {
             } catch let failure as Failure {
                 // The steps since the last checkpoint must not be lost with images of an evaluation.
                 try log.synchronize()
-                guard let checkpoint = try? save(to: store) else { throw failure }
+                guard let checkpoint = try? saveCheckpoint() else { throw failure }
                 throw Failure(
                     failure.code, "\(failure.sentence); \(.resume, "auto") continues from \(checkpoint)")
             }
         }
         // A signal may have interrupted the evaluations of the step that this run was resumed from.
         if let signal = try evaluate() {
-            return .interrupted(signal: signal, checkpoint: try save(to: store))
+            return .interrupted(signal: signal, checkpoint: try saveCheckpoint())
         }
         progress?.begin(step: step, batch: loop.pending)
         var stepStart = monotonicSeconds()
@@ -402,7 +407,7 @@ public final class Trainer {
             case .nonFinite(let losses): throw nonFinite(losses)
             case .interrupted:
                 try log.synchronize()
-                return .interrupted(signal: signal!, checkpoint: try save(to: store))
+                return .interrupted(signal: signal!, checkpoint: try saveCheckpoint())
             case .finished(let finished): result = finished
             }
             step += 1
@@ -421,7 +426,7 @@ public final class Trainer {
             signal = evaluationSignal ?? isInterrupted()
             if step % every == 0 || step == totalSteps || signal != nil {
                 try log.synchronize()
-                let checkpoint = try save(to: store)
+                let checkpoint = try saveCheckpoint()
                 lastCheckpoint = checkpoint
                 if let signal, step < totalSteps || evaluationSignal != nil {
                     return .interrupted(signal: signal, checkpoint: checkpoint)

@@ -55,9 +55,7 @@ struct Dmae: ParsableCommand {
         AtomicFile.removePartsOnSignals()
         // With SIGXFSZ ignored, a limit on file sizes is an error of the write, not the end of the process.
         signal(SIGXFSZ, SIG_IGN)
-        // Every parallel region sets its number of threads. LLVM's OpenMP runs out of memory on a value that is empty
-        // or not a number, which job scripts are apt to set.
-        unsetenv("OMP_NUM_THREADS")
+        if let warning = OpenMPEnvironment.clear() { Terminal.warning(warning) }
         do {
             try runCommandLine()
             // Output must arrive: a full disk or a closed descriptor shows only here.

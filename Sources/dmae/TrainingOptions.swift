@@ -322,6 +322,10 @@ struct TrainingOptions: ParsableArguments {
                 RunStatus(.finished, reason: "all \(trainer.totalSteps) steps are done", step: trainer.step))
             let terms = trainer.objective.lossTerms
             let summary = try RunSummary(log: directory.logPath, terms: terms)
+            if summary.unreadableLines > 0 {
+                Terminal.warning(
+                    "\(directory.logPath): damaged lines are left out of the table (lines: \(summary.unreadableLines))")
+            }
             print(Self.table(summary, terms: terms))
             if !trainer.evaluations.isEmpty {
                 print(

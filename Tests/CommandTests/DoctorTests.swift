@@ -94,6 +94,24 @@ final class DoctorTests: XCTestCase {
             XCTAssertEqual(limited.end, .exited(0), "\(value): \(limited)")
             XCTAssertEqual(self.value("threads a parallel region got", limited.output), "2", value)
         }
+        // What would end the process, or take its threads.
+        for (name, value) in [
+            ("OMP_STACKSIZE", "1T"), ("OMP_STACKSIZE", "1"), ("OMP_STACKSIZE", "abc"),
+            ("KMP_STACKSIZE", "999999999999"), ("GOMP_STACKSIZE", "1"), ("KMP_CPUINFO_FILE", "/nonexistent"),
+            ("KMP_LIBRARY", "serial"), ("OMP_DYNAMIC", "true"), ("KMP_ALL_THREADS", "0"),
+            ("OMP_MAX_ACTIVE_LEVELS", "0"),
+        ] {
+            let result = assertRuns(["doctor", "--threads", "2"], environment: [name: value])
+            XCTAssertEqual(self.value("threads a parallel region got", result.output), "2", name)
+            XCTAssertEqual(
+                result.errors,
+                "warning: \(name) in the environment has no effect: dmae sets up its threads itself, and --threads says "
+                    + "how many\n")
+        }
+        XCTAssertEqual(assertRuns(["doctor", "--threads", "2"], environment: ["KMP_DUPLICATE_LIB_OK": "x"]).errors, "")
+        let small = Command.run(
+            ["-c", "ulimit -s 16; exec \"$0\" doctor --threads 2", Command.binary], executable: "/bin/sh")
+        XCTAssertEqual(small.end, .exited(0), small.description)
         // Read before OpenMP binds a thread to one processor.
         let bound = assertRuns(["doctor", "--threads", "2"], environment: ["OMP_PROC_BIND": "true"]).output
         XCTAssertEqual(value("processors in the affinity mask", bound), "\(Threads.affinity)")

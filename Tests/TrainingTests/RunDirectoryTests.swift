@@ -123,6 +123,26 @@ final class RunDirectoryTests: XCTestCase {
         XCTAssertNil(failure { _ = try RunDirectory(path: path, resuming: false) })
     }
 
+    /// Whoever removes the lock of a running process lets a second one in; the first one finds out before it writes.
+    func testRemovedLock() throws {
+        let path = folder.file("run")
+        let first = try RunDirectory(path: path, resuming: false)
+        XCTAssertNoThrow(try first.requireLock())
+        unlink(path + "/lock")
+        var second: RunDirectory? = try RunDirectory(path: path, resuming: true)
+        XCTAssertEqual(
+            failure { try first.requireLock() }?.message,
+            "\"\(path)\" is being written by process \(getpid()); wait for its end or name another output folder")
+        XCTAssertNoThrow(try second?.requireLock())
+        second = nil
+        // Removed, and no other process is there: the lock is taken again.
+        XCTAssertNoThrow(try first.requireLock())
+        XCTAssertEqual(failure { _ = try RunDirectory(path: path, resuming: true) }?.code, .inputOutput)
+        unlink(path + "/lock")
+        XCTAssertNoThrow(try first.requireLock())
+        XCTAssertEqual(folder.read("run/lock"), Array("\(getpid())\n".utf8))
+    }
+
     /// Files of others called lock are neither followed nor written.
     func testForeignLocks() throws {
         folder.write("precious".utf8, "precious.txt")

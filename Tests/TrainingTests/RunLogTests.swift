@@ -151,6 +151,10 @@ final class RunLogTests: XCTestCase {
         for make in [
             { symlink(self.folder.file("precious.txt"), path) }, { mkfifo(path, 0o600) },
             { FileManager.default.createFile(atPath: path, contents: Data("mine".utf8)) ? 0 : 1 },
+            {
+                let text = #"{"step":1,"loss":0.5}"# + "\n"
+                return FileManager.default.createFile(atPath: path, contents: Data(text.utf8)) ? 0 : 1
+            },
         ] as [() -> Int32] {
             XCTAssertEqual(make(), 0)
             for step in [0, 3] {
@@ -161,6 +165,45 @@ final class RunLogTests: XCTestCase {
             unlink(path)
         }
         XCTAssertEqual(folder.read("precious.txt"), Array("precious".utf8))
+    }
+
+    /// Damaged lines are set aside and named, and the steps without a line are said; the others stay as they were.
+    func testDamagedLinesAreSetAside() throws {
+        let whole = try openLog(after: 0)
+        for step in 1...9 { try whole.append(record(step)) }
+        let lines = folder.read("log.jsonl").split(separator: 0x0A).map { Array($0) + [0x0A] }
+        var damaged = lines
+        damaged[3][2] = 0
+        damaged[4] = Array("{\"step\":5,\"ep".utf8) + [0x0A]
+        folder.write(damaged.joined(), "log.jsonl")
+        let resumed = try openLog(after: 8)
+        XCTAssertEqual(
+            resumed.notes.map(\.description),
+            [
+                "\(path): damaged lines were moved to \(folder.file("log.damaged-8.jsonl")) (lines: 2); the run goes on "
+                    + "without them",
+                "\(path) has no lines of steps 4 to 5: tables and curves lack them, the run itself does not",
+            ])
+        XCTAssertEqual(folder.read("log.damaged-8.jsonl"), damaged[3] + damaged[4])
+        try resumed.append(record(9))
+        XCTAssertEqual(folder.read("log.jsonl"), Array((lines[..<3] + lines[5...]).joined()))
+        // A log that was cut or removed.
+        folder.write(lines[..<6].joined(), "log.jsonl")
+        XCTAssertEqual(
+            try openLog(after: 8).notes.map(\.description),
+            ["\(path) has no lines of steps 7 to 8: tables and curves lack them, the run itself does not"])
+        folder.write((lines[..<1] + lines[2..<4] + lines[6...]).joined(), "log.jsonl")
+        XCTAssertEqual(
+            try openLog(after: 9).notes.map(\.description),
+            ["\(path) has no lines of step 2, and of 2 others: tables and curves lack them, the run itself does not"])
+        folder.write(lines.joined(), "log.jsonl")
+        XCTAssertEqual(try openLog(after: 9).notes.count, 0)
+        XCTAssertEqual(folder.read("log.jsonl"), Array(lines.joined()))
+        // What cannot be decoded is left out of the table at the end.
+        folder.write((lines[..<1] + [Array("{\"step\":2,\"epoch\":x}\n".utf8)] + lines[2...]).joined(), "log.jsonl")
+        let summary = try RunSummary(log: path, terms: Self.terms)
+        XCTAssertEqual(summary.unreadableLines, 1)
+        XCTAssertEqual(summary.rows.last?.step, 9)
     }
 
     func testZeroedTailIsCut() throws {
