@@ -106,6 +106,27 @@ extension ModelWeights {
         )
     }
 
+    /// Requires that the encoder is of the sizes of `student`, which is to start from these weights.
+    ///
+    /// - Throws: `Failure.badData`, with the sizes of both.
+    public func requireSizes(of student: EncoderConfiguration) throws {
+        let heads = toldHeads ?? student.heads
+        guard
+            (encoder.width, encoder.depth, encoder.patchSize, heads)
+                != (student.width, student.depth, student.patchSize, student.heads)
+        else { return }
+        func text(_ encoder: EncoderConfiguration, _ heads: Int?) -> String {
+            let heads = heads.map { ", \(Self.counted($0, "head"))" } ?? ""
+            return "width \(encoder.width), \(Self.counted(encoder.depth, "block"))\(heads) and patches of "
+                + "\(encoder.patchSize) pixels"
+        }
+        throw Failure(
+            .badData,
+            "\(path): is a model of \(text(encoder, toldHeads)), but the student is to have "
+                + "\(text(student, student.heads)): fit \(.width), \(.depth), \(.heads) and \(.patchSize) to the weights, "
+                + "or name others with \(.initialStudent)")
+    }
+
     private func requireUntold(_ heads: Int, _ told: Int?, by setting: Message) throws {
         guard let told, heads != told else { return }
         throw Failure(.usage, "\(setting) contradicts \(path), which says that it has \(told) heads: leave it out")

@@ -16,6 +16,7 @@ public enum Field: String, CaseIterable, Sendable {
     case prefix
     case teacherPrefix = "teacher prefix"
     case fromScratch = "from scratch"
+    case initialStudent = "init student"
     case output
     case logits
     case resume

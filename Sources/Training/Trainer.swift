@@ -82,14 +82,18 @@ public final class Trainer {
 
     /// Checks the configuration, opens the images and plans all memory, without mapping it.
     ///
-    /// - Parameter indexes: where the indexes of tar archives are kept.
+    /// - Parameters:
+    ///   - images: the training images, where they are open already.
+    ///   - indexes: where the indexes of tar archives are kept.
     /// - Throws: `Failure.usage` if values do not fit together or there is not a single step; the failures of
     ///   `ImageCollection.init`.
     public convenience init(
-        _ configuration: TrainingConfiguration, indexes: ArchiveIndexes = ArchiveIndexes(.memory)
+        _ configuration: TrainingConfiguration, images: ImageCollection? = nil,
+        indexes: ArchiveIndexes = ArchiveIndexes(.memory)
     ) throws {
-        let source = try ImageCollection(
-            configuration.data, usesLabels: configuration.classifier != nil, indexes: indexes)
+        let source =
+            try images
+            ?? ImageCollection(configuration.data, usesLabels: configuration.classifier != nil, indexes: indexes)
         if configuration.method == .probe {
             try self.init(
                 probing: configuration, source, validation: ImageCollection(configuration.validation!, indexes: indexes)

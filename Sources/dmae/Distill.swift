@@ -1,6 +1,7 @@
 import Interchange
 import Reporting
 import ArgumentParser
+import Images
 import Models
 import Tensors
 import Training
@@ -40,9 +41,13 @@ struct Distill: ParsableCommand {
     @OptionGroup var choice: TeacherPrefixOptions
 
     @Option(
-        help: ArgumentHelp("Recipe: the values to start from, as listed above.", valueName: "name"),
+        help: ArgumentHelp(
+            "Recipe: the values to start from, as listed above. Default: paper, fitted to the teacher and to the number "
+                + "of images.", valueName: "name"),
         completion: .list(Recipe.names(of: .distill)))
-    var recipe = "paper"
+    var recipe: String?
+
+    @OptionGroup var initialStudent: InitialStudentOptions
 
     @OptionGroup(title: "Run") var images: DataOptions
     @OptionGroup(title: "Run") var training: TrainingOptions
@@ -58,28 +63,39 @@ struct Distill: ParsableCommand {
     func run() throws {
         try compute.apply()
         if !training.dryRun { Signals.endBeforeTheRun() }
-        let recipe = try Recipe.find(recipe, for: .distill)
-        let student = try model.encoder(recipe.student, imageSize: recipe.imageSize)
+        let isNamed = self.recipe != nil
+        let recipe = try Recipe.find(self.recipe ?? Recipe.paper.name, for: .distill)
         let weights = try ModelWeights(path: teacher, role: .teacher, prefix: choice.teacherPrefix)
         if !training.quiet { Terminal.note(weights.summary) }
         try weights.requireKnownParts()
+        let initial = try initialStudent.weights(isQuiet: training.quiet)
+        let student = try model.student(
+            recipe, isNamed: isNamed, following: StudentDefaults(initial: initial, images: weights),
+            isQuiet: training.quiet)
         try weights.requirePositions(patches: weights.encoder.patchSize == student.patchSize ? student.patches : nil)
         try weights.requireReadable()
+        try initial?.requireSizes(of: student)
+        try initial?.requirePositions(patches: student.patches)
         var configuration = method.model(recipe, student: student, decoder: try model.decoder(recipe.decoder))
-        try alignment.apply(to: &configuration, recipe, weights: weights)
+        try alignment.apply(to: &configuration, recipe, isNamed: isNamed, weights: weights)
         if !training.quiet {
             let notes = [
                 alignment.note(on: configuration, of: recipe), alignment.note(onUntrained: configuration),
             ]
             notes.compactMap { $0 }.forEach(Terminal.note)
         }
+        let indexes = training.makeIndexes()
+        let source = try ImageCollection(images.places, usesLabels: false, indexes: indexes)
         var run = try training.configuration(
-            recipe, adamW: adamW, model: configuration, data: images.places, teacher: teacher,
+            recipe, isNamed: isNamed, images: source.count, adamW: adamW, model: configuration, data: images.places,
+            teacher: teacher,
             prepared: TrainingOptions.PreparedWeights(weights: weights, role: "teacher"),
             precision: precision.resolved(for: training),
             teacherPrecision: teacherPrecision.resolved())
         run.teacherPrefix = choice.teacherPrefix
+        (run.weights, run.prefix) = (initialStudent.initStudent, initialStudent.studentPrefix)
         try evaluation.apply(to: &run)
-        try training.run(run, from: StartingWeights(teacher: weights))
+        try training.run(
+            run, from: .masked(teacher: weights, initial: initial, of: configuration), images: source, indexes: indexes)
     }
 }

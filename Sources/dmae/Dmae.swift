@@ -79,7 +79,7 @@ struct Dmae: ParsableCommand {
         try checkCommandLine()
         try checkHelp()
         do {
-            var command = try parseAsRoot(arguments)
+            var command = try parseAsRoot(ConfigurationFile.expanded(arguments))
             try command.run()
         } catch  where exitCode(for: error).isSuccess {
             // Help, the version or a completion script: printed like any result, so that a failed write is an error.

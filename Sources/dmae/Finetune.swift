@@ -42,9 +42,11 @@ struct Finetune: ParsableCommand {
     var fromScratch = false
 
     @Option(
-        help: ArgumentHelp("Recipe: the values to start from, as listed above.", valueName: "name"),
+        help: ArgumentHelp(
+            "Recipe: the values to start from, as listed above. Default: finetune-base, fitted to the number of images.",
+            valueName: "name"),
         completion: .list(FineTuningRecipe.all.map(\.name)))
-    var recipe = "finetune-base"
+    var recipe: String?
 
     @OptionGroup(title: "Run") var images: LabelledDataOptions
     @OptionGroup(title: "Run") var training: TrainingOptions
@@ -82,7 +84,8 @@ struct Finetune: ParsableCommand {
     func run() throws {
         try compute.apply()
         if !training.dryRun { Signals.endBeforeTheRun() }
-        let recipe = try FineTuningRecipe.find(recipe)
+        let isNamed = self.recipe != nil
+        let recipe = try FineTuningRecipe.find(self.recipe ?? FineTuningRecipe.base.name)
         let initial = try weights.map { try ModelWeights(path: $0, prefix: choice.prefix) }
         if !training.quiet, let initial { Terminal.note(initial.summary) }
         var size: EncoderConfiguration
@@ -100,7 +103,7 @@ struct Finetune: ParsableCommand {
         if !training.quiet, let teacherWeights { Terminal.note(teacherWeights.summary) }
         let pool = classifier.pool ?? recipe.pool
         var configuration = try training.configuration(
-            recipe, adamW: adamW,
+            recipe, isNamed: isNamed, images: source.count, adamW: adamW,
             classifier: ClassifierConfiguration(
                 encoder: size, classes: names.count, pool: pool, dropPath: classifier.dropPath ?? recipe.dropPath,
                 layerDecay: classifier.layerDecay ?? recipe.layerDecay,
@@ -126,7 +129,7 @@ struct Finetune: ParsableCommand {
         }
         try training.run(
             configuration, from: .finetuning(teacher: teacherWeights, initial: initial, classes: names),
-            indexes: indexes)
+            images: source, indexes: indexes)
     }
 
     /// A sentence where a teacher of logits sees pictures that are normalised otherwise than in its training.

@@ -60,9 +60,12 @@ struct EncoderOptions: ParsableArguments {
 
     static let encoderNames = Preset.encoders.map(\.name).joined(separator: ", ")
 
-    /// The encoder `name` (a preset) with the overrides of this command line.
-    func encoder(_ name: String, imageSize side: Int) throws -> EncoderConfiguration {
-        let encoder = try Self.preset(student ?? name, flag: "--student", height: side, width: side, channels: 3)
+    /// The encoder `name` (a preset) with the sizes that weights give, and the overrides of this command line.
+    func encoder(_ name: String, imageSize side: Int, following defaults: StudentDefaults? = nil) throws
+        -> EncoderConfiguration
+    {
+        var encoder = try Self.preset(student ?? name, flag: "--student", height: side, width: side, channels: 3)
+        encoder = try defaults?.applied(to: encoder, self) ?? encoder
         return EncoderConfiguration(
             width: width ?? encoder.width, depth: depth ?? encoder.depth, heads: heads ?? encoder.heads,
             patchSize: patchSize ?? encoder.patchSize, imageHeight: imageSize?.height ?? encoder.imageHeight,
@@ -127,6 +130,21 @@ struct ModelOptions: ParsableArguments {
     /// See `EncoderOptions.encoder`.
     func encoder(_ name: String, imageSize side: Int) throws -> EncoderConfiguration {
         try student.encoder(name, imageSize: side)
+    }
+
+    /// The student of a run of `recipe`. Says, unless `isQuiet`, what follows from `defaults`, or would if the recipe had
+    /// not been named.
+    func student(_ recipe: Recipe, isNamed: Bool, following defaults: StudentDefaults, isQuiet: Bool) throws
+        -> EncoderConfiguration
+    {
+        let own = try student.encoder(recipe.student, imageSize: recipe.imageSize)
+        guard !isNamed else {
+            defaults.warning(on: own, of: recipe.name, student).map(Terminal.warning)
+            return own
+        }
+        let encoder = try student.encoder(recipe.student, imageSize: recipe.imageSize, following: defaults)
+        if !isQuiet { defaults.notes(on: encoder, insteadOf: own, student).forEach(Terminal.note) }
+        return encoder
     }
 
     /// See `DecoderOptions.decoder`.
@@ -274,9 +292,26 @@ struct AlignmentOptions: ParsableArguments {
 
     /// Adds teacher and alignment: the recipe's with the overrides of this command line. For errors see `teacher` and
     /// `alignment`.
-    func apply(to configuration: inout ModelConfiguration, _ recipe: Recipe, weights: ModelWeights? = nil) throws {
-        configuration.teacher = try teacher(recipe, student: configuration.student, weights: weights)
+    ///
+    /// - Parameter isNamed: whether the recipe was named. Otherwise blocks at three quarters of each depth are aligned
+    ///   where the recipe's do not exist.
+    func apply(
+        to configuration: inout ModelConfiguration, _ recipe: Recipe, isNamed: Bool = true, weights: ModelWeights? = nil
+    ) throws {
+        let teacher = try teacher(recipe, student: configuration.student, weights: weights)
+        configuration.teacher = teacher
         configuration.alignment = try alignment(recipe.alignment)
+        let depths = (student: configuration.student.depth, teacher: teacher.depth)
+        if !isNamed, pairs.isEmpty,
+            recipe.alignment.pairs.contains(where: {
+                $0.studentBlock >= depths.student || $0.teacherBlock >= depths.teacher
+            })
+        {
+            configuration.alignment.pairs = [
+                AlignedPair(
+                    studentBlock: max(0, 3 * depths.student / 4 - 1), teacherBlock: max(0, 3 * depths.teacher / 4 - 1))
+            ]
+        }
         configuration.teacherMaskRatio = teacherMaskRatio
     }
 
@@ -293,7 +328,13 @@ struct AlignmentOptions: ParsableArguments {
             max(0, (block + 1) * depth / recipeDepth - 1)
         }
         let aligned = configuration.alignment.pairs
-        let blocks = aligned.map { "\($0.studentBlock):\($0.teacherBlock)" }.joined(separator: " ")
+        let blocks = aligned.map(\.description).joined(separator: " ")
+        guard aligned == recipe.alignment.pairs else {
+            return
+                "blocks \(blocks) are aligned, at three quarters of the student's \(student) and the teacher's "
+                + "\(teacher): the recipe's \(recipe.alignment.pairs.map(\.description).joined(separator: " ")) do not "
+                + "exist (--align)"
+        }
         let share = aligned.map {
             "\(scaled($0.studentBlock, student, recipeStudent)):\(scaled($0.teacherBlock, teacher, recipeTeacher))"
         }.joined(separator: " ")

@@ -1,5 +1,6 @@
 import Reporting
 import ArgumentParser
+import Images
 import Models
 import Training
 
@@ -20,9 +21,13 @@ struct Pretrain: ParsableCommand {
             """)
 
     @Option(
-        help: ArgumentHelp("Recipe: the values to start from, as listed above.", valueName: "name"),
+        help: ArgumentHelp(
+            "Recipe: the values to start from, as listed above. Default: mae, fitted to the number of images.",
+            valueName: "name"),
         completion: .list(Recipe.names(of: .pretrain)))
-    var recipe = "mae"
+    var recipe: String?
+
+    @OptionGroup var initialStudent: InitialStudentOptions
 
     @OptionGroup(title: "Run") var images: DataOptions
     @OptionGroup(title: "Run") var training: TrainingOptions
@@ -36,15 +41,27 @@ struct Pretrain: ParsableCommand {
     func run() throws {
         try compute.apply()
         if !training.dryRun { Signals.endBeforeTheRun() }
-        let recipe = try Recipe.find(recipe, for: .pretrain)
-        let configuration = method.model(
-            recipe, student: try model.encoder(recipe.student, imageSize: recipe.imageSize),
-            decoder: try model.decoder(recipe.decoder))
+        let isNamed = self.recipe != nil
+        let recipe = try Recipe.find(self.recipe ?? Recipe.mae.name, for: .pretrain)
+        let initial = try initialStudent.weights(isQuiet: training.quiet)
+        let student = try model.student(
+            recipe, isNamed: isNamed,
+            following: StudentDefaults(initial: initial, images: initial, role: "initial weights"),
+            isQuiet: training.quiet)
+        try initial?.requireSizes(of: student)
+        try initial?.requirePositions(patches: student.patches)
+        let configuration = method.model(recipe, student: student, decoder: try model.decoder(recipe.decoder))
+        let indexes = training.makeIndexes()
+        let source = try ImageCollection(images.places, usesLabels: false, indexes: indexes)
         var run = try training.configuration(
-            recipe, adamW: adamW, model: configuration, data: images.places, teacher: nil,
+            recipe, isNamed: isNamed, images: source.count, adamW: adamW, model: configuration, data: images.places,
+            teacher: nil,
+            prepared: initial.map { TrainingOptions.PreparedWeights(weights: $0, role: "initial weights") },
             precision: precision.resolved(for: training)
         )
+        (run.weights, run.prefix) = (initialStudent.initStudent, initialStudent.studentPrefix)
         try evaluation.apply(to: &run)
-        try training.run(run)
+        try training.run(
+            run, from: .masked(teacher: nil, initial: initial, of: configuration), images: source, indexes: indexes)
     }
 }

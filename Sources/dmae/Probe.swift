@@ -90,7 +90,7 @@ struct Probe: ParsableCommand {
         configuration.evaluateEvery = images.evaluateEvery
         configuration.probeAugmentation = augment
         if !training.quiet { notes(on: configuration, images: source.count).forEach(Terminal.note) }
-        try training.run(configuration, from: StartingWeights(teacher: model), indexes: indexes)
+        try training.run(configuration, from: StartingWeights(teacher: model), images: source, indexes: indexes)
     }
 
     /// What is not as in MAE's probe, and what follows from it, a sentence each.

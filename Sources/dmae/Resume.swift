@@ -126,6 +126,25 @@ struct Resume: ParsableCommand {
         }
     }
 
+    /// The command of a run like that of `configuration` in `folder`, that starts from its weights.
+    private static func command(of configuration: TrainingConfiguration, in folder: String, from weights: String)
+        -> String
+    {
+        let plain = folder.count > 1 && folder.hasSuffix("/") ? String(folder.dropLast()) : folder
+        var number = 2
+        while access("\(plain)-\(number)", F_OK) == 0 { number += 1 }
+        let output = "\(plain)-\(number)"
+        var words = ["dmae", configuration.method.rawValue, "--config", "\(plain)/configuration.json"]
+        switch configuration.method {
+        case .distill, .pretrain: words += ["--init-student", weights]
+        case .finetune: words += ["--weights", weights]
+        // The head follows a BatchNorm: a probe cannot start from one.
+        case .probe: break
+        }
+        words += ["--epochs", Format.shortest(configuration.epochs), "--output", output]
+        return words.map(Shell.word).joined(separator: " ")
+    }
+
     /// Says what is left of a run that has finished: a new one.
     private func report(_ finished: RunDirectory.Finished, of configuration: TrainingConfiguration) throws {
         let epochs = "\(Format.shortest(configuration.epochs)) epochs"
@@ -136,6 +155,7 @@ struct Resume: ParsableCommand {
         Terminal.note(
             "\(folder) has finished: \(done), and its weights are \(weights). The learning rate has come down to "
                 + "\(Format.shortest(configuration.minimumLearningRate)), so more epochs are a new run, with a warm-up and a "
-                + "decay of its own, that starts from these weights")
+                + "decay of its own, that starts \(configuration.method == .probe ? "anew" : "from these weights"):")
+        print(Self.command(of: configuration, in: folder, from: weights))
     }
 }

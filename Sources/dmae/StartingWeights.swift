@@ -12,6 +12,34 @@ struct StartingWeights {
     var isOptional: (String) -> Bool = ModelLayout.isPositionTable
     var isIgnored: (String) -> Bool = { _ in false }
 
+    /// Those of a masked autoencoder: a part of `model` that is not in `initial`, or of another size there, is drawn at
+    /// random. Every part of the encoder must be there.
+    static func masked(teacher: ModelWeights?, initial: ModelWeights?, of model: ModelConfiguration) -> StartingWeights
+    {
+        guard let initial else { return StartingWeights(teacher: teacher) }
+        let entries = ModelLayout(model).entries
+        func fits(_ part: ModelPart) -> Bool {
+            entries.allSatisfy { entry in
+                entry.part != part || ModelLayout.isPositionTable(entry.name)
+                    || initial.tensors[entry.name]?.shape == entry.shape
+            }
+        }
+        let heads = initial.decoder?.heads ?? 0
+        let keepsDecoder = fits(.decoder) && (heads == 0 || heads == model.decoder.heads)
+        let keepsProjection = fits(.projectionHeads)
+        return StartingWeights(
+            teacher: teacher, initial: initial,
+            // Weights that were fine-tuned on the mean of the patch tokens have another norm.
+            isOptional: { ModelLayout.isPositionTable($0) || ModelPart(of: $0) == .norm },
+            isIgnored: { name in
+                switch ModelPart(of: name) {
+                case .decoder: !keepsDecoder
+                case .projectionHeads: !keepsProjection
+                default: false
+                }
+            })
+    }
+
     /// Those of a fine-tuning on classes of these names.
     static func finetuning(teacher: ModelWeights?, initial: ModelWeights?, classes names: [String]) -> StartingWeights {
         // A probe's head follows a BatchNorm.
@@ -35,9 +63,11 @@ struct StartingWeights {
         }
         switch configuration.method {
         case .pretrain, .distill:
-            teacher = try configuration.teacher.map {
-                try ModelWeights(path: $0, role: .teacher, prefix: configuration.teacherPrefix)
-            }
+            self = .masked(
+                teacher: try configuration.teacher.map {
+                    try ModelWeights(path: $0, role: .teacher, prefix: configuration.teacherPrefix)
+                },
+                initial: isBegun ? nil : try open(configuration.weights), of: configuration.model!)
         case .finetune:
             self = .finetuning(
                 teacher: try configuration.teacher.map {

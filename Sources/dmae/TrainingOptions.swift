@@ -80,6 +80,17 @@ struct TrainingOptions: ParsableArguments {
         completion: .file())
     var resume: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Values of the run, as configuration.json of a run holds them, whole or in part. They go over the recipe's, and "
+                + "flags go over them.",
+            valueName: "file"),
+        completion: .file(extensions: ["json"]))
+    var config: String?
+
+    @Flag(help: "Print the values of the run as such a file, and stop.")
+    var printConfig = false
+
     @Flag(help: "Print parameters, memory, GFLOP and the estimated time of the whole run, and stop.")
     var dryRun = false
 
@@ -127,18 +138,28 @@ struct TrainingOptions: ParsableArguments {
     /// The configuration of a run of `recipe` with the overrides of this command line.
     ///
     /// - Parameters:
+    ///   - isNamed: whether the recipe was named. Otherwise its schedule is fitted to the number of images, where no flag
+    ///     says otherwise.
+    ///   - images: number of training images; nil if the recipe's schedule follows it already.
     ///   - adamW: nil if the recipe's optimiser is another one.
     ///   - model: nil unless a masked autoencoder is trained.
     ///   - classifier: nil unless a classifier is fine-tuned.
     ///   - prepared: the weights whose preparation of pictures becomes the run's; nil without any.
     func configuration(
-        _ recipe: some TrainingRecipe, adamW: AdamWOptions? = nil, model: ModelConfiguration? = nil,
+        _ recipe: some TrainingRecipe, isNamed: Bool = true, images: Int? = nil, adamW: AdamWOptions? = nil,
+        model: ModelConfiguration? = nil,
         classifier: ClassifierConfiguration? = nil,
         data: ImagePlaces, teacher: String?, prepared: PreparedWeights? = nil, precision: Precision,
         teacherPrecision: TeacherPrecision = .same
     ) throws -> TrainingConfiguration {
+        let fitted = images.flatMap {
+            recipe.fitted(images: $0, batch: self.batch, effectiveBatch: effectiveBatch, epochs: epochs)
+        }
+        let schedule = isNamed ? nil : fitted
         // With --batch alone the recipe's effective batch stays if the batch divides it.
-        let effective = effectiveBatch ?? recipe.effectiveBatch
+        let effective = effectiveBatch ?? schedule?.effectiveBatch ?? recipe.effectiveBatch
+        let length = epochs ?? schedule?.epochs ?? recipe.epochs
+        if let fitted, let images { say(fitted, isFollowed: !isNamed, recipe, images: images) }
         let batch = batch ?? min(recipe.batch, effective)
         try Field.effectiveBatch.requireAtLeast(1, effective)
         try Field.batch.requireAtLeast(1, batch)
@@ -151,9 +172,9 @@ struct TrainingOptions: ParsableArguments {
         }
         var configuration = TrainingConfiguration(
             method: recipe.method, recipe: recipe.name, model: model, data: data, teacher: teacher, batch: batch,
-            accumulation: effective / batch, epochs: epochs ?? recipe.epochs,
-            warmupEpochs: warmupEpochs ?? warmup(of: recipe),
-            baseLearningRate: baseLearningRate ?? recipe.baseLearningRate,
+            accumulation: effective / batch, epochs: length,
+            warmupEpochs: warmupEpochs ?? warmup(of: recipe, epochs: length, isNamed: isNamed),
+            baseLearningRate: baseLearningRate ?? schedule?.baseLearningRate ?? recipe.baseLearningRate,
             minimumLearningRate: minimumLearningRate ?? recipe.minimumLearningRate,
             optimizer: adamW?.applied(to: recipe.optimizer) ?? recipe.optimizer,
             precision: precision,
@@ -216,16 +237,69 @@ struct TrainingOptions: ParsableArguments {
         return output.flatMap { StoredConfiguration(ofRunIn: $0) }
     }
 
-    /// The recipe's warm-up. For a run that is shorter than that, the same fraction of the run as in the recipe.
-    private func warmup(of recipe: some TrainingRecipe) -> Double {
-        guard let epochs, epochs > 0, recipe.warmupEpochs > epochs else { return recipe.warmupEpochs }
-        let shorter = recipe.warmupEpochs * epochs / recipe.epochs
+    /// Says what was chosen for few images. For a recipe that was named nothing was, and where its steps are far too few a
+    /// warning says what would help.
+    private func say(_ schedule: FittedSchedule, isFollowed: Bool, _ recipe: some TrainingRecipe, images: Int) {
+        let length = epochs ?? recipe.epochs, batch = effectiveBatch ?? recipe.effectiveBatch
+        let before = Int(length * Double(images) / Double(batch))
+        var chosen: [(text: String, flag: String, value: String)] = []
+        if schedule.effectiveBatch != batch {
+            let size = "\(schedule.effectiveBatch)"
+            chosen.append(("effective batch \(size)", "--effective-batch", size))
+        }
+        if schedule.epochs != length {
+            let epochs = Format.shortest(schedule.epochs)
+            chosen.append(("\(epochs) epochs", "--epochs", epochs))
+        }
+        let rate = baseLearningRate == nil && schedule.baseLearningRate != recipe.baseLearningRate
+        let steps = Format.counted(schedule.steps, "optimiser step")
+        if isFollowed, !quiet {
+            Terminal.note(
+                "for \(Format.counted(images, "image")): \(chosen.map(\.text).joined(separator: ", ")), \(steps) in place "
+                    + "of \(Format.grouped(before)) (\(chosen.map(\.flag).joined(separator: ", ")))")
+            if rate {
+                Terminal.note(
+                    "base learning rate \(Format.shortest(schedule.baseLearningRate)) for that effective batch: its peak "
+                        + "falls with the root of the batch (--base-learning-rate)")
+            }
+        } else if !isFollowed, before < 1000, self.batch == nil, effectiveBatch == nil, epochs == nil {
+            var flags = chosen.map { "\($0.flag) \($0.value)" }
+            if rate { flags.append("--base-learning-rate \(Format.shortest(schedule.baseLearningRate))") }
+            Terminal.warning(
+                "\(Format.counted(before, "optimiser step")) of recipe \(recipe.name) are few: "
+                    + "\(flags.joined(separator: " ")) would make \(Format.grouped(schedule.steps)) of \(Format.counted(images, "image"))"
+            )
+        }
+    }
+
+    /// The recipe's warm-up, in proportion to the length of the run. Of a recipe that was named it is shortened only for a
+    /// run that is shorter than it.
+    private func warmup(of recipe: some TrainingRecipe, epochs length: Double, isNamed: Bool) -> Double {
+        guard length > 0, length.isFinite, length != recipe.epochs, recipe.warmupEpochs > 0 else {
+            return recipe.warmupEpochs
+        }
+        let own = Format.shortest(recipe.warmupEpochs)
+        let proportional = recipe.warmupEpochs * length / recipe.epochs, text = Format.shortest(proportional)
+        if !isNamed {
+            if !quiet {
+                Terminal.note(
+                    "warm-up of \(text) epochs, the share of the run that the recipe's \(own) are (--warmup-epochs)")
+            }
+            return proportional
+        }
+        guard recipe.warmupEpochs > length else {
+            if !quiet, length < recipe.epochs {
+                Terminal.note(
+                    "the warm-up stays the recipe's \(own) epochs; --warmup-epochs \(text) would keep its share")
+            }
+            return recipe.warmupEpochs
+        }
         if !quiet {
             Terminal.note(
-                "the recipe's warm-up of \(Format.shortest(recipe.warmupEpochs)) epochs is longer than the run: it is "
-                    + "shortened to \(Format.shortest(shorter)), as --warmup-epochs would")
+                "the recipe's warm-up of \(own) epochs is longer than the run: it is shortened to \(text), as "
+                    + "--warmup-epochs would")
         }
-        return shorter
+        return proportional
     }
 
     /// The indexes of tar archives: those of the run's folder.
@@ -236,18 +310,26 @@ struct TrainingOptions: ParsableArguments {
 
     /// Runs the training, or prints its plan.
     ///
-    /// - Parameter indexes: those that the caller has read; nil for none.
+    /// - Parameters:
+    ///   - images: the training images, where the caller has opened them.
+    ///   - indexes: those that the caller has read; nil for none.
     func run(
         _ configuration: TrainingConfiguration, from weights: StartingWeights = StartingWeights(),
-        indexes: ArchiveIndexes? = nil
+        images: ImageCollection? = nil, indexes: ArchiveIndexes? = nil
     ) throws {
         let indexes = indexes ?? makeIndexes()
         try configuration.validate()
+        // The file's other values came as flags.
+        try config.map { try ConfigurationFile($0, for: configuration.method).requireFixedValues(of: configuration) }
+        if printConfig {
+            print(String(decoding: try configuration.sortedJSON(indented: true), as: UTF8.self))
+            return
+        }
         // Not in validate(): a misspelt flag is reported first.
         guard dryRun || output?.isEmpty == false else {
             throw Failure(.usage, "--output is needed: name a folder for the run")
         }
-        let trainer = try Trainer(configuration, indexes: indexes)
+        let trainer = try Trainer(configuration, images: images, indexes: indexes)
         trainer.warnings.forEach(Terminal.warning)
         if !quiet { trainer.notes.forEach(Terminal.note) }
         if dryRun {
@@ -417,23 +499,35 @@ struct TrainingOptions: ParsableArguments {
             Terminal.note(Self.text(loading, role, of: path, into: parameters))
         }
         if let loading = preparation.initial {
+            let isStudent = trainer.configuration.model != nil
             Terminal.note(
                 Self.text(
-                    loading, "initial weights", of: trainer.configuration.weights!,
-                    into: trainer.objective.parameters))
+                    loading, isStudent ? "student" : "initial weights", of: trainer.configuration.weights!,
+                    into: trainer.objective.parameters, listsParts: isStudent))
         }
     }
 
     /// The tensors of a file that were used and those that were not, as a sentence for a person.
+    ///
+    /// - Parameter listsParts: whether to name the parts that were used, and those that begin at random.
     private static func text(
-        _ loading: Parameters.Loading, _ role: String, of path: String, into parameters: Parameters
+        _ loading: Parameters.Loading, _ role: String, of path: String, into parameters: Parameters,
+        listsParts: Bool = false
     ) -> String {
         let matching = loading.matching
         let used = parameters.all.count - matching.missing.count
         var text = "\(role): \(used) tensors used of \(path)"
-        if !matching.missing.isEmpty {
-            text += "; \(matching.missing.count) missing and computed (\(names(matching.missing)))"
+        var missing = matching.missing, random: [ModelPart] = []
+        if listsParts {
+            func part(_ name: String) -> ModelPart? { ModelLayout.isPositionTable(name) ? nil : ModelPart(of: name) }
+            let lacking = Set(missing)
+            let taken = Set(parameters.all.lazy.map(\.name).filter { !lacking.contains($0) }.compactMap(part))
+            text += " (\(ModelPart.allCases.filter(taken.contains).map(\.description).joined(separator: ", ")))"
+            random = [.decoder, .projectionHeads].filter { random in missing.contains { part($0) == random } }
+            missing.removeAll { name in ModelPart(of: name).map(random.contains) ?? false }
         }
+        if !missing.isEmpty { text += "; \(missing.count) missing and computed (\(names(missing)))" }
+        if !random.isEmpty { text += "; random: \(random.map(\.description).joined(separator: ", "))" }
         for adaptation in loading.adaptations { text += "; \(adaptation)" }
         // Distillation runs the embedding and the blocks up to the last aligned one; a classifier has no decoder.
         func unneededPart(_ name: String) -> ModelPart? { ModelPart(of: name).flatMap { $0 == .embedding ? nil : $0 } }

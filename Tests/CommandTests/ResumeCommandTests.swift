@@ -22,6 +22,10 @@ final class ResumeCommandTests: XCTestCase {
             line: line)
     }
 
+    private func configuration(_ run: String) throws -> TrainingConfiguration {
+        try JSONDecoder().decode(TrainingConfiguration.self, from: TinyRun.bytes(run + "/configuration.json"))
+    }
+
     /// Every file of the two runs is the same, but for what was measured.
     private func assertSame(_ one: String, _ other: String, file: StaticString = #filePath, line: UInt = #line) throws {
         for name in [
@@ -127,6 +131,20 @@ final class ResumeCommandTests: XCTestCase {
                     + "\(run)/model.safetensors. The learning rate has come down to 0, so more epochs are a new run"),
             done.errors)
         XCTAssertEqual(try TinyRun.bytes(run + "/model.safetensors"), weights)
+        // The command that it prints is a run, from these weights and with these values.
+        XCTAssertEqual(
+            done.output,
+            "dmae pretrain --config \(run)/configuration.json --init-student \(run)/model.safetensors --epochs 20 "
+                + "--output \(run)-2\n")
+        let more = assertRuns(done.output.split(whereSeparator: \.isWhitespace).dropFirst().map(String.init))
+        XCTAssertTrue(more.errors.contains("(embedding, blocks, norm, decoder)\n"), more.errors)
+        var (old, new) = (try configuration(run), try configuration(run + "-2"))
+        XCTAssertEqual(new.weights, run + "/model.safetensors")
+        (old.weights, new.weights) = (nil, nil)
+        XCTAssertEqual(old, new)
+        // It begins where the first ended.
+        let losses = try [run, run + "-2"].map { try TinyRun.losses($0) }
+        XCTAssertLessThan(losses[1][0], losses[0][0])
 
         // Killed between the last checkpoint and the weights, it still has them to write.
         try FileManager.default.removeItem(atPath: run + "/model.safetensors")

@@ -325,6 +325,7 @@ final class ResumeTests: XCTestCase {
             "--val", "--knn-train", "--knn-val", "--knn-every",
         ])
         known.formUnion(["--output", "--resume", "--dry-run", "--quiet", "--no-check", "--version", "--teacher-prefix"])
+        known.formUnion(["--init-student", "--student-prefix", "--config", "--print-config"])
         let help = assertRuns(["distill", "--help"]).output.components(separatedBy: "\n").filter {
             $0.hasPrefix("  --")
         }

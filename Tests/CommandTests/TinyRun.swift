@@ -43,6 +43,13 @@ struct TinyRun {
         }
     }
 
+    /// The total loss of each step.
+    static func losses(_ folder: String) throws -> [Double] {
+        try log(folder).compactMap { line in
+            line.components(separatedBy: "\"loss\":").dropFirst().first.flatMap { Double($0.prefix { $0 != "," }) }
+        }
+    }
+
     static func bytes(_ path: String) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: path)) }
 
     static func checkpoints(_ folder: String) throws -> [String] {

@@ -1,0 +1,86 @@
+import Images
+import Interchange
+import Models
+import Reporting
+
+/// Sizes of the student that files of weights give, where neither the command line nor a recipe that was named does.
+struct StudentDefaults {
+    /// Weights that the student starts from: they give its width, depth, heads and patches.
+    var initial: ModelWeights?
+    /// The weights whose images become the run's: a teacher's, or the initial ones without a teacher.
+    var images: ModelWeights?
+    /// What these are in the run: "teacher", "initial weights".
+    var role = "teacher"
+
+    /// `encoder`, the recipe's, with the sizes that the weights give.
+    ///
+    /// - Parameter options: a student that is named there has its own width, depth and heads.
+    /// - Throws: `Failure.usage` if nothing tells the heads of the initial weights.
+    func applied(to encoder: EncoderConfiguration, _ options: EncoderOptions) throws -> EncoderConfiguration {
+        var encoder = encoder
+        if let initial, options.student == nil {
+            let own = initial.encoder
+            guard own.heads > 0 || options.heads != nil else {
+                throw Failure(
+                    .usage,
+                    "--heads is needed: \(initial.path) does not say the number of attention heads, and no preset has "
+                        + "its width")
+            }
+            (encoder.width, encoder.depth, encoder.heads) = (own.width, own.depth, own.heads)
+        }
+        guard let own = images?.encoder else { return encoder }
+        encoder.patchSize = own.patchSize
+        // Sizes of 0 are not known.
+        if own.imageHeight > 0 { (encoder.imageHeight, encoder.imageWidth) = (own.imageHeight, own.imageWidth) }
+        // Files of images have one channel or three.
+        if own.channels == 1 || own.channels == 3 { encoder.channels = own.channels }
+        return encoder
+    }
+
+    /// What was taken from the weights in place of the recipe's values, a sentence each.
+    func notes(on student: EncoderConfiguration, insteadOf recipe: EncoderConfiguration, _ options: EncoderOptions)
+        -> [String]
+    {
+        var notes: [String] = []
+        if let initial, options.student == nil {
+            notes.append(
+                "the student has the sizes of its initial weights, \(initial.path): width \(student.width), depth "
+                    + "\(student.depth), \(student.heads) heads (--student, --width, --depth, --heads)")
+        }
+        var taken: [(text: String, flag: String)] = []
+        if options.imageSize == nil, student.imageSize != recipe.imageSize {
+            taken.append(("images of \(student.imageHeight)×\(student.imageWidth)", "--image-size"))
+        }
+        if options.patchSize == nil, student.patchSize != recipe.patchSize {
+            taken.append(("patches of \(student.patchSize) pixels", "--patch-size"))
+        }
+        if options.channels == nil, student.channels != recipe.channels {
+            taken.append(("\(Format.counted(student.channels, "channel"))", "--channels"))
+        }
+        if !taken.isEmpty, images != nil {
+            notes.append(
+                "\(taken.map(\.text).joined(separator: ", ")): as the \(role) has them "
+                    + "(\(taken.map(\.flag).joined(separator: ", ")))")
+        }
+        return notes
+    }
+
+    /// A warning where a recipe that was named decides otherwise than the weights, with the flags that follow them; nil
+    /// where they agree.
+    func warning(on student: EncoderConfiguration, of recipe: String, _ options: EncoderOptions) -> String? {
+        guard let own = images?.encoder else { return nil }
+        var flags: [String] = []
+        if options.imageSize == nil, own.imageHeight > 0, own.imageSize != student.imageSize {
+            let side = own.imageHeight == own.imageWidth ? "\(own.imageHeight)" : "\(own.imageSize)"
+            flags.append("--image-size \(side)")
+        }
+        if options.patchSize == nil, own.patchSize != student.patchSize {
+            flags.append("--patch-size \(own.patchSize)")
+        }
+        if options.channels == nil, own.channels == 1 || own.channels == 3, own.channels != student.channels {
+            flags.append("--channels \(own.channels)")
+        }
+        guard !flags.isEmpty else { return nil }
+        return "recipe \(recipe) has other images than the \(role); \(flags.joined(separator: " ")) would follow it"
+    }
+}
