@@ -102,6 +102,8 @@ public final class AtomicFile {
             let written = Glibc.write(descriptor, rest.base.baseAddress! + rest.startIndex, rest.count)
             if written < 0 {
                 if errno == EINTR { continue }
+                // The kernel reads a mapped file itself.
+                if errno == EFAULT { throw MappedRanges.unreadable(rest.base.baseAddress! + rest.startIndex) }
                 throw failure(errno)
             }
             rest = rest.dropFirst(written)
@@ -196,6 +198,9 @@ public final class AtomicFile {
             if before.__sigaction_handler.sa_handler == nil { sigaction(number, &action, nil) }
         }
     }
+
+    /// Removes the parts of unfinished files. A signal handler may call it after `removePartsOnSignals`.
+    public static func removeParts() { parts.unlinkAll() }
 
     static let parts = Parts()
 

@@ -1,7 +1,7 @@
 import Reporting
 import Glibc
 
-/// The bytes of a file, mapped read-only. The file must not be shortened by another program while it is open.
+/// The bytes of a file, mapped read-only. If another program shortens it while it is open, `MappedRanges` ends the process.
 package final class MappedFile: @unchecked Sendable {
     package let path: String
     package let bytes: UnsafeRawBufferPointer
@@ -43,6 +43,7 @@ package final class MappedFile: @unchecked Sendable {
         }
         bytes = UnsafeRawBufferPointer(start: base, count: length)
         isMapped = true
+        MappedRanges.add(bytes, path: path)
     }
 
     /// A copy of the bytes of the file at `path`. (Foundation would expand a ~ at the start of the path.)
@@ -62,7 +63,9 @@ package final class MappedFile: @unchecked Sendable {
     }
 
     deinit {
-        if isMapped { munmap(UnsafeMutableRawPointer(mutating: bytes.baseAddress!), bytes.count) }
+        guard isMapped else { return }
+        MappedRanges.remove(bytes)
+        munmap(UnsafeMutableRawPointer(mutating: bytes.baseAddress!), bytes.count)
     }
 
     /// Lets the kernel read part of the file ahead.

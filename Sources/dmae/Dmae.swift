@@ -53,6 +53,7 @@ struct Dmae: ParsableCommand {
     static func main() {
         Terminal.keepDescriptors()
         AtomicFile.removePartsOnSignals()
+        FatalSignals.install()
         // With SIGXFSZ ignored, a limit on file sizes is an error of the write, not the end of the process.
         signal(SIGXFSZ, SIG_IGN)
         if let warning = OpenMPEnvironment.clear() { Terminal.warning(warning) }

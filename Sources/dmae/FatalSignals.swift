@@ -1,0 +1,30 @@
+import Glibc
+import Reporting
+import Weights
+
+/// The signals by which the system, the C library or Swift's runtime end a process at once.
+enum FatalSignals {
+    /// Lets the process end with a sentence instead: code 74 where a mapped file cannot be read, else code 1. Swift ends
+    /// a process by a trap where memory runs out.
+    static func install() {
+        MappedRanges.endOnUnreadablePages()
+        // The main thread's stack may be what ran out.
+        var stack = stack_t()
+        stack.ss_size = 65_536
+        stack.ss_sp = malloc(stack.ss_size)
+        if stack.ss_sp != nil { sigaltstack(&stack, nil) }
+        var action = sigaction()
+        action.sa_flags = Int32(SA_ONSTACK) | Int32(bitPattern: UInt32(SA_RESETHAND))
+        action.__sigaction_handler.sa_handler = { _ in
+            AtomicFile.removeParts()
+            let text: StaticString = """
+                error: dmae was ended by a fault of its own, or for want of memory; files in place are whole, and \
+                --resume auto goes on with a run: free some memory, or report the fault with the lines above
+
+                """
+            _ = write(2, text.utf8Start, text.utf8CodeUnitCount)
+            _exit(Failure.Code.failure.rawValue)
+        }
+        for number in [SIGABRT, SIGILL, SIGTRAP, SIGSEGV, SIGFPE] { sigaction(number, &action, nil) }
+    }
+}
