@@ -16,6 +16,9 @@ import Tensors
 /// All memory for batches is allocated when the loader is made: `batchesAhead` batches of bytes, which `next`
 /// normalises. Only one thread at a time may call `next` and `stop`.
 public final class BatchLoader: BatchSource {
+    /// Batches that a loader holds in memory at a time, unless it is told otherwise.
+    public static let defaultBatchesAhead = 3
+
     private let pipeline: DecodingPipeline
     private let seed: UInt64
     private let mixing: Mixing?
@@ -53,7 +56,8 @@ public final class BatchLoader: BatchSource {
     ///     samples, or from `stop`.
     public convenience init(
         source: any ImageSource, augmentation: Augmentation, batchSize: Int, seed: UInt64, firstSample: Int,
-        lastSample: Int, workers: Int, unreadableLimit: Double = 0.01, batchesAhead: Int = 3,
+        lastSample: Int, workers: Int, unreadableLimit: Double = 0.01,
+        batchesAhead: Int = BatchLoader.defaultBatchesAhead,
         shuffleWindow: Int? = nil, mixing: Mixing? = nil, report: @escaping (Message) -> Void
     ) {
         precondition(batchesAhead > 0 && firstSample >= 0 && firstSample <= lastSample)
@@ -74,7 +78,7 @@ public final class BatchLoader: BatchSource {
     public convenience init(
         once source: any ImageSource, augmentation: Augmentation, batchSize: Int, workers: Int,
         unreadableLimit: Double = 0.01,
-        batchesAhead: Int = 3, report: @escaping (Message) -> Void
+        batchesAhead: Int = BatchLoader.defaultBatchesAhead, report: @escaping (Message) -> Void
     ) {
         precondition(batchesAhead > 0)
         self.init(

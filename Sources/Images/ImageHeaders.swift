@@ -1,3 +1,4 @@
+import Glibc
 import Reporting
 import Synchronization
 
@@ -25,6 +26,13 @@ public struct ImageHeaders: Codable, Equatable, Sendable {
     public let formats: [String: Int]
     /// In the order of the source.
     public let undecodable: [Undecodable]
+    /// Pixels of all images that can be decoded.
+    public let pixels: Int
+    /// Bytes of memory in which each of the largest images is decoded, in descending order; at most `largestCount`.
+    public let largest: [Int]
+
+    /// The most entries of `largest`.
+    public static let largestCount = 16
 
     /// The bytes in which most files have their header; of others the whole file is read.
     private static let headCount = 16 << 10
@@ -44,12 +52,21 @@ public struct ImageHeaders: Codable, Equatable, Sendable {
         struct Found {
             var formats: [String: Int] = [:]
             var undecodable: [(index: Int, reason: String)] = []
+            var pixels = 0
+            var largest: [(index: Int, bytes: Int)] = []
         }
         let found = Mutex(Found())
         try ImageVisits.run(count: source.count, workers: workers, update: progress) { index in
             do {
-                let format = try Self.format(of: index, in: source)
-                found.withLock { $0.formats[format, default: 0] += 1 }
+                let header = try Self.header(of: index, in: source)
+                found.withLock {
+                    $0.formats[header.format, default: 0] += 1
+                    $0.pixels += header.pixels
+                    if $0.largest.count == Self.largestCount, $0.largest.last!.bytes >= header.decodingBytes { return }
+                    let place = $0.largest.firstIndex { $0.bytes < header.decodingBytes } ?? $0.largest.count
+                    $0.largest.insert((index, header.decodingBytes), at: place)
+                    if $0.largest.count > Self.largestCount { $0.largest.removeLast() }
+                }
             } catch let failure as Failure where failure.code == .badData {
                 let reason = text(failure.sentence)
                 found.withLock { $0.undecodable.append((index, reason)) }
@@ -58,19 +75,26 @@ public struct ImageHeaders: Codable, Equatable, Sendable {
         let all = found.withLock { $0 }
         images = source.count
         formats = all.formats
+        pixels = all.pixels
+        // The file itself is in memory, too; a member of an archive is smaller than the archive.
+        largest = all.largest.map { image in
+            var status = stat()
+            let isFile = stat(source.path(image.index), &status) == 0
+            return image.bytes + (isFile ? Int(status.st_size) : 0)
+        }
         undecodable = all.undecodable.sorted { $0.index < $1.index }.map {
             Undecodable(image: $0.index, path: source.title($0.index), reason: $0.reason)
         }
     }
 
-    /// The format of an image, such as "JPEG", whose header is that of a picture that can be decoded.
-    private static func format(of index: Int, in source: any ImageSource) throws -> String {
+    /// The header of an image, if it is that of a picture that can be decoded.
+    private static func header(of index: Int, in source: any ImageSource) throws -> Pixels.FileHeader {
         let head = try source.head(index, count: headCount)
         do {
-            return try Pixels.format(ofFile: head, named: source.title(index))
+            return try Pixels.header(ofFile: head, named: source.title(index))
         } catch  where head.count == headCount {
             // The size may stand behind a large profile or preview.
-            return try Pixels.format(ofFile: source.bytes(index), named: source.title(index))
+            return try Pixels.header(ofFile: source.bytes(index), named: source.title(index))
         }
     }
 
@@ -79,7 +103,7 @@ public struct ImageHeaders: Codable, Equatable, Sendable {
         undecodable.allSatisfy { image in
             guard image.image < source.count else { return false }
             do {
-                _ = try Self.format(of: image.image, in: source)
+                _ = try Self.header(of: image.image, in: source)
                 return false
             } catch {
                 return (error as? Failure)?.code == .badData

@@ -45,15 +45,29 @@ extension Pixels {
         }
     }
 
-    /// The format of an image file, such as "JPEG", whose header is that of a picture that can be decoded. `file` may be
-    /// the beginning of the file alone, if its header is in it.
+    /// What the header of an image file says.
+    struct FileHeader {
+        /// The format of the file, such as "JPEG".
+        let format: String
+        /// Pixels of the picture.
+        let pixels: Int
+        /// Bytes of the samples and of the picture of three channels, which are in memory at once while it is decoded.
+        let decodingBytes: Int
+    }
+
+    /// The header of an image file, if it is that of a picture that can be decoded. `file` may be the beginning of the
+    /// file alone, if its header is in it.
     ///
     /// Throws as `init(decoding:named:)`.
-    static func format(ofFile file: [UInt8], named name: String) throws -> String {
+    static func header(ofFile file: [UInt8], named name: String) throws -> FileHeader {
         try file.withUnsafeBytes { bytes in
             let kind = try FileKind(bytes, named: name)
-            _ = try opened(bytes, kind, name, hasAlpha: true)
-            return kind.rawValue
+            let decoder = try opened(bytes, kind, name, hasAlpha: true), header = decoder.header
+            let isInPlace = decoder.transparency == nil && header.samples == DMAE_SAMPLES_RGB
+            let isTurned = storedOrientation(of: bytes, kind) != 1
+            let pixels = header.width * header.height
+            let perPixel = max(isInPlace ? 3 : header.bytesPerPixel + 3, isTurned ? 6 : 0)
+            return FileHeader(format: kind.rawValue, pixels: pixels, decodingBytes: pixels * perPixel)
         }
     }
 

@@ -7,6 +7,7 @@ public final class ClassifierValidation: PeriodicEvaluation {
     public let everyEpochs: Double
     public var ranksWeights: Bool { true }
     public var rankingImages: (any ImageSource)? { source }
+    public var imagesRead: Int { source.count }
     public var terms: [EvaluationTerm] { Self.terms }
     /// Top-1, top-5 and loss.
     static let terms = [

@@ -11,6 +11,8 @@ public final class HeldOutLosses: PeriodicEvaluation {
     /// The objective's terms with "val_" before their keys; a list has a term for each of its values.
     public let terms: [EvaluationTerm]
 
+    public var imagesRead: Int { source.count }
+
     private let objective: any Objective
     private let source: any ImageSource
     private let augmentation: Augmentation

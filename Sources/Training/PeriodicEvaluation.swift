@@ -46,6 +46,9 @@ public protocol PeriodicEvaluation: AnyObject {
     /// The images, if a resumed run must have the same ones because the evaluation ranks the weights.
     var rankingImages: (any ImageSource)? { get }
 
+    /// Images that one evaluation decodes and computes.
+    var imagesRead: Int { get }
+
     /// Computes the values.
     ///
     /// - Parameters:
@@ -60,6 +63,7 @@ public protocol PeriodicEvaluation: AnyObject {
 extension PeriodicEvaluation {
     public var ranksWeights: Bool { false }
     public var rankingImages: (any ImageSource)? { nil }
+    public var imagesRead: Int { 0 }
 }
 
 /// The values of the evaluations after one optimiser step.

@@ -15,6 +15,8 @@ public final class PeriodicNeighbors: PeriodicEvaluation {
     /// For each k top-1 and top-5: "knn_top1_k10".
     public let terms: [EvaluationTerm]
 
+    public var imagesRead: Int { train.count + validation.count }
+
     private let train, validation: any ImageSource
     private let augmentation: Augmentation
     private let unreadableLimit: Double

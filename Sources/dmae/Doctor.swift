@@ -16,7 +16,48 @@ struct Doctor: ParsableCommand {
               DMAE_ISA=avx2 dmae doctor --threads 2
             """)
 
+    @Flag(help: "Print one JSON object instead of text.")
+    var json = false
+
     @OptionGroup(title: "Compute") var compute: ComputeOptions
+
+    /// The report as JSON. Bytes and counts are numbers, and what is not known is left out.
+    private struct Report: Encodable {
+        /// The variants of a kernel's operation.
+        struct Operation: Encodable {
+            let variant: String
+            /// The instruction sets of all variants.
+            let available: [String]
+        }
+
+        let version: String
+        let processor: String?
+        let features: [String]
+        let memoryAvailable: Int?
+        let hugePages: String
+        let instructionSet: String
+        let availableInstructionSet: String
+        /// The precision of training unless a flag says otherwise.
+        let trainingPrecision: String
+        let operations: [String: Operation]
+        let affinity: Int
+        let quota: Double?
+        let threadsRecommended: Int
+        let threads: Int
+        let threadsObserved: Int
+        let libraries: [String: String]
+
+        enum CodingKeys: String, CodingKey {
+            case version, processor, features, operations, affinity, quota, threads, libraries
+            case memoryAvailable = "memory_available"
+            case hugePages = "huge_pages"
+            case instructionSet = "instruction_set"
+            case availableInstructionSet = "available_instruction_set"
+            case trainingPrecision = "training_precision"
+            case threadsRecommended = "threads_recommended"
+            case threadsObserved = "threads_observed"
+        }
+    }
 
     func run() throws {
         try compute.apply()
@@ -42,6 +83,28 @@ struct Doctor: ParsableCommand {
             ),
         ]
         let variants = InstructionSet.variants
+        let precision: Precision = Precision.bf16.isNative ? .bf16 : .f32
+        if json {
+            let operations = variants.filter(\.isSelected).map { selected in
+                let all = variants.filter { $0.operation == selected.operation }
+                return (
+                    selected.operation,
+                    Report.Operation(variant: selected.name, available: all.map(\.instructionSet.name))
+                )
+            }
+            var libraries = ["OpenMP": "\(Threads.openMPVersion)", "C library": Self.libraryVersion]
+            for library in ImageLibraries.versions { libraries[library.name] = library.version }
+            let report = Report(
+                version: Dmae.version, processor: processor["model name"],
+                features: relevant.filter(features.contains), memoryAvailable: Self.count(memory["MemAvailable"]),
+                hugePages: Self.hugePages, instructionSet: InstructionSet.selected.name,
+                availableInstructionSet: InstructionSet.available.name, trainingPrecision: precision.rawValue,
+                operations: Dictionary(uniqueKeysWithValues: operations), affinity: affinity, quota: quota,
+                threadsRecommended: recommended, threads: Threads.count, threadsObserved: observed,
+                libraries: libraries)
+            print(String(decoding: try report.sortedJSON(), as: UTF8.self))
+            return try require(observed)
+        }
         let width = variants.map(\.name.count).max() ?? 0
         for variant in variants where variant.isSelected {
             let all = variants.filter { $0.operation == variant.operation }.map(\.instructionSet.name)
@@ -49,6 +112,7 @@ struct Doctor: ParsableCommand {
             lines.append(("  " + variant.operation, "\(variant.name)\(space)  of \(all.joined(separator: " "))"))
         }
         lines += [
+            ("precision of training", "\(precision.rawValue), unless --precision says otherwise"),
             ("", ""),
             ("processors in the affinity mask", "\(affinity)"),
             ("control group's quota", quota.map { Format.fixed($0, 2) + " processors" } ?? "none"),
@@ -61,6 +125,11 @@ struct Doctor: ParsableCommand {
         lines += ImageLibraries.versions.map { ($0.name, $0.version) }
         lines.append(("C library", Self.libraryVersion))
         print(Format.lines(lines))
+        try require(observed)
+    }
+
+    /// Throws `Failure.failure` if a parallel region got one thread where more were requested.
+    private func require(_ observed: Int) throws {
         guard observed > 1 || Threads.count == 1 else {
             throw Failure(
                 .failure,
@@ -70,11 +139,13 @@ struct Doctor: ParsableCommand {
         }
     }
 
-    /// "24676372 kB" in readable units.
-    private static func bytes(_ field: String?) -> String {
-        guard let count = field?.split(separator: " ").first.flatMap({ Int($0) }) else { return "unknown" }
-        return Format.bytes(count * 1024)
+    /// "24676372 kB" in bytes.
+    private static func count(_ field: String?) -> Int? {
+        field?.split(separator: " ").first.flatMap { Int($0) }.map { $0 * 1024 }
     }
+
+    /// "24676372 kB" in readable units.
+    private static func bytes(_ field: String?) -> String { count(field).map(Format.bytes) ?? "unknown" }
 
     /// "glibc 2.36": the version linked in, not the machine's.
     private static var libraryVersion: String {

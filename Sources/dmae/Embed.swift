@@ -62,6 +62,9 @@ struct Embed: ParsableCommand {
             valueName: "class|mean|tokens"))
     var pool: FeaturePool?
 
+    @Flag(help: "Print one JSON object instead of text.")
+    var json = false
+
     @Option(help: ArgumentHelp("Take the output of this block, counted from 0, before any norm.", valueName: "number"))
     var block: Int?
 
@@ -106,6 +109,14 @@ struct Embed: ParsableCommand {
             metadata: metadata, reading: reading, preprocessing: preprocessing,
             workers: inference.workers,
             unreadableLimit: inference.unreadableLimit, progress: progress.update, report: Terminal.warning)
+        guard !json else {
+            let report = Report(
+                features: files.features, files: files.list, labels: summary.classes == nil ? nil : files.labels,
+                images: summary.images, unreadable: summary.unreadable, classes: summary.classes,
+                shape: [summary.images] + embedding.shape,
+                pool: embedding.pool.rawValue, block: block)
+            return print(String(decoding: try report.sortedJSON(), as: UTF8.self))
+        }
         let shape = ([summary.images] + embedding.shape).map(String.init).joined(separator: ", ")
         var lines = [("features", "\(files.features)  [\(shape)], \(what(embedding))")]
         if let list = files.list { lines.append(("images", list)) }
@@ -117,6 +128,22 @@ struct Embed: ParsableCommand {
             lines.append(("left out", Format.counted(summary.unreadable, "unreadable image")))
         }
         print(Format.lines(lines))
+    }
+
+    /// The result as JSON.
+    private struct Report: Encodable {
+        /// Paths of the files that were written.
+        let features: String
+        let files, labels: String?
+        /// Images whose features were written, and those that were left out.
+        let images, unreadable: Int
+        /// The number of classes; left out without any.
+        let classes: Int?
+        /// Of the features.
+        let shape: [Int]
+        let pool: String
+        /// The block whose output was taken; left out for the last one.
+        let block: Int?
     }
 
     /// The kind of feature, in words.

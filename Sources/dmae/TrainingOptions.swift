@@ -91,8 +91,11 @@ struct TrainingOptions: ParsableArguments {
     @Flag(help: "Print the values of the run as such a file, and stop.")
     var printConfig = false
 
-    @Flag(help: "Print parameters, memory, GFLOP and the estimated time of the whole run, and stop.")
+    @Flag(help: "Print all settings, parameters, memory, GFLOP and the estimated time of the whole run, and stop.")
     var dryRun = false
+
+    @Flag(help: "With --dry-run: print one JSON object instead of text.")
+    var json = false
 
     @Option(help: ArgumentHelp("Images per forward and backward pass.", valueName: "images"))
     var batch: Int?
@@ -132,6 +135,10 @@ struct TrainingOptions: ParsableArguments {
     @OptionGroup var preprocessing: PreprocessingOptions
 
     @OptionGroup var process: ProcessOptions
+
+    func validate() throws {
+        if json, !dryRun { throw ValidationError("--json is for --dry-run: add it, or read log.jsonl and status.json") }
+    }
 
     var quiet: Bool { process.quiet }
 
@@ -465,7 +472,7 @@ struct TrainingOptions: ParsableArguments {
 
     /// Says what the check of headers found. Throws `Failure.badData` if more images of a source than allowed cannot be
     /// decoded.
-    private func report(
+    func report(
         _ headers: [ImageHeaders], of trainer: Trainer, note: (String) -> Void, warn: (String) -> Void
     ) throws {
         let limit = trainer.configuration.unreadableLimit
@@ -487,7 +494,7 @@ struct TrainingOptions: ParsableArguments {
     }
 
     /// Maps the memory, sets the starting weights, and says which tensors of the files were used.
-    private func prepare(_ trainer: Trainer, from weights: StartingWeights) throws {
+    func prepare(_ trainer: Trainer, from weights: StartingWeights) throws {
         let preparation = try trainer.prepare(
             teacher: weights.teacher, initial: weights.initial, isOptional: weights.isOptional,
             isIgnored: weights.isIgnored)
@@ -568,83 +575,6 @@ struct TrainingOptions: ParsableArguments {
         if !quiet {
             Terminal.note("continuing from \(checkpoint.file.path), step \(trainer.step) of \(trainer.totalSteps)")
         }
-    }
-
-    private func printPlan(of trainer: Trainer, from weights: StartingWeights) throws {
-        let configuration = trainer.configuration
-        let layout = configuration.layout, isProbe = configuration.method == .probe
-        func count(_ isCounted: (ModelPart) -> Bool) -> String { Format.count(layout.count(where: isCounted)) }
-        var rows = [
-            ["images", "\(trainer.source.count)"],
-            [
-                "effective batch",
-                "\(configuration.effectiveBatch) (\(configuration.accumulation) × \(configuration.batch))",
-            ],
-            ["optimiser steps", "\(trainer.totalSteps)"],
-            ["precision", configuration.precision.rawValue],
-            ["peak learning rate", "\(Float(configuration.peakLearningRate))"],
-            [""],
-        ]
-        if configuration.model == nil {
-            rows += [
-                ["parameters: encoder\(isProbe ? ", frozen" : "")", count(\.isEncoder)],
-                ["parameters: class head", count { $0 == .classHead }],
-            ]
-        } else {
-            rows += [["parameters: student", count(\.isEncoder)], ["parameters: decoder", count { $0 == .decoder }]]
-        }
-        if configuration.method != .probe, let teacher = trainer.objective.frozenParameters {
-            if configuration.model != nil {
-                rows.append(["parameters: projection heads", count { $0 == .projectionHeads }])
-                rows.append(["parameters: teacher, to its last aligned block", Format.count(teacher.count())])
-            } else {
-                rows.append(["parameters: teacher", Format.count(teacher.count())])
-            }
-        }
-        rows.append([""])
-        for purpose in MemoryPlan.Purpose.allCases where trainer.plan.bytes(of: purpose) > 0 {
-            rows.append(["memory: \(purpose.rawValue)", Format.bytes(trainer.plan.bytes(of: purpose))])
-        }
-        let shared =
-            MemoryPlan.Purpose.allCases.reduce(0) { $0 + trainer.plan.bytes(of: $1) } - trainer.plan.totalBytes
-        if shared > 0 { rows.append(["memory: shared, never needed at the same moment", "-" + Format.bytes(shared)]) }
-        rows.append(["memory: total", Format.bytes(trainer.plan.totalBytes)])
-        if let extraction = trainer.extraction {
-            rows.append(["memory: encoder, until the features are computed", Format.bytes(extraction.plan.totalBytes)])
-        }
-        rows.append([""])
-        let operations = trainer.objective.operations
-        for (name, value) in [
-            (isProbe ? "encoder" : "teacher", operations.teacher),
-            (isProbe ? "class head" : configuration.model == nil ? "classifier" : "student", operations.student),
-            ("decoder", operations.decoder),
-            ("projection heads", operations.alignment), ("total", operations.total),
-        ] where value > 0 {
-            rows.append(["GFLOP per image: \(name)", Format.fixed(value, value < 1 ? 4 : 2)])
-        }
-        print(Format.table(rows))
-        // Timing may take minutes and must be interruptible.
-        fflush(stdout)
-        try prepare(trainer, from: weights)
-        if !quiet { Terminal.note("timing \(Trainer.timedBatches) batches of \(configuration.batch) images …") }
-        let (run, step) = try trainer.estimateSeconds()
-        var times = [
-            ["images per second", Format.fixed(Double(configuration.effectiveBatch) / step, 2)],
-            ["one optimiser step", Format.duration(step)],
-        ]
-        let features = trainer.estimateFeatureSeconds()
-        if let features {
-            let images = Format.counted(features.images, "image")
-            times.append(["features of \(images), once", Format.duration(features.seconds)])
-        }
-        // The evaluation of a probe is its stored features and a small matmul.
-        let isWhole = trainer.evaluations.isEmpty || features != nil
-        times.append([
-            isWhole ? "the whole run, decoding aside" : "the whole run, decoding and evaluations aside",
-            Format.duration(run + (features?.seconds ?? 0)),
-        ])
-        print("")
-        print(Format.table(times))
     }
 
     /// The loss curve as an aligned table.

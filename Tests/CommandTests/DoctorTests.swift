@@ -35,6 +35,29 @@ final class DoctorTests: XCTestCase {
         XCTAssertEqual(value("dmae", text).map { $0 + "\n" }, assertRuns(["--version"]).output)
     }
 
+    /// The same as one object on one line.
+    func testJSON() throws {
+        let output = assertRuns(["doctor", "--threads", "2", "--json"]).output
+        XCTAssertEqual(output.filter { $0 == "\n" }.count, 1, output)
+        let report = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(output.utf8)) as? [String: Any])
+        XCTAssertEqual(report["instruction_set"] as? String, InstructionSet.available.name)
+        XCTAssertEqual(report["available_instruction_set"] as? String, InstructionSet.available.name)
+        XCTAssertEqual(report["training_precision"] as? String, Precision.bf16.isNative ? "bf16" : "f32")
+        XCTAssertEqual(report["threads"] as? Int, 2)
+        XCTAssertEqual(report["threads_observed"] as? Int, 2)
+        XCTAssertEqual(report["affinity"] as? Int, Threads.affinity)
+        XCTAssertGreaterThan(try XCTUnwrap(report["memory_available"] as? Int), 1 << 20)
+        XCTAssertEqual(report["version"].map { "\($0)\n" }, assertRuns(["--version"]).output)
+        let operations = try XCTUnwrap(report["operations"] as? [String: [String: Any]])
+        XCTAssertEqual(Set(operations.keys), Set(InstructionSet.variants.map(\.operation)))
+        for variant in InstructionSet.variants where variant.isSelected {
+            XCTAssertEqual(operations[variant.operation]?["variant"] as? String, variant.name)
+        }
+        let lowered = assertRuns(["doctor", "--json"], environment: ["DMAE_ISA": "scalar"]).output
+        XCTAssertTrue(lowered.contains(#""instruction_set":"scalar""#), lowered)
+        XCTAssertTrue(lowered.contains(#""training_precision":"f32""#), lowered)
+    }
+
     /// The words come from a file of the system's; without them the command would seem to be `dmae` alone, and to
     /// succeed.
     func testCommandLineThatCannotBeRead() {

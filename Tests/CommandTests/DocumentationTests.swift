@@ -257,6 +257,13 @@ final class DocumentationTests: XCTestCase {
         XCTAssertEqual(Set(shown.keys), Set(line.keys))
     }
 
+    /// The keys of `--dry-run --json`.
+    func testPlanKeys() throws {
+        let output = Command.run(TinyRun.pretrain("", ["--dry-run", "--json"])).output
+        let plan = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(output.utf8)) as? [String: Any])
+        XCTAssertEqual(Set(try table("Runs", "key of the plan").flatMap { codes($0[0]) }), Set(plan.keys))
+    }
+
     /// The values of evaluations while a masked autoencoder trains.
     func testEvaluationKeys() throws {
         var source = ImageNames()

@@ -65,6 +65,18 @@ final class EmbedTests: XCTestCase {
         }
     }
 
+    /// One object on one line, with the paths of the files.
+    func testJSON() throws {
+        let output = assertRuns(embed("a.npy", ["--json", "--pool", "tokens", "--block", "1"])).output
+        XCTAssertEqual(output.filter { $0 == "\n" }.count, 1, output)
+        let report = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(output.utf8)) as? NSDictionary)
+        let expected: NSDictionary = [
+            "features": folder.file("a.npy"), "files": folder.file("a.npy.files.txt"), "images": 2, "unreadable": 0,
+            "shape": [2, 17, 32], "pool": "tokens", "block": 1,
+        ]
+        XCTAssertEqual(report, expected)
+    }
+
     /// The classes of a folder, of a list and of an archive stand beside the features, a name on each line; a table has
     /// them in a column. The file that comes last has the checksums of all others.
     func testLabels() throws {

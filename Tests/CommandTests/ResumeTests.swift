@@ -324,7 +324,9 @@ final class ResumeTests: XCTestCase {
             "--data", "--teacher", "--unreadable-limit", "--checkpoint-every", "--keep", "--threads", "--workers",
             "--val", "--knn-train", "--knn-val", "--knn-every",
         ])
-        known.formUnion(["--output", "--resume", "--dry-run", "--quiet", "--no-check", "--version", "--teacher-prefix"])
+        known.formUnion([
+            "--output", "--resume", "--dry-run", "--json", "--quiet", "--no-check", "--version", "--teacher-prefix",
+        ])
         known.formUnion(["--init-student", "--student-prefix", "--config", "--print-config"])
         let help = assertRuns(["distill", "--help"]).output.components(separatedBy: "\n").filter {
             $0.hasPrefix("  --")

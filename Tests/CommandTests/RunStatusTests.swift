@@ -28,7 +28,7 @@ final class RunStatusTests: XCTestCase {
 
     func testRunningStoppedAndFinished() throws {
         let more = ["--quiet", "--checkpoint-every", "10"]
-        let command = Command(TinyRun.pretrain(folder.file("run"), epochs: 300, more))
+        let command = Command(TinyRun.pretrain(folder.file("run"), epochs: 100, more))
         try waitForStep(25, "run", command)
         let running = try status("run")
         XCTAssertEqual(running.state, .running)
@@ -41,12 +41,12 @@ final class RunStatusTests: XCTestCase {
             stopped,
             RunStatus(.resumable, reason: "stopped by SIGTERM", step: try TinyRun.log(folder.file("run")).count))
         // What is refused changes nothing.
-        assertRefused(TinyRun.pretrain(folder.file("run"), epochs: 300, more), 64, "already holds a run")
+        assertRefused(TinyRun.pretrain(folder.file("run"), epochs: 100, more), 64, "already holds a run")
         assertRefused(
-            TinyRun.pretrain(folder.file("run"), epochs: 300, more + ["--resume", "auto", "--seed", "3"]), 64, "--seed")
+            TinyRun.pretrain(folder.file("run"), epochs: 100, more + ["--resume", "auto", "--seed", "3"]), 64, "--seed")
         XCTAssertEqual(try status("run"), stopped)
-        assertRuns(TinyRun.pretrain(folder.file("run"), epochs: 300, more + ["--resume", "auto"]))
-        XCTAssertEqual(try status("run"), RunStatus(.finished, reason: "all 337 steps are done", step: 337))
+        assertRuns(TinyRun.pretrain(folder.file("run"), epochs: 100, more + ["--resume", "auto"]))
+        XCTAssertEqual(try status("run"), RunStatus(.finished, reason: "all 112 steps are done", step: 112))
     }
 
     /// A failure: its sentence, and the step it came in.

@@ -1,5 +1,6 @@
 import Foundation
 import Images
+import Tensors
 import TestSupport
 import Training
 import Weights
@@ -106,7 +107,29 @@ final class TrainingCommandTests: XCTestCase {
         }
         XCTAssertGreaterThan(try XCTUnwrap(field("images per second").flatMap { Double($0[0]) }), 0)
         XCTAssertNotNil(field("one optimiser step"))
-        XCTAssertNotNil(field("the whole run, decoding aside"))
+        XCTAssertNotNil(field("the whole run"))
+        XCTAssertGreaterThan(try XCTUnwrap(field("images decoded per second").flatMap { Double($0[0].dropLast()) }), 0)
+        XCTAssertNotNil(field("limited by"))
+        XCTAssertEqual(field("epochs"), ["100,", "1", "of", "warm-up"])
+        XCTAssertEqual(field("precision"), [Precision.bf16.isNative ? "bf16" : "f32"])
+        XCTAssertEqual(field("student"), ["width", "16,", "depth", "2,", "heads", "2"])
+        XCTAssertEqual(field("images and patches"), ["32×32×3,", "8", "a", "side"])
+        XCTAssertEqual(field("visible patches"), ["4", "of", "16,", "mask", "ratio", "0.75"])
+        XCTAssertEqual(field("decoder"), ["width", "16,", "depth", "1,", "heads", "2"])
+        XCTAssertEqual(field("teacher"), ["width", "16,", "depth", "2,", "heads", "2"])
+        XCTAssertEqual(field("aligned blocks"), ["1:0"])
+        XCTAssertEqual(field("threads")?.suffix(4), ["kernels,", "1", "of", "decoding"])
+        // Every other value that decides the result.
+        let settings = output.replacingOccurrences(of: "\n", with: " ")
+        for setting in [
+            "--weight-decay 0.05", "--seed 0", "--background white", "--minimum-crop-area 0.2", "--projection linear",
+        ] {
+            XCTAssertTrue(settings.contains(setting), setting)
+        }
+        XCTAssertFalse(output.contains("not counted"), output)
+        let unchecked = assertRuns(arguments + ["--dry-run", "--no-check"])
+        XCTAssertTrue(unchecked.output.contains("not counted: images that cannot be decoded and the memory"))
+        XCTAssertFalse(unchecked.errors.contains("checked"), unchecked.errors)
         XCTAssertEqual(folder.names(), ["teacher"])
     }
 

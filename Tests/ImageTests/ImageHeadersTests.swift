@@ -42,6 +42,24 @@ final class ImageHeadersTests: XCTestCase {
         }
     }
 
+    /// Pixels in all, and the memory of the largest pictures: samples and RGB at once where they are not the same.
+    func testSizes() throws {
+        func png(_ width: Int, _ height: Int, channels: Int = 3) throws -> [UInt8] {
+            let bytes = [UInt8](repeating: 7, count: width * height * channels)
+            return try PNGWriter.encode(Pixels(width: width, height: height, channels: channels, bytes: bytes))
+        }
+        let source = MemorySource(
+            images: try [png(20, 10), png(30, 10, channels: 1), png(50, 10)].enumerated().map {
+                ("\($0.offset).png", nil, .success($0.element))
+            })
+        let found = try headers(source)
+        XCTAssertEqual(found.pixels, 200 + 300 + 500)
+        XCTAssertEqual(found.largest, [500 * 3, 300 * (1 + 3), 200 * 3])
+        let many = MemorySource(
+            images: try (0..<40).map { ("\($0).png", nil, .success(try png(10 + $0 * 7 % 40, 10))) })
+        XCTAssertEqual(try headers(many).largest, (0..<ImageHeaders.largestCount).map { (49 - $0) * 10 * 3 })
+    }
+
     /// What was found holds while the same images cannot be decoded: one whose permissions were repaired can.
     func testHolds() throws {
         func source(_ second: Result<[UInt8], Failure>) -> MemorySource {

@@ -1,0 +1,396 @@
+import FoundationEssentials
+import Glibc
+import Images
+import Interchange
+import Models
+import Reporting
+import Tensors
+import Training
+
+extension TrainingOptions {
+    /// Prints the plan of a run: all its settings, its memory, and how long it will take.
+    func printPlan(of trainer: Trainer, from weights: StartingWeights) throws {
+        // First of all, as a run does it: with too many images that cannot be decoded there is none to plan.
+        let headers = process.noCheck ? nil : try headers(of: trainer)
+        var plan = RunPlan(trainer, workers: process.workers)
+        if !json {
+            print(plan.text)
+            // Timing may take minutes and must be interruptible.
+            fflush(stdout)
+        }
+        try prepare(trainer, from: weights)
+        if !quiet {
+            Terminal.note("timing \(Trainer.timedBatches) batches of \(trainer.configuration.batch) images …")
+        }
+        let time = try trainer.estimateSeconds()
+        let features = trainer.estimateFeatureSeconds()
+        // Steps and weights are in memory now as they will be.
+        let resident = ResidentMemory.peak
+        let decoding = try DecodingMeasurement(
+            of: trainer.source, as: trainer.configuration.augmentation, seed: trainer.configuration.seed)
+        plan.add(time: time, features: features, decoding: decoding, headers: headers, trainer: trainer)
+        if let resident { plan.add(resident: resident, headers: headers, trainer: trainer) }
+        if json {
+            print(String(decoding: try plan.sortedJSON(), as: UTF8.self))
+        } else {
+            print("\n" + plan.estimates)
+        }
+    }
+
+    /// The headers of the images of each source; of many images, those of some of them.
+    private func headers(of trainer: Trainer) throws -> [ImageHeaders] {
+        let text: @Sendable (Message) -> String = { $0.text(in: Flags()) }
+        let headers = try trainer.sources.map { source in
+            let progress = ImageProgress(total: min(source.count, ImageCheck.mostBefore), isQuiet: quiet)
+            let isWhole = source.count <= ImageCheck.mostBefore
+            if !isWhole, !quiet {
+                Terminal.note(
+                    "the headers of \(Format.grouped(ImageCheck.mostBefore)) of \(Format.grouped(source.count)) images are "
+                        + "read; the run reads all")
+            }
+            return try ImageHeaders(
+                of: isWhole ? source : ImageSubset(source, ImageSubset.spread(ImageCheck.mostBefore, of: source.count)),
+                workers: Threads.recommended, text: text, progress: progress.update)
+        }
+        try report(
+            headers, of: trainer, note: { if !quiet { Terminal.note($0) } }, warn: { Terminal.warning($0) })
+        return headers
+    }
+}
+
+/// The memory of this process.
+private enum ResidentMemory {
+    /// The most bytes that were resident at once, since the program was started: getrusage would count its parent, too.
+    static var peak: Int? {
+        guard let text = try? Data(contentsOf: URL(filePath: "/proc/self/status")) else { return nil }
+        let line = String(decoding: text, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
+        return line?.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) }.map { $0 * 1024 }
+    }
+}
+
+/// What a run will be: its settings, its memory, and how long it will take. `dmae COMMAND --dry-run` prints it as text, and
+/// with --json as an object.
+struct RunPlan: Encodable {
+    /// Measured and estimated times, in seconds.
+    struct Seconds: Encodable {
+        /// Of an optimiser step without decoding.
+        var step: Double
+        /// Of the whole run.
+        var run: Double
+        /// Of features that are computed once; nil unless there are any.
+        var features: Double?
+        /// Of all evaluations; nil without any.
+        var evaluations: Double?
+    }
+
+    /// Images per second.
+    struct Speed: Encodable {
+        /// Of the computation alone.
+        var computation: Double
+        /// Of the decoding threads alone; nil if no image could be decoded.
+        var decoding: Double?
+        /// Of both beside one another.
+        var run: Double
+    }
+
+    /// What reading and decoding images costs one thread.
+    struct Decoding: Encodable {
+        /// Images that were timed.
+        var images: Int
+        var secondsPerImage: Double
+        /// Whether the kernels wait for images.
+        var isLimiting: Bool
+        /// Decoding threads with which they would not; nil if they do not, or more would not help.
+        var workers: Int?
+
+        private enum CodingKeys: String, CodingKey {
+            case images, workers
+            case secondsPerImage = "seconds_per_image"
+            case isLimiting = "is_limiting"
+        }
+    }
+
+    struct Memory: Encodable {
+        /// Bytes of the plan by purpose; their sum may be more than the total, as buffers share memory.
+        var purposes: [String: Int]
+        /// Bytes of the plan.
+        var planned: Int
+        /// Bytes of the encoder's plan until the features of a probe are computed.
+        var features: Int?
+        /// Estimated peak of the process's resident memory.
+        var resident: Int?
+        /// The part of `resident` that decoded batches and pictures take.
+        var images: Int?
+    }
+
+    let configuration: TrainingConfiguration
+    let images: Int
+    /// Names of the classes.
+    let classes: [String]
+    let effectiveBatch: Int
+    let optimizerSteps: Int
+    let peakLearningRate: Double
+    let threads: Int
+    let workers: Int
+    let parameters: [String: Int]
+    var memory: Memory
+    let gflopPerImage: [String: Double]
+    private(set) var seconds: Seconds?
+    private(set) var imagesPerSecond: Speed?
+    private(set) var decoding: Decoding?
+    /// What the estimates do not count.
+    private(set) var leftOut: [String] = []
+
+    /// The rows of parameters and GFLOP in their order, which a dictionary loses.
+    private let parameterRows: [(name: String, count: Int)]
+    private let operationRows: [(name: String, count: Double)]
+
+    private enum CodingKeys: String, CodingKey {
+        case configuration, images, classes, threads, workers, parameters, memory, seconds, decoding
+        case effectiveBatch = "effective_batch"
+        case optimizerSteps = "optimizer_steps"
+        case peakLearningRate = "peak_learning_rate"
+        case gflopPerImage = "gflop_per_image"
+        case imagesPerSecond = "images_per_second"
+        case leftOut = "left_out"
+    }
+
+    init(_ trainer: Trainer, workers: Int) {
+        let configuration = trainer.configuration
+        self.configuration = configuration
+        self.workers = workers
+        images = trainer.source.count
+        classes = trainer.source.classes
+        effectiveBatch = configuration.effectiveBatch
+        optimizerSteps = trainer.totalSteps
+        peakLearningRate = configuration.peakLearningRate
+        threads = Threads.count
+        parameterRows = Self.parameters(of: trainer)
+        parameters = Dictionary(uniqueKeysWithValues: parameterRows.map { ($0.name, $0.count) })
+        operationRows = Self.operations(of: trainer)
+        gflopPerImage = Dictionary(uniqueKeysWithValues: operationRows.map { ($0.name, $0.count) })
+        let purposes = MemoryPlan.Purpose.allCases.map { ($0.rawValue, trainer.plan.bytes(of: $0)) }
+        memory = Memory(
+            purposes: Dictionary(uniqueKeysWithValues: purposes.filter { $0.1 > 0 }), planned: trainer.plan.totalBytes,
+            features: trainer.extraction?.plan.totalBytes)
+    }
+
+    private static func parameters(of trainer: Trainer) -> [(name: String, count: Int)] {
+        let configuration = trainer.configuration, layout = configuration.layout
+        let isProbe = configuration.method == .probe
+        func row(_ name: String, _ isCounted: (ModelPart) -> Bool) -> (name: String, count: Int) {
+            (name, layout.count(where: isCounted))
+        }
+        var rows: [(name: String, count: Int)]
+        if configuration.model == nil {
+            rows = [row("encoder\(isProbe ? ", frozen" : "")", \.isEncoder), row("class head") { $0 == .classHead }]
+        } else {
+            rows = [row("student", \.isEncoder), row("decoder") { $0 == .decoder }]
+        }
+        if !isProbe, let teacher = trainer.objective.frozenParameters {
+            if configuration.model != nil {
+                rows.append(row("projection heads") { $0 == .projectionHeads })
+                rows.append(("teacher, to its last aligned block", teacher.count()))
+            } else {
+                rows.append(("teacher", teacher.count()))
+            }
+        }
+        return rows
+    }
+
+    private static func operations(of trainer: Trainer) -> [(name: String, count: Double)] {
+        let operations = trainer.objective.operations, isProbe = trainer.configuration.method == .probe
+        return [
+            (isProbe ? "encoder" : "teacher", operations.teacher),
+            (
+                isProbe ? "class head" : trainer.configuration.model == nil ? "classifier" : "student",
+                operations.student
+            ),
+            ("decoder", operations.decoder), ("projection heads", operations.alignment), ("total", operations.total),
+        ].filter { $0.1 > 0 }
+    }
+
+    /// Adds the time of the run.
+    ///
+    /// - Parameters:
+    ///   - time: that of the computation.
+    ///   - features: that of features that are computed once.
+    ///   - decoding: nil if no image could be decoded.
+    ///   - headers: of all images; nil if they were not read.
+    mutating func add(
+        time: (run: Double, step: Double), features: (images: Int, seconds: Double)?, decoding: DecodingMeasurement?,
+        headers: [ImageHeaders]?, trainer: Trainer
+    ) {
+        let header = headers?[0], decodable = header.map { $0.images - $0.undecodable.count } ?? 0
+        let perImage =
+            decodable > 0
+            ? decoding?.secondsPerImage(ofPixels: Double(header!.pixels) / Double(decodable))
+            : decoding?.secondsPerImage
+        func throughput(_ compute: Double) -> Throughput {
+            Throughput(
+                compute: compute, decoding: perImage ?? 0, threads: threads, workers: workers,
+                processors: Threads.recommended)
+        }
+        // Features that are computed once need no decoding afterwards.
+        let isOnce = configuration.probeAugmentation == ProbeAugmentation.none
+        let compute = time.step / Double(effectiveBatch)
+        let run = isOnce ? nil : throughput(compute)
+        let once = features.map { throughput($0.seconds / Double($0.images)) }
+        // Images of evaluations are taken to be as large as those of the training.
+        let evaluations = trainer.evaluationWork(secondsPerImage: compute).reduce(0) {
+            $0 + Double($1.images) * throughput($1.secondsPerImage).seconds
+        }
+        let featureSeconds = features.map { once!.seconds * Double($0.images) }
+        seconds = Seconds(
+            step: time.step,
+            run: (run?.seconds ?? compute) * Double(optimizerSteps * effectiveBatch) + (featureSeconds ?? 0)
+                + evaluations,
+            features: featureSeconds, evaluations: evaluations > 0 ? evaluations : nil)
+        imagesPerSecond = Speed(
+            computation: 1 / compute, decoding: perImage.map { Double(min(workers, Threads.recommended)) / $0 },
+            run: 1 / (run?.seconds ?? compute))
+        if let decoding, let perImage, let limit = run ?? once {
+            self.decoding = Decoding(
+                images: decoding.images, secondsPerImage: perImage, isLimiting: limit.isLimitedByDecoding,
+                workers: limit.workers)
+        } else {
+            leftOut.append("the time of decoding, as no image could be decoded")
+        }
+        if headers == nil {
+            leftOut.append(
+                "images that cannot be decoded and the memory of the largest ones, as --no-check reads no headers")
+        }
+    }
+
+    /// Adds the memory of the process: what was resident when steps were timed, and what images will take beside it.
+    mutating func add(resident: Int, headers: [ImageHeaders]?, trainer: Trainer) {
+        let size = configuration.augmentation.sampleCount * configuration.batch
+        // Of the training and of the evaluation, which has a loader of its own.
+        let loaders = trainer.evaluations.isEmpty ? 1 : 2
+        let largest = (headers ?? []).flatMap(\.largest).sorted(by: >)
+        let pictures = (0..<min(workers, images)).reduce(0) { sum, worker in
+            sum + (largest.isEmpty ? 0 : largest[min(worker, largest.count - 1)])
+        }
+        memory.images = loaders * BatchLoader.defaultBatchesAhead * size + pictures
+        memory.resident = resident + memory.images!
+    }
+
+    // MARK: Text
+
+    /// Settings, parameters, memory of the plan, and operations.
+    var text: String {
+        let encoder = configuration.trainedEncoder
+        var rows = [["images", "\(images)"]]
+        if !classes.isEmpty { rows.append(["classes", "\(classes.count)"]) }
+        rows += [
+            [
+                "epochs",
+                "\(Format.shortest(configuration.epochs)), \(Format.shortest(configuration.warmupEpochs)) of warm-up",
+            ],
+            ["effective batch", "\(effectiveBatch) (\(configuration.accumulation) × \(configuration.batch))"],
+            ["optimiser steps", "\(optimizerSteps)"],
+            ["peak learning rate", "\(Float(peakLearningRate))"],
+            ["precision", Self.text(configuration)],
+            ["threads", "\(threads) of the kernels, \(workers) of decoding"],
+            [""],
+            [configuration.model == nil ? "encoder" : "student", Self.text(encoder)],
+            [
+                "images and patches",
+                "\(encoder.imageWidth)×\(encoder.imageHeight)×\(encoder.channels), \(encoder.patchSize) a side",
+            ],
+        ]
+        if let model = configuration.model {
+            rows.append([
+                "visible patches",
+                "\(model.keptPatches) of \(model.student.patches), mask ratio \(Format.shortest(model.maskRatio))",
+            ])
+            if model.hasDecoder {
+                let decoder = model.decoder
+                rows.append([
+                    "decoder", "width \(decoder.width), depth \(decoder.depth), heads \(decoder.heads)",
+                ])
+            }
+        }
+        if let teacher = configuration.model?.teacher ?? configuration.classifier?.teacher?.encoder {
+            rows.append(["teacher", Self.text(teacher)])
+        }
+        if let pairs = configuration.model?.alignment.pairs, !pairs.isEmpty {
+            rows.append(["aligned blocks", pairs.map { "\($0)" }.joined(separator: " ")])
+        }
+        rows.append([""])
+        rows += parameterRows.map { ["parameters: \($0.name)", Format.count($0.count)] }
+        rows.append([""])
+        for purpose in MemoryPlan.Purpose.allCases {
+            if let bytes = memory.purposes[purpose.rawValue] {
+                rows.append(["memory: \(purpose.rawValue)", Format.bytes(bytes)])
+            }
+        }
+        let shared = memory.purposes.values.reduce(0, +) - memory.planned
+        if shared > 0 { rows.append(["memory: shared, never needed at the same moment", "-" + Format.bytes(shared)]) }
+        rows.append(["memory: total", Format.bytes(memory.planned)])
+        if let features = memory.features {
+            rows.append(["memory: encoder, until the features are computed", Format.bytes(features)])
+        }
+        rows.append([""])
+        rows += operationRows.map { ["GFLOP per image: \($0.name)", Format.fixed($0.count, $0.count < 1 ? 4 : 2)] }
+        return Format.table(rows) + "\n\n" + Format.filled("settings: " + settings, columns: 100)
+    }
+
+    /// Every value that decides the result, as flags and words, without those that this run does not use.
+    private var settings: String {
+        let isAdamW = configuration.optimizer.algorithm == .adamW
+        let hasTeacher = configuration.model?.teacher != nil
+        func isUsed(_ key: String) -> Bool {
+            switch key {
+            case "optimizer.momentum", "optimizer.trust": !isAdamW
+            case "optimizer.beta1", "optimizer.beta2", "optimizer.epsilon", "optimizer.weightDecay": isAdamW
+            case "preprocessing.cropRoundsDown": false
+            case "teacherPrecision": hasTeacher
+            default: hasTeacher || !(key.hasPrefix("model.teacher") || key.hasPrefix("model.alignment"))
+            }
+        }
+        var texts: [String] = []
+        for value in configuration.decisiveValues where isUsed(value.key) {
+            // A flag and its value, or the words of one setting, stay on a line.
+            let text = value.setting.text(in: Flags()).replacing(" ", with: "\u{A0}")
+            if !texts.contains(text) { texts.append(text) }
+        }
+        return texts.joined(separator: ", ")
+    }
+
+    /// Speed, times and the memory of the process.
+    var estimates: String {
+        guard let seconds, let imagesPerSecond else { return "" }
+        var rows: [[String]] = []
+        if let resident = memory.resident, let images = memory.images {
+            rows.append(["peak resident memory", "\(Format.bytes(resident)), \(Format.bytes(images)) of it for images"])
+        }
+        rows += [
+            ["images per second", Format.fixed(imagesPerSecond.computation, 2)],
+            ["one optimiser step", Format.duration(seconds.step)],
+        ]
+        if let decoding, let speed = imagesPerSecond.decoding {
+            rows.append([
+                "images decoded per second", "\(Format.fixed(speed, 1)), by \(Format.counted(workers, "thread"))",
+            ])
+            let remedy = decoding.workers.map { "--workers \($0) helps" } ?? "smaller files help"
+            rows.append(["limited by", decoding.isLimiting ? "decoding: \(remedy)" : "computation"])
+        }
+        if let features = seconds.features {
+            rows.append(["features, once", Format.duration(features)])
+        }
+        if let evaluations = seconds.evaluations { rows.append(["all evaluations", Format.duration(evaluations)]) }
+        rows.append(["the whole run", Format.duration(seconds.run)])
+        return Format.table(rows) + leftOut.map { "\nnot counted: \($0)" }.joined()
+    }
+
+    private static func text(_ encoder: EncoderConfiguration) -> String {
+        "width \(encoder.width), depth \(encoder.depth), heads \(encoder.heads)"
+    }
+
+    private static func text(_ configuration: TrainingConfiguration) -> String {
+        let teacher =
+            configuration.teacherPrecision == .same ? "" : ", teacher \(configuration.teacherPrecision.rawValue)"
+        return configuration.precision.rawValue + teacher
+    }
+}
