@@ -23,6 +23,9 @@ package enum Format {
         "\(grouped(count)) \(noun)\(count == 1 ? "" : "s")"
     }
 
+    /// "1 epoch", "0.5 epochs", "280 epochs".
+    package static func epochs(_ count: Double) -> String { "\(shortest(count)) epoch\(count == 1 ? "" : "s")" }
+
     /// "447,631,872".
     package static func grouped(_ count: Int) -> String {
         var text = ""

@@ -21,6 +21,11 @@ extension TrainingRecipe {
     /// autoencoder mostly from nothing.
     public var fewestSteps: Int { method == .finetune ? 1000 : 3000 }
 
+    /// Epochs, in whole tens, that make `fewestSteps` optimiser steps.
+    public func sufficientEpochs(images: Int, effectiveBatch: Int) -> Double {
+        (Double(fewestSteps) * Double(effectiveBatch) / Double(images) / 10).rounded(.up) * 10
+    }
+
     /// Images per optimiser step below which no schedule goes: 64, or as many as there are.
     private func smallestBatch(images: Int) -> Int {
         var size = 1
@@ -56,8 +61,7 @@ extension TrainingRecipe {
         }
         var length = epochs ?? self.epochs
         if epochs == nil, length * images < fewest * Double(effective) {
-            // Whole tens of epochs.
-            length = (fewest * Double(effective) / images / 10).rounded(.up) * 10
+            length = sufficientEpochs(images: Int(images), effectiveBatch: effective)
         }
         let ratio = (Double(self.effectiveBatch) / Double(effective)).squareRoot()
         var rate = baseLearningRate

@@ -15,7 +15,14 @@ extension RunDirectory {
             throw Failure(
                 .inputOutput, "cannot open \(quoted(path: path)): \(errorText(errno)); name the folder of a run")
         }
-        guard status.st_mode & S_IFMT == S_IFDIR, access(place, F_OK) == 0 else {
+        guard status.st_mode & S_IFMT == S_IFDIR else {
+            let folder = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+            throw Failure(
+                .usage,
+                "\(quoted(path: path)) is a file, not the folder of a run: name its folder"
+                    + (folder.isEmpty ? "" : ", \(quoted(path: folder))"))
+        }
+        guard access(place, F_OK) == 0 else {
             throw Failure(
                 .usage,
                 "\(quoted(path: path)) is not the folder of a run: there is no \(configurationName) in it; name the "

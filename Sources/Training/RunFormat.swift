@@ -34,6 +34,7 @@ public enum RunFormat {
             .badData,
             "\(quoted(path: path)) is of a run that \(version) version of dmae started (format \(format); this version "
                 + "resumes "
-                + "format \(current)): finish it with that version, or start again in another \(.output) folder")
+                + "format \(current)): finish it with that version, or start again in another \(.output) folder, where "
+                + "\(.initialStudent) or \(.weights) takes its weights")
     }
 }

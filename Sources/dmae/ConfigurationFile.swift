@@ -348,9 +348,28 @@ struct ConfigurationFile {
         }
     }
 
+    /// What a person may call the value at `key`: its path, or its flag as a key.
+    private func names(of key: String) -> [String] {
+        let flag: String
+        switch rules[key] {
+        case .number(let name), .text(let name), .numbers(let name), .paths(let name): flag = name
+        case .toggle(let on, let off): flag = on ?? off ?? ""
+        default:
+            let flags = [
+                "accumulation": "--effective-batch", "model.student.imageHeight": "--image-size",
+                "classifier.encoder.imageHeight": "--image-size", "model.alignment.pairs": "--align",
+            ]
+            flag = flags[key] ?? ""
+        }
+        let words = flag.split(separator: "-")
+        let camel = words.prefix(1) + words.dropFirst().map { $0.prefix(1).uppercased() + $0.dropFirst() }
+        return flag.isEmpty ? [key] : [key, camel.joined()]
+    }
+
     private func unknown(_ key: String) -> Failure {
         if rules.keys.contains(where: { $0.hasPrefix(key + ".") }) { return wrong(key, "an object") }
-        let nearest = rules.keys.min { ($0.edits(to: key), $0) < ($1.edits(to: key), $1) }
+        func distance(_ known: String) -> Int { names(of: known).map { $0.edits(to: key) }.min()! }
+        let nearest = rules.keys.map { (distance($0), $0) }.min { $0 < $1 }?.1
         let isOther = [Method.distill, .pretrain, .finetune, .probe].contains { Self.rules($0)[key] != nil }
         return Failure(
             .usage,

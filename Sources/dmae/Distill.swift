@@ -78,6 +78,11 @@ struct Distill: ParsableCommand {
         try initial?.requirePositions(patches: student.patches)
         var configuration = method.model(recipe, student: student, decoder: try model.decoder(recipe.decoder))
         try alignment.apply(to: &configuration, recipe, isNamed: isNamed, weights: weights)
+        if !isNamed, model.student.givenSizes.isEmpty, initial == nil,
+            let warning = alignment.warning(onStudent: recipe.student, configuration)
+        {
+            Terminal.warning(warning)
+        }
         if !training.quiet {
             let notes = [
                 alignment.note(on: configuration, of: recipe), alignment.note(onUntrained: configuration),

@@ -345,6 +345,16 @@ struct AlignmentOptions: ParsableArguments {
             + "--align \(share)"
     }
 
+    /// A warning where a student whose size nobody gave, a preset, is larger than its teacher.
+    func warning(onStudent preset: String, _ configuration: ModelConfiguration) -> String? {
+        guard let teacher = configuration.teacher else { return nil }
+        let own = ModelLayout.encoder(configuration.student).count(), other = ModelLayout.encoder(teacher).count()
+        guard own > other else { return nil }
+        return
+            "the student is the recipe's \(preset), of \(Format.count(own)) parameters, and larger than its teacher, of "
+            + "\(Format.count(other)): --student names a smaller one"
+    }
+
     /// A note where a part of the student is not trained: without a decoder, the blocks after the last aligned one.
     func note(onUntrained configuration: ModelConfiguration) -> String? {
         let (trained, depth) = (configuration.studentBlocks, configuration.student.depth)

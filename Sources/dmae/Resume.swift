@@ -55,9 +55,11 @@ struct Resume: ParsableCommand {
 
     func run() throws {
         try compute.apply()
+        var folder = folder
+        while folder.count > 1, folder.hasSuffix("/") { folder.removeLast() }
         var configuration = try RunDirectory.configuration(in: folder)
         if checkpoint == nil, let finished = try RunDirectory.finished(configuration, in: folder) {
-            return try report(finished, of: configuration)
+            return report(finished, of: configuration, in: folder)
         }
         Signals.endBeforeTheRun()
         try change(&configuration)
@@ -130,11 +132,10 @@ struct Resume: ParsableCommand {
     private static func command(of configuration: TrainingConfiguration, in folder: String, from weights: String)
         -> String
     {
-        let plain = folder.count > 1 && folder.hasSuffix("/") ? String(folder.dropLast()) : folder
         var number = 2
-        while access("\(plain)-\(number)", F_OK) == 0 { number += 1 }
-        let output = "\(plain)-\(number)"
-        var words = ["dmae", configuration.method.rawValue, "--config", "\(plain)/configuration.json"]
+        while access("\(folder)-\(number)", F_OK) == 0 { number += 1 }
+        let output = "\(folder)-\(number)"
+        var words = ["dmae", configuration.method.rawValue, "--config", "\(folder)/configuration.json"]
         switch configuration.method {
         case .distill, .pretrain: words += ["--init-student", weights]
         case .finetune: words += ["--weights", weights]
@@ -146,8 +147,10 @@ struct Resume: ParsableCommand {
     }
 
     /// Says what is left of a run that has finished: a new one.
-    private func report(_ finished: RunDirectory.Finished, of configuration: TrainingConfiguration) throws {
-        let epochs = "\(Format.shortest(configuration.epochs)) epochs"
+    private func report(
+        _ finished: RunDirectory.Finished, of configuration: TrainingConfiguration, in folder: String
+    ) {
+        let epochs = Format.epochs(configuration.epochs)
         let done =
             finished.steps.map { "all \(Format.grouped($0)) steps of its \(epochs) are done" }
             ?? "its \(epochs) are done, and it holds no checkpoint"

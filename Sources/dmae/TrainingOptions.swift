@@ -255,8 +255,7 @@ struct TrainingOptions: ParsableArguments {
             chosen.append(("effective batch \(size)", "--effective-batch", size))
         }
         if schedule.epochs != length {
-            let epochs = Format.shortest(schedule.epochs)
-            chosen.append(("\(epochs) epochs", "--epochs", epochs))
+            chosen.append((Format.epochs(schedule.epochs), "--epochs", Format.shortest(schedule.epochs)))
         }
         let rate = baseLearningRate == nil && schedule.baseLearningRate != recipe.baseLearningRate
         let steps = Format.counted(schedule.steps, "optimiser step")
@@ -269,7 +268,15 @@ struct TrainingOptions: ParsableArguments {
                     "base learning rate \(Format.shortest(schedule.baseLearningRate)) for that effective batch: its peak "
                         + "falls with the root of the batch (--base-learning-rate)")
             }
-        } else if !isFollowed, before < 1000, self.batch == nil, effectiveBatch == nil, epochs == nil {
+        }
+        if isFollowed, schedule.steps < 1000, epochs != nil {
+            let enough = recipe.sufficientEpochs(images: images, effectiveBatch: schedule.effectiveBatch)
+            let more = Int(enough * Double(images) / Double(schedule.effectiveBatch))
+            Terminal.warning(
+                "\(steps) of \(Format.counted(images, "image")) are few: --epochs \(Format.shortest(enough)) would make "
+                    + Format.grouped(more))
+        }
+        if !isFollowed, before < 1000, self.batch == nil, effectiveBatch == nil, epochs == nil {
             var flags = chosen.map { "\($0.flag) \($0.value)" }
             if rate { flags.append("--base-learning-rate \(Format.shortest(schedule.baseLearningRate))") }
             Terminal.warning(
@@ -290,7 +297,8 @@ struct TrainingOptions: ParsableArguments {
         if !isNamed {
             if !quiet {
                 Terminal.note(
-                    "warm-up of \(text) epochs, the share of the run that the recipe's \(own) are (--warmup-epochs)")
+                    "warm-up of \(Format.epochs(proportional)), the share of the run that the recipe's \(own) are (--warmup-epochs)"
+                )
             }
             return proportional
         }

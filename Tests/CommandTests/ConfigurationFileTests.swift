@@ -128,6 +128,14 @@ final class ConfigurationFileTests: XCTestCase {
         }
         refused(#"{"epoch": 7}"#, 64, #""epoch" is no value of a run of `dmae pretrain`; the nearest one is "epochs""#)
         refused(#"{"model": {"maskRation": 0.5}}"#, 64, #"the nearest one is "model.maskRatio""#)
+        // As their flags are called.
+        for (name, key) in [
+            ("maskRatio", "model.maskRatio"), ("effectiveBatch", "accumulation"),
+            ("decoderWidth", "model.decoder.width"),
+            ("imageSize", "model.student.imageHeight"), ("knnTrain", "neighbors.train"),
+        ] {
+            refused(#"{"\#(name)": 7}"#, 64, #"the nearest one is "\#(key)""#)
+        }
         refused(#"{"classifier": {"dropPath": 0.5}}"#, 64, #""classifier.dropPath" is no value"#, "leave it out")
         refused(#"{"model": 5}"#, 64, #""model" must be an object, not 5"#)
         refused(#"{"epochs": "7"}"#, 64, #""epochs" must be a number, not "7""#)

@@ -52,6 +52,7 @@ final class DefaultsTests: XCTestCase {
                 "base learning rate 0.0034 for that effective batch: its peak falls with the root of the batch "
                     + "(--base-learning-rate)",
                 "warm-up of 8 epochs, the share of the run that the recipe's 20 are (--warmup-epochs)",
+                "warning: 45 optimiser steps of 9 images are few: --epochs 2670 would make 3,003",
             ], result.errors)
         let stored = try JSONDecoder().decode(
             TrainingConfiguration.self, from: TinyRun.bytes(run + "/configuration.json"))
@@ -92,6 +93,17 @@ final class DefaultsTests: XCTestCase {
         XCTAssertEqual([mixed.model?.student.channels, mixed.model?.student.imageHeight], [3, 48])
         let quiet = assertRuns(start + ["--print-config", "--quiet"])
         XCTAssertEqual(quiet.errors, "")
+    }
+
+    /// The recipe's student may be no student of a small teacher.
+    func testLargeStudent() throws {
+        let start = ["distill", "--teacher", makeTeacher(), "--data", TinyRun.data]
+        let (stored, said) = try plan(start + ["--quiet"])
+        XCTAssertEqual(stored.model?.student.width, 768)
+        XCTAssertEqual(stored.model?.alignment.pairs, [AlignedPair(studentBlock: 8, teacherBlock: 0)])
+        XCTAssertTrue(said.hasPrefix("warning: the student is the recipe's vit-base, of 85."), said)
+        XCTAssertTrue(said.contains("larger than its teacher"), said)
+        XCTAssertEqual(try plan(start + Self.small + ["--quiet"]).1, "")
     }
 
     /// Without a teacher the schedule follows, and blocks that exist stay.

@@ -131,6 +131,7 @@ final class ResumeCommandTests: XCTestCase {
                     + "\(run)/model.safetensors. The learning rate has come down to 0, so more epochs are a new run"),
             done.errors)
         XCTAssertEqual(try TinyRun.bytes(run + "/model.safetensors"), weights)
+        XCTAssertEqual(assertRuns(["resume", run + "//"]).output, done.output)
         // The command that it prints is a run, from these weights and with these values.
         XCTAssertEqual(
             done.output,
@@ -167,6 +168,9 @@ final class ResumeCommandTests: XCTestCase {
     func testRefusals() throws {
         assertRefused(["resume", folder.file("none")], 74, "cannot open", "none", "name the folder of a run")
         assertRefused(["resume", TinyRun.data], 64, "is not the folder of a run: there is no configuration.json in it")
+        let picture = TinyRun.data + "/" + (try FileManager.default.contentsOfDirectory(atPath: TinyRun.data)[0])
+        assertRefused(
+            ["resume", picture], 64, "is a file, not the folder of a run: name its folder, \"\(TinyRun.data)\"")
         assertRefused(["resume"], 64, "Missing expected argument")
         assertRefused(["resume", folder.file("none"), "--epochs", "3"], 64, "Unknown option '--epochs'")
 

@@ -309,7 +309,7 @@ final class ResumeTests: XCTestCase {
             TinyRun.pretrain(alone, epochs: 1, resume + ["--patch-size", "4"]), 64,
             "was taken with --patch-size 8, not --patch-size 4")
         assertRefused(
-            TinyRun.distill(alone, teacher: teacher, epochs: 1, resume), 64,
+            TinyRun.distill(alone, teacher: taught + "/model.safetensors", epochs: 1, resume), 64,
             "was taken with `dmae pretrain`, not `dmae distill`")
 
         var known = Set(flags.map { $0.0 }).union([

@@ -48,6 +48,8 @@ final class FittedScheduleTests: XCTestCase {
         XCTAssertEqual([epochs.effectiveBatch, Int(epochs.epochs), epochs.steps], [128, 1000, 5468])
         let short = try XCTUnwrap(recipe.fitted(images: 700, epochs: 5))
         XCTAssertEqual([short.effectiveBatch, Int(short.epochs), short.steps], [64, 5, 54])
+        XCTAssertEqual(recipe.sufficientEpochs(images: 700, effectiveBatch: 64), 280)
+        XCTAssertEqual(recipe.sufficientEpochs(images: 5000, effectiveBatch: 64), 40)
         // The rate belongs to the effective batch: one that was given keeps the recipe's.
         let effective = try XCTUnwrap(recipe.fitted(images: 700, effectiveBatch: 256))
         XCTAssertEqual([effective.effectiveBatch, Int(effective.epochs), effective.steps], [256, 1100, 3007])
