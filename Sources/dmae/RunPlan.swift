@@ -138,6 +138,8 @@ struct RunPlan: Encodable {
     private(set) var seconds: Seconds?
     private(set) var imagesPerSecond: Speed?
     private(set) var decoding: Decoding?
+    /// Images of features that are computed once.
+    private var featureImages = 0
     /// What the estimates do not count.
     private(set) var leftOut: [String] = []
 
@@ -240,6 +242,7 @@ struct RunPlan: Encodable {
         let evaluations = trainer.evaluationWork(secondsPerImage: compute).reduce(0) {
             $0 + Double($1.images) * throughput($1.secondsPerImage).seconds
         }
+        featureImages = features?.images ?? 0
         let featureSeconds = features.map { once!.seconds * Double($0.images) }
         seconds = Seconds(
             step: time.step,
@@ -377,7 +380,7 @@ struct RunPlan: Encodable {
             rows.append(["limited by", decoding.isLimiting ? "decoding: \(remedy)" : "computation"])
         }
         if let features = seconds.features {
-            rows.append(["features, once", Format.duration(features)])
+            rows.append(["features of \(Format.counted(featureImages, "image")), once", Format.duration(features)])
         }
         if let evaluations = seconds.evaluations { rows.append(["all evaluations", Format.duration(evaluations)]) }
         rows.append(["the whole run", Format.duration(seconds.run)])

@@ -385,6 +385,9 @@ struct TrainingOptions: ParsableArguments {
             named.append(text)
         }
         if let check { try start(check, of: trainer, note: note, warn: warn) }
+        if let signal = Signals.requested {
+            throw Failure(.interrupted, "stopped by \(signal) before the first step; the same command starts it")
+        }
         // After the check: until then the folder holds no run, and the same command starts one when images are repaired.
         try directory.writeConfiguration(configuration)
         try directory.writeStatus(.running(step: trainer.step))

@@ -200,7 +200,7 @@ final class FinetuneTests: XCTestCase {
     /// The plan and the time of a run, without a folder.
     func testDryRun() {
         let result = assertRuns(finetune(nil, ["--dry-run"]))
-        for row in ["optimiser steps", "parameters: class head", "memory: total", "the whole run, decoding"] {
+        for row in ["optimiser steps", "parameters: class head", "memory: total", "all evaluations", "the whole run"] {
             XCTAssertTrue(result.output.contains(row), result.output)
         }
     }

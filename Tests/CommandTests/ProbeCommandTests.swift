@@ -131,7 +131,7 @@ final class ProbeCommandTests: XCTestCase {
             for row in [
                 "images                    ", "effective batch", "8 (2 × 4)", "parameters: encoder, frozen",
                 "parameters: class head", "memory: total", "GFLOP per image: class head",
-                "features of \(images) images, once", "the whole run, decoding aside",
+                "features of \(images) images, once", "the whole run",
             ] {
                 XCTAssertTrue(result.output.contains(row), "\(row): \(result.output)")
             }
