@@ -75,7 +75,7 @@ public final class RunDirectory {
             if Self.isRun(names), !resuming {
                 throw Failure(
                     .usage,
-                    "\(quoted(path: path)) already holds a run; resume it with \(.resume, "auto"), or name another "
+                    "\(quoted(path: path)) already holds a run; resume it with `dmae resume` or \(.resume, "auto"), or name another "
                         + "\(.output) folder"
                 )
             }

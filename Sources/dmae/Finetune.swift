@@ -88,19 +88,21 @@ struct Finetune: ParsableCommand {
         let recipe = try FineTuningRecipe.find(self.recipe ?? FineTuningRecipe.base.name)
         let initial = try weights.map { try ModelWeights(path: $0, prefix: choice.prefix) }
         if !training.quiet, let initial { Terminal.note(initial.summary) }
-        var size: EncoderConfiguration
-        if let initial {
-            size = try initial.runnableEncoder(heads: encoder.heads, imageSize: encoder.imageSize, resampling: true)
-            size.channels = encoder.channels ?? size.channels
-        } else {
-            size = try encoder.encoder(recipe.student, imageSize: recipe.imageSize)
-        }
         let indexes = training.makeIndexes()
         let source = try ImageCollection(images.training, indexes: indexes)
         try requireClasses(source, .train)
         let names = source.classes
         let teacherWeights = try teacher.weights(classes: names)
         if !training.quiet, let teacherWeights { Terminal.note(teacherWeights.summary) }
+        var size: EncoderConfiguration
+        if let initial {
+            size = try initial.runnableEncoder(heads: encoder.heads, imageSize: encoder.imageSize, resampling: true)
+            size.channels = encoder.channels ?? size.channels
+        } else {
+            size = try encoder.student(
+                recipe.student, imageSize: recipe.imageSize, of: recipe.name, isNamed: isNamed,
+                following: StudentDefaults(images: teacherWeights), isQuiet: training.quiet)
+        }
         let pool = classifier.pool ?? recipe.pool
         var configuration = try training.configuration(
             recipe, isNamed: isNamed, images: source.count, adamW: adamW,

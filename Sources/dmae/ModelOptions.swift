@@ -72,6 +72,22 @@ struct EncoderOptions: ParsableArguments {
             imageWidth: imageSize?.width ?? encoder.imageWidth, channels: channels ?? encoder.channels)
     }
 
+    /// The encoder `name` of the recipe `recipe`. Says, unless `isQuiet`, what follows from `defaults`, or would if the
+    /// recipe had not been named.
+    func student(
+        _ name: String, imageSize side: Int, of recipe: String, isNamed: Bool, following defaults: StudentDefaults,
+        isQuiet: Bool
+    ) throws -> EncoderConfiguration {
+        let own = try encoder(name, imageSize: side)
+        guard !isNamed else {
+            defaults.warning(on: own, of: recipe, self).map(Terminal.warning)
+            return own
+        }
+        let encoder = try encoder(name, imageSize: side, following: defaults)
+        if !isQuiet { defaults.notes(on: encoder, insteadOf: own, self).forEach(Terminal.note) }
+        return encoder
+    }
+
     static func preset(_ name: String, flag: String, height: Int, width: Int, channels: Int) throws
         -> EncoderConfiguration
     {
@@ -132,19 +148,13 @@ struct ModelOptions: ParsableArguments {
         try student.encoder(name, imageSize: side)
     }
 
-    /// The student of a run of `recipe`. Says, unless `isQuiet`, what follows from `defaults`, or would if the recipe had
-    /// not been named.
+    /// See `EncoderOptions.student`.
     func student(_ recipe: Recipe, isNamed: Bool, following defaults: StudentDefaults, isQuiet: Bool) throws
         -> EncoderConfiguration
     {
-        let own = try student.encoder(recipe.student, imageSize: recipe.imageSize)
-        guard !isNamed else {
-            defaults.warning(on: own, of: recipe.name, student).map(Terminal.warning)
-            return own
-        }
-        let encoder = try student.encoder(recipe.student, imageSize: recipe.imageSize, following: defaults)
-        if !isQuiet { defaults.notes(on: encoder, insteadOf: own, student).forEach(Terminal.note) }
-        return encoder
+        try student.student(
+            recipe.student, imageSize: recipe.imageSize, of: recipe.name, isNamed: isNamed, following: defaults,
+            isQuiet: isQuiet)
     }
 
     /// See `DecoderOptions.decoder`.

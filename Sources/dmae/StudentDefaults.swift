@@ -7,7 +7,7 @@ import Reporting
 struct StudentDefaults {
     /// Weights that the student starts from: they give its width, depth, heads and patches.
     var initial: ModelWeights?
-    /// The weights whose images become the run's: a teacher's, or the initial ones without a teacher.
+    /// The weights whose images become the run's: a teacher's, or the initial ones without a teacher; nil for none.
     var images: ModelWeights?
     /// What these are in the run: "teacher", "initial weights".
     var role = "teacher"

@@ -106,6 +106,42 @@ final class DefaultsTests: XCTestCase {
         XCTAssertEqual(try plan(start + Self.small + ["--quiet"]).1, "")
     }
 
+    /// A classifier of random weights sees the images of its teacher; one that starts from weights, theirs.
+    func testFinetuning() throws {
+        for name in ["education", "geography"] {
+            try FileManager.default.createDirectory(atPath: folder.file("images"), withIntermediateDirectories: true)
+            try FileManager.default.createSymbolicLink(
+                atPath: folder.file("images/\(name)"), withDestinationPath: Fixtures.path("demo/images/\(name)"))
+        }
+        let weights = makeTeacher(), classifier = folder.file("classifier")
+        let data = ["--train", folder.file("images"), "--val", folder.file("images")]
+        assertRuns(
+            [
+                "finetune", "--weights", weights, "--output", classifier, "--effective-batch", "8", "--epochs", "0.5",
+                "--quiet",
+            ] + data)
+        let start = ["finetune", "--from-scratch", "--teacher", classifier + "/model.safetensors"] + data
+        let (follows, said) = try plan(start)
+        XCTAssertEqual(follows.classifier?.encoder.imageSize.description, "48x32")
+        XCTAssertEqual([follows.classifier?.encoder.patchSize, follows.classifier?.encoder.channels], [8, 1])
+        XCTAssertEqual(follows.preprocessing?.normalisation.mean, [0.25])
+        assertSaid(
+            [
+                "images of 48×32, patches of 8 pixels, 1 channel: as the teacher has them (--image-size, --patch-size, "
+                    + "--channels)",
+                "for 20 images: effective batch 16, 800 epochs, 1,000 optimiser steps in place of 1 (--effective-batch, "
+                    + "--epochs)",
+            ], said)
+        XCTAssertEqual(follows.steps(images: 20), 1000)
+        let (named, words) = try plan(start + ["--recipe", "finetune-small-data"])
+        XCTAssertEqual(named.classifier?.encoder.imageSize.description, "64x64")
+        assertSaid(
+            [
+                "warning: recipe finetune-small-data has other images than the teacher; --image-size 48x32 --channels 1 "
+                    + "would follow it"
+            ], words)
+    }
+
     /// Without a teacher the schedule follows, and blocks that exist stay.
     func testOthers() throws {
         let (pretraining, said) = try plan(["pretrain", "--data", TinyRun.data, "--student", "vit-tiny"])

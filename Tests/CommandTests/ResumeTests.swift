@@ -226,9 +226,10 @@ final class ResumeTests: XCTestCase {
         assertRefused(
             TinyRun.pretrain(run, steps + ["--resume", folder.file("none.safetensors")]), 74, "none.safetensors",
             "No such file")
+        let copy = folder.file("copy.safetensors")
+        try FileManager.default.copyItem(atPath: run + "/model.safetensors", toPath: copy)
         assertRefused(
-            TinyRun.pretrain(run, steps + ["--resume", run + "/model.safetensors"]), 65, "model.safetensors",
-            "holds no checksum")
+            TinyRun.pretrain(run, steps + ["--resume", copy]), 65, "copy.safetensors", "holds no checksum")
         // Resuming what is finished changes nothing.
         let before = try TinyRun.bytes(run + "/model.safetensors")
         assertRuns(TinyRun.pretrain(run, steps + ["--resume", "auto"]))

@@ -58,7 +58,7 @@ final class RunDirectoryTests: XCTestCase {
                 failure { _ = try RunDirectory(path: path, resuming: false) },
                 Failure(
                     .usage,
-                    "\"\(path)\" already holds a run; resume it with \(.resume, "auto"), or name another \(.output) "
+                    "\"\(path)\" already holds a run; resume it with `dmae resume` or \(.resume, "auto"), or name another \(.output) "
                         + "folder"
                 ))
             XCTAssertNil(failure { _ = try RunDirectory(path: path, resuming: true) })
@@ -90,7 +90,8 @@ final class RunDirectoryTests: XCTestCase {
                     .badData,
                     "\(quoted(path: path)) is of a run that \(version) version of dmae started (format \(format); this "
                         + "version resumes "
-                        + "format 3): finish it with that version, or start again in another \(.output) folder"))
+                        + "format 3): finish it with that version, or start again in another \(.output) folder, where "
+                        + "\(.initialStudent) or \(.weights) takes its weights"))
             XCTAssertEqual(
                 try FileManager.default.contentsOfDirectory(atPath: path).sorted(),
                 ["configuration.json", "model.safetensors.part-2"])
