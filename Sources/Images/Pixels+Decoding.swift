@@ -22,14 +22,15 @@ extension Pixels {
         try self.init(decoding: file, named: name, channels: channels, as: reading, &findings)
     }
 
-    /// As above, counting in `tally` what a person should know of it. Returns the sentences to say now.
+    /// As above, counting in `tally` what a person should know of it, as image number `image`. `report` is called with
+    /// the sentences to say now.
     public init(
-        contentsOf path: String, channels: Int, as reading: PictureReading, in tally: inout PictureTally, image: Int,
-        report: (Message) -> Void
+        decoding file: [UInt8], named name: String, channels: Int, as reading: PictureReading,
+        in tally: inout PictureTally, image: Int, report: (Message) -> Void
     ) throws {
         var findings = PictureFindings.nothing
-        try self.init(decoding: imageFile(path), named: path, channels: channels, as: reading, &findings)
-        tally.add(findings, image: image, path: path).forEach(report)
+        try self.init(decoding: file, named: name, channels: channels, as: reading, &findings)
+        tally.add(findings, image: image, path: name).forEach(report)
     }
 
     /// As above, with what a person should know of it in `findings`.

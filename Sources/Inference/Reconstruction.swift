@@ -18,10 +18,10 @@ public final class Reconstruction {
         public let loss: Float
     }
 
-    /// Which patches are removed.
+    /// Which patches of a picture are removed.
     public enum Mask {
-        /// Random patches, the same in every picture.
-        case random(seed: UInt64)
+        /// Random patches; another `sample` has others.
+        case random(seed: UInt64, sample: Int)
         /// One flag per patch, row by row: true if it is removed.
         case given([Bool])
     }
@@ -31,47 +31,29 @@ public final class Reconstruction {
     public let adaptations: [String]
     /// Patches that are removed from each picture.
     public var removedPatches: Int { model.masking.removedCount }
-    private let mask: Mask
     private let plan = MemoryPlan()
     private let model: MaskedAutoencoder
     private let augmentation: Augmentation
-    private var tally: PictureTally
-    private var pictureCount = 0
 
     /// Loads the weights of an encoder and a decoder.
     ///
     /// - Parameters:
     ///   - configuration: sizes, mask ratio and kind of target; a teacher in it is ignored.
+    ///   - keptPatches: patches that stay visible in each picture; nil for what the mask ratio leaves.
     ///   - stretches: whether to stretch whole pictures to the model's size; otherwise their centre is cropped.
     ///   - reading: how image files become pictures.
     ///   - preprocessing: how these become the input; nil for `Preprocessing.imageNet`.
     /// - Throws: `Failure.badData` if the file holds no decoder or does not fit the sizes; `Failure.usage` if the mask
-    ///   removes no patch or all of them.
+    ///   ratio leaves no patch.
     public init(
-        weights: ModelWeights, configuration: ModelConfiguration, mask: Mask, stretches: Bool = false,
+        weights: ModelWeights, configuration: ModelConfiguration, keptPatches: Int? = nil, stretches: Bool = false,
         reading: PictureReading = PictureReading(), preprocessing: Preprocessing? = nil
     ) throws {
         try weights.requireDecoder()
         var configuration = configuration
         configuration.teacher = nil
         configuration.alignment.pairs = []
-        let patches = configuration.student.patches
-        var keptPatches: Int?
-        if case .given(let removed) = mask {
-            precondition(removed.count == patches)
-            let kept = removed.lazy.filter { !$0 }.count
-            guard kept >= 1, kept < patches else {
-                throw Failure(
-                    .usage,
-                    "\(.mask) removes \(patches - kept) of \(patches) patches: it must leave at least one and remove "
-                        + "at least one"
-                )
-            }
-            keptPatches = kept
-        }
         self.configuration = configuration
-        self.mask = mask
-        tally = PictureTally(reading)
         let student = configuration.student
         guard student.channels == 1 || student.channels == 3 else {
             throw Failure(
@@ -93,7 +75,8 @@ public final class Reconstruction {
     /// The patches removed by a black-and-white picture that is stretched over the grid: those that are at least half
     /// white.
     ///
-    /// - Throws: `Failure.usage` if there are more patches than `Pixels.maximumCount`.
+    /// - Throws: `Failure.usage` if there are more patches than `Pixels.maximumCount`, or no patch or every patch would be
+    ///   removed.
     public static func mask(_ picture: Pixels, for student: EncoderConfiguration) throws -> [Bool] {
         guard student.patches <= Pixels.maximumCount else {
             throw Failure(
@@ -101,29 +84,41 @@ public final class Reconstruction {
                 "\(.mask) is for at most \(Pixels.maximumCount) patches, not \(student.patches): lower \(.imageSize)")
         }
         let grid = picture.converted(channels: 1).resized(width: student.gridColumns, height: student.gridRows)
-        return grid.bytes.map { $0 >= 128 }
+        let removed = grid.bytes.map { $0 >= 128 }
+        let count = removed.count { $0 }
+        guard count >= 1, count < removed.count else {
+            throw Failure(
+                .usage,
+                "\(.mask) removes \(count) of \(removed.count) patches: it must leave at least one and remove at least "
+                    + "one"
+            )
+        }
+        return removed
     }
 
-    /// What was found in the pictures so far, such as transparency, a sentence each.
-    public var summary: [Message] { tally.summary(of: pictureCount, in: nil) }
-
-    /// Reconstructs the picture at `path`.
+    /// Reconstructs an image of `source`.
     ///
-    /// - Parameter report: called with what a person should know of the file at once, a sentence each.
+    /// - Parameters:
+    ///   - mask: leaves `keptPatches` of the initialiser.
+    ///   - tally: counts what a person should know of the picture, as image `number`.
+    ///   - report: called with what a person should know at once, a sentence each.
     /// - Throws: `Failure` if it cannot be read or decoded.
-    public func pictures(of path: String, report: (Message) -> Void = { _ in }) throws -> Pictures {
+    public func pictures(
+        of source: any ImageSource, at index: Int, mask: Mask, in tally: inout PictureTally, number: Int,
+        report: (Message) -> Void = { _ in }
+    ) throws -> Pictures {
         let student = configuration.student
         let picture = try Pixels(
-            contentsOf: path, channels: student.channels, as: augmentation.reading, in: &tally, image: pictureCount,
-            report: report)
-        pictureCount += 1
+            decoding: source.bytes(index), named: source.title(index), channels: student.channels,
+            as: augmentation.reading, in: &tally, image: number, report: report)
         let sample = augmentation.apply(to: picture, seed: 0, epoch: 0, index: 0)
         augmentation.normalisation.write(sample, to: model.images.pointer)
+        var place = 0
         switch mask {
-        case .random(let seed): model.selection = .random(seed: seed)
+        case .random(let seed, let sample): (model.selection, place) = (.random(seed: seed), sample)
         case .given(let removed): model.selection = .removed(removed)
         }
-        let losses = model.evaluate(Batch(samples: [0], images: [0]))
+        let losses = model.evaluate(Batch(samples: [place], images: [0]))
         return Pictures(
             original: sample, masked: filled { _, _ in }, reconstruction: filled(with: predicted),
             loss: losses.total)

@@ -1,5 +1,6 @@
 import Models
 import Reporting
+import Weights
 
 extension ModelWeights {
     /// How the decoder was trained according to the file's name; nil if the file itself states it, or the name is not
@@ -26,6 +27,9 @@ extension ModelWeights {
         let folder = path.hasSuffix("/") ? path : path + "/"
         guard tensors.path.hasPrefix(folder) else { return path }
         let rest = tensors.path.dropFirst(folder.count)
+        if let step = CheckpointName.step(of: String(rest)) {
+            return "\(path) (its newest checkpoint, of step \(step))"
+        }
         return rest.contains("/") ? "\(path) (\(rest))" : path
     }
 

@@ -147,11 +147,5 @@ public struct CheckpointStore: Sendable {
     }
 
     /// The step in the name of a checkpoint; nil for any other name.
-    static func step(of name: String) -> Int? {
-        guard name.hasPrefix("checkpoint-"), name.hasSuffix(".safetensors") else { return nil }
-        let digits = name.dropFirst("checkpoint-".count).dropLast(".safetensors".count)
-        guard digits.count >= 8, digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
-        // A step is padded to eight digits, never to more.
-        return digits.count == 8 || digits.first != "0" ? Int(digits) : nil
-    }
+    static func step(of name: String) -> Int? { CheckpointName.step(of: name) }
 }

@@ -9,7 +9,14 @@ import Weights
 public final class RunDirectory {
     /// The path of the folder.
     public let path: String
+    /// Whether the folder held the configuration and log of a run that left no checkpoint and no weights, which starts
+    /// again.
+    public let startsAgain: Bool
     private var lock: Int32
+    /// What was in the folder before.
+    private let earlier: Set<String>
+    /// The folders that were made, outermost first.
+    private let made: [String]
 
     /// The path of the resolved configuration.
     public var configurationPath: String { Self.configurationPath(in: path) }
@@ -60,19 +67,27 @@ public final class RunDirectory {
     /// Creates the folder and its parents, locks it for the life of `self`, and removes partial files that a killed
     /// process left.
     ///
-    /// A folder that already holds a run is refused unless `resuming`; resuming in an empty folder is allowed. Throws
+    /// A folder that already holds a run is refused unless `resuming`, or unless that run left nothing but its configuration
+    /// and log; resuming in an empty folder is allowed. After a failure the folder is as it was before. Throws
     /// `Failure`: `.usage` if a run is there, `.badData` if it is a run of another `RunFormat`, with nothing touched,
     /// `.inputOutput` if the folder cannot be created, written or locked.
     public init(path: String, resuming: Bool) throws {
         precondition(!path.isEmpty, "a run needs a folder")
         self.path = path
+        earlier = Set((try? Self.names(in: path)) ?? [])
         // Before the lock: a run of another format is left untouched, and no advice to resume it is given.
-        if resuming || Self.isRun((try? Self.names(in: path)) ?? []) { try Self.requireFormat(of: path) }
-        try Self.makeFolder(path)
-        lock = try Self.lock(path)
+        if resuming || Self.isRun(Array(earlier)) { try Self.requireFormat(of: path) }
+        made = try Self.makeFolder(path)
+        do { lock = try Self.lock(path) } catch {
+            Self.remove(newerThan: earlier, in: path, made)
+            throw error
+        }
         do {
             let names = try Self.names(in: path)
-            if Self.isRun(names), !resuming {
+            startsAgain =
+                !resuming && names.contains(Self.configurationName) && !Self.holdsState(names)
+                && (try? Self.configuration(in: path)) != nil
+            if Self.isRun(names), !resuming, !startsAgain {
                 throw Failure(
                     .usage,
                     "\(quoted(path: path)) already holds a run; resume it with `dmae resume` or \(.resume, "auto"), or name another "
@@ -88,9 +103,47 @@ public final class RunDirectory {
             }
             for name in names where Self.isLeftover(name) { unlink("\(path)/\(name)") }
         } catch {
+            Self.remove(newerThan: earlier, in: path, made)
             close(lock)
             throw error
         }
+    }
+
+    /// Undoes a start that failed: removes what was written into the folder, and the folders that were made. Leaves a
+    /// folder with a new checkpoint, new weights or a new line in the log as it is.
+    ///
+    /// - Parameter hasTrained: whether training had begun. Then nothing is removed from the folder of an earlier run.
+    public func undoStart(hasTrained: Bool) {
+        guard !hasTrained || !Self.isRun(Array(earlier)), let names = try? Self.names(in: path) else { return }
+        let new = names.filter { !earlier.contains($0) }
+        var log = stat()
+        let isLogged = new.contains("log.jsonl") && stat(logPath, &log) == 0 && log.st_size > 0
+        guard !isLogged, !Self.holdsState(new) else { return }
+        Self.remove(newerThan: earlier, in: path, made)
+    }
+
+    /// Whether one of the names is of a state of training: a checkpoint, also one that was set aside, or weights.
+    private static func holdsState(_ names: [String]) -> Bool {
+        names.contains { name in
+            [weightsName, bestWeightsName, rawWeightsName].contains(name) || CheckpointStore.step(of: name) != nil
+                || name.hasPrefix("checkpoint-") && name.contains(CheckpointStore.abandonedMark)
+        }
+    }
+
+    /// Removes from the folder what was not there `earlier`, and then the folders `made`, if they are empty. Must hold the
+    /// lock, if there is one.
+    private static func remove(newerThan earlier: Set<String>, in path: String, _ made: [String]) {
+        func remove(_ name: String, in folder: String) {
+            let place = "\(folder)/\(name)"
+            guard name != ".", name != "..", unlink(place) != 0 else { return }
+            // A folder, of the indexes of archives.
+            for inner in (try? names(in: place)) ?? [] where inner != "." && inner != ".." {
+                unlink("\(place)/\(inner)")
+            }
+            rmdir(place)
+        }
+        for name in (try? names(in: path)) ?? [] where !earlier.contains(name) { remove(name, in: path) }
+        for folder in made.reversed() { rmdir(folder) }
     }
 
     deinit {
@@ -169,20 +222,23 @@ public final class RunDirectory {
 
     // MARK: The folder
 
-    private static func makeFolder(_ path: String) throws {
+    /// Makes the folder and its parents. Returns those that were not there.
+    private static func makeFolder(_ path: String) throws -> [String] {
+        var made: [String] = []
         var prefix = path.hasPrefix("/") ? "/" : ""
         for part in path.split(separator: "/") {
             prefix += part
             defer { prefix += "/" }
             if mkdir(prefix, 0o777) == 0 {
+                made.append(prefix)
                 // Best effort: a parent without read permission cannot be synchronised, which does not harm the run.
                 try? AtomicFile.synchronizeFolder(of: prefix)
             } else if errno != EEXIST, errno != EISDIR {
+                let reason = errorText(errno)
+                for folder in made.reversed() { rmdir(folder) }
                 throw Failure(
                     .inputOutput,
-                    "cannot create folder \(quoted(path: path)): \(errorText(errno)); choose a place that can be "
-                        + "written"
-                )
+                    "cannot create folder \(quoted(path: path)): \(reason); choose a place that can be written")
             }
         }
         var status = stat()
@@ -191,6 +247,7 @@ public final class RunDirectory {
                 .inputOutput,
                 "cannot create folder \(quoted(path: path)): something else has that name; choose another name")
         }
+        return made
     }
 
     private static func lock(_ path: String) throws -> Int32 {
@@ -238,7 +295,12 @@ public final class RunDirectory {
                     + "folder"
             )
         }
-        // The file is never removed: that could take away the lock of a process that has just opened it.
+        // A process whose start failed has removed its lock meanwhile: what is locked here is no file any more.
+        var current = stat()
+        guard lstat(place, &current) == 0, (current.st_dev, current.st_ino) == (status.st_dev, status.st_ino) else {
+            close(descriptor)
+            return try lock(path)
+        }
         let text = "\(getpid())\n"
         if ftruncate(descriptor, 0) != 0 || pwrite(descriptor, text, text.utf8.count, 0) != text.utf8.count {
             let number = errno

@@ -7,7 +7,7 @@ public enum WeightFiles {
     ///
     /// The forms are safetensors, PyTorch archives (`torch.save` since 1.6), indices of shards in either form, and
     /// folders that hold one of these under transformers' names, or a single safetensors file, also as the cache of the
-    /// Hugging Face hub keeps them. The `path` of the result is that of the file found, so a folder's `config.json` is
+    /// Hugging Face hub keeps them; of a run that is not finished the newest checkpoint. The `path` of the result is that of the file found, so a folder's `config.json` is
     /// beside it.
     ///
     /// Throws `Failure`: `.inputOutput` where it cannot be read, `.badData` where it is damaged or of an unknown form.
@@ -97,6 +97,7 @@ public enum WeightFiles {
         let indices = names.filter { $0.hasSuffix(".safetensors.index.json") }
         let found = indices.isEmpty ? names.filter { $0.hasSuffix(".safetensors") } : indices
         if found.count == 1 { return prefix + found[0] }
+        if let newest = CheckpointName.newest(of: found) { return prefix + newest }
         if let first = found.first {
             throw Failure(
                 .badData,

@@ -21,6 +21,9 @@ struct Dmae: ParsableCommand {
             for a wrong command line, 65 for bad data, 74 if a file cannot be read or written, and 75 if a signal \
             stopped a run that `dmae resume` can continue.
 
+            `dmae distill -h` shows a command's most used options on one screen, --help all of them. -o stands for \
+            --output and -q for --quiet.
+
             DMAE_ISA=\(InstructionSet.names.joined(separator: "|")) selects a lower instruction set. \
             NO_COLOR switches colours off. \
             --generate-completion-script bash|zsh|fish prints a completion script.
@@ -71,7 +74,7 @@ struct Dmae: ParsableCommand {
         } catch let failure as Failure {
             end(failure.message(in: Flags()), failure.code.rawValue)
         } catch {
-            let text = fullMessage(for: error)
+            let text = NearMisses.explained(fullMessage(for: error), words: CommandLine.arguments.dropFirst())
             end(text.hasPrefix("Error: ") ? String(text.dropFirst(7)) : text, exitCode(for: error).rawValue)
         }
     }
@@ -79,8 +82,10 @@ struct Dmae: ParsableCommand {
     private static func runCommandLine() throws {
         try checkCommandLine()
         try checkHelp()
+        let words = try arguments.map(HomeFolder.expanded)
+        if words.prefix(while: { $0 != "--" }).contains("-h") { return print(ShortHelp.text(for: words)) }
         do {
-            var command = try parseAsRoot(ConfigurationFile.expanded(arguments))
+            var command = try parseAsRoot(ConfigurationFile.expanded(words))
             try command.run()
         } catch  where exitCode(for: error).isSuccess {
             // Help, the version or a completion script: printed like any result, so that a failed write is an error.
@@ -136,7 +141,7 @@ struct Dmae: ParsableCommand {
         } else if commands.contains(first) {
             return
         }
-        if let word = words.first { throw ValidationError("Unexpected argument '\(word)'") }
+        if let word = words.first { throw ValidationError(NearMisses.refusal(ofCommand: word)) }
     }
 
     private static func end(_ message: String, _ code: Int32) -> Never {

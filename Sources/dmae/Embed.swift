@@ -49,6 +49,7 @@ struct Embed: ParsableCommand {
     var data: [String]
 
     @Option(
+        name: .shortAndLong,
         help: ArgumentHelp("Where to write the features: a .npy, .safetensors or .csv file.", valueName: "file"),
         completion: .file(extensions: ["safetensors", "npy", "csv"]))
     var output: String

@@ -21,7 +21,7 @@ struct InferenceOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Attention heads, if the weights do not say.", valueName: "heads"))
     var heads: Int?
 
-    @Flag(help: "Print results, warnings and errors only, no progress.")
+    @Flag(name: .shortAndLong, help: "Print results, warnings and errors only, no progress.")
     var quiet = false
 
     func validate() throws {

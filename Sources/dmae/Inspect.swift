@@ -52,7 +52,7 @@ struct Inspect: ParsableCommand {
         help: ArgumentHelp("Threads that read and decode images. Default: one for each processor.", valueName: "count"))
     var workers: Int?
 
-    @Flag(help: "Show no progress.")
+    @Flag(name: .shortAndLong, help: "Show no progress.")
     var quiet = false
 
     func validate() throws {

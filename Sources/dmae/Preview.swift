@@ -30,7 +30,9 @@ struct Preview: ParsableCommand {
         completion: .list(Self.recipes))
     var recipe: String
 
-    @Option(help: ArgumentHelp("Where to write the grid: a PNG file.", valueName: "file"))
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp("Where to write the grid: a PNG file.", valueName: "file"))
     var output: String
 
     @Option(help: ArgumentHelp("Number of samples.", valueName: "samples"))

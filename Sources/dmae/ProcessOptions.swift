@@ -27,7 +27,7 @@ struct ProcessOptions: ParsableArguments {
         help: ArgumentHelp("Number of checkpoints to keep, the newest. Default of a new run: 2.", valueName: "count"))
     var keep: Int?
 
-    @Flag(help: "Print warnings and errors only, no progress.")
+    @Flag(name: .shortAndLong, help: "Print warnings and errors only, no progress.")
     var quiet = false
 
     func validate() throws {

@@ -12,9 +12,13 @@ struct Reconstruct: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Draw original, masked picture and reconstruction side by side.",
         discussion: """
-            Draws one row per input. Removed patches are grey in the middle picture; on the right the model's \
-            prediction takes their place among the visible patches. The error printed is the mean squared error over \
-            the removed patches, in the units of training.
+            Draws three pictures for each input, with its name and its error. Removed patches are grey in the middle \
+            picture; on the right the model's prediction takes their place among the visible patches. The error is the \
+            mean squared error over the removed patches, in the units of training.
+
+            Each picture has a random mask of its own, or the same with --same-mask. --mask takes one picture for all \
+            inputs, or one for each, in the order of the inputs: as given, and sorted by path within a folder, archive \
+            or list.
 
             Weights of `dmae distill` and `dmae pretrain` describe their model, as config.json does for Hugging Face. \
             For other weights the shapes of the tensors give everything except three things. The number of heads is \
@@ -25,6 +29,8 @@ struct Reconstruct: ParsableCommand {
 
               dmae reconstruct --weights run/model.safetensors --input cat.jpg dog.png \\
                 --output grid.png
+              dmae reconstruct --weights run/model.safetensors --input images/val \\
+                --output grid.png --count 12 --columns 3
             """)
 
     @Option(help: ArgumentHelp("Weights of an encoder and its decoder.", valueName: "file"), completion: .file())
@@ -32,11 +38,30 @@ struct Reconstruct: ParsableCommand {
 
     @OptionGroup var choice: PrefixOptions
 
-    @Option(parsing: .upToNextOption, help: ArgumentHelp("Images.", valueName: "image"))
+    @Option(
+        parsing: .upToNextOption,
+        help: ArgumentHelp(
+            "Images, folders of them, searched to any depth, tar archives and lists.",
+            valueName: "image|folder|tar|list"),
+        completion: .file())
     var input: [String]
 
-    @Option(help: ArgumentHelp("Where to write the grid: a PNG file.", valueName: "file"))
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp("Where to write the grid: a PNG file.", valueName: "file"))
     var output: String
+
+    @Option(
+        help: ArgumentHelp(
+            "Number of pictures, spread evenly over the input. Default: all that are named, at most "
+                + "\(Self.mostListed) of folders, archives and lists.", valueName: "pictures"))
+    var count: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Pictures side by side, each with its mask and reconstruction. Default: as many as fit a screen's shape.",
+            valueName: "pictures"))
+    var columns: Int?
 
     @Option(
         help: ArgumentHelp(
@@ -45,9 +70,15 @@ struct Reconstruct: ParsableCommand {
     var maskRatio: Double?
 
     @Option(
+        parsing: .upToNextOption,
         help: ArgumentHelp(
-            "Black-and-white image, stretched over the patches; patches under white are removed.", valueName: "file"))
-    var mask: String?
+            "Black-and-white image, stretched over the patches; patches under white are removed. One for all pictures, "
+                + "or one for each.", valueName: "file"),
+        completion: .file())
+    var mask: [String] = []
+
+    @Flag(help: "Remove the same random patches from every picture.")
+    var sameMask = false
 
     @Option(help: ArgumentHelp("Seed of the random mask. Default: 0.", valueName: "number"))
     var seed: UInt64?
@@ -83,21 +114,125 @@ struct Reconstruct: ParsableCommand {
 
     @OptionGroup(title: "Compute") var compute: ComputeOptions
 
+    /// Pictures of folders, archives and lists that are drawn unless --count says otherwise.
+    private static let mostListed = 24
+
     func validate() throws {
-        if mask != nil, maskRatio != nil { throw ValidationError("--mask and --mask-ratio exclude each other") }
-        if mask != nil, seed != nil {
+        if !mask.isEmpty, maskRatio != nil { throw ValidationError("--mask and --mask-ratio exclude each other") }
+        if !mask.isEmpty, seed != nil {
             throw ValidationError("--seed has no effect: --mask says which patches are removed")
         }
-        if input.isEmpty { throw ValidationError("--input needs at least one picture") }
+        if !mask.isEmpty, sameMask {
+            throw ValidationError("--same-mask has no effect: one --mask is for all pictures")
+        }
+        if input.isEmpty {
+            throw ValidationError("--input needs at least one picture, folder, tar archive or list")
+        }
+        if let count, !(1...10_000).contains(count) { throw ValidationError("--count must be 1 to 10000") }
+        if let columns, !(1...1000).contains(columns) { throw ValidationError("--columns must be 1 to 1000") }
         try ValidationError.requirePNG(output, of: "the grid")
+    }
+
+    /// A picture of the input.
+    private struct Input {
+        let source: ImageCollection
+        let index: Int
+        /// Whether it was named itself: then it must be readable.
+        let isNamed: Bool
+        var path: String { source.path(index) }
     }
 
     func run() throws {
         try compute.apply()
         let weights = try ModelWeights(path: weights, prefix: choice.prefix)
-        try Outputs.check([output], images: input + [mask].compactMap { $0 })
+        try Outputs.check([output], images: input + mask)
         Terminal.note(weights.summary)
         try weights.requireDecoder()
+        let configuration = try configuration(of: weights)
+        let inputs = try inputs()
+        let masks = try masks(for: configuration.student, pictures: inputs.count)
+        let reading = pictures.reading(for: weights)
+        let preprocessing = try preprocessing.preprocessing(for: weights)
+
+        let student = configuration.student
+        // Images of 64 pixels are hard to judge on a screen; integer factors keep their pixels intact.
+        let enlargement = max(1, 192 / max(student.imageHeight, student.imageWidth))
+        let names = Self.names(inputs.map(\.path))
+        var cells = [ReconstructionGrid.Cell?](repeating: nil, count: inputs.count)
+        var losses = [Double](repeating: 0, count: inputs.count), removed: Set<Int> = []
+        var tally = PictureTally(reading)
+        // The model has one number of visible patches; masks with as many share it.
+        var groups: [(kept: Int?, pictures: [Int])] = []
+        for number in inputs.indices {
+            let kept = masks.isEmpty ? nil : masks[min(number, masks.count - 1)].count { !$0 }
+            if let group = groups.firstIndex(where: { $0.kept == kept }) {
+                groups[group].pictures.append(number)
+            } else {
+                groups.append((kept, [number]))
+            }
+        }
+        for (place, group) in groups.enumerated() {
+            let reconstruction = try Reconstruction(
+                weights: weights, configuration: configuration, keptPatches: group.kept, stretches: stretch,
+                reading: reading, preprocessing: preprocessing)
+            if place == 0, !reconstruction.adaptations.isEmpty {
+                Terminal.note(reconstruction.adaptations.joined(separator: "; "))
+            }
+            removed.insert(reconstruction.removedPatches)
+            for number in group.pictures {
+                let input = inputs[number]
+                let mask: Reconstruction.Mask =
+                    masks.isEmpty
+                    ? .random(seed: seed ?? 0, sample: sameMask ? 0 : number)
+                    : .given(masks[min(number, masks.count - 1)])
+                let pictures: Reconstruction.Pictures
+                do {
+                    pictures = try reconstruction.pictures(
+                        of: input.source, at: input.index, mask: mask, in: &tally, number: number,
+                        report: Terminal.warning)
+                } catch let failure as Failure where failure.code == .badData && !input.isNamed {
+                    Terminal.warning(failure.sentence)
+                    continue
+                }
+                guard pictures.loss.isFinite else {
+                    throw Failure(
+                        .failure,
+                        "what \(weights.path) predicts of \(input.path) is not finite, and nothing was written: look at "
+                            + "the weights"
+                    )
+                }
+                losses[number] = Double(pictures.loss)
+                cells[number] = ReconstructionGrid.Cell(
+                    [pictures.original, pictures.masked, pictures.reconstruction].map { $0.enlarged(by: enlargement) },
+                    caption: "\(names[number])  \(Format.fixed(losses[number], 3))")
+            }
+        }
+        let drawn = inputs.indices.filter { cells[$0] != nil }
+        guard !drawn.isEmpty else {
+            throw Failure(.badData, "none of the \(inputs.count) pictures can be read; name others")
+        }
+        tally.summary(of: drawn.count, in: nil).forEach(Terminal.warning)
+        let grid = ReconstructionGrid.draw(
+            drawn.map { cells[$0]! },
+            columns: columns
+                ?? ReconstructionGrid.columns(
+                    for: drawn.count, width: enlargement * student.imageWidth, height: enlargement * student.imageHeight
+                ))
+        try AtomicFile.write(PNGWriter.encode(grid, named: output), to: output)
+        print(
+            Format.table(
+                [["input", "mean squared error"]]
+                    + drawn.map { [visible(inputs[$0].path), Format.fixed(losses[$0], 5)] }))
+        let counts = removed.sorted().map(String.init).joined(separator: ", ")
+        print(
+            "\(counts) of \(student.patches) patches removed; original, masked picture and reconstruction from left to "
+                + "right"
+        )
+        print("grid  \(output)  \(grid.width)×\(grid.height)")
+    }
+
+    /// The sizes and the kind of target, as the weights and the command line say.
+    private func configuration(of weights: ModelWeights) throws -> ModelConfiguration {
         let configuration = ModelConfiguration(
             student: try weights.runnableEncoder(heads: heads, imageSize: imageSize, resampling: true),
             decoder: try weights.runnableDecoder(heads: decoderHeads),
@@ -119,44 +254,52 @@ struct Reconstruct: ParsableCommand {
             Terminal.warning(
                 "these weights were trained on normalised pixels: shown as raw ones, what they predict is near grey")
         }
-        let removed = try mask.map {
-            // Drawn for this purpose: where nothing is drawn, nothing is removed.
-            try Reconstruction.mask(
-                Pixels(contentsOf: $0, channels: 1, as: .torchvision), for: configuration.student)
-        }
-        let reconstruction = try Reconstruction(
-            weights: weights, configuration: configuration,
-            mask: removed.map(Reconstruction.Mask.given) ?? .random(seed: seed ?? 0),
-            stretches: stretch, reading: pictures.reading(for: weights),
-            preprocessing: try preprocessing.preprocessing(for: weights))
-        if !reconstruction.adaptations.isEmpty { Terminal.note(reconstruction.adaptations.joined(separator: "; ")) }
-        let student = reconstruction.configuration.student
-        // Images of 64 pixels are hard to judge on a screen; integer factors keep their pixels intact.
-        let enlargement = max(1, 192 / max(student.imageHeight, student.imageWidth))
-        var rows: [[Pixels]] = []
-        var losses = [["input", "mean squared error"]]
+        return configuration
+    }
+
+    /// The pictures to draw: those named, in the order given, and those of folders, archives and lists.
+    private func inputs() throws -> [Input] {
+        let indexes = ArchiveIndexes(isQuiet: false)
+        var all: [Input] = []
         for path in input {
-            let pictures = try reconstruction.pictures(of: path, report: Terminal.warning)
-            guard pictures.loss.isFinite else {
-                throw Failure(
-                    .failure,
-                    "what \(weights.path) predicts of \(path) is not finite, and nothing was written: look at the "
-                        + "weights"
-                )
+            let source = try ImageCollection(listing: [path], indexes: indexes)
+            source.warnings.forEach(Terminal.warning)
+            let isNamed = source.count == 1 && source.path(0) == path
+            if !isNamed {
+                try Outputs.check([output], images: source.files)
+                source.notes.forEach(Terminal.note)
             }
-            rows.append(
-                [pictures.original, pictures.masked, pictures.reconstruction].map { $0.enlarged(by: enlargement) })
-            losses.append([path, Format.fixed(Double(pictures.loss), 5)])
+            all += (0..<source.count).map { Input(source: source, index: $0, isNamed: isNamed) }
         }
-        reconstruction.summary.forEach(Terminal.warning)
-        let grid = Pixels.grid(rows)
-        try AtomicFile.write(PNGWriter.encode(grid, named: output), to: output)
-        print(Format.table(losses))
-        let patches = student.patches
-        print(
-            "\(reconstruction.removedPatches) of \(patches) patches removed; original, masked picture and "
-                + "reconstruction from left to right"
-        )
-        print("grid  \(output)  \(grid.width)×\(grid.height)")
+        let most = count ?? (all.contains { !$0.isNamed } ? max(Self.mostListed, all.count { $0.isNamed }) : all.count)
+        let chosen = ImageSubset.spread(most, of: all.count).map { all[$0] }
+        if chosen.count < all.count {
+            Terminal.note(
+                "\(Format.grouped(chosen.count)) of \(Format.grouped(all.count)) pictures, evenly spread: --count draws "
+                    + "more")
+        }
+        return chosen
+    }
+
+    /// The masks given as pictures; one, or one for each of `pictures`.
+    private func masks(for student: EncoderConfiguration, pictures: Int) throws -> [[Bool]] {
+        guard [0, 1, pictures].contains(mask.count) else {
+            throw Failure(
+                .usage,
+                "--mask was given \(mask.count) pictures, and there are \(Format.counted(pictures, "picture")) to draw: "
+                    + "give one for all, or one for each")
+        }
+        return try mask.map {
+            // Drawn for this purpose: where nothing is drawn, nothing is removed.
+            try Reconstruction.mask(Pixels(contentsOf: $0, channels: 1, as: .torchvision), for: student)
+        }
+    }
+
+    /// The last part of each path; with the folder before it where two are alike.
+    private static func names(_ paths: [String]) -> [String] {
+        let parts = paths.map { $0.split(separator: "/") }
+        let last = parts.map { String($0.last ?? "") }
+        let isUnique = Set(last).count == last.count
+        return isUnique ? last : parts.map { $0.suffix(2).joined(separator: "/") }
     }
 }

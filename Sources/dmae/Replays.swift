@@ -20,6 +20,7 @@ struct Replays: ParsableCommand {
     var input: String
 
     @Option(
+        name: .shortAndLong,
         help: ArgumentHelp("Where to write the results: a safetensors file.", valueName: "file"), completion: .file())
     var output: String
 

@@ -68,6 +68,7 @@ struct AdamWOptions: ParsableArguments {
 /// The options that all training commands share.
 struct TrainingOptions: ParsableArguments {
     @Option(
+        name: .shortAndLong,
         help: ArgumentHelp(
             "Folder of the run: configuration, log, checkpoints, weights. --dry-run needs none.", valueName: "folder"),
         completion: .directory)
@@ -359,6 +360,11 @@ struct TrainingOptions: ParsableArguments {
         try Outputs.check(RunDirectory.outputs(in: output!))
         // Lock the folder, or refuse it, before reading the teacher, which may take minutes.
         let directory = try RunDirectory(path: output!, resuming: resume != nil)
+        var hasTrained = false
+        defer { directory.undoStart(hasTrained: hasTrained) }
+        if directory.startsAgain, !quiet {
+            Terminal.note("\(directory.path): an earlier run left no checkpoint: it starts again")
+        }
         try prepare(trainer, from: weights)
         try takeUp(trainer, in: directory)
         indexes.save(in: directory.path)
@@ -394,6 +400,7 @@ struct TrainingOptions: ParsableArguments {
         let first = (step: trainer.step, time: monotonicSeconds())
         let outcome: Trainer.Outcome
         var refusal: Failure?
+        hasTrained = true
         Signals.trainingBegins()
         do {
             outcome = try trainer.run(in: directory, workers: process.workers, progress: progress, message: message) {

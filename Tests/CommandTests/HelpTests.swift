@@ -101,7 +101,7 @@ final class HelpTests: XCTestCase {
     func testCompletionOfValues() {
         let script = assertRuns(["--generate-completion-script", "bash"]).output
         for (command, value, completion) in [
-            ("replay", "1", "-f"), ("replay", "'--output'", "-f"), ("distill", "'--resume'", "-f"),
+            ("replay", "1", "-f"), ("replay", "'--output'|'-o'", "-f"), ("distill", "'--resume'", "-f"),
             ("pretrain", "'--resume'", "-f"),
             ("bench", "1", #"-W 'distill'$'\n''pretrain'$'\n''finetune'"#),
             (

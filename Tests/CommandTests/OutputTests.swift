@@ -58,7 +58,7 @@ final class OutputTests: XCTestCase {
         let recording = try copy(Fixtures.path("golden/linear.in.safetensors"), "recording.safetensors")
         let embed = ["embed", "--weights", sharded, "--data", lemon, "--output"]
         let reconstruct = ["reconstruct", "--weights", sharded, "--input", lemon, "--output"]
-        let cases: [(arguments: [String], input: String)] = [
+        var cases: [(arguments: [String], input: String)] = [
             (["convert", sharded, first, "--to", "mae"], first), (["convert", index, first, "--to", "mae"], first),
             (["convert", sharded, config, "--to", "mae"], config),
             (["convert", sharded, index, "--to", "mae"], index),
@@ -68,6 +68,19 @@ final class OutputTests: XCTestCase {
             (reconstruct + [first], first), (reconstruct + [config], config),
             (reconstruct + [mask, "--mask", mask], mask), (reconstruct + [lemon], lemon),
             (["replay", recording, "--output", recording], recording),
+        ]
+        // The weights, timm's configuration beside them and the list of classes.
+        let classifier = try copy(Fixtures.path("classifiers/timm-mean"), "classifier")
+        let labels = folder.write("ant 0\nbee 1\ncat 2\ndog 3\nemu 4\n".utf8, "classes.safetensors")
+        let evaluate = [
+            "evaluate", "--weights", classifier, "--heads", "4", "--data", Fixtures.path("classifiers/images"),
+            "--class-map", labels, "--logits",
+        ]
+        let link = folder.file("link.safetensors")
+        XCTAssertEqual(symlink(classifier + "/config.json", link), 0)
+        cases += [
+            (evaluate + [classifier + "/model.safetensors"], classifier + "/model.safetensors"),
+            (evaluate + [labels], labels), (evaluate + [link], classifier + "/config.json"),
         ]
         let names = folder.names(), files = try FileManager.default.contentsOfDirectory(atPath: sharded)
         for (arguments, input) in cases {

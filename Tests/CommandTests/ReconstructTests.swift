@@ -23,19 +23,22 @@ final class ReconstructTests: XCTestCase {
         return folder.file(name) + "/model.safetensors"
     }
 
-    /// The grid's tiles: [row][original, masked, reconstruction]. Small pictures are shown six times as large, pixel
-    /// for pixel.
-    private func tiles(_ path: String, rows: Int) throws -> [[Pixels]] {
+    /// The grid's tiles: [picture][original, masked, reconstruction]. Small pictures are shown six times as large, pixel
+    /// for pixel. Below the titles, each row has a caption of 14 pixels.
+    private func tiles(_ path: String, rows: Int, columns: Int = 1) throws -> [[Pixels]] {
         let grid = try Pixels(contentsOf: path)
-        let shown = 6 * side
-        guard [grid.width, grid.height] == [2 + 3 * (shown + 2), 2 + rows * (shown + 2)] else {
-            throw Failure(.failure, "\(path) is \(grid.width)×\(grid.height)")
+        let shown = 6 * side, cell = (width: 3 * shown + 4, height: shown + 4 + 14)
+        let size = [16 + columns * cell.width + (columns - 1) * 16, 26 + rows * cell.height + (rows - 1) * 10 + 8]
+        guard [grid.width, grid.height] == size else {
+            throw Failure(.failure, "\(path) is \(grid.width)×\(grid.height), not \(size)")
         }
-        return (0..<rows).map { row in
-            (0..<3).map { column in
+        return (0..<rows * columns).map { number in
+            let (row, column) = number.quotientAndRemainder(dividingBy: columns)
+            return (0..<3).map { place in
                 let tile = grid.cropped(
                     to: Rectangle(
-                        left: 2 + column * (shown + 2), top: 2 + row * (shown + 2), width: shown, height: shown))
+                        left: 8 + column * (cell.width + 16) + place * (shown + 2),
+                        top: 26 + row * (cell.height + 10), width: shown, height: shown))
                 let bytes = (0..<side * side).flatMap { pixel -> ArraySlice<UInt8> in
                     let place = 3 * (pixel / side * 6 * shown + pixel % side * 6)
                     return tile.bytes[place..<place + 3]
@@ -75,7 +78,7 @@ final class ReconstructTests: XCTestCase {
                 + "32×32, 3 channels; decoder of width 16, 1 block, 2 heads\n"
                 + "pixels: mean 0.485 0.456 0.406, std 0.229 0.224 0.225, bicubic, crop 0.875 (1 above 224 pixels) "
                 + "(its training)\n")
-        XCTAssertTrue(result.output.contains("grid  \(output)  584×390"), result.output)
+        XCTAssertTrue(result.output.contains("grid  \(output)  596×464"), result.output)
         XCTAssertTrue(result.output.contains("12 of 16 patches removed"), result.output)
         let rows = try tiles(output, rows: 2)
         for (row, path) in zip(rows, pictures) {
@@ -107,6 +110,85 @@ final class ReconstructTests: XCTestCase {
         XCTAssertEqual(try TinyRun.bytes(again), try TinyRun.bytes(output))
         assertRuns(["reconstruct", "--weights", Self.raw, "--output", other, "--seed", "1", "--input"] + pictures)
         XCTAssertNotEqual(removed(try tiles(other, rows: 2)[0]), removed(rows[0]))
+    }
+
+    /// The pictures of a folder, an archive and a list, in columns; what cannot be read of them is left out.
+    func testFoldersArchivesAndLists() throws {
+        let data = folder.file("pictures")
+        try FileManager.default.createDirectory(atPath: data + "/a", withIntermediateDirectories: true)
+        for (name, path) in [("a/lemon.jpg", pictures[0]), ("z.png", pictures[1]), ("b.jpg", pictures[0])] {
+            try FileManager.default.copyItem(atPath: path, toPath: "\(data)/\(name)")
+        }
+        folder.write("no picture".utf8, "pictures/broken.jpg")
+        let output = folder.file("folder.png"), base = ["reconstruct", "--weights", Self.raw, "-o", output, "--input"]
+        let result = assertRuns(base + [data, "--columns", "2", "--same-mask"])
+        XCTAssertTrue(result.errors.contains("\nwarning: \(data)/broken.jpg"), result.errors)
+        let inputs = result.output.components(separatedBy: "\n").dropFirst().prefix(3)
+        XCTAssertEqual(
+            inputs.map { $0.components(separatedBy: "  ")[0] },
+            ["a/lemon.jpg", "b.jpg", "z.png"].map { "\(data)/\($0)" })
+        let drawn = try tiles(output, rows: 2, columns: 2)
+        let augmentation = Augmentation(width: side, height: side, framing: .centre)
+        for (place, path) in [pictures[0], pictures[0], pictures[1]].enumerated() {
+            XCTAssertTrue(
+                drawn[place][0] == augmentation.apply(to: try Pixels(contentsOf: path), seed: 0, epoch: 0, index: 0),
+                path)
+            XCTAssertEqual(removed(drawn[place]), removed(drawn[0]))
+        }
+        // Each picture has a mask of its own by default, the first one that of --same-mask.
+        assertRuns(base + [data, "--columns", "2"])
+        let own = try tiles(output, rows: 2, columns: 2)
+        XCTAssertEqual(removed(own[0]), removed(drawn[0]))
+        for place in 1...2 {
+            XCTAssertNotEqual(removed(own[place]), removed(own[place - 1]))
+            XCTAssertEqual(removed(own[place]).filter { $0 }.count, 12)
+        }
+        // An archive and a list of the same pictures; those that are named keep their order.
+        let names = ["a/lemon.jpg", "b.jpg", "z.png"]
+        folder.write(
+            TarBuilder.archive(
+                names.map { ($0, [UInt8](FileManager.default.contents(atPath: "\(data)/\($0)")!)) }), "pictures.tar")
+        folder.write(names.map { "pictures/\($0)\n" }.joined().utf8, "list.txt")
+        for input in [folder.file("pictures.tar"), folder.file("list.txt")] {
+            assertRuns(base + [input, "--columns", "2"])
+            // The third picture of the folder is the unreadable one.
+            for (one, other) in zip(try tiles(output, rows: 2, columns: 2), own.prefix(2)) {
+                XCTAssertTrue(one == other)
+            }
+        }
+        let reversed = assertRuns(base + [pictures[1], pictures[0]]).output.components(separatedBy: "\n")
+        XCTAssertTrue(reversed[1].hasPrefix(pictures[1]) && reversed[2].hasPrefix(pictures[0]), reversed[1])
+        // A part of many, evenly spread.
+        let some = assertRuns(base + [Fixtures.path("demo/held-out"), "--count", "2"])
+        XCTAssertTrue(some.errors.contains("\n2 of 16 pictures, evenly spread: --count draws more\n"), some.errors)
+        _ = try tiles(output, rows: 2)
+        assertRefused(base + [folder.file("pictures/broken.jpg")], 65, "broken.jpg")
+        for name in names { try FileManager.default.removeItem(atPath: "\(data)/\(name)") }
+        assertRefused(base + [data, data], 65, "none of the 2 pictures can be read")
+        for (flag, value) in [("--count", "0"), ("--columns", "0")] {
+            assertRefused(base + [data, flag, value], 64, "\(flag) must be 1 to")
+        }
+    }
+
+    /// A mask for each picture, of different numbers of patches.
+    func testAMaskForEachPicture() throws {
+        let wanted = [3, 12].map { kept in (0..<16).map { $0 * 7 % 16 >= kept } }
+        let masks = try wanted.enumerated().map { number, removed in
+            folder.write(
+                try PNGWriter.encode(Pixels(width: 4, height: 4, channels: 1, bytes: removed.map { $0 ? 255 : 0 })),
+                "mask-\(number).png")
+        }
+        let output = folder.file("masks.png")
+        let base = ["reconstruct", "--weights", Self.raw, "--output", output, "--input"] + pictures
+        let result = assertRuns(base + ["--mask"] + masks)
+        XCTAssertTrue(result.output.contains("\n4, 13 of 16 patches removed"), result.output)
+        XCTAssertEqual(try tiles(output, rows: 2).map(removed), wanted)
+        assertRuns(base + ["--mask", masks[0]])
+        XCTAssertEqual(try tiles(output, rows: 2).map(removed), [wanted[0], wanted[0]])
+        assertRefused(
+            base + ["--mask"] + masks + [masks[0]], 64, "--mask was given 3 pictures, and there are 2 pictures to draw",
+            "one for all, or one for each")
+        assertRefused(base + ["--mask", masks[0], "--same-mask"], 64, "--same-mask has no effect")
     }
 
     func testMaskRatio() throws {

@@ -57,7 +57,10 @@ final class FormatTests: XCTestCase {
                     "\(file.name) over \(name), as grey")
             }
             var tally = PictureTally(PictureReading()), said: [String] = []
-            _ = try Pixels(contentsOf: path, channels: 3, as: PictureReading(), in: &tally, image: 0) {
+            _ = try Pixels(
+                decoding: [UInt8](FileManager.default.contents(atPath: path)!), named: path, channels: 3,
+                as: PictureReading(), in: &tally, image: 0
+            ) {
                 said.append("\($0)")
             }
             XCTAssertEqual(said.count, (file.clipped ?? 0) > 0 ? 1 : 0, "\(file.name): \(said)")

@@ -30,7 +30,10 @@ final class PictureReadingTests: XCTestCase {
     /// What is said about a file, at once and at the end.
     private func said(_ path: String, _ reading: PictureReading) throws -> (now: [String], later: [String]) {
         var tally = PictureTally(reading), now: [String] = []
-        _ = try Pixels(contentsOf: path, channels: 3, as: reading, in: &tally, image: 0) { now.append("\($0)") }
+        _ = try Pixels(
+            decoding: [UInt8](FileManager.default.contents(atPath: path)!), named: path, channels: 3, as: reading,
+            in: &tally, image: 0
+        ) { now.append("\($0)") }
         return (now, tally.summary(of: 1, in: nil).map { "\($0)" })
     }
 

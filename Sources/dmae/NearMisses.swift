@@ -1,0 +1,421 @@
+import ArgumentParser
+import Glibc
+import Reporting
+
+/// Words that users of PyTorch, timm, MAE's programs, Hugging Face and other tools type: the word here is named, and
+/// nothing is guessed and run.
+enum NearMisses {
+    /// Flags of other tools, without hyphens, and what they are called here; of several words the first that the command
+    /// has. A test holds every word on the right to a flag of some command.
+    private static let flags: [String: [String]] = [
+        // The schedule and the optimiser
+        "b": ["batch"],
+        "bs": ["batch"],
+        "batch-size": ["batch"],
+        "batch-size-per-gpu": ["batch"],
+        "per-device-train-batch-size": ["batch"],
+        "validation-batch-size": ["batch"],
+        "total-batch-size": ["effective-batch"],
+        "global-batch-size": ["effective-batch"],
+        "accum-iter": ["effective-batch"],
+        "accumulation": ["effective-batch"],
+        "grad-accum-steps": ["effective-batch"],
+        "gradient-accumulation-steps": ["effective-batch"],
+        "lr": ["base-learning-rate"],
+        "lr-base": ["base-learning-rate"],
+        "base-lr": ["base-learning-rate"],
+        "blr": ["base-learning-rate"],
+        "learning-rate": ["base-learning-rate"],
+        "min-lr": ["minimum-learning-rate"],
+        "minimum-lr": ["minimum-learning-rate"],
+        "final-lr": ["minimum-learning-rate"],
+        "min-learning-rate": ["minimum-learning-rate"],
+        "wd": ["weight-decay"],
+        "decay": ["weight-decay"],
+        "eps": ["epsilon"],
+        "opt-eps": ["epsilon"],
+        "adam-beta1": ["beta1"],
+        "adam-beta2": ["beta2"],
+        "epoch": ["epochs"],
+        "num-epochs": ["epochs"],
+        "max-epochs": ["epochs"],
+        "num-train-epochs": ["epochs"],
+        "warmup": ["warmup-epochs"],
+        "warm-up": ["warmup-epochs"],
+        "warm-up-epochs": ["warmup-epochs"],
+        "num-warmup-epochs": ["warmup-epochs"],
+        "clip-grad": ["clip-gradient"],
+        "clip-grad-norm": ["clip-gradient"],
+        "grad-clip": ["clip-gradient"],
+        "gradient-clip": ["clip-gradient"],
+        "max-grad-norm": ["clip-gradient"],
+        "ld": ["layer-decay"],
+        "llrd": ["layer-decay"],
+        "layer-wise-decay": ["layer-decay"],
+        "layerwise-decay": ["layer-decay"],
+        "model-ema": ["ema"],
+        "model-ema-decay": ["ema"],
+        "ema-decay": ["ema"],
+        "random-seed": ["seed"],
+        "manual-seed": ["seed"],
+        // Files
+        "o": ["output"],
+        "out": ["output"],
+        "outdir": ["output"],
+        "out-dir": ["output"],
+        "out-file": ["output"],
+        "output-dir": ["output"],
+        "output-file": ["output"],
+        "output-folder": ["output"],
+        "output-path": ["output"],
+        "save-dir": ["output"],
+        "save-path": ["output"],
+        "log-dir": ["output"],
+        "run-dir": ["output"],
+        "work-dir": ["output"],
+        "overwrite": ["force"],
+        "overwrite-output-dir": ["force"],
+        "exist-ok": ["force"],
+        "f": ["force"],
+        "data-dir": ["data", "train"],
+        "data-path": ["data", "train"],
+        "data-root": ["data", "train"],
+        "dataset": ["data", "train"],
+        "dataset-dir": ["data", "train"],
+        "images": ["data", "input", "train"],
+        "image": ["input", "data"],
+        "inputs": ["input", "data"],
+        "input": ["data"],
+        "data": ["input"],
+        "img": ["input", "data"],
+        "train-dir": ["train", "data"],
+        "train-data": ["train", "data"],
+        "train-path": ["train", "data"],
+        "training": ["train", "data"],
+        "val-dir": ["val"],
+        "val-data": ["val"],
+        "val-path": ["val"],
+        "valid": ["val"],
+        "validation": ["val"],
+        "eval-data": ["val"],
+        "model": ["weights", "student"],
+        "model-path": ["weights"],
+        "model-name-or-path": ["weights", "student"],
+        "pretrained": ["weights"],
+        "pretrained-weights": ["weights"],
+        "finetune": ["weights"],
+        "init": ["weights"],
+        "checkpoint": ["weights", "resume"],
+        "checkpoint-path": ["weights", "resume"],
+        "initial-checkpoint": ["weights"],
+        "ckpt": ["weights", "resume"],
+        "load": ["weights", "resume"],
+        "teacher-weights": ["teacher"],
+        "teacher-path": ["teacher"],
+        "teacher-checkpoint": ["teacher"],
+        "teacher-ckpt": ["teacher"],
+        "auto-resume": ["resume"],
+        "resume-from": ["resume"],
+        "resume-from-checkpoint": ["resume"],
+        "continue": ["resume"],
+        "dryrun": ["dry-run"],
+        "plan": ["dry-run"],
+        "format": ["to"],
+        "to-format": ["to"],
+        "target": ["to"],
+        "class-names": ["class-map"],
+        "class-to-idx": ["class-map"],
+        "save-logits": ["logits"],
+        "confusion-matrix": ["confusion"],
+        "encoder": ["encoder-only", "student"],
+        // Sizes
+        "arch": ["student"],
+        "architecture": ["student"],
+        "student-model": ["student"],
+        "img-size": ["image-size"],
+        "input-size": ["image-size"],
+        "imgsz": ["image-size"],
+        "resolution": ["image-size"],
+        "crop-size": ["image-size"],
+        "size": ["image-size"],
+        "patch": ["patch-size"],
+        "in-chans": ["channels"],
+        "num-channels": ["channels"],
+        "embed-dim": ["width"],
+        "hidden-size": ["width"],
+        "dim": ["width"],
+        "num-layers": ["depth"],
+        "num-hidden-layers": ["depth"],
+        "layers": ["depth"],
+        "num-heads": ["heads"],
+        "num-attention-heads": ["heads"],
+        "decoder-embed-dim": ["decoder-width"],
+        "decoder-dim": ["decoder-width"],
+        "decoder-num-heads": ["decoder-heads"],
+        "decoder-layers": ["decoder-depth"],
+        // The objective
+        "mask": ["mask-ratio"],
+        "masking-ratio": ["mask-ratio"],
+        "mask-prob": ["mask-ratio"],
+        "norm-pix": ["normalize-pixels"],
+        "norm-pix-loss": ["normalize-pixels"],
+        "normalise-pixels": ["normalize-pixels"],
+        "no-normalise-pixels": ["no-normalize-pixels"],
+        "align-weight": ["alignment-weight"],
+        "alpha": ["alignment-weight"],
+        "layer": ["block"],
+        "layers-out": ["block"],
+        "drop-path-rate": ["drop-path"],
+        "stochastic-depth": ["drop-path"],
+        "label-smoothing": ["smoothing"],
+        "distillation-alpha": ["teacher-weight"],
+        "distillation-tau": ["temperature"],
+        "global-pool": ["pool"],
+        "pooling": ["pool"],
+        "pooling-mode": ["pool"],
+        // The images
+        "aa": ["rand-augment"],
+        "auto-augment": ["rand-augment"],
+        "randaugment": ["rand-augment"],
+        "reprob": ["erasing"],
+        "random-erasing": ["erasing"],
+        "mixup-alpha": ["mixup"],
+        "cutmix-alpha": ["cutmix"],
+        "crop-pct": ["crop-fraction"],
+        "resample": ["interpolation"],
+        "image-mean": ["mean"],
+        "image-std": ["std"],
+        "min-crop": ["minimum-crop-area"],
+        "max-crop": ["maximum-crop-area"],
+        // The machine
+        "j": ["workers", "threads"],
+        "jobs": ["workers", "threads"],
+        "num-workers": ["workers"],
+        "dataloader-num-workers": ["workers"],
+        "t": ["threads"],
+        "num-threads": ["threads"],
+        "cpus": ["threads"],
+        "fp16": ["precision bf16", "dtype f16"],
+        "half": ["dtype f16", "precision bf16"],
+        "bf16": ["precision bf16", "dtype bf16"],
+        "amp": ["precision bf16"],
+        "amp-dtype": ["precision"],
+        "fp32": ["precision f32", "dtype f32"],
+        "type": ["dtype"],
+        "torch-dtype": ["dtype", "precision"],
+        "int8": ["teacher-precision int8"],
+        // The run
+        "save-freq": ["checkpoint-every"],
+        "save-every": ["checkpoint-every"],
+        "save-steps": ["checkpoint-every"],
+        "checkpoint-freq": ["checkpoint-every"],
+        "save-total-limit": ["keep"],
+        "checkpoint-hist": ["keep"],
+        "eval-freq": ["evaluate-every", "knn-every"],
+        "eval-every": ["evaluate-every", "knn-every"],
+        "eval-interval": ["evaluate-every", "knn-every"],
+        "val-interval": ["evaluate-every", "knn-every"],
+        "nb-knn": ["k"],
+        "neighbors": ["k"],
+        "neighbours": ["k"],
+        "top-k": ["k"],
+        "q": ["quiet"],
+        "silent": ["quiet"],
+        "no-progress": ["quiet"],
+        "n": ["count"],
+        "num": ["count"],
+        "number": ["count"],
+        "cols": ["columns"],
+        "ncols": ["columns"],
+        "nrow": ["columns"],
+    ]
+
+    /// Flags of other tools that have no counterpart, and why.
+    private static let reasons: [String: String] = [
+        "device": "dmae computes on the processor: leave it out",
+        "gpu": "dmae computes on the processor: leave it out",
+        "gpus": "dmae computes on the processor: leave it out",
+        "cuda": "dmae computes on the processor: leave it out",
+        "cpu": "dmae computes on the processor: leave it out",
+        "no-cuda": "dmae computes on the processor: leave it out",
+        "verbose": "everything is said unless --quiet is given: leave it out",
+        "pin-mem": "there is no other memory to pin: leave it out",
+        "pin-memory": "there is no other memory to pin: leave it out",
+    ]
+
+    /// Commands of other tools, and what they are called here.
+    private static let commands: [String: [String]] = [
+        "train": ["distill", "pretrain", "finetune"],
+        "pre-train": ["pretrain"],
+        "mae": ["pretrain"],
+        "distillation": ["distill"],
+        "dmae": ["distill"],
+        "fine-tune": ["finetune"],
+        "tune": ["finetune"],
+        "linprobe": ["probe"],
+        "linear": ["probe"],
+        "linear-probe": ["probe"],
+        "eval": ["evaluate"],
+        "test": ["evaluate"],
+        "validate": ["evaluate"],
+        "val": ["evaluate"],
+        "extract": ["embed"],
+        "encode": ["embed"],
+        "features": ["embed"],
+        "embeddings": ["embed"],
+        "infer": ["predict"],
+        "inference": ["predict"],
+        "classify": ["predict"],
+        "export": ["convert"],
+        "onnx": ["convert"],
+        "quantize": ["convert"],
+        "info": ["inspect", "doctor"],
+        "show": ["inspect"],
+        "ls": ["inspect"],
+        "list": ["inspect"],
+        "diff": ["inspect"],
+        "stat": ["inspect"],
+        "system": ["doctor"],
+        "env": ["doctor"],
+        "benchmark": ["bench"],
+        "visualize": ["reconstruct", "preview"],
+        "visualise": ["reconstruct", "preview"],
+        "vis": ["reconstruct", "preview"],
+        "demo": ["reconstruct"],
+        "augment": ["preview"],
+        "k-nn": ["knn"],
+        "neighbors": ["knn"],
+    ]
+
+    /// The refusal of a first word that is no command: with the command that is meant, where one is near.
+    static func refusal(ofCommand word: String) -> String {
+        let known = Dmae.configuration.subcommands.map { $0._commandName }
+        let plain = spelled(word)
+        var meant = known.contains(plain) ? [plain] : (commands[plain] ?? []).filter(known.contains)
+        if meant.isEmpty {
+            let distances = known.map { (distance(plain, $0), $0) }.filter { $0.0 <= 2 && 2 * $0.0 < plain.count }
+            let least = distances.map(\.0).min()
+            meant = distances.filter { $0.0 == least }.map(\.1)
+        }
+        let hint = meant.isEmpty ? "" : ". Did you mean \(alternatives(meant.map { "'\($0)'" }))?"
+        return "Unexpected argument '\(word)'\(hint)"
+    }
+
+    /// The parser's message about an unknown option, with the flag that is meant in place of its own guess, which goes by
+    /// spelling alone. Any other message stays as it is.
+    ///
+    /// - Parameter words: the command line.
+    static func explained(_ message: String, words: some Collection<String>) -> String {
+        let mark = "Unknown option '"
+        guard let first = words.first(where: { !$0.hasPrefix("-") }),
+            let command = Dmae.configuration.subcommands.first(where: { $0._commandName == first })
+        else { return message }
+        // What is missing may stand there under another name, which the parser reports later.
+        if let missing = message.firstRange(of: "Missing expected argument") {
+            let screen = HelpScreen(command)
+            for word in words.prefix(while: { $0 != "--" }) where word.hasPrefix("-") && Double(word) == nil {
+                let option = String(word.prefix { $0 != "=" }), name = String(option.drop { $0 == "-" })
+                guard !screen.hasFlag(name), !screen.hasShortFlag(option), let hint = hint(name, of: command) else {
+                    continue
+                }
+                let usage = message.firstRange(of: "\nUsage: ").map { message[$0.lowerBound...] } ?? ""
+                return message[..<missing.lowerBound] + "\(mark)\(option)': \(hint)" + usage
+            }
+        }
+        guard let start = message.firstRange(of: mark), let end = message[start.upperBound...].firstIndex(of: "'")
+        else { return message }
+        let option = message[start.upperBound..<end], name = String(option.drop { $0 == "-" }.prefix { $0 != "=" })
+        guard let hint = hint(name, of: command) else { return message }
+        var rest = message[message.index(after: end)...]
+        let guess = ". Did you mean '"
+        if rest.hasPrefix(guess), let close = rest.firstRange(of: "'?") { rest = rest[close.upperBound...] }
+        return message[..<start.lowerBound] + "\(mark)\(option)': \(hint)" + rest
+    }
+
+    private static func hint(_ name: String, of command: any ParsableCommand.Type) -> String? {
+        let screen = HelpScreen(command), title = "dmae \(command._commandName)", plain = spelled(name)
+        let meant = screen.hasFlag(plain) ? [plain] : flags[plain] ?? []
+        if let flag = meant.first(where: { screen.hasFlag(String($0.prefix { $0 != " " })) }) {
+            return "\(title) calls it --\(flag)"
+        }
+        // Of commands that take it without a flag.
+        if meant.contains("output") || plain == "output", let place = screen.place("output") {
+            return "\(title) takes the output without a flag, as its \(place) argument"
+        }
+        if meant.contains("data") || meant.contains("input") || ["data", "weights"].contains(plain),
+            let place = screen.place("input") ?? screen.place("file") ?? screen.place("image|folder|tar|list")
+        {
+            return "\(title) takes it without a flag, as its \(place) argument"
+        }
+        return reasons[plain]
+    }
+
+    /// `name` as names are written here: "mask_ratio" and "maskRatio" as "mask-ratio".
+    private static func spelled(_ name: String) -> String {
+        var result = ""
+        for character in name {
+            if character.isUppercase, let last = result.last, last.isLowercase || last.isNumber { result += "-" }
+            result += character == "_" || character == "." ? "-" : character.lowercased()
+        }
+        return result
+    }
+
+    /// "'a'", "'a' or 'b'", "'a', 'b' or 'c'".
+    private static func alternatives(_ names: [String]) -> String {
+        names.count < 2 ? names.joined() : names.dropLast().joined(separator: ", ") + " or " + names.last!
+    }
+
+    /// The least number of letters that are inserted, left out, replaced or exchanged with their neighbour to make one
+    /// word the other.
+    private static func distance(_ first: String, _ second: String) -> Int {
+        let a = Array(first), b = Array(second)
+        var rows = [Array(0...b.count)]
+        for i in 1..<a.count + 1 {
+            var row = [i]
+            for j in 1..<b.count + 1 {
+                var best = min(rows[i - 1][j] + 1, row[j - 1] + 1, rows[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1))
+                if i > 1, j > 1, a[i - 1] == b[j - 2], a[i - 2] == b[j - 1] { best = min(best, rows[i - 2][j - 2] + 1) }
+                row.append(best)
+            }
+            rows.append(row)
+        }
+        return rows[a.count][b.count]
+    }
+}
+
+extension HelpScreen {
+    /// The place of an argument without a flag: "first", "second"; nil if there is none of that name.
+    fileprivate func place(_ name: String) -> String? {
+        let arguments = entries.filter { $0.label.hasPrefix("<") }
+        return arguments.firstIndex { $0.name == name }.map { ["first", "second", "third"][min($0, 2)] }
+    }
+}
+
+/// Home folders in paths of the command line.
+enum HomeFolder {
+    /// `word` with a leading `~/` in its path replaced by the home folder. A shell does so unless the word is quoted or the
+    /// path stands behind an `=`; without it the path would be that of a folder called ~.
+    ///
+    /// - Throws: `Failure.usage` for another user's home, or where HOME is not set.
+    static func expanded(_ word: String) throws -> String {
+        let path =
+            word.hasPrefix("-") ? word.firstIndex(of: "=").map { word[word.index(after: $0)...] } ?? "" : word[...]
+        guard path.hasPrefix("~") else { return word }
+        let user = path.prefix { $0 != "/" }
+        if user == "~" {
+            guard let home = getenv("HOME").map({ String(cString: $0) }), !home.isEmpty else {
+                throw Failure(
+                    .usage, "\(quoted(word)): ~ stands for no folder, as HOME is not set: write the whole path")
+            }
+            return word.dropLast(path.count) + home + path.dropFirst()
+        }
+        // A name that begins with ~ is a name; a folder of one that is not there is meant as a home.
+        guard user.count == path.count || access(String(user), F_OK) == 0 else {
+            throw Failure(
+                .usage,
+                "\(quoted(word)): \(user) was not replaced by a home folder, as the shell does outside quotes: write the "
+                    + "whole path")
+        }
+        return word
+    }
+}
