@@ -103,6 +103,9 @@ struct Reconstruct: ParsableCommand {
             valueName: "pixels"))
     var imageSize: ImageSize?
 
+    @Flag(help: "Print one JSON object instead of text.")
+    var json = false
+
     @Option(help: ArgumentHelp("Attention heads of the encoder, if the weights do not say.", valueName: "heads"))
     var heads: Int?
 
@@ -131,6 +134,35 @@ struct Reconstruct: ParsableCommand {
         if let count, !(1...10_000).contains(count) { throw ValidationError("--count must be 1 to 10000") }
         if let columns, !(1...1000).contains(columns) { throw ValidationError("--columns must be 1 to 1000") }
         try ValidationError.requirePNG(output, of: "the grid")
+    }
+
+    /// The result as JSON.
+    private struct Report: Encodable {
+        struct Picture: Encodable {
+            let path: String
+            /// Over the removed patches.
+            let meanSquaredError: Double
+
+            enum CodingKeys: String, CodingKey {
+                case path
+                case meanSquaredError = "mean_squared_error"
+            }
+        }
+
+        /// Path and size of the grid.
+        let grid: String
+        let width, height: Int
+        /// Patches of a picture.
+        let patches: Int
+        /// The numbers of patches that were removed: one, unless masks differ.
+        let removedPatches: [Int]
+        /// In the order of the grid.
+        let pictures: [Picture]
+
+        enum CodingKeys: String, CodingKey {
+            case grid, width, height, patches, pictures
+            case removedPatches = "removed_patches"
+        }
     }
 
     /// A picture of the input.
@@ -219,6 +251,13 @@ struct Reconstruct: ParsableCommand {
                     for: drawn.count, width: enlargement * student.imageWidth, height: enlargement * student.imageHeight
                 ))
         try AtomicFile.write(PNGWriter.encode(grid, named: output), to: output)
+        guard !json else {
+            let report = Report(
+                grid: output, width: grid.width, height: grid.height, patches: student.patches,
+                removedPatches: removed.sorted(),
+                pictures: drawn.map { Report.Picture(path: inputs[$0].path, meanSquaredError: losses[$0]) })
+            return print(String(decoding: try report.sortedJSON(), as: UTF8.self))
+        }
         print(
             Format.table(
                 [["input", "mean squared error"]]

@@ -69,6 +69,29 @@ final class ReconstructTests: XCTestCase {
         }
     }
 
+    /// One object on one line, with the numbers of the table.
+    func testJSON() throws {
+        func run(_ more: [String]) -> String {
+            assertRuns(
+                ["reconstruct", "--weights", Self.raw, "--output", folder.file("json.png"), "--input"] + pictures + more
+            ).output
+        }
+        let output = run(["--json"]), text = run([])
+        XCTAssertEqual(output.filter { $0 == "\n" }.count, 1, output)
+        let report = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(output.utf8)) as? [String: Any])
+        XCTAssertEqual(report["grid"] as? String, folder.file("json.png"))
+        XCTAssertEqual(report["patches"] as? Int, 16)
+        XCTAssertEqual(report["removed_patches"] as? [Int], [12])
+        let grid = try Pixels(contentsOf: folder.file("json.png"))
+        XCTAssertEqual([report["width"] as? Int, report["height"] as? Int], [grid.width, grid.height])
+        let losses = try XCTUnwrap(report["pictures"] as? [[String: Any]])
+        XCTAssertEqual(losses.map { $0["path"] as? String }, pictures)
+        for picture in losses {
+            let loss = try XCTUnwrap(picture["mean_squared_error"] as? Double)
+            XCTAssertTrue(text.contains(" \(Format.fixed(loss, 5))\n"), "\(loss) in \(text)")
+        }
+    }
+
     func testGrid() throws {
         let output = folder.file("grid.png")
         let result = assertRuns(["reconstruct", "--weights", Self.raw, "--input"] + pictures + ["--output", output])
