@@ -59,7 +59,7 @@ struct StudentDefaults {
         }
         if !taken.isEmpty, images != nil {
             notes.append(
-                "\(taken.map(\.text).joined(separator: ", ")): as the \(role) has them "
+                "\(taken.map(\.text).joined(separator: ", ")): those of the \(role) "
                     + "(\(taken.map(\.flag).joined(separator: ", ")))")
         }
         return notes

@@ -44,7 +44,7 @@ final class DefaultsTests: XCTestCase {
             ["distill", "--teacher", teacher, "--data", TinyRun.data, "--output", run, "--epochs", "40"] + Self.small)
         assertSaid(
             [
-                "images of 48×32, patches of 8 pixels, 1 channel: as the teacher has them (--image-size, --patch-size, "
+                "images of 48×32, patches of 8 pixels, 1 channel: those of the teacher (--image-size, --patch-size, "
                     + "--channels)",
                 "blocks 2:0 are aligned, at three quarters of the student's 4 and the teacher's 2: the recipe's 8:17 do "
                     + "not exist (--align)",
@@ -82,7 +82,7 @@ final class DefaultsTests: XCTestCase {
         XCTAssertEqual(given.preprocessing?.normalisation.mean, [0.5, 0.5, 0.5])
         XCTAssertEqual([given.effectiveBatch, Int(given.epochs), Int(given.warmupEpochs)], [4, 10, 1])
         XCTAssertEqual(given.baseLearningRate, Recipe.paper.baseLearningRate)
-        assertSaid(["patches of 8 pixels: as the teacher has them (--patch-size)"], said)
+        assertSaid(["patches of 8 pixels: those of the teacher (--patch-size)"], said)
         for word in ["optimiser steps", "warm-up", "are aligned", "--channels"] {
             XCTAssertFalse(said.contains(word), "\(word): \(said)")
         }
@@ -127,7 +127,7 @@ final class DefaultsTests: XCTestCase {
         XCTAssertEqual(follows.preprocessing?.normalisation.mean, [0.25])
         assertSaid(
             [
-                "images of 48×32, patches of 8 pixels, 1 channel: as the teacher has them (--image-size, --patch-size, "
+                "images of 48×32, patches of 8 pixels, 1 channel: those of the teacher (--image-size, --patch-size, "
                     + "--channels)",
                 "for 20 images: effective batch 16, 800 epochs, 1,000 optimiser steps in place of 1 (--effective-batch, "
                     + "--epochs)",

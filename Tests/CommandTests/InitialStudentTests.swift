@@ -85,6 +85,7 @@ final class InitialStudentTests: XCTestCase {
                     "the student has the sizes of its initial weights, \(weights): width 32, depth 3, 4 heads"),
                 result.errors)
             XCTAssertTrue(result.errors.contains("random: decoder"), result.errors)
+            XCTAssertTrue(result.errors.contains("patches of 8 pixels: those of the initial weights ("), result.errors)
             let stored = try JSONDecoder().decode(
                 TrainingConfiguration.self, from: TinyRun.bytes(run + "/configuration.json"))
             XCTAssertEqual(stored.model!.student.width, 32)
