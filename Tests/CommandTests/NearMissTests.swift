@@ -43,6 +43,7 @@ final class NearMissTests: XCTestCase {
                 ["convert", "a", "--to", "mae", "-o", "b"], "-o",
                 "dmae convert takes the output without a flag, as its second argument"
             ),
+            (["distill", "--pretrained", "w"], "--pretrained", "dmae distill calls it --init-student"),
             (["distill", "--device", "cpu"], "--device", "dmae computes on the processor: leave it out"),
         ] {
             let result = Command.run(arguments)
