@@ -62,7 +62,7 @@ final class FailedStartTests: XCTestCase {
         assertRuns(start + ["--quiet"])
         let whole = try TinyRun.bytes(run + "/model.safetensors"), log = try TinyRun.log(run)
         for name in contents(run) where name.hasSuffix(".safetensors") {
-            assertRefused(start, 64, "already holds a run; resume it with --resume auto")
+            assertRefused(start, 64, "already holds a run; resume it with `dmae resume`")
             try FileManager.default.removeItem(atPath: "\(run)/\(name)")
         }
         XCTAssertTrue(contents(run).contains("log.jsonl"))
