@@ -22,11 +22,16 @@ package final class WorkerThreads {
         pthread_sigmask(SIG_BLOCK, &all, &before)
         defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
         let work = Work(run)
+        // By default a thread's stack is as large as the shell lets the main one be.
+        var attributes = pthread_attr_t()
+        pthread_attr_init(&attributes)
+        defer { pthread_attr_destroy(&attributes) }
+        pthread_attr_setstacksize(&attributes, 8 << 20)
         for _ in 0..<count {
             var thread = pthread_t()
             let context = Unmanaged.passRetained(work)
             let code = pthread_create(
-                &thread, nil,
+                &thread, &attributes,
                 { context in
                     Unmanaged<Work>.fromOpaque(context!).takeRetainedValue().run()
                     return nil

@@ -53,7 +53,9 @@ struct Dmae: ParsableCommand {
             Doctor.self,
         ])
 
-    static func main() {
+    static func main() { Stack.ensure { Dmae.runAndExit() } }
+
+    private static func runAndExit() {
         Terminal.keepDescriptors()
         AtomicFile.removePartsOnSignals()
         FatalSignals.install()

@@ -88,6 +88,10 @@ struct Finetune: ParsableCommand {
         let recipe = try FineTuningRecipe.find(self.recipe ?? FineTuningRecipe.base.name)
         let initial = try weights.map { try ModelWeights(path: $0, prefix: choice.prefix) }
         if !training.quiet, let initial { Terminal.note(initial.summary) }
+        // What cannot be run is refused before images are looked for.
+        let initialSize = try initial.map {
+            try $0.runnableEncoder(heads: encoder.heads, imageSize: encoder.imageSize, resampling: true)
+        }
         let indexes = training.makeIndexes()
         let source = try ImageCollection(images.training, indexes: indexes)
         try requireClasses(source, .train)
@@ -95,8 +99,8 @@ struct Finetune: ParsableCommand {
         let teacherWeights = try teacher.weights(classes: names)
         if !training.quiet, let teacherWeights { Terminal.note(teacherWeights.summary) }
         var size: EncoderConfiguration
-        if let initial {
-            size = try initial.runnableEncoder(heads: encoder.heads, imageSize: encoder.imageSize, resampling: true)
+        if let initialSize {
+            size = initialSize
             size.channels = encoder.channels ?? size.channels
         } else {
             size = try encoder.student(

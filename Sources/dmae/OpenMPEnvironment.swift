@@ -31,6 +31,8 @@ enum OpenMPEnvironment {
             ["OMP_", "KMP_", "GOMP_"].contains(where: name.hasPrefix) && !kept.contains(name)
         }
         for name in removed { unsetenv(name) }
+        // By default stacks are as large as the shell lets the main one be.
+        setenv("OMP_STACKSIZE", "8M", 1)
         let ignored = removed.filter(meant.contains).sorted()
         guard !ignored.isEmpty else { return nil }
         return
