@@ -10,19 +10,7 @@ final class FinetuneTests: XCTestCase {
 
     /// Folders of links to pictures of three classes of the demo.
     override func setUpWithError() throws {
-        for name in ["education", "electronics", "geography"] {
-            let pictures = Fixtures.path("demo/images/\(name)")
-            for part in ["train", "val"] {
-                try FileManager.default.createDirectory(
-                    atPath: folder.file("\(part)/\(name)"), withIntermediateDirectories: true)
-            }
-            let files = try FileManager.default.contentsOfDirectory(atPath: pictures).sorted().prefix(9)
-            for (index, file) in files.enumerated() {
-                try FileManager.default.createSymbolicLink(
-                    atPath: folder.file("\(index % 3 == 0 ? "val" : "train")/\(name)/\(file)"),
-                    withDestinationPath: "\(pictures)/\(file)")
-            }
-        }
+        try TinyRun.writeClasses(in: folder)
     }
 
     /// 18 training and 9 validation pictures, effective batches of 8 in two passes of 4.

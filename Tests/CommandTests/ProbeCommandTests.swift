@@ -7,23 +7,10 @@ import XCTest
 /// `dmae probe`.
 final class ProbeCommandTests: XCTestCase {
     private let folder = TemporaryFolder()
-    private static let classes = ["education", "electronics", "geography"]
 
     /// Folders of links to pictures of three classes of the demo, and a tiny encoder.
     override func setUpWithError() throws {
-        for name in Self.classes {
-            let pictures = Fixtures.path("demo/images/\(name)")
-            for part in ["train", "val"] {
-                try FileManager.default.createDirectory(
-                    atPath: folder.file("\(part)/\(name)"), withIntermediateDirectories: true)
-            }
-            let files = try FileManager.default.contentsOfDirectory(atPath: pictures).sorted().prefix(9)
-            for (index, file) in files.enumerated() {
-                try FileManager.default.createSymbolicLink(
-                    atPath: folder.file("\(index % 3 == 0 ? "val" : "train")/\(name)/\(file)"),
-                    withDestinationPath: "\(pictures)/\(file)")
-            }
-        }
+        try TinyRun.writeClasses(in: folder)
         assertRuns(TinyRun.pretrain(folder.file("encoder"), epochs: 1, ["--quiet"]))
     }
 

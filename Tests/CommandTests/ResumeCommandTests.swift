@@ -65,25 +65,8 @@ final class ResumeCommandTests: XCTestCase {
         XCTAssertEqual(try TinyRun.checkpoints(moved).count, 3)
     }
 
-    /// Pictures of three classes, 18 for training and 9 for validation.
-    private func makeClasses() throws {
-        for name in ["education", "electronics", "geography"] {
-            let pictures = Fixtures.path("demo/images/\(name)")
-            for part in ["train", "val"] {
-                try FileManager.default.createDirectory(
-                    atPath: folder.file("\(part)/\(name)"), withIntermediateDirectories: true)
-            }
-            let files = try FileManager.default.contentsOfDirectory(atPath: pictures).sorted().prefix(9)
-            for (index, file) in files.enumerated() {
-                try FileManager.default.createSymbolicLink(
-                    atPath: folder.file("\(index % 3 == 0 ? "val" : "train")/\(name)/\(file)"),
-                    withDestinationPath: "\(pictures)/\(file)")
-            }
-        }
-    }
-
     func testFinetuningAndProbe() throws {
-        try makeClasses()
+        try TinyRun.writeClasses(in: folder)
         let data = ["--train", folder.file("train"), "--val", folder.file("val")] + steps
         let small = [
             "--recipe", "finetune-small-data", "--batch", "4", "--effective-batch", "8", "--warmup-epochs", "1",

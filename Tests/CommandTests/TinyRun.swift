@@ -6,6 +6,25 @@ import XCTest
 struct TinyRun {
     /// Nine pictures, flat in one folder.
     static let data = Fixtures.path("demo/images/geography")
+    static let classes = ["education", "electronics", "geography"]
+
+    /// Makes the folders `train` and `val`: links to pictures of three classes of the demo, 18 and 9.
+    static func writeClasses(in folder: TemporaryFolder) throws {
+        for name in classes {
+            let pictures = Fixtures.path("demo/images/\(name)")
+            for part in ["train", "val"] {
+                try FileManager.default.createDirectory(
+                    atPath: folder.file("\(part)/\(name)"), withIntermediateDirectories: true)
+            }
+            let files = try FileManager.default.contentsOfDirectory(atPath: pictures).sorted().prefix(9)
+            for (index, file) in files.enumerated() {
+                try FileManager.default.createSymbolicLink(
+                    atPath: folder.file("\(index % 3 == 0 ? "val" : "train")/\(name)/\(file)"),
+                    withDestinationPath: "\(pictures)/\(file)")
+            }
+        }
+    }
+
     /// Effective batches of 8 in two passes of 4: an epoch of nine images leaves a remainder.
     static let model = [
         "--student", "vit-miniature", "--width", "16", "--depth", "2", "--heads", "2", "--decoder-width", "16",
