@@ -23,6 +23,38 @@ enum Outputs {
                 .usage, "\(quoted(path: output)) exists: name another output, or give --force to replace it")
         }
     }
+
+    /// Refuses the folder of a new run that is, lies in or holds one of the folders of its images: checkpoints among
+    /// pictures, and a further class for the next run.
+    ///
+    /// - Throws: `Failure.usage`.
+    static func requireApart(_ run: String, from places: [String]) throws {
+        let folder = whole(run)
+        for place in places {
+            var status = stat()
+            guard stat(place, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { continue }
+            let images = whole(place)
+            guard folder == images || folder.hasPrefix(images + "/") || images.hasPrefix(folder + "/") else { continue }
+            throw Failure(
+                .usage,
+                "the run in \(quoted(path: run)) would lie among the images of \(quoted(path: place)): name an --output "
+                    + "folder beside them")
+        }
+    }
+
+    /// The path without links; of what does not exist yet, that of the folder that does, and the rest.
+    private static func whole(_ path: String) -> String {
+        if let found = realpath(path, nil) {
+            defer { free(found) }
+            return String(cString: found)
+        }
+        var parts = path.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+        while parts.last == "" { parts.removeLast() }
+        guard parts.count > 1 else { return whole(".") + "/" + path }
+        let last = parts.removeLast()
+        let parent = parts.joined(separator: "/")
+        return whole(parent.isEmpty ? "/" : parent) + "/" + last
+    }
 }
 
 /// Whether outputs that exist are replaced.

@@ -294,7 +294,8 @@ struct TrainingOptions: ParsableArguments {
             return recipe.warmupEpochs
         }
         let own = Format.shortest(recipe.warmupEpochs)
-        let proportional = recipe.warmupEpochs * length / recipe.epochs, text = Format.shortest(proportional)
+        let proportional = recipe.warmupEpochs * length / recipe.epochs,
+            text = Format.shortest((100 * proportional).rounded() / 100)
         if !isNamed {
             if !quiet {
                 Terminal.note(
@@ -358,6 +359,10 @@ struct TrainingOptions: ParsableArguments {
         Signals.install()
         // The weights that the run starts from are open by now.
         try Outputs.check(RunDirectory.outputs(in: output!))
+        if resume == nil {
+            try Outputs.requireApart(
+                output!, from: configuration.data.paths + (configuration.validation?.paths ?? []))
+        }
         // Lock the folder, or refuse it, before reading the teacher, which may take minutes.
         let directory = try RunDirectory(path: output!, resuming: resume != nil)
         var hasTrained = false

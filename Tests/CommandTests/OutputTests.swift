@@ -6,6 +6,19 @@ import XCTest
 /// Where commands write: never over what they read, never what is ruined, and at paths as they are given.
 final class OutputTests: XCTestCase {
     private let folder = TemporaryFolder()
+
+    /// A new run's folder that is, lies in or holds the folder of its images.
+    func testRunsAmongImages() throws {
+        try FileManager.default.createDirectory(atPath: folder.file("all"), withIntermediateDirectories: true)
+        try FileManager.default.copyItem(atPath: TinyRun.data, toPath: folder.file("all/images"))
+        let data = folder.file("all/images")
+        for output in ["all/images", "all/images/", "all/images/deep/run", "all", "all/./images/../images/run"] {
+            assertRefused(
+                TinyRun.pretrain(folder.file(output), epochs: 1, data: data), 64, "would lie among the images of")
+        }
+        XCTAssertFalse(FileManager.default.fileExists(atPath: folder.file("all/images/deep")))
+        assertRuns(TinyRun.pretrain(folder.file("all/images-run"), epochs: 1, data: data, ["--quiet"]))
+    }
     private let picture = Fixtures.path("demo/held-out/food-lemon.jpg")
 
     private func copy(_ path: String, _ name: String) throws -> String {
