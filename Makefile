@@ -31,7 +31,7 @@ OPENMP := $(DMAE_OPENMP)/lib/libomp.a
 PACKAGES := libc6-dev libstdc++-12-dev libomp-19-dev libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev \
             binutils ca-certificates cmake make git gcc g++ python3 dpkg-dev xz-utils \
             libncurses6 libcurl4 libxml2 libsqlite3-0 libedit2
-TEST_PACKAGES := qemu-user
+TEST_PACKAGES := qemu-user strace
 
 STATIC := -c release --static-swift-stdlib -Xswiftc -static-executable
 

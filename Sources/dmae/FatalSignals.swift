@@ -19,7 +19,7 @@ enum FatalSignals {
             AtomicFile.removeParts()
             let text: StaticString = """
                 error: dmae was ended by a fault of its own, or for want of memory; files in place are whole, and \
-                --resume auto goes on with a run: free some memory, or report the fault with the lines above
+                `dmae resume` goes on with a run: free some memory, or report the fault with the lines above
 
                 """
             _ = write(2, text.utf8Start, text.utf8CodeUnitCount)

@@ -50,7 +50,8 @@ enum Outputs {
         }
         var parts = path.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
         while parts.last == "" { parts.removeLast() }
-        guard parts.count > 1 else { return whole(".") + "/" + path }
+        // The present folder itself may have been removed.
+        guard parts.count > 1 else { return path == "." ? path : whole(".") + "/" + path }
         let last = parts.removeLast()
         let parent = parts.joined(separator: "/")
         return whole(parent.isEmpty ? "/" : parent) + "/" + last

@@ -5,8 +5,8 @@ import XCTest
 /// A command that writes several files is stopped at each of its system calls: no new file stands beside an old one, and
 /// what is confirmed is whole.
 ///
-/// strace makes the n-th call fail, or kills the process there; without strace, or where processes may not be traced,
-/// these tests are skipped.
+/// strace makes the n-th call fail, or kills the process there; where processes may not be traced, these tests
+/// are skipped. (`make test` installs strace.)
 final class OutputFaultTests: XCTestCase {
     private static let weights = Fixtures.path("weights/mae/mae.safetensors")
     private static let strace = "/usr/bin/strace"
