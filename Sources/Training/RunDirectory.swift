@@ -130,19 +130,22 @@ public final class RunDirectory {
         }
     }
 
-    /// Removes from the folder what was not there `earlier`, and then the folders `made`, if they are empty. Must hold the
-    /// lock, if there is one.
+    /// Removes from the folder the files of a run that were not there `earlier`, and then the folders `made`, if they are
+    /// empty: what others have put there meanwhile stays. Must hold the lock, if there is one.
     private static func remove(newerThan earlier: Set<String>, in path: String, _ made: [String]) {
         func remove(_ name: String, in folder: String) {
             let place = "\(folder)/\(name)"
-            guard name != ".", name != "..", unlink(place) != 0 else { return }
-            // A folder, of the indexes of archives.
-            for inner in (try? names(in: place)) ?? [] where inner != "." && inner != ".." {
-                unlink("\(place)/\(inner)")
+            guard name == "archives" else {
+                unlink(place)
+                return
             }
+            for inner in (try? names(in: place)) ?? [] where inner.contains(".index") { unlink("\(place)/\(inner)") }
             rmdir(place)
         }
-        for name in (try? names(in: path)) ?? [] where !earlier.contains(name) { remove(name, in: path) }
+        let own = [configurationName, statusName, imagesName, evaluationName, "log.jsonl", "lock", "archives"]
+        for name in (try? names(in: path)) ?? [] where !earlier.contains(name) && own.contains(name) {
+            remove(name, in: path)
+        }
         for folder in made.reversed() { rmdir(folder) }
     }
 

@@ -144,6 +144,19 @@ final class RunDirectoryTests: XCTestCase {
         XCTAssertEqual(folder.read("run/lock"), Array("\(getpid())\n".utf8))
     }
 
+    /// A start that fails takes away what it wrote, not what others have put there meanwhile.
+    func testOthersFilesStayAfterAFailedStart() throws {
+        let path = folder.file("deep/run")
+        let run = try RunDirectory(path: path, resuming: false)
+        try run.writeConfiguration(["format": 3])
+        folder.write("mine".utf8, "deep/run/notes.txt")
+        run.undoStart(hasTrained: false)
+        XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: path), ["notes.txt"])
+        try FileManager.default.removeItem(atPath: path + "/notes.txt")
+        run.undoStart(hasTrained: false)
+        XCTAssertFalse(FileManager.default.fileExists(atPath: folder.file("deep")))
+    }
+
     /// Files of others called lock are neither followed nor written.
     func testForeignLocks() throws {
         folder.write("precious".utf8, "precious.txt")
