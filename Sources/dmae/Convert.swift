@@ -109,15 +109,6 @@ struct Convert: ParsableCommand {
                 throw ValidationError("--decoder-heads has no effect: --encoder-only leaves out the decoder")
             }
         }
-        let endings: [Form: [String]] = [
-            .mae: [".safetensors", ".pth", ".pt"], .timm: [".safetensors", ".pth", ".pt"], .onnx: [".onnx"],
-        ]
-        let known = [".safetensors", ".pth", ".pt", ".bin", ".onnx", ".npy"]
-        let name = output.lowercased()
-        if let wanted = endings[form], known.contains(where: name.hasSuffix), !wanted.contains(where: name.hasSuffix) {
-            throw ValidationError(
-                "\(output): what --to \(form.rawValue) writes ends in \(wanted.joined(separator: ", "))")
-        }
         let sizes: [(flag: String, isGiven: Bool)] = [
             ("--heads", heads != nil), ("--decoder-heads", decoderHeads != nil), ("--image-size", imageSize != nil),
         ]
@@ -131,6 +122,7 @@ struct Convert: ParsableCommand {
     }
 
     func run() throws {
+        try requireName()
         let weights = try ModelWeights(path: input, prefix: choice.prefix)
         let target: Conversion.Target = form == .huggingface ? .huggingFace : form == .timm ? .timm : .mae
         let names = form == .onnx ? nil : Conversion.folderFiles(of: target, at: output)
@@ -145,6 +137,21 @@ struct Convert: ParsableCommand {
         case .mae, .timm, .huggingface: try write(weights, to: target, pixels)
         case .onnx: try writeONNX(weights, pixels)
         }
+    }
+
+    /// Refuses an output that is called another kind of file than is written, or a folder that is called as a file.
+    private func requireName() throws {
+        let endings: [Form: [String]] = [
+            .mae: [".safetensors", ".pth", ".pt"], .timm: [".safetensors", ".pth", ".pt"], .onnx: [".onnx"],
+        ]
+        let isFolder = form == .huggingface || (form == .timm && Conversion.isFolder(output))
+        if let wanted = endings[form], !Outputs.hasEnding(output, wanted),
+            !isFolder || Outputs.hasEnding(output, Outputs.fileEndings)
+        {
+            throw Failure(
+                .usage, "\(output): what --to \(form.rawValue) writes ends in \(wanted.joined(separator: ", "))")
+        }
+        if isFolder { try Outputs.requireFolderName(output, "output", of: "--to \(form.rawValue)") }
     }
 
     /// How pictures are prepared for the weights, as the command line or the weights say; nil where neither does. Says

@@ -66,12 +66,12 @@ struct Evaluate: ParsableCommand {
 
     func validate() throws {
         try ValidationError.requirePlaces(data, "--data")
-        if let confusion, !confusion.lowercased().hasSuffix(".png") {
-            throw ValidationError("--confusion \(confusion): the matrix is drawn as a PNG file; end it in .png")
-        }
     }
 
     func run() throws {
+        if let confusion {
+            try Outputs.requireEnding(".png", of: confusion, "--confusion", "the matrix is drawn as a PNG file")
+        }
         try compute.apply()
         // Refuse early: evaluation may take minutes.
         let list = try logits.map { try Evaluation.list(beside: $0) }

@@ -24,12 +24,4 @@ extension ValidationError {
     static func check(_ check: () throws -> Void) throws {
         do { try check() } catch let failure as Failure { throw ValidationError(failure.message(in: Flags())) }
     }
-
-    /// Refuses an `--output` that is called another kind of picture than PNG. `subject` is its content, such as "the
-    /// grid".
-    static func requirePNG(_ output: String, of subject: String) throws {
-        if [".jpg", ".jpeg", ".webp", ".gif", ".bmp"].contains(where: { output.lowercased().hasSuffix($0) }) {
-            throw ValidationError("--output \(output): \(subject) is a PNG file; end it in .png")
-        }
-    }
 }

@@ -5,23 +5,97 @@ import Weights
 
 /// The files that a command is about to write.
 enum Outputs {
+    /// A form of files that a command replaces without --force.
+    enum Form: CaseIterable {
+        case picture, tensors
+
+        var ending: String { self == .picture ? ".png" : ".safetensors" }
+
+        fileprivate var name: String { self == .picture ? "PNG file" : "safetensors file" }
+
+        /// Whether a file that begins with these bytes, at least nine unless it is shorter, has this form.
+        fileprivate func matches(_ head: some Collection<UInt8>) -> Bool {
+            switch self {
+            case .picture: head.starts(with: [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A])
+            // The length of the header, far below 2^32, and the header, a JSON object.
+            case .tensors: head.count >= 9 && head.dropFirst(4).elementsEqual([0, 0, 0, 0, UInt8(ascii: "{")])
+            }
+        }
+    }
+
     /// Refuses, before long work, an output that is a file of the input: one that was opened so far, or one of `images`.
+    /// Refuses, too, to replace a file of another form than its ending says: nobody meant that.
     ///
     /// - Parameters:
     ///   - outputs: the paths of all files that the command writes or replaces.
     ///   - images: the paths of the images that it reads; only asked for where an output exists.
-    ///   - force: of a command with --force, whether it was given; otherwise an output that exists is refused, too.
+    ///   - force: of a command with --force, whether it was given; without it every output that exists is refused, with
+    ///     it none. Nil for another command.
     /// - Throws: `Failure.usage`.
-    static func check(_ outputs: [String], images: @autoclosure () -> [String] = [], force: Bool = true) throws {
+    static func check(_ outputs: [String], images: @autoclosure () -> [String] = [], force: Bool? = nil) throws {
         try InputFiles.requireOther(than: outputs, images())
-        guard !force else { return }
+        guard force != true else { return }
         for output in outputs {
             var status = stat()
             // What is no file is refused in its own words, whatever the flags.
             guard stat(output, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { continue }
+            if force == false {
+                throw Failure(
+                    .usage, "\(quoted(path: output)) exists: name another output, or give --force to replace it")
+            }
+            guard let form = Form.allCases.first(where: { output.lowercased().hasSuffix($0.ending) }),
+                status.st_size > 0, let head = head(of: output), !form.matches(head)
+            else { continue }
             throw Failure(
-                .usage, "\(quoted(path: output)) exists: name another output, or give --force to replace it")
+                .usage,
+                "\(quoted(path: output)) exists and is not a \(form.name), whatever its name says: name another output, or "
+                    + "remove it")
         }
+    }
+
+    /// The first bytes of a file; nil if it cannot be read.
+    private static func head(of path: String) -> [UInt8]? {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: 9)
+        let count = read(descriptor, &bytes, bytes.count)
+        return count < 0 ? nil : Array(bytes.prefix(count))
+    }
+
+    /// Endings of files. A folder is not called so.
+    static let fileEndings = [
+        ".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".onnx", ".npy", ".csv", ".json", ".jsonl", ".png", ".jpg",
+        ".jpeg", ".tar",
+    ]
+
+    /// Whether the file name of `path` is one with this ending.
+    static func hasEnding(_ path: String, _ endings: [String]) -> Bool {
+        let name = (path.split(separator: "/").last ?? "").lowercased()
+        return endings.contains { name.hasSuffix($0) && name.count > $0.count }
+    }
+
+    /// Refuses an output that is called another kind of file than is written: it might be a file of that kind. Not in
+    /// `validate`, where a misspelt flag is not yet known.
+    ///
+    /// - Parameters:
+    ///   - flag: the option that names it.
+    ///   - what: what is written, such as "the grid is a PNG file".
+    /// - Throws: `Failure.usage`.
+    static func requireEnding(_ ending: String, of output: String, _ flag: String, _ what: String) throws {
+        guard !hasEnding(output, [ending]) else { return }
+        throw Failure(.usage, "\(flag) \(output): \(what); end it in \(ending)")
+    }
+
+    /// Refuses an output folder that is called as a file is.
+    ///
+    /// - Parameter writer: what writes it, such as "a run".
+    /// - Throws: `Failure.usage`.
+    static func requireFolderName(_ path: String, _ flag: String, of writer: String) throws {
+        guard hasEnding(path, fileEndings) else { return }
+        throw Failure(
+            .usage,
+            "\(flag) \(path): \(writer) writes a folder, and that is the name of a file: leave out its ending")
     }
 
     /// Refuses the folder of a new run that is, lies in or holds one of the folders of its images: checkpoints among

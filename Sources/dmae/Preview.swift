@@ -32,7 +32,8 @@ struct Preview: ParsableCommand {
 
     @Option(
         name: .shortAndLong,
-        help: ArgumentHelp("Where to write the grid: a PNG file.", valueName: "file"))
+        help: ArgumentHelp("Where to write the grid: a .png file.", valueName: "file"),
+        completion: .file(extensions: ["png"]))
     var output: String
 
     @Option(help: ArgumentHelp("Number of samples.", valueName: "samples"))
@@ -72,10 +73,10 @@ struct Preview: ParsableCommand {
     func validate() throws {
         if !(1...10_000).contains(count) { throw ValidationError("--count must be 1 to 10000") }
         if !(1...1000).contains(columns) { throw ValidationError("--columns must be 1 to 1000") }
-        try ValidationError.requirePNG(output, of: "the grid")
     }
 
     func run() throws {
+        try Outputs.requireEnding(".png", of: output, "--output", "the grid is a PNG file")
         try compute.apply()
         let source = try ImageCollection(images.places, usesLabels: false, indexes: ArchiveIndexes(isQuiet: false))
         source.warnings.forEach(Terminal.warning)

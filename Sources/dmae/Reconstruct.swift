@@ -48,7 +48,8 @@ struct Reconstruct: ParsableCommand {
 
     @Option(
         name: .shortAndLong,
-        help: ArgumentHelp("Where to write the grid: a PNG file.", valueName: "file"))
+        help: ArgumentHelp("Where to write the grid: a .png file.", valueName: "file"),
+        completion: .file(extensions: ["png"]))
     var output: String
 
     @Option(
@@ -133,7 +134,6 @@ struct Reconstruct: ParsableCommand {
         }
         if let count, !(1...10_000).contains(count) { throw ValidationError("--count must be 1 to 10000") }
         if let columns, !(1...1000).contains(columns) { throw ValidationError("--columns must be 1 to 1000") }
-        try ValidationError.requirePNG(output, of: "the grid")
     }
 
     /// The result as JSON.
@@ -175,6 +175,7 @@ struct Reconstruct: ParsableCommand {
     }
 
     func run() throws {
+        try Outputs.requireEnding(".png", of: output, "--output", "the grid is a PNG file")
         try compute.apply()
         let weights = try ModelWeights(path: weights, prefix: choice.prefix)
         try Outputs.check([output], images: input + mask)

@@ -21,13 +21,15 @@ struct Replays: ParsableCommand {
 
     @Option(
         name: .shortAndLong,
-        help: ArgumentHelp("Where to write the results: a safetensors file.", valueName: "file"), completion: .file())
+        help: ArgumentHelp("Where to write the results: a .safetensors file.", valueName: "file"),
+        completion: .file())
     var output: String
 
     @OptionGroup(title: "Compute") var compute: ComputeOptions
     @OptionGroup(title: "Compute") var precision: PrecisionOptions
 
     func run() throws {
+        try Outputs.requireEnding(".safetensors", of: output, "--output", "the results are a safetensors file")
         try compute.apply()
         _ = try SafeTensorsFile(path: input)
         try Outputs.check([output])

@@ -346,6 +346,7 @@ struct TrainingOptions: ParsableArguments {
         guard dryRun || output?.isEmpty == false else {
             throw Failure(.usage, "--output is needed: name a folder for the run")
         }
+        if let output, resume == nil, !dryRun { try Outputs.requireFolderName(output, "--output", of: "a run") }
         let trainer = try Trainer(configuration, images: images, indexes: indexes)
         trainer.warnings.forEach(Terminal.warning)
         if !quiet { trainer.notes.forEach(Terminal.note) }
@@ -358,7 +359,7 @@ struct TrainingOptions: ParsableArguments {
 
         Signals.install()
         // The weights that the run starts from are open by now.
-        try Outputs.check(RunDirectory.outputs(in: output!))
+        try Outputs.check(RunDirectory.outputs(in: output!), force: true)
         if resume == nil {
             try Outputs.requireApart(
                 output!, from: configuration.data.paths + (configuration.validation?.paths ?? []))

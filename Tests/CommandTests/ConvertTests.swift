@@ -233,19 +233,22 @@ final class ConvertTests: XCTestCase {
         let names = folder.names()
         for (form, more) in [("onnx", []), ("huggingface", ["--encoder-only"])] {
             assertRefused(
-                run(untold, "x", form, ["--heads", "2"] + more), 64,
+                run(untold, form == "onnx" ? "x.onnx" : "x", form, ["--heads", "2"] + more), 64,
                 "--image-size is needed: \(untold) does not say the image size", "its patches form no square")
             assertRefused(
-                run(untold, "x", form, ["--heads", "2", "--image-size", "32"] + more), 64,
+                run(untold, form == "onnx" ? "x.onnx" : "x", form, ["--heads", "2", "--image-size", "32"] + more), 64,
                 "makes 16 patches of 8 pixels",
                 "\(untold) has positions for 8")
             assertRefused(
-                run(told, "x", form, ["--image-size", "16x32"] + more), 64, "--image-size 16x32 contradicts \(told)",
+                run(told, form == "onnx" ? "x.onnx" : "x", form, ["--image-size", "16x32"] + more), 64,
+                "--image-size 16x32 contradicts \(told)",
                 "32×16 pixels")
         }
         assertRefused(
-            run(told, "x", "mae", ["--heads", "4"]), 64, "--heads 4 contradicts \(told), which says that it has 2")
-        assertRefused(run(told, "x", "mae", ["--decoder-heads", "4"]), 64, "--decoder-heads 4 contradicts \(told)")
+            run(told, "x.safetensors", "mae", ["--heads", "4"]), 64,
+            "--heads 4 contradicts \(told), which says that it has 2")
+        assertRefused(
+            run(told, "x.safetensors", "mae", ["--decoder-heads", "4"]), 64, "--decoder-heads 4 contradicts \(told)")
         assertRefused(
             run(told, "x.pth", "mae", ["--image-size", "32x16"]), 64,
             "--image-size has no effect: a PyTorch archive has no place for sizes")
@@ -259,25 +262,32 @@ final class ConvertTests: XCTestCase {
         }
         refused(64, "--heads is needed", "mae.safetensors", arguments: mae, output, "--to", "huggingface")
         refused(64, "--decoder-heads is needed", arguments: mae, output, "--to", "huggingface", "--heads", "4")
-        refused(64, "--heads must be at least 1", arguments: mae, output, "--to", "mae", "--heads", "0")
         refused(
-            64, "--heads 5 does not divide the encoder's width of 32", arguments: mae, output, "--to", "mae", "--heads",
+            64, "--heads must be at least 1", arguments: mae, output + ".safetensors", "--to", "mae", "--heads", "0")
+        refused(
+            64, "--heads 5 does not divide the encoder's width of 32", arguments: mae, output + ".safetensors", "--to",
+            "mae", "--heads",
             "5")
         refused(
-            64, "--decoder-heads 5 does not divide the decoder's width of 16", arguments: mae, output, "--to", "mae",
+            64, "--decoder-heads 5 does not divide the decoder's width of 16", arguments: mae, output + ".safetensors",
+            "--to", "mae",
             "--decoder-heads", "5")
-        refused(64, "5 heads do not divide the width 32", arguments: mae, output, "--to", "onnx", "--heads", "5")
+        refused(
+            64, "5 heads do not divide the width 32", arguments: mae, output + ".onnx", "--to", "onnx", "--heads", "5")
         for form in ["timm", "onnx"] {
             refused(
-                64, "--decoder-heads has no effect", "--to \(form)", arguments: mae, output, "--to", form,
+                64, "--decoder-heads has no effect", "--to \(form)", arguments: mae,
+                "\(output).\(form == "onnx" ? form : "pth")", "--to", form,
                 "--decoder-heads", "4")
         }
         refused(
-            64, "--decoder-heads has no effect", "--encoder-only", arguments: mae, output, "--to", "mae",
+            64, "--decoder-heads has no effect", "--encoder-only", arguments: mae, output + ".safetensors", "--to",
+            "mae",
             "--decoder-heads", "4",
             "--encoder-only")
         refused(
-            64, "--decoder-heads has no effect", "holds no decoder", arguments: fixture("huggingface/vit"), output,
+            64, "--decoder-heads has no effect", "holds no decoder", arguments: fixture("huggingface/vit"),
+            output + ".safetensors",
             "--to", "mae",
             "--decoder-heads", "4")
         refused(
@@ -288,7 +298,7 @@ final class ConvertTests: XCTestCase {
             "--heads", "4",
             "--decoder-heads", "4")
         refused(64, "keras", arguments: mae, output, "--to", "keras")
-        refused(64, "int8", arguments: mae, output, "--to", "mae", "--dtype", "int8")
+        refused(64, "int8", arguments: mae, output + ".safetensors", "--to", "mae", "--dtype", "int8")
         refused(64, "Missing expected argument '--to <form>'", arguments: mae, output)
         refused(
             65, "finetuned.pth", "fc_norm instead of norm", "--to timm", arguments: fixture("mae/finetuned.pth"),
@@ -299,8 +309,8 @@ final class ConvertTests: XCTestCase {
             arguments: Fixtures.path("classifiers/timm-mean/model.safetensors"), output, "--to", "huggingface")
         refused(
             65, "expected.safetensors\" holds no Vision Transformer", arguments: fixture("expected.safetensors"),
-            output, "--to", "mae")
-        refused(74, "gone", arguments: folder.file("gone"), output, "--to", "mae")
+            output + ".safetensors", "--to", "mae")
+        refused(74, "gone", arguments: folder.file("gone"), output + ".safetensors", "--to", "mae")
         refused(74, "nowhere", arguments: mae, folder.file("nowhere/x.safetensors"), "--to", "mae")
         folder.write("x".utf8, "file")
         refused(

@@ -36,11 +36,11 @@ final class OutputTests: XCTestCase {
         let link = folder.file("link.safetensors")
         XCTAssertEqual(symlink(weights, link), 0)
         let embed = ["embed", "--weights", weights, "--data"]
-        let reconstruct = ["reconstruct", "--weights", weights, "--input", lemon, "--output"]
+        let picture = try copy(picture, "lemon.png")
+        let reconstruct = ["reconstruct", "--weights", weights, "--input", picture, "--output"]
         let cases = [
             (embed + [lemon, "--output", weights], weights), (embed + [lemon, "--output", link], weights),
-            (embed + [lemon, "--output", lemon], lemon), (reconstruct + [weights], weights),
-            (reconstruct + [lemon], lemon),
+            (embed + [lemon, "--output", lemon], lemon), (reconstruct + [picture], picture),
             (["convert", weights, weights, "--to", "timm"], weights),
             (["convert", weights, link, "--to", "timm"], weights),
             (["convert", hugging, hugging, "--to", "huggingface", "--dtype", "f16"], hugging + "/model.safetensors"),
@@ -73,12 +73,9 @@ final class OutputTests: XCTestCase {
         let reconstruct = ["reconstruct", "--weights", sharded, "--input", lemon, "--output"]
         var cases: [(arguments: [String], input: String)] = [
             (["convert", sharded, first, "--to", "mae"], first), (["convert", index, first, "--to", "mae"], first),
-            (["convert", sharded, config, "--to", "mae"], config),
-            (["convert", sharded, index, "--to", "mae"], index),
             (["convert", index, sharded, "--to", "huggingface"], config),
             (embed + [first], first), (embed + [hard], first),
             (["embed", "--weights", sharded, "--data", list, "--output", list], list),
-            (reconstruct + [first], first), (reconstruct + [config], config),
             (reconstruct + [mask, "--mask", mask], mask), (reconstruct + [lemon], lemon),
             (["replay", recording, "--output", recording], recording),
         ]
@@ -168,16 +165,70 @@ final class OutputTests: XCTestCase {
         let weights = Fixtures.path("demo/teacher.safetensors")
         for (output, form, wanted) in [
             ("x.bin", "mae", ".safetensors, .pth, .pt"), ("x.onnx", "timm", ".safetensors, .pth, .pt"),
-            ("x.pth", "onnx", ".onnx"),
+            ("x.pth", "onnx", ".onnx"), ("x.py", "mae", ".safetensors, .pth, .pt"), ("x", "onnx", ".onnx"),
+            ("x.csv", "timm", ".safetensors, .pth, .pt"), (".pt", "mae", ".safetensors, .pth, .pt"),
         ] {
             assertRefused(
                 ["convert", weights, folder.file(output), "--to", form], 64,
                 "what --to \(form) writes ends in \(wanted)")
         }
-        assertRefused(
-            ["reconstruct", "--weights", weights, "--input", picture, "--output", folder.file("grid.jpg")], 64,
-            "end it in .png")
+        for name in ["grid.jpg", "x.py", "grid", "grid.png.txt", ".png"] {
+            let output = folder.file(name)
+            for arguments in [
+                ["reconstruct", "--weights", weights, "--input", picture],
+                ["preview", "--data", TinyRun.data, "--recipe", "demo"],
+            ] {
+                assertRefused(
+                    arguments + ["--output", output], 64, "--output \(output): the grid is a PNG file; end it in .png")
+            }
+            assertRefused(
+                ["evaluate", "--weights", weights, "--data", TinyRun.data, "--confusion", output], 64,
+                "--confusion \(output): the matrix is drawn as a PNG file; end it in .png")
+            assertRefused(
+                ["evaluate", "--weights", weights, "--data", TinyRun.data, "--logits", output], 64,
+                "--logits \(output): end it in .safetensors")
+            assertRefused(
+                ["replay", Fixtures.path("golden/linear.in.safetensors"), "--output", output], 64,
+                "--output \(output): the results are a safetensors file; end it in .safetensors")
+        }
+        // What writes a folder is not given the name of a file.
+        for output in ["hub.safetensors", "hub.ONNX/"].map(folder.file) {
+            assertRefused(
+                ["convert", weights, output, "--to", "huggingface"], 64,
+                "output \(output): --to huggingface writes a folder, and that is the name of a file: leave out its ending"
+            )
+            assertRefused(
+                TinyRun.pretrain(output), 64,
+                "--output \(output): a run writes a folder, and that is the name of a file: leave out its ending")
+        }
         XCTAssertEqual(folder.names(), [])
+    }
+
+    /// Pictures and recordings replace their like, and nothing else that happens to have such a name.
+    func testOnlyTheSameFormIsReplaced() throws {
+        let weights = Fixtures.path("demo/teacher.safetensors"),
+            recording = Fixtures.path("golden/linear.in.safetensors")
+        let cases = [
+            (["preview", "--data", TinyRun.data, "--recipe", "demo", "--count", "1", "--output"], "x.png", "PNG"),
+            (["reconstruct", "--weights", weights, "--input", picture, "--output"], "x.png", "PNG"),
+            (["replay", recording, "--output"], "x.safetensors", "safetensors"),
+        ]
+        for (arguments, name, form) in cases {
+            for text in ["print(1)\n", "12345678x"] {
+                let path = folder.write(text.utf8, name)
+                assertRefused(
+                    arguments + [path], 64,
+                    "\"\(path)\" exists and is not a \(form) file, whatever its name says: name another output, or remove"
+                )
+                XCTAssertEqual(folder.read(name), Array(text.utf8))
+            }
+            // An empty file loses nothing.
+            folder.write([], name)
+            assertRuns(arguments + [folder.file(name)])
+            let first = folder.read(name)
+            assertRuns(arguments + [folder.file(name)])
+            XCTAssertEqual(folder.read(name), first)
+        }
     }
 
     /// Weights that hold NaN give no features and no picture.

@@ -58,17 +58,22 @@ final class ReplayCommandTests: XCTestCase {
         let input = Fixtures.path("golden/linear.in.safetensors")
         let missing = folder.file("missing.safetensors")
         assertRefused(
-            ["replay", missing, "--output", folder.file("a")], 74, "missing.safetensors", "No such file",
+            ["replay", missing, "--output", folder.file("a.safetensors")], 74, "missing.safetensors", "No such file",
             "check the path")
-        assertRefused(["replay", folder.path, "--output", folder.file("a")], 74, "it is a folder")
+        assertRefused(["replay", folder.path, "--output", folder.file("a.safetensors")], 74, "it is a folder")
         assertRefused(
-            ["replay", Fixtures.path("safetensors/reference.safetensors"), "--output", folder.file("a")], 65,
+            ["replay", Fixtures.path("safetensors/reference.safetensors"), "--output", folder.file("a.safetensors")],
+            65,
             "reference.safetensors",
             "dmae.replay is missing")
-        assertRefused(["replay", input, "--output", folder.file("no/such/place")], 74, "no/such/place", "No such file")
         assertRefused(
-            ["replay", input, "--output", folder.file("a"), "--threads", "0"], 64, "--threads must be 1 to 4096")
-        assertRefused(["replay", input, "--output", folder.file("a"), "--threads", "two"], 64, "'two'", "--threads")
+            ["replay", input, "--output", folder.file("no/such/place.safetensors")], 74, "no/such/place", "No such file"
+        )
+        assertRefused(
+            ["replay", input, "--output", folder.file("a.safetensors"), "--threads", "0"], 64,
+            "--threads must be 1 to 4096")
+        assertRefused(
+            ["replay", input, "--output", folder.file("a.safetensors"), "--threads", "two"], 64, "'two'", "--threads")
         XCTAssertEqual(folder.names(), [], "what failed leaves nothing behind")
         /// The recording with words of its description exchanged for others of the same length.
         func changed(_ name: String, _ words: [(String, String)]) throws -> [String] {
@@ -76,7 +81,7 @@ final class ReplayCommandTests: XCTestCase {
             for (old, new) in words {
                 bytes.replaceSubrange(try XCTUnwrap(bytes.firstRange(of: Data(old.utf8))), with: Data(new.utf8))
             }
-            return ["replay", folder.write([UInt8](bytes), name), "--output", folder.file("a")]
+            return ["replay", folder.write([UInt8](bytes), name), "--output", folder.file("a.safetensors")]
         }
         // A decay of one divides by zero.
         assertRefused(
@@ -102,7 +107,7 @@ final class ReplayCommandTests: XCTestCase {
             try writer.write(to: folder.file("order.safetensors"))
         }
         assertRefused(
-            ["replay", folder.file("order.safetensors"), "--output", folder.file("a")], 65,
+            ["replay", folder.file("order.safetensors"), "--output", folder.file("a.safetensors")], 65,
             "order.safetensors: noise holds a NaN")
         XCTAssertEqual(
             folder.names(), ["once.safetensors", "ones.safetensors", "order.safetensors", "rate.safetensors"])
@@ -114,7 +119,8 @@ final class ReplayCommandTests: XCTestCase {
         for length in [0, 7, 8, 100, whole.count / 2, whole.count - 1] {
             folder.write(whole.prefix(length), "cut.safetensors")
             assertRefused(
-                ["replay", folder.file("cut.safetensors"), "--output", folder.file("out")], 65, "cut.safetensors")
+                ["replay", folder.file("cut.safetensors"), "--output", folder.file("out.safetensors")], 65,
+                "cut.safetensors")
         }
         XCTAssertEqual(folder.names(), ["cut.safetensors"])
     }
@@ -132,7 +138,8 @@ final class ReplayCommandTests: XCTestCase {
             bytes[place] ^= 1 << UInt8(random.below(8))
             folder.write(bytes, "flipped.safetensors")
             let result = Command.run([
-                "replay", folder.file("flipped.safetensors"), "--output", folder.file("out"), "--threads", "1",
+                "replay", folder.file("flipped.safetensors"), "--output", folder.file("out.safetensors"), "--threads",
+                "1",
             ])
             if result.end == .exited(0) { continue }
             refused += 1
