@@ -176,12 +176,19 @@ public struct ImageCollection: ImageSource {
     /// parts of a data set, such as train and val.
     ///
     /// - Parameter paths: those of the listing.
-    public func classNames(of paths: [String], indexes: ArchiveIndexes = ArchiveIndexes()) -> [String]? {
+    /// - Throws: `Failure.inputOutput` where a place cannot be read: results without their classes would look complete.
+    public func classNames(of paths: [String], indexes: ArchiveIndexes = ArchiveIndexes()) throws -> [String]? {
         precondition(isListing)
         // Pictures that are named one by one have no classes.
-        guard let labelled = try? ImageCollection(ImagePlaces(paths), usesLabels: false, indexes: indexes),
-            !labelled.classes.isEmpty, !labelled.classes.allSatisfy(ImageFolder.parts.contains)
-        else { return nil }
+        guard try Self.expanded(paths).allSatisfy({ try Self.kind(of: $0) != .other }) else { return nil }
+        let labelled: ImageCollection
+        do {
+            labelled = try ImageCollection(ImagePlaces(paths), usesLabels: false, indexes: indexes)
+        } catch let failure as Failure where failure.code == .badData || failure.code == .usage {
+            // As a data set the places do not fit together.
+            return nil
+        }
+        guard !labelled.classes.isEmpty, !labelled.classes.allSatisfy(ImageFolder.parts.contains) else { return nil }
         var classes: [String: Int] = [:]
         classes.reserveCapacity(labelled.count)
         for index in 0..<labelled.count { classes[labelled.path(index)] = labelled.label(index) }

@@ -77,7 +77,7 @@ public struct CheckpointStore: Sendable {
         writer.metadata[Self.stepKey] = String(step)
         for tensor in tensors { writer.add(tensor.name, shape: tensor.shape, floats: tensor.floats) }
         let path = path(step: step)
-        try writer.write(to: path, checksummed: true)
+        try writer.write(to: path, checksummed: true, replacesLink: true)
         for old in try steps().filter({ $0 < step }).dropLast(keep - 1) { unlink(self.path(step: old)) }
         return path
     }

@@ -102,7 +102,9 @@ public final class ImageCheck {
     }
 
     private func keep(_ headers: [ImageHeaders]) throws {
-        try AtomicFile.write(Kept(files: checksum, headers: headers).sortedJSON() + [0x0A], to: directory.imagesPath)
+        try AtomicFile.write(
+            Kept(files: checksum, headers: headers).sortedJSON() + [0x0A], to: directory.imagesPath,
+            replacesLink: true)
     }
 
     /// A checksum of the paths, sizes and times of modification of all files.

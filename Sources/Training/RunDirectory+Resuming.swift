@@ -62,6 +62,20 @@ extension RunDirectory {
         return Finished(steps: last, images: images)
     }
 
+    /// Corrects the `status.json` of a finished run whose process ended before it could write that: job scripts would
+    /// start it again for ever.
+    ///
+    /// - Throws: `Failure.inputOutput` if the file cannot be written, or if another process still writes the run.
+    public static func correctStatus(of finished: Finished, in path: String) throws {
+        let place = "\(path)/\(statusName)"
+        let bytes = try? MappedFile.contents(place, wanted: "the folder of a run")
+        let status = bytes.flatMap { try? JSONDecoder().decode(RunStatus.self, from: Data($0)) }
+        guard status?.state != .finished else { return }
+        let reason = finished.steps.map { "all \($0) steps are done" } ?? "its weights are written"
+        try RunDirectory(path: path, resuming: true).writeStatus(
+            RunStatus(.finished, reason: reason, step: finished.steps ?? status?.step ?? 0))
+    }
+
     /// Whether the folder at `path` holds checkpoints.
     ///
     /// - Throws: `Failure.inputOutput` if it cannot be listed.

@@ -39,7 +39,7 @@ public final class RunDirectory {
     private static let imagesName = "images.json"
     /// The path of the `RunStatus`.
     public var statusPath: String { "\(path)/\(Self.statusName)" }
-    private static let statusName = "status.json"
+    static let statusName = "status.json"
     /// The path of the log: one JSON object per optimiser step.
     public var logPath: String { "\(path)/log.jsonl" }
 
@@ -207,20 +207,23 @@ public final class RunDirectory {
         try RunFormat.requireCurrent(text, in: path)
     }
 
+    // The files of a run replace symbolic links of their names: what these lead to is not the run's.
+
     /// Writes `configuration.json`, indented and with sorted keys; a failure leaves no partial file. Throws
     /// `Failure(.inputOutput)`.
     public func writeConfiguration(_ configuration: some Encodable) throws {
-        try AtomicFile.write(configuration.sortedJSON(indented: true) + [0x0A], to: configurationPath)
+        try AtomicFile.write(
+            configuration.sortedJSON(indented: true) + [0x0A], to: configurationPath, replacesLink: true)
     }
 
     /// Writes `evaluation.json` like `writeConfiguration`.
     func writeEvaluation(_ ranking: WeightRanking) throws {
-        try AtomicFile.write(ranking.sortedJSON(indented: true) + [0x0A], to: evaluationPath)
+        try AtomicFile.write(ranking.sortedJSON(indented: true) + [0x0A], to: evaluationPath, replacesLink: true)
     }
 
     /// Writes `status.json`, whole or not at all. Throws `Failure(.inputOutput)`.
     public func writeStatus(_ status: RunStatus) throws {
-        try AtomicFile.write(status.sortedJSON() + [0x0A], to: statusPath)
+        try AtomicFile.write(status.sortedJSON() + [0x0A], to: statusPath, replacesLink: true)
     }
 
     // MARK: The folder
@@ -277,7 +280,8 @@ public final class RunDirectory {
         }
         let count = max(0, pread(descriptor, &buffer, buffer.count, 0))
         let digits = buffer.prefix(count).prefix { (0x30...0x39).contains($0) }
-        guard count < buffer.count, buffer[digits.count..<count].allSatisfy({ $0 == 0x0A }) else {
+        // A power failure may leave zeros in place of what was written last.
+        guard count < buffer.count, buffer[digits.count..<count].allSatisfy({ $0 == 0x0A || $0 == 0 }) else {
             close(descriptor)
             throw foreign("another program's file")
         }

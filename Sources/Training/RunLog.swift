@@ -98,7 +98,7 @@ public final class RunLog {
                 descriptor = file
             } else {
                 let place = Self.damagedPath(path, after: step)
-                try AtomicFile.write(Self.text(damaged), to: place)
+                try AtomicFile.write(Self.text(damaged), to: place, replacesLink: true)
                 try AtomicFile.write(Self.text(lines.filter { Self.step(of: $0) != nil }), to: path)
                 close(file)
                 descriptor = try Self.open(path)

@@ -114,7 +114,7 @@ extension Trainer {
             let tensor = averaged ? average?.averages[index] ?? parameter.weight : parameter.weight
             writer.add(parameter.name, shape: parameter.shape, floats: UnsafeBufferPointer(tensor.elements))
         }
-        try writer.write(to: path)
+        try writer.write(to: path, replacesLink: true)
     }
 
     /// What the files of weights say about the model: its sizes and, for a classifier, the names of the classes.

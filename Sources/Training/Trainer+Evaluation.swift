@@ -38,12 +38,16 @@ extension Trainer {
         }
         let record = EvaluationRecord(
             step: step, epoch: configuration.epoch(step: step, images: source.count), values: values)
+        // Where a file cannot be written, the checkpoint that follows must not count this evaluation as done: a resumed
+        // run evaluates again, and writes the best weights and the line of the log.
+        var ranking = ranking
         if let rankingKey {
             if ranking.add(record, by: rankingKey) { try writeWeights(to: directory.bestWeightsPath, averaged: true) }
             try directory.writeEvaluation(ranking)
         }
-        evaluatedStep = step
         try log.append(record)
+        self.ranking = ranking
+        evaluatedStep = step
         progress?.update(record)
         return nil
     }

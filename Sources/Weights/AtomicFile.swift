@@ -19,9 +19,10 @@ public final class AtomicFile {
 
     /// Writes one file: `body` appends to it, and the file takes its place after `body` returns.
     ///
-    /// Throws `Failure(.inputOutput)` with the system's reason, or what `body` throws.
-    public static func write(to path: String, _ body: (AtomicFile) throws -> Void) throws {
-        let file = try AtomicFile(path)
+    /// - Parameter replacesLink: whether a symbolic link at `path` is replaced; otherwise the file that it leads to is.
+    /// - Throws: `Failure(.inputOutput)` with the system's reason, or what `body` throws.
+    public static func write(to path: String, replacesLink: Bool = false, _ body: (AtomicFile) throws -> Void) throws {
+        let file = try AtomicFile(path, replacesLink: replacesLink)
         do {
             try body(file)
             try file.finish()
@@ -39,15 +40,15 @@ public final class AtomicFile {
     public static func requirePlace(at path: String) throws { try AtomicFile(path).abandon() }
 
     /// Writes a file that consists of `bytes`.
-    public static func write(_ bytes: some Sequence<UInt8>, to path: String) throws {
+    public static func write(_ bytes: some Sequence<UInt8>, to path: String, replacesLink: Bool = false) throws {
         let bytes = Array(bytes)
-        try write(to: path) { file in try bytes.withUnsafeBytes { try file.append($0) } }
+        try write(to: path, replacesLink: replacesLink) { file in try bytes.withUnsafeBytes { try file.append($0) } }
     }
 
-    init(_ path: String) throws {
+    init(_ path: String, replacesLink: Bool = false) throws {
         var place = path
         var status = stat()
-        if lstat(path, &status) == 0 {
+        if lstat(path, &status) == 0, !(replacesLink && status.st_mode & S_IFMT == S_IFLNK) {
             if status.st_mode & S_IFMT == S_IFLNK {
                 guard let resolved = realpath(path, nil) else {
                     throw Failure(

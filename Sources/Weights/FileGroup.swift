@@ -10,7 +10,8 @@ public enum FileGroup {
     /// Writes files beside one another. `body` appends to them; they take their places after it returns.
     ///
     /// 1. Every file is written as a part and synced.
-    /// 2. The earlier files of these paths are removed, the last path first, and the folder is synced.
+    /// 2. The earlier files of these paths are removed, the last path first, and the folder is synced before the others go
+    ///    and after it.
     /// 3. The parts are renamed into place, and the folder is synced before the last one and after it.
     ///
     /// A failure up to the end of step 1 leaves the earlier files as they were. A later one leaves none of the new ones; a
@@ -99,10 +100,12 @@ public enum FileGroup {
         }
     }
 
-    /// Removes the earlier files of a group, the last one first.
+    /// Removes the earlier files of a group. The last one is gone from the disk before the others go: after a power failure
+    /// it would confirm files that are not there.
     private static func remove(_ files: [AtomicFile], _ obsolete: [String]) throws {
+        if try files.last!.removeEarlier() { try AtomicFile.synchronizeFolder(of: files.last!.path) }
         var isChanged = false
-        for file in files.reversed() where try file.removeEarlier() { isChanged = true }
+        for file in files.dropLast() where try file.removeEarlier() { isChanged = true }
         for path in obsolete {
             if unlink(path) == 0 {
                 isChanged = true

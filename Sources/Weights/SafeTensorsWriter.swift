@@ -40,11 +40,12 @@ public struct SafeTensorsWriter {
     /// Writes the file through `AtomicFile`; if `checksummed`, with the checksum of all its bytes in the metadata.
     /// Names must be distinct.
     ///
-    /// Throws `Failure(.inputOutput)` with the path and the system's reason, or what a tensor's source throws; no file is
-    /// left then.
-    public func write(to path: String, checksummed: Bool = false) throws {
+    /// - Parameter replacesLink: whether a symbolic link at `path` is replaced, not the file that it leads to.
+    /// - Throws: `Failure(.inputOutput)` with the path and the system's reason, or what a tensor's source throws; no file
+    ///   is left then.
+    public func write(to path: String, checksummed: Bool = false, replacesLink: Bool = false) throws {
         let (header, ordered) = try layout(checksummed: checksummed)
-        try AtomicFile.write(to: path) { try Self.write(header, ordered, into: $0) }
+        try AtomicFile.write(to: path, replacesLink: replacesLink) { try Self.write(header, ordered, into: $0) }
     }
 
     /// Writes the whole of `file`, as `write(to:)` does without a checksum.

@@ -106,7 +106,7 @@ struct Embed: ParsableCommand {
         if let block { metadata["dmae.block"] = "\(block)" }
         let progress = ImageProgress(total: source.count, isQuiet: inference.quiet)
         let summary = try embedding.run(
-            over: source, to: files, labels: source.classNames(of: data, indexes: indexes),
+            over: source, to: files, labels: try source.classNames(of: data, indexes: indexes),
             metadata: metadata, reading: reading, preprocessing: preprocessing,
             workers: inference.workers,
             unreadableLimit: inference.unreadableLimit, progress: progress.update, report: Terminal.warning)

@@ -59,6 +59,7 @@ struct Resume: ParsableCommand {
         while folder.count > 1, folder.hasSuffix("/") { folder.removeLast() }
         var configuration = try RunDirectory.configuration(in: folder)
         if checkpoint == nil, let finished = try RunDirectory.finished(configuration, in: folder) {
+            try RunDirectory.correctStatus(of: finished, in: folder)
             return report(finished, of: configuration, in: folder)
         }
         Signals.endBeforeTheRun()

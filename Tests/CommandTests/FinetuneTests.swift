@@ -94,6 +94,25 @@ final class FinetuneTests: XCTestCase {
         }
     }
 
+    /// Best weights that cannot be written are written when the run is resumed: the evaluation does not count as done.
+    func testBestWeightsThatCannotBeWritten() throws {
+        let files = ["best.safetensors", "evaluation.json", "model.safetensors"]
+        assertRuns(finetune("whole", epochs: 3, ["--quiet"]))
+        for name in files.prefix(2) {
+            try FileManager.default.createDirectory(
+                atPath: folder.file("run/\(name)"), withIntermediateDirectories: true)
+            assertRefused(
+                Command.run(finetune("run", epochs: 3, ["--quiet", "--resume", "auto"])), 74,
+                ["\(name)\": it is a folder", "--resume auto continues from"])
+            XCTAssertEqual(rmdir(folder.file("run/\(name)")), 0)
+        }
+        assertRuns(finetune("run", epochs: 3, ["--quiet", "--resume", "auto"]))
+        for (name, (one, other)) in try zip(files, zip(bytes("whole", files), bytes("run", files))) {
+            XCTAssertEqual(one, other, name)
+        }
+        XCTAssertEqual(try TinyRun.log(folder.file("run")), try TinyRun.log(folder.file("whole")))
+    }
+
     /// SIGTERM leaves a checkpoint and 75.
     func testAskedToStop() throws {
         let command = Command(finetune("run", epochs: 500, ["--quiet"]))

@@ -74,6 +74,19 @@ final class RunStatusTests: XCTestCase {
         XCTAssertEqual(flock(descriptor, LOCK_EX | LOCK_NB), 0)
     }
 
+    /// The process of a finished run may end before it can say so: `dmae resume` says it, and nothing else changes.
+    func testFinishedButNotSaid() throws {
+        assertRuns(TinyRun.pretrain(folder.file("run"), epochs: 2, ["--quiet"]))
+        let before = try TinyRun.bytes(folder.file("run/model.safetensors"))
+        for status in ["{\"reason\":\"process 1 is training\",\"state\":\"running\",\"step\":1}\n", "damaged", nil] {
+            unlink(folder.file("run/status.json"))
+            if let status { folder.write(status.utf8, "run/status.json") }
+            assertRuns(["resume", folder.file("run")])
+            XCTAssertEqual(try self.status("run"), RunStatus(.finished, reason: "all 2 steps are done", step: 2))
+        }
+        XCTAssertEqual(try TinyRun.bytes(folder.file("run/model.safetensors")), before)
+    }
+
     /// Of the other commands that train, too.
     func testFinetuneAndProbe() throws {
         assertRuns(TinyRun.pretrain(folder.file("encoder"), epochs: 1, ["--quiet"]))

@@ -54,6 +54,20 @@ final class ImageCollectionTests: XCTestCase {
             one.notes, alone.notes + ["\(folder.file("one")): \(one.count) images, 3 classes (cat, eel, none)"])
     }
 
+    /// Classes of a listing that cannot be found any more are an error: results without them would look complete.
+    func testClassNamesOfAListing() throws {
+        try write(["classes/cat/1.png", "classes/bat/2.png"])
+        let place = folder.file("classes"), listing = try ImageCollection(listing: [place])
+        XCTAssertEqual(try listing.classNames(of: [place]), ["bat", "cat"])
+        // A picture has no class, nor has one beside a folder.
+        for paths in [["classes/cat/1.png"], ["classes/cat/1.png", "classes"]] {
+            let paths = paths.map(folder.file)
+            XCTAssertNil(try ImageCollection(listing: paths).classNames(of: paths))
+        }
+        try FileManager.default.moveItem(atPath: place, toPath: folder.file("moved"))
+        XCTAssertEqual(failure { _ = try listing.classNames(of: [place]) }?.code, .inputOutput)
+    }
+
     /// Where one place has no classes, the collection has none: a refusal where labels are used.
     func testPlacesWithoutClasses() throws {
         try write(["classes/cat/1.png", "classes/bat/2.png", "flat/b.png", "flat/a.png"])

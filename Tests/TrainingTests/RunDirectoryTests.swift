@@ -174,6 +174,42 @@ final class RunDirectoryTests: XCTestCase {
         XCTAssertEqual(folder.read("text/lock"), Array("mine".utf8))
     }
 
+    /// After a power failure a lock may be empty or hold zeros; it is still the run's.
+    func testLockAfterAPowerFailure() throws {
+        for (index, content) in [[], [0, 0, 0, 0, 0], Array("123\n".utf8) + [0, 0], Array("12".utf8)].enumerated() {
+            mkdir(folder.file("run\(index)"), 0o700)
+            folder.write(content, "run\(index)/lock")
+            let run = try RunDirectory(path: folder.file("run\(index)"), resuming: true)
+            XCTAssertEqual(folder.read("run\(index)/lock"), Array("\(getpid())\n".utf8))
+            withExtendedLifetime(run) {}
+        }
+        mkdir(folder.file("other"), 0o700)
+        folder.write([0, 0, 7], "other/lock")
+        XCTAssertEqual(
+            failure { _ = try RunDirectory(path: folder.file("other"), resuming: true) }?.code, .inputOutput)
+    }
+
+    /// A symbolic link in the place of a file of the run is replaced; what it leads to stays.
+    func testFilesReplaceLinks() throws {
+        folder.write("precious".utf8, "precious")
+        let run = try RunDirectory(path: folder.file("run"), resuming: true)
+        for name in ["status.json", "configuration.json"] {
+            XCTAssertEqual(symlink("../precious", folder.file("run/" + name)), 0)
+        }
+        try run.writeStatus(.running(step: 1))
+        try run.writeConfiguration(["format": 3])
+        let store = CheckpointStore(directory: run.path, keep: 1)
+        XCTAssertEqual(symlink("../precious", store.path(step: 7)), 0)
+        try store.write(step: 7, tensors: [], metadata: [:])
+        XCTAssertEqual(try CheckpointStore.open(store.path(step: 7)).step, 7)
+        XCTAssertEqual(folder.read("precious"), Array("precious".utf8))
+        for name in ["status.json", "configuration.json", "checkpoint-00000007.safetensors"] {
+            var status = stat()
+            XCTAssertEqual(lstat(folder.file("run/" + name), &status), 0)
+            XCTAssertEqual(status.st_mode & S_IFMT, S_IFREG, name)
+        }
+    }
+
     func testRemovesLeftoversOfOursAlone() throws {
         let kept = ["checkpoint-00000005.safetensors", "mine.part-12", "checkpoint-5.safetensors.part-3"]
         for name in kept + [
