@@ -1,5 +1,8 @@
 # make distill       set-up of a fresh Debian 12 with the Swift toolchain, the static binary, and the demo
 # make test          the same set-up, and every test
+# make test-faults   makes every system call of every command fail, kills, damages, cuts the power: most of an hour
+# make soak          trains for HOURS=1, killed and resumed again and again; goes on where it was stopped
+# make coverage      lines of parsers and of the code of checkpoints that the tests run
 # make test-interop  exchanges weights with PyTorch, timm, transformers and onnxruntime, which it installs apart
 # make build         the static binary only
 # make install       the binary, man pages and completions, below PREFIX=/usr/local
@@ -35,7 +38,7 @@ TEST_PACKAGES := qemu-user strace
 
 STATIC := -c release --static-swift-stdlib -Xswiftc -static-executable
 
-.PHONY: build distill test test-interop perf perf-check perf-tables perf-peers claims claims-page fuzz format format-check install clean packages test-packages
+.PHONY: build distill test test-faults soak coverage test-interop perf perf-check perf-tables perf-peers claims claims-page fuzz format format-check install clean packages test-packages
 build: $(BINARY)
 
 packages:
@@ -113,6 +116,23 @@ format-check:
 test: build test-packages format-check
 	swift build -c release --build-tests --scratch-path .build/tests
 	DMAE_BINARY="$$PWD/$(BINARY)" swift test -c release --skip-build --disable-swift-testing --scratch-path .build/tests
+	/usr/bin/python3 Tests/Faults/faults.py --dmae $(BINARY) --short
+
+# PART=power tries one part: calls, kills, folders, signals, memory or power; SHARE=0.1 a tenth of the calls; SEED= repeats.
+test-faults: build test-packages
+	/usr/bin/python3 Tests/Faults/faults.py --dmae $(BINARY) $(if $(PART),--part $(PART)) $(if $(SHARE),--share $(SHARE)) \
+	  $(if $(SEED),--seed $(SEED))
+
+# The state is in .build/soak; AGAIN=1 forgets it.
+soak: build
+	/usr/bin/python3 Tests/Faults/soak.py --dmae $(BINARY) --hours $(or $(HOURS),1) $(if $(AGAIN),--again)
+
+# A build of its own, without optimisation; FILTER= runs some of the tests only.
+coverage: build test-packages
+	DMAE_BINARY="$$PWD/$(BINARY)" swift test --enable-code-coverage --disable-swift-testing --scratch-path .build/coverage \
+	  --filter "$(or $(FILTER),WeightTests|ImageTests|TrainingTests|InterchangeTests)" 2>&1 | \
+	  (grep -E 'error:|Executed .* tests' || true)
+	/usr/bin/python3 Tests/Coverage/coverage.py .build/coverage $(if $(LINES),--lines)
 
 # PyTorch and other tools, with fixed versions, are installed outside .build like the OpenMP runtime, and again when the
 # versions change. FILTER=onnx runs the tests whose name contains this text; LARGE=1 adds the conversion of a ViT-L of 1.3 GB.

@@ -54,6 +54,7 @@ public final class RunLog {
     public let path: String
     private let terms: [LossTerm]
     private let descriptor: Int32
+    private var hasNameOnDisk = false
     /// What was wrong with the log that a resumed run found, a sentence each.
     package let notes: [Message]
     private let clock: Clock
@@ -212,10 +213,13 @@ public final class RunLog {
         }
     }
 
-    /// Syncs the log to disk. Called before a checkpoint is written, so that the log never lacks steps of a checkpoint.
-    /// Throws `Failure(.inputOutput)`.
+    /// Syncs the log to disk, the first time with its name in the folder. Called before a checkpoint is written, so that the
+    /// log never lacks steps of a checkpoint. Throws `Failure(.inputOutput)`.
     public func synchronize() throws {
         guard fdatasync(descriptor) == 0 || errno == EINVAL else { throw Self.failure(path, errno) }
+        guard !hasNameOnDisk else { return }
+        try AtomicFile.synchronizeFolder(of: path)
+        hasNameOnDisk = true
     }
 
     private func text(_ text: String) {

@@ -366,6 +366,24 @@ final class DocumentationTests: XCTestCase {
         XCTAssertEqual(try table("Runs", "code").map { Int32($0[0]) }, [0] + codes + [130])
     }
 
+    /// Each promise names tests or targets that exist.
+    func testPromises() throws {
+        let makefile = try String(contentsOf: Self.root.appendingPathComponent("Makefile"), encoding: .utf8)
+        let tests = try files("Tests", ["swift"]).map { try String(contentsOf: $0, encoding: .utf8) }.joined()
+        let rows = try table("Promises", "promise")
+        XCTAssertGreaterThan(rows.count, 10)
+        for row in rows {
+            XCTAssertFalse(codes(row[1]).isEmpty, row[0])
+            for name in codes(row[1]) {
+                if name.hasPrefix("make ") {
+                    XCTAssertTrue(makefile.contains("\n\(name.dropFirst(5)):"), name)
+                } else {
+                    XCTAssertTrue(tests.contains("final class \(name): XCTestCase"), name)
+                }
+            }
+        }
+    }
+
     func testPurposesOfMemory() throws {
         XCTAssertEqual(try table("Runs", "purpose").map { $0[0] }, MemoryPlan.Purpose.allCases.map(\.rawValue))
     }

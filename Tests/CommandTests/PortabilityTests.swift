@@ -9,6 +9,20 @@ final class PortabilityTests: XCTestCase {
         XCTAssertTrue((result.output + result.errors).contains("not a dynamic executable"), result.description)
     }
 
+    /// Without /proc a sentence says what is lacking: Swift's runtime alone would end the process before `main`.
+    func testWithoutProc() throws {
+        let unshare = "/usr/bin/unshare"
+        let hidden = [
+            "-m", "--propagation", "private", "/bin/sh", "-c", "mount -t tmpfs none /proc && exec \"$@\"", "sh",
+        ]
+        guard FileManager.default.isExecutableFile(atPath: unshare),
+            Command.run(hidden + ["/bin/true"], executable: unshare).end == .exited(0)
+        else { throw XCTSkip("this user may not hide /proc") }
+        assertRefused(
+            Command.run(hidden + [Command.binary, "--version"], executable: unshare), 74,
+            ["cannot read the command line from /proc/self/cmdline: mount /proc"])
+    }
+
     /// A Core 2 has neither AVX nor FMA: the scalar kernels run there, and agree with PyTorch's record as all others
     /// do.
     func testRunsOnACore2() throws {

@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Prints which share of the lines of parsers and of the code of checkpoints the tests run: `make coverage`.
+
+    coverage.py SCRATCH-PATH [--lines]
+
+SCRATCH-PATH is that of `swift test --enable-code-coverage`; --lines lists the lines that no test runs.
+"""
+
+import glob
+import json
+import os
+import sys
+
+# What reads bytes that others wrote, and what a run's state depends on.
+GROUPS = {
+    "files of weights": ["Sources/Weights/"],
+    "files of images": [
+        "Sources/Images/" + name for name in (
+            "ArchiveBytes", "ArchiveFile", "ArchiveIndex", "ArchiveName", "BMPDecoder", "BraceExpansion", "DelimitedText",
+            "FileBytes", "FileKind", "GIFDecoder", "ImageArchives", "ImageFolder", "ImageHeaders", "ImageList",
+            "ImageSearch", "PictureDecoder", "PNGChunks", "PNMDecoder", "Pixels+Decoding", "StoredOrientation", "TarReader")],
+    "weights of other tools": [
+        "Sources/Interchange/" + name for name in (
+            "HuggingFace", "ModelNames", "NamingScheme", "StatedPreprocessing", "TimmConfiguration", "ClassMap")],
+    "checkpoints, log and folder of a run": [
+        "Sources/Training/" + name for name in (
+            "Checkpoint", "RunDirectory", "RunFormat", "RunLog", "RunStatus", "RunSummary", "Trainer+Checkpoint",
+            "StoredConfiguration")],
+}
+
+
+def uncovered(file):
+    """Numbers of lines that hold code which was never run."""
+    lines, counts = {}, None
+    segments = file["segments"]
+    for (line, _, count, has_count, *_), (next_line, next_column, *_) in zip(segments, segments[1:]):
+        if not has_count:
+            continue
+        # A segment that ends at the first column does not touch that line.
+        for number in range(line, next_line + (1 if next_column > 1 else 0)):
+            lines[number] = max(lines.get(number, 0), count) if number == line or number in lines else count
+    return sorted(number for number, count in lines.items() if count == 0)
+
+
+def ranges(numbers):
+    text, start = [], None
+    for number in numbers + [None]:
+        if start is not None and number != last + 1:
+            text.append(f"{start}" if start == last else f"{start}–{last}")
+            start = None
+        start = number if start is None else start
+        last = number
+    return ", ".join(text)
+
+
+def main():
+    scratch = sys.argv[1]
+    paths = glob.glob(os.path.join(scratch, "*/debug/codecov/*.json")) or glob.glob(os.path.join(scratch, "debug/codecov/*.json"))
+    if not paths:
+        raise SystemExit(f"no coverage in {scratch}: make coverage measures it")
+    with open(paths[0], encoding="utf-8") as text:
+        files = json.load(text)["data"][0]["files"]
+    width = 44
+    print(f"{'':{width}}   lines  run by tests")
+    for title, prefixes in GROUPS.items():
+        total = covered = 0
+        rows = []
+        for file in sorted(files, key=lambda file: file["filename"]):
+            name = file["filename"]
+            name = name[name.rfind("/Sources/") + 1:]
+            if not any(name.startswith(prefix) for prefix in prefixes):
+                continue
+            lines = file["summary"]["lines"]
+            total, covered = total + lines["count"], covered + lines["covered"]
+            rows.append((name, lines, uncovered(file)))
+        if not total:
+            raise SystemExit(f"no file of {title} was measured")
+        print(f"{title:{width}} {total:7} {100 * covered / total:8.1f} %")
+        for name, lines, missing in rows:
+            print(f"  {name.removeprefix('Sources/'):{width - 2}} {lines['count']:7} {lines['percent']:8.1f} %")
+            if "--lines" in sys.argv and missing:
+                print(f"      {ranges(missing)}")
+
+
+if __name__ == "__main__":
+    main()
