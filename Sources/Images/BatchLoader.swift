@@ -24,6 +24,7 @@ public final class BatchLoader: BatchSource {
     private let mixing: Mixing?
     private let table: [Float]
     private let report: (Message) -> Void
+    private let reportUnreadable: ((Int, Message) -> Void)?
     private var threads: WorkerThreads?
     private var startFailure: (any Error)?
     private var unreadable: Set<Int> = []
@@ -56,7 +57,7 @@ public final class BatchLoader: BatchSource {
     ///     samples, or from `stop`.
     public convenience init(
         source: any ImageSource, augmentation: Augmentation, batchSize: Int, seed: UInt64, firstSample: Int,
-        lastSample: Int, workers: Int, unreadableLimit: Double = 0.01,
+        lastSample: Int, workers: Int, unreadableLimit: Double = UnreadableLimit.standard,
         batchesAhead: Int = BatchLoader.defaultBatchesAhead,
         shuffleWindow: Int? = nil, mixing: Mixing? = nil, report: @escaping (Message) -> Void
     ) {
@@ -75,26 +76,32 @@ public final class BatchLoader: BatchSource {
     /// and left out. The positions of its samples are the image indices.
     ///
     /// `augmentation` must not draw random numbers. The other parameters are those of the stream's loader.
+    ///
+    /// - Parameter unreadable: called, beside `report`, with each unreadable image and the reason, before `next` returns
+    ///   the batch that lacks it.
     public convenience init(
         once source: any ImageSource, augmentation: Augmentation, batchSize: Int, workers: Int,
-        unreadableLimit: Double = 0.01,
-        batchesAhead: Int = BatchLoader.defaultBatchesAhead, report: @escaping (Message) -> Void
+        unreadableLimit: Double = UnreadableLimit.standard,
+        batchesAhead: Int = BatchLoader.defaultBatchesAhead, unreadable: ((Int, Message) -> Void)? = nil,
+        report: @escaping (Message) -> Void
     ) {
         precondition(batchesAhead > 0)
         self.init(
             DecodingPipeline(
                 source: source, augmentation: augmentation, batchSize: batchSize, seed: 0, samples: 0..<source.count,
                 unreadableLimit: unreadableLimit, depth: batchesAhead, isOnce: true),
-            seed: 0, mixing: nil, workers: workers, report: report)
+            seed: 0, mixing: nil, workers: workers, unreadable: unreadable, report: report)
     }
 
     private init(
-        _ pipeline: DecodingPipeline, seed: UInt64, mixing: Mixing?, workers: Int, report: @escaping (Message) -> Void
+        _ pipeline: DecodingPipeline, seed: UInt64, mixing: Mixing?, workers: Int,
+        unreadable: ((Int, Message) -> Void)? = nil, report: @escaping (Message) -> Void
     ) {
         self.pipeline = pipeline
         self.seed = seed
         self.mixing = mixing
         self.report = report
+        reportUnreadable = unreadable
         tally = PictureTally(pipeline.augmentation.reading)
         table = pipeline.augmentation.normalisation.table
         batch = Batch(samples: [], images: [], labels: pipeline.source.classes.isEmpty ? nil : [])
@@ -158,6 +165,7 @@ public final class BatchLoader: BatchSource {
     private func note(_ decoded: DecodingPipeline.DecodedBatch) throws {
         let source = pipeline.source
         for event in pipeline.unreadable(in: decoded) where unreadable.insert(event.image).inserted {
+            reportUnreadable?(event.image, event.reason)
             report("\(event.reason); \(pipeline.isOnce ? "it is left out" : "the next image takes its place")")
             if firstUnreadable.count < 3 { firstUnreadable.append(source.title(event.image)) }
         }

@@ -118,7 +118,9 @@ final class DecodingPipeline: @unchecked Sendable {
     private func size(of batch: Int) -> Int { max(0, min(batchSize, samples.count - batch * batchSize)) }
 
     /// Whether `count` unreadable images are more than allowed.
-    func exceedsLimit(_ count: Int) -> Bool { Double(count) / Double(source.count) > unreadableLimit }
+    func exceedsLimit(_ count: Int) -> Bool {
+        UnreadableLimit.isExceeded(by: count, of: source.count, unreadableLimit)
+    }
 
     // MARK: The caller's side
 

@@ -17,6 +17,9 @@ public struct ExaminedImage: Sendable {
     /// Whether a PNG file's pixels have a wrong checksum.
     public let hasWrongChecksum: Bool
 
+    /// The format of an image file whose header is whole, although its picture may be damaged; nil for another.
+    public static func format(ofFile file: [UInt8]) -> String? { try? Pixels.header(ofFile: file, named: "").format }
+
     /// Decodes the bytes of an image file, and gives the picture to `use`.
     ///
     /// - Parameter name: stands for the file in errors.

@@ -24,6 +24,8 @@ public struct ImageHeaders: Codable, Equatable, Sendable {
     public let images: Int
     /// The number of images of each format.
     public let formats: [String: Int]
+    /// Images with an alpha channel, or with a colour that is transparent.
+    public let withAlpha: Int
     /// In the order of the source.
     public let undecodable: [Undecodable]
     /// Pixels of all images that can be decoded.
@@ -52,7 +54,7 @@ public struct ImageHeaders: Codable, Equatable, Sendable {
         struct Found {
             var formats: [String: Int] = [:]
             var undecodable: [(index: Int, reason: String)] = []
-            var pixels = 0
+            var pixels = 0, withAlpha = 0
             var largest: [(index: Int, bytes: Int)] = []
         }
         let found = Mutex(Found())
@@ -62,6 +64,7 @@ public struct ImageHeaders: Codable, Equatable, Sendable {
                 found.withLock {
                     $0.formats[header.format, default: 0] += 1
                     $0.pixels += header.pixels
+                    if header.hasAlpha { $0.withAlpha += 1 }
                     if $0.largest.count == Self.largestCount, $0.largest.last!.bytes >= header.decodingBytes { return }
                     let place = $0.largest.firstIndex { $0.bytes < header.decodingBytes } ?? $0.largest.count
                     $0.largest.insert((index, header.decodingBytes), at: place)
@@ -76,6 +79,7 @@ public struct ImageHeaders: Codable, Equatable, Sendable {
         images = source.count
         formats = all.formats
         pixels = all.pixels
+        withAlpha = all.withAlpha
         // The file itself is in memory, too; a member of an archive is smaller than the archive.
         largest = all.largest.map { image in
             var status = stat()
@@ -117,6 +121,8 @@ public struct ImageHeaders: Codable, Equatable, Sendable {
             .joined(separator: ", ")
     }
 
-    /// Whether more than the fraction `limit` of the images cannot be decoded.
-    public func exceeds(_ limit: Double) -> Bool { Double(undecodable.count) / Double(images) > limit }
+    /// Whether more images cannot be decoded than `limit` allows, see `UnreadableLimit`.
+    public func exceeds(_ limit: Double) -> Bool {
+        UnreadableLimit.isExceeded(by: undecodable.count, of: images, limit)
+    }
 }

@@ -54,6 +54,8 @@ extension Pixels {
         let pixels: Int
         /// Bytes of the samples and of the picture of three channels, which are in memory at once while it is decoded.
         let decodingBytes: Int
+        /// Whether the file has an alpha channel, or a colour that is transparent.
+        let hasAlpha: Bool
     }
 
     /// The header of an image file, if it is that of a picture that can be decoded. `file` may be the beginning of the
@@ -68,7 +70,11 @@ extension Pixels {
             let isTurned = storedOrientation(of: bytes, kind) != 1
             let pixels = header.width * header.height
             let perPixel = max(isInPlace ? 3 : header.bytesPerPixel + 3, isTurned ? 6 : 0)
-            return FileHeader(format: kind.rawValue, pixels: pixels, decodingBytes: pixels * perPixel)
+            let hasAlpha =
+                decoder.transparency != nil || header.samples == DMAE_SAMPLES_GREY_ALPHA
+                || header.samples == DMAE_SAMPLES_RGB_ALPHA
+            return FileHeader(
+                format: kind.rawValue, pixels: pixels, decodingBytes: pixels * perPixel, hasAlpha: hasAlpha)
         }
     }
 

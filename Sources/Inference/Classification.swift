@@ -117,6 +117,7 @@ public final class Classification {
     /// - Parameters:
     ///   - preprocessing: how pictures become the input; nil for `Preprocessing.imageNet`.
     ///   - unreadableLimit: the fraction of images that may be unreadable.
+    ///   - unreadable: called with each unreadable image and the reason, before `body` sees an image after it.
     ///   - report: called for each unreadable image with a sentence that names it.
     ///   - body: called after every pass with its samples and their logits [batch.count, classes].
     /// - Returns: the number of unreadable images.
@@ -126,15 +127,17 @@ public final class Classification {
     public func run(
         over source: any ImageSource, reading: PictureReading = PictureReading(), preprocessing: Preprocessing? = nil,
         workers: Int = 1,
-        unreadableLimit: Double = 0.01,
-        report: @escaping (Message) -> Void = { _ in }, _ body: (Batch, UnsafeBufferPointer<Float>) throws -> Void
+        unreadableLimit: Double = UnreadableLimit.standard,
+        unreadable: ((Int, Message) -> Void)? = nil, report: @escaping (Message) -> Void = { _ in },
+        _ body: (Batch, UnsafeBufferPointer<Float>) throws -> Void
     ) throws -> Int {
         let loader = BatchLoader(
             once: source,
             augmentation: Augmentation(
                 width: configuration.imageWidth, height: configuration.imageHeight, channels: configuration.channels,
                 framing: .centre, preprocessing: preprocessing, reading: reading),
-            batchSize: batch, workers: workers, unreadableLimit: unreadableLimit, batchesAhead: 2, report: report)
+            batchSize: batch, workers: workers, unreadableLimit: unreadableLimit, batchesAhead: 2,
+            unreadable: unreadable, report: report)
         defer { loader.stop() }
         while let images = try loader.next(into: extractor.images) {
             forward()

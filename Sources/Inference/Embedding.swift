@@ -99,7 +99,7 @@ public final class Embedding {
         metadata: [String: String] = [:],
         reading: PictureReading = PictureReading(), preprocessing: Preprocessing? = nil,
         workers: Int = 1,
-        unreadableLimit: Double = 0.01, progress: (Int) -> Void = { _ in },
+        unreadableLimit: Double = UnreadableLimit.standard, progress: (Int) -> Void = { _ in },
         report: @escaping (Message) -> Void = { _ in }
     ) throws -> Summary {
         precondition(labels.map { $0.count == source.count } ?? true, "a label for each image")
@@ -180,7 +180,7 @@ public final class Embedding {
     public func forEachBatch(
         of source: any ImageSource, reading: PictureReading = PictureReading(), preprocessing: Preprocessing? = nil,
         workers: Int = 1,
-        unreadableLimit: Double = 0.01,
+        unreadableLimit: Double = UnreadableLimit.standard,
         report: @escaping (Message) -> Void = { _ in }, _ body: (Batch, UnsafePointer<Float>) throws -> Void
     ) throws -> Int {
         let loader = BatchLoader(

@@ -27,7 +27,7 @@ public struct Evaluation {
         logits output: String? = nil, metadata: [String: String] = [:], reading: PictureReading = PictureReading(),
         preprocessing: Preprocessing? = nil,
         workers: Int = 1,
-        unreadableLimit: Double = 0.01, progress: (Int) -> Void = { _ in },
+        unreadableLimit: Double = UnreadableLimit.standard, progress: (Int) -> Void = { _ in },
         report: @escaping (Message) -> Void = { _ in }
     ) throws {
         precondition(source.classes.count == mapping.indices.count)

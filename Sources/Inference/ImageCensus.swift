@@ -38,7 +38,8 @@ public struct ImageCensus: Sendable {
     public let count: Int
     /// The images of each class, those included that cannot be read; empty where there are no classes.
     public let classes: [(name: String, images: Int)]
-    /// The images of each format, the most frequent one first.
+    /// The images of each format, the most frequent one first. As in the check of a run, an image counts if its header can
+    /// be read.
     public let formats: [(name: String, images: Int)]
     public let unreadable: [Unreadable]
     /// The sizes with the least, the median and the largest area; nil where no image can be read.
@@ -80,6 +81,8 @@ public struct ImageCensus: Sendable {
         struct Shared {
             var formats: [String] = []
             var unreadable: [Int: Message] = [:]
+            /// Unreadable images with a whole header, by format.
+            var damaged: [String: Int] = [:]
             /// Time of reading, decoding and cropping, summed over the threads.
             var seconds = 0.0
         }
@@ -124,9 +127,10 @@ public struct ImageCensus: Sendable {
         let findings = Findings(source.count)
         let augmentation = Augmentation(width: Self.cropSide, height: Self.cropSide, reading: reading)
         try ImageVisits.run(count: source.count, workers: workers, update: progress) { index in
+            var bytes: [UInt8] = []
             do {
                 let start = monotonicSeconds()
-                let bytes = try source.bytes(index)
+                bytes = try source.bytes(index)
                 let image = try ExaminedImage(decoding: bytes, named: source.title(index), as: reading) {
                     _ = augmentation.apply(to: $0, seed: 0, epoch: 0, index: index)
                 }
@@ -135,7 +139,11 @@ public struct ImageCensus: Sendable {
                 bytes.withUnsafeBytes { checksum.update($0) }
                 findings.add(image, index, bytes: bytes.count, checksum: checksum.finish(), seconds: seconds)
             } catch let failure as Failure where failure.code == .badData {
-                findings.shared.withLock { $0.unreadable[index] = failure.sentence }
+                let format = ExaminedImage.format(ofFile: bytes)
+                findings.shared.withLock {
+                    $0.unreadable[index] = failure.sentence
+                    if let format { $0.damaged[format, default: 0] += 1 }
+                }
             }
         }
         self.init(source, findings.records, findings.shared.withLock { $0 })
@@ -155,7 +163,8 @@ public struct ImageCensus: Sendable {
         let records = found.compactMap { $0 }
         var formatCounts = [Int](repeating: 0, count: shared.formats.count)
         for record in records { formatCounts[Int(record.format)] += 1 }
-        formats = zip(shared.formats, formatCounts).map { (name: $0, images: $1) }.sorted {
+        let readable = Dictionary(uniqueKeysWithValues: zip(shared.formats, formatCounts))
+        formats = readable.merging(shared.damaged, uniquingKeysWith: +).map { (name: $0, images: $1) }.sorted {
             ($1.images, $0.name) < ($0.images, $1.name)
         }
         let ordered = records.map { Size(width: Int($0.width), height: Int($0.height)) }.sorted {

@@ -100,7 +100,7 @@ public final class NeighborEvaluation {
         _ embedding: Embedding, train: any ImageSource, validation: any ImageSource, counts: [Int],
         hasBaselines: Bool, reading: PictureReading = PictureReading(), preprocessing: Preprocessing? = nil,
         workers: Int = 1,
-        unreadableLimit: Double = 0.01,
+        unreadableLimit: Double = UnreadableLimit.standard,
         keptBytes: Int = NeighborEvaluation.keptBytes,
         baselineImages: (train: Int, validation: Int) = NeighborEvaluation.baselineImages,
         progress: @escaping (Int) -> Void = { _ in }, report: @escaping (Message) -> Void = { _ in }

@@ -25,6 +25,16 @@ public struct Message: Hashable, Sendable {
         }.joined()
     }
 
+    /// Whether the sentence names `field`.
+    public func names(_ field: Field) -> Bool {
+        parts.contains { part in
+            switch part {
+            case .text: false
+            case .field(let other), .value(let other, _), .toggle(let other, _): other == field
+            }
+        }
+    }
+
     private mutating func append(_ part: Part) {
         guard case .text(let more) = part else { return parts.append(part) }
         if case .text(let text) = parts.last {

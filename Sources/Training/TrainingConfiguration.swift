@@ -105,7 +105,8 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         accumulation: Int, epochs: Double, warmupEpochs: Double, baseLearningRate: Double, minimumLearningRate: Double,
         optimizer: Optimizer, precision: Precision = .f32, teacherPrecision: TeacherPrecision = .same, seed: UInt64 = 0,
         minimumCropArea: Double = 0.2, maximumCropArea: Double = 1,
-        reading: PictureReading = PictureReading(), preprocessing: Preprocessing? = nil, unreadableLimit: Double = 0.01,
+        reading: PictureReading = PictureReading(), preprocessing: Preprocessing? = nil,
+        unreadableLimit: Double = UnreadableLimit.standard,
         checkpointEvery: Int = 0,
         keep: Int = 2
     ) {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Images
 import Reporting
 
 /// How a frozen model runs over images: the options of `dmae embed`, `knn`, `evaluate` and `predict`.
@@ -6,8 +7,11 @@ struct InferenceOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Maximum number of images per pass.", valueName: "images"))
     var batch = 32
 
-    @Option(help: ArgumentHelp("Fraction of unreadable images above which the command fails.", valueName: "fraction"))
-    var unreadableLimit: Double = 0.01
+    @Option(
+        help: ArgumentHelp(
+            "Fraction of unreadable images above which the command fails; above 0 it always allows one.",
+            valueName: "fraction"))
+    var unreadableLimit = UnreadableLimit.standard
 
     @OptionGroup var pictures: PictureOptions
     @OptionGroup var preprocessing: PreprocessingOptions

@@ -17,8 +17,10 @@ struct Predict: ParsableCommand {
               dmae predict --weights run/best.safetensors cat.jpg
               dmae predict --weights run/best.safetensors pictures --csv > classes.csv
 
-            A class has the name that the weights give it, else its index. An unreadable image is reported and the \
-            others go on; if there are more than --unreadable-limit allows, the exit code is 65.
+            A class has the name that the weights give it, else its index. Of an image that cannot be read the line \
+            says so, in its place among the others, with the reason on standard error; in JSON it has an error and no \
+            predictions, in CSV empty columns. If there are more of them than --unreadable-limit allows, the exit code \
+            is 65 when all others are done.
 
             The result does not depend on --threads, --workers or --batch.
             """)
@@ -63,6 +65,13 @@ struct Predict: ParsableCommand {
         }
         let progress = ImageProgress(total: source.count, isQuiet: classifier.inference.quiet)
         var done = 0
+        var reasons: [Int: Message] = [:]
+        /// The lines of the images before `end` that cannot be read and have none yet.
+        func unreadableLines(before end: Int) throws -> [String] {
+            try reasons.keys.filter { $0 < end }.sorted().map {
+                try line(source.path($0), unreadable: reasons.removeValue(forKey: $0)!, columns: 3 * count)
+            }
+        }
         let unreadable = try classification.run(
             over: source,
             reading: classifier.inference.pictures.reading(for: model, isQuiet: classifier.inference.quiet),
@@ -70,10 +79,12 @@ struct Predict: ParsableCommand {
                 for: model, isQuiet: classifier.inference.quiet),
             workers: classifier.inference.workers,
             unreadableLimit: 1,
+            unreadable: { reasons[$0] = $1 },
             report: Terminal.warning
         ) { batch, logits in
             var lines: [String] = []
             for (row, image) in batch.images.enumerated() {
+                lines += try unreadableLines(before: image)
                 let own = UnsafeBufferPointer(
                     rebasing: logits[row * classification.classes..<(row + 1) * classification.classes])
                 lines.append(try line(source.path(image), Prediction.best(count, of: own), names))
@@ -82,12 +93,14 @@ struct Predict: ParsableCommand {
             done += batch.count
             progress.update(done)
         }
-        guard Double(unreadable) <= classifier.inference.unreadableLimit * Double(source.count) else {
+        for line in try unreadableLines(before: source.count) { try printNow(line) }
+        let limit = classifier.inference.unreadableLimit
+        guard !UnreadableLimit.isExceeded(by: unreadable, of: source.count, limit) else {
             fflush(stdout)
             throw Failure(
                 .badData,
-                "\(unreadable) of the \(source.count) images cannot be read, more than the allowed fraction of "
-                    + "\(classifier.inference.unreadableLimit); repair or remove them, or raise \(.unreadableLimit)")
+                "\(unreadable) of the \(source.count) images cannot be read, more than the allowed fraction of \(limit); "
+                    + "the lines of the others are complete; repair or remove them, or raise \(.unreadableLimit)")
         }
     }
 
@@ -119,6 +132,18 @@ struct Predict: ParsableCommand {
         return visible(([path] + classes).joined(separator: "  ")).replacing("\n", with: "\\n")
     }
 
+    /// The line of an image that cannot be read.
+    ///
+    /// - Parameter columns: columns after the path, of CSV.
+    private func line(_ path: String, unreadable reason: Message, columns: Int) throws -> String {
+        if json {
+            let report = Report(path: path, predictions: [], error: reason.text(in: Flags()))
+            return String(decoding: try report.sortedJSON(), as: UTF8.self)
+        }
+        if csv { return Format.commaSeparated(path) + String(repeating: ",", count: columns) }
+        return visible("\(path)  cannot be read").replacing("\n", with: "\\n")
+    }
+
     private struct Report: Encodable {
         struct Class: Encodable {
             let `class`: String
@@ -127,5 +152,7 @@ struct Predict: ParsableCommand {
         }
         let path: String
         let predictions: [Class]
+        /// Why the image cannot be read; left out of the others.
+        var error: String?
     }
 }

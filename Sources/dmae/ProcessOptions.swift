@@ -5,7 +5,7 @@ import Reporting
 struct ProcessOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Fraction of unreadable images above which the run stops. Default of a new run: 0.01.",
+            "Fraction of unreadable images above which the run stops; above 0 it always allows one. Default of a new run: 0.01.",
             valueName: "fraction"))
     var unreadableLimit: Double?
 

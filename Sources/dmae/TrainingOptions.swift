@@ -190,7 +190,8 @@ struct TrainingOptions: ParsableArguments {
             minimumCropArea: minimumCropArea ?? recipe.cropArea.lowerBound,
             maximumCropArea: maximumCropArea ?? recipe.cropArea.upperBound,
             reading: pictures.reading(stored: storedPictures?.reading),
-            unreadableLimit: process.unreadableLimit ?? 0.01, checkpointEvery: process.checkpointEvery ?? 0,
+            unreadableLimit: process.unreadableLimit ?? UnreadableLimit.standard,
+            checkpointEvery: process.checkpointEvery ?? 0,
             keep: process.keep ?? 2)
         configuration.classifier = classifier
         configuration.preprocessing = try preprocessing(
@@ -382,7 +383,10 @@ struct TrainingOptions: ParsableArguments {
                 batches: configuration.accumulation, batchImages: configuration.batch, remedy: "more --workers")
         // What the check of images has named, decoding does not name again.
         var named: [String] = []
+        let isChecked = !process.noCheck
         let message: (Message) -> Void = { sentence in
+            // The check says it of the whole folder; decoding only of the images that it met.
+            if isChecked, sentence.names(.background) { return }
             let text = sentence.text(in: Flags())
             guard !named.contains(where: text.hasPrefix) else { return }
             if let progress { progress.message("warning: " + text) } else { Terminal.warning(text) }
@@ -502,7 +506,9 @@ struct TrainingOptions: ParsableArguments {
         let limit = trainer.configuration.unreadableLimit
         for (headers, source) in zip(headers, trainer.sources) {
             let place = source.place.map { " in \($0)" } ?? ""
-            if !headers.formats.isEmpty { note("checked\(place): \(headers.formatsText)") }
+            if !headers.formats.isEmpty {
+                note("checked\(place): \(headers.formatsText)\(Self.alpha(headers, trainer.configuration.reading))")
+            }
             let undecodable = headers.undecodable
             for image in undecodable.prefix(3) { warn(image.reason) }
             if undecodable.count > 3 {
@@ -515,6 +521,16 @@ struct TrainingOptions: ParsableArguments {
                     + "decoded, more than the allowed fraction of \(limit); repair or remove them, or raise "
                     + "--unreadable-limit")
         }
+    }
+
+    /// What becomes of the alpha channels that the headers tell of.
+    private static func alpha(_ headers: ImageHeaders, _ reading: PictureReading) -> String {
+        guard headers.withAlpha > 0 else { return "" }
+        let have =
+            "; \(Format.grouped(headers.withAlpha)) of them \(headers.withAlpha == 1 ? "has" : "have") an alpha channel"
+        return reading.background == .none
+            ? "\(have), which is dropped (--background)"
+            : "\(have): transparent pixels are composited over \(reading.background) (--background)"
     }
 
     /// Maps the memory, sets the starting weights, and says which tensors of the files were used.

@@ -313,13 +313,13 @@ final class EvaluateTests: XCTestCase {
         // No output takes the place of an input.
         let data = try renamed(Self.names)
         assertRefused(evaluate(data, "--confusion", data + "/emu/0.png"), 64, "emu/0.png\" itself")
-        folder.write("no picture".utf8, "data/emu/1.png")
+        for name in ["1", "2"] { folder.write("no picture".utf8, "data/emu/\(name).png") }
         assertRefused(
-            evaluate(data, "--logits", folder.file("x.safetensors")), 65, "1 of the 10 images",
+            evaluate(data, "--logits", folder.file("x.safetensors")), 65, "2 of the 11 images",
             "raise --unreadable-limit")
         let allowed = assertRuns(
-            evaluate(data, "--logits", folder.file("x.safetensors"), "--unreadable-limit", "0.1"))
-        XCTAssertTrue(allowed.output.contains("\nleft out  1 unreadable image\n"), allowed.output)
+            evaluate(data, "--logits", folder.file("x.safetensors"), "--unreadable-limit", "0.2"))
+        XCTAssertTrue(allowed.output.contains("\nleft out  2 unreadable images\n"), allowed.output)
         XCTAssertEqual(try labels(folder.file("x.safetensors")), Self.labels)
     }
 }

@@ -77,6 +77,22 @@ final class InspectImagesTests: XCTestCase {
         XCTAssertEqual(report.file_bytes, sizes.reduce(0, +))
     }
 
+    /// A picture that is damaged behind its header counts among the formats, as in the check of a run, and is unreadable.
+    func testDamagedPictures() throws {
+        let folder = TemporaryFolder()
+        let whole = Array(try Data(contentsOf: URL(fileURLWithPath: Fixtures.path("pictures/transparent/rgba8.png"))))
+        folder.write(whole, "a.png")
+        folder.write(whole.prefix(whole.count / 2), "b.png")
+        folder.write("no picture".utf8, "c.png")
+        let report = try report(folder)
+        XCTAssertEqual(report.formats, ["PNG": 2])
+        XCTAssertEqual(report.unreadable.map(\.path), ["b.png", "c.png"].map(folder.file))
+        let plan = assertRuns(
+            TinyRun.pretrain("", epochs: 100, data: folder.path, ["--dry-run", "--unreadable-limit", "0.5"]))
+        XCTAssertTrue(
+            plan.errors.contains("checked in \(folder.path): PNG 2; 2 of them have an alpha channel"), plan.errors)
+    }
+
     /// Sizes are those of the pictures as they are read: turned, or as stored.
     func testSizes() throws {
         let folder = TemporaryFolder()

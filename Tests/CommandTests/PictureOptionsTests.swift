@@ -142,8 +142,8 @@ final class PictureOptionsTests: XCTestCase {
         let first = assertRuns(TinyRun.pretrain(run, epochs: 4, data: data, reading + ["--checkpoint-every", "1"]))
         XCTAssertTrue(
             first.errors.contains(
-                "warning: 4 of 8 images in \(data) have transparent pixels, which are composited over #102030: "
-                    + "--background sets the colour"), first.errors)
+                "checked in \(data): JPEG 4, PNG 4; 4 of them have an alpha channel: transparent pixels are composited over "
+                    + "#102030 (--background)"), first.errors)
         let whole = try TinyRun.bytes(run + "/model.safetensors")
         let checkpoints = try TinyRun.checkpoints(run)
         XCTAssertGreaterThan(checkpoints.count, 1)

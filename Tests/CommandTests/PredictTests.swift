@@ -36,6 +36,7 @@ final class PredictTests: XCTestCase {
         }
         let path: String
         let predictions: [Class]
+        let error: String?
     }
 
     private func lines(_ output: String) throws -> [Line] {
@@ -117,17 +118,32 @@ final class PredictTests: XCTestCase {
 
     /// A picture that cannot be read is a warning; the others are predicted, whatever the exit code.
     func testUnreadableImages() throws {
-        let broken = folder.write("no picture".utf8, "broken.png")
-        let result = Command.run(predict([broken, pictures], "--json", "--batch", "2"))
+        let broken = folder.write("no picture".utf8, "broken.png"), second = folder.write([], "second.png")
+        let result = Command.run(predict([broken, pictures, second], "--json", "--batch", "2"))
         XCTAssertEqual(result.end, .exited(65), result.description)
-        XCTAssertEqual(try lines(result.output).map(\.path), Self.files.map { "\(pictures)/\($0)" })
+        // Sorted by path: the broken ones are in a folder before or after the others.
+        let paths = (Self.files.map { "\(pictures)/\($0)" } + [broken, second]).sorted {
+            $0.utf8.lexicographicallyPrecedes($1.utf8)
+        }
+        XCTAssertEqual(try lines(result.output).map(\.path), paths)
+        for line in try lines(result.output) {
+            let isBroken = line.path == broken || line.path == second
+            XCTAssertEqual(line.predictions.isEmpty, isBroken)
+            XCTAssertEqual(line.error?.hasPrefix(line.path), isBroken ? true : nil, line.error ?? "")
+        }
         XCTAssertTrue(result.errors.contains("\nwarning: \(broken)"), result.errors)
         XCTAssertTrue(
             result.errors.hasSuffix(
-                "error: 1 of the 10 images cannot be read, more than the allowed fraction of 0.01; repair or remove "
-                    + "them, or raise --unreadable-limit\n"), result.errors)
-        let allowed = assertRuns(predict([broken, pictures], "--unreadable-limit", "0.1"))
-        XCTAssertEqual(allowed.output.split(separator: "\n").count, 9)
+                "error: 2 of the 11 images cannot be read, more than the allowed fraction of 0.01; the lines of the others "
+                    + "are complete; repair or remove them, or raise --unreadable-limit\n"), result.errors)
+        // One is always allowed, unless none is.
+        let allowed = assertRuns(predict([broken, pictures]))
+        XCTAssertEqual(allowed.output.split(separator: "\n").count, 10)
+        XCTAssertTrue(allowed.output.contains("\(broken)  cannot be read\n"), allowed.output)
+        let table = assertRuns(predict([broken, pictures], "--csv")).output.split(separator: "\n")
+        XCTAssertEqual(table.count, 11)
+        XCTAssertTrue(table.contains(broken + Substring(String(repeating: ",", count: 15))), "\(table)")
+        XCTAssertEqual(Command.run(predict([broken, pictures], "--unreadable-limit", "0")).end, .exited(65))
         assertRefused(predict([broken]), 65, "none of the 1 images can be read")
     }
 

@@ -42,6 +42,27 @@ final class ImageHeadersTests: XCTestCase {
         }
     }
 
+    /// The fraction decides, but one image is always allowed unless none is.
+    func testLimit() {
+        for (count, total, limit, isExceeded) in [
+            (0, 5, 0.0, false), (1, 5, 0, true), (1, 5, 0.01, false), (1, 2, 0.01, false), (2, 5, 0.01, true),
+            (2, 199, 0.01, true), (2, 200, 0.01, false), (3, 200, 0.01, true), (100, 100, 1, false),
+        ] {
+            XCTAssertEqual(
+                UnreadableLimit.isExceeded(by: count, of: total, limit), isExceeded, "\(count) of \(total), \(limit)")
+        }
+    }
+
+    /// An alpha channel is known from the header: one of samples, of a palette, or a colour that is transparent.
+    func testAlpha() throws {
+        let names = ["rgba8", "palette8", "grey-alpha8", "rgba8-opaque"]
+        let source = MemorySource(
+            images: names.map { ("\($0).png", nil, .success(bytes("transparent/\($0).png"))) } + [
+                ("b.jpg", nil, .success(bytes("oriented/exif-fill.jpg")))
+            ])
+        XCTAssertEqual(try headers(source).withAlpha, 4)
+    }
+
     /// Pixels in all, and the memory of the largest pictures: samples and RGB at once where they are not the same.
     func testSizes() throws {
         func png(_ width: Int, _ height: Int, channels: Int = 3) throws -> [UInt8] {

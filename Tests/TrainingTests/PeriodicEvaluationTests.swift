@@ -257,7 +257,7 @@ final class PeriodicEvaluationTests: XCTestCase {
     /// repaired, to the same bytes. Below the limit each is reported once.
     func testUnreadableImages() throws {
         var configuration = try evaluated(smallRun())
-        configuration.checkpointEvery = 100
+        (configuration.checkpointEvery, configuration.unreadableLimit) = (100, 0)
         try train(configuration, "whole")
         let picture = folder.read("val/b/1.png")
         folder.write("no picture".utf8, "val/b/1.png")
