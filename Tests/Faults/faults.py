@@ -117,7 +117,10 @@ def main():
             try_all(trials)
         elif part == "memory":
             names = ["distill", "embed", "convert-archive", "knn", "inspect"]
-            try_all(memory_limits.trials([by_name[name] for name in names], inputs, 4 if options.short else 24))
+            commands = [by_name[name] for name in names]
+            try_all(
+                memory_limits.trials(commands, inputs, 4 if options.short else 24)
+                + memory_limits.group_trials(commands, inputs, 3 if options.short else 12))
         elif part == "power":
             try_all(power_loss.trials(by_name, inputs, chance, options.short, options.share))
     if programs.digest(inputs.folder) != inputs.state:

@@ -41,6 +41,12 @@ def environment(folder):
     }
 
 
+def heed_signals():
+    """Called in a child: a shell's background job ignores SIGINT, and below nohup SIGHUP, and so would the program."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def run(words, folder, seconds, prelude=None, kill_after=None, kill_by=signal.SIGKILL):
     """Runs `words` in `folder` until it ends, or for at most `seconds`.
 
@@ -48,11 +54,17 @@ def run(words, folder, seconds, prelude=None, kill_after=None, kill_by=signal.SI
     kill_after: seconds after which `kill_by` is sent.
     """
     start = time.monotonic()
+
+    def begin():
+        heed_signals()
+        if prelude:
+            prelude()
+
     with open(os.path.join(folder, "said.output"), "w+b") as output, \
             open(os.path.join(folder, "said.errors"), "w+b") as errors:
         child = subprocess.Popen(
             words, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=environment(folder),
-            start_new_session=True, preexec_fn=prelude)
+            start_new_session=True, preexec_fn=begin)
         late = False
         try:
             try:

@@ -163,7 +163,7 @@ def soak(binary, inputs, work, state, save, wanted):
         with open(os.path.join(work, "said"), "wb") as said:
             child = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=running.environment(work),
-                start_new_session=True)
+                start_new_session=True, preexec_fn=running.heed_signals)
             watch = Watch(child.pid)
             while child.poll() is None and time.monotonic() - began < moment:
                 watch.look()

@@ -34,7 +34,6 @@ ERRORS = {
     "munmap": ["ENOMEM"],
     "mprotect": ["ENOMEM"],
     "mremap": ["ENOMEM"],
-    "brk": ["ENOMEM"],
     "madvise": ["EAGAIN", "EIO"],
     "fstat": ["EIO"],
     "newfstatat": ["EIO", "EACCES"],
@@ -54,9 +53,8 @@ ERRORS = {
     "sysinfo": ["EPERM"],
     "sigaltstack": ["ENOMEM"],
 }
-# The kernel returns the end of the heap as it is, not an error, where it cannot grow.
-SPECIAL = {("brk", "ENOMEM"): "retval=0"}
-MEMORY = {"mmap", "munmap", "mprotect", "mremap", "brk", "madvise", "clone3", "clone"}
+# Not brk: where the heap cannot grow, the kernel returns its present end, which strace cannot. Limits of memory try that.
+MEMORY = {"mmap", "munmap", "mprotect", "mremap", "madvise", "clone3", "clone"}
 """Calls whose failure is one of memory or of threads: there Swift's runtime may end the process, with a sentence."""
 STORES = {"write", "writev", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "mkdir", "ftruncate"}
 """Calls whose failure means that a result is not stored: success must not be reported."""
@@ -122,7 +120,7 @@ def repeat(program, inputs, folder, end):
 
 def injection(call, fault):
     """The fault in strace's words."""
-    return "signal=KILL" if fault == "KILL" else SPECIAL.get((call, fault), f"error={fault}")
+    return "signal=KILL" if fault == "KILL" else f"error={fault}"
 
 
 def trial(program, inputs, call, fault, when):
