@@ -6,6 +6,7 @@
 # make test-interop  exchanges weights with PyTorch, timm, transformers and onnxruntime, which it installs apart
 # make build         the static binary only
 # make install       the binary, man pages and completions, below PREFIX=/usr/local
+# make dist          an archive of the binary, man pages and completions; make deb a Debian package; both in .build/dist
 # make perf          benchmarks of the kernels
 # make perf-check    the same; fails if a row is slower than its record
 # make perf-peers    matmuls and the steps beside PyTorch, OpenBLAS and BLIS
@@ -38,7 +39,8 @@ TEST_PACKAGES := qemu-user strace
 
 STATIC := -c release --static-swift-stdlib -Xswiftc -static-executable
 
-.PHONY: build distill test test-faults soak coverage test-interop perf perf-check perf-tables perf-peers claims claims-page fuzz format format-check install clean packages test-packages
+.PHONY: build distill test test-faults soak coverage test-interop perf perf-check perf-tables perf-peers claims claims-page fuzz \
+        format format-check install install-files dist deb notices clean packages test-packages
 build: $(BINARY)
 
 packages:
@@ -159,6 +161,10 @@ distill: build
 	$(BINARY) reconstruct --weights $(DEMO)/run/model.safetensors --input $(HELD_OUT) --stretch --seed 5 --output $(DEMO)/reconstruction.png
 
 install: build
+	$(MAKE) install-files
+
+# The files of `install`, of a binary that is there.
+install-files:
 	install -D -m 755 $(BINARY) "$(DESTDIR)$(PREFIX)/bin/dmae"
 	for shell in bash zsh fish; do
 	  case $$shell in
@@ -170,6 +176,18 @@ install: build
 	  $(BINARY) --generate-completion-script $$shell > "$(DESTDIR)$(PREFIX)/$$place"
 	done
 	/usr/bin/python3 Sources/dmae/manual.py $(BINARY) "$(DESTDIR)$(PREFIX)/share/man/man1"
+
+# Packages of the static binary. Both have the same bytes whenever they are made from one binary and one commit.
+DIST := .build/dist
+dist: build
+	python3 Sources/dmae/package.py archive $(BINARY) $(DIST)
+
+deb: build
+	python3 Sources/dmae/package.py debian $(BINARY) $(DIST)
+
+# The licences that `dmae doctor --licenses` prints, from the packages of this machine.
+notices: | packages
+	python3 Sources/dmae/package.py notices Sources/CBuild/third-party-notices.txt
 
 # FILTER=attention measures the rows whose title contains this text.
 KERNEL_BENCHMARK := .build/perf/release/kernel-benchmark

@@ -18,6 +18,9 @@ let kernelFlags: [CSetting] = [
 ]
 let swiftFlags: [SwiftSetting] = [.swiftLanguageMode(.v5)]
 
+/// The commit as a C string; nil outside of a repository.
+let commit = Context.gitInformation.map { "\"\($0.currentCommit.prefix(12))\($0.hasUncommittedChanges ? "+" : "")\"" }
+
 /// A library room of the house, and the test target that mirrors it.
 func room(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .target(name: name, dependencies: dependencies, swiftSettings: swiftFlags)
@@ -43,6 +46,8 @@ let package = Package(
         .target(
             name: "CCodecs", cSettings: [.unsafeFlags(["-O2", "-Wall", "-Wextra"])],
             linkerSettings: ["jpeg", "png", "z", "webpdemux", "webp", "m"].map { .linkedLibrary($0) }),
+        // The commit is a value of this target alone, so that a new one compiles one file.
+        .target(name: "CBuild", exclude: ["third-party-notices.txt"], cSettings: commit.map { [.define("DMAE_COMMIT", to: $0)] } ?? []),
         room("Reporting", []),
         room("Tensors", ["Reporting", "CKernels"]),
         room("Images", ["Reporting", "Tensors", "CCodecs"]),
@@ -61,10 +66,10 @@ let package = Package(
         .executableTarget(
             name: "dmae",
             dependencies: [
-                "Reporting", "Tensors", "Images", "Weights", "Models", "Interchange", "Inference", "Training",
+                "CBuild", "Reporting", "Tensors", "Images", "Weights", "Models", "Interchange", "Inference", "Training",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
-            exclude: ["manual.py"], swiftSettings: swiftFlags),
+            exclude: ["manual.py", "package.py"], swiftSettings: swiftFlags),
         .executableTarget(
             name: "kernel-benchmark", dependencies: ["Tensors", "Benchmarks"], path: "Perf",
             exclude: [

@@ -33,7 +33,7 @@ struct Dmae: ParsableCommand {
               dmae distill --teacher teacher.safetensors --data images --output run
               dmae reconstruct --weights run/model.safetensors --input a.jpg --output a.png
             """,
-        version: version,
+        version: Build.description,
         subcommands: [
             Distill.self,
             Pretrain.self,

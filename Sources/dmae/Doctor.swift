@@ -14,10 +14,14 @@ struct Doctor: ParsableCommand {
 
               dmae doctor
               DMAE_ISA=avx2 dmae doctor --threads 2
+              dmae doctor --licenses
             """)
 
     @Flag(help: "Print one JSON object instead of text.")
     var json = false
+
+    @Flag(help: "Print the licences of the libraries that are linked in, and nothing else.")
+    var licenses = false
 
     @OptionGroup(title: "Compute") var compute: ComputeOptions
 
@@ -31,6 +35,7 @@ struct Doctor: ParsableCommand {
         }
 
         let version: String
+        let commit: String?
         let processor: String?
         let features: [String]
         let memoryAvailable: Int?
@@ -48,7 +53,7 @@ struct Doctor: ParsableCommand {
         let libraries: [String: String]
 
         enum CodingKeys: String, CodingKey {
-            case version, processor, features, operations, affinity, quota, threads, libraries
+            case version, commit, processor, features, operations, affinity, quota, threads, libraries
             case memoryAvailable = "memory_available"
             case hugePages = "huge_pages"
             case instructionSet = "instruction_set"
@@ -60,6 +65,7 @@ struct Doctor: ParsableCommand {
     }
 
     func run() throws {
+        if licenses { return print(Build.thirdPartyNotices, terminator: "") }
         try compute.apply()
         let processor = Self.values(of: "/proc/cpuinfo")
         let memory = Self.values(of: "/proc/meminfo")
@@ -70,7 +76,7 @@ struct Doctor: ParsableCommand {
         let observed = Threads.observed
         let isLowered = InstructionSet.selected != InstructionSet.available
         var lines: [(String, String)] = [
-            ("dmae", Dmae.version),
+            ("dmae", Build.description),
             ("processor", processor["model name"] ?? "unknown"),
             ("features", relevant.filter(features.contains).joined(separator: " ")),
             ("memory available", Self.bytes(memory["MemAvailable"])),
@@ -95,7 +101,7 @@ struct Doctor: ParsableCommand {
             var libraries = ["OpenMP": "\(Threads.openMPVersion)", "C library": Self.libraryVersion]
             for library in ImageLibraries.versions { libraries[library.name] = library.version }
             let report = Report(
-                version: Dmae.version, processor: processor["model name"],
+                version: Dmae.version, commit: Build.commit, processor: processor["model name"],
                 features: relevant.filter(features.contains), memoryAvailable: Self.count(memory["MemAvailable"]),
                 hugePages: Self.hugePages, instructionSet: InstructionSet.selected.name,
                 availableInstructionSet: InstructionSet.available.name, trainingPrecision: precision.rawValue,

@@ -113,7 +113,7 @@ def main():
     def output(option):
         return subprocess.run([binary, option], check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8").stdout
 
-    root, version = json.loads(output("--experimental-dump-help"))["command"], output("--version").strip()
+    root, version = json.loads(output("--experimental-dump-help"))["command"], output("--version").split()[0]
     date = datetime.datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH", datetime.datetime.now().timestamp())),
                                            datetime.timezone.utc).date()
     pages = {root["commandName"]: (root, [root["commandName"]])}
