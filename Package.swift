@@ -47,7 +47,9 @@ let package = Package(
             name: "CCodecs", cSettings: [.unsafeFlags(["-O2", "-Wall", "-Wextra"])],
             linkerSettings: ["jpeg", "png", "z", "webpdemux", "webp", "m"].map { .linkedLibrary($0) }),
         // The commit is a value of this target alone, so that a new one compiles one file.
-        .target(name: "CBuild", exclude: ["third-party-notices.txt"], cSettings: commit.map { [.define("DMAE_COMMIT", to: $0)] } ?? []),
+        .target(
+            name: "CBuild", exclude: ["third-party-notices.txt"],
+            cSettings: commit.map { [.define("DMAE_COMMIT", to: $0)] } ?? []),
         room("Reporting", []),
         room("Tensors", ["Reporting", "CKernels"]),
         room("Images", ["Reporting", "Tensors", "CCodecs"]),

@@ -68,7 +68,9 @@ final class HelpTests: XCTestCase {
 
     func testVersion() {
         let result = assertRuns(["--version"])
-        XCTAssertNotNil(result.output.range(of: #"^\d+\.\d+\.\d+\n$"#, options: .regularExpression), result.output)
+        let pattern =
+            #"^\d+\.\d+\.\d+ \(commit ([0-9a-f]{12}\+?|unknown), (debug|release) build for (x86_64|aarch64)\)\n$"#
+        XCTAssertNotNil(result.output.range(of: pattern, options: .regularExpression), result.output)
         XCTAssertEqual(result.errors, "")
         XCTAssertEqual(assertRuns(["distill", "--version"]).output, result.output)
     }

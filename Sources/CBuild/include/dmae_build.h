@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/// The licences of everything that is linked into the static binary, as UTF-8 text of `count` bytes without a final zero.
-/// `make notices` writes it from the packages of the machine.
+/// The licences of everything that is linked into the static binary, as UTF-8 text of `count` bytes without a final
+/// zero. `make notices` writes it from the packages of the machine.
 const char *dmae_third_party_notices(size_t *count);
 
 /// The commit that was built: its first 12 digits, with "+" behind them if files were changed since; NULL outside of a
