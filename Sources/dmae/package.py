@@ -99,7 +99,7 @@ def tar(folder, names, prefix):
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for name in names:
-            entry = archive.gettarinfo(folder / name, prefix + name)
+            entry = archive.gettarinfo(folder / name, name if name == "." else prefix + name)
             entry.uid = entry.gid = 0
             entry.uname = entry.gname = "root"
             entry.mtime = source_date()
@@ -150,10 +150,14 @@ def debian(binary, target):
         documentation.mkdir(parents=True)
         (documentation / "copyright").write_text(copyright_text(), encoding="utf-8")
         shutil.copy(ROOT / "README.md", documentation / "README.md")
+        compress(documentation / "THIRD-PARTY-NOTICES.txt.gz", NOTICES.read_bytes())
         changes = (f"dmae ({version}) stable; urgency=low\n\n  * See Changes in the documentation.\n\n"
                    f" -- {maintainer()}  {formatdate(source_date())}\n")
         compress(documentation / "changelog.gz", changes.encode())
-        for page in (folder / "usr/share/man/man1").iterdir():
+        # It is sourced, not run.
+        completions = folder / "usr/share/bash-completion/completions/dmae"
+        completions.write_text(completions.read_text(encoding="utf-8").removeprefix("#!/bin/bash\n"), encoding="utf-8")
+        for page in sorted((folder / "usr/share/man/man1").iterdir()):
             compress(page.with_name(page.name + ".gz"), page.read_bytes())
             page.unlink()
         overrides = folder / "usr/share/lintian/overrides/dmae"
@@ -191,16 +195,14 @@ def description(text):
 
 
 def copyright_text():
-    licence = "The full text of the licence is in /usr/share/common-licenses/Apache-2.0."
-    return (f"dmae: {SUMMARY}\n\nCopyright 2026 the dmae developers\n\nLicensed under the Apache License, version 2.0. {licence}\n\n"
-            + NOTICES.read_text(encoding="utf-8"))
+    return (f"dmae: {SUMMARY}\n\nCopyright 2026 the dmae developers\n\nLicensed under the Apache License, version 2.0, whose text is in\n"
+            "/usr/share/common-licenses/Apache-2.0. The licences of the libraries that are linked into the program are in\n"
+            "THIRD-PARTY-NOTICES.txt.gz beside this file; those of GNU are in /usr/share/common-licenses, too.\n")
 
 
-# The program is meant to run on any Linux without libraries of its own; what lintian says of that is true and wanted.
+# The program is meant to run on any Linux without libraries of its own.
 OVERRIDES = """\
-# One static binary is the purpose of this package: it runs on servers of any distribution.
-dmae: statically-linked-binary [usr/bin/dmae]
-# libjpeg-turbo, libpng, libwebp and zlib are linked from Debian's own archives.
+# One static binary is the purpose of this package. These are linked from Debian's own archives.
 dmae: embedded-library *
 """
 
