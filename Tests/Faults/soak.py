@@ -190,7 +190,10 @@ def soak(binary, inputs, work, state, save, wanted):
         state["checkpoints"] += max(0, now - newest) // 7
         judge_growth(watch, state, number)
         code = child.returncode
-        expected = {0, 75} if not is_asked or end_by != signal.SIGKILL else {0, 75, -signal.SIGKILL}
+        expected = {0, 75}
+        # In the first moments the program has not yet said what a signal means.
+        if is_asked and (end_by == signal.SIGKILL or moment < 0.5):
+            expected.add(-end_by)
         if code not in expected:
             with open(os.path.join(work, "said"), encoding="utf-8", errors="replace") as file:
                 state["wrong"].append(f"run {number} ended with {code}: {file.read()[-400:]}")
