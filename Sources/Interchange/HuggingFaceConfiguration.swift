@@ -12,11 +12,11 @@ enum ConfigurationFile {
     static func data(_ name: String = "config.json", beside path: String) throws -> Data? {
         let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
         let place = folder + "/" + name
-        var status = stat()
-        if stat(place, &status) != 0, errno == ENOENT, lstat(place, &status) == 0 {
+        let found = try fileStatus(place)
+        if found == nil, try fileStatus(place, followsLinks: false) != nil {
             throw Failure(.badData, "\(place): is a link to a file that is not there; download it again, or remove it")
         }
-        guard stat(place, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
+        guard let status = found, status.st_mode & S_IFMT == S_IFREG else { return nil }
         // Real ones have a few kB, or a few hundred with the labels of a classifier.
         guard status.st_size <= 16_000_000 else {
             throw Failure(.badData, "\(place): has \(status.st_size) bytes, no configuration has")

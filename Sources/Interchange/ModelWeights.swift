@@ -120,7 +120,7 @@ public final class ModelWeights: Sendable {
                 .badData, "\(path): config.json asks for the activation \(quoted(activation)), but MAE's ViT has gelu")
         }
         let timmFolder =
-            isHuggingFace || !Self.isModelOfFolder(path)
+            try isHuggingFace || !Self.isModelOfFolder(path)
             ? nil : try TimmConfiguration.read(beside: file.path, isItsOwn: true)
         let timmSizes = timmFolder?.sizes(width: tensors["patch_embed.proj.weight"]?.shape.first)
         toldHeads = Self.known(told?.encoder.heads) ?? configuration?.numAttentionHeads ?? timmSizes?.numHeads

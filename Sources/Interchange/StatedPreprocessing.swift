@@ -103,7 +103,7 @@ extension ModelWeights {
                 return StatedPreprocessing(preprocessing: .imageNet(channels: encoder.channels), origin: origin)
             }
         }
-        guard isModelOfFolder(path) else { return nil }
+        guard try isModelOfFolder(path) else { return nil }
         if let processor = try HuggingFacePreprocessor(beside: file.path) {
             return try processor.stated(for: encoder, file.path)
         }
@@ -116,9 +116,10 @@ extension ModelWeights {
 
     /// Whether the configuration in a folder is that of the weights at `path`: a folder, or a file with the name that
     /// transformers and timm give to a folder's weights.
-    static func isModelOfFolder(_ path: String) -> Bool {
-        var status = stat()
-        if stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR { return true }
+    ///
+    /// - Throws: `Failure.inputOutput` where the system cannot tell.
+    static func isModelOfFolder(_ path: String) throws -> Bool {
+        if let status = try fileStatus(path), status.st_mode & S_IFMT == S_IFDIR { return true }
         let name = path.split(separator: "/").last ?? ""
         return ["model.safetensors", "pytorch_model.bin"].contains { name == $0 || name == $0 + ".index.json" }
     }

@@ -116,7 +116,7 @@ public struct CheckpointStore: Sendable {
             let from = path(step: later)
             var to = from + Self.abandonedMark, number = 1
             // No other process writes here: the folder is locked.
-            while access(to, F_OK) == 0 {
+            while try fileStatus(to, followsLinks: false) != nil {
                 number += 1
                 to = "\(from)\(Self.abandonedMark)-\(number)"
             }

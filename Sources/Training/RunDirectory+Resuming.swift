@@ -22,7 +22,7 @@ extension RunDirectory {
                 "\(quoted(path: path)) is a file, not the folder of a run: name its folder"
                     + (folder.isEmpty ? "" : ", \(quoted(path: folder))"))
         }
-        guard access(place, F_OK) == 0 else {
+        guard try fileStatus(place) != nil else {
             throw Failure(
                 .usage,
                 "\(quoted(path: path)) is not the folder of a run: there is no \(configurationName) in it; name the "

@@ -202,7 +202,7 @@ public final class RunDirectory {
     /// - Throws: `Failure.badData` if the folder holds a run of another `RunFormat`.
     private static func requireFormat(of path: String) throws {
         let place = configurationPath(in: path)
-        guard access(place, F_OK) == 0 else { return }
+        guard try fileStatus(place) != nil else { return }
         let text = Data(try MappedFile.contents(place, wanted: "another \(.output) folder"))
         try RunFormat.requireCurrent(text, in: path)
     }

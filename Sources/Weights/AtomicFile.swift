@@ -47,8 +47,9 @@ public final class AtomicFile {
 
     init(_ path: String, replacesLink: Bool = false) throws {
         var place = path
-        var status = stat()
-        if lstat(path, &status) == 0, !(replacesLink && status.st_mode & S_IFMT == S_IFLNK) {
+        if var status = try fileStatus(path, followsLinks: false),
+            !(replacesLink && status.st_mode & S_IFMT == S_IFLNK)
+        {
             if status.st_mode & S_IFMT == S_IFLNK {
                 guard let resolved = realpath(path, nil) else {
                     throw Failure(

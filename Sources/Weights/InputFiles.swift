@@ -32,8 +32,7 @@ public enum InputFiles {
     public static func requireOther(than outputs: [String], _ others: @autoclosure () -> [String] = []) throws {
         var existing: [Identity: String] = [:]
         for output in outputs {
-            var status = stat()
-            if stat(output, &status) == 0 { existing[Identity(status)] = output }
+            if let status = try fileStatus(output) { existing[Identity(status)] = output }
         }
         guard !existing.isEmpty else { return }
         func refuse(_ output: String, _ input: String) throws {

@@ -12,8 +12,7 @@ public enum WeightFiles {
     ///
     /// Throws `Failure`: `.inputOutput` where it cannot be read, `.badData` where it is damaged or of an unknown form.
     public static func open(_ path: String) throws -> any WeightFile {
-        var status = stat()
-        let isFolder = stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+        let isFolder = try fileStatus(path).map { $0.st_mode & S_IFMT == S_IFDIR } ?? false
         let file = try MappedFile(path: isFolder ? find(in: path) : path, wanted: "a file of weights")
         return isIndex(file.bytes) ? try ShardedFile(file) : try open(file)
     }
@@ -92,7 +91,7 @@ public enum WeightFiles {
     /// The file of weights in `folder`.
     private static func find(in folder: String, depth: Int = 0) throws -> String {
         let prefix = folder.hasSuffix("/") ? folder : folder + "/"
-        if let usual = usualNames.first(where: { access(prefix + $0, F_OK) == 0 }) { return prefix + usual }
+        if let usual = try usualNames.first(where: { try fileStatus(prefix + $0) != nil }) { return prefix + usual }
         let names = try FolderNames.sorted(folder)
         let indices = names.filter { $0.hasSuffix(".safetensors.index.json") }
         let found = indices.isEmpty ? names.filter { $0.hasSuffix(".safetensors") } : indices

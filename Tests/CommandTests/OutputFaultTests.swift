@@ -106,6 +106,23 @@ final class OutputFaultTests: XCTestCase {
         XCTAssertGreaterThan(stops, 20)
     }
 
+    /// A file that the system cannot tell about does not count as absent: neither a configuration beside weights nor an
+    /// output that may be an input.
+    func testWhatCannotBeExamined() throws {
+        try requireTracing()
+        let folder = TemporaryFolder(), model = folder.file("model"), output = folder.file("m.safetensors")
+        try FileManager.default.copyItem(atPath: Fixtures.path("weights/huggingface/vitmae-sharded"), toPath: model)
+        for path in [model + "/config.json", output] {
+            let result = Command.run(
+                [
+                    "-f", "-o", "/dev/null", "-P", path, "-e", "inject=newfstatat,stat,lstat:error=EACCES",
+                    Command.binary, "convert", model, output, "--to", "timm", "--encoder-only",
+                ], executable: Self.strace)
+            assertRefused(result, 74, ["cannot examine \"\(path)\": Permission denied"])
+            XCTAssertEqual(folder.names(), ["model"])
+        }
+    }
+
     /// A folder with another model in it, and a new folder.
     func testConvertToHuggingFace() throws {
         try requireTracing()

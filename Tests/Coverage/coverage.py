@@ -15,17 +15,55 @@ import sys
 GROUPS = {
     "files of weights": ["Sources/Weights/"],
     "files of images": [
-        "Sources/Images/" + name for name in (
-            "ArchiveBytes", "ArchiveFile", "ArchiveIndex", "ArchiveName", "BMPDecoder", "BraceExpansion", "DelimitedText",
-            "FileBytes", "FileKind", "GIFDecoder", "ImageArchives", "ImageFolder", "ImageHeaders", "ImageList",
-            "ImageSearch", "PictureDecoder", "PNGChunks", "PNMDecoder", "Pixels+Decoding", "StoredOrientation", "TarReader")],
+        "Sources/Images/" + name
+        for name in (
+            "ArchiveBytes",
+            "ArchiveFile",
+            "ArchiveIndex",
+            "ArchiveName",
+            "BMPDecoder",
+            "BraceExpansion",
+            "DelimitedText",
+            "FileBytes",
+            "FileKind",
+            "GIFDecoder",
+            "ImageArchives",
+            "ImageFolder",
+            "ImageHeaders",
+            "ImageList",
+            "ImageSearch",
+            "PictureDecoder",
+            "PNGChunks",
+            "PNMDecoder",
+            "Pixels+Decoding",
+            "StoredOrientation",
+            "TarReader",
+        )
+    ],
     "weights of other tools": [
-        "Sources/Interchange/" + name for name in (
-            "HuggingFace", "ModelNames", "NamingScheme", "StatedPreprocessing", "TimmConfiguration", "ClassMap")],
+        "Sources/Interchange/" + name
+        for name in (
+            "HuggingFace",
+            "ModelNames",
+            "NamingScheme",
+            "StatedPreprocessing",
+            "TimmConfiguration",
+            "ClassMap",
+        )
+    ],
     "checkpoints, log and folder of a run": [
-        "Sources/Training/" + name for name in (
-            "Checkpoint", "RunDirectory", "RunFormat", "RunLog", "RunStatus", "RunSummary", "Trainer+Checkpoint",
-            "StoredConfiguration")],
+        "Sources/Training/" + name
+        for name in (
+            "Checkpoint",
+            "RunDirectory",
+            "RunFormat",
+            "RunLog",
+            "RunStatus",
+            "RunSummary",
+            "Trainer+Checkpoint",
+            "StoredConfiguration",
+        )
+    ],
 }
 
 
@@ -55,7 +93,9 @@ def ranges(numbers):
 
 def main():
     scratch = sys.argv[1]
-    paths = glob.glob(os.path.join(scratch, "*/debug/codecov/*.json")) or glob.glob(os.path.join(scratch, "debug/codecov/*.json"))
+    paths = glob.glob(os.path.join(scratch, "*/debug/codecov/*.json")) or glob.glob(
+        os.path.join(scratch, "debug/codecov/*.json")
+    )
     if not paths:
         raise SystemExit(f"no coverage in {scratch}: make coverage measures it")
     with open(paths[0], encoding="utf-8") as text:
@@ -67,7 +107,7 @@ def main():
         rows = []
         for file in sorted(files, key=lambda file: file["filename"]):
             name = file["filename"]
-            name = name[name.rfind("/Sources/") + 1:]
+            name = name[name.rfind("/Sources/") + 1 :]
             if not any(name.startswith(prefix) for prefix in prefixes):
                 continue
             lines = file["summary"]["lines"]

@@ -39,12 +39,18 @@ def main():
     parser.add_argument("--part", action="append", choices=PARTS, help="only this part; may be repeated")
     parser.add_argument("--command", action="append", help="only this command under test; may be repeated")
     parser.add_argument("--only", help="only the faults whose names begin with this text")
-    parser.add_argument("--share", type=float, default=1, help="fraction of the faults of single calls, chosen at random")
+    parser.add_argument(
+        "--share", type=float, default=1, help="fraction of the faults of single calls, chosen at random"
+    )
     parser.add_argument("--seed", type=int, help="seed of what is chosen at random")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="faults at a time")
     parser.add_argument("--work", help="an empty or new folder for everything; a temporary one by default")
     options = parser.parse_args()
-    seed = options.seed if options.seed is not None else 1 if options.short or options.only else random.randrange(1 << 32)
+    seed = (
+        options.seed
+        if options.seed is not None
+        else 1 if options.short or options.only else random.randrange(1 << 32)
+    )
     parts = options.part or PARTS
     if options.only:
         first = options.only.split(" ")[0]
@@ -73,7 +79,9 @@ def main():
         programs.learn(program, inputs)
     print(f"{len(everything)} undisturbed commands, {time.monotonic() - started:.0f} s", flush=True)
 
-    repeat = f"{os.path.relpath(__file__)} --dmae {options.dmae} --seed {seed}" + (" --short" if options.short else "")
+    repeat = f"{os.path.relpath(__file__)} --dmae {options.dmae} --seed {seed}" + (
+        " --short" if options.short else ""
+    )
     runner = Runner(work, options.jobs, repeat)
 
     def try_all(trials):
@@ -95,7 +103,9 @@ def main():
             trials = [trial for program in chosen for trial in make(program, inputs)]
             if part == "kills":
                 # What only reads has nothing to lose.
-                trials = [t for t in trials if by_name[t.name.split(" ")[1]].files or by_name[t.name.split(" ")[1]].run]
+                trials = [
+                    t for t in trials if by_name[t.name.split(" ")[1]].files or by_name[t.name.split(" ")[1]].run
+                ]
             whole = len(trials)
             if options.short:
                 trials = system_calls.short(trials, chance, 500 if part == "calls" else 160)
@@ -109,18 +119,22 @@ def main():
             count = 2 if options.short else 40
             trials = []
             for name, seconds in [("distill", 0.3), ("finetune", 0.3), ("pretrain-tar", 0.3), ("probe", 0.3)]:
-                trials += [interruptions.run_trial(by_name[name], inputs, number, chance, seconds) for number in range(count)]
+                trials += [
+                    interruptions.run_trial(by_name[name], inputs, number, chance, seconds) for number in range(count)
+                ]
             for program in everything:
                 if program.files:
                     trials += [
-                        interruptions.command_trial(program, inputs, number, chance, 0.06) for number in range(count)]
+                        interruptions.command_trial(program, inputs, number, chance, 0.06) for number in range(count)
+                    ]
             try_all(trials)
         elif part == "memory":
             names = ["distill", "embed", "convert-archive", "knn", "inspect"]
             commands = [by_name[name] for name in names]
             try_all(
                 memory_limits.trials(commands, inputs, 4 if options.short else 24)
-                + memory_limits.group_trials(commands, inputs, 3 if options.short else 12))
+                + memory_limits.group_trials(commands, inputs, 3 if options.short else 12)
+            )
         elif part == "power":
             try_all(power_loss.trials(by_name, inputs, chance, options.short, options.share))
     if programs.digest(inputs.folder) != inputs.state:
@@ -130,6 +144,7 @@ def main():
     print(f"inputs unchanged; {time.monotonic() - started:.0f} s")
     if held and not options.work:
         import shutil
+
         shutil.rmtree(work)
     raise SystemExit(0 if held else 1)
 

@@ -17,17 +17,22 @@ from trials import Trial
 def ladder(lowest=16 << 20, highest=1 << 30, steps=24):
     """Limits in bytes, each larger than the one before by the same factor."""
     factor = (highest / lowest) ** (1 / (steps - 1))
-    return [round(lowest * factor ** step) >> 12 << 12 for step in range(steps)]
+    return [round(lowest * factor**step) >> 12 << 12 for step in range(steps)]
 
 
 def trial(program, inputs, limit, threads):
     words = [inputs.binary] + [
-        str(threads) if before == "--threads" else word for before, word in zip([""] + program.words, program.words)]
+        str(threads) if before == "--threads" else word for before, word in zip([""] + program.words, program.words)
+    ]
 
     def body(folder):
         program.prepare(folder)
         end = running.run(
-            words, folder, system_calls.SECONDS, prelude=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+            words,
+            folder,
+            system_calls.SECONDS,
+            prelude=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        )
         # The kernel ends a program that does not fit at all before its first instruction.
         if end.signal is not None and end.errors == "" and limit < 24 << 20:
             return None
@@ -42,7 +47,9 @@ def trial(program, inputs, limit, threads):
 
 def trials(all_programs, inputs, steps):
     return [
-        trial(program, inputs, limit, threads) for program in all_programs for limit in ladder(steps=steps)
+        trial(program, inputs, limit, threads)
+        for program in all_programs
+        for limit in ladder(steps=steps)
         for threads in ([1, 2, 8] if "--threads" in program.words else [1])
     ]
 
@@ -118,5 +125,7 @@ def group_trials(all_programs, inputs, steps):
         print("  control groups may not be made here: their limits are not tried", flush=True)
         return []
     return [
-        group_trial(program, inputs, limit) for program in all_programs
-        for limit in ladder(lowest=12 << 20, highest=128 << 20, steps=steps)]
+        group_trial(program, inputs, limit)
+        for program in all_programs
+        for limit in ladder(lowest=12 << 20, highest=128 << 20, steps=steps)
+    ]

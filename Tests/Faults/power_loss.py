@@ -34,7 +34,8 @@ PAGE = 4096
 CALLS = (
     "open,openat,creat,write,writev,pwrite64,pwritev,ftruncate,truncate,rename,renameat,renameat2,link,linkat,symlink,"
     "symlinkat,unlink,unlinkat,mkdir,mkdirat,rmdir,fsync,fdatasync,sync,syncfs,sync_file_range,close,dup,dup2,dup3,fallocate,"
-    "copy_file_range,sendfile,lseek,mmap")
+    "copy_file_range,sendfile,lseek,mmap"
+)
 MOST_RENAMES = 5
 """Changes of folders, since their last sync, of which every subset is tried; of more, a part."""
 VARIANTS = ["new", "old", "length only", "half of the rest", "torn 1", "torn 2"]
@@ -63,12 +64,14 @@ class File:
             return now
         if kind == "half of the rest":
             # What was synced stays.
-            return now[:(len(self.durable) + len(now)) // 2]
+            return now[: (len(self.durable) + len(now)) // 2]
         pages = []
         for number, start in enumerate(range(0, len(now), PAGE)):
-            old = self.durable[start:start + PAGE].ljust(min(PAGE, len(now) - start), b"\0")[:PAGE]
-            is_written = kind != "length only" and hashlib.sha256(f"{kind} {number} {len(now)}".encode()).digest()[0] & 1
-            pages.append(now[start:start + PAGE] if is_written else old[:len(now) - start])
+            old = self.durable[start : start + PAGE].ljust(min(PAGE, len(now) - start), b"\0")[:PAGE]
+            is_written = (
+                kind != "length only" and hashlib.sha256(f"{kind} {number} {len(now)}".encode()).digest()[0] & 1
+            )
+            pages.append(now[start : start + PAGE] if is_written else old[: len(now) - start])
         return b"".join(pages)
 
 
@@ -119,7 +122,7 @@ class Model:
         path = os.path.normpath(os.path.join(self.root, path))
         if path == self.root:
             return []
-        return path[len(self.root) + 1:].split("/") if path.startswith(self.root + "/") else None
+        return path[len(self.root) + 1 :].split("/") if path.startswith(self.root + "/") else None
 
     def find(self, path):
         """What is at a path now, with its folder and name."""
@@ -189,7 +192,9 @@ class Model:
             choices = [["torn 1", "old"] if programs.PART.search(name) else VARIANTS for name, one in changed]
             for kinds in itertools.product(*choices):
                 words = "; ".join(f"{kind}: {name}" for kind, (name, _) in zip(kinds, changed))
-                yield f"[{done}] {words}", self.tree(chosen, {id(one): kind for kind, (_, one) in zip(kinds, changed)}, {})
+                yield f"[{done}] {words}", self.tree(
+                    chosen, {id(one): kind for kind, (_, one) in zip(kinds, changed)}, {}
+                )
 
 
 def apply(changes, names_of):
@@ -282,7 +287,7 @@ def replay(record, model, run, checkpoints, random):
             else:
                 place = len(one.now) if file.appends else file.place
                 file.place = place + len(data)
-            one.now[place:place + len(data)] = data
+            one.now[place : place + len(data)] = data
             one.has_changed = True
         elif call == "lseek":
             if file:
@@ -345,7 +350,10 @@ def recorded(program, inputs, random, most, share=1):
     words = [inputs.binary] + program.words
     record = os.path.join(inputs.work, "power.record")
     end = running.run(
-        [running.STRACE, "-f", "-qq", "-xx", "-s", "100000000", "-e", f"trace={CALLS}", "-o", record] + words, place, 120)
+        [running.STRACE, "-f", "-qq", "-xx", "-s", "100000000", "-e", f"trace={CALLS}", "-o", record] + words,
+        place,
+        120,
+    )
     if end.code != 0:
         raise SystemExit(f"{running.shell(words)}\n{end}: {end.errors}")
     states, count = {}, 0
@@ -353,10 +361,20 @@ def recorded(program, inputs, random, most, share=1):
         for done, contents in cut.states:
             count += 1
             # The number of a process and the random name of a part are no state of their own.
-            key = hashlib.sha256(repr(sorted(
-                (programs.PART.sub(".part", name), content if content is None else hashlib.sha256(content).digest())
-                for name, content in contents.items())).encode() + repr((cut.promised, cut.is_end)).encode()).digest()
+            key = hashlib.sha256(
+                repr(
+                    sorted(
+                        (
+                            programs.PART.sub(".part", name),
+                            content if content is None else hashlib.sha256(content).digest(),
+                        )
+                        for name, content in contents.items()
+                    )
+                ).encode()
+                + repr((cut.promised, cut.is_end)).encode()
+            ).digest()
             states.setdefault(key, (f"{cut.what}, {done}", contents, cut.promised, cut.is_end))
+
     # The model must agree with what the command really left.
     def flat(folder, prefix=""):
         for name, one in folder.names.items():
@@ -364,29 +382,48 @@ def recorded(program, inputs, random, most, share=1):
                 yield from flat(one, prefix + name + "/")
             else:
                 yield prefix + name, bytes(one.now)
+
     real, modelled = programs.read(place), dict(flat(model.top))
     differing = sorted(
-        name for name in set(real) | set(modelled)
-        if not name.startswith("said.") and real.get(name) != modelled.get(name))
+        name
+        for name in set(real) | set(modelled)
+        if not name.startswith("said.") and real.get(name) != modelled.get(name)
+    )
     if differing:
-        raise SystemExit(f"{program.name}: the model of the file system differs from the folder in {', '.join(differing)}")
+        raise SystemExit(
+            f"{program.name}: the model of the file system differs from the folder in {', '.join(differing)}"
+        )
     os.remove(record)
     found = list(states.values())
     if share < 1:
         most = max(10, round(len(found) * share))
     if most and len(found) > most:
         # All of the end, where success was reported, and a part of the others.
-        ends = [state for state in found if state[3]][:most // 3]
+        ends = [state for state in found if state[3]][: most // 3]
         others = [state for state in found if not state[3]]
         random.shuffle(others)
-        found = ends + others[:most - len(ends)]
+        found = ends + others[: most - len(ends)]
     return found, count, len(states)
 
 
 def trials(by_name, inputs, random, is_short, share):
     names = [
-        "distill", "distill-resumed", "distill-back", "finetune", "probe", "pretrain-tar", "embed", "embed-over", "embed-table",
-        "convert", "convert-over", "convert-archive", "convert-folder", "convert-folder-over", "convert-onnx", "evaluate",
+        "distill",
+        "distill-resumed",
+        "distill-back",
+        "finetune",
+        "probe",
+        "pretrain-tar",
+        "embed",
+        "embed-over",
+        "embed-table",
+        "convert",
+        "convert-over",
+        "convert-archive",
+        "convert-folder",
+        "convert-folder-over",
+        "convert-onnx",
+        "evaluate",
     ]
     if is_short:
         names = ["distill", "finetune", "embed-over", "convert-over", "convert-folder"]
@@ -408,10 +445,14 @@ def body(program, inputs, what, contents, promised, is_end):
         wrong = programs.judge(program, folder, end, kills=True)
         if program.run:
             whole = [
-                step(name) for name, content in contents.items()
-                if programs.CHECKPOINT.search(name) and content in program.checkpoints.values()]
+                step(name)
+                for name, content in contents.items()
+                if programs.CHECKPOINT.search(name) and content in program.checkpoints.values()
+            ]
             if max(whole, default=0) < promised:
-                wrong.append(f"the newest whole checkpoint is of step {max(whole, default=0)}, but {promised} was promised")
+                wrong.append(
+                    f"the newest whole checkpoint is of step {max(whole, default=0)}, but {promised} was promised"
+                )
         if not wrong:
             words = [inputs.binary] + program.again
             again = running.run(words, folder, system_calls.SECONDS)

@@ -13,7 +13,8 @@ import xxhash64
 
 MODEL = (
     "--width 16 --depth 2 --heads 2 --decoder-width 16 --decoder-depth 1 --decoder-heads 2 --image-size 32 --batch 4 "
-    "--effective-batch 8 --base-learning-rate 0.1 --warmup-epochs 1 --student vit-miniature").split()
+    "--effective-batch 8 --base-learning-rate 0.1 --warmup-epochs 1 --student vit-miniature"
+).split()
 # One thread of each kind: a fault hits the same call in each repetition.
 QUIET = "--quiet --threads 1 --workers 1".split()
 RUN = QUIET + ["--keep", "2", "--precision", "f32"]
@@ -87,7 +88,9 @@ def digest(folder):
     """A checksum of all files below `folder`."""
     hash = hashlib.sha256()
     for path, content in sorted(read(folder).items()):
-        hash.update(path.encode() + b"\0" + (content if isinstance(content, bytes) else repr(content).encode()) + b"\0")
+        hash.update(
+            path.encode() + b"\0" + (content if isinstance(content, bytes) else repr(content).encode()) + b"\0"
+        )
     return hash.hexdigest()
 
 
@@ -119,7 +122,9 @@ class Inputs:
             shutil.copytree(os.path.join(fixtures, "weights/huggingface/vitmae-" + name), self[name])
         shutil.copy(os.path.join(fixtures, "golden/no_decoder.in.safetensors"), self["steps.safetensors"])
         self.train("pretrain --recipe demo-teacher --epochs 1 --data".split() + [self["flat"]] + MODEL, "teacher")
-        self.train("pretrain --recipe demo-teacher --epochs 2 --seed 5 --data".split() + [self["flat"]] + MODEL, "other")
+        self.train(
+            "pretrain --recipe demo-teacher --epochs 2 --seed 5 --data".split() + [self["flat"]] + MODEL, "other"
+        )
         self.train(self.finetune("2"), "classifier")
         self.state = digest(self.folder)
 
@@ -141,7 +146,8 @@ class Inputs:
         return (
             f"finetune --recipe finetune-small-data --from-scratch --student vit-miniature --width 16 --depth 2 --heads 2 "
             f"--image-size 32 --batch 4 --effective-batch 8 --epochs {epochs} --warmup-epochs 1 "
-            f"--base-learning-rate 0.05").split() + ["--train", self["train"], "--val", self["val"]]
+            f"--base-learning-rate 0.05"
+        ).split() + ["--train", self["train"], "--val", self["val"]]
 
 
 def all_programs(inputs):
@@ -151,39 +157,108 @@ def all_programs(inputs):
 
     def trains(name, words, earlier=None, again=None):
         words = words + ["--output", "run"] if again is None else words
-        programs.append(Program(
-            name, words, again or words + ["--resume", "auto"], run="run", earlier=earlier or {}))
+        programs.append(Program(name, words, again or words + ["--resume", "auto"], run="run", earlier=earlier or {}))
 
     def writes(name, words, files, earlier=None, again=(), is_group=None):
-        programs.append(Program(
-            name, words, words + list(again), files=files, earlier=earlier or {},
-            is_group=len(files) > 1 if is_group is None else is_group))
+        programs.append(
+            Program(
+                name,
+                words,
+                words + list(again),
+                files=files,
+                earlier=earlier or {},
+                is_group=len(files) > 1 if is_group is None else is_group,
+            )
+        )
 
     distill = (
-        ["distill", "--recipe", "demo", "--teacher", teacher, "--data", inputs["flat"], "--epochs", "6", "--align", "1:0",
-         "--checkpoint-every", "2"] + MODEL + RUN)
+        [
+            "distill",
+            "--recipe",
+            "demo",
+            "--teacher",
+            teacher,
+            "--data",
+            inputs["flat"],
+            "--epochs",
+            "6",
+            "--align",
+            "1:0",
+            "--checkpoint-every",
+            "2",
+        ]
+        + MODEL
+        + RUN
+    )
     trains("distill", distill)
     # A run that was killed after its fifth step of six.
     killed = stopped_run(inputs, distill + ["--output", "run"])
-    programs.append(Program(
-        "distill-resumed", distill + ["--output", "run", "--resume", "auto"],
-        distill + ["--output", "run", "--resume", "auto"], run="run", earlier=killed))
+    programs.append(
+        Program(
+            "distill-resumed",
+            distill + ["--output", "run", "--resume", "auto"],
+            distill + ["--output", "run", "--resume", "auto"],
+            run="run",
+            earlier=killed,
+        )
+    )
     # A finished run that goes back to its older checkpoint.
     back = ["--output", "run", "--resume", "run/checkpoint-00000004.safetensors"]
-    programs.append(Program(
-        "distill-back", distill + back, distill + ["--output", "run", "--resume", "auto"], run="run",
-        earlier=made(inputs, distill + ["--output", "run"])))
-    programs.append(Program("resume", ["resume", "run"] + QUIET, ["resume", "run"] + QUIET, run="run", earlier=killed))
+    programs.append(
+        Program(
+            "distill-back",
+            distill + back,
+            distill + ["--output", "run", "--resume", "auto"],
+            run="run",
+            earlier=made(inputs, distill + ["--output", "run"]),
+        )
+    )
+    programs.append(
+        Program("resume", ["resume", "run"] + QUIET, ["resume", "run"] + QUIET, run="run", earlier=killed)
+    )
     trains(
         "pretrain-tar",
-        ["pretrain", "--recipe", "demo-teacher", "--data", inputs["pictures.tar"], "--val", inputs["pictures.tar"],
-         "--epochs", "3"] + MODEL + RUN)
+        [
+            "pretrain",
+            "--recipe",
+            "demo-teacher",
+            "--data",
+            inputs["pictures.tar"],
+            "--val",
+            inputs["pictures.tar"],
+            "--epochs",
+            "3",
+        ]
+        + MODEL
+        + RUN,
+    )
     trains("finetune", inputs.finetune("2") + ["--ema", "0.9", "--checkpoint-every", "2"] + RUN)
     trains(
         "probe",
-        ["probe", "--weights", teacher, "--train", inputs["train"], "--val", inputs["val"], "--augment", "none", "--epochs",
-         "4", "--batch", "6", "--effective-batch", "6", "--warmup-epochs", "1", "--checkpoint-every", "4"] + QUIET
-        + ["--keep", "2"])
+        [
+            "probe",
+            "--weights",
+            teacher,
+            "--train",
+            inputs["train"],
+            "--val",
+            inputs["val"],
+            "--augment",
+            "none",
+            "--epochs",
+            "4",
+            "--batch",
+            "6",
+            "--effective-batch",
+            "6",
+            "--warmup-epochs",
+            "1",
+            "--checkpoint-every",
+            "4",
+        ]
+        + QUIET
+        + ["--keep", "2"],
+    )
 
     embed = ["embed", "--weights", teacher, "--data", inputs["val"]] + QUIET
     npy = ["x.npy", "x.npy.files.txt", "x.npy.labels.txt", "x.npy.json"]
@@ -193,10 +268,12 @@ def all_programs(inputs):
     writes(
         "embed-tar",
         ["embed", "--weights", teacher, "--data", inputs["pictures.tar"], "--output", "y.safetensors"] + QUIET,
-        ["y.safetensors", "y.safetensors.files.txt", "y.safetensors.labels.txt", "y.safetensors.json"], again=["--force"])
+        ["y.safetensors", "y.safetensors.files.txt", "y.safetensors.labels.txt", "y.safetensors.json"],
+        again=["--force"],
+    )
     writes(
-        "embed-table", embed + ["--output", "x.csv", "--force"], ["x.csv"],
-        {"x.csv": b"path,label,f0\nolder,a,1\n"})
+        "embed-table", embed + ["--output", "x.csv", "--force"], ["x.csv"], {"x.csv": b"path,label,f0\nolder,a,1\n"}
+    )
 
     def converts(name, source, output, form, files, earlier=None, more=()):
         writes(name, ["convert", source, output, "--to", form, *more], files, earlier, again=["--force"])
@@ -206,31 +283,63 @@ def all_programs(inputs):
     converts("convert", teacher, "m.safetensors", "mae", ["m.safetensors"])
     converts("convert-over", teacher, "m.safetensors", "mae", ["m.safetensors"], older, ["--force"])
     converts("convert-archive", teacher, "m.pth", "mae", ["m.pth"])
-    converts("convert-sharded", inputs["sharded"], "m.safetensors", "timm", ["m.safetensors"], more=["--encoder-only"])
+    converts(
+        "convert-sharded", inputs["sharded"], "m.safetensors", "timm", ["m.safetensors"], more=["--encoder-only"]
+    )
     hub = ["hub/" + name for name in model]
     converts("convert-folder", teacher, "hub", "huggingface", hub)
     converts(
-        "convert-folder-over", teacher, "hub", "huggingface", hub,
-        made(inputs, ["convert", other, "hub", "--to", "huggingface", "--mean", "0.5", "--dtype", "bf16"]), ["--force"])
+        "convert-folder-over",
+        teacher,
+        "hub",
+        "huggingface",
+        hub,
+        made(inputs, ["convert", other, "hub", "--to", "huggingface", "--mean", "0.5", "--dtype", "bf16"]),
+        ["--force"],
+    )
     converts("convert-onnx", teacher, "m.onnx", "onnx", ["m.onnx"])
 
     picture = os.path.join(inputs["flat"], sorted(os.listdir(inputs["flat"]))[0])
     writes(
-        "reconstruct", ["reconstruct", "--weights", teacher, "--input", picture, "--output", "r.png", "--threads", "1"], ["r.png"],
-        made(inputs, ["reconstruct", "--weights", other, "--input", picture, "--output", "r.png"]))
+        "reconstruct",
+        ["reconstruct", "--weights", teacher, "--input", picture, "--output", "r.png", "--threads", "1"],
+        ["r.png"],
+        made(inputs, ["reconstruct", "--weights", other, "--input", picture, "--output", "r.png"]),
+    )
     writes(
-        "preview", ["preview", "--data", inputs["flat"], "--recipe", "demo-teacher", "--image-size", "32", "--count", "4",
-                    "--output", "p.png"], ["p.png"])
-    writes("replay", ["replay", inputs["steps.safetensors"], "--output", "out.safetensors", "--threads", "1"],
-           ["out.safetensors"])
+        "preview",
+        [
+            "preview",
+            "--data",
+            inputs["flat"],
+            "--recipe",
+            "demo-teacher",
+            "--image-size",
+            "32",
+            "--count",
+            "4",
+            "--output",
+            "p.png",
+        ],
+        ["p.png"],
+    )
+    writes(
+        "replay",
+        ["replay", inputs["steps.safetensors"], "--output", "out.safetensors", "--threads", "1"],
+        ["out.safetensors"],
+    )
     writes(
         "evaluate",
         ["evaluate", "--weights", classifier, "--data", inputs["val"], "--logits", "l.safetensors", "--json"] + QUIET,
-        ["l.safetensors.files.txt", "l.safetensors"])
+        ["l.safetensors.files.txt", "l.safetensors"],
+    )
     writes("predict", ["predict", "--weights", classifier, "--json", inputs["flat"]] + QUIET, [])
     writes(
-        "knn", ["knn", "--weights", teacher, "--train", inputs["train"], "--val", inputs["val"], "--json", "--k", "1,3"]
-        + QUIET, [])
+        "knn",
+        ["knn", "--weights", teacher, "--train", inputs["train"], "--val", inputs["val"], "--json", "--k", "1,3"]
+        + QUIET,
+        [],
+    )
     writes("inspect", ["inspect", teacher, "--json"], [])
     writes("inspect-compare", ["inspect", teacher, "--compare", other, "--json"], [])
     writes("inspect-images", ["inspect", inputs["pictures.tar"], "--json", "--workers", "1"], [])
@@ -260,7 +369,9 @@ def stopped_run(inputs, words):
     files = read(place)
     last = [name for name in files if CHECKPOINT.search(name)]
     if end.signal != 9 or len(last) != 3:
-        raise SystemExit(f"the run to resume was not killed at its last checkpoint: {end}, {sorted(files)}\n{end.errors}")
+        raise SystemExit(
+            f"the run to resume was not killed at its last checkpoint: {end}, {sorted(files)}\n{end.errors}"
+        )
     del files[max(last)]
     files["run/log.jsonl"] = b"".join(files["run/log.jsonl"].splitlines(True)[:5])
     return files
@@ -293,7 +404,8 @@ def learn(program, inputs, seconds=120):
         program.prepare(place)
         running.inject(words, place, "unlink", "error=EPERM", "1+", seconds)
         program.checkpoints = {
-            CHECKPOINT.search(name)[0]: content for name, content in read(place).items() if CHECKPOINT.search(name)}
+            CHECKPOINT.search(name)[0]: content for name, content in read(place).items() if CHECKPOINT.search(name)
+        }
     shutil.rmtree(place)
 
 
@@ -307,7 +419,8 @@ def results(program, contents):
 
 def without_measured(program, contents):
     return {
-        name: unmeasured(content) if name.endswith("log.jsonl") else content for name, content in contents.items()}
+        name: unmeasured(content) if name.endswith("log.jsonl") else content for name, content in contents.items()
+    }
 
 
 def judge(program, folder, end, kills=False):
@@ -355,7 +468,10 @@ def judge_files(program, contents, end):
     elif program.earlier and any(states[name] == "absent" for name in program.files if name in program.earlier):
         wrong.append(f"the earlier file is lost: {text}")
     strange = [
-        name for name in contents if name not in program.files and name not in program.earlier and not PART.search(name)]
+        name
+        for name in contents
+        if name not in program.files and name not in program.earlier and not PART.search(name)
+    ]
     if strange:
         wrong.append(f"wrote {', '.join(strange)}")
     return wrong
@@ -369,7 +485,7 @@ def judge_run(program, contents, end):
         if not name.startswith(program.run + "/"):
             wrong.append(f"wrote {name}")
             continue
-        base = name[len(program.run) + 1:]
+        base = name[len(program.run) + 1 :]
         if CHECKPOINT.search(base):
             if content != program.checkpoints.get(base) and not is_whole_checkpoint(content):
                 wrong.append(f"{base} is damaged")
@@ -386,7 +502,7 @@ def judge_run(program, contents, end):
         elif base == "log.jsonl":
             lines, _ = unmeasured(content)
             expected = unmeasured(program.wanted[name])[0]
-            if lines != expected[:len(lines)]:
+            if lines != expected[: len(lines)]:
                 wrong.append("log.jsonl has other lines")
         elif base in ("status.json", "configuration.json", "images.json"):
             if not is_json(content):
@@ -398,7 +514,9 @@ def judge_run(program, contents, end):
             wrong.append(f"wrote {base}")
     if end.code == 0:
         for name, content in program.wanted.items():
-            if without_measured(program, {name: contents.get(name, b"")}) != without_measured(program, {name: content}):
+            if without_measured(program, {name: contents.get(name, b"")}) != without_measured(
+                program, {name: content}
+            ):
                 wrong.append(f"exit code 0, but {name} is another one")
         status = contents.get(f"{program.run}/status.json", b"")
         if b'"finished"' not in status:
@@ -423,7 +541,7 @@ def header(content):
     """The header of a safetensors file and the place where its data begins; None if it is none or not whole."""
     try:
         length = int.from_bytes(content[:8], "little")
-        head = json.loads(content[8:8 + length])
+        head = json.loads(content[8 : 8 + length])
         size = max((entry["data_offsets"][1] for name, entry in head.items() if name != "__metadata__"), default=0)
         return head if len(content) == 8 + length + size else None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -440,5 +558,7 @@ def is_whole_checkpoint(content):
     checksum = ((head or {}).get("__metadata__") or {}).get("dmae.checksum", "")
     if not checksum.startswith("xxh64:"):
         return False
-    zeroed = content.replace(f'"dmae.checksum":"{checksum}"'.encode(), b'"dmae.checksum":"xxh64:' + b"0" * 16 + b'"', 1)
+    zeroed = content.replace(
+        f'"dmae.checksum":"{checksum}"'.encode(), b'"dmae.checksum":"xxh64:' + b"0" * 16 + b'"', 1
+    )
     return f"xxh64:{xxhash64.digest(zeroed):016x}" == checksum

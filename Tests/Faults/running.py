@@ -36,7 +36,10 @@ class End:
 def environment(folder):
     """What a child sees: nothing of the caller's that would change its words, and a cache of its own."""
     return {
-        "PATH": "/usr/bin:/bin", "HOME": folder, "XDG_CACHE_HOME": os.path.join(folder, "cache"), "LC_ALL": "C.UTF-8",
+        "PATH": "/usr/bin:/bin",
+        "HOME": folder,
+        "XDG_CACHE_HOME": os.path.join(folder, "cache"),
+        "LC_ALL": "C.UTF-8",
         "OMP_WAIT_POLICY": "passive",
     }
 
@@ -60,11 +63,19 @@ def run(words, folder, seconds, prelude=None, kill_after=None, kill_by=signal.SI
         if prelude:
             prelude()
 
-    with open(os.path.join(folder, "said.output"), "w+b") as output, \
-            open(os.path.join(folder, "said.errors"), "w+b") as errors:
+    with open(os.path.join(folder, "said.output"), "w+b") as output, open(
+        os.path.join(folder, "said.errors"), "w+b"
+    ) as errors:
         child = subprocess.Popen(
-            words, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=environment(folder),
-            start_new_session=True, preexec_fn=begin)
+            words,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            env=environment(folder),
+            start_new_session=True,
+            preexec_fn=begin,
+        )
         late = False
         try:
             try:
@@ -89,8 +100,12 @@ def run(words, folder, seconds, prelude=None, kill_after=None, kill_by=signal.SI
         os.remove(os.path.join(folder, name))
     code = child.returncode
     return End(
-        code if not late and code >= 0 else None, -code if not late and code < 0 else None, late, *texts,
-        time.monotonic() - start)
+        code if not late and code >= 0 else None,
+        -code if not late and code < 0 else None,
+        late,
+        *texts,
+        time.monotonic() - start,
+    )
 
 
 def can_trace():
@@ -125,7 +140,16 @@ def count_calls(words, folder, seconds):
 def inject_words(words, call, fault, when, record):
     """The command that runs `words` with `fault` ("error=EIO", "signal=KILL") at the calls `when` ("3", "3+")."""
     return [
-        STRACE, "-f", "-qq", "-y", "-o", record, "-e", f"trace={call}", "-e", f"inject={call}:{fault}:when={when}",
+        STRACE,
+        "-f",
+        "-qq",
+        "-y",
+        "-o",
+        record,
+        "-e",
+        f"trace={call}",
+        "-e",
+        f"inject={call}:{fault}:when={when}",
     ] + words
 
 

@@ -55,7 +55,8 @@ class Watch:
             with open(f"/proc/{self.process}/status", encoding="ascii", errors="replace") as lines:
                 status = dict(line.split(":", 1) for line in lines if ":" in line)
             found = {
-                "memory": int(status["VmRSS"].split()[0]) * 1024, "threads": int(status["Threads"]),
+                "memory": int(status["VmRSS"].split()[0]) * 1024,
+                "threads": int(status["Threads"]),
                 "files": len(os.listdir(f"/proc/{self.process}/fd")),
                 "maps": sum(1 for _ in open(f"/proc/{self.process}/maps", encoding="utf-8", errors="replace")),
             }
@@ -91,18 +92,41 @@ def main():
         with open(path, encoding="utf-8") as file:
             state = json.load(file)
         if state["finished"] or state["steps_of_a_run"] != options.steps:
-            print("an earlier soak has ended, or was another: --again forgets it" if state["finished"]
-                  else "the earlier soak has runs of another length: --again forgets it")
+            print(
+                "an earlier soak has ended, or was another: --again forgets it"
+                if state["finished"]
+                else "the earlier soak has runs of another length: --again forgets it"
+            )
             report(state)
             raise SystemExit(1 if state["wrong"] else 0)
         print(f"going on after {state['seconds'] / 60:.1f} minutes, seed {state['seed']}")
     else:
         seed = options.seed if options.seed is not None else random.randrange(1 << 32)
         state = {
-            "seed": seed, "seconds": 0.0, "finished": False, "wrong": [], "runs": 0, "run": 0, "starts": 0, "resumes": 0,
-            "signals": {}, "steps": 0, "repeated_steps": 0, "checkpoints": 0, "steps_of_a_run": options.steps,
-            "longest_seconds": 0, "memory_first": None, "memory_last": None, "memory_growth": 0, "memory_peak": 0,
-            "files_first": None, "files_last": None, "files_peak": 0, "files_growth": 0, "threads_peak": 0, "maps_growth": 0,
+            "seed": seed,
+            "seconds": 0.0,
+            "finished": False,
+            "wrong": [],
+            "runs": 0,
+            "run": 0,
+            "starts": 0,
+            "resumes": 0,
+            "signals": {},
+            "steps": 0,
+            "repeated_steps": 0,
+            "checkpoints": 0,
+            "steps_of_a_run": options.steps,
+            "longest_seconds": 0,
+            "memory_first": None,
+            "memory_last": None,
+            "memory_growth": 0,
+            "memory_peak": 0,
+            "files_first": None,
+            "files_last": None,
+            "files_peak": 0,
+            "files_growth": 0,
+            "threads_peak": 0,
+            "maps_growth": 0,
         }
         print(f"seed {seed}")
 
@@ -126,9 +150,34 @@ def words(binary, inputs, output, seed, steps, threads, workers):
     epochs = steps * 8 / 9
     # Without --quiet: lines of progress are part of what must not grow.
     return [
-        binary, "distill", "--recipe", "demo", "--teacher", inputs["teacher.safetensors"], "--data", inputs["flat"],
-        "--epochs", f"{epochs:.6f}", "--align", "1:0", "--precision", "f32", "--checkpoint-every", "7", "--keep", "3",
-        "--seed", str(seed), "--threads", str(threads), "--workers", str(workers), "--output", output, "--resume", "auto",
+        binary,
+        "distill",
+        "--recipe",
+        "demo",
+        "--teacher",
+        inputs["teacher.safetensors"],
+        "--data",
+        inputs["flat"],
+        "--epochs",
+        f"{epochs:.6f}",
+        "--align",
+        "1:0",
+        "--precision",
+        "f32",
+        "--checkpoint-every",
+        "7",
+        "--keep",
+        "3",
+        "--seed",
+        str(seed),
+        "--threads",
+        str(threads),
+        "--workers",
+        str(workers),
+        "--output",
+        output,
+        "--resume",
+        "auto",
     ] + programs.MODEL
 
 
@@ -162,8 +211,14 @@ def soak(binary, inputs, work, state, save, wanted):
         began = time.monotonic()
         with open(os.path.join(work, "said"), "wb") as said:
             child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=running.environment(work),
-                start_new_session=True, preexec_fn=running.heed_signals)
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                env=running.environment(work),
+                start_new_session=True,
+                preexec_fn=running.heed_signals,
+            )
             watch = Watch(child.pid)
             while child.poll() is None and time.monotonic() - began < moment:
                 watch.look()
@@ -204,24 +259,38 @@ def soak(binary, inputs, work, state, save, wanted):
             break
         if state["seconds"] >= wanted:
             # The run is carried to its end, without signals: its bytes count.
-            if subprocess.run(
-                    words(binary, inputs, folder, number, steps, 2, 2), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                    env=running.environment(work)).returncode != 0:
+            if (
+                subprocess.run(
+                    words(binary, inputs, folder, number, steps, 2, 2),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=running.environment(work),
+                ).returncode
+                != 0
+            ):
                 state["wrong"].append(f"run {number} did not come to its end")
             break
     whole = os.path.join(work, "undisturbed")
     shutil.rmtree(whole, ignore_errors=True)
-    if subprocess.run(
-            words(binary, inputs, whole, number, steps, 2, 1), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env=running.environment(work)).returncode != 0:
+    if (
+        subprocess.run(
+            words(binary, inputs, whole, number, steps, 2, 1),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=running.environment(work),
+        ).returncode
+        != 0
+    ):
         state["wrong"].append(f"the undisturbed run {number} failed")
         return False
     compare(folder, whole, number, state)
     state["runs"] += 1
     state["run"] += 1
     save()
-    print(f"run {number}: the bytes of the undisturbed run; {state['seconds'] / 60:.1f} minutes, {state['starts']} starts",
-          flush=True)
+    print(
+        f"run {number}: the bytes of the undisturbed run; {state['seconds'] / 60:.1f} minutes, {state['starts']} starts",
+        flush=True,
+    )
     return True
 
 
@@ -240,9 +309,13 @@ def judge_growth(watch, state, number):
     for key in ("memory", "files", "maps"):
         state[f"{key}_growth"] = max(state[f"{key}_growth"], last[key] - first[key])
     if last["memory"] > first["memory"] * (1 + GROWTH) + PAGES:
-        state["wrong"].append(f"memory of a process of run {number} grew from {first['memory']} to {last['memory']} bytes")
+        state["wrong"].append(
+            f"memory of a process of run {number} grew from {first['memory']} to {last['memory']} bytes"
+        )
     if last["files"] > first["files"] + 2:
-        state["wrong"].append(f"open files of a process of run {number} grew from {first['files']} to {last['files']}")
+        state["wrong"].append(
+            f"open files of a process of run {number} grew from {first['files']} to {last['files']}"
+        )
 
 
 def compare(folder, whole, number, state):
@@ -261,7 +334,8 @@ def report(state):
         return "–" if value is None else f"{value / 1e6:.1f} MB"
 
     kills = ", ".join(f"{count} {name}" for name, count in sorted(state["signals"].items()))
-    print(f"""
+    print(
+        f"""
 seed {state['seed']}, {state['seconds'] / 60:.1f} minutes of training
 runs finished     {state['runs']}, each with the bytes of an undisturbed one
 starts            {state['starts']}, of them resumed {state['resumes']}
@@ -269,11 +343,12 @@ signals           {sum(state['signals'].values())}: {kills}
 optimiser steps   {state['steps']}, of them again after a kill {state['repeated_steps']}
 checkpoints       about {state['checkpoints']}
 resident memory   {megabytes(state['memory_first'])} at the start, {megabytes(state['memory_last'])} at the end; """
-          f"""most growth of a process {megabytes(state['memory_growth'])}; peak {megabytes(state['memory_peak'])}
+        f"""most growth of a process {megabytes(state['memory_growth'])}; peak {megabytes(state['memory_peak'])}
 open files        {state['files_first']} at the start, {state['files_last']} at the end; most growth of a process """
-          f"""{state['files_growth']}; peak {state['files_peak']}
+        f"""{state['files_growth']}; peak {state['files_peak']}
 mappings          most growth of a process {state['maps_growth']}; threads at most {state['threads_peak']}
-longest process   {state['longest_seconds']:.0f} s""")
+longest process   {state['longest_seconds']:.0f} s"""
+    )
     for wrong in state["wrong"]:
         print(f"FAILED: {wrong}")
 

@@ -114,7 +114,9 @@ def repeat(program, inputs, folder, end):
     words = [inputs.binary] + program.again
     again = running.run(words, folder, SECONDS)
     if again.code != 0:
-        return [f"after {end} ({end.errors.strip()[-200:]!r}) the next command ended with {again}: {again.errors[-300:]!r}"]
+        return [
+            f"after {end} ({end.errors.strip()[-200:]!r}) the next command ended with {again}: {again.errors[-300:]!r}"
+        ]
     return [f"the command after it: {wrong}" for wrong in programs.judge(program, folder, again, kills=True)]
 
 
@@ -143,11 +145,16 @@ def trial(program, inputs, call, fault, when):
         if not wrong:
             wrong += repeat(program, inputs, folder, end)
         if wrong:
-            wrong.append("command: " + running.shell(running.inject_words(
-                words, call, injection(call, fault), when, "record")))
+            wrong.append(
+                "command: " + running.shell(running.inject_words(words, call, injection(call, fault), when, "record"))
+            )
         return wrong
 
-    kind = "killed at a system call" if kills else "system call fails " + ("from then on" if when.endswith("+") else "once")
+    kind = (
+        "killed at a system call"
+        if kills
+        else "system call fails " + ("from then on" if when.endswith("+") else "once")
+    )
     return Trial(kind, f"calls {program.name} {call} {fault} {when}", body)
 
 
@@ -169,12 +176,10 @@ def kill_trials(program, inputs):
     unfixed = {"futex", "execve", "exit_group", "exit", "sched_yield", "nanosleep", "clock_nanosleep"}
     return [
         trial(program, inputs, call, "KILL", f"{number}")
-        for call, count in sorted(program.calls.items()) if call not in unfixed for number in range(1, count + 1)
+        for call, count in sorted(program.calls.items())
+        if call not in unfixed
+        for number in range(1, count + 1)
     ]
-
-
-CHANGES = {"write", "pwrite64", "openat", "rename", "unlink", "mkdir", "rmdir", "fsync", "fdatasync", "ftruncate", "close"}
-"""Calls between which what is on the disk differs."""
 
 
 def short(trials, random, count):

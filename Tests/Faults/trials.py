@@ -86,6 +86,8 @@ class Runner:
         if self.left_out:
             print(f"{self.left_out} left out, as the time was up")
         for trial, wrong, folder in self.failures:
-            print(f"\nFAILED {trial.name}: {'; '.join(wrong)}\n  its folder: {folder}\n  again: {self.repeat} --only '{trial.name}'")
+            print(
+                f"\nFAILED {trial.name}: {'; '.join(wrong)}\n  its folder: {folder}\n  again: {self.repeat} --only '{trial.name}'"
+            )
         # Trials that try nothing prove nothing.
         return not self.failures and total[0] > 0
