@@ -14,7 +14,7 @@ struct ArchiveFile {
         defer { close(descriptor) }
         var status = stat()
         guard fstat(descriptor, &status) == 0 else {
-            throw Failure(.inputOutput, "cannot read \(path): \(errorText(errno))")
+            throw Failure.system("cannot read \(path)", errno, .reading)
         }
         guard status.st_mode & S_IFMT == S_IFREG else {
             throw Failure(.inputOutput, "\(path) is not a regular file: name a tar archive on a disk")
@@ -31,7 +31,7 @@ struct ArchiveFile {
             let count = pread(descriptor, target.baseAddress! + done, target.count - done, off_t(offset + done))
             if count < 0 {
                 if errno == EINTR { continue }
-                throw Failure(.inputOutput, "cannot read \(path): \(errorText(errno))")
+                throw Failure.system("cannot read \(path)", errno, .reading)
             }
             guard count > 0 else { throw changed }
             done += count

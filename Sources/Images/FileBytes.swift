@@ -18,7 +18,7 @@ func readFile(
     defer { close(descriptor) }
     var status = stat()
     guard fstat(descriptor, &status) == 0 else {
-        throw Failure(.inputOutput, "cannot read \(path): \(errorText(errno))")
+        throw Failure.system("cannot read \(path)", errno, .reading)
     }
     guard status.st_mode & S_IFMT != S_IFDIR else { throw Failure(.inputOutput, "\(path) is a folder: name a picture") }
     guard status.st_mode & S_IFMT == S_IFREG else {
@@ -32,7 +32,7 @@ func readFile(
             let count = read(descriptor, buffer.baseAddress! + done, buffer.count - done)
             if count < 0 {
                 if errno == EINTR { continue }
-                throw Failure(.inputOutput, "cannot read \(path): \(errorText(errno))")
+                throw Failure.system("cannot read \(path)", errno, .reading)
             }
             if count == 0 { break }
             done += count

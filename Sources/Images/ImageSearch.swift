@@ -132,7 +132,7 @@ struct Directory {
             errno = 0
             guard let entry = readdir(stream) else {
                 if errno == 0 { break }
-                throw Failure(.inputOutput, "cannot read the folder \(path): \(errorText(errno))")
+                throw Failure.system("cannot read the folder \(path)", errno, .listing)
             }
             let name: ImageName = withUnsafeBytes(of: &entry.pointee.d_name) { field in
                 let bytes = field.prefix(while: { $0 != 0 })

@@ -100,7 +100,7 @@ extension Pixels {
         do { return try call() } catch let damage as PictureDamage {
             switch damage {
             case .outOfMemory:
-                throw Failure(.inputOutput, "cannot decode \(name): memory ran out; free some memory and try again")
+                throw Failure(.failure, "cannot decode \(name): memory ran out; \(remedyForMemory())")
             case .unusual(let what):
                 throw Failure(
                     .badData,

@@ -1,5 +1,6 @@
 import Glibc
 import Reporting
+import Tensors
 
 /// Threads beside those of the kernels, all of which run one function.
 package final class WorkerThreads {
@@ -26,7 +27,7 @@ package final class WorkerThreads {
         var attributes = pthread_attr_t()
         pthread_attr_init(&attributes)
         defer { pthread_attr_destroy(&attributes) }
-        pthread_attr_setstacksize(&attributes, 8 << 20)
+        pthread_attr_setstacksize(&attributes, Threads.stackBytes)
         for _ in 0..<count {
             var thread = pthread_t()
             let context = Unmanaged.passRetained(work)
@@ -39,7 +40,10 @@ package final class WorkerThreads {
             guard code == 0 else {
                 context.release()
                 if threads.isEmpty {
-                    throw Failure(.failure, "cannot start a decoding thread: \(errorText(code))")
+                    throw Failure(
+                        .failure,
+                        "cannot start a decoding thread: \(errorText(code)); raise the limit of processes or of memory "
+                            + "(`ulimit -u`, `ulimit -v`, the container's pids)")
                 }
                 return
             }

@@ -92,6 +92,7 @@ public enum Field: String, CaseIterable, Sendable {
     case unreadableLimit = "unreadable limit"
 
     // The arithmetic
+    case threads
     case precision
     case teacherPrecision = "teacher precision"
 

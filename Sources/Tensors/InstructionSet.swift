@@ -7,6 +7,25 @@ public struct InstructionSet: RawRepresentable, Hashable, CaseIterable, Sendable
     /// The position in the list.
     public let rawValue: Int
 
+    /// The set of that name, as DMAE_ISA takes it; nil if there is none.
+    public init?(named name: String) {
+        guard let set = Self.allCases.first(where: { $0.name == name }) else { return nil }
+        self = set
+    }
+
+    /// Whether every operation on operands of `precisions` uses the same kernels as with `other`: only then its results
+    /// have the same bits.
+    public func computes(like other: InstructionSet, in precisions: Set<Precision>) -> Bool {
+        let rows = Self.variants.filter { row in
+            precisions.contains { row.operation.hasSuffix("_\($0.rawValue)") } && !row.operation.hasPrefix("peak_")
+        }
+        return Set(rows.map(\.operation)).allSatisfy { operation in
+            let own = rows.last { $0.operation == operation && includes($0.instructionSet) }
+            let others = rows.last { $0.operation == operation && other.includes($0.instructionSet) }
+            return own?.name == others?.name
+        }
+    }
+
     /// The set at a position of the list, or nil beyond it.
     public init?(rawValue: Int) {
         guard Self.indices.contains(rawValue) else { return nil }

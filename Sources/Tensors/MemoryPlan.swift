@@ -1,4 +1,5 @@
 import Reporting
+import Synchronization
 
 #if canImport(Glibc)
     import Glibc
@@ -47,7 +48,9 @@ public final class MemoryPlan {
     public init() {}
 
     deinit {
-        if let base { munmap(base, mappedBytes) }
+        guard let base else { return }
+        munmap(base, mappedBytes)
+        Self.mapped.withLock { $0 -= mappedBytes }
     }
 
     // MARK: Planning
@@ -154,24 +157,23 @@ public final class MemoryPlan {
 
     // MARK: Memory
 
-    /// Maps the planned memory, zero-filled. A page takes physical memory only once it is written.
+    /// Bytes that the process will take beside its plans, such as decoded images; counted by `commit`.
+    public var bytesBeside = 0
+
+    /// Bytes of the plans that are mapped, whether or not their pages were written.
+    private static let mapped = Mutex(0)
+
+    /// Maps the planned memory, zero-filled, and starts the threads of the kernels. A page takes physical memory only once
+    /// it is written.
     ///
-    /// - Throws: `Failure.failure` if the machine has less memory, or the system refuses the mapping.
+    /// - Throws: `Failure.failure` if the machine, a control group or a limit of the process does not allow so much, or
+    ///   the system refuses the mapping or a thread. Nothing is mapped then.
     public func commit() throws {
         precondition(base == nil, "a plan is committed once")
         let layout = layout()
         offsets = layout.offsets
         mappedBytes = max(layout.bytes, 1)
-        // mmap succeeds without enough memory, as pages are allocated when they are written. Without this check the
-        // kernel would kill the run in the middle of a step.
-        let installed = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
-        guard installed <= 0 || mappedBytes <= installed else {
-            throw Failure(
-                .failure,
-                "the planned \(mappedBytes >> 20) MiB do not fit into this machine's \(installed >> 20) MiB of memory: "
-                    + "lower \(.batch) or the image size"
-            )
-        }
+        try requireMemory()
         guard
             let memory = mmap(
                 nil, mappedBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
@@ -179,13 +181,46 @@ public final class MemoryPlan {
         else {
             throw Failure(
                 .failure,
-                "cannot map the planned \(mappedBytes >> 20) MiB of memory: lower \(.batch) or the image size, or "
-                    + "raise the limit (ulimit -v)"
-            )
+                "cannot map the planned \(Format.bytes(mappedBytes)) of memory: lower \(.batch) or the image size, or free "
+                    + "some memory")
         }
         // With pages of 4 KiB, reading gigabytes row by row would miss the TLB on almost every page.
         madvise(memory, mappedBytes, Int32(MADV_HUGEPAGE))
+        do {
+            // After the mapping, so that their stacks do not take what the plan needs.
+            try Threads.start()
+        } catch {
+            munmap(memory, mappedBytes)
+            throw error
+        }
         base = memory
+        Self.mapped.withLock { $0 += mappedBytes }
+    }
+
+    /// Requires that the plan fits into what this process may have. mmap succeeds without enough memory, as pages are
+    /// allocated when they are written; without this check the kernel would kill the run in the middle of a step.
+    private func requireMemory() throws {
+        let limits = MemoryLimits()
+        let planned = "the planned \(Format.bytes(mappedBytes)) of memory"
+        // Pages of other plans that were not written yet will be.
+        let unwritten = max(0, Self.mapped.withLock { $0 } - limits.resident)
+        let physical = mappedBytes.addingReportingOverflow(unwritten + bytesBeside)
+        if let limit = limits.exceeded(by: physical.overflow ? .max : physical.partialValue) {
+            let beside = unwritten + bytesBeside
+            let others = beside > 0 ? ", and \(Format.bytes(beside)) beside it," : ""
+            throw Failure(
+                .failure,
+                "\(planned)\(others) do not fit: \(limit); lower \(.batch) or the image size, or \(limit.source.remedy)"
+            )
+        }
+        let stacks = Threads.pendingBytes, total = mappedBytes.addingReportingOverflow(stacks)
+        if let limit = limits.mapping(total.overflow ? .max : total.partialValue) {
+            let others = stacks > 0 ? ", and \(Format.bytes(stacks)) for the stacks of \(Threads.count) threads," : ""
+            throw Failure(
+                .failure,
+                "\(planned)\(others) do not fit: \(limit); lower \(.batch), the image size or \(.threads), or "
+                    + "\(limit.source.remedy)")
+        }
     }
 
     // MARK: A pass

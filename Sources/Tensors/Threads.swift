@@ -1,4 +1,5 @@
 import CKernels
+import Reporting
 
 #if canImport(Glibc)
     import Glibc
@@ -15,9 +16,62 @@ public enum Threads {
     /// The number of threads that a parallel region gets. 1 while `count` is more means that OpenMP is serial.
     public static var observed: Int { Int(dmae_threads_observed()) }
 
-    /// How many of `count` threads, including the calling one, the system lets the process have at once. OpenMP ends
-    /// the process if it cannot start a thread. Not thread-safe.
-    public static func startable(_ count: Int) -> Int { Int(dmae_threads_startable(Int32(count))) }
+    /// Bytes of the stack of a thread, of the kernels or of decoding.
+    public static let stackBytes = Int(dmae_stack_bytes())
+
+    /// What OpenMP's runtime allocates beside the stacks when it starts threads; it ends the process where it cannot.
+    private static var runtimeBytes: Int { 16 << 20 + count << 16 }
+
+    /// Number of threads that OpenMP has started.
+    private static var started = 1
+
+    /// Stacks of threads that were tried, which the C library has kept: 40 MB of them at most.
+    private static var kept = 0
+
+    /// Bytes of address space that the threads will take which are still to be started.
+    static var pendingBytes: Int {
+        count > started ? max(0, count - started - kept) * stackBytes + runtimeBytes : 0
+    }
+
+    /// Requires that the system lets the process have its threads at once. OpenMP ends the process if it cannot start
+    /// one. Not thread-safe.
+    ///
+    /// - Throws: `Failure.failure`, which names the limit.
+    public static func requireStartable() throws {
+        guard count > started else { return }
+        let startable = Int(dmae_threads_startable(Int32(count), runtimeBytes))
+        guard startable < count else {
+            kept = min(count - 1, 40_000_000 / stackBytes)
+            return
+        }
+        if let limit = MemoryLimits().mapping(pendingBytes) {
+            throw Failure(
+                .failure,
+                "the stacks of \(count) threads need \(Format.bytes(pendingBytes)) of address space, but \(limit): lower "
+                    + "\(.threads), or \(limit.source.remedy)")
+        }
+        throw Failure(
+            .failure,
+            "the system starts only \(startable) of \(count) threads: lower \(.threads), or raise the limit of processes "
+                + "(`ulimit -u`, the container's pids)")
+    }
+
+    /// Starts the threads, which a parallel region would do otherwise.
+    ///
+    /// - Throws: `Failure.failure` where the system does not let the process have them.
+    public static func start() throws {
+        guard count > started else { return }
+        try requireStartable()
+        _ = observed
+        started = count
+    }
+
+    /// Bounds the arenas of malloc, each of which takes 64 to 128 MB of address space when a thread first allocates:
+    /// where the address space is limited they get a sixteenth of it. Call before there are threads.
+    public static func boundArenas() {
+        guard let limit = MemoryLimits.addressSpace else { return }
+        dmae_bound_arenas(Int32(clamping: max(1, limit / 16 / (128 << 20))))
+    }
 
     /// Lets the calling thread run on every processor of the process. A thread that OpenMP has bound to one processor
     /// (`OMP_PROC_BIND`) passes its binding on to the threads it creates.
@@ -26,41 +80,24 @@ public enum Threads {
     /// The OpenMP specification the kernels were compiled for, as yyyymm.
     public static var openMPVersion: Int { Int(dmae_openmp_version()) }
 
-    /// Number of processors in the affinity mask of this process.
+    /// Number of processors in the affinity mask that this process started with.
     public static var affinity: Int {
-        let mask = lines(of: "/proc/self/status").first { $0.hasPrefix("Cpus_allowed:") }
-        let bits = mask?.split(separator: "\t").last?.reduce(0) { $0 + ($1.hexDigitValue ?? 0).nonzeroBitCount } ?? 0
-        return bits > 0 ? bits : sysconf(Int32(_SC_NPROCESSORS_ONLN))
+        let count = Int(dmae_processors())
+        return count > 0 ? count : max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
     }
 
     /// The CPU quota of the control groups, in processors, or nil without one: the minimum over the process's group and
     /// its ancestors of v2 `cpu.max` or v1 `cpu.cfs_quota_us`.
-    public static var controlGroupQuota: Double? {
-        var quotas: [Double] = []
-        for line in lines(of: "/proc/self/cgroup") {
-            let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
-            guard fields.count == 3 else { continue }
-            var path = String(fields[2])
-            let second = fields[0] == "0"
-            guard second || fields[1].split(separator: ",").contains("cpu") else { continue }
-            while true {
-                let folder = "/sys/fs/cgroup" + (second ? "" : "/cpu") + (path == "/" ? "" : path)
-                if second, let words = lines(of: folder + "/cpu.max").first?.split(separator: " "), words.count == 2,
-                    let quota = Double(words[0]), let period = Double(words[1]), period > 0
-                {
-                    quotas.append(quota / period)
-                }
-                if !second, let quota = lines(of: folder + "/cpu.cfs_quota_us").first.flatMap({ Double($0) }),
-                    quota > 0,
-                    let period = lines(of: folder + "/cpu.cfs_period_us").first.flatMap({ Double($0) }), period > 0
-                {
-                    quotas.append(quota / period)
-                }
-                guard let slash = path.lastIndex(of: "/"), path != "/" else { break }
-                path = slash == path.startIndex ? "/" : String(path[..<slash])
-            }
-        }
-        return quotas.min()
+    public static var controlGroupQuota: Double? { quota(of: ControlGroups()) }
+
+    package static func quota(of groups: ControlGroups) -> Double? {
+        groups.groups(of: "cpu").compactMap { group -> Double? in
+            let words = group.lines("cpu.max").first?.split(separator: " ").map { Double($0) } ?? []
+            let quota = group.isUnified ? words.first ?? nil : group.number("cpu.cfs_quota_us").map { Double($0) }
+            let period = group.isUnified ? words.last ?? nil : group.number("cpu.cfs_period_us").map { Double($0) }
+            guard let quota, let period, quota > 0, period > 0 else { return nil }
+            return quota / period
+        }.min()
     }
 
     /// The default number of threads: the affinity mask, cut to the control group's quota. More threads than the quota
@@ -68,18 +105,6 @@ public enum Threads {
     public static var recommended: Int {
         guard let quota = controlGroupQuota else { return max(1, affinity) }
         return max(1, min(affinity, Int(quota.rounded(.up))))
-    }
-
-    private static func lines(of path: String) -> [Substring] {
-        guard let file = fopen(path, "r") else { return [] }
-        defer { fclose(file) }
-        var text: [UInt8] = []
-        while true {
-            let byte = fgetc(file)
-            if byte == EOF || text.count > 65_536 { break }
-            text.append(UInt8(byte))
-        }
-        return String(decoding: text, as: UTF8.self).split(separator: "\n")
     }
 }
 

@@ -121,9 +121,7 @@ public struct CheckpointStore: Sendable {
                 to = "\(from)\(Self.abandonedMark)-\(number)"
             }
             guard rename(from, to) == 0 else {
-                throw Failure(
-                    .inputOutput,
-                    "cannot rename \(quoted(path: from)): \(errorText(errno)); check the folder's permissions")
+                throw Failure.system("cannot rename \(quoted(path: from))", errno, .writing)
             }
             return to
         }

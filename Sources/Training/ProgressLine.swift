@@ -278,10 +278,12 @@ public final class ProgressLine: Sendable {
                     dispensability: 2))
         }
         if let speed { fields.append(Field(text: "\(Format.fixed(speed, 1)) images/s", dispensability: 3)) }
-        fields.append(
-            Field(
-                text: "\(Format.fixed(Double(surroundings.residentBytes()) / 1e9, 2)) GB", dispensability: 5,
-                isDim: true))
+        // 0 where it is not known.
+        let resident = surroundings.residentBytes()
+        if resident > 0 {
+            fields.append(
+                Field(text: "\(Format.fixed(Double(resident) / 1e9, 2)) GB", dispensability: 5, isDim: true))
+        }
         if !surroundings.isTerminal {
             fields.append(Field(text: "\(Format.countdown(now - start)) elapsed", dispensability: 6))
         }

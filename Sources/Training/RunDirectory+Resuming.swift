@@ -12,8 +12,8 @@ extension RunDirectory {
         let place = configurationPath(in: path)
         var status = stat()
         guard stat(path, &status) == 0 else {
-            throw Failure(
-                .inputOutput, "cannot open \(quoted(path: path)): \(errorText(errno)); name the folder of a run")
+            throw Failure.system(
+                "cannot open \(quoted(path: path))", errno, .opening, otherwise: "name the folder of a run")
         }
         guard status.st_mode & S_IFMT == S_IFDIR else {
             let folder = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")

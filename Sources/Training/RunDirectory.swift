@@ -240,11 +240,9 @@ public final class RunDirectory {
                 // Best effort: a parent without read permission cannot be synchronised, which does not harm the run.
                 try? AtomicFile.synchronizeFolder(of: prefix)
             } else if errno != EEXIST, errno != EISDIR {
-                let reason = errorText(errno)
+                let number = errno
                 for folder in made.reversed() { rmdir(folder) }
-                throw Failure(
-                    .inputOutput,
-                    "cannot create folder \(quoted(path: path)): \(reason); choose a place that can be written")
+                throw Failure.system("cannot create folder \(quoted(path: path))", number, .makingFolder)
             }
         }
         var status = stat()
@@ -268,9 +266,9 @@ public final class RunDirectory {
         let descriptor = open(place, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o666)
         guard descriptor >= 0 else {
             guard errno != ELOOP else { throw foreign("a symbolic link") }
-            throw Failure(
-                .inputOutput,
-                "cannot write in \(quoted(path: path)): \(errorText(errno)); choose a folder that can be written")
+            throw Failure.system(
+                "cannot write in \(quoted(path: path))", errno, .writing,
+                otherwise: "choose a folder that can be written")
         }
         var status = stat()
         var buffer = [UInt8](repeating: 0, count: 32)
@@ -285,15 +283,13 @@ public final class RunDirectory {
             close(descriptor)
             throw foreign("another program's file")
         }
-        if flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+        var locked: Int32
+        repeat { locked = flock(descriptor, LOCK_EX | LOCK_NB) } while locked != 0 && errno == EINTR
+        if locked != 0 {
             let number = errno
             defer { close(descriptor) }
             guard number == EWOULDBLOCK else {
-                throw Failure(
-                    .inputOutput,
-                    "cannot lock \(quoted(path: place)): \(errorText(number)); choose a folder on a file system that "
-                        + "can lock files"
-                )
+                throw Failure.system("cannot lock \(quoted(path: place))", number, .locking)
             }
             let holder = digits.isEmpty ? "another process" : "process \(String(decoding: digits, as: UTF8.self))"
             throw Failure(
@@ -312,9 +308,7 @@ public final class RunDirectory {
         if ftruncate(descriptor, 0) != 0 || pwrite(descriptor, text, text.utf8.count, 0) != text.utf8.count {
             let number = errno
             close(descriptor)
-            throw Failure(
-                .inputOutput,
-                "cannot write \(quoted(path: place)): \(errorText(number)); free some space or choose another folder")
+            throw Failure.system("cannot write \(quoted(path: place))", number, .writing)
         }
         return descriptor
     }

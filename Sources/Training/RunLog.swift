@@ -239,9 +239,7 @@ public final class RunLog {
     }
 
     private static func failure(_ path: String, _ number: Int32) -> Failure {
-        Failure(
-            .inputOutput,
-            "cannot write \(quoted(path: path)): \(errorText(number)); check the folder and the space on its disk")
+        .system("cannot write \(quoted(path: path))", number, .writing)
     }
 
     private static func foreign(_ path: String, _ what: String) -> Failure {

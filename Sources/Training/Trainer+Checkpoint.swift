@@ -21,6 +21,8 @@ extension Trainer {
         static let validationNames = "dmae.validation_names"
         /// `Trainer.teacherChecksum`.
         static let teacher = "dmae.teacher"
+        /// The name of the instruction set that computed the last steps.
+        static let instructionSet = "dmae.instruction_set"
         /// Micro-batches of the next step whose gradients are summed.
         static let pending = "dmae.pending"
         /// Sums of their losses, as bit patterns of doubles.
@@ -71,6 +73,7 @@ extension Trainer {
         metadata[Key.imageOrder] = orderChecksum
         metadata[Key.validationNames] = validationChecksum
         metadata[Key.teacher] = teacherChecksum
+        metadata[Key.instructionSet] = InstructionSet.selected.name
         metadata[Key.pending] = String(loop.pending)
         metadata[Key.evaluated] = String(evaluatedStep)
         metadata[Key.ranking] = String(decoding: try ranking.sortedJSON(), as: UTF8.self)
@@ -231,6 +234,7 @@ extension Trainer {
             }
             self.ranking = ranking
         }
+        formerInstructionSet = file.metadata[Key.instructionSet]
         step = checkpoint.step
         evaluatedStep = file.metadata[Key.evaluated].flatMap { Int($0) } ?? step
         loop.pending = pending

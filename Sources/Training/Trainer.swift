@@ -54,6 +54,8 @@ public final class Trainer {
     }
     /// `Parameters.Loading.checksum` of the frozen weights; nil without any.
     private(set) var teacherChecksum: String?
+    /// The name of the instruction set that computed the steps before the restored checkpoint; nil where it does not say.
+    var formerInstructionSet: String?
     private let schedule: LearningRateSchedule
     private let makeBatches: MakeBatches?
     /// Computes the features of a probe without augmentation before the first step; nil for other runs, and afterwards.
@@ -210,6 +212,25 @@ public final class Trainer {
     /// Warnings for the user before the run starts, a sentence each.
     public var warnings: [String] { sources.flatMap(\.warnings) }
 
+    /// Bytes of the decoded images beside the plan: of the training, and of evaluations, which have a loader of their own.
+    private var bytesBeside: Int {
+        (evaluations.isEmpty ? 1 : 2) * BatchLoader.defaultBatchesAhead * configuration.augmentation.sampleCount
+            * configuration.batch
+    }
+
+    /// Bytes that the run will take: its plans, and decoded images.
+    public var plannedBytes: Int { plan.totalBytes + (extraction?.plan.totalBytes ?? 0) + bytesBeside }
+
+    /// The instruction set that computed the steps before the restored checkpoint, if this process computes the same steps
+    /// with other bits.
+    public var otherInstructionSet: String? {
+        guard let name = formerInstructionSet else { return nil }
+        var precisions: Set<Precision> = [.f32, configuration.precision]
+        if configuration.teacherPrecision == .int8 { precisions.insert(.int8) }
+        let isSame = InstructionSet(named: name)?.computes(like: .selected, in: precisions) == true
+        return isSame ? nil : name
+    }
+
     /// The images of the run and those of its evaluations.
     public var sources: [any ImageSource] { [source] + evaluationSources }
     var evaluationSources: [any ImageSource] = []
@@ -237,6 +258,7 @@ public final class Trainer {
     ) throws -> Preparation {
         let frozen = frozenParameters
         precondition(weights != nil || frozen == nil, "a run with a teacher needs its weights")
+        plan.bytesBeside = bytesBeside
         try plan.commit()
         try extraction?.plan.commit()
         var preparation = Preparation()
@@ -462,12 +484,15 @@ public final class Trainer {
                     + "step \(step + 1); \(lastGood); compare its weights with their source by dmae inspect \(.compare)"
             )
         }
+        // Before the first update no learning rate has had an effect.
+        let remedy: Message =
+            step == 0
+            ? "look at the images of that step, and at the weights that the run starts from"
+            : "start again in another \(.output) folder with a lower \(.baseLearningRate), or look at the images of that "
+                + "step"
         return Failure(
             .failure,
-            "the loss is not finite at step \(step + 1): \(objective.describe(losses)); "
-                + "\(lastGood); start again in another \(.output) folder with a lower \(.baseLearningRate), or look at "
-                + "the images of that step"
-        )
+            "the loss is not finite at step \(step + 1): \(objective.describe(losses)); \(lastGood); \(remedy)")
     }
 
     /// The failure of values that are not finite after an update. The next step's loss would show it, but after the

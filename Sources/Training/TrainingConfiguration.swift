@@ -258,6 +258,12 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         try check(
             optimizer.weightDecay >= 0 && optimizer.weightDecay.isFinite,
             "\(.weightDecay) must be at least 0 and finite")
+        // AdamW multiplies weights by 1 - rate · decay: below 0 they change their signs, below -1 they grow without end.
+        // A rate above 1 is at fault itself.
+        try check(
+            min(1, peakLearningRate) * Double(optimizer.weightDecay) <= 1,
+            "\(.weightDecay, optimizer.weightDecay) times the peak learning rate of \(Float(peakLearningRate)) is more "
+                + "than 1, so that a step takes more from a weight than it has: lower \(.weightDecay)")
         try check((0..<1).contains(optimizer.beta1), "\(.beta1) must be at least 0 and below 1")
         try check((0..<1).contains(optimizer.beta2), "\(.beta2) must be at least 0 and below 1")
         try check(optimizer.epsilon > 0 && optimizer.epsilon.isFinite, "\(.epsilon) must be above 0 and finite")

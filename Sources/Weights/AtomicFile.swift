@@ -244,17 +244,7 @@ public final class AtomicFile {
     }
 
     private func failure(_ number: Int32) -> Failure {
-        Failure(.inputOutput, "cannot write \(quoted(path: path)): \(errorText(number)); \(Self.remedy(number))")
-    }
-
-    private static func remedy(_ number: Int32) -> String {
-        switch number {
-        case ENOSPC, EDQUOT: "free some space or choose another folder"
-        case EFBIG: "raise the limit on the size of files (ulimit -f)"
-        case ENOENT, ENOTDIR: "create its folder first"
-        case EACCES, EPERM, EROFS: "choose a folder that can be written"
-        default: remedyForOpening(number, otherwise: "check the folder and its disk")
-        }
+        .system("cannot write \(quoted(path: path))", number, .writing)
     }
 
     /// Syncs the folder that holds `path` to the disk, so that a rename or removal survives a power failure.
@@ -262,19 +252,12 @@ public final class AtomicFile {
         let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
         let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else {
-            let number = errno
-            throw Failure(
-                .inputOutput,
-                "cannot open folder \(quoted(path: folder)): \(errorText(number)); "
-                    + "\(remedyForOpening(number, otherwise: "check its permissions"))")
+            throw Failure.system("cannot open folder \(quoted(path: folder))", errno, .listing)
         }
         defer { close(descriptor) }
         // EINVAL: this file system does not sync folders.
         guard fsync(descriptor) == 0 || errno == EINVAL else {
-            throw Failure(
-                .inputOutput,
-                "cannot write folder \(quoted(path: folder)) to the disk: \(errorText(errno)); check its disk"
-            )
+            throw Failure.system("cannot write folder \(quoted(path: folder)) to the disk", errno, .writing)
         }
     }
 }

@@ -75,9 +75,9 @@ public enum FileGroup {
         let part = AtomicFile.partName(of: path)
         AtomicFile.parts.add(part)
         guard mkdir(part, 0o777) == 0 else {
-            let reason = errorText(errno)
+            let number = errno
             AtomicFile.parts.remove(part)
-            throw failure(reason, "choose a place that can be written")
+            throw failure(errorText(number), "\(remedy(number, .makingFolder))")
         }
         var files: [AtomicFile] = []
         do {
@@ -87,7 +87,7 @@ public enum FileGroup {
             try AtomicFile.synchronizeFolder(of: part + "/")
             guard rename(part, path) == 0 else {
                 throw [EEXIST, ENOTEMPTY, ENOTDIR].contains(errno)
-                    ? taken() : failure(errorText(errno), "choose a place that can be written")
+                    ? taken() : failure(errorText(errno), "\(remedy(errno, .makingFolder))")
             }
             for file in files { file.wasPlaced() }
             AtomicFile.parts.remove(part)
@@ -110,9 +110,7 @@ public enum FileGroup {
             if unlink(path) == 0 {
                 isChanged = true
             } else if errno != ENOENT {
-                throw Failure(
-                    .inputOutput,
-                    "cannot remove \(quoted(path: path)): \(errorText(errno)); check the folder and its disk")
+                throw Failure.system("cannot remove \(quoted(path: path))", errno, .removing)
             }
         }
         if isChanged { try synchronizeFolders(of: files) }

@@ -8,10 +8,7 @@ package enum FolderNames {
     /// Throws `Failure(.inputOutput)` where the folder cannot be opened or read completely.
     package static func sorted(_ folder: String) throws -> [String] {
         func failure(_ number: Int32) -> Failure {
-            Failure(
-                .inputOutput,
-                "cannot list folder \(quoted(path: folder)): \(errorText(number)); "
-                    + "\(remedyForOpening(number, otherwise: "check its permissions"))")
+            .system("cannot list folder \(quoted(path: folder))", number, .listing)
         }
         guard let directory = opendir(folder) else { throw failure(errno) }
         defer { closedir(directory) }

@@ -21,9 +21,7 @@ package final class MappedFile: @unchecked Sendable {
         defer { close(descriptor) }
         var status = stat()
         guard fstat(descriptor, &status) == 0 else {
-            throw Failure(
-                .inputOutput,
-                "cannot examine \(quoted(path: path)): \(errorText(errno)); check the file system it is on")
+            throw Failure.system("cannot examine \(quoted(path: path))", errno, .examining)
         }
         guard status.st_mode & S_IFMT == S_IFREG else {
             let what = status.st_mode & S_IFMT == S_IFDIR ? "a folder" : "not a regular file"
@@ -38,8 +36,7 @@ package final class MappedFile: @unchecked Sendable {
             return
         }
         guard let base = mmap(nil, length, PROT_READ, MAP_PRIVATE, descriptor, 0), base != MAP_FAILED else {
-            throw Failure(
-                .inputOutput, "cannot map \(quoted(path: path)): \(errorText(errno)); free some memory and try again")
+            throw Failure.system("cannot map \(quoted(path: path))", errno, .mapping)
         }
         bytes = UnsafeRawBufferPointer(start: base, count: length)
         isMapped = true

@@ -28,14 +28,7 @@ struct ComputeOptions: ParsableArguments {
             Terminal.warning(
                 "--threads \(threads) is more than the \(processors) this process may use: it will be slower")
         }
-        let startable = Threads.startable(Threads.count)
-        guard startable == Threads.count else {
-            throw Failure(
-                .failure,
-                "the system starts only \(startable) of \(Threads.count) threads: lower --threads, or raise the limit "
-                    + "of processes or of "
-                    + "memory (`ulimit -u`, `ulimit -v`, the container's pids)")
-        }
+        try Threads.requireStartable()
     }
 }
 

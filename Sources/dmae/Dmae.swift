@@ -61,6 +61,7 @@ struct Dmae: ParsableCommand {
         FatalSignals.install()
         // With SIGXFSZ ignored, a limit on file sizes is an error of the write, not the end of the process.
         signal(SIGXFSZ, SIG_IGN)
+        Threads.boundArenas()
         if let warning = OpenMPEnvironment.clear() { Terminal.warning(warning) }
         do {
             try runCommandLine()
@@ -112,16 +113,8 @@ struct Dmae: ParsableCommand {
         return joined + words.dropFirst(options.count)
     }
 
-    /// Refuses a word that is not UTF-8: with replacement characters it would name another file. Also refuses a command
-    /// line that Swift's library could not read from /proc: an empty one would print help and succeed.
+    /// Refuses a word that is not UTF-8: with replacement characters it would name another file.
     private static func checkCommandLine() throws {
-        guard CommandLine.argc > 0 else {
-            throw Failure(
-                .inputOutput,
-                "cannot read the command line from /proc/self/cmdline: mount /proc, or raise the limit on open files "
-                    + "(ulimit -n)"
-            )
-        }
         for (word, text) in zip(
             UnsafeBufferPointer(start: CommandLine.unsafeArgv, count: Int(CommandLine.argc)), CommandLine.arguments)
         {

@@ -34,11 +34,18 @@ struct Doctor: ParsableCommand {
             let available: [String]
         }
 
+        struct Limit: Encodable {
+            let name: String
+            let bytes, left: Int
+        }
+
         let version: String
         let commit: String?
         let processor: String?
         let features: [String]
         let memoryAvailable: Int?
+        /// The limits of the memory; the one that counts comes first.
+        let memoryLimits: [Limit]
         let hugePages: String
         let instructionSet: String
         let availableInstructionSet: String
@@ -55,6 +62,7 @@ struct Doctor: ParsableCommand {
         enum CodingKeys: String, CodingKey {
             case version, commit, processor, features, operations, affinity, quota, threads, libraries
             case memoryAvailable = "memory_available"
+            case memoryLimits = "memory_limits"
             case hugePages = "huge_pages"
             case instructionSet = "instruction_set"
             case availableInstructionSet = "available_instruction_set"
@@ -67,19 +75,25 @@ struct Doctor: ParsableCommand {
     func run() throws {
         if licenses { return print(Build.thirdPartyNotices, terminator: "") }
         try compute.apply()
+        if access("/proc/self/status", F_OK) != 0 {
+            Terminal.note("/proc is not mounted: the processor, its features and the memory in use are not known")
+        }
         let processor = Self.values(of: "/proc/cpuinfo")
         let memory = Self.values(of: "/proc/meminfo")
         let features = Set((processor["flags"] ?? processor["Features"] ?? "").split(separator: " ").map(String.init))
         let relevant = ["sse2", "sse4_2", "avx", "f16c"] + InstructionSet.featureFlags
+        let limits = MemoryLimits()
         // Read before the parallel region, in which OpenMP may bind this thread to one processor.
         let (quota, affinity, recommended) = (Threads.controlGroupQuota, Threads.affinity, Threads.recommended)
+        try Threads.start()
         let observed = Threads.observed
         let isLowered = InstructionSet.selected != InstructionSet.available
         var lines: [(String, String)] = [
             ("dmae", Build.description),
             ("processor", processor["model name"] ?? "unknown"),
-            ("features", relevant.filter(features.contains).joined(separator: " ")),
+            ("features", features.isEmpty ? "unknown" : relevant.filter(features.contains).joined(separator: " ")),
             ("memory available", Self.bytes(memory["MemAvailable"])),
+            ("memory limit that counts", limits.all.first.map(Self.text) ?? "unknown"),
             ("huge pages", Self.hugePages),
             ("", ""),
             (
@@ -103,6 +117,7 @@ struct Doctor: ParsableCommand {
             let report = Report(
                 version: Dmae.version, commit: Build.commit, processor: processor["model name"],
                 features: relevant.filter(features.contains), memoryAvailable: Self.count(memory["MemAvailable"]),
+                memoryLimits: limits.all.map { .init(name: $0.name, bytes: $0.bytes, left: $0.left) },
                 hugePages: Self.hugePages, instructionSet: InstructionSet.selected.name,
                 availableInstructionSet: InstructionSet.available.name, trainingPrecision: precision.rawValue,
                 operations: Dictionary(uniqueKeysWithValues: operations), affinity: affinity, quota: quota,
@@ -143,6 +158,11 @@ struct Doctor: ParsableCommand {
                     + "LLVM's "
                     + "OpenMP")
         }
+    }
+
+    /// "48.0 MB, 12.1 MB of it left: the address space limit (ulimit -v)".
+    private static func text(_ limit: MemoryLimit) -> String {
+        "\(Format.bytes(limit.bytes)), \(Format.bytes(limit.left)) of it left: \(limit.name)"
     }
 
     /// "24676372 kB" in bytes.

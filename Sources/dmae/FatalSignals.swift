@@ -7,6 +7,8 @@ enum FatalSignals {
     /// Lets the process end with a sentence instead: code 74 where a mapped file cannot be read, else code 1. Swift ends
     /// a process by a trap where memory runs out.
     static func install() {
+        // Globals are initialised at their first use, and that must not happen in the handler.
+        _ = remedy
         MappedRanges.endOnUnreadablePages()
         // The main thread's stack may be what ran out.
         var stack = stack_t()
@@ -17,14 +19,21 @@ enum FatalSignals {
         action.sa_flags = Int32(SA_ONSTACK) | Int32(bitPattern: UInt32(SA_RESETHAND))
         action.__sigaction_handler.sa_handler = { _ in
             AtomicFile.removeParts()
-            let text: StaticString = """
-                error: dmae was ended by a fault of its own, or for want of memory; files in place are whole, and \
-                `dmae resume` goes on with a run: free some memory, or report the fault with the lines above
-
+            FatalSignals.write(
                 """
-            _ = write(2, text.utf8Start, text.utf8CodeUnitCount)
+                error: dmae was ended by a fault of its own, or for want of memory; files in place are whole, and `dmae \
+                resume` goes on with a run:
+                """)
+            FatalSignals.write(" ")
+            _ = Glibc.write(2, FatalSignals.remedy, strlen(FatalSignals.remedy))
+            FatalSignals.write(", or report the fault with the lines above\n")
             _exit(Failure.Code.failure.rawValue)
         }
         for number in [SIGABRT, SIGILL, SIGTRAP, SIGSEGV, SIGFPE] { sigaction(number, &action, nil) }
     }
+
+    /// What to do where memory ran out, in memory that the handler may read.
+    private static let remedy: UnsafeMutablePointer<CChar> = strdup(remedyForMemory())
+
+    private static func write(_ text: StaticString) { _ = Glibc.write(2, text.utf8Start, text.utf8CodeUnitCount) }
 }

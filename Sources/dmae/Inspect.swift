@@ -328,10 +328,7 @@ struct Inspect: ParsableCommand {
 
     /// One JSON object on one line, keys sorted and in snake_case.
     static func printJSON(_ report: some Encodable) throws {
-        let encoder = JSONEncoder()
-        encoder.keyEncodingStrategy = .convertToSnakeCase
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        print(String(decoding: try encoder.encode(report), as: UTF8.self))
+        print(String(decoding: try report.sortedJSON(isSnakeCase: true), as: UTF8.self))
     }
 
     private static func text(_ shape: [Int]) -> String { "[" + shape.map(String.init).joined(separator: ", ") + "]" }
@@ -348,13 +345,8 @@ struct Inspect: ParsableCommand {
         }
     }
 
-    /// `text` on one line: control characters escaped, cut at `limit` with a note.
+    /// `text` on one line: characters that a terminal would obey are escaped, cut at `limit` with a note.
     private func shown(_ text: String, limit: Int = .max) -> String {
-        var result = ""
-        for (index, scalar) in text.unicodeScalars.enumerated() {
-            if index == limit { return result + "… (\(text.unicodeScalars.count) characters)" }
-            result += scalar.properties.generalCategory == .control ? scalar.escaped(asASCII: true) : String(scalar)
-        }
-        return result
+        escaped(text, limit: limit) { "… (\($0) characters)" }
     }
 }

@@ -29,7 +29,11 @@ extension TrainingOptions {
         let decoding = try DecodingMeasurement(
             of: trainer.source, as: trainer.configuration.augmentation, seed: trainer.configuration.seed)
         plan.add(time: time, features: features, decoding: decoding, headers: headers, trainer: trainer)
-        if let resident { plan.add(resident: resident, headers: headers, trainer: trainer) }
+        if let resident {
+            plan.add(resident: resident, headers: headers, trainer: trainer)
+        } else {
+            plan.leftOut.append("the peak resident memory, as /proc is not mounted")
+        }
         if json {
             print(String(decoding: try plan.sortedJSON(), as: UTF8.self))
         } else {
@@ -141,7 +145,7 @@ struct RunPlan: Encodable {
     /// Images of features that are computed once.
     private var featureImages = 0
     /// What the estimates do not count.
-    private(set) var leftOut: [String] = []
+    fileprivate(set) var leftOut: [String] = []
 
     /// The rows of parameters and GFLOP in their order, which a dictionary loses.
     private let parameterRows: [(name: String, count: Int)]

@@ -2,6 +2,9 @@ import Reporting
 import Glibc
 import Weights
 
+/// Prints a result on standard output, in place of Swift's function: characters that a terminal would obey are escaped.
+func print(_ text: String) { Swift.print(visible(text)) }
+
 /// Messages to a person, on standard error.
 enum Terminal {
     /// Opens descriptors for closed standard streams: otherwise the next file opened would take their number, and

@@ -535,6 +535,12 @@ struct TrainingOptions: ParsableArguments {
 
     /// Maps the memory, sets the starting weights, and says which tensors of the files were used.
     func prepare(_ trainer: Trainer, from weights: StartingWeights) throws {
+        if let available = MemoryLimits.available, trainer.plannedBytes > available {
+            Terminal.warning(
+                "the run takes \(Format.bytes(trainer.plannedBytes)) of memory, but the machine has "
+                    + "\(Format.bytes(available)) left: end other programs, or lower --batch or --image-size, or the "
+                    + "system will end a program")
+        }
         let preparation = try trainer.prepare(
             teacher: weights.teacher, initial: weights.initial, isOptional: weights.isOptional,
             isIgnored: weights.isIgnored)
@@ -605,6 +611,15 @@ struct TrainingOptions: ParsableArguments {
             return
         }
         try trainer.restore(checkpoint)
+        if let former = trainer.otherInstructionSet {
+            let present = InstructionSet.selected.name
+            let remedy =
+                InstructionSet(named: former)?.runs == true
+                ? "DMAE_ISA=\(former) keeps them" : "resume on a processor with \(visible(former)) to keep them"
+            Terminal.warning(
+                "the run was computed with \(former) so far and goes on with \(present): its bits will differ from those "
+                    + "of a run with one instruction set; \(remedy)")
+        }
         let aside = try trainer.takeOver(store)
         if let newest = aside.last {
             Terminal.warning(

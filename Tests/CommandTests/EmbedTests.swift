@@ -27,8 +27,8 @@ final class EmbedTests: XCTestCase {
             + "--output x.npy"
         let limited = "ulimit -v 550000; cd '\(folder.path)'; exec '\(Command.binary)' \(arguments)"
         assertRefused(
-            Command.run(["-c", limited], executable: "/bin/sh"), 74,
-            ["cannot decode \(large): memory ran out; free some memory and try again"])
+            Command.run(["-c", limited], executable: "/bin/sh"), 1,
+            ["cannot decode \(large): memory ran out; raise the address space limit (ulimit -v)"])
         XCTAssertEqual(folder.names(), ["large.jpg"])
     }
 

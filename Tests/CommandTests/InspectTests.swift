@@ -158,7 +158,7 @@ final class InspectTests: XCTestCase {
     func testControlCharacters() throws {
         let path = folder.file("odd.safetensors")
         var writer = SafeTensorsWriter(metadata: [
-            "a\u{1B}[31m": "line\nline", "long": String(repeating: "x", count: 500),
+            "a\u{1B}[31m": "line\nline", "long": String(repeating: "x", count: 500), "csi": "\u{9B}31m\u{202E}cod",
         ])
         try withBuffers([[1, 2]]) { buffers in
             writer.add("red\u{1B}[31m", shape: [2], floats: buffers[0])
@@ -166,9 +166,15 @@ final class InspectTests: XCTestCase {
         }
         let output = assertRuns(["inspect", path]).output
         XCTAssertFalse(output.contains("\u{1B}"), output)
-        XCTAssertTrue(output.contains("line\\nline"), output)
+        for words in ["line\\nline", "\\u{009B}31m\\u{202E}cod"] { XCTAssertTrue(output.contains(words), output) }
         XCTAssertTrue(output.contains("… (500 characters)"), output)
         XCTAssertTrue(output.contains("1 tensor, 2 parameters, 8 bytes"), output)
+        let json = assertRuns(["inspect", path, "--json"]).output
+        for scalar in ["\u{1B}", "\u{9B}", "\u{202E}"] as [Unicode.Scalar] {
+            XCTAssertFalse(output.unicodeScalars.contains(scalar), output)
+            XCTAssertFalse(json.unicodeScalars.contains(scalar), json)
+        }
+        XCTAssertTrue(json.contains(#""\u009b31m\u202ecod""#), json)
     }
 
     /// A reader that leaves early, as `head` does, ends it quietly.

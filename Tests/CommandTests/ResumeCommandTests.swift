@@ -1,6 +1,8 @@
 import Foundation
+import Tensors
 import TestSupport
 import Training
+import Weights
 import XCTest
 
 /// `dmae resume`: a run goes on from its folder alone.
@@ -36,6 +38,38 @@ final class ResumeCommandTests: XCTestCase {
                 line: line)
         }
         XCTAssertEqual(try TinyRun.log(one), try TinyRun.log(other), file: file, line: line)
+    }
+
+    /// Other kernels add in another order: who resumes with them is told.
+    func testAnotherInstructionSet() throws {
+        let run = folder.file("run")
+        let command = Command(
+            TinyRun.pretrain(run, epochs: 4000, ["--checkpoint-every", "7", "--precision", "f32"]),
+            environment: ["DMAE_ISA": "scalar"])
+        while command.isRunning, ((try? TinyRun.log(run).count) ?? 0) < 3 { usleep(500) }
+        command.send(SIGTERM)
+        XCTAssertEqual(command.wait().end, .exited(75))
+        let checkpoint = try SafeTensorsFile(path: run + "/" + XCTUnwrap(TinyRun.checkpoints(run).last))
+        XCTAssertEqual(checkpoint.metadata["dmae.instruction_set"], "scalar")
+        /// Resumes it for a moment.
+        func resume(_ set: String, _ folder: String) throws -> String {
+            let copy = self.folder.file(folder)
+            try FileManager.default.copyItem(atPath: run, toPath: copy)
+            let before = try TinyRun.log(copy).count
+            let command = Command(["resume", copy], environment: ["DMAE_ISA": set])
+            while command.isRunning, try TinyRun.log(copy).count < before + 2 { usleep(500) }
+            command.send(SIGTERM)
+            let result = command.wait()
+            XCTAssertEqual(result.end, .exited(75), result.description)
+            return result.errors
+        }
+        XCTAssertFalse(try resume("scalar", "same").contains("its bits will differ"))
+        guard InstructionSet.available != .scalar else { throw XCTSkip("this processor runs scalar kernels alone") }
+        let name = InstructionSet.available.name, errors = try resume(name, "other")
+        XCTAssertTrue(
+            errors.contains(
+                "warning: the run was computed with scalar so far and goes on with \(name): its bits will differ from "
+                    + "those of a run with one instruction set; DMAE_ISA=scalar keeps them\n"), errors)
     }
 
     /// No flag is repeated, and the bytes are those of a run that was never stopped, with other threads and workers.

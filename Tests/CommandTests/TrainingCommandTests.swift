@@ -239,6 +239,11 @@ final class TrainingCommandTests: XCTestCase {
         refused("--epochs", "1e300", words: "--epochs must be above 0 and at most 1000000000")
         refused("--base-learning-rate", "1e42", words: "is more than float32 holds")
         refused("--weight-decay=-1", words: "--weight-decay must be at least 0 and finite")
+        refused(
+            "--weight-decay", "1e30",
+            words:
+                "--weight-decay 1e+30 times the peak learning rate of 0.003125 is more than 1, so that a step takes more "
+                + "from a weight than it has: lower --weight-decay")
         refused("--weight-decay", "1e39", words: "--weight-decay must be at least 0 and finite")
         refused(
             "--minimum-crop-area", "0.9", "--maximum-crop-area", "0.5",

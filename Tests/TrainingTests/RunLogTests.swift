@@ -221,12 +221,13 @@ final class RunLogTests: XCTestCase {
         XCTAssertEqual(
             TemporaryFolder.limitingFileSize(to: 300) { failure { try log.append(record(2)) } },
             Failure(
-                .inputOutput, "cannot write \"\(path)\": File too large; check the folder and the space on its disk"))
+                .inputOutput,
+                "cannot write \"\(path)\": File too large; raise the limit on the size of files (ulimit -f)"))
         let absent = folder.file("absent/log.jsonl")
         XCTAssertEqual(
             failure { _ = try RunLog(path: absent, after: 0, terms: Self.terms) },
             Failure(
                 .inputOutput,
-                "cannot write \"\(absent)\": No such file or directory; check the folder and the space on its disk"))
+                "cannot write \"\(absent)\": No such file or directory; create its folder first"))
     }
 }

@@ -92,8 +92,15 @@ DMAE_EXPORT void dmae_set_threads(int count);
 DMAE_EXPORT int dmae_threads(void);
 /// The number of threads that a parallel region gets. 1 here with dmae_threads() > 1 means that OpenMP is serial.
 DMAE_EXPORT int dmae_threads_observed(void);
-/// How many of `count` threads, the calling one included, the system lets the process have at once; at most 4097.
-DMAE_EXPORT int dmae_threads_startable(int count);
+/// How many of `count` threads, the calling one included, the system lets the process have at once; at most 4097. One
+/// less where no `bytes` of memory could be mapped beside them.
+DMAE_EXPORT int dmae_threads_startable(int count, size_t bytes);
+/// Bytes of the stack of a thread.
+DMAE_EXPORT size_t dmae_stack_bytes(void);
+/// Lets malloc have at most `count` arenas. Call before there are threads.
+DMAE_EXPORT void dmae_bound_arenas(int count);
+/// Number of processors in the affinity mask that the process had at its start; 0 if it is not known.
+DMAE_EXPORT int dmae_processors(void);
 /// Lets the calling thread run on every processor that the process had at its start. A thread that OpenMP has bound to
 /// one processor (OMP_PROC_BIND) passes its binding on to the threads it creates.
 DMAE_EXPORT void dmae_unbind_thread(void);
