@@ -28,8 +28,8 @@ final class MemoryLimitCommandTests: XCTestCase {
                 "reconstruct", "--weights", Self.teacher, "--input", TinyRun.data + "/" + Self.picture, "--output",
                 out + ".png",
             ],
-            TinyRun.pretrain(out, epochs: 2, threads),
-            TinyRun.distill(out, teacher: finished + "/model.safetensors", epochs: 2, threads),
+            TinyRun.pretrain(out, epochs: 1, ["--threads", "2", "--quiet"]),
+            TinyRun.distill(out, teacher: finished + "/model.safetensors", epochs: 1, ["--threads", "2", "--quiet"]),
             ["resume", finished],
         ]
     }
