@@ -19,6 +19,9 @@ public final class BatchLoader: BatchSource {
     /// Batches that a loader holds in memory at a time, unless it is told otherwise.
     public static let defaultBatchesAhead = 3
 
+    /// The ends of the sentences about unreadable images, after the reason: of images that are shown once, and of a stream.
+    public static let endings = ["; it is left out", "; the next image takes its place"]
+
     private let pipeline: DecodingPipeline
     private let seed: UInt64
     private let mixing: Mixing?
@@ -166,7 +169,7 @@ public final class BatchLoader: BatchSource {
         let source = pipeline.source
         for event in pipeline.unreadable(in: decoded) where unreadable.insert(event.image).inserted {
             reportUnreadable?(event.image, event.reason)
-            report("\(event.reason); \(pipeline.isOnce ? "it is left out" : "the next image takes its place")")
+            report("\(event.reason)\(Self.endings[pipeline.isOnce ? 0 : 1])")
             if firstUnreadable.count < 3 { firstUnreadable.append(source.title(event.image)) }
         }
         for finding in pipeline.findings(in: decoded) {

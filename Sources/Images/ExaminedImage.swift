@@ -17,6 +17,14 @@ public struct ExaminedImage: Sendable {
     /// Whether a PNG file's pixels have a wrong checksum.
     public let hasWrongChecksum: Bool
 
+    /// Whether the file at `path` begins as an image does that can be decoded.
+    public static func isImage(_ path: String) -> Bool {
+        let kind = try? readFile(path, atMost: FileKind.headCount, headCount: FileKind.headCount) {
+            _ = try FileKind($0, named: path)
+        }
+        return kind != nil
+    }
+
     /// The format of an image file whose header is whole, although its picture may be damaged; nil for another.
     public static func format(ofFile file: [UInt8]) -> String? { try? Pixels.header(ofFile: file, named: "").format }
 

@@ -142,7 +142,7 @@ struct ImageArchives: ImageSource {
         let shown = place ?? archives.map(\.path).joined(separator: ", ")
         let total = units.map(\.images.paths.count).reduce(0, +)
         guard total > 0 else {
-            let endings = ImageFolder.extensions.map { "." + $0 }.joined(separator: " ")
+            let endings = ImageExtension.text
             let hint =
                 all.compressed.count > 0 ? ", only compressed archives (\(all.compressed.text)): unpack them" : ""
             throw Failure(.badData, "\(shown): holds no images (\(endings))\(hint)")

@@ -151,7 +151,7 @@ public struct ImageFolder: ImageSource {
                 if let orArchives, orArchives(search.archives.sorted(by: precedes), search.compressed) { return nil }
                 throw Failure(
                     .badData,
-                    "the folder \(root) holds no images (\(Self.extensions.map { "." + $0 }.joined(separator: " "))), "
+                    "the folder \(root) holds no images (\(ImageExtension.text)), "
                         + "neither directly nor in class directories: name one with \(FileKind.names) files, as no "
                         + "others can be decoded"
                 )
@@ -218,7 +218,7 @@ public struct ImageFolder: ImageSource {
         guard !all.isEmpty else {
             throw Failure(
                 .badData,
-                "there are no images (\(Self.extensions.map { "." + $0 }.joined(separator: " "))) in "
+                "there are no images (\(ImageExtension.text)) in "
                     + "\(paths.joined(separator: ", ")): name \(FileKind.names) files, as no others can be decoded, or "
                     + "a folder that holds some"
             )

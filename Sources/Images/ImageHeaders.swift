@@ -91,6 +91,24 @@ public struct ImageHeaders: Codable, Equatable, Sendable {
         }
     }
 
+    /// The median of the short sides of a source's pictures, in pixels; nil where no header can be read.
+    ///
+    /// Of a large source, the headers of images evenly spread over it are read, at most `sampled`.
+    ///
+    /// - Throws: `Failure.inputOutput` where the system failed, not an image.
+    public static func medianShortSide(of source: any ImageSource, sampled: Int = 1000, workers: Int) throws -> Int? {
+        let images = ImageSubset.spread(min(sampled, source.count), of: source.count)
+        let sides = Mutex<[Int]>([])
+        try ImageVisits.run(count: images.count, workers: workers) { number in
+            do {
+                let side = try header(of: images[number], in: source).shortSide
+                sides.withLock { $0.append(side) }
+            } catch let failure as Failure where failure.code == .badData {}
+        }
+        let sorted = sides.withLock { $0.sorted() }
+        return sorted.isEmpty ? nil : sorted[sorted.count / 2]
+    }
+
     /// The header of an image, if it is that of a picture that can be decoded.
     private static func header(of index: Int, in source: any ImageSource) throws -> Pixels.FileHeader {
         let head = try source.head(index, count: headCount)

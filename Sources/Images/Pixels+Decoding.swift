@@ -56,6 +56,8 @@ extension Pixels {
         let decodingBytes: Int
         /// Whether the file has an alpha channel, or a colour that is transparent.
         let hasAlpha: Bool
+        /// The shorter side of the picture, in pixels.
+        let shortSide: Int
     }
 
     /// The header of an image file, if it is that of a picture that can be decoded. `file` may be the beginning of the
@@ -74,7 +76,8 @@ extension Pixels {
                 decoder.transparency != nil || header.samples == DMAE_SAMPLES_GREY_ALPHA
                 || header.samples == DMAE_SAMPLES_RGB_ALPHA
             return FileHeader(
-                format: kind.rawValue, pixels: pixels, decodingBytes: pixels * perPixel, hasAlpha: hasAlpha)
+                format: kind.rawValue, pixels: pixels, decodingBytes: pixels * perPixel, hasAlpha: hasAlpha,
+                shortSide: min(header.width, header.height))
         }
     }
 

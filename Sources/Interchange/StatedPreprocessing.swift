@@ -18,6 +18,9 @@ public struct StatedPreprocessing: Equatable, Sendable {
 /// How pictures were read and prepared for weights, in their metadata: the keys of a `TrainingConfiguration`, of which
 /// some may be missing.
 package struct PictureMetadata: Codable, Equatable, Sendable {
+    /// The origin of what the configuration of a run says that the weights keep.
+    package static let itsTraining = "its training"
+
     package var appliesOrientation: Bool?
     package var background: Background?
     package var grey16: Grey16?
@@ -65,7 +68,9 @@ extension ModelWeights {
             // A run's other faults are found where its configuration is needed. Runs without the key prepared pictures
             // as MAE does.
             do {
-                return (try JSONDecoder().decode(PictureMetadata.self, from: Data(text.utf8)), "its training")
+                return (
+                    try JSONDecoder().decode(PictureMetadata.self, from: Data(text.utf8)), PictureMetadata.itsTraining
+                )
             } catch DecodingError.dataCorrupted(let context) where !context.codingPath.isEmpty {
                 throw Failure(
                     .badData,
@@ -99,7 +104,7 @@ extension ModelWeights {
             if let own = found.preprocessing, own.normalisation.mean.count == encoder.channels {
                 return StatedPreprocessing(preprocessing: own, origin: origin)
             }
-            if found.preprocessing == nil, origin == "its training" {
+            if found.preprocessing == nil, origin == PictureMetadata.itsTraining {
                 return StatedPreprocessing(preprocessing: .imageNet(channels: encoder.channels), origin: origin)
             }
         }

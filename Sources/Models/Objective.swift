@@ -23,7 +23,9 @@ public struct LossTerm: Equatable, Sendable {
     public var valueCount: Int { listCount ?? 1 }
 
     /// The names of its values: "reconstruction"; "alignment 0", "alignment 1".
-    public var valueNames: [String] { listCount.map { (0..<$0).map { "\(name) \($0)" } } ?? [name] }
+    public var valueNames: [String] {
+        listCount.map { $0 == 1 ? [name] : (0..<$0).map { "\(name) \($0)" } } ?? [name]
+    }
 }
 
 /// The values of an objective's loss terms for one micro-batch.

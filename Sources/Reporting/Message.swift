@@ -74,6 +74,13 @@ extension Message: ExpressibleByStringInterpolation {
             message.append(.value(field, value.description))
         }
 
+        /// As above; a whole number has no decimal point.
+        public mutating func appendInterpolation(
+            _ field: Field, _ value: some BinaryFloatingPoint & CustomStringConvertible
+        ) {
+            message.append(.value(field, Format.shortest(value)))
+        }
+
         /// "\(.normalizePixels, false)": the field as it is switched on or off.
         public mutating func appendInterpolation(_ field: Field, _ isOn: Bool) {
             message.append(.toggle(field, isOn: isOn))

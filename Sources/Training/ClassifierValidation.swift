@@ -8,20 +8,24 @@ public final class ClassifierValidation: PeriodicEvaluation {
     public var ranksWeights: Bool { true }
     public var rankingImages: (any ImageSource)? { source }
     public var imagesRead: Int { source.count }
-    public var terms: [EvaluationTerm] { Self.terms }
+    public var terms: [EvaluationTerm] { Self.terms(classes: classes) }
     /// Top-1, top-5 and loss.
-    static let terms = [
-        EvaluationTerm(
-            key: "val_top1", name: "top-1",
-            meaning: "fraction of validation images whose class is the first prediction",
-            isFraction: true),
-        EvaluationTerm(
-            key: "val_top5", name: "top-5",
-            meaning: "fraction of validation images whose class is among the first five predictions", isFraction: true),
-        EvaluationTerm(
-            key: "val_loss", name: "validation loss", meaning: "mean cross-entropy over the validation images",
-            isFraction: false),
-    ]
+    static func terms(classes: Int) -> [EvaluationTerm] {
+        [
+            EvaluationTerm(
+                key: "val_top1", name: "top-1",
+                meaning: "fraction of validation images whose class is the first prediction",
+                isFraction: true),
+            EvaluationTerm(
+                key: "val_top5", name: "top-5",
+                meaning: "fraction of validation images whose class is among the first five predictions",
+                isFraction: true,
+                isShown: classes > 5),
+            EvaluationTerm(
+                key: "val_loss", name: "validation loss", meaning: "mean cross-entropy over the validation images",
+                isFraction: false),
+        ]
+    }
 
     private let classifier: any ClassifyingObjective
     private let source: any ImageSource

@@ -31,11 +31,14 @@ public final class HeldOutLosses: PeriodicEvaluation {
         self.augmentation = augmentation
         self.everyEpochs = everyEpochs
         self.unreadableLimit = unreadableLimit
-        terms = objective.lossTerms.flatMap { term in
+        // A total of one term says nothing beside it.
+        let isSingle = objective.lossTerms.reduce(0) { $0 + $1.valueCount } == 2
+        terms = objective.lossTerms.enumerated().flatMap { number, term in
             zip(0..<term.valueCount, term.valueNames).map { index, name in
                 EvaluationTerm(
                     key: "val_" + term.key + (term.listCount == nil ? "" : "_\(index)"), name: "val " + name,
-                    meaning: term.meaning + ", on the validation images", isFraction: false)
+                    meaning: term.meaning + ", on the validation images", isFraction: false,
+                    isShown: number == 0 || !isSingle)
             }
         }
     }

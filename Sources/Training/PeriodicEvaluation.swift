@@ -13,8 +13,11 @@ public struct EvaluationTerm: Equatable, Sendable {
     public let meaning: String
     /// Whether the value is a fraction, which people read as a percentage.
     public let isFraction: Bool
+    /// Whether people are shown it, beside the log: a top-5 of five classes is always 100 %.
+    public let isShown: Bool
 
-    public init(key: String, name: String, meaning: String, isFraction: Bool) {
+    public init(key: String, name: String, meaning: String, isFraction: Bool, isShown: Bool = true) {
+        self.isShown = isShown
         self.key = key
         self.name = name
         self.meaning = meaning
@@ -75,6 +78,12 @@ public struct EvaluationRecord: Equatable, Sendable {
 
         /// The value as people read it: "87.12 %", "0.4312".
         public var text: String { term.text(value) }
+
+        /// Name and value: "top-1 87.12 %". A colon parts a number that ends the name from the value.
+        var named: String {
+            let last = term.name.split(separator: " ").last ?? ""
+            return term.name + (last.allSatisfy(\.isNumber) ? ": " : " ") + text
+        }
     }
     /// Optimiser steps done.
     public var step: Int

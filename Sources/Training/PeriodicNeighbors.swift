@@ -60,7 +60,7 @@ public final class PeriodicNeighbors: PeriodicEvaluation {
                 EvaluationTerm(
                     key: "knn_top\(rank)_k\(k)", name: "k-NN top-\(rank), k = \(k)",
                     meaning: "fraction of the validation images whose class is \(place) of \(k) nearest neighbours",
-                    isFraction: true)
+                    isFraction: true, isShown: rank == 1 || train.classes.count > 5)
             }
         }
         start = plan.phase("k-NN", part: "k-NN")

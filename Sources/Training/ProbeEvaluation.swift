@@ -5,7 +5,7 @@ import Tensors
 
 /// The accuracy of a linear probe on validation images. The encoder is frozen, so their features are computed once.
 final class ProbeEvaluation: PeriodicEvaluation {
-    var terms: [EvaluationTerm] { ClassifierValidation.terms }
+    var terms: [EvaluationTerm] { ClassifierValidation.terms(classes: features.source.classes.count) }
     let everyEpochs: Double
     let ranksWeights = true
     var rankingImages: (any ImageSource)? { features.source }

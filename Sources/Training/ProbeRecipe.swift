@@ -25,6 +25,15 @@ public struct ProbeRecipe: TrainingRecipe {
             optimizer: .lars, cropArea: 0.08...1)
     }
 
+    /// MAE's learning rate per 256 images, for a smaller effective batch the rate with which the peak stays MAE's 6.4.
+    ///
+    /// In proportion to the batch, the rate of few images is so low that LARS hardly moves the head: of 200 images of
+    /// Fashion-MNIST, 10 classes, a probe then has a top-1 of 7.5 %, with MAE's peak 67 %; of 600 images 15 % and 73 %.
+    public func baseLearningRate(effectiveBatch: Int) -> Double {
+        effectiveBatch < self.effectiveBatch
+            ? baseLearningRate * Double(self.effectiveBatch) / Double(effectiveBatch) : baseLearningRate
+    }
+
     /// Micro-batch and number of micro-batches per step for `images` training images: an effective batch of at most a
     /// tenth of the images, in whole micro-batches.
     ///

@@ -201,7 +201,7 @@ public final class ProgressLine: Sendable {
             }
             if let last = state.lastEvaluation, now - last < Self.plainInterval, !hasNew, record.step < total { return }
             state.lastEvaluation = now
-            let values = record.values.map { "\($0.term.name) \($0.text)" }
+            let values = record.values.filter(\.term.isShown).map(\.named)
             surroundings.write(
                 surroundings.timeOfDay() + "  evaluation  epoch \(Format.fixed(record.epoch, 2))  "
                     + values.joined(separator: "  ") + "\n")
@@ -268,7 +268,7 @@ public final class ProgressLine: Sendable {
             if surroundings.isTerminal { fields += evaluations(state.evaluated) }
             speed = Double(record.imagesPerSecond)
         }
-        if let since = state.waitsSince, now - since >= 1 || state.batch == state.begun?.batch && state.last == nil {
+        if let since = state.waitsSince, now - since >= 1 {
             fields.append(Field(text: "waiting for images", dispensability: 1))
         } else if state.waitingShare >= Self.shownWaiting {
             let remedy = remedy.map { " (\($0))" } ?? ""
@@ -305,7 +305,8 @@ public final class ProgressLine: Sendable {
             Field(text: "epoch \(Format.fixed(record.epoch, 2))", dispensability: 4),
             Field(text: parts[0], dispensability: 1),
         ]
-        if parts.count > 1 {
+        // A total of one term is that term.
+        if parts.count > 1, record.losses.count != 2 || record.losses[0] != record.losses[1] {
             fields.append(
                 Field(text: "(\(parts.dropFirst().joined(separator: ", ")))", dispensability: 6, isDim: true))
         }
@@ -318,7 +319,7 @@ public final class ProgressLine: Sendable {
         return evaluated.enumerated().filter { $0.offset == 0 || $0.offset == firstFraction }.map { _, evaluation in
             let (value, epoch) = evaluation
             return Field(
-                text: "\(value.term.name) \(value.text) (epoch \(Format.fixed(epoch, epoch < 10 ? 1 : 0)))",
+                text: "\(value.named) (epoch \(Format.fixed(epoch, epoch < 10 ? 1 : 0)))",
                 dispensability: 1)
         }
     }

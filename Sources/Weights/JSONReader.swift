@@ -25,6 +25,20 @@ package struct JSONReader {
         self.release = release
     }
 
+    /// What is wrong with `text` as JSON, in words that follow its name; nil for one whole value.
+    package static func fault(in text: [UInt8]) -> String? {
+        text.withUnsafeBytes { bytes in
+            var reader = JSONReader(bytes)
+            do {
+                try reader.skip()
+                try reader.expectEnd()
+                return nil
+            } catch {
+                return (error as? Fault)?.message ?? "\(error)"
+            }
+        }
+    }
+
     private func fault(_ what: String) -> Fault {
         Fault(message: position < bytes.count ? "\(what) at byte \(position)" : "\(what) before its end")
     }

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Reporting
+import Synchronization
 import Training
 import Weights
 
@@ -40,8 +41,12 @@ struct ConfigurationFile {
         self.path = path
         self.method = method
         rules = Self.rules(method)
-        let text = Data(try MappedFile.contents(path, wanted: "a file of values"))
-        guard case .object(let object)? = try? JSONDecoder().decode(JSONValue.self, from: text) else {
+        let text = try MappedFile.contents(path, wanted: "a file of values")
+        if let fault = JSONReader.fault(in: text) {
+            throw Failure(
+                .badData, "\(quoted(path: path)) \(fault): `dmae \(method.rawValue) --print-config` writes one")
+        }
+        guard case .object(let object)? = try? JSONDecoder().decode(JSONValue.self, from: Data(text)) else {
             throw Failure(
                 .badData,
                 "\(quoted(path: path)) is not a JSON object: `dmae \(method.rawValue) --print-config` writes one")
@@ -64,6 +69,14 @@ struct ConfigurationFile {
 
     /// `words`, a command line, with the flags of the file that it names.
     ///
+    /// The file of this command line and the flags that came from it, for messages about them.
+    private static let given = Mutex<(path: String, flags: Set<String>)?>(nil)
+
+    /// The file that gave `flag`; nil for one of the command line.
+    static func file(of flag: String) -> String? {
+        given.withLock { $0.flatMap { $0.flags.contains(flag) ? $0.path : nil } }
+    }
+
     /// - Throws: see `init`, and `Failure.usage` for a value of another kind.
     static func expanded(_ words: [String]) throws -> [String] {
         guard let method = words.first.flatMap(Method.init(rawValue:)) else { return words }
@@ -73,8 +86,12 @@ struct ConfigurationFile {
             if word.hasPrefix("--config=") { path = String(word.dropFirst("--config=".count)) }
         }
         guard let path, !words.contains("--help"), !words.contains("-h") else { return words }
-        let given = Set(words.filter { $0.hasPrefix("--") }.map { String($0.prefix { $0 != "=" }) })
-        return try [words[0]] + ConfigurationFile(path, for: method).words(besides: given) + words.dropFirst()
+        func flags(_ words: [String]) -> Set<String> {
+            Set(words.filter { $0.hasPrefix("--") }.map { String($0.prefix { $0 != "=" }) })
+        }
+        let own = flags(words), added = try ConfigurationFile(path, for: method).words(besides: own)
+        Self.given.withLock { $0 = (path, flags(added).subtracting(own)) }
+        return [words[0]] + added + words.dropFirst()
     }
 
     /// Refuses a run whose values differ from those of the file that no flag gives.
@@ -350,26 +367,40 @@ struct ConfigurationFile {
 
     /// What a person may call the value at `key`: its path, or its flag as a key.
     private func names(of key: String) -> [String] {
-        let flag: String
-        switch rules[key] {
-        case .number(let name), .text(let name), .numbers(let name), .paths(let name): flag = name
-        case .toggle(let on, let off): flag = on ?? off ?? ""
-        default:
-            let flags = [
-                "accumulation": "--effective-batch", "model.student.imageHeight": "--image-size",
-                "classifier.encoder.imageHeight": "--image-size", "model.alignment.pairs": "--align",
-            ]
-            flag = flags[key] ?? ""
+        let combined = [
+            "accumulation": "--effective-batch", "model.student.imageHeight": "--image-size",
+            "classifier.encoder.imageHeight": "--image-size", "model.alignment.pairs": "--align",
+        ]
+        let flag = Self.flag(of: rules[key]) ?? combined[key] ?? ""
+        return flag.isEmpty ? [key] : [key, Self.key(flag)]
+    }
+
+    /// The flag that a value becomes; nil unless it is one.
+    private static func flag(of rule: Rule?) -> String? {
+        switch rule {
+        case .number(let name), .text(let name), .numbers(let name), .paths(let name): name
+        case .toggle(let on, let off): on ?? off
+        default: nil
         }
+    }
+
+    /// A flag as keys are spelled: "--effective-batch" as "effectiveBatch".
+    private static func key(_ flag: String) -> String {
         let words = flag.split(separator: "-")
         let camel = words.prefix(1) + words.dropFirst().map { $0.prefix(1).uppercased() + $0.dropFirst() }
-        return flag.isEmpty ? [key] : [key, camel.joined()]
+        return camel.joined()
     }
 
     private func unknown(_ key: String) -> Failure {
         if rules.keys.contains(where: { $0.hasPrefix(key + ".") }) { return wrong(key, "an object") }
+        // What other tools call a value, such as batch_size.
+        let last = key.split(separator: ".").last.map(String.init) ?? key
+        let meant = NearMisses.flags(meantBy: last).lazy.compactMap { flag in
+            rules.keys.sorted().first { Self.flag(of: rules[$0]) == "--" + flag }
+                ?? rules.keys.sorted().first { names(of: $0).contains(Self.key(flag)) }
+        }.first
         func distance(_ known: String) -> Int { names(of: known).map { $0.edits(to: key) }.min()! }
-        let nearest = rules.keys.map { (distance($0), $0) }.min { $0 < $1 }?.1
+        let nearest = meant ?? rules.keys.map { (distance($0), $0) }.min { $0 < $1 }?.1
         let isOther = [Method.distill, .pretrain, .finetune, .probe].contains { Self.rules($0)[key] != nil }
         return Failure(
             .usage,

@@ -61,14 +61,26 @@ struct Distill: ParsableCommand {
     @OptionGroup(title: "Compute") var teacherPrecision: TeacherPrecisionOptions
 
     func run() throws {
+        Terminal.hold()
         try compute.apply()
         if !training.dryRun { Signals.endBeforeTheRun() }
         let isNamed = self.recipe != nil
-        let recipe = try Recipe.find(self.recipe ?? Recipe.paper.name, for: .distill)
+        var recipe = try Recipe.find(self.recipe ?? Recipe.paper.name, for: .distill)
         let weights = try ModelWeights(path: teacher, role: .teacher, prefix: choice.teacherPrefix)
         if !training.quiet { Terminal.note(weights.summary) }
         try weights.requireKnownParts()
         let initial = try initialStudent.weights(isQuiet: training.quiet)
+        if !isNamed, initial == nil, !model.student.hasSize {
+            let preset = StudentDefaults.student(recipe.student, of: weights.encoder)
+            if preset != recipe.student {
+                recipe.student = preset
+                if !training.quiet {
+                    Terminal.note(
+                        "student \(preset): the recipe's has more than half of the teacher's weights (--student, --width, "
+                            + "--depth)")
+                }
+            }
+        }
         let student = try model.student(
             recipe, isNamed: isNamed, following: StudentDefaults(initial: initial, images: weights),
             isQuiet: training.quiet)
@@ -76,12 +88,24 @@ struct Distill: ParsableCommand {
         try weights.requireReadable()
         try initial?.requireSizes(of: student)
         try initial?.requirePositions(patches: student.patches)
-        var configuration = method.model(recipe, student: student, decoder: try model.decoder(recipe.decoder))
+        let hasDecoder = method.reconstructionWeight != 0
+        let decoder =
+            hasDecoder
+            ? try model.decoderOptions.decoder(
+                of: recipe, isNamed: isNamed,
+                following: DecoderDefaults(
+                    weights: (initial.map { [($0, "initial weights")] } ?? []) + [(weights, "teacher")],
+                    encoder: weights.encoder, role: "teacher"),
+                isQuiet: training.quiet)
+            : try model.decoder(recipe.decoder)
+        var configuration = method.model(recipe, student: student, decoder: decoder)
         try alignment.apply(to: &configuration, recipe, isNamed: isNamed, weights: weights)
-        if !isNamed, model.student.givenSizes.isEmpty, initial == nil,
-            let warning = alignment.warning(onStudent: recipe.student, configuration)
-        {
-            Terminal.warning(warning)
+        alignment.warning(onStudentOf: configuration).map(Terminal.warning)
+        if weights.classes != nil {
+            Terminal.warning(
+                "the teacher \(teacher) is a classifier, trained on labels: the method is made for a teacher that was only "
+                    + "pre-trained as a masked autoencoder, from which "
+                    + "students learn more; name its weights from before fine-tuning, if you have them")
         }
         if !training.quiet {
             let notes = [

@@ -18,8 +18,8 @@ struct Dmae: ParsableCommand {
             arXiv 2208.12256).
 
             Results go to standard output, progress to standard error. The exit code is 0 on success, 1 on failure, 64 \
-            for a wrong command line, 65 for bad data, 74 if a file cannot be read or written, and 75 if a signal \
-            stopped a run that `dmae resume` can continue.
+            for a wrong command line, 65 for bad data, 74 if a file cannot be read or written, 75 if a signal stopped a \
+            run that `dmae resume` can continue, and 130 or 143 if SIGINT or SIGTERM ended a command at once.
 
             `dmae distill -h` shows a command's most used options on one screen, --help all of them. -o stands for \
             --output and -q for --quiet.
@@ -65,6 +65,7 @@ struct Dmae: ParsableCommand {
         if let warning = OpenMPEnvironment.clear() { Terminal.warning(warning) }
         do {
             try runCommandLine()
+            Terminal.release()
             // Output must arrive: a full disk or a closed descriptor shows only here.
             guard fflush(stdout) == 0, ferror(stdout) == 0 else {
                 throw Failure(.inputOutput, "cannot write to standard output: check where it goes, and the space there")
@@ -72,6 +73,7 @@ struct Dmae: ParsableCommand {
         } catch let failure as Failure where failure.code == .interrupted {
             // A run that was asked to stop and can be resumed did not fail.
             fflush(stdout)
+            Terminal.release()
             Terminal.note(failure.message(in: Flags()))
             Glibc.exit(failure.code.rawValue)
         } catch let failure as Failure {
@@ -141,7 +143,7 @@ struct Dmae: ParsableCommand {
 
     private static func end(_ message: String, _ code: Int32) -> Never {
         fflush(stdout)
-        Terminal.error(message)
+        Terminal.error(message, isAlone: code == Failure.Code.usage.rawValue)
         Glibc.exit(code)
     }
 }

@@ -84,6 +84,7 @@ struct Embed: ParsableCommand {
     }
 
     func run() throws {
+        Terminal.hold()
         try compute.apply()
         // Refuse early: embedding may take minutes.
         let files = try FeatureFiles(output)

@@ -72,6 +72,7 @@ struct Evaluate: ParsableCommand {
         if let confusion {
             try Outputs.requireEnding(".png", of: confusion, "--confusion", "the matrix is drawn as a PNG file")
         }
+        Terminal.hold()
         try compute.apply()
         // Refuse early: evaluation may take minutes.
         let list = try logits.map { try Evaluation.list(beside: $0) }

@@ -62,8 +62,10 @@ struct EvaluationReport: Encodable {
                 "\(Self.percent(chance))  always \(quoted(names[evaluation.scores.mostFrequent])), the most "
                     + "frequent class of these images"
             ),
-            ("top-\(min(5, names.count))", Self.percent(top5)), ("loss", Format.fixed(loss, 4)),
         ]
+        // Of five classes each image's is among the first five.
+        if names.count > 5 { figures.append(("top-5", Self.percent(top5))) }
+        figures.append(("loss", Format.fixed(loss, 4)))
         if evaluation.unreadable > 0 {
             figures.append(("left out", Format.counted(evaluation.unreadable, "unreadable image")))
         }

@@ -82,6 +82,7 @@ struct Finetune: ParsableCommand {
     }
 
     func run() throws {
+        Terminal.hold()
         try compute.apply()
         if !training.dryRun { Signals.endBeforeTheRun() }
         let isNamed = self.recipe != nil
@@ -103,9 +104,13 @@ struct Finetune: ParsableCommand {
             size = initialSize
             size.channels = encoder.channels ?? size.channels
         } else {
+            var defaults = StudentDefaults(images: teacherWeights)
+            if teacherWeights == nil, encoder.imageSize == nil {
+                defaults.shortSide = try ImageHeaders.medianShortSide(of: source, workers: Threads.recommended)
+            }
             size = try encoder.student(
                 recipe.student, imageSize: recipe.imageSize, of: recipe.name, isNamed: isNamed,
-                following: StudentDefaults(images: teacherWeights), isQuiet: training.quiet)
+                following: defaults, isQuiet: training.quiet)
         }
         let pool = classifier.pool ?? recipe.pool
         var configuration = try training.configuration(

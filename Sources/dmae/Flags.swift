@@ -3,11 +3,16 @@ import Reporting
 
 /// Fields as flags of the command line.
 struct Flags: Vocabulary {
+    /// Whether a value that came from the file of --config is said to be its.
+    var namesFile = true
+
     func name(_ field: Field) -> String { "--" + field.rawValue.replacing(" ", with: "-") }
 
     func phrase(_ field: Field, _ value: String) -> String {
         // The method is no flag but the command itself.
-        field == .method ? "`dmae \(value)`" : "\(name(field)) \(value)"
+        guard field != .method else { return "`dmae \(value)`" }
+        let file = namesFile ? ConfigurationFile.file(of: name(field)) : nil
+        return "\(name(field)) \(value)" + (file.map { " of \(quoted(path: $0))" } ?? "")
     }
 
     func phrase(_ field: Field, isOn: Bool) -> String {

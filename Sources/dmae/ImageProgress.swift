@@ -13,6 +13,7 @@ final class ImageProgress {
         self.total = total
         self.isQuiet = isQuiet
         last = start
+        Terminal.release()
     }
 
     func update(_ done: Int) {

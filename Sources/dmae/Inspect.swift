@@ -34,7 +34,8 @@ struct Inspect: ParsableCommand {
 
     @Argument(
         help: ArgumentHelp(
-            "A weight file, a Hugging Face folder; or images: a folder, a tar archive or a list.", valueName: "file"),
+            "A weight file, a Hugging Face folder; or images: a picture, a folder, a tar archive or a list.",
+            valueName: "file"),
         completion: .file())
     var file: String
 
@@ -62,6 +63,7 @@ struct Inspect: ParsableCommand {
     func run() throws {
         if compare == nil, choice.prefix == nil,
             ImageCollection.isArchiveOrList(file) || WeightFiles.isFolderWithoutWeights(file)
+                || ExaminedImage.isImage(file)
         {
             return try countImages()
         }
@@ -78,7 +80,9 @@ struct Inspect: ParsableCommand {
 
     /// Reads every image at `file`, and prints what that showed.
     private func countImages() throws {
-        let source = try ImageCollection(ImagePlaces(file), usesLabels: false)
+        let source =
+            ExaminedImage.isImage(file)
+            ? try ImageCollection(listing: [file]) : try ImageCollection(ImagePlaces(file), usesLabels: false)
         source.warnings.forEach(Terminal.warning)
         if !quiet { source.notes.forEach(Terminal.note) }
         let progress = ImageProgress(total: source.count, isQuiet: quiet)

@@ -95,6 +95,7 @@ struct Knn: ParsableCommand {
     }
 
     func run() throws {
+        Terminal.hold()
         try compute.apply()
         let indexes = ArchiveIndexes(isQuiet: inference.quiet)
         let train = try ImageCollection(ImagePlaces(train), indexes: indexes)
@@ -131,7 +132,7 @@ struct Knn: ParsableCommand {
         if json {
             print(String(decoding: try Report(result).sortedJSON(), as: UTF8.self))
         } else {
-            print(Self.table(result))
+            print(Self.table(result, classes: train.classes.count))
             print("")
             print(
                 Format.filled(
@@ -142,17 +143,20 @@ struct Knn: ParsableCommand {
     }
 
     /// The figures as an aligned table.
-    private static func table(_ result: NeighborEvaluation.Result) -> String {
+    private static func table(_ result: NeighborEvaluation.Result, classes: Int) -> String {
+        // Of five classes each image's is among the first five.
+        let shown = classes > 5 ? 2 : 1
         func percent(_ value: Double) -> String { Format.fixed(100 * value, 2) + " %" }
         func images(_ figures: NeighborEvaluation.Figures) -> [String] {
             [Format.grouped(figures.trainImages), Format.grouped(figures.validationImages)]
         }
         func row(_ name: String, _ figures: NeighborEvaluation.Figures) -> [String] {
-            [name] + images(figures) + figures.scores.flatMap { [percent($0.top1), percent($0.top5)] }
+            [name] + images(figures) + figures.scores.flatMap { [percent($0.top1), percent($0.top5)].prefix(shown) }
         }
         let all = result.figures
         var rows = [
-            ["", "training", "validation"] + all.scores.flatMap { ["top-1, k = \($0.k)", "top-5, k = \($0.k)"] },
+            ["", "training", "validation"]
+                + all.scores.flatMap { ["top-1, k = \($0.k)", "top-5, k = \($0.k)"].prefix(shown) },
             row("trained encoder", all),
         ]
         if let comparison = result.comparison {
@@ -161,7 +165,7 @@ struct Knn: ParsableCommand {
             rows.append(row("raw pixels", comparison.pixels))
         }
         let chance = [percent(result.chance.top1), percent(result.chance.top5)]
-        rows.append(["chance"] + images(all) + all.scores.flatMap { _ in chance })
+        rows.append(["chance"] + images(all) + all.scores.flatMap { _ in chance.prefix(shown) })
         return Format.table(rows)
     }
 

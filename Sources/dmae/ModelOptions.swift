@@ -31,10 +31,16 @@ struct EncoderOptions: ParsableArguments {
         completion: .list(Preset.encoders.map(\.name)))
     var student: String?
 
-    @Option(help: ArgumentHelp("Side of the training images, or HEIGHTxWIDTH, in pixels.", valueName: "pixels"))
+    @Option(
+        help: ArgumentHelp(
+            "Side of the training images, or HEIGHTxWIDTH, in pixels. Default: the weights', else the pictures', at most 224.",
+            valueName: "pixels"))
     var imageSize: ImageSize?
 
-    @Option(help: ArgumentHelp("Side of a square patch, in pixels. Default: the preset's.", valueName: "pixels"))
+    @Option(
+        help: ArgumentHelp(
+            "Side of a square patch, in pixels. Default: the weights', else the preset's, smaller for small pictures.",
+            valueName: "pixels"))
     var patchSize: Int?
 
     @Option(help: ArgumentHelp("Channels of the images: 1 for grey, 3 for RGB. Default: 3.", valueName: "count"))
@@ -57,6 +63,9 @@ struct EncoderOptions: ParsableArguments {
         ]
         return flags.filter(\.isGiven).map(\.name)
     }
+
+    /// Whether the command line says how large the encoder is.
+    var hasSize: Bool { student != nil || width != nil || depth != nil }
 
     static let encoderNames = Preset.encoders.map(\.name).joined(separator: ", ")
 
@@ -355,14 +364,14 @@ struct AlignmentOptions: ParsableArguments {
             + "--align \(share)"
     }
 
-    /// A warning where a student whose size nobody gave, a preset, is larger than its teacher.
-    func warning(onStudent preset: String, _ configuration: ModelConfiguration) -> String? {
+    /// A warning where the student is larger than its teacher.
+    func warning(onStudentOf configuration: ModelConfiguration) -> String? {
         guard let teacher = configuration.teacher else { return nil }
         let own = ModelLayout.encoder(configuration.student).count(), other = ModelLayout.encoder(teacher).count()
         guard own > other else { return nil }
         return
-            "the student is the recipe's \(preset), of \(Format.count(own)) parameters, and larger than its teacher, of "
-            + "\(Format.count(other)): --student names a smaller one"
+            "the student, of \(Format.count(own)) parameters, is larger than its teacher, of \(Format.count(other)): it can "
+            + "learn little more than the teacher knows; --student, or --width and --depth, make a smaller one"
     }
 
     /// A note where a part of the student is not trained: without a decoder, the blocks after the last aligned one.

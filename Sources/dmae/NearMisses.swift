@@ -233,6 +233,11 @@ enum NearMisses {
         "nrow": ["columns"],
     ]
 
+    /// The flags, without hyphens and values, that a word of another tool may mean, the likeliest first.
+    static func flags(meantBy word: String) -> [String] {
+        (flags[spelled(word)] ?? []).map { String($0.prefix { $0 != " " }) }
+    }
+
     /// Flags of other tools that have no counterpart, and why.
     private static let reasons: [String: String] = [
         "device": "dmae computes on the processor: leave it out",

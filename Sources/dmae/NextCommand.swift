@@ -2,9 +2,25 @@ import Images
 import Training
 
 extension TrainingConfiguration {
-    /// The command that makes sense after a finished run in the folder `run`. Words in capitals are the user's to fill
-    /// in.
-    func nextCommand(run: String) -> String {
+    /// The commands that make sense after a finished run in the folder `run`, each with the word before it. Words in
+    /// capitals are the user's to fill in.
+    func nextCommands(run: String) -> [(word: String, command: String)] {
+        let judged = ("next", nextCommand(run: run))
+        guard method == .pretrain else { return [judged] }
+        var folder = run
+        while folder.count > 1, folder.hasSuffix("/") { folder.removeLast() }
+        let data = data.paths.map(Shell.word).joined(separator: " ")
+        return [
+            judged,
+            (
+                "or",
+                "dmae distill --teacher \(Shell.word("\(run)/model.safetensors")) --data \(data) "
+                    + "--output \(Shell.word(folder + "-student"))"
+            ),
+        ]
+    }
+
+    private func nextCommand(run: String) -> String {
         func words(_ places: ImagePlaces) -> String { places.paths.map(Shell.word).joined(separator: " ") }
         func file(_ name: String) -> String { Shell.word("\(run)/\(name)") }
         // A classifier is judged on its own validation images, class by class.

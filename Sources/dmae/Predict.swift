@@ -50,6 +50,7 @@ struct Predict: ParsableCommand {
     }
 
     func run() throws {
+        Terminal.hold()
         try compute.apply()
         let model = try classifier.open()
         let source = try ImageCollection(

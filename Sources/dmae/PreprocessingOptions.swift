@@ -115,7 +115,12 @@ struct PreprocessingOptions: ParsableArguments {
         let stated = weights.statedPreprocessing
         for note in stated?.notes ?? [] { Terminal.warning(note.text(in: Flags())) }
         let preprocessing = try applied(to: weights.preprocessing)
-        if !isQuiet { Terminal.note("pixels: \(preprocessing) (\(origin(of: stated?.origin)))") }
+        if !isQuiet {
+            let origin = stated.map {
+                $0.origin == PictureMetadata.itsTraining ? "as in the training of the weights" : $0.origin
+            }
+            Terminal.note("pixels: \(preprocessing) (\(self.origin(of: origin)))")
+        }
         return preprocessing
     }
 
@@ -123,7 +128,8 @@ struct PreprocessingOptions: ParsableArguments {
     ///
     /// - Parameter stated: what states those that this command line leaves out; nil if nothing does.
     func origin(of stated: String?) -> String {
-        let flags = given.joined(separator: ", ")
+        let files = Set(given.compactMap(ConfigurationFile.file))
+        let flags = (given.filter { ConfigurationFile.file(of: $0) == nil } + files).joined(separator: ", ")
         guard let stated else {
             return given.isEmpty
                 ? "assumed: the weights say nothing of it; --mean, --std, --interpolation, --crop-fraction"

@@ -2,6 +2,7 @@ import Reporting
 import ArgumentParser
 import Images
 import Models
+import Tensors
 import Training
 
 struct Pretrain: ParsableCommand {
@@ -39,20 +40,27 @@ struct Pretrain: ParsableCommand {
     @OptionGroup(title: "Compute") var precision: TrainingPrecisionOptions
 
     func run() throws {
+        Terminal.hold()
         try compute.apply()
         if !training.dryRun { Signals.endBeforeTheRun() }
         let isNamed = self.recipe != nil
         let recipe = try Recipe.find(self.recipe ?? Recipe.mae.name, for: .pretrain)
         let initial = try initialStudent.weights(isQuiet: training.quiet)
-        let student = try model.student(
-            recipe, isNamed: isNamed,
-            following: StudentDefaults(initial: initial, images: initial, role: "initial weights"),
-            isQuiet: training.quiet)
-        try initial?.requireSizes(of: student)
-        try initial?.requirePositions(patches: student.patches)
-        let configuration = method.model(recipe, student: student, decoder: try model.decoder(recipe.decoder))
         let indexes = training.makeIndexes()
         let source = try ImageCollection(images.places, usesLabels: false, indexes: indexes)
+        var defaults = StudentDefaults(initial: initial, images: initial, role: "initial weights")
+        if initial == nil, model.student.imageSize == nil {
+            defaults.shortSide = try ImageHeaders.medianShortSide(of: source, workers: Threads.recommended)
+        }
+        let student = try model.student(recipe, isNamed: isNamed, following: defaults, isQuiet: training.quiet)
+        try initial?.requireSizes(of: student)
+        try initial?.requirePositions(patches: student.patches)
+        let decoder = try model.decoderOptions.decoder(
+            of: recipe, isNamed: isNamed,
+            following: DecoderDefaults(
+                weights: initial.map { [($0, "initial weights")] } ?? [], encoder: student, role: "student"),
+            isQuiet: training.quiet)
+        let configuration = method.model(recipe, student: student, decoder: decoder)
         var run = try training.configuration(
             recipe, isNamed: isNamed, images: source.count, adamW: adamW, model: configuration, data: images.places,
             teacher: nil,

@@ -68,6 +68,9 @@ struct Preview: ParsableCommand {
     @OptionGroup(title: "Augmentation") var augmentation: AugmentationOptions
     @OptionGroup(title: "Compute") var compute: ComputeOptions
 
+    @Flag(name: .shortAndLong, help: "Print results, warnings and errors only.")
+    var quiet = false
+
     private static let recipes = Recipe.all.map(\.name) + FineTuningRecipe.all.map(\.name)
 
     func validate() throws {
@@ -78,9 +81,9 @@ struct Preview: ParsableCommand {
     func run() throws {
         try Outputs.requireEnding(".png", of: output, "--output", "the grid is a PNG file")
         try compute.apply()
-        let source = try ImageCollection(images.places, usesLabels: false, indexes: ArchiveIndexes(isQuiet: false))
+        let source = try ImageCollection(images.places, usesLabels: false, indexes: ArchiveIndexes(isQuiet: quiet))
         source.warnings.forEach(Terminal.warning)
-        source.notes.forEach(Terminal.note)
+        if !quiet { source.notes.forEach(Terminal.note) }
         try Outputs.check([output], images: source.files)
         try AtomicFile.requirePlace(at: output)
         let configuration = try configuration(classes: source.classes.count)

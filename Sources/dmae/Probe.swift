@@ -21,7 +21,7 @@ struct Probe: ParsableCommand {
 
             The values are MAE's: base learning rate 0.1, a cosine to 0 after 10 epochs of warm-up, 90 epochs (50 from \
             width 1024 on), and batches of 512 images, over which BatchNorm computes its statistics. The effective \
-            batch is 16384, or a tenth of the images if that is less.
+            batch is 16384, or a tenth of the images if that is less; the peak learning rate is then still MAE's, 6.4.
 
             With --augment crop, MAE's, each epoch shows a new crop of every image, and the encoder runs in every \
             step. With --augment none the features of all images are computed once, from centre crops as `dmae embed` \
@@ -65,6 +65,7 @@ struct Probe: ParsableCommand {
     @OptionGroup(title: "Compute") var precision: PrecisionOptions
 
     func run() throws {
+        Terminal.hold()
         try compute.apply()
         if !training.dryRun { Signals.endBeforeTheRun() }
         let model = try ModelWeights(path: weights, prefix: choice.prefix)
@@ -79,6 +80,7 @@ struct Probe: ParsableCommand {
         var recipe = ProbeRecipe.mae(width: encoder.width)
         let batches = try recipe.batches(
             images: source.count, batch: training.batch, effectiveBatch: training.effectiveBatch)
+        recipe.baseLearningRate = recipe.baseLearningRate(effectiveBatch: batches.batch * batches.accumulation)
         (recipe.batch, recipe.effectiveBatch) = (batches.batch, batches.batch * batches.accumulation)
         var configuration = try training.configuration(
             recipe, classifier: ClassifierConfiguration(encoder: encoder, classes: source.classes.count, pool: pool),
@@ -103,13 +105,11 @@ struct Probe: ParsableCommand {
         }
         let mae = ProbeRecipe.mae(width: configuration.trainedEncoder.width)
         if configuration.effectiveBatch < mae.effectiveBatch, training.baseLearningRate == nil {
-            let peak = mae.baseLearningRate * Double(mae.effectiveBatch) / 256
-            let base = peak * 256 / Double(configuration.effectiveBatch)
             notes.append(
-                "\(Format.grouped(images)) images: the effective batch is \(configuration.effectiveBatch) and the peak "
-                    + "learning rate \(Format.fixed(configuration.peakLearningRate, 3)), not \(mae.effectiveBatch) and "
-                    + "\(Format.fixed(peak, 1)) as on ImageNet; if the loss hardly falls, raise --base-learning-rate, up "
-                    + "to \(Format.fixed(base, base < 10 ? 2 : 0))")
+                "\(Format.grouped(images)) images: the effective batch is \(configuration.effectiveBatch), not "
+                    + "\(mae.effectiveBatch) as on ImageNet; the peak learning rate stays MAE's "
+                    + "\(Format.shortest((100 * configuration.peakLearningRate).rounded() / 100)) (--base-learning-rate)"
+            )
         }
         return notes
     }

@@ -118,6 +118,9 @@ struct Reconstruct: ParsableCommand {
 
     @OptionGroup(title: "Compute") var compute: ComputeOptions
 
+    @Flag(name: .shortAndLong, help: "Print results, warnings and errors only.")
+    var quiet = false
+
     /// Pictures of folders, archives and lists that are drawn unless --count says otherwise.
     private static let mostListed = 24
 
@@ -176,16 +179,17 @@ struct Reconstruct: ParsableCommand {
 
     func run() throws {
         try Outputs.requireEnding(".png", of: output, "--output", "the grid is a PNG file")
+        Terminal.hold()
         try compute.apply()
         let weights = try ModelWeights(path: weights, prefix: choice.prefix)
         try Outputs.check([output], images: input + mask)
-        Terminal.note(weights.summary)
+        note("\(weights.summary)")
         try weights.requireDecoder()
         let configuration = try configuration(of: weights)
         let inputs = try inputs()
         let masks = try masks(for: configuration.student, pictures: inputs.count)
-        let reading = pictures.reading(for: weights)
-        let preprocessing = try preprocessing.preprocessing(for: weights)
+        let reading = pictures.reading(for: weights, isQuiet: quiet)
+        let preprocessing = try preprocessing.preprocessing(for: weights, isQuiet: quiet)
 
         let student = configuration.student
         // Images of 64 pixels are hard to judge on a screen; integer factors keep their pixels intact.
@@ -208,8 +212,9 @@ struct Reconstruct: ParsableCommand {
             let reconstruction = try Reconstruction(
                 weights: weights, configuration: configuration, keptPatches: group.kept, stretches: stretch,
                 reading: reading, preprocessing: preprocessing)
+            Terminal.release()
             if place == 0, !reconstruction.adaptations.isEmpty {
-                Terminal.note(reconstruction.adaptations.joined(separator: "; "))
+                note("\(reconstruction.adaptations.joined(separator: "; "))")
             }
             removed.insert(reconstruction.removedPatches)
             for number in group.pictures {
@@ -271,6 +276,8 @@ struct Reconstruct: ParsableCommand {
         print("grid  \(output)  \(grid.width)×\(grid.height)")
     }
 
+    private func note(_ message: Message) { if !quiet { Terminal.note(message) } }
+
     /// The sizes and the kind of target, as the weights and the command line say.
     private func configuration(of weights: ModelWeights) throws -> ModelConfiguration {
         let configuration = ModelConfiguration(
@@ -279,7 +286,7 @@ struct Reconstruct: ParsableCommand {
             maskRatio: maskRatio ?? weights.maskRatio ?? 0.75,
             normalizePixels: normalizePixels ?? weights.normalizePixels ?? false)
         if normalizePixels == nil, weights.normalizePixels == nil {
-            Terminal.note(
+            note(
                 weights.hint
                     ?? "nothing says whether it was trained on raw or on normalised pixels: raw ones are assumed, "
                     + "--normalize-pixels is for the others")
@@ -299,7 +306,7 @@ struct Reconstruct: ParsableCommand {
 
     /// The pictures to draw: those named, in the order given, and those of folders, archives and lists.
     private func inputs() throws -> [Input] {
-        let indexes = ArchiveIndexes(isQuiet: false)
+        let indexes = ArchiveIndexes(isQuiet: quiet)
         var all: [Input] = []
         for path in input {
             let source = try ImageCollection(listing: [path], indexes: indexes)
@@ -307,14 +314,14 @@ struct Reconstruct: ParsableCommand {
             let isNamed = source.count == 1 && source.path(0) == path
             if !isNamed {
                 try Outputs.check([output], images: source.files)
-                source.notes.forEach(Terminal.note)
+                source.notes.forEach { note("\($0)") }
             }
             all += (0..<source.count).map { Input(source: source, index: $0, isNamed: isNamed) }
         }
         let most = count ?? (all.contains { !$0.isNamed } ? max(Self.mostListed, all.count { $0.isNamed }) : all.count)
         let chosen = ImageSubset.spread(most, of: all.count).map { all[$0] }
         if chosen.count < all.count {
-            Terminal.note(
+            note(
                 "\(Format.grouped(chosen.count)) of \(Format.grouped(all.count)) pictures, evenly spread: --count draws "
                     + "more")
         }

@@ -359,7 +359,7 @@ struct RunPlan: Encodable {
         var texts: [String] = []
         for value in configuration.decisiveValues where isUsed(value.key) {
             // A flag and its value, or the words of one setting, stay on a line.
-            let text = value.setting.text(in: Flags()).replacing(" ", with: "\u{A0}")
+            let text = value.setting.text(in: Flags(namesFile: false)).replacing(" ", with: "\u{A0}")
             if !texts.contains(text) { texts.append(text) }
         }
         return texts.joined(separator: ", ")

@@ -11,6 +11,42 @@ struct StudentDefaults {
     var images: ModelWeights?
     /// What these are in the run: "teacher", "initial weights".
     var role = "teacher"
+    /// The median of the pictures' short sides, in pixels, where no weights tell the size of the images; else nil.
+    var shortSide: Int?
+
+    /// Patches along a side below which pictures get smaller patches.
+    private static let fewestPatches = 7
+
+    /// Whether the recipe's images are so much larger than the pictures that those would be blown up to them.
+    private func areEnlarged(_ encoder: EncoderConfiguration, _ options: EncoderOptions) -> Bool {
+        guard let shortSide, options.imageSize == nil else { return false }
+        return 4 * shortSide <= 3 * min(encoder.imageHeight, encoder.imageWidth)
+    }
+
+    /// The side of images and patches for pictures whose short side is `shortSide`, in whole patches.
+    private func sizes(_ shortSide: Int, _ encoder: EncoderConfiguration, _ options: EncoderOptions) -> (
+        image: Int, patch: Int
+    ) {
+        var patch = options.patchSize ?? encoder.patchSize
+        if options.patchSize == nil {
+            while patch > 2, patch % 2 == 0, shortSide / patch < Self.fewestPatches { patch /= 2 }
+        }
+        return (max(2, shortSide / patch) * patch, patch)
+    }
+
+    /// The preset that a teacher of these sizes teaches where neither a flag nor a named recipe names one: `preset`, the
+    /// recipe's, unless its blocks have more than half the teacher's weights; else the largest preset that has not; of a
+    /// tiny teacher the smallest one.
+    static func student(_ preset: String, of teacher: EncoderConfiguration) -> String {
+        // The weights of blocks are 12 times depth · width².
+        func weights(_ width: Int, _ depth: Int) -> Int { depth * width * width }
+        let most = weights(teacher.width, teacher.depth) / 2
+        let sizes = Preset.encoders.map { (name: $0.name, weights: weights($0.width, $0.depth)) }
+        if sizes.contains(where: { $0.name == preset && $0.weights <= most }) { return preset }
+        return
+            (sizes.filter { $0.weights <= most }.max { $0.weights < $1.weights }
+            ?? sizes.min { $0.weights < $1.weights }!).name
+    }
 
     /// `encoder`, the recipe's, with the sizes that the weights give.
     ///
@@ -27,6 +63,10 @@ struct StudentDefaults {
                         + "its width")
             }
             (encoder.width, encoder.depth, encoder.heads) = (own.width, own.depth, own.heads)
+        }
+        if let shortSide, areEnlarged(encoder, options) {
+            let sizes = sizes(shortSide, encoder, options)
+            (encoder.imageHeight, encoder.imageWidth, encoder.patchSize) = (sizes.image, sizes.image, sizes.patch)
         }
         guard let own = images?.encoder else { return encoder }
         encoder.patchSize = own.patchSize
@@ -57,9 +97,12 @@ struct StudentDefaults {
         if options.channels == nil, student.channels != recipe.channels {
             taken.append(("\(Format.counted(student.channels, "channel"))", "--channels"))
         }
-        if !taken.isEmpty, images != nil {
+        if !taken.isEmpty {
+            let origin =
+                images.map { _ in "those of the \(role)" }
+                ?? "the pictures' short sides have a median of \(shortSide ?? 0)"
             notes.append(
-                "\(taken.map(\.text).joined(separator: ", ")): those of the \(role) "
+                "\(taken.map(\.text).joined(separator: ", ")): \(origin) "
                     + "(\(taken.map(\.flag).joined(separator: ", ")))")
         }
         return notes
@@ -68,6 +111,13 @@ struct StudentDefaults {
     /// A warning where a recipe that was named decides otherwise than the weights, with the flags that follow them; nil
     /// where they agree.
     func warning(on student: EncoderConfiguration, of recipe: String, _ options: EncoderOptions) -> String? {
+        if let shortSide, areEnlarged(student, options) {
+            let sizes = sizes(shortSide, student, options)
+            let patch = sizes.patch == student.patchSize ? "" : " --patch-size \(sizes.patch)"
+            return
+                "recipe \(recipe) enlarges the pictures, whose short sides have a median of \(shortSide), to "
+                + "\(student.imageHeight)×\(student.imageWidth); --image-size \(sizes.image)\(patch) would follow them"
+        }
         guard let own = images?.encoder else { return nil }
         var flags: [String] = []
         if options.imageSize == nil, own.imageHeight > 0, own.imageSize != student.imageSize {

@@ -1,5 +1,6 @@
 import Reporting
 import Glibc
+import Synchronization
 import Weights
 
 /// Prints a result on standard output, in place of Swift's function: characters that a terminal would obey are escaped.
@@ -16,9 +17,40 @@ enum Terminal {
         }
     }
 
-    static func note(_ text: String) { fputs(visible(text) + "\n", stderr) }
+    /// Lines that are kept back; nil while none are.
+    private static let held = Mutex<[String]?>(nil)
+
+    /// Keeps notes and warnings back until `release`: what a command says of its input comes after its flags are known to
+    /// be right, and a refused flag stands alone.
+    static func hold() { held.withLock { $0 = $0 ?? [] } }
+
+    /// Writes what was kept back, and keeps nothing back from now on.
+    static func release() {
+        let lines = held.withLock { held in
+            defer { held = nil }
+            return held ?? []
+        }
+        lines.forEach(write)
+    }
+
+    private static func write(_ line: String) { fputs(line + "\n", stderr) }
+
+    static func note(_ text: String) {
+        let line = visible(text)
+        let isHeld = held.withLock { held in
+            held?.append(line)
+            return held != nil
+        }
+        if !isHeld { write(line) }
+    }
     static func note(_ message: Message) { note(message.text(in: Flags())) }
-    static func error(_ text: String) { note("error: " + text) }
+
+    /// - Parameter isAlone: whether what was kept back is dropped.
+    static func error(_ text: String, isAlone: Bool = false) {
+        if isAlone { held.withLock { $0 = nil } }
+        release()
+        note("error: " + text)
+    }
     static func warning(_ text: String) { note("warning: " + text) }
     static func warning(_ message: Message) { warning(message.text(in: Flags())) }
 }

@@ -27,7 +27,12 @@ struct DataOptions: ParsableArguments {
 extension ArchiveIndexes {
     /// Indexes that say so where making them takes time.
     convenience init(_ place: Place = .userCache, isQuiet: Bool) {
-        self.init(place) { sentence in if !isQuiet { Terminal.note(sentence.text(in: Flags())) } }
+        self.init(place) { sentence in
+            guard !isQuiet else { return }
+            // Making an index takes long.
+            Terminal.release()
+            Terminal.note(sentence.text(in: Flags()))
+        }
     }
 }
 
@@ -229,8 +234,12 @@ struct TrainingOptions: ParsableArguments {
         if !quiet, prepared != nil || !options.given.isEmpty {
             let source = stated.map { stated in
                 let part = prepared!.isWhole ? "" : "mean and std "
-                return "\(part)of the \(prepared!.role), \(stated.origin)"
+                return stated.origin == PictureMetadata.itsTraining
+                    ? "\(part)as in the training of the \(prepared!.role)"
+                    : "\(part)of the \(prepared!.role), \(stated.origin)"
             }
+            // Of a trained encoder only mean and deviation are taken.
+            .flatMap { prepared!.isWhole || options.mean == nil || options.std == nil ? $0 : nil }
             Terminal.note("pixels: \(preprocessing) (\(options.origin(of: source)))")
         }
         return preprocessing
@@ -340,6 +349,7 @@ struct TrainingOptions: ParsableArguments {
         // The file's other values came as flags.
         try config.map { try ConfigurationFile($0, for: configuration.method).requireFixedValues(of: configuration) }
         if printConfig {
+            Terminal.release()
             print(String(decoding: try configuration.sortedJSON(indented: true), as: UTF8.self))
             return
         }
@@ -349,12 +359,15 @@ struct TrainingOptions: ParsableArguments {
         }
         if let output, resume == nil, !dryRun { try Outputs.requireFolderName(output, "--output", of: "a run") }
         let trainer = try Trainer(configuration, images: images, indexes: indexes)
-        trainer.warnings.forEach(Terminal.warning)
+        var said: Set<String> = []
+        for warning in trainer.warnings where said.insert(warning).inserted { Terminal.warning(warning) }
+        if resume == nil { warning(onImagesOf: trainer).map(Terminal.warning) }
         if !quiet { trainer.notes.forEach(Terminal.note) }
         if dryRun {
             if resume != nil, !quiet {
                 Terminal.note("--dry-run reads no checkpoint: what follows is of the whole run, from its beginning")
             }
+            Terminal.release()
             return try printPlan(of: trainer, from: weights)
         }
 
@@ -369,6 +382,11 @@ struct TrainingOptions: ParsableArguments {
         let directory = try RunDirectory(path: output!, resuming: resume != nil)
         var hasTrained = false
         defer { directory.undoStart(hasTrained: hasTrained) }
+        Terminal.release()
+        if !quiet {
+            Terminal.note(
+                "run in \(directory.path): checkpoints and log.jsonl, at the end model.safetensors (--output)")
+        }
         if directory.startsAgain, !quiet {
             Terminal.note("\(directory.path): an earlier run left no checkpoint: it starts again")
         }
@@ -389,6 +407,8 @@ struct TrainingOptions: ParsableArguments {
             if isChecked, sentence.names(.background) { return }
             let text = sentence.text(in: Flags())
             guard !named.contains(where: text.hasPrefix) else { return }
+            // The images of an evaluation may be met in training, too.
+            for end in BatchLoader.endings where text.hasSuffix(end) { named.append(String(text.dropLast(end.count))) }
             if let progress { progress.message("warning: " + text) } else { Terminal.warning(text) }
         }
         let check = process.noCheck ? nil : ImageCheck(trainer.sources, in: directory) { $0.text(in: Flags()) }
@@ -459,11 +479,14 @@ struct TrainingOptions: ParsableArguments {
                     "best     \(directory.bestWeightsPath), \(best.value.term.name) \(best.value.text) at epoch "
                         + Format.fixed(best.epoch, 1))
             }
+            warnAboutChance(trainer)
             if first.step < trainer.step {
                 let time = Format.duration(monotonicSeconds() - first.time)
                 print("time     \(time)\(first.step > 0 ? ", from step \(first.step) on" : "")")
             }
-            print("next     \(configuration.nextCommand(run: directory.path))")
+            for (word, command) in configuration.nextCommands(run: directory.path) {
+                print("\(word)\(String(repeating: " ", count: 9 - word.count))\(command)")
+            }
         case .interrupted(let signal, let checkpoint):
             try directory.writeStatus(RunStatus(.resumable, reason: "stopped by \(signal)", step: trainer.step))
             throw Failure(
@@ -472,6 +495,44 @@ struct TrainingOptions: ParsableArguments {
                     + "`dmae resume \(Shell.word(directory.path))` continues from \(checkpoint)")
         }
     }
+
+    /// Warns where the best weights of a classifier are hardly better than a guess.
+    private func warnAboutChance(_ trainer: Trainer) {
+        guard let best = trainer.bestEvaluation, let classifier = trainer.configuration.classifier,
+            let validation = trainer.evaluations.lazy.compactMap(\.rankingImages).first
+        else { return }
+        var counts = [Int](repeating: 0, count: classifier.classes)
+        for image in 0..<validation.count { if let label = validation.label(image) { counts[label] += 1 } }
+        let images = Double(max(1, validation.count)), chance = Double(counts.max() ?? 0) / images
+        // Two standard errors of the fraction that a guess would have.
+        guard best.value.value < chance + 2 * (chance * (1 - chance) / images).squareRoot() else { return }
+        let isProbe = trainer.configuration.method == .probe
+        Terminal.warning(
+            "a \(best.value.term.name) of \(best.value.text) is hardly more than that of always predicting one class, "
+                + "\(best.value.term.text(chance)): try another --base-learning-rate (3 times, a third), more --epochs or more "
+                + "images; `dmae knn` says what the features of \(isProbe ? "these" : "the starting") weights are worth"
+        )
+    }
+
+    /// A warning where a run has so few images that little can come of it; nil for others.
+    private func warning(onImagesOf trainer: Trainer) -> String? {
+        let count = trainer.source.count, images = Format.counted(count, "image")
+        guard let classifier = trainer.configuration.classifier else {
+            guard count < Self.fewestImages else { return nil }
+            let weights =
+                trainer.configuration.weights == nil ? ", or start from pre-trained weights (--init-student)" : ""
+            return
+                "\(images): a masked autoencoder learns from thousands, and of so few it learns little but themselves; add "
+                + "images to --data\(weights)"
+        }
+        guard count < Self.fewestOfClass * classifier.classes else { return nil }
+        return
+            "\(images) of \(classifier.classes) classes: with fewer than \(Self.fewestOfClass) of "
+            + "each, what comes out depends on which ones they are; add images to --train"
+    }
+
+    /// Images below which a masked autoencoder, and images of each class below which a classifier, get a warning.
+    private static let fewestImages = 100, fewestOfClass = 10
 
     /// Checks the headers of all images, or starts to if there are many, unless that was done before.
     private func start(
@@ -504,13 +565,17 @@ struct TrainingOptions: ParsableArguments {
         _ headers: [ImageHeaders], of trainer: Trainer, note: (String) -> Void, warn: (String) -> Void
     ) throws {
         let limit = trainer.configuration.unreadableLimit
+        // The same images may be those of several evaluations.
+        var said: Set<String> = []
         for (headers, source) in zip(headers, trainer.sources) {
             let place = source.place.map { " in \($0)" } ?? ""
             if !headers.formats.isEmpty {
-                note("checked\(place): \(headers.formatsText)\(Self.alpha(headers, trainer.configuration.reading))")
+                let text =
+                    "checked\(place): \(headers.formatsText)\(Self.alpha(headers, trainer.configuration.reading))"
+                if said.insert(text).inserted { note(text) }
             }
             let undecodable = headers.undecodable
-            for image in undecodable.prefix(3) { warn(image.reason) }
+            for image in undecodable.prefix(3) where said.insert(image.reason).inserted { warn(image.reason) }
             if undecodable.count > 3 {
                 warn("\(Format.grouped(undecodable.count - 3)) more images\(place) cannot be decoded")
             }
@@ -634,10 +699,13 @@ struct TrainingOptions: ParsableArguments {
 
     /// The loss curve as an aligned table.
     private static func table(_ summary: RunSummary, terms: [LossTerm]) -> String {
-        var rows = [["step", "epoch"] + terms.flatMap(\.valueNames) + ["images/s"]]
+        let names = terms.flatMap(\.valueNames)
+        // A total of one term is that term.
+        let shown = names.count == 2 && summary.rows.allSatisfy { $0.losses[0] == $0.losses[1] } ? 1 : names.count
+        var rows = [["step", "epoch"] + names.prefix(shown) + ["images/s"]]
         for row in summary.rows {
             rows.append(
-                ["\(row.step)", Format.fixed(row.epoch, 1)] + row.losses.map { Format.fixed($0, 5) }
+                ["\(row.step)", Format.fixed(row.epoch, 1)] + row.losses.prefix(shown).map { Format.fixed($0, 5) }
                     + [Format.fixed(row.imagesPerSecond, 1)])
         }
         return Format.table(rows)
@@ -648,6 +716,7 @@ struct TrainingOptions: ParsableArguments {
     /// - Parameter best: the epoch of the best weights, whose row is always shown.
     private static func evaluationTable(_ summary: RunSummary, terms: [EvaluationTerm], best: Double?) -> String {
         let all = summary.evaluations
+        let shownTerms = terms.filter(\.isShown)
         func spread(_ indices: [Int], _ count: Int) -> [Int] {
             let count = min(count, indices.count)
             return count < 1 ? [] : (1...count).map { indices[$0 * indices.count / count - 1] }
@@ -659,10 +728,10 @@ struct TrainingOptions: ParsableArguments {
         rows.formUnion(all.indices.filter { all[$0].epoch == best || $0 == all.count - 1 })
         let shown = rows.sorted().map { all[$0] }
         return Format.table(
-            [["step", "epoch"] + terms.map(\.name)]
+            [["step", "epoch"] + shownTerms.map(\.name)]
                 + shown.map { row in
                     ["\(row.step)", Format.fixed(row.epoch, 1)]
-                        + terms.map { term in row.values[term.key].map(term.text) ?? "" }
+                        + shownTerms.map { term in row.values[term.key].map(term.text) ?? "" }
                 })
     }
 }

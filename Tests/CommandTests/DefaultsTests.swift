@@ -1,4 +1,5 @@
 import Foundation
+import Images
 import Models
 import TestSupport
 import Training
@@ -91,19 +92,138 @@ final class DefaultsTests: XCTestCase {
         let (mixed, _) = try plan(start + ["--config", folder.file("part.json")])
         XCTAssertEqual([mixed.epochs, mixed.warmupEpochs], [5, 1])
         XCTAssertEqual([mixed.model?.student.channels, mixed.model?.student.imageHeight], [3, 48])
-        let quiet = assertRuns(start + ["--print-config", "--quiet"])
+        let quiet = assertRuns(start + ["--print-config", "--quiet", "--depth", "2"])
         XCTAssertEqual(quiet.errors, "")
     }
 
-    /// The recipe's student may be no student of a small teacher.
+    /// The recipe's student may be no student of a small teacher: a smaller preset takes its place, and a student that is
+    /// larger still than its teacher gets a warning. So does a given one.
     func testLargeStudent() throws {
         let start = ["distill", "--teacher", makeTeacher(), "--data", TinyRun.data]
-        let (stored, said) = try plan(start + ["--quiet"])
-        XCTAssertEqual(stored.model?.student.width, 768)
-        XCTAssertEqual(stored.model?.alignment.pairs, [AlignedPair(studentBlock: 8, teacherBlock: 0)])
-        XCTAssertTrue(said.hasPrefix("warning: the student is the recipe's vit-base, of 85."), said)
-        XCTAssertTrue(said.contains("larger than its teacher"), said)
-        XCTAssertEqual(try plan(start + Self.small + ["--quiet"]).1, "")
+        let (stored, said) = try plan(start)
+        XCTAssertEqual(stored.model?.student.width, 64)
+        XCTAssertEqual(stored.model?.alignment.pairs, [AlignedPair(studentBlock: 2, teacherBlock: 0)])
+        assertSaid(
+            [
+                "student vit-miniature: the recipe's has more than half of the teacher's weights (--student, --width, --depth)"
+            ], said)
+        XCTAssertTrue(said.contains("warning: the student, of 2"), said)
+        let warning = "is larger than its teacher"
+        XCTAssertTrue(said.contains(warning), said)
+        XCTAssertTrue(try plan(start + Self.small + ["--quiet"]).1.contains(warning))
+        XCTAssertTrue(try plan(start + ["--student", "vit-tiny", "--quiet"]).1.contains(warning))
+        XCTAssertEqual(try plan(start + Self.small + ["--depth", "2", "--quiet"]).1, "")
+    }
+
+    /// The decoder is the teacher's; of a teacher without one, smaller than MAE's, it is in proportion to the teacher; of
+    /// one of MAE's sizes it is the paper's.
+    func testDecoder() throws {
+        let teacher = makeTeacher(),
+            base = ["distill", "--data", TinyRun.data, "--width", "16", "--depth", "2", "--heads", "2"]
+        let (own, said) = try plan(base + ["--teacher", teacher])
+        XCTAssertEqual(own.model?.decoder, DecoderConfiguration(width: 16, depth: 1, heads: 2))
+        assertSaid(
+            [
+                "decoder of width 16, 1 block, 2 heads: that of the teacher (--decoder, --decoder-width, --decoder-depth, "
+                    + "--decoder-heads)"
+            ], said)
+        let (given, words) = try plan(base + ["--teacher", teacher, "--decoder-depth", "2"])
+        XCTAssertEqual(given.model?.decoder, DecoderConfiguration(width: 512, depth: 2, heads: 16))
+        XCTAssertFalse(words.contains("--decoder-width"), words)
+        let encoder = folder.file("encoder.safetensors")
+        assertRuns(["convert", teacher, encoder, "--to", "timm"])
+        let (shared, sentence) = try plan(base + ["--teacher", encoder])
+        XCTAssertEqual(shared.model?.decoder, DecoderConfiguration(width: 32, depth: 1, heads: 1))
+        assertSaid(
+            [
+                "decoder of width 32, 1 block, 1 head: half the teacher's width and a third of its blocks, as MAE's for ViT-L "
+                    + "(--decoder, --decoder-width, --decoder-depth, --decoder-heads)"
+            ], sentence)
+        let (named, warned) = try plan(
+            base + ["--teacher", teacher, "--recipe", "paper", "--align", "1:1", "--patch-size", "8"])
+        XCTAssertEqual(named.model?.decoder, DecoderConfiguration(width: 512, depth: 8, heads: 16))
+        XCTAssertTrue(
+            warned.contains(
+                "warning: the decoder of recipe paper, of width 512, is wider than the teacher, of width 16, and takes most of "
+                    + "the time; --decoder-width 16 --decoder-depth 1 --decoder-heads 2 would be that of the teacher\n"),
+            warned)
+        for (student, decoder) in [
+            ("vit-tiny", DecoderConfiguration(width: 96, depth: 4, heads: 3)),
+            ("vit-small", DecoderConfiguration(width: 192, depth: 4, heads: 6)),
+            ("vit-base", DecoderConfiguration(width: 512, depth: 8, heads: 16)),
+            ("vit-huge", DecoderConfiguration(width: 512, depth: 8, heads: 16)),
+        ] {
+            let (stored, _) = try plan(["pretrain", "--data", TinyRun.data, "--student", student])
+            XCTAssertEqual(stored.model?.decoder, decoder, student)
+        }
+    }
+
+    /// Pictures far below the recipe's size are not blown up: images follow their median short side, in whole patches of
+    /// which there are at least seven a side.
+    func testSmallPictures() throws {
+        func images(_ side: Int) throws -> String {
+            let name = "p\(side)"
+            try FileManager.default.createDirectory(atPath: folder.file(name), withIntermediateDirectories: true)
+            for (index, width) in [side, side, side + 40].enumerated() {
+                let bytes = [UInt8](repeating: UInt8(40 * index), count: width * side)
+                folder.write(
+                    try PNGWriter.encode(Pixels(width: width, height: side, channels: 1, bytes: bytes)),
+                    "\(name)/\(index).png")
+            }
+            return folder.file(name)
+        }
+        for (side, image, patch) in [
+            (28, 28, 4), (32, 32, 4), (70, 64, 8), (168, 160, 16), (169, 224, 16), (300, 224, 16),
+        ] {
+            let (stored, said) = try plan(["pretrain", "--data", try images(side), "--student", "vit-tiny"])
+            XCTAssertEqual(stored.model?.student.imageHeight, image, "\(side)")
+            XCTAssertEqual(stored.model?.student.patchSize, patch, "\(side)")
+            let patches = patch == 16 ? "" : ", patches of \(patch) pixels", flag = patch == 16 ? "" : ", --patch-size"
+            let line =
+                "images of \(image)×\(image)\(patches): the pictures' short sides have a median of \(side) (--image-size\(flag))\n"
+            XCTAssertEqual(said.contains(line), image < 224, said)
+        }
+        let small = folder.file("p28")
+        let (given, _) = try plan(["pretrain", "--data", small, "--patch-size", "8"])
+        XCTAssertEqual([given.model?.student.imageHeight, given.model?.student.patchSize], [24, 8])
+        let (large, _) = try plan(["pretrain", "--data", small, "--image-size", "64"])
+        XCTAssertEqual([large.model?.student.imageHeight, large.model?.student.patchSize], [64, 16])
+        let (named, warned) = try plan(["pretrain", "--data", small, "--recipe", "mae"])
+        XCTAssertEqual([named.model?.student.imageHeight, named.model?.student.patchSize], [224, 16])
+        assertSaid(
+            [
+                "warning: recipe mae enlarges the pictures, whose short sides have a median of 28, to 224×224; --image-size 28 "
+                    + "--patch-size 4 would follow them"
+            ], warned)
+    }
+
+    /// What a user should know before hours: a teacher that was trained on labels, and a handful of images.
+    func testWarnings() throws {
+        try TinyRun.writeClasses(in: folder)
+        let classifier = folder.file("classifier")
+        let tuned = assertRuns(
+            [
+                "finetune", "--weights", makeTeacher(), "--output", classifier, "--effective-batch", "8", "--epochs",
+                "0.5",
+                "--train", folder.file("train"), "--val", folder.file("val"), "--quiet",
+            ])
+        XCTAssertTrue(
+            tuned.errors.contains("warning: 18 images of 3 classes: with fewer than 10 of each"), tuned.errors)
+        XCTAssertTrue(
+            tuned.errors.contains("is hardly more than that of always predicting one class, 33.33 %: try another"),
+            tuned.errors)
+        let distilled = assertRuns(
+            [
+                "distill", "--teacher", classifier + "/model.safetensors", "--data", TinyRun.data, "--output",
+                folder.file("student"), "--epochs", "1", "--quiet",
+            ] + Self.small)
+        XCTAssertTrue(
+            distilled.errors.contains("/model.safetensors is a classifier, trained on labels: the method is made for"),
+            distilled.errors)
+        XCTAssertTrue(
+            distilled.errors.contains(
+                "warning: 9 images: a masked autoencoder learns from thousands, and of so few it learns little but themselves; "
+                    + "add images to --data, or start from pre-trained weights (--init-student)\n"), distilled.errors)
     }
 
     /// A classifier of random weights sees the images of its teacher; one that starts from weights, theirs.
@@ -147,7 +267,7 @@ final class DefaultsTests: XCTestCase {
         let (pretraining, said) = try plan(["pretrain", "--data", TinyRun.data, "--student", "vit-tiny"])
         XCTAssertEqual([pretraining.effectiveBatch, Int(pretraining.epochs)], [8, 2670])
         XCTAssertEqual(pretraining.warmupEpochs, 133.5)
-        XCTAssertEqual(pretraining.model?.student.imageHeight, 224)
+        XCTAssertEqual(pretraining.model?.student.imageHeight, 104)
         assertSaid(
             [
                 "for 9 images: effective batch 8, 2670 epochs, 3,003 optimiser steps in place of 1 (--effective-batch, "

@@ -73,7 +73,8 @@ final class InitialStudentTests: XCTestCase {
     func testOtherForms() throws {
         for name in ["mae/encoder.pth", "huggingface/vit", "timm/timm.safetensors"] {
             let weights = Fixtures.path("weights/" + name),
-                run = folder.file(name.replacingOccurrences(of: "/", with: "-"))
+                run = folder.file(
+                    name.replacingOccurrences(of: "/", with: "-").replacingOccurrences(of: ".", with: "-"))
             let result = assertRuns([
                 "pretrain", "--init-student", weights, "--data", TinyRun.data, "--output", run, "--heads", "4",
                 "--epochs",

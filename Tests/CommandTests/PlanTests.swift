@@ -100,9 +100,10 @@ final class PlanTests: XCTestCase {
     /// Images that cannot be decoded are known to the plan, too.
     func testUndecodableImages() throws {
         let data = try makePictures(3, side: 40)
-        folder.write("<!DOCTYPE html>".utf8, "images/page.png")
+        for name in ["page", "other"] { folder.write("<!DOCTYPE html>".utf8, "images/\(name).png") }
         assertRefused(
-            TinyRun.pretrain("", data: data, ["--dry-run"]), 65, "1 of the 4 images in \(data) cannot be decoded")
+            TinyRun.pretrain("", data: data, ["--dry-run", "--unreadable-limit", "0.1"]), 65,
+            "2 of the 5 images in \(data) cannot be decoded")
         let allowed = assertRuns(TinyRun.pretrain("", data: data, ["--dry-run", "--unreadable-limit", "0.5"]))
         XCTAssertTrue(allowed.errors.contains("page.png"), allowed.errors)
     }

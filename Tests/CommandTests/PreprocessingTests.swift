@@ -114,7 +114,7 @@ final class PreprocessingTests: XCTestCase {
             Preprocessing(normalisation: Normalisation(mean: [0.5, 0.5, 0.5], deviation: [0.5, 0.5, 0.5])))
         let weights = run + "/model.safetensors"
         let own = embed(weights)
-        XCTAssertTrue(own.errors.contains("(its training)\n"), own.errors)
+        XCTAssertTrue(own.errors.contains("(as in the training of the weights)\n"), own.errors)
         XCTAssertNotEqual(own.values, embed(weights, ["--mean", "0.4"]).values)
         // The flags override it; the whole run is another one.
         let other = folder.file("other")

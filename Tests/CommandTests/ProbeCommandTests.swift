@@ -136,8 +136,10 @@ final class ProbeCommandTests: XCTestCase {
         XCTAssertTrue(result.output.contains("2 (1 × 2)"), result.output)
         XCTAssertTrue(
             result.errors.contains(
-                "18 images: the effective batch is 2 and the peak learning rate 0.001, not 16384 and 6.4 as on "
-                    + "ImageNet; if the loss hardly falls, raise --base-learning-rate, up to 819"), result.errors)
+                "18 images: the effective batch is 2, not 16384 as on ImageNet; the peak learning rate stays MAE's 6.4 "
+                    + "(--base-learning-rate)\n"), result.errors)
+        XCTAssertNotNil(
+            result.output.range(of: #"peak learning rate +6.4\n"#, options: .regularExpression), result.output)
         XCTAssertTrue(result.output.contains("optimiser steps"), result.output)
         XCTAssertNotNil(
             result.output.range(of: #"optimiser steps +810\n"#, options: .regularExpression), result.output)

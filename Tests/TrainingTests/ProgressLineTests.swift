@@ -63,7 +63,7 @@ final class ProgressLineTests: XCTestCase {
         let world = World()
         let line = world.line(terminal: true, total: 4, batches: 8)
         line.begin(step: 0, batch: 0)
-        XCTAssertEqual(world.take(), "\rstep 0/4  batch 0/8  waiting for images  1.23 GB\u{1B}[K")
+        XCTAssertEqual(world.take(), "\rstep 0/4  batch 0/8  1.23 GB\u{1B}[K")
         world.time = 10
         line.update(batch: 1, waited: 2)
         XCTAssertEqual(world.take(), "\rstep 0/4  batch 1/8  3.2 images/s  1.23 GB\u{1B}[K")
@@ -93,7 +93,7 @@ final class ProgressLineTests: XCTestCase {
         let world = World()
         let line = world.line(terminal: true, total: 10, batches: 8)
         line.begin(step: 5, batch: 6)
-        XCTAssertTrue(world.take().hasPrefix("\rstep 5/10  batch 6/8  waiting"))
+        XCTAssertTrue(world.take().hasPrefix("\rstep 5/10  batch 6/8  1.23 GB"))
         world.time = 10
         line.update(batch: 7, waited: 0)
         XCTAssertEqual(world.take(), "\rstep 5/10  batch 7/8  3.2 images/s  1.23 GB\u{1B}[K")
@@ -142,7 +142,7 @@ final class ProgressLineTests: XCTestCase {
         world.time = 3
         line.begin(step: 0, batch: 0)
         XCTAssertEqual(
-            world.take(), "2026-01-31 12:00:00  step 0/4  batch 0/8  waiting for images  1.23 GB  3 s elapsed\n")
+            world.take(), "2026-01-31 12:00:00  step 0/4  batch 0/8  1.23 GB  3 s elapsed\n")
         world.time = 9
         line.update(batch: 1, waited: 0)
         XCTAssertEqual(world.take(), "")
