@@ -18,8 +18,9 @@ let kernelFlags: [CSetting] = [
 ]
 let swiftFlags: [SwiftSetting] = [.swiftLanguageMode(.v5)]
 
-/// The commit as a C string; nil outside of a repository.
-let commit = Context.gitInformation.map { "\"\($0.currentCommit.prefix(12))\($0.hasUncommittedChanges ? "+" : "")\"" }
+/// The commit as a C string, from make. The package manager's own answer is kept with the manifest and would be an earlier
+/// commit's.
+let commit = Context.environment["DMAE_COMMIT"].flatMap { $0.isEmpty ? nil : "\"\($0)\"" }
 
 /// A library room of the house, and the test target that mirrors it.
 func room(_ name: String, _ dependencies: [Target.Dependency]) -> Target {

@@ -11,8 +11,6 @@ package func fileStatus(_ path: String, followsLinks: Bool = true) throws -> sta
     let number = errno
     // Of a link in a circle, or one that leads nowhere, what opens the file says the reason.
     guard ![ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG].contains(number) else { return nil }
-    throw Failure(
-        .inputOutput,
-        "cannot examine \(quoted(path: path)): \(errorText(number)); "
-            + "\(remedyForOpening(number, otherwise: "check its permissions and its disk"))")
+    throw Failure.system(
+        "cannot examine \(quoted(path: path))", number, .examining, otherwise: "check its permissions and its disk")
 }

@@ -1,5 +1,4 @@
 import Reporting
-import Reporting
 
 /// Reads an opened file as a command would: small tensors, as floats and as bytes. Any other error than a `Failure`
 /// ends the process.
