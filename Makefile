@@ -281,7 +281,7 @@ fuzz: | packages $(OPENMP)
 	    -c Sources/CCodecs/$$codec.c -o $(FUZZ)/$$codec.o
 	done
 	for target in picture exif; do
-	  $(call link-fuzzer,$$target,-sanitize=undefined -module-name Fuzz $(FUZZED_PICTURES:%=Sources/Images/%.swift) $(FUZZ)/{jpeg,png,webp}.o \
+	  $(call link-fuzzer,$$target,-module-name Fuzz $(FUZZED_PICTURES:%=Sources/Images/%.swift) $(FUZZ)/{jpeg,png,webp}.o \
 	    -L $(FUZZ) -lReporting -ljpeg -lpng -lwebpdemux -lwebp -lz)
 	done
 	for format in $(PICTURES); do
@@ -307,11 +307,12 @@ fuzz: | packages $(OPENMP)
 # runs a part of them. Kernels are compiled with -O1: at -O3 their checks take an hour to compile.
 SANITIZERS := .build/sanitizers
 SANITIZED_TESTS := ReportingTests|KernelTests|TensorTests|WeightTests|ImageTests|InterchangeTests
+# Swift has no UndefinedBehaviorSanitizer on Linux, and traps by itself; the C has it.
+SANITIZE := --sanitize address -Xcc -fsanitize=undefined -Xcc -fno-sanitize-recover=undefined -Xcc -O1
 test-sanitizers: | packages $(OPENMP)
-	swift build --build-tests --scratch-path $(SANITIZERS) --sanitize address --sanitize undefined -Xcc -O1 \
-	  -Xcc -fno-sanitize-recover=undefined 2>&1 | (grep -E -A3 'error:' || true)
-	UBSAN_OPTIONS=print_stacktrace=1 swift test --skip-build --disable-swift-testing --scratch-path $(SANITIZERS) \
-	  --sanitize address --sanitize undefined -Xcc -O1 -Xcc -fno-sanitize-recover=undefined --filter '$(or $(FILTER),$(SANITIZED_TESTS))'
+	swift build --build-tests --scratch-path $(SANITIZERS) $(SANITIZE) 2>&1 | (grep -E -A3 'error:' || true)
+	UBSAN_OPTIONS=print_stacktrace=1 swift test --skip-build --disable-swift-testing --scratch-path $(SANITIZERS) $(SANITIZE) \
+	  --filter '$(or $(FILTER),$(SANITIZED_TESTS))'
 
 clean:
 	rm -rf .build
