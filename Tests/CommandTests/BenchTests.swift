@@ -214,16 +214,16 @@ final class BenchTests: XCTestCase {
         assertRefused(["bench", "distill", "--student", "vit-gigantic"], 64, "vit-gigantic is not known", "vit-base")
         assertRefused(["bench", "distill", "--decoder", "dec1"], 64, "--decoder dec1 is not known", "dec512d8")
         assertRefused(
-            ["bench", "distill", "--mask-ratio", "1"], 64, "--mask-ratio 1.0 is not a fraction of the patches")
+            ["bench", "distill", "--mask-ratio", "1"], 64, "--mask-ratio 1 is not a fraction of the patches")
         assertRefused(
             ["bench", "distill", "--predict-ratio", "0"], 64,
-            "--predict-ratio 0.0 is not a share of the removed patches: it must be above 0 and at most 1")
+            "--predict-ratio 0 is not a share of the removed patches: it must be above 0 and at most 1")
         assertRefused(
             ["bench", "distill", "--teacher-mask-ratio", "0.8"], 64,
             "--teacher-mask-ratio 0.8 must be at least 0 and at most --mask-ratio 0.75")
         assertRefused(
             ["bench", "pretrain", "--reconstruction-weight", "0"], 64,
-            "--reconstruction-weight 0.0 leaves no loss to minimise without an aligned pair: raise it")
+            "--reconstruction-weight 0 leaves no loss to minimise without an aligned pair: raise it")
         assertRefused(["bench", "distill", "--mask-ratio", "0.999"], 64, "leaves none of the 196 patches visible")
         assertRefused(
             ["bench", "distill", "--image-size", "100"], 64, "do not tile an image of 100×100", "--image-size")

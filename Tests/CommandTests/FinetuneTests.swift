@@ -181,7 +181,7 @@ final class FinetuneTests: XCTestCase {
     func testWhatAResumedRunNeeds() throws {
         assertRuns(finetune("run", epochs: 2, ["--quiet"]))
         assertRefused(
-            finetune("run", epochs: 2, ["--resume", "auto", "--evaluate-every", "2"]), 64, "--evaluate-every 1.0")
+            finetune("run", epochs: 2, ["--resume", "auto", "--evaluate-every", "2"]), 64, "--evaluate-every 1")
         let pictures = folder.file("val/geography")
         let last = try XCTUnwrap(FileManager.default.contentsOfDirectory(atPath: pictures).sorted().last)
         try FileManager.default.removeItem(atPath: "\(pictures)/\(last)")

@@ -109,7 +109,7 @@ final class PreviewTests: XCTestCase {
         assertRefused(base + ["--recipe", "demo", "--count", "0"], 64, "--count must be 1 to 10000")
         assertRefused(base + ["--recipe", "demo", "--columns", "0"], 64, "--columns must be 1 to 1000")
         assertRefused(base + ["--recipe", "demo", "--image-size", "30"], 64, "do not tile an image of 30×30")
-        assertRefused(base + ["--recipe", "demo", "--mask-ratio", "1"], 64, "--mask-ratio 1.0 is not a fraction")
+        assertRefused(base + ["--recipe", "demo", "--mask-ratio", "1"], 64, "--mask-ratio 1 is not a fraction")
         assertRefused(base + ["--recipe", "demo", "--channels", "2"], 64, "image files give 1 or 3 channels, not 2")
         assertRefused(
             ["preview", "--data", TinyRun.data, "--recipe", "demo", "--output", folder.file("grid.jpg")], 64,

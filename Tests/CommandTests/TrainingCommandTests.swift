@@ -218,7 +218,7 @@ final class TrainingCommandTests: XCTestCase {
         refused("--batch", "3", "--effective-batch", "8", words: "--effective-batch 8 is not a multiple of --batch 3")
         refused("--epochs", "0", words: "--epochs must be above 0")
         refused("--epochs", "0.5", "--warmup-epochs", "0", words: "nothing would be trained")
-        refused("--warmup-epochs", "11", words: "--warmup-epochs 11.0 is more than the 10.0 epochs of the run")
+        refused("--warmup-epochs", "11", words: "--warmup-epochs 11 is more than the 10 epochs of the run")
         refused("--base-learning-rate=-1", words: "--base-learning-rate must be at least 0 and finite")
         refused("--epochs", "-1", words: "--epochs must be above 0")
         refused("--warmup-epochs", "-inf", words: "--warmup-epochs must be at least 0 and finite")

@@ -35,26 +35,26 @@ final class ConfigurationTests: XCTestCase {
             ("student: 10000 blocks are more than the 4096 supported", { $0.student.depth = 10_000 }),
             ("decoder: width 2097152 is more than", { $0.decoder.width = 1 << 21 }),
             ("student: patches of 5 pixels do not tile an image of 12×16", { $0.student.patchSize = 5 }),
-            ("mask ratio 1.0", { $0.maskRatio = 1 }),
+            ("mask ratio 1", { $0.maskRatio = 1 }),
             ("mask ratio -0.1", { $0.maskRatio = -0.1 }),
             ("mask ratio nan", { $0.maskRatio = .nan }),
             ("leaves none of the 12 patches visible", { $0.maskRatio = 0.95 }),
             ("removes none of the 12 patches", { $0.maskRatio = 0 }),
             ("only where there is a teacher", { $0.teacher = nil }),
-            ("predict ratio 0.0 is not a share of the removed patches", { $0.predictRatio = 0 }),
+            ("predict ratio 0 is not a share of the removed patches", { $0.predictRatio = 0 }),
             ("predict ratio 1.1", { $0.predictRatio = 1.1 }),
             ("predict ratio nan", { $0.predictRatio = .nan }),
             ("reconstruction weight must be at least 0 and finite", { $0.reconstructionWeight = -1 }),
             ("reconstruction weight must be at least 0 and finite", { $0.reconstructionWeight = .infinity }),
             (
-                "reconstruction weight 0.0 leaves no loss to minimise without an aligned pair",
+                "reconstruction weight 0 leaves no loss to minimise without an aligned pair",
                 { ($0.teacher, $0.alignment.pairs, $0.reconstructionWeight) = (nil, [], 0) }
             ),
             (
-                "predict ratio has no effect with reconstruction weight 0.0",
+                "predict ratio has no effect with reconstruction weight 0",
                 { ($0.predictRatio, $0.reconstructionWeight) = (0.5, 0) }
             ),
-            ("reconstruction weight 0.0 leaves no loss", { ($0.alignment.pairs, $0.reconstructionWeight) = ([], 0) }),
+            ("reconstruction weight 0 leaves no loss", { ($0.alignment.pairs, $0.reconstructionWeight) = ([], 0) }),
             (
                 "teacher mask ratio 0.6 must be at least 0 and at most mask ratio 0.5: the teacher must see the patches",
                 { $0.teacherMaskRatio = 0.6 }

@@ -298,7 +298,7 @@ final class GoldenTests: XCTestCase {
             (try attempt(changed("\"mask_ratio\":0.75,", "")), "mask_ratio is missing"),
             (
                 try attempt(changed("\"mask_ratio\":0.75", "\"mask_ratio\":0.75,\"predict_ratio\":0")),
-                ": predict_ratio 0.0 is not a share of the removed patches"
+                ": predict_ratio 0 is not a share of the removed patches"
             ),
             (
                 try attempt(changed("\"mask_ratio\":0.75", "\"mask_ratio\":0.75,\"reconstruction_weight\":-1")),

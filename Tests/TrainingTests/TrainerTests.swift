@@ -403,15 +403,15 @@ final class TrainerTests: XCTestCase {
         let attempts: [(String, String, (inout TrainingConfiguration) throws -> Void)] = [
             ("seed 53", "seed 54", { $0.seed = 54 }),
             ("teacher precision same", "teacher precision int8", { $0.teacherPrecision = .int8 }),
-            ("epochs 3.0", "epochs 4.0", { $0.epochs = 4 }),
+            ("epochs 3", "epochs 4", { $0.epochs = 4 }),
             ("effective batch 6", "effective batch 2", { $0.accumulation = 1 }),
             ("base learning rate 0.1", "base learning rate 0.2", { $0.baseLearningRate = 0.2 }),
-            ("weight decay 0.05", "weight decay 0.0", { $0.optimizer.weightDecay = 0 }),
+            ("weight decay 0.05", "weight decay 0", { $0.optimizer.weightDecay = 0 }),
             ("minimum crop area 0.2", "minimum crop area 0.5", { $0.minimumCropArea = 0.5 }),
             ("mask ratio 0.5", "mask ratio 0.75", { $0.model!.maskRatio = 0.75 }),
             ("no normalize pixels", "normalize pixels", { $0.model!.normalizePixels = true }),
             ("heads 3", "heads 4", { $0.model!.student.heads = 4 }),
-            ("alignment weight 1.0", "alignment weight 2.0", { $0.model!.alignment.weight = 2 }),
+            ("alignment weight 1", "alignment weight 2", { $0.model!.alignment.weight = 2 }),
             ("alignment distance L1", "alignment distance L2", { $0.model!.alignment.distance = .l2 }),
             ("align 1:0 align 2:2", "align 1:1 align 2:2", { $0.model!.alignment.pairs[0].teacherBlock = 1 }),
         ]
