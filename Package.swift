@@ -66,10 +66,14 @@ let package = Package(
             exclude: ["ONNX/Messages/onnx.proto"], swiftSettings: swiftFlags),
         room("Inference", ["Reporting", "Tensors", "Images", "Weights", "Models", "Interchange"]),
         room("Training", ["Reporting", "Tensors", "Images", "Weights", "Models", "Interchange"]),
+        room(
+            "RunReport",
+            ["Reporting", "Images", "Weights", "Models", "Interchange", "Inference", "Training"]),
         .executableTarget(
             name: "dmae",
             dependencies: [
                 "CBuild", "Reporting", "Tensors", "Images", "Weights", "Models", "Interchange", "Inference", "Training",
+                "RunReport",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             exclude: ["manual.py", "package.py"], swiftSettings: swiftFlags),
@@ -113,10 +117,12 @@ let package = Package(
         tests(
             "TrainingTests",
             ["Reporting", "Tensors", "Images", "Weights", "Models", "Training", "Interchange", "AllocationCounter"]),
+        tests("RunReportTests", ["Reporting", "Models", "Training", "RunReport"]),
         tests("PerfTests", ["Tensors", "Benchmarks"]),
         .testTarget(name: "ThresholdTests", dependencies: ["Thresholds"], swiftSettings: swiftFlags),
         tests(
-            "CommandTests", ["Reporting", "Tensors", "Weights", "Models", "Training", "Interchange", "Images"],
-            exclude: ["Expected"]),
+            "CommandTests",
+            ["Reporting", "Tensors", "Weights", "Models", "Training", "Interchange", "Images", "RunReport"],
+            exclude: ["Expected", "PageCheck.py"]),
     ]
 )

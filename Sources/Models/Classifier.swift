@@ -142,17 +142,17 @@ public final class Classifier: ClassifyingObjective {
     }
 
     private static let total = LossTerm(key: "loss", name: "loss", meaning: "the total that is minimised")
+    /// The terms beside the total where there is a teacher.
+    static let distillationTerms = [
+        LossTerm(
+            key: "loss_classification", name: "classification",
+            meaning: "cross-entropy with the targets, unweighted"),
+        LossTerm(
+            key: "loss_distillation", name: "distillation",
+            meaning: "distance of the logits to the teacher's, unweighted"),
+    ]
     public var lossTerms: [LossTerm] {
-        guard losses.values.count > 1 else { return [Self.total] }
-        return [
-            Self.total,
-            LossTerm(
-                key: "loss_classification", name: "classification",
-                meaning: "cross-entropy with the targets, unweighted"),
-            LossTerm(
-                key: "loss_distillation", name: "distillation",
-                meaning: "distance of the logits to the teacher's, unweighted"),
-        ]
+        losses.values.count > 1 ? [Self.total] + Self.distillationTerms : [Self.total]
     }
 
     public var operations: Operations { Operations(configuration) }

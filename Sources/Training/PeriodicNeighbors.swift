@@ -12,6 +12,22 @@ public final class PeriodicNeighbors: PeriodicEvaluation {
     public static let counts = [10, 20]
 
     public let everyEpochs: Double
+    /// The terms of the votes of `k` neighbours.
+    private static func terms(k: Int, classes: Int) -> [EvaluationTerm] {
+        [(1, "the first prediction"), (5, "among the first five predictions")].map { rank, place in
+            EvaluationTerm(
+                key: "knn_top\(rank)_k\(k)", name: "k-NN top-\(rank), k = \(k)",
+                meaning: "fraction of the validation images whose class is \(place) of \(k) nearest neighbours",
+                isFraction: true, isShown: rank == 1 || classes > 5)
+        }
+    }
+
+    /// The term with this key, of any number of neighbours; nil where it is no k-NN's.
+    static func term(key: String) -> EvaluationTerm? {
+        guard key.hasPrefix("knn_top"), let k = key.split(separator: "k").last.flatMap({ Int($0) }) else { return nil }
+        return terms(k: k, classes: .max).first { $0.key == key }
+    }
+
     /// For each k top-1 and top-5: "knn_top1_k10".
     public let terms: [EvaluationTerm]
 
@@ -55,14 +71,7 @@ public final class PeriodicNeighbors: PeriodicEvaluation {
         self.everyEpochs = everyEpochs
         self.unreadableLimit = unreadableLimit
         self.plan = plan
-        terms = counts.flatMap { k in
-            [(1, "the first prediction"), (5, "among the first five predictions")].map { rank, place in
-                EvaluationTerm(
-                    key: "knn_top\(rank)_k\(k)", name: "k-NN top-\(rank), k = \(k)",
-                    meaning: "fraction of the validation images whose class is \(place) of \(k) nearest neighbours",
-                    isFraction: true, isShown: rank == 1 || train.classes.count > 5)
-            }
-        }
+        terms = counts.flatMap { Self.terms(k: $0, classes: train.classes.count) }
         start = plan.phase("k-NN", part: "k-NN")
         self.encoder = try TrainedFeatures(encoder, of: parameters, name: "k-NN", batch: batch)
         neighbors = NearestNeighbors(

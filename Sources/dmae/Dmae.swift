@@ -40,6 +40,7 @@ struct Dmae: ParsableCommand {
             Finetune.self,
             Probe.self,
             Resume.self,
+            Report.self,
             Preview.self,
             Reconstruct.self,
             Embed.self,

@@ -1,24 +1,39 @@
 import ArgumentParser
 import Glibc
 import Reporting
+import RunReport
 import Weights
 
 /// The files that a command is about to write.
 enum Outputs {
     /// A form of files that a command replaces without --force.
     enum Form: CaseIterable {
-        case picture, tensors
+        case picture, tensors, report
 
-        var ending: String { self == .picture ? ".png" : ".safetensors" }
+        var ending: String {
+            switch self {
+            case .picture: ".png"
+            case .tensors: ".safetensors"
+            case .report: ".html"
+            }
+        }
 
-        fileprivate var name: String { self == .picture ? "PNG file" : "safetensors file" }
+        fileprivate var name: String {
+            switch self {
+            case .picture: "PNG file"
+            case .tensors: "safetensors file"
+            case .report: "report of dmae"
+            }
+        }
 
-        /// Whether a file that begins with these bytes, at least nine unless it is shorter, has this form.
+        /// Whether a file that begins with these bytes, at least 64 unless it is shorter, has this form.
         fileprivate func matches(_ head: some Collection<UInt8>) -> Bool {
             switch self {
             case .picture: head.starts(with: [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A])
             // The length of the header, far below 2^32, and the header, a JSON object.
-            case .tensors: head.count >= 9 && head.dropFirst(4).elementsEqual([0, 0, 0, 0, UInt8(ascii: "{")])
+            case .tensors:
+                head.count >= 9 && head.dropFirst(4).prefix(5).elementsEqual([0, 0, 0, 0, UInt8(ascii: "{")])
+            case .report: head.starts(with: ReportPage.mark.utf8)
             }
         }
     }
@@ -58,7 +73,7 @@ enum Outputs {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return nil }
         defer { close(descriptor) }
-        var bytes = [UInt8](repeating: 0, count: 9)
+        var bytes = [UInt8](repeating: 0, count: 64)
         let count = read(descriptor, &bytes, bytes.count)
         return count < 0 ? nil : Array(bytes.prefix(count))
     }
@@ -66,7 +81,7 @@ enum Outputs {
     /// Endings of files. A folder is not called so.
     static let fileEndings = [
         ".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".onnx", ".npy", ".csv", ".json", ".jsonl", ".png", ".jpg",
-        ".jpeg", ".tar",
+        ".jpeg", ".tar", ".html",
     ]
 
     /// Whether the file name of `path` is one with this ending.

@@ -41,6 +41,7 @@ enum ShortHelp {
         "preview": [
             "data", "recipe", "output", "count", "columns", "seed", "image-size", "mask-ratio", "mixup", "cutmix",
         ],
+        "report": ["folder", "output", "terminal", "csv", "input", "count", "classes", "follow", "every", "quiet"],
         "inspect": ["file", "compare", "json", "prefix", "workers", "quiet"],
     ]
 

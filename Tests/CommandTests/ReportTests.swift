@@ -1,0 +1,277 @@
+import Foundation
+import TestSupport
+import XCTest
+
+/// `dmae report`.
+final class ReportTests: XCTestCase {
+    private let folder = TemporaryFolder()
+
+    /// The lines of text on a page, as an independent parser reads them; it checks the page's form.
+    private func page(_ path: String, line: UInt = #line) throws -> [String] {
+        let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("PageCheck.py")
+        let result = Command.run([script.path, path], executable: "/usr/bin/python3")
+        XCTAssertEqual(result.end, .exited(0), result.description, line: line)
+        return result.output.components(separatedBy: "\n")
+    }
+
+    /// The value beside a name in the summary.
+    private func value(_ name: String, _ lines: [String]) -> String? {
+        let summary = lines.drop { $0 != "Summary" }
+        return summary.firstIndex(of: name).map { lines[$0 + 1] }
+    }
+
+    private func line(_ step: Int, loss: Double, elapsed: Double) -> String {
+        "{\"step\":\(step),\"epoch\":\(Double(step) / 50),\"loss\":\(loss),\"loss_reconstruction\":\(loss / 2),"
+            + "\"loss_align\":[\(loss / 4),\(loss / 8)],\"learning_rate\":\(1e-4 * Double(step)),\"gradient_norm\":\(1 / loss),"
+            + "\"images_per_second\":\(100 + loss),\"time\":\"2026-01-31T12:00:00Z\",\"elapsed_seconds\":\(elapsed)}"
+    }
+
+    private func write(_ name: String, _ lines: some Sequence<String>, configuration: String? = nil) throws {
+        try FileManager.default.createDirectory(atPath: folder.file(name), withIntermediateDirectories: true)
+        folder.write(Array(lines.joined(separator: "\n").utf8) + [0x0A], "\(name)/log.jsonl")
+        if let configuration { folder.write(configuration.utf8, "\(name)/configuration.json") }
+    }
+
+    /// The page of a whole run: its numbers are the log's, and its pictures those of its validation images.
+    func testPageOfARun() throws {
+        let run = folder.file("run"), output = folder.file("report.html")
+        assertRuns(
+            TinyRun.pretrain(run, epochs: 12, ["--quiet", "--val", TinyRun.data, "--checkpoint-every", "4"]))
+        let result = assertRuns(["report", run, "--output", output])
+        XCTAssertEqual(result.output, "")
+        let lines = try page(output), losses = try TinyRun.losses(run)
+        XCTAssertEqual(value("state", lines), "finished")
+        XCTAssertEqual(value("method", lines), "pretrain")
+        XCTAssertEqual(value("training images", lines), "9")
+        XCTAssertEqual(value("steps", lines), "\(losses.count) of \(losses.count)")
+        XCTAssertEqual(value("loss, last step", lines), String(format: "%.4f", losses.last!))
+        let lowest = losses.min()!
+        XCTAssertEqual(
+            value("loss, lowest", lines),
+            String(format: "%.4f", lowest) + " (step \(losses.firstIndex(of: lowest)! + 1))")
+        for word in [
+            "Loss", "Reconstruction", "Learning rate", "Gradient norm", "Images per second", "validation loss",
+        ] {
+            XCTAssertTrue(lines.contains(word), word)
+        }
+        XCTAssertTrue(
+            lines.contains("all \(losses.count) steps are done")
+                || lines.contains { $0.contains("all \(losses.count) steps are done") })
+        let html = try String(contentsOfFile: output, encoding: .utf8)
+        let checkpoints = try TinyRun.checkpoints(run).count
+        XCTAssertEqual(html.components(separatedBy: "<img ").count - 1, 4 * (2 + checkpoints))
+        // The errors are those of `dmae reconstruct`.
+        let json = assertRuns([
+            "reconstruct", "--weights", run + "/model.safetensors", "--input", TinyRun.data, "--count", "4", "--output",
+            folder.file("grid.png"), "--json", "--mask-ratio", "0.75",
+        ]).output
+        let pictures = try XCTUnwrap(
+            (JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any])?["pictures"] as? [[String: Any]])
+        for picture in pictures {
+            let error = String(format: "error %.4f", try XCTUnwrap(picture["mean_squared_error"] as? Double))
+            XCTAssertTrue(lines.contains(error), "\(error) in \(lines.filter { $0.hasPrefix("error ") })")
+        }
+        // A report is replaced by a newer one.
+        assertRuns(["report", run, "--output", output, "--count", "0"])
+        XCTAssertFalse(try String(contentsOfFile: output, encoding: .utf8).contains("<img "))
+        XCTAssertTrue(folder.names().allSatisfy { !$0.contains(".part") })
+    }
+
+    /// Every line of a log is a row, with the log's numbers.
+    func testTable() throws {
+        let losses = (1...50).map { 2 / Double($0) }
+        let evaluation =
+            #"{"step":20,"epoch":0.4,"val_top1":0.25,"time":"2026-01-31T12:00:00Z","elapsed_seconds":19.5}"#
+        var lines = losses.enumerated().map { line($0 + 1, loss: $1, elapsed: Double($0)) }
+        lines.insert(evaluation, at: 20)
+        try write("a, b", lines)
+        let rows = assertRuns(["report", folder.file("a, b"), "--csv"]).output.components(separatedBy: "\n")
+        XCTAssertEqual(
+            rows[0],
+            "run,step,epoch,loss,loss_reconstruction,loss_align_0,loss_align_1,learning_rate,gradient_norm,"
+                + "images_per_second,val_top1,time,training_seconds")
+        XCTAssertEqual(rows.count, 1 + 51 + 1)
+        XCTAssertEqual(rows[20], "\"a, b\",20,0.4,0.1,0.05,0.025,0.0125,0.002,10,100.1,,2026-01-31T12:00:00Z,19")
+        XCTAssertEqual(rows[21], "\"a, b\",20,0.4,,,,,,,,0.25,2026-01-31T12:00:00Z,19.5")
+        XCTAssertEqual(rows[1...20].map { Double($0.components(separatedBy: ",")[4]) }, losses[..<20].map { $0 })
+    }
+
+    /// A page of 100,000 steps is below 2 MB, and holds the spike of a single step.
+    func testLongRuns() throws {
+        for name in ["long", "longer"] {
+            let lines = (1...100_000).lazy.map { step -> String in
+                let noise = Double((step &* 2_654_435_761) % 1000) / 1000
+                return self.line(
+                    step, loss: step == 54_321 ? 77.5 : 0.3 + noise + 3000 / Double(step + 1000),
+                    elapsed: Double(step) / 8)
+            }
+            try write(name, lines)
+        }
+        let output = folder.file("long.html")
+        assertRuns(["report", folder.file("long"), "--output", output])
+        XCTAssertLessThan(try TinyRun.bytes(output).count, 2_000_000)
+        let lines = try page(output)
+        XCTAssertTrue(lines.contains { $0.contains("beyond the frame") && $0.contains("77.50") }, "the spike")
+        XCTAssertTrue(lines.contains { $0.contains("the mean of up to 334 steps") })
+        assertRuns(["report", folder.file("long"), folder.file("longer"), "--output", output])
+        XCTAssertLessThan(try TinyRun.bytes(output).count, 2_000_000)
+    }
+
+    /// Several runs have names that tell them apart, and a table of the settings that differ.
+    func testSeveralRuns() throws {
+        for (index, rate) in ["0.5", "0.25", "0.125"].enumerated() {
+            try write(
+                "\(index)/run", (1...30).map { line($0, loss: Double(1 + index) / Double($0), elapsed: Double($0)) },
+                configuration:
+                    "{\"epochs\":10,\"baseLearningRate\":\(rate),\"model\":{\"width\":\(8 << index)},\"seed\":0}")
+        }
+        let output = folder.file("x.html")
+        assertRuns(["report"] + (0..<3).map { folder.file("\($0)/run/") } + ["--output", output])
+        let lines = try page(output)
+        let place = try XCTUnwrap(lines.firstIndex(of: "What differs"))
+        XCTAssertEqual(
+            Array(lines[(place + 1)...(place + 12)]),
+            [
+                "setting", "0/run", "1/run", "2/run", "baseLearningRate", "0.5", "0.25", "0.125", "model.width", "8",
+                "16", "32",
+            ])
+        XCTAssertTrue(lines.contains("epochs"))
+        XCTAssertTrue(lines.contains("All 4 settings of configuration.json"))
+    }
+
+    /// What cannot be read is left out and counted; names of any kind do no harm.
+    func testDamagedLogAndNames() throws {
+        let name = "<img src=x onerror=alert(1)>&\"'\u{1B}[31m\u{202E}"
+        let lines =
+            (1...20).map { line($0, loss: 1 / Double($0), elapsed: 1) } + ["{\"step\":21,", "\u{0}\u{0}", "<script>"]
+        try write(name, lines, configuration: "{\"<b>\":\"</script>\u{7F}\",\"list\":[{\"a\":1},2]}")
+        let output = folder.file("damaged.html")
+        let result = assertRuns(["report", folder.file(name), "--output", output])
+        XCTAssertTrue(result.errors.contains("3 lines of log.jsonl cannot be read"), result.errors)
+        XCTAssertFalse(result.errors.contains("\u{1B}"))
+        let text = try page(output)
+        XCTAssertTrue(text.contains { $0.contains("3 lines of log.jsonl cannot be read and are left out.") })
+        XCTAssertTrue(text.contains("</script>\\u{7F}"), "\(text.filter { $0.contains("script") })")
+        XCTAssertTrue(text.contains("<img src=x onerror=alert(1)>&\"'\\u{1B}[31m\\u{202E}"))
+        let drawn = assertRuns(["report", folder.file(name), "--terminal"]).output
+        XCTAssertFalse(drawn.contains("\u{1B}"))
+        // Neither a step nor a configuration: a page all the same.
+        try write("empty", [])
+        assertRuns(["report", folder.file("empty"), "--output", output])
+        XCTAssertTrue(try page(output).contains("The log holds no step yet."))
+        XCTAssertTrue(
+            assertRuns(["report", folder.file("empty"), "--terminal"]).output.contains("no loss in the log yet"))
+    }
+
+    /// How a run stands.
+    func testStates() throws {
+        let output = folder.file("state.html")
+        try write("run", (1...5).map { line($0, loss: 1, elapsed: 1) })
+        for (status, word, reason) in [
+            ("running", "killed", "its process is gone, and left a checkpoint of step 3; `dmae resume` continues"),
+            ("resumable", "stopped", "stopped by SIGTERM; `dmae resume` continues"),
+            ("failed", "failed", "stopped by SIGTERM"),
+            ("finished", "finished", "stopped by SIGTERM"),
+        ] {
+            folder.write(
+                "{\"reason\":\"stopped by SIGTERM\",\"state\":\"\(status)\",\"step\":3}\n".utf8, "run/status.json")
+            folder.write("1\n".utf8, "run/lock")
+            assertRuns(["report", folder.file("run"), "--output", output, "--quiet"])
+            let lines = try page(output)
+            XCTAssertEqual(value("state", lines), word)
+            XCTAssertTrue(lines.contains { $0.hasSuffix(reason) }, "\(lines.prefix(8))")
+        }
+        // Its process lives: it holds the lock.
+        folder.write(
+            "{\"reason\":\"process 1 is training\",\"state\":\"running\",\"step\":3}\n".utf8, "run/status.json")
+        let descriptor = open(folder.file("run/lock"), O_RDWR)
+        XCTAssertEqual(flock(descriptor, LOCK_EX), 0)
+        assertRuns(["report", folder.file("run"), "--output", output, "--quiet"])
+        XCTAssertEqual(value("state", try page(output)), "running")
+        // --follow writes again until it ends.
+        let command = Command(["report", folder.file("run"), "--output", output, "--follow", "--every", "1", "--quiet"])
+        func text() -> String { (try? String(contentsOfFile: output, encoding: .utf8)) ?? "" }
+        let limit = Date(timeIntervalSinceNow: 60)
+        while !text().contains("http-equiv=\"refresh\" content=\"1\""), Date() < limit { usleep(10_000) }
+        try write("run", (1...6).map { line($0, loss: 1, elapsed: 1) })
+        while !text().contains("step 6:"), Date() < limit { usleep(10_000) }
+        XCTAssertTrue(command.isRunning)
+        close(descriptor)
+        folder.write(
+            "{\"reason\":\"all 6 steps are done\",\"state\":\"finished\",\"step\":6}\n".utf8, "run/status.json")
+        XCTAssertEqual(command.wait(seconds: 60).end, .exited(0))
+        XCTAssertFalse(text().contains("http-equiv"))
+        XCTAssertTrue(text().contains("all 6 steps are done"))
+    }
+
+    /// Characters as the terminal shows them.
+    func testTerminal() throws {
+        try write("run", (1...500).map { line($0, loss: 8 / Double($0).squareRoot(), elapsed: 1) })
+        func drawn(_ environment: [String: String]) -> String {
+            assertRuns(["report", folder.file("run"), "--terminal"], environment: environment).output
+        }
+        let plain = drawn(["LC_ALL": "C"]), blocks = drawn(["LC_ALL": "C.UTF-8"])
+        XCTAssertTrue(plain.unicodeScalars.allSatisfy { $0.isASCII && ($0.value >= 32 || $0 == "\n") }, plain)
+        XCTAssertTrue(blocks.contains("█") && blocks.contains("▁") && !blocks.contains("\u{1B}"), blocks)
+        XCTAssertTrue(drawn(["LC_ALL": "C.UTF-8", "TERM": "dumb"]).unicodeScalars.allSatisfy(\.isASCII))
+        for (columns, width) in [("60", 60), ("120", 120)] {
+            for line in drawn(["LC_ALL": "C.UTF-8", "COLUMNS": columns]).split(separator: "\n") {
+                XCTAssertLessThan(line.count, width, "\(line)")
+            }
+        }
+        // The columns fall as the loss does: each row's bar is a beginning of the one below.
+        let rows = blocks.split(separator: "\n").filter { $0.contains("┤") || $0.contains("│") }
+            .map { $0.drop { $0 != "┤" && $0 != "│" }.dropFirst() }
+        XCTAssertEqual(rows.count, 12)
+        let full = rows.map { $0.count { $0 == "█" } }
+        XCTAssertEqual(full, full.sorted())
+        XCTAssertTrue(blocks.contains("logarithmic scale"))
+        XCTAssertTrue(blocks.contains("loss \(String(format: "%.4f", 8 / 500.0.squareRoot()))"), blocks)
+    }
+
+    func testRefusals() throws {
+        try write("run", [line(1, loss: 1, elapsed: 1)])
+        let run = folder.file("run")
+        assertRefused(["report", folder.file("none"), "--csv"], 74, "none", "name the folder of a run")
+        assertRefused(["report", folder.path, "--csv"], 64, "is not the folder of a run")
+        assertRefused(["report", run + "/log.jsonl", "--csv"], 64, "is a file, not the folder of a run")
+        assertRefused(["report", run], 64, "--output report.html, --terminal or --csv")
+        assertRefused(["report", run, "--csv", "--terminal"], 64, "exclude each other")
+        assertRefused(["report", run, "--csv", "--follow"], 64, "--follow is for a page")
+        assertRefused(["report", run, "--output", folder.file("x.pdf")], 64, "end it in .html")
+        assertRefused(["report", run, "--output", folder.file("none/x.html")], 74, "none")
+        folder.write("<!DOCTYPE html>\n<p>mine".utf8, "mine.html")
+        assertRefused(["report", run, "--output", folder.file("mine.html")], 64, "exists and is not a report of dmae")
+        XCTAssertEqual(folder.read("mine.html"), Array("<!DOCTYPE html>\n<p>mine".utf8))
+    }
+
+    /// A classifier by class: the numbers are those of `dmae evaluate`.
+    func testClasses() throws {
+        try TinyRun.writeClasses(in: folder)
+        assertRuns(TinyRun.pretrain(folder.file("encoder"), epochs: 2, ["--quiet"]))
+        assertRuns([
+            "finetune", "--weights", folder.file("encoder/model.safetensors"), "--train", folder.file("train"), "--val",
+            folder.file("val"), "--output", folder.file("classifier"), "--epochs", "3", "--warmup-epochs", "1",
+            "--batch",
+            "6", "--effective-batch", "6", "--quiet", "--recipe", "finetune-small-data",
+        ])
+        let output = folder.file("classes.html")
+        assertRuns(["report", folder.file("classifier"), "--output", output])
+        XCTAssertTrue(try page(output).contains { $0.contains("--classes --output") })
+        assertRuns(["report", folder.file("classifier"), "--output", output, "--classes"])
+        let lines = try page(output)
+        let json = assertRuns([
+            "evaluate", "--weights", folder.file("classifier/best.safetensors"), "--data", folder.file("val"), "--json",
+            "--quiet", "--precision", "auto",
+        ]).output
+        let report = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(json.utf8)) as? [String: Any])
+        let top1 = try XCTUnwrap(report["top1"] as? Double)
+        let judged = lines.drop { $0 != "weights" }
+        let shown = lines[try XCTUnwrap(judged.firstIndex(of: "top-1")) + 1]
+        XCTAssertTrue(shown.hasPrefix(String(format: "%.2f %%", 100 * top1)), "\(shown), \(top1)")
+        for name in TinyRun.classes { XCTAssertTrue(lines.contains(name)) }
+        let wrong = 9 - Int((9 * top1).rounded())
+        let html = try String(contentsOfFile: output, encoding: .utf8)
+        XCTAssertEqual(html.components(separatedBy: "<img ").count - 1, min(wrong, 12))
+    }
+}
