@@ -251,6 +251,7 @@ FUZZ := .build/fuzz
 FUZZED_PICTURES := Pixels Pixels+Decoding Pixels+Orientation FileKind FileBytes PictureDecoder GIFDecoder BMPDecoder PNMDecoder \
                    PNGChunks StoredOrientation PictureReading PictureTally SampleConversion
 PICTURES := jpg png webp gif bmp pnm
+FUZZED_CODECS := jpeg png webp
 # The readers of sources of images: of archives, of kept indexes of archives, and of lists.
 FUZZED_SOURCES := ArchiveBytes TarReader PathTable ArchiveIndex ArchiveIndex+Coding FileStamp ArchiveName ImageExtension Debris DelimitedText
 FUZZER := swiftc -O -swift-version 5 -sanitize=fuzzer,address -parse-as-library -package-name dmae -I $(FUZZ)
@@ -276,12 +277,12 @@ fuzz: | packages $(OPENMP)
 	  $(call run-fuzzer,$$target,$$target,Fixtures/fuzz/$$target,64,16384)
 	done
 	printf 'module CCodecs { header "%s/Sources/CCodecs/include/dmae_codecs.h" }\n' "$$PWD" > $(FUZZ)/module.modulemap
-	for codec in jpeg png webp; do
+	for codec in $(FUZZED_CODECS); do
 	  $(CLANG) -g -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -ISources/CCodecs/include \
 	    -c Sources/CCodecs/$$codec.c -o $(FUZZ)/$$codec.o
 	done
 	for target in picture exif; do
-	  $(call link-fuzzer,$$target,-module-name Fuzz $(FUZZED_PICTURES:%=Sources/Images/%.swift) $(FUZZ)/{jpeg,png,webp}.o \
+	  $(call link-fuzzer,$$target,-module-name Fuzz $(FUZZED_PICTURES:%=Sources/Images/%.swift) $(FUZZED_CODECS:%=$(FUZZ)/%.o) \
 	    -L $(FUZZ) -lReporting -ljpeg -lpng -lwebpdemux -lwebp -lz)
 	done
 	for format in $(PICTURES); do
