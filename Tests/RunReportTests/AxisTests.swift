@@ -1,6 +1,5 @@
+import RunReport
 import XCTest
-
-@testable import RunReport
 
 /// Ticks and their labels.
 final class AxisTests: XCTestCase {

@@ -1,6 +1,5 @@
+import RunReport
 import XCTest
-
-@testable import RunReport
 
 /// Logs as columns.
 final class RunLogTableTests: XCTestCase {

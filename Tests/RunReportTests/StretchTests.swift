@@ -1,7 +1,6 @@
+import RunReport
 import Tensors
 import XCTest
-
-@testable import RunReport
 
 /// Curves with fewer points than values.
 final class StretchTests: XCTestCase {
