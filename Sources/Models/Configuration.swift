@@ -39,11 +39,10 @@ public struct EncoderConfiguration: Codable, Equatable, Sendable {
     /// Values p·p·C of one patch.
     public var patchElements: Int { patchSize * patchSize * channels }
 
-    /// - Throws: `Failure.usage`, naming the sizes that do not fit together; `role` is "student" or "teacher".
-    public func validate(role: String) throws {
-        func check(_ condition: Bool, _ message: @autoclosure () -> Message) throws {
-            if !condition { throw Failure(.usage, "\(role): \(message())") }
-        }
+    /// Refuses sizes with which nothing can be computed, not even other sizes.
+    ///
+    /// - Throws: `Failure.usage`; `role` is "student" or "teacher".
+    public func requireComputable(role: String) throws {
         try requirePositive(
             role: role,
             [
@@ -53,7 +52,18 @@ public struct EncoderConfiguration: Codable, Equatable, Sendable {
         try requireSupported(
             role: role, ["width": width, "patch size": patchSize, "image size": max(imageHeight, imageWidth)],
             depth: depth)
-        try check(channels <= 1024, "\(channels) channels are more than the 1024 supported: lower their number")
+        guard channels <= 1024 else {
+            throw Failure(
+                .usage, "\(role): \(channels) channels are more than the 1024 supported: lower their number")
+        }
+    }
+
+    /// - Throws: `Failure.usage`, naming the sizes that do not fit together; `role` is "student" or "teacher".
+    public func validate(role: String) throws {
+        func check(_ condition: Bool, _ message: @autoclosure () -> Message) throws {
+            if !condition { throw Failure(.usage, "\(role): \(message())") }
+        }
+        try requireComputable(role: role)
         try check(
             width % heads == 0, "\(heads) heads do not divide the width \(width): choose a number of heads that does")
         try check(

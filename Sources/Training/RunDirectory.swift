@@ -64,6 +64,16 @@ public final class RunDirectory {
         }
     }
 
+    /// Whether the file at `path` is one that a run has written, in that run's folder.
+    public static func isFileOfRun(_ path: String) -> Bool {
+        let parts = path.split(separator: "/", omittingEmptySubsequences: false)
+        let folder = parts.count == 1 ? "." : parts.dropLast().joined(separator: "/") + "/"
+        let name = String(parts.last ?? "")
+        let isNamed = name == configurationName || name.hasPrefix("checkpoint-")
+        return (isNamed || outputs(in: folder).contains("\(folder)/\(name)")) && access(path, F_OK) == 0
+            && access(configurationPath(in: folder), F_OK) == 0
+    }
+
     /// Creates the folder and its parents, locks it for the life of `self`, and removes partial files that a killed
     /// process left.
     ///

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import Images
 import Inference
 import Interchange
@@ -83,7 +84,9 @@ struct Evaluate: ParsableCommand {
             folder: source.classes, head: model.classes!, names: model.classNames,
             map: classMap.map { try ClassMap($0) }, place: "\(places)", meant: source.evaluationPart)
         // After the list of --class-map was read.
-        try Outputs.check([logits, list, confusion].compactMap { $0 }, images: source.files)
+        try Outputs.check([logits, list, confusion].compactMap { $0 }, images: source.files, tensors: .logits)
+        // A list without logits is something else.
+        if let logits, let list, access(logits, F_OK) != 0 { try Outputs.check([list], force: false) }
         if confusion != nil, source.classes.count > ConfusionPicture.maximumClasses {
             throw Failure(
                 .usage,

@@ -73,9 +73,15 @@ struct EncoderOptions: ParsableArguments {
     func encoder(_ name: String, imageSize side: Int, following defaults: StudentDefaults? = nil) throws
         -> EncoderConfiguration
     {
-        var encoder = try Self.preset(student ?? name, flag: "--student", height: side, width: side, channels: 3)
-        encoder = try defaults?.applied(to: encoder, self) ?? encoder
-        return EncoderConfiguration(
+        let preset = try Self.preset(student ?? name, flag: "--student", height: side, width: side, channels: 3)
+        // Defaults are computed from the sizes that are given.
+        try given(or: preset).requireComputable(role: "student")
+        return try given(or: defaults?.applied(to: preset, self) ?? preset)
+    }
+
+    /// The sizes that are given, and for the others those of `encoder`.
+    private func given(or encoder: EncoderConfiguration) -> EncoderConfiguration {
+        EncoderConfiguration(
             width: width ?? encoder.width, depth: depth ?? encoder.depth, heads: heads ?? encoder.heads,
             patchSize: patchSize ?? encoder.patchSize, imageHeight: imageSize?.height ?? encoder.imageHeight,
             imageWidth: imageSize?.width ?? encoder.imageWidth, channels: channels ?? encoder.channels)

@@ -2,6 +2,7 @@ import ArgumentParser
 import Glibc
 import Reporting
 import RunReport
+import Training
 import Weights
 
 /// The files that a command is about to write.
@@ -38,16 +39,34 @@ enum Outputs {
         }
     }
 
+    /// What a command writes into a safetensors file, and therefore replaces without --force: weights are never that.
+    enum Tensors: String {
+        case logits = "logits of an earlier evaluation"
+        case replay = "results of an earlier replay"
+
+        fileprivate func matches(_ names: [String]) -> Bool {
+            switch self {
+            case .logits: Set(names) == ["logits", "labels"]
+            case .replay: names.contains { $0.hasPrefix("loss.") }
+            }
+        }
+    }
+
     /// Refuses, before long work, an output that is a file of the input: one that was opened so far, or one of `images`.
     /// Refuses, too, to replace a file of another form than its ending says: nobody meant that.
     ///
     /// - Parameters:
     ///   - outputs: the paths of all files that the command writes or replaces.
     ///   - images: the paths of the images that it reads; only asked for where an output exists.
+    ///   - tensors: what a safetensors file among the outputs will hold.
     ///   - force: of a command with --force, whether it was given; without it every output that exists is refused, with
     ///     it none. Nil for another command.
     /// - Throws: `Failure.usage`.
-    static func check(_ outputs: [String], images: @autoclosure () -> [String] = [], force: Bool? = nil) throws {
+    static func check(
+        _ outputs: [String], images: @autoclosure () -> [String] = [], tensors: Tensors? = nil, force: Bool? = nil
+    )
+        throws
+    {
         try InputFiles.requireOther(than: outputs, images())
         guard force != true else { return }
         for output in outputs {
@@ -58,6 +77,14 @@ enum Outputs {
                 throw Failure(
                     .usage, "\(quoted(path: output)) exists: name another output, or give --force to replace it")
             }
+            if let tensors, output.lowercased().hasSuffix(Form.tensors.ending), status.st_size > 0,
+                let file = try? SafeTensorsFile(path: output), !tensors.matches(file.entries.map(\.name))
+            {
+                throw Failure(
+                    .usage,
+                    "\(quoted(path: output)) exists and holds other tensors than \(tensors.rawValue): name another output, or "
+                        + "remove it")
+            }
             guard let form = Form.allCases.first(where: { output.lowercased().hasSuffix($0.ending) }),
                 status.st_size > 0, let head = head(of: output), !form.matches(head)
             else { continue }
@@ -65,6 +92,16 @@ enum Outputs {
                 .usage,
                 "\(quoted(path: output)) exists and is not a \(form.name), whatever its name says: name another output, or "
                     + "remove it")
+        }
+    }
+
+    /// Refuses to replace a file of a run, whatever the flags.
+    ///
+    /// - Throws: `Failure.usage`.
+    static func requireNoRun(_ outputs: [String]) throws {
+        for output in outputs where RunDirectory.isFileOfRun(output) {
+            throw Failure(
+                .usage, "\(quoted(path: output)) is a file of a run and would be replaced: name another output")
         }
     }
 

@@ -32,7 +32,7 @@ struct Replays: ParsableCommand {
         try Outputs.requireEnding(".safetensors", of: output, "--output", "the results are a safetensors file")
         try compute.apply()
         _ = try SafeTensorsFile(path: input)
-        try Outputs.check([output])
+        try Outputs.check([output], tensors: .replay)
         try Replay.run(input: input, output: output, precision: precision.resolved())
     }
 }

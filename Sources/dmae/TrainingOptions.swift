@@ -165,6 +165,12 @@ struct TrainingOptions: ParsableArguments {
         data: ImagePlaces, teacher: String?, prepared: PreparedWeights? = nil, precision: Precision,
         teacherPrecision: TeacherPrecision = .same
     ) throws -> TrainingConfiguration {
+        // Before anything is computed from them: sums of larger ones overflow.
+        for (field, value) in [(Field.batch, batch), (.effectiveBatch, effectiveBatch)] {
+            if let value, value > Self.largestBatch {
+                throw Failure(.usage, "\(field) must be at most \(Self.largestBatch)")
+            }
+        }
         let fitted = images.flatMap {
             recipe.fitted(images: $0, batch: self.batch, effectiveBatch: effectiveBatch, epochs: epochs)
         }
@@ -530,6 +536,9 @@ struct TrainingOptions: ParsableArguments {
             "\(images) of \(classifier.classes) classes: with fewer than \(Self.fewestOfClass) of "
             + "each, what comes out depends on which ones they are; add images to --train"
     }
+
+    /// Images of the largest batch, and of the largest effective one.
+    private static let largestBatch = 1 << 30
 
     /// Images below which a masked autoencoder, and images of each class below which a classifier, get a warning.
     private static let fewestImages = 100, fewestOfClass = 10

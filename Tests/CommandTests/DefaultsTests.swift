@@ -69,6 +69,26 @@ final class DefaultsTests: XCTestCase {
         XCTAssertEqual(try TinyRun.losses(run).count, 45)
     }
 
+    /// Sizes with which nothing can be computed are refused before defaults are computed from them, at once.
+    func testSizesThatAreNone() throws {
+        let teacher = Fixtures.path("demo/teacher.safetensors"), folder = TemporaryFolder()
+        let distill = ["distill", "--teacher", teacher, "--data", TinyRun.data, "--output", folder.file("run")]
+        let largest = "\(Int.max)"
+        for (flags, text) in [
+            (["--patch-size", "0"], "the patch size must be at least 1, not 0"),
+            (["--patch-size", largest], "is more than the 1048576 supported"),
+            (["--image-size", "2147483648"], "is more than the 1048576 supported"),
+            (["--width", largest], "is more than the 1048576 supported"),
+            (["--depth", "1000000000"], "blocks are more than the 4096 supported"),
+            (["--channels", largest], "channels are more than the 1024 supported"),
+            (["--batch", largest], "--batch must be at most 1073741824"),
+            (["--effective-batch", largest], "--effective-batch must be at most 1073741824"),
+        ] {
+            for recipe in [[], ["--recipe", "demo"]] { assertRefused(distill + recipe + flags, 64, text) }
+        }
+        XCTAssertEqual(folder.names(), [])
+    }
+
     /// A flag, or a file of values, decides; what is left follows.
     func testGivenValues() throws {
         let teacher = makeTeacher(), start = ["distill", "--teacher", teacher, "--data", TinyRun.data] + Self.small

@@ -112,7 +112,17 @@ final class EvaluateTests: XCTestCase {
             try FileManager.default.copyItem(atPath: pictures + "/emu/0.png", toPath: folder.file(name))
         }
         let output = folder.file("x.safetensors")
-        assertRuns(evaluate(data, "--logits", output))
+        // Neither weights nor a list that is something else are replaced; logits of an earlier evaluation are.
+        let weights = try Data(contentsOf: URL(fileURLWithPath: Fixtures.path("demo/teacher.safetensors")))
+        folder.write(weights, "x.safetensors")
+        assertRefused(
+            evaluate(data, "--logits", output), 64, "holds other tensors than logits of an earlier evaluation")
+        XCTAssertEqual(folder.read("x.safetensors"), Array(weights))
+        try FileManager.default.removeItem(atPath: output)
+        folder.write("notes".utf8, "x.safetensors.files.txt")
+        assertRefused(evaluate(data, "--logits", output), 64, "x.safetensors.files.txt\" exists: name another output")
+        try FileManager.default.removeItem(atPath: output + ".files.txt")
+        for _ in 0..<2 { assertRuns(evaluate(data, "--logits", output)) }
         XCTAssertEqual(
             String(decoding: folder.read("x.safetensors.files.txt"), as: UTF8.self),
             [

@@ -231,6 +231,43 @@ final class OutputTests: XCTestCase {
         }
     }
 
+    /// Results of a replay replace results of a replay, and no weights or recording, although all are safetensors files.
+    func testNoWeightsAreReplacedByResults() throws {
+        let recording = Fixtures.path("golden/linear.in.safetensors"), names = folder.names()
+        for source in ["demo/teacher.safetensors", "golden/no_pairs.in.safetensors"] {
+            let path = try copy(Fixtures.path(source), "x.safetensors"), before = folder.read("x.safetensors")
+            assertRefused(
+                ["replay", recording, "--output", path], 64,
+                "\"\(path)\" exists and holds other tensors than results of an earlier replay: name another output, or remove"
+            )
+            XCTAssertEqual(folder.read("x.safetensors"), before)
+            try FileManager.default.removeItem(atPath: path)
+        }
+        XCTAssertEqual(folder.names(), names)
+    }
+
+    /// A file of a run is not replaced by features, whatever the flags; other files in its folder are.
+    func testNoFileOfARunIsReplacedByFeatures() throws {
+        let weights = Fixtures.path("demo/teacher.safetensors")
+        let embed = ["embed", "--weights", weights, "--quiet", "--data", picture, "--force", "--output"]
+        let run = folder.file("run"), old = try Data(contentsOf: URL(fileURLWithPath: weights))
+        try FileManager.default.createDirectory(atPath: run, withIntermediateDirectories: true)
+        for name in [
+            "model.safetensors", "best.safetensors", "checkpoint-00000005.safetensors", "features.safetensors",
+        ] {
+            folder.write(old, "run/\(name)")
+        }
+        assertRuns(embed + [run + "/best.safetensors"])
+        folder.write("{}".utf8, "run/configuration.json")
+        for name in ["model.safetensors", "checkpoint-00000005.safetensors"] {
+            assertRefused(
+                embed + ["\(run)/\(name)"], 64,
+                "\(name)\" is a file of a run and would be replaced: name another output")
+            XCTAssertEqual(folder.read("run/\(name)"), Array(old))
+        }
+        assertRuns(embed + [run + "/features.safetensors"])
+    }
+
     /// Weights that hold NaN give no features and no picture.
     func testWhatIsNotFiniteIsNotWritten() throws {
         let file = try SafeTensorsFile(path: Fixtures.path("demo/teacher.safetensors"))

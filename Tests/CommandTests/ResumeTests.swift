@@ -91,7 +91,8 @@ final class ResumeTests: XCTestCase {
             // The answer comes before the batch ends, and therefore before the checkpoint is named.
             let answer = "stopping after this batch" + (signal == SIGINT ? "; again: without a checkpoint\n" : "\n")
             XCTAssertEqual(result.errors.components(separatedBy: answer).count, 2, result.errors)
-            XCTAssertTrue(result.errors.hasPrefix(answer), result.errors)
+            let stop = try XCTUnwrap(result.errors.range(of: "stopped by")).lowerBound
+            XCTAssertTrue(result.errors[..<stop].hasSuffix(answer), result.errors)
             XCTAssertFalse(result.errors.contains("error"), "to be interrupted is no error: \(result.errors)")
             let step = try TinyRun.log(stopped).count
             let newest = try XCTUnwrap(TinyRun.checkpoints(stopped).last)
@@ -254,20 +255,20 @@ final class ResumeTests: XCTestCase {
         assertRuns(TinyRun.distill(taught, teacher: teacher, epochs: 2, ["--quiet", "--precision", "f32"]))
         let flags = [
             ("--recipe", "demo", "paper"), ("--batch", "4", "2"), ("--effective-batch", "8", "4"),
-            ("--epochs", "2.0", "3.0"),
-            ("--warmup-epochs", "1.0", "0.5"), ("--base-learning-rate", "0.1", "0.2"),
-            ("--minimum-learning-rate", "0.0", "0.001"),
+            ("--epochs", "2", "3"),
+            ("--warmup-epochs", "1", "0.5"), ("--base-learning-rate", "0.1", "0.2"),
+            ("--minimum-learning-rate", "0", "0.001"),
             ("--weight-decay", "0.05", "0.1"), ("--beta1", "0.9", "0.8"), ("--beta2", "0.95", "0.9"),
             ("--epsilon", "1e-08", "1e-06"),
-            ("--seed", "0", "3"), ("--minimum-crop-area", "0.2", "0.3"), ("--maximum-crop-area", "1.0", "0.9"),
+            ("--seed", "0", "3"), ("--minimum-crop-area", "0.2", "0.3"), ("--maximum-crop-area", "1", "0.9"),
             ("--image-size", "32x32", "32x16"), ("--channels", "3", "1"), ("--width", "16", "24"),
             ("--depth", "2", "3"),
             ("--heads", "2", "4"), ("--decoder-width", "16", "20"), ("--decoder-depth", "1", "2"),
             ("--decoder-heads", "2", "4"),
-            ("--mask-ratio", "0.75", "0.5"), ("--teacher-depth", "2", "1"), ("--predict-ratio", "1.0", "0.5"),
-            ("--reconstruction-weight", "1.0", "0.5"),
+            ("--mask-ratio", "0.75", "0.5"), ("--teacher-depth", "2", "1"), ("--predict-ratio", "1", "0.5"),
+            ("--reconstruction-weight", "1", "0.5"),
             ("--alignment-distance", "L1", "L2"), ("--projection", "linear", "mlp"),
-            ("--alignment-weight", "1.0", "0.5"),
+            ("--alignment-weight", "1", "0.5"),
             ("--background", "white", "#010203"), ("--grey16", "clip", "scale"),
             ("--mean", "0.485,0.456,0.406", "0.5"), ("--std", "0.229,0.224,0.225", "0.25,0.25,0.5"),
             ("--interpolation", "bicubic", "bilinear"),
