@@ -1,6 +1,6 @@
 # make distill       set-up of a fresh Debian 12 with the Swift toolchain, the static binary, and the demo
 # make test          the same set-up, and every test
-# make test-faults   makes every system call of every command fail, kills, damages, cuts the power: most of an hour
+# make test-faults   makes every system call of every command fail, kills, damages, cuts the power: some 62,000 faults
 # make soak          trains for HOURS=1, killed and resumed again and again; goes on where it was stopped
 # make coverage      lines of parsers and of the code of checkpoints that the tests run
 # make test-interop  exchanges weights with PyTorch, timm, transformers and onnxruntime, which it installs apart
@@ -183,14 +183,14 @@ install-files:
 # Packages of the static binary. Both have the same bytes whenever they are made from one binary and one commit.
 DIST := .build/dist
 dist: build
-	python3 Sources/dmae/package.py archive $(BINARY) $(DIST)
+	/usr/bin/python3 Sources/dmae/package.py archive $(BINARY) $(DIST)
 
 deb: build
-	python3 Sources/dmae/package.py debian $(BINARY) $(DIST)
+	/usr/bin/python3 Sources/dmae/package.py debian $(BINARY) $(DIST)
 
 # The licences that `dmae doctor --licenses` prints, from the packages of this machine.
 notices: | packages
-	python3 Sources/dmae/package.py notices Sources/CBuild/third-party-notices.txt
+	/usr/bin/python3 Sources/dmae/package.py notices Sources/CBuild/third-party-notices.txt
 
 # FILTER=attention measures the rows whose title contains this text.
 KERNEL_BENCHMARK := .build/perf/release/kernel-benchmark
@@ -305,7 +305,7 @@ fuzz: | packages $(OPENMP)
 	done
 
 # The tests of the C kernels and of all that reads files, under AddressSanitizer and UndefinedBehaviorSanitizer; FILTER=KernelTests
-# runs a part of them. Kernels are compiled with -O1: at -O3 their checks take an hour to compile.
+# runs a part of them. Kernels are compiled with -O1: their checks take long to compile.
 SANITIZERS := .build/sanitizers
 SANITIZED_TESTS := ReportingTests|KernelTests|TensorTests|WeightTests|ImageTests|InterchangeTests
 # Swift has no UndefinedBehaviorSanitizer on Linux, and traps by itself; the C has it.

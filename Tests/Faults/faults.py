@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tries to break dmae: `make test-faults`.
 
-    faults.py --dmae .build/dmae                       every fault: about an hour on two cores
+    faults.py --dmae .build/dmae                       every fault, some 62,000
     faults.py --dmae .build/dmae --short               the same part of them each time, in at most two minutes
     faults.py --dmae .build/dmae --part power          one part: calls, kills, folders, signals, memory or power
     faults.py --dmae .build/dmae --only 'calls embed rename'    the faults whose names begin so

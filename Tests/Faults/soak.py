@@ -259,31 +259,18 @@ def soak(binary, inputs, work, state, save, wanted):
             break
         if state["seconds"] >= wanted:
             # The run is carried to its end, without signals: its bytes count.
-            if (
-                subprocess.run(
-                    words(binary, inputs, folder, number, steps, 2, 2),
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    env=running.environment(work),
-                ).returncode
-                != 0
-            ):
+            if not reaches_its_end(words(binary, inputs, folder, number, steps, 2, 2), work):
                 state["wrong"].append(f"run {number} did not come to its end")
             break
     whole = os.path.join(work, "undisturbed")
     shutil.rmtree(whole, ignore_errors=True)
-    if (
-        subprocess.run(
-            words(binary, inputs, whole, number, steps, 2, 1),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=running.environment(work),
-        ).returncode
-        != 0
-    ):
+    if not reaches_its_end(words(binary, inputs, whole, number, steps, 2, 1), work):
         state["wrong"].append(f"the undisturbed run {number} failed")
         return False
     compare(folder, whole, number, state)
+    if state["wrong"]:
+        save()
+        return False
     state["runs"] += 1
     state["run"] += 1
     save()
@@ -292,6 +279,16 @@ def soak(binary, inputs, work, state, save, wanted):
         flush=True,
     )
     return True
+
+
+def reaches_its_end(words, work):
+    """Whether an undisturbed process of a run ends with 0."""
+    return (
+        subprocess.run(
+            words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=running.environment(work)
+        ).returncode
+        == 0
+    )
 
 
 def judge_growth(watch, state, number):
