@@ -16,7 +16,8 @@ package enum HTML {
             case "\"": shown += "&quot;"
             case "'": shown += "&#39;"
             default:
-                if isObeyed(scalar) {
+                // What no document may hold is escaped, too.
+                if scalar.isObeyed || scalar.properties.isNoncharacterCodePoint {
                     shown += scalar.escaped(asASCII: true)
                 } else {
                     shown.unicodeScalars.append(scalar)
@@ -24,15 +25,6 @@ package enum HTML {
             }
         }
         return shown
-    }
-
-    private static func isObeyed(_ scalar: Unicode.Scalar) -> Bool {
-        switch scalar.value {
-        case 0...0x1F, 0x7F...0x9F, 0x200E...0x200F, 0x2028...0x202E, 0x2066...0x2069: true
-        // What no document may hold.
-        case 0xFDD0...0xFDEF, 0xFEFF: true
-        default: scalar.value & 0xFFFE == 0xFFFE
-        }
     }
 
     /// A picture inside the page.

@@ -116,12 +116,14 @@ package struct Judgement {
                 "top-1",
                 "\(Self.percent(scores.top1)) (\(Format.grouped(hits)) of \(Format.counted(scores.images, "image")))",
             ],
-            ["top-\(min(5, names.count))", Self.percent(scores.top5)], ["loss", Format.fixed(scores.loss, 4)],
+            ["loss", Format.fixed(scores.loss, 4)],
             [
                 "chance",
                 "\(Self.percent(scores.chance)), always \(HTML.escaped(names[scores.mostFrequent])), the most frequent class",
             ],
         ]
+        // Of five classes each image's is among the first five.
+        if names.count > 5 { facts.insert(["top-5", Self.percent(scores.top5)], at: 3) }
         if unreadable > 0 { facts.append(["left out", Format.counted(unreadable, "unreadable image")]) }
         var text = HTML.table(facts, class: "facts")
         var shown = classes, caption = "Classes"

@@ -25,14 +25,9 @@ package struct Quantity {
             (name, meaning, kind) = (term.name, term.meaning, term.isFraction ? .fraction : .loss)
             return
         }
-        if !isEvaluation {
-            for term in LossTerm.all {
-                let index = key.hasPrefix(term.key + "_") ? Int(key.dropFirst(term.key.count + 1)) : nil
-                guard key == term.key || term.listCount != nil && index != nil else { continue }
-                name = term.name + (index.map { " \($0)" } ?? "")
-                (meaning, kind) = (term.meaning, .loss)
-                return
-            }
+        if !isEvaluation, let (term, name) = LossTerm.named(by: key) {
+            (self.name, meaning, kind) = (name, term.meaning, .loss)
+            return
         }
         switch key {
         case "learning_rate": (name, meaning, kind) = ("learning rate", "of each step", .learningRate)

@@ -12,15 +12,9 @@ extension EvaluationTerm {
             return
         }
         guard key.hasPrefix("val_") else { return nil }
-        let rest = String(key.dropFirst(4))
-        for term in LossTerm.all {
-            let index = rest.hasPrefix(term.key + "_") ? Int(rest.dropFirst(term.key.count + 1)) : nil
-            guard rest == term.key || term.listCount != nil && index != nil else { continue }
-            self.init(
-                key: key, name: "validation " + term.name + (index.map { " \($0)" } ?? ""),
-                meaning: term.meaning + ", on the validation images", isFraction: false)
-            return
-        }
-        return nil
+        guard let (term, name) = LossTerm.named(by: String(key.dropFirst(4))) else { return nil }
+        self.init(
+            key: key, name: "validation " + name, meaning: term.meaning + ", on the validation images",
+            isFraction: false)
     }
 }

@@ -59,19 +59,19 @@ public final class RunDirectory {
     /// The paths of the files that a run writes in the folder at `path` under fixed names, but for its configuration, which
     /// a resumed run reads and writes.
     public static func outputs(in path: String) -> [String] {
-        [weightsName, bestWeightsName, rawWeightsName, evaluationName, imagesName, "log.jsonl", "lock"].map {
-            "\(path)/\($0)"
-        }
+        outputNames.map { "\(path)/\($0)" }
     }
+    private static let outputNames = [
+        weightsName, bestWeightsName, rawWeightsName, evaluationName, imagesName, "log.jsonl", "lock",
+    ]
 
     /// Whether the file at `path` is one that a run has written, in that run's folder.
     public static func isFileOfRun(_ path: String) -> Bool {
         let parts = path.split(separator: "/", omittingEmptySubsequences: false)
         let folder = parts.count == 1 ? "." : parts.dropLast().joined(separator: "/") + "/"
         let name = String(parts.last ?? "")
-        let isNamed = name == configurationName || name.hasPrefix("checkpoint-")
-        return (isNamed || outputs(in: folder).contains("\(folder)/\(name)")) && access(path, F_OK) == 0
-            && access(configurationPath(in: folder), F_OK) == 0
+        let isNamed = outputNames.contains(name) || name == configurationName || CheckpointName.step(of: name) != nil
+        return isNamed && access(path, F_OK) == 0 && access(configurationPath(in: folder), F_OK) == 0
     }
 
     /// Creates the folder and its parents, locks it for the life of `self`, and removes partial files that a killed

@@ -163,8 +163,8 @@ public final class Trainer {
         guard totalSteps >= 1 else {
             throw Failure(
                 .usage,
-                "nothing would be trained: \(Format.shortest(configuration.epochs)) epochs of \(source.count) images hold less than one "
-                    + "effective batch of \(configuration.effectiveBatch); raise \(.epochs) or lower \(.effectiveBatch)"
+                "nothing would be trained: \(Format.shortest(configuration.epochs)) epochs of \(source.count) images hold "
+                    + "less than one effective batch of \(configuration.effectiveBatch); raise \(.epochs) or lower \(.effectiveBatch)"
             )
         }
         objective = try makeObjective(plan)

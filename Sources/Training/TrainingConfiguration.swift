@@ -237,7 +237,8 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         try check(warmupEpochs >= 0 && warmupEpochs.isFinite, "\(.warmupEpochs) must be at least 0 and finite")
         try check(
             warmupEpochs <= epochs,
-            "\(.warmupEpochs, warmupEpochs) is more than the \(Format.shortest(epochs)) epochs of the run: lower it, or raise \(.epochs)"
+            "\(.warmupEpochs, warmupEpochs) is more than the \(Format.shortest(epochs)) epochs of the run: lower it, or "
+                + "raise \(.epochs)"
         )
         try check(
             baseLearningRate >= 0 && baseLearningRate.isFinite, "\(.baseLearningRate) must be at least 0 and finite")

@@ -86,8 +86,9 @@ public enum FileGroup {
             for file in files { try file.finish() }
             try AtomicFile.synchronizeFolder(of: part + "/")
             guard rename(part, path) == 0 else {
-                throw [EEXIST, ENOTEMPTY, ENOTDIR].contains(errno)
-                    ? taken() : failure(errorText(errno), "\(remedy(errno, .makingFolder))")
+                let number = errno
+                throw [EEXIST, ENOTEMPTY, ENOTDIR].contains(number)
+                    ? taken() : failure(errorText(number), "\(remedy(number, .makingFolder))")
             }
             for file in files { file.wasPlaced() }
             AtomicFile.parts.remove(part)

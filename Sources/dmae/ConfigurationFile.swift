@@ -67,8 +67,6 @@ struct ConfigurationFile {
         for key in values.keys.sorted() where rules[key] == nil { throw unknown(key) }
     }
 
-    /// `words`, a command line, with the flags of the file that it names.
-    ///
     /// The file of this command line and the flags that came from it, for messages about them.
     private static let given = Mutex<(path: String, flags: Set<String>)?>(nil)
 
@@ -77,6 +75,8 @@ struct ConfigurationFile {
         given.withLock { $0.flatMap { $0.flags.contains(flag) ? $0.path : nil } }
     }
 
+    /// `words`, a command line, with the flags of the file that it names.
+    ///
     /// - Throws: see `init`, and `Failure.usage` for a value of another kind.
     static func expanded(_ words: [String]) throws -> [String] {
         guard let method = words.first.flatMap(Method.init(rawValue:)) else { return words }

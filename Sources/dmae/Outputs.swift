@@ -77,21 +77,17 @@ enum Outputs {
                 throw Failure(
                     .usage, "\(quoted(path: output)) exists: name another output, or give --force to replace it")
             }
-            if let tensors, output.lowercased().hasSuffix(Form.tensors.ending), status.st_size > 0,
-                let file = try? SafeTensorsFile(path: output), !tensors.matches(file.entries.map(\.name))
-            {
-                throw Failure(
-                    .usage,
-                    "\(quoted(path: output)) exists and holds other tensors than \(tensors.rawValue): name another output, or "
-                        + "remove it")
-            }
             guard let form = Form.allCases.first(where: { output.lowercased().hasSuffix($0.ending) }),
-                status.st_size > 0, let head = head(of: output), !form.matches(head)
+                status.st_size > 0, let head = head(of: output)
             else { continue }
-            throw Failure(
-                .usage,
-                "\(quoted(path: output)) exists and is not a \(form.name), whatever its name says: name another output, or "
-                    + "remove it")
+            func refuse(_ what: String) -> Failure {
+                Failure(.usage, "\(quoted(path: output)) exists and \(what): name another output, or remove it")
+            }
+            guard form.matches(head) else { throw refuse("is not a \(form.name), whatever its name says") }
+            guard form == .tensors, let tensors else { continue }
+            // One that is damaged may have been weights.
+            let names = (try? SafeTensorsFile(path: output))?.entries.map(\.name) ?? []
+            guard tensors.matches(names) else { throw refuse("holds other tensors than \(tensors.rawValue)") }
         }
     }
 

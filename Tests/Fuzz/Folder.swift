@@ -1,10 +1,12 @@
 import Glibc
 import Reporting
 
-/// A new folder below /tmp, for readers that take a path.
+/// A new folder below .build/fuzz, for readers that take a path.
 func makeFolder() -> String {
-    var template = Array("/tmp/dmae-fuzz-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { fatalError("cannot make a folder below /tmp") }
+    var template = Array(".build/fuzz/folder-XXXXXX".utf8CString)
+    guard mkdtemp(&template) != nil else {
+        fatalError("cannot make a folder below .build/fuzz: run this in the project's folder")
+    }
     return template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
 }
 
