@@ -3,9 +3,10 @@
 # make test-faults   makes every system call of every command fail, kills, damages, cuts the power: some 62,000 faults
 # make soak          trains for HOURS=1, killed and resumed again and again; goes on where it was stopped
 # make coverage      lines of parsers and of the code of checkpoints that the tests run
-# make test-interop  exchanges files with PyTorch, timm, transformers, onnxruntime and TensorBoard, which it installs apart
+# make test-interop  exchanges weights with PyTorch, timm, transformers and onnxruntime, which it installs apart
 # make build         the static binary only
-# make install       the binary, man pages and completions, below PREFIX=/usr/local
+# make library       libdmae.so, libdmae.a and dmae.h: an encoder inside programs in C and other languages; in .build/library
+# make install       the binary, man pages and completions, below PREFIX=/usr/local; the library too, if it was made
 # make dist          an archive of the binary, man pages and completions; make deb a Debian package; both in .build/dist
 # make perf          benchmarks of the kernels
 # make perf-check    the same; fails if a row is slower than its record
@@ -27,6 +28,7 @@ MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr/local
 BINARY := .build/dmae
+LIBRARY := .build/library
 # "+" stands for files that were changed since.
 export DMAE_COMMIT := $(shell git describe --always --exclude="*" --abbrev=12 --dirty=+ 2>/dev/null)
 CLANG = $$(dirname "$$(command -v swift)")/clang
@@ -43,8 +45,8 @@ TEST_PACKAGES := qemu-user strace
 
 STATIC := -c release --static-swift-stdlib -Xswiftc -static-executable
 
-.PHONY: build distill test test-faults soak coverage test-interop test-sanitizers perf perf-check perf-tables perf-peers claims claims-page fuzz \
-        format format-check install install-files dist deb notices clean packages test-packages
+.PHONY: build library distill test test-faults soak coverage test-interop test-sanitizers perf perf-check perf-tables perf-peers claims claims-page fuzz \
+        format format-check install install-files install-library dist deb notices clean packages test-packages
 build: $(BINARY)
 
 packages:
@@ -104,6 +106,11 @@ $(BINARY): FORCE | packages $(OPENMP)
 	strip -o $@ .build/release/dmae
 FORCE:
 
+# The library is linked of the same objects as the binary.
+library: | packages $(OPENMP)
+	swift build $(STATIC) --target DmaeLibrary 2>&1 | (grep -E -A3 'error:' || true)
+	/usr/bin/python3 Sources/CDmae/link.py .build/release $(LIBRARY)
+
 # swift-format comes with the toolchain. clang-format is Debian's; the version is fixed because versions format differently.
 SWIFT_SOURCES := Sources Tests Perf Package.swift
 CLANG_FORMAT := clang-format-19
@@ -118,9 +125,9 @@ format-check:
 	swift format lint --strict --parallel --recursive $(SWIFT_SOURCES) || { echo "error: run make format" >&2; exit 1; }
 	! command -v $(CLANG_FORMAT) > /dev/null || $(CLANG_FORMAT) --dry-run --Werror $(c-sources)
 
-test: build test-packages format-check
+test: build library test-packages format-check
 	swift build -c release --build-tests --scratch-path .build/tests
-	DMAE_BINARY="$$PWD/$(BINARY)" swift test -c release --skip-build --disable-swift-testing --scratch-path .build/tests
+	DMAE_BINARY="$$PWD/$(BINARY)" DMAE_LIBRARY="$$PWD/$(LIBRARY)" swift test -c release --skip-build --disable-swift-testing --scratch-path .build/tests
 	/usr/bin/python3 Tests/Faults/faults.py --dmae $(BINARY) --short
 
 # PART=power tries one part: calls, kills, folders, signals, memory or power; SHARE=0.1 a tenth of the calls; SEED= repeats.
@@ -145,7 +152,7 @@ INTEROP ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dmae/interop
 test-interop: build
 	if ! cmp -s Tests/Interop/requirements.txt "$(INTEROP)/requirements.txt"; then
 	  /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || { $(call install-packages,python3-venv); }
-	  echo "Installing PyTorch, timm, transformers, onnxruntime and TensorBoard into $(INTEROP), once for this machine"
+	  echo "Installing PyTorch, timm, transformers and onnxruntime into $(INTEROP), once for this machine"
 	  rm -rf "$(INTEROP)"
 	  /usr/bin/python3 -m venv "$(INTEROP)"
 	  # PyPI's PyTorch includes gigabytes for GPUs; PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS may point to CPU builds.
@@ -179,6 +186,15 @@ install-files:
 	  $(BINARY) --generate-completion-script $$shell > "$(DESTDIR)$(PREFIX)/$$place"
 	done
 	/usr/bin/python3 Sources/dmae/manual.py $(BINARY) "$(DESTDIR)$(PREFIX)/share/man/man1"
+	[ ! -e $(LIBRARY)/libdmae.so ] || $(MAKE) install-library
+
+# The library that is there, for `cc … -ldmae`.
+install-library:
+	mkdir -p "$(DESTDIR)$(PREFIX)/lib/pkgconfig" "$(DESTDIR)$(PREFIX)/include"
+	cp -P $(LIBRARY)/libdmae.* "$(DESTDIR)$(PREFIX)/lib/"
+	install -m 644 Sources/CDmae/include/dmae.h "$(DESTDIR)$(PREFIX)/include/"
+	version=$$(basename "$$(readlink -f $(LIBRARY)/libdmae.so)"); version=$${version#libdmae.so.}
+	sed "s|@PREFIX@|$(PREFIX)|; s|@VERSION@|$$version|" Sources/CDmae/dmae.pc.in > "$(DESTDIR)$(PREFIX)/lib/pkgconfig/dmae.pc"
 
 # Packages of the static binary. Both have the same bytes whenever they are made from one binary and one commit.
 DIST := .build/dist

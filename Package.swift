@@ -69,6 +69,14 @@ let package = Package(
         room(
             "RunReport",
             ["Reporting", "Images", "Weights", "Models", "Interchange", "Inference", "Training"]),
+        // The library for C: its face, and the Swift behind it. No product, which every build would link: `make library`
+        // links their objects.
+        .target(
+            name: "CDmae", exclude: ["dmae.map", "dmae.pc.in", "example", "link.py"],
+            cSettings: [.unsafeFlags(["-O2", "-Wall", "-Wextra"])]),
+        room(
+            "DmaeLibrary",
+            ["Reporting", "Tensors", "Images", "Weights", "Models", "Interchange", "Inference", "CDmae"]),
         .executableTarget(
             name: "dmae",
             dependencies: [

@@ -42,6 +42,7 @@ public final class FeatureExtractor {
     private let encoder: Encoder
     /// The tokens [B·T, D] that are pooled; nil if the encoder's output is the feature.
     private let tokens: Tensor?
+    private let place: FeaturePlace
     private let pool: FeaturePool
     private let plan: MemoryPlan
     private let pooling: Phase
@@ -50,13 +51,12 @@ public final class FeatureExtractor {
     ///
     /// - Throws: `Failure.usage` where the configuration does not fit together, the block does not exist, or the place
     ///   is `.meanNorm` and the pool is not `.mean`.
-    public init(
+    public convenience init(
         _ configuration: EncoderConfiguration, at place: FeaturePlace, pool: FeaturePool, batch: Int, plan: MemoryPlan,
         precision: Precision = .f32
     ) throws {
         try configuration.validate(role: "encoder")
         try configuration.requireCountable(batch: batch)
-        var blocks = configuration.depth
         if case .block(let block) = place {
             guard (0..<configuration.depth).contains(block) else {
                 throw Failure(
@@ -65,7 +65,6 @@ public final class FeatureExtractor {
                         + "one of them"
                 )
             }
-            blocks = block + 1
         }
         guard place != .meanNorm || pool == .mean else {
             throw Failure(
@@ -73,25 +72,53 @@ public final class FeatureExtractor {
                 "these weights have a norm for the mean of the patch tokens alone: use \(.pool, "mean"), or "
                     + "\(.block, configuration.depth - 1) for tokens before any norm")
         }
-        self.configuration = configuration
-        self.plan = plan
-        self.batch = batch
-        self.pool = pool
-        images = plan.reserve(
+        let images = plan.reserve(
             "images", batch, configuration.channels * configuration.imageHeight * configuration.imageWidth, .batch)
-        masking = Masking(batch: batch, patches: configuration.patches, kept: configuration.patches, plan: plan)
-        let forward = EncoderForward("encoder", blocks: blocks, in: plan)
-        pooling = plan.phase("pooling", part: "encoder")
-        parameters = Parameters(frozenIn: plan, owner: "encoder", .weights, precision: precision)
+        let masking = Masking(batch: batch, patches: configuration.patches, kept: configuration.patches, plan: plan)
+        self.init(
+            configuration, place, pool, images: images, masking: { _ in masking }, owner: "encoder", plan: plan,
+            parameters: { Parameters(frozenIn: plan, owner: "encoder", .weights, precision: precision) },
+            features: { plan.reserve("features", batch, configuration.width, .activations) })
+    }
+
+    /// Plans passes of `batch` images, fewer than those of `other`, with its weights. `images` are the first of its
+    /// images; a pass of either overwrites the features of both.
+    public convenience init(sharing other: FeatureExtractor, batch: Int) {
+        precondition(batch < other.batch)
+        let patches = other.configuration.patches
+        let parameters = Parameters(sharing: other.parameters, owner: "encoder of \(batch)")
+        self.init(
+            other.configuration, other.place, other.pool, images: other.images.rows(0..<batch),
+            masking: { Masking(batch: batch, patches: patches, kept: patches, in: $0) }, owner: "encoder of \(batch)",
+            plan: other.plan, parameters: { parameters }, features: { other.features.rows(0..<batch) })
+    }
+
+    private init(
+        _ configuration: EncoderConfiguration, _ place: FeaturePlace, _ pool: FeaturePool, images: Tensor,
+        masking: (Parameters) -> Masking, owner: String, plan: MemoryPlan, parameters: () -> Parameters,
+        features: () -> Tensor
+    ) {
+        self.configuration = configuration
+        self.place = place
+        self.plan = plan
+        self.images = images
+        self.pool = pool
+        batch = images.rows
+        var blocks = configuration.depth
+        if case .block(let block) = place { blocks = block + 1 }
+        let forward = EncoderForward(owner, blocks: blocks, in: plan)
+        pooling = plan.phase("pooling", part: owner)
+        self.parameters = parameters()
+        self.masking = masking(self.parameters)
         encoder = Encoder(
-            configuration, batch: batch, masking: masking, forward: forward,
+            configuration, batch: batch, masking: self.masking, forward: forward,
             output: place == .meanNorm ? .patchMean : place == .norm ? .tokens : .blocks, until: pooling,
-            in: parameters)
+            in: self.parameters)
         let output = encoder.latent ?? encoder.feature(afterBlock: blocks - 1)
         if place == .meanNorm || pool == .tokens {
-            (features, tokens) = (output, nil)
+            (self.features, tokens) = (output, nil)
         } else {
-            (features, tokens) = (plan.reserve("features", batch, configuration.width, .activations), output)
+            (self.features, tokens) = (features(), output)
         }
     }
 
@@ -100,17 +127,27 @@ public final class FeatureExtractor {
         masking.keepAll()
         encoder.forward(images)
         plan.begin(pooling)
-        guard let tokens else { return }
+        if let tokens { take(pool, from: tokens, into: features) }
+    }
+
+    /// Writes the feature of `pool`, class or mean, of the images that `forward` encoded last to `target` [B, D]. For an
+    /// extractor of all tokens; nothing else may have run since.
+    public func take(_ pool: FeaturePool, into target: Tensor) {
+        precondition(self.pool == .tokens && place != .meanNorm)
+        take(pool, from: features, into: target)
+    }
+
+    private func take(_ pool: FeaturePool, from tokens: Tensor, into target: Tensor) {
         switch pool {
-        case .tokens: break
+        case .tokens: preconditionFailure("all tokens are the features as they are")
         case .class:
             let width = configuration.width
             for image in 0..<batch {
-                (features.pointer + image * width).update(
+                (target.pointer + image * width).update(
                     from: tokens.pointer + image * (1 + configuration.patches) * width, count: width)
             }
         case .mean:
-            PatchMeans(tokens: tokens, patches: configuration.patches, means: features).runAll(batch)
+            PatchMeans(tokens: tokens, patches: configuration.patches, means: target).runAll(batch)
         }
     }
 }

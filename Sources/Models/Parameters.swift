@@ -148,6 +148,26 @@ public final class Parameters {
         matrices = .f32
     }
 
+    /// Frozen weights of `other`, in the same memory and precision: for passes of another number of images. `other` is
+    /// filled.
+    ///
+    /// - Parameters:
+    ///   - other: frozen weights, at least those that will be added here.
+    ///   - owner: prefix of the names of the buffers that layers with these weights reserve.
+    init(sharing other: Parameters, owner: String) {
+        precondition(!other.isTrained && other.original == nil, "only frozen weights are shared")
+        plan = other.plan
+        self.owner = owner
+        purpose = other.purpose
+        isTrained = false
+        packs = other.packs
+        updates = nil
+        original = other
+        keepsGradients = false
+        precision = other.precision
+        matrices = other.matrices
+    }
+
     // MARK: Building
 
     /// Adds a parameter; its memory is planned at once.
@@ -168,6 +188,10 @@ public final class Parameters {
         _ name: String, _ shape: [Int], _ initial: Initial, _ precision: Precision, gradient range: ClosedRange<Phase>?
     ) -> (Parameter, Kernels.PackedWeight?) {
         guard packs else { return (add(name, shape, initial, range, isMatrix: true), nil) }
+        if let original {
+            let packed = original.all.first { $0.name == name }?.frozen?.packed
+            return (add(name, shape, initial, range, isMatrix: true), packed)
+        }
         let (rows, columns) = Self.matrix(shape)
         let loading = plan.phase("\(owner) \(name) is loaded")
         let packed = Kernels.PackedWeight(

@@ -1,5 +1,4 @@
 import Images
-import Reporting
 import Training
 
 extension TrainingConfiguration {
