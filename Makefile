@@ -3,7 +3,7 @@
 # make test-faults   makes every system call of every command fail, kills, damages, cuts the power: some 62,000 faults
 # make soak          trains for HOURS=1, killed and resumed again and again; goes on where it was stopped
 # make coverage      lines of parsers and of the code of checkpoints that the tests run
-# make test-interop  exchanges weights with PyTorch, timm, transformers and onnxruntime, which it installs apart
+# make test-interop  exchanges files with PyTorch, timm, transformers, onnxruntime and TensorBoard, which it installs apart
 # make build         the static binary only
 # make library       libdmae.so, libdmae.a and dmae.h: an encoder inside programs in C and other languages; in .build/library
 # make install       the binary, man pages and completions, below PREFIX=/usr/local; the library too, if it was made
@@ -152,7 +152,7 @@ INTEROP ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dmae/interop
 test-interop: build
 	if ! cmp -s Tests/Interop/requirements.txt "$(INTEROP)/requirements.txt"; then
 	  /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || { $(call install-packages,python3-venv); }
-	  echo "Installing PyTorch, timm, transformers and onnxruntime into $(INTEROP), once for this machine"
+	  echo "Installing PyTorch, timm, transformers, onnxruntime and TensorBoard into $(INTEROP), once for this machine"
 	  rm -rf "$(INTEROP)"
 	  /usr/bin/python3 -m venv "$(INTEROP)"
 	  # PyPI's PyTorch includes gigabytes for GPUs; PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS may point to CPU builds.

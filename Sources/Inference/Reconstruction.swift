@@ -53,6 +53,8 @@ public final class Reconstruction {
         var configuration = configuration
         configuration.teacher = nil
         configuration.alignment.pairs = []
+        // All removed patches are drawn, whatever share of them a run has predicted.
+        configuration.predictRatio = 1
         self.configuration = configuration
         let student = configuration.student
         guard student.channels == 1 || student.channels == 3 else {
@@ -118,55 +120,14 @@ public final class Reconstruction {
         case .random(let seed, let sample): (model.selection, place) = (.random(seed: seed), sample)
         case .given(let removed): model.selection = .removed(removed)
         }
-        let losses = model.evaluate(Batch(samples: [place], images: [0]))
+        let normalisation = augmentation.normalisation
+        let grey = zip(normalisation.mean, normalisation.deviation).map { (0.5 - $0) / $1 }
+        let (losses, drawn) = model.reconstruct(Batch(samples: [place], images: [0]), grey: grey)
+        func pixels(_ values: [Float]) -> Pixels {
+            normalisation.pixels(values, width: student.imageWidth, height: student.imageHeight)
+        }
         return Pictures(
-            original: sample, masked: filled { _, _ in }, reconstruction: filled(with: predicted),
+            original: sample, masked: pixels(drawn[0].masked), reconstruction: pixels(drawn[0].reconstruction),
             loss: losses.total)
-    }
-
-    /// The image with the removed patches replaced. `fill` is called with a patch's index and its values, which are
-    /// grey; it may overwrite them.
-    private func filled(with fill: (Int, UnsafeMutablePointer<Float>) -> Void) -> Pixels {
-        let student = configuration.student
-        let side = student.patchSize
-        let plane = student.imageHeight * student.imageWidth
-        var values = Array(model.images.elements)
-        var patchValues = [Float](repeating: 0, count: student.patchElements)
-        for patch in 0..<student.patches where model.masking.mask.pointer[patch] == 1 {
-            for i in patchValues.indices {
-                let channel = i % student.channels
-                patchValues[i] =
-                    (0.5 - augmentation.normalisation.mean[channel]) / augmentation.normalisation.deviation[channel]
-            }
-            patchValues.withUnsafeMutableBufferPointer { fill(patch, $0.baseAddress!) }
-            let (row, column) = patch.quotientAndRemainder(dividingBy: student.gridColumns)
-            var place = 0
-            for y in 0..<side {
-                for x in 0..<side {
-                    let pixel = (row * side + y) * student.imageWidth + column * side + x
-                    for channel in 0..<student.channels {
-                        values[channel * plane + pixel] = patchValues[place]
-                        place += 1
-                    }
-                }
-            }
-        }
-        return values.withUnsafeBufferPointer {
-            augmentation.normalisation.pixels($0.baseAddress!, width: student.imageWidth, height: student.imageHeight)
-        }
-    }
-
-    /// Writes the prediction of one patch to `values`. A prediction of standardised pixels is scaled back by the mean
-    /// and deviation of the original patch.
-    private func predicted(_ patch: Int, _ values: UnsafeMutablePointer<Float>) {
-        let count = configuration.student.patchElements
-        let row = model.decoder!.prediction.pointer + (1 + patch) * count
-        guard configuration.normalizePixels else {
-            values.update(from: row, count: count)
-            return
-        }
-        TargetPatch.read(model.images, configuration.student, image: 0, patch: patch, into: values)
-        let (mean, deviation) = TargetPatch.statistics(values, count)
-        for i in 0..<count { values[i] = row[i] * deviation + mean }
     }
 }

@@ -210,13 +210,16 @@ public final class MaskedAutoencoder: Objective {
 
     /// Runs the decoder and computes the losses of the first `count` images; for `addedLoss` see
     /// `decodeAndDifferentiate`.
-    func decode(images count: Int, addedLoss: Float = 0) -> Losses {
+    ///
+    /// - Parameter afterPart: called with each part of the batch while the decoder holds its prediction.
+    func decode(images count: Int, addedLoss: Float = 0, afterPart: (Range<Int>) -> Void = { _ in }) -> Losses {
         if let decoding {
             plan.begin(decoding.phases.start)
             forEachPart(decoding) { part, rows in
                 decoding.decoder.forward(encoder.latent!.rows(rows), firstImage: part.lowerBound)
                 decoding.reconstruction.lossAndGradient(
                     images, part: part, prediction: decoding.decoder.prediction, scale: 1)
+                afterPart(part)
             }
         }
         setLosses(addedLoss, images: count)

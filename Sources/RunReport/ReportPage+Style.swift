@@ -99,6 +99,8 @@ extension ReportPage {
         .facts td,.compare td{overflow-wrap:anywhere}
         .compare td,.compare thead th{min-width:9em}
         .numbers td,.numbers thead th+th{text-align:right;white-space:nowrap}
+        .processes td,.processes tbody th{white-space:nowrap}
+        .processes td:last-child{white-space:normal;overflow-wrap:anywhere;min-width:18em}
         .numbers tbody th{white-space:nowrap;color:var(--Ink)}
         code{font:13.5px/1.4 ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",monospace;overflow-wrap:anywhere}
         details{margin:0 0 14px}

@@ -59,6 +59,7 @@ package struct ReportPage {
         text += evaluations()
         text += try pictures()
         text += try classes()
+        text += processes()
         text += settings()
         text += files()
         text +=
@@ -288,6 +289,10 @@ package struct ReportPage {
         add("time of training") { run in
             max(run.log.steps.seconds.last ?? 0, run.log.evaluations.seconds.last ?? 0).nonzero.map(Format.duration)
         }
+        add("memory, peak") { $0.peakResidentBytes.map(Format.bytes) }
+        add("memory limit") { run in run.ofProcesses(\.memoryLimit) }
+        add("machine") { run in run.ofProcesses(\.machine) }
+        add("version of dmae") { run in run.ofProcesses(\.version) }
         add("first step") { run in run.log.steps.times.first { !$0.isEmpty }.map(Self.time) }
         add("last step") { run in run.log.steps.times.last { !$0.isEmpty }.map(Self.time) }
         add("folder") { $0.path }
@@ -307,7 +312,7 @@ package struct ReportPage {
             + "images of \(encoder.imageHeight) × \(encoder.imageWidth) × \(encoder.channels)"
     }
 
-    private static func time(_ text: String) -> String {
+    static func time(_ text: String) -> String {
         text.replacing("T", with: " ").replacing("Z", with: " UTC")
     }
 

@@ -38,7 +38,9 @@ package struct ReportedRun {
     package let settings: [(key: String, value: String)]
     /// What evaluation.json holds: step and values of the best and of the last evaluation.
     package let ranking: Ranking?
-    /// The run's files and their sizes in bytes, sorted by name.
+    /// The processes that trained it, as far as they are recorded.
+    package let starts: [RecordedStart]
+    /// The run's files and their sizes in bytes, sorted by name; those of its folders come after them.
     package let files: [(name: String, bytes: Int)]
 
     /// The contents of evaluation.json.
@@ -75,12 +77,20 @@ package struct ReportedRun {
         ranking = (try? MappedFile.contents("\(path)/evaluation.json", wanted: "a run")).flatMap {
             try? JSONDecoder().decode(Ranking.self, from: Data($0))
         }
-        files = try FolderNames.sorted(path).compactMap { name in
-            var status = stat()
-            guard stat("\(path)/\(name)", &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
-            return (name, Int(status.st_size))
+        starts = RecordedStart.all(ofRunIn: path)
+        func files(in folder: String) throws -> [(name: String, bytes: Int)] {
+            try FolderNames.sorted("\(path)/\(folder)").compactMap { name in
+                var status = stat()
+                guard stat("\(path)/\(folder)\(name)", &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+                    return nil
+                }
+                return (folder + name, Int(status.st_size))
+            }
         }
-        (state, reason) = Self.state(path, files.map(\.name))
+        self.files =
+            try files(in: "")
+            + RunDirectory.folderNames.flatMap { (try? files(in: $0 + "/")) ?? [] }
+        (state, reason) = Self.state(path, self.files.map(\.name))
     }
 
     private static func state(_ path: String, _ names: [String]) -> (State, String) {

@@ -72,6 +72,8 @@ package struct TerminalChart {
             facts += "; \(visible(quantity.name)) \(quantity.text(value))"
         }
         if run.log.damagedLines > 0 { facts += "; \(Format.counted(run.log.damagedLines, "damaged line")) left out" }
+        if let machine = run.ofProcesses(\.machine) { facts += "; \(visible(machine))" }
+        if let peak = run.peakResidentBytes { facts += "; at most \(Format.bytes(peak)) of memory" }
         return ([head] + lines + [Format.filled(facts, columns: max(40, terminal.columns - 1))]).joined(separator: "\n")
     }
 }

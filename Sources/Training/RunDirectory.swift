@@ -4,8 +4,9 @@ import Glibc
 import Tensors
 import Weights
 
-/// The folder of one run: `configuration.json`, `status.json`, `images.json`, `log.jsonl`, the checkpoints, the final
-/// weights, those with the best evaluation, `evaluation.json`, and `lock`, which is held while a process writes here.
+/// The folder of one run: `configuration.json`, `status.json`, `images.json`, `log.jsonl`, `starts.jsonl`, the
+/// checkpoints, the final weights, those with the best evaluation, `evaluation.json`, the folder `tensorboard` of event files, and `lock`, which
+/// is held while a process writes here.
 public final class RunDirectory {
     /// The path of the folder.
     public let path: String
@@ -13,6 +14,7 @@ public final class RunDirectory {
     /// again.
     public let startsAgain: Bool
     private var lock: Int32
+    private var starts: RunStarts?
     /// What was in the folder before.
     private let earlier: Set<String>
     /// The folders that were made, outermost first.
@@ -42,6 +44,8 @@ public final class RunDirectory {
     static let statusName = "status.json"
     /// The path of the log: one JSON object per optimiser step.
     public var logPath: String { "\(path)/log.jsonl" }
+    /// The path of the folder of the `EventLog`.
+    var eventsPath: String { "\(path)/\(EventLog.folderName)" }
 
     /// Whether a folder with files of these names is the folder of a run.
     private static func isRun(_ names: [String]) -> Bool {
@@ -62,15 +66,21 @@ public final class RunDirectory {
         outputNames.map { "\(path)/\($0)" }
     }
     private static let outputNames = [
-        weightsName, bestWeightsName, rawWeightsName, evaluationName, imagesName, "log.jsonl", "lock",
+        weightsName, bestWeightsName, rawWeightsName, evaluationName, imagesName, "log.jsonl", RunStarts.name, "lock",
     ]
+
+    /// The folders in that of a run.
+    package static let folderNames = ["archives", EventLog.folderName]
 
     /// Whether the file at `path` is one that a run has written, in that run's folder.
     public static func isFileOfRun(_ path: String) -> Bool {
         let parts = path.split(separator: "/", omittingEmptySubsequences: false)
-        let folder = parts.count == 1 ? "." : parts.dropLast().joined(separator: "/") + "/"
         let name = String(parts.last ?? "")
-        let isNamed = outputNames.contains(name) || name == configurationName || CheckpointName.step(of: name) != nil
+        let isEvents = parts.dropLast().last ?? "" == EventLog.folderName && EventLog.isOwn(name)
+        let before = parts.dropLast(isEvents ? 2 : 1)
+        let folder = before.isEmpty ? "." : before.joined(separator: "/") + "/"
+        let isNamed =
+            isEvents || outputNames.contains(name) || name == configurationName || CheckpointName.step(of: name) != nil
         return isNamed && access(path, F_OK) == 0 && access(configurationPath(in: folder), F_OK) == 0
     }
 
@@ -145,14 +155,18 @@ public final class RunDirectory {
     private static func remove(newerThan earlier: Set<String>, in path: String, _ made: [String]) {
         func remove(_ name: String, in folder: String) {
             let place = "\(folder)/\(name)"
-            guard name == "archives" else {
+            guard folderNames.contains(name) else {
                 unlink(place)
                 return
             }
-            for inner in (try? names(in: place)) ?? [] where inner.contains(".index") { unlink("\(place)/\(inner)") }
+            for inner in (try? names(in: place)) ?? [] where inner.contains(".index") || EventLog.isOwn(inner) {
+                unlink("\(place)/\(inner)")
+            }
             rmdir(place)
         }
-        let own = [configurationName, statusName, imagesName, evaluationName, "log.jsonl", "lock", "archives"]
+        let own =
+            [configurationName, statusName, imagesName, evaluationName, "log.jsonl", RunStarts.name, "lock"]
+            + folderNames
         for name in (try? names(in: path)) ?? [] where !earlier.contains(name) && own.contains(name) {
             remove(name, in: path)
         }
@@ -231,8 +245,16 @@ public final class RunDirectory {
         try AtomicFile.write(ranking.sortedJSON(indented: true) + [0x0A], to: evaluationPath, replacesLink: true)
     }
 
+    /// Adds this process to `starts.jsonl`, to which `writeStatus` then adds its memory.
+    ///
+    /// - Parameter report: called once, if that fails.
+    public func record(_ start: RunStart, report: @escaping (Message) -> Void) {
+        starts = RunStarts(start, in: path, report: report)
+    }
+
     /// Writes `status.json`, whole or not at all. Throws `Failure(.inputOutput)`.
     public func writeStatus(_ status: RunStatus) throws {
+        defer { starts?.note(status) }
         try AtomicFile.write(status.sortedJSON() + [0x0A], to: statusPath, replacesLink: true)
     }
 

@@ -50,6 +50,9 @@ public final class RunLog {
     /// values have the same bytes after any kill and resume, and for any number of threads and workers.
     package static let measuredKeys = ["images_per_second", "time", "elapsed_seconds"]
 
+    /// The key of a value that every line of a step has, and no other.
+    static let learningRateKey = "learning_rate"
+
     /// The path of the log.
     public let path: String
     private let terms: [LossTerm]
@@ -163,7 +166,7 @@ public final class RunLog {
             }
             if term.listCount != nil { text("]") }
         }
-        text(",\"learning_rate\":")
+        text(",\"\(Self.learningRateKey)\":")
         number(record.learningRate)
         text(",\"gradient_norm\":")
         number(record.gradientNorm)
@@ -310,6 +313,6 @@ public final class RunLog {
 
     /// Whether a line is that of an optimiser step, not of evaluations.
     private static func isStep(_ line: ArraySlice<UInt8>) -> Bool {
-        String(decoding: line, as: UTF8.self).contains(",\"learning_rate\":")
+        String(decoding: line, as: UTF8.self).contains(",\"\(learningRateKey)\":")
     }
 }

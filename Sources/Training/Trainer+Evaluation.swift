@@ -8,7 +8,7 @@ extension Trainer {
     ///
     /// - Returns: the name of the signal that interrupted them; nothing is written then.
     func evaluate(
-        log: RunLog, directory: RunDirectory, workers: Int, progress: ProgressLine?,
+        log: RunLog, events: EventLog?, directory: RunDirectory, workers: Int, progress: ProgressLine?,
         report: @escaping (Message) -> Void, isInterrupted: () -> String?
     ) throws -> String? {
         guard evaluatedStep < step else { return nil }
@@ -46,6 +46,7 @@ extension Trainer {
             try directory.writeEvaluation(ranking)
         }
         try log.append(record)
+        events?.append(record)
         self.ranking = ranking
         evaluatedStep = step
         progress?.update(record)

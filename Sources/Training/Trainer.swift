@@ -234,6 +234,10 @@ public final class Trainer {
     /// The images of the run and those of its evaluations.
     public var sources: [any ImageSource] { [source] + evaluationSources }
     var evaluationSources: [any ImageSource] = []
+    /// Images that are not trained on, where evaluations have some: those of the losses, else those of k-NN.
+    private var heldOutSource: (any ImageSource)? {
+        configuration.validation == nil ? evaluationSources.last : evaluationSources.first
+    }
 
     /// How the weights of files compare with the tensors that the run needs, and how they were adapted.
     public struct Preparation: Sendable {
@@ -350,6 +354,11 @@ public final class Trainer {
         let log = try RunLog(
             path: directory.logPath, after: step, keepsEvaluation: evaluatedStep == step, terms: objective.lossTerms)
         log.notes.forEach(message)
+        let events =
+            configuration.tensorboard == true
+            ? EventLog(
+                in: directory.eventsPath, after: step, keepsEvaluation: evaluatedStep == step,
+                terms: objective.lossTerms, report: message) : nil
         func saveCheckpoint() throws -> String {
             try directory.requireLock()
             return try save(to: store)
@@ -376,11 +385,18 @@ public final class Trainer {
         let every =
             configuration.checkpointEvery > 0
             ? configuration.checkpointEvery : max(1, images / configuration.effectiveBatch)
+        let pictures =
+            events == nil
+            ? nil
+            : CheckpointPictures(
+                of: objective, source: heldOutSource ?? source, augmentation: configuration.validationAugmentation,
+                checkpoints: totalSteps / every)
         /// Runs the evaluations that are due after the current step; returns the signal that interrupted them.
         func evaluate() throws -> String? {
             do {
                 return try self.evaluate(
-                    log: log, directory: directory, workers: workers, progress: progress, report: message,
+                    log: log, events: events, directory: directory, workers: workers, progress: progress,
+                    report: message,
                     isInterrupted: isInterrupted)
             } catch let failure as Failure {
                 // The steps since the last checkpoint must not be lost with images of an evaluation.
@@ -444,6 +460,7 @@ public final class Trainer {
                 step: step, epoch: configuration.epoch(step: step, images: images), losses: loop.losses,
                 learningRate: rate, gradientNorm: result.gradientNorm, imagesPerSecond: Float(speed))
             try log.append(record)
+            events?.append(record)
             progress?.update(batch: configuration.accumulation, waited: batches.secondsWaited)
             progress?.update(record)
             let evaluationSignal = try evaluate()
@@ -452,8 +469,12 @@ public final class Trainer {
             signal = evaluationSignal ?? isInterrupted()
             if step % every == 0 || step == totalSteps || signal != nil {
                 try log.synchronize()
+                events?.synchronize()
                 let checkpoint = try saveCheckpoint()
                 lastCheckpoint = checkpoint
+                if signal == nil, let pictures, step == totalSteps || pictures.areDue(at: step / every) {
+                    events?.append(pictures.draw(), step: step)
+                }
                 if let signal, step < totalSteps || evaluationSignal != nil {
                     return .interrupted(signal: signal, checkpoint: checkpoint)
                 }

@@ -88,7 +88,7 @@ extension TrainingConfiguration {
     package var keysThatMayChange: Set<String> {
         let keys: Set<String> = [
             "data", "validation", "neighbors", "weights", "prefix", "teacher", "teacherPrefix", "unreadableLimit",
-            "checkpointEvery", "keep",
+            "checkpointEvery", "keep", "tensorboard",
         ]
         return ranksWeights ? keys : keys.union(["evaluateEvery"])
     }

@@ -99,6 +99,8 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public var checkpointEvery: Int
     /// Number of checkpoints kept, the newest ones.
     public var keep: Int
+    /// Whether the run writes event files for TensorBoard; nil for no, as in runs that do not state it.
+    public var tensorboard: Bool?
 
     public init(
         method: Method, recipe: String, model: ModelConfiguration?, data: ImagePlaces, teacher: String?, batch: Int,

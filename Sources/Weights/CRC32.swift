@@ -1,26 +1,45 @@
-/// The CRC-32 of zip archives (ISO 3309, reflected polynomial 0xEDB88320), computed eight bytes at a time.
-struct CRC32 {
-    /// [8, 256]: table[k][b] is the contribution of byte b that is followed by k bytes.
-    private static let table: [UInt32] = {
-        var table = [UInt32](repeating: 0, count: 8 * 256)
-        for byte in 0..<256 {
-            table[byte] = (0..<8).reduce(UInt32(byte)) { value, _ in
-                value & 1 == 0 ? value >> 1 : value >> 1 ^ 0xEDB8_8320
-            }
-        }
-        for index in 256..<8 * 256 { table[index] = table[index - 256] >> 8 ^ table[Int(table[index - 256] & 0xFF)] }
-        return table
-    }()
+/// A reflected cyclic redundancy check of 32 bits, computed eight bytes at a time.
+package struct CRC32 {
+    /// What the bytes are divided by.
+    package struct Polynomial: Sendable {
+        /// [8, 256]: table[k][b] is the contribution of byte b that is followed by k bytes.
+        fileprivate let table: [UInt32]
 
+        /// The CRC-32 of zip archives (ISO 3309).
+        static let zip = Polynomial(0xEDB8_8320)
+        /// The CRC-32C of TFRecords and iSCSI (RFC 3720).
+        package static let castagnoli = Polynomial(0x82F6_3B78)
+
+        /// - Parameter bits: the polynomial, its coefficients from the highest bit down in ascending order.
+        private init(_ bits: UInt32) {
+            var table = [UInt32](repeating: 0, count: 8 * 256)
+            for byte in 0..<256 {
+                table[byte] = (0..<8).reduce(UInt32(byte)) { value, _ in
+                    value & 1 == 0 ? value >> 1 : value >> 1 ^ bits
+                }
+            }
+            for index in 256..<8 * 256 {
+                table[index] = table[index - 256] >> 8 ^ table[Int(table[index - 256] & 0xFF)]
+            }
+            self.table = table
+        }
+    }
+
+    private let table: [UInt32]
     private var state: UInt32 = .max
 
+    package init(_ polynomial: Polynomial) { table = polynomial.table }
+
+    /// The zip archive's.
+    init() { self.init(.zip) }
+
     /// The checksum of all bytes so far.
-    var value: UInt32 { ~state }
+    package var value: UInt32 { ~state }
 
     /// Adds the next bytes. The result does not depend on how they are split into calls.
-    mutating func update(_ bytes: UnsafeRawBufferPointer) {
+    package mutating func update(_ bytes: UnsafeRawBufferPointer) {
         var state = state
-        Self.table.withUnsafeBufferPointer { table in
+        table.withUnsafeBufferPointer { table in
             var position = 0
             while position + 8 <= bytes.count {
                 let word =
@@ -34,9 +53,11 @@ struct CRC32 {
         self.state = state
     }
 
-    static func of(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
-        var checksum = CRC32()
+    package static func of(_ bytes: UnsafeRawBufferPointer, _ polynomial: Polynomial) -> UInt32 {
+        var checksum = CRC32(polynomial)
         checksum.update(bytes)
         return checksum.value
     }
+
+    static func of(_ bytes: UnsafeRawBufferPointer) -> UInt32 { of(bytes, .zip) }
 }

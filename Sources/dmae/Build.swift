@@ -6,13 +6,17 @@ enum Build {
     /// The commit that was built, with "+" behind it if files were changed since; nil outside of a repository.
     static let commit = dmae_commit().map { String(cString: $0) }
 
+    /// "release" or "debug".
+    static var kind: String {
+        #if DEBUG
+            "debug"
+        #else
+            "release"
+        #endif
+    }
+
     /// "0.1.0 (commit 0123456789ab, release build for x86_64)".
     static var description: String {
-        #if DEBUG
-            let kind = "debug"
-        #else
-            let kind = "release"
-        #endif
         #if arch(x86_64)
             let processor = "x86_64"
         #else

@@ -117,6 +117,7 @@ struct ConfigurationFile {
     /// Flags whose place is taken by others on the command line.
     private static let replacements: [String: [String]] = [
         "--normalize-pixels": ["--no-normalize-pixels"], "--no-normalize-pixels": ["--normalize-pixels"],
+        "--tensorboard": ["--no-tensorboard"], "--no-tensorboard": ["--tensorboard"],
         "--rand-augment": ["--no-rand-augment"], "--no-rand-augment": ["--rand-augment"],
         "--width": ["--student"], "--depth": ["--student"], "--heads": ["--student"],
         "--decoder-width": ["--decoder"], "--decoder-depth": ["--decoder"], "--decoder-heads": ["--decoder"],
@@ -235,6 +236,7 @@ struct ConfigurationFile {
             "preprocessing.cropFraction": .combined, "preprocessing.squashes": .combined,
             "preprocessing.cropRoundsDown": .fixed, "unreadableLimit": .number("--unreadable-limit"),
             "checkpointEvery": .combined, "keep": .number("--keep"),
+            "tensorboard": .toggle("--tensorboard", "--no-tensorboard"),
         ]
         for (key, flag) in [
             ("beta1", "--beta1"), ("beta2", "--beta2"), ("epsilon", "--epsilon"), ("weightDecay", "--weight-decay"),

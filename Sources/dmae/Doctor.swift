@@ -78,8 +78,8 @@ struct Doctor: ParsableCommand {
         if access("/proc/self/status", F_OK) != 0 {
             Terminal.note("/proc is not mounted: the processor, its features and the memory in use are not known")
         }
-        let processor = Self.values(of: "/proc/cpuinfo")
-        let memory = Self.values(of: "/proc/meminfo")
+        let processor = Machine.values(of: "/proc/cpuinfo")
+        let memory = Machine.values(of: "/proc/meminfo")
         let features = Set((processor["flags"] ?? processor["Features"] ?? "").split(separator: " ").map(String.init))
         let relevant = ["sse2", "sse4_2", "avx", "f16c"] + InstructionSet.featureFlags
         let limits = MemoryLimits()
@@ -180,19 +180,6 @@ struct Doctor: ParsableCommand {
         return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    /// "key : value" lines; of equal keys the first.
-    private static func values(of path: String) -> [String: String] {
-        guard let data = try? Data(contentsOf: URL(filePath: path)) else { return [:] }
-        var values: [String: String] = [:]
-        for line in String(decoding: data, as: UTF8.self).split(separator: "\n") {
-            let parts = line.split(separator: ":", maxSplits: 1)
-            guard parts.count == 2 else { continue }
-            let key = String(parts[0]).trimmingSpaces
-            if values[key] == nil { values[key] = String(parts[1]).trimmingSpaces }
-        }
-        return values
-    }
-
     /// The setting of transparent huge pages, which the planned memory asks for.
     private static var hugePages: String {
         guard let data = try? Data(contentsOf: URL(filePath: "/sys/kernel/mm/transparent_hugepage/enabled")) else {
@@ -201,14 +188,5 @@ struct Doctor: ParsableCommand {
         let text = String(decoding: data, as: UTF8.self)
         guard let open = text.firstIndex(of: "["), let close = text.firstIndex(of: "]") else { return "unknown" }
         return String(text[text.index(after: open)..<close])
-    }
-}
-
-extension String {
-    fileprivate var trimmingSpaces: String {
-        var part = Substring(self)
-        while let first = part.first, first.isWhitespace { part.removeFirst() }
-        while let last = part.last, last.isWhitespace { part.removeLast() }
-        return String(part)
     }
 }

@@ -1,4 +1,5 @@
 import Images
+import Reporting
 import Training
 
 extension TrainingConfiguration {

@@ -27,6 +27,11 @@ struct ProcessOptions: ParsableArguments {
         help: ArgumentHelp("Number of checkpoints to keep, the newest. Default of a new run: 2.", valueName: "count"))
     var keep: Int?
 
+    @Flag(
+        inversion: .prefixedNo,
+        help: "Write event files for TensorBoard into the folder tensorboard of the run. Default of a new run: no.")
+    var tensorboard: Bool?
+
     @Flag(name: .shortAndLong, help: "Print warnings and errors only, no progress.")
     var quiet = false
 

@@ -11,9 +11,9 @@ struct Report: ParsableCommand {
         abstract: "Show the curves of runs: as a page, in the terminal, as a table.",
         discussion: """
             --output writes one page that needs no network: losses, learning rate, gradient norm, images per second and \
-            evaluations over steps and time, the settings, the sizes of files, and held-out pictures as the newest \
-            checkpoints reconstruct them. Several runs are laid over each other, with a table of the settings that \
-            differ. A browser opens the file; nothing is sent anywhere.
+            evaluations over steps and time, memory, machine and command line, the settings, the sizes of files, and \
+            held-out pictures as the newest checkpoints reconstruct them. Several runs are laid over each other, with a \
+            table of the settings that differ. A browser opens the file; nothing is sent anywhere.
 
               dmae report run --output report.html
               dmae report run another-run --output report.html

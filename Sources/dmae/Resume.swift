@@ -107,6 +107,7 @@ struct Resume: ParsableCommand {
         configuration.unreadableLimit = process.unreadableLimit ?? configuration.unreadableLimit
         configuration.checkpointEvery = process.checkpointEvery ?? configuration.checkpointEvery
         configuration.keep = process.keep ?? configuration.keep
+        if let tensorboard = process.tensorboard { configuration.tensorboard = tensorboard ? true : nil }
     }
 
     /// Refuses a relative path of the configuration that leads nowhere from the present folder.

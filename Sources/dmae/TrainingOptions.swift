@@ -204,6 +204,7 @@ struct TrainingOptions: ParsableArguments {
             unreadableLimit: process.unreadableLimit ?? UnreadableLimit.standard,
             checkpointEvery: process.checkpointEvery ?? 0,
             keep: process.keep ?? 2)
+        configuration.tensorboard = process.tensorboard == true ? true : nil
         configuration.classifier = classifier
         configuration.preprocessing = try preprocessing(
             channels: configuration.trainedEncoder.channels, from: prepared)
@@ -433,6 +434,7 @@ struct TrainingOptions: ParsableArguments {
         // After the check: until then the folder holds no run, and the same command starts one when images are repaired.
         try directory.writeConfiguration(configuration)
         try directory.writeStatus(.running(step: trainer.step))
+        directory.record(RunStart(after: trainer.step, workers: process.workers), report: message)
         let first = (step: trainer.step, time: monotonicSeconds())
         let outcome: Trainer.Outcome
         var refusal: Failure?

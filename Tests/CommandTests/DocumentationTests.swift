@@ -259,6 +259,20 @@ final class DocumentationTests: XCTestCase {
         XCTAssertEqual(Set(shown.keys), Set(line.keys))
     }
 
+    /// The keys of starts.jsonl, and the tags of TensorBoard that are not keys of the log.
+    func testStartKeys() throws {
+        let folder = TemporaryFolder(), run = folder.file("run")
+        assertRuns(TinyRun.pretrain(run, epochs: 1, ["--quiet"]))
+        let lines = try String(contentsOfFile: run + "/starts.jsonl", encoding: .utf8).split(separator: "\n").map {
+            try XCTUnwrap(JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any])
+        }
+        // Which of them the system says differs.
+        let keys = ["commit", "processor", "host", "system", "folder", "memory_limit", "memory_limit_bytes"]
+        XCTAssertEqual(
+            Set(try table("Runs", "key of a start").flatMap { codes($0[0]) }), Set(lines[0].keys).union(keys))
+        XCTAssertEqual(Set(try table("Runs", "key of its progress").flatMap { codes($0[0]) }), Set(lines[1].keys))
+    }
+
     /// The keys of `--dry-run --json`.
     func testPlanKeys() throws {
         let output = Command.run(TinyRun.pretrain("", ["--dry-run", "--json"])).output
@@ -316,6 +330,7 @@ final class DocumentationTests: XCTestCase {
         configuration.clipGradient = 1
         configuration.averageDecay = 0.5
         configuration.preprocessing = .imageNet(channels: 3)
+        configuration.tensorboard = true
         let json = try configuration.sortedJSON()
         let object = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(json)) as? [String: Any])
         let rows = try table("Runs", "key")

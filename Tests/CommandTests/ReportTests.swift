@@ -96,6 +96,57 @@ final class ReportTests: XCTestCase {
         XCTAssertEqual(rows[1...20].map { Double($0.components(separatedBy: ",")[4]) }, losses[..<20].map { $0 })
     }
 
+    /// What trained the runs is on the page, where a run says it.
+    func testProcesses() throws {
+        let old = folder.file("old"), run = folder.file("run")
+        for name in ["old", "run"] { try write(name, (1...20).map { line($0, loss: 1 / Double($0), elapsed: 1) }) }
+        func start(_ number: Int, step: Int, threads: Int) -> String {
+            #"{"build":"release","command":["dmae","distill","--data","it's <here>"],"commit":"0123456789ab","host":"h\#(number)","#
+                + #""instruction_set":"avx2","memory_limit":"this machine's memory","memory_limit_bytes":8000000000,"#
+                + #""processor":"A Processor","start":\#(number),"step":\#(step),"threads":\#(threads),"#
+                + #""time":"2026-01-31T12:00:00Z","version":"0.1.0","workers":3}"#
+        }
+        func progress(_ number: Int, step: Int, bytes: Int) -> String {
+            #"{"peak_resident_bytes":\#(bytes),"start":\#(number),"state":"running","step":\#(step),"time":"2026-01-31T12:00:00Z"}"#
+        }
+        let lines = [
+            start(1, step: 0, threads: 2), progress(1, step: 5, bytes: 1_000_000_000),
+            progress(1, step: 10, bytes: 3_000_000_000), "{damaged", start(2, step: 10, threads: 4),
+            progress(2, step: 20, bytes: 2_000_000_000), start(3, step: 20, threads: 4),
+        ]
+        folder.write(lines.joined(separator: "\n").utf8, "run/starts.jsonl")
+        let output = folder.file("processes.html")
+        assertRuns(["report", run, "--output", output])
+        let text = try page(output)
+        XCTAssertEqual(value("memory, peak", text), "3.00 GB")
+        XCTAssertEqual(value("memory limit", text), "8.00 GB, this machine's memory")
+        XCTAssertEqual(
+            value("machine", text), "A Processor, avx2, 2 threads; then A Processor, avx2, 4 threads")
+        XCTAssertEqual(value("version of dmae", text), "0.1.0, commit 0123456789ab, release build")
+        let place = try XCTUnwrap(text.firstIndex(of: "3 processes"))
+        XCTAssertEqual(
+            Array(text[(place + 1)...].prefix(6 + 3 * 7)),
+            ["began", "steps", "host", "threads", "peak memory", "command"]
+                + [
+                    ("1", "0–10", "h1", "2 + 3", "3.00 GB"), ("2", "10–20", "h2", "4 + 3", "2.00 GB"),
+                    ("3", "20–?", "h3", "4 + 3", "–"),
+                ]
+                .flatMap {
+                    [
+                        "\($0.0)", "2026-01-31 12:00:00 UTC", $0.1, $0.2, $0.3, $0.4,
+                        #"dmae distill --data 'it'\''s <here>'"#,
+                    ]
+                })
+        XCTAssertTrue(
+            assertRuns(["report", run, "--terminal"], environment: ["COLUMNS": "400"]).output.contains(
+                "A Processor, avx2, 4 threads; at most 3.00 GB of memory"))
+        // An earlier version wrote no such file.
+        assertRuns(["report", old, run, "--output", output])
+        XCTAssertTrue(try page(output).contains("run: 3 processes"))
+        assertRuns(["report", old, "--output", output])
+        XCTAssertFalse(try page(output).contains("Processes"))
+    }
+
     /// A page of 100,000 steps is below 2 MB, and holds the spike of a single step.
     func testLongRuns() throws {
         for name in ["long", "longer"] {

@@ -324,6 +324,7 @@ final class ResumeTests: XCTestCase {
         known.formUnion(["--student", "--decoder", "--teacher-model"])
         known.formUnion([
             "--data", "--teacher", "--unreadable-limit", "--checkpoint-every", "--keep", "--threads", "--workers",
+            "--tensorboard",
             "--val", "--knn-train", "--knn-val", "--knn-every",
         ])
         known.formUnion([

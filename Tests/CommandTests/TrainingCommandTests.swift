@@ -31,7 +31,10 @@ final class TrainingCommandTests: XCTestCase {
             try FileManager.default.contentsOfDirectory(atPath: teacher).sorted().filter {
                 !$0.hasPrefix("checkpoint-")
             },
-            ["configuration.json", "images.json", "lock", "log.jsonl", "model.safetensors", "status.json"])
+            [
+                "configuration.json", "images.json", "lock", "log.jsonl", "model.safetensors", "starts.jsonl",
+                "status.json",
+            ])
 
         let student = folder.file("student")
         let second = assertRuns(
@@ -450,7 +453,7 @@ final class TrainingCommandTests: XCTestCase {
         assertRefused(result, 74, ["checkpoint-00000003.safetensors", "File too large"])
         XCTAssertEqual(
             try FileManager.default.contentsOfDirectory(atPath: run).sorted(),
-            ["configuration.json", "images.json", "lock", "log.jsonl", "status.json"])
+            ["configuration.json", "images.json", "lock", "log.jsonl", "starts.jsonl", "status.json"])
         // With room again the run goes on.
         assertRuns(TinyRun.pretrain(run, ["--checkpoint-every", "3", "--resume", "auto"]))
     }

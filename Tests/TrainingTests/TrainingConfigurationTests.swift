@@ -57,6 +57,7 @@ final class TrainingConfigurationTests: XCTestCase {
         configuration.prefix = "student"
         configuration.teacherPrefix = "teacher"
         configuration.neighbors = NeighborSettings(train: "train", validation: "val", everyEpochs: 2)
+        configuration.tensorboard = true
         return configuration
     }
 

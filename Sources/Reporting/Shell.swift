@@ -1,7 +1,7 @@
 /// Words of a command line that a person is shown, to be typed or copied.
-enum Shell {
+package enum Shell {
     /// `text` as one word: in single quotes where a shell would split or change it.
-    static func word(_ text: String) -> String {
+    package static func word(_ text: String) -> String {
         func isPlain(_ character: Character) -> Bool {
             character.isASCII && (character.isLetter || character.isNumber || "-_./:=,+@%".contains(character))
         }
