@@ -1,7 +1,7 @@
 /// An index as bytes of a file: a first line, whose index it is, the index, and a checksum of it all. Numbers have 8 bytes,
 /// the lowest first.
 extension ArchiveIndex {
-    private static let title = Array("dmae index of a tar archive, 2\n".utf8)
+    private static let title = Array("dmae index of a tar archive, 3\n".utf8)
 
     /// The bytes of a file for this index of the archive at `path`.
     package func encoded(path: String, stamp: FileStamp) -> [UInt8] {
@@ -22,6 +22,12 @@ extension ArchiveIndex {
             writer.append(tally.count)
             writer.append(tally.first.count)
             for name in tally.first { writer.append(Array(name.utf8)) }
+        }
+        let kinds = undecodable.counts.sorted { $0.key < $1.key }
+        writer.append(kinds.count)
+        for (kind, count) in kinds {
+            writer.append(Array(kind.utf8))
+            writer.append(count)
         }
         writer.append(Int(bitPattern: UInt(NameHash.of(writer.bytes[...]))))
         return writer.bytes
@@ -53,8 +59,13 @@ extension ArchiveIndex {
         }
         guard let debris = tally(), let links = tally(), let folderLinks = tally(), let others = tally(),
             let replaced = tally(), let compressed = tally(), let endless = tally(), let joined = tally(),
-            reader.bytes.isEmpty
+            let kinds = reader.number()
         else { return nil }
+        for _ in 0..<max(0, kinds) {
+            guard let kind = reader.text(), let count = reader.number() else { return nil }
+            undecodable.add(String(decoding: kind, as: UTF8.self), count)
+        }
+        guard reader.bytes.isEmpty else { return nil }
         (self.debris, self.links, self.folderLinks, self.others) = (debris, links, folderLinks, others)
         (self.replaced, self.compressed, self.endless, self.joined) = (replaced, compressed, endless, joined)
     }

@@ -42,6 +42,8 @@ package struct ArchiveIndex: Equatable {
     var replaced = Tally()
     /// Compressed archives, which are not read.
     var compressed = Tally()
+    /// Pictures that cannot be decoded.
+    var undecodable = UndecodablePictures()
     /// Archives without the mark of their end.
     var endless = Tally()
     /// Archives in which something follows that mark.
@@ -94,6 +96,7 @@ package struct ArchiveIndex: Equatable {
                 } else if ArchiveName.compression(of: path.base) != nil {
                     compressed.add("\(title): \(path.text)")
                 } else {
+                    if let kind = ImageExtension.undecodable(path.base) { undecodable.add(kind) }
                     if !path.base.utf8.contains(UInt8(ascii: ".")) { builder.plainFiles.insert(path.bytes) }
                     try builder.add(path, member.content, of: bytes)
                 }

@@ -187,7 +187,7 @@ public final class BatchLoader: BatchSource {
                 ? "none of the \(total) images\(place) can be read (\(some)); name a folder of \(FileKind.names) files"
                 : "\(unreadable.count) of the \(total) images\(place) cannot be read (\(some)), "
                     + "more than the allowed fraction of \(pipeline.unreadableLimit); "
-                    + "repair or remove them, or raise \(.unreadableLimit)")
+                    + UnreadableLimit.remedy(unreadable.count, of: total))
     }
 
     /// Reports, once, what was found in the images so far.

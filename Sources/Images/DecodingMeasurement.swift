@@ -15,10 +15,12 @@ public struct DecodingMeasurement: Sendable {
     /// - Parameters:
     ///   - most: the number of images.
     ///   - seconds: time after which no other image is begun.
+    /// - Parameter report: called with a sentence about each image that cannot be decoded.
     /// - Returns: nil if none of them can be decoded.
     /// - Throws: `Failure.inputOutput` where the system failed, not an image.
     public init?(
-        of source: any ImageSource, as augmentation: Augmentation, seed: UInt64, most: Int = 200, seconds: Double = 4
+        of source: any ImageSource, as augmentation: Augmentation, seed: UInt64, most: Int = 200, seconds: Double = 4,
+        report: (Message) -> Void = { _ in }
     ) throws {
         let buffers = AugmentationBuffers(), start = monotonicSeconds()
         let target = UnsafeMutablePointer<UInt8>.allocate(capacity: augmentation.sampleCount)
@@ -38,6 +40,7 @@ public struct DecodingMeasurement: Sendable {
                 augmentation.apply(to: picture, seed: seed, epoch: 0, index: image, with: buffers, into: target)
                 pixels += picture.width * picture.height
             } catch let failure as Failure where failure.code == .badData {
+                report(failure.sentence)
                 continue
             }
             total += monotonicSeconds() - begin

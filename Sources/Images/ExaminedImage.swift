@@ -1,3 +1,4 @@
+import Glibc
 import Reporting
 
 /// An image that was read and decoded once: what its file is, and what a person should know of it.
@@ -23,6 +24,17 @@ public struct ExaminedImage: Sendable {
             _ = try FileKind($0, named: path)
         }
         return kind != nil
+    }
+
+    /// Throws where the file at `path` is called as pictures are and cannot be decoded: as what it is, with the remedy.
+    public static func requireDecodable(_ path: String) throws {
+        var status = stat()
+        guard ImageExtension.isImage(path) || ImageExtension.undecodable(path) != nil,
+            stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG
+        else { return }
+        _ = try readFile(path, atMost: FileKind.headCount, headCount: FileKind.headCount) {
+            _ = try FileKind($0, named: path)
+        }
     }
 
     /// The format of an image file whose header is whole, although its picture may be damaged; nil for another.

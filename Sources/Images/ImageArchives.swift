@@ -144,10 +144,12 @@ struct ImageArchives: ImageSource {
         guard total > 0 else {
             let endings = ImageExtension.text
             let hint =
-                all.compressed.count > 0 ? ", only compressed archives (\(all.compressed.text)): unpack them" : ""
+                all.compressed.count > 0
+                ? ", only compressed archives (\(all.compressed.text)): unpack them" : all.undecodable.hint
             throw Failure(.badData, "\(shown): holds no images (\(endings))\(hint)")
         }
         (notes, warnings) = Self.sentences(all)
+        warnings += all.undecodable.warnings(in: place)
 
         if isListing {
             self.units = units
@@ -413,6 +415,7 @@ extension ArchiveIndex {
         others.merge(other.others)
         replaced.merge(other.replaced)
         compressed.merge(other.compressed)
+        undecodable.add(other.undecodable)
         endless.merge(other.endless)
         joined.merge(other.joined)
     }

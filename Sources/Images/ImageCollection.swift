@@ -220,7 +220,7 @@ public struct ImageCollection: ImageSource {
 
     private static func isFileName(_ path: String) -> Bool {
         ImageList.isList(path) || ImageFolder.isImage(path) || ArchiveName.isTar(path)
-            || ArchiveName.compression(of: path) != nil
+            || ArchiveName.compression(of: path) != nil || ImageExtension.undecodable(path) != nil
     }
 
     /// The paths with the braces of those that do not exist as they are expanded.

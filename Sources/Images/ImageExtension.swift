@@ -1,17 +1,71 @@
+import Reporting
+
 /// The extensions of image files.
 enum ImageExtension {
-    /// The extensions of image files: torchvision's list, then the others of the kinds that are decoded. Which kind a
-    /// file is, its content says.
+    /// The extensions of image files that can be decoded: those of torchvision's list without TIFF's, then the others of
+    /// the kinds that are decoded. Which kind a file is, its content says.
     static let all = [
-        "jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp", "jfif", "jpe", "mpo", "gif", "pbm", "pnm",
+        "jpg", "jpeg", "png", "ppm", "bmp", "pgm", "webp", "jfif", "jpe", "mpo", "gif", "pbm", "pnm",
     ]
 
-    /// Those in a sentence, without the extensions of TIFF, which is found and named but not decoded.
-    static let text = all.filter { !$0.hasPrefix("tif") }.map { "." + $0 }.joined(separator: " ")
+    /// The extensions of pictures that cannot be decoded, sorted.
+    static let undecodable = [
+        "3fr", "arw", "avif", "cr2", "cr3", "crw", "cur", "dcm", "dcr", "dds", "dng", "eps", "erf", "exr", "fff",
+        "hdr", "heic", "heics", "heif", "heifs", "hif", "icns", "ico", "iiq", "j2k", "jls", "jp2", "jpf", "jpx", "jxl",
+        "jxr", "kdc", "mef", "mos", "mrw", "nef", "nrw", "orf", "pcx", "pef", "psb", "psd", "qoi", "raf", "raw", "rw2",
+        "rwl", "sgi", "sr2", "srf", "srw", "svg", "svgz", "tga", "tif", "tiff", "wdp", "x3f", "xcf",
+    ]
+    private static let undecodableSet = Set(undecodable)
 
-    /// Whether a file of that name is an image.
-    static func isImage(_ name: String) -> Bool {
-        guard let dot = name.lastIndex(of: ".") else { return false }
-        return all.contains(name[name.index(after: dot)...].lowercased())
+    /// Those of `all` in a sentence.
+    static let text = all.map { "." + $0 }.joined(separator: " ")
+
+    /// Whether a file of that name is an image that can be decoded.
+    static func isImage(_ name: String) -> Bool { of(name).map(all.contains) ?? false }
+
+    /// The extension of a picture that cannot be decoded; nil for another name.
+    static func undecodable(_ name: String) -> String? { of(name).flatMap { undecodableSet.contains($0) ? $0 : nil } }
+
+    /// The extension of a name, in lower case.
+    private static func of(_ name: String) -> String? {
+        name.lastIndex(of: ".").map { name[name.index(after: $0)...].lowercased() }
+    }
+}
+
+/// Pictures that were found and cannot be decoded, counted by their extensions.
+struct UndecodablePictures: Equatable {
+    private(set) var counts: [String: Int] = [:]
+
+    var isEmpty: Bool { counts.isEmpty }
+
+    mutating func add(_ kind: String, _ count: Int = 1) { counts[kind, default: 0] += count }
+
+    mutating func add(_ others: UndecodablePictures) {
+        for (kind, count) in others.counts { add(kind, count) }
+    }
+
+    /// "12 .heic, 3 .tif", the most frequent kind first.
+    private var text: String {
+        counts.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.map { "\(Format.grouped($0.value)) .\($0.key)" }
+            .joined(separator: ", ")
+    }
+
+    private static let remedy = "convert them to JPEG or PNG"
+
+    /// A warning about those that were left out.
+    ///
+    /// - Parameter place: what holds them; nil for several places.
+    func warnings(in place: String?) -> [String] {
+        isEmpty
+            ? []
+            : [
+                "pictures of kinds that cannot be decoded are left out\(place.map { " in \($0)" } ?? ""): \(text); "
+                    + "\(Self.remedy) to use them"
+            ]
+    }
+
+    /// The end of a sentence that says that there are no images.
+    var hint: String {
+        isEmpty ? "" : ", but pictures of kinds that cannot be decoded (\(text)): \(Self.remedy)"
     }
 }

@@ -32,9 +32,14 @@ public struct ImageFolder: ImageSource {
     private let misnamed: Set<Int>
     /// Tar archives, compressed or not, that were left out; within `place` where there is one.
     private let archives: [String]
+    /// Pictures that cannot be decoded and were left out.
+    private let undecodable: UndecodablePictures
 
     /// The extensions of image files. Which kind a file is, its content says.
     public static let extensions = ImageExtension.all
+
+    /// The extensions of pictures that cannot be decoded: they are counted and left out.
+    public static let undecodableExtensions = ImageExtension.undecodable
 
     /// Whether a file of that name is an image.
     static func isImage(_ name: String) -> Bool { ImageExtension.isImage(name) }
@@ -88,6 +93,7 @@ public struct ImageFolder: ImageSource {
         if closed.count > 3 {
             warnings.append("\(closed.count - 3) more folders cannot be opened and are passed over")
         }
+        warnings += undecodable.warnings(in: place)
         guard let place else { return warnings }
         if strayCount > names.count {
             warnings.append(
@@ -146,14 +152,17 @@ public struct ImageFolder: ImageSource {
         }
         if let closed = search.closed.first, usesLabels || images.isEmpty && top.images.isEmpty { throw closed.failure }
         (debris, closed) = (search.debris, search.closed.map(\.failure))
+        undecodable = search.undecodable
         if images.isEmpty {
             guard !top.images.isEmpty else {
                 if let orArchives, orArchives(search.archives.sorted(by: precedes), search.compressed) { return nil }
+                let remedy =
+                    undecodable.isEmpty
+                    ? ": name one with \(FileKind.names) files, as no others can be decoded" : undecodable.hint
                 throw Failure(
                     .badData,
-                    "the folder \(root) holds no images (\(ImageExtension.text)), "
-                        + "neither directly nor in class directories: name one with \(FileKind.names) files, as no "
-                        + "others can be decoded"
+                    "the folder \(root) holds no images (\(ImageExtension.text)), neither directly nor in class "
+                        + "directories\(remedy)"
                 )
             }
             images = top.images
@@ -215,12 +224,15 @@ public struct ImageFolder: ImageSource {
         if let closed = search.closed.first, all.isEmpty { throw closed.failure }
         if all.isEmpty, isTaken { return nil }
         (debris, closed) = (search.debris, search.closed.map(\.failure))
+        undecodable = search.undecodable
         guard !all.isEmpty else {
+            let remedy =
+                undecodable.isEmpty
+                ? ": name \(FileKind.names) files, as no others can be decoded, or a folder that holds some"
+                : undecodable.hint
             throw Failure(
                 .badData,
-                "there are no images (\(ImageExtension.text)) in "
-                    + "\(paths.joined(separator: ", ")): name \(FileKind.names) files, as no others can be decoded, or "
-                    + "a folder that holds some"
+                "there are no images (\(ImageExtension.text)) in \(paths.joined(separator: ", "))\(remedy)"
             )
         }
         (place, classes, labels, strayCount, emptyClasses) = (nil, [], [], 0, [])

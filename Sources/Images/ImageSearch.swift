@@ -12,6 +12,9 @@ struct ImageSearch {
     private(set) var archives: [String] = []
     private(set) var compressed: [String] = []
 
+    /// Pictures that cannot be decoded.
+    private(set) var undecodable = UndecodablePictures()
+
     private var found: [(folder: String, files: [ImageName])] = []
     private var visited: Set<FileIdentity> = []
     /// Links to directories, which wait until all that is reached without them has been read.
@@ -46,6 +49,7 @@ struct ImageSearch {
         debris += directory.debris
         archives += directory.archives
         compressed += directory.compressed
+        undecodable.add(directory.undecodable)
         return directory
     }
 
@@ -69,6 +73,7 @@ struct ImageSearch {
         debris += directory.debris.map(inside)
         archives += directory.archives.map(inside)
         compressed += directory.compressed.map(inside)
+        undecodable.add(directory.undecodable)
         if !directory.images.isEmpty { found.append((folder, directory.images)) }
         for name in directory.folders {
             if directory.links.contains(name) { links.append(inside(name)) } else { try read(inside(name)) }
@@ -124,6 +129,8 @@ struct Directory {
     /// The names of tar archives and of compressed archives.
     var archives: [String] = []
     var compressed: [String] = []
+    /// Pictures that cannot be decoded.
+    var undecodable = UndecodablePictures()
 
     init(_ path: String) throws {
         guard let stream = opendir(path) else { throw cannotOpen(path, "the folder ") }
@@ -153,6 +160,8 @@ struct Directory {
                 archives.append(name.text)
             } else if name.isExact, ArchiveName.compression(of: name.text) != nil {
                 compressed.append(name.text)
+            } else if let kind = ImageExtension.undecodable(name.text) {
+                undecodable.add(kind)
             }
         }
         images.sort { $0.precedes($1) }

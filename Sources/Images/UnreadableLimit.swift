@@ -1,3 +1,6 @@
+import Glibc
+import Reporting
+
 /// How many images of a source may be unreadable.
 public enum UnreadableLimit {
     /// The fraction of images that is allowed unless a user says otherwise.
@@ -7,5 +10,36 @@ public enum UnreadableLimit {
     /// allows one: a single broken picture among fewer than a hundred is no reason to stop.
     public static func isExceeded(by count: Int, of total: Int, _ limit: Double) -> Bool {
         count > (limit > 0 ? 1 : 0) && Double(count) / Double(total) > limit
+    }
+
+    /// A limit that `count` unreadable images of `total` do not exceed, nor twice as many: a number with one digit other
+    /// than 0, at most 1.
+    public static func sufficient(for count: Int, of total: Int) -> Double {
+        let fraction = 2 * Double(max(1, count)) / Double(max(1, total))
+        let digits = Int(log10(fraction).rounded(.down)), unit = pow(10, Double(abs(digits)))
+        // A quotient of whole numbers is the double nearest to the digit that is shown.
+        let value = digits < 0 ? (fraction * unit).rounded(.up) / unit : 1
+        return min(1, value)
+    }
+
+    /// The beginning of `remedy`.
+    private static let advice = "repair or remove them, or raise "
+
+    /// What to do about too many unreadable images: the end of a sentence.
+    public static func remedy(_ count: Int, of total: Int) -> Message {
+        "\(advice)\(.unreadableLimit), for example to \(Format.shortest(sufficient(for: count, of: total)))"
+    }
+
+    /// A sentence that ends in `remedy`, in its two parts: what it says before, and the limit that would suffice. Nil for
+    /// another sentence.
+    ///
+    /// A run that has a checkpoint goes on with the same images only, so that none can be removed.
+    public static func parts(ofSentence text: String) -> (reason: String, limit: String)? {
+        let mark = ", for example to "
+        guard let start = text.firstRange(of: advice), let end = text[start.upperBound...].firstRange(of: mark) else {
+            return nil
+        }
+        let limit = text[end.upperBound...].prefix { $0.isNumber || $0 == "." }
+        return (String(text[..<start.lowerBound]), String(limit))
     }
 }

@@ -27,7 +27,16 @@ extension ImageCensus {
             lines.append(("sizes", named.map { "\($0) \($1.width)×\($1.height)" }.joined(separator: ", ")))
             lines.append(("files", Format.bytes(fileBytes)))
         }
-        lines.append(("unreadable", Format.grouped(unreadable.count)))
+        let isExceeded = UnreadableLimit.isExceeded(by: unreadable.count, of: count, UnreadableLimit.standard)
+        lines.append(
+            (
+                "unreadable",
+                of(
+                    unreadable.count,
+                    isExceeded
+                        ? "more than the \(Format.shortest(UnreadableLimit.standard)) of all that a run allows "
+                            + "(--unreadable-limit)" : "")
+            ))
         lines.append(("transparent", of(transparent, "composited over \(reading.background)")))
         lines.append(
             (

@@ -67,6 +67,7 @@ struct Inspect: ParsableCommand {
         {
             return try countImages()
         }
+        try ExaminedImage.requireDecodable(file)
         let contents = try WeightFiles.open(file)
         if let compare {
             let other = try WeightFiles.open(compare)

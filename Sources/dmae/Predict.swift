@@ -52,6 +52,7 @@ struct Predict: ParsableCommand {
     func run() throws {
         Terminal.hold()
         try compute.apply()
+        try GivenPaths.require([("--weights", [classifier.weights]), ("images", images)])
         let model = try classifier.open()
         let source = try ImageCollection(
             listing: images, indexes: ArchiveIndexes(isQuiet: classifier.inference.quiet))
@@ -101,7 +102,7 @@ struct Predict: ParsableCommand {
             throw Failure(
                 .badData,
                 "\(unreadable) of the \(source.count) images cannot be read, more than the allowed fraction of \(limit); "
-                    + "the lines of the others are complete; repair or remove them, or raise \(.unreadableLimit)")
+                    + "the lines of the others are complete; " + UnreadableLimit.remedy(unreadable, of: source.count))
         }
     }
 

@@ -26,8 +26,16 @@ extension TrainingOptions {
         let features = trainer.estimateFeatureSeconds()
         // Steps and weights are in memory now as they will be.
         let resident = ResidentMemory.peak
+        // What their headers say was reported.
+        let known = Set((headers ?? []).flatMap(\.undecodable).map(\.reason))
+        var damaged: [String] = []
         let decoding = try DecodingMeasurement(
-            of: trainer.source, as: trainer.configuration.augmentation, seed: trainer.configuration.seed)
+            of: trainer.source, as: trainer.configuration.augmentation, seed: trainer.configuration.seed
+        ) { sentence in
+            let text = sentence.text(in: Flags())
+            if !known.contains(text), !damaged.contains(text) { damaged.append(text) }
+        }
+        warn(of: damaged, among: (decoding?.images ?? 0) + damaged.count, of: trainer)
         plan.add(time: time, features: features, decoding: decoding, headers: headers, trainer: trainer)
         if let resident {
             plan.add(resident: resident, headers: headers, trainer: trainer)
@@ -39,6 +47,20 @@ extension TrainingOptions {
         } else {
             print("\n" + plan.estimates)
         }
+    }
+
+    /// Warns of images that are damaged behind their headers, which a plan meets by chance: it decodes some only.
+    private func warn(of damaged: [String], among decoded: Int, of trainer: Trainer) {
+        guard !damaged.isEmpty else { return }
+        damaged.prefix(3).forEach { Terminal.warning($0) }
+        let limit = trainer.configuration.unreadableLimit
+        let isExceeded = UnreadableLimit.isExceeded(by: damaged.count, of: decoded, limit)
+        let places = trainer.configuration.data.paths.map { "`dmae inspect \(Shell.word($0))`" }.joined(separator: ", ")
+        Terminal.warning(
+            "\(damaged.count) of the \(Format.counted(decoded, "image")) that were decoded for the timing cannot be read"
+                + (isExceeded
+                    ? ": a run would stop, as more than the fraction \(limit) that it allows (--unreadable-limit)" : "")
+                + "; \(places) decodes all images and names each")
     }
 
     /// The headers of the images of each source; of many images, those of some of them.

@@ -51,6 +51,58 @@ final class ImageCheckCommandTests: XCTestCase {
             "1 of the 12 images")
     }
 
+    /// Pictures with a whole header that cannot be decoded: the check of headers does not know of them.
+    private func writeDamaged(_ names: [String]) throws {
+        let whole = Array(try Data(contentsOf: URL(fileURLWithPath: Fixtures.path("pictures/transparent/rgba8.png"))))
+        for name in names { folder.write(whole.prefix(whole.count / 2), name) }
+    }
+
+    /// A run that has a checkpoint goes on with the same list of images only: nobody is told to remove some. What the
+    /// sentence names works.
+    func testTooManyInARun() throws {
+        let images = folder.file("images"), output = folder.file("run of \"it's\"")
+        try FileManager.default.copyItem(atPath: TinyRun.data, toPath: images)
+        try writeDamaged(["images/x.png", "images/y.png"])
+        let result = Command.run(TinyRun.pretrain(output, epochs: 2, data: TinyRun.data, ["--val", images]))
+        let resume = "dmae resume 'run of \"it'\\''s\"'".replacingOccurrences(of: "'run", with: "'\(folder.path)/run")
+        assertRefused(
+            result, 65,
+            [
+                "2 of the 11 images in \(images) cannot be read",
+                "under the same names, and `\(resume)` goes on; so does "
+                    + "`\(resume) --unreadable-limit 0.4` with the images as they are; remove none",
+            ])
+        XCTAssertFalse(result.errors.contains("or remove them"), result.errors)
+        XCTAssertTrue(
+            String(decoding: folder.read("run of \"it's\"/status.json"), as: UTF8.self).contains("remove none"))
+        assertRuns(["resume", output, "--unreadable-limit", "0.4", "--quiet"])
+        // Without a checkpoint another start may have other images.
+        let first = Command.run(TinyRun.pretrain(folder.file("other"), epochs: 20, data: images, ["--checkpoint-every", "99"]))
+        assertRefused(first, 65, ["repair or remove them, or raise --unreadable-limit, for example to 0.4"])
+    }
+
+    /// A plan decodes some images, and says what it met; `dmae inspect` says that a run would stop.
+    func testDamagedImagesOfAPlan() throws {
+        let images = folder.file("images")
+        try FileManager.default.copyItem(atPath: TinyRun.data, toPath: images)
+        try writeDamaged(["images/x.png", "images/y.png"])
+        let plan = assertRuns(TinyRun.pretrain("", epochs: 100, data: images, ["--dry-run"]))
+        XCTAssertTrue(plan.errors.contains("warning: \(images)/x.png"), plan.errors)
+        XCTAssertTrue(
+            plan.errors.contains(
+                "warning: 2 of the 11 images that were decoded for the timing cannot be read: a run would stop, as more than "
+                    + "the fraction 0.01 that it allows (--unreadable-limit); `dmae inspect \(images)` decodes all images"
+            ),
+            plan.errors)
+        let census = assertRuns(["inspect", images]).output
+        XCTAssertTrue(
+            census.contains("unreadable   2, more than the 0.01 of all that a run allows (--unreadable-limit)\n"),
+            census)
+        try FileManager.default.removeItem(atPath: images + "/x.png")
+        let allowed = assertRuns(["inspect", images]).output
+        XCTAssertTrue(allowed.contains("unreadable   1\n"), allowed)
+    }
+
     /// With --no-check the image is met when it is decoded.
     func testWithoutTheCheck() throws {
         let images = try makeImages(), output = folder.file("run")

@@ -146,6 +146,46 @@ final class InspectImagesTests: XCTestCase {
         XCTAssertTrue(list.unreadable[0].path.hasSuffix("/b/damaged.png"), list.unreadable[0].path)
     }
 
+    /// Kinds that cannot be decoded are counted and left out alike in a folder and in an archive; named itself, such a file
+    /// is refused as what it is.
+    func testOtherKinds() throws {
+        let folder = TemporaryFolder()
+        let picture = try Data(contentsOf: URL(fileURLWithPath: Fixtures.path("pictures/transparent/rgba8.png")))
+        let heic = Array("\0\0\0\u{18}ftypheic".utf8) + [UInt8](repeating: 0, count: 20)
+        for name in ["a.HEIC", "b.heic", "c.tif", ".d.tif"] { folder.write(heic, name) }
+        folder.write(picture, "e.png")
+        let sentence =
+            "pictures of kinds that cannot be decoded are left out in \(folder.path): 2 .heic, 1 .tif; convert them to JPEG "
+            + "or PNG to use them"
+        let result = assertRuns(["inspect", folder.path])
+        XCTAssertEqual(result.errors.components(separatedBy: "warning: \(sentence)\n").count, 2, result.errors)
+        XCTAssertTrue(result.output.contains("images       1\n"), result.output)
+        XCTAssertTrue(result.output.contains("unreadable   0\n"), result.output)
+        let tar = folder.write(
+            TarBuilder.archive(
+                ["a.heic", "c.tif", "f.HEIC", "e.png"].map { ($0, $0 == "e.png" ? Array(picture) : heic) }),
+            "a.tar")
+        // The second time by its index.
+        for _ in 0..<2 {
+            let result = assertRuns(["inspect", tar], environment: ["XDG_CACHE_HOME": folder.file("cache")])
+            XCTAssertTrue(
+                result.errors.contains("left out in \(tar): 2 .heic, 1 .tif; convert them to JPEG or PNG"),
+                result.errors)
+            XCTAssertTrue(result.output.contains("images       1\n"), result.output)
+        }
+        assertRefused(["inspect", folder.file("a.HEIC")], 65, "a.HEIC is a HEIC file (convert it with heif-convert)")
+        folder.write("\(folder.file("e.png"))\n\(folder.file("c.tif"))\n".utf8, "list.txt")
+        let list = assertRuns(["inspect", folder.file("list.txt")]).output
+        XCTAssertTrue(list.contains("unreadable   1\n"), list)
+        XCTAssertTrue(list.contains("c.tif is a HEIC file"), list)
+        try FileManager.default.removeItem(atPath: folder.file("e.png"))
+        try FileManager.default.removeItem(atPath: tar)
+        assertRefused(
+            ["inspect", folder.path], 65,
+            "holds no images",
+            "but pictures of kinds that cannot be decoded (2 .heic, 1 .tif): convert them to JPEG or PNG")
+    }
+
     /// A folder with neither images nor weights is refused with what it lacks.
     func testEmptyFolder() throws {
         let folder = TemporaryFolder()

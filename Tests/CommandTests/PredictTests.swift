@@ -135,7 +135,8 @@ final class PredictTests: XCTestCase {
         XCTAssertTrue(
             result.errors.hasSuffix(
                 "error: 2 of the 11 images cannot be read, more than the allowed fraction of 0.01; the lines of the others "
-                    + "are complete; repair or remove them, or raise --unreadable-limit\n"), result.errors)
+                    + "are complete; repair or remove them, or raise --unreadable-limit, for example to 0.4\n"),
+            result.errors)
         // One is always allowed, unless none is.
         let allowed = assertRuns(predict([broken, pictures]))
         XCTAssertEqual(allowed.output.split(separator: "\n").count, 10)

@@ -24,14 +24,14 @@ final class ImageFolderTests: XCTestCase {
             "dog/b.jpg", "dog/a.JPG", "dog/Z.jpeg", "dog/n/x.png", "dog/n-1/y.png", "dog/n/m/w.png", "dog/notes.txt",
             "dog/noextension", "dog/é.webp", "cow/1.JFIF", "cow/2.jpe", "cow/3.MPO", "cow/4.Gif", "cow/5.pbm",
             "cow/6.PNM", "cow/heic.heic", "cow/text.pdf", "cow/gif",
-            "Cat/1.TIFF", "Cat/.hidden.png", "ant/deep/er/1.bmp", "empty/", "stray.png", "readme.md",
+            "Cat/1.Png", "Cat/2.TIFF", "Cat/.hidden.png", "ant/deep/er/1.bmp", "empty/", "stray.png", "readme.md",
         ])
         let images = try ImageFolder(folder.path)
         XCTAssertEqual(images.classes, ["Cat", "ant", "cow", "dog", "empty"])
         XCTAssertEqual(
             (0..<images.count).map(images.name),
             [
-                "Cat/1.TIFF", "ant/deep/er/1.bmp", "cow/1.JFIF", "cow/2.jpe", "cow/3.MPO", "cow/4.Gif", "cow/5.pbm",
+                "Cat/1.Png", "ant/deep/er/1.bmp", "cow/1.JFIF", "cow/2.jpe", "cow/3.MPO", "cow/4.Gif", "cow/5.pbm",
                 "cow/6.PNM", "dog/Z.jpeg", "dog/a.JPG", "dog/b.jpg", "dog/n-1/y.png", "dog/n/m/w.png", "dog/n/x.png",
                 "dog/é.webp",
             ])
@@ -47,8 +47,14 @@ final class ImageFolderTests: XCTestCase {
                     + "class directories (images: 1)",
                 "class directories of \(folder.path) without images keep their class index: empty (directories: 1)",
             ])
-        XCTAssertEqual(images.path(0), folder.file("Cat/1.TIFF"))
-        XCTAssertEqual(try ImageFolder(folder.path + "/").path(0), folder.file("Cat/1.TIFF"))
+        XCTAssertEqual(
+            images.warnings,
+            [
+                "pictures of kinds that cannot be decoded are left out in \(folder.path): 1 .heic, 1 .tiff; convert them to "
+                    + "JPEG or PNG to use them"
+            ])
+        XCTAssertEqual(images.path(0), folder.file("Cat/1.Png"))
+        XCTAssertEqual(try ImageFolder(folder.path + "/").path(0), folder.file("Cat/1.Png"))
     }
 
     func testFlatFolder() throws {
