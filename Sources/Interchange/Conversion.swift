@@ -157,12 +157,20 @@ public struct Conversion {
     }
 
     /// Sentences for the user of the written model; none if there is nothing unusual about it.
-    public var advice: [String] {
+    public var advice: [Message] {
         guard target == .huggingFace else { return [] }
-        var advice: [String] = []
-        if decoder == nil, classes == nil {
+        var advice: [Message] = []
+        if decoder != nil {
             advice.append(
-                "MAE's ViT has no pooler: load it by ViTModel.from_pretrained(…, add_pooling_layer=False)")
+                "transformers loads it by ViTMAEForPreTraining.from_pretrained(…), encoder and decoder; AutoModel makes a "
+                    + "ViTMAEModel of it, which removes random patches: for features convert with \(.encoderOnly)")
+        } else if classes != nil {
+            advice.append(
+                "transformers loads it by AutoModelForImageClassification.from_pretrained(…), which gives logits")
+        } else {
+            advice.append(
+                "transformers loads it by AutoModel.from_pretrained(…, add_pooling_layer=False), a ViTModel, whose "
+                    + "last_hidden_state is that of `dmae embed`: MAE's ViT has no pooler")
         }
         if encoder.imageHeight != encoder.imageWidth, !preprocessing.crop.squashes {
             let result = classes == nil ? "features of `dmae embed`" : "logits of `dmae predict`"
@@ -188,7 +196,8 @@ public struct Conversion {
     /// whose name ends in .pth or .pt is a PyTorch archive of `{'model': …}`, with the names of the classes and what is
     /// known of the pictures beside it; any other is safetensors.
     ///
-    /// - Throws: `Failure.inputOutput` if it cannot be written; `Failure.badData` if a number does not fit the type.
+    /// - Throws: `Failure.inputOutput` if it cannot be written; `Failure.badData` if a number does not fit the type, or an
+    ///   input was written meanwhile.
     public func write(to path: String) throws {
         switch target {
         case .huggingFace: try writeFolder(path)
@@ -196,10 +205,13 @@ public struct Conversion {
         case .mae, .timm:
             if Self.isArchive(path) { return try writeArchive(to: path) }
             let metadata = ["format": "pt", ModelWeights.architectureKey: try sizes()]
-            try writer(
+            let writer = try writer(
                 metadata: metadata.merging(ModelWeights.metadata(classNames: classNames)) { $1 }
-                    .merging(weights.metadata(preprocessing: stated)) { $1 }
-            ).write(to: path)
+                    .merging(weights.metadata(preprocessing: stated)) { $1 })
+            try AtomicFile.write(to: path) { file in
+                try writer.write(into: file)
+                try InputFiles.requireUnchanged()
+            }
         }
     }
 
@@ -208,7 +220,7 @@ public struct Conversion {
         if let classNames { writer.add(ModelWeights.classesKey, texts: classNames) }
         for (key, text) in weights.metadata(preprocessing: stated) { writer.add(key, texts: [text]) }
         for tensor in tensors { writer.add(tensor.name, type: tensor.type, shape: tensor.shape, source: tensor.write) }
-        try writer.write(to: path)
+        try writer.write(to: path, check: InputFiles.requireUnchanged)
     }
 
     private func writer(metadata: [String: String]) -> SafeTensorsWriter {
@@ -236,6 +248,7 @@ public struct Conversion {
         try FileGroup.write(folder: path, names: names, form: form) { files in
             for (text, file) in zip(texts, files) { try text.withUnsafeBytes { try file.append($0) } }
             try writer(metadata: ["format": "pt"]).write(into: files.last!)
+            try InputFiles.requireUnchanged()
         }
     }
 

@@ -30,6 +30,11 @@ extension ModelWeights {
         if let step = CheckpointName.step(of: String(rest)) {
             return "\(path) (its newest checkpoint, of step \(step))"
         }
+        // A classifier's run has two files.
+        let best = folder + "best.safetensors"
+        if rest == "model.safetensors", (try? fileStatus(best)) ?? nil != nil {
+            return "\(path) (model.safetensors, its last weights; \(best) has those of its best evaluation)"
+        }
         return rest.contains("/") ? "\(path) (\(rest))" : path
     }
 

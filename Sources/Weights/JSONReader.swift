@@ -39,6 +39,32 @@ package struct JSONReader {
         }
     }
 
+    /// The path of the first key, such as "model.width", that an object of `text` holds twice; nil if there is none. Readers
+    /// of JSON take one of the values and say nothing.
+    ///
+    /// - Parameter text: JSON without a `fault`, and therefore not deeply nested.
+    package static func repeatedKey(in text: [UInt8]) -> String? {
+        var repeated: String?
+        func read(_ reader: inout JSONReader, _ path: String) throws {
+            switch reader.peek() {
+            case 0x7B:
+                var keys: Set<[UInt8]> = []
+                try reader.object { reader, key in
+                    let inner = path.isEmpty ? key : "\(path).\(key)"
+                    if !keys.insert(Array(key.utf8)).inserted, repeated == nil { repeated = inner }
+                    try read(&reader, inner)
+                }
+            case 0x5B: try reader.array { try read(&$0, path) }
+            default: try reader.skip()
+            }
+        }
+        text.withUnsafeBytes { bytes in
+            var reader = JSONReader(bytes)
+            try? read(&reader, "")
+        }
+        return repeated
+    }
+
     private func fault(_ what: String) -> Fault {
         Fault(message: position < bytes.count ? "\(what) at byte \(position)" : "\(what) before its end")
     }

@@ -6,6 +6,8 @@ package final class MappedFile: @unchecked Sendable {
     package let path: String
     package let bytes: UnsafeRawBufferPointer
     private let isMapped: Bool
+    /// Of `InputFiles`; nil for memory.
+    private let number: Int?
 
     /// Maps the file at `path` and adds it to `InputFiles`. `wanted` is what messages ask for if it is a folder or device.
     ///
@@ -27,7 +29,8 @@ package final class MappedFile: @unchecked Sendable {
             let what = status.st_mode & S_IFMT == S_IFDIR ? "a folder" : "not a regular file"
             throw Failure(.inputOutput, "cannot read \(quoted(path: path)): it is \(what); name \(wanted)")
         }
-        InputFiles.add(status, at: path)
+        let opened = InputFiles.open(status, at: path)
+        number = opened
         let length = Int(status.st_size)
         guard length > 0 else {
             // mmap refuses a length of 0.
@@ -36,7 +39,9 @@ package final class MappedFile: @unchecked Sendable {
             return
         }
         guard let base = mmap(nil, length, PROT_READ, MAP_PRIVATE, descriptor, 0), base != MAP_FAILED else {
-            throw Failure.system("cannot map \(quoted(path: path))", errno, .mapping)
+            let reason = errno
+            InputFiles.close(opened)
+            throw Failure.system("cannot map \(quoted(path: path))", reason, .mapping)
         }
         bytes = UnsafeRawBufferPointer(start: base, count: length)
         isMapped = true
@@ -57,9 +62,11 @@ package final class MappedFile: @unchecked Sendable {
         self.path = path
         self.bytes = bytes
         isMapped = false
+        number = nil
     }
 
     deinit {
+        number.map(InputFiles.close)
         guard isMapped else { return }
         MappedRanges.remove(bytes)
         munmap(UnsafeMutableRawPointer(mutating: bytes.baseAddress!), bytes.count)

@@ -38,8 +38,8 @@ public struct TorchArchiveWriter {
     /// Writes the file through `AtomicFile`. Names must be distinct.
     ///
     /// Throws `Failure(.inputOutput)` with the path and the system's reason, or what a source throws; no file is left
-    /// then.
-    public func write(to path: String) throws {
+    /// then. So it is where `check`, which is called before the file takes its place, throws.
+    public func write(to path: String, check: () throws -> Void = {}) throws {
         precondition(Set(tensors.map(\.name)).count == tensors.count, "two tensors of one name")
         try AtomicFile.write(to: path) { file in
             var archive = ZIPWriter(file)
@@ -52,6 +52,7 @@ public struct TorchArchiveWriter {
             }
             try archive.add("version", Array("3\n".utf8))
             try archive.finish()
+            try check()
         }
     }
 

@@ -46,6 +46,11 @@ struct ConfigurationFile {
             throw Failure(
                 .badData, "\(quoted(path: path)) \(fault): `dmae \(method.rawValue) --print-config` writes one")
         }
+        if let key = JSONReader.repeatedKey(in: text) {
+            throw Failure(
+                .badData,
+                "\(quoted(path: path)) holds \(quoted(key)) twice: leave one of them out, as only one value can count")
+        }
         guard case .object(let object)? = try? JSONDecoder().decode(JSONValue.self, from: Data(text)) else {
             throw Failure(
                 .badData,

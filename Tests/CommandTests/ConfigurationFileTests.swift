@@ -88,7 +88,8 @@ final class ConfigurationFileTests: XCTestCase {
         // Little can come of so few images; nothing else is said.
         let said = result.errors.split(separator: "\n")
         XCTAssertTrue(said[0].hasPrefix("warning: 6 images of 2 classes: with fewer than 10 of each"), result.errors)
-        XCTAssertTrue(said.dropFirst().allSatisfy { $0.contains("is hardly more than") }, result.errors)
+        XCTAssertTrue(said[1].contains("are the same images"), result.errors)
+        XCTAssertTrue(said.dropFirst(2).allSatisfy { $0.contains("is hardly more than") }, result.errors)
         let stored = try JSONDecoder().decode(
             TrainingConfiguration.self, from: TinyRun.bytes(run + "/configuration.json"))
         XCTAssertEqual([stored.epochs, stored.warmupEpochs, stored.evaluateEvery], [2, 1, 3])
@@ -98,6 +99,21 @@ final class ConfigurationFileTests: XCTestCase {
             printed([
                 "probe", "--config", folder.file("probe.json"), "--epochs", "2", "--warmup-epochs", "1",
             ]))
+    }
+
+    /// A key that is given twice has no value: readers of JSON take the first or the last one.
+    func testRepeatedKeys() throws {
+        for (text, key) in [
+            (#"{"epochs": 7, "batch": 4, "epochs": 8}"#, "epochs"),
+            (#"{"model": {"student": {"width": 48, "heads": 3, "width": 48}}}"#, "model.student.width"),
+            (#"{"model": {"alignment": {"pairs": [{"studentBlock": 1, "studentBlock": 2}]}}}"#, "studentBlock"),
+            (#"{"ep\u006fchs": 7, "epochs": 7}"#, "epochs"),
+        ] {
+            folder.write(text.utf8, "twice.json")
+            assertRefused(
+                ["pretrain", "--data", TinyRun.data, "--config", folder.file("twice.json"), "--print-config"], 65,
+                "\(key)\" twice: leave one of them out")
+        }
     }
 
     /// Flag over file over recipe.

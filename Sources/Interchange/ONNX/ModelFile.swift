@@ -81,7 +81,10 @@ struct ModelFile {
     func write(to path: String, largest: Int) throws -> String? {
         let inline = try pieces(externalName: nil)
         guard inline.byteCount > largest else {
-            try AtomicFile.write(to: path) { try inline.append(to: $0) }
+            try AtomicFile.write(to: path) {
+                try inline.append(to: $0)
+                try InputFiles.requireUnchanged()
+            }
             return nil
         }
         let dataPath = path + ".data"
@@ -95,6 +98,7 @@ struct ModelFile {
                 try tensor.bytes { try files[0].append($0) }
                 offset += padding.count + tensor.byteCount
             }
+            try InputFiles.requireUnchanged()
         }
         return dataPath
     }
