@@ -107,9 +107,38 @@ struct EncoderOptions: ParsableArguments {
         -> EncoderConfiguration
     {
         guard let encoder = Preset.encoder(name, imageHeight: height, imageWidth: width, channels: channels) else {
-            throw Failure(.usage, "\(flag) \(name) is not known: use one of \(encoderNames)")
+            throw Failure(
+                .usage, "\(flag) \(name) is not known: \(Self.meant(name, flag) ?? "use one of \(encoderNames)")")
         }
         return encoder
+    }
+
+    /// What `name`, of a model of timm, MAE's programs or transformers ("vit_small_patch16_224.augreg",
+    /// "mae_vit_base_patch16", "google/vit-base-patch16-224"), is here; nil where its size is none of the presets'.
+    private static func meant(_ name: String, _ flag: String) -> String? {
+        let words = name.lowercased().split { "_-./ ".contains($0) }.map(String.init)
+        guard words.contains(where: { $0.hasPrefix("vit") || $0.hasPrefix("deit") }) || words.count == 1 else {
+            return nil
+        }
+        let sizes = Preset.encoders.map { (word: String($0.name.dropFirst(4)), preset: $0) }
+        let letters = [
+            "ti": "tiny", "s": "small", "b": "base", "l": "large", "h": "huge", "vits": "small", "vitb": "base",
+            "vitl": "large", "vith": "huge", "s16": "small", "b16": "base", "l16": "large", "h14": "huge",
+        ]
+        guard
+            let preset = words.lazy.compactMap({ word in
+                sizes.first { $0.word == word || $0.word == letters[word] }?.preset
+            }).first
+        else { return nil }
+        var text = "it is \(flag) \(preset.name) here"
+        guard flag == "--student" else { return text }
+        let patch = words.lazy.compactMap { $0.hasPrefix("patch") ? Int($0.dropFirst(5)) : nil }.first
+        let side = words.lazy.compactMap { Int($0) }.first { (32...2048).contains($0) }
+        var more: [String] = []
+        if let patch, patch != preset.patchSize { more.append("--patch-size \(patch)") }
+        if let side, side != 224 { more.append("--image-size \(side)") }
+        if !more.isEmpty { text += ", with \(more.joined(separator: " "))" }
+        return text
     }
 }
 

@@ -224,6 +224,8 @@ enum NearMisses {
         "eval-interval": ["evaluate-every", "knn-every"],
         "val-interval": ["evaluate-every", "knn-every"],
         "nb-knn": ["k"],
+        "knn": ["k"],
+        "topk": ["k"],
         "neighbors": ["k"],
         "neighbours": ["k"],
         "top-k": ["k"],
@@ -243,8 +245,37 @@ enum NearMisses {
         (flags[spelled(word)] ?? []).map { String($0.prefix { $0 != " " }) }
     }
 
+    /// Words of other tools whose value counts otherwise than that of the flag here: the end of a sentence. A number that is
+    /// copied would be accepted and mean something else.
+    private static let units: [(words: [String], flag: String, text: String)] = [
+        (
+            ["lr", "learning-rate"], "base-learning-rate",
+            "and it is per 256 images of --effective-batch, as MAE's --blr: divide an absolute rate, such as MAE's --lr, by "
+                + "effective batch / 256"
+        ),
+        (
+            ["accum-iter", "accumulation", "grad-accum-steps", "gradient-accumulation-steps"], "effective-batch",
+            "and it counts the images of an optimiser step: a number of batches times --batch"
+        ),
+        (
+            ["batch-size", "batch-size-per-gpu", "per-device-train-batch-size", "b", "bs"], "effective-batch",
+            "the images of one forward and backward pass; --effective-batch has those of an optimiser step, which elsewhere "
+                + "are batch size × GPUs × accumulation"
+        ),
+        (
+            ["save-freq", "save-every", "checkpoint-freq"], "checkpoint-every",
+            "and it counts optimiser steps, not epochs"
+        ),
+        (["eval-freq", "eval-every", "eval-interval", "val-interval"], "knn-every", "and it counts epochs"),
+        (["eval-freq", "eval-every", "eval-interval", "val-interval"], "evaluate-every", "and it counts epochs"),
+    ]
+
     /// Flags of other tools that have no counterpart, and why.
     private static let reasons: [String: String] = [
+        "nb-classes": "the classes are those of the images' folders or lists: leave it out",
+        "num-classes": "the classes are those of the images' folders or lists: leave it out",
+        "num-labels": "the classes are those of the images' folders or lists: leave it out",
+        "v": "everything is said unless --quiet is given: leave it out (`dmae --version` prints the version)",
         "device": "dmae computes on the processor: leave it out",
         "gpu": "dmae computes on the processor: leave it out",
         "gpus": "dmae computes on the processor: leave it out",
@@ -304,8 +335,12 @@ enum NearMisses {
         "neighbors": ["knn"],
     ]
 
+    /// The flag, with its hyphens, that prints the version: what `dmae -v` and `dmae version` mean.
+    private static let versionFlag = "--version"
+
     /// The refusal of a first word that is no command: with the command that is meant, where one is near.
     static func refusal(ofCommand word: String) -> String {
+        if spelled(word) == "version" { return "Unexpected argument '\(word)'. Did you mean '\(versionFlag)'?" }
         let known = Dmae.configuration.subcommands.map { $0._commandName }
         let plain = spelled(word)
         var meant = known.contains(plain) ? [plain] : (commands[plain] ?? []).filter(known.contains)
@@ -326,18 +361,15 @@ enum NearMisses {
         let mark = "Unknown option '"
         guard let first = words.first(where: { !$0.hasPrefix("-") }),
             let command = Dmae.configuration.subcommands.first(where: { $0._commandName == first })
-        else { return message }
-        // What is missing may stand there under another name, which the parser reports later.
-        if let missing = message.firstRange(of: "Missing expected argument") {
-            let screen = HelpScreen(command)
-            for word in words.prefix(while: { $0 != "--" }) where word.hasPrefix("-") && Double(word) == nil {
-                let option = String(word.prefix { $0 != "=" }), name = String(option.drop { $0 == "-" })
-                guard !screen.hasFlag(name), !screen.hasShortFlag(option), let hint = hint(name, of: command) else {
-                    continue
-                }
-                let usage = message.firstRange(of: "\nUsage: ").map { message[$0.lowerBound...] } ?? ""
-                return message[..<missing.lowerBound] + "\(mark)\(option)': \(hint)" + usage
-            }
+        else {
+            guard let word = words.first, ["-v", "-V"].contains(word), let end = message.firstRange(of: "'\(word)'")
+            else { return message }
+            return message[..<end.upperBound] + ". Did you mean '\(versionFlag)'?" + usage(in: message)
+        }
+        // An unknown flag is said before anything else: what is missing may stand there under another name, which the parser
+        // reports later.
+        if message.firstRange(of: mark) == nil, let unknown = firstUnknown(words, of: command) {
+            return (message.hasPrefix("Error: ") ? "Error: " : "") + mark + unknown + usage(in: message)
         }
         guard let start = message.firstRange(of: mark), let end = message[start.upperBound...].firstIndex(of: "'")
         else { return message }
@@ -349,11 +381,53 @@ enum NearMisses {
         return message[..<start.lowerBound] + "\(mark)\(option)': \(hint)" + rest
     }
 
+    /// The usage at the end of the parser's message; empty without one.
+    private static func usage(in message: String) -> Substring {
+        message.firstRange(of: "\nUsage: ").map { message[$0.lowerBound...] } ?? ""
+    }
+
+    /// Flags that every command has beside those of its screen.
+    private static let everywhere: Set<String> = [
+        "-h", "--help", "--version", "--generate-completion-script", "--experimental-dump-help", "--help-hidden",
+    ]
+
+    /// The first option of `words` that the command does not have, and what is to be said of it: "--foo'. Did you mean
+    /// '--food'?"; nil if it has all.
+    private static func firstUnknown(_ words: some Collection<String>, of command: any ParsableCommand.Type) -> String?
+    {
+        let screen = HelpScreen(command)
+        for word in words.prefix(while: { $0 != "--" })
+        where word.count > 1 && word.hasPrefix("-") && Double(word) == nil {
+            let option = String(word.prefix { $0 != "=" }), name = String(option.drop { $0 == "-" })
+            guard !everywhere.contains(option), !(option.hasPrefix("--") && screen.hasFlag(name)),
+                !screen.hasShortFlag(option)
+            else { continue }
+            if let hint = hint(name, of: command) { return "\(option)': \(hint)" }
+            let known = screen.entries.lazy.filter { $0.label.hasPrefix("-") }.map { "--" + $0.name }
+            let near = known.map { (distance(option, $0), $0) }.filter { $0.0 <= 3 && 3 * $0.0 < option.count }
+            return "\(option)'" + (near.min { $0.0 < $1.0 }.map { ". Did you mean '\($0.1)'?" } ?? "")
+        }
+        return nil
+    }
+
     private static func hint(_ name: String, of command: any ParsableCommand.Type) -> String? {
         let screen = HelpScreen(command), title = "dmae \(command._commandName)", plain = spelled(name)
         let meant = screen.hasFlag(plain) ? [plain] : flags[plain] ?? []
         if let flag = meant.first(where: { screen.hasFlag(String($0.prefix { $0 != " " })) }) {
-            return "\(title) calls it --\(flag)"
+            // --batch is in its own unit wherever there is an effective batch.
+            let unit = units.first { unit in
+                unit.words.contains(plain) && screen.hasFlag(unit.flag) && (flag == unit.flag || flag == "batch")
+            }
+            return "\(title) calls it --\(flag)" + (unit.map { ", \($0.text)" } ?? "")
+        }
+        if plain == "topk" || plain == "top-k", command == Predict.self {
+            return "\(title) prints the five most probable classes: leave it out"
+        }
+        // What decides the result of a run was said at its start.
+        if command == Resume.self, isFlagOfTraining(plain) || meant.contains(where: isFlagOfTraining) {
+            return
+                "a run goes on with the values of its start: leave it out. For more epochs, `dmae resume` of a finished run "
+                + "prints the command of a new one that starts from its weights"
         }
         // Of commands that take it without a flag.
         if meant.contains("output") || plain == "output", let place = screen.place("output") {
@@ -365,6 +439,12 @@ enum NearMisses {
             return "\(title) takes it without a flag, as its \(place) argument"
         }
         return reasons[plain]
+    }
+
+    private static func isFlagOfTraining(_ name: String) -> Bool {
+        ([Distill.self, Pretrain.self, Finetune.self, Probe.self] as [any ParsableCommand.Type]).contains {
+            HelpScreen($0).hasFlag(name)
+        }
     }
 
     /// `name` as names are written here: "mask_ratio" and "maskRatio" as "mask-ratio".

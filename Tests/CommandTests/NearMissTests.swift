@@ -50,10 +50,59 @@ final class NearMissTests: XCTestCase {
             assertRefused(result, 64, ["Unknown option '\(given)': \(meant)"])
             XCTAssertFalse(result.errors.contains("Did you mean"), result.errors)
         }
+        // A number that counts otherwise.
+        for (arguments, words) in [
+            (["pretrain", "--lr", "1e-3"], "per 256 images of --effective-batch, as MAE's --blr"),
+            (
+                ["pretrain", "--accum_iter", "4"],
+                "counts the images of an optimiser step: a number of batches times --batch"
+            ),
+            (["distill", "--batch_size", "64"], "the images of one forward and backward pass; --effective-batch"),
+            (["distill", "--save_freq", "20"], "counts optimiser steps, not epochs"),
+        ] {
+            assertRefused(arguments, 64, words)
+        }
+        for arguments in [["pretrain", "--blr", "1e-3"], ["embed"] + weights + ["--batch-size", "8"]] {
+            let result = Command.run(arguments)
+            XCTAssertFalse(result.errors.contains("256"), result.errors)
+            XCTAssertFalse(result.errors.contains("optimiser step"), result.errors)
+        }
+        assertRefused(["knn"] + weights + ["--topk", "5"], 64, "Unknown option '--topk': dmae knn calls it --k")
+        assertRefused(["predict"] + weights + ["--topk", "5", "x"], 64, "prints the five most probable classes")
+        assertRefused(
+            ["finetune", "--nb_classes", "10"], 64, "Unknown option '--nb_classes': the classes are those of")
+        assertRefused(
+            ["resume", "run", "--lr", "1"], 64, "Unknown option '--lr': a run goes on with the values of its start")
+        assertRefused(["distill", "-v"], 64, "Unknown option '-v': everything is said unless --quiet is given")
+        for word in ["-v", "-V", "version"] { assertRefused([word], 64, "'\(word)'. Did you mean '--version'?") }
+        // What is unknown comes before what is missing, or does not fit together.
+        assertRefused(["distill", "--foo", "1"], 64, "Unknown option '--foo'")
+        assertRefused(["distill", "--epoch-count", "1"], 64, "Unknown option '--epoch-count'")
+        assertRefused(["finetune", "--train", "a", "--val", "b", "--bar"], 64, "Unknown option '--bar'")
+        assertRefused(["distill", "--studnet", "x"], 64, "Unknown option '--studnet'. Did you mean '--student'?")
+        assertRefused(["distill", "--align", "1:0", "-o", "x", "--epochs=-1"], 64, "Missing expected argument")
         // The parser's own guess stays where nothing is known, and what is right elsewhere is no near miss here.
         assertRefused(["doctor", "--thread", "1"], 64, "Unknown option '--thread'. Did you mean '--threads'?")
         assertRefused(
             ["embed"] + weights + ["--data", "x", "--output", "x.npy", "--lr", "1"], 64, "Unknown option '--lr'")
+    }
+
+    /// Models as timm, MAE's programs and transformers call them.
+    func testModelsOfOtherTools() {
+        for (name, meant) in [
+            ("vit_small_patch16_224", "it is --student vit-small here\n"),
+            ("vit_small_patch14_dinov2.lvd142m", "it is --student vit-small here, with --patch-size 14\n"),
+            ("vit_base_patch32_384.augreg", "it is --student vit-base here, with --patch-size 32 --image-size 384\n"),
+            ("mae_vit_large_patch16", "it is --student vit-large here\n"),
+            ("facebook/vit-mae-base", "it is --student vit-base here\n"),
+            ("deit_tiny_patch16_224", "it is --student vit-tiny here\n"), ("base", "it is --student vit-base here\n"),
+            ("ViT-B", "it is --student vit-base here\n"), ("resnet50", "use one of vit-miniature, "),
+            ("swin_small", "use one of vit-miniature, "),
+        ] {
+            let result = Command.run(["pretrain", "--data", TinyRun.data, "--student", name, "--dry-run"])
+            assertRefused(result, 64, ["--student \(name) is not known: "])
+            XCTAssertTrue(result.errors.contains(meant), result.errors)
+        }
     }
 
     func testCommandsOfOtherTools() {
