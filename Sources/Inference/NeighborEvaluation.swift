@@ -325,9 +325,13 @@ extension NeighborEvaluation.Comparison {
             "\(Format.fixed(100 * figures.compared.top1, 1))\u{A0}%"
         }
         let relations = (random: relation(to: random), pixels: relation(to: pixels))
+        /// A baseline with its figure, and where the difference is noise, whether it is the higher one.
+        func named(_ name: String, _ baseline: NeighborEvaluation.Figures) -> String {
+            let isHigher = relation(to: baseline) == .same && baseline.compared.top1 > encoder.compared.top1
+            return "\(name) (\(percent(baseline))\(isHigher ? ", which is higher" : ""))"
+        }
         let baselines = [
-            (relations.random, "random weights (\(percent(random)))"),
-            (relations.pixels, "raw pixels (\(percent(pixels)))"),
+            (relations.random, named("random weights", random)), (relations.pixels, named("raw pixels", pixels)),
         ]
         let comparisons: [(Relation, String, String)] = [
             (.same, "cannot be told from", " or "), (.better, "is better than", " and "),

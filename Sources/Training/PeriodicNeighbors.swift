@@ -33,12 +33,12 @@ public final class PeriodicNeighbors: PeriodicEvaluation {
 
     public var imagesRead: Int { train.count + validation.count }
 
-    private let train, validation: any ImageSource
-    private let augmentation: Augmentation
-    private let unreadableLimit: Double
+    let train, validation: any ImageSource
+    let augmentation: Augmentation
+    let unreadableLimit: Double
     private let plan: MemoryPlan
     private let start: Phase
-    private let encoder: TrainedFeatures
+    let encoder: TrainedFeatures
     private let neighbors: NearestNeighbors
 
     /// Plans the memory.
@@ -83,6 +83,15 @@ public final class PeriodicNeighbors: PeriodicEvaluation {
     public func evaluate(
         workers: Int, report: @escaping (Message) -> Void, isInterrupted: () -> Bool
     ) throws -> [Double]? {
+        try scores(of: train, validation, workers: workers, report: report, isInterrupted: isInterrupted)
+            .map { $0.flatMap { [$0.top1, $0.top5] } }
+    }
+
+    /// The scores of the weights as they are on some of the images; nil if interrupted.
+    func scores(
+        of train: any ImageSource, _ validation: any ImageSource, workers: Int, report: @escaping (Message) -> Void,
+        isInterrupted: () -> Bool
+    ) throws -> [NeighborScores]? {
         plan.begin(start)
         neighbors.removeAll()
         func encode(_ source: any ImageSource, _ add: (UnsafePointer<Float>, Int) -> Void) throws -> Bool {
@@ -103,6 +112,6 @@ public final class PeriodicNeighbors: PeriodicEvaluation {
         guard try encode(validation, { neighbors.addQuery($0, label: $1) }),
             try encode(train, { neighbors.addReference($0, label: $1) })
         else { return nil }
-        return neighbors.scores().flatMap { [$0.top1, $0.top5] }
+        return neighbors.scores()
     }
 }

@@ -66,6 +66,9 @@ struct Distill: ParsableCommand {
         if !training.dryRun { Signals.endBeforeTheRun() }
         let isNamed = self.recipe != nil
         var recipe = try Recipe.find(self.recipe ?? Recipe.paper.name, for: .distill)
+        try training.requirePaths(
+            [("--teacher", [teacher]), ("--init-student", [initialStudent.initStudent].compactMap { $0 })]
+                + [("--data", images.data)] + evaluation.paths)
         let weights = try ModelWeights(path: teacher, role: .teacher, prefix: choice.teacherPrefix)
         if !training.quiet { Terminal.note(weights.summary) }
         try weights.requireKnownParts()

@@ -88,6 +88,7 @@ struct Embed: ParsableCommand {
         try compute.apply()
         // Refuse early: embedding may take minutes.
         let files = try FeatureFiles(output)
+        try GivenPaths.require([("--weights", [weights]), ("--data", data)])
         let model = try ModelWeights(path: weights, prefix: choice.prefix)
         if !inference.quiet { Terminal.note(model.summary) }
         try model.requireKnownParts()

@@ -77,6 +77,9 @@ struct Evaluate: ParsableCommand {
         try compute.apply()
         // Refuse early: evaluation may take minutes.
         let list = try logits.map { try Evaluation.list(beside: $0) }
+        try GivenPaths.require(
+            [("--weights", [classifier.weights]), ("--data", data)]
+                + (classMap.map { $0 == "natural" ? [] : [("--class-map", [$0])] } ?? []))
         let model = try classifier.open()
         let places = ImagePlaces(data)
         let source = try ImageCollection(places, indexes: ArchiveIndexes(isQuiet: classifier.inference.quiet))

@@ -39,6 +39,9 @@ struct EvaluationOptions: ParsableArguments {
         }
     }
 
+    /// The paths of this command line.
+    var paths: [GivenPaths.Given] { [("--val", val), ("--knn-train", knnTrain), ("--knn-val", knnVal)] }
+
     /// Adds the evaluations to a run.
     func apply(to configuration: inout TrainingConfiguration) throws {
         configuration.validation = .optional(val)

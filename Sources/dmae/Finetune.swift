@@ -87,6 +87,9 @@ struct Finetune: ParsableCommand {
         if !training.dryRun { Signals.endBeforeTheRun() }
         let isNamed = self.recipe != nil
         let recipe = try FineTuningRecipe.find(self.recipe ?? FineTuningRecipe.base.name)
+        try training.requirePaths(
+            [("--weights", [weights].compactMap { $0 }), ("--teacher", [teacher.teacher].compactMap { $0 })]
+                + images.paths)
         let initial = try weights.map { try ModelWeights(path: $0, prefix: choice.prefix) }
         if !training.quiet, let initial { Terminal.note(initial.summary) }
         // What cannot be run is refused before images are looked for.
@@ -178,6 +181,9 @@ struct LabelledDataOptions: ParsableArguments {
     /// The places of the images.
     var training: ImagePlaces { ImagePlaces(train) }
     var validating: ImagePlaces { ImagePlaces(validation) }
+
+    /// The paths of this command line.
+    var paths: [GivenPaths.Given] { [("--train", train), ("--val", validation)] }
 
     func validate() throws {
         try ValidationError.requirePlaces(train, "--train")

@@ -97,12 +97,15 @@ struct Knn: ParsableCommand {
     func run() throws {
         Terminal.hold()
         try compute.apply()
+        try GivenPaths.require([("--weights", [weights]), ("--train", train), ("--val", val)])
+        let shared = GivenPaths.sharedWarning(("--train", train), ("--val", val), "the accuracy")
         let indexes = ArchiveIndexes(isQuiet: inference.quiet)
         let train = try ImageCollection(ImagePlaces(train), indexes: indexes)
         let validation = try ImageCollection(ImagePlaces(val), indexes: indexes)
         try requireSameClasses(train, .train, validation, .validation)
         let model = try ModelWeights(path: weights, prefix: choice.prefix)
         (train.warnings + validation.warnings).forEach(Terminal.warning)
+        shared.map { Terminal.warning($0) }
         if !inference.quiet {
             for note in train.notes + validation.notes { Terminal.note(note) }
             Terminal.note(model.summary)

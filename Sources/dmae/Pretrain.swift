@@ -45,6 +45,9 @@ struct Pretrain: ParsableCommand {
         if !training.dryRun { Signals.endBeforeTheRun() }
         let isNamed = self.recipe != nil
         let recipe = try Recipe.find(self.recipe ?? Recipe.mae.name, for: .pretrain)
+        try training.requirePaths(
+            [("--init-student", [initialStudent.initStudent].compactMap { $0 }), ("--data", images.data)]
+                + evaluation.paths)
         let initial = try initialStudent.weights(isQuiet: training.quiet)
         let indexes = training.makeIndexes()
         let source = try ImageCollection(images.places, usesLabels: false, indexes: indexes)

@@ -68,6 +68,7 @@ struct Probe: ParsableCommand {
         Terminal.hold()
         try compute.apply()
         if !training.dryRun { Signals.endBeforeTheRun() }
+        try training.requirePaths([("--weights", [weights])] + images.paths)
         let model = try ModelWeights(path: weights, prefix: choice.prefix)
         if !training.quiet { Terminal.note(model.summary) }
         try model.requireKnownParts()

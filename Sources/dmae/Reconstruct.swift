@@ -181,6 +181,7 @@ struct Reconstruct: ParsableCommand {
         try Outputs.requireEnding(".png", of: output, "--output", "the grid is a PNG file")
         Terminal.hold()
         try compute.apply()
+        try GivenPaths.require([("--weights", [weights]), ("--input", input), ("--mask", mask)])
         let weights = try ModelWeights(path: weights, prefix: choice.prefix)
         try Outputs.check([output], images: input + mask)
         note("\(weights.summary)")

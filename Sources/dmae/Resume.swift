@@ -65,6 +65,7 @@ struct Resume: ParsableCommand {
         Signals.endBeforeTheRun()
         try change(&configuration)
         try requirePaths(of: configuration)
+        if let checkpoint { try GivenPaths.require([("--checkpoint", [checkpoint])]) }
         var training = try TrainingOptions.parse([])
         (training.output, training.resume, training.process) = (folder, checkpoint ?? "auto", process)
         let indexes = training.makeIndexes()
@@ -110,7 +111,7 @@ struct Resume: ParsableCommand {
         if let tensorboard = process.tensorboard { configuration.tensorboard = tensorboard ? true : nil }
     }
 
-    /// Refuses a relative path of the configuration that leads nowhere from the present folder.
+    /// Refuses paths of the configuration that lead nowhere from the present folder, all in one sentence.
     private func requirePaths(of configuration: TrainingConfiguration) throws {
         let places: [(paths: [String], flag: String)] = [
             (configuration.data.paths, "--data"), (configuration.validation?.paths ?? [], "--val"),
@@ -119,15 +120,19 @@ struct Resume: ParsableCommand {
             (configuration.teacher.map { [$0] } ?? [], "--teacher"),
             (configuration.method == .probe ? [configuration.weights!] : [], "--weights"),
         ]
+        var missing: [(path: String, flag: String)] = []
         for (paths, flag) in places {
             // Braces stand for several names.
-            for path in paths where !path.hasPrefix("/") && !path.contains("{") && access(path, F_OK) != 0 {
-                throw Failure(
-                    .inputOutput,
-                    "\(quoted(path: path)), which the run names, is not in this folder: go to the folder that the run "
-                        + "was started in, or say where it is with \(flag)")
-            }
+            for path in paths where !path.contains("{") && access(path, F_OK) != 0 { missing.append((path, flag)) }
         }
+        guard let first = missing.first else { return }
+        let isRelative = missing.allSatisfy { !$0.path.hasPrefix("/") }, isOne = missing.count == 1
+        let names = missing.map { quoted(path: $0.path) + (isOne ? "" : " (\($0.flag))") }
+        let place = isRelative ? "in this folder: go to the folder that the run was started in, or say" : "there: say"
+        let (verb, rest) = isOne ? ("is", "it is with \(first.flag)") : ("are", "they are with these flags")
+        throw Failure(
+            .inputOutput,
+            "\(names.joined(separator: ", ")), which the run names, \(verb) not \(place) where \(rest)")
     }
 
     /// The command of a run like that of `configuration` in `folder`, that starts from its weights.

@@ -336,6 +336,40 @@ struct TrainingOptions: ParsableArguments {
         return proportional
     }
 
+    /// Refuses paths that lead nowhere, before images are listed, which may take minutes; those of `given`, and the
+    /// checkpoint of --resume.
+    func requirePaths(_ given: [GivenPaths.Given]) throws {
+        var given = given
+        if let resume, resume != "auto" {
+            var status = stat()
+            if stat(resume, &status) == 0, status.st_mode & S_IFMT == S_IFDIR {
+                throw Failure(
+                    .usage,
+                    "--resume \(quoted(path: resume)) is a folder: auto takes the newest checkpoint of --output, and "
+                        + "`dmae resume \(Shell.word(resume))` goes on with the run in that folder without its flags")
+            }
+            given.append(("--resume", [resume]))
+        }
+        try GivenPaths.require(given)
+    }
+
+    /// Warnings where images that the run learns are those that it is judged by.
+    private func sharedWarnings(_ configuration: TrainingConfiguration) -> [String] {
+        let isClassifier = configuration.classifier != nil
+        let learned: GivenPaths.Given = (isClassifier ? "--train" : "--data", configuration.data.paths)
+        var warnings: [String?] = [
+            configuration.validation.map {
+                GivenPaths.sharedWarning(learned, ("--val", $0.paths), isClassifier ? "the accuracy" : "the loss")
+            } ?? nil
+        ]
+        if let neighbors = configuration.neighbors {
+            warnings.append(
+                GivenPaths.sharedWarning(
+                    ("--knn-train", neighbors.train.paths), ("--knn-val", neighbors.validation.paths), "the accuracy"))
+        }
+        return warnings.compactMap { $0 }
+    }
+
     /// The indexes of tar archives: those of the run's folder.
     func makeIndexes() -> ArchiveIndexes {
         let place = output.flatMap { dryRun || $0.isEmpty ? nil : ArchiveIndexes.Place.run($0) } ?? .userCache
@@ -369,6 +403,7 @@ struct TrainingOptions: ParsableArguments {
         var said: Set<String> = []
         for warning in trainer.warnings where said.insert(warning).inserted { Terminal.warning(warning) }
         if resume == nil { warning(onImagesOf: trainer).map(Terminal.warning) }
+        sharedWarnings(configuration).forEach { Terminal.warning($0) }
         if !quiet { trainer.notes.forEach(Terminal.note) }
         if dryRun {
             if resume != nil, !quiet {
@@ -427,7 +462,10 @@ struct TrainingOptions: ParsableArguments {
             message("\(text)")
             named.append(text)
         }
-        if let check { try start(check, of: trainer, note: note, warn: warn) }
+        do {
+            if let check { try start(check, of: trainer, note: note, warn: warn) }
+        } catch { throw Self.advised(error, onRunIn: directory) }
+        if !quiet, trainer.step == 0 { try sayBaselines(of: trainer, note: note) }
         if let signal = Signals.requested {
             throw Failure(.interrupted, "stopped by \(signal) before the first step; the same command starts it")
         }
@@ -455,6 +493,7 @@ struct TrainingOptions: ParsableArguments {
             if let refusal { throw refusal }
         } catch {
             progress?.finish()
+            let error = Self.advised(error, onRunIn: directory)
             let reason = (error as? Failure)?.message(in: Flags()) ?? "\(error)"
             // The failure itself matters more than that it cannot be noted, on a full disk for example.
             try? directory.writeStatus(RunStatus(.failed, reason: reason, step: trainer.step))
@@ -492,7 +531,8 @@ struct TrainingOptions: ParsableArguments {
                 let time = Format.duration(monotonicSeconds() - first.time)
                 print("time     \(time)\(first.step > 0 ? ", from step \(first.step) on" : "")")
             }
-            for (word, command) in configuration.nextCommands(run: directory.path) {
+            let labelled = trainer.evaluations.lazy.compactMap { ($0 as? PeriodicNeighbors)?.trainImages }.first
+            for (word, command) in configuration.nextCommands(run: directory.path, labelled: labelled) {
                 print("\(word)\(String(repeating: " ", count: 9 - word.count))\(command)")
             }
         case .interrupted(let signal, let checkpoint):
@@ -502,6 +542,36 @@ struct TrainingOptions: ParsableArguments {
                 "stopped by \(signal) at step \(trainer.step) of \(trainer.totalSteps); "
                     + "`dmae resume \(Shell.word(directory.path))` continues from \(checkpoint)")
         }
+    }
+
+    /// `error`, with another remedy where too many images cannot be read and the run has a checkpoint: it goes on with the
+    /// same list of images only, so that none may be removed.
+    private static func advised(_ error: any Error, onRunIn directory: RunDirectory) -> any Error {
+        guard let failure = error as? Failure, (try? RunDirectory.hasCheckpoints(in: directory.path)) == true,
+            let (reason, limit) = UnreadableLimit.parts(ofSentence: failure.message(in: Flags()))
+        else { return error }
+        let resume = "dmae resume \(Shell.word(directory.path))"
+        return Failure(
+            failure.code,
+            "\(reason)repair them, or put others in their place under the same names, and `\(resume)` goes on; so does "
+                + "`\(resume) --unreadable-limit \(limit)` with the images as they are; remove none, as a run that was "
+                + "begun needs the same list of images")
+    }
+
+    /// Says what the figures of k-NN during the run are to be compared with: without that nobody can read them.
+    private func sayBaselines(of trainer: Trainer, note: (String) -> Void) throws {
+        guard let neighbors = trainer.evaluations.lazy.compactMap({ $0 as? PeriodicNeighbors }).first,
+            let baselines = try neighbors.baselines(
+                workers: process.workers, isInterrupted: { Signals.requested != nil })
+        else { return }
+        func percent(_ fraction: Double) -> String { "\(Format.fixed(100 * fraction, 1)) %" }
+        let start = trainer.configuration.weights == nil ? "random weights" : "the weights it starts from"
+        note(
+            "k-NN for comparison (top-1, k = \(baselines.weights.k)): \(percent(baselines.weights.top1)) by the student "
+                + "before its first step, \(start); \(percent(baselines.pixels.top1)) by raw pixels; "
+                + "\(percent(baselines.chance)) by always guessing the most frequent class "
+                + "(\(Format.grouped(baselines.trainImages)) training and "
+                + "\(Format.grouped(baselines.validationImages)) validation images)")
     }
 
     /// Warns where the best weights of a classifier are hardly better than a guess.
@@ -594,8 +664,8 @@ struct TrainingOptions: ParsableArguments {
             throw Failure(
                 .badData,
                 "\(Format.grouped(undecodable.count)) of the \(Format.grouped(headers.images)) images\(place) cannot be "
-                    + "decoded, more than the allowed fraction of \(limit); repair or remove them, or raise "
-                    + "--unreadable-limit")
+                    + "decoded, more than the allowed fraction of \(limit); "
+                    + UnreadableLimit.remedy(undecodable.count, of: headers.images))
         }
     }
 

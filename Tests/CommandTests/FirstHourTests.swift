@@ -60,9 +60,10 @@ final class FirstHourTests: XCTestCase {
             XCTAssertTrue(result.errors.hasPrefix("error: "), "\(arguments): \(result.errors)")
         }
         // What is no fault of a flag comes after what was said of the input.
-        let gone = Command.run(["distill", "--teacher", weights, "--data", folder.file("gone"), "--output", run])
-        assertRefused(gone, 74, ["gone"])
-        XCTAssertTrue(gone.errors.contains("of width 128"), gone.errors)
+        folder.write("x".utf8, "list.txt")
+        let empty = Command.run(["distill", "--teacher", weights, "--data", folder.file("list.txt"), "--output", run])
+        assertRefused(empty, 65, ["list.txt"])
+        XCTAssertTrue(empty.errors.contains("of width 128"), empty.errors)
     }
 
     /// No line and no column twice, none that says nothing; where the run is, and what comes next.
@@ -81,6 +82,23 @@ final class FirstHourTests: XCTestCase {
             result.errors.contains(
                 "run in \(run): checkpoints and log.jsonl, at the end model.safetensors (--output)\n"),
             result.errors)
+        XCTAssertTrue(
+            result.errors.contains(
+                "warning: --data \(images) and --val \(images) are the same images: the loss of images that were learned "
+                    + "says how well they are remembered"), result.errors)
+        XCTAssertTrue(
+            result.errors.contains("warning: --knn-train \(images) and --knn-val \(images) are the same images: the "),
+            result.errors)
+        // A scale for k-NN, once.
+        XCTAssertEqual(result.errors.components(separatedBy: "k-NN for comparison (top-1, k = 20): ").count, 2)
+        XCTAssertNotNil(
+            result.errors.range(
+                of:
+                    #": [0-9.]+ % by the student before its first step, random weights; [0-9.]+ % by raw pixels; 37.9 % by "#
+                    + "always guessing the most frequent class",
+                options: .regularExpression), result.errors)
+        XCTAssertTrue(
+            result.output.contains("--recipe finetune-small-data --train \(images) --val \(images)"), result.output)
         let begin = result.errors.split(separator: "\n").first { $0.contains("  step 0/") }
         XCTAssertEqual(begin?.contains("waiting for images"), false, result.errors)
         XCTAssertFalse(result.errors.contains("(reconstruction"), result.errors)

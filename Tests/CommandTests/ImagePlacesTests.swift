@@ -218,7 +218,7 @@ final class ImagePlacesTests: XCTestCase {
         let result = Command.run(embed([folder.file("text.tar")], "text.npy"), environment: cache)
         XCTAssertEqual(result.end, .exited(65))
         XCTAssertTrue(result.errors.contains("\(folder.file("text.tar")): x/1.jpg is a text"), result.errors)
-        assertRefused(embed([folder.file("a.tar.gz")], "x.npy"), 74, "a.tar.gz: No such file")
+        assertRefused(embed([folder.file("a.tar.gz")], "x.npy"), 74, "a.tar.gz\": No such file")
     }
 
     /// Every option for images takes several places; what a place lacks is said.

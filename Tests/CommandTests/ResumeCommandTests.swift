@@ -189,7 +189,9 @@ final class ResumeCommandTests: XCTestCase {
         assertRefused(
             ["resume", picture], 64, "is a file, not the folder of a run: name its folder, \"\(TinyRun.data)\"")
         assertRefused(["resume"], 64, "Missing expected argument")
-        assertRefused(["resume", folder.file("none"), "--epochs", "3"], 64, "Unknown option '--epochs'")
+        assertRefused(
+            ["resume", folder.file("none"), "--epochs", "3"], 64,
+            "Unknown option '--epochs': a run goes on with the values of its start: leave it out")
 
         // As a user in another folder: what is not here is named with its flag.
         let run = folder.file("run")
@@ -202,6 +204,15 @@ final class ResumeCommandTests: XCTestCase {
         try elsewhere.write(toFile: place, atomically: true, encoding: .utf8)
         assertRefused(
             ["resume", run], 74, "\"pictures/here\", which the run names, is not in this folder", "with --data")
+        // All that is missing in one sentence.
+        try elsewhere.replacingOccurrences(
+            of: "\"data\"", with: "\"evaluateEvery\" : 1,\n  \"validation\" : \"pictures/there\",\n  \"data\""
+        ).write(toFile: place, atomically: true, encoding: .utf8)
+        assertRefused(
+            ["resume", run], 74,
+            "\"pictures/here\" (--data), \"pictures/there\" (--val), which the run names, are not in "
+                + "this folder", "where they are with these flags")
+        try elsewhere.write(toFile: place, atomically: true, encoding: .utf8)
         assertRefused(["resume", run, "--teacher", "a"], 64, "--teacher is not for a run of `dmae pretrain`")
         assertRefused(["resume", run, "--weights", "a"], 64, "--weights is not for a run of `dmae pretrain`")
         assertRuns(["resume", run, "--data", TinyRun.data, "--quiet"])

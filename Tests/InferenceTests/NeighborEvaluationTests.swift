@@ -265,6 +265,11 @@ final class NeighborEvaluationTests: XCTestCase {
                 "Use more validation images; "
             ),
             (
+                200, 210, 201, (.same, .same),
+                "cannot be told from random weights (52.5 %, which is higher) or raw pixels (50.2 %, which is higher): ",
+                "Use more validation images; "
+            ),
+            (
                 100, 200, 100, (.worse, .same),
                 "cannot be told from raw pixels (25.0 %), and is worse than random weights (50.0 %): ",
                 "Its features hold nothing that tells these classes apart. Check that the losses fell"

@@ -20,6 +20,9 @@ extension FineTuningRecipe {
         name: "finetune-huge", summary: "MAE's ViT-H on ImageNet", student: "vit-huge", baseLearningRate: 1e-3,
         epochs: 50, warmupEpochs: 5, layerDecay: 0.75, dropPath: 0.3)
 
+    /// Training images below which `smallData` is proposed: "a few thousand".
+    public static let smallDataImages = 10_000
+
     /// Chosen on openclipart's 5,515 training pictures; the page Downstream has the figures.
     public static let smallData = FineTuningRecipe(
         name: "finetune-small-data", summary: "a few thousand images and a small encoder",

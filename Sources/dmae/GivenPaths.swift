@@ -1,0 +1,80 @@
+import Glibc
+import Images
+import Reporting
+
+/// The paths of inputs on a command line, looked at before anything that takes long.
+enum GivenPaths {
+    /// A flag and the paths that it was given.
+    typealias Given = (flag: String, paths: [String])
+
+    /// Refuses paths that lead nowhere, all of them in one sentence. Braces stand for several paths.
+    ///
+    /// - Throws: `Failure.inputOutput`.
+    static func require(_ given: [Given]) throws {
+        var missing: [String] = []
+        for (flag, paths) in given {
+            for path in paths where !path.isEmpty && isMissing(path) {
+                let isPattern = path.utf8.contains(UInt8(ascii: "{"))
+                let expanded = isPattern ? try BraceExpansion.texts(of: path) : [path]
+                missing += expanded.filter(isMissing).map { "\(flag) \(quoted(path: $0))" }
+            }
+        }
+        guard !missing.isEmpty else { return }
+        let shown = missing.prefix(5)
+        let names =
+            shown.count < missing.count
+            ? "\(shown.joined(separator: ", ")) and \(Format.counted(missing.count - shown.count, "other path"))"
+            : shown.dropLast().joined(separator: ", ") + (shown.count > 1 ? " and " : "") + shown.last!
+        throw Failure(
+            .inputOutput,
+            "cannot open \(names): \(errorText(ENOENT)); check the "
+                + (missing.count == 1 ? "path and its permissions" : "paths and their permissions"))
+    }
+
+    /// Whether nothing is at `path`. Other errors have sentences of their own, where it is opened; so has a path that was
+    /// not UTF-8.
+    private static func isMissing(_ path: String) -> Bool {
+        access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR) && !path.unicodeScalars.contains("\u{FFFD}")
+    }
+
+    // MARK: The same images twice
+
+    /// A warning where images that are learned are judged, too; nil where the places have nothing in common. Places are
+    /// the same, or one lies in the other, whatever paths lead to them.
+    ///
+    /// - Parameter measure: what then says less, such as "the accuracy".
+    static func sharedWarning(_ learned: Given, _ judged: Given, _ measure: String) -> String? {
+        for judgedPath in judged.paths {
+            for learnedPath in learned.paths {
+                let isWithin = isInside(judgedPath, learnedPath), isAround = isInside(learnedPath, judgedPath)
+                guard isWithin || isAround else { continue }
+                let own = "\(learned.flag) \(escaped(learnedPath))", other = "\(judged.flag) \(escaped(judgedPath))"
+                let relation =
+                    isWithin && isAround
+                    ? "\(own) and \(other) are the same images"
+                    : isWithin ? "\(other) lies in \(own)" : "\(other) holds \(own)"
+                return
+                    "\(relation): \(measure) of images that were learned says how well they are remembered, not how well "
+                    + "others are told apart; give \(judged.flag) other images"
+            }
+        }
+        return nil
+    }
+
+    /// Whether `path` is `place`, or lies in it, without regard to links.
+    private static func isInside(_ path: String, _ place: String) -> Bool {
+        guard let place = identity(place), let resolved = realpath(path, nil) else { return false }
+        defer { free(resolved) }
+        var path = String(cString: resolved)
+        while true {
+            if identity(path).map({ $0 == place }) ?? false { return true }
+            guard let slash = path.lastIndex(of: "/"), path.count > 1 else { return false }
+            path = slash == path.startIndex ? "/" : String(path[..<slash])
+        }
+    }
+
+    private static func identity(_ path: String) -> (device: dev_t, number: ino_t)? {
+        var status = stat()
+        return stat(path, &status) == 0 ? (status.st_dev, status.st_ino) : nil
+    }
+}
