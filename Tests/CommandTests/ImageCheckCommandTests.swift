@@ -77,7 +77,8 @@ final class ImageCheckCommandTests: XCTestCase {
             String(decoding: folder.read("run of \"it's\"/status.json"), as: UTF8.self).contains("remove none"))
         assertRuns(["resume", output, "--unreadable-limit", "0.4", "--quiet"])
         // Without a checkpoint another start may have other images.
-        let first = Command.run(TinyRun.pretrain(folder.file("other"), epochs: 20, data: images, ["--checkpoint-every", "99"]))
+        let first = Command.run(
+            TinyRun.pretrain(folder.file("other"), epochs: 20, data: images, ["--checkpoint-every", "99"]))
         assertRefused(first, 65, ["repair or remove them, or raise --unreadable-limit, for example to 0.4"])
     }
 
