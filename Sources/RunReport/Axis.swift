@@ -31,8 +31,16 @@ package struct Axis {
         switch scale {
         case .linear:
             let step = Self.niceStep((high - low) / Double(most))
-            ticks = Self.multiples(of: step, low, high).map { value in
-                (value, isFraction ? Self.number(100 * value, step: 100 * step) + " %" : Self.number(value, step: step))
+            let values = Self.multiples(of: step, low, high)
+            // One way of writing for all labels of an axis.
+            let isTiny = values.contains { $0.magnitude > step * 1e-6 && $0.magnitude < Self.leastPlain }
+            ticks = values.map { value in
+                (
+                    value,
+                    isFraction
+                        ? Self.number(100 * value, step: 100 * step) + " %"
+                        : Self.number(value, step: step, isExponential: isTiny)
+                )
             }
         case .time:
             let (step, unit, name) = Self.timeStep((high - low) / Double(most))
@@ -90,8 +98,13 @@ package struct Axis {
         return (0...Int(last - first)).map { (first + Double($0)) * step }
     }
 
+    /// The least value that is written without an exponent.
+    private static let leastPlain = 1e-4
+
     /// A tick's label, with the digits that tell it from the next one.
-    package static func number(_ value: Double, step: Double) -> String {
+    ///
+    /// - Parameter isExponential: whether a value is written as 1.5e-4 even if it is not tiny.
+    package static func number(_ value: Double, step: Double, isExponential: Bool = false) -> String {
         let magnitude = value.magnitude
         if magnitude < step * 1e-6 || magnitude == 0 { return "0" }
         func decimals(_ step: Double) -> Int {
@@ -106,7 +119,7 @@ package struct Axis {
         if magnitude < 1e15, let (_, unit, name) = units.first(where: { magnitude >= $0.least }) {
             return Format.fixed(value / unit, decimals(step / unit)) + name
         }
-        guard magnitude >= 1e-4, magnitude < 1e15 else {
+        guard magnitude >= leastPlain, magnitude < 1e15, !isExponential else {
             let exponent = Int(log10(magnitude * (1 + 1e-9)).rounded(.down)), power = pow(10, Double(exponent))
             return Format.fixed(value / power, decimals(step / power)) + "e\(exponent)"
         }

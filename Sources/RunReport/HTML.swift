@@ -38,7 +38,7 @@ package enum HTML {
     static func table(_ rows: [[String]], class name: String = "", caption: String? = nil) -> String {
         var text = "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"\(escaped(caption ?? "table"))\">"
         text += "<table\(name.isEmpty ? "" : " class=\"\(name)\"")>"
-        if let caption { text += "<caption>\(escaped(caption))</caption>" }
+        if let caption { text += "<caption><span>\(escaped(caption))</span></caption>" }
         for (number, row) in rows.enumerated() {
             if number == 0 { text += "<thead>" }
             text += "<tr>"

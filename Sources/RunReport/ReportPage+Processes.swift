@@ -17,8 +17,13 @@ extension RecordedStart {
         start.memoryLimitBytes.map { Format.bytes($0) + (start.memoryLimit.map { ", \($0)" } ?? "") }
     }
 
-    /// The words of the command line, as a shell takes them.
-    var command: String { start.command.map(Shell.word).joined(separator: " ") }
+    /// The words of the command line, as a shell takes them; lines break within no flag.
+    var command: String {
+        start.command.map { word in
+            let text = HTML.escaped(Shell.word(word))
+            return word.hasPrefix("-") ? "<span>\(text)</span>" : text
+        }.joined(separator: " ")
+    }
 }
 
 extension ReportedRun {
@@ -43,23 +48,26 @@ extension ReportPage {
         for run in runs where !run.starts.isEmpty {
             let shown = run.starts.suffix(Self.shownProcesses)
             let hasHost = shown.contains { $0.start.host != nil }
-            let head = ["", "began", "steps"] + (hasHost ? ["host"] : []) + ["threads", "peak memory", "command"]
+            let head = ["", "began", "steps", "threads", "peak memory"] + (hasHost ? ["host"] : [])
             let rows = shown.map { process -> [String] in
-                let end = process.last.map { Format.grouped($0.step) } ?? "?"
-                let from = Format.grouped(process.start.step)
-                return ["\(process.start.start)", HTML.escaped(Self.time(process.start.time)), "\(from)–\(end)"]
-                    + (hasHost ? [HTML.escaped(process.start.host ?? "–")] : [])
-                    + [
-                        "\(process.start.threads) + \(process.start.workers)",
-                        process.last.map { Format.bytes($0.peakResidentBytes) } ?? "–",
-                        "<code>\(HTML.escaped(process.command))</code>",
-                    ]
+                let start = process.start, end = process.last.map { Format.grouped($0.step) } ?? "?"
+                return [
+                    "\(start.start)", HTML.escaped(Self.time(start.time)), "\(Format.grouped(start.step))–\(end)",
+                    "\(start.threads) + \(start.workers)",
+                    process.last.map { Format.bytes($0.peakResidentBytes) } ?? "–",
+                ] + (hasHost ? [HTML.escaped(start.host ?? "–")] : [])
             }
             let more = shown.count < run.starts.count ? "the newest of " : ""
             let caption =
                 (runs.count > 1 ? run.name + ": " : "") + more
                 + "\(Format.grouped(run.starts.count)) process\(run.starts.count == 1 ? "" : "es")"
             text += HTML.table([head] + rows, class: "processes", caption: caption)
+            // Long lines, which a table would make scroll.
+            text += "<ol class=\"commands\" start=\"\(shown.first!.start.start)\">"
+            for process in shown {
+                text += "<li value=\"\(process.start.start)\"><code>\(process.command)</code></li>"
+            }
+            text += "</ol>\n"
         }
         guard !text.isEmpty else { return "" }
         text +=

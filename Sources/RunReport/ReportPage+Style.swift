@@ -27,7 +27,7 @@ extension ReportPage {
     static let style = """
         :root{color-scheme:light dark;--Paper:#fff;--Raised:#fff;--Ground:#f5f6f7;--Ink:#1b1f24;--Soft:#59626d;--Line:#dfe3e8;\
         --Grid:#e9ecf0;--Accent:#1f4e79;--Focus:#e08a00;--Good:#00684f;--Bad:#a8320a;\(colors(lightColors))}
-        @media (prefers-color-scheme:dark){:root{--Paper:#14171b;--Raised:#1b1f24;--Ground:#111418;--Ink:#e6e9ed;--Soft:#a3adb8;\
+        @media screen and (prefers-color-scheme:dark){:root{--Paper:#14171b;--Raised:#1b1f24;--Ground:#111418;--Ink:#e6e9ed;--Soft:#a3adb8;\
         --Line:#333a42;--Grid:#282e35;--Accent:#8fc1ee;--Focus:#ffc04d;--Good:#4ad6a8;--Bad:#ff9a6b;\(colors(darkColors))}}
         *{box-sizing:border-box}
         body{margin:0;background:var(--Ground);color:var(--Ink);\
@@ -61,12 +61,12 @@ extension ReportPage {
         .legend li{display:flex;align-items:center;overflow-wrap:anywhere}
         .legend svg{flex:none;width:24px;height:8px;margin-right:7px}
         .plot{display:none}
-        .frame{position:relative;height:230px;margin:12px 22px 28px 50px}
+        .frame{position:relative;height:230px;margin:12px 22px 28px 58px}
         .frame svg{position:absolute;inset:0;width:100%;height:100%;border-left:1px solid var(--Soft);border-bottom:1px solid var(--Soft)}
         .frame span{position:absolute;color:var(--Soft);font-size:13px;line-height:1;white-space:nowrap;font-variant-numeric:tabular-nums}
         .frame .y{right:100%;padding-right:8px;transform:translateY(-50%)}
         .frame .x{top:100%;padding-top:8px;transform:translateX(-50%)}
-        .across{margin:0 22px 0 50px;color:var(--Soft);font-size:13px;text-align:center}
+        .across{margin:0 22px 0 58px;color:var(--Soft);font-size:13px;text-align:center}
         path{fill:none;stroke-width:1.5;stroke-linejoin:round;vector-effect:non-scaling-stroke}
         .grid{stroke:var(--Grid);stroke-width:1}
         \((0..<Chart.colors).map { ".c\($0){stroke:var(--C\($0))}.c\($0) .band{fill:var(--C\($0))}" }.joined())
@@ -99,8 +99,12 @@ extension ReportPage {
         .facts td,.compare td{overflow-wrap:anywhere}
         .compare td,.compare thead th{min-width:9em}
         .numbers td,.numbers thead th+th{text-align:right;white-space:nowrap}
-        .processes td,.processes tbody th{white-space:nowrap}
-        .processes td:last-child{white-space:normal;overflow-wrap:anywhere;min-width:18em}
+        .processes td,.processes th{white-space:nowrap}
+        .commands{margin:0 0 16px;padding-left:2.2em;color:var(--Soft);font-size:14px}
+        .commands li{margin:0 0 6px}
+        .commands code{color:var(--Ink)}
+        .commands span{white-space:nowrap}
+        caption span{display:block;position:sticky;left:16px;width:fit-content;max-width:calc(100vw - 64px)}
         .numbers tbody th{white-space:nowrap;color:var(--Ink)}
         code{font:13.5px/1.4 ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",monospace;overflow-wrap:anywhere}
         details{margin:0 0 14px}
@@ -121,7 +125,8 @@ extension ReportPage {
         footer{padding-top:20px;padding-bottom:40px;color:var(--Soft);font-size:14px}
         @media (max-width:600px){header,main,footer,nav{padding-left:14px;padding-right:14px}h1{font-size:24px}\
         .facts tbody th{width:9.5em}th,td{padding:6px 10px}nav{position:static;gap:8px 14px}.chart{padding:14px 8px 8px 10px}nav label{padding:3px 9px}}
-        @media print{body{background:#fff;font-size:11pt}nav,script{display:none}.chart,.scroll{break-inside:avoid;border-color:#bbb}\
+        @media print{:root{color-scheme:light}body{background:#fff;font-size:11pt}nav,script{display:none}.chart,.pictures figure,tr,li{break-inside:avoid}.chart,.scroll{border-color:#bbb}\
+        table{font-size:10pt}th,td{padding:3px 10px}h2{margin-top:26px}caption span{position:static;max-width:none}\
         .charts{grid-template-columns:1fr 1fr;gap:10px}.frame{height:170px}.scroll{overflow:visible}h2{break-after:avoid}header{padding-top:0}\
         *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 
@@ -141,6 +146,10 @@ extension ReportPage {
         switches.forEach(function(e){e.addEventListener("change",function(){
           var on=[];switches.forEach(function(s){if(s.checked)on.push(s.id);else if(s.id=="smooth")on.push("no-smooth");});
           try{history.replaceState(null,"","#"+on.join(","));}catch(e){}});});
+        var opened=[];
+        addEventListener("beforeprint",function(){
+          document.querySelectorAll("details:not([open])").forEach(function(e){e.open=true;opened.push(e);});});
+        addEventListener("afterprint",function(){opened.forEach(function(e){e.open=false;});opened=[];});
         function points(path){
           var out=[],x=0,y=0,d=path.getAttribute("d");
           d.replace(/([MlhH])([^MlhH]*)/g,function(_,c,rest){

@@ -124,19 +124,14 @@ final class ReportTests: XCTestCase {
             value("machine", text), "A Processor, avx2, 2 threads; then A Processor, avx2, 4 threads")
         XCTAssertEqual(value("version of dmae", text), "0.1.0, commit 0123456789ab, release build")
         let place = try XCTUnwrap(text.firstIndex(of: "3 processes"))
+        let rows = [
+            ("1", "0–10", "2 + 3", "3.00 GB", "h1"), ("2", "10–20", "4 + 3", "2.00 GB", "h2"),
+            ("3", "20–?", "4 + 3", "–", "h3"),
+        ].flatMap { [$0.0, "2026-01-31 12:00:00 UTC", $0.1, $0.2, $0.3, $0.4] }
+        let words = ["dmae distill", "--data", #"'it'\''s <here>'"#], commands = words + words + words
         XCTAssertEqual(
-            Array(text[(place + 1)...].prefix(6 + 3 * 7)),
-            ["began", "steps", "host", "threads", "peak memory", "command"]
-                + [
-                    ("1", "0–10", "h1", "2 + 3", "3.00 GB"), ("2", "10–20", "h2", "4 + 3", "2.00 GB"),
-                    ("3", "20–?", "h3", "4 + 3", "–"),
-                ]
-                .flatMap {
-                    [
-                        "\($0.0)", "2026-01-31 12:00:00 UTC", $0.1, $0.2, $0.3, $0.4,
-                        #"dmae distill --data 'it'\''s <here>'"#,
-                    ]
-                })
+            Array(text[(place + 1)...].prefix(5 + rows.count + commands.count)),
+            ["began", "steps", "threads", "peak memory", "host"] + rows + commands)
         XCTAssertTrue(
             assertRuns(["report", run, "--terminal"], environment: ["COLUMNS": "400"]).output.contains(
                 "A Processor, avx2, 4 threads; at most 3.00 GB of memory"))

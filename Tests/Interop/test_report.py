@@ -217,9 +217,28 @@ class Report(Exchange):
         value = float(shown.split("\n")[1].split("≈")[1])
         self.assertLess(abs(value - last["loss"]), 0.01 * last["loss"], shown)
         self.quiet(browser)
-        # Printed it has pages.
+        # Printed it is dark on light, also where the screen is dark; no table is wider than its place; all settings are
+        # there, and closed again afterwards.
+        browser.show(both, 1400, "dark")
+        browser.call("Emulation.setDeviceMetricsOverride", width=720, height=1000, deviceScaleFactor=1, mobile=False)
+        browser.call("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+        shown = browser.evaluate("""[...document.querySelectorAll('body, h1, .chart, .scroll, td, .commands code')].map(e => {
+            const s = getComputedStyle(e); return [s.color, s.backgroundColor].map(c => {
+                const v = c.match(/[\\d.]+/g).map(Number); return v.length == 4 && v[3] == 0 ? null : v[0]; }); })""")
+        for color, ground in shown:
+            self.assertLess(color, 128)
+            self.assertTrue(ground is None or ground > 200, ground)
+        wide = browser.evaluate("""[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1)
+            .map(e => e.textContent.slice(0, 60))""")
+        self.assertEqual(wide, [])
+        browser.call("Emulation.setEmulatedMedia", media="", features=[])
+        browser.evaluate("""addEventListener('beforeprint', () => {
+            window.opened = document.querySelectorAll('details[open]').length; })""")
         data = base64.b64decode(browser.call("Page.printToPDF")["data"])
         self.assertTrue(data.startswith(b"%PDF"))
+        self.assertEqual(browser.evaluate("[window.opened, document.querySelectorAll('details[open]').length]"),
+                         [browser.evaluate("document.querySelectorAll('details').length"), 0])
+        self.quiet(browser)
 
 
 if __name__ == "__main__":

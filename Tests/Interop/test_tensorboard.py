@@ -150,7 +150,7 @@ class TensorBoard(Exchange):
                 self.assertLess(time.monotonic(), limit, f"step {step} is not shown")
                 time.sleep(0.5)
 
-        wait(20)
+        wait(max(line["step"] for line in self.log(run)))
         self.dmae("resume", run, "--quiet")
         log = self.log(run)
         wait(log[-1]["step"])

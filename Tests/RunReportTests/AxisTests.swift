@@ -13,6 +13,7 @@ final class AxisTests: XCTestCase {
         XCTAssertEqual(labels(.linear, 0.87, 3.61), ["1", "2", "3"])
         XCTAssertEqual(labels(.linear, 0.871, 0.879), ["0.872", "0.874", "0.876", "0.878"])
         XCTAssertEqual(labels(.linear, 0, 0.000_36), ["0", "0.0001", "0.0002", "0.0003"])
+        XCTAssertEqual(labels(.linear, 0, 0.000_17), ["0", "5e-5", "1.0e-4", "1.5e-4"])
         XCTAssertEqual(labels(.linear, -1, 1), ["-1.0", "-0.5", "0", "0.5", "1.0"])
         XCTAssertEqual(labels(.linear, 0, 3_000_000), ["0", "1M", "2M", "3M"])
         XCTAssertEqual(labels(.linear, 0, 1, isFraction: true), ["0 %", "20 %", "40 %", "60 %", "80 %", "100 %"])
