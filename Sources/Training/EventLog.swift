@@ -124,6 +124,11 @@ public final class EventLog {
         guard mkdir(folder, 0o777) == 0 || errno == EEXIST else {
             throw Failure.system("cannot create folder \(quoted(path: folder))", errno, .makingFolder)
         }
+        // Nothing in the folder of a run is written through a link.
+        var status = stat()
+        guard lstat(folder, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+            throw Failure(.inputOutput, "\(quoted(path: folder)) is not a folder of its own: move it away")
+        }
         let names = try FolderNames.sorted(folder).filter(Self.isOwn)
         for name in names { try cut("\(folder)/\(name)", after: step, keepsEvaluation: keepsEvaluation) }
         // A clock that went back, or a second start in one second, must not put a file before an earlier one.

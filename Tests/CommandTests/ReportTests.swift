@@ -71,6 +71,22 @@ final class ReportTests: XCTestCase {
             let error = String(format: "error %.4f", try XCTUnwrap(picture["mean_squared_error"] as? Double))
             XCTAssertTrue(lines.contains(error), "\(error) in \(lines.filter { $0.hasPrefix("error ") })")
         }
+        // Also where the run predicted a share of the removed patches only.
+        let part = folder.file("part"), page = folder.file("part.html")
+        assertRuns(TinyRun.pretrain(part, epochs: 3, ["--quiet", "--val", TinyRun.data, "--predict-ratio", "0.3"]))
+        assertRuns(["report", part, "--output", page, "--count", "9", "--quiet"])
+        let errors = assertRuns([
+            "reconstruct", "--weights", part + "/model.safetensors", "--input", TinyRun.data, "--output",
+            folder.file("grid.png"), "--json", "--mask-ratio", "0.75",
+        ]).output
+        let all = try XCTUnwrap(
+            (JSONSerialization.jsonObject(with: Data(errors.utf8)) as? [String: Any])?["pictures"] as? [[String: Any]])
+        XCTAssertEqual(all.count, 9)
+        let shown = try self.page(page)
+        for picture in all {
+            let error = String(format: "error %.4f", try XCTUnwrap(picture["mean_squared_error"] as? Double))
+            XCTAssertTrue(shown.contains(error), "\(error) in \(shown.filter { $0.hasPrefix("error ") })")
+        }
         // A report is replaced by a newer one.
         assertRuns(["report", run, "--output", output, "--count", "0"])
         XCTAssertFalse(try String(contentsOfFile: output, encoding: .utf8).contains("<img "))

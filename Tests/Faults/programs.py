@@ -228,6 +228,7 @@ def all_programs(inputs):
             inputs["pictures.tar"],
             "--epochs",
             "3",
+            "--tensorboard",
         ]
         + MODEL
         + RUN,

@@ -158,5 +158,23 @@ final class EventLogTests: XCTestCase {
         none.append(evaluation(1))
         XCTAssertEqual(reports.count, 1, "\(reports)")
         XCTAssertEqual(folder.read("file"), [1])
+        // Nothing is written through links, of folders or of files.
+        try FileManager.default.createDirectory(atPath: folder.file("elsewhere"), withIntermediateDirectories: true)
+        try FileManager.default.createSymbolicLink(
+            atPath: folder.file("link"), withDestinationPath: folder.file("elsewhere"))
+        reports = []
+        EventLog(
+            in: folder.file("link"), after: 0, keepsEvaluation: true, terms: Self.terms,
+            report: { self.reports.append("\($0)") }
+        ).append(record(1))
+        XCTAssertEqual(reports.count, 1, "\(reports)")
+        XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: folder.file("elsewhere")), [])
+        let linked = "tensorboard/events.out.tfevents.1000000000.dmae"
+        try FileManager.default.createSymbolicLink(
+            atPath: folder.file(linked), withDestinationPath: folder.file("file"))
+        reports = []
+        open(after: 0).append(record(1))
+        XCTAssertEqual(reports.count, 1, "\(reports)")
+        XCTAssertEqual(folder.read("file"), [1])
     }
 }
