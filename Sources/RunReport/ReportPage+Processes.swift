@@ -18,11 +18,20 @@ extension RecordedStart {
     }
 
     /// The words of the command line, as a shell takes them; lines break within no flag.
-    var command: String {
-        start.command.map { word in
-            let text = HTML.escaped(Shell.word(word))
-            return word.hasPrefix("-") ? "<span>\(text)</span>" : text
-        }.joined(separator: " ")
+    ///
+    /// - Parameter most: characters that are shown; the words behind them are counted.
+    func command(most: Int = 3000) -> String {
+        var words: [String] = [], length = 0
+        for word in start.command {
+            let text = Shell.word(word)
+            length += text.unicodeScalars.count + 1
+            guard length <= most else {
+                words.append("… (\(Format.grouped(start.command.count - words.count)) more words)")
+                break
+            }
+            words.append(word.hasPrefix("-") ? "<span>\(HTML.escaped(text))</span>" : HTML.escaped(text))
+        }
+        return words.joined(separator: " ")
     }
 }
 
@@ -65,7 +74,7 @@ extension ReportPage {
             // Long lines, which a table would make scroll.
             text += "<ol class=\"commands\" start=\"\(shown.first!.start.start)\">"
             for process in shown {
-                text += "<li value=\"\(process.start.start)\"><code>\(process.command)</code></li>"
+                text += "<li value=\"\(process.start.start)\"><code>\(process.command())</code></li>"
             }
             text += "</ol>\n"
         }

@@ -35,7 +35,8 @@ public final class EventLog {
     private static func number(of name: String) -> Int? {
         guard name.hasPrefix(prefix), name.hasSuffix(suffix) else { return nil }
         let digits = name.dropFirst(prefix.count).dropLast(suffix.count)
-        return digits.utf8.count >= 10 && digits.utf8.allSatisfy { (0x30...0x39).contains($0) } ? Int(digits) : nil
+        return (10...15).contains(digits.utf8.count) && digits.utf8.allSatisfy { (0x30...0x39).contains($0) }
+            ? Int(digits) : nil
     }
 
     /// Cuts later steps from the files in `folder`, makes it if it is not there, and begins a new file.

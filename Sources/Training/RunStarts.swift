@@ -93,7 +93,8 @@ final class RunStarts {
             guard lines.isEmpty || !earlier.isEmpty || bytes.allSatisfy({ $0 == 0 }) else {
                 throw Failure(.inputOutput, "\(quoted(path: path)) is another program's file: move it away")
             }
-            number = 1 + (earlier.map(\.start).max() ?? 0)
+            // A damaged number may be any.
+            number = 1 + (earlier.map(\.start).filter { (0..<1_000_000_000).contains($0) }.max() ?? 0)
             var start = start
             start.start = number
             start.time = Self.now()

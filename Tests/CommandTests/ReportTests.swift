@@ -151,6 +151,20 @@ final class ReportTests: XCTestCase {
         XCTAssertTrue(
             assertRuns(["report", run, "--terminal"], environment: ["COLUMNS": "400"]).output.contains(
                 "A Processor, avx2, 4 threads; at most 3.00 GB of memory"))
+        // Long commands are shortened, and nothing in the file does harm.
+        let many = (0..<5000).map { "\"</code><script>\($0)\"" }.joined(separator: ",")
+        let hostile = lines.map {
+            $0.replacingOccurrences(of: "\"it's <here>\"", with: many)
+                .replacingOccurrences(of: "A Processor", with: "\\u001b[31m<b>")
+                .replacingOccurrences(of: "\"step\":10", with: "\"step\":-9223372036854775808")
+                .replacingOccurrences(of: "3000000000", with: "9223372036854775807")
+        }
+        folder.write((hostile + ["[[[", "{}", "\u{0}"]).joined(separator: "\n").utf8, "run/starts.jsonl")
+        assertRuns(["report", run, "--output", output])
+        XCTAssertLessThan(try TinyRun.bytes(output).count, 200_000)
+        XCTAssertTrue(try page(output).contains { $0.contains("… (4,8") && $0.hasSuffix(" more words)") })
+        XCTAssertFalse(assertRuns(["report", run, "--terminal"]).output.contains("\u{1B}"))
+        folder.write(lines.joined(separator: "\n").utf8, "run/starts.jsonl")
         // An earlier version wrote no such file.
         assertRuns(["report", old, run, "--output", output])
         XCTAssertTrue(try page(output).contains("run: 3 processes"))

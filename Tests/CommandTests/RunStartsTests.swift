@@ -69,6 +69,12 @@ final class RunStartsTests: XCTestCase {
         XCTAssertEqual(try again(), "")
         XCTAssertEqual(RecordedStart.all(ofRunIn: run).map(\.start.start), [1, 2])
         XCTAssertTrue(folder.read("run/starts.jsonl").starts(with: text.dropLast(9)))
+        // A number beyond all bounds is not counted on from.
+        let huge = String(decoding: text.prefix { $0 != 0x0A }, as: UTF8.self)
+            .replacingOccurrences(of: "\"start\":1", with: "\"start\":9223372036854775807")
+        folder.write(folder.read("run/starts.jsonl") + Array((huge + "\n").utf8), "run/starts.jsonl")
+        XCTAssertEqual(try again(), "")
+        XCTAssertEqual(RecordedStart.all(ofRunIn: run).map(\.start.start), [1, 2, .max, 3])
         let foreign = Array("mine\n".utf8)
         folder.write(foreign, "run/starts.jsonl")
         XCTAssertTrue(try again().contains("starts.jsonl\" is another program's file: move it away; the run goes on"))

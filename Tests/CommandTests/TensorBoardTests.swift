@@ -94,6 +94,29 @@ final class TensorBoardTests: XCTestCase {
         XCTAssertNotEqual(try columns(drawn.first!, 68..<100), try columns(drawn.last!, 68..<100))
     }
 
+    /// A run that began without event files may go on with them, and back.
+    func testBegunLater() throws {
+        let run = folder.file("run"), steps = ["--quiet", "--checkpoint-every", "3"]
+        let command = Command(TinyRun.pretrain(run, epochs: 40, steps))
+        while command.isRunning, ((try? TinyRun.checkpoints(run).count) ?? 0) < 2 { usleep(500) }
+        command.send(SIGTERM)
+        XCTAssertEqual(command.wait().end, .exited(75))
+        XCTAssertFalse(FileManager.default.fileExists(atPath: run + "/tensorboard"))
+        let done = try TinyRun.losses(run).count
+        assertRuns(["resume", run, "--quiet", "--tensorboard"])
+        let values = try events(run).filter { $0.tags.contains("loss") }
+        XCTAssertEqual(values.map(\.step), Array(done + 1...45))
+        XCTAssertEqual(
+            values.map { $0.values[$0.tags.firstIndex(of: "loss")!] },
+            try TinyRun.losses(run)[done...].map { Float($0) })
+        // Back to an earlier checkpoint, without.
+        let checkpoint = try TinyRun.checkpoints(run)[0]
+        assertRuns(["resume", run, "--quiet", "--checkpoint", "\(run)/\(checkpoint)", "--no-tensorboard"])
+        XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: run + "/tensorboard").count, 1)
+        XCTAssertFalse(
+            String(decoding: try TinyRun.bytes(run + "/configuration.json"), as: UTF8.self).contains("tensorboard"))
+    }
+
     /// Without validation images the training images are drawn; classifiers have none.
     func testOtherCommands() throws {
         let pretrained = folder.file("pretrained")

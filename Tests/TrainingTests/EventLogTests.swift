@@ -127,7 +127,9 @@ final class EventLogTests: XCTestCase {
         _ = open(after: 4)
         XCTAssertEqual(try EventRead.all(folder.read(name)).map(\.step), [0, 1, 1, 2, 3])
         // Files of others stay as they are.
-        for other in ["events.out.tfevents.1770091506.host.1.0", "notes.txt"] {
+        for other in [
+            "events.out.tfevents.1770091506.host.1.0", "notes.txt", "events.out.tfevents.9223372036854775807.dmae",
+        ] {
             folder.write([1, 2, 3], "tensorboard/" + other)
         }
         _ = open(after: 0)
