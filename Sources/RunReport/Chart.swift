@@ -119,8 +119,9 @@ struct Chart {
             // A percentage is read against 0 and 1 where it comes near.
             if low < 0.3 { low = 0 }
             if high > 0.85 { high = 1 }
-            margin = 0
             if high == low { high = low + 0.1 }
+            // Room for a dot.
+            margin = (high - low) * 0.02
         }
         let bottom = low == 0 && scale == .linear ? 0 : low - margin
         return Heights(
@@ -131,8 +132,9 @@ struct Chart {
 
     private func horizontal(_ across: Across) -> Axis {
         let all = curves.flatMap { $0.places(across) }
-        // From the beginning: the first stretch's middle is not.
-        return Axis(across == .time ? .time : .linear, low: 0, high: all.max() ?? 1, most: 6)
+        // From the beginning: the first stretch's middle is not. The last dot has room for its right half.
+        let room = curves.contains(where: \.isMarked) ? 1.01 : 1
+        return Axis(across == .time ? .time : .linear, low: 0, high: (all.max() ?? 1) * room, most: 6)
     }
 
     // MARK: HTML

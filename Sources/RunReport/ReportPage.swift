@@ -145,7 +145,12 @@ package struct ReportPage {
                 keys.append(key)
             }
         }
-        return keys.map { Quantity(key: $0, isEvaluation: evaluations) }
+        // Of five classes each image's is among the first five.
+        func isAlwaysOne(_ key: String) -> Bool {
+            evaluations && key.contains("top5")
+                && runs.allSatisfy { $0.log.evaluations[key]?.allSatisfy { $0 == 1 || !$0.isFinite } ?? true }
+        }
+        return keys.filter { !isAlwaysOne($0) }.map { Quantity(key: $0, isEvaluation: evaluations) }
     }
 
     private func charts() -> [Chart] {

@@ -73,7 +73,15 @@ package struct ReportedRun {
         log = access("\(path)/log.jsonl", F_OK) == 0 ? try RunLogTable(path: "\(path)/log.jsonl") : RunLogTable([])
         configuration = try? RunDirectory.configuration(in: path)
         let text = StoredConfiguration(ofRunIn: path)?.json
-        settings = text.flatMap { try? JSONDecoder().decode(JSONValue.self, from: $0) }?.leaves() ?? []
+        // The file has the values of every optimiser.
+        let unused: Set<String> =
+            configuration?.optimizer.algorithm == .adamW
+            ? ["optimizer.momentum", "optimizer.trust"]
+            : configuration == nil
+                ? [] : ["optimizer.beta1", "optimizer.beta2", "optimizer.epsilon", "optimizer.weightDecay"]
+        settings = (text.flatMap { try? JSONDecoder().decode(JSONValue.self, from: $0) }?.leaves() ?? []).filter {
+            !unused.contains($0.key)
+        }
         ranking = (try? MappedFile.contents("\(path)/evaluation.json", wanted: "a run")).flatMap {
             try? JSONDecoder().decode(Ranking.self, from: Data($0))
         }
@@ -88,7 +96,7 @@ package struct ReportedRun {
             }
         }
         self.files =
-            try files(in: "")
+            try files(in: "").filter { $0.name != "lock" }
             + RunDirectory.folderNames.flatMap { (try? files(in: $0 + "/")) ?? [] }
         (state, reason) = Self.state(path, self.files.map(\.name))
     }

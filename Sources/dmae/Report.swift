@@ -77,7 +77,9 @@ struct Report: ParsableCommand {
     func validate() throws {
         if runs.isEmpty || runs.contains("") { throw ValidationError("name the folder of a run") }
         if output == nil, !terminal, !csv {
-            throw ValidationError("say what is wanted: --output report.html, --terminal or --csv")
+            throw ValidationError(
+                "say what is wanted: --output report.html writes a page, --terminal draws the loss here, --csv prints the log"
+            )
         }
         if terminal, csv { throw ValidationError("--terminal and --csv exclude each other: both print") }
         if output == nil {

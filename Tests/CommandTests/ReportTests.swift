@@ -57,6 +57,10 @@ final class ReportTests: XCTestCase {
         XCTAssertTrue(
             lines.contains("all \(losses.count) steps are done")
                 || lines.contains { $0.contains("all \(losses.count) steps are done") })
+        // The settings of the optimiser that was used, and the files of the run itself.
+        XCTAssertTrue(lines.contains("optimizer.beta1"))
+        for word in ["optimizer.momentum", "optimizer.trust", "lock"] { XCTAssertFalse(lines.contains(word), word) }
+        XCTAssertTrue(lines.contains("log.jsonl"))
         let html = try String(contentsOfFile: output, encoding: .utf8)
         let checkpoints = try TinyRun.checkpoints(run).count
         XCTAssertEqual(html.components(separatedBy: "<img ").count - 1, 4 * (2 + checkpoints))
