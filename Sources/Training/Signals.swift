@@ -1,6 +1,7 @@
 import Glibc
 import Reporting
 import Synchronization
+import Weights
 
 /// Signals that request a run to stop after the current micro-batch.
 ///
@@ -34,7 +35,7 @@ public enum Signals {
         overwrites.store(ProgressLine.isAtTerminal, ordering: .relaxed)
         handle { number in
             let interrupts = number == SIGINT ? Signals.interrupts.add(1, ordering: .relaxed).newValue : 0
-            if interrupts > 1 { _exit(130) }
+            if interrupts > 1 { Signals.end() }
             let isFirst = Signals.first.compareExchange(expected: 0, desired: number, ordering: .relaxed).exchanged
             if isFirst || interrupts == 1 { Signals.acknowledge(number) }
         }
@@ -51,12 +52,27 @@ public enum Signals {
         // Over the terminal's "^C" and the progress line, which comes again below.
         if overwrites.load(ordering: .relaxed) { say("\r\u{1B}[K") }
         switch (isTraining.load(ordering: .relaxed), number == SIGINT) {
-        case (true, true): say("stopping after this batch; again: without a checkpoint\n")
-        case (true, false): say("stopping after this batch\n")
-        case (false, true): say("stopping before the first step; again: at once\n")
+        case (true, true):
+            say(
+                "stopping: this batch is finished, then a checkpoint is written; Ctrl-C again ends at once without one\n"
+            )
+        case (true, false): say("stopping: this batch is finished, then a checkpoint is written\n")
+        case (false, true): say("stopping before the first step; Ctrl-C again ends at once\n")
         case (false, false): say("stopping before the first step\n")
         }
         errno = before
+    }
+
+    /// Ends the process at a second SIGINT, within its handler.
+    private static func end() -> Never {
+        func say(_ text: StaticString) { _ = write(2, text.utf8Start, text.utf8CodeUnitCount) }
+        if overwrites.load(ordering: .relaxed) { say("\r\u{1B}[K") }
+        say(
+            isTraining.load(ordering: .relaxed)
+                ? "ended at once: the steps since the last checkpoint are lost\n"
+                : "ended at once, before the first step\n")
+        AtomicFile.removeParts()
+        _exit(130)
     }
 
     /// Makes `handler` that of the four signals, apart from those that are ignored.

@@ -2,6 +2,7 @@ import Inference
 import Interchange
 import Reporting
 import ArgumentParser
+import Glibc
 import Images
 import Models
 import Tensors
@@ -172,7 +173,7 @@ struct Reconstruct: ParsableCommand {
     private struct Input {
         let source: ImageCollection
         let index: Int
-        /// Whether it was named itself: then it must be readable.
+        /// Whether it was named itself.
         let isNamed: Bool
         var path: String { source.path(index) }
     }
@@ -229,8 +230,9 @@ struct Reconstruct: ParsableCommand {
                     pictures = try reconstruction.pictures(
                         of: input.source, at: input.index, mask: mask, in: &tally, number: number,
                         report: Terminal.warning)
-                } catch let failure as Failure where failure.code == .badData && !input.isNamed {
-                    Terminal.warning(failure.sentence)
+                } catch let failure as Failure where failure.code == .badData && inputs.count > 1 {
+                    // As in predict and embed, one bad picture does not keep the others from being drawn.
+                    Terminal.warning("\(failure.sentence); it is left out")
                     continue
                 }
                 guard pictures.loss.isFinite else {
@@ -258,23 +260,32 @@ struct Reconstruct: ParsableCommand {
                     for: drawn.count, width: enlargement * student.imageWidth, height: enlargement * student.imageHeight
                 ))
         try AtomicFile.write(PNGWriter.encode(grid, named: output), to: output)
-        guard !json else {
+        defer { fflush(stdout) }
+        if json {
             let report = Report(
                 grid: output, width: grid.width, height: grid.height, patches: student.patches,
                 removedPatches: removed.sorted(),
                 pictures: drawn.map { Report.Picture(path: inputs[$0].path, meanSquaredError: losses[$0]) })
-            return print(String(decoding: try report.sortedJSON(), as: UTF8.self))
+            print(String(decoding: try report.sortedJSON(), as: UTF8.self))
+        } else {
+            print(
+                Format.table(
+                    [["input", "mean squared error"]]
+                        + drawn.map { [escaped(inputs[$0].path), Format.fixed(losses[$0], 5)] }))
+            let counts = removed.sorted().map(String.init).joined(separator: ", ")
+            print(
+                "\(counts) of \(student.patches) patches removed; original, masked picture and reconstruction from left to "
+                    + "right"
+            )
+            print("grid  \(escaped(output))  \(grid.width)×\(grid.height)")
         }
-        print(
-            Format.table(
-                [["input", "mean squared error"]]
-                    + drawn.map { [visible(inputs[$0].path), Format.fixed(losses[$0], 5)] }))
-        let counts = removed.sorted().map(String.init).joined(separator: ", ")
-        print(
-            "\(counts) of \(student.patches) patches removed; original, masked picture and reconstruction from left to "
-                + "right"
-        )
-        print("grid  \(output)  \(grid.width)×\(grid.height)")
+        let unreadable = inputs.count - drawn.count, limit = UnreadableLimit.standard
+        guard !UnreadableLimit.isExceeded(by: unreadable, of: inputs.count, limit) else {
+            throw Failure(
+                .badData,
+                "\(unreadable) of the \(inputs.count) pictures cannot be read, more than a fraction of "
+                    + "\(Format.shortest(limit)); the grid has the others; repair or remove them")
+        }
     }
 
     private func note(_ message: Message) { if !quiet { Terminal.note(message) } }

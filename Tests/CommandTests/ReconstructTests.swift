@@ -185,7 +185,23 @@ final class ReconstructTests: XCTestCase {
         let some = assertRuns(base + [Fixtures.path("demo/held-out"), "--count", "2"])
         XCTAssertTrue(some.errors.contains("\n2 of 16 pictures, evenly spread: --count draws more\n"), some.errors)
         _ = try tiles(output, rows: 2)
-        assertRefused(base + [folder.file("pictures/broken.jpg")], 65, "broken.jpg")
+        let broken = folder.file("pictures/broken.jpg")
+        assertRefused(base + [broken], 65, "broken.jpg")
+        // Of pictures that are named the others are drawn, too; more than one that cannot be read are an error at the end.
+        let one = assertRuns(base + [pictures[1], broken, pictures[0]])
+        XCTAssertTrue(one.errors.contains("\nwarning: \(broken) is a text"), one.errors)
+        XCTAssertTrue(one.errors.contains("; it is left out\n"), one.errors)
+        _ = try tiles(output, rows: 2)
+        folder.write("no picture".utf8, "other.jpg")
+        try FileManager.default.removeItem(atPath: output)
+        let two = Command.run(base + [pictures[1], broken, pictures[0], folder.file("other.jpg")])
+        XCTAssertEqual(two.end, .exited(65))
+        XCTAssertTrue(two.output.contains("grid  \(output)  "), two.output)
+        XCTAssertTrue(
+            two.errors.hasSuffix(
+                "error: 2 of the 4 pictures cannot be read, more than a fraction of 0.01; the grid has the others; repair or "
+                    + "remove them\n"), two.errors)
+        _ = try tiles(output, rows: 2)
         for name in names { try FileManager.default.removeItem(atPath: "\(data)/\(name)") }
         assertRefused(base + [data, data], 65, "none of the 2 pictures can be read")
         for (flag, value) in [("--count", "0"), ("--columns", "0")] {

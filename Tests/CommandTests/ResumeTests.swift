@@ -89,7 +89,9 @@ final class ResumeTests: XCTestCase {
             XCTAssertTrue(result.errors.contains("stopped by \(name) at step "), result.errors)
             XCTAssertTrue(result.errors.contains("`dmae resume \(stopped)` continues from "), result.errors)
             // The answer comes before the batch ends, and therefore before the checkpoint is named.
-            let answer = "stopping after this batch" + (signal == SIGINT ? "; again: without a checkpoint\n" : "\n")
+            let answer =
+                "stopping: this batch is finished, then a checkpoint is written"
+                + (signal == SIGINT ? "; Ctrl-C again ends at once without one\n" : "\n")
             XCTAssertEqual(result.errors.components(separatedBy: answer).count, 2, result.errors)
             let stop = try XCTUnwrap(result.errors.range(of: "stopped by")).lowerBound
             XCTAssertTrue(result.errors[..<stop].hasSuffix(answer), result.errors)
@@ -135,7 +137,10 @@ final class ResumeTests: XCTestCase {
         let result = command.wait()
         XCTAssertEqual(result.end, .exited(130))
         XCTAssertTrue(
-            result.errors.contains("stopping after this batch; again: without a checkpoint\n"), result.errors)
+            result.errors.contains("then a checkpoint is written; Ctrl-C again ends at once without one\n"),
+            result.errors)
+        XCTAssertTrue(
+            result.errors.hasSuffix("ended at once: the steps since the last checkpoint are lost\n"), result.errors)
         XCTAssertEqual(try TinyRun.checkpoints(run), [])
     }
 
