@@ -214,7 +214,7 @@ public final class ProgressLine: Sendable {
     public func message(_ text: String, isTimed: Bool = false) {
         state.withLock { state in
             let time = isTimed && !surroundings.isTerminal ? surroundings.timeOfDay() + "  " : ""
-            surroundings.write((state.isOpen ? "\r\u{1B}[K" : "") + time + visible(text) + "\n")
+            surroundings.write((state.isOpen ? "\r\u{1B}[K" : "") + time + escaped(text) + "\n")
             state.isOpen = false
             if surroundings.isTerminal { draw(&state, surroundings.clock()) }
         }

@@ -306,11 +306,15 @@ public final class Trainer {
 
     /// Micro-batches that `estimateSeconds` times after a step to warm up.
     public static let timedBatches = 4
+    /// The steps that `estimateSeconds` runs: one that warms up, and those that it times.
+    public var timedSteps: Int { 1 + Self.timedBatches / min(configuration.accumulation, 2) }
 
     /// Estimated seconds of one optimiser step and of the whole run, without decoding: medians of a few timed steps on
     /// random images, after one to warm up. Changes the optimiser's moments, so it is for a dry run only. Throws
     /// `Failure.failure` if the loss is not finite.
-    public func estimateSeconds() throws -> (run: Double, step: Double) {
+    ///
+    /// - Parameter progress: called after each of `timedSteps` steps with their number so far.
+    public func estimateSeconds(progress: (Int) -> Void = { _ in }) throws -> (run: Double, step: Double) {
         objective.fillRandomImages(seed: configuration.seed)
         // Two micro-batches represent a step of more: the first overwrites gradients, the second accumulates and
         // updates the weights.
@@ -328,6 +332,7 @@ public final class Trainer {
                 throw Failure(
                     .failure, "the loss of a step on random images is not finite: look at the teacher's weights")
             }
+            progress(step + 1)
             guard step > 0 else { continue }
             gradients.append(result.gradientSeconds / Double(timed.accumulation))
             optimizer.append(result.optimizerSeconds)

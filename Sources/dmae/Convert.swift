@@ -96,6 +96,9 @@ struct Convert: ParsableCommand {
 
     @OptionGroup var preprocessing: PreprocessingOptions
 
+    @Flag(name: .shortAndLong, help: "Print results, warnings and errors only.")
+    var quiet = false
+
     func validate() throws {
         try ValidationError.check {
             if let heads { try Field.heads.requireAtLeast(1, heads) }
@@ -131,7 +134,7 @@ struct Convert: ParsableCommand {
         let written =
             names.map { $0.map { "\(output)/\($0)" } } ?? (form == .onnx ? [output, output + ".data"] : [output])
         try Outputs.check(written, force: replacing.force)
-        Terminal.note(weights.summary)
+        if !quiet { Terminal.note(weights.summary) }
         let pixels = try preprocessing(of: weights, isAssumed: isFolder || form == .onnx)
         switch form {
         case .mae, .timm, .huggingface: try write(weights, to: target, pixels)
@@ -160,10 +163,10 @@ struct Convert: ParsableCommand {
     /// - Parameter isAssumed: whether the form holds a preparation in any case, MAE's if nothing states one.
     private func preprocessing(of weights: ModelWeights, isAssumed: Bool) throws -> Preprocessing? {
         guard weights.statedPreprocessing != nil || !preprocessing.given.isEmpty else {
-            if isAssumed { _ = try preprocessing.preprocessing(for: weights) }
+            if isAssumed { _ = try preprocessing.preprocessing(for: weights, isQuiet: quiet) }
             return nil
         }
-        return try preprocessing.preprocessing(for: weights)
+        return try preprocessing.preprocessing(for: weights, isQuiet: quiet)
     }
 
     private func writeONNX(_ weights: ModelWeights, _ preprocessing: Preprocessing?) throws {
@@ -173,11 +176,11 @@ struct Convert: ParsableCommand {
             weights.tensors, encoder, to: output, type: dtype?.type ?? .f32, hasHead: !encoderOnly,
             classNames: weights.classNames, metadata: weights.metadata(preprocessing: preprocessing),
             version: Dmae.version)
-        if let data = summary.dataPath {
+        if let data = summary.dataPath, !quiet {
             Terminal.note("the weights are beside the model, in \(data): keep both together")
         }
         print(
-            "model  \(output)  \(Format.counted(summary.parameters, "parameter")); "
+            "model  \(escaped(output))  \(Format.counted(summary.parameters, "parameter")); "
                 + "\(summary.outputs.joined(separator: ", "))"
         )
     }
@@ -186,10 +189,12 @@ struct Convert: ParsableCommand {
         let conversion = try Conversion(
             weights, to: target, type: dtype?.type, encoderOnly: encoderOnly, preprocessing: preprocessing,
             heads: heads, decoderHeads: decoderHeads, imageSize: imageSize)
-        conversion.notes.forEach(Terminal.note)
+        if !quiet { conversion.notes.forEach(Terminal.note) }
         try conversion.write(to: output)
-        conversion.advice.forEach(Terminal.note)
+        if !quiet { conversion.advice.forEach(Terminal.note) }
         let bytes = conversion.tensors.reduce(0) { $0 + $1.byteCount }
-        print("weights  \(output)  \(Format.counted(conversion.tensors.count, "tensor")), \(Format.bytes(bytes))")
+        print(
+            "weights  \(escaped(output))  \(Format.counted(conversion.tensors.count, "tensor")), \(Format.bytes(bytes))"
+        )
     }
 }

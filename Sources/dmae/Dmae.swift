@@ -80,8 +80,14 @@ struct Dmae: ParsableCommand {
         } catch let failure as Failure {
             end(failure.message(in: Flags()), failure.code.rawValue)
         } catch {
-            let text = NearMisses.explained(fullMessage(for: error), words: CommandLine.arguments.dropFirst())
-            end(text.hasPrefix("Error: ") ? String(text.dropFirst(7)) : text, exitCode(for: error).rawValue)
+            var text = NearMisses.explained(fullMessage(for: error), words: CommandLine.arguments.dropFirst())
+            // The parser quotes words of the command line as they are.
+            for word in CommandLine.arguments where word != escaped(word) {
+                text = text.replacing(word, with: escaped(word))
+            }
+            end(
+                text.hasPrefix("Error: ") ? String(text.dropFirst(7)) : text, exitCode(for: error).rawValue,
+                hasUsage: true)
         }
     }
 
@@ -142,9 +148,9 @@ struct Dmae: ParsableCommand {
         if let word = words.first { throw ValidationError(NearMisses.refusal(ofCommand: word)) }
     }
 
-    private static func end(_ message: String, _ code: Int32) -> Never {
+    private static func end(_ message: String, _ code: Int32, hasUsage: Bool = false) -> Never {
         fflush(stdout)
-        Terminal.error(message, isAlone: code == Failure.Code.usage.rawValue)
+        Terminal.error(message, isAlone: code == Failure.Code.usage.rawValue, hasUsage: hasUsage)
         Glibc.exit(code)
     }
 }

@@ -92,8 +92,8 @@ struct Doctor: ParsableCommand {
             ("dmae", Build.description),
             ("processor", processor["model name"] ?? "unknown"),
             ("features", features.isEmpty ? "unknown" : relevant.filter(features.contains).joined(separator: " ")),
-            ("memory available", Self.bytes(memory["MemAvailable"])),
-            ("memory limit that counts", limits.all.first.map(Self.text) ?? "unknown"),
+            ("memory available", Self.bytes(memory["MemAvailable"]) + ", in the whole machine"),
+            ("memory for a run", limits.all.first.map(Self.text) ?? "unknown"),
             ("huge pages", Self.hugePages),
             ("", ""),
             (
@@ -160,9 +160,9 @@ struct Doctor: ParsableCommand {
         }
     }
 
-    /// "48.0 MB, 12.1 MB of it left: the address space limit (ulimit -v)".
+    /// "at most 12.1 MB, what is left of the 48.0 MB of the address space limit (ulimit -v)".
     private static func text(_ limit: MemoryLimit) -> String {
-        "\(Format.bytes(limit.bytes)), \(Format.bytes(limit.left)) of it left: \(limit.name)"
+        "at most \(Format.bytes(limit.left)), what is left of the \(Format.bytes(limit.bytes)) of \(limit.name)"
     }
 
     /// "24676372 kB" in bytes.

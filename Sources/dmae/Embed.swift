@@ -122,10 +122,10 @@ struct Embed: ParsableCommand {
             return print(String(decoding: try report.sortedJSON(), as: UTF8.self))
         }
         let shape = ([summary.images] + embedding.shape).map(String.init).joined(separator: ", ")
-        var lines = [("features", "\(files.features)  [\(shape)], \(what(embedding))")]
-        if let list = files.list { lines.append(("images", list)) }
+        var lines = [("features", "\(escaped(files.features))  [\(shape)], \(what(embedding))")]
+        if let list = files.list { lines.append(("images", escaped(list))) }
         if let classes = summary.classes {
-            let place = files.labels.map { "\($0)  " } ?? ""
+            let place = files.labels.map { "\(escaped($0))  " } ?? ""
             lines.append(("labels", "\(place)\(Format.grouped(classes)) class\(classes == 1 ? "" : "es")"))
         }
         if summary.unreadable > 0 {

@@ -122,12 +122,12 @@ struct Evaluate: ParsableCommand {
         } else {
             print(report.text)
             var files: [(String, String)] = []
-            if let logits, let list { files += [("logits", visible(logits)), ("images", visible(list))] }
+            if let logits, let list { files += [("logits", escaped(logits)), ("images", escaped(list))] }
             if let confusion {
                 files.append(
                     (
                         "confusion",
-                        "\(visible(confusion)): rows are the images' classes, columns the predicted ones, numbers "
+                        "\(escaped(confusion)): rows are the images' classes, columns the predicted ones, numbers "
                             + "the classes' indices"
                     ))
             }

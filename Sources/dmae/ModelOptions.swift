@@ -399,14 +399,16 @@ struct AlignmentOptions: ParsableArguments {
             + "--align \(share)"
     }
 
-    /// A warning where the student is larger than its teacher.
+    /// A warning where the student is not smaller than its teacher.
     func warning(onStudentOf configuration: ModelConfiguration) -> String? {
         guard let teacher = configuration.teacher else { return nil }
         let own = ModelLayout.encoder(configuration.student).count(), other = ModelLayout.encoder(teacher).count()
-        guard own > other else { return nil }
+        guard own >= other else { return nil }
+        let relation =
+            own > other ? "is larger than its teacher, of \(Format.count(other))" : "is as large as its teacher"
         return
-            "the student, of \(Format.count(own)) parameters, is larger than its teacher, of \(Format.count(other)): it can "
-            + "learn little more than the teacher knows; --student, or --width and --depth, make a smaller one"
+            "the student, of \(Format.count(own)) parameters, \(relation): it can learn little more than the teacher knows; "
+            + "--student, or --width and --depth, make a smaller one"
     }
 
     /// A note where a part of the student is not trained: without a decoder, the blocks after the last aligned one.

@@ -114,7 +114,11 @@ enum Outputs {
     /// Endings of files. A folder is not called so.
     static let fileEndings = [
         ".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".onnx", ".npy", ".csv", ".json", ".jsonl", ".png", ".jpg",
-        ".jpeg", ".tar", ".html",
+        ".jpeg", ".tar", ".html", ".gguf", ".ggml", ".h5", ".hdf5", ".keras", ".msgpack", ".npz", ".pkl", ".pickle",
+        ".tflite",
+        ".mlmodel", ".engine", ".plan", ".pb", ".zip", ".gz", ".tgz", ".xz", ".zst", ".7z", ".txt", ".yaml", ".yml",
+        ".gif",
+        ".webp", ".bmp", ".tif", ".tiff", ".pdf",
     ]
 
     /// Whether the file name of `path` is one with this ending.

@@ -44,13 +44,23 @@ struct Pretrain: ParsableCommand {
         try compute.apply()
         if !training.dryRun { Signals.endBeforeTheRun() }
         let isNamed = self.recipe != nil
-        let recipe = try Recipe.find(self.recipe ?? Recipe.mae.name, for: .pretrain)
+        var recipe = try Recipe.find(self.recipe ?? Recipe.mae.name, for: .pretrain)
         try training.requirePaths(
             [("--init-student", [initialStudent.initStudent].compactMap { $0 }), ("--data", images.data)]
                 + evaluation.paths)
         let initial = try initialStudent.weights(isQuiet: training.quiet)
         let indexes = training.makeIndexes()
         let source = try ImageCollection(images.places, usesLabels: false, indexes: indexes)
+        if !isNamed, initial == nil, !model.student.hasSize {
+            let preset = StudentDefaults.student(recipe.student, images: source.count)
+            if preset != recipe.student, !training.quiet {
+                Terminal.note(
+                    "student \(preset): the recipe's \(recipe.student) is made for a million images, and "
+                        + "\(Format.counted(source.count, "image")) would teach it little in a long time (--student, --width, "
+                        + "--depth)")
+            }
+            recipe.student = preset
+        }
         var defaults = StudentDefaults(initial: initial, images: initial, role: "initial weights")
         if initial == nil, model.student.imageSize == nil {
             defaults.shortSide = try ImageHeaders.medianShortSide(of: source, workers: Threads.recommended)

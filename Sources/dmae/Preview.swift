@@ -112,7 +112,7 @@ struct Preview: ParsableCommand {
             let kind = mixture.box == nil ? "mixup" : "CutMix"
             print("row \(number + 1): \(kind), λ \(Format.fixed(Double(mixture.lambda), 2))")
         }
-        print("grid  \(output)  \(grid.width)×\(grid.height)")
+        print("grid  \(escaped(output))  \(grid.width)×\(grid.height)")
     }
 
     /// The configuration of the run whose samples are drawn. `classes` is the number of the folder's classes, 0 for a

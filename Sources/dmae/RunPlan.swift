@@ -22,7 +22,16 @@ extension TrainingOptions {
         if !quiet {
             Terminal.note("timing \(Trainer.timedBatches) batches of \(trainer.configuration.batch) images …")
         }
-        let time = try trainer.estimateSeconds()
+        let start = monotonicSeconds()
+        var said = start
+        let time = try trainer.estimateSeconds { done in
+            let now = monotonicSeconds(), total = trainer.timedSteps
+            // A large model takes minutes for a batch.
+            guard !quiet, done < total, now - said >= 5 else { return }
+            said = now
+            let left = (now - start) / Double(done) * Double(total - done)
+            Terminal.note("timing: step \(done) of \(total), about \(Format.duration(left)) left")
+        }
         let features = trainer.estimateFeatureSeconds()
         // Steps and weights are in memory now as they will be.
         let resident = ResidentMemory.peak

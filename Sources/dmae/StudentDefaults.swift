@@ -48,6 +48,22 @@ struct StudentDefaults {
             ?? sizes.min { $0.weights < $1.weights }!).name
     }
 
+    /// The preset that is pre-trained on so many images where neither a flag nor a named recipe names one: `preset`, the
+    /// recipe's, which is made for ImageNet's million, unless a few thousand images would teach it little in a long time.
+    static func student(_ preset: String, images: Int) -> String {
+        func weights(_ name: String) -> Int {
+            Preset.encoders.first { $0.name == name }.map { $0.depth * $0.width * $0.width } ?? 0
+        }
+        guard let most = Self.mostOf.first(where: { images < $0.images })?.preset, weights(most) < weights(preset)
+        else {
+            return preset
+        }
+        return most
+    }
+
+    /// The largest preset for fewer images than these.
+    private static let mostOf = [(images: 10_000, preset: "vit-tiny"), (images: 100_000, preset: "vit-small")]
+
     /// `encoder`, the recipe's, with the sizes that the weights give.
     ///
     /// - Parameter options: a student that is named there has its own width, depth and heads.

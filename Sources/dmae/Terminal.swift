@@ -35,8 +35,10 @@ enum Terminal {
 
     private static func write(_ line: String) { fputs(line + "\n", stderr) }
 
-    static func note(_ text: String) {
-        let line = visible(text)
+    /// Notes, warnings and errors are one line each: a line break in them is one of a file's name, and is escaped.
+    static func note(_ text: String) { say(escaped(text)) }
+
+    private static func say(_ line: String) {
         let isHeld = held.withLock { held in
             held?.append(line)
             return held != nil
@@ -45,11 +47,13 @@ enum Terminal {
     }
     static func note(_ message: Message) { note(message.text(in: Flags())) }
 
-    /// - Parameter isAlone: whether what was kept back is dropped.
-    static func error(_ text: String, isAlone: Bool = false) {
+    /// - Parameters:
+    ///   - isAlone: whether what was kept back is dropped.
+    ///   - hasUsage: whether lines with the usage follow the sentence.
+    static func error(_ text: String, isAlone: Bool = false, hasUsage: Bool = false) {
         if isAlone { held.withLock { $0 = nil } }
         release()
-        note("error: " + text)
+        say(hasUsage ? visible("error: " + text) : escaped("error: " + text))
     }
     static func warning(_ text: String) { note("warning: " + text) }
     static func warning(_ message: Message) { warning(message.text(in: Flags())) }

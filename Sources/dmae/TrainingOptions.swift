@@ -427,7 +427,8 @@ struct TrainingOptions: ParsableArguments {
         Terminal.release()
         if !quiet {
             Terminal.note(
-                "run in \(directory.path): checkpoints and log.jsonl, at the end model.safetensors (--output)")
+                "run in \(directory.path): checkpoints and log.jsonl, at the end model.safetensors"
+                    + (resume == nil ? " (--output)" : ""))
         }
         if directory.startsAgain, !quiet {
             Terminal.note("\(directory.path): an earlier run left no checkpoint: it starts again")
@@ -520,10 +521,10 @@ struct TrainingOptions: ParsableArguments {
             if configuration.probeAugmentation == ProbeAugmentation.none {
                 print("features  computed once, without augmentation")
             }
-            print("weights  \(weights)")
+            print("weights  \(escaped(weights))")
             if let best = trainer.bestEvaluation {
                 print(
-                    "best     \(directory.bestWeightsPath), \(best.value.term.name) \(best.value.text) at epoch "
+                    "best     \(escaped(directory.bestWeightsPath)), \(best.value.term.name) \(best.value.text) at epoch "
                         + Format.fixed(best.epoch, 1))
             }
             warnAboutChance(trainer)
@@ -725,7 +726,7 @@ struct TrainingOptions: ParsableArguments {
             random = [.decoder, .projectionHeads].filter { random in missing.contains { part($0) == random } }
             missing.removeAll { name in ModelPart(of: name).map(random.contains) ?? false }
         }
-        if !missing.isEmpty { text += "; \(missing.count) missing and computed (\(names(missing)))" }
+        if !missing.isEmpty { text += "; \(missing.count) not in the file, initialised anew (\(names(missing)))" }
         if !random.isEmpty { text += "; random: \(random.map(\.description).joined(separator: ", "))" }
         for adaptation in loading.adaptations { text += "; \(adaptation)" }
         // Distillation runs the embedding and the blocks up to the last aligned one; a classifier has no decoder.

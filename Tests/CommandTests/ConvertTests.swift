@@ -120,6 +120,17 @@ final class ConvertTests: XCTestCase {
         XCTAssertEqual(file.metadata, ["format": "pt"])
         XCTAssertEqual(Set(file.entries.map(\.type)), [.bf16])
 
+        for name in ["x.gguf", "x.h5", "x.npz"] {
+            let input = fixture("huggingface/vitmae")
+            assertRefused(["convert", input, folder.file(name), "--to", "timm"], 64, "ends in .safetensors, .pth, .pt")
+            assertRefused(
+                ["convert", input, folder.file(name), "--to", "huggingface"], 64,
+                "writes a folder, and that is the name of")
+        }
+        let quiet = assertRuns([
+            "convert", fixture("huggingface/vitmae"), folder.file("quiet"), "--to", "huggingface", "-q",
+        ])
+        XCTAssertEqual(quiet.errors, "")
         let alone = convert(fixture("huggingface/vitmae"), folder.file("vit"), "huggingface", "--encoder-only")
         XCTAssertTrue(alone.errors.contains("left out: the decoder (32 tensors)"), alone.errors)
         XCTAssertTrue(

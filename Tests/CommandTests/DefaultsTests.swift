@@ -132,7 +132,11 @@ final class DefaultsTests: XCTestCase {
         XCTAssertTrue(said.contains(warning), said)
         XCTAssertTrue(try plan(start + Self.small + ["--quiet"]).1.contains(warning))
         XCTAssertTrue(try plan(start + ["--student", "vit-tiny", "--quiet"]).1.contains(warning))
-        XCTAssertEqual(try plan(start + Self.small + ["--depth", "2", "--quiet"]).1, "")
+        let teacher = try plan(start).0.model!.teacher!
+        let same = ["--width", "\(teacher.width)", "--depth", "\(teacher.depth)", "--heads", "\(teacher.heads)"]
+        XCTAssertTrue(
+            try plan(start + same + ["--quiet"]).1.contains("is as large as its teacher: it can learn little"))
+        XCTAssertEqual(try plan(start + Self.small + ["--depth", "1", "--quiet"]).1, "")
     }
 
     /// The decoder is the teacher's; of a teacher without one, smaller than MAE's, it is in proportion to the teacher; of
@@ -284,6 +288,15 @@ final class DefaultsTests: XCTestCase {
 
     /// Without a teacher the schedule follows, and blocks that exist stay.
     func testOthers() throws {
+        let (few, remarks) = try plan(["pretrain", "--data", TinyRun.data])
+        XCTAssertEqual([few.model?.student.width, few.model?.student.depth], [192, 12])
+        assertSaid(
+            [
+                "student vit-tiny: the recipe's vit-base is made for a million images, and 9 images would teach it little in "
+                    + "a long time (--student, --width, --depth)"
+            ], remarks)
+        XCTAssertEqual(
+            try plan(["pretrain", "--data", TinyRun.data, "--recipe", "mae"]).0.model?.student.width, 768)
         let (pretraining, said) = try plan(["pretrain", "--data", TinyRun.data, "--student", "vit-tiny"])
         XCTAssertEqual([pretraining.effectiveBatch, Int(pretraining.epochs)], [8, 2670])
         XCTAssertEqual(pretraining.warmupEpochs, 133.5)

@@ -154,7 +154,8 @@ final class FinetuneTests: XCTestCase {
         let encoder = folder.file("mae/model.safetensors")
         let first = assertRuns(finetune("first", epochs: 1, from: encoder))
         XCTAssertTrue(
-            first.errors.contains("missing and computed (fc_norm.weight, fc_norm.bias, head.weight"), first.errors)
+            first.errors.contains("not in the file, initialised anew (fc_norm.weight, fc_norm.bias, head.weight"),
+            first.errors)
         XCTAssertTrue(first.errors.contains("not needed (norm, decoder)"), first.errors)
         // With a rate of 0 the weights stay as they were.
         let classifier = folder.file("first/model.safetensors")
@@ -172,7 +173,8 @@ final class FinetuneTests: XCTestCase {
                 atPath: folder.file("\(part)/geography"), toPath: folder.file("\(part)/maps"))
         }
         let adapted = assertRuns(finetune("adapted", epochs: 1, from: classifier, ["--image-size", "48"]))
-        XCTAssertTrue(adapted.errors.contains("2 missing and computed (head.weight, head.bias)"), adapted.errors)
+        XCTAssertTrue(
+            adapted.errors.contains("2 not in the file, initialised anew (head.weight, head.bias)"), adapted.errors)
         XCTAssertTrue(adapted.errors.contains("position tables resampled from 4×4 to 6×6 patches"), adapted.errors)
     }
 

@@ -49,6 +49,24 @@ final class GivenPathsTests: XCTestCase {
             ])
     }
 
+    /// A line break in a name is no line of its own, in no message and no command.
+    func testLineBreaks() throws {
+        let images = folder.file("two\nlines"), run = folder.file("my\nrun")
+        try FileManager.default.copyItem(atPath: TinyRun.data, toPath: images)
+        let result = assertRuns(TinyRun.pretrain(run, epochs: 1, data: images, ["--val", images]))
+        let all = result.errors + result.output
+        XCTAssertFalse(all.contains("two\nlines") || all.contains("my\nrun"), all)
+        XCTAssertTrue(result.errors.contains("two\\nlines: 9 images"), result.errors)
+        XCTAssertTrue(result.output.contains("my\\nrun/model.safetensors\n"), result.output)
+        XCTAssertTrue(result.output.contains("--teacher $'\(folder.path)/my\\nrun/model.safetensors'"), result.output)
+        for arguments in [["inspect", images], ["predict", "--weights", run + "/model.safetensors", images]] {
+            let result = Command.run(arguments)
+            XCTAssertFalse((result.errors + result.output).contains("two\nlines"), result.description)
+        }
+        let unknown = Command.run(["two\nlines"])
+        XCTAssertFalse(unknown.errors.contains("two\nlines"), unknown.errors)
+    }
+
     /// Images that are learned and judged, under whatever paths.
     func testSharedImages() throws {
         try TinyRun.writeClasses(in: folder)
