@@ -43,6 +43,7 @@ class Bench:
 
     def __init__(self, arguments, setting):
         self.dmae, self.work, self.setting = arguments.dmae, arguments.work, setting
+        self.commit = commit(self.dmae)
         self.path = (arguments.work if setting.name == "quick" else ROOT / "Perf/results") / f"claims-{setting.name}.json"
         self.results = json.loads(self.path.read_text()) if self.path.exists() else {
             "measurement": "claims", "machine": machine(), "date": str(date.today()),
@@ -190,8 +191,8 @@ class Bench:
     def epochs(self, contender):
         """The epochs of a contender's budget. Times are of the steps alone, at the measured images per second."""
         setting = self.setting
-        if contender.budget in ("epochs", "four times"):
-            return setting.epochs * (4 if contender.budget == "four times" else 1)
+        if contender.budget == "epochs":
+            return setting.epochs
         commands = {kind: self.contender_flags(points.Contender(kind, kind), 4e-3, setting.epochs, 0, self.images)
                     for kind in sorted({"distill", "pretrain", "scratch", contender.kind})}
         if contender.budget == "time and teacher":
@@ -220,7 +221,7 @@ class Bench:
         plain = points.Contender(kind, kind, "time" if kind in ("scratch", "logits") else "epochs")
         epochs = self.epochs(plain)
         tried = {}
-        for rate in points.RATES[kind]:
+        for rate in points.RATES:
             name = f"rates/{kind}-{rate}"
             command, flags = self.contender_flags(plain, rate, epochs, 0, split)
             folder = self.train(name, command, *flags)
@@ -273,7 +274,7 @@ class Bench:
         name = re.sub(r"[^a-z0-9.]+", "-", contender.name.lower()) + f"-{seed}"
         folder = self.train(name, command, *flags)
         row = {"claims": [[claim.number, contender.name]], **key, "epochs": epochs, "base_learning_rate": rate,
-               "commit": commit(), "date": str(date.today()),
+               "commit": self.commit, "date": str(date.today()),
                **self.measure(name, folder, command == "finetune", seed)}
         self.results["rows"].append(row)
         self.save()
@@ -351,8 +352,10 @@ def machine():
     return f"{len(os.sched_getaffinity(0))} cores, {model[1] if model else platform.machine()}"
 
 
-def commit():
-    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True, capture_output=True).stdout.strip()
+def commit(dmae):
+    """The commit that the program was built from, as it says itself."""
+    version = run([dmae, "--version"], stdout=subprocess.PIPE).stdout
+    return re.search(r"[0-9a-f]{7,40}(-\w+)?", version)[0]
 
 
 def main():

@@ -5,11 +5,18 @@ import Weights
 
 /// Signals that request a run to stop after the current micro-batch.
 ///
-/// SIGTERM, SIGINT, SIGHUP and SIGUSR1 set `requested`, which the run polls, and the handler says so on standard error at
-/// once; a signal that the process was started to ignore (`nohup`, a script's background job) stays ignored. A second
+/// SIGTERM, SIGINT, SIGHUP and the others of `names` set `requested`, which the run polls, and the handler says so on
+/// standard error at once; a signal that the process was started to ignore (`nohup`, a script's background job) stays ignored. A second
 /// SIGINT ends the process at once with exit code 130. SIGPIPE and SIGXFSZ are ignored, so that a closed pipe or a limit
 /// on the size of files fails the write.
 public enum Signals {
+    /// The signals by which others ask a process to end: people, job schedulers, timers, limits of processor time
+    /// (SIGXCPU).
+    private static let names: [(number: Int32, name: String)] = [
+        (SIGTERM, "SIGTERM"), (SIGINT, "SIGINT"), (SIGHUP, "SIGHUP"), (SIGUSR1, "SIGUSR1"), (SIGUSR2, "SIGUSR2"),
+        (SIGALRM, "SIGALRM"), (SIGXCPU, "SIGXCPU"), (SIGPWR, "SIGPWR"),
+    ]
+
     // Lock-free, since the signal handler writes them.
     private static let first = Atomic<Int32>(0)
     private static let interrupts = Atomic<Int32>(0)
@@ -75,12 +82,12 @@ public enum Signals {
         _exit(130)
     }
 
-    /// Makes `handler` that of the four signals, apart from those that are ignored.
+    /// Makes `handler` that of the signals, apart from those that are ignored.
     private static func handle(_ handler: @escaping @convention(c) (Int32) -> Void) {
         var action = sigaction()
         action.sa_flags = SA_RESTART
         action.__sigaction_handler.sa_handler = handler
-        for number in [SIGTERM, SIGINT, SIGHUP, SIGUSR1] {
+        for (number, _) in names {
             var before = sigaction()
             sigaction(number, nil, &before)
             let handler = unsafeBitCast(before.__sigaction_handler.sa_handler, to: Int.self)
@@ -90,13 +97,8 @@ public enum Signals {
 
     /// The name of the first signal since `install`, or nil.
     public static var requested: String? {
-        switch first.load(ordering: .relaxed) {
-        case 0: nil
-        case SIGTERM: "SIGTERM"
-        case SIGINT: "SIGINT"
-        case SIGHUP: "SIGHUP"
-        default: "SIGUSR1"
-        }
+        let number = first.load(ordering: .relaxed)
+        return names.first { $0.number == number }?.name
     }
 
     /// Forgets all signals.

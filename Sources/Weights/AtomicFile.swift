@@ -158,15 +158,44 @@ public final class AtomicFile {
 
     /// Renames the finished file into place; the folder is not synced.
     func place() throws {
-        guard rename(part, path) == 0 else { throw failure(errno) }
+        if mustBeNew {
+            try placeNew()
+        } else {
+            guard rename(part, path) == 0 else { throw failure(errno) }
+        }
         Self.parts.remove(part)
     }
+
+    /// Moves the finished file to a place where nothing is: unlike a rename, a second name never replaces a file.
+    private func placeNew() throws {
+        if link(part, path) == 0 {
+            guard unlink(part) == 0 else {
+                let number = errno
+                unlink(path)
+                throw failure(number)
+            }
+            return
+        }
+        let number = errno
+        if number == EEXIST || access(path, F_OK) == 0 {
+            throw Failure(
+                .usage,
+                "\(quoted(path: path)) appeared while it was being written here, and is kept: name another output")
+        }
+        // File systems where a file has one name only.
+        guard [EPERM, EOPNOTSUPP, ENOSYS, EMLINK].contains(number) else { throw failure(number) }
+        guard rename(part, path) == 0 else { throw failure(errno) }
+    }
+
+    /// Removes the file that `place` put there.
+    func displace() { unlink(path) }
 
     /// Forgets the part, which has taken its place with the folder that holds it.
     func wasPlaced() { Self.parts.remove(part) }
 
-    /// Removes the file at `path`, if there is one, and says whether there was.
+    /// Removes an earlier file at `path`, if there is one that may be replaced, and says whether there was.
     func removeEarlier() throws -> Bool {
+        guard !mustBeNew else { return false }
         if unlink(path) == 0 { return true }
         guard errno == ENOENT else { throw failure(errno) }
         return false
@@ -180,10 +209,28 @@ public final class AtomicFile {
         Self.parts.remove(part)
     }
 
+    // MARK: Files that must be new
+
+    /// Keeps what may appear at `paths` until this process has written its own files there: placing them fails then.
+    public static func requireNew(_ paths: [String]) {
+        newPaths.withLock { $0.formUnion(paths.map(Self.plain)) }
+    }
+
+    /// Whether an earlier file at `path` is kept.
+    static func mustBeNew(_ path: String) -> Bool { newPaths.withLock { $0.contains(plain(path)) } }
+    private var mustBeNew: Bool { Self.mustBeNew(path) }
+
+    private static let newPaths = Mutex<Set<String>>([])
+
+    /// The path with single slashes.
+    private static func plain(_ path: String) -> String {
+        (path.hasPrefix("/") ? "/" : "") + path.split(separator: "/").joined(separator: "/")
+    }
+
     // MARK: Signals
 
-    /// Installs handlers of SIGINT, SIGTERM and SIGHUP that remove the parts of unfinished files before the signal ends
-    /// the process. A signal that has a handler or is ignored is left alone.
+    /// Installs handlers of the signals by which others end a process that remove the parts of unfinished files before.
+    /// A signal that has a handler or is ignored is left alone.
     public static func removePartsOnSignals() {
         // A global is initialised at its first use, and that must not happen in the handler.
         _ = parts
@@ -193,7 +240,9 @@ public final class AtomicFile {
             AtomicFile.parts.unlinkAll()
             raise(number)
         }
-        for number in [SIGINT, SIGTERM, SIGHUP] {
+        for number in [
+            SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU, SIGPWR,
+        ] {
             var before = sigaction()
             sigaction(number, nil, &before)
             // SIG_DFL is a null pointer.

@@ -11,7 +11,7 @@ public enum FileGroup {
     ///
     /// 1. Every file is written as a part and synced.
     /// 2. The earlier files of these paths are removed, the last path first, and the folder is synced before the others go
-    ///    and after it.
+    ///    and after it. Files that must be new (`AtomicFile.requireNew`) have none: what appeared meanwhile is kept.
     /// 3. The parts are renamed into place, and the folder is synced before the last one and after it.
     ///
     /// A failure up to the end of step 1 leaves the earlier files as they were. A later one leaves none of the new ones; a
@@ -43,7 +43,7 @@ public enum FileGroup {
             try AtomicFile.synchronizeFolder(of: files.last!.path)
         } catch {
             // The last first, as in step 2.
-            for file in placed.reversed() { _ = try? file.removeEarlier() }
+            for file in placed.reversed() { file.displace() }
             for file in files { file.abandon() }
             throw error
         }
@@ -107,7 +107,7 @@ public enum FileGroup {
         if try files.last!.removeEarlier() { try AtomicFile.synchronizeFolder(of: files.last!.path) }
         var isChanged = false
         for file in files.dropLast() where try file.removeEarlier() { isChanged = true }
-        for path in obsolete {
+        for path in obsolete where !AtomicFile.mustBeNew(path) {
             if unlink(path) == 0 {
                 isChanged = true
             } else if errno != ENOENT {

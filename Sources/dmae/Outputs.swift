@@ -59,8 +59,8 @@ enum Outputs {
     ///   - outputs: the paths of all files that the command writes or replaces.
     ///   - images: the paths of the images that it reads; only asked for where an output exists.
     ///   - tensors: what a safetensors file among the outputs will hold.
-    ///   - force: of a command with --force, whether it was given; without it every output that exists is refused, with
-    ///     it none. Nil for another command.
+    ///   - force: of a command with --force, whether it was given; without it every output that exists is refused, and
+    ///     one that appears while the command runs is kept; with it none is. Nil for another command.
     /// - Throws: `Failure.usage`.
     static func check(
         _ outputs: [String], images: @autoclosure () -> [String] = [], tensors: Tensors? = nil, force: Bool? = nil
@@ -89,6 +89,7 @@ enum Outputs {
             let names = (try? SafeTensorsFile(path: output))?.entries.map(\.name) ?? []
             guard tensors.matches(names) else { throw refuse("holds other tensors than \(tensors.rawValue)") }
         }
+        if force == false { AtomicFile.requireNew(outputs) }
     }
 
     /// Refuses to replace a file of a run, whatever the flags.

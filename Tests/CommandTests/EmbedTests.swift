@@ -351,4 +351,27 @@ final class EmbedTests: XCTestCase {
             folder.file("gone"))
         XCTAssertEqual(folder.names(), [])
     }
+
+    /// Two processes that write one output at a time: one has it, the other is refused, and the files are those of one.
+    func testTwoAtOnce() throws {
+        let folder = TemporaryFolder(), output = folder.file("x.npy")
+        let arguments = [
+            "embed", "--weights", Fixtures.path("weights/mae/mae.safetensors"), "--output", output, "--data",
+        ]
+        let both = ["a", "b"].map { name in
+            let pictures = folder.file(name)
+            try? FileManager.default.createDirectory(atPath: pictures, withIntermediateDirectories: true)
+            try? FileManager.default.copyItem(
+                atPath: Fixtures.path("images/files/grey-alpha16-interlaced.png"), toPath: "\(pictures)/\(name).png")
+            return Command(arguments + [pictures])
+        }
+        let results = both.map { $0.wait() }
+        for code in [0, 64] as [Int32] {
+            XCTAssertEqual(results.filter { $0.end == .exited(code) }.count, 1, "\(results.map(\.description))")
+        }
+        let winner = results[0].end == .exited(0) ? "a" : "b"
+        XCTAssertEqual(try String(contentsOfFile: output + ".files.txt", encoding: .utf8), "\(winner).png\n")
+        XCTAssertEqual(
+            folder.names().filter { $0.hasPrefix("x") }, ["x.npy", "x.npy.files.txt", "x.npy.json"], "no part is left")
+    }
 }

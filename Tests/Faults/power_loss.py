@@ -305,6 +305,12 @@ def replay(record, model, run, checkpoints, random):
                 continue
             (source, name, one), (target, new, _) = places
             model.change(f"rename {name} to {new}", [(source, name, None), (target, new, one)])
+        elif call in ("link", "linkat"):
+            places = [model.find(text(path)) for path in decoded(arguments)]
+            if None in places:
+                continue
+            (_, name, one), (target, new, _) = places
+            model.change(f"link {name} to {new}", [(target, new, one)])
         elif call in ("unlink", "unlinkat", "rmdir"):
             found = model.find(text(decoded(arguments)[0]))
             if found:

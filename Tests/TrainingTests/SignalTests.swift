@@ -8,7 +8,7 @@ final class SignalTests: XCTestCase {
         restore()
         Signals.install()
         XCTAssertNil(Signals.requested)
-        for (number, name) in [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT"), (SIGUSR1, "SIGUSR1"), (SIGHUP, "SIGHUP")] {
+        for (number, name) in Self.names {
             Signals.reset()
             raise(number)
             XCTAssertEqual(Signals.requested, name)
@@ -30,8 +30,13 @@ final class SignalTests: XCTestCase {
         restore()
     }
 
+    private static let names = [
+        (SIGTERM, "SIGTERM"), (SIGINT, "SIGINT"), (SIGUSR1, "SIGUSR1"), (SIGHUP, "SIGHUP"), (SIGUSR2, "SIGUSR2"),
+        (SIGALRM, "SIGALRM"), (SIGXCPU, "SIGXCPU"), (SIGPWR, "SIGPWR"),
+    ]
+
     private func restore() {
-        for number in [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGPIPE, SIGXFSZ] { signal(number, SIG_DFL) }
+        for number in Self.names.map(\.0) + [SIGPIPE, SIGXFSZ] { signal(number, SIG_DFL) }
     }
 
     /// What the child process of `testASecondInterruptQuitsAtOnce` does.

@@ -51,6 +51,30 @@ final class FileGroupTests: XCTestCase {
     }
 
     /// A summary is of the bytes as they are in the file, overwritten ones included.
+    /// What appears while files that must be new are written is kept, and none of the new ones stays beside it.
+    func testWhatAppearsIsKept() throws {
+        let names = ["list", "labels", "array", "summary"]
+        for appearing in names {
+            let subfolder = TemporaryFolder()
+            let paths = names.map(subfolder.file)
+            AtomicFile.requireNew(paths.map { $0.replacingOccurrences(of: "/list", with: "//list") })
+            let failed = failure {
+                try FileGroup.write(to: paths, removing: paths) { files in
+                    for file in files { try file.append("new") }
+                    try Data("another's".utf8).write(to: URL(fileURLWithPath: subfolder.file(appearing)))
+                }
+            }
+            XCTAssertEqual(failed?.code, .usage, appearing)
+            XCTAssertEqual(
+                failed?.message.contains("\"\(subfolder.file(appearing))\" appeared"), true, "\(failed as Any)")
+            XCTAssertEqual(subfolder.names(), [appearing])
+            XCTAssertEqual(String(decoding: subfolder.read(appearing), as: UTF8.self), "another's")
+            unlink(subfolder.file(appearing))
+            try FileGroup.write(to: paths) { files in for file in files { try file.append("new") } }
+            XCTAssertEqual(subfolder.names(), names.sorted())
+        }
+    }
+
     func testSummary() throws {
         var found: (byteCount: Int, checksum: UInt64)?
         try FileGroup.write(to: ["list", "array"].map(folder.file)) { files in
