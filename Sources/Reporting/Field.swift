@@ -60,6 +60,7 @@ public enum Field: String, CaseIterable, Sendable {
     // The schedule and the optimiser
     case batch
     case effectiveBatch = "effective batch"
+    case groups
     case epochs
     case warmupEpochs = "warmup epochs"
     case baseLearningRate = "base learning rate"

@@ -5,21 +5,27 @@ import Tensors
 
 /// Runs optimiser steps on an objective. Training, the dry run's estimate and the benchmark share this loop.
 ///
-/// A step accumulates the gradients of `accumulation` micro-batches. In the last one the optimiser uses each gradient
-/// as soon as it is complete, or, if gradients are clipped, all of them once their norm is known.
+/// A step accumulates the gradients of `accumulation` micro-batches, group after group; the sums of groups are added in a
+/// tree (`GroupTree`). In the last micro-batch the optimiser uses each gradient as soon as it is complete, or, if
+/// gradients are clipped, all of them once their norm is known.
 public final class StepLoop {
     public let objective: any Objective
     public let optimizer: Optimizer
     public let state: OptimizerState
     /// Micro-batches of a step.
     public let accumulation: Int
+    /// Groups of equally many micro-batches, a power of two.
+    public let groups: Int
     /// Maximum norm of the gradient over all parameters; nil: gradients are not clipped.
     public let clipGradient: Float?
 
     /// Micro-batches of the unfinished step whose gradients are accumulated already.
     public internal(set) var pending = 0
-    /// Sums of the objective's loss values over the `pending` micro-batches.
+    /// Sums of the objective's loss values over those of the `pending` micro-batches that are of the current group.
     public internal(set) var lossSums: [Double]
+    /// Sums over the groups before it, by level of the tree.
+    private var lossTree: [[Double]]
+    private let tree: GroupTree
     /// Means over the micro-batches of the last finished step, in the order of the objective's loss values.
     public private(set) var losses: [Float]
     private let sink: OptimizerSink
@@ -47,29 +53,39 @@ public final class StepLoop {
     ///
     /// - Parameter clipGradient: see the property. The objective's parameters must keep their gradients.
     public init(
-        _ objective: any Objective, _ optimizer: Optimizer, accumulation: Int, clipGradient: Float? = nil,
-        plan: MemoryPlan
+        _ objective: any Objective, _ optimizer: Optimizer, accumulation: Int, groups: Int = 1,
+        clipGradient: Float? = nil, plan: MemoryPlan
     ) {
+        precondition(accumulation % groups == 0, "every group has equally many micro-batches")
         self.objective = objective
         self.optimizer = optimizer
         self.accumulation = accumulation
+        self.groups = groups
         self.clipGradient = clipGradient
         state = OptimizerState(of: objective.parameters, optimizer.algorithm, plan: plan)
         lossSums = Array(repeating: 0, count: objective.lossTerms.reduce(0) { $0 + $1.valueCount })
         losses = Array(repeating: 0, count: lossSums.count)
-        sink = OptimizerSink(optimizer, state, clipGradient: clipGradient)
+        tree = GroupTree(groups: groups)
+        lossTree = Array(repeating: lossSums, count: tree.levels)
+        sink = OptimizerSink(
+            optimizer, state, GradientTree(groups: groups, of: objective.parameters, plan: plan),
+            clipGradient: clipGradient)
     }
 
-    /// A loop with another number of micro-batches per step that shares objective and optimiser state with `loop`.
+    /// A loop with another number of micro-batches per step, all of one group, that shares objective and optimiser state
+    /// with `loop`.
     init(_ loop: StepLoop, accumulation: Int) {
         objective = loop.objective
         optimizer = loop.optimizer
         self.accumulation = accumulation
+        groups = 1
         clipGradient = loop.clipGradient
         state = loop.state
         lossSums = Array(repeating: 0, count: loop.lossSums.count)
         losses = Array(repeating: 0, count: lossSums.count)
-        sink = OptimizerSink(optimizer, state, clipGradient: clipGradient)
+        tree = GroupTree(groups: 1)
+        lossTree = []
+        sink = OptimizerSink(optimizer, state, nil, clipGradient: clipGradient)
     }
 
     /// Runs the remaining micro-batches of optimiser step `step`, counted from 1. Throws what `next` throws.
@@ -80,22 +96,26 @@ public final class StepLoop {
     public func run(
         step: Int, learningRate: Float, next: () throws -> Batch, isInterrupted: () -> Bool = { false }
     ) rethrows -> Outcome {
-        if pending == 0 {
-            for index in lossSums.indices { lossSums[index] = 0 }
-        }
         var seconds = 0.0
         sink.seconds = 0
+        let ofGroup = accumulation / groups
         while true {
             let batch = try next()
+            let group = pending / ofGroup, isFirst = pending % ofGroup == 0
+            if isFirst {
+                for index in lossSums.indices { lossSums[index] = 0 }
+            }
             sink.prepare(
-                step: step, learningRate: learningRate, isFirst: pending == 0, isLast: pending == accumulation - 1)
+                step: step, learningRate: learningRate, isFirst: isFirst, isLast: pending == accumulation - 1)
             let start = monotonicSeconds()
             let losses = objective.step(batch, scale: 1 / Float(accumulation), sink: sink)
             seconds += monotonicSeconds() - start
             guard losses.total.isFinite else { return .nonFinite(losses) }
             for index in lossSums.indices { lossSums[index] += Double(losses.values[index]) }
             pending += 1
+            if pending % ofGroup == 0 { addLosses(of: group) }
             if pending == accumulation { break }
+            if pending % ofGroup == 0 { sink.finish(group: group) }
             if isInterrupted() { return .interrupted }
         }
         sink.finish()
@@ -107,6 +127,21 @@ public final class StepLoop {
                 gradientNorm: sink.norm.value,
                 gradientSeconds: seconds - sink.seconds, optimizerSeconds: sink.seconds))
     }
+
+    /// Forgets the unfinished step: its sums are not those of whole groups. No weight has changed.
+    func dropStep() {
+        pending = 0
+        for index in lossSums.indices { lossSums[index] = 0 }
+    }
+
+    /// Adds the sums of a finished group to those of the groups before it. After the last one they are those of the step.
+    private func addLosses(of group: Int) {
+        let levels = tree.levelsToAdd(after: group)
+        for level in levels {
+            for index in lossSums.indices { lossSums[index] += lossTree[level][index] }
+        }
+        if levels.upperBound < tree.levels { lossTree[levels.upperBound] = lossSums }
+    }
 }
 
 /// Accumulates gradients over the micro-batches of a step. In the last micro-batch it adds them to the norm and updates
@@ -114,6 +149,8 @@ public final class StepLoop {
 private final class OptimizerSink: GradientSink {
     private let optimizer: Optimizer
     private let state: OptimizerState
+    /// Nil where a step has one group.
+    private let tree: GradientTree?
     private let clipGradient: Float?
     private var step = 0
     private var learningRate: Float = 0
@@ -123,9 +160,10 @@ private final class OptimizerSink: GradientSink {
     /// Seconds spent in `complete` and `finish`.
     var seconds = 0.0
 
-    init(_ optimizer: Optimizer, _ state: OptimizerState, clipGradient: Float?) {
+    init(_ optimizer: Optimizer, _ state: OptimizerState, _ tree: GradientTree?, clipGradient: Float?) {
         self.optimizer = optimizer
         self.state = state
+        self.tree = tree
         self.clipGradient = clipGradient
         norm = GradientNorm(state.parameters)
     }
@@ -142,9 +180,17 @@ private final class OptimizerSink: GradientSink {
         let start = monotonicSeconds()
         // Tensor by tensor, so that the optimiser finds the gradient in the caches after the norm has read it.
         for index in tensors {
+            tree?.finish(index)
             norm.add(state.parameters, index..<index + 1)
             if clipGradient == nil { update(index..<index + 1) }
         }
+        seconds += monotonicSeconds() - start
+    }
+
+    /// Keeps the gradients of a group that is not the last one.
+    func finish(group: Int) {
+        let start = monotonicSeconds()
+        tree?.add(group: group)
         seconds += monotonicSeconds() - start
     }
 

@@ -170,7 +170,7 @@ public final class Trainer {
         objective = try makeObjective(plan)
         loop = StepLoop(
             objective, configuration.optimizer, accumulation: configuration.accumulation,
-            clipGradient: configuration.clipGradient, plan: plan)
+            groups: configuration.groups ?? 1, clipGradient: configuration.clipGradient, plan: plan)
         average = configuration.averageDecay.map { [objective, plan] decay in
             WeightAverage(of: objective.parameters, decay: decay, plan: plan)
         }
@@ -453,6 +453,8 @@ public final class Trainer {
             switch outcome {
             case .nonFinite(let losses): throw nonFinite(losses)
             case .interrupted:
+                // The sums of several groups are not kept: a resumed run repeats the step.
+                if loop.groups > 1 { loop.dropStep() }
                 try log.synchronize()
                 return .interrupted(signal: signal!, checkpoint: try saveCheckpoint())
             case .finished(let finished): result = finished

@@ -53,6 +53,9 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     public var batch: Int
     /// Forward and backward passes per optimiser step.
     public var accumulation: Int
+    /// Parts of an effective batch whose gradients are summed apart and then added in a tree, a power of two; nil: one.
+    /// The result depends on it, but not on who computes which part.
+    public var groups: Int?
     /// Length of the run and of its warm-up, in epochs.
     public var epochs: Double
     public var warmupEpochs: Double
@@ -235,6 +238,17 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
             "\(.teacherPrecision) is for a run with a teacher: leave it out")
         try Field.batch.requireAtLeast(1, batch)
         try check(accumulation >= 1, "\(.effectiveBatch) must be at least \(.batch)")
+        if let groups {
+            try check(
+                method != .probe,
+                "\(.groups) is not for the probe, whose BatchNorm follows all batches in order: leave it "
+                    + "out")
+            try check(groups >= 2 && groups & (groups - 1) == 0, "\(.groups) must be a power of two")
+            try check(
+                accumulation % groups == 0,
+                "\(.effectiveBatch, effectiveBatch) is not a multiple of \(.groups, groups) times \(.batch, batch): "
+                    + "choose them so that every group has whole batches")
+        }
         try check(epochs > 0 && epochs <= 1e9, "\(.epochs) must be above 0 and at most 1000000000")
         try check(warmupEpochs >= 0 && warmupEpochs.isFinite, "\(.warmupEpochs) must be at least 0 and finite")
         try check(

@@ -325,7 +325,11 @@ struct RunPlan: Encodable {
                 "epochs",
                 "\(Format.shortest(configuration.epochs)), \(Format.shortest(configuration.warmupEpochs)) of warm-up",
             ],
-            ["effective batch", "\(effectiveBatch) (\(configuration.accumulation) × \(configuration.batch))"],
+            [
+                "effective batch",
+                "\(effectiveBatch) (\(configuration.accumulation) × \(configuration.batch)"
+                    + (configuration.groups.map { ", \($0) groups)" } ?? ")"),
+            ],
             ["optimiser steps", "\(optimizerSteps)"],
             ["peak learning rate", "\(Float(peakLearningRate))"],
             ["precision", Self.text(configuration)],

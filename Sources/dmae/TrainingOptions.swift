@@ -109,6 +109,12 @@ struct TrainingOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Images per optimiser step; a multiple of --batch.", valueName: "images"))
     var effectiveBatch: Int?
 
+    @Option(
+        help: ArgumentHelp(
+            "Parts of an effective batch whose gradients are summed apart and added in a tree: a power of two. The result "
+                + "depends on it. Default: 1.", valueName: "groups"))
+    var groups: Int?
+
     @Option(help: ArgumentHelp("Number of passes over the images.", valueName: "epochs"))
     var epochs: Double?
 
@@ -166,7 +172,7 @@ struct TrainingOptions: ParsableArguments {
         teacherPrecision: TeacherPrecision = .same
     ) throws -> TrainingConfiguration {
         // Before anything is computed from them: sums of larger ones overflow.
-        for (field, value) in [(Field.batch, batch), (.effectiveBatch, effectiveBatch)] {
+        for (field, value) in [(Field.batch, batch), (.effectiveBatch, effectiveBatch), (.groups, groups)] {
             if let value, value > Self.largestBatch {
                 throw Failure(.usage, "\(field) must be at most \(Self.largestBatch)")
             }
@@ -205,6 +211,10 @@ struct TrainingOptions: ParsableArguments {
             checkpointEvery: process.checkpointEvery ?? 0,
             keep: process.keep ?? 2)
         configuration.tensorboard = process.tensorboard == true ? true : nil
+        if let groups {
+            try Field.groups.requireAtLeast(1, groups)
+            configuration.groups = groups > 1 ? groups : nil
+        }
         configuration.classifier = classifier
         configuration.preprocessing = try preprocessing(
             channels: configuration.trainedEncoder.channels, from: prepared)

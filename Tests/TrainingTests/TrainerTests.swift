@@ -271,6 +271,15 @@ final class TrainerTests: XCTestCase {
         XCTAssertNil(try ModelWeights(path: folder.file("whole/model.safetensors")).decoder)
     }
 
+    func testResumesFromEveryStepToTheBitInGroups() throws {
+        var configuration = try smallRun(batch: 1, accumulation: 6)
+        let together = try weights(run(configuration, "together"))
+        configuration.groups = 2
+        try resumesFromEveryStep(configuration)
+        let apart = try Data(contentsOf: URL(fileURLWithPath: folder.file("whole/model.safetensors")))
+        XCTAssertNotEqual(apart, together, "two groups are added in another order than six batches")
+    }
+
     private func resumesFromEveryStep(_ configuration: TrainingConfiguration) throws {
         var configuration = configuration
         configuration.checkpointEvery = 1
@@ -323,6 +332,34 @@ final class TrainerTests: XCTestCase {
         XCTAssertEqual(try log("parts"), try log("whole"))
         XCTAssertEqual(
             folder.read("parts/checkpoint-00000005.safetensors"), folder.read("whole/checkpoint-00000005.safetensors"))
+    }
+
+    /// Stopped within a step of several groups, a run keeps the last whole step, and repeats the other one to the same
+    /// bytes.
+    func testStoppedWithinAStepOfGroups() throws {
+        var configuration = try smallRun(batch: 1, accumulation: 6)
+        configuration.groups = 2
+        let whole = try weights(run(configuration, "whole"))
+        // The 14th batch is the second of the third step, the 18th its last.
+        for (stop, step) in [(14, 2), (17, 2), (18, 3)] {
+            let name = "stopped at \(stop)"
+            let trainer = try Trainer(configuration)
+            try prepare(trainer)
+            var polls = 0
+            let outcome = try trainer.run(
+                in: RunDirectory(path: folder.file(name), resuming: true), workers: 1, progress: nil,
+                message: { XCTFail("\($0)") },
+                isInterrupted: {
+                    polls += 1
+                    return polls == stop ? "SIGTERM" : nil
+                })
+            guard case .interrupted(_, let path) = outcome else { return XCTFail("not interrupted") }
+            let checkpoint = try CheckpointStore.open(path)
+            XCTAssertEqual(checkpoint.step, step, name)
+            XCTAssertFalse(checkpoint.file.names.contains { $0.hasPrefix(CheckpointStore.gradientPrefix) })
+            XCTAssertEqual(try weights(run(configuration, name, from: checkpoint)), whole, name)
+            XCTAssertEqual(try log(name), try log("whole"), name)
+        }
     }
 
     /// Batches that never come.
@@ -405,6 +442,7 @@ final class TrainerTests: XCTestCase {
             ("teacher precision same", "teacher precision int8", { $0.teacherPrecision = .int8 }),
             ("epochs 3", "epochs 4", { $0.epochs = 4 }),
             ("effective batch 6", "effective batch 2", { $0.accumulation = 1 }),
+            ("groups 1", "groups 2", { ($0.batch, $0.accumulation, $0.groups) = (1, 6, 2) }),
             ("base learning rate 0.1", "base learning rate 0.2", { $0.baseLearningRate = 0.2 }),
             ("weight decay 0.05", "weight decay 0", { $0.optimizer.weightDecay = 0 }),
             ("minimum crop area 0.2", "minimum crop area 0.5", { $0.minimumCropArea = 0.5 }),

@@ -1,0 +1,105 @@
+import Images
+import Models
+import Tensors
+import TestSupport
+import Training
+import XCTest
+
+/// Effective batches whose gradients are summed in groups.
+final class GroupTests: XCTestCase {
+    private static let batch = 3, pixels = 50
+
+    /// Keeps the gradients where the objective leaves them.
+    private final class Recorder: GradientSink {
+        var accumulates = false
+        func complete(_ tensors: Range<Int>) {}
+    }
+
+    private func regression() throws -> (objective: LinearRegression, plan: MemoryPlan) {
+        let plan = MemoryPlan()
+        return (LinearRegression(batch: Self.batch, pixels: Self.pixels, keepsGradients: true, plan: plan), plan)
+    }
+
+    private func setWeights(_ objective: LinearRegression) {
+        var random = CounterRandom(seed: 71, purpose: .test, index: 0)
+        for parameter in objective.parameters.all {
+            for index in 0..<parameter.weight.count { parameter.weight.pointer[index] = random.normal() }
+        }
+    }
+
+    private func fill(_ images: Tensor, microBatch: Int) -> Batch {
+        var random = CounterRandom(seed: 72, purpose: .test, index: microBatch)
+        for index in 0..<images.count { images.pointer[index] = random.normal() }
+        let samples = microBatch * Self.batch..<(microBatch + 1) * Self.batch
+        return Batch(samples: Array(samples), images: Array(samples), labels: nil)
+    }
+
+    /// Adds neighbours, then neighbouring sums.
+    private func added<Number: FloatingPoint>(_ parts: [[Number]]) -> [Number] {
+        guard parts.count > 1 else { return parts[0] }
+        let half = parts.count / 2
+        return zip(added(Array(parts[..<half])), added(Array(parts[half...]))).map { $0 + $1 }
+    }
+
+    /// Gradients and losses of a step are, to the bit, those of the groups, each computed alone, added pairwise.
+    func testSumsAreThoseOfATree() throws {
+        var gradients: Set<[Float]> = []
+        for groups in [1, 2, 4, 8, 16] {
+            for ofGroup in [1, 3] {
+                let accumulation = groups * ofGroup
+                let (alone, alonePlan) = try regression()
+                try alonePlan.commit()
+                setWeights(alone)
+                var sums: [[Float]] = [], losses: [[Double]] = []
+                for group in 0..<groups {
+                    let sink = Recorder()
+                    var lossSums = [0.0, 0.0]
+                    for index in 0..<ofGroup {
+                        sink.accumulates = index > 0
+                        let batch = fill(alone.images, microBatch: group * ofGroup + index)
+                        let values = alone.step(batch, scale: 1 / Float(accumulation), sink: sink).values
+                        for (place, value) in values.enumerated() { lossSums[place] += Double(value) }
+                    }
+                    sums.append(alone.parameters.all.flatMap { $0.gradient!.values })
+                    losses.append(lossSums)
+                }
+
+                let (objective, plan) = try regression()
+                let loop = StepLoop(objective, Optimizer(), accumulation: accumulation, groups: groups, plan: plan)
+                try plan.commit()
+                setWeights(objective)
+                var microBatch = 0
+                let outcome = loop.run(step: 1, learningRate: 0) {
+                    defer { microBatch += 1 }
+                    return fill(objective.images, microBatch: microBatch)
+                }
+                guard case .finished(let result) = outcome else { return XCTFail("not finished") }
+                let found = objective.parameters.all.flatMap { $0.gradient!.values }
+                XCTAssertEqual(found, added(sums), "\(groups) groups of \(ofGroup)")
+                XCTAssertEqual(
+                    loop.losses, added(losses).map { Float($0 * (1 / Double(accumulation))) },
+                    "\(groups) groups of \(ofGroup)")
+                let norm = objective.parameters.all.reduce(0.0) { sum, parameter in
+                    sum + parameter.gradient!.values.reduce(0.0) { $0 + Double($1) * Double($1) }
+                }.squareRoot()
+                XCTAssertEqual(Double(result.gradientNorm), norm, accuracy: 1e-6 * norm)
+                if accumulation == 48 || accumulation == 16 { gradients.insert(found) }
+            }
+        }
+        // 16 of one and 16 of three are other batches; the order of addition shows only in the last bits.
+        XCTAssertEqual(gradients.count, 2)
+    }
+
+    /// One sum of gradients more for each doubling of the groups.
+    func testMemory() throws {
+        var bytes: [Int] = []
+        for groups in [1, 2, 4, 8] {
+            let (objective, plan) = try regression()
+            _ = StepLoop(objective, Optimizer(), accumulation: 8, groups: groups, plan: plan)
+            bytes.append(plan.totalBytes)
+        }
+        let differences = zip(bytes.dropFirst(), bytes).map { $0 - $1 }
+        XCTAssertGreaterThanOrEqual(differences[0], (Self.pixels + 1) * 4)
+        XCTAssertEqual(Set(differences).count, 1, "\(bytes)")
+    }
+}
