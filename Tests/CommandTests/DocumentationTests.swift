@@ -328,6 +328,7 @@ final class DocumentationTests: XCTestCase {
         configuration.probeAugmentation = .crop
         configuration.shuffleWindow = 5000
         configuration.clipGradient = 1
+        configuration.groups = 2
         configuration.averageDecay = 0.5
         configuration.preprocessing = .imageNet(channels: 3)
         configuration.tensorboard = true

@@ -356,7 +356,7 @@ final class EmbedTests: XCTestCase {
     func testTwoAtOnce() throws {
         let folder = TemporaryFolder(), output = folder.file("x.npy")
         let arguments = [
-            "embed", "--weights", Fixtures.path("weights/mae/mae.safetensors"), "--output", output, "--data",
+            "embed", "--weights", weights, "--heads", "4", "--output", output, "--data",
         ]
         let both = ["a", "b"].map { name in
             let pictures = folder.file(name)
@@ -370,7 +370,9 @@ final class EmbedTests: XCTestCase {
             XCTAssertEqual(results.filter { $0.end == .exited(code) }.count, 1, "\(results.map(\.description))")
         }
         let winner = results[0].end == .exited(0) ? "a" : "b"
-        XCTAssertEqual(try String(contentsOfFile: output + ".files.txt", encoding: .utf8), "\(winner).png\n")
+        XCTAssertEqual(
+            try String(contentsOfFile: output + ".files.txt", encoding: .utf8),
+            "\(folder.file(winner))/\(winner).png\n")
         XCTAssertEqual(
             folder.names().filter { $0.hasPrefix("x") }, ["x.npy", "x.npy.files.txt", "x.npy.json"], "no part is left")
     }

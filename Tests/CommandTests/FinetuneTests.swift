@@ -133,12 +133,12 @@ final class FinetuneTests: XCTestCase {
                 symlink("\(folder.file("train/education"))/\(picture)", folder.file("train/education/\(index).png")), 0)
         }
         let command = Command(finetune("run", epochs: 500, ["--quiet"]))
-        // The handler of SIGUSR1, bit 9 of the caught signals, is the run's.
+        // The handler of SIGPWR, bit 29 of the caught signals, is the run's.
         func handles() throws -> Bool {
             let status = try String(contentsOfFile: "/proc/\(command.process)/status", encoding: .utf8)
             let line = status.split(separator: "\n").first { $0.hasPrefix("SigCgt:") }
             return line.flatMap { UInt64($0.dropFirst(7).trimmingCharacters(in: .whitespaces), radix: 16) }
-                .map { $0 >> 9 & 1 == 1 } ?? false
+                .map { $0 >> 29 & 1 == 1 } ?? false
         }
         while command.isRunning, try !handles() { usleep(200) }
         command.send(SIGTERM)

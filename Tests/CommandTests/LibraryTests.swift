@@ -15,10 +15,16 @@ final class LibraryTests: XCTestCase {
 
     private func source(_ path: String) -> String { Self.root.appendingPathComponent(path).path }
 
-    override func setUp() {
+    private struct NoLibrary: Error, CustomStringConvertible {
+        let description: String
+    }
+
+    override func setUpWithError() throws {
         continueAfterFailure = false
         let library = Self.folder + "/libdmae.so"
-        XCTAssertTrue(FileManager.default.fileExists(atPath: library), "no \(library): `make library` makes it")
+        guard FileManager.default.fileExists(atPath: library) else {
+            throw NoLibrary(description: "no \(library): `make library` makes it")
+        }
     }
 
     @discardableResult

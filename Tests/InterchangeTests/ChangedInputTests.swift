@@ -22,7 +22,7 @@ final class ChangedInputTests: XCTestCase {
             let weights = try ModelWeights(path: input)
             return try targets.map { (try Conversion(weights, to: $0, heads: 4), $1) }
         }
-        let before = try conversions()
+        let before = try conversions(), weights = try ModelWeights(path: input)
         // The same number of bytes in the same file, a moment later.
         usleep(20_000)
         folder.write(original, "input.safetensors")
@@ -39,7 +39,7 @@ final class ChangedInputTests: XCTestCase {
         }
         XCTAssertThrowsError(
             try ONNXModel.write(
-                ModelWeights(path: input).tensors, ModelWeights(path: input).runnableEncoder(heads: 4, imageSize: nil),
+                weights.tensors, weights.runnableEncoder(heads: 4, imageSize: nil),
                 to: folder.file("a.onnx"), type: .f32, hasHead: true, classNames: nil, metadata: [:], version: "0"))
         XCTAssertEqual(folder.names(), ["input.safetensors"])
         // Replaced under its name, the file that was opened is still whole.

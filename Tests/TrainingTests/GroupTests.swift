@@ -23,13 +23,13 @@ final class GroupTests: XCTestCase {
     private func setWeights(_ objective: LinearRegression) {
         var random = CounterRandom(seed: 71, purpose: .test, index: 0)
         for parameter in objective.parameters.all {
-            for index in 0..<parameter.weight.count { parameter.weight.pointer[index] = random.normal() }
+            for index in 0..<parameter.weight.count { parameter.weight.pointer[index] = Float(random.normal()) }
         }
     }
 
     private func fill(_ images: Tensor, microBatch: Int) -> Batch {
         var random = CounterRandom(seed: 72, purpose: .test, index: microBatch)
-        for index in 0..<images.count { images.pointer[index] = random.normal() }
+        for index in 0..<images.count { images.pointer[index] = Float(random.normal()) }
         let samples = microBatch * Self.batch..<(microBatch + 1) * Self.batch
         return Batch(samples: Array(samples), images: Array(samples), labels: nil)
     }

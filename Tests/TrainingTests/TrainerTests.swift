@@ -442,7 +442,6 @@ final class TrainerTests: XCTestCase {
             ("teacher precision same", "teacher precision int8", { $0.teacherPrecision = .int8 }),
             ("epochs 3", "epochs 4", { $0.epochs = 4 }),
             ("effective batch 6", "effective batch 2", { $0.accumulation = 1 }),
-            ("groups 1", "groups 2", { ($0.batch, $0.accumulation, $0.groups) = (1, 6, 2) }),
             ("base learning rate 0.1", "base learning rate 0.2", { $0.baseLearningRate = 0.2 }),
             ("weight decay 0.05", "weight decay 0", { $0.optimizer.weightDecay = 0 }),
             ("minimum crop area 0.2", "minimum crop area 0.5", { $0.minimumCropArea = 0.5 }),

@@ -20,6 +20,7 @@ final class TrainingConfigurationTests: XCTestCase {
         configuration.erasing = RandomErasing()
         configuration.mixing = Mixing()
         configuration.clipGradient = 1
+        configuration.groups = 2
         configuration.averageDecay = 0.5
         configuration.evaluateEvery = 2
         configuration.validation = "validation"
@@ -53,6 +54,7 @@ final class TrainingConfigurationTests: XCTestCase {
         configuration.validation = "val"
         configuration.evaluateEvery = 1
         configuration.shuffleWindow = 5
+        configuration.groups = 2
         configuration.weights = "initial"
         configuration.prefix = "student"
         configuration.teacherPrefix = "teacher"
