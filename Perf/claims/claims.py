@@ -191,8 +191,8 @@ class Bench:
     def epochs(self, contender):
         """The epochs of a contender's budget. Times are of the steps alone, at the measured images per second."""
         setting = self.setting
-        if contender.budget == "epochs":
-            return setting.epochs
+        if contender.budget in ("epochs", "four times"):
+            return setting.epochs * (4 if contender.budget == "four times" else 1)
         commands = {kind: self.contender_flags(points.Contender(kind, kind), 4e-3, setting.epochs, 0, self.images)
                     for kind in sorted({"distill", "pretrain", "scratch", contender.kind})}
         if contender.budget == "time and teacher":
@@ -221,7 +221,7 @@ class Bench:
         plain = points.Contender(kind, kind, "time" if kind in ("scratch", "logits") else "epochs")
         epochs = self.epochs(plain)
         tried = {}
-        for rate in points.RATES:
+        for rate in points.RATES[kind]:
             name = f"rates/{kind}-{rate}"
             command, flags = self.contender_flags(plain, rate, epochs, 0, split)
             folder = self.train(name, command, *flags)
@@ -353,9 +353,9 @@ def machine():
 
 
 def commit(dmae):
-    """The commit that the program was built from, as it says itself."""
+    """The commit that the program was built from, as it says itself; + for one with changes."""
     version = run([dmae, "--version"], stdout=subprocess.PIPE).stdout
-    return re.search(r"[0-9a-f]{7,40}(-\w+)?", version)[0]
+    return re.search(r"[0-9a-f]{7,40}\+?", version)[0]
 
 
 def main():
