@@ -172,8 +172,9 @@ distill: build
 
 install: build
 	$(MAKE) install-files
+	[ ! -e $(LIBRARY)/libdmae.so ] || $(MAKE) install-library
 
-# The files of `install`, of a binary that is there.
+# The files of `install` that packages have, too, of a binary that is there.
 install-files:
 	install -D -m 755 $(BINARY) "$(DESTDIR)$(PREFIX)/bin/dmae"
 	for shell in bash zsh fish; do
@@ -186,7 +187,6 @@ install-files:
 	  $(BINARY) --generate-completion-script $$shell > "$(DESTDIR)$(PREFIX)/$$place"
 	done
 	/usr/bin/python3 Sources/dmae/manual.py $(BINARY) "$(DESTDIR)$(PREFIX)/share/man/man1"
-	[ ! -e $(LIBRARY)/libdmae.so ] || $(MAKE) install-library
 
 # The library that is there, for `cc … -ldmae`.
 install-library:

@@ -276,6 +276,7 @@ enum NearMisses {
         "num-classes": "the classes are those of the images' folders or lists: leave it out",
         "num-labels": "the classes are those of the images' folders or lists: leave it out",
         "v": "everything is said unless --quiet is given: leave it out (`dmae --version` prints the version)",
+        "apply-orientation": "images are turned upright unless --stored-orientation is given: leave it out",
         "device": "dmae computes on the processor: leave it out",
         "gpu": "dmae computes on the processor: leave it out",
         "gpus": "dmae computes on the processor: leave it out",

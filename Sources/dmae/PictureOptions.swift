@@ -27,17 +27,6 @@ struct PictureOptions: ParsableArguments {
             valueName: "clip|scale"))
     var grey16: Grey16?
 
-    /// The opposite of `storedOrientation`, as earlier versions had it.
-    @Flag(help: .hidden)
-    var applyOrientation = false
-
-    func validate() throws {
-        if applyOrientation {
-            throw ValidationError(
-                "--apply-orientation is the default: leave it out (--stored-orientation reads images as stored)")
-        }
-    }
-
     /// How images are read: as the command line says, else as `stored`, else by default.
     func reading(stored: PictureReading? = nil) -> PictureReading {
         var reading = stored ?? PictureReading()

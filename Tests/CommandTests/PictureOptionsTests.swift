@@ -108,7 +108,7 @@ final class PictureOptionsTests: XCTestCase {
         ] {
             assertRefused(
                 arguments + ["--apply-orientation"], 64,
-                "--apply-orientation is the default: leave it out (--stored-orientation reads images as stored)")
+                "'--apply-orientation': images are turned upright unless --stored-orientation is given: leave it out")
         }
     }
 
