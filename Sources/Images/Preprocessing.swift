@@ -140,7 +140,7 @@ extension Normalisation: CustomStringConvertible {
 }
 
 extension CentreCrop: CustomStringConvertible {
-    /// "crop 0.9", "crop 0.875 (1 above 224 pixels)", "squash", or "squash, crop 0.875".
+    /// "crop 0.9", "crop 0.875 (1 for models above 224 pixels)", "squash", or "squash, crop 0.875".
     public var description: String {
         func text(_ fraction: Double) -> String {
             // Six digits tell 224 / 248 from 0.9.
@@ -148,7 +148,9 @@ extension CentreCrop: CustomStringConvertible {
             if text.hasSuffix(".0") { text.removeLast(2) }
             return text
         }
-        guard squashes else { return fraction.map { "crop \(text($0))" } ?? "crop 0.875 (1 above 224 pixels)" }
+        guard squashes else {
+            return fraction.map { "crop \(text($0))" } ?? "crop 0.875 (1 for models above 224 pixels)"
+        }
         return fraction == 1 ? "squash" : "squash, \(CentreCrop(fraction: fraction))"
     }
 }

@@ -17,7 +17,19 @@ package struct Quantity {
     /// Whether it is an evaluation's, with a value now and then.
     package let isEvaluation: Bool
 
-    /// - Parameter key: a key of the log, "loss_align_0" for a value of a list.
+    /// - Parameters:
+    ///   - key: a key of the log, "loss_align_0" for a value of a list.
+    ///   - keys: those beside it. The only value of a list has no number in its name: it would be read as the value.
+    package init(key: String, isEvaluation: Bool, among keys: [String]) {
+        let whole = Quantity(key: key, isEvaluation: isEvaluation)
+        let isOnly = key.hasSuffix("_align_0") && !keys.contains(String(key.dropLast()) + "1")
+        self.key = key
+        self.isEvaluation = isEvaluation
+        (meaning, kind) = (whole.meaning, whole.kind)
+        name = isOnly && whole.name.hasSuffix(" 0") ? String(whole.name.dropLast(2)) : whole.name
+    }
+
+    /// As above, with the number of a value of a list in its name.
     package init(key: String, isEvaluation: Bool) {
         self.key = key
         self.isEvaluation = isEvaluation

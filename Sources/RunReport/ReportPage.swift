@@ -150,7 +150,7 @@ package struct ReportPage {
             evaluations && key.contains("top5")
                 && runs.allSatisfy { $0.log.evaluations[key]?.allSatisfy { $0 == 1 || !$0.isFinite } ?? true }
         }
-        return keys.filter { !isAlwaysOne($0) }.map { Quantity(key: $0, isEvaluation: evaluations) }
+        return keys.filter { !isAlwaysOne($0) }.map { Quantity(key: $0, isEvaluation: evaluations, among: keys) }
     }
 
     private func charts() -> [Chart] {
@@ -357,7 +357,7 @@ package struct ReportPage {
         var text = ""
         for run in runs where run.log.evaluations.count > 0 {
             let rows = run.log.evaluations
-            let quantities = rows.keys.map { Quantity(key: $0, isEvaluation: true) }
+            let quantities = rows.keys.map { Quantity(key: $0, isEvaluation: true, among: rows.keys) }
             let best = quantities.map { Self.best($0, rows)?.0 }
             let first = max(0, rows.count - Self.shownEvaluations)
             let places = (Set(first..<rows.count).union(best.compactMap { $0 })).sorted()

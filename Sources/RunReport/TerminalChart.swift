@@ -67,7 +67,7 @@ package struct TerminalChart {
         if isLogarithmic { facts += ", logarithmic scale" }
         let evaluations = run.log.evaluations
         for key in evaluations.keys.prefix(3) {
-            let quantity = Quantity(key: key, isEvaluation: true)
+            let quantity = Quantity(key: key, isEvaluation: true, among: evaluations.keys)
             guard let value = evaluations[key]?.last(where: \.isFinite) else { continue }
             facts += "; \(visible(quantity.name)) \(quantity.text(value))"
         }

@@ -94,6 +94,7 @@ struct Embed: ParsableCommand {
         try model.requireKnownParts()
         try Outputs.check(files.all, images: data, force: replacing.force)
         try Outputs.requireNoRun(files.all)
+        try AtomicFile.requirePlace(at: files.features)
         let encoder = try model.runnableEncoder(heads: inference.heads, imageSize: imageSize)
         let reading = inference.pictures.reading(for: model, isQuiet: inference.quiet)
         let preprocessing = try inference.preprocessing.preprocessing(for: model, isQuiet: inference.quiet)

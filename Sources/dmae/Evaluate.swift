@@ -96,7 +96,7 @@ struct Evaluate: ParsableCommand {
                 "--confusion draws at most \(ConfusionPicture.maximumClasses) classes, and \(places) has "
                     + "\(source.classes.count): leave it out")
         }
-        if let confusion { try AtomicFile.requirePlace(at: confusion) }
+        for path in [logits, confusion] { try path.map(AtomicFile.requirePlace) }
         source.warnings.forEach(Terminal.warning)
         if !classifier.inference.quiet { source.notes.forEach(Terminal.note) }
         for note in mapping.notes { Terminal.warning(note.text(in: Flags())) }

@@ -185,6 +185,7 @@ struct Reconstruct: ParsableCommand {
         try GivenPaths.require([("--weights", [weights]), ("--input", input), ("--mask", mask)])
         let weights = try ModelWeights(path: weights, prefix: choice.prefix)
         try Outputs.check([output], images: input + mask)
+        try AtomicFile.requirePlace(at: output)
         note("\(weights.summary)")
         try weights.requireDecoder()
         let configuration = try configuration(of: weights)

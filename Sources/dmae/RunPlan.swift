@@ -375,7 +375,8 @@ struct RunPlan: Encodable {
         }
         rows.append([""])
         rows += operationRows.map { ["GFLOP per image: \($0.name)", Format.fixed($0.count, $0.count < 1 ? 4 : 2)] }
-        return Format.table(rows) + "\n\n" + Format.filled("settings: " + settings, columns: 100)
+        return Format.table(rows) + "\n\n"
+            + Format.filled("all settings, as flags (\"no\" before one that is off): " + settings, columns: 100)
     }
 
     /// Every value that decides the result, as flags and words, without those that this run does not use.

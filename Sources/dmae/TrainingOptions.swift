@@ -257,7 +257,10 @@ struct TrainingOptions: ParsableArguments {
             }
             // Of a trained encoder only mean and deviation are taken.
             .flatMap { prepared!.isWhole || options.mean == nil || options.std == nil ? $0 : nil }
-            Terminal.note("pixels: \(preprocessing) (\(options.origin(of: source)))")
+            // Training samples are random crops.
+            let pixels = "\(preprocessing.normalisation), \(preprocessing.interpolation.rawValue)"
+            let crop = prepared?.isWhole == true ? "\(preprocessing.crop)" : "in evaluations \(preprocessing.crop)"
+            Terminal.note("pixels: \(pixels), \(crop) (\(options.origin(of: source)))")
         }
         return preprocessing
     }
@@ -413,7 +416,8 @@ struct TrainingOptions: ParsableArguments {
         var said: Set<String> = []
         for warning in trainer.warnings where said.insert(warning).inserted { Terminal.warning(warning) }
         if resume == nil { warning(onImagesOf: trainer).map(Terminal.warning) }
-        sharedWarnings(configuration).forEach { Terminal.warning($0) }
+        // A run that goes on has said so at its start.
+        if resume == nil { sharedWarnings(configuration).forEach { Terminal.warning($0) } }
         if !quiet { trainer.notes.forEach(Terminal.note) }
         if dryRun {
             if resume != nil, !quiet {

@@ -112,7 +112,7 @@ final class DefaultsTests: XCTestCase {
         let (mixed, _) = try plan(start + ["--config", folder.file("part.json")])
         XCTAssertEqual([mixed.epochs, mixed.warmupEpochs], [5, 1])
         XCTAssertEqual([mixed.model?.student.channels, mixed.model?.student.imageHeight], [3, 48])
-        let quiet = assertRuns(start + ["--print-config", "--quiet", "--depth", "2"])
+        let quiet = assertRuns(start + ["--print-config", "--quiet", "--depth", "1"])
         XCTAssertEqual(quiet.errors, "")
     }
 

@@ -111,7 +111,7 @@ final class PredictTests: XCTestCase {
         XCTAssertNotEqual(other.output, own.output)
         XCTAssertTrue(
             other.errors.contains(
-                "pixels: mean 0.485 0.456 0.406, std 0.229 0.224 0.225, bicubic, crop 0.875 (1 above 224 pixels) "
+                "pixels: mean 0.485 0.456 0.406, std 0.229 0.224 0.225, bicubic, crop 0.875 (1 for models above 224 pixels) "
                     + "(assumed: the weights say nothing of it; --mean, --std, --interpolation, --crop-fraction)\n"),
             other.errors)
     }

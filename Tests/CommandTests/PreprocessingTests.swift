@@ -105,7 +105,9 @@ final class PreprocessingTests: XCTestCase {
         assertRuns(["convert", first + "/model.safetensors", converted, "--to", "huggingface"])
         let steps = ["--checkpoint-every", "1"]
         let said = assertRuns(TinyRun.distill(run, teacher: converted, epochs: 2, steps))
-        let line = "pixels: mean 0.5, std 0.5, bicubic, crop 0.875 (1 above 224 pixels) (mean and std of the teacher, "
+        let line =
+            "pixels: mean 0.5, std 0.5, bicubic, in evaluations crop 0.875 (1 for models above 224 pixels) (mean and std of the "
+            + "teacher, "
         XCTAssertTrue(said.errors.contains(line + "preprocessor_config.json)\n"), said.errors)
         let stored = try JSONDecoder().decode(
             TrainingConfiguration.self, from: TinyRun.bytes(run + "/configuration.json"))

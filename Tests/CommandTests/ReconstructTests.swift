@@ -99,7 +99,7 @@ final class ReconstructTests: XCTestCase {
             result.errors,
             "\(Self.raw): safetensors, MAE names; ViT of width 16, 2 blocks, 2 heads, patches of 8 pixels, images of "
                 + "32×32, 3 channels; decoder of width 16, 1 block, 2 heads\n"
-                + "pixels: mean 0.485 0.456 0.406, std 0.229 0.224 0.225, bicubic, crop 0.875 (1 above 224 pixels) "
+                + "pixels: mean 0.485 0.456 0.406, std 0.229 0.224 0.225, bicubic, crop 0.875 (1 for models above 224 pixels) "
                 + "(as in the training of the weights)\n")
         XCTAssertTrue(result.output.contains("grid  \(output)  596×464"), result.output)
         XCTAssertTrue(result.output.contains("12 of 16 patches removed"), result.output)

@@ -35,9 +35,9 @@ final class PreprocessingTests: XCTestCase {
         let cases: [(Preprocessing, String)] = [
             (
                 .imageNet(channels: 3),
-                "mean 0.485 0.456 0.406, std 0.229 0.224 0.225, bicubic, crop 0.875 (1 above 224 pixels)"
+                "mean 0.485 0.456 0.406, std 0.229 0.224 0.225, bicubic, crop 0.875 (1 for models above 224 pixels)"
             ),
-            (.imageNet(channels: 1), "mean 0.449, std 0.226, bicubic, crop 0.875 (1 above 224 pixels)"),
+            (.imageNet(channels: 1), "mean 0.449, std 0.226, bicubic, crop 0.875 (1 for models above 224 pixels)"),
             (
                 Preprocessing(normalisation: half, interpolation: .bilinear, crop: CentreCrop(fraction: 0.9)),
                 "mean 0.5, std 0.5, bilinear, crop 0.9"
