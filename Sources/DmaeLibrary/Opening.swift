@@ -93,14 +93,14 @@ private func describe(
     in encoder: inout dmae_encoder
 ) {
     let configuration = session.configuration
-    encoder.image_height = Int32(configuration.imageHeight)
-    encoder.image_width = Int32(configuration.imageWidth)
-    encoder.channels = Int32(configuration.channels)
-    encoder.patch_size = Int32(configuration.patchSize)
-    encoder.width = Int32(configuration.width)
-    encoder.tokens = Int32(1 + configuration.patches)
+    encoder.image_height = Int32(clamping: configuration.imageHeight)
+    encoder.image_width = Int32(clamping: configuration.imageWidth)
+    encoder.channels = Int32(clamping: configuration.channels)
+    encoder.patch_size = Int32(clamping: configuration.patchSize)
+    encoder.width = Int32(clamping: configuration.width)
+    encoder.tokens = Int32(clamping: 1 + configuration.patches)
     encoder.pool = Int32(pools.first { $0.1 == session.pool }!.0.rawValue)
-    encoder.classes = Int32(session.classes)
+    encoder.classes = Int32(clamping: session.classes)
     encoder.threads = Int32(threads)
     encoder.features = session.featureCount
     let names = weights.classNames ?? (0..<session.classes).map(String.init)

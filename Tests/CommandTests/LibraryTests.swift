@@ -339,6 +339,26 @@ final class LibraryTests: XCTestCase {
         XCTAssertEqual(threads(["--threads", "3"], "1"), "3")
     }
 
+    /// The library's OpenMP is its own: GCC's and LLVM's in the same process, loaded before it, go on beside it.
+    func testOtherOpenMP() throws {
+        let object = Self.files.file("openmp.o"), program = Self.files.file("openmp")
+        run(
+            "/usr/bin/env",
+            [
+                "cc", "-std=c11", "-Wall", "-Werror", "-fopenmp", "-I\(Self.include)", "-c",
+                source("Tests/Library/openmp.c"), "-o", object,
+            ])
+        // GCC's calls are those of LLVM's runtime, too.
+        let folder = "/usr/lib/llvm-19/lib"
+        for runtime in [["-lgomp"], ["-L\(folder)", "-lomp", "-Wl,-rpath,\(folder)"]] {
+            for library in [Self.shared, Self.archive] {
+                run("/usr/bin/env", ["cc", object, "-o", program] + runtime + library)
+                XCTAssertEqual(
+                    run(program, [Self.classifiers[0]]).output, "3 threads before, 3 after, 0 other features\n")
+            }
+        }
+    }
+
     // MARK: The files
 
     /// The shared library needs the C library alone, and neither form has other names than the functions of dmae.h.

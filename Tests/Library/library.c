@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <dmae.h>
 
+#include <fcntl.h>
 #include <fenv.h>
 #include <pthread.h>
 #include <signal.h>
@@ -337,13 +338,28 @@ static int threads_of_process(void) {
     return count;
 }
 
+static long resident_kilobytes(void) {
+    FILE *const file = fopen("/proc/self/statm", "r");
+    long size = 0, pages = 0;
+    need(file != NULL && fscanf(file, "%ld %ld", &size, &pages) == 2, "/proc can be read");
+    fclose(file);
+    return pages * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+static int open_files(void) {
+    int count = 0;
+    for (int number = 0; number < 256; ++number) count += fcntl(number, F_GETFD) != -1;
+    return count;
+}
+
 /// Numbers that an encoder computes on this thread.
 static void features_of(dmae_encoder *encoder, const dmae_picture *picture, float *result) {
     if (dmae_encode(encoder, picture, 1, result, dmae_encoder_features(encoder)) != DMAE_OK) end("dmae_encode");
 }
 
 static int process(const char *weights, const char *path) {
-    struct sigaction before[65], after;
+    // The C library keeps two signals for itself and tells nothing of them.
+    static struct sigaction before[65], after;
     for (int number = 1; number < 65; ++number) sigaction(number, NULL, &before[number]);
     size_t variables = 0;
     while (environ[variables] != NULL) ++variables;
@@ -364,7 +380,7 @@ static int process(const char *weights, const char *path) {
     need(threads_of_process() == 4, "the caller, the library's thread and two of OpenMP");
 
     for (int number = 1; number < 65; ++number) {
-        sigaction(number, NULL, &after);
+        if (sigaction(number, NULL, &after) != 0) continue;
         need(before[number].sa_handler == after.sa_handler, "no handler of a signal changes");
     }
     pthread_sigmask(SIG_SETMASK, NULL, &same);
@@ -373,6 +389,20 @@ static int process(const char *weights, const char *path) {
     for (size_t i = 0; i <= variables; ++i)
         need((environ[i] == NULL) == (copy[i] == NULL) && (copy[i] == NULL || strcmp(environ[i], copy[i]) == 0),
              "the environment stays");
+
+    // Encoders come and go, and what fails leaves nothing behind.
+    long before_them = 0;
+    const int files = open_files();
+    for (int round = 0; round < 60; ++round) {
+        if (round == 20) before_them = resident_kilobytes();
+        dmae_encoder *const other = open_encoder(weights, &options);
+        features_of(other, &picture, second);
+        dmae_free(other);
+        dmae_encoder *none = NULL;
+        need(dmae_open(path, NULL, &none) == DMAE_BAD_DATA && none == NULL, "a picture is no file of weights");
+    }
+    need(resident_kilobytes() - before_them < 1024, "encoders that are freed take no memory");
+    need(open_files() == files, "and no open files");
 
     // The caller's modes of rounding are its own, before the library starts a thread and after.
     fesetround(FE_UPWARD);
