@@ -79,15 +79,13 @@ final class MemoryLimitCommandTests: XCTestCase {
         XCTAssertTrue(result.errors.contains("the limit on data (ulimit -d) of 20.5 MB leaves"), result.errors)
         let doctor = run(["doctor", "--threads", "1"], under: "ulimit -d 200000")
         XCTAssertTrue(
-            doctor.output.contains("left: the limit on data (ulimit -d)\n") && doctor.output.contains("204.8 MB, "),
-            doctor.description)
+            doctor.output.contains("left of the 204.8 MB of the limit on data (ulimit -d)\n"), doctor.description)
     }
 
     func testDoctorSaysWhichLimitCounts() throws {
         let text = run(["doctor", "--threads", "1"], under: "ulimit -v 3000000")
         XCTAssertTrue(
-            text.output.contains("3.07 GB, ") && text.output.contains("left: the address space limit (ulimit -v)\n"),
-            text.description)
+            text.output.contains("left of the 3.07 GB of the address space limit (ulimit -v)\n"), text.description)
         let json = run(["doctor", "--threads", "1", "--json"], under: "ulimit -v 3000000")
         let report = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(json.output.utf8)) as? [String: Any])
         let limits = try XCTUnwrap(report["memory_limits"] as? [[String: Any]])
@@ -136,7 +134,7 @@ final class MemoryLimitCommandTests: XCTestCase {
         defer { rmdir(group) }
         let folder = TemporaryFolder(), enter = "echo $$ > '\(group)/cgroup.procs'"
         let doctor = run(["doctor", "--threads", "1"], under: enter)
-        XCTAssertTrue(doctor.output.contains("41.9 MB, "), doctor.description)
+        XCTAssertTrue(doctor.output.contains("left of the 41.9 MB of "), doctor.description)
         XCTAssertTrue(doctor.output.contains("\(group.split(separator: "/").last!) (\(file))\n"), doctor.description)
         let distill = run(
             [

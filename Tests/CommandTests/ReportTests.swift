@@ -315,7 +315,8 @@ final class ReportTests: XCTestCase {
         assertRefused(["report", folder.file("none"), "--csv"], 74, "none", "name the folder of a run")
         assertRefused(["report", folder.path, "--csv"], 64, "is not the folder of a run")
         assertRefused(["report", run + "/log.jsonl", "--csv"], 64, "is a file, not the folder of a run")
-        assertRefused(["report", run], 64, "--output report.html, --terminal or --csv")
+        assertRefused(
+            ["report", run], 64, "--output report.html writes a page, --terminal draws the loss here, --csv prints")
         assertRefused(["report", run, "--csv", "--terminal"], 64, "exclude each other")
         assertRefused(["report", run, "--csv", "--follow"], 64, "--follow is for a page")
         assertRefused(["report", run, "--output", folder.file("x.pdf")], 64, "end it in .html")
