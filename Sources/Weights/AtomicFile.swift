@@ -37,7 +37,11 @@ public final class AtomicFile {
     /// Requires that a file can be written at `path`, before long work for its contents.
     ///
     /// Throws `Failure(.inputOutput)` with the system's reason.
-    public static func requirePlace(at path: String) throws { try AtomicFile(path).abandon() }
+    public static func requirePlace(at path: String) throws {
+        let file = try AtomicFile(path)
+        defer { file.abandon() }
+        guard unlink(file.part) == 0 else { throw file.failure(errno) }
+    }
 
     /// Writes a file that consists of `bytes`.
     public static func write(_ bytes: some Sequence<UInt8>, to path: String, replacesLink: Bool = false) throws {

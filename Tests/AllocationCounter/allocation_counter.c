@@ -36,6 +36,8 @@ static inline void count(void) {
     if (atomic_load_explicit(&armed, memory_order_relaxed) && atomic_fetch_add(&allocations, 1) == 0) remember();
 }
 
+// AddressSanitizer has functions of its own; allocations are not counted beside it.
+#if !__has_feature(address_sanitizer)
 void *malloc(size_t size) {
     count();
     return __libc_malloc(size);
@@ -69,6 +71,8 @@ int posix_memalign(void **memory, size_t alignment, size_t size) {
     *memory = result;
     return 0;
 }
+
+#endif
 
 void allocation_counter_arm(void) {
     first_depth = 0;

@@ -48,9 +48,9 @@ static inline bool gemm_private_is_transposed(const struct gemm_plan *p) {
     return p->shared_is_a ? !p->g.b_transposed : p->g.a_transposed;
 }
 
-/// Element `index` of a matrix.
+/// Element `index` of a matrix, which may be NULL where it has no element.
 static inline const void *gemm_element(const void *matrix, dmae_type type, size_t index) {
-    return (const char *)matrix + index * dmae_type_bytes(type);
+    return matrix == NULL ? NULL : (const char *)matrix + index * dmae_type_bytes(type);
 }
 
 /// Panel `panel` of `panels`, which hold all of k, from this block on.
