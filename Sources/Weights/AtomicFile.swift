@@ -170,24 +170,25 @@ public final class AtomicFile {
         Self.parts.remove(part)
     }
 
-    /// Moves the finished file to a place where nothing is: unlike a rename, a second name never replaces a file.
+    /// Renames the finished file to a place where nothing is.
     private func placeNew() throws {
-        if link(part, path) == 0 {
-            guard unlink(part) == 0 else {
-                let number = errno
-                unlink(path)
-                throw failure(number)
+        if renameat2(AT_FDCWD, part, AT_FDCWD, path, 1 /* RENAME_NOREPLACE */) == 0 { return }
+        var number = errno
+        // File systems and kernels that cannot rename so: a second name never replaces a file either.
+        if number == EINVAL || number == ENOSYS {
+            if link(part, path) == 0 {
+                unlink(part)
+                return
             }
-            return
+            number = errno
         }
-        let number = errno
-        if number == EEXIST || access(path, F_OK) == 0 {
+        if number == EEXIST {
             throw Failure(
                 .usage,
                 "\(quoted(path: path)) appeared while it was being written here, and is kept: name another output")
         }
         // File systems where a file has one name only.
-        guard [EPERM, EOPNOTSUPP, ENOSYS, EMLINK].contains(number) else { throw failure(number) }
+        guard number == EPERM, access(path, F_OK) != 0 else { throw failure(number) }
         guard rename(part, path) == 0 else { throw failure(errno) }
     }
 
@@ -314,3 +315,9 @@ public final class AtomicFile {
         }
     }
 }
+
+/// The C library's function, which its header shows to GNU programs only.
+@_silgen_name("renameat2")
+private func renameat2(
+    _ oldFolder: Int32, _ old: UnsafePointer<CChar>, _ newFolder: Int32, _ new: UnsafePointer<CChar>, _ flags: UInt32
+) -> Int32

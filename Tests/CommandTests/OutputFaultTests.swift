@@ -12,7 +12,7 @@ final class OutputFaultTests: XCTestCase {
     private static let strace = "/usr/bin/strace"
 
     /// The calls of a sequence that writes files.
-    private static let calls = ["fsync", "unlink", "rename", "link", "mkdir"]
+    private static let calls = ["fsync", "unlink", "rename", "renameat2", "mkdir"]
 
     private func requireTracing() throws {
         guard FileManager.default.isExecutableFile(atPath: Self.strace),

@@ -25,8 +25,8 @@ ERRORS = {
     "fdatasync": ["EIO", "ENOSPC", "EINTR"],
     "rename": ["EIO", "ENOSPC", "EACCES", "EROFS"],
     "renameat": ["EIO", "ENOSPC"],
-    # EPERM: file systems where a file has one name only.
-    "link": ["EIO", "ENOSPC", "EACCES", "EROFS", "EPERM"],
+    # EINVAL, ENOSYS: file systems and kernels that always replace.
+    "renameat2": ["EIO", "ENOSPC", "EACCES", "EROFS", "EINVAL", "ENOSYS"],
     "unlink": ["EIO", "EACCES", "EROFS"],
     "rmdir": ["EIO", "EACCES"],
     "mkdir": ["EACCES", "ENOSPC", "EROFS", "EIO"],
@@ -58,9 +58,9 @@ ERRORS = {
 # Not brk: where the heap cannot grow, the kernel returns its present end, which strace cannot. Limits of memory try that.
 MEMORY = {"mmap", "munmap", "mprotect", "mremap", "madvise", "clone3", "clone"}
 """Calls whose failure is one of memory or of threads: there Swift's runtime may end the process, with a sentence."""
-STORES = {"write", "writev", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "link", "mkdir", "ftruncate"}
+STORES = {"write", "writev", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "renameat2", "mkdir", "ftruncate"}
 """Calls whose failure means that a result is not stored: success must not be reported."""
-HARMLESS = {"EINTR", "EPERM"}
+HARMLESS = {"EINTR", "EINVAL", "ENOSYS"}
 """Errors after which a command may succeed in another way."""
 FAULT_OF_ITS_OWN = "ended by a fault of its own"
 SENTENCE = re.compile(r"^error: .{20,}", re.M)
