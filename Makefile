@@ -139,10 +139,12 @@ test-faults: build test-packages
 soak: build
 	/usr/bin/python3 Tests/Faults/soak.py --dmae $(BINARY) --hours $(or $(HOURS),1) $(if $(AGAIN),--again)
 
-# A build of its own, without optimisation; FILTER= runs some of the tests only.
-coverage: build test-packages
-	DMAE_BINARY="$$PWD/$(BINARY)" swift test --enable-code-coverage --disable-swift-testing --scratch-path .build/coverage \
-	  --filter "$(or $(FILTER),WeightTests|ImageTests|TrainingTests|InterchangeTests)" --skip AllocationTests 2>&1 | \
+# A build of its own, without optimisation, of the tests and of the program that they run; FILTER= runs some of them only.
+COVERED_TESTS := WeightTests|ImageTests|TrainingTests|InterchangeTests|ResumeTests|ResumeCommandTests|TensorBoardTests|FailedStartTests|ReportTests
+coverage: test-packages | packages $(OPENMP)
+	swift build --build-tests --enable-code-coverage --scratch-path .build/coverage 2>&1 | (grep -E -A3 'error:' || true)
+	DMAE_BINARY="$$PWD/.build/coverage/debug/dmae" swift test --skip-build --enable-code-coverage --disable-swift-testing \
+	  --scratch-path .build/coverage --filter "$(or $(FILTER),$(COVERED_TESTS))" --skip AllocationTests 2>&1 | \
 	  (grep -E 'error:|Executed .* tests' || true)
 	/usr/bin/python3 Tests/Coverage/coverage.py .build/coverage $(if $(LINES),--lines)
 
