@@ -10,6 +10,8 @@ CLASSIFIERS = ROOT / "Fixtures/classifiers"
 NAMES = ["ant", "bee", "cat", "dog", "emu"]
 # Of the largest logit.
 BOUND = 1e-4
+# How `prepared` prepares pictures; timm's folder states another mean.
+PREPARED = ("--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225", "--crop-fraction", "0.875")
 
 
 def prepared(path, side):
@@ -33,7 +35,7 @@ class Classifiers(Exchange):
     def logits(self, weights, *more):
         """What `dmae evaluate` writes: logits and labels."""
         output = self.folder / "logits.safetensors"
-        said = self.dmae("evaluate", "--weights", weights, "--data", CLASSIFIERS / "images", "--logits", output, "--json", *more)
+        said = self.dmae("evaluate", "--weights", weights, "--data", CLASSIFIERS / "images", "--logits", output, "--json", *PREPARED, *more)
         written = safetensors.torch.load_file(output)
         report = json.loads(said.stdout)
         top1 = (written["logits"].argmax(1) == written["labels"]).double().mean().item()

@@ -1,6 +1,7 @@
 """The tool that a conversion is for loads it, with no key missing or unexpected, and computes the same."""
 
 from exchange import *
+import re
 import PIL.Image
 import timm
 
@@ -38,7 +39,7 @@ class HuggingFace(Exchange):
         for path, letter, told in FILES:
             with self.subTest(path):
                 told = told and ["--heads", "4"] + ([] if "timm" in path or "encoder" in path else ["--decoder-heads", "4"])
-                folder = self.convert(FIXTURES / path, self.folder / path.replace("/", "-"), "huggingface", *told)
+                folder = self.convert(FIXTURES / path, self.folder / re.sub(r"\W", "-", path), "huggingface", *told)
                 model = self.load(folder)
                 kind = type(model).__name__
                 want = "ViTModel"
