@@ -5,8 +5,8 @@ import Tensors
 import Weights
 
 /// The folder of one run: `configuration.json`, `status.json`, `images.json`, `log.jsonl`, `starts.jsonl`, the
-/// checkpoints, the final weights, those with the best evaluation, `evaluation.json`, the folder `tensorboard` of event files, and `lock`, which
-/// is held while a process writes here.
+/// checkpoints, the final weights, those with the best evaluation, `evaluation.json`, the folder `tensorboard` of event
+/// files, and `lock`, which is held while a process writes here.
 public final class RunDirectory {
     /// The path of the folder.
     public let path: String

@@ -68,7 +68,7 @@ public final class StepLoop {
         tree = GroupTree(groups: groups)
         lossTree = Array(repeating: lossSums, count: tree.levels)
         sink = OptimizerSink(
-            optimizer, state, GradientTree(groups: groups, of: objective.parameters, plan: plan),
+            optimizer, state, groups > 1 ? GradientTree(groups: groups, of: objective.parameters, plan: plan) : nil,
             clipGradient: clipGradient)
     }
 

@@ -25,7 +25,8 @@ struct Distill: ParsableCommand {
               dmae distill --teacher vit-large.safetensors --data imagenet/train \\
                 --output run --student vit-small --epochs 50 --mask-ratio 0.95
 
-            SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU write a checkpoint and end the run with exit code 75; `dmae resume run` \
+            SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU write a checkpoint and end the run with exit code \
+            75; `dmae resume run` \
             continues it, and gives the same bytes as a run without interruption. At the end \
             --output contains model.safetensors: student, decoder and projection heads under MAE's names.
 

@@ -92,7 +92,7 @@ struct Doctor: ParsableCommand {
             ("dmae", Build.description),
             ("processor", processor["model name"] ?? "unknown"),
             ("features", features.isEmpty ? "unknown" : relevant.filter(features.contains).joined(separator: " ")),
-            ("memory available", Self.bytes(memory["MemAvailable"]) + ", in the whole machine"),
+            ("memory available", memory["MemAvailable"].map { Self.bytes($0) + ", in the whole machine" } ?? "unknown"),
             ("memory for a run", limits.all.first.map(Self.text) ?? "unknown"),
             ("huge pages", Self.hugePages),
             ("", ""),

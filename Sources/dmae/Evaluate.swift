@@ -89,7 +89,12 @@ struct Evaluate: ParsableCommand {
         // After the list of --class-map was read.
         try Outputs.check([logits, list, confusion].compactMap { $0 }, images: source.files, tensors: .logits)
         // A list without logits is something else.
-        if let logits, let list, access(logits, F_OK) != 0 { try Outputs.check([list], force: false) }
+        if let logits, let list, access(logits, F_OK) != 0, access(list, F_OK) == 0 {
+            throw Failure(
+                .usage,
+                "\(quoted(path: list)) exists without logits beside it and would be replaced: name other --logits, or "
+                    + "remove it")
+        }
         if confusion != nil, source.classes.count > ConfusionPicture.maximumClasses {
             throw Failure(
                 .usage,

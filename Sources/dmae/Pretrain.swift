@@ -14,7 +14,8 @@ struct Pretrain: ParsableCommand {
 
               dmae pretrain --student vit-small --epochs 200 --data images --output run
 
-            SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU write a checkpoint and end the run with exit code 75; `dmae resume run` \
+            SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU write a checkpoint and end the run with exit code \
+            75; `dmae resume run` \
             continues it. At the end --output contains model.safetensors: encoder and decoder under \
             MAE's names.
 

@@ -120,7 +120,9 @@ final class EvaluateTests: XCTestCase {
         XCTAssertEqual(folder.read("x.safetensors"), Array(weights))
         try FileManager.default.removeItem(atPath: output)
         folder.write("notes".utf8, "x.safetensors.files.txt")
-        assertRefused(evaluate(data, "--logits", output), 64, "x.safetensors.files.txt\" exists: name another output")
+        assertRefused(
+            evaluate(data, "--logits", output), 64,
+            "x.safetensors.files.txt\" exists without logits beside it and would be replaced")
         try FileManager.default.removeItem(atPath: output + ".files.txt")
         for _ in 0..<2 { assertRuns(evaluate(data, "--logits", output)) }
         XCTAssertEqual(
