@@ -51,6 +51,8 @@ let package = Package(
         .target(
             name: "CBuild", exclude: ["third-party-notices.txt"],
             cSettings: commit.map { [.define("DMAE_COMMIT", to: $0)] } ?? []),
+        // The processes of one run. `make mpi` links mpi.c in place of ranks.c.
+        .target(name: "CRanks", exclude: ["mpi.c", "udev.c", "link.py"], cSettings: [.unsafeFlags(["-O2", "-Wall", "-Wextra"])]),
         room("Reporting", []),
         room("Tensors", ["Reporting", "CKernels"]),
         room("Images", ["Reporting", "Tensors", "CCodecs"]),
@@ -65,7 +67,8 @@ let package = Package(
             ],
             exclude: ["ONNX/Messages/onnx.proto"], swiftSettings: swiftFlags),
         room("Inference", ["Reporting", "Tensors", "Images", "Weights", "Models", "Interchange"]),
-        room("Training", ["Reporting", "Tensors", "Images", "Weights", "Models", "Interchange"]),
+        room("Ranks", ["Reporting", "Tensors", "CRanks"]),
+        room("Training", ["Reporting", "Tensors", "Images", "Weights", "Models", "Interchange", "Ranks"]),
         room(
             "RunReport",
             ["Reporting", "Images", "Weights", "Models", "Interchange", "Inference", "Training"]),
@@ -80,8 +83,8 @@ let package = Package(
         .executableTarget(
             name: "dmae",
             dependencies: [
-                "CBuild", "Reporting", "Tensors", "Images", "Weights", "Models", "Interchange", "Inference", "Training",
-                "RunReport",
+                "CBuild", "Reporting", "Tensors", "Images", "Weights", "Models", "Interchange", "Inference", "Ranks",
+                "Training", "RunReport",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             exclude: ["manual.py", "package.py"], swiftSettings: swiftFlags),

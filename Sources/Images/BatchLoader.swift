@@ -49,6 +49,7 @@ public final class BatchLoader: BatchSource {
     /// - Parameters:
     ///   - lastSample: the position after the last sample; the last batch is short if the batch size does not divide
     ///     the number of samples.
+    ///   - share: the part of the stream whose samples are numbered here; it divides into whole batches.
     ///   - workers: decoding threads, at least 1.
     ///   - unreadableLimit: the fraction of the source's images that may be unreadable; with more, `next` throws.
     ///   - batchesAhead: batches held in memory at a time, including the one that `next` is normalising.
@@ -60,7 +61,7 @@ public final class BatchLoader: BatchSource {
     ///     samples, or from `stop`.
     public convenience init(
         source: any ImageSource, augmentation: Augmentation, batchSize: Int, seed: UInt64, firstSample: Int,
-        lastSample: Int, workers: Int, unreadableLimit: Double = UnreadableLimit.standard,
+        lastSample: Int, share: StreamShare = .whole, workers: Int, unreadableLimit: Double = UnreadableLimit.standard,
         batchesAhead: Int = BatchLoader.defaultBatchesAhead,
         shuffleWindow: Int? = nil, mixing: Mixing? = nil, report: @escaping (Message) -> Void
     ) {
@@ -71,7 +72,7 @@ public final class BatchLoader: BatchSource {
                 source: source, augmentation: augmentation, batchSize: batchSize, seed: seed,
                 samples: firstSample..<lastSample,
                 unreadableLimit: unreadableLimit, depth: batchesAhead, isOnce: false,
-                shuffleWindow: shuffleWindow),
+                shuffleWindow: shuffleWindow, share: share),
             seed: seed, mixing: mixing, workers: workers, report: report)
     }
 

@@ -37,7 +37,9 @@ final class DecodingPipeline: @unchecked Sendable {
     /// Images of a window in which images are shuffled, and the images in the order in which they lie; nil: all images
     /// are shuffled at once.
     private let windows: (size: Int, stored: [Int])?
+    /// The samples of this loader, and their positions in the stream.
     private let samples: Range<Int>
+    private let share: StreamShare
     let unreadableLimit: Double
     private let depth: Int
     /// Whether every image is shown once, in the source's order, and unreadable ones are left out.
@@ -71,7 +73,8 @@ final class DecodingPipeline: @unchecked Sendable {
 
     init(
         source: any ImageSource, augmentation: Augmentation, batchSize: Int, seed: UInt64, samples: Range<Int>,
-        unreadableLimit: Double, depth: Int, isOnce: Bool, shuffleWindow: Int? = nil
+        unreadableLimit: Double, depth: Int, isOnce: Bool, shuffleWindow: Int? = nil,
+        share: StreamShare = .whole
     ) {
         precondition(batchSize > 0 && source.count > 0)
         windows = shuffleWindow.map { ($0, source.storedOrder) }
@@ -81,6 +84,7 @@ final class DecodingPipeline: @unchecked Sendable {
         self.batchSize = batchSize
         self.seed = seed
         self.samples = samples
+        self.share = share
         self.unreadableLimit = unreadableLimit
         self.depth = depth
         bytes = .allocate(capacity: depth * batchSize * augmentation.sampleCount)
@@ -137,7 +141,7 @@ final class DecodingPipeline: @unchecked Sendable {
             if let systemFailure { throw systemFailure }
             guard !isStopping else { return nil }
             return DecodedBatch(
-                count: size(of: released), firstSample: samples.lowerBound + released * batchSize,
+                count: size(of: released), firstSample: share.position(of: samples.lowerBound + released * batchSize),
                 bytes: bytes + slot * batchSize * augmentation.sampleCount, isExhausted: exhausted[slot],
                 images: images + slot * batchSize, slot: slot)
         }
@@ -253,7 +257,8 @@ final class DecodingPipeline: @unchecked Sendable {
     private func produce(
         _ sample: Int, _ buffers: AugmentationBuffers, _ findings: inout PictureFindings
     ) throws -> (image: Int?, failures: [Int]) {
-        let epoch = sample / source.count, index = sample % source.count
+        let position = share.position(of: sample)
+        let epoch = position / source.count, index = position % source.count
         let order = order(of: epoch)
         var failures: [Int] = []
         for step in 0..<source.count {

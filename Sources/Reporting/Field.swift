@@ -94,6 +94,8 @@ public enum Field: String, CaseIterable, Sendable {
 
     // The arithmetic
     case threads
+    case allowMixedIsa = "allow mixed isa"
+    case peerTimeout = "peer timeout"
     case precision
     case teacherPrecision = "teacher precision"
 

@@ -86,6 +86,21 @@ public enum Threads {
         return count > 0 ? count : max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
     }
 
+    /// The numbers of the processors in that mask, in ascending order.
+    public static var processors: [Int] {
+        var list = [Int32](repeating: 0, count: 8192)
+        return list.prefix(Int(dmae_processor_list(&list, Int32(list.count)))).map { Int($0) }
+    }
+
+    /// Keeps the process to these processors from now on, before the first parallel region. Returns whether the system
+    /// lets it.
+    public static func use(_ processors: [Int]) -> Bool {
+        dmae_use_processors(processors.map { Int32($0) }, Int32(processors.count)) == 0
+    }
+
+    /// Processes of a run on this machine, which share the control group's quota.
+    public static var processesOfMachine = 1
+
     /// The CPU quota of the control groups, in processors, or nil without one: the minimum over the process's group and
     /// its ancestors of v2 `cpu.max` or v1 `cpu.cfs_quota_us`.
     public static var controlGroupQuota: Double? { quota(of: ControlGroups()) }
@@ -104,7 +119,7 @@ public enum Threads {
     /// can slow a run tenfold, since all of them wait for the throttled one.
     public static var recommended: Int {
         guard let quota = controlGroupQuota else { return max(1, affinity) }
-        return max(1, min(affinity, Int(quota.rounded(.up))))
+        return max(1, min(affinity, Int((quota / Double(processesOfMachine)).rounded(.up))))
     }
 }
 

@@ -21,18 +21,18 @@ public struct CheckpointStore: Sendable {
     /// The metadata key of the step, written by the store.
     public static let stepKey = "dmae.step"
 
-    /// A tensor to be written, and its memory.
+    /// A tensor to be written.
     public struct Tensor {
-        public let name: String
-        public let shape: [Int]
-        /// One value per element of `shape`.
-        public let floats: UnsafeBufferPointer<Float>
+        let source: TensorSource
 
+        /// A tensor in memory: one value per element of `shape`.
         public init(name: String, shape: [Int], floats: UnsafeBufferPointer<Float>) {
-            self.name = name
-            self.shape = shape
-            self.floats = floats
+            precondition(shape.reduce(1, *) == floats.count, "tensor \(name) of shape \(shape) has \(floats.count) values")
+            source = TensorSource(name: name, type: .f32, shape: shape) { try $0(UnsafeRawBufferPointer(floats)) }
         }
+
+        /// A tensor whose bytes are produced twice: for the checksum, and for the file.
+        init(_ source: TensorSource) { self.source = source }
     }
 
     /// A checkpoint whose checksum is right.
@@ -75,7 +75,7 @@ public struct CheckpointStore: Sendable {
         precondition(step >= 0, "a step counts from 0")
         var writer = SafeTensorsWriter(metadata: metadata)
         writer.metadata[Self.stepKey] = String(step)
-        for tensor in tensors { writer.add(tensor.name, shape: tensor.shape, floats: tensor.floats) }
+        for tensor in tensors { writer.add(tensor.source) }
         let path = path(step: step)
         try writer.write(to: path, checksummed: true, replacesLink: true)
         for old in try steps().filter({ $0 < step }).dropLast(keep - 1) { unlink(self.path(step: old)) }

@@ -66,7 +66,7 @@ final class GradientTree {
 }
 
 /// sum += term.
-private struct Addition: ParallelRows {
+struct Addition: ParallelRows {
     let sum, term: UnsafeMutableBufferPointer<Float>
     /// Elements that one call of `run` takes for each unit of its range.
     private let stretch = 4096

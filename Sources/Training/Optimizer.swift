@@ -67,16 +67,22 @@ public final class OptimizerState {
     public let parameters: Parameters
     /// The kinds of tensors, in the order of checkpoints.
     let kinds: [Kind]
-    /// For each of `parameters.all`, a tensor of each kind; nil for parameters that are not trained.
+    /// For each of `parameters.all`, a tensor of each kind; nil for parameters that are not trained, or that another
+    /// process owns.
     private let tensors: [[Tensor]?]
 
     /// Plans the memory.
-    public init(of parameters: Parameters, _ algorithm: Optimizer.Algorithm = .adamW, plan: MemoryPlan) {
+    ///
+    /// - Parameter owns: whether this process keeps the state of the parameter at an index; the others are not updated.
+    public init(
+        of parameters: Parameters, _ algorithm: Optimizer.Algorithm = .adamW, plan: MemoryPlan,
+        owns: (Int) -> Bool = { _ in true }
+    ) {
         self.parameters = parameters
         let kinds = algorithm.state
         self.kinds = kinds
-        tensors = parameters.all.map { parameter in
-            guard parameter.isTrained else { return nil }
+        tensors = parameters.all.enumerated().map { index, parameter in
+            guard parameter.isTrained, owns(index) else { return nil }
             return kinds.map {
                 plan.reserve(
                     "\($0.name) of \(parameter.name)", parameter.weight.rows, parameter.weight.columns, .moments)
@@ -90,6 +96,11 @@ public final class OptimizerState {
         guard let index = parameters.all.firstIndex(where: { $0.name == name }), let place = kinds.firstIndex(of: kind)
         else { return nil }
         return tensors[index]?[place]
+    }
+
+    /// The tensor of one kind for the parameter at `index`; nil if it has none here.
+    func tensor(_ index: Int, _ kind: Kind) -> Tensor? {
+        kinds.firstIndex(of: kind).flatMap { tensors[index]?[$0] }
     }
 
     /// One step of `optimizer` for the parameters in `range` of `parameters.all`. Its algorithm must be that of `init`.
@@ -127,7 +138,7 @@ public final class OptimizerState {
 /// which gradients are added.
 public struct GradientNorm {
     /// Sum of squares by parameter; zero for those that are not trained.
-    private var squares: [Double]
+    var squares: [Double]
 
     public init(_ parameters: Parameters) { squares = Array(repeating: 0, count: parameters.all.count) }
 

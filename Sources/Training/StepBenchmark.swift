@@ -91,7 +91,7 @@ public struct StepBenchmark: Sendable {
         for step in 0...steps {
             if step == 1 { Profile.reset(measuring: profiles) }
             // The rate does not change the work of a step. A small one leaves the random weights almost unchanged.
-            let outcome = loop.run(step: step + 1, learningRate: 1e-6) {
+            let outcome = try loop.run(step: step + 1, learningRate: 1e-6) {
                 Batch(
                     samples: Array(step * batch..<(step + 1) * batch), images: Array(0..<batch), labels: labels,
                     mixture: labels != nil && batch % 2 == 0 ? Mixture(lambda: 0.6) : nil)

@@ -1,5 +1,6 @@
 import Images
 import Models
+import Ranks
 import Reporting
 import Tensors
 
@@ -8,18 +9,27 @@ import Tensors
 /// A step accumulates the gradients of `accumulation` micro-batches, group after group; the sums of groups are added in a
 /// tree (`GroupTree`). In the last micro-batch the optimiser uses each gradient as soon as it is complete, or, if
 /// gradients are clipped, all of them once their norm is known.
+///
+/// Where several processes share a step, each runs the micro-batches of neighbouring groups; `GradientExchange` adds
+/// their gradients.
 public final class StepLoop {
     public let objective: any Objective
     public let optimizer: Optimizer
     public let state: OptimizerState
-    /// Micro-batches of a step.
+    /// Micro-batches of a step, of all processes.
     public let accumulation: Int
-    /// Groups of equally many micro-batches, a power of two.
-    public let groups: Int
+    /// Micro-batches of a step that this process runs.
+    public let ownAccumulation: Int
+    /// Groups of equally many micro-batches that this process runs, a power of two.
+    private let ownGroups: Int
+    /// Whether the step is one of several groups, whose sums no checkpoint keeps.
+    public let hasGroups: Bool
     /// Maximum norm of the gradient over all parameters; nil: gradients are not clipped.
     public let clipGradient: Float?
+    /// Who owns which parameters, where several processes share a step.
+    let shards: Shards
 
-    /// Micro-batches of the unfinished step whose gradients are accumulated already.
+    /// Micro-batches of this process in the unfinished step whose gradients are accumulated already.
     public internal(set) var pending = 0
     /// Sums of the objective's loss values over those of the `pending` micro-batches that are of the current group.
     public internal(set) var lossSums: [Double]
@@ -29,6 +39,7 @@ public final class StepLoop {
     /// Means over the micro-batches of the last finished step, in the order of the objective's loss values.
     public private(set) var losses: [Float]
     private let sink: OptimizerSink
+    private let exchange: GradientExchange?
 
     /// A finished step.
     public struct Result: Sendable {
@@ -51,54 +62,74 @@ public final class StepLoop {
 
     /// Plans the optimiser's memory.
     ///
-    /// - Parameter clipGradient: see the property. The objective's parameters must keep their gradients.
+    /// - Parameters:
+    ///   - groups: groups of a step, of all processes.
+    ///   - clipGradient: see the property. The objective's parameters must keep their gradients.
+    ///   - ranks: the processes that share each step.
     public init(
         _ objective: any Objective, _ optimizer: Optimizer, accumulation: Int, groups: Int = 1,
-        clipGradient: Float? = nil, plan: MemoryPlan
+        clipGradient: Float? = nil, ranks: Ranks = .current, plan: MemoryPlan
     ) {
         precondition(accumulation % groups == 0, "every group has equally many micro-batches")
+        precondition(groups % ranks.count == 0, "every process has equally many groups")
         self.objective = objective
         self.optimizer = optimizer
         self.accumulation = accumulation
-        self.groups = groups
+        ownAccumulation = accumulation / ranks.count
+        ownGroups = groups / ranks.count
+        hasGroups = groups > 1
         self.clipGradient = clipGradient
-        state = OptimizerState(of: objective.parameters, optimizer.algorithm, plan: plan)
-        lossSums = Array(repeating: 0, count: objective.lossTerms.reduce(0) { $0 + $1.valueCount })
+        let lossCount = objective.lossTerms.reduce(0) { $0 + $1.valueCount }
+        let shards = Shards(of: objective.parameters, among: ranks.count)
+        exchange =
+            ranks.isAlone
+            ? nil
+            : GradientExchange(
+                of: objective.parameters, shards: shards, losses: lossCount, among: ranks, plan: plan)
+        state = OptimizerState(of: objective.parameters, optimizer.algorithm, plan: plan) {
+            shards.owners[$0] == ranks.rank
+        }
+        self.shards = shards
+        lossSums = Array(repeating: 0, count: lossCount)
         losses = Array(repeating: 0, count: lossSums.count)
-        tree = GroupTree(groups: groups)
+        tree = GroupTree(groups: ownGroups)
         lossTree = Array(repeating: lossSums, count: tree.levels)
         sink = OptimizerSink(
-            optimizer, state, groups > 1 ? GradientTree(groups: groups, of: objective.parameters, plan: plan) : nil,
-            clipGradient: clipGradient)
+            optimizer, state,
+            ownGroups > 1 ? GradientTree(groups: ownGroups, of: objective.parameters, plan: plan) : nil,
+            exchange, clipGradient: clipGradient)
     }
 
-    /// A loop with another number of micro-batches per step, all of one group, that shares objective and optimiser state
-    /// with `loop`.
+    /// A loop with another number of micro-batches per step, all of one group and of this process, that shares objective
+    /// and optimiser state with `loop`. It updates the parameters that this process owns.
     init(_ loop: StepLoop, accumulation: Int) {
         objective = loop.objective
         optimizer = loop.optimizer
         self.accumulation = accumulation
-        groups = 1
+        (ownAccumulation, ownGroups, hasGroups, exchange) = (accumulation, 1, false, nil)
         clipGradient = loop.clipGradient
+        shards = loop.shards
         state = loop.state
         lossSums = Array(repeating: 0, count: loop.lossSums.count)
         losses = Array(repeating: 0, count: lossSums.count)
         tree = GroupTree(groups: 1)
         lossTree = []
-        sink = OptimizerSink(optimizer, state, nil, clipGradient: clipGradient)
+        sink = OptimizerSink(optimizer, state, nil, nil, clipGradient: clipGradient)
     }
 
-    /// Runs the remaining micro-batches of optimiser step `step`, counted from 1. Throws what `next` throws.
+    /// Runs the remaining micro-batches of optimiser step `step`, counted from 1.
     ///
     /// - Parameters:
     ///   - next: writes the next batch to the objective's images.
-    ///   - isInterrupted: called between two micro-batches; true ends the call.
+    ///   - isInterrupted: called between two micro-batches; true ends the call. Where several processes share the step it
+    ///     is called after the last one, too, before gradients are waited for: then its answer has no effect.
+    /// - Throws: what `next` and `isInterrupted` throw; `Ranks.LostPeer`.
     public func run(
-        step: Int, learningRate: Float, next: () throws -> Batch, isInterrupted: () -> Bool = { false }
-    ) rethrows -> Outcome {
+        step: Int, learningRate: Float, next: () throws -> Batch, isInterrupted: () throws -> Bool = { false }
+    ) throws -> Outcome {
         var seconds = 0.0
         sink.seconds = 0
-        let ofGroup = accumulation / groups
+        let ofGroup = ownAccumulation / ownGroups
         while true {
             let batch = try next()
             let group = pending / ofGroup, isFirst = pending % ofGroup == 0
@@ -106,7 +137,7 @@ public final class StepLoop {
                 for index in lossSums.indices { lossSums[index] = 0 }
             }
             sink.prepare(
-                step: step, learningRate: learningRate, isFirst: isFirst, isLast: pending == accumulation - 1)
+                step: step, learningRate: learningRate, isFirst: isFirst, isLast: pending == ownAccumulation - 1)
             let start = monotonicSeconds()
             let losses = objective.step(batch, scale: 1 / Float(accumulation), sink: sink)
             seconds += monotonicSeconds() - start
@@ -114,11 +145,12 @@ public final class StepLoop {
             for index in lossSums.indices { lossSums[index] += Double(losses.values[index]) }
             pending += 1
             if pending % ofGroup == 0 { addLosses(of: group) }
-            if pending == accumulation { break }
+            if pending == ownAccumulation { break }
             if pending % ofGroup == 0 { sink.finish(group: group) }
-            if isInterrupted() { return .interrupted }
+            if try isInterrupted() { return .interrupted }
         }
-        sink.finish()
+        if exchange != nil { _ = try isInterrupted() }
+        try sink.finish(losses: &lossSums)
         pending = 0
         let scale = 1 / Double(accumulation)
         for index in losses.indices { losses[index] = Float(lossSums[index] * scale) }
@@ -151,6 +183,8 @@ private final class OptimizerSink: GradientSink {
     private let state: OptimizerState
     /// Nil where a step has one group.
     private let tree: GradientTree?
+    /// Nil where a process is alone.
+    private let exchange: GradientExchange?
     private let clipGradient: Float?
     private var step = 0
     private var learningRate: Float = 0
@@ -160,10 +194,14 @@ private final class OptimizerSink: GradientSink {
     /// Seconds spent in `complete` and `finish`.
     var seconds = 0.0
 
-    init(_ optimizer: Optimizer, _ state: OptimizerState, _ tree: GradientTree?, clipGradient: Float?) {
+    init(
+        _ optimizer: Optimizer, _ state: OptimizerState, _ tree: GradientTree?, _ exchange: GradientExchange?,
+        clipGradient: Float?
+    ) {
         self.optimizer = optimizer
         self.state = state
         self.tree = tree
+        self.exchange = exchange
         self.clipGradient = clipGradient
         norm = GradientNorm(state.parameters)
     }
@@ -173,6 +211,9 @@ private final class OptimizerSink: GradientSink {
         self.learningRate = learningRate
         self.isLast = isLast
         accumulates = !isFirst
+        if isLast {
+            exchange?.begin { [unowned self] index in norm.add(state.parameters, index..<index + 1) }
+        }
     }
 
     func complete(_ tensors: Range<Int>) {
@@ -181,6 +222,10 @@ private final class OptimizerSink: GradientSink {
         // Tensor by tensor, so that the optimiser finds the gradient in the caches after the norm has read it.
         for index in tensors {
             tree?.finish(index)
+            if let exchange {
+                exchange.complete(index)
+                continue
+            }
             norm.add(state.parameters, index..<index + 1)
             if clipGradient == nil { update(index..<index + 1) }
         }
@@ -194,12 +239,19 @@ private final class OptimizerSink: GradientSink {
         seconds += monotonicSeconds() - start
     }
 
-    /// Updates the weights that `complete` has left unchanged.
-    func finish() {
-        guard let clipGradient else { return }
+    /// Completes gradients and losses by those of the other processes, and updates the weights that `complete` has left
+    /// unchanged.
+    func finish(losses: inout [Double]) throws {
         let start = monotonicSeconds()
-        update(state.parameters.all.indices, gradientScale: norm.factor(clippingTo: clipGradient))
-        seconds += monotonicSeconds() - start
+        defer { seconds += monotonicSeconds() - start }
+        if let exchange {
+            try exchange.finish()
+            try exchange.share(losses: &losses, norm: &norm)
+            let scale = clipGradient.map(norm.factor(clippingTo:)) ?? 1
+            try exchange.update { update($0..<$0 + 1, gradientScale: scale) }
+        } else if let clipGradient {
+            update(state.parameters.all.indices, gradientScale: norm.factor(clippingTo: clipGradient))
+        }
     }
 
     private func update(_ tensors: Range<Int>, gradientScale: Float = 1) {

@@ -22,6 +22,12 @@ package struct StoredConfiguration {
         json = Data(text.utf8)
     }
 
+    /// The groups of a step of the run; nil where the text is not that of a run.
+    package var groups: Int? {
+        struct Part: Decodable { let groups: Int? }
+        return (try? JSONDecoder().decode(Part.self, from: json)).map { $0.groups ?? 1 }
+    }
+
     /// The precision of the run; nil where the text is not that of a run.
     package var precision: Precision? {
         struct Part: Decodable { let precision: Precision }

@@ -52,8 +52,15 @@ extension Trainer {
         }
         for parameter in objective.parameters.all { add("", parameter, parameter.weight) }
         for kind in loop.state.kinds {
-            for parameter in objective.parameters.all {
-                add(CheckpointStore.prefix(of: kind), parameter, loop.state[parameter.name, kind])
+            for (index, parameter) in objective.parameters.all.enumerated() where parameter.isTrained {
+                let prefix = CheckpointStore.prefix(of: kind)
+                if let tensor = loop.state.tensor(index, kind) {
+                    add(prefix, parameter, tensor)
+                } else {
+                    tensors.append(
+                        CheckpointStore.Tensor(
+                            stateOfOther(index, kind, name: prefix + parameter.name, ruined: ruined)))
+                }
             }
         }
         if let average {
@@ -239,5 +246,6 @@ extension Trainer {
         evaluatedStep = file.metadata[Key.evaluated].flatMap { Int($0) } ?? step
         loop.pending = pending
         lastCheckpoint = file.path
+        try distribute(file)
     }
 }

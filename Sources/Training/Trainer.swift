@@ -2,6 +2,7 @@ import Interchange
 import Reporting
 import Images
 import Models
+import Ranks
 import Tensors
 import Weights
 
@@ -18,6 +19,8 @@ public final class Trainer {
     public let objective: any Objective
     /// The memory of objective and optimiser.
     public let plan = MemoryPlan()
+    /// The processes that share the run. Process 0 calls `run`, the others `follow`.
+    let ranks = Ranks.current
     /// Optimiser steps of the whole run.
     public let totalSteps: Int
 
@@ -28,7 +31,7 @@ public final class Trainer {
     var lastCheckpoint: String?
     /// Evaluations that run at the ends of epochs, in the order of their values in log and table.
     public private(set) var evaluations: [any PeriodicEvaluation] = []
-    /// The average of the weights; nil unless the configuration asks for one.
+    /// The average of the weights; nil unless the configuration asks for one, and in all processes but process 0.
     let average: WeightAverage?
     /// The last step whose due evaluations are done.
     var evaluatedStep = 0
@@ -56,10 +59,12 @@ public final class Trainer {
     private(set) var teacherChecksum: String?
     /// The name of the instruction set that computed the steps before the restored checkpoint; nil where it does not say.
     var formerInstructionSet: String?
-    private let schedule: LearningRateSchedule
+    let schedule: LearningRateSchedule
     private let makeBatches: MakeBatches?
     /// Computes the features of a probe without augmentation before the first step; nil for other runs, and afterwards.
     public internal(set) var extraction: FeatureExtraction?
+    /// Memory for the optimiser state of a parameter that another process owns; nil in all processes but process 0.
+    let stateOfOthers: Tensor?
     /// Tensors that files of weights hold before the trained ones: a probed encoder's.
     var writtenTensors: [TensorSource] = []
 
@@ -170,10 +175,18 @@ public final class Trainer {
         objective = try makeObjective(plan)
         loop = StepLoop(
             objective, configuration.optimizer, accumulation: configuration.accumulation,
-            groups: configuration.groups ?? 1, clipGradient: configuration.clipGradient, plan: plan)
-        average = configuration.averageDecay.map { [objective, plan] decay in
-            WeightAverage(of: objective.parameters, decay: decay, plan: plan)
-        }
+            groups: configuration.groups ?? 1, clipGradient: configuration.clipGradient, ranks: ranks, plan: plan)
+        average =
+            ranks.isFirst
+            ? configuration.averageDecay.map { [objective, plan] decay in
+                WeightAverage(of: objective.parameters, decay: decay, plan: plan)
+            } : nil
+        let others = zip(objective.parameters.all, loop.shards.owners).filter { $0.isTrained && $1 != 0 }
+        stateOfOthers =
+            ranks.isFirst
+            ? others.map(\.0.weight.count).max().map { [plan] in
+                plan.reserve("optimizer state of another process", 1, $0, .scratch)
+            } : nil
         schedule = LearningRateSchedule(
             peakLearningRate: configuration.peakLearningRate, minimumLearningRate: configuration.minimumLearningRate,
             warmupEpochs: configuration.warmupEpochs, epochs: configuration.epochs)
@@ -322,7 +335,7 @@ public final class Trainer {
         let timed = StepLoop(loop, accumulation: min(accumulation, 2))
         var gradients: [Double] = [], optimizer: [Double] = [], sample = 0
         for step in 0...Self.timedBatches / timed.accumulation {
-            let outcome = timed.run(step: step + 1, learningRate: 0) {
+            let outcome = try timed.run(step: step + 1, learningRate: 0) {
                 defer { sample += batch }
                 return Batch(
                     samples: Array(sample..<sample + batch), images: Array(0..<batch),
@@ -342,7 +355,8 @@ public final class Trainer {
         return (seconds * Double(totalSteps), seconds)
     }
 
-    /// Trains from the current step to the last one and writes all files into `directory`.
+    /// Trains from the current step to the last one and writes all files into `directory`. Process 0 calls it, while the
+    /// others `follow`.
     ///
     /// - Parameters:
     ///   - workers: decoding threads in addition to the kernels' threads; their number does not change the result.
@@ -350,7 +364,7 @@ public final class Trainer {
     ///   - message: called with a sentence about each unreadable image, and about faults of a resumed run's log.
     ///   - isInterrupted: called after each micro-batch; returns the name of the signal that requests a stop, or nil.
     /// - Throws: `Failure.failure` if the loss or the weights are not finite; `Failure.badData` if too many images are
-    ///   unreadable or the teacher's features are not finite; `Failure.inputOutput`.
+    ///   unreadable or the teacher's features are not finite; `Failure.inputOutput`; `Ranks.LostPeer`.
     public func run(
         in directory: RunDirectory, workers: Int, progress: ProgressLine?, message: @escaping (Message) -> Void,
         isInterrupted: () -> String? = { Signals.requested }
@@ -369,9 +383,6 @@ public final class Trainer {
             return try save(to: store)
         }
         let images = source.count
-        let size = configuration.batch
-        let remaining =
-            (step * configuration.accumulation + loop.pending) * size..<totalSteps * configuration.effectiveBatch
         // A run that is resumed at its end needs no features.
         if let extraction, step < totalSteps || evaluatedStep < step {
             var signal: String?
@@ -385,7 +396,7 @@ public final class Trainer {
             guard isWhole else { return .interrupted(signal: signal!, checkpoint: try saveCheckpoint()) }
             self.extraction = nil
         }
-        let batches = makeBatches?(remaining, workers, message) ?? loader(remaining, workers: workers, report: message)
+        let batches = batches(workers: workers, report: message)
         defer { batches.stop() }
         let every =
             configuration.checkpointEvery > 0
@@ -398,11 +409,19 @@ public final class Trainer {
                 checkpoints: totalSteps / every)
         /// Runs the evaluations that are due after the current step; returns the signal that interrupted them.
         func evaluate() throws -> String? {
+            var lost: (any Error)?
             do {
-                return try self.evaluate(
+                let signal = try self.evaluate(
                     log: log, events: events, directory: directory, workers: workers, progress: progress,
                     report: message,
-                    isInterrupted: isInterrupted)
+                    isInterrupted: {
+                        do { return try ranks.ask(isInterrupted()) } catch {
+                            lost = error
+                            return "a process that is lost"
+                        }
+                    })
+                if let lost { throw lost }
+                return signal
             } catch let failure as Failure {
                 // The steps since the last checkpoint must not be lost with images of an evaluation.
                 try log.synchronize()
@@ -411,52 +430,31 @@ public final class Trainer {
                     failure.code, "\(failure.sentence); \(.resume, "auto") continues from \(checkpoint)")
             }
         }
-        // A signal may have interrupted the evaluations of the step that this run was resumed from.
-        if let signal = try evaluate() {
-            return .interrupted(signal: signal, checkpoint: try saveCheckpoint())
+        /// What process 0 does alone ends a run for all where it returns an outcome.
+        func lead(_ work: () throws -> Outcome?) throws -> Outcome? {
+            try ranks.lead(code: { $0 == nil ? 0 : Failure.Code.interrupted.rawValue }, work)
         }
+        // A signal may have interrupted the evaluations of the step that this run was resumed from.
+        let early = try lead {
+            try evaluate().map { .interrupted(signal: $0, checkpoint: try saveCheckpoint()) }
+        }
+        if let early { return early }
         progress?.begin(step: step, batch: loop.pending)
         var stepStart = monotonicSeconds()
         while step < totalSteps {
             let rate = schedule.rate(epoch: configuration.epoch(step: step, images: images))
-            var signal: String?
-            let imagesOfStep = (configuration.accumulation - loop.pending) * size
-            // Signals are polled between micro-batches, as a step of many micro-batches can take an hour, and while the
-            // next one is waited for.
-            let outcome: StepLoop.Outcome
-            do {
-                outcome = try loop.run(
-                    step: step + 1, learningRate: Float(rate),
-                    next: {
-                        var waits = 0
-                        let batch = try batches.next(into: objective.images) {
-                            progress?.waitsForImages()
-                            // After most of a second: until then the batch may come.
-                            waits += 1
-                            signal = waits > 3 ? Signals.requested : nil
-                            if signal != nil { throw StopWhileWaiting() }
-                        }
-                        guard let batch, batch.count == size else {
-                            preconditionFailure("the stream of samples ended before the run")
-                        }
-                        return batch
-                    },
-                    isInterrupted: {
-                        progress?.update(batch: loop.pending, waited: batches.secondsWaited)
-                        signal = isInterrupted()
-                        return signal != nil
-                    })
-            } catch is StopWhileWaiting {
-                outcome = .interrupted
-            }
+            let imagesOfStep = (loop.ownAccumulation - loop.pending) * ranks.count * configuration.batch
+            let (outcome, signal) = try runStep(
+                rate, batches, progress: progress, isInterrupted: isInterrupted)
             let result: StepLoop.Result
             switch outcome {
-            case .nonFinite(let losses): throw nonFinite(losses)
+            case .nonFinite(let losses): throw try ranks.failed(nonFinite(losses))
             case .interrupted:
-                // The sums of several groups are not kept: a resumed run repeats the step.
-                if loop.groups > 1 { loop.dropStep() }
-                try log.synchronize()
-                return .interrupted(signal: signal!, checkpoint: try saveCheckpoint())
+                let end = try lead {
+                    try log.synchronize()
+                    return .interrupted(signal: signal!, checkpoint: try saveCheckpoint())
+                }
+                return end!
             case .finished(let finished): result = finished
             }
             step += 1
@@ -466,15 +464,16 @@ public final class Trainer {
             let record = StepRecord(
                 step: step, epoch: configuration.epoch(step: step, images: images), losses: loop.losses,
                 learningRate: rate, gradientNorm: result.gradientNorm, imagesPerSecond: Float(speed))
-            try log.append(record)
-            events?.append(record)
-            progress?.update(batch: configuration.accumulation, waited: batches.secondsWaited)
-            progress?.update(record)
-            let evaluationSignal = try evaluate()
-            // The speed leaves evaluations out.
-            stepStart = evaluatedStep == step ? monotonicSeconds() : now
-            signal = evaluationSignal ?? isInterrupted()
-            if step % every == 0 || step == totalSteps || signal != nil {
+            let end: Outcome? = try lead {
+                try log.append(record)
+                events?.append(record)
+                progress?.update(batch: loop.ownAccumulation, waited: batches.secondsWaited)
+                progress?.update(record)
+                let evaluationSignal = try evaluate()
+                // The speed leaves evaluations out.
+                stepStart = evaluatedStep == step ? monotonicSeconds() : now
+                let signal = try evaluationSignal ?? ranks.ask(isInterrupted())
+                guard step % every == 0 || step == totalSteps || signal != nil else { return nil }
                 try log.synchronize()
                 events?.synchronize()
                 let checkpoint = try saveCheckpoint()
@@ -486,10 +485,63 @@ public final class Trainer {
                     return .interrupted(signal: signal, checkpoint: checkpoint)
                 }
                 try directory.writeStatus(.running(step: step))
+                return nil
             }
+            if let end { return end }
         }
-        try writeWeights(to: directory)
+        try ranks.lead { try writeWeights(to: directory) }
         return .finished(weights: directory.weightsPath)
+    }
+
+    /// Batches of the rest of the run, of this process.
+    func batches(workers: Int, report: @escaping (Message) -> Void) -> any BatchSource {
+        let size = configuration.batch, ofStep = loop.ownAccumulation
+        let samples = (step * ofStep + loop.pending) * size..<totalSteps * ofStep * size
+        return makeBatches?(samples, workers, report) ?? loader(samples, workers: workers, report: report)
+    }
+
+    /// Runs the micro-batches of this process in the next step.
+    ///
+    /// - Returns: how it ended, and the signal that interrupted it.
+    /// - Throws: what the batches throw, after the other processes were told; `Ranks.LostPeer`, `Ranks.Stopped`.
+    func runStep(
+        _ rate: Double, _ batches: any BatchSource, progress: ProgressLine?, isInterrupted: () -> String?
+    ) throws -> (StepLoop.Outcome, signal: String?) {
+        var signal: String?
+        // Signals are polled between micro-batches, as a step of many micro-batches can take an hour, and while the
+        // next one is waited for.
+        do {
+            let outcome = try loop.run(
+                step: step + 1, learningRate: Float(rate),
+                next: {
+                    do {
+                        var waits = 0
+                        let batch = try batches.next(into: objective.images) {
+                            progress?.waitsForImages()
+                            // After most of a second: until then the batch may come.
+                            waits += 1
+                            signal = waits > 3 ? Signals.requested : nil
+                            if signal != nil { throw StopWhileWaiting() }
+                        }
+                        guard let batch, batch.count == configuration.batch else {
+                            preconditionFailure("the stream of samples ended before the run")
+                        }
+                        return batch
+                    } catch let stop as StopWhileWaiting { throw stop } catch { throw try ranks.failed(error) }
+                },
+                isInterrupted: {
+                    progress?.update(batch: loop.pending, waited: batches.secondsWaited)
+                    signal = try ranks.poll(isInterrupted())
+                    return signal != nil
+                })
+            // The sums of several groups are not kept: a resumed run repeats the step.
+            if case .interrupted = outcome, loop.hasGroups { loop.dropStep() }
+            return (outcome, signal)
+        } catch is StopWhileWaiting {
+            signal = try ranks.poll(signal)
+            if loop.hasGroups { loop.dropStep() }
+            return (.interrupted, signal)
+        }
     }
 
     /// A signal came while a batch was waited for.
@@ -499,11 +551,12 @@ public final class Trainer {
         BatchLoader(
             source: source, augmentation: configuration.augmentation, batchSize: configuration.batch,
             seed: configuration.seed, firstSample: samples.lowerBound, lastSample: samples.upperBound,
+            share: StreamShare(part: ranks.rank, of: ranks.count, block: configuration.effectiveBatch),
             workers: workers, unreadableLimit: configuration.unreadableLimit,
             shuffleWindow: configuration.shuffleWindow, mixing: configuration.mixing, report: report)
     }
 
-    private func nonFinite(_ losses: Losses) -> Failure {
+    func nonFinite(_ losses: Losses) -> Failure {
         // A frozen teacher does not change, so a lower learning rate would not help.
         guard objective.frozenOutputsAreFinite else {
             return Failure(

@@ -1,6 +1,7 @@
 import Reporting
 import ArgumentParser
 import Glibc
+import Ranks
 import Tensors
 import Weights
 
@@ -63,23 +64,39 @@ struct Dmae: ParsableCommand {
         // With SIGXFSZ ignored, a limit on file sizes is an error of the write, not the end of the process.
         signal(SIGXFSZ, SIG_IGN)
         Threads.boundArenas()
-        if let warning = OpenMPEnvironment.clear() { Terminal.warning(warning) }
+        let openMP = OpenMPEnvironment.clear()
         do {
+            try Processes.join()
+            openMP.map(Terminal.warning)
             try runCommandLine()
             Terminal.release()
             // Output must arrive: a full disk or a closed descriptor shows only here.
             guard fflush(stdout) == 0, ferror(stdout) == 0 else {
                 throw Failure(.inputOutput, "cannot write to standard output: check where it goes, and the space there")
             }
-        } catch let failure as Failure where failure.code == .interrupted {
+            Ranks.current.leave()
+        } catch { end(error) }
+    }
+
+    private static func end(_ error: any Error) -> Never {
+        let error = Processes.told(error)
+        switch error {
+        case let stopped as Ranks.Stopped:
+            // Process 0 tells why.
+            Ranks.current.leave()
+            Glibc.exit(stopped.code)
+        case let lost as Ranks.LostPeer:
+            Terminal.error(lost.sentence + Processes.remedy)
+            Ranks.current.abort(Failure.Code.inputOutput.rawValue)
+        case let failure as Failure where failure.code == .interrupted:
             // A run that was asked to stop and can be resumed did not fail.
             fflush(stdout)
             Terminal.release()
             Terminal.note(failure.message(in: Flags()))
+            Ranks.current.leave()
             Glibc.exit(failure.code.rawValue)
-        } catch let failure as Failure {
-            end(failure.message(in: Flags()), failure.code.rawValue)
-        } catch {
+        case let failure as Failure: end(failure.message(in: Flags()), failure.code.rawValue)
+        default:
             var text = NearMisses.explained(fullMessage(for: error), words: CommandLine.arguments.dropFirst())
             // The parser quotes words of the command line as they are.
             for word in CommandLine.arguments where word != escaped(word) {
@@ -151,6 +168,7 @@ struct Dmae: ParsableCommand {
     private static func end(_ message: String, _ code: Int32, hasUsage: Bool = false) -> Never {
         fflush(stdout)
         Terminal.error(message, isAlone: code == Failure.Code.usage.rawValue, hasUsage: hasUsage)
+        Ranks.current.leave()
         Glibc.exit(code)
     }
 }

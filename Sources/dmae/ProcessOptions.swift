@@ -1,4 +1,5 @@
 import ArgumentParser
+import Ranks
 import Reporting
 
 /// The values of a run that may change each time it is taken up again: they say how it is done, not what results.
@@ -32,11 +33,25 @@ struct ProcessOptions: ParsableArguments {
         help: "Write event files for TensorBoard into the folder tensorboard of the run. Default of a new run: no.")
     var tensorboard: Bool?
 
+    @Option(
+        help: ArgumentHelp(
+            "With several processes (dmae-mpi): seconds without a word from another one after which it is given up. "
+                + "Default: 300.", valueName: "seconds"))
+    var peerTimeout: Double?
+
+    @Flag(
+        help: "With several processes: let processors of different instruction sets compute, with bits that depend on who did what.")
+    var allowMixedIsa = false
+
     @Flag(name: .shortAndLong, help: "Print warnings and errors only, no progress.")
     var quiet = false
 
     func validate() throws {
         if !(1...1024).contains(workers) { throw ValidationError("--workers must be 1 to 1024") }
+        if let peerTimeout {
+            guard peerTimeout > 0, peerTimeout.isFinite else { throw ValidationError("--peer-timeout must be above 0") }
+            Ranks.current.peerTimeout = peerTimeout
+        }
         if let checkpointEvery {
             try ValidationError.check { try Field.checkpointEvery.requireAtLeast(1, checkpointEvery) }
         }

@@ -35,8 +35,15 @@ enum Terminal {
 
     private static func write(_ line: String) { fputs(line + "\n", stderr) }
 
+    /// What notes and warnings begin with, in all processes of a run but process 0; nil in that.
+    static var prefix: String?
+    /// Whether notes and warnings are left to process 0, which says the same.
+    static var isMuted = false
+
     /// Notes, warnings and errors are one line each: a line break in them is one of a file's name, and is escaped.
-    static func note(_ text: String) { say(escaped(text)) }
+    static func note(_ text: String) {
+        if !isMuted { say(escaped((prefix ?? "") + text)) }
+    }
 
     private static func say(_ line: String) {
         let isHeld = held.withLock { held in
@@ -53,7 +60,8 @@ enum Terminal {
     static func error(_ text: String, isAlone: Bool = false, hasUsage: Bool = false) {
         if isAlone { held.withLock { $0 = nil } }
         release()
-        say(hasUsage ? visible("error: " + text) : escaped("error: " + text))
+        let line = "error: \(prefix ?? "")\(text)"
+        say(hasUsage ? visible(line) : escaped(line))
     }
     static func warning(_ text: String) { note("warning: " + text) }
     static func warning(_ message: Message) { warning(message.text(in: Flags())) }

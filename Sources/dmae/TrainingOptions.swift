@@ -4,6 +4,7 @@ import ArgumentParser
 import Glibc
 import Images
 import Models
+import Ranks
 import Tensors
 import Training
 import Weights
@@ -112,7 +113,8 @@ struct TrainingOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "Parts of an effective batch whose gradients are summed apart and added in a tree: a power of two. The result "
-                + "depends on it. Default: 1.", valueName: "groups"))
+                + "depends on it. Default: those of the run that is resumed, else the number of processes.",
+            valueName: "groups"))
     var groups: Int?
 
     @Option(help: ArgumentHelp("Number of passes over the images.", valueName: "epochs"))
@@ -211,10 +213,9 @@ struct TrainingOptions: ParsableArguments {
             checkpointEvery: process.checkpointEvery ?? 0,
             keep: process.keep ?? 2)
         configuration.tensorboard = process.tensorboard == true ? true : nil
-        if let groups {
-            try Field.groups.requireAtLeast(1, groups)
-            configuration.groups = groups > 1 ? groups : nil
-        }
+        if let groups { try Field.groups.requireAtLeast(1, groups) }
+        let groups = groups ?? (resume == nil ? nil : stored?.groups) ?? Ranks.current.count
+        configuration.groups = groups > 1 ? groups : nil
         configuration.classifier = classifier
         configuration.preprocessing = try preprocessing(
             channels: configuration.trainedEncoder.channels, from: prepared)
@@ -399,7 +400,9 @@ struct TrainingOptions: ParsableArguments {
         images: ImageCollection? = nil, indexes: ArchiveIndexes? = nil
     ) throws {
         let indexes = indexes ?? makeIndexes()
+        let ranks = Ranks.current
         try configuration.validate()
+        try Self.requireShares(of: configuration, among: ranks.count)
         // The file's other values came as flags.
         try config.map { try ConfigurationFile($0, for: configuration.method).requireFixedValues(of: configuration) }
         if printConfig {
@@ -428,14 +431,19 @@ struct TrainingOptions: ParsableArguments {
         }
 
         Signals.install()
-        // The weights that the run starts from are open by now.
-        try Outputs.check(RunDirectory.outputs(in: output!), force: true)
-        if resume == nil {
-            try Outputs.requireApart(
-                output!, from: configuration.data.paths + (configuration.validation?.paths ?? []))
-        }
+        try ranks.meet(
+            { try trainer.facts(program: Processes.program, instructionSetMatters: !process.allowMixedIsa) },
+            {
+                // The weights that the run starts from are open by now.
+                try Outputs.check(RunDirectory.outputs(in: output!), force: true)
+                if resume == nil {
+                    try Outputs.requireApart(
+                        output!, from: configuration.data.paths + (configuration.validation?.paths ?? []))
+                }
+            })
+        guard ranks.isFirst else { return try follow(trainer, from: weights) }
         // Lock the folder, or refuse it, before reading the teacher, which may take minutes.
-        let directory = try RunDirectory(path: output!, resuming: resume != nil)
+        let directory = try ranks.lead { try RunDirectory(path: output!, resuming: resume != nil) }
         var hasTrained = false
         defer { directory.undoStart(hasTrained: hasTrained) }
         Terminal.release()
@@ -447,15 +455,17 @@ struct TrainingOptions: ParsableArguments {
         if directory.startsAgain, !quiet {
             Terminal.note("\(directory.path): an earlier run left no checkpoint: it starts again")
         }
-        try prepare(trainer, from: weights)
-        try takeUp(trainer, in: directory)
+        try ranks.meet({ _ in trainer.preparedFacts }, { try prepare(trainer, from: weights) })
+        try ranks.lead { try takeUp(trainer, in: directory) }
+        if !quiet { Processes.note(configuration.accumulation, groups: configuration.groups ?? 1).map(Terminal.note) }
         indexes.save(in: directory.path)
         let progress =
             quiet
             ? nil
             : ProgressLine(
                 totalSteps: trainer.totalSteps, terms: trainer.objective.lossTerms,
-                batches: configuration.accumulation, batchImages: configuration.batch, remedy: "more --workers")
+                batches: configuration.accumulation / ranks.count, batchImages: configuration.batch * ranks.count,
+                remedy: "more --workers")
         // What the check of images has named, decoding does not name again.
         var named: [String] = []
         let isChecked = !process.noCheck
@@ -477,17 +487,19 @@ struct TrainingOptions: ParsableArguments {
             message("\(text)")
             named.append(text)
         }
-        do {
-            if let check { try start(check, of: trainer, note: note, warn: warn) }
-        } catch { throw Self.advised(error, onRunIn: directory) }
-        if !quiet, trainer.step == 0 { try sayBaselines(of: trainer, note: note) }
-        if let signal = Signals.requested {
-            throw Failure(.interrupted, "stopped by \(signal) before the first step; the same command starts it")
+        try ranks.lead {
+            do {
+                if let check { try start(check, of: trainer, note: note, warn: warn) }
+            } catch { throw Self.advised(error, onRunIn: directory) }
+            if !quiet, trainer.step == 0 { try sayBaselines(of: trainer, note: note) }
+            if let signal = try ranks.ask(Signals.requested) {
+                throw Failure(.interrupted, "stopped by \(signal) before the first step; the same command starts it")
+            }
+            // After the check: until then the folder holds no run, and the same command starts one when images are repaired.
+            try directory.writeConfiguration(configuration)
+            try directory.writeStatus(.running(step: trainer.step))
+            directory.record(RunStart(after: trainer.step, workers: process.workers), report: message)
         }
-        // After the check: until then the folder holds no run, and the same command starts one when images are repaired.
-        try directory.writeConfiguration(configuration)
-        try directory.writeStatus(.running(step: trainer.step))
-        directory.record(RunStart(after: trainer.step, workers: process.workers), report: message)
         let first = (step: trainer.step, time: monotonicSeconds())
         let outcome: Trainer.Outcome
         var refusal: Failure?
@@ -556,6 +568,36 @@ struct TrainingOptions: ParsableArguments {
                 .interrupted,
                 "stopped by \(signal) at step \(trainer.step) of \(trainer.totalSteps); "
                     + "`dmae resume \(Shell.word(directory.path))` continues from \(checkpoint)")
+        }
+    }
+
+    /// The part of a process that is not process 0: its micro-batches, and what process 0 orders.
+    private func follow(_ trainer: Trainer, from weights: StartingWeights) throws {
+        let ranks = Ranks.current
+        // The folder of the run.
+        try ranks.serve()
+        try ranks.meet({ _ in trainer.preparedFacts }, { try prepare(trainer, from: weights) })
+        // A checkpoint that the run is resumed from, and the check of the images.
+        try trainer.serve()
+        try trainer.serve()
+        // From here on what this process says is its own.
+        Terminal.isMuted = false
+        Signals.trainingBegins()
+        try trainer.follow(workers: process.workers) { Terminal.warning($0) }
+    }
+
+    /// Requires that every process has as many groups of a step as the others.
+    private static func requireShares(of configuration: TrainingConfiguration, among count: Int) throws {
+        guard count > 1 else { return }
+        guard configuration.method != .probe else { return try Processes.requireOne("probe") }
+        let groups = configuration.groups ?? 1
+        guard count & (count - 1) == 0, groups % count == 0 else {
+            var nearest = 1
+            while 2 * nearest <= min(count, groups) { nearest *= 2 }
+            throw Failure(
+                .usage,
+                "\(count) processes cannot share \(Format.counted(groups, "group")) of a step evenly: start \(nearest) of them"
+                    + (count & (count - 1) == 0 ? ", or choose \(.groups, count)" : ""))
         }
     }
 

@@ -69,7 +69,7 @@ final class GroupTests: XCTestCase {
                 try plan.commit()
                 setWeights(objective)
                 var microBatch = 0
-                let outcome = loop.run(step: 1, learningRate: 0) {
+                let outcome = try loop.run(step: 1, learningRate: 0) {
                     defer { microBatch += 1 }
                     return fill(objective.images, microBatch: microBatch)
                 }

@@ -87,7 +87,7 @@ final class LARSTests: XCTestCase {
         }
         var comparison = TensorComparison()
         for step in 0..<steps {
-            let outcome = loop.run(step: step + 1, learningRate: rates[step]) {
+            let outcome = try loop.run(step: step + 1, learningRate: rates[step]) {
                 for index in 0..<batch * width {
                     probe.images.pointer[index] = features[step * batch * width + index]
                 }

@@ -27,6 +27,23 @@ void dmae_unbind_thread(void) {
     if (knows_processors) sched_setaffinity(0, sizeof processors, processors);
 }
 
+int dmae_processor_list(int *list, int most) {
+    int count = 0;
+    const int all = (int)(sizeof processors * 8);
+    for (int each = 0; knows_processors && each < all && count < most; ++each)
+        if (CPU_ISSET_S((size_t)each, sizeof processors, processors)) list[count++] = each;
+    return count;
+}
+
+int dmae_use_processors(const int *list, int count) {
+    cpu_set_t chosen[8];
+    CPU_ZERO_S(sizeof chosen, chosen);
+    for (int each = 0; each < count; ++each) CPU_SET_S((size_t)list[each], sizeof chosen, chosen);
+    if (sched_setaffinity(0, sizeof chosen, chosen) != 0) return -1;
+    keep_processors();
+    return 0;
+}
+
 int dmae_processors(void) { return knows_processors ? CPU_COUNT_S(sizeof processors, processors) : 0; }
 
 void dmae_set_threads(int count) { thread_count = count < 1 ? 1 : count; }

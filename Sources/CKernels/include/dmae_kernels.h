@@ -101,6 +101,12 @@ DMAE_EXPORT size_t dmae_stack_bytes(void);
 DMAE_EXPORT void dmae_bound_arenas(int count);
 /// Number of processors in the affinity mask that the process had at its start; 0 if it is not known.
 DMAE_EXPORT int dmae_processors(void);
+
+/// The numbers of these processors, at most so many, in ascending order. Returns how many there are.
+DMAE_EXPORT int dmae_processor_list(int *list, int most);
+
+/// Keeps the process to these processors from now on. To be called before the first parallel region. Returns 0, or -1.
+DMAE_EXPORT int dmae_use_processors(const int *list, int count);
 /// Lets the calling thread run on every processor that the process had at its start. A thread that OpenMP has bound to
 /// one processor (OMP_PROC_BIND) passes its binding on to the threads it creates.
 DMAE_EXPORT void dmae_unbind_thread(void);

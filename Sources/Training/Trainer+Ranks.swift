@@ -1,0 +1,121 @@
+import Images
+import Models
+import Ranks
+import Reporting
+import Tensors
+import Weights
+
+extension Trainer {
+    /// Orders of process 0, with the index of a parameter and the place of a kind of its state; or with the step that a
+    /// checkpoint is of.
+    private enum Order {
+        static let sendState = "send state", receiveState = "receive state", receiveWeights = "receive weights"
+    }
+
+    /// What every process must have alike before the first step, but for what comes from files of weights.
+    public func facts(program: String, instructionSetMatters: Bool) throws -> [Ranks.Fact] {
+        let copy = "every process needs the same files under the same paths"
+        var facts = [
+            Ranks.Fact("program", program, remedy: "start the same file on every machine"),
+            Ranks.Fact("images", "\(source.count) images with checksum \(namesChecksum)", remedy: copy),
+            Ranks.Fact("validation images", "checksum \(validationChecksum ?? "none")", remedy: copy),
+            Ranks.Fact(
+                "settings", String(decoding: try configuration.sortedJSON(), as: UTF8.self),
+                remedy: "start all processes with the same words"),
+        ]
+        if instructionSetMatters {
+            facts.append(
+                Ranks.Fact(
+                    "instruction set", InstructionSet.selected.name,
+                    remedy: "set DMAE_ISA to the lower one for all, or allow different bits by \(Field.allowMixedIsa)"))
+        }
+        return facts
+    }
+
+    /// What every process must have alike after `prepare`.
+    public var preparedFacts: [Ranks.Fact] {
+        [
+            Ranks.Fact(
+                "weights of the teacher", "checksum \(teacherChecksum ?? "none")",
+                remedy: "every process needs the same files under the same paths")
+        ]
+    }
+
+    /// The part of the other processes in `run`: their micro-batches of each step, and what process 0 orders.
+    ///
+    /// - Throws: `Ranks.Stopped` where the run ends before its last step; `Ranks.LostPeer`.
+    public func follow(
+        workers: Int, message: @escaping (Message) -> Void, isInterrupted: () -> String? = { Signals.requested }
+    ) throws {
+        let batches = batches(workers: workers, report: message)
+        defer { batches.stop() }
+        try serve(isInterrupted: isInterrupted)
+        while step < totalSteps {
+            let rate = schedule.rate(epoch: configuration.epoch(step: step, images: source.count))
+            let (outcome, _) = try runStep(rate, batches, progress: nil, isInterrupted: isInterrupted)
+            switch outcome {
+            case .nonFinite(let losses): throw try ranks.failed(nonFinite(losses))
+            case .interrupted: break
+            case .finished: step += 1
+            }
+            try serve(isInterrupted: isInterrupted)
+        }
+        try serve(isInterrupted: isInterrupted)
+    }
+
+    /// Does what process 0 orders, until it has ended what it does alone.
+    ///
+    /// - Throws: `Ranks.Stopped` where the run ends; `Ranks.LostPeer`.
+    public func serve(isInterrupted: () -> String? = { Signals.requested }) throws {
+        try ranks.serve(request: isInterrupted) { word, first, second in
+            switch word {
+            case Order.sendState: try ranks.send(loop.state.tensor(first, loop.state.kinds[second])!.elements, to: [0])
+            case Order.receiveState:
+                try ranks.receive(loop.state.tensor(first, loop.state.kinds[second])!.elements, from: 0)
+            case Order.receiveWeights:
+                for parameter in objective.parameters.all { try ranks.receive(parameter.weight.elements, from: 0) }
+                (step, evaluatedStep) = (first, first)
+            default: preconditionFailure("an unknown order")
+            }
+        }
+    }
+
+    /// The optimiser state of the parameter at `index`, which another process owns, as process 0 writes it.
+    ///
+    /// - Parameter ruined: the failure where it is not finite.
+    func stateOfOther(
+        _ index: Int, _ kind: OptimizerState.Kind, name: String, ruined: @escaping (String) -> Failure
+    ) -> TensorSource {
+        let parameter = objective.parameters.all[index]
+        return TensorSource(name: name, type: .f32, shape: parameter.shape) { [self] write in
+            let floats = UnsafeMutableBufferPointer(rebasing: stateOfOthers!.elements[..<parameter.weight.count])
+            let owner = loop.shards.owners[index]
+            try ranks.order(Order.sendState, index, loop.state.kinds.firstIndex(of: kind)!, of: [owner])
+            try ranks.receive(floats, from: owner)
+            guard floats.allSatisfy(\.isFinite) else { throw ruined(name) }
+            try write(UnsafeRawBufferPointer(floats))
+        }
+    }
+
+    /// Gives the restored state to the other processes: all weights, and to each the optimiser state of its parameters.
+    func distribute(_ file: SafeTensorsFile) throws {
+        guard !ranks.isAlone else { return }
+        for (index, parameter) in objective.parameters.all.enumerated() {
+            let owner = loop.shards.owners[index]
+            guard parameter.isTrained, owner != 0 else { continue }
+            let floats = UnsafeMutableBufferPointer(rebasing: stateOfOthers!.elements[..<parameter.weight.count])
+            for (place, kind) in loop.state.kinds.enumerated() {
+                let name = CheckpointStore.prefix(of: kind) + parameter.name, shape = try file.entry(name).shape
+                guard shape == parameter.shape else {
+                    throw Failure(
+                        .badData, "\(file.path): \(quoted(name)) has shape \(shape) instead of \(parameter.shape)")
+                }
+                try file.copyFloats(name, into: floats)
+                try ranks.order(Order.receiveState, index, place, of: [owner])
+                try ranks.send(floats, to: [owner])
+            }
+        }
+        try ranks.order(Order.receiveWeights, step, 0, of: ranks.others)
+        for parameter in objective.parameters.all { try ranks.send(parameter.weight.elements, to: ranks.others) }
+    }
+}

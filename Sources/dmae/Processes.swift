@@ -1,0 +1,84 @@
+import ArgumentParser
+import Glibc
+import Ranks
+import Reporting
+import Tensors
+import Weights
+
+/// This process among those that mpiexec or srun has started together.
+enum Processes {
+    /// The processors of this process; nil where it is alone.
+    private(set) static var processors: Ranks.Processors?
+
+    /// Joins the others. All but process 0 are silent from then on, as all would say the same.
+    ///
+    /// - Throws: `Failure.failure` where MPI cannot be started; `Ranks.LostPeer`.
+    static func join() throws {
+        try Ranks.start()
+        let ranks = Ranks.current
+        guard !ranks.isAlone else { return }
+        ranks.describe = { error in
+            switch error {
+            case let failure as Failure: return (failure.code.rawValue, failure.message(in: Flags()))
+            default: return (Dmae.exitCode(for: error).rawValue, Dmae.fullMessage(for: error))
+            }
+        }
+        if !ranks.isFirst {
+            Terminal.prefix = "process \(ranks.rank): "
+            Terminal.isMuted = true
+            // What it prints is what process 0 prints.
+            let nothing = open("/dev/null", O_WRONLY)
+            if nothing >= 0 {
+                dup2(nothing, STDOUT_FILENO)
+                close(nothing)
+            }
+        }
+        processors = try ranks.divideProcessors()
+    }
+
+    /// The program that this process runs: its build, and the checksum of its file.
+    static var program: String {
+        var hash = XXHash64()
+        if let file = try? MappedFile.contents("/proc/self/exe", wanted: "the program") {
+            file.withUnsafeBytes { hash.update($0) }
+        }
+        return "\(Build.description), checksum \(hash.text)"
+    }
+
+    /// Tells the others of an error of which they do not know yet.
+    static func told(_ error: any Error) -> any Error {
+        let ranks = Ranks.current
+        guard !ranks.isAlone, !ranks.haveMet, !(error is Ranks.LostPeer) else { return error }
+        let isHelp = Dmae.exitCode(for: error).isSuccess
+        guard !isHelp else { return error }
+        do {
+            let told = try ranks.told(error)
+            // Process 0 says its own failure in full.
+            return ranks.isFirst && !(error is Failure) ? error : told
+        } catch { return error }
+    }
+
+    /// Refuses a command that one process does.
+    ///
+    /// - Throws: `Failure.usage` where there are several.
+    static func requireOne(_ command: String) throws {
+        guard Ranks.current.isAlone else {
+            throw Failure(.usage, "`dmae \(command)` is done by one process: start it without mpiexec or srun")
+        }
+    }
+
+    /// What to do where another process is gone.
+    static let remedy = "; when that is mended, the same command with --resume auto goes on with a run"
+
+    /// Says how the run is divided.
+    static func note(_ accumulation: Int, groups: Int) -> String? {
+        let ranks = Ranks.current
+        guard !ranks.isAlone, let processors else { return nil }
+        let threads = Format.counted(Threads.count, "thread")
+        let list = processors.list.map(String.init).joined(separator: ",")
+        return
+            "\(ranks.count) processes, \(ranks.localCount) of them on this machine; this one has \(threads) on processors "
+            + "\(list), \(processors.origin); each runs \(accumulation / ranks.count) of the \(accumulation) batches of a step "
+            + "and \(groups / ranks.count) of \(groups) groups"
+    }
+}
