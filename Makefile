@@ -5,8 +5,11 @@
 # make coverage      lines of parsers and of the code of checkpoints that the tests run
 # make test-interop  exchanges files with PyTorch, timm, transformers, onnxruntime and TensorBoard, which it installs apart
 # make build         the static binary only
+# make mpi           dmae-mpi, for runs of several processes and machines: .build/dmae-mpi, static as well; MPICC=mpicc.openmpi takes
+#                    another MPI, with its shared libraries
+# make test-mpi      runs of several processes: same bytes, kills, cut connections
 # make library       libdmae.so, libdmae.a and dmae.h: an encoder inside programs in C and other languages; in .build/library
-# make install       the binary, man pages and completions, below PREFIX=/usr/local; the library too, if it was made
+# make install       the binary, man pages and completions, below PREFIX=/usr/local; dmae-mpi and the library too, if they were made
 # make dist          an archive of the binary, man pages and completions; make deb a Debian package; both in .build/dist
 # make perf          benchmarks of the kernels
 # make perf-check    the same; fails if a row is slower than its record
@@ -28,6 +31,7 @@ MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr/local
 BINARY := .build/dmae
+MPI_BINARY := .build/dmae-mpi
 LIBRARY := .build/library
 # "+" stands for files that were changed since.
 export DMAE_COMMIT := $(shell git describe --always --exclude="*" --abbrev=12 --dirty=+ 2>/dev/null)
@@ -41,11 +45,13 @@ OPENMP := $(DMAE_OPENMP)/lib/libomp.a
 PACKAGES := libc6-dev libstdc++-12-dev libomp-19-dev libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev \
             binutils ca-certificates cmake make git gcc g++ python3 dpkg-dev xz-utils \
             libncurses6 libcurl4 libxml2 libsqlite3-0 libedit2
-TEST_PACKAGES := qemu-user strace
+# What a static dmae-mpi is linked of, and what starts its processes.
+MPI_PACKAGES := libmpich-dev mpich libucx-dev libhwloc-dev libpciaccess-dev libnuma-dev libltdl-dev
+TEST_PACKAGES := qemu-user strace iproute2
 
 STATIC := -c release --static-swift-stdlib -Xswiftc -static-executable
 
-.PHONY: build library distill test test-faults soak coverage test-interop test-sanitizers perf perf-check perf-tables perf-peers claims claims-page fuzz \
+.PHONY: build mpi test-mpi library distill test test-faults soak coverage test-interop test-sanitizers perf perf-check perf-tables perf-peers claims claims-page fuzz \
         format format-check install install-files install-library dist deb notices clean packages test-packages
 build: $(BINARY)
 
@@ -106,6 +112,14 @@ $(BINARY): FORCE | packages $(OPENMP)
 	strip -o $@ .build/release/dmae
 FORCE:
 
+# The same objects as those of the binary, linked with MPI.
+mpi: build | mpi-packages
+	/usr/bin/python3 Sources/CRanks/link.py .build/release $(MPI_BINARY) $(MPICC)
+
+.PHONY: mpi-packages
+mpi-packages:
+	$(call install-missing,$(MPI_PACKAGES))
+
 # The library is linked of the same objects as the binary.
 library: | packages $(OPENMP)
 	swift build $(STATIC) --target DmaeLibrary 2>&1 | (grep -E -A3 'error:' || true)
@@ -125,10 +139,16 @@ format-check:
 	swift format lint --strict --parallel --recursive $(SWIFT_SOURCES) || { echo "error: run make format" >&2; exit 1; }
 	! command -v $(CLANG_FORMAT) > /dev/null || $(CLANG_FORMAT) --dry-run --Werror $(c-sources)
 
-test: build library test-packages format-check
+test: build library mpi test-packages format-check
 	swift build -c release --build-tests --scratch-path .build/tests
 	DMAE_BINARY="$$PWD/$(BINARY)" DMAE_LIBRARY="$$PWD/$(LIBRARY)" swift test -c release --skip-build --disable-swift-testing --scratch-path .build/tests
 	/usr/bin/python3 Tests/Faults/faults.py --dmae $(BINARY) --short
+	/usr/bin/python3 Tests/Ranks/ranks.py --dmae $(BINARY) --mpi $(MPI_BINARY) --short
+
+# FILTER=killed runs the tests whose name contains this text; SEED= repeats.
+test-mpi: mpi test-packages
+	/usr/bin/python3 Tests/Ranks/ranks.py --dmae $(BINARY) --mpi $(MPI_BINARY) $(if $(FILTER),--only "$(FILTER)") \
+	  $(if $(SEED),--seed $(SEED))
 
 # PART=power tries one part: calls, kills, folders, signals, memory or power; SHARE=0.1 a tenth of the calls; SEED= repeats.
 test-faults: build test-packages
@@ -174,6 +194,7 @@ distill: build
 
 install: build
 	$(MAKE) install-files
+	[ ! -e $(MPI_BINARY) ] || install -m 755 $(MPI_BINARY) "$(DESTDIR)$(PREFIX)/bin/dmae-mpi"
 	[ ! -e $(LIBRARY)/libdmae.so ] || $(MAKE) install-library
 
 # The files of `install` that packages have, too, of a binary that is there.

@@ -52,7 +52,9 @@ let package = Package(
             name: "CBuild", exclude: ["third-party-notices.txt"],
             cSettings: commit.map { [.define("DMAE_COMMIT", to: $0)] } ?? []),
         // The processes of one run. `make mpi` links mpi.c in place of ranks.c.
-        .target(name: "CRanks", exclude: ["mpi.c", "udev.c", "link.py"], cSettings: [.unsafeFlags(["-O2", "-Wall", "-Wextra"])]),
+        .target(
+            name: "CRanks", exclude: ["mpi.c", "udev.c", "link.py"],
+            cSettings: [.unsafeFlags(["-O2", "-Wall", "-Wextra"])]),
         room("Reporting", []),
         room("Tensors", ["Reporting", "CKernels"]),
         room("Images", ["Reporting", "Tensors", "CCodecs"]),
@@ -127,7 +129,10 @@ let package = Package(
             cSettings: [.unsafeFlags(["-O2", "-fno-omit-frame-pointer"])]),
         tests(
             "TrainingTests",
-            ["Reporting", "Tensors", "Images", "Weights", "Models", "Training", "Interchange", "AllocationCounter"]),
+            [
+                "Reporting", "Tensors", "Images", "Weights", "Models", "Ranks", "Training", "Interchange",
+                "AllocationCounter",
+            ]),
         tests("RunReportTests", ["Reporting", "Models", "Training", "RunReport"]),
         tests("PerfTests", ["Tensors", "Benchmarks"]),
         .testTarget(name: "ThresholdTests", dependencies: ["Thresholds"], swiftSettings: swiftFlags),

@@ -53,14 +53,12 @@ def main():
     folder.mkdir(exist_ok=True)
     compiler = str(pathlib.Path(words[0]).parent / 'clang')
     if wrapper:
-        # The words of the wrapper are those of a compiler.
-        shown = shlex.split(run(wrapper, '-show').strip())[1:] if 'openmpi' not in wrapper and 'ompi' not in wrapper \
-            else shlex.split(run(wrapper, '-showme').strip())[1:]
+        # The words by which the wrapper calls a compiler: Open MPI and MPICH know this one.
+        shown = shlex.split(run(wrapper, '-show').strip())[1:]
         include = [word for word in shown if word.startswith('-I')]
         libraries = [word for word in shown if not word.startswith('-I')]
     else:
-        machine = run(compiler, '-print-multiarch' if False else '-dumpmachine').strip().replace('-unknown', '')
-        include = [f'-I/usr/include/{machine.replace("-pc", "")}/mpich']
+        include = [f'-I/usr/include/{os.uname().machine}-linux-gnu/mpich']
         libraries = [f'-Wl,{word}' if word.startswith('--') else word for word in STATIC]
     added = ['mpi.c'] if wrapper else ['mpi.c', 'udev.c']
     for name in added:

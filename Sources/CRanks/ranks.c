@@ -17,18 +17,18 @@ int dmae_ranks_local_rank(void) { return 0; }
 int dmae_ranks_local_count(void) { return 1; }
 
 int dmae_ranks_send(const void *bytes, size_t count, int peer, int tag) {
-  (void)bytes, (void)count, (void)peer, (void)tag;
-  return -1;
+    (void)bytes, (void)count, (void)peer, (void)tag;
+    return -1;
 }
 
 int dmae_ranks_receive(void *bytes, size_t count, int peer, int tag) {
-  (void)bytes, (void)count, (void)peer, (void)tag;
-  return -1;
+    (void)bytes, (void)count, (void)peer, (void)tag;
+    return -1;
 }
 
 int dmae_ranks_test(int message) {
-  (void)message;
-  return -1;
+    (void)message;
+    return -1;
 }
 
 void dmae_ranks_leave(void) {}

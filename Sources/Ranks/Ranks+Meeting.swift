@@ -50,6 +50,14 @@ extension Ranks {
         return result
     }
 
+    /// Every process calls this at the same place with a text, and gets those of all, in their order. Throws `LostPeer`.
+    public func meet(_ text: String) throws -> [String] {
+        let words = try gather(Word(host: Self.host, text: text))
+        haveMet = true
+        hosts = words.map(\.host)
+        return words.map(\.text)
+    }
+
     /// Tells the others of a failure, at the meeting that they wait in.
     ///
     /// - Returns: the error to go on with: in process 0 the failure, in others `Stopped`.
@@ -86,7 +94,8 @@ extension Ranks {
                 guard isFirst else { throw Stopped(code: Failure.Code.usage.rawValue) }
                 throw Failure(
                     .usage,
-                    "\(name(of: peer)) has other \(fact.name) than process 0: \(word.facts[place].value), not \(fact.value); \(fact.remedy)")
+                    "\(name(of: peer)) has other \(fact.name) than process 0: \(word.facts[place].value), not \(fact.value); \(fact.remedy)"
+                )
             }
         }
     }
@@ -110,9 +119,12 @@ extension Ranks {
         buffers[rank].copyBytes(from: own)
         for peer in others {
             messages.append(
-                try receive(UnsafeMutableRawBufferPointer(rebasing: buffers[peer][..<lengths[peer]]), from: peer, .text))
+                try receive(UnsafeMutableRawBufferPointer(rebasing: buffers[peer][..<lengths[peer]]), from: peer, .text)
+            )
             messages.append(
-                try send(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffers[rank])[..<own.count]), to: peer, .text))
+                try send(
+                    UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffers[rank])[..<own.count]), to: peer,
+                    .text))
         }
         try wait(for: messages)
         for peer in others { parts[peer] = [UInt8](buffers[peer][..<lengths[peer]]) }

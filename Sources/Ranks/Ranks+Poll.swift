@@ -143,7 +143,8 @@ extension Ranks {
     ///   - follow: does what an order says: its word and numbers.
     /// - Throws: `Stopped` where the run ends; `LostPeer`.
     public func serve(
-        request: () -> String? = { nil }, _ follow: (_ word: String, _ first: Int, _ second: Int) throws -> Void = { _, _, _ in }
+        request: () -> String? = { nil },
+        _ follow: (_ word: String, _ first: Int, _ second: Int) throws -> Void = { _, _, _ in }
     ) throws {
         precondition(!isFirst, "process 0 leads")
         while true {

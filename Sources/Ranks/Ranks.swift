@@ -160,7 +160,8 @@ public final class Ranks {
 
     private func silent(_ peer: Int) -> LostPeer {
         LostPeer(
-            sentence: "no word from \(name(of: peer)) for \(Format.shortest(peerTimeout)) seconds: it is stopped or very slow, or "
+            sentence:
+                "no word from \(name(of: peer)) for \(Format.shortest(peerTimeout)) seconds: it is stopped or very slow, or "
                 + "the connection to its machine is cut")
     }
 }

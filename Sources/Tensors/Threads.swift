@@ -89,7 +89,8 @@ public enum Threads {
     /// The numbers of the processors in that mask, in ascending order.
     public static var processors: [Int] {
         var list = [Int32](repeating: 0, count: 8192)
-        return list.prefix(Int(dmae_processor_list(&list, Int32(list.count)))).map { Int($0) }
+        let count = Int(dmae_processor_list(&list, Int32(list.count)))
+        return list.prefix(count).map { Int($0) }
     }
 
     /// Keeps the process to these processors from now on, before the first parallel region. Returns whether the system

@@ -27,7 +27,8 @@ public struct CheckpointStore: Sendable {
 
         /// A tensor in memory: one value per element of `shape`.
         public init(name: String, shape: [Int], floats: UnsafeBufferPointer<Float>) {
-            precondition(shape.reduce(1, *) == floats.count, "tensor \(name) of shape \(shape) has \(floats.count) values")
+            precondition(
+                shape.reduce(1, *) == floats.count, "tensor \(name) of shape \(shape) has \(floats.count) values")
             source = TensorSource(name: name, type: .f32, shape: shape) { try $0(UnsafeRawBufferPointer(floats)) }
         }
 

@@ -4,11 +4,11 @@ import Tensors
 
 /// The parameters of a model divided among the processes of a run: each owns neighbouring tensors of about as many bytes,
 /// adds up their gradients, keeps their optimiser state and updates them.
-struct Shards {
+package struct Shards {
     /// The process that owns each of `parameters.all`.
-    let owners: [Int]
+    package let owners: [Int]
 
-    init(of parameters: Parameters, among count: Int) {
+    package init(of parameters: Parameters, among count: Int) {
         let sizes = parameters.all.map { $0.isTrained ? $0.weight.count : 0 }
         let total = max(1, sizes.reduce(0, +))
         var before = 0
@@ -189,7 +189,9 @@ final class GradientExchange {
         var distance = 1
         while distance < ranks.count {
             for first in stride(from: 0, to: ranks.count, by: 2 * distance) {
-                for place in losses.indices { values[first * size + place] += values[(first + distance) * size + place] }
+                for place in losses.indices {
+                    values[first * size + place] += values[(first + distance) * size + place]
+                }
             }
             distance *= 2
         }

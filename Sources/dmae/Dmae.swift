@@ -115,6 +115,7 @@ struct Dmae: ParsableCommand {
         if words.prefix(while: { $0 != "--" }).contains("-h") { return print(ShortHelp.text(for: words)) }
         do {
             var command = try parseAsRoot(ConfigurationFile.expanded(words))
+            try Processes.requireOne(for: command)
             try command.run()
         } catch  where exitCode(for: error).isSuccess {
             // Help, the version or a completion script: printed like any result, so that a failed write is an error.

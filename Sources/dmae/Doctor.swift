@@ -3,6 +3,7 @@ import ArgumentParser
 import FoundationEssentials
 import Glibc
 import Images
+import Ranks
 import Tensors
 
 struct Doctor: ParsableCommand {
@@ -143,8 +144,11 @@ struct Doctor: ParsableCommand {
             ("", ""),
             ("OpenMP", "\(Threads.openMPVersion), LLVM's, linked in"),
         ]
+        if let library = Ranks.library { lines.append(("MPI", library)) }
         lines += ImageLibraries.versions.map { ($0.name, $0.version) }
         lines.append(("C library", Self.libraryVersion))
+        let division = try Processes.division()
+        if !division.isEmpty { lines += [("", "")] + division }
         print(Format.lines(lines))
         try require(observed)
     }

@@ -40,7 +40,9 @@ struct ProcessOptions: ParsableArguments {
     var peerTimeout: Double?
 
     @Flag(
-        help: "With several processes: let processors of different instruction sets compute, with bits that depend on who did what.")
+        help:
+            "With several processes: let processors of different instruction sets compute, with bits that depend on who did what."
+    )
     var allowMixedIsa = false
 
     @Flag(name: .shortAndLong, help: "Print warnings and errors only, no progress.")

@@ -61,14 +61,31 @@ enum Processes {
     /// Refuses a command that one process does.
     ///
     /// - Throws: `Failure.usage` where there are several.
-    static func requireOne(_ command: String) throws {
-        guard Ranks.current.isAlone else {
-            throw Failure(.usage, "`dmae \(command)` is done by one process: start it without mpiexec or srun")
+    static func requireOne(for command: any ParsableCommand) throws {
+        guard !Ranks.current.isAlone else { return }
+        switch command {
+        case is Distill, is Pretrain, is Finetune, is Resume, is Doctor: return
+        default:
+            throw Failure(
+                .usage,
+                "`dmae \(type(of: command)._commandName)` is done by one process: start it without mpiexec or srun")
         }
     }
 
     /// What to do where another process is gone.
     static let remedy = "; when that is mended, the same command with --resume auto goes on with a run"
+
+    /// The processes of a run, each with its machine and processors, for a person; empty where it is alone.
+    ///
+    /// - Throws: `Ranks.LostPeer`.
+    static func division() throws -> [(String, String)] {
+        let ranks = Ranks.current
+        guard !ranks.isAlone, let processors else { return [] }
+        let threads = Format.counted(Threads.count, "thread")
+        let list = processors.list.map(String.init).joined(separator: ",")
+        let lines = try ranks.meet("\(threads) on processors \(list), \(processors.origin)")
+        return lines.enumerated().map { (ranks.name(of: $0), $1) }
+    }
 
     /// Says how the run is divided.
     static func note(_ accumulation: Int, groups: Int) -> String? {

@@ -589,7 +589,6 @@ struct TrainingOptions: ParsableArguments {
     /// Requires that every process has as many groups of a step as the others.
     private static func requireShares(of configuration: TrainingConfiguration, among count: Int) throws {
         guard count > 1 else { return }
-        guard configuration.method != .probe else { return try Processes.requireOne("probe") }
         let groups = configuration.groups ?? 1
         guard count & (count - 1) == 0, groups % count == 0 else {
             var nearest = 1

@@ -335,6 +335,7 @@ final class ResumeTests: XCTestCase {
         ])
         known.formUnion([
             "--output", "--resume", "--dry-run", "--json", "--quiet", "--no-check", "--version", "--teacher-prefix",
+            "--peer-timeout", "--allow-mixed-isa",
         ])
         known.formUnion(["--init-student", "--student-prefix", "--config", "--print-config"])
         known.insert("--help")

@@ -154,6 +154,42 @@ final class BatchLoaderTests: XCTestCase {
         }
     }
 
+    /// Readers that share the stream get, together, every sample of it, each in its place.
+    func testSharesOfAStreamAreTheStream() throws {
+        let (folder, source) = try pictures(11)
+        defer { withExtendedLifetime(folder) {} }
+        let block = 16, batch = 2, blocks = 3
+        let whole = try load(source, 0..<blocks * block, batch: batch, workers: 2)
+        let size = augmentation.sampleCount
+        for count in [1, 2, 4, 8] {
+            var values = [Float](repeating: .nan, count: whole.values.count),
+                images = Array(repeating: -1, count: whole.images.count)
+            for part in 0..<count {
+                // Started in the second block, and again from the beginning.
+                for first in [blocks * block / count / 3, 0] {
+                    let loader = BatchLoader(
+                        source: source, augmentation: augmentation, batchSize: batch, seed: seed,
+                        firstSample: first / batch * batch, lastSample: blocks * block / count,
+                        share: StreamShare(part: part, of: count, block: block), workers: 2
+                    ) { _ in }
+                    defer { loader.stop() }
+                    let destination = Destination(batch, augmentation)
+                    while let loaded = try loader.next(into: destination.tensor) {
+                        let found = destination.values(loaded.count)
+                        for (place, position) in loaded.samples.enumerated() {
+                            XCTAssertEqual(position % block / (block / count), part, "\(count) readers")
+                            images[position] = loaded.images[place]
+                            values.replaceSubrange(
+                                position * size..<(position + 1) * size, with: found[place * size..<(place + 1) * size])
+                        }
+                    }
+                }
+            }
+            XCTAssertEqual(images, whole.images, "\(count) readers")
+            XCTAssertEqual(values, whole.values, "\(count) readers")
+        }
+    }
+
     func testUnreadableImagesAreReportedCountedAndReplaced() throws {
         let broken: Set = [3, 4, 10]
         let (_folder, folder) = try pictures(16, broken: broken)

@@ -23,7 +23,8 @@ final class FineTuningStepTests: XCTestCase {
         var result: [String: [UInt32]] = [:]
         for step in 1...3 {
             model.fillInputs(seed: UInt64(step))
-            guard case .finished(let finished) = loop.run(step: step, learningRate: 1e-2, next: { model.batch }) else {
+            guard case .finished(let finished) = try loop.run(step: step, learningRate: 1e-2, next: { model.batch })
+            else {
                 XCTFail("the loss is not finite")
                 return [:]
             }

@@ -1,7 +1,8 @@
 /// The processes of one run: messages between them, without waiting.
 ///
-/// The ordinary binary has ranks.c, in which a process is alone. `make mpi` links mpi.c in its place: the processes that
-/// mpiexec or srun has started, over MPI. Only the thread that calls dmae_ranks_start may call the other functions.
+/// The ordinary binary has ranks.c, in which a process is alone. `make mpi` links mpi.c in its place: the processes
+/// that mpiexec or srun has started, over MPI. Only the thread that calls dmae_ranks_start may call the other
+/// functions.
 #ifndef DMAE_RANKS_H
 #define DMAE_RANKS_H
 
@@ -10,8 +11,8 @@
 /// The name of the MPI library with its version; NULL in the ordinary binary.
 const char *dmae_ranks_library(void);
 
-/// Joins the processes that were started together. Without a launcher, and in the ordinary binary, the process is alone.
-/// Returns 0, or an error of MPI.
+/// Joins the processes that were started together. Without a launcher, and in the ordinary binary, the process is
+/// alone. Returns 0, or an error of MPI.
 int dmae_ranks_start(void);
 
 /// The number of this process, from 0, and the number of all.

@@ -1,0 +1,395 @@
+#!/usr/bin/python3
+"""Runs of several processes: the same bytes as one process, and what becomes of failures.
+
+    ranks.py --dmae .build/dmae --mpi .build/dmae-mpi [--short] [--only TEXT] [--seed N]
+
+Each test starts real processes with mpiexec. Process killed, stopped or signalled are found by their parent. Runs are those of
+tiny models on the demo's images. --short leaves out what `make test` has no time for. A test that hangs fails.
+"""
+import argparse
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / 'Fixtures/demo'
+LONGEST = 240
+# What one process measures differs from run to run.
+MEASURED = ('images_per_second', 'time', 'elapsed_seconds')
+
+
+class Failed(Exception):
+    pass
+
+
+def require(condition, text):
+    if not condition:
+        raise Failed(text)
+
+
+def digest(path):
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def log(folder):
+    """The lines of a run's log without what is measured."""
+    lines = []
+    for line in (folder / 'log.jsonl').read_text().splitlines():
+        values = json.loads(line)
+        lines.append({key: value for key, value in values.items() if key not in MEASURED})
+    return lines
+
+
+class Bench:
+    def __init__(self, arguments, folder):
+        self.dmae, self.mpi, self.folder = arguments.dmae.resolve(), arguments.mpi.resolve(), folder
+        self.random = random.Random(arguments.seed)
+        # Processes that wait for one another must not spin on the processors of the others.
+        self.environment = {**os.environ, 'OMP_WAIT_POLICY': 'passive'}
+        self.images = folder / 'images'
+        shutil.copytree(DEMO / 'images', self.images)
+        for place in sorted(self.images.iterdir())[5:]:
+            shutil.rmtree(place)
+        self.references = {}
+
+    # Runs
+
+    def words(self, kind, output, *more):
+        sizes = ['--batch', '4', '--effective-batch', '32', '--groups', '8', '--checkpoint-every', '2', '--no-check', '--quiet']
+        if kind == 'finetune':
+            words = ['finetune', '--recipe', 'finetune-small-data', '--from-scratch', '--image-size', '32', '--patch-size', '8',
+                     '--width', '32', '--depth', '2', '--heads', '2', '--train', self.images, '--val', self.images,
+                     '--epochs', '2', '--evaluate-every', '1', '--ema', '0.9', '--clip-gradient', '1', *sizes]
+        elif kind == 'pretrain':
+            words = ['pretrain', '--recipe', 'demo-teacher', '--image-size', '32', '--patch-size', '8', '--width', '32', '--depth', '2',
+                     '--heads', '2', '--decoder-width', '32', '--decoder-depth', '1', '--decoder-heads', '2', '--data', self.images,
+                     '--epochs', '2', '--warmup-epochs', '0.5', *sizes]
+        else:
+            words = ['distill', '--recipe', 'demo', '--teacher', DEMO / 'teacher.safetensors', '--data', self.images,
+                     '--epochs', '2', '--warmup-epochs', '0.5', *sizes]
+        return [str(word) for word in [*words, '--output', output, *more]]
+
+    def start(self, count, words, program=None, options=()):
+        """mpiexec with its processes in a session of their own."""
+        command = [str(program or self.mpi), *words]
+        if count > 0:
+            command = ['mpiexec.hydra', *options, '-n', str(count), *command]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment,
+                                start_new_session=True, cwd=self.folder)
+
+    def end(self, process, seconds=LONGEST):
+        """Exit code and output; a process that hangs is a failure."""
+        try:
+            output, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.kill(process)
+            output, _ = process.communicate()
+            raise Failed(f'hangs after {seconds} s: {output[-500:]}')
+        return process.returncode, output
+
+    @staticmethod
+    def kill(process):
+        for child in ranks_of(process):
+            try:
+                os.kill(child, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        os.killpg(process.pid, signal.SIGKILL)
+
+    def run(self, count, words, code=0, **options):
+        found, output = self.end(self.start(count, words, **options))
+        require(found == code, f'exit code {found}, not {code}: {output[-1500:]}')
+        return output
+
+    def new(self, name):
+        folder = self.folder / name
+        shutil.rmtree(folder, ignore_errors=True)
+        return folder
+
+    def reference(self, kind, precision, *more):
+        """The run of one process, of the ordinary binary."""
+        key = kind, precision, *more
+        if key not in self.references:
+            folder = self.new('-'.join(['reference', *key]).replace('---', '-'))
+            self.run(0, self.words(kind, folder, '--precision', precision, *more), program=self.dmae)
+            self.references[key] = folder
+        return self.references[key]
+
+    def require_same(self, folder, reference):
+        for name in ('model.safetensors', *(['best.safetensors', 'raw.safetensors', 'evaluation.json']
+                                            if (reference / 'best.safetensors').exists() else [])):
+            require(digest(folder / name) == digest(reference / name), f'{name} differs')
+        newest = sorted(path.name for path in reference.glob('checkpoint-*.safetensors'))[-1]
+        require(digest(folder / newest) == digest(reference / newest), f'{newest} differs')
+        require(log(folder) == log(reference), 'the logs differ')
+
+    # Tests
+
+    def same_bytes(self, kind, precision, count, *more):
+        folder = self.new('run')
+        self.run(count, self.words(kind, folder, '--precision', precision, *more))
+        self.require_same(folder, self.reference(kind, precision))
+
+    def one_group(self):
+        """Without --groups the ordinary binary and one process of dmae-mpi do what they did."""
+        one, other = self.new('one'), self.new('other')
+        for folder, program in ((one, self.dmae), (other, self.mpi)):
+            words = self.words('distill', folder, '--precision', 'f32')
+            place = words.index('--groups')
+            self.run(0, words[:place] + words[place + 2:], program=program)
+        require(digest(one / 'model.safetensors') == digest(other / 'model.safetensors'), 'the weights differ')
+        require('"groups"' not in (one / 'configuration.json').read_text(), 'one process has groups')
+
+    def interrupted(self, kind, number, count, then):
+        """A signal to one process ends all with a checkpoint; another number of processes goes on."""
+        folder = self.new('run')
+        words = self.words(kind, folder, '--precision', 'f32')
+        process = self.start(count, words)
+        try:
+            wait_for(lambda: (folder / 'log.jsonl').exists() and len(log(folder)) > 0, process)
+            children = ranks_of(process)
+            require(len(children) == count, f'{len(children)} processes of {count}')
+            os.kill(self.random.choice(children), number)
+        finally:
+            code, output = self.end(process)
+        if number == signal.SIGKILL:
+            require(code != 0, 'a killed process is a success')
+        else:
+            require(code in (0, 75), f'exit code {code}: {output[-800:]}')
+            status = json.loads((folder / 'status.json').read_text())
+            require(status['state'] in ('resumable', 'finished'), f'status.json says {status}')
+        if not (folder / 'model.safetensors').exists():
+            self.run(then, [*words, '--resume', 'auto'])
+        self.require_same(folder, self.reference(kind, 'f32'))
+
+    def killed_again_and_again(self, count):
+        """SIGKILL at random times, also while a checkpoint is written; each resume with another number of processes."""
+        folder, kills = self.new('run'), 0
+        often = '--checkpoint-every', '1'
+        words = self.words('distill', folder, '--precision', 'f32', *often)
+        while not (folder / 'model.safetensors').exists():
+            resume = ['--resume', 'auto'] if folder.exists() else []
+            process = self.start(self.random.choice([1, 2, 4]), [*words, *resume])
+            before = time.monotonic()
+            delay = self.random.uniform(0.3, 2.5) if kills < count else LONGEST
+            while process.poll() is None and time.monotonic() - before < delay:
+                time.sleep(0.01)
+            children = ranks_of(process)
+            if process.poll() is None and children:
+                os.kill(self.random.choice(children), signal.SIGKILL)
+                kills += 1
+                start = time.monotonic()
+                self.end(process, 60)
+                require(time.monotonic() - start < 30, 'the others did not end within 30 seconds')
+            else:
+                code, output = self.end(process)
+                require(code == 0, f'exit code {code}: {output[-800:]}')
+        print(f'    {kills} kills', flush=True)
+        self.require_same(folder, self.reference('distill', 'f32', *often))
+
+    def stopped(self):
+        """A process that does nothing any more is named, and the others end."""
+        folder = self.new('run')
+        process = self.start(2, [*self.words('distill', folder, '--precision', 'f32'), '--peer-timeout', '3', '--epochs', '50'])
+        wait_for(lambda: (folder / 'log.jsonl').exists() and len(log(folder)) > 0, process)
+        child = ranks_of(process)[-1]
+        os.kill(child, signal.SIGSTOP)
+        start = time.monotonic()
+        try:
+            wait_for(lambda: process.poll() is not None, process, 40)
+        finally:
+            os.kill(child, signal.SIGCONT)
+        code, output = self.end(process)
+        require(time.monotonic() - start < 34, 'the time-out came late')
+        require(code != 0 and 'no word from process' in output, f'exit code {code}: {output[-800:]}')
+
+    def different(self, words, other, text, code=64, environment=()):
+        """Two processes that do not do the same are refused before the first step."""
+        folder = self.new('run')
+        base = self.words('distill', folder, '--precision', 'f32')
+        first = [str(self.mpi), *base, *words]
+        command = ['mpiexec.hydra', '-n', '1', *first, ':', '-n', '1', *environment, str(self.mpi), *base, *other]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment,
+                                   start_new_session=True, cwd=self.folder)
+        found, output = self.end(process)
+        require(found == code, f'exit code {found}, not {code}: {output[-800:]}')
+        require(re.search(text, output), f'no "{text}" in: {output[-800:]}')
+        require(output.count('error:') == 1, f'not one error: {output[-800:]}')
+        require(not folder.exists(), 'something was left')
+
+    def other_images(self):
+        """The same path leads to other images."""
+        place = self.folder / 'elsewhere'
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(self.images, place / 'images')
+        os.unlink(sorted((place / 'images').rglob('*.jpg'))[0])
+        folder = self.new('run')
+        words = self.words('distill', folder, '--precision', 'f32')
+        words[words.index(str(self.images))] = 'images'
+        command = ['mpiexec.hydra', '-n', '1', '-wdir', str(self.folder), str(self.mpi), *words, ':', '-n', '1', '-wdir', str(place),
+                   str(self.mpi), *words]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment,
+                                   start_new_session=True)
+        code, output = self.end(process)
+        require(code == 64 and 'other images than process 0' in output, f'exit code {code}: {output[-800:]}')
+        require(not folder.exists(), 'something was left')
+
+    def unreadable_at_one(self, limit):
+        """Images that one process alone cannot read: a warning that names it, or the end of all."""
+        place = self.folder / 'elsewhere'
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(self.images, place / 'images')
+        for path in sorted((place / 'images').rglob('*.jpg'))[::2]:
+            path.write_bytes(b'not a picture')
+        folder = self.new('run')
+        words = [*self.words('distill', folder, '--precision', 'f32'), '--unreadable-limit', limit]
+        words[words.index(str(self.images))] = 'images'
+        command = ['mpiexec.hydra', '-n', '1', '-wdir', str(self.folder), str(self.mpi), *words, ':', '-n', '1', '-wdir', str(place),
+                   str(self.mpi), *words]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment,
+                                   start_new_session=True)
+        code, output = self.end(process)
+        if float(limit) > 0.5:
+            require(code == 0 and 'process 1: ' in output, f'exit code {code}: {output[-800:]}')
+        else:
+            require(code == 65 and 'process 1' in output, f'exit code {code}: {output[-800:]}')
+            require(output.count('error:') == 1, f'not one error: {output[-800:]}')
+            require(json.loads((folder / 'status.json').read_text())['state'] == 'failed', 'status.json does not say failed')
+
+    def not_finite(self):
+        """A loss that is not finite ends all with code 1 and one sentence."""
+        folder = self.new('run')
+        process = self.start(4, [*self.words('distill', folder, '--precision', 'f32'), '--base-learning-rate', '1e30'])
+        code, output = self.end(process)
+        require(code == 1 and output.count('error:') == 1 and 'not finite' in output, f'exit code {code}: {output[-800:]}')
+
+    def full_disk(self):
+        """Process 0 cannot write its checkpoint."""
+        disk = self.folder / 'disk'
+        disk.mkdir(exist_ok=True)
+        if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', disk], capture_output=True).returncode:
+            print('    left out: this process may not mount a small disk', flush=True)
+            return
+        try:
+            process = self.start(2, self.words('distill', disk / 'run', '--precision', 'f32'))
+            code, output = self.end(process)
+            require(code == 74 and output.count('error:') == 1, f'exit code {code}: {output[-800:]}')
+            require(not list((disk / 'run').glob('*.part*')), 'a part of a file was left')
+        finally:
+            subprocess.run(['umount', '-l', disk])
+
+    def refused(self, count, words, text, code=64):
+        output = self.run(count, words, code)
+        require(text in output and output.count('error:') == 1, output[-800:])
+
+    def tests(self, short):
+        lower = 'avx2' if 'avx2' in Path('/proc/cpuinfo').read_text() else None
+        folder = self.folder / 'run'
+        yield 'one group is what it was', lambda: self.one_group()
+        for kind, precision in (('distill', 'f32'), ('distill', 'bf16'), ('finetune', 'f32'), ('finetune', 'bf16'), ('pretrain', 'f32')):
+            for count in (1, 2, 4, 8):
+                if short and (count in (1, 4) or kind == 'pretrain' or (kind, precision) == ('finetune', 'bf16')):
+                    continue
+                yield f'{kind} {precision}, {count} processes', lambda k=kind, p=precision, c=count: self.same_bytes(k, p, c)
+        yield 'two threads each', lambda: self.same_bytes('distill', 'f32', 2, '--threads', '2', '--workers', '3')
+        for kind, number, count, then in (('distill', signal.SIGTERM, 2, 4), ('finetune', signal.SIGINT, 4, 1),
+                                          ('distill', signal.SIGKILL, 4, 2), ('finetune', signal.SIGKILL, 2, 8)):
+            if not short or kind == 'distill':
+                yield (f'{kind}, {signal.Signals(number).name} at one of {count}, resumed by {then}',
+                       lambda k=kind, n=number, c=count, t=then: self.interrupted(k, n, c, t))
+        yield 'killed again and again', lambda: self.killed_again_and_again(2 if short else 20)
+        yield 'a stopped process is named', lambda: self.stopped()
+        yield 'other settings', lambda: self.different([], ['--seed', '5'], 'process 1 .* has other settings than process 0')
+        yield 'a path that one lacks', lambda: self.different(
+            [], ['--init-student', 'nothing.safetensors'], 'process 1 .*nothing.safetensors', 74)
+        if lower:
+            yield 'other instruction set', lambda: self.different(
+                [], [], 'other instruction set than process 0', environment=['-env', 'DMAE_ISA', lower])
+        yield 'other images', lambda: self.other_images()
+        yield 'unreadable images at one, allowed', lambda: self.unreadable_at_one('0.9')
+        yield 'unreadable images at one, too many', lambda: self.unreadable_at_one('0.1')
+        yield 'a loss that is not finite', lambda: self.not_finite()
+        yield 'full disk at process 0', lambda: self.full_disk()
+        yield 'three processes', lambda: self.refused(3, self.words('distill', folder, '--precision', 'f32'), 'start 2 of them')
+        yield 'a flag that is not there', lambda: self.refused(2, ['distill', '--nothing'], '--nothing')
+        yield 'a command of one process', lambda: self.refused(
+            2, ['inspect', str(DEMO / 'teacher.safetensors')], 'is done by one process')
+
+
+def ranks_of(process):
+    """The processes that mpiexec has started, in the order of their numbers."""
+    found = []
+    for entry in Path('/proc').iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            variables = (entry / 'environ').read_bytes().split(b'\0')
+            name = os.readlink(entry / 'exe')
+            session = int((entry / 'stat').read_text().rsplit(')', 1)[1].split()[3])
+        except (OSError, ValueError):
+            continue
+        rank = next((int(each[9:]) for each in variables if each.startswith(b'PMI_RANK=')), None)
+        if rank is not None and 'dmae' in name and (session == process.pid or is_below(int(entry.name), process.pid)):
+            found.append((rank, int(entry.name)))
+    return [number for _, number in sorted(found)]
+
+
+def is_below(number, ancestor):
+    while number > 1:
+        try:
+            number = int(Path(f'/proc/{number}/stat').read_text().rsplit(')', 1)[1].split()[1])
+        except OSError:
+            return False
+        if number == ancestor:
+            return True
+    return False
+
+
+def wait_for(condition, process, seconds=LONGEST):
+    start = time.monotonic()
+    while not condition():
+        if process.poll() is not None and not condition():
+            raise Failed(f'ended with {process.returncode} before its time: {process.stdout.read()[-800:]}')
+        if time.monotonic() - start > seconds:
+            raise Failed(f'nothing for {seconds} s')
+        time.sleep(0.02)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--dmae', type=Path, required=True)
+    parser.add_argument('--mpi', type=Path, required=True)
+    parser.add_argument('--short', action='store_true')
+    parser.add_argument('--only', default='')
+    parser.add_argument('--seed', type=int, default=int(time.time()) % 100_000)
+    arguments = parser.parse_args()
+    print(f'runs of several processes, seed {arguments.seed}', flush=True)
+    failures, count = 0, 0
+    with tempfile.TemporaryDirectory(prefix='dmae-ranks-') as folder:
+        bench = Bench(arguments, Path(folder))
+        for name, test in bench.tests(arguments.short):
+            if arguments.only not in name:
+                continue
+            count += 1
+            start = time.monotonic()
+            try:
+                test()
+                print(f'  {name}: {time.monotonic() - start:.1f} s', flush=True)
+            except Failed as failed:
+                failures += 1
+                print(f'  {name}: FAILED: {failed}', flush=True)
+    print(f'{count - failures} of {count} held')
+    sys.exit(1 if failures or not count else 0)
+
+
+if __name__ == '__main__':
+    main()
