@@ -182,13 +182,14 @@ public final class BatchLoader: BatchSource {
         }
         let place = source.place.map { " in \($0)" } ?? ""
         let some = firstUnreadable.joined(separator: ", ") + (unreadable.count > firstUnreadable.count ? ", …" : "")
-        throw Failure(
-            .badData,
-            unreadable.count == total
-                ? "none of the \(total) images\(place) can be read (\(some)); name a folder of \(FileKind.names) files"
-                : "\(unreadable.count) of the \(total) images\(place) cannot be read (\(some)), "
-                    + "more than the allowed fraction of \(pipeline.unreadableLimit); "
-                    + UnreadableLimit.remedy(unreadable.count, of: total))
+        guard unreadable.count < total else {
+            throw Failure(
+                .badData,
+                "none of the \(total) images\(place) can be read (\(some)); name a folder of \(FileKind.names) files")
+        }
+        throw UnreadableLimit.failure(
+            "\(unreadable.count) of the \(total) images\(place) cannot be read (\(some)), more than the allowed fraction of \(pipeline.unreadableLimit)",
+            unreadable.count, of: total)
     }
 
     /// Reports, once, what was found in the images so far.

@@ -53,6 +53,7 @@ struct ImageArchives: ImageSource {
     let classes: [String]
     let notes: [String]
     let warnings: [String]
+    let leftOutPictures: [LeftOutPictures]
     /// Whether the archives were named one by one.
     let isNamed: Bool
     private let archives: [String]
@@ -149,7 +150,8 @@ struct ImageArchives: ImageSource {
             throw Failure(.badData, "\(shown): holds no images (\(endings))\(hint)")
         }
         (notes, warnings) = Self.sentences(all)
-        warnings += all.undecodable.warnings(in: place)
+        leftOutPictures = all.undecodable.leftOut(of: place)
+        warnings += leftOutPictures.map(\.warning)
 
         if isListing {
             self.units = units

@@ -22,7 +22,8 @@ public struct ImageCollection: ImageSource {
     public var evaluationPart: String? { parts.count == 1 ? parts[0].evaluationPart : nil }
     public var files: [String] { parts.flatMap(\.files) }
     public var notes: [String] { parts.flatMap(\.notes) + summary }
-    public var warnings: [String] { ownWarnings + parts.flatMap(\.warnings) + partNames + repeatedClasses }
+    public var warnings: [String] { ownWarnings + parts.distinctWarnings + partNames + repeatedClasses }
+    public var leftOutPictures: [LeftOutPictures] { parts.flatMap(\.leftOutPictures) }
 
     /// A warning about classes that are called as the parts of a data set are.
     private var partNames: [String] {

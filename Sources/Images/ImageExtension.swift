@@ -52,20 +52,48 @@ struct UndecodablePictures: Equatable {
 
     private static let remedy = "convert them to JPEG or PNG"
 
-    /// A warning about those that were left out.
+    /// Those that were left out, if any.
     ///
     /// - Parameter place: what holds them; nil for several places.
-    func warnings(in place: String?) -> [String] {
-        isEmpty
-            ? []
-            : [
-                "pictures of kinds that cannot be decoded are left out\(place.map { " in \($0)" } ?? ""): \(text); "
-                    + "\(Self.remedy) to use them"
-            ]
+    func leftOut(of place: String?) -> [LeftOutPictures] {
+        isEmpty ? [] : [LeftOutPictures(places: place.map { [$0] } ?? [], pictures: self)]
+    }
+
+    /// A warning about them.
+    fileprivate func warning(in places: [String]) -> String {
+        "pictures of kinds that cannot be decoded are left out\(places.isEmpty ? "" : " in \(firstNames(places))"): \(text); "
+            + "\(Self.remedy) to use them"
     }
 
     /// The end of a sentence that says that there are no images.
     var hint: String {
         isEmpty ? "" : ", but pictures of kinds that cannot be decoded (\(text)): \(Self.remedy)"
+    }
+}
+
+/// Pictures of places of images that are left out, as they are of kinds that cannot be decoded.
+public struct LeftOutPictures: Equatable, Sendable {
+    /// What holds them; empty where that has no one name.
+    fileprivate var places: [String]
+    fileprivate var pictures: UndecodablePictures
+
+    /// A warning about them.
+    var warning: String { pictures.warning(in: places) }
+}
+
+extension Sequence where Element == any ImageSource {
+    /// The warnings of all sources, each once. One sentence tells of the pictures that are left out, whatever places they
+    /// are in.
+    public var distinctWarnings: [String] {
+        var all: LeftOutPictures?, parts: [LeftOutPictures] = []
+        for part in flatMap(\.leftOutPictures) where !parts.contains(part) {
+            parts.append(part)
+            all = all ?? LeftOutPictures(places: [], pictures: UndecodablePictures())
+            all!.places += part.places
+            all!.pictures.add(part.pictures)
+        }
+        let single = Set(parts.map(\.warning))
+        var said: Set<String> = []
+        return flatMap(\.warnings).map { single.contains($0) ? all!.warning : $0 }.filter { said.insert($0).inserted }
     }
 }

@@ -88,12 +88,14 @@ public struct ImageFolder: ImageSource {
         return notes
     }
 
+    public var leftOutPictures: [LeftOutPictures] { undecodable.leftOut(of: place) }
+
     public var warnings: [String] {
         var warnings = closed.prefix(3).map { "\($0.message); it is passed over" }
         if closed.count > 3 {
             warnings.append("\(closed.count - 3) more folders cannot be opened and are passed over")
         }
-        warnings += undecodable.warnings(in: place)
+        warnings += leftOutPictures.map(\.warning)
         guard let place else { return warnings }
         if strayCount > names.count {
             warnings.append(

@@ -19,6 +19,9 @@ public protocol ImageSource: Sendable {
     /// Warnings for the user about the source, such as folders that cannot be opened, a sentence each.
     var warnings: [String] { get }
 
+    /// The pictures that `warnings` says are left out, as they are of kinds that cannot be decoded.
+    var leftOutPictures: [LeftOutPictures] { get }
+
     /// The files that the images are read from, and the lists that name them. No output may replace them.
     var files: [String] { get }
 
@@ -61,6 +64,7 @@ public protocol ImageSource: Sendable {
 extension ImageSource {
     public var notes: [String] { [] }
     public var warnings: [String] { [] }
+    public var leftOutPictures: [LeftOutPictures] { [] }
     public var evaluationPart: String? { nil }
     public var storedOrder: [Int] { Array(0..<count) }
     public var files: [String] { (0..<count).map(path) }

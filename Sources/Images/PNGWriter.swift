@@ -21,6 +21,17 @@ public enum PNGWriter {
             return Array(UnsafeBufferPointer(start: file, count: count))
         }
     }
+
+    /// Bytes of a file by which `wrote` knows it.
+    public static let headBytes = 64
+
+    /// Whether a file with this beginning, of `headBytes` bytes unless it is shorter, was written by `encode`: its first
+    /// chunk after the header says so.
+    public static func wrote(fileWithHead head: some Collection<UInt8>) -> Bool {
+        // The signature, and a header of 13 bytes with its length, type and checksum; then the length of the chunk.
+        let chunk = head.dropFirst(8 + 25 + 4), text = "tEXtSoftware\0\(DMAE_PNG_SOFTWARE)"
+        return chunk.prefix(text.utf8.count).elementsEqual(text.utf8)
+    }
 }
 
 /// Versions of the linked image libraries, for `dmae doctor`.

@@ -22,24 +22,13 @@ public enum UnreadableLimit {
         return min(1, value)
     }
 
-    /// The beginning of `remedy`.
-    private static let advice = "repair or remove them, or raise "
-
-    /// What to do about too many unreadable images: the end of a sentence.
-    public static func remedy(_ count: Int, of total: Int) -> Message {
-        "\(advice)\(.unreadableLimit), for example to \(Format.shortest(sufficient(for: count, of: total)))"
-    }
-
-    /// A sentence that ends in `remedy`, in its two parts: what it says before, and the limit that would suffice. Nil for
-    /// another sentence.
+    /// The failure of too many unreadable images, with what to do about them.
     ///
-    /// A run that has a checkpoint goes on with the same images only, so that none can be removed.
-    public static func parts(ofSentence text: String) -> (reason: String, limit: String)? {
-        let mark = ", for example to "
-        guard let start = text.firstRange(of: advice), let end = text[start.upperBound...].firstRange(of: mark) else {
-            return nil
-        }
-        let limit = text[end.upperBound...].prefix { $0.isNumber || $0 == "." }
-        return (String(text[..<start.lowerBound]), String(limit))
+    /// - Parameter reason: what is wrong, up to the remedy.
+    public static func failure(_ reason: Message, _ count: Int, of total: Int) -> Failure {
+        let limit = Format.shortest(sufficient(for: count, of: total))
+        return Failure(
+            .badData, "\(reason); repair or remove them, or raise \(.unreadableLimit), for example to \(limit)",
+            unreadable: Failure.UnreadableImages(reason: reason, count: count, total: total))
     }
 }

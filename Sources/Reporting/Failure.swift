@@ -18,10 +18,27 @@ public struct Failure: Error, Equatable {
     public let code: Code
     /// One sentence for a person, without a trailing newline.
     public let sentence: Message
+    /// Where too many images cannot be read, what a caller needs who knows another remedy.
+    public let unreadable: UnreadableImages?
 
-    public init(_ code: Code, _ sentence: Message) {
+    /// Too many images that cannot be read.
+    public struct UnreadableImages: Hashable, Sendable {
+        /// The sentence up to its remedy.
+        public let reason: Message
+        /// Images that cannot be read, of so many.
+        public let count, total: Int
+
+        public init(reason: Message, count: Int, total: Int) {
+            self.reason = reason
+            self.count = count
+            self.total = total
+        }
+    }
+
+    public init(_ code: Code, _ sentence: Message, unreadable: UnreadableImages? = nil) {
         self.code = code
         self.sentence = sentence
+        self.unreadable = unreadable
     }
 
     /// The sentence with its fields in plain words.
@@ -31,7 +48,9 @@ public struct Failure: Error, Equatable {
     public func message(in vocabulary: some Vocabulary) -> String { sentence.text(in: vocabulary) }
 
     /// The same failure with another code, and with `path` before the sentence.
-    public func found(in path: String, as code: Code) -> Failure { Failure(code, "\(path): \(sentence)") }
+    public func found(in path: String, as code: Code) -> Failure {
+        Failure(code, "\(path): \(sentence)", unreadable: unreadable)
+    }
 }
 
 extension Failure: CustomStringConvertible {

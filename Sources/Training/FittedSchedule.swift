@@ -37,20 +37,22 @@ extension TrainingRecipe {
     /// a power of two, and where that is not enough more epochs.
     ///
     /// The peak of the learning rate falls with the square root of the effective batch, the rule for adaptive optimisers
-    /// (Malladi et al., arXiv 2205.10287). The demo's student, in 218 steps of 64 images, comes to a loss of 1.72 with the
-    /// paper's rate scaled so, and of 2.46 with the rate in proportion to the batch.
+    /// (Malladi et al., arXiv 2205.10287), whether the batch is chosen here or given. The demo's student, in 218 steps of
+    /// 64 images, comes to a loss of 1.72 with the paper's rate scaled so, and of 2.46 with the rate in proportion to the
+    /// batch.
     ///
     /// - Parameters:
-    ///   - batch, effectiveBatch, epochs: the user's, which stay; nil to choose.
+    ///   - batch, effectiveBatch, epochs, baseLearningRate: the user's, which stay; nil to choose.
     /// - Returns: nil where the recipe's schedule has steps enough, or nothing is left to choose.
-    public func fitted(images: Int, batch: Int? = nil, effectiveBatch: Int? = nil, epochs: Double? = nil)
-        -> FittedSchedule?
-    {
+    public func fitted(
+        images: Int, batch: Int? = nil, effectiveBatch: Int? = nil, epochs: Double? = nil,
+        baseLearningRate: Double? = nil
+    ) -> FittedSchedule? {
         let smallest = smallestBatch(images: images)
         let images = Double(images), fewest = Double(fewestSteps)
-        guard effectiveBatch == nil || epochs == nil, images >= 1, (epochs ?? 1) > 0, (batch ?? 1) > 0,
-            (effectiveBatch ?? 1) > 0,
-            (epochs ?? self.epochs) * images / Double(effectiveBatch ?? self.effectiveBatch) < fewest
+        // Steps of the recipe's effective batch: a smaller one that is given makes more, and needs its rate all the same.
+        guard images >= 1, (epochs ?? 1) > 0, (batch ?? 1) > 0, (effectiveBatch ?? 1) > 0,
+            (epochs ?? self.epochs) * images / Double(max(effectiveBatch ?? 0, self.effectiveBatch)) < fewest
         else { return nil }
         var effective = effectiveBatch ?? self.effectiveBatch
         if effectiveBatch == nil {
@@ -63,13 +65,43 @@ extension TrainingRecipe {
         if epochs == nil, length * images < fewest * Double(effective) {
             length = sufficientEpochs(images: Int(images), effectiveBatch: effective)
         }
-        let ratio = (Double(self.effectiveBatch) / Double(effective)).squareRoot()
-        var rate = baseLearningRate
-        if effectiveBatch == nil { rate = Self.rounded(baseLearningRate * ratio) }
-        guard (effective, length) != (effectiveBatch ?? self.effectiveBatch, epochs ?? self.epochs) else { return nil }
+        let rate = baseLearningRate ?? self.baseLearningRate(ofEffectiveBatch: effective)
+        guard
+            (effective, length, rate) != (
+                effectiveBatch ?? self.effectiveBatch, epochs ?? self.epochs, baseLearningRate ?? self.baseLearningRate
+            )
+        else { return nil }
         return FittedSchedule(
             effectiveBatch: effective, epochs: length, baseLearningRate: rate,
             steps: Int(length * images / Double(effective)))
+    }
+
+    /// The base learning rate whose peak is the recipe's, fallen with the root of an effective batch that is smaller than
+    /// the recipe's; the recipe's base learning rate for a larger one.
+    private func baseLearningRate(ofEffectiveBatch effective: Int) -> Double {
+        guard effective < effectiveBatch else { return baseLearningRate }
+        return Self.rounded(baseLearningRate * (Double(effectiveBatch) / Double(effective)).squareRoot())
+    }
+
+    /// A schedule with steps enough in place of one that has few.
+    ///
+    /// - Parameters:
+    ///   - batch: images of a forward pass, if the user gave them.
+    ///   - effectiveBatch, epochs: those of the run.
+    /// - Returns: an effective batch of at most the run's and epochs of at least the run's, with the base learning rate
+    ///   that goes with them.
+    public func sufficient(images: Int, batch: Int? = nil, effectiveBatch: Int, epochs: Double) -> FittedSchedule {
+        let chosen = fitted(images: images, batch: batch, epochs: epochs)?.effectiveBatch ?? self.effectiveBatch
+        let effective = min(chosen, effectiveBatch)
+        var length = epochs
+        if length * Double(images) < Double(fewestSteps) * Double(effective) {
+            length = sufficientEpochs(images: images, effectiveBatch: effective)
+        }
+        let rate =
+            fitted(images: images, effectiveBatch: effective, epochs: length)?.baseLearningRate ?? baseLearningRate
+        return FittedSchedule(
+            effectiveBatch: effective, epochs: length, baseLearningRate: rate,
+            steps: Int(length * Double(images) / Double(effective)))
     }
 
     /// `value` with two digits.

@@ -223,7 +223,7 @@ public final class Trainer {
     }
 
     /// Warnings for the user before the run starts, a sentence each.
-    public var warnings: [String] { sources.flatMap(\.warnings) }
+    public var warnings: [String] { sources.distinctWarnings }
 
     /// Bytes of the decoded images beside the plan: of the training, and of evaluations, which have a loader of their own.
     private var bytesBeside: Int {
@@ -427,7 +427,8 @@ public final class Trainer {
                 try log.synchronize()
                 guard let checkpoint = try? saveCheckpoint() else { throw failure }
                 throw Failure(
-                    failure.code, "\(failure.sentence); \(.resume, "auto") continues from \(checkpoint)")
+                    failure.code, "\(failure.sentence); \(.resume, "auto") continues from \(checkpoint)",
+                    unreadable: failure.unreadable)
             }
         }
         /// What process 0 does alone ends a run for all where it returns an outcome.

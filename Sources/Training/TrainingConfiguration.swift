@@ -141,6 +141,11 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
         self.keep = keep
     }
 
+    /// The paths of all images: those that are learned, and those of evaluations.
+    public var imagePaths: [String] {
+        data.paths + (validation?.paths ?? []) + (neighbors.map { $0.train.paths + $0.validation.paths } ?? [])
+    }
+
     /// Images per optimiser step.
     public var effectiveBatch: Int { batch * accumulation }
 

@@ -135,11 +135,17 @@ struct Finetune: ParsableCommand {
         configuration.clipGradient = classifier.clipGradient
         configuration.averageDecay = classifier.ema
         try augmentation.apply(to: &configuration, recipe)
-        let steps = configuration.steps(images: source.count)
-        if !training.quiet, recipe.name != FineTuningRecipe.smallData.name, (1..<1000).contains(steps) {
-            Terminal.note(
-                "\(steps) optimiser steps are few: --recipe \(FineTuningRecipe.smallData.name) is for a few thousand "
-                    + "images")
+        if !training.quiet, training.resume == nil {
+            if recipe.name != FineTuningRecipe.smallData.name, source.count < FineTuningRecipe.smallDataImages {
+                Terminal.note(
+                    "\(Format.counted(source.count, "image")): recipe \(recipe.name) is made for ImageNet's million; "
+                        + "--recipe \(FineTuningRecipe.smallData.name) is for a few thousand and a small encoder")
+            }
+            if pool == .mean, classifier.pool == nil {
+                Terminal.note(
+                    "the head reads the mean of the patch tokens, which a model of Hugging Face cannot: --pool class for "
+                        + "one that is converted to it")
+            }
         }
         try training.run(
             configuration, from: .finetuning(teacher: teacherWeights, initial: initial, classes: names),

@@ -56,7 +56,7 @@ struct Predict: ParsableCommand {
         let model = try classifier.open()
         let source = try ImageCollection(
             listing: images, indexes: ArchiveIndexes(isQuiet: classifier.inference.quiet))
-        source.warnings.forEach(Terminal.warning)
+        source.warnings.forEach(Terminal.warningOnce)
         if !classifier.inference.quiet { source.notes.forEach(Terminal.note) }
         let classification = try classifier.classification(model, images: source.count, precision)
         let names = model.classNames ?? (0..<classification.classes).map(String.init)
@@ -99,10 +99,9 @@ struct Predict: ParsableCommand {
         let limit = classifier.inference.unreadableLimit
         guard !UnreadableLimit.isExceeded(by: unreadable, of: source.count, limit) else {
             fflush(stdout)
-            throw Failure(
-                .badData,
+            throw UnreadableLimit.failure(
                 "\(unreadable) of the \(source.count) images cannot be read, more than the allowed fraction of \(limit); "
-                    + "the lines of the others are complete; " + UnreadableLimit.remedy(unreadable, of: source.count))
+                    + "the lines of the others are complete", unreadable, of: source.count)
         }
     }
 

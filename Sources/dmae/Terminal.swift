@@ -64,5 +64,14 @@ enum Terminal {
         say(hasUsage ? visible(line) : escaped(line))
     }
     static func warning(_ text: String) { note("warning: " + text) }
+
+    /// The warnings that come once.
+    private static let warned = Mutex<Set<String>>([])
+
+    /// A warning that may come up again, as one of images that several runs or parts of a command read. It is said once.
+    static func warningOnce(_ text: String) {
+        if warned.withLock({ $0.insert(text).inserted }) { warning(text) }
+    }
+
     static func warning(_ message: Message) { warning(message.text(in: Flags())) }
 }

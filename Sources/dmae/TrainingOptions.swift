@@ -180,13 +180,14 @@ struct TrainingOptions: ParsableArguments {
             }
         }
         let fitted = images.flatMap {
-            recipe.fitted(images: $0, batch: self.batch, effectiveBatch: effectiveBatch, epochs: epochs)
+            recipe.fitted(
+                images: $0, batch: self.batch, effectiveBatch: effectiveBatch, epochs: epochs,
+                baseLearningRate: baseLearningRate)
         }
         let schedule = isNamed ? nil : fitted
         // With --batch alone the recipe's effective batch stays if the batch divides it.
         let effective = effectiveBatch ?? schedule?.effectiveBatch ?? recipe.effectiveBatch
         let length = epochs ?? schedule?.epochs ?? recipe.epochs
-        if let fitted, let images { say(fitted, isFollowed: !isNamed, recipe, images: images) }
         let batch = batch ?? min(recipe.batch, effective)
         try Field.effectiveBatch.requireAtLeast(1, effective)
         try Field.batch.requireAtLeast(1, batch)
@@ -196,6 +197,14 @@ struct TrainingOptions: ParsableArguments {
                 "--effective-batch \(effective) is not a multiple of --batch \(batch): choose both so that whole "
                     + "batches add up to it"
             )
+        }
+        if let images {
+            if let schedule, !quiet { notes(on: schedule, recipe, images: images).forEach(Terminal.note) }
+            // A run that goes on has said so at its start.
+            if resume == nil {
+                (fewSteps(effective, length, of: recipe, isNamed: isNamed, images: images)
+                    ?? (isNamed ? fitted.flatMap { rateWarning($0, recipe) } : nil)).map(Terminal.warning)
+            }
         }
         var configuration = TrainingConfiguration(
             method: recipe.method, recipe: recipe.name, model: model, data: data, teacher: teacher, batch: batch,
@@ -276,46 +285,73 @@ struct TrainingOptions: ParsableArguments {
         return output.flatMap { StoredConfiguration(ofRunIn: $0) }
     }
 
-    /// Says what was chosen for few images. For a recipe that was named nothing was, and where its steps are far too few a
-    /// warning says what would help.
-    private func say(_ schedule: FittedSchedule, isFollowed: Bool, _ recipe: some TrainingRecipe, images: Int) {
+    /// What was chosen for few images, a sentence each.
+    private func notes(on schedule: FittedSchedule, _ recipe: some TrainingRecipe, images: Int) -> [String] {
+        var notes: [String] = []
         let length = epochs ?? recipe.epochs, batch = effectiveBatch ?? recipe.effectiveBatch
-        let before = Int(length * Double(images) / Double(batch))
-        var chosen: [(text: String, flag: String, value: String)] = []
+        var chosen: [(text: String, flag: String)] = []
         if schedule.effectiveBatch != batch {
-            let size = "\(schedule.effectiveBatch)"
-            chosen.append(("effective batch \(size)", "--effective-batch", size))
+            chosen.append(("effective batch \(schedule.effectiveBatch)", "--effective-batch"))
         }
-        if schedule.epochs != length {
-            chosen.append((Format.epochs(schedule.epochs), "--epochs", Format.shortest(schedule.epochs)))
+        if schedule.epochs != length { chosen.append((Format.epochs(schedule.epochs), "--epochs")) }
+        if !chosen.isEmpty {
+            let before = Int(length * Double(images) / Double(batch))
+            let others =
+                before > 0
+                ? "in place of \(Format.grouped(before))"
+                : "where \(effectiveBatch == nil ? "the recipe's " : "")effective batches of \(Format.grouped(batch)) make none"
+            notes.append(
+                "for \(Format.counted(images, "image")): \(chosen.map(\.text).joined(separator: ", ")), "
+                    + "\(Format.counted(schedule.steps, "optimiser step")) \(others) "
+                    + "(\(chosen.map(\.flag).joined(separator: ", ")))")
         }
-        let rate = baseLearningRate == nil && schedule.baseLearningRate != recipe.baseLearningRate
-        let steps = Format.counted(schedule.steps, "optimiser step")
-        if isFollowed, !quiet {
-            Terminal.note(
-                "for \(Format.counted(images, "image")): \(chosen.map(\.text).joined(separator: ", ")), \(steps) in place "
-                    + "of \(Format.grouped(before)) (\(chosen.map(\.flag).joined(separator: ", ")))")
-            if rate {
-                Terminal.note(
-                    "base learning rate \(Format.shortest(schedule.baseLearningRate)) for that effective batch: its peak "
-                        + "falls with the root of the batch (--base-learning-rate)")
-            }
+        if baseLearningRate == nil, schedule.baseLearningRate != recipe.baseLearningRate {
+            notes.append(
+                "base learning rate \(Format.shortest(schedule.baseLearningRate)) for an effective batch of "
+                    + "\(schedule.effectiveBatch): its peak falls with the root of the batch (--base-learning-rate)")
         }
-        if isFollowed, schedule.steps < 1000, epochs != nil {
-            let enough = recipe.sufficientEpochs(images: images, effectiveBatch: schedule.effectiveBatch)
-            let more = Int(enough * Double(images) / Double(schedule.effectiveBatch))
-            Terminal.warning(
-                "\(steps) of \(Format.counted(images, "image")) are few: --epochs \(Format.shortest(enough)) would make "
-                    + Format.grouped(more))
+        return notes
+    }
+
+    /// A warning where the run has few steps, with the flags that make enough of them when they are added to this command
+    /// line; nil for other runs.
+    ///
+    /// - Parameters:
+    ///   - effective, length: the effective batch and the epochs of the run.
+    private func fewSteps(
+        _ effective: Int, _ length: Double, of recipe: some TrainingRecipe, isNamed: Bool, images: Int
+    ) -> String? {
+        let steps = length * Double(images) / Double(effective)
+        guard images > 0, length > 0, steps < 1000 else { return nil }
+        let better = recipe.sufficient(images: images, batch: batch, effectiveBatch: effective, epochs: length)
+        let typedBatch = better.effectiveBatch == effective ? effectiveBatch : better.effectiveBatch
+        let typedEpochs = better.epochs == length ? epochs : better.epochs
+        var flags: [String] = [], made = better.steps
+        if better.effectiveBatch != effective { flags.append("--effective-batch \(better.effectiveBatch)") }
+        if better.epochs != length { flags.append("--epochs \(Format.shortest(better.epochs))") }
+        if !isNamed {
+            // What is still not given is chosen for these epochs.
+            made =
+                recipe.fitted(images: images, batch: batch, effectiveBatch: typedBatch, epochs: typedEpochs)?.steps
+                ?? Int((typedEpochs ?? recipe.epochs) * Double(images) / Double(typedBatch ?? recipe.effectiveBatch))
+        } else if baseLearningRate == nil, better.baseLearningRate != recipe.baseLearningRate {
+            flags.append("--base-learning-rate \(Format.shortest(better.baseLearningRate))")
         }
-        if !isFollowed, before < 1000, self.batch == nil, effectiveBatch == nil, epochs == nil {
-            var flags = chosen.map { "\($0.flag) \($0.value)" }
-            if rate { flags.append("--base-learning-rate \(Format.shortest(schedule.baseLearningRate))") }
-            Terminal.warning(
-                "\(Format.counted(before, "optimiser step")) of recipe \(recipe.name) are few: "
-                    + "\(flags.joined(separator: " ")) would make \(Format.grouped(schedule.steps)) of \(Format.counted(images, "image"))"
-            )
-        }
+        return
+            "\(Format.counted(Int(steps), "optimiser step")) of \(Format.counted(images, "image")) are few: "
+            + "\(flags.joined(separator: " ")) would make \(Format.grouped(made))"
+    }
+
+    /// A warning where a recipe that was named has the learning rate of another effective batch than was given; nil where
+    /// it fits.
+    private func rateWarning(_ schedule: FittedSchedule, _ recipe: some TrainingRecipe) -> String? {
+        guard effectiveBatch != nil, baseLearningRate == nil, schedule.baseLearningRate != recipe.baseLearningRate
+        else { return nil }
+        return
+            "the base learning rate of recipe \(recipe.name), \(Format.shortest(recipe.baseLearningRate)), is for its "
+            + "effective batch of \(Format.grouped(recipe.effectiveBatch)): --base-learning-rate "
+            + "\(Format.shortest(schedule.baseLearningRate)) would be for \(schedule.effectiveBatch), as the peak falls "
+            + "with the root of the batch"
     }
 
     /// The recipe's warm-up, in proportion to the length of the run. Of a recipe that was named it is shortened only for a
@@ -416,8 +452,7 @@ struct TrainingOptions: ParsableArguments {
         }
         if let output, resume == nil, !dryRun { try Outputs.requireFolderName(output, "--output", of: "a run") }
         let trainer = try Trainer(configuration, images: images, indexes: indexes)
-        var said: Set<String> = []
-        for warning in trainer.warnings where said.insert(warning).inserted { Terminal.warning(warning) }
+        trainer.warnings.forEach(Terminal.warningOnce)
         if resume == nil { warning(onImagesOf: trainer).map(Terminal.warning) }
         // A run that goes on has said so at its start.
         if resume == nil { sharedWarnings(configuration).forEach { Terminal.warning($0) } }
@@ -436,10 +471,7 @@ struct TrainingOptions: ParsableArguments {
             {
                 // The weights that the run starts from are open by now.
                 try Outputs.check(RunDirectory.outputs(in: output!), force: true)
-                if resume == nil {
-                    try Outputs.requireApart(
-                        output!, from: configuration.data.paths + (configuration.validation?.paths ?? []))
-                }
+                if resume == nil { try Outputs.requireApart(output!, from: configuration.imagePaths) }
             })
         guard ranks.isFirst else { return try follow(trainer, from: weights) }
         // Lock the folder, or refuse it, before reading the teacher, which may take minutes.
@@ -603,13 +635,14 @@ struct TrainingOptions: ParsableArguments {
     /// `error`, with another remedy where too many images cannot be read and the run has a checkpoint: it goes on with the
     /// same list of images only, so that none may be removed.
     private static func advised(_ error: any Error, onRunIn directory: RunDirectory) -> any Error {
-        guard let failure = error as? Failure, (try? RunDirectory.hasCheckpoints(in: directory.path)) == true,
-            let (reason, limit) = UnreadableLimit.parts(ofSentence: failure.message(in: Flags()))
+        guard let failure = error as? Failure, let unreadable = failure.unreadable,
+            (try? RunDirectory.hasCheckpoints(in: directory.path)) == true
         else { return error }
         let resume = "dmae resume \(Shell.word(directory.path))"
+        let limit = Format.shortest(UnreadableLimit.sufficient(for: unreadable.count, of: unreadable.total))
         return Failure(
             failure.code,
-            "\(reason)repair them, or put others in their place under the same names, and `\(resume)` goes on; so does "
+            "\(unreadable.reason); repair them, or put others in their place under the same names, and `\(resume)` goes on; so does "
                 + "`\(resume) --unreadable-limit \(limit)` with the images as they are; remove none, as a run that was "
                 + "begun needs the same list of images")
     }
@@ -717,11 +750,9 @@ struct TrainingOptions: ParsableArguments {
                 warn("\(Format.grouped(undecodable.count - 3)) more images\(place) cannot be decoded")
             }
             guard headers.exceeds(limit) || undecodable.count == headers.images else { continue }
-            throw Failure(
-                .badData,
+            throw UnreadableLimit.failure(
                 "\(Format.grouped(undecodable.count)) of the \(Format.grouped(headers.images)) images\(place) cannot be "
-                    + "decoded, more than the allowed fraction of \(limit); "
-                    + UnreadableLimit.remedy(undecodable.count, of: headers.images))
+                    + "decoded, more than the allowed fraction of \(limit)", undecodable.count, of: headers.images)
         }
     }
 

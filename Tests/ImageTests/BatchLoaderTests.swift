@@ -462,6 +462,9 @@ final class BatchLoaderTests: XCTestCase {
             ])
         let tooMany = failure { _ = try load(source, 0..<40, batch: 6, workers: 2, limit: 0.2) }
         XCTAssertEqual(tooMany?.code, .badData)
+        XCTAssertEqual(
+            tooMany.flatMap { failure in failure.unreadable.map { failure.message.hasPrefix($0.reason.description) } },
+            true)
         XCTAssert(
             tooMany?.message.hasPrefix("2 of the 9 images in memory cannot be read (") == true, "\(tooMany as Any)")
         source.place = nil
