@@ -164,6 +164,10 @@ static void write_bytes(png_structp png, png_bytep source, size_t count) {
 }
 static void flush_bytes(png_structp png) { (void)png; }
 
+/* The keyword Software of PNG's text chunks, and who wrote the file: without a version or a date, so that the same
+ * picture is the same bytes. */
+static const uint8_t origin[] = "Software\0" DMAE_PNG_SOFTWARE;
+
 uint8_t *dmae_png_encode(const uint8_t *pixels, uint32_t width, uint32_t height, int channels, size_t *count,
                          char message[DMAE_CODEC_MESSAGE]) {
     encoded file = {.message = message};
@@ -183,6 +187,7 @@ uint8_t *dmae_png_encode(const uint8_t *pixels, uint32_t width, uint32_t height,
     png_set_IHDR(png, info, width, height, 8, channels == 1 ? PNG_COLOR_TYPE_GRAY : PNG_COLOR_TYPE_RGB,
                  PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
     png_write_info(png, info);
+    png_write_chunk(png, (png_const_bytep) "tEXt", origin, sizeof origin - 1);
     for (uint32_t y = 0; y < height; y++) png_write_row(png, pixels + (size_t)y * width * (size_t)channels);
     png_write_end(png, info);
     png_destroy_write_struct(&png, &info);

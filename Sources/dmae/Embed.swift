@@ -89,6 +89,7 @@ struct Embed: ParsableCommand {
         // Refuse early: embedding may take minutes.
         let files = try FeatureFiles(output)
         try GivenPaths.require([("--weights", [weights]), ("--data", data)])
+        try Outputs.requireOutside(files.all, of: data)
         let model = try ModelWeights(path: weights, prefix: choice.prefix)
         if !inference.quiet { Terminal.note(model.summary) }
         try model.requireKnownParts()
@@ -100,7 +101,7 @@ struct Embed: ParsableCommand {
         let preprocessing = try inference.preprocessing.preprocessing(for: model, isQuiet: inference.quiet)
         let indexes = ArchiveIndexes(isQuiet: inference.quiet)
         let source = try ImageCollection(listing: data, indexes: indexes)
-        source.warnings.forEach(Terminal.warning)
+        source.warnings.forEach(Terminal.warningOnce)
         if !inference.quiet { source.notes.forEach(Terminal.note) }
         try Outputs.check(files.all, images: source.files)
         let embedding = try Embedding(

@@ -80,6 +80,7 @@ struct Evaluate: ParsableCommand {
         try GivenPaths.require(
             [("--weights", [classifier.weights]), ("--data", data)]
                 + (classMap.map { $0 == "natural" ? [] : [("--class-map", [$0])] } ?? []))
+        try Outputs.requireOutside([logits, list, confusion].compactMap { $0 }, of: data)
         let model = try classifier.open()
         let places = ImagePlaces(data)
         let source = try ImageCollection(places, indexes: ArchiveIndexes(isQuiet: classifier.inference.quiet))
@@ -102,7 +103,7 @@ struct Evaluate: ParsableCommand {
                     + "\(source.classes.count): leave it out")
         }
         for path in [logits, confusion] { try path.map(AtomicFile.requirePlace) }
-        source.warnings.forEach(Terminal.warning)
+        source.warnings.forEach(Terminal.warningOnce)
         if !classifier.inference.quiet { source.notes.forEach(Terminal.note) }
         for note in mapping.notes { Terminal.warning(note.text(in: Flags())) }
         let classification = try classifier.classification(model, images: source.count, precision)

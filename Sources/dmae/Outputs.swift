@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import Images
 import Reporting
 import RunReport
 import Training
@@ -53,7 +54,8 @@ enum Outputs {
     }
 
     /// Refuses, before long work, an output that is a file of the input: one that was opened so far, or one of `images`.
-    /// Refuses, too, to replace a file of another form than its ending says: nobody meant that.
+    /// Refuses, too, to replace a file of another form than its ending says, and a picture of somebody else: nobody meant
+    /// that.
     ///
     /// - Parameters:
     ///   - outputs: the paths of all files that the command writes or replaces.
@@ -84,6 +86,9 @@ enum Outputs {
                 Failure(.usage, "\(quoted(path: output)) exists and \(what): name another output, or remove it")
             }
             guard form.matches(head) else { throw refuse("is not a \(form.name), whatever its name says") }
+            guard form != .picture || PNGWriter.wrote(fileWithHead: head) else {
+                throw refuse("is a picture that dmae has not written")
+            }
             guard form == .tensors, let tensors else { continue }
             // One that is damaged may have been weights.
             let names = (try? SafeTensorsFile(path: output))?.entries.map(\.name) ?? []
@@ -107,7 +112,7 @@ enum Outputs {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return nil }
         defer { close(descriptor) }
-        var bytes = [UInt8](repeating: 0, count: 64)
+        var bytes = [UInt8](repeating: 0, count: PNGWriter.headBytes)
         let count = read(descriptor, &bytes, bytes.count)
         return count < 0 ? nil : Array(bytes.prefix(count))
     }
@@ -151,6 +156,23 @@ enum Outputs {
             "\(flag) \(path): \(writer) writes a folder, and that is the name of a file: leave out its ending")
     }
 
+    /// Refuses outputs in a folder of images of the same command: a drawn picture would be one of the next command's
+    /// images.
+    ///
+    /// - Parameter places: folders, and what else images are in, which is passed over.
+    /// - Throws: `Failure.usage`.
+    static func requireOutside(_ outputs: [String], of places: [String]) throws {
+        for place in places {
+            guard let images = folder(place) else { continue }
+            for output in outputs where whole(output).hasPrefix(images == "/" ? images : images + "/") {
+                throw Failure(
+                    .usage,
+                    "the output \(quoted(path: output)) would lie among the images of \(quoted(path: place)): name one "
+                        + "outside that folder")
+            }
+        }
+    }
+
     /// Refuses the folder of a new run that is, lies in or holds one of the folders of its images: checkpoints among
     /// pictures, and a further class for the next run.
     ///
@@ -158,15 +180,19 @@ enum Outputs {
     static func requireApart(_ run: String, from places: [String]) throws {
         let folder = whole(run)
         for place in places {
-            var status = stat()
-            guard stat(place, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { continue }
-            let images = whole(place)
+            guard let images = Self.folder(place) else { continue }
             guard folder == images || folder.hasPrefix(images + "/") || images.hasPrefix(folder + "/") else { continue }
             throw Failure(
                 .usage,
                 "the run in \(quoted(path: run)) would lie among the images of \(quoted(path: place)): name an --output "
                     + "folder beside them")
         }
+    }
+
+    /// The path without links of a folder; nil for what is none.
+    private static func folder(_ place: String) -> String? {
+        var status = stat()
+        return stat(place, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR ? whole(place) : nil
     }
 
     /// The path without links; of what does not exist yet, that of the folder that does, and the rest.

@@ -15,10 +15,13 @@ struct Preview: ParsableCommand {
             that its augmentation can be checked by eye. Patches that the recipe removes are grey. A run with the \
             same images, recipe, --seed and --batch trains on exactly these samples.
 
+            Without --recipe the samples are those of the paper's recipe, or of finetune-base where flags of \
+            fine-tuning's augmentation are given.
+
             Samples stand in rows of --columns. Recipes that mix images by mixup or CutMix do it with one λ for a \
             whole batch; each row then shows the first samples of another batch.
 
-              dmae preview --data pictures --recipe paper --output grid.png
+              dmae preview --data pictures --output grid.png
               dmae preview --data pictures --recipe finetune-base --output grid.png
             """)
 
@@ -26,9 +29,10 @@ struct Preview: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Recipe: \(Self.recipes.joined(separator: ", ")).", valueName: "name"),
+            "Recipe: \(Self.recipes.joined(separator: ", ")). Default: \(Recipe.paper.name), that of `dmae distill`.",
+            valueName: "name"),
         completion: .list(Self.recipes))
-    var recipe: String
+    var recipe: String?
 
     @Option(
         name: .shortAndLong,
@@ -73,6 +77,11 @@ struct Preview: ParsableCommand {
 
     private static let recipes = Recipe.all.map(\.name) + FineTuningRecipe.all.map(\.name)
 
+    /// The recipe that is drawn: the one given, or that of the command whose flags are.
+    private var resolvedRecipe: String {
+        recipe ?? (augmentation.given.isEmpty ? Recipe.paper.name : FineTuningRecipe.base.name)
+    }
+
     func validate() throws {
         if !(1...10_000).contains(count) { throw ValidationError("--count must be 1 to 10000") }
         if !(1...1000).contains(columns) { throw ValidationError("--columns must be 1 to 1000") }
@@ -81,9 +90,17 @@ struct Preview: ParsableCommand {
     func run() throws {
         try Outputs.requireEnding(".png", of: output, "--output", "the grid is a PNG file")
         try compute.apply()
+        try Outputs.requireOutside([output], of: images.data)
         let source = try ImageCollection(images.places, usesLabels: false, indexes: ArchiveIndexes(isQuiet: quiet))
-        source.warnings.forEach(Terminal.warning)
-        if !quiet { source.notes.forEach(Terminal.note) }
+        source.warnings.forEach(Terminal.warningOnce)
+        if !quiet {
+            source.notes.forEach(Terminal.note)
+            if recipe == nil {
+                Terminal.note(
+                    "recipe \(resolvedRecipe), that of `dmae \(augmentation.given.isEmpty ? "distill" : "finetune")` (--recipe)"
+                )
+            }
+        }
         try Outputs.check([output], images: source.files)
         try AtomicFile.requirePlace(at: output)
         let configuration = try configuration(classes: source.classes.count)
@@ -105,7 +122,7 @@ struct Preview: ParsableCommand {
         let enlargement = max(1, 192 / max(size.imageWidth, size.imageHeight))
         let grid = Pixels.grid(rows.map { $0.pictures.map { $0.enlarged(by: enlargement) } })
         try AtomicFile.write(PNGWriter.encode(grid, named: output), to: output)
-        print("\(Format.counted(count, "sample")) of recipe \(recipe), seed \(seed)")
+        print("\(Format.counted(count, "sample")) of recipe \(resolvedRecipe), seed \(seed)")
         if let mask { print("\(size.patches - mask.keptPatches) of \(size.patches) patches removed: grey") }
         for (number, row) in rows.enumerated() {
             guard let mixture = row.mixture else { continue }
@@ -119,6 +136,7 @@ struct Preview: ParsableCommand {
     /// flat folder.
     private func configuration(classes: Int) throws -> TrainingConfiguration {
         var configuration: TrainingConfiguration
+        let recipe = resolvedRecipe
         if let recipe = Recipe.all.first(where: { $0.name == recipe }) {
             guard augmentation.given.isEmpty else {
                 throw Failure(

@@ -183,6 +183,7 @@ struct Reconstruct: ParsableCommand {
         Terminal.hold()
         try compute.apply()
         try GivenPaths.require([("--weights", [weights]), ("--input", input), ("--mask", mask)])
+        try Outputs.requireOutside([output], of: input)
         let weights = try ModelWeights(path: weights, prefix: choice.prefix)
         try Outputs.check([output], images: input + mask)
         try AtomicFile.requirePlace(at: output)
@@ -323,7 +324,7 @@ struct Reconstruct: ParsableCommand {
         var all: [Input] = []
         for path in input {
             let source = try ImageCollection(listing: [path], indexes: indexes)
-            source.warnings.forEach(Terminal.warning)
+            source.warnings.forEach(Terminal.warningOnce)
             let isNamed = source.count == 1 && source.path(0) == path
             if !isNamed {
                 try Outputs.check([output], images: source.files)

@@ -76,7 +76,20 @@ struct Report: ParsableCommand {
 
     func validate() throws {
         if runs.isEmpty || runs.contains("") { throw ValidationError("name the folder of a run") }
-        if output == nil, !terminal, !csv {
+        for run in runs where access(run, F_OK) != 0 || isFile(run) {
+            if csv, Outputs.hasEnding(run, [".csv"]) {
+                throw ValidationError(
+                    "--csv takes no file: it prints the table, `dmae report \(words(besides: run)) --csv > \(Shell.word(run))` "
+                        + "writes one")
+            }
+            if output == nil, Outputs.hasEnding(run, [".html"]) {
+                throw ValidationError(
+                    "\(run) is not the folder of a run: for the page to be written there, say --output \(Shell.word(run))"
+                )
+            }
+        }
+        // What is no run is said first.
+        if output == nil, !terminal, !csv, runs.allSatisfy({ access($0, F_OK) == 0 }) {
             throw ValidationError(
                 "say what is wanted: --output report.html writes a page, --terminal draws the loss here, --csv prints the log"
             )
@@ -93,6 +106,17 @@ struct Report: ParsableCommand {
         if !(1...86_400).contains(every) { throw ValidationError("--every must be 1 to 86400") }
     }
 
+    private func isFile(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+    }
+
+    /// The other folders of the command line.
+    private func words(besides run: String) -> String {
+        let others = runs.filter { $0 != run }
+        return others.isEmpty ? "RUN" : others.map(Shell.word).joined(separator: " ")
+    }
+
     func run() throws {
         if let output {
             try Outputs.requireEnding(".html", of: output, "--output", "the report is an HTML page")
@@ -104,6 +128,7 @@ struct Report: ParsableCommand {
         if csv { RunTable.write(found) { print($0) } }
         guard let output else { return }
         // Refuse early: pictures may take minutes.
+        try Outputs.requireOutside([output], of: input + found.flatMap { $0.configuration?.imagePaths ?? [] })
         try AtomicFile.requirePlace(at: output)
         while true {
             let isFollowed = follow && found.contains { $0.state == .running }
@@ -168,7 +193,7 @@ struct Report: ParsableCommand {
             return nil
         }
         try Outputs.check([output], images: source.files)
-        source.warnings.forEach(Terminal.warning)
+        source.warnings.forEach(Terminal.warningOnce)
         return source
     }
 

@@ -325,7 +325,8 @@ final class EvaluateTests: XCTestCase {
         XCTAssertEqual(folder.names(), [])
         // No output takes the place of an input.
         let data = try renamed(Self.names)
-        assertRefused(evaluate(data, "--confusion", data + "/emu/0.png"), 64, "emu/0.png\" itself")
+        assertRefused(
+            evaluate(data, "--confusion", data + "/emu/0.png"), 64, "emu/0.png\" would lie among the images of")
         for name in ["1", "2"] { folder.write("no picture".utf8, "data/emu/\(name).png") }
         assertRefused(
             evaluate(data, "--logits", folder.file("x.safetensors")), 65, "2 of the 11 images",

@@ -231,6 +231,74 @@ final class OutputTests: XCTestCase {
         }
     }
 
+    /// A picture that somebody else made is nobody's output, whatever draws it.
+    func testNoPictureOfSomebodyElseIsReplaced() throws {
+        let weights = Fixtures.path("demo/teacher.safetensors"),
+            classifier = Fixtures.path("classifiers/timm-mean/model.safetensors")
+        let photo = try copy(Fixtures.path("demo/held-out/tools-bucket-michael-moore.png"), "photo.png")
+        let before = folder.read("photo.png")
+        for arguments in [
+            ["preview", "--data", TinyRun.data, "--recipe", "demo", "--count", "1", "--output"],
+            ["reconstruct", "--weights", weights, "--input", picture, "--output"],
+            [
+                "evaluate", "--weights", classifier, "--heads", "4", "--data", Fixtures.path("classifiers/images"),
+                "--confusion",
+            ],
+        ] {
+            assertRefused(
+                arguments + [photo], 64,
+                "\"\(photo)\" exists and is a picture that dmae has not written: name another output, or remove it")
+        }
+        XCTAssertEqual(folder.read("photo.png"), before)
+    }
+
+    /// No command writes among the images that it reads, through whatever path.
+    func testNothingIsWrittenAmongImages() throws {
+        let weights = Fixtures.path("demo/teacher.safetensors"),
+            classifier = Fixtures.path("classifiers/timm-mean/model.safetensors")
+        let data = folder.file("images")
+        try FileManager.default.copyItem(atPath: Fixtures.path("demo/images"), toPath: data)
+        try FileManager.default.createSymbolicLink(atPath: folder.file("link"), withDestinationPath: data)
+        let run = folder.file("run")
+        assertRuns(TinyRun.pretrain(run, epochs: 1, data: data + "/geography", ["--quiet"]))
+        let before = try FileManager.default.subpathsOfDirectory(atPath: data)
+        for inside in ["images", "link", "images/geography", "run/../images"].map(folder.file) {
+            for (arguments, name, input) in [
+                (["preview", "--data", data, "--recipe", "demo", "--output"], "new.png", data),
+                (["reconstruct", "--weights", weights, "--input", picture, data, "--output"], "new.png", data),
+                (
+                    ["evaluate", "--weights", classifier, "--heads", "4", "--data", data, "--confusion"], "new.png",
+                    data
+                ),
+                (
+                    ["evaluate", "--weights", classifier, "--heads", "4", "--data", data, "--logits"],
+                    "new.safetensors", data
+                ),
+                (["embed", "--weights", weights, "--data", picture, data, "--force", "--output"], "new.npy", data),
+                (["report", run, "--input", data, "--output"], "new.html", data),
+            ] {
+                assertRefused(
+                    arguments + ["\(inside)/\(name)"], 64,
+                    "the output \"\(inside)/\(name)\" would lie among the images of \"\(input)\": name one outside that "
+                        + "folder")
+            }
+        }
+        // The images of the run itself.
+        assertRefused(
+            ["report", run, "--output", data + "/geography/new.html"], 64, "would lie among the images of",
+            "/geography\": name one outside that folder")
+        assertRefused(
+            TinyRun.pretrain(
+                data + "/run", epochs: 1,
+                ["--knn-train", Fixtures.path("demo/images"), "--knn-val", folder.file("link")]), 64,
+            "would lie among the images of \"\(folder.file("link"))\"")
+        XCTAssertEqual(try FileManager.default.subpathsOfDirectory(atPath: data), before)
+        // Beside them, and where a picture alone is named.
+        assertRuns(["preview", "--data", data, "--recipe", "demo", "--count", "1", "--output", data + ".png"])
+        let lemon = try copy(picture, "lemon.jpg")
+        assertRuns(["reconstruct", "--weights", weights, "--input", lemon, "--output", folder.file("lemon.png")])
+    }
+
     /// Results of a replay replace results of a replay, and no weights or recording, although all are safetensors files.
     func testNoWeightsAreReplacedByResults() throws {
         let recording = Fixtures.path("golden/linear.in.safetensors"), names = folder.names()

@@ -101,10 +101,24 @@ final class PreviewTests: XCTestCase {
         XCTAssertTrue(try Pixels(contentsOf: plain) == Pixels.grid(tiles))
     }
 
+    /// Without a recipe the samples are those of the paper's, or of fine-tuning's where its flags are given.
+    func testDefaultRecipe() throws {
+        let base = [
+            "preview", "--data", TinyRun.data, "--count", "1", "--columns", "1", "--image-size", "32", "--output",
+        ]
+        for (recipe, command, flags) in [("paper", "distill", []), ("finetune-base", "finetune", ["--erasing", "0"])] {
+            let result = assertRuns(base + [folder.file("default.png")] + flags)
+            XCTAssertEqual(
+                result.errors, "\(TinyRun.data): 9 images\nrecipe \(recipe), that of `dmae \(command)` (--recipe)\n")
+            XCTAssertTrue(result.output.hasPrefix("1 sample of recipe \(recipe), seed 0\n"), result.output)
+            assertRuns(base + [folder.file("named.png"), "--recipe", recipe] + flags)
+            XCTAssertEqual(folder.read("default.png"), folder.read("named.png"))
+        }
+    }
+
     func testRefusals() throws {
         let output = folder.file("error.png")
         let base = ["preview", "--data", TinyRun.data, "--output", output]
-        assertRefused(base, 64, "Missing expected argument '--recipe <name>'")
         assertRefused(base + ["--recipe", "none"], 64, "--recipe none is not known: use one of paper, mae, ")
         assertRefused(base + ["--recipe", "demo", "--count", "0"], 64, "--count must be 1 to 10000")
         assertRefused(base + ["--recipe", "demo", "--columns", "0"], 64, "--columns must be 1 to 1000")
@@ -128,8 +142,10 @@ final class PreviewTests: XCTestCase {
         let picture = folder.file("picture.png")
         folder.write(try PNGWriter.encode(sample(0, Augmentation(width: 9, height: 9), seed: 0)), "picture.png")
         let before = folder.read("picture.png")
+        folder.write("picture.png\n".utf8, "list.txt")
         assertRefused(
-            ["preview", "--data", folder.path, "--recipe", "demo", "--output", picture], 64, "is the input ")
+            ["preview", "--data", folder.file("list.txt"), "--recipe", "demo", "--output", picture], 64, "is the input "
+        )
         XCTAssertEqual(folder.read("picture.png"), before)
     }
 }

@@ -317,6 +317,15 @@ final class ReportTests: XCTestCase {
         assertRefused(["report", run + "/log.jsonl", "--csv"], 64, "is a file, not the folder of a run")
         assertRefused(
             ["report", run], 64, "--output report.html writes a page, --terminal draws the loss here, --csv prints")
+        // A folder that is none is said before what is wanted; a file may be meant as the output.
+        assertRefused(["report", folder.file("none")], 74, "cannot open", "none", "name the folder of a run")
+        assertRefused(
+            ["report", run, "--csv", folder.file("x.csv")], 64,
+            "--csv takes no file: it prints the table, `dmae report \(run) --csv > \(folder.file("x.csv"))` writes one")
+        assertRefused(
+            ["report", run, folder.file("x.html")], 64,
+            "x.html is not the folder of a run: for the page to be written there, say --output \(folder.file("x.html"))"
+        )
         assertRefused(["report", run, "--csv", "--terminal"], 64, "exclude each other")
         assertRefused(["report", run, "--csv", "--follow"], 64, "--follow is for a page")
         assertRefused(["report", run, "--output", folder.file("x.pdf")], 64, "end it in .html")

@@ -1,3 +1,4 @@
+import Foundation
 import Images
 import TestSupport
 import XCTest
@@ -9,6 +10,25 @@ final class WritingTests: XCTestCase {
             let picture = try ResizingTests.source(name)
             let path = folder.write(try PNGWriter.encode(picture), "out.png")
             XCTAssertEqual(try Pixels(contentsOf: path, channels: channels), picture)
+        }
+    }
+
+    /// A file says that this program wrote it, in a text chunk that Pillow reads, and the same picture is the same bytes.
+    func testOrigin() throws {
+        let folder = TemporaryFolder(), picture = Pixels(width: 3, height: 2, channels: 1, bytes: [1, 2, 3, 4, 5, 6])
+        let bytes = try PNGWriter.encode(picture)
+        XCTAssertEqual(bytes, try PNGWriter.encode(picture))
+        // Length, type and data of the chunk after the header, and its checksum, computed by Python's zlib.crc32.
+        XCTAssertEqual(
+            Array(bytes[33..<58]), [0, 0, 0, 13] + Array("tEXtSoftware\0dmae".utf8) + [0x8F, 0xDA, 0x50, 0x9D])
+        XCTAssertTrue(PNGWriter.wrote(fileWithHead: bytes.prefix(PNGWriter.headBytes)))
+        XCTAssertFalse(PNGWriter.wrote(fileWithHead: bytes.prefix(40)))
+        for name in ["large.png", "grey.png"] {
+            let path = folder.write(try PNGWriter.encode(ResizingTests.source(name)), "x.png")
+            XCTAssertTrue(PNGWriter.wrote(fileWithHead: try Data(contentsOf: URL(fileURLWithPath: path)).prefix(64)))
+        }
+        for other in ["demo/held-out/tools-bucket-michael-moore.png"].map(Fixtures.path) {
+            XCTAssertFalse(PNGWriter.wrote(fileWithHead: try Data(contentsOf: URL(fileURLWithPath: other)).prefix(64)))
         }
     }
 

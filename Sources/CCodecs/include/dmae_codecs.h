@@ -63,8 +63,12 @@ void dmae_webp_close(dmae_decoder *decoder);
  * announce; *offset is where they begin. 0 where there is none or the file is damaged. */
 size_t dmae_webp_chunk(const uint8_t *bytes, size_t count, const char kind[4], size_t *offset);
 
+/* What the files of dmae_png_encode say wrote them. */
+#define DMAE_PNG_SOFTWARE "dmae"
+
 /* Encodes pixels[height][width][channels], 8-bit grey (1 channel) or RGB (3), as a PNG file of *count bytes, which the
- * caller frees with free(). Returns NULL and fills `message` on an error. */
+ * caller frees with free(). After the header comes a tEXt chunk: Software, DMAE_PNG_SOFTWARE. Returns NULL and fills
+ * `message` on an error. */
 uint8_t *dmae_png_encode(const uint8_t *pixels, uint32_t width, uint32_t height, int channels, size_t *count,
                          char message[DMAE_CODEC_MESSAGE]);
 
