@@ -105,6 +105,7 @@ struct Distill: ParsableCommand {
         var configuration = method.model(recipe, student: student, decoder: decoder)
         try alignment.apply(to: &configuration, recipe, isNamed: isNamed, weights: weights)
         alignment.warning(onStudentOf: configuration).map(Terminal.warning)
+        StudentDefaults.warning(onVisiblePatchesOf: configuration, isFixed: true).map(Terminal.warning)
         if weights.classes != nil {
             Terminal.warning(
                 "the teacher \(teacher) is a classifier, trained on labels: the method is made for a teacher that was only "

@@ -75,6 +75,7 @@ struct Pretrain: ParsableCommand {
                 weights: initial.map { [($0, "initial weights")] } ?? [], encoder: student, role: "student"),
             isQuiet: training.quiet)
         let configuration = method.model(recipe, student: student, decoder: decoder)
+        StudentDefaults.warning(onVisiblePatchesOf: configuration, isFixed: initial != nil).map(Terminal.warning)
         var run = try training.configuration(
             recipe, isNamed: isNamed, images: source.count, adamW: adamW, model: configuration, data: images.places,
             teacher: nil,

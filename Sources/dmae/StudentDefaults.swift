@@ -17,6 +17,37 @@ struct StudentDefaults {
     /// Patches along a side below which pictures get smaller patches.
     private static let fewestPatches = 7
 
+    /// Patches that should stay visible: what a masked autoencoder sees of a picture.
+    private static let fewestVisible = 4
+
+    /// The patch for images of this size, which is given: smaller than `patch` where they would have few of them.
+    static func patch(_ patch: Int, ofImages size: ImageSize) -> Int {
+        var patch = patch
+        while patch > 2, patch % 2 == 0, min(size.height, size.width) / patch < fewestPatches { patch /= 2 }
+        return patch
+    }
+
+    /// A warning where so few patches are visible that hardly anything can be learned of them, because they are large; nil
+    /// for other models.
+    ///
+    /// - Parameter isFixed: whether the size of the patches is that of weights.
+    static func warning(onVisiblePatchesOf model: ModelConfiguration, isFixed: Bool) -> String? {
+        let student = model.student, patch = student.patchSize
+        // A high mask ratio may be meant: the paper goes to 3 of 196.
+        guard (1..<fewestVisible).contains(model.keptPatches), student.patches < fewestPatches * fewestPatches else {
+            return nil
+        }
+        let smaller = Self.patch(patch, ofImages: student.imageSize)
+        let remedy =
+            !isFixed && smaller < patch && student.imageHeight % smaller == 0 && student.imageWidth % smaller == 0
+            ? "--patch-size \(smaller) makes \(student.patches * (patch / smaller) * (patch / smaller)) of these images"
+            : "--image-size \(fewestPatches * patch) makes \(fewestPatches * fewestPatches) of \(patch) pixels"
+                + (isFixed ? ", the size of the weights'" : "")
+        return
+            "\(model.keptPatches) of \(Format.grouped(student.patches)) patches \(model.keptPatches == 1 ? "is" : "are") "
+            + "visible, of which hardly anything can be learned: \(remedy), or lower --mask-ratio"
+    }
+
     /// Whether the recipe's images are so much larger than the pictures that those would be blown up to them.
     private func areEnlarged(_ encoder: EncoderConfiguration, _ options: EncoderOptions) -> Bool {
         guard let shortSide, options.imageSize == nil else { return false }
@@ -27,10 +58,9 @@ struct StudentDefaults {
     private func sizes(_ shortSide: Int, _ encoder: EncoderConfiguration, _ options: EncoderOptions) -> (
         image: Int, patch: Int
     ) {
-        var patch = options.patchSize ?? encoder.patchSize
-        if options.patchSize == nil {
-            while patch > 2, patch % 2 == 0, shortSide / patch < Self.fewestPatches { patch /= 2 }
-        }
+        let patch =
+            options.patchSize
+            ?? Self.patch(encoder.patchSize, ofImages: ImageSize(height: shortSide, width: shortSide))
         return (max(2, shortSide / patch) * patch, patch)
     }
 
@@ -84,7 +114,10 @@ struct StudentDefaults {
             let sizes = sizes(shortSide, encoder, options)
             (encoder.imageHeight, encoder.imageWidth, encoder.patchSize) = (sizes.image, sizes.image, sizes.patch)
         }
-        guard let own = images?.encoder else { return encoder }
+        guard let own = images?.encoder else {
+            if let size = options.imageSize { encoder.patchSize = Self.patch(encoder.patchSize, ofImages: size) }
+            return encoder
+        }
         encoder.patchSize = own.patchSize
         // Sizes of 0 are not known.
         if own.imageHeight > 0 { (encoder.imageHeight, encoder.imageWidth) = (own.imageHeight, own.imageWidth) }
@@ -116,7 +149,11 @@ struct StudentDefaults {
         if !taken.isEmpty {
             let origin =
                 images.map { _ in "those of the \(role)" }
-                ?? "the pictures' short sides have a median of \(shortSide ?? 0)"
+                ?? (options.imageSize == nil
+                    ? "the pictures' short sides have a median of \(shortSide ?? 0)"
+                    : "of \(recipe.patchSize) pixels the images would have only "
+                        + Format.grouped(
+                            (student.imageHeight / recipe.patchSize) * (student.imageWidth / recipe.patchSize)))
             notes.append(
                 "\(taken.map(\.text).joined(separator: ", ")): \(origin) "
                     + "(\(taken.map(\.flag).joined(separator: ", ")))")

@@ -49,8 +49,9 @@ final class DefaultsTests: XCTestCase {
                     + "--channels)",
                 "blocks 2:0 are aligned, at three quarters of the student's 4 and the teacher's 2: the recipe's 8:17 do "
                     + "not exist (--align)",
-                "for 9 images: effective batch 8, 45 optimiser steps in place of 0 (--effective-batch)",
-                "base learning rate 0.0034 for that effective batch: its peak falls with the root of the batch "
+                "for 9 images: effective batch 8, 45 optimiser steps where the recipe's effective batches of 4,096 make "
+                    + "none (--effective-batch)",
+                "base learning rate 0.0034 for an effective batch of 8: its peak falls with the root of the batch "
                     + "(--base-learning-rate)",
                 "warm-up of 8 epochs, the share of the run that the recipe's 20 are (--warmup-epochs)",
                 "warning: 45 optimiser steps of 9 images are few: --epochs 2670 would make 3,003",
@@ -102,9 +103,15 @@ final class DefaultsTests: XCTestCase {
         XCTAssertEqual(given.model?.alignment.pairs, [AlignedPair(studentBlock: 0, teacherBlock: 1)])
         XCTAssertEqual(given.preprocessing?.normalisation.mean, [0.5, 0.5, 0.5])
         XCTAssertEqual([given.effectiveBatch, Int(given.epochs), Int(given.warmupEpochs)], [4, 10, 1])
-        XCTAssertEqual(given.baseLearningRate, Recipe.paper.baseLearningRate)
-        assertSaid(["patches of 8 pixels: those of the teacher (--patch-size)"], said)
-        for word in ["optimiser steps", "warm-up", "are aligned", "--channels"] {
+        XCTAssertEqual(given.baseLearningRate, 0.0048)
+        assertSaid(
+            [
+                "patches of 8 pixels: those of the teacher (--patch-size)",
+                "base learning rate 0.0048 for an effective batch of 4: its peak falls with the root of the batch "
+                    + "(--base-learning-rate)",
+                "warning: 22 optimiser steps of 9 images are few: --epochs 1340 would make 3,015",
+            ], said)
+        for word in ["for 9 images", "warm-up", "are aligned", "--channels"] {
             XCTAssertFalse(said.contains(word), "\(word): \(said)")
         }
 
@@ -210,8 +217,6 @@ final class DefaultsTests: XCTestCase {
         let small = folder.file("p28")
         let (given, _) = try plan(["pretrain", "--data", small, "--patch-size", "8"])
         XCTAssertEqual([given.model?.student.imageHeight, given.model?.student.patchSize], [24, 8])
-        let (large, _) = try plan(["pretrain", "--data", small, "--image-size", "64"])
-        XCTAssertEqual([large.model?.student.imageHeight, large.model?.student.patchSize], [64, 16])
         let (named, warned) = try plan(["pretrain", "--data", small, "--recipe", "mae"])
         XCTAssertEqual([named.model?.student.imageHeight, named.model?.student.patchSize], [224, 16])
         assertSaid(
@@ -219,6 +224,44 @@ final class DefaultsTests: XCTestCase {
                 "warning: recipe mae enlarges the pictures, whose short sides have a median of 28, to 224×224; --image-size 28 "
                     + "--patch-size 4 would follow them"
             ], warned)
+    }
+
+    /// The size of the images given alone chooses their patches, unless these are given, or weights or a named recipe have
+    /// them: then a warning says where hardly any stay visible.
+    func testPatchesOfGivenImages() throws {
+        let pretrain = ["pretrain", "--data", TinyRun.data, "--student", "vit-tiny", "--image-size"]
+        for (size, patch) in [("32", 4), ("48", 4), ("64", 8), ("64x32", 4), ("96", 8), ("112", 16), ("224", 16)] {
+            let (stored, said) = try plan(pretrain + [size])
+            XCTAssertEqual(stored.model?.student.patchSize, patch, size)
+            let side = size == "64x32" ? [4, 2] : [Int(size)! / 16, Int(size)! / 16]
+            let line =
+                "patches of \(patch) pixels: of 16 pixels the images would have only \(side[0] * side[1]) (--patch-size)\n"
+            XCTAssertEqual(said.contains(line), patch < 16, said)
+            XCTAssertFalse(said.contains("visible"), said)
+        }
+        let few = "warning: 1 of 4 patches is visible, of which hardly anything can be learned: "
+        for fixed in [["--patch-size", "16"], ["--recipe", "mae"]] {
+            let (stored, said) = try plan(pretrain + ["32"] + fixed)
+            XCTAssertEqual(stored.model?.student.patchSize, 16)
+            assertSaid([few + "--patch-size 4 makes 64 of these images, or lower --mask-ratio"], said)
+        }
+        let (better, none) = try plan(pretrain + ["32", "--recipe", "mae", "--patch-size", "4"])
+        XCTAssertEqual(better.model?.student.patches, 64)
+        XCTAssertFalse(none.contains("visible"), none)
+        let distill =
+            ["distill", "--teacher", makeTeacher(), "--data", TinyRun.data, "--image-size"] + ["16"] + Self.small
+        let (taught, said) = try plan(distill)
+        XCTAssertEqual(taught.model?.student.patchSize, 8)
+        assertSaid(
+            [few + "--image-size 56 makes 49 of 8 pixels, the size of the weights', or lower --mask-ratio"], said)
+        // The paper's 3 of 196 are meant.
+        let (_, paper) = try plan(pretrain + ["224", "--mask-ratio", "0.98"])
+        XCTAssertFalse(paper.contains("visible"), paper)
+        let (scratch, _) = try plan([
+            "finetune", "--from-scratch", "--image-size", "32", "--train", Fixtures.path("classifiers/images"), "--val",
+            Fixtures.path("classifiers/images"),
+        ])
+        XCTAssertEqual(scratch.classifier?.encoder.patchSize, 4)
     }
 
     /// What a user should know before hours: a teacher that was trained on labels, and a handful of images.
@@ -327,8 +370,8 @@ final class DefaultsTests: XCTestCase {
         assertSaid(
             [
                 "warning: recipe demo has other images than the teacher; --image-size 48x32 --channels 1 would follow it",
-                "warning: 28 optimiser steps of recipe demo are few: --effective-batch 8 --epochs 2670 "
-                    + "--base-learning-rate 0.023 would make 3,003 of 9 images",
+                "warning: 28 optimiser steps of 9 images are few: --effective-batch 8 --epochs 2670 "
+                    + "--base-learning-rate 0.023 would make 3,003",
             ], said)
         let (short, words) = try plan([
             "pretrain", "--recipe", "demo-teacher", "--data", TinyRun.data, "--epochs", "400", "--effective-batch", "8",
@@ -336,6 +379,68 @@ final class DefaultsTests: XCTestCase {
         XCTAssertEqual(short.warmupEpochs, 40)
         assertSaid(
             ["the warm-up stays the recipe's 40 epochs; --warmup-epochs 20 would keep its share"], words)
-        XCTAssertFalse(words.contains("warning"), words)
+        XCTAssertTrue(
+            words.contains(
+                "warning: 450 optimiser steps of 9 images are few: --epochs 2670 --base-learning-rate 0.011 would make "
+                    + "3,003\n"), words)
+    }
+
+    /// Few steps are said whatever is given, and the flags that the warning proposes make as many as it promises.
+    func testFewSteps() throws {
+        let teacher = makeTeacher(), data = ["--data", TinyRun.data]
+        let distill = ["distill", "--teacher", teacher, "--align", "1:1"] + data + Self.small
+        let pretrain = ["pretrain", "--student", "vit-miniature"] + data
+        try TinyRun.writeClasses(in: folder)
+        let finetune = [
+            "finetune", "--weights", teacher, "--train", folder.file("train"), "--val", folder.file("val"),
+        ]
+        let cases: [(command: [String], rate: Double, steps: Int)] = [
+            (distill + ["--epochs", "5"], 0.0034, 5),
+            (distill + ["--effective-batch", "2", "--epochs", "5"], 0.0068, 22),
+            (distill + ["--effective-batch", "512", "--epochs", "5", "--batch", "2"], 4.2e-4, 0),
+            (distill + ["--effective-batch", "8", "--epochs", "5", "--base-learning-rate", "0.001"], 0.001, 5),
+            (distill + ["--recipe", "paper", "--patch-size", "8"], 1.5e-4, 0),
+            (pretrain + ["--recipe", "demo-teacher", "--effective-batch", "8", "--epochs", "40"], 0.004, 45),
+            (pretrain + ["--recipe", "demo-teacher", "--base-learning-rate", "0.02"], 0.02, 112),
+            (pretrain + ["--recipe", "mae", "--batch", "3", "--effective-batch", "6", "--epochs", "50"], 1.5e-4, 75),
+            (finetune + ["--epochs", "2"], 0.004, 2),
+            (finetune + ["--recipe", "finetune-small-data", "--effective-batch", "32"], 0.008, 16),
+            (finetune + ["--recipe", "finetune-small-data", "--effective-batch", "32", "--epochs", "90"], 0.008, 50),
+        ]
+        for (command, rate, steps) in cases {
+            let (stored, said) = try plan(command + ["--quiet"])
+            let images = stored.method == .finetune ? 18 : 9
+            XCTAssertEqual(stored.baseLearningRate, rate, "\(command)")
+            XCTAssertEqual(stored.steps(images: images), steps, "\(command)")
+            let warning = try XCTUnwrap(
+                said.firstMatch(
+                    of: #/warning: (\d+) optimiser steps? of \d+ images are few: (--[^:]+) would make ([\d,]+)\n/#),
+                "\(command): \(said)")
+            XCTAssertEqual(Int(warning.1), steps)
+            let (better, words) = try plan(command + warning.2.split(separator: " ").map(String.init) + ["--quiet"])
+            XCTAssertEqual(
+                "\(better.steps(images: images))", warning.3.replacing(",", with: ""), "\(command) \(warning.2)")
+            XCTAssertGreaterThanOrEqual(better.steps(images: images), stored.method == .finetune ? 1000 : 3000)
+            XCTAssertFalse(words.contains("are few"), words)
+            XCTAssertFalse(words.contains("learning rate"), words)
+        }
+        // Steps enough, with the rate of other batches.
+        let (_, rate) = try plan(pretrain + ["--recipe", "mae", "--effective-batch", "2"])
+        XCTAssertTrue(
+            rate.contains(
+                "warning: the base learning rate of recipe mae, 0.00015, is for its effective batch of 4,096: "
+                    + "--base-learning-rate 0.0068 would be for 2, as the peak falls with the root of the batch\n"),
+            rate)
+        // The recipe for few images is named where another one is taken, and what its pool is not for.
+        let (_, tuned) = try plan(finetune)
+        let recipe =
+            "18 images: recipe finetune-base is made for ImageNet's million; --recipe finetune-small-data is for a few "
+            + "thousand and a small encoder"
+        let pool =
+            "the head reads the mean of the patch tokens, which a model of Hugging Face cannot: --pool class for one that "
+            + "is converted to it"
+        assertSaid([recipe, pool], tuned)
+        let (_, small) = try plan(finetune + ["--recipe", "finetune-small-data", "--pool", "class"])
+        XCTAssertFalse(small.contains("finetune-base") || small.contains("Hugging Face"), small)
     }
 }
