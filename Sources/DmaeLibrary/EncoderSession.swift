@@ -1,3 +1,4 @@
+import Inference
 import Interchange
 import Models
 import Reporting
@@ -72,17 +73,16 @@ final class EncoderSession {
         let classes = hasHead ? try weights.requireHead() : 0
         configuration = try weights.runnableEncoder(
             heads: settings.heads, imageSize: settings.imageSize, resampling: hasHead)
-        // A block's output is taken before either norm.
-        if settings.block == nil {
-            try weights.tensors.requireOneNorm("an encoder", "take the output of a block with \(.block)")
-        }
-        let isMeanNormed = weights.tensors["norm.weight"] == nil && weights.tensors["fc_norm.weight"] != nil
-        let place = settings.block.map(FeaturePlace.block) ?? (isMeanNormed ? .meanNorm : .norm)
-        pool = settings.pool ?? (place == .meanNorm ? .mean : .class)
-        let headPool = hasHead ? try weights.headPool() : nil
+        let feature = try EncoderFeature(
+            of: weights.tensors, block: settings.block, pool: settings.pool, for: "an encoder")
+        pool = feature.pool
+        let headFeature = hasHead ? try EncoderFeature(ofHeadIn: weights) : nil
+        // One pass serves both.
+        precondition(headFeature == nil || headFeature!.place == feature.place, "a head reads what the last norm gives")
+        let headPool = headFeature?.pool
         let sharesPool = headPool == nil || headPool == pool
         let whole = try FeatureExtractor(
-            configuration, at: place, pool: sharesPool ? pool : .tokens, batch: settings.batch, plan: plan,
+            configuration, at: feature.place, pool: sharesPool ? pool : .tokens, batch: settings.batch, plan: plan,
             precision: settings.precision)
         var sizes = Array(sequence(first: 1) { $0 * 2 }.prefix { $0 < settings.batch })
         sizes.reverse()

@@ -10,9 +10,7 @@ import Weights
 
 /// Computes the logits of images with frozen weights that hold a class head.
 ///
-/// The head reads one feature of an image: the class token after `norm`; the mean of the patch tokens after `fc_norm`;
-/// or, as in timm's models with an average but no `fc_norm`, the mean of the patch tokens after `norm`. A linear probe
-/// normalises it by its BatchNorm first. An image's logits do not depend on the batch it is in, nor on the number of
+/// The head reads one feature of an image, see `EncoderFeature`. A linear probe normalises it by its BatchNorm first. An image's logits do not depend on the batch it is in, nor on the number of
 /// threads.
 public final class Classification {
     /// The encoder's sizes.
@@ -56,23 +54,12 @@ public final class Classification {
                 "\(weights.path): takes \(configuration.channels) channels, but image files give 1 or 3: use weights "
                     + "for one of them")
         }
-        let own = try weights.headPool()!
-        self.pool = pool ?? own
-        guard self.pool != .tokens else {
-            throw Failure(
-                .usage, "\(.pool, "tokens") does not fit a class head, which reads one feature: use class or mean")
-        }
-        let isMeanNormed = weights.pool == .mean
-        if isMeanNormed, self.pool != .mean {
-            throw Failure(
-                .usage,
-                "\(.pool, self.pool.rawValue) does not fit \(weights.path), whose fc_norm is for the mean of the patch "
-                    + "tokens: leave it out")
-        }
+        let feature = try EncoderFeature(ofHeadIn: weights, pool: pool)
+        self.pool = feature.pool
         self.configuration = configuration
         self.precision = precision
         extractor = try FeatureExtractor(
-            configuration, at: isMeanNormed ? .meanNorm : .norm, pool: self.pool, batch: batch, plan: plan,
+            configuration, at: feature.place, pool: feature.pool, batch: batch, plan: plan,
             precision: precision)
         batchNorm = weights.isLinearProbe ? try ProbeBatchNorm(weights.tensors) : nil
         let width = configuration.width

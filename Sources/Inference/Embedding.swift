@@ -53,11 +53,8 @@ public final class Embedding {
                     + "one of them"
             )
         }
-        // A block's output is taken before either norm.
-        if block == nil { try file.requireOneNorm("embed", "take the output of a block with \(.block)") }
-        let isMeanNormed = file["norm.weight"] == nil && file["fc_norm.weight"] != nil
-        place = block.map(FeaturePlace.block) ?? (isMeanNormed ? .meanNorm : .norm)
-        self.pool = pool ?? (place == .meanNorm ? .mean : .class)
+        let feature = try EncoderFeature(of: file, block: block, pool: pool, for: "embed")
+        (place, self.pool) = (feature.place, feature.pool)
         self.configuration = configuration
         extractor = try FeatureExtractor(
             configuration, at: place, pool: self.pool, batch: batch, plan: plan, precision: precision)

@@ -39,19 +39,51 @@ extension Conversion {
         var pretrained_cfg: Preparation
     }
 
+    /// How timm loads what is written.
+    func timmAdvice(isFolder: Bool) -> Message {
+        if isFolder {
+            return "timm loads it by timm.create_model(\"local-dir:…\", pretrained=True), with the path of the folder"
+        }
+        // Of the model called so, what is another here.
+        let (preset, depth, heads, patch) = timmPreset
+        let isPreset = (depth, heads, patch) == (encoder.depth, encoder.heads, encoder.patchSize)
+        var arguments: [String] = []
+        if encoder.imageHeight > 0, encoder.imageSize != ImageSize(height: 224, width: 224) {
+            arguments.append(
+                "img_size=\(encoder.imageHeight == encoder.imageWidth ? "\(encoder.imageHeight)" : "(\(encoder.imageHeight), \(encoder.imageWidth))")"
+            )
+        }
+        if !isPreset {
+            arguments += ["patch_size=\(encoder.patchSize)", "embed_dim=\(encoder.width)", "depth=\(encoder.depth)"]
+            arguments.append("num_heads=\(encoder.heads > 0 ? "\(encoder.heads)" : "…")")
+        }
+        if encoder.channels != 3 { arguments.append("in_chans=\(encoder.channels)") }
+        arguments.append("num_classes=\(classes ?? 0)")
+        if timmPool.name != "token" { arguments.append("global_pool=\"\(timmPool.name)\"") }
+        if let isNormed = timmPool.hasNorm { arguments.append("fc_norm=\(isNormed ? "True" : "False")") }
+        return
+            "timm loads it by timm.create_model(\"\(preset)\", \(arguments.joined(separator: ", ")), checkpoint_path=\"…\")"
+    }
+
+    /// timm's names of what the head, or a user of the features, reads, and whether its norm is not that of timm's default,
+    /// which follows the pool.
+    private var timmPool: (name: String, hasNorm: Bool?) {
+        let holdsMean = weights.tensors.holdsLayer("fc_norm") && !weights.tensors.holdsLayer("norm")
+        let pool = holdsMean || weights.timmPool == "avg" ? "avg" : "token"
+        return (pool, holdsMean == (pool == "avg") ? nil : holdsMean)
+    }
+
     private var timmConfiguration: Timm {
         get throws {
             if encoder.heads == 0 { throw Self.unknown(.heads, weights.path, neededBy: "timm's config.json") }
             guard encoder.imageHeight > 0 else { throw weights.unknownImageSize(neededBy: "timm's config.json") }
             let outputs = classes ?? 0
-            let holdsMean = weights.tensors.holdsLayer("fc_norm") && !weights.tensors.holdsLayer("norm")
-            let pool = holdsMean || weights.timmPool == "avg" ? "avg" : "token"
+            let (pool, hasNorm) = timmPool
             return Timm(
-                architecture: timmArchitecture, global_pool: pool, label_names: classNames,
+                architecture: timmPreset.name, global_pool: pool, label_names: classNames,
                 model_args: Timm.Arguments(
                     depth: encoder.depth, embed_dim: encoder.width,
-                    // timm's default follows the pool.
-                    fc_norm: holdsMean == (pool == "avg") ? nil : holdsMean, global_pool: pool,
+                    fc_norm: hasNorm, global_pool: pool,
                     img_size: [encoder.imageHeight, encoder.imageWidth], in_chans: encoder.channels,
                     num_classes: outputs, num_heads: encoder.heads, patch_size: encoder.patchSize),
                 num_classes: outputs, num_features: encoder.width,
@@ -64,14 +96,19 @@ extension Conversion {
         }
     }
 
-    /// The name of timm's model that `model_args` change: one of about the size, which is only a starting point.
-    private var timmArchitecture: String {
+    /// The timm model that `model_args` change, with its depth, heads and patch: one of about the size, which is only a
+    /// starting point.
+    private var timmPreset: (name: String, depth: Int, heads: Int, patch: Int) {
         let names = [
             (192, 16, "vit_tiny_patch16_224"), (384, 16, "vit_small_patch16_224"), (384, 32, "vit_small_patch32_224"),
             (384, 8, "vit_small_patch8_224"), (768, 16, "vit_base_patch16_224"), (768, 32, "vit_base_patch32_224"),
             (768, 8, "vit_base_patch8_224"), (1024, 16, "vit_large_patch16_224"), (1024, 32, "vit_large_patch32_224"),
             (1024, 14, "vit_large_patch14_224"), (1280, 14, "vit_huge_patch14_224"),
         ]
-        return names.first { $0.0 == encoder.width && $0.1 == encoder.patchSize }?.2 ?? "vit_base_patch16_224"
+        guard let own = names.first(where: { $0.0 == encoder.width && $0.1 == encoder.patchSize }) else {
+            return ("vit_base_patch16_224", 0, 0, 0)
+        }
+        let (depth, heads) = [1024: (24, 16), 1280: (32, 16)][own.0] ?? (12, own.0 / 64)
+        return (own.2, depth, heads, own.1)
     }
 }

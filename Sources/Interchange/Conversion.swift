@@ -156,8 +156,9 @@ public struct Conversion {
                 + "\(file) needs it")
     }
 
-    /// Sentences for the user of the written model; none if there is nothing unusual about it.
-    public var advice: [Message] {
+    /// Sentences for the user of the model that is written at `path`: what loads it, and what is unusual about it.
+    public func advice(at path: String) -> [Message] {
+        if target == .timm { return [timmAdvice(isFolder: Self.isFolder(path))] }
         guard target == .huggingFace else { return [] }
         var advice: [Message] = []
         if decoder != nil {

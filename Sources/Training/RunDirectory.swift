@@ -104,29 +104,45 @@ public final class RunDirectory {
         }
         do {
             let names = try Self.names(in: path)
-            startsAgain =
-                !resuming && names.contains(Self.configurationName) && !Self.holdsState(names)
-                && (try? Self.configuration(in: path)) != nil
-            if Self.isRun(names), !resuming, !startsAgain {
-                throw Failure(
-                    .usage,
-                    "\(quoted(path: path)) already holds a run; resume it with `dmae resume` or \(.resume, "auto"), or name another "
-                        + "\(.output) folder"
-                )
-            }
-            guard resuming || !names.contains(Self.weightsName) else {
-                throw Failure(
-                    .usage,
-                    "\(quoted(path: path)) holds a \(Self.weightsName), which the run would replace; name another "
-                        + "\(.output) folder"
-                )
-            }
+            startsAgain = try !resuming && Self.startsAgain(names, in: path)
             for name in names where Self.isLeftover(name) { unlink("\(path)/\(name)") }
         } catch {
             Self.remove(newerThan: earlier, in: path, made)
             close(lock)
             throw error
         }
+    }
+
+    /// Refuses a folder that holds a run, or its weights, with nothing touched: what `init` would say of a new run there.
+    ///
+    /// - Throws: `Failure`: `.usage` if a run is there, `.badData` if it is a run of another `RunFormat`.
+    public static func requireFree(_ path: String) throws {
+        guard let names = try? names(in: path) else { return }
+        if isRun(names) { try requireFormat(of: path) }
+        _ = try startsAgain(names, in: path)
+    }
+
+    /// Whether a new run in a folder with these files takes the place of one that left nothing but its configuration and
+    /// log.
+    ///
+    /// - Throws: `Failure.usage` where it would replace more.
+    private static func startsAgain(_ names: [String], in path: String) throws -> Bool {
+        let startsAgain =
+            names.contains(configurationName) && !holdsState(names) && (try? configuration(in: path)) != nil
+        if isRun(names), !startsAgain {
+            throw Failure(
+                .usage,
+                "\(quoted(path: path)) already holds a run; resume it with `dmae resume` or \(.resume, "auto"), or name another "
+                    + "\(.output) folder"
+            )
+        }
+        guard !names.contains(weightsName) else {
+            throw Failure(
+                .usage,
+                "\(quoted(path: path)) holds a \(weightsName), which the run would replace; name another \(.output) folder"
+            )
+        }
+        return startsAgain
     }
 
     /// Undoes a start that failed: removes what was written into the folder, and the folders that were made. Leaves a

@@ -191,7 +191,7 @@ struct Convert: ParsableCommand {
             heads: heads, decoderHeads: decoderHeads, imageSize: imageSize)
         if !quiet { conversion.notes.forEach(Terminal.note) }
         try conversion.write(to: output)
-        if !quiet { conversion.advice.forEach(Terminal.note) }
+        if !quiet { conversion.advice(at: output).forEach(Terminal.note) }
         let bytes = conversion.tensors.reduce(0) { $0 + $1.byteCount }
         print(
             "weights  \(escaped(output))  \(Format.counted(conversion.tensors.count, "tensor")), \(Format.bytes(bytes))"

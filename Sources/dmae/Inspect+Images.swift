@@ -14,8 +14,8 @@ extension ImageCensus {
             lines.append(
                 (
                     "classes",
-                    "\(Format.grouped(classes.count)): fewest images \(Format.grouped(fewest.images)) (\(visible(fewest.name))), most "
-                        + "\(Format.grouped(most.images)) (\(visible(most.name)))"
+                    "\(Format.grouped(classes.count)): fewest images \(Format.grouped(fewest.images)) (\(escaped(fewest.name))), most "
+                        + "\(Format.grouped(most.images)) (\(escaped(most.name)))"
                 ))
         }
         if !formats.isEmpty {
@@ -93,11 +93,11 @@ extension ImageCensus {
         return zip(lines, bars).map { $1.isEmpty ? String($0) : "\($0)  \($1)" }.joined(separator: "\n")
     }
 
-    /// The first few of a list, under its name.
+    /// The first few of a list, under its name. Each is a line: a line break is one of a file's name.
     private func listed(_ name: String, _ sentences: [String]) -> String {
         let shown = 5
         let rest = sentences.count > shown ? ["… and \(Format.grouped(sentences.count - shown)) more"] : []
-        return ([name] + (sentences.prefix(shown) + rest).map { "  " + visible($0) }).joined(separator: "\n")
+        return ([name] + (sentences.prefix(shown) + rest).map { "  " + escaped($0) }).joined(separator: "\n")
     }
 
     /// The census as a JSON object.

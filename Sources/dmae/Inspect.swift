@@ -84,7 +84,7 @@ struct Inspect: ParsableCommand {
         let source =
             ExaminedImage.isImage(file)
             ? try ImageCollection(listing: [file]) : try ImageCollection(ImagePlaces(file), usesLabels: false)
-        source.warnings.forEach(Terminal.warning)
+        source.warnings.forEach(Terminal.warningOnce)
         if !quiet { source.notes.forEach(Terminal.note) }
         let progress = ImageProgress(total: source.count, isQuiet: quiet)
         let workers = workers ?? Threads.recommended, reading = pictures.reading()

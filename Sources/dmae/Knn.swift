@@ -104,7 +104,7 @@ struct Knn: ParsableCommand {
         let validation = try ImageCollection(ImagePlaces(val), indexes: indexes)
         try requireSameClasses(train, .train, validation, .validation)
         let model = try ModelWeights(path: weights, prefix: choice.prefix)
-        (train.warnings + validation.warnings).forEach(Terminal.warning)
+        ([train, validation] as [any ImageSource]).distinctWarnings.forEach(Terminal.warningOnce)
         shared.map { Terminal.warning($0) }
         if !inference.quiet {
             for note in train.notes + validation.notes { Terminal.note(note) }
@@ -139,11 +139,17 @@ struct Knn: ParsableCommand {
             print("")
             print(
                 Format.filled(
-                    result.comparison?.explanation
+                    shared.map { _ in Self.sharedVerdict }
+                        ?? result.comparison?.explanation
                         ?? "Without baselines only chance gives a scale: leave out --no-baselines to see what raw "
                         + "pixels and random weights reach on the same images."))
         }
     }
+
+    /// In place of a verdict where training images are validation images.
+    private static let sharedVerdict =
+        "No verdict on the features: an image that is in both --train and --val is its own nearest neighbour, whatever the "
+        + "encoder has learned. Give --val other images than --train."
 
     /// The figures as an aligned table.
     private static func table(_ result: NeighborEvaluation.Result, classes: Int) -> String {

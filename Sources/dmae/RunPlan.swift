@@ -11,6 +11,8 @@ extension TrainingOptions {
     /// Prints the plan of a run: all its settings, its memory, and how long it will take.
     func printPlan(of trainer: Trainer, from weights: StartingWeights) throws {
         // First of all, as a run does it: with too many images that cannot be decoded there is none to plan.
+        let load = ProcessorLoad.ofOthers()
+        warnOfRefusal(of: trainer.configuration)
         let headers = process.noCheck ? nil : try headers(of: trainer)
         var plan = RunPlan(trainer, workers: process.workers)
         if !json {
@@ -51,11 +53,31 @@ extension TrainingOptions {
         } else {
             plan.leftOut.append("the peak resident memory, as /proc is not mounted")
         }
+        if let load, let note = load.note(threads: Threads.count), !quiet { Terminal.note(note) }
         if json {
             print(String(decoding: try plan.sortedJSON(), as: UTF8.self))
         } else {
             print("\n" + plan.estimates)
         }
+    }
+
+    /// Warns where the run of this plan would be refused for its folder.
+    private func warnOfRefusal(of configuration: TrainingConfiguration) {
+        guard let output, !output.isEmpty, resume == nil else { return }
+        do {
+            try requireFolder(output, for: configuration)
+            try RunDirectory.requireFree(output)
+        } catch let failure as Failure {
+            let sentence: Message = "the run would be refused: \(failure.sentence)"
+            Terminal.warning(sentence)
+        } catch {}
+    }
+
+    /// Refuses a folder of a new run that is no place for it.
+    func requireFolder(_ output: String, for configuration: TrainingConfiguration) throws {
+        try Outputs.requireFolderName(output, "--output", of: "a run")
+        try Outputs.check(RunDirectory.outputs(in: output), force: true)
+        try Outputs.requireApart(output, from: configuration.imagePaths)
     }
 
     /// Warns of images that are damaged behind their headers, which a plan meets by chance: it decodes some only.
@@ -376,7 +398,9 @@ struct RunPlan: Encodable {
         rows.append([""])
         rows += operationRows.map { ["GFLOP per image: \($0.name)", Format.fixed($0.count, $0.count < 1 ? 4 : 2)] }
         return Format.table(rows) + "\n\n"
-            + Format.filled("all settings, as flags (\"no\" before one that is off): " + settings, columns: 100)
+            + Format.filled(
+                "every value that decides the result, most of them as flags (\"no\" before what is off; --print-config "
+                    + "prints all for --config): " + settings, columns: 100)
     }
 
     /// Every value that decides the result, as flags and words, without those that this run does not use.

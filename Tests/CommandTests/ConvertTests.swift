@@ -163,6 +163,24 @@ final class ConvertTests: XCTestCase {
         XCTAssertEqual(try object("classifier/config.json") as NSDictionary, expected as NSDictionary)
     }
 
+    /// How timm loads what is written for it; Tests/Interop runs these lines.
+    func testTimmAdvice() {
+        for (source, pool) in [("timm", ""), ("timm-mean", ", global_pool=\"avg\"")] {
+            let input = Fixtures.path("classifiers/\(source)")
+            let file = convert(input, folder.file("\(source).safetensors"), "timm")
+            XCTAssertTrue(
+                file.errors.hasSuffix(
+                    "\ntimm loads it by timm.create_model(\"vit_base_patch16_224\", img_size=32, patch_size=8, embed_dim=32, "
+                        + "depth=2, num_heads=4, num_classes=5\(pool), checkpoint_path=\"…\")\n"), file.errors)
+            let made = convert(input, folder.file(source), "timm")
+            XCTAssertTrue(
+                made.errors.hasSuffix(
+                    "\ntimm loads it by timm.create_model(\"local-dir:…\", pretrained=True), with the path of the folder\n"
+                ),
+                made.errors)
+        }
+    }
+
     /// What was found and what is left out is said, and the archive is one that PyTorch's rules allow.
     func testWhatIsSaid() throws {
         let checkpoint = fixture("mae/checkpoint.pth"), output = folder.file("x.pth")
@@ -175,6 +193,8 @@ final class ConvertTests: XCTestCase {
                     + "of 32×32, 3 channels; decoder of width 16, 2 blocks, heads unknown",
                 "left out: the decoder (32 tensors)",
                 "left out: 9 tensors beside the model, such as an optimiser's state",
+                "timm loads it by timm.create_model(\"vit_base_patch16_224\", img_size=32, patch_size=8, embed_dim=32, "
+                    + "depth=3, num_heads=…, num_classes=0, checkpoint_path=\"…\")",
             ])
         XCTAssertEqual(result.output, "weights  \(output)  42 tensors, 179.7 kB\n")
         let file = try WeightFiles.open(output)

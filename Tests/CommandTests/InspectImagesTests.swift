@@ -146,6 +146,53 @@ final class InspectImagesTests: XCTestCase {
         XCTAssertTrue(list.unreadable[0].path.hasSuffix("/b/damaged.png"), list.unreadable[0].path)
     }
 
+    /// Of images in several places, one warning counts them, and none comes again for another run of the same images.
+    func testOtherKindsInSeveralPlaces() throws {
+        let folder = TemporaryFolder()
+        try TinyRun.writeClasses(in: folder)
+        for name in ["train/geography/a.heic", "val/geography/b.heic", "val/education/c.tif"] {
+            folder.write("x".utf8, name)
+        }
+        let train = folder.file("train"), val = folder.file("val")
+        func left(_ text: String) -> [String] {
+            text.split(separator: "\n").filter { $0.contains("are left out") }.map(String.init)
+        }
+        let both =
+            "warning: pictures of kinds that cannot be decoded are left out in \(train), \(val): 2 .heic, 1 .tif; convert "
+            + "them to JPEG or PNG to use them"
+        let weights = Fixtures.path("demo/teacher.safetensors")
+        let knn = assertRuns([
+            "knn", "--weights", weights, "--train", train, "--val", val, "--k", "1", "--no-baselines",
+        ])
+        XCTAssertEqual(left(knn.errors), [both])
+        for name in ["a", "b"] {
+            let run = assertRuns(
+                TinyRun.pretrain(folder.file(name), epochs: 1, data: train, ["--val", val, "--quiet"]))
+            XCTAssertEqual(left(run.errors), [both])
+        }
+        let report = assertRuns([
+            "report", folder.file("a"), folder.file("b"), "--output", folder.file("x.html"), "--count", "1",
+        ])
+        XCTAssertEqual(left(report.errors).count, 1, report.errors)
+        let images = assertRuns([
+            "embed", "--weights", weights, "--data", train, val, "--output", folder.file("x.npy"),
+        ])
+        XCTAssertEqual(left(images.errors).count, 1, images.errors)
+    }
+
+    /// A line break in a name is shown, not obeyed.
+    func testLineBreaksInNames() throws {
+        let folder = TemporaryFolder()
+        let picture = try Data(contentsOf: URL(fileURLWithPath: Fixtures.path("pictures/transparent/rgba8.png")))
+        try FileManager.default.createDirectory(
+            atPath: folder.file("one\nclass"), withIntermediateDirectories: true)
+        for name in ["a\nb.png", "c.png"] { folder.write(picture, "one\nclass/\(name)") }
+        let text = assertRuns(["inspect", folder.path]).output
+        XCTAssertTrue(text.contains("fewest images 2 (one\\nclass), most 2 (one\\nclass)\n"), text)
+        XCTAssertTrue(
+            text.contains("\n  \(folder.path)/one\\nclass/a\\nb.png = \(folder.path)/one\\nclass/c.png\n"), text)
+    }
+
     /// Kinds that cannot be decoded are counted and left out alike in a folder and in an archive; named itself, such a file
     /// is refused as what it is.
     func testOtherKinds() throws {

@@ -66,6 +66,18 @@ final class KnnTests: XCTestCase {
         XCTAssertTrue(alone.output.contains("leave out --no-baselines"), alone.output)
     }
 
+    /// Images that are their own neighbours say nothing of the features, with baselines and without.
+    func testNoVerdictOnSharedImages() {
+        for more in [["--no-baselines"], []] {
+            let text = assertRuns(knn("--k", "1", "--quiet", val: "train") + more).output
+            XCTAssertTrue(
+                text.replacing("\n", with: " ").hasSuffix(
+                    " No verdict on the features: an image that is in both --train and --val is its own nearest "
+                        + "neighbour, whatever the encoder has learned. Give --val other images than --train. "), text)
+            XCTAssertFalse(text.contains("At k ="), text)
+        }
+    }
+
     func testJSON() throws {
         let result = assertRuns(knn("--json", "--k", "10,1"))
         let report = try object(result.output)

@@ -97,6 +97,35 @@ final class PlanTests: XCTestCase {
         XCTAssertEqual(seconds["run"]!, 40 / speed["run"]! + seconds["evaluations"]!, accuracy: 1e-9)
     }
 
+    /// A plan says what would refuse its run, and goes on; a run's folder is left as it is.
+    func testFolderThatIsNoPlace() throws {
+        let data = try makePictures(4, side: 40), run = folder.file("run")
+        assertRuns(TinyRun.pretrain(run, epochs: 2, data: data, ["--quiet"]))
+        let before = try FileManager.default.subpathsOfDirectory(atPath: folder.path)
+        for (output, reason) in [
+            (
+                run,
+                "\"\(run)\" already holds a run; resume it with `dmae resume` or --resume auto, or name another --output"
+            ),
+            (data + "/run", "the run in \"\(data)/run\" would lie among the images of \"\(data)\": name an --output"),
+            (
+                folder.file("run.png"),
+                "--output \(folder.file("run.png")): a run writes a folder, and that is the name of"
+            ),
+        ] {
+            let result = assertRuns(TinyRun.pretrain(output, epochs: 2, data: data, ["--dry-run", "--quiet"]))
+            XCTAssertTrue(result.errors.contains("warning: the run would be refused: \(reason)"), result.errors)
+            XCTAssertTrue(result.output.contains("the whole run"), result.output)
+        }
+        XCTAssertEqual(try FileManager.default.subpathsOfDirectory(atPath: folder.path), before)
+        for more in [[], ["--resume", "auto"]] {
+            let output = more.isEmpty ? folder.file("new") : run
+            let result = assertRuns(
+                TinyRun.pretrain(output, epochs: 2, data: data, ["--dry-run", "--quiet"] + more))
+            XCTAssertFalse(result.errors.contains("refused"), result.errors)
+        }
+    }
+
     /// Images that cannot be decoded are known to the plan, too.
     func testUndecodableImages() throws {
         let data = try makePictures(3, side: 40)

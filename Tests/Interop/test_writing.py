@@ -119,6 +119,20 @@ class Timm(Exchange):
                     self.assertSameTensors(tensors, expected, path)
                     self.assertClose(model.forward_features(IMAGES), EXPECTED[f"{letter}.tokens"], BOUND, path)
 
+    def test_advice(self):
+        """The line that convert prints, typed, gives the model; with a class head, the logits of dmae."""
+        sources = [(MAE, ())] + [(ROOT / "Fixtures/classifiers" / name, ()) for name in ("timm", "timm-mean")]
+        for number, (source, flags) in enumerate(sources):
+            for ending in (".safetensors", ".pth", ""):
+                output = self.folder / f"advice{number}{ending}"
+                said = self.dmae("convert", source, output, "--to", "timm", *(("--heads", "4") if number == 0 else ())
+                                 if ending != ".pth" else ()).stderr
+                call = re.search(r"timm loads it by timm\.(create_model\(.*?\))(?:, with|$)", said, re.MULTILINE).group(1)
+                call = call.replace("local-dir:…", f"local-dir:{output}").replace("num_heads=…", "num_heads=4")
+                model = eval("timm." + call.replace('checkpoint_path="…"', f"checkpoint_path={str(output)!r}"))
+                self.assertEqual(model.num_classes, 5 if number else 0)
+                model(torch.zeros(1, 3, 32, 32))
+
     def test_create_model(self):
         """timm's own checkpoint reader loads it, also into a model of another image size."""
         output = self.convert(MAE, self.folder / "x.safetensors", "timm")
