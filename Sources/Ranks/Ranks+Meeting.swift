@@ -161,4 +161,15 @@ extension Ranks {
         }
         try wait(for: messages)
     }
+
+    /// The maxima of each value over all processes, which all call it. Throws `LostPeer`.
+    public func maxima(_ own: [Double]) throws -> [Double] {
+        let size = own.count
+        return try withUnsafeTemporaryAllocation(of: Double.self, capacity: count * size) { all in
+            all.initialize(repeating: 0)
+            for (place, value) in own.enumerated() { all[rank * size + place] = value }
+            try exchange(all)
+            return (0..<size).map { place in (0..<count).map { all[$0 * size + place] }.max()! }
+        }
+    }
 }

@@ -88,6 +88,15 @@ final class GradientExchange {
     /// Whether this process owns the parameter at `index`.
     func owns(_ index: Int) -> Bool { owners[index] == ranks.rank }
 
+    /// Bytes that this process sends in a step: gradients of the others' shards, and the weights of its own to each.
+    var bytesSent: Int {
+        zip(parameters.all, owners).reduce(0) { sum, each in
+            guard each.0.isTrained else { return sum }
+            let bytes = each.0.weight.count * MemoryLayout<Float>.size
+            return sum + (each.1 == ranks.rank ? bytes * (ranks.count - 1) : bytes)
+        }
+    }
+
     /// The gradient of the parameter at `index` is complete in this process. A failure is told by `finish`.
     func complete(_ index: Int) {
         guard failure == nil, let gradient = parameters.all[index].gradient else { return }

@@ -100,13 +100,18 @@ public final class StepLoop {
             exchange, clipGradient: clipGradient)
     }
 
-    /// A loop with another number of micro-batches per step, all of one group and of this process, that shares objective
-    /// and optimiser state with `loop`. It updates the parameters that this process owns.
-    init(_ loop: StepLoop, accumulation: Int) {
+    /// A loop with another number of micro-batches per step, all of one group of this process, that shares objective and
+    /// optimiser state with `loop`. It updates the parameters that this process owns.
+    ///
+    /// - Parameters:
+    ///   - accumulation: micro-batches of this process.
+    ///   - exchanges: whether the processes add their gradients; otherwise each works for itself.
+    init(_ loop: StepLoop, accumulation: Int, exchanges: Bool = false) {
         objective = loop.objective
         optimizer = loop.optimizer
         self.accumulation = accumulation
-        (ownAccumulation, ownGroups, hasGroups, exchange) = (accumulation, 1, false, nil)
+        (ownAccumulation, ownGroups, hasGroups) = (accumulation, 1, false)
+        exchange = exchanges ? loop.exchange : nil
         clipGradient = loop.clipGradient
         shards = loop.shards
         state = loop.state
@@ -114,8 +119,27 @@ public final class StepLoop {
         losses = Array(repeating: 0, count: lossSums.count)
         tree = GroupTree(groups: 1)
         lossTree = []
-        sink = OptimizerSink(optimizer, state, nil, nil, clipGradient: clipGradient)
+        sink = OptimizerSink(optimizer, state, nil, exchange, clipGradient: clipGradient)
     }
+
+    /// Gives gradients and weights to the other processes without computing any, and updates nothing.
+    ///
+    /// - Returns: seconds.
+    /// - Throws: `Ranks.LostPeer`.
+    func exchangeAlone() throws -> Double {
+        guard let exchange else { return 0 }
+        let start = monotonicSeconds()
+        exchange.begin { _ in }
+        for index in objective.parameters.all.indices.reversed() { exchange.complete(index) }
+        try exchange.finish()
+        var norm = GradientNorm(objective.parameters), losses = lossSums
+        try exchange.share(losses: &losses, norm: &norm)
+        try exchange.update { _ in }
+        return monotonicSeconds() - start
+    }
+
+    /// Bytes that this process sends in a step.
+    var bytesSent: Int { exchange?.bytesSent ?? 0 }
 
     /// Runs the remaining micro-batches of optimiser step `step`, counted from 1.
     ///

@@ -118,4 +118,61 @@ extension Trainer {
         try ranks.order(Order.receiveWeights, step, 0, of: ranks.others)
         for parameter in objective.parameters.all { try ranks.send(parameter.weight.elements, to: ranks.others) }
     }
+
+    /// A step that several processes share, as measured.
+    public struct Sharing: Sendable {
+        public let processes: Int
+        /// Seconds of computing of the slowest process.
+        public let computeSeconds: Double
+        /// Seconds of the exchange of gradients and weights alone.
+        public let exchangeSeconds: Double
+        /// The part of `exchangeSeconds` during which nothing is computed.
+        public let waitingSeconds: Double
+        /// Bytes that a process sends in a step.
+        public let bytesSent: Int
+        /// Bytes of memory of the process with the most.
+        public let mostMemory: Int
+
+        public var stepSeconds: Double { computeSeconds + waitingSeconds }
+        /// The speed of the processes beside that of one of them, divided by their number.
+        public var efficiency: Double { computeSeconds / stepSeconds }
+    }
+
+    /// Measures a step that all processes share. All call it.
+    ///
+    /// - Parameters:
+    ///   - batch: seconds of the passes of a micro-batch.
+    ///   - update: seconds of norm and optimiser, each for the parameters of this process.
+    /// - Throws: `Ranks.LostPeer`; `Failure.failure` if a loss is not finite.
+    func measureSharing(of batch: Double, _ update: Double) throws -> Sharing {
+        let timed = StepLoop(loop, accumulation: 2, exchanges: true)
+        var alone: [Double] = [], whole: [Double] = []
+        for round in 0..<4 {
+            // All begin at once.
+            try ranks.meet {}
+            let seconds = try timed.exchangeAlone()
+            try ranks.meet {}
+            let start = monotonicSeconds()
+            let size = configuration.batch
+            let outcome = try timed.run(step: round + 1, learningRate: 0) {
+                Batch(
+                    samples: Array(0..<size), images: Array(0..<size),
+                    labels: source.classes.isEmpty ? nil : Array(repeating: 0, count: size))
+            }
+            guard case .finished = outcome else {
+                throw Failure(
+                    .failure, "the loss of a step on random images is not finite: look at the teacher's weights")
+            }
+            guard round > 0 else { continue }
+            alone.append(seconds)
+            whole.append(monotonicSeconds() - start)
+        }
+        let slowest = try ranks.maxima([
+            batch, update, StepBenchmark.median(alone), StepBenchmark.median(whole), Double(plannedBytes),
+        ])
+        return Sharing(
+            processes: ranks.count, computeSeconds: slowest[0] * Double(loop.ownAccumulation) + slowest[1],
+            exchangeSeconds: slowest[2], waitingSeconds: max(0, slowest[3] - 2 * slowest[0] - slowest[1]),
+            bytesSent: timed.bytesSent, mostMemory: Int(slowest[4]))
+    }
 }

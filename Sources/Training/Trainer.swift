@@ -317,6 +317,9 @@ public final class Trainer {
         return hash.text
     }
 
+    /// How several processes share a step; set by `estimateSeconds`.
+    public private(set) var sharing: Sharing?
+
     /// Micro-batches that `estimateSeconds` times after a step to warm up.
     public static let timedBatches = 4
     /// The steps that `estimateSeconds` runs: one that warms up, and those that it times.
@@ -350,8 +353,14 @@ public final class Trainer {
             gradients.append(result.gradientSeconds / Double(timed.accumulation))
             optimizer.append(result.optimizerSeconds)
         }
-        let seconds =
+        var seconds =
             StepBenchmark.median(gradients) * Double(accumulation) + StepBenchmark.median(optimizer)
+        if !ranks.isAlone {
+            let sharing = try measureSharing(
+                of: StepBenchmark.median(gradients), StepBenchmark.median(optimizer))
+            self.sharing = sharing
+            seconds = sharing.stepSeconds
+        }
         return (seconds * Double(totalSteps), seconds)
     }
 

@@ -140,6 +140,38 @@ struct RunPlan: Encodable {
         var evaluations: Double?
     }
 
+    /// A step that several processes share.
+    struct Sharing: Encodable {
+        var processes: Int
+        /// Seconds of computing, of the exchange alone, and of waiting for it.
+        var computeSeconds: Double
+        var exchangeSeconds: Double
+        var waitingSeconds: Double
+        var bytesSent: Int
+        var efficiency: Double
+        /// Planned bytes of the process with the most.
+        var mostMemory: Int
+
+        private enum CodingKeys: String, CodingKey {
+            case processes, efficiency
+            case computeSeconds = "compute_seconds"
+            case exchangeSeconds = "exchange_seconds"
+            case waitingSeconds = "waiting_seconds"
+            case bytesSent = "bytes_sent"
+            case mostMemory = "most_memory"
+        }
+
+        init(_ sharing: Trainer.Sharing) {
+            processes = sharing.processes
+            computeSeconds = sharing.computeSeconds
+            exchangeSeconds = sharing.exchangeSeconds
+            waitingSeconds = sharing.waitingSeconds
+            bytesSent = sharing.bytesSent
+            efficiency = sharing.efficiency
+            mostMemory = sharing.mostMemory
+        }
+    }
+
     /// Images per second.
     struct Speed: Encodable {
         /// Of the computation alone.
@@ -195,6 +227,8 @@ struct RunPlan: Encodable {
     private(set) var seconds: Seconds?
     private(set) var imagesPerSecond: Speed?
     private(set) var decoding: Decoding?
+    /// How several processes share a step; nil for one.
+    private(set) var sharing: Sharing?
     /// Images of features that are computed once.
     private var featureImages = 0
     /// What the estimates do not count.
@@ -205,7 +239,7 @@ struct RunPlan: Encodable {
     private let operationRows: [(name: String, count: Double)]
 
     private enum CodingKeys: String, CodingKey {
-        case configuration, images, classes, threads, workers, parameters, memory, seconds, decoding
+        case configuration, images, classes, threads, workers, parameters, memory, seconds, decoding, sharing
         case effectiveBatch = "effective_batch"
         case optimizerSteps = "optimizer_steps"
         case peakLearningRate = "peak_learning_rate"
@@ -280,11 +314,15 @@ struct RunPlan: Encodable {
         time: (run: Double, step: Double), features: (images: Int, seconds: Double)?, decoding: DecodingMeasurement?,
         headers: [ImageHeaders]?, trainer: Trainer
     ) {
+        sharing = trainer.sharing.map(Sharing.init)
+        // Each process decodes its part of the images; one evaluates.
+        let processes = Double(sharing?.processes ?? 1)
         let header = headers?[0], decodable = header.map { $0.images - $0.undecodable.count } ?? 0
-        let perImage =
+        let ofOne =
             decodable > 0
             ? decoding?.secondsPerImage(ofPixels: Double(header!.pixels) / Double(decodable))
             : decoding?.secondsPerImage
+        let perImage = ofOne.map { $0 / processes }
         func throughput(_ compute: Double) -> Throughput {
             Throughput(
                 compute: compute, decoding: perImage ?? 0, threads: threads, workers: workers,
@@ -296,7 +334,7 @@ struct RunPlan: Encodable {
         let run = isOnce ? nil : throughput(compute)
         let once = features.map { throughput($0.seconds / Double($0.images)) }
         // Images of evaluations are taken to be as large as those of the training.
-        let evaluations = trainer.evaluationWork(secondsPerImage: compute).reduce(0) {
+        let evaluations = trainer.evaluationWork(secondsPerImage: compute * processes).reduce(0) {
             $0 + Double($1.images) * throughput($1.secondsPerImage).seconds
         }
         featureImages = features?.images ?? 0
@@ -436,6 +474,27 @@ struct RunPlan: Encodable {
             ["images per second", Format.fixed(imagesPerSecond.computation, 2)],
             ["one optimiser step", Format.duration(seconds.step)],
         ]
+        if let sharing {
+            let exchange = Format.duration(sharing.exchangeSeconds)
+            let hidden = sharing.exchangeSeconds - sharing.waitingSeconds
+            rows += [
+                ["of it computing", Format.duration(sharing.computeSeconds)],
+                [
+                    "of it waiting for gradients and weights",
+                    "\(Format.duration(sharing.waitingSeconds)); the exchange alone takes \(exchange)"
+                        + (hidden > 0 ? ", \(Format.duration(hidden)) of it beside the last backward pass" : ""),
+                ],
+                [
+                    "sent by each process in a step",
+                    "\(Format.bytes(sharing.bytesSent)), \(Format.bytes(Int(Double(sharing.bytesSent) / max(1e-9, sharing.exchangeSeconds)))) a second",
+                ],
+                [
+                    "efficiency of \(sharing.processes) processes",
+                    "\(Format.fixed(100 * sharing.efficiency, 1)) % of so many times the speed of one",
+                ],
+                ["memory of a process, planned", "at most \(Format.bytes(sharing.mostMemory))"],
+            ]
+        }
         if let decoding, let speed = imagesPerSecond.decoding {
             rows.append([
                 "images decoded per second", "\(Format.fixed(speed, 1)), by \(Format.counted(workers, "thread"))",

@@ -287,6 +287,48 @@ class Bench:
         finally:
             subprocess.run(['umount', '-l', disk])
 
+    # Machines: network namespaces with a cable between them
+
+    def with_hosts(self, test):
+        """Two machines, or a sentence where none can be made."""
+        hosts = Hosts(self.folder)
+        try:
+            if not hosts.make():
+                print('    left out: this process may not make network namespaces', flush=True)
+                return
+            test(hosts)
+        finally:
+            hosts.remove()
+
+    def on_hosts(self, hosts, words, *more):
+        command = [*hosts.launch(), '-n', '2', str(self.mpi), *words, *more]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                env={**self.environment, 'UCX_TLS': 'tcp,self'}, start_new_session=True, cwd=self.folder)
+
+    def over_a_cable(self, hosts):
+        folder = self.new('run')
+        code, output = self.end(self.on_hosts(hosts, self.words('distill', folder, '--precision', 'f32')))
+        require(code == 0, f'exit code {code}: {output[-800:]}')
+        self.require_same(folder, self.reference('distill', 'f32'))
+
+    def cut_cable(self, hosts):
+        """A cut cable ends both sides, and the run goes on when it is mended."""
+        folder = self.new('run')
+        words = self.words('distill', folder, '--precision', 'f32')
+        process = self.on_hosts(hosts, words, '--peer-timeout', '3')
+        wait_for(lambda: (folder / 'log.jsonl').exists() and len(log(folder)) > 1, process)
+        start = time.monotonic()
+        hosts.cut()
+        try:
+            wait_for(lambda: not ranks_of(process), process, 40)
+            require(time.monotonic() - start < 34, 'the time-out came late')
+            code, output = self.end(process, 60)
+        finally:
+            hosts.mend()
+        require(code != 0 and 'no word from process' in output, f'exit code {code}: {output[-800:]}')
+        self.run(4, [*words, '--resume', 'auto'])
+        self.require_same(folder, self.reference('distill', 'f32'))
+
     def refused(self, count, words, text, code=64):
         output = self.run(count, words, code)
         require(text in output and output.count('error:') == 1, output[-800:])
@@ -319,10 +361,56 @@ class Bench:
         yield 'unreadable images at one, too many', lambda: self.unreadable_at_one('0.1')
         yield 'a loss that is not finite', lambda: self.not_finite()
         yield 'full disk at process 0', lambda: self.full_disk()
+        yield 'two machines', lambda: self.with_hosts(self.over_a_cable)
+        yield 'a cut cable', lambda: self.with_hosts(self.cut_cable)
         yield 'three processes', lambda: self.refused(3, self.words('distill', folder, '--precision', 'f32'), 'start 2 of them')
         yield 'a flag that is not there', lambda: self.refused(2, ['distill', '--nothing'], '--nothing')
         yield 'a command of one process', lambda: self.refused(
             2, ['inspect', str(DEMO / 'teacher.safetensors')], 'is done by one process')
+
+
+class Hosts:
+    """Two network namespaces with a cable between them, each a machine for mpiexec."""
+
+    def __init__(self, folder):
+        self.names = [f'dmae-{os.getpid()}-{number}' for number in (1, 2)]
+        self.launcher = folder / 'launch.sh'
+        self.launcher.write_text(
+            '#!/bin/bash\n# mpiexec says: options, the address of a machine, and the words of a command.\n'
+            'while [[ "$1" == -* ]]; do shift; done\n'
+            f'address=$1; shift\nexec ip netns exec dmae-{os.getpid()}-${{address##*.}} bash -c "$*"\n')
+        self.launcher.chmod(0o755)
+
+    def ip(self, *words):
+        return subprocess.run(['ip', *words], capture_output=True).returncode == 0
+
+    def make(self):
+        one, two = self.names
+        ends = f'dm{os.getpid() % 10_000_000}a', f'dm{os.getpid() % 10_000_000}b'
+        if not (self.ip('netns', 'add', one) and self.ip('netns', 'add', two)
+                and self.ip('link', 'add', ends[0], 'type', 'veth', 'peer', 'name', ends[1])):
+            return False
+        for number, (name, end) in enumerate(zip(self.names, ends), 1):
+            # UCX takes an interface of one name on both machines.
+            if not (self.ip('link', 'set', end, 'netns', name) and self.ip('-n', name, 'link', 'set', end, 'name', 'eth0')
+                    and self.ip('-n', name, 'addr', 'add', f'10.77.0.{number}/24', 'dev', 'eth0')
+                    and self.ip('-n', name, 'link', 'set', 'eth0', 'up') and self.ip('-n', name, 'link', 'set', 'lo', 'up')):
+                return False
+        return True
+
+    def launch(self):
+        return ['ip', 'netns', 'exec', self.names[0], 'mpiexec.hydra', '-launcher', 'ssh', '-launcher-exec', str(self.launcher),
+                '-hosts', '10.77.0.1,10.77.0.2', '-iface', 'eth0']
+
+    def cut(self):
+        self.ip('-n', self.names[1], 'link', 'set', 'eth0', 'down')
+
+    def mend(self):
+        self.ip('-n', self.names[1], 'link', 'set', 'eth0', 'up')
+
+    def remove(self):
+        for name in self.names:
+            self.ip('netns', 'del', name)
 
 
 def ranks_of(process):
