@@ -61,6 +61,7 @@ public enum Field: String, CaseIterable, Sendable {
     case batch
     case effectiveBatch = "effective batch"
     case groups
+    case exchange
     case epochs
     case warmupEpochs = "warmup epochs"
     case baseLearningRate = "base learning rate"

@@ -29,6 +29,7 @@ final class GradientExchange {
     private let ranks: Ranks
     private let parameters: Parameters
     private let owners: [Int]
+    private let precision: ExchangePrecision
 
     /// A part of a gradient that fits into a message.
     private struct Piece {
@@ -63,8 +64,12 @@ final class GradientExchange {
     /// Plans the memory of the pieces.
     ///
     /// - Parameter losses: number of the objective's loss values.
-    init(of parameters: Parameters, shards: Shards, losses: Int, among ranks: Ranks, plan: MemoryPlan) {
+    init(
+        of parameters: Parameters, in precision: ExchangePrecision, shards: Shards, losses: Int, among ranks: Ranks,
+        plan: MemoryPlan
+    ) {
         self.ranks = ranks
+        self.precision = precision
         self.parameters = parameters
         owners = shards.owners
         let most = min(Self.mostOfPiece, Self.mostAtOnce / (Self.slotCount * (ranks.count - 1)))
@@ -93,7 +98,7 @@ final class GradientExchange {
         zip(parameters.all, owners).reduce(0) { sum, each in
             guard each.0.isTrained else { return sum }
             let bytes = each.0.weight.count * MemoryLayout<Float>.size
-            return sum + (each.1 == ranks.rank ? bytes * (ranks.count - 1) : bytes)
+            return sum + (each.1 == ranks.rank ? bytes * (ranks.count - 1) : precision == .bf16 ? bytes / 2 : bytes)
         }
     }
 
@@ -107,8 +112,10 @@ final class GradientExchange {
                     pieces.append(piece)
                     missing[index] += 1
                 } else {
-                    let part = UnsafeBufferPointer(rebasing: gradient.elements[piece.elements])
-                    sends.append(try ranks.send(UnsafeRawBufferPointer(part), to: owners[index], .gradients))
+                    let part = UnsafeMutableBufferPointer(rebasing: gradient.elements[piece.elements])
+                    // The gradient is not needed here any more.
+                    let bytes = precision == .bf16 ? BFloat16.narrow(part) : UnsafeRawBufferPointer(part)
+                    sends.append(try ranks.send(bytes, to: owners[index], .gradients))
                 }
             }
             _ = try advance()
@@ -134,7 +141,8 @@ final class GradientExchange {
             slots[place].piece = piece
             slots[place].messages = try zip(ranks.others, buffers[place]).map { peer, buffer in
                 let part = UnsafeMutableBufferPointer(rebasing: buffer.elements[..<piece.elements.count])
-                return try ranks.receive(UnsafeMutableRawBufferPointer(part), from: peer, .gradients)
+                let bytes = precision == .bf16 ? BFloat16.halves(of: part) : UnsafeMutableRawBufferPointer(part)
+                return try ranks.receive(bytes, from: peer, .gradients)
             }
         }
         return hasMoved
@@ -146,11 +154,12 @@ final class GradientExchange {
         let own = UnsafeMutableBufferPointer(
             rebasing: parameters.all[piece.tensor].gradient!.elements[piece.elements])
         var parts = buffers.map { UnsafeMutableBufferPointer(rebasing: $0.elements[..<count]) }
+        if precision == .bf16 { parts.forEach(BFloat16.widen) }
         parts.insert(own, at: ranks.rank)
         var distance = 1
         while distance < parts.count {
             for first in stride(from: 0, to: parts.count, by: 2 * distance) {
-                Addition(sum: parts[first], term: parts[first + distance]).runAll()
+                Addition(sum: parts[first], term: parts[first + distance], precision).runAll()
             }
             distance *= 2
         }

@@ -64,11 +64,12 @@ public final class StepLoop {
     ///
     /// - Parameters:
     ///   - groups: groups of a step, of all processes.
+    ///   - exchange: what the sums of groups are rounded to before they are added.
     ///   - clipGradient: see the property. The objective's parameters must keep their gradients.
     ///   - ranks: the processes that share each step.
     public init(
         _ objective: any Objective, _ optimizer: Optimizer, accumulation: Int, groups: Int = 1,
-        clipGradient: Float? = nil, ranks: Ranks = .current, plan: MemoryPlan
+        exchange precision: ExchangePrecision = .f32, clipGradient: Float? = nil, ranks: Ranks = .current, plan: MemoryPlan
     ) {
         precondition(accumulation % groups == 0, "every group has equally many micro-batches")
         precondition(groups % ranks.count == 0, "every process has equally many groups")
@@ -85,7 +86,8 @@ public final class StepLoop {
             ranks.isAlone
             ? nil
             : GradientExchange(
-                of: objective.parameters, shards: shards, losses: lossCount, among: ranks, plan: plan)
+                of: objective.parameters, in: precision, shards: shards, losses: lossCount, among: ranks,
+                plan: plan)
         state = OptimizerState(of: objective.parameters, optimizer.algorithm, plan: plan) {
             shards.owners[$0] == ranks.rank
         }
@@ -96,7 +98,8 @@ public final class StepLoop {
         lossTree = Array(repeating: lossSums, count: tree.levels)
         sink = OptimizerSink(
             optimizer, state,
-            ownGroups > 1 ? GradientTree(groups: ownGroups, of: objective.parameters, plan: plan) : nil,
+            ownGroups > 1
+                ? GradientTree(groups: ownGroups, of: objective.parameters, in: precision, plan: plan) : nil,
             exchange, clipGradient: clipGradient)
     }
 

@@ -175,7 +175,8 @@ public final class Trainer {
         objective = try makeObjective(plan)
         loop = StepLoop(
             objective, configuration.optimizer, accumulation: configuration.accumulation,
-            groups: configuration.groups ?? 1, clipGradient: configuration.clipGradient, ranks: ranks, plan: plan)
+            groups: configuration.groups ?? 1, exchange: configuration.exchange ?? .f32,
+            clipGradient: configuration.clipGradient, ranks: ranks, plan: plan)
         average =
             ranks.isFirst
             ? configuration.averageDecay.map { [objective, plan] decay in

@@ -20,6 +20,7 @@ extension TrainingConfiguration {
         let training: KeyValuePairs<String, Message> = [
             "batch": "\(.batch, batch)",
             "accumulation": "\(.effectiveBatch, effectiveBatch)",
+            "exchange": "\(.exchange, (exchange ?? .f32).rawValue)",
             "groups": groups.map { "\(.groups, $0)" } ?? "\(.groups, 1)",
             "epochs": "\(.epochs, epochs)",
             "warmupEpochs": "\(.warmupEpochs, warmupEpochs)",

@@ -56,6 +56,8 @@ public struct TrainingConfiguration: Codable, Equatable, Sendable {
     /// Parts of an effective batch whose gradients are summed apart and then added in a tree, a power of two; nil: one.
     /// The result depends on it, but not on who computes which part.
     public var groups: Int?
+    /// What sums of gradients are rounded to before two of them are added; nil: float32, nothing is rounded.
+    public var exchange: ExchangePrecision?
     /// Length of the run and of its warm-up, in epochs.
     public var epochs: Double
     public var warmupEpochs: Double

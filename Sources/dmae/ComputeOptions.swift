@@ -2,6 +2,7 @@ import Reporting
 import ArgumentParser
 import Models
 import Tensors
+import Training
 
 /// Threads and instruction set, for every command that computes.
 struct ComputeOptions: ParsableArguments {
@@ -92,6 +93,7 @@ extension PrecisionChoice {
 }
 
 extension TeacherPrecision: ExpressibleByArgument {}
+extension ExchangePrecision: ExpressibleByArgument {}
 
 /// The precision of a frozen teacher, for the commands that train with one.
 struct TeacherPrecisionOptions: ParsableArguments {

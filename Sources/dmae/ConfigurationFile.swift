@@ -233,7 +233,7 @@ struct ConfigurationFile {
             "minimumLearningRate": .number("--minimum-learning-rate"), "optimizer.algorithm": .fixed,
             "optimizer.momentum": .fixed, "optimizer.trust": .fixed, "precision": .text("--precision"),
             "teacherPrecision": method == .distill ? .text("--teacher-precision") : .fixed, "seed": .number("--seed"),
-            "groups": .number("--groups"),
+            "groups": .number("--groups"), "exchange": .text("--exchange"),
             "shuffleWindow": .number("--shuffle-window"), "minimumCropArea": .number("--minimum-crop-area"),
             "maximumCropArea": .number("--maximum-crop-area"),
             "appliesOrientation": .toggle(nil, "--stored-orientation"),

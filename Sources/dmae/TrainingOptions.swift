@@ -117,6 +117,12 @@ struct TrainingOptions: ParsableArguments {
             valueName: "groups"))
     var groups: Int?
 
+    @Option(
+        help: ArgumentHelp(
+            "With groups: what their sums of gradients are rounded to before two of them are added, f32 (nothing) or bf16, "
+                + "which halves what processes send one another of them.", valueName: "precision"))
+    var exchange: ExchangePrecision = .f32
+
     @Option(help: ArgumentHelp("Number of passes over the images.", valueName: "epochs"))
     var epochs: Double?
 
@@ -225,6 +231,7 @@ struct TrainingOptions: ParsableArguments {
         if let groups { try Field.groups.requireAtLeast(1, groups) }
         let groups = groups ?? (resume == nil ? nil : stored?.groups) ?? Ranks.current.count
         configuration.groups = groups > 1 ? groups : nil
+        configuration.exchange = exchange == .f32 ? nil : exchange
         configuration.classifier = classifier
         configuration.preprocessing = try preprocessing(
             channels: configuration.trainedEncoder.channels, from: prepared)

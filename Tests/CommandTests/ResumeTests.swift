@@ -265,7 +265,7 @@ final class ResumeTests: XCTestCase {
             ("--minimum-learning-rate", "0", "0.001"),
             ("--weight-decay", "0.05", "0.1"), ("--beta1", "0.9", "0.8"), ("--beta2", "0.95", "0.9"),
             ("--epsilon", "1e-08", "1e-06"),
-            ("--groups", "1", "2"), ("--seed", "0", "3"), ("--minimum-crop-area", "0.2", "0.3"),
+            ("--groups", "1", "2"), ("--exchange", "f32", "bf16"), ("--seed", "0", "3"), ("--minimum-crop-area", "0.2", "0.3"),
             ("--maximum-crop-area", "1", "0.9"),
             ("--image-size", "32x32", "32x16"), ("--channels", "3", "1"), ("--width", "16", "24"),
             ("--depth", "2", "3"),

@@ -139,6 +139,14 @@ class Bench:
         self.run(count, self.words(kind, folder, '--precision', precision, *more))
         self.require_same(folder, self.reference(kind, precision))
 
+    def same_exchange(self, count):
+        """--exchange bf16 rounds in one process where it rounds in several."""
+        folder, reference = self.new('run'), self.reference('distill', 'f32', '--exchange', 'bf16')
+        self.run(count, self.words('distill', folder, '--precision', 'f32', '--exchange', 'bf16'))
+        self.require_same(folder, reference)
+        require(digest(reference / 'model.safetensors') != digest(self.reference('distill', 'f32') / 'model.safetensors'),
+                'nothing is rounded')
+
     def one_group(self):
         """Without --groups the ordinary binary and one process of dmae-mpi do what they did."""
         one, other = self.new('one'), self.new('other')
@@ -342,6 +350,8 @@ class Bench:
                 if short and (count in (1, 4) or kind == 'pretrain' or (kind, precision) == ('finetune', 'bf16')):
                     continue
                 yield f'{kind} {precision}, {count} processes', lambda k=kind, p=precision, c=count: self.same_bytes(k, p, c)
+        for count in (2, 8):
+            yield (f'sums of bf16, {count} processes', lambda c=count: self.same_exchange(c))
         yield 'two threads each', lambda: self.same_bytes('distill', 'f32', 2, '--threads', '2', '--workers', '3')
         for kind, number, count, then in (('distill', signal.SIGTERM, 2, 4), ('finetune', signal.SIGINT, 4, 1),
                                           ('distill', signal.SIGKILL, 4, 2), ('finetune', signal.SIGKILL, 2, 8)):

@@ -93,6 +93,43 @@ final class GroupTests: XCTestCase {
         }
     }
 
+    /// Rounded to bf16, sums are those of a tree whose every addition rounds its operands; losses are not rounded.
+    func testRoundedSumsAreThoseOfATree() throws {
+        func rounded(_ value: Float) -> Float {
+            // Half of the distance of two neighbours, ties to even, as IEEE's round to a significand of eight bits.
+            guard value != 0 else { return value }
+            let unit = value.ulp * 65_536
+            return (value / unit).rounded(.toNearestOrEven) * unit
+        }
+        func added(_ parts: [[Float]]) -> [Float] {
+            guard parts.count > 1 else { return parts[0] }
+            let half = parts.count / 2
+            return zip(added(Array(parts[..<half])), added(Array(parts[half...]))).map { rounded($0) + rounded($1) }
+        }
+        for groups in [1, 2, 4, 8] {
+            let (alone, alonePlan) = try regression()
+            try alonePlan.commit()
+            setWeights(alone)
+            let sums = (0..<groups).map { group in
+                _ = alone.step(fill(alone.images, microBatch: group), scale: 1 / Float(groups), sink: Recorder())
+                return alone.parameters.all.flatMap { $0.gradient!.values }
+            }
+            let (objective, plan) = try regression()
+            let loop = StepLoop(
+                objective, Optimizer(), accumulation: groups, groups: groups, exchange: .bf16, plan: plan)
+            try plan.commit()
+            setWeights(objective)
+            var microBatch = 0
+            _ = try loop.run(step: 1, learningRate: 0) {
+                defer { microBatch += 1 }
+                return fill(objective.images, microBatch: microBatch)
+            }
+            let found = objective.parameters.all.flatMap { $0.gradient!.values }
+            XCTAssertEqual(found, added(sums), "\(groups) groups")
+            if groups > 1 { XCTAssertNotEqual(found, self.added(sums), "\(groups) groups: nothing is rounded") }
+        }
+    }
+
     /// One sum of gradients more for each doubling of the groups.
     func testMemory() throws {
         var bytes: [Int] = []
