@@ -69,7 +69,8 @@ public final class StepLoop {
     ///   - ranks: the processes that share each step.
     public init(
         _ objective: any Objective, _ optimizer: Optimizer, accumulation: Int, groups: Int = 1,
-        exchange precision: ExchangePrecision = .f32, clipGradient: Float? = nil, ranks: Ranks = .current, plan: MemoryPlan
+        exchange precision: ExchangePrecision = .f32, clipGradient: Float? = nil, ranks: Ranks = .current,
+        plan: MemoryPlan
     ) {
         precondition(accumulation % groups == 0, "every group has equally many micro-batches")
         precondition(groups % ranks.count == 0, "every process has equally many groups")

@@ -21,6 +21,7 @@ final class TrainingConfigurationTests: XCTestCase {
         configuration.mixing = Mixing()
         configuration.clipGradient = 1
         configuration.groups = 2
+        configuration.exchange = .bf16
         configuration.averageDecay = 0.5
         configuration.evaluateEvery = 2
         configuration.validation = "validation"
@@ -55,6 +56,7 @@ final class TrainingConfigurationTests: XCTestCase {
         configuration.evaluateEvery = 1
         configuration.shuffleWindow = 5
         configuration.groups = 2
+        configuration.exchange = .bf16
         configuration.weights = "initial"
         configuration.prefix = "student"
         configuration.teacherPrefix = "teacher"
