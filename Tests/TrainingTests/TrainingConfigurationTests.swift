@@ -121,6 +121,7 @@ final class TrainingConfigurationTests: XCTestCase {
             case "method": "pretrain"
             case "pool": value as? String == "mean" ? "class" : "mean"
             case "isHard": true
+            case "exchange": "f32"
             case "recipe": "other"
             case "algorithm": value as? String == "lars" ? "adamw" : "lars"
             case "probeAugmentation": "none"
