@@ -93,7 +93,7 @@ let package = Package(
         .executableTarget(
             name: "kernel-benchmark", dependencies: ["Tensors", "Benchmarks"], path: "Perf",
             exclude: [
-                "Benchmarks", "NOTES.md", "Thresholds", "claims", "peers", "picture-500x375.jpg", "picture.py",
+                "Benchmarks", "NOTES.md", "Thresholds", "claims", "peers", "picture-500x375.jpg", "picture.py", "ranks",
                 "results",
                 "thresholds.json",
             ],
