@@ -251,6 +251,58 @@ class Bench:
         require(code == 64 and 'other images than process 0' in output, f'exit code {code}: {output[-800:]}')
         require(not folder.exists(), 'something was left')
 
+    def other_teacher(self):
+        """The same path leads to another teacher of the same sizes."""
+        place = self.folder / 'elsewhere'
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        shutil.copy(DEMO / 'teacher.safetensors', self.folder / 'teacher.safetensors')
+        other = bytearray((DEMO / 'teacher.safetensors').read_bytes())
+        length = int.from_bytes(other[:8], 'little')
+        header = json.loads(other[8:8 + length])
+        # The lowest bit of a number.
+        other[8 + length + header['blocks.0.attn.qkv.weight']['data_offsets'][0]] ^= 1
+        (place / 'teacher.safetensors').write_bytes(other)
+        folder = self.new('run')
+        words = self.words('distill', folder, '--precision', 'f32')
+        words[words.index('--teacher') + 1] = 'teacher.safetensors'
+        command = ['mpiexec.hydra', '-n', '1', '-wdir', str(self.folder), str(self.mpi), *words, ':', '-n', '1', '-wdir', str(place),
+                   str(self.mpi), *words]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment,
+                                   start_new_session=True)
+        code, output = self.end(process)
+        require(code == 64 and 'other weights of the teacher than process 0' in output, f'exit code {code}: {output[-800:]}')
+        require(not folder.exists(), 'something was left')
+
+    def other_program(self):
+        """Process 1 runs another build."""
+        program = self.folder / 'dmae-mpi'
+        program.write_bytes(self.mpi.read_bytes() + b'another')
+        program.chmod(0o755)
+        folder = self.new('run')
+        words = self.words('distill', folder, '--precision', 'f32')
+        command = ['mpiexec.hydra', '-n', '1', str(self.mpi), *words, ':', '-n', '1', str(program), *words]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment,
+                                   start_new_session=True, cwd=self.folder)
+        code, output = self.end(process)
+        require(code == 64 and 'other program than process 0' in output, f'exit code {code}: {output[-800:]}')
+        require(not folder.exists(), 'something was left')
+
+    def memory(self):
+        """Each of several processes keeps its part of the moments, but for half of a tensor at each cut."""
+        def plan(count):
+            output = self.run(count, [*self.words('distill', self.new('run'), '--precision', 'f32'), '--dry-run', '--json'])
+            return json.loads(output[output.index('{'):])
+        alone = plan(1)['memory']['purposes']['optimizer moments']
+        for count in (2, 4):
+            found = plan(count)
+            moments = found['memory']['purposes']['optimizer moments']
+            # The largest tensor of this student has 192 by 64 numbers, with two moments each.
+            require(moments < alone / count + 2 * 4 * 64 * 256, f'{moments} bytes of moments, {alone} by one process')
+            sharing = found['sharing']
+            require(sharing['processes'] == count and sharing['bytes_sent'] > 0 and sharing['exchange_seconds'] > 0
+                    and 0 < sharing['efficiency'] <= 1, f'the plan says {sharing}')
+
     def unreadable_at_one(self, limit):
         """Images that one process alone cannot read: a warning that names it, or the end of all."""
         place = self.folder / 'elsewhere'
@@ -366,6 +418,9 @@ class Bench:
         if lower:
             yield 'other instruction set', lambda: self.different(
                 [], [], 'other instruction set than process 0', environment=['-env', 'DMAE_ISA', lower])
+        yield 'other teacher', lambda: self.other_teacher()
+        yield 'other program', lambda: self.other_program()
+        yield 'memory of the moments', lambda: self.memory()
         yield 'other images', lambda: self.other_images()
         yield 'unreadable images at one, allowed', lambda: self.unreadable_at_one('0.9')
         yield 'unreadable images at one, too many', lambda: self.unreadable_at_one('0.1')
