@@ -3,10 +3,12 @@
 
     speed.py ratio --dmae .build/dmae --mpi .build/dmae-mpi [--mask-ratio 0.98] [--rounds 3]
     speed.py cable --mpi .build/dmae-mpi [--rates 10 1 0.1]
+    speed.py table --images 2.5
 
 ratio: the paper's step, ViT-L to ViT-B in bf16 with an effective batch of 512, by two processes of one thread and by one of
 two threads, in turns, on random weights of the teacher. cable: pre-training of a ViT-S by two processes in two network
 namespaces, whose cable tc makes slow, beside the model that the page "Several machines" states. Nothing else should run.
+table: the paper's run on paper, from the images per second of a core.
 """
 import argparse
 import importlib.util
@@ -39,16 +41,16 @@ def run(words, **variables):
 
 
 def seconds_of_steps(folder):
-    """Seconds of each step but the first, which warms up."""
+    """Seconds of each step but the first, which warms up; of a run of one step those of it, since the log was begun."""
     steps = [json.loads(line) for line in (folder / 'log.jsonl').read_text().splitlines()]
     ends = [step['elapsed_seconds'] for step in steps if 'loss' in step]
-    return [after - before for before, after in zip(ends, ends[1:])]
+    return [after - before for before, after in zip(ends, ends[1:])] or ends
 
 
 def ratio(arguments, folder):
     teacher = folder / 'teacher.safetensors'
     make_teacher(teacher)
-    effective, steps = 512, 2
+    effective, steps = 512, arguments.steps
     base = ['distill', '--teacher', teacher, '--data', IMAGES, '--student', 'vit-base', '--batch', 32, '--effective-batch', effective,
             '--epochs', effective * steps / 350 + 0.01, '--warmup-epochs', 1, '--mask-ratio', arguments.mask_ratio, '--precision', 'bf16',
             '--groups', 2, '--no-check', '--quiet', '--workers', 1]
@@ -126,19 +128,38 @@ def cable(arguments, folder):
         machines.remove()
 
 
+def table(arguments, folder):
+    """Days of the paper's run: ViT-L to ViT-B, 100 epochs of ImageNet, effective batch 4096, two processes on each server."""
+    images, effective, parameters, processes = 100 * 1_281_167, 4096, 112.3e6, 2
+    print('| servers | cores each | 10 Gbit/s | 25 Gbit/s | 100 Gbit/s |')
+    print('| --- | --- | --- | --- | --- |')
+    for cores in (64, 192):
+        for servers in (1, 2, 4, 8, 16, 32, 64):
+            cells = []
+            for rate in (10, 25, 100):
+                compute = effective / (servers * cores * arguments.images)
+                # Each process sends the sums of all other shards and its own weights; what stays on the server costs nothing.
+                exchange = 2 * 4 * parameters * processes * (1 - 1 / servers) * 8 / (rate * 1e9)
+                seconds = compute + exchange
+                cells.append(f'{effective / seconds:,.0f} images/s, {images / effective * seconds / 86400:.1f} days')
+            print(f'| {servers} | {cores} | ' + ' | '.join(cells) + ' |')
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('what', choices=['ratio', 'cable'])
+    parser.add_argument('what', choices=['ratio', 'cable', 'table'])
     parser.add_argument('--dmae', type=Path)
-    parser.add_argument('--mpi', type=Path, required=True)
+    parser.add_argument('--mpi', type=Path)
+    parser.add_argument('--images', type=float, help='images per second of a core')
     parser.add_argument('--mask-ratio', type=float, default=0.75)
     parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--steps', type=int, default=2)
     parser.add_argument('--rates', type=float, nargs='+', default=[10, 1, 0.1])
     arguments = parser.parse_args()
-    arguments.mpi = arguments.mpi.resolve()
+    arguments.mpi = arguments.mpi and arguments.mpi.resolve()
     arguments.dmae = arguments.dmae and arguments.dmae.resolve()
     with tempfile.TemporaryDirectory(prefix='dmae-speed-') as folder:
-        {'ratio': ratio, 'cable': cable}[arguments.what](arguments, Path(folder))
+        {'ratio': ratio, 'cable': cable, 'table': table}[arguments.what](arguments, Path(folder))
 
 
 if __name__ == '__main__':

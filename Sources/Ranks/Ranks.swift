@@ -27,8 +27,11 @@ public final class Ranks {
 
     /// What a failure is for a person, and its exit code; set by the command line, which knows the names of flags.
     public var describe: (any Error) -> (code: Int32, text: String) = { error in
-        let failure = error as? Failure
-        return (failure?.code.rawValue ?? Failure.Code.failure.rawValue, failure?.message ?? "\(error)")
+        switch error {
+        case let failure as Failure: (failure.code.rawValue, failure.message)
+        case let lost as LostPeer: (Failure.Code.inputOutput.rawValue, lost.sentence)
+        default: (Failure.Code.failure.rawValue, "\(error)")
+        }
     }
 
     /// The names of the machines, by process; empty until the processes have met.

@@ -62,7 +62,8 @@ extension ReportPage {
                 let start = process.start, end = process.last.map { Format.grouped($0.step) } ?? "?"
                 return [
                     "\(start.start)", HTML.escaped(Self.time(start.time)), "\(Format.grouped(start.step))–\(end)",
-                    "\(start.threads) + \(start.workers)",
+                    (start.processes.map { "\($0) × (" } ?? "") + "\(start.threads) + \(start.workers)"
+                        + (start.processes == nil ? "" : ")"),
                     process.last.map { Format.bytes($0.peakResidentBytes) } ?? "–",
                 ] + (hasHost ? [HTML.escaped(start.host ?? "–")] : [])
             }

@@ -22,6 +22,8 @@ public struct RunStart: Codable, Equatable, Sendable {
     public let instructionSet: String
     /// Threads of the kernels, and those that decode images.
     public let threads, workers: Int
+    /// Processes that share the run, each with such threads; nil for one.
+    public let processes: Int?
     /// The limit of the memory that leaves the least, and its name.
     public let memoryLimitBytes: Int?
     public let memoryLimit: String?
@@ -33,7 +35,7 @@ public struct RunStart: Codable, Equatable, Sendable {
 
     public init(
         step: Int, version: String, commit: String?, build: String, processor: String?, instructionSet: String,
-        threads: Int, workers: Int, memoryLimitBytes: Int?, memoryLimit: String?, host: String?, system: String?,
+        threads: Int, workers: Int, processes: Int? = nil, memoryLimitBytes: Int?, memoryLimit: String?, host: String?, system: String?,
         folder: String?, command: [String]
     ) {
         start = 0
@@ -46,6 +48,7 @@ public struct RunStart: Codable, Equatable, Sendable {
         self.instructionSet = instructionSet
         self.threads = threads
         self.workers = workers
+        self.processes = processes
         self.memoryLimitBytes = memoryLimitBytes
         self.memoryLimit = memoryLimit
         self.host = host

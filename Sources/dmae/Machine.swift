@@ -45,6 +45,7 @@ extension RunStart {
         self.init(
             step: step, version: Dmae.version, commit: Build.commit, build: Build.kind, processor: Machine.processor,
             instructionSet: InstructionSet.selected.name, threads: Threads.count, workers: workers,
+            processes: Ranks.current.isAlone ? nil : Ranks.current.count,
             memoryLimitBytes: limit?.bytes, memoryLimit: limit?.name, host: names?.host, system: names?.system,
             folder: Machine.workingFolder, command: CommandLine.arguments)
     }

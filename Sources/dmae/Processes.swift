@@ -16,13 +16,14 @@ enum Processes {
     static func join() throws {
         try Ranks.start()
         let ranks = Ranks.current
-        guard !ranks.isAlone else { return }
         ranks.describe = { error in
             switch error {
             case let failure as Failure: return (failure.code.rawValue, failure.message(in: Flags()))
+            case let lost as Ranks.LostPeer: return (Failure.Code.inputOutput.rawValue, lost.sentence)
             default: return (Dmae.exitCode(for: error).rawValue, Dmae.fullMessage(for: error))
             }
         }
+        guard !ranks.isAlone else { return }
         if !ranks.isFirst {
             Terminal.prefix = "process \(ranks.rank): "
             Terminal.isMuted = true

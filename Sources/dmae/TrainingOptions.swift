@@ -561,9 +561,13 @@ struct TrainingOptions: ParsableArguments {
         } catch {
             progress?.finish()
             let error = Self.advised(error, onRunIn: directory)
-            let reason = (error as? Failure)?.message(in: Flags()) ?? "\(error)"
+            let reason = ranks.describe(error).text
+            // Another process is gone, and nothing is wrong with the run.
+            let isResumable =
+                error is Ranks.LostPeer && (try? RunDirectory.hasCheckpoints(in: directory.path)) == true
             // The failure itself matters more than that it cannot be noted, on a full disk for example.
-            try? directory.writeStatus(RunStatus(.failed, reason: reason, step: trainer.step))
+            try? directory.writeStatus(
+                RunStatus(isResumable ? .resumable : .failed, reason: reason, step: trainer.step))
             throw error
         }
         progress?.finish()

@@ -386,6 +386,8 @@ class Bench:
         finally:
             hosts.mend()
         require(code != 0 and 'no word from process' in output, f'exit code {code}: {output[-800:]}')
+        status = json.loads((folder / 'status.json').read_text())
+        require(status['state'] == 'resumable' and 'no word' in status['reason'], f'status.json says {status}')
         self.run(4, [*words, '--resume', 'auto'])
         self.require_same(folder, self.reference('distill', 'f32'))
 
