@@ -35,7 +35,8 @@ public struct RunStart: Codable, Equatable, Sendable {
 
     public init(
         step: Int, version: String, commit: String?, build: String, processor: String?, instructionSet: String,
-        threads: Int, workers: Int, processes: Int? = nil, memoryLimitBytes: Int?, memoryLimit: String?, host: String?, system: String?,
+        threads: Int, workers: Int, processes: Int? = nil, memoryLimitBytes: Int?, memoryLimit: String?, host: String?,
+        system: String?,
         folder: String?, command: [String]
     ) {
         start = 0

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Glibc
+import Ranks
 import Tensors
 import Training
 
