@@ -4,14 +4,19 @@ import Reporting
 extension Ranks {
     /// Where every process looks, between two micro-batches, whether one of them stops.
     ///
-    /// - Parameter request: the name of the signal that asks this process to stop; nil without one.
-    /// - Returns: the first request of all processes.
+    /// - Parameters:
+    ///   - request: the name of the signal that asks this process to stop; nil without one.
+    ///   - dropsStep: whether this process cannot finish its micro-batch.
+    /// - Returns: the first request of all processes, and whether one of them cannot finish.
     /// - Throws: where one has failed, what `failed` returns there: `Failure` or `Stopped`; `LostPeer`.
-    public func poll(_ request: String?) throws -> String? {
-        guard !isAlone else { return request }
-        let slips = try pass(Slip(request == nil ? .goOn : .stop, request ?? ""))
+    public func poll(_ request: String?, dropsStep: Bool = false) throws -> (signal: String, dropsStep: Bool)? {
+        guard !isAlone else { return request.map { ($0, dropsStep) } }
+        let slips = try pass(Slip(request == nil ? .goOn : .stop, request ?? "", code: dropsStep ? 1 : 0))
         if slips.contains(where: { $0.kind == .failure }) { throw try hear() }
-        return slips.first { $0.kind == .stop }?.text
+        let isDropped = slips.contains { $0.code != 0 }
+        // Gradients may be under way, for which nobody waits any more.
+        if isDropped { leavesMessages = true }
+        return slips.first { $0.kind == .stop }.map { ($0.text, isDropped) }
     }
 
     /// Tells the others, who poll, that this process has failed. Returns the error to go on with.

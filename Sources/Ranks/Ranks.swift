@@ -66,6 +66,17 @@ public final class Ranks {
         current = Ranks()
     }
 
+    /// Whether messages are under way that nobody will receive.
+    var leavesMessages = false
+
+    /// Ends this process with an exit code, as the others do: waits for them, unless messages are under way that nobody
+    /// waits for.
+    public func exit(_ code: Int32) -> Never {
+        if leavesMessages { dmae_ranks_abort(code) }
+        dmae_ranks_leave()
+        Glibc.exit(code)
+    }
+
     /// Leaves the others, who do the same.
     public func leave() { dmae_ranks_leave() }
 

@@ -150,10 +150,10 @@ public final class StepLoop {
     /// - Parameters:
     ///   - next: writes the next batch to the objective's images.
     ///   - isInterrupted: called between two micro-batches; true ends the call. Where several processes share the step it
-    ///     is called after the last one, too, before gradients are waited for: then its answer has no effect.
+    ///     is called after the last one, too, with true, before gradients are waited for.
     /// - Throws: what `next` and `isInterrupted` throw; `Ranks.LostPeer`.
     public func run(
-        step: Int, learningRate: Float, next: () throws -> Batch, isInterrupted: () throws -> Bool = { false }
+        step: Int, learningRate: Float, next: () throws -> Batch, isInterrupted: (_ isLast: Bool) throws -> Bool = { _ in false }
     ) throws -> Outcome {
         var seconds = 0.0
         sink.seconds = 0
@@ -175,9 +175,9 @@ public final class StepLoop {
             if pending % ofGroup == 0 { addLosses(of: group) }
             if pending == ownAccumulation { break }
             if pending % ofGroup == 0 { sink.finish(group: group) }
-            if try isInterrupted() { return .interrupted }
+            if try isInterrupted(false) { return .interrupted }
         }
-        if exchange != nil { _ = try isInterrupted() }
+        if exchange != nil, try isInterrupted(true) { return .interrupted }
         try sink.finish(losses: &lossSums)
         pending = 0
         let scale = 1 / Double(accumulation)

@@ -540,16 +540,18 @@ public final class Trainer {
                         return batch
                     } catch let stop as StopWhileWaiting { throw stop } catch { throw try ranks.failed(error) }
                 },
-                isInterrupted: {
+                isInterrupted: { isLast in
                     progress?.update(batch: loop.pending, waited: batches.secondsWaited)
-                    signal = try ranks.poll(isInterrupted())
-                    return signal != nil
+                    let stop = try ranks.poll(isInterrupted())
+                    signal = stop?.signal
+                    // After the last micro-batch the step is finished first, unless one process cannot.
+                    return stop.map { !isLast || $0.dropsStep } ?? false
                 })
             // The sums of several groups are not kept: a resumed run repeats the step.
             if case .interrupted = outcome, loop.hasGroups { loop.dropStep() }
             return (outcome, signal)
         } catch is StopWhileWaiting {
-            signal = try ranks.poll(signal)
+            signal = try ranks.poll(signal, dropsStep: true)?.signal
             if loop.hasGroups { loop.dropStep() }
             return (.interrupted, signal)
         }

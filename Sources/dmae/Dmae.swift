@@ -83,8 +83,7 @@ struct Dmae: ParsableCommand {
         switch error {
         case let stopped as Ranks.Stopped:
             // Process 0 tells why.
-            Ranks.current.leave()
-            Glibc.exit(stopped.code)
+            Ranks.current.exit(stopped.code)
         case let lost as Ranks.LostPeer:
             Terminal.error(lost.sentence + Processes.remedy)
             Ranks.current.abort(Failure.Code.inputOutput.rawValue)
@@ -93,8 +92,7 @@ struct Dmae: ParsableCommand {
             fflush(stdout)
             Terminal.release()
             Terminal.note(failure.message(in: Flags()))
-            Ranks.current.leave()
-            Glibc.exit(failure.code.rawValue)
+            Ranks.current.exit(failure.code.rawValue)
         case let failure as Failure: end(failure.message(in: Flags()), failure.code.rawValue)
         default:
             var text = NearMisses.explained(fullMessage(for: error), words: CommandLine.arguments.dropFirst())
@@ -169,7 +167,6 @@ struct Dmae: ParsableCommand {
     private static func end(_ message: String, _ code: Int32, hasUsage: Bool = false) -> Never {
         fflush(stdout)
         Terminal.error(message, isAlone: code == Failure.Code.usage.rawValue, hasUsage: hasUsage)
-        Ranks.current.leave()
-        Glibc.exit(code)
+        Ranks.current.exit(code)
     }
 }

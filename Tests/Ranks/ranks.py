@@ -179,6 +179,37 @@ class Bench:
             self.run(then, [*words, '--resume', 'auto'])
         self.require_same(folder, self.reference(kind, 'f32'))
 
+    def images_that_hang(self, number):
+        """Process 1 waits for an image that never comes, while the others wait for its gradients; a signal ends all.
+
+        Of the four micro-batches of a step the last one is special: the others have sent their gradients by then."""
+        if not shutil.which('strace'):
+            print('    left out: strace is not installed', flush=True)
+            return
+        folder = self.new('run')
+        script = self.folder / 'hanging.sh'
+        paths = ' '.join(f'-P {path}' for path in sorted(self.images.rglob('*.*')))
+        script.write_text(f'#!/bin/bash\n[ "$PMI_RANK" = 1 ] || exec "$@"\n'
+                          f'exec strace -f -qq -o /dev/null {paths} -e inject=openat:delay_enter=100000000:when={number} "$@"\n')
+        script.chmod(0o755)
+        words = self.words('distill', folder, '--precision', 'f32')
+        process = self.start(2, [str(self.mpi), *words], program=script)
+        try:
+            wait_for(lambda: (folder / 'status.json').exists(), process)
+            time.sleep(3)
+            children = ranks_of(process)
+            require(not log(folder), 'the image came')
+            os.kill(children[1], signal.SIGTERM)
+            start = time.monotonic()
+            wait_for(lambda: json.loads((folder / 'status.json').read_text())['state'] == 'resumable', process, 20)
+            wait_for(lambda: not ranks_of(process), process, 20)
+            require(time.monotonic() - start < 15, 'the end came late')
+        finally:
+            self.kill(process)
+            self.end(process)
+        self.run(2, [*words, '--resume', 'auto'])
+        self.require_same(folder, self.reference('distill', 'f32'))
+
     def killed_again_and_again(self, count):
         """SIGKILL at random times, also while a checkpoint is written; each resume with another number of processes."""
         folder, kills = self.new('run'), 0
@@ -413,6 +444,8 @@ class Bench:
                 yield (f'{kind}, {signal.Signals(number).name} at one of {count}, resumed by {then}',
                        lambda k=kind, n=number, c=count, t=then: self.interrupted(k, n, c, t))
         yield 'killed again and again', lambda: self.killed_again_and_again(2 if short else 20)
+        for number, name in ((6, 'a micro-batch'), (14, 'the last micro-batch')):
+            yield f'{name} whose images never come', lambda n=number: self.images_that_hang(n)
         yield 'a stopped process is named', lambda: self.stopped()
         yield 'other settings', lambda: self.different([], ['--seed', '5'], 'process 1 .* has other settings than process 0')
         yield 'a path that one lacks', lambda: self.different(
@@ -493,7 +526,7 @@ def ranks_of(process):
         except (OSError, ValueError):
             continue
         rank = next((int(each[9:]) for each in variables if each.startswith(b'PMI_RANK=')), None)
-        if rank is not None and 'dmae' in name and (session == process.pid or is_below(int(entry.name), process.pid)):
+        if rank is not None and 'dmae' in Path(name).name and (session == process.pid or is_below(int(entry.name), process.pid)):
             found.append((rank, int(entry.name)))
     return [number for _, number in sorted(found)]
 
