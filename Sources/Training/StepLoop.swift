@@ -153,7 +153,8 @@ public final class StepLoop {
     ///     is called after the last one, too, with true, before gradients are waited for.
     /// - Throws: what `next` and `isInterrupted` throw; `Ranks.LostPeer`.
     public func run(
-        step: Int, learningRate: Float, next: () throws -> Batch, isInterrupted: (_ isLast: Bool) throws -> Bool = { _ in false }
+        step: Int, learningRate: Float, next: () throws -> Batch,
+        isInterrupted: (_ isLast: Bool) throws -> Bool = { _ in false }
     ) throws -> Outcome {
         var seconds = 0.0
         sink.seconds = 0
