@@ -2,7 +2,7 @@
 """The speed of several processes: on this machine, and across a cable of a given rate.
 
     speed.py ratio --dmae .build/dmae --mpi .build/dmae-mpi [--mask-ratio 0.98] [--rounds 3]
-    speed.py cable --mpi .build/dmae-mpi [--rates 10 1 0.1]
+    speed.py cable --mpi .build/dmae-mpi [--rates 10 1 0.1] [--effective-batch 128]
     speed.py table --images 2.5
 
 ratio: the paper's step, ViT-L to ViT-B in bf16 with an effective batch of 512, by two processes of one thread and by one of
@@ -102,7 +102,7 @@ def make_teacher(path):
 def cable(arguments, folder):
     machines = hosts(folder)
     base = [arguments.mpi, 'pretrain', '--recipe', 'mae', '--student', 'vit-small', '--data', IMAGES, '--batch', 16,
-            '--effective-batch', 128, '--groups', 2, '--epochs', 128 * 4 / 350 + 0.01, '--warmup-epochs', 0.5, '--precision', 'bf16',
+            '--effective-batch', arguments.effective_batch, '--groups', 2, '--epochs', arguments.effective_batch * 4 / 350 + 0.01, '--warmup-epochs', 0.5, '--precision', 'bf16',
             '--no-check', '--quiet', '--threads', 1]
     try:
         if not machines.make():
@@ -154,6 +154,7 @@ def main():
     parser.add_argument('--mask-ratio', type=float, default=0.75)
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--steps', type=int, default=2)
+    parser.add_argument('--effective-batch', type=int, default=128)
     parser.add_argument('--rates', type=float, nargs='+', default=[10, 1, 0.1])
     arguments = parser.parse_args()
     arguments.mpi = arguments.mpi and arguments.mpi.resolve()
