@@ -13,16 +13,20 @@ extension Trainer {
     }
 
     /// What every process must have alike before the first step, but for what comes from files of weights.
-    public func facts(program: String, instructionSetMatters: Bool) throws -> [Ranks.Fact] {
+    ///
+    /// - Parameter text: a setting in the words of the command line.
+    public func facts(
+        program: String, instructionSetMatters: Bool, text: (Message) -> String
+    ) -> [Ranks.Fact] {
         let copy = "every process needs the same files under the same paths"
         var facts = [
             Ranks.Fact("program", program, remedy: "start the same file on every machine"),
             Ranks.Fact("images", "\(source.count) images with checksum \(namesChecksum)", remedy: copy),
             Ranks.Fact("validation images", "checksum \(validationChecksum ?? "none")", remedy: copy),
-            Ranks.Fact(
-                "settings", String(decoding: try configuration.sortedJSON(), as: UTF8.self),
-                remedy: "start all processes with the same words"),
         ]
+        facts += configuration.decisiveValues.map {
+            Ranks.Fact("settings", text($0.setting), remedy: "start all processes with the same words")
+        }
         if instructionSetMatters {
             facts.append(
                 Ranks.Fact(
@@ -34,10 +38,12 @@ extension Trainer {
 
     /// What every process must have alike after `prepare`.
     public var preparedFacts: [Ranks.Fact] {
-        [
-            Ranks.Fact(
-                "weights of the teacher", "checksum \(teacherChecksum ?? "none")",
-                remedy: "every process needs the same files under the same paths")
+        let copy = "every process needs the same files under the same paths"
+        var hash = XXHash64()
+        for parameter in objective.parameters.all { hash.update(UnsafeRawBufferPointer(parameter.weight.elements)) }
+        return [
+            Ranks.Fact("weights of the teacher", "checksum \(teacherChecksum ?? "none")", remedy: copy),
+            Ranks.Fact("starting weights", "checksum \(hash.text)", remedy: copy),
         ]
     }
 

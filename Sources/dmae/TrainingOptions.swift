@@ -469,13 +469,13 @@ struct TrainingOptions: ParsableArguments {
                 Terminal.note("--dry-run reads no checkpoint: what follows is of the whole run, from its beginning")
             }
             Terminal.release()
-            try ranks.meet({ try facts(of: trainer) }, {})
+            try ranks.meet({ facts(of: trainer) }, {})
             return try printPlan(of: trainer, from: weights)
         }
 
         Signals.install()
         try ranks.meet(
-            { try facts(of: trainer) },
+            { facts(of: trainer) },
             {
                 // The weights that the run starts from are open by now.
                 try Outputs.check(RunDirectory.outputs(in: output!), force: true)
@@ -616,8 +616,10 @@ struct TrainingOptions: ParsableArguments {
     }
 
     /// What must be the same in all processes before the first step.
-    private func facts(of trainer: Trainer) throws -> [Ranks.Fact] {
-        try trainer.facts(program: Processes.program, instructionSetMatters: !process.allowMixedIsa)
+    private func facts(of trainer: Trainer) -> [Ranks.Fact] {
+        trainer.facts(program: Processes.program, instructionSetMatters: !process.allowMixedIsa) {
+            $0.text(in: Flags())
+        }
     }
 
     /// The part of a process that is not process 0: its micro-batches, and what process 0 orders.

@@ -305,6 +305,26 @@ class Bench:
         require(code == 64 and 'other weights of the teacher than process 0' in output, f'exit code {code}: {output[-800:]}')
         require(not folder.exists(), 'something was left')
 
+    def other_start(self):
+        """The same path leads to other starting weights."""
+        place = self.folder / 'elsewhere'
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        reference = self.reference('distill', 'f32') / 'model.safetensors'
+        shutil.copy(reference, self.folder / 'start.safetensors')
+        other = bytearray(reference.read_bytes())
+        other[-4] ^= 1
+        (place / 'start.safetensors').write_bytes(other)
+        folder = self.new('run')
+        words = [*self.words('distill', folder, '--precision', 'f32'), '--init-student', 'start.safetensors']
+        command = ['mpiexec.hydra', '-n', '1', '-wdir', str(self.folder), str(self.mpi), *words, ':', '-n', '1', '-wdir', str(place),
+                   str(self.mpi), *words]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment,
+                                   start_new_session=True)
+        code, output = self.end(process)
+        require(code == 64 and 'other starting weights than process 0' in output, f'exit code {code}: {output[-800:]}')
+        require(not folder.exists(), 'something was left')
+
     def other_program(self):
         """Process 1 runs another build."""
         program = self.folder / 'dmae-mpi'
@@ -447,13 +467,14 @@ class Bench:
         for number, name in ((6, 'a micro-batch'), (14, 'the last micro-batch')):
             yield f'{name} whose images never come', lambda n=number: self.images_that_hang(n)
         yield 'a stopped process is named', lambda: self.stopped()
-        yield 'other settings', lambda: self.different([], ['--seed', '5'], 'process 1 .* has other settings than process 0')
+        yield 'other settings', lambda: self.different([], ['--seed', '5'], 'process 1 .* has other settings than process 0: --seed 5, not --seed 0')
         yield 'a path that one lacks', lambda: self.different(
             [], ['--init-student', 'nothing.safetensors'], 'process 1 .*nothing.safetensors', 74)
         if lower:
             yield 'other instruction set', lambda: self.different(
                 [], [], 'other instruction set than process 0', environment=['-env', 'DMAE_ISA', lower])
         yield 'other teacher', lambda: self.other_teacher()
+        yield 'other starting weights', lambda: self.other_start()
         yield 'other program', lambda: self.other_program()
         yield 'memory of the moments', lambda: self.memory()
         yield 'other images', lambda: self.other_images()
