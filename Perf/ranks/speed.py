@@ -102,7 +102,7 @@ def make_teacher(path):
 def cable(arguments, folder):
     machines = hosts(folder)
     base = [arguments.mpi, 'pretrain', '--recipe', 'mae', '--student', 'vit-small', '--data', IMAGES, '--batch', 16,
-            '--effective-batch', arguments.effective_batch, '--groups', 2, '--epochs', arguments.effective_batch * 4 / 350 + 0.01, '--warmup-epochs', 0.5, '--precision', 'bf16',
+            '--effective-batch', arguments.effective_batch, '--groups', 2, '--epochs', arguments.effective_batch * 4 / 350 + 0.01, '--warmup-epochs', 0.1, '--precision', 'bf16',
             '--no-check', '--quiet', '--threads', 1]
     try:
         if not machines.make():
