@@ -110,6 +110,21 @@ class Bench:
         require(found == code, f'exit code {found}, not {code}: {output[-1500:]}')
         return output
 
+    def pair(self, words, other=None, elsewhere=None, program=None, environment=()):
+        """Two processes that differ: process 1 has `other` words, begins in another folder, runs another program, or has more
+        variables. Exit code and output."""
+        command = ['mpiexec.hydra', '-n', '1', '-wdir', str(self.folder), str(self.mpi), *words, ':', '-n', '1', '-wdir',
+                   str(elsewhere or self.folder), *environment, str(program or self.mpi), *(other or words)]
+        return self.end(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                         env=self.environment, start_new_session=True, cwd=self.folder))
+
+    def elsewhere(self):
+        """An empty folder for what process 1 finds under the same relative path."""
+        place = self.folder / 'elsewhere'
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        return place
+
     def new(self, name):
         folder = self.folder / name
         shutil.rmtree(folder, ignore_errors=True)
@@ -255,11 +270,7 @@ class Bench:
         """Two processes that do not do the same are refused before the first step."""
         folder = self.new('run')
         base = self.words('distill', folder, '--precision', 'f32')
-        first = [str(self.mpi), *base, *words]
-        command = ['mpiexec.hydra', '-n', '1', *first, ':', '-n', '1', *environment, str(self.mpi), *base, *other]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment,
-                                   start_new_session=True, cwd=self.folder)
-        found, output = self.end(process)
+        found, output = self.pair([*base, *words], [*base, *other], environment=environment)
         require(found == code, f'exit code {found}, not {code}: {output[-800:]}')
         require(re.search(text, output), f'no "{text}" in: {output[-800:]}')
         require(output.count('error:') == 1, f'not one error: {output[-800:]}')
@@ -267,26 +278,19 @@ class Bench:
 
     def other_images(self):
         """The same path leads to other images."""
-        place = self.folder / 'elsewhere'
-        shutil.rmtree(place, ignore_errors=True)
+        place = self.elsewhere()
         shutil.copytree(self.images, place / 'images')
         os.unlink(sorted((place / 'images').rglob('*.jpg'))[0])
         folder = self.new('run')
         words = self.words('distill', folder, '--precision', 'f32')
         words[words.index(str(self.images))] = 'images'
-        command = ['mpiexec.hydra', '-n', '1', '-wdir', str(self.folder), str(self.mpi), *words, ':', '-n', '1', '-wdir', str(place),
-                   str(self.mpi), *words]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment,
-                                   start_new_session=True)
-        code, output = self.end(process)
+        code, output = self.pair(words, elsewhere=place)
         require(code == 64 and 'other images than process 0' in output, f'exit code {code}: {output[-800:]}')
         require(not folder.exists(), 'something was left')
 
     def other_teacher(self):
         """The same path leads to another teacher of the same sizes."""
-        place = self.folder / 'elsewhere'
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir()
+        place = self.elsewhere()
         shutil.copy(DEMO / 'teacher.safetensors', self.folder / 'teacher.safetensors')
         other = bytearray((DEMO / 'teacher.safetensors').read_bytes())
         length = int.from_bytes(other[:8], 'little')
@@ -297,19 +301,13 @@ class Bench:
         folder = self.new('run')
         words = self.words('distill', folder, '--precision', 'f32')
         words[words.index('--teacher') + 1] = 'teacher.safetensors'
-        command = ['mpiexec.hydra', '-n', '1', '-wdir', str(self.folder), str(self.mpi), *words, ':', '-n', '1', '-wdir', str(place),
-                   str(self.mpi), *words]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment,
-                                   start_new_session=True)
-        code, output = self.end(process)
+        code, output = self.pair(words, elsewhere=place)
         require(code == 64 and 'other weights of the teacher than process 0' in output, f'exit code {code}: {output[-800:]}')
         require(not folder.exists(), 'something was left')
 
     def other_start(self):
         """The same path leads to other starting weights."""
-        place = self.folder / 'elsewhere'
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir()
+        place = self.elsewhere()
         reference = self.reference('distill', 'f32') / 'model.safetensors'
         shutil.copy(reference, self.folder / 'start.safetensors')
         other = bytearray(reference.read_bytes())
@@ -317,11 +315,7 @@ class Bench:
         (place / 'start.safetensors').write_bytes(other)
         folder = self.new('run')
         words = [*self.words('distill', folder, '--precision', 'f32'), '--init-student', 'start.safetensors']
-        command = ['mpiexec.hydra', '-n', '1', '-wdir', str(self.folder), str(self.mpi), *words, ':', '-n', '1', '-wdir', str(place),
-                   str(self.mpi), *words]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment,
-                                   start_new_session=True)
-        code, output = self.end(process)
+        code, output = self.pair(words, elsewhere=place)
         require(code == 64 and 'other starting weights than process 0' in output, f'exit code {code}: {output[-800:]}')
         require(not folder.exists(), 'something was left')
 
@@ -332,10 +326,7 @@ class Bench:
         program.chmod(0o755)
         folder = self.new('run')
         words = self.words('distill', folder, '--precision', 'f32')
-        command = ['mpiexec.hydra', '-n', '1', str(self.mpi), *words, ':', '-n', '1', str(program), *words]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment,
-                                   start_new_session=True, cwd=self.folder)
-        code, output = self.end(process)
+        code, output = self.pair(words, program=program)
         require(code == 64 and 'other program than process 0' in output, f'exit code {code}: {output[-800:]}')
         require(not folder.exists(), 'something was left')
 
@@ -356,19 +347,14 @@ class Bench:
 
     def unreadable_at_one(self, limit):
         """Images that one process alone cannot read: a warning that names it, or the end of all."""
-        place = self.folder / 'elsewhere'
-        shutil.rmtree(place, ignore_errors=True)
+        place = self.elsewhere()
         shutil.copytree(self.images, place / 'images')
         for path in sorted((place / 'images').rglob('*.jpg'))[::2]:
             path.write_bytes(b'not a picture')
         folder = self.new('run')
         words = [*self.words('distill', folder, '--precision', 'f32'), '--unreadable-limit', limit]
         words[words.index(str(self.images))] = 'images'
-        command = ['mpiexec.hydra', '-n', '1', '-wdir', str(self.folder), str(self.mpi), *words, ':', '-n', '1', '-wdir', str(place),
-                   str(self.mpi), *words]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment,
-                                   start_new_session=True)
-        code, output = self.end(process)
+        code, output = self.pair(words, elsewhere=place)
         if float(limit) > 0.5:
             require(code == 0 and 'process 1: ' in output, f'exit code {code}: {output[-800:]}')
         else:
