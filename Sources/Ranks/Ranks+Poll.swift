@@ -129,6 +129,13 @@ extension Ranks {
         }
     }
 
+    /// As `ask`, but at most once a second: during long work, which the others would otherwise take for silence.
+    public func askAtTimes(_ request: String?) throws -> String? {
+        guard !isAlone, monotonicSeconds() - lastAsked > 1 else { return request }
+        defer { lastAsked = monotonicSeconds() }
+        return try ask(request)
+    }
+
     /// Process 0, within `lead`, has a process do what `word` says with two numbers.
     public func order(_ word: String, _ first: Int, _ second: Int, of peers: [Int]) throws {
         try order(Slip(.order, word, first: Int64(first), second: Int64(second)), peers)

@@ -66,6 +66,8 @@ public final class Ranks {
         current = Ranks()
     }
 
+    /// When process 0 has asked the others last.
+    var lastAsked = 0.0
     /// Whether messages are under way that nobody will receive.
     var leavesMessages = false
 

@@ -670,7 +670,11 @@ struct TrainingOptions: ParsableArguments {
     private func sayBaselines(of trainer: Trainer, note: (String) -> Void) throws {
         guard let neighbors = trainer.evaluations.lazy.compactMap({ $0 as? PeriodicNeighbors }).first,
             let baselines = try neighbors.baselines(
-                workers: process.workers, isInterrupted: { Signals.requested != nil })
+                workers: process.workers,
+                isInterrupted: {
+                    // A process that is lost is noticed by what follows.
+                    (try? Ranks.current.askAtTimes(Signals.requested)) ?? Signals.requested != nil
+                })
         else { return }
         func percent(_ fraction: Double) -> String { "\(Format.fixed(100 * fraction, 1)) %" }
         let start = trainer.configuration.weights == nil ? "random weights" : "the weights it starts from"
@@ -738,7 +742,7 @@ struct TrainingOptions: ParsableArguments {
         } else {
             let progress = ImageProgress(total: total, isQuiet: quiet)
             let headers = try check.run(workers: Threads.recommended) { done in
-                if let signal = Signals.requested {
+                if let signal = try Ranks.current.askAtTimes(Signals.requested) {
                     throw Failure(
                         .interrupted, "stopped by \(signal) before the first step; the same command starts it")
                 }
