@@ -40,7 +40,7 @@ public struct ProcessorLoad: Equatable, Sendable {
         // Half a processor is what a desktop does beside.
         guard free + 0.5 < Double(min(threads, processors)) else { return nil }
         return
-            "the times were measured while other programs kept about \(Format.fixed(others, 1)) of "
-            + "\(Format.counted(processors, "processor")) busy: on an idle machine they are shorter"
+            "the times were measured beside other programs, whose load is \(Format.fixed(others, 1)) on "
+            + "\(Format.counted(processors, "processor")): on an idle machine they are shorter"
     }
 }

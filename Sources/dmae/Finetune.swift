@@ -135,7 +135,7 @@ struct Finetune: ParsableCommand {
         configuration.clipGradient = classifier.clipGradient
         configuration.averageDecay = classifier.ema
         try augmentation.apply(to: &configuration, recipe)
-        if !training.quiet, training.resume == nil {
+        if !training.quiet, !training.goesOn {
             if recipe.name != FineTuningRecipe.smallData.name, source.count < FineTuningRecipe.smallDataImages {
                 Terminal.note(
                     "\(Format.counted(source.count, "image")): recipe \(recipe.name) is made for ImageNet's million; "

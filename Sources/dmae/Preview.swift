@@ -182,6 +182,9 @@ struct Preview: ParsableCommand {
         var encoder = Preset.encoder(name, imageHeight: side, imageWidth: side)!
         encoder.imageHeight = imageSize?.height ?? side
         encoder.imageWidth = imageSize?.width ?? side
+        if recipe == nil, let imageSize {
+            encoder.patchSize = StudentDefaults.patch(encoder.patchSize, ofImages: imageSize)
+        }
         encoder.patchSize = patchSize ?? encoder.patchSize
         encoder.channels = channels ?? encoder.channels
         return encoder

@@ -63,7 +63,7 @@ extension TrainingOptions {
 
     /// Warns where the run of this plan would be refused for its folder.
     private func warnOfRefusal(of configuration: TrainingConfiguration) {
-        guard let output, !output.isEmpty, resume == nil else { return }
+        guard let output, !output.isEmpty, !goesOn else { return }
         do {
             try requireFolder(output, for: configuration)
             try RunDirectory.requireFree(output)

@@ -207,7 +207,7 @@ struct TrainingOptions: ParsableArguments {
         if let images {
             if let schedule, !quiet { notes(on: schedule, recipe, images: images).forEach(Terminal.note) }
             // A run that goes on has said so at its start.
-            if resume == nil {
+            if !goesOn {
                 (fewSteps(effective, length, of: recipe, isNamed: isNamed, images: images)
                     ?? (isNamed ? fitted.flatMap { rateWarning($0, recipe) } : nil)).map(Terminal.warning)
             }
@@ -291,6 +291,9 @@ struct TrainingOptions: ParsableArguments {
         guard resume == "auto" else { return StoredConfiguration(ofCheckpoint: resume) }
         return output.flatMap { StoredConfiguration(ofRunIn: $0) }
     }
+
+    /// Whether this command goes on with a run that was begun: --resume auto begins one where there is none.
+    var goesOn: Bool { stored != nil }
 
     /// What was chosen for few images, a sentence each.
     private func notes(on schedule: FittedSchedule, _ recipe: some TrainingRecipe, images: Int) -> [String] {
@@ -457,12 +460,12 @@ struct TrainingOptions: ParsableArguments {
         guard dryRun || output?.isEmpty == false else {
             throw Failure(.usage, "--output is needed: name a folder for the run")
         }
-        if let output, resume == nil, !dryRun { try Outputs.requireFolderName(output, "--output", of: "a run") }
+        if let output, !goesOn, !dryRun { try Outputs.requireFolderName(output, "--output", of: "a run") }
         let trainer = try Trainer(configuration, images: images, indexes: indexes)
         trainer.warnings.forEach(Terminal.warningOnce)
-        if resume == nil { warning(onImagesOf: trainer).map(Terminal.warning) }
+        if !goesOn { warning(onImagesOf: trainer).map(Terminal.warning) }
         // A run that goes on has said so at its start.
-        if resume == nil { sharedWarnings(configuration).forEach { Terminal.warning($0) } }
+        if !goesOn { sharedWarnings(configuration).forEach { Terminal.warning($0) } }
         if !quiet { trainer.notes.forEach(Terminal.note) }
         if dryRun {
             if resume != nil, !quiet {
@@ -479,7 +482,7 @@ struct TrainingOptions: ParsableArguments {
             {
                 // The weights that the run starts from are open by now.
                 try Outputs.check(RunDirectory.outputs(in: output!), force: true)
-                if resume == nil { try Outputs.requireApart(output!, from: configuration.imagePaths) }
+                if !goesOn { try Outputs.requireApart(output!, from: configuration.imagePaths) }
             })
         guard ranks.isFirst else { return try follow(trainer, from: weights) }
         // Lock the folder, or refuse it, before reading the teacher, which may take minutes.

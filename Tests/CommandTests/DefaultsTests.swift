@@ -424,6 +424,14 @@ final class DefaultsTests: XCTestCase {
             XCTAssertFalse(words.contains("are few"), words)
             XCTAssertFalse(words.contains("learning rate"), words)
         }
+        // --resume auto begins a run, too; one that goes on has said it.
+        let run = folder.file("run")
+        let again = TinyRun.pretrain(run, epochs: 1, ["--resume", "auto", "--quiet"])
+        for isFirst in [true, false] {
+            XCTAssertEqual(
+                assertRuns(again).errors.split(separator: "\n").filter { $0.contains("are few") }.count, isFirst ? 1 : 0
+            )
+        }
         // Steps enough, with the rate of other batches.
         let (_, rate) = try plan(pretrain + ["--recipe", "mae", "--effective-batch", "2"])
         XCTAssertTrue(

@@ -15,6 +15,10 @@ final class OutputTests: XCTestCase {
         for output in ["all/images", "all/images/", "all/images/deep/run", "all", "all/./images/../images/run"] {
             assertRefused(
                 TinyRun.pretrain(folder.file(output), epochs: 1, data: data), 64, "would lie among the images of")
+            // What begins a run as well.
+            assertRefused(
+                TinyRun.pretrain(folder.file(output), epochs: 1, data: data, ["--resume", "auto"]), 64,
+                "would lie among the images of")
         }
         XCTAssertFalse(FileManager.default.fileExists(atPath: folder.file("all/images/deep")))
         assertRuns(TinyRun.pretrain(folder.file("all/images-run"), epochs: 1, data: data, ["--quiet"]))

@@ -21,7 +21,7 @@ final class ProcessorLoadTests: XCTestCase {
     /// A sentence only where fewer processors are free than there are threads.
     func testNote() throws {
         let note =
-            "the times were measured while other programs kept about 1.8 of 4 processors busy: on an idle machine they are "
+            "the times were measured beside other programs, whose load is 1.8 on 4 processors: on an idle machine they are "
             + "shorter"
         for (others, threads, isSaid) in [
             (0.0, 4, false), (0.4, 4, false), (1.8, 4, true), (1.8, 2, false), (1.8, 99, true), (2.4, 2, false),
