@@ -2,8 +2,11 @@
 
 #include <limits.h>
 #include <mpi.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 static int rank, count = 1, local_rank, local_count = 1;
 static int joined;
@@ -34,8 +37,13 @@ static int is_launched(void) {
 
 int dmae_ranks_start(void) {
     if (!is_launched()) return 0;
+    // The library puts handlers of its own over ours, and calls ours from them.
+    struct sigaction before[NSIG];
+    for (int number = 1; number < NSIG; number++) sigaction(number, NULL, &before[number]);
+    signal(SIGUSR1, SIG_DFL);
     int provided;
     int error = MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
+    for (int number = 1; number < NSIG; number++) sigaction(number, &before[number], NULL);
     if (error != MPI_SUCCESS) return error;
     joined = 1;
     // A communicator of our own: its errors are returned.
@@ -110,9 +118,27 @@ int dmae_ranks_test(int message) {
     return 1;
 }
 
-void dmae_ranks_leave(void) {
-    if (joined) MPI_Finalize();
+static int code_at_alarm;
+
+static void end_at_alarm(int number) {
+    (void)number;
+    _exit(code_at_alarm);
+}
+
+void dmae_ranks_leave(int code, int seconds) {
+    if (!joined) return;
     joined = 0;
+    // Not all may come: nothing is left to lose by now.
+    MPI_Request all;
+    int done = MPI_Ibarrier(world, &all) != MPI_SUCCESS;
+    const struct timespec pause = {0, 1000000};
+    for (time_t start = time(NULL); !done && time(NULL) - start < seconds; nanosleep(&pause, NULL))
+        if (MPI_Test(&all, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) break;
+    code_at_alarm = code;
+    signal(SIGALRM, end_at_alarm);
+    alarm(done ? 10 : 1);
+    MPI_Finalize();
+    alarm(0);
 }
 
 _Noreturn void dmae_ranks_abort(int code) {

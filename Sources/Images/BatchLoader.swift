@@ -203,7 +203,8 @@ public final class BatchLoader: BatchSource {
     /// Ends the decoding threads and waits for them; `next` throws from then on. May be called more than once.
     public func stop() {
         pipeline.stop()
-        threads?.join()
+        // A read from a disk that does not answer must not keep a run from its checkpoint.
+        threads?.join(within: 3)
         summarise()
     }
 }

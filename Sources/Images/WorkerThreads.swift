@@ -1,14 +1,18 @@
 import Glibc
+import Synchronization
 import Reporting
 import Tensors
 
 /// Threads beside those of the kernels, all of which run one function.
 package final class WorkerThreads {
     private var threads: [pthread_t] = []
+    private let work: Work
 
     /// What a thread runs.
     private final class Work {
         let run: @Sendable () -> Void
+        /// Threads that have returned.
+        let finished = Atomic(0)
 
         init(_ run: @escaping @Sendable () -> Void) { self.run = run }
     }
@@ -22,7 +26,7 @@ package final class WorkerThreads {
         sigfillset(&all)
         pthread_sigmask(SIG_BLOCK, &all, &before)
         defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-        let work = Work(run)
+        work = Work(run)
         // By default a thread's stack is as large as the shell lets the main one be.
         var attributes = pthread_attr_t()
         pthread_attr_init(&attributes)
@@ -34,7 +38,9 @@ package final class WorkerThreads {
             let code = pthread_create(
                 &thread, &attributes,
                 { context in
-                    Unmanaged<Work>.fromOpaque(context!).takeRetainedValue().run()
+                    let work = Unmanaged<Work>.fromOpaque(context!).takeRetainedValue()
+                    work.run()
+                    work.finished.add(1, ordering: .releasing)
                     return nil
                 }, context.toOpaque())
             guard code == 0 else {
@@ -49,6 +55,21 @@ package final class WorkerThreads {
             }
             threads.append(thread)
         }
+    }
+
+    /// Waits for so many seconds until all threads have returned; those that have not are left to themselves. May be called
+    /// more than once.
+    package func join(within seconds: Int) {
+        let start = monotonicSeconds()
+        while work.finished.load(ordering: .acquiring) < threads.count {
+            guard monotonicSeconds() - start < Double(seconds) else {
+                for thread in threads { pthread_detach(thread) }
+                threads = []
+                return
+            }
+            usleep(500)
+        }
+        join()
     }
 
     /// Waits until all threads have returned. May be called more than once.

@@ -64,6 +64,17 @@ public final class Ranks {
                     + "and the page \"Several machines\"")
         }
         current = Ranks()
+        // Each launcher tells the number of processes, also to a program that does not understand it otherwise.
+        let told = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"].compactMap { (name: String) -> Int? in
+            getenv(name).flatMap { Int(String(cString: $0)) }
+        }
+        if let library, current.isAlone, let size = told.first, size > 1 {
+            throw Failure(
+                .failure,
+                "\(size) processes were started together, but none sees the others: the launcher is not that of this program's "
+                    + "MPI, \(library); start it with that one's mpiexec (mpiexec.hydra for MPICH), or with srun --mpi=pmi2"
+            )
+        }
     }
 
     /// When process 0 has asked the others last.
@@ -74,16 +85,27 @@ public final class Ranks {
     /// Ends this process with an exit code, as the others do: waits for them, unless messages are under way that nobody
     /// waits for.
     public func exit(_ code: Int32) -> Never {
-        if leavesMessages { dmae_ranks_abort(code) }
-        dmae_ranks_leave()
+        if leavesMessages {
+            // Process 0 has the last word, and ends all.
+            if !isFirst { sleep(Self.secondsForLastWord) }
+            dmae_ranks_abort(code)
+        }
+        leave(code)
         Glibc.exit(code)
     }
 
-    /// Leaves the others, who do the same.
-    public func leave() { dmae_ranks_leave() }
+    /// Seconds in which process 0 writes its status and says why a run ends.
+    private static let secondsForLastWord: UInt32 = 20
 
-    /// Ends this process and all others at once: for a failure that the others do not know of.
-    public func abort(_ code: Int32) -> Never { dmae_ranks_abort(code) }
+    /// Leaves the others, who do the same.
+    public func leave(_ code: Int32 = 0) { dmae_ranks_leave(code, Int32(min(peerTimeout, 1e9))) }
+
+    /// Ends this process and all others: for a failure that the others do not know of. Process 0 may have noticed the same,
+    /// and has time for its status.
+    public func abort(_ code: Int32) -> Never {
+        if !isFirst { sleep(5) }
+        dmae_ranks_abort(code)
+    }
 
     /// "process 3 (machine h2)".
     public func name(of peer: Int) -> String {
@@ -146,7 +168,9 @@ public final class Ranks {
     /// there may be more processes than processors.
     package struct Pause {
         private var rounds = 0
-        private let start = monotonicSeconds()
+        /// Seconds that were waited, and when that was counted last.
+        private var waited = 0.0
+        private var last = monotonicSeconds()
 
         package init() {}
 
@@ -157,7 +181,11 @@ public final class Ranks {
                 sched_yield()
                 return
             }
-            if monotonicSeconds() - start > timeout { throw failure() }
+            // A process that was stopped itself, and goes on, has not waited meanwhile.
+            let now = monotonicSeconds()
+            waited += min(now - last, 1)
+            last = now
+            if waited > timeout { throw failure() }
             usleep(rounds < 1000 ? 50 : 500)
         }
     }

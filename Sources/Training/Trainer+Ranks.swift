@@ -53,8 +53,11 @@ extension Trainer {
     public func follow(
         workers: Int, message: @escaping (Message) -> Void, isInterrupted: () -> String? = { Signals.requested }
     ) throws {
+        // The log is opened.
+        try serve(isInterrupted: isInterrupted)
         let batches = batches(workers: workers, report: message)
         defer { batches.stop() }
+        // Evaluations that are due at the start.
         try serve(isInterrupted: isInterrupted)
         while step < totalSteps {
             let rate = schedule.rate(epoch: configuration.epoch(step: step, images: source.count))

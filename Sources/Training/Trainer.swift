@@ -380,8 +380,11 @@ public final class Trainer {
         isInterrupted: () -> String? = { Signals.requested }
     ) throws -> Outcome {
         let store = CheckpointStore(directory: directory.path, keep: configuration.keep)
-        let log = try RunLog(
-            path: directory.logPath, after: step, keepsEvaluation: evaluatedStep == step, terms: objective.lossTerms)
+        let log = try ranks.lead {
+            try RunLog(
+                path: directory.logPath, after: step, keepsEvaluation: evaluatedStep == step,
+                terms: objective.lossTerms)
+        }
         log.notes.forEach(message)
         let events =
             configuration.tensorboard == true

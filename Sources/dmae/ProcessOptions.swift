@@ -51,7 +51,9 @@ struct ProcessOptions: ParsableArguments {
     func validate() throws {
         if !(1...1024).contains(workers) { throw ValidationError("--workers must be 1 to 1024") }
         if let peerTimeout {
-            guard peerTimeout > 0, peerTimeout.isFinite else { throw ValidationError("--peer-timeout must be above 0") }
+            guard peerTimeout > 0, peerTimeout.isFinite else {
+                throw ValidationError("--peer-timeout must be above 0 and finite")
+            }
             Ranks.current.peerTimeout = peerTimeout
         }
         if let checkpointEvery {

@@ -40,8 +40,15 @@ enum Processes {
     /// The program that this process runs: its build, and the checksum of its file.
     static var program: String {
         var hash = XXHash64()
-        if let file = try? MappedFile.contents("/proc/self/exe", wanted: "the program") {
-            file.withUnsafeBytes { hash.update($0) }
+        let file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC)
+        if file >= 0 {
+            // In parts: a copy of the whole would take more memory than a small run.
+            withUnsafeTemporaryAllocation(byteCount: 1 << 16, alignment: 8) { bytes in
+                while case let count = read(file, bytes.baseAddress, bytes.count), count > 0 {
+                    hash.update(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
+                }
+            }
+            close(file)
         }
         return "\(Build.description), checksum \(hash.text)"
     }
@@ -65,7 +72,8 @@ enum Processes {
     static func requireOne(for command: any ParsableCommand) throws {
         guard !Ranks.current.isAlone else { return }
         switch command {
-        case is Distill, is Pretrain, is Finetune, is Resume, is Doctor: return
+        case is Distill, is Pretrain, is Finetune, is Resume, is Doctor, is Dmae: return
+        case _ where type(of: command)._commandName == "help": return
         default:
             throw Failure(
                 .usage,

@@ -448,7 +448,7 @@ struct TrainingOptions: ParsableArguments {
         let indexes = indexes ?? makeIndexes()
         let ranks = Ranks.current
         try configuration.validate()
-        try Self.requireShares(of: configuration, among: ranks.count)
+        try requireShares(of: configuration, among: ranks.count)
         // The file's other values came as flags.
         try config.map { try ConfigurationFile($0, for: configuration.method).requireFixedValues(of: configuration) }
         if printConfig {
@@ -641,9 +641,15 @@ struct TrainingOptions: ParsableArguments {
     }
 
     /// Requires that every process has as many groups of a step as the others.
-    private static func requireShares(of configuration: TrainingConfiguration, among count: Int) throws {
+    private func requireShares(of configuration: TrainingConfiguration, among count: Int) throws {
         guard count > 1 else { return }
         let groups = configuration.groups ?? 1
+        guard resume == nil || groups > 1 || stored == nil else {
+            throw Failure(
+                .usage,
+                "the run was begun by one process, without groups that \(count) processes could share: go on with one process, "
+                    + "or start a new run with \(.groups, count)")
+        }
         guard count & (count - 1) == 0, groups % count == 0 else {
             var nearest = 1
             while 2 * nearest <= min(count, groups) { nearest *= 2 }

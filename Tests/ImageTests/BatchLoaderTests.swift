@@ -314,6 +314,33 @@ final class BatchLoaderTests: XCTestCase {
         try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task").count
     }
 
+    /// A disk that does not answer does not keep a run from its end.
+    func testStoppingWhileAnImageIsRead() throws {
+        struct Hanging: ImageSource {
+            let classes: [String] = []
+            let place: String? = nil
+            let count = 4
+            func name(_ index: Int) -> String { "\(index)" }
+            func label(_ index: Int) -> Int? { nil }
+            func bytes(_ index: Int) throws -> [UInt8] {
+                sleep(60)
+                return []
+            }
+        }
+        let loader = BatchLoader(
+            source: Hanging(), augmentation: augmentation, batchSize: 2, seed: seed, firstSample: 0, lastSample: 4,
+            workers: 2
+        ) { _ in }
+        let destination = Destination(2, augmentation)
+        struct Stopped: Error {}
+        XCTAssertThrowsError(try loader.next(into: destination.tensor) { throw Stopped() }) {
+            XCTAssertTrue($0 is Stopped)
+        }
+        let start = monotonicSeconds()
+        loader.stop()
+        XCTAssertLessThan(monotonicSeconds() - start, 30)
+    }
+
     func testStoppingEarly() throws {
         let before = try threadsOfTheProcess()
         let (_folder, folder) = try pictures(10)

@@ -194,8 +194,8 @@ class Bench:
             self.run(then, [*words, '--resume', 'auto'])
         self.require_same(folder, self.reference(kind, 'f32'))
 
-    def images_that_hang(self, number):
-        """Process 1 waits for an image that never comes, while the others wait for its gradients; a signal ends all.
+    def images_that_hang(self, number, rank):
+        """A process waits for an image that never comes, while the other waits for its gradients; a signal ends both.
 
         Of the four micro-batches of a step the last one is special: the others have sent their gradients by then."""
         if not shutil.which('strace'):
@@ -204,7 +204,7 @@ class Bench:
         folder = self.new('run')
         script = self.folder / 'hanging.sh'
         paths = ' '.join(f'-P {path}' for path in sorted(self.images.rglob('*.*')))
-        script.write_text(f'#!/bin/bash\n[ "$PMI_RANK" = 1 ] || exec "$@"\n'
+        script.write_text(f'#!/bin/bash\n[ "$PMI_RANK" = {rank} ] || exec "$@"\n'
                           f'exec strace -f -qq -o /dev/null {paths} -e inject=openat:delay_enter=100000000:when={number} "$@"\n')
         script.chmod(0o755)
         words = self.words('distill', folder, '--precision', 'f32')
@@ -214,14 +214,19 @@ class Bench:
             time.sleep(3)
             children = ranks_of(process)
             require(not log(folder), 'the image came')
-            os.kill(children[1], signal.SIGTERM)
+            os.kill(children[rank], signal.SIGTERM)
             start = time.monotonic()
             wait_for(lambda: json.loads((folder / 'status.json').read_text())['state'] == 'resumable', process, 20)
-            wait_for(lambda: not ranks_of(process), process, 20)
-            require(time.monotonic() - start < 15, 'the end came late')
-        finally:
+            wait_for(lambda: not ranks_of(process), process, 40)
+            require(time.monotonic() - start < 30, 'the end came late')
+        except Failed:
             self.kill(process)
-            self.end(process)
+            raise
+        finally:
+            # strace waits for its delay.
+            subprocess.run(['pkill', '-KILL', '-f', str(script)], capture_output=True)
+            _, output = self.end(process)
+        require('stopped by SIGTERM at step' in output, f'no last word: {output[-800:]}')
         self.run(2, [*words, '--resume', 'auto'])
         self.require_same(folder, self.reference('distill', 'f32'))
 
@@ -265,6 +270,57 @@ class Bench:
         code, output = self.end(process)
         require(time.monotonic() - start < 34, 'the time-out came late')
         require(code != 0 and 'no word from process' in output, f'exit code {code}: {output[-800:]}')
+
+    def resumed_with_a_blocked_log(self):
+        """Process 0 alone cannot open the log: the others are told at once."""
+        folder = self.new('run')
+        words = self.words('distill', folder, '--precision', 'f32')
+        process = self.start(2, words)
+        wait_for(lambda: list(folder.glob('checkpoint-*')), process)
+        os.kill(ranks_of(process)[0], signal.SIGTERM)
+        self.end(process)
+        (folder / 'log.jsonl').unlink()
+        (folder / 'log.jsonl').mkdir()
+        start = time.monotonic()
+        output = self.run(2, [*words, '--resume', 'auto'], 74)
+        require(output.count('error:') == 1 and time.monotonic() - start < 60, output[-800:])
+
+    def paused_together(self):
+        """All processes of a machine that slept are there again."""
+        folder = self.new('run')
+        process = self.start(2, [*self.words('distill', folder, '--precision', 'f32'), '--peer-timeout', '3'])
+        wait_for(lambda: (folder / 'log.jsonl').exists() and len(log(folder)) > 0, process)
+        children = ranks_of(process)
+        for child in children:
+            os.kill(child, signal.SIGSTOP)
+        time.sleep(5)
+        for child in children:
+            os.kill(child, signal.SIGCONT)
+        code, output = self.end(process)
+        require(code == 0, f'exit code {code}: {output[-800:]}')
+        self.require_same(folder, self.reference('distill', 'f32'))
+
+    def user_signal(self):
+        """SIGUSR1 before the run's own handlers ends a process at once; MPI's handler must not be in between."""
+        for delay in (0.2, 0.5, 0.8):
+            process = self.start(1, ['knn', '--weights', str(self.reference('distill', 'f32') / 'model.safetensors'), '--train',
+                                     str(self.images), '--val', str(self.images), '--workers', '1'])
+            time.sleep(delay)
+            for child in ranks_of(process):
+                os.kill(child, signal.SIGUSR1)
+            self.end(process, 30)
+
+    def begun_by_one(self):
+        """A run without groups is not for several processes, and the sentence does not lead in a circle."""
+        folder = self.new('run')
+        words = self.words('distill', folder, '--precision', 'f32')
+        place = words.index('--groups')
+        words = words[:place] + words[place + 2:]
+        process = self.start(0, words, program=self.dmae)
+        wait_for(lambda: list(folder.glob('checkpoint-*')), process)
+        process.terminate()
+        self.end(process)
+        self.refused(2, [*words, '--resume', 'auto'], 'the run was begun by one process')
 
     def different(self, words, other, text, code=64, environment=()):
         """Two processes that do not do the same are refused before the first step."""
@@ -450,9 +506,15 @@ class Bench:
                 yield (f'{kind}, {signal.Signals(number).name} at one of {count}, resumed by {then}',
                        lambda k=kind, n=number, c=count, t=then: self.interrupted(k, n, c, t))
         yield 'killed again and again', lambda: self.killed_again_and_again(2 if short else 20)
-        for number, name in ((6, 'a micro-batch'), (14, 'the last micro-batch')):
-            yield f'{name} whose images never come', lambda n=number: self.images_that_hang(n)
+        for number, rank, name in ((6, 1, 'a micro-batch'), (14, 1, 'the last micro-batch'), (14, 0, "process 0's last micro-batch")):
+            if not short or rank == 0:
+                yield f'{name} whose images never come', lambda n=number, r=rank: self.images_that_hang(n, r)
         yield 'a stopped process is named', lambda: self.stopped()
+        yield 'a log that cannot be opened', lambda: self.resumed_with_a_blocked_log()
+        yield 'a pause of all', lambda: self.paused_together()
+        yield 'a run that one process began', lambda: self.begun_by_one()
+        if not short:
+            yield 'SIGUSR1 before the run', lambda: self.user_signal()
         yield 'other settings', lambda: self.different([], ['--seed', '5'], 'process 1 .* has other settings than process 0: --seed 5, not --seed 0')
         yield 'a path that one lacks', lambda: self.different(
             [], ['--init-student', 'nothing.safetensors'], 'process 1 .*nothing.safetensors', 74)

@@ -31,8 +31,9 @@ int dmae_ranks_receive(void *bytes, size_t count, int peer, int tag);
 /// Whether a message is done: 1 and its number is free again, 0 if it is not, -1 if it has failed.
 int dmae_ranks_test(int message);
 
-/// Leaves the others, who do the same: waits for them.
-void dmae_ranks_leave(void);
+/// Leaves the others, who do the same: waits for them for so many seconds. Where MPI does not let the process go, it
+/// ends with the exit code.
+void dmae_ranks_leave(int code, int seconds);
 
 /// Ends this process and all others at once, with the exit code.
 _Noreturn void dmae_ranks_abort(int code);
