@@ -61,6 +61,17 @@ extension Conversion {
         arguments.append("num_classes=\(classes ?? 0)")
         if timmPool.name != "token" { arguments.append("global_pool=\"\(timmPool.name)\"") }
         if let isNormed = timmPool.hasNorm { arguments.append("fc_norm=\(isNormed ? "True" : "False")") }
+        // A file does not say how pictures are prepared, and timm would take what it has for that name.
+        if encoder.imageHeight > 0 {
+            func list(_ values: [Float]) -> String { "(\(values.map { "\($0)" }.joined(separator: ", ")),)" }
+            let crop = preprocessing.crop
+            let share = Format.shortest(crop.fraction(width: encoder.imageWidth, height: encoder.imageHeight))
+            arguments.append(
+                "pretrained_cfg_overlay=dict(input_size=(\(encoder.channels), \(encoder.imageHeight), \(encoder.imageWidth)), "
+                    + "mean=\(list(preprocessing.normalisation.mean)), std=\(list(preprocessing.normalisation.deviation)), "
+                    + "crop_pct=\(share)\(crop.squashes ? ", crop_mode=\"squash\"" : ""), "
+                    + "interpolation=\"\(preprocessing.interpolation.rawValue)\")")
+        }
         return
             "timm loads it by timm.create_model(\"\(preset)\", \(arguments.joined(separator: ", ")), checkpoint_path=\"…\")"
     }

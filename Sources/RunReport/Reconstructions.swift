@@ -131,6 +131,6 @@ extension ReportPage {
             }
         }
         return text.isEmpty
-            ? "" : "<section id=\"pictures\"><h2>Reconstructions of held-out pictures</h2>\n\(text)</section>\n"
+            ? "" : "<section id=\"pictures\"><h2>Reconstructions</h2>\n\(text)</section>\n"
     }
 }

@@ -3,7 +3,7 @@
 public struct Throughput: Equatable, Sendable {
     /// Seconds of an image.
     public let seconds: Double
-    /// Whether the decoding threads cannot keep up, so that the kernels wait.
+    /// Whether the decoding threads cannot keep up, so that the kernels wait, or take most of the processors' time.
     public let isLimitedByDecoding: Bool
     /// Decoding threads with which they would keep up; nil if they do, or if more would not help.
     public let workers: Int?
@@ -19,7 +19,9 @@ public struct Throughput: Equatable, Sendable {
         let decoded = decoding / Double(min(workers, processors))
         let rest = max(compute, shared)
         seconds = max(rest, decoded)
-        isLimitedByDecoding = decoded > rest
+        // Where all processors are busy with both: what they are busy with most.
+        isLimitedByDecoding =
+            decoded > rest || shared > compute && decoding > compute * Double(min(threads, processors))
         let enough = decoding > 0 && rest > 0 ? Int((decoding / rest).rounded(.up)) : 1
         self.workers = isLimitedByDecoding && workers < processors ? min(max(enough, workers + 1), processors) : nil
     }

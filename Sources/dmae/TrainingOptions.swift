@@ -508,7 +508,7 @@ struct TrainingOptions: ParsableArguments {
             : ProgressLine(
                 totalSteps: trainer.totalSteps, terms: trainer.objective.lossTerms,
                 batches: configuration.accumulation / ranks.count, batchImages: configuration.batch * ranks.count,
-                remedy: "more --workers")
+                remedy: process.workers < Threads.recommended ? "more --workers" : "smaller files")
         // What the check of images has named, decoding does not name again.
         var named: [String] = []
         let isChecked = !process.noCheck
@@ -585,6 +585,14 @@ struct TrainingOptions: ParsableArguments {
                     "\(directory.logPath): damaged lines are left out of the table (lines: \(summary.unreadableLines))")
             }
             print(Self.table(summary, terms: terms))
+            if let first = summary.rows.first?.losses[0], let last = summary.rows.last?.losses[0],
+                summary.rows.count > 2,
+                last > first
+            {
+                Terminal.warning(
+                    "the loss is higher at the end (\(Format.fixed(last, 3))) than at the beginning (\(Format.fixed(first, 3))): the "
+                        + "weights have learned nothing; try a lower --base-learning-rate (a third, a tenth)")
+            }
             if !trainer.evaluations.isEmpty {
                 print(
                     "\n"

@@ -171,7 +171,9 @@ final class ConvertTests: XCTestCase {
             XCTAssertTrue(
                 file.errors.hasSuffix(
                     "\ntimm loads it by timm.create_model(\"vit_base_patch16_224\", img_size=32, patch_size=8, embed_dim=32, "
-                        + "depth=2, num_heads=4, num_classes=5\(pool), checkpoint_path=\"…\")\n"), file.errors)
+                        + "depth=2, num_heads=4, num_classes=5\(pool), pretrained_cfg_overlay=dict(input_size=(3, 32, 32), "
+                        + "mean=(0.485, 0.456, 0.406,), std=(0.229, 0.224, 0.225,), crop_pct=0.875, interpolation=\"bicubic\"), checkpoint_path=\"…\")\n"
+                ), file.errors)
             let made = convert(input, folder.file(source), "timm")
             XCTAssertTrue(
                 made.errors.hasSuffix(
@@ -194,7 +196,8 @@ final class ConvertTests: XCTestCase {
                 "left out: the decoder (32 tensors)",
                 "left out: 9 tensors beside the model, such as an optimiser's state",
                 "timm loads it by timm.create_model(\"vit_base_patch16_224\", img_size=32, patch_size=8, embed_dim=32, "
-                    + "depth=3, num_heads=…, num_classes=0, checkpoint_path=\"…\")",
+                    + "depth=3, num_heads=…, num_classes=0, pretrained_cfg_overlay=dict(input_size=(3, 32, 32), "
+                    + "mean=(0.485, 0.456, 0.406,), std=(0.229, 0.224, 0.225,), crop_pct=0.875, interpolation=\"bicubic\"), checkpoint_path=\"…\")",
             ])
         XCTAssertEqual(result.output, "weights  \(output)  42 tensors, 179.7 kB\n")
         let file = try WeightFiles.open(output)

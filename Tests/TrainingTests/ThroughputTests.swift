@@ -27,7 +27,11 @@ final class ThroughputTests: XCTestCase {
         XCTAssertTrue(limited.isLimitedByDecoding)
         XCTAssertEqual(limited.workers, 2)
         XCTAssertEqual(throughput(1, 8, workers: 2).seconds, 5)
-        XCTAssertFalse(throughput(1, 8, workers: 2).isLimitedByDecoding)
+        // Of which decoding takes four fifths.
+        XCTAssertTrue(throughput(1, 8, workers: 2).isLimitedByDecoding)
+        XCTAssertNil(throughput(1, 8, workers: 2).workers)
+        // Kernels on one of sixteen processors leave enough of them.
+        XCTAssertFalse(throughput(1, 8, threads: 1, workers: 12, processors: 16).isLimitedByDecoding)
         // More workers than processors do not help.
         XCTAssertEqual(throughput(1, 8, workers: 9).seconds, 5)
         // Of many processors only as many decode as are needed.
