@@ -72,7 +72,7 @@ public final class Ranks {
             throw Failure(
                 .failure,
                 "\(size) processes were started together, but none sees the others: the launcher is not that of this program's "
-                    + "MPI, \(library); start it with that one's mpiexec (mpiexec.hydra for MPICH), or with srun --mpi=pmi2"
+                    + "MPI, \(library); start it with that one's mpiexec (mpiexec.hydra for MPICH), or with srun and PMI-2"
             )
         }
     }

@@ -586,7 +586,7 @@ struct TrainingOptions: ParsableArguments {
             }
             print(Self.table(summary, terms: terms))
             if let first = summary.rows.first?.losses[0], let last = summary.rows.last?.losses[0],
-                summary.rows.count > 2,
+                trainer.totalSteps >= 100,
                 last > first
             {
                 Terminal.warning(

@@ -469,7 +469,7 @@ class Bench:
         folder = self.new('run')
         words = self.words('distill', folder, '--precision', 'f32')
         process = self.on_hosts(hosts, words, '--peer-timeout', '3')
-        wait_for(lambda: (folder / 'log.jsonl').exists() and len(log(folder)) > 1, process)
+        wait_for(lambda: list(folder.glob('checkpoint-*.safetensors')), process)
         start = time.monotonic()
         hosts.cut()
         try:
