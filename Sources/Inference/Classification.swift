@@ -10,7 +10,8 @@ import Weights
 
 /// Computes the logits of images with frozen weights that hold a class head.
 ///
-/// The head reads one feature of an image, see `EncoderFeature`. A linear probe normalises it by its BatchNorm first. An image's logits do not depend on the batch it is in, nor on the number of
+/// The head reads one feature of an image, see `EncoderFeature`. A linear probe normalises it by its BatchNorm first.
+/// An image's logits do not depend on the batch it is in, nor on the number of
 /// threads.
 public final class Classification {
     /// The encoder's sizes.

@@ -180,12 +180,12 @@ extension Ranks {
         }
     }
 
-    /// Sends the values of a tensor to a process, or receives them: those of the state, between process 0 and others.
-    /// Throws `LostPeer`.
+    /// Sends the values of a tensor of the state from process 0 to others, or back. Throws `LostPeer`.
     public func send(_ floats: UnsafeMutableBufferPointer<Float>, to peers: [Int]) throws {
         try wait(for: peers.map { try send(UnsafeRawBufferPointer(floats), to: $0, .state) })
     }
 
+    /// Receives as many values as `floats` has of a tensor of the state. Throws `LostPeer`.
     public func receive(_ floats: UnsafeMutableBufferPointer<Float>, from peer: Int) throws {
         try wait(for: [try receive(UnsafeMutableRawBufferPointer(floats), from: peer, .state)])
     }

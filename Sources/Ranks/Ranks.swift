@@ -98,7 +98,7 @@ public final class Ranks {
     private static let secondsForLastWord: UInt32 = 20
 
     /// Leaves the others, who do the same.
-    public func leave(_ code: Int32 = 0) { dmae_ranks_leave(code, Int32(min(peerTimeout, 1e9))) }
+    public func leave(_ code: Int32 = 0) { dmae_ranks_leave(code, Int32(max(1, min(peerTimeout, 1e9)))) }
 
     /// Ends this process and all others: for a failure that the others do not know of. Process 0 may have noticed the same,
     /// and has time for its status.

@@ -90,21 +90,23 @@ enum Processes {
     static func division() throws -> [(String, String)] {
         let ranks = Ranks.current
         guard !ranks.isAlone, let processors else { return [] }
-        let threads = Format.counted(Threads.count, "thread")
-        let list = processors.list.map(String.init).joined(separator: ",")
-        let lines = try ranks.meet("\(threads) on processors \(list), \(processors.origin)")
+        let lines = try ranks.meet(text(of: processors))
         return lines.enumerated().map { (ranks.name(of: $0), $1) }
+    }
+
+    /// "1 thread on processors 0, a part of the 2 of 2 processes".
+    private static func text(of processors: Ranks.Processors) -> String {
+        let list = processors.list.map(String.init).joined(separator: ",")
+        return "\(Format.counted(Threads.count, "thread")) on processors \(list), \(processors.origin)"
     }
 
     /// Says how the run is divided.
     static func note(_ accumulation: Int, groups: Int) -> String? {
         let ranks = Ranks.current
         guard !ranks.isAlone, let processors else { return nil }
-        let threads = Format.counted(Threads.count, "thread")
-        let list = processors.list.map(String.init).joined(separator: ",")
         return
-            "\(ranks.count) processes, \(ranks.localCount) of them on this machine; this one has \(threads) on processors "
-            + "\(list), \(processors.origin); each runs \(accumulation / ranks.count) of the \(accumulation) batches of a step "
+            "\(ranks.count) processes, \(ranks.localCount) of them on this machine; this one has "
+            + "\(text(of: processors)); each runs \(accumulation / ranks.count) of the \(accumulation) batches of a step "
             + "and \(groups / ranks.count) of \(groups) groups"
     }
 }
