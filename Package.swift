@@ -68,8 +68,8 @@ let package = Package(
                 .product(name: "SwiftProtobuf", package: "swift-protobuf"),
             ],
             exclude: ["ONNX/Messages/onnx.proto"], swiftSettings: swiftFlags),
-        room("Inference", ["Reporting", "Tensors", "Images", "Weights", "Models", "Interchange"]),
-        room("Ranks", ["Reporting", "Tensors", "CRanks"]),
+        room("Ranks", ["Reporting", "Tensors", "Images", "CRanks"]),
+        room("Inference", ["Reporting", "Tensors", "Images", "Weights", "Models", "Interchange", "Ranks"]),
         room("Training", ["Reporting", "Tensors", "Images", "Weights", "Models", "Interchange", "Ranks"]),
         room(
             "RunReport",

@@ -16,8 +16,10 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-ROOMS = ['CKernels', 'CCodecs', 'Reporting', 'Tensors', 'Images', 'Weights', 'Models', 'Interchange', 'Inference',
+ROOMS = ['CKernels', 'CCodecs', 'CRanks', 'Reporting', 'Tensors', 'Images', 'Ranks', 'Weights', 'Models', 'Interchange', 'Inference',
          'CDmae', 'DmaeLibrary']
+# Sources of dmae-mpi alone.
+MPI = ['mpi.c', 'udev.c']
 # Members are taken as they are needed.
 SWIFT = ['swiftCore', 'swiftGlibc', 'swiftDispatch', 'swiftSynchronization', 'swift_StringProcessing', 'swift_RegexParser', 'swift_Concurrency',
          'swiftSwiftOnoneSupport', 'FoundationEssentials', '_FoundationCShims',
@@ -35,7 +37,7 @@ def objects(build):
     found = []
     for room, folder in rooms:
         sources = [path for path in sorted(folder.rglob('*')) if path.suffix in ('.c', '.swift')
-                   and 'example' not in path.relative_to(folder).parts]
+                   and 'example' not in path.relative_to(folder).parts and path.name not in MPI]
         found += [build / f'{room}.build' / f'{path.name if path.suffix == ".swift" else path.relative_to(folder)}.o'
                   for path in sources]
     missing = [path for path in found if not path.exists()]

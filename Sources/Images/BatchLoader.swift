@@ -26,23 +26,16 @@ public final class BatchLoader: BatchSource {
     private let seed: UInt64
     private let mixing: Mixing?
     private let table: [Float]
-    private let report: (Message) -> Void
-    private let reportUnreadable: ((Int, Message) -> Void)?
+    private let account: ImageAccount
     private var threads: WorkerThreads?
     private var startFailure: (any Error)?
-    private var unreadable: Set<Int> = []
-    private var firstUnreadable: [String] = []
-    private var tally: PictureTally
-    private var isSummarised = false
-    /// Samples that `next` has returned.
-    private var samples = 0
     /// The newest batch. Its memory is reused for the next one, unless the caller still holds the batch.
     private var batch: Batch
 
     public var secondsWaited: Double { pipeline.secondsWaited }
 
     /// Number of different images that could not be read, in the batches that `next` has returned.
-    public var unreadableCount: Int { unreadable.count }
+    public var unreadableCount: Int { account.unreadableCount }
 
     /// Makes a loader of the stream's positions `firstSample`..<`lastSample` and starts decoding at once.
     ///
@@ -81,10 +74,14 @@ public final class BatchLoader: BatchSource {
     ///
     /// `augmentation` must not draw random numbers. The other parameters are those of the stream's loader.
     ///
-    /// - Parameter unreadable: called, beside `report`, with each unreadable image and the reason, before `next` returns
-    ///   the batch that lacks it.
+    /// - Parameters:
+    ///   - share: the batches of this loader, where several take them in turn; their caller has an account of all images,
+    ///     and calls `nextPart`.
+    ///   - unreadable: called, beside `report`, with each unreadable image and the reason, before `next` returns the batch
+    ///     that lacks it.
     public convenience init(
-        once source: any ImageSource, augmentation: Augmentation, batchSize: Int, workers: Int,
+        once source: any ImageSource, augmentation: Augmentation, batchSize: Int, share: StreamShare = .whole,
+        workers: Int,
         unreadableLimit: Double = UnreadableLimit.standard,
         batchesAhead: Int = BatchLoader.defaultBatchesAhead, unreadable: ((Int, Message) -> Void)? = nil,
         report: @escaping (Message) -> Void
@@ -92,8 +89,9 @@ public final class BatchLoader: BatchSource {
         precondition(batchesAhead > 0)
         self.init(
             DecodingPipeline(
-                source: source, augmentation: augmentation, batchSize: batchSize, seed: 0, samples: 0..<source.count,
-                unreadableLimit: unreadableLimit, depth: batchesAhead, isOnce: true),
+                source: source, augmentation: augmentation, batchSize: batchSize, seed: 0,
+                samples: 0..<share.count(among: source.count), unreadableLimit: unreadableLimit, depth: batchesAhead,
+                isOnce: true, share: share),
             seed: 0, mixing: nil, workers: workers, unreadable: unreadable, report: report)
     }
 
@@ -104,9 +102,9 @@ public final class BatchLoader: BatchSource {
         self.pipeline = pipeline
         self.seed = seed
         self.mixing = mixing
-        self.report = report
-        reportUnreadable = unreadable
-        tally = PictureTally(pipeline.augmentation.reading)
+        account = ImageAccount(
+            of: pipeline.source, reading: pipeline.augmentation.reading, limit: pipeline.unreadableLimit,
+            isOnce: pipeline.isOnce, unreadable: unreadable, report: report)
         table = pipeline.augmentation.normalisation.table
         batch = Batch(samples: [], images: [], labels: pipeline.source.classes.isEmpty ? nil : [])
         do {
@@ -127,77 +125,46 @@ public final class BatchLoader: BatchSource {
     /// - Throws: `Failure(.badData)` once all images, or a larger fraction than the limit, have proved unreadable;
     ///   `Failure(.inputOutput)` where the system failed, not the image (see `ImageSource.bytes`).
     public func next(into destination: Tensor, whileWaiting: () throws -> Void) throws -> Batch? {
+        while let (batch, findings) = try nextPart(into: destination, whileWaiting: whileWaiting) {
+            try account.add(findings)
+            if batch.count > 0 { return batch }
+        }
+        account.summarise()
+        return nil
+    }
+
+    /// As `next`, for a caller with an account of the images of its own: also a batch of which no image could be read.
+    public func nextPart(
+        into destination: Tensor, whileWaiting: () throws -> Void = {}
+    ) throws -> (Batch, BatchFindings)? {
         let augmentation = pipeline.augmentation, pixelCount = augmentation.width * augmentation.height
         precondition(destination.rows >= pipeline.batchSize && destination.columns == augmentation.sampleCount)
         if let startFailure { throw startFailure }
-        while true {
-            guard let decoded = try pipeline.waitForBatch(whileWaiting) else {
-                throw Failure(.failure, "the image loader was stopped")
-            }
-            guard decoded.count > 0 else {
-                summarise()
-                return nil
-            }
-            try note(decoded)
-            batch.removeAll()
-            for sample in 0..<decoded.count {
-                guard let image = decoded.image(sample) else { continue }
-                let row = destination.pointer + batch.count * destination.stride
-                Normalisation.write(
-                    decoded.bytes + sample * augmentation.sampleCount, count: pixelCount,
-                    channels: augmentation.channels, table, to: row)
-                let position = decoded.firstSample + sample, images = pipeline.source.count
-                augmentation.erase(row, seed: seed, epoch: position / images, index: position % images)
-                batch.append(sample: position, image: image, label: pipeline.source.label(image))
-            }
-            pipeline.release()
-            samples += decoded.count
-            if samples >= pipeline.source.count { summarise() }
-            guard batch.count > 0 else { continue }
-            if let mixing {
-                let mixture = mixing.mixture(
-                    seed: seed, firstSample: batch.samples[0], width: augmentation.width, height: augmentation.height)
-                mixture.apply(
-                    to: destination, count: batch.count, width: augmentation.width, height: augmentation.height)
-                batch.mixture = mixture
-            }
-            return batch
+        guard let decoded = try pipeline.waitForBatch(whileWaiting) else {
+            throw Failure(.failure, "the image loader was stopped")
         }
-    }
-
-    /// Reports the images of `decoded` that could not be read, and throws where there are too many.
-    private func note(_ decoded: DecodingPipeline.DecodedBatch) throws {
-        let source = pipeline.source
-        for event in pipeline.unreadable(in: decoded) where unreadable.insert(event.image).inserted {
-            reportUnreadable?(event.image, event.reason)
-            report("\(event.reason)\(Self.endings[pipeline.isOnce ? 0 : 1])")
-            if firstUnreadable.count < 3 { firstUnreadable.append(source.title(event.image)) }
+        guard decoded.count > 0 else { return nil }
+        batch.removeAll()
+        for sample in 0..<decoded.count {
+            guard let image = decoded.image(sample) else { continue }
+            let row = destination.pointer + batch.count * destination.stride
+            Normalisation.write(
+                decoded.bytes + sample * augmentation.sampleCount, count: pixelCount,
+                channels: augmentation.channels, table, to: row)
+            let position = decoded.firstSample + sample, images = pipeline.source.count
+            augmentation.erase(row, seed: seed, epoch: position / images, index: position % images)
+            batch.append(sample: position, image: image, label: pipeline.source.label(image))
         }
-        for finding in pipeline.findings(in: decoded) {
-            tally.add(finding.findings, image: finding.image, path: source.title(finding.image)).forEach(report)
+        let findings = pipeline.findings(of: decoded)
+        pipeline.release()
+        if let mixing, batch.count > 0 {
+            let mixture = mixing.mixture(
+                seed: seed, firstSample: batch.samples[0], width: augmentation.width, height: augmentation.height)
+            mixture.apply(
+                to: destination, count: batch.count, width: augmentation.width, height: augmentation.height)
+            batch.mixture = mixture
         }
-        let total = source.count
-        guard pipeline.exceedsLimit(unreadable.count) || decoded.isExhausted || unreadable.count == total else {
-            return
-        }
-        let place = source.place.map { " in \($0)" } ?? ""
-        let some = firstUnreadable.joined(separator: ", ") + (unreadable.count > firstUnreadable.count ? ", …" : "")
-        guard unreadable.count < total else {
-            throw Failure(
-                .badData,
-                "none of the \(total) images\(place) can be read (\(some)); name a folder of \(FileKind.names) files")
-        }
-        throw UnreadableLimit.failure(
-            "\(unreadable.count) of the \(total) images\(place) cannot be read (\(some)), more than the allowed fraction of \(pipeline.unreadableLimit)",
-            unreadable.count, of: total)
-    }
-
-    /// Reports, once, what was found in the images so far.
-    private func summarise() {
-        guard !isSummarised else { return }
-        isSummarised = true
-        let source = pipeline.source
-        tally.summary(of: min(samples, source.count), in: source.place).forEach(report)
+        return (batch, findings)
     }
 
     /// Ends the decoding threads and waits for them; `next` throws from then on. May be called more than once.
@@ -205,6 +172,6 @@ public final class BatchLoader: BatchSource {
         pipeline.stop()
         // A read from a disk that does not answer must not keep a run from its checkpoint.
         threads?.join(within: 3)
-        summarise()
+        account.summarise()
     }
 }

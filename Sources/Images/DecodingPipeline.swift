@@ -165,14 +165,21 @@ final class DecodingPipeline: @unchecked Sendable {
         }
     }
 
-    /// The images of `batch` that could not be read, in the order of the stream: threads finish in any order.
-    func unreadable(in batch: DecodedBatch) -> [Event] {
-        locked { events[batch.slot].sorted { ($0.sample, $0.attempt) < ($1.sample, $1.attempt) } }
-    }
-
-    /// What is to be known of the images of `batch` that were read, in the order of the stream.
-    func findings(in batch: DecodedBatch) -> [Finding] {
-        locked { findings[batch.slot].isEmpty ? [] : findings[batch.slot].sorted { $0.sample < $1.sample } }
+    /// What was found in the images of `batch`, in the order of the stream: threads finish in any order.
+    func findings(of batch: DecodedBatch) -> BatchFindings {
+        locked {
+            let slot = batch.slot
+            return BatchFindings(
+                samples: batch.count, isExhausted: batch.isExhausted,
+                unreadable: events[slot].isEmpty
+                    ? []
+                    : events[slot].sorted { ($0.sample, $0.attempt) < ($1.sample, $1.attempt) }
+                        .map { .init(image: $0.image, reason: $0.reason) },
+                readable: findings[slot].isEmpty
+                    ? []
+                    : findings[slot].sorted { $0.sample < $1.sample }
+                        .map { .init(image: $0.image, findings: $0.findings) })
+        }
     }
 
     /// Gives the oldest batch's slot back to the threads.

@@ -81,7 +81,7 @@ public enum Grey16: String, CaseIterable, Codable, Sendable {
 }
 
 /// What a person should know about an image file that was read.
-struct PictureFindings: Equatable, Sendable {
+struct PictureFindings: Equatable, Codable, Sendable {
     /// Whether a pixel is not opaque and was composited over the background.
     var isTransparent = false
     /// The fraction of pixels of 16-bit grey that were above 255 and became 255.

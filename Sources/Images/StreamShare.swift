@@ -12,6 +12,11 @@ public struct StreamShare: Sendable {
         (self.part, self.count, self.block) = (part, count, block)
     }
 
+    /// Of batches that several readers take in turn, those of one: batch b belongs to the reader b modulo `count`.
+    public static func batches(of part: Int, _ count: Int, size: Int) -> StreamShare {
+        StreamShare(part: part, of: count, block: count * size)
+    }
+
     /// The whole stream.
     public static let whole = StreamShare(part: 0, of: 1, block: 1)
 
@@ -20,5 +25,12 @@ public struct StreamShare: Sendable {
         guard count > 1 else { return sample }
         let own = block / count
         return sample / own * block + part * own + sample % own
+    }
+
+    /// The reader's own samples among the first `samples` of the stream.
+    func count(among samples: Int) -> Int {
+        guard count > 1 else { return samples }
+        let own = block / count
+        return samples / block * own + min(own, max(0, samples % block - part * own))
     }
 }

@@ -2,6 +2,7 @@ import Glibc
 import Images
 import Interchange
 import Models
+import Ranks
 import Reporting
 import Tensors
 import Weights
@@ -26,6 +27,14 @@ public final class Classification {
     public var batch: Int { extractor.batch }
 
     private let extractor: FeatureExtractor
+    /// XXH64 of the weights.
+    public var checksum: String {
+        var hash = XXHash64()
+        for parameter in extractor.parameters.all { hash.update(UnsafeRawBufferPointer(parameter.weight.elements)) }
+        for layer in [weight, bias] { hash.update(UnsafeRawBufferPointer(layer.elements)) }
+        return hash.text
+    }
+
     private let plan = MemoryPlan()
     /// [C, D] and [1, C].
     private let weight, bias: Tensor
@@ -100,7 +109,8 @@ public final class Classification {
         return Array(logits.elements[..<(images.count / sample * classes)])
     }
 
-    /// Computes the logits of every readable image of `source`, in its order.
+    /// Computes the logits of every readable image of `source`, in its order. Several processes all call it, see
+    /// `SharedBatches`, and `body` is called in process 0.
     ///
     /// - Parameters:
     ///   - preprocessing: how pictures become the input; nil for `Preprocessing.imageNet`.
@@ -119,23 +129,29 @@ public final class Classification {
         unreadable: ((Int, Message) -> Void)? = nil, report: @escaping (Message) -> Void = { _ in },
         _ body: (Batch, UnsafeBufferPointer<Float>) throws -> Void
     ) throws -> Int {
-        let loader = BatchLoader(
+        let batches = SharedBatches(
             once: source,
             augmentation: Augmentation(
                 width: configuration.imageWidth, height: configuration.imageHeight, channels: configuration.channels,
                 framing: .centre, preprocessing: preprocessing, reading: reading),
-            batchSize: batch, workers: workers, unreadableLimit: unreadableLimit, batchesAhead: 2,
-            unreadable: unreadable, report: report)
-        defer { loader.stop() }
-        while let images = try loader.next(into: extractor.images) {
-            forward()
-            let found = UnsafeBufferPointer(rebasing: logits.elements[..<(images.count * classes)])
-            guard found.allSatisfy(\.isFinite) else {
-                throw Failure(
-                    .failure, "logits are not finite, from \(source.path(images.images[0])) on: check the weights")
-            }
-            try body(images, found)
+            batchSize: batch, workers: workers, unreadableLimit: unreadableLimit, unreadable: unreadable,
+            report: report)
+        defer { batches.stop() }
+        func results(_ count: Int) -> UnsafeMutableBufferPointer<Float> {
+            UnsafeMutableBufferPointer(rebasing: logits.elements[..<(count * classes)])
         }
-        return loader.unreadableCount
+        while let images = try batches.next(
+            into: extractor.images, results: results,
+            { images in
+                forward()
+                guard results(images.count).allSatisfy(\.isFinite) else {
+                    throw Failure(
+                        .failure, "logits are not finite, from \(source.path(images.images[0])) on: check the weights")
+                }
+            })
+        {
+            try body(images, UnsafeBufferPointer(results(images.count)))
+        }
+        return batches.unreadableCount
     }
 }

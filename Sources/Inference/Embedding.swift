@@ -3,6 +3,7 @@ import Glibc
 import Images
 import Interchange
 import Models
+import Ranks
 import Tensors
 import Weights
 
@@ -29,7 +30,17 @@ public final class Embedding {
         public let classes: Int?
     }
 
+    /// Images of one pass.
+    public var batch: Int { extractor.batch }
+
     private let extractor: FeatureExtractor
+    /// XXH64 of the weights.
+    public var checksum: String {
+        var hash = XXHash64()
+        for parameter in extractor.parameters.all { hash.update(UnsafeRawBufferPointer(parameter.weight.elements)) }
+        return hash.text
+    }
+
     private let plan = MemoryPlan()
 
     /// Plans the memory and loads the weights.
@@ -166,7 +177,8 @@ public final class Embedding {
             classes: labels.map { labels in Set(written.map { labels[$0] }.filter { !$0.isEmpty }).count })
     }
 
-    /// Calls `body` with the features of every readable image of `source`, a batch at a time, in the source's order.
+    /// Calls `body` with the features of every readable image of `source`, a batch at a time, in the source's order. Several
+    /// processes all call it, see `SharedBatches`, and `body` is called in process 0.
     ///
     /// - Parameters:
     ///   - unreadableLimit: the fraction of images that may be unreadable.
@@ -180,25 +192,31 @@ public final class Embedding {
         unreadableLimit: Double = UnreadableLimit.standard,
         report: @escaping (Message) -> Void = { _ in }, _ body: (Batch, UnsafePointer<Float>) throws -> Void
     ) throws -> Int {
-        let loader = BatchLoader(
+        let batches = SharedBatches(
             once: source,
             augmentation: Augmentation(
                 width: configuration.imageWidth, height: configuration.imageHeight, channels: configuration.channels,
                 framing: .centre, preprocessing: preprocessing, reading: reading),
-            batchSize: extractor.batch, workers: workers, unreadableLimit: unreadableLimit, batchesAhead: 2,
-            report: report)
-        defer { loader.stop() }
+            batchSize: extractor.batch, workers: workers, unreadableLimit: unreadableLimit, report: report)
+        defer { batches.stop() }
         let row = shape.reduce(1, *)
-        while let batch = try loader.next(into: extractor.images) {
-            extractor.forward()
-            guard extractor.features.elements[..<(batch.count * row)].allSatisfy(\.isFinite) else {
-                throw Failure(
-                    .failure,
-                    "features are not finite, from \(source.path(batch.images[0])) on: check the weights")
-            }
+        func results(_ count: Int) -> UnsafeMutableBufferPointer<Float> {
+            UnsafeMutableBufferPointer(rebasing: extractor.features.elements[..<(count * row)])
+        }
+        while let batch = try batches.next(
+            into: extractor.images, results: results,
+            { batch in
+                extractor.forward()
+                guard results(batch.count).allSatisfy(\.isFinite) else {
+                    throw Failure(
+                        .failure,
+                        "features are not finite, from \(source.path(batch.images[0])) on: check the weights")
+                }
+            })
+        {
             try body(batch, extractor.features.pointer)
         }
-        return loader.unreadableCount
+        return batches.unreadableCount
     }
 
     /// Replaces the weights by random ones, as training starts from them: an encoder that has learned nothing.

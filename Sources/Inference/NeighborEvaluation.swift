@@ -1,5 +1,6 @@
 import Images
 import Models
+import Ranks
 import Reporting
 import Tensors
 
@@ -150,7 +151,10 @@ public final class NeighborEvaluation {
         passes * train.count + validation.count + 2 * (isTrainSubset.count + isValidationSubset.count)
     }
 
-    /// Runs the evaluation.
+    /// Whether this process has the features of all images, and compares them.
+    private let isLeading = Ranks.current.isFirst
+
+    /// Runs the evaluation. Several processes all call it, see `SharedBatches`; the result is that of process 0.
     ///
     /// - Throws: the failures of `Embedding.forEachBatch`; `Failure.failure` if memory cannot be mapped.
     public func run() throws -> Result {
@@ -182,7 +186,7 @@ public final class NeighborEvaluation {
                 trainCounts[label] += 1
                 if keepsSubset, isTrainSubset.contains(image) { subset.train.append(feature, width, label) }
             }
-            let partScores = neighbors.scores()
+            let partScores = isLeading ? neighbors.scores() : []
             scores = scores.map { zip($0, partScores).map { $0 + $1 } } ?? partScores
         }
         let figures = Figures(
@@ -248,11 +252,14 @@ public final class NeighborEvaluation {
         try plan.commit()
         func features(_ source: ImageSubset) throws -> FeatureList {
             var list = FeatureList()
-            let loader = BatchLoader(
+            let batches = SharedBatches(
                 once: source, augmentation: augmentation, batchSize: pixels.rows, workers: workers, unreadableLimit: 1,
-                batchesAhead: 2, report: { _ in })
-            defer { loader.stop() }
-            while let batch = try loader.next(into: pixels) {
+                report: { _ in })
+            defer { batches.stop() }
+            func results(_ count: Int) -> UnsafeMutableBufferPointer<Float> {
+                UnsafeMutableBufferPointer(rebasing: pixels.elements[..<(count * pixels.columns)])
+            }
+            while let batch = try batches.next(into: pixels, results: results, { _ in }) {
                 for row in 0..<batch.count {
                     list.append(pixels.pointer + row * pixels.columns, pixels.columns, batch.labels![row])
                 }
@@ -267,6 +274,7 @@ public final class NeighborEvaluation {
     /// Classifies kept features.
     private func compare(_ features: (train: FeatureList, validation: FeatureList), width: Int) throws -> Figures {
         let (train, validation) = features, plan = MemoryPlan()
+        guard isLeading else { return Figures(trainImages: 0, validationImages: 0, scores: []) }
         let neighbors = NearestNeighbors(
             queries: validation.labels.count, width: width, classes: self.train.classes.count, counts: counts,
             plan: plan)

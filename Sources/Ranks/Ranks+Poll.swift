@@ -155,10 +155,20 @@ extension Ranks {
     ///   - follow: does what an order says: its word and numbers.
     /// - Throws: `Stopped` where the run ends; `LostPeer`.
     public func serve(
-        request: () -> String? = { nil },
+        request: @escaping () -> String? = { nil },
         _ follow: (_ word: String, _ first: Int, _ second: Int) throws -> Void = { _, _, _ in }
     ) throws {
         precondition(!isFirst, "process 0 leads")
+        let outer = self.request
+        self.request = request
+        defer { self.request = outer }
+        while let order = try nextOrder() { try follow(order.text, Int(order.first), Int(order.second)) }
+    }
+
+    /// Waits for the next order of process 0, and answers its questions meanwhile; nil where it has ended what it did alone.
+    ///
+    /// - Throws: `Stopped` where the run ends; `LostPeer`.
+    func nextOrder() throws -> Slip? {
         while true {
             let slip = try withSlips(1) { bytes in
                 try wait(for: [try receive(bytes(0), from: 0, .command)])
@@ -167,14 +177,14 @@ extension Ranks {
             switch slip.kind {
             case .end:
                 guard slip.code == 0 else { throw Stopped(code: slip.code) }
-                return
+                return nil
             case .poll:
                 let signal = request()
                 try withSlips(1) { bytes in
                     Slip(signal == nil ? .goOn : .stop, signal ?? "").write(to: bytes(0))
                     try wait(for: [try send(UnsafeRawBufferPointer(bytes(0)), to: 0, .poll)])
                 }
-            case .order: try follow(slip.text, Int(slip.first), Int(slip.second))
+            case .order: return slip
             case .goOn, .stop, .failure: preconditionFailure("an order of a poll")
             }
         }

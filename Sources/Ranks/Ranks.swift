@@ -77,6 +77,8 @@ public final class Ranks {
         }
     }
 
+    /// The name of the signal that asks this process to stop, while it serves; nil without one.
+    public var request: () -> String? = { nil }
     /// When process 0 has asked the others last.
     var lastAsked = 0.0
     /// Whether messages are under way that nobody will receive.
@@ -117,7 +119,7 @@ public final class Ranks {
     /// What a message is about. Messages of different kinds do not mix.
     package enum Tag: Int32, Sendable {
         case text = 1
-        case poll, command, gradients, sums, weights, state
+        case poll, command, gradients, sums, weights, state, results
     }
 
     /// A message under way, to or from another process.

@@ -2,7 +2,7 @@
 /// command line or as a key of a description.
 ///
 /// The raw value is the field in plain words. A flag of the command line has the same words, joined by hyphens.
-public enum Field: String, CaseIterable, Sendable {
+public enum Field: String, CaseIterable, Codable, Sendable {
     // Commands
     case method
     case recipe

@@ -1,7 +1,7 @@
 /// A sentence for a person, which may name fields: "\(.maskRatio) must be below 1". The place that shows it has a
 /// `Vocabulary` and asks for the `text`.
-public struct Message: Hashable, Sendable {
-    enum Part: Hashable, Sendable {
+public struct Message: Hashable, Codable, Sendable {
+    enum Part: Hashable, Codable, Sendable {
         case text(String)
         case field(Field)
         /// A field and its value, as in "mask ratio 0.75".

@@ -1,6 +1,7 @@
 import Images
-import Reporting
 import Models
+import Ranks
+import Reporting
 
 /// Accuracy and loss of a classifier on validation images, prepared by resize and centre crop.
 public final class ClassifierValidation: PeriodicEvaluation {
@@ -53,19 +54,23 @@ public final class ClassifierValidation: PeriodicEvaluation {
         workers: Int, report: @escaping (Message) -> Void, isInterrupted: () -> Bool
     ) throws -> [Double]? {
         let images = classifier.images, logits = classifier.logits
-        let loader = BatchLoader(
-            once: source, augmentation: augmentation, batchSize: images.rows, workers: workers,
-            unreadableLimit: unreadableLimit, report: report)
-        defer { loader.stop() }
-        var scores = ClassificationScores(classes: classes)
-        while let batch = try loader.next(into: images) {
-            if isInterrupted() { return nil }
-            _ = classifier.evaluate(batch)
-            for row in 0..<batch.count {
-                scores.add(logits: logits.pointer + row * logits.stride, label: batch.labels![row])
+        return try withoutActuallyEscaping(isInterrupted) { isInterrupted in
+            let batches = SharedBatches(
+                once: source, augmentation: augmentation, batchSize: images.rows, workers: workers,
+                unreadableLimit: unreadableLimit, report: report, isInterrupted: isInterrupted)
+            defer { batches.stop() }
+            var scores = ClassificationScores(classes: classes)
+            while let batch = try batches.next(
+                into: images,
+                results: { UnsafeMutableBufferPointer(start: logits.pointer, count: $0 * logits.stride) },
+                { _ = classifier.evaluate($0) })
+            {
+                for row in 0..<batch.count {
+                    scores.add(logits: logits.pointer + row * logits.stride, label: batch.labels![row])
+                }
             }
+            return batches.isWhole ? Self.values(scores) : nil
         }
-        return Self.values(scores)
     }
 
     /// The values of `terms`.

@@ -1,5 +1,6 @@
 import Images
 import Models
+import Ranks
 import Reporting
 import Tensors
 
@@ -48,17 +49,26 @@ public final class HeldOutLosses: PeriodicEvaluation {
     ) throws -> [Double]? {
         // The objective's images are free between two steps.
         let images = objective.images
-        let loader = BatchLoader(
-            once: source, augmentation: augmentation, batchSize: images.rows, workers: workers,
-            unreadableLimit: unreadableLimit, batchesAhead: 2, report: report)
-        defer { loader.stop() }
-        var sums = [Double](repeating: 0, count: terms.count), count = 0
-        while let batch = try loader.next(into: images) {
-            if isInterrupted() { return nil }
-            let losses = objective.evaluate(batch)
-            for index in sums.indices { sums[index] += Double(losses.values[index]) * Double(batch.count) }
-            count += batch.count
+        return try withoutActuallyEscaping(isInterrupted) { isInterrupted in
+            let batches = SharedBatches(
+                once: source, augmentation: augmentation, batchSize: images.rows, workers: workers,
+                unreadableLimit: unreadableLimit, report: report, isInterrupted: isInterrupted)
+            defer { batches.stop() }
+            // The losses of a batch, which are means over its images.
+            let losses = UnsafeMutableBufferPointer<Float>.allocate(capacity: terms.count)
+            defer { losses.deallocate() }
+            var sums = [Double](repeating: 0, count: terms.count), count = 0
+            while let batch = try batches.next(
+                into: images, results: { _ in losses },
+                { batch in
+                    let found = objective.evaluate(batch)
+                    for index in losses.indices { losses[index] = found.values[index] }
+                })
+            {
+                for index in sums.indices { sums[index] += Double(losses[index]) * Double(batch.count) }
+                count += batch.count
+            }
+            return batches.isWhole ? sums.map { $0 / Double(max(1, count)) } : nil
         }
-        return sums.map { $0 / Double(max(1, count)) }
     }
 }

@@ -52,13 +52,13 @@ public protocol PeriodicEvaluation: AnyObject {
     /// Images that one evaluation decodes and computes.
     var imagesRead: Int { get }
 
-    /// Computes the values.
+    /// Computes the values. Several processes all call it with the same weights; process 0 gets the values.
     ///
     /// - Parameters:
     ///   - workers: decoding threads.
     ///   - report: called with a sentence about each unreadable image; the trainer shows each sentence once.
     ///   - isInterrupted: called from time to time; true ends the evaluation.
-    /// - Returns: nil if it was interrupted.
+    /// - Returns: nil if it was interrupted; in other processes than process 0 anything.
     /// - Throws: `Failure` where images cannot be read.
     func evaluate(workers: Int, report: @escaping (Message) -> Void, isInterrupted: () -> Bool) throws -> [Double]?
 }

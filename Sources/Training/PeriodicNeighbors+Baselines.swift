@@ -37,7 +37,7 @@ extension PeriodicNeighbors {
             validation, ImageSubset.spread(Self.baselineImages.validation, of: validation.count))
         guard
             let weights = try scores(
-                of: train, validation, workers: workers, report: report, isInterrupted: isInterrupted),
+                of: train, validation, isShared: false, workers: workers, report: report, isInterrupted: isInterrupted),
             let pixels = try pixelScores(train, validation, workers: workers, isInterrupted: isInterrupted)
         else { return nil }
         func counts(_ source: ImageSubset) -> [Int] {

@@ -1,5 +1,6 @@
 import Images
 import Models
+import Ranks
 import Reporting
 import Tensors
 
@@ -83,35 +84,44 @@ public final class PeriodicNeighbors: PeriodicEvaluation {
     public func evaluate(
         workers: Int, report: @escaping (Message) -> Void, isInterrupted: () -> Bool
     ) throws -> [Double]? {
-        try scores(of: train, validation, workers: workers, report: report, isInterrupted: isInterrupted)
-            .map { $0.flatMap { [$0.top1, $0.top5] } }
+        try scores(
+            of: train, validation, isShared: true, workers: workers, report: report, isInterrupted: isInterrupted
+        ).map { $0.flatMap { [$0.top1, $0.top5] } }
     }
 
     /// The scores of the weights as they are on some of the images; nil if interrupted.
+    ///
+    /// - Parameter isShared: whether all processes call it, and compute features in turn; process 0 compares them.
     func scores(
-        of train: any ImageSource, _ validation: any ImageSource, workers: Int, report: @escaping (Message) -> Void,
-        isInterrupted: () -> Bool
+        of train: any ImageSource, _ validation: any ImageSource, isShared: Bool, workers: Int,
+        report: @escaping (Message) -> Void, isInterrupted: () -> Bool
     ) throws -> [NeighborScores]? {
         plan.begin(start)
         neighbors.removeAll()
-        func encode(_ source: any ImageSource, _ add: (UnsafePointer<Float>, Int) -> Void) throws -> Bool {
-            let loader = BatchLoader(
-                once: source, augmentation: augmentation, batchSize: encoder.batch, workers: workers,
-                unreadableLimit: unreadableLimit, batchesAhead: 2, report: report)
-            defer { loader.stop() }
-            while true {
-                encoder.beginImages()
-                guard let batch = try loader.next(into: encoder.images) else { return true }
-                if isInterrupted() { return false }
-                encoder.forward()
-                for row in 0..<batch.count {
-                    add(encoder.features.pointer + row * encoder.features.columns, batch.labels![row])
+        return try withoutActuallyEscaping(isInterrupted) { isInterrupted in
+            func encode(_ source: any ImageSource, _ add: (UnsafePointer<Float>, Int) -> Void) throws -> Bool {
+                let batches = SharedBatches(
+                    once: source, augmentation: augmentation, batchSize: encoder.batch, workers: workers,
+                    isShared: isShared, unreadableLimit: unreadableLimit, report: report, isInterrupted: isInterrupted)
+                defer { batches.stop() }
+                let features = encoder.features
+                func results(_ count: Int) -> UnsafeMutableBufferPointer<Float> {
+                    UnsafeMutableBufferPointer(start: features.pointer, count: count * features.columns)
+                }
+                while true {
+                    encoder.beginImages()
+                    guard
+                        let batch = try batches.next(into: encoder.images, results: results, { _ in encoder.forward() })
+                    else { return batches.isWhole }
+                    for row in 0..<batch.count {
+                        add(features.pointer + row * features.columns, batch.labels![row])
+                    }
                 }
             }
+            guard try encode(validation, { neighbors.addQuery($0, label: $1) }),
+                try encode(train, { neighbors.addReference($0, label: $1) }), !isShared || Ranks.current.isFirst
+            else { return nil }
+            return neighbors.scores()
         }
-        guard try encode(validation, { neighbors.addQuery($0, label: $1) }),
-            try encode(train, { neighbors.addReference($0, label: $1) })
-        else { return nil }
-        return neighbors.scores()
     }
 }

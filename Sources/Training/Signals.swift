@@ -49,6 +49,14 @@ public enum Signals {
         for number in [SIGPIPE, SIGXFSZ] { signal(number, SIG_IGN) }
     }
 
+    /// Lets the signals do nothing but set `requested`, for a process that another one ends.
+    public static func noteOnly() {
+        reset()
+        handle { number in
+            _ = Signals.first.compareExchange(expected: 0, desired: number, ordering: .relaxed)
+        }
+    }
+
     /// Says from now on that a signal stops the run after a batch. Before, that it stops before the first step.
     public static func trainingBegins() { isTraining.store(true, ordering: .relaxed) }
 

@@ -20,6 +20,7 @@ extension Trainer {
             if evaluationReports.insert(sentence).inserted { report(sentence) }
         }
         func evaluate(_ evaluation: any PeriodicEvaluation) throws -> Bool {
+            try share(evaluation)
             let result = try evaluation.evaluate(workers: workers, report: reportOnce) {
                 signal = isInterrupted()
                 return signal != nil
@@ -33,9 +34,7 @@ extension Trainer {
             values += zip(evaluation.terms, result).map { ($0, $1) }
             return true
         }
-        for evaluation in due {
-            guard try average?.inPlace({ try evaluate(evaluation) }) ?? evaluate(evaluation) else { return signal }
-        }
+        guard try withAveragedWeights({ try due.allSatisfy(evaluate) }) else { return signal }
         let record = EvaluationRecord(
             step: step, epoch: configuration.epoch(step: step, images: source.count), values: values)
         // Where a file cannot be written, the checkpoint that follows must not count this evaluation as done: a resumed

@@ -6,10 +6,11 @@ import Tensors
 import Weights
 
 extension Trainer {
-    /// Orders of process 0, with the index of a parameter and the place of a kind of its state; or with the step that a
-    /// checkpoint is of.
+    /// Orders of process 0, with the index of a parameter and the place of a kind of its state; with the step that a
+    /// checkpoint is of; or with the place of an evaluation.
     private enum Order {
         static let sendState = "send state", receiveState = "receive state", receiveWeights = "receive weights"
+        static let goOnAfter = "go on after", evaluate = "evaluate"
     }
 
     /// What every process must have alike before the first step, but for what comes from files of weights.
@@ -51,14 +52,16 @@ extension Trainer {
     ///
     /// - Throws: `Ranks.Stopped` where the run ends before its last step; `Ranks.LostPeer`.
     public func follow(
-        workers: Int, message: @escaping (Message) -> Void, isInterrupted: () -> String? = { Signals.requested }
+        workers: Int, message: @escaping (Message) -> Void,
+        isInterrupted: @escaping () -> String? = { Signals.requested }
     ) throws {
+        func serve() throws { try self.serve(workers: workers, isInterrupted: isInterrupted) }
         // The log is opened.
-        try serve(isInterrupted: isInterrupted)
+        try serve()
         let batches = batches(workers: workers, report: message)
         defer { batches.stop() }
         // Evaluations that are due at the start.
-        try serve(isInterrupted: isInterrupted)
+        try serve()
         while step < totalSteps {
             let rate = schedule.rate(epoch: configuration.epoch(step: step, images: source.count))
             let (outcome, _) = try runStep(rate, batches, progress: nil, isInterrupted: isInterrupted)
@@ -67,15 +70,15 @@ extension Trainer {
             case .interrupted: break
             case .finished: step += 1
             }
-            try serve(isInterrupted: isInterrupted)
+            try serve()
         }
-        try serve(isInterrupted: isInterrupted)
+        try serve()
     }
 
     /// Does what process 0 orders, until it has ended what it does alone.
     ///
     /// - Throws: `Ranks.Stopped` where the run ends; `Ranks.LostPeer`.
-    public func serve(isInterrupted: () -> String? = { Signals.requested }) throws {
+    public func serve(workers: Int = 1, isInterrupted: @escaping () -> String? = { Signals.requested }) throws {
         try ranks.serve(request: isInterrupted) { word, first, second in
             switch word {
             case Order.sendState: try ranks.send(loop.state.tensor(first, loop.state.kinds[second])!.elements, to: [0])
@@ -83,7 +86,10 @@ extension Trainer {
                 try ranks.receive(loop.state.tensor(first, loop.state.kinds[second])!.elements, from: 0)
             case Order.receiveWeights:
                 for parameter in objective.parameters.all { try ranks.receive(parameter.weight.elements, from: 0) }
-                (step, evaluatedStep) = (first, first)
+            case Order.goOnAfter: (step, evaluatedStep) = (first, first)
+            case Order.evaluate:
+                // What there is to say process 0 says.
+                _ = try evaluations[first].evaluate(workers: workers, report: { _ in }, isInterrupted: { false })
             default: preconditionFailure("an unknown order")
             }
         }
@@ -124,8 +130,33 @@ extension Trainer {
                 try ranks.send(floats, to: [owner])
             }
         }
-        try ranks.order(Order.receiveWeights, step, 0, of: ranks.others)
+        try distributeWeights()
+        try ranks.order(Order.goOnAfter, step, 0, of: ranks.others)
+    }
+
+    /// Gives the weights of process 0 to the others.
+    private func distributeWeights() throws {
+        try ranks.order(Order.receiveWeights, 0, 0, of: ranks.others)
         for parameter in objective.parameters.all { try ranks.send(parameter.weight.elements, to: ranks.others) }
+    }
+
+    /// Calls `body`, in process 0, with the averages in place of the weights, in all processes; with the weights as they
+    /// are where they are not averaged.
+    func withAveragedWeights<Result>(_ body: () throws -> Result) throws -> Result {
+        guard let average else { return try body() }
+        guard !ranks.isAlone else { return try average.inPlace(body) }
+        let result = try average.inPlace {
+            try distributeWeights()
+            return try body()
+        }
+        try distributeWeights()
+        return result
+    }
+
+    /// Has the other processes take part in an evaluation.
+    func share(_ evaluation: any PeriodicEvaluation) throws {
+        guard !ranks.isAlone else { return }
+        try ranks.order(Order.evaluate, evaluations.firstIndex { $0 === evaluation }!, 0, of: ranks.others)
     }
 
     /// A step that several processes share, as measured.

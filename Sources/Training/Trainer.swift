@@ -309,7 +309,8 @@ public final class Trainer {
     /// Frozen weights, to be set by `prepare`: the objective's, or those that compute its input; nil without any.
     public var frozenParameters: Parameters? { objective.frozenParameters ?? extraction?.encoder.parameters }
 
-    private static func checksum(of source: any ImageSource) -> String {
+    /// XXH64 of the names of the images of `source`, in their order.
+    public static func checksum(of source: any ImageSource) -> String {
         var hash = XXHash64()
         for index in 0..<source.count {
             var name = source.name(index) + "\0"

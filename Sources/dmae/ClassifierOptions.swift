@@ -43,7 +43,7 @@ struct ClassifierOptions: ParsableArguments {
             weights: model,
             configuration: try model.runnableEncoder(heads: inference.heads, imageSize: imageSize, resampling: true),
             pool: pool?.feature,
-            batch: Embedding.batch(for: count, most: inference.batch), precision: precision.resolved())
+            batch: inference.batch(for: count), precision: precision.resolved())
         if !inference.quiet, !classification.adaptations.isEmpty {
             Terminal.note(classification.adaptations.joined(separator: "; "))
         }

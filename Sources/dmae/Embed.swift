@@ -106,12 +106,35 @@ struct Embed: ParsableCommand {
         try Outputs.check(files.all, images: source.files)
         let embedding = try Embedding(
             file: model.tensors, configuration: encoder, block: block, pool: pool,
-            batch: Embedding.batch(for: source.count, most: inference.batch), precision: precision.resolved())
+            batch: inference.batch(for: source.count), precision: precision.resolved())
         var metadata = ["dmae.weights": weights, "dmae.pool": embedding.pool.rawValue]
         if let block { metadata["dmae.block"] = "\(block)" }
+        let labels = try source.classNames(of: data, indexes: indexes)
+        try Processes.share(
+            [source], weights: embedding.checksum,
+            settings:
+                "\(encoder), \(embedding.place), \(embedding.pool), \(embedding.batch), \(precision.resolved()), \(reading), "
+                + "\(preprocessing)",
+            lead: {
+                try lead(
+                    embedding, over: source, to: files, labels: labels, metadata, reading: reading,
+                    preprocessing: preprocessing)
+            },
+            follow: {
+                _ = try embedding.forEachBatch(
+                    of: source, reading: reading, preprocessing: preprocessing, workers: inference.workers
+                ) { _, _ in }
+            })
+    }
+
+    /// Writes the features and says so.
+    private func lead(
+        _ embedding: Embedding, over source: ImageCollection, to files: FeatureFiles, labels: [String]?,
+        _ metadata: [String: String], reading: PictureReading, preprocessing: Preprocessing
+    ) throws {
         let progress = ImageProgress(total: source.count, isQuiet: inference.quiet)
         let summary = try embedding.run(
-            over: source, to: files, labels: try source.classNames(of: data, indexes: indexes),
+            over: source, to: files, labels: labels,
             metadata: metadata, reading: reading, preprocessing: preprocessing,
             workers: inference.workers,
             unreadableLimit: inference.unreadableLimit, progress: progress.update, report: Terminal.warning)

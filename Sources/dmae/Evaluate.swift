@@ -107,13 +107,35 @@ struct Evaluate: ParsableCommand {
         if !classifier.inference.quiet { source.notes.forEach(Terminal.note) }
         for note in mapping.notes { Terminal.warning(note.text(in: Flags())) }
         let classification = try classifier.classification(model, images: source.count, precision)
+        let reading = classifier.inference.pictures.reading(for: model, isQuiet: classifier.inference.quiet)
+        let preprocessing = try classifier.inference.preprocessing.preprocessing(
+            for: model, isQuiet: classifier.inference.quiet)
+        try Processes.share(
+            [source], weights: classification.checksum,
+            settings: "\(classification.configuration), \(classification.pool), \(classification.batch), "
+                + "\(precision.resolved()), \(reading), \(preprocessing), \(mapping.indices)",
+            lead: {
+                try lead(
+                    classification, model, over: source, mapping, to: list, reading: reading,
+                    preprocessing: preprocessing)
+            },
+            follow: {
+                _ = try classification.run(
+                    over: source, reading: reading, preprocessing: preprocessing, workers: classifier.inference.workers
+                ) { _, _ in }
+            })
+    }
+
+    /// Evaluates the model and prints the report.
+    private func lead(
+        _ classification: Classification, _ model: ModelWeights, over source: ImageCollection, _ mapping: ClassMapping,
+        to list: String?, reading: PictureReading, preprocessing: Preprocessing
+    ) throws {
         let progress = ImageProgress(total: source.count, isQuiet: classifier.inference.quiet)
         let evaluation = try Evaluation(
             classification, over: source, mapping: mapping, logits: logits,
             metadata: ["dmae.weights": classifier.weights],
-            reading: classifier.inference.pictures.reading(for: model, isQuiet: classifier.inference.quiet),
-            preprocessing: try classifier.inference.preprocessing.preprocessing(
-                for: model, isQuiet: classifier.inference.quiet),
+            reading: reading, preprocessing: preprocessing,
             workers: classifier.inference.workers,
             unreadableLimit: classifier.inference.unreadableLimit, progress: progress.update, report: Terminal.warning)
         let report = EvaluationReport(

@@ -1,5 +1,7 @@
 import ArgumentParser
 import Images
+import Inference
+import Ranks
 import Reporting
 
 /// How a frozen model runs over images: the options of `dmae embed`, `knn`, `evaluate` and `predict`.
@@ -27,6 +29,12 @@ struct InferenceOptions: ParsableArguments {
 
     @Flag(name: .shortAndLong, help: "Print results, warnings and errors only, no progress.")
     var quiet = false
+
+    /// Images of a pass over `count` images, which several processes share.
+    func batch(for count: Int) -> Int {
+        let processes = Ranks.current.count
+        return Embedding.batch(for: (count + processes - 1) / processes, most: batch)
+    }
 
     func validate() throws {
         try ValidationError.check { try Field.batch.requireAtLeast(1, batch) }

@@ -115,13 +115,14 @@ struct Knn: ParsableCommand {
         let embedding = try Embedding(
             file: model.tensors, configuration: try model.runnableEncoder(heads: inference.heads, imageSize: imageSize),
             block: nil, pool: pool?.feature,
-            batch: Embedding.batch(for: max(train.count, validation.count), most: inference.batch),
+            batch: inference.batch(for: max(train.count, validation.count)),
             precision: precision.resolved())
+        let reading = inference.pictures.reading(for: model, isQuiet: inference.quiet)
+        let preprocessing = try inference.preprocessing.preprocessing(for: model, isQuiet: inference.quiet)
         var progress: ImageProgress?
         let evaluation = try NeighborEvaluation(
             embedding, train: train, validation: validation, counts: k.counts, hasBaselines: !noBaselines,
-            reading: inference.pictures.reading(for: model, isQuiet: inference.quiet),
-            preprocessing: try inference.preprocessing.preprocessing(for: model, isQuiet: inference.quiet),
+            reading: reading, preprocessing: preprocessing,
             workers: inference.workers,
             unreadableLimit: inference.unreadableLimit,
             progress: { progress?.update($0) }, report: Terminal.warning)
@@ -131,18 +132,31 @@ struct Knn: ParsableCommand {
                 "the features of \(Format.counted(validation.count, "validation image")) are compared in "
                     + "\(evaluation.passes) parts, and the training images are encoded for each of them")
         }
-        let result = try evaluation.run()
+        try Processes.share(
+            [train, validation], weights: embedding.checksum,
+            settings:
+                "\(embedding.configuration), \(embedding.pool), \(embedding.batch), \(precision.resolved()), \(reading), "
+                + "\(preprocessing), \(noBaselines)",
+            lead: { try report(evaluation.run(), classes: train.classes.count, isShared: shared != nil) },
+            follow: { _ = try evaluation.run() })
+    }
+
+    /// Prints the figures.
+    ///
+    /// - Parameter isShared: whether training images are validation images, too.
+    private func report(_ result: NeighborEvaluation.Result, classes: Int, isShared: Bool) throws {
         if json {
             print(String(decoding: try Report(result).sortedJSON(), as: UTF8.self))
         } else {
-            print(Self.table(result, classes: train.classes.count))
+            print(Self.table(result, classes: classes))
             print("")
             print(
                 Format.filled(
-                    shared.map { _ in Self.sharedVerdict }
-                        ?? result.comparison?.explanation
-                        ?? "Without baselines only chance gives a scale: leave out --no-baselines to see what raw "
-                        + "pixels and random weights reach on the same images."))
+                    isShared
+                        ? Self.sharedVerdict
+                        : result.comparison?.explanation
+                            ?? "Without baselines only chance gives a scale: leave out --no-baselines to see what raw "
+                            + "pixels and random weights reach on the same images."))
         }
     }
 

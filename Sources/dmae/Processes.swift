@@ -1,8 +1,10 @@
 import ArgumentParser
 import Glibc
+import Images
 import Ranks
 import Reporting
 import Tensors
+import Training
 import Weights
 
 /// This process among those that mpiexec or srun has started together.
@@ -72,13 +74,52 @@ enum Processes {
     static func requireOne(for command: any ParsableCommand) throws {
         guard !Ranks.current.isAlone else { return }
         switch command {
-        case is Distill, is Pretrain, is Finetune, is Resume, is Doctor, is Dmae: return
+        case is Distill, is Pretrain, is Finetune, is Resume, is Doctor, is Dmae, is Evaluate, is Embed, is Knn: return
         case _ where type(of: command)._commandName == "help": return
         default:
             throw Failure(
                 .usage,
                 "`dmae \(type(of: command)._commandName)` is done by one process: start it without mpiexec or srun")
         }
+    }
+
+    /// Computes the features or logits of images that all processes share: process 0 does `lead`, the others `follow`, which
+    /// goes through the same images. Before, they compare what must be the same.
+    ///
+    /// - Parameters:
+    ///   - weights: a checksum of the weights.
+    ///   - settings: what else decides the results, in any words.
+    /// - Throws: what `lead` throws; `Failure.usage` where processes differ; `Ranks.Stopped` in other processes;
+    ///   `Ranks.LostPeer`.
+    static func share(
+        _ sources: [any ImageSource], weights: @autoclosure () -> String, settings: @autoclosure () -> String,
+        lead: () throws -> Void, follow: () throws -> Void
+    ) throws {
+        let ranks = Ranks.current
+        guard !ranks.isAlone else { return try lead() }
+        let copy = "every process needs the same files under the same paths"
+        try ranks.meet(
+            { _ in
+                [
+                    Ranks.Fact("program", program, remedy: "start the same file on every machine"),
+                    Ranks.Fact(
+                        "images",
+                        sources.map { "\($0.count) images with checksum \(Trainer.checksum(of: $0))" }.joined(
+                            separator: ", "),
+                        remedy: copy),
+                    Ranks.Fact("weights", "checksum \(weights())", remedy: copy),
+                    Ranks.Fact("settings", settings(), remedy: "start all processes with the same words"),
+                    Ranks.Fact(
+                        "instruction set", InstructionSet.selected.name, remedy: "set DMAE_ISA to the lower one for all"
+                    ),
+                ]
+            }, {})
+        if ranks.isFirst { return try ranks.lead(lead) }
+        // Process 0 removes what it has not finished before any process ends.
+        Signals.noteOnly()
+        ranks.request = { Signals.requested }
+        try follow()
+        try ranks.serve(request: ranks.request)
     }
 
     /// What to do where another process is gone.

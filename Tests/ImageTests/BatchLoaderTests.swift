@@ -416,6 +416,61 @@ final class BatchLoaderTests: XCTestCase {
         }
     }
 
+    /// Readers who take the batches in turn have together what one of them has alone, whatever is unreadable; their
+    /// findings, which survive their coding, give the same sentences and the same failure.
+    func testBatchesInTurn() throws {
+        let broken: Set = [0, 4, 5, 6, 7, 12]
+        let (_folder, folder) = try pictures(13, broken: broken)
+        defer { withExtendedLifetime(_folder) {} }
+        let centre = Augmentation(width: 8, height: 6, framing: .centre), limit = 0.5
+        for (batch, readers) in [(1, 1), (1, 3), (2, 2), (4, 2), (4, 3), (4, 8), (5, 2), (20, 4)] {
+            let destination = Destination(batch, centre)
+            var expected: [[Float]] = [], images: [[Int]] = [], reports: [String] = []
+            let alone = BatchLoader(
+                once: folder, augmentation: centre, batchSize: batch, workers: 1, unreadableLimit: limit,
+                report: { reports.append("\($0)") })
+            defer { alone.stop() }
+            while let loaded = try alone.next(into: destination.tensor) {
+                expected.append(Array(destination.values(loaded.count)))
+                images.append(loaded.images)
+            }
+            let loaders = (0..<readers).map { part in
+                BatchLoader(
+                    once: folder, augmentation: centre, batchSize: batch,
+                    share: .batches(of: part, readers, size: batch), workers: 2, report: { XCTFail("\($0)") })
+            }
+            defer { loaders.forEach { $0.stop() } }
+            var found: [[Float]] = [], foundImages: [[Int]] = [], foundReports: [String] = []
+            let account = ImageAccount(
+                of: folder, reading: PictureReading(), limit: limit, isOnce: true,
+                report: { foundReports.append("\($0)") })
+            for number in 0..<(folder.count + batch - 1) / batch {
+                let (loaded, findings) = try XCTUnwrap(loaders[number % readers].nextPart(into: destination.tensor))
+                let sent = try JSONEncoder().encode(findings)
+                try account.add(JSONDecoder().decode(BatchFindings.self, from: sent))
+                guard loaded.count > 0 else { continue }
+                XCTAssertEqual(loaded.samples, loaded.images)
+                found.append(Array(destination.values(loaded.count)))
+                foundImages.append(loaded.images)
+            }
+            for loader in loaders { XCTAssertNil(try loader.nextPart(into: destination.tensor)) }
+            XCTAssertEqual(foundImages, images, "\(batch), \(readers)")
+            XCTAssert(found == expected, "\(batch), \(readers)")
+            XCTAssertEqual(foundReports, reports)
+            XCTAssertEqual(account.unreadableCount, broken.count)
+        }
+        let strict = ImageAccount(of: folder, reading: PictureReading(), limit: 0.2, isOnce: true, report: { _ in })
+        let loader = BatchLoader(
+            once: folder, augmentation: centre, batchSize: 13, share: .batches(of: 0, 2, size: 13), workers: 1,
+            report: { _ in })
+        defer { loader.stop() }
+        let destination = Destination(13, centre)
+        let (_, findings) = try XCTUnwrap(loader.nextPart(into: destination.tensor))
+        let failure = failure { try strict.add(findings) }
+        XCTAssertEqual(failure?.code, .badData)
+        XCTAssert(failure?.message.contains("6 of the 13 images") == true, "\(failure as Any)")
+    }
+
     /// The batch has the labels of a class folder. Where an image replaces an unreadable one, the label is its own.
     func testLabelsAreThoseOfTheImagesShown() throws {
         let folder = TemporaryFolder()

@@ -418,6 +418,112 @@ class Bench:
             require(output.count('error:') == 1, f'not one error: {output[-800:]}')
             require(json.loads((folder / 'status.json').read_text())['state'] == 'failed', 'status.json does not say failed')
 
+    # What several processes share beside training
+
+    def evaluated_words(self, folder):
+        """Losses on images that are held out, some of them unreadable, and k-NN, after each epoch."""
+        damaged = self.folder / 'damaged'
+        if not damaged.exists():
+            shutil.copytree(self.images, damaged)
+            for path in sorted(damaged.rglob('*.jpg'))[::7]:
+                path.write_bytes(b'not a picture')
+        return self.words('distill', folder, '--precision', 'f32', '--val', damaged, '--knn-train', self.images, '--knn-val',
+                          damaged, '--knn-every', '1', '--unreadable-limit', '0.9')
+
+    def evaluations(self, count):
+        """The values of evaluations, and the warnings about their images, are those of one process."""
+        outputs = {}
+        for processes, program in ((0, self.dmae), (count, None)):
+            folder = self.new(f'evaluated-{processes}')
+            outputs[processes] = self.run(processes, self.evaluated_words(folder), program=program)
+        one, several = self.folder / 'evaluated-0', self.folder / f'evaluated-{count}'
+        require(any('knn_top1_k10' in line for line in log(one)), 'nothing was evaluated')
+        self.require_same(several, one)
+        warnings = [sorted(set(re.findall(r'.*it is left out', output))) for output in outputs.values()]
+        require(warnings[0] and warnings[0] == warnings[1], f'other warnings: {warnings[0][:3]} and {warnings[1][:3]}')
+
+    def evaluation_that_fails(self):
+        """Too many unreadable images of an evaluation, none of them in the first batch: a checkpoint, and one sentence."""
+        damaged = self.folder / 'mostly-damaged'
+        shutil.copytree(self.images, damaged)
+        for path in sorted(damaged.rglob('*.jpg'))[4:]:
+            path.write_bytes(b'not a picture')
+        folder = self.new('run')
+        words = self.words('distill', folder, '--precision', 'f32', '--val', damaged)
+        code, output = self.end(self.start(2, words))
+        require(code == 65 and output.count('error:') == 1 and 'cannot be read' in output, f'exit code {code}: {output[-800:]}')
+        require(list(folder.glob('checkpoint-*.safetensors')), 'no checkpoint was kept')
+
+    def classifier(self):
+        return self.reference('finetune', 'f32') / 'model.safetensors'
+
+    def shared_words(self, kind, output):
+        damaged = self.folder / 'damaged'
+        self.evaluated_words(output)
+        student = self.reference('distill', 'f32') / 'model.safetensors'
+        few = ['--batch', '5', '--unreadable-limit', '0.9', '--json', '--quiet']
+        return [str(word) for word in {
+            'evaluate': ['evaluate', '--weights', self.classifier(), '--data', damaged, '--logits', output / 'logits.safetensors', *few],
+            'embed': ['embed', '--weights', student, '--data', damaged, '--output', output / 'features.npy', *few],
+            'tokens': ['embed', '--weights', student, '--data', damaged, '--pool', 'tokens', '--output',
+                       output / 'tokens.safetensors', *few],
+            'knn': ['knn', '--weights', student, '--train', damaged, '--val', self.images, '--k', '1,5', *few],
+        }[kind]]
+
+    def shared(self, kind, count):
+        """`evaluate`, `embed` and `knn` by several processes write and say what one process does."""
+        found = []
+        for processes, program in ((0, self.dmae), (count, None)):
+            output = self.new('shared')
+            output.mkdir()
+            text = self.run(processes, self.shared_words(kind, output), program=program)
+            warnings = sorted(line for line in text.splitlines() if line.startswith('warning:'))
+            found.append((text[text.index('{'):text.rindex('}')], warnings,
+                          {path.name: path.read_bytes() for path in output.iterdir()}))
+        require(found[0][1], 'no image was said to be unreadable')
+        for one, several, name in zip(*found, ('what is printed', 'warnings', 'files')):
+            require(one == several, f'{name} differ: {str(one)[:300]} and {str(several)[:300]}')
+
+    def shared_fails(self, kind):
+        """Process 1 has other images; a folder cannot be written; too many images cannot be read."""
+        output = self.new('shared')
+        output.mkdir()
+        place = self.elsewhere()
+        shutil.copytree(self.images, place / 'images')
+        next((place / 'images').rglob('*.jpg')).unlink()
+        words = self.shared_words(kind, output)
+        words = ['images' if word == str(self.folder / 'damaged') else word for word in words]
+        code, text = self.pair(words, elsewhere=place)
+        require(code == 64 and 'other images than process 0' in text and text.count('error:') == 1, f'exit code {code}: {text[-800:]}')
+        words = self.shared_words(kind, output)
+        words[words.index('--unreadable-limit') + 1] = '0.01'
+        code, text = self.end(self.start(4, words))
+        require(code == 65 and 'cannot be read' in text and text.count('error:') == 1, f'exit code {code}: {text[-800:]}')
+        require(not list(output.iterdir()), f'files were left: {list(output.iterdir())}')
+
+    def shared_ends(self):
+        """One of the processes that embed images is killed, or one or all are told to end: they do, and leave no result; where
+        they were told, no part of one either."""
+        for number, ranks in ((signal.SIGKILL, [1]), (signal.SIGTERM, [1]), (signal.SIGTERM, [0, 1]), (signal.SIGTERM, [1, 0])):
+            output = self.new('shared')
+            output.mkdir()
+            words = self.shared_words('tokens', output)
+            images = self.folder / 'many'
+            if not images.exists():
+                for copy in range(30):
+                    shutil.copytree(self.images, images / str(copy))
+            words[words.index(str(self.folder / 'damaged'))] = str(images)
+            process = self.start(2, words)
+            # The file of the features is begun.
+            wait_for(lambda: list(output.iterdir()), process)
+            children = ranks_of(process)
+            for rank in ranks:
+                os.kill(children[rank], number)
+            code, text = self.end(process, 40)
+            require(code != 0, f'{number} at {ranks}: exit code 0: {text[-800:]}')
+            left = [path.name for path in output.iterdir() if number != signal.SIGKILL or '.part-' not in path.name]
+            require(not left, f'{number} at {ranks}: files were left: {left}')
+
     def not_finite(self):
         """A loss that is not finite ends all with code 1 and one sentence."""
         folder = self.new('run')
@@ -528,6 +634,14 @@ class Bench:
         yield 'other images', lambda: self.other_images()
         yield 'unreadable images at one, allowed', lambda: self.unreadable_at_one('0.9')
         yield 'unreadable images at one, too many', lambda: self.unreadable_at_one('0.1')
+        for count in (2, 4):
+            yield f'evaluations by {count}', lambda c=count: self.evaluations(c)
+        yield 'an evaluation that fails', lambda: self.evaluation_that_fails()
+        for kind, count in (('evaluate', 2), ('evaluate', 3), ('embed', 2), ('embed', 8), ('tokens', 4), ('knn', 2), ('knn', 4)):
+            if not short or count == 2:
+                yield f'{kind} by {count}', lambda k=kind, c=count: self.shared(k, c)
+        yield 'embed, where processes differ or images fail', lambda: self.shared_fails('embed')
+        yield 'embed, ended by a signal', lambda: self.shared_ends()
         yield 'a loss that is not finite', lambda: self.not_finite()
         yield 'full disk at process 0', lambda: self.full_disk()
         yield 'two machines', lambda: self.with_hosts(self.over_a_cable)
