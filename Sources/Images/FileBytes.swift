@@ -70,6 +70,12 @@ func imageOfSource(_ path: String, atMost most: Int = .max) throws -> [UInt8] {
     }
 }
 
+/// The size of the regular file at `path`; nil where there is none.
+func fileByteCount(_ path: String) -> Int? {
+    var status = stat()
+    return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG ? Int(status.st_size) : nil
+}
+
 /// Whether `path` is a regular file with permission to read it. If reading it fails all the same, the system is at
 /// fault, not the file.
 func isReadableFile(_ path: String) -> Bool {

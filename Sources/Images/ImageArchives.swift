@@ -104,6 +104,11 @@ struct ImageArchives: ImageSource {
         return try ArchiveFile(path: unit.path).bytes(offset..<offset + min(size, count), of: unit.stamp)
     }
 
+    func byteCount(_ index: Int) -> Int? {
+        let entry = images[index], unit = units[Int(entry.unit)], image = Int(entry.image)
+        return unit.misnamed.contains(image) ? nil : unit.images.sizes[image]
+    }
+
     /// Opens archives.
     ///
     /// - Parameters:

@@ -82,6 +82,9 @@ public struct ImageCollection: ImageSource {
     public func head(_ index: Int, count: Int) throws -> [UInt8] {
         try parts[Int(images[index].part)].head(Int(images[index].index), count: count)
     }
+    public func byteCount(_ index: Int) -> Int? {
+        parts[Int(images[index].part)].byteCount(Int(images[index].index))
+    }
 
     /// Opens the folders, tar archives and lists at `places`.
     ///

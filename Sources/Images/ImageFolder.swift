@@ -115,6 +115,8 @@ public struct ImageFolder: ImageSource {
         return try imageOfSource(path(index), atMost: count)
     }
 
+    public func byteCount(_ index: Int) -> Int? { misnamed.contains(index) ? nil : fileByteCount(path(index)) }
+
     /// Searches the folder at `root`.
     ///
     /// - Parameter usesLabels: whether the classes of images matter. If they do not, directories in the folder that may

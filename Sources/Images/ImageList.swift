@@ -29,6 +29,8 @@ public struct ImageList: ImageSource {
     public func label(_ index: Int) -> Int? { classes.isEmpty ? nil : Int(labels[index]) }
     public func bytes(_ index: Int) throws -> [UInt8] { try imageOfSource(path(index)) }
 
+    public func byteCount(_ index: Int) -> Int? { fileByteCount(path(index)) }
+
     public func head(_ index: Int, count: Int) throws -> [UInt8] { try imageOfSource(path(index), atMost: count) }
 
     private func whole(_ name: String) -> String { Self.whole(name, in: folder) }

@@ -52,6 +52,9 @@ public protocol ImageSource: Sendable {
     /// The first `count` bytes of the encoded image, all of it if it is shorter. Throws as `bytes`.
     func head(_ index: Int, count: Int) throws -> [UInt8]
 
+    /// Bytes of the encoded image; nil where they cannot be told. Nothing is read where the place of the image says it.
+    func byteCount(_ index: Int) -> Int?
+
     /// The images in the order in which they lie where they are stored, so that neighbours are read quickly one after
     /// another.
     var storedOrder: [Int] { get }
@@ -75,6 +78,8 @@ extension ImageSource {
     }
 
     public func head(_ index: Int, count: Int) throws -> [UInt8] { Array(try bytes(index).prefix(count)) }
+
+    public func byteCount(_ index: Int) -> Int? { (try? bytes(index))?.count }
 
     public func title(_ index: Int) -> String { path(index) }
 }

@@ -27,4 +27,5 @@ public struct ImageSubset: ImageSource {
     public func label(_ index: Int) -> Int? { base.label(indices[index]) }
     public func head(_ index: Int, count: Int) throws -> [UInt8] { try base.head(indices[index], count: count) }
     public func bytes(_ index: Int) throws -> [UInt8] { try base.bytes(indices[index]) }
+    public func byteCount(_ index: Int) -> Int? { base.byteCount(indices[index]) }
 }

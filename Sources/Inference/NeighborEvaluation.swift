@@ -65,10 +65,20 @@ public final class NeighborEvaluation {
         public let chance: (top1: Double, top5: Double)
         /// With baselines: the images that all of them used.
         public let comparison: Comparison?
+        /// The validation images whose features are those of a training image, bit by bit: copies that were saved anew
+        /// without a loss, mostly.
+        public let lookalikes: [Lookalike]
 
         public static func == (first: Result, second: Result) -> Bool {
             first.figures == second.figures && first.chance == second.chance && first.comparison == second.comparison
+                && first.lookalikes == second.lookalikes
         }
+    }
+
+    /// A validation image, and the first training image with the same feature.
+    public struct Lookalike: Equatable, Sendable {
+        /// Their titles.
+        public let title, original: String
     }
 
     private let embedding: Embedding
@@ -165,6 +175,7 @@ public final class NeighborEvaluation {
         let width = embedding.configuration.width
         var trainCounts = [Int](repeating: 0, count: train.classes.count), validationCounts = trainCounts
         var scores: [NeighborScores]?
+        var lookalikes: [Lookalike] = []
         let step = validationImagesPerPass
         for first in stride(from: 0, to: validation.count, by: step) {
             let part = first..<min(first + step, validation.count)
@@ -173,7 +184,11 @@ public final class NeighborEvaluation {
                 queries: part.count, width: width, classes: train.classes.count, counts: counts, plan: plan,
                 blockSize: min(1024, train.count))
             try plan.commit()
-            try encode(ImageSubset(validation, part)) { image, label, feature in
+            // The validation images of this part, and the first training image that looks like them, by their features.
+            var looks: [Int: (images: [Int], original: Int?)] = [:]
+            let seen = ImageSubset(validation, part)
+            try encode(seen) { image, label, feature in
+                looks[Self.hash(of: feature, width), default: ([], nil)].images.append(image)
                 neighbors.addQuery(feature, label: label)
                 validationCounts[label] += 1
                 if keepsSubset, isValidationSubset.contains(part.lowerBound + image) {
@@ -181,10 +196,19 @@ public final class NeighborEvaluation {
                 }
             }
             try encode(train, isRepeated: first > 0) { image, label, feature in
+                let hash = Self.hash(of: feature, width)
+                if let known = looks[hash], known.original == nil { looks[hash]!.original = image }
                 neighbors.addReference(feature, label: label)
                 guard first == 0 else { return }
                 trainCounts[label] += 1
                 if keepsSubset, isTrainSubset.contains(image) { subset.train.append(feature, width, label) }
+            }
+            lookalikes += looks.values.flatMap { known in
+                known.original.map { original in
+                    known.images.map { (image: $0, original: original) }
+                } ?? []
+            }.sorted { $0.image < $1.image }.map {
+                Lookalike(title: seen.title($0.image), original: train.title($0.original))
             }
             let partScores = isLeading ? neighbors.scores() : []
             scores = scores.map { zip($0, partScores).map { $0 + $1 } } ?? partScores
@@ -192,7 +216,9 @@ public final class NeighborEvaluation {
         let figures = Figures(
             trainImages: trainCounts.reduce(0, +), validationImages: validationCounts.reduce(0, +), scores: scores!)
         let chance = Self.chance(train: trainCounts, validation: validationCounts)
-        guard hasBaselines else { return Result(figures: figures, chance: chance, comparison: nil) }
+        guard hasBaselines else {
+            return Result(figures: figures, chance: chance, comparison: nil, lookalikes: lookalikes)
+        }
 
         let images = (
             train: ImageSubset(train, isTrainSubset.sorted()),
@@ -208,7 +234,13 @@ public final class NeighborEvaluation {
         return Result(
             figures: figures, chance: chance,
             comparison: Comparison(
-                encoder: encoder, random: try compare(random, width: width), pixels: pixels))
+                encoder: encoder, random: try compare(random, width: width), pixels: pixels), lookalikes: lookalikes)
+    }
+
+    private static func hash(of feature: UnsafePointer<Float>, _ width: Int) -> Int {
+        var hasher = Hasher()
+        hasher.combine(bytes: UnsafeRawBufferPointer(UnsafeBufferPointer(start: feature, count: width)))
+        return hasher.finalize()
     }
 
     /// The top-1 and top-5 of guessing the most frequent classes of the training images.

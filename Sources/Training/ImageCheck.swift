@@ -5,35 +5,50 @@ import Reporting
 import Synchronization
 import Weights
 
-/// The check of all images of a run by their headers, before the first step or beside the first ones. What it finds is
-/// kept in the folder of the run, so that a resumed run with the same files does not read them again.
+/// The check of all images of a run by their headers, before the first step or beside the first ones, and the search for
+/// images that are learned and judge at the same time. What it finds is kept in the folder of the run, so that a resumed
+/// run with the same files does not read them again.
 public final class ImageCheck {
     /// With more images than these, the headers are read beside the first steps.
     public static let mostBefore = 100_000
 
+    /// What was found.
+    public struct Findings: Codable, Equatable, Sendable {
+        /// Of the images of each source.
+        public let headers: [ImageHeaders]
+        /// Of each comparison.
+        public let copies: [CopiedImages]
+    }
+
     private let sources: [any ImageSource]
+    private let comparisons: [(learned: Int, judged: Int)]
     private let directory: RunDirectory
     private let text: @Sendable (Message) -> String
     private let checksum: String
     private var thread: WorkerThreads?
-    private let result = Mutex<Result<[ImageHeaders], any Error>?>(nil)
+    private let result = Mutex<Result<Findings, any Error>?>(nil)
     private let isStopped = Atomic(false)
 
-    /// The headers of a source's images, as they are kept.
+    /// The findings, as they are kept.
     private struct Kept: Codable {
         /// `ImageCheck.checksum`.
         let files: String
-        let headers: [ImageHeaders]
+        let findings: Findings
     }
 
     private struct Stopped: Error {}
 
     /// - Parameters:
     ///   - sources: the images of the run, those of its evaluations included.
+    ///   - comparisons: places in `sources` of images that are learned and of those among which copies of them are looked
+    ///     for.
     ///   - text: the words of sentences about images.
-    public init(_ sources: [any ImageSource], in directory: RunDirectory, text: @escaping @Sendable (Message) -> String)
-    {
+    public init(
+        _ sources: [any ImageSource], comparing comparisons: [(learned: Int, judged: Int)] = [],
+        in directory: RunDirectory, text: @escaping @Sendable (Message) -> String
+    ) {
         self.sources = sources
+        self.comparisons = comparisons
         self.directory = directory
         self.text = text
         checksum = Self.checksum(of: sources)
@@ -43,12 +58,13 @@ public final class ImageCheck {
 
     /// What an earlier check of the same files found; nil without one. A file is the same while its path, its size and
     /// its time of modification are; the images that could not be decoded are looked at again.
-    public func remembered() -> [ImageHeaders]? {
+    public func remembered() -> Findings? {
         guard let bytes = try? MappedFile.contents(directory.imagesPath, wanted: "the images of a run"),
             let kept = try? JSONDecoder().decode(Kept.self, from: Data(bytes)), kept.files == checksum,
-            kept.headers.count == sources.count, zip(kept.headers, sources).allSatisfy({ $0.hold(for: $1) })
+            kept.findings.headers.count == sources.count,
+            zip(kept.findings.headers, sources).allSatisfy({ $0.hold(for: $1) })
         else { return nil }
-        return kept.headers
+        return kept.findings
     }
 
     /// Reads all headers now.
@@ -57,10 +73,10 @@ public final class ImageCheck {
     ///   - workers: threads that read.
     ///   - progress: called about once a second with the number of images so far.
     /// - Throws: `Failure.inputOutput` where the system failed, not an image; what `progress` throws.
-    public func run(workers: Int, progress: (Int) throws -> Void) throws -> [ImageHeaders] {
-        let headers = try read(workers: workers, progress: progress)
-        try keep(headers)
-        return headers
+    public func run(workers: Int, progress: (Int) throws -> Void) throws -> Findings {
+        let findings = try read(workers: workers, progress: progress)
+        try keep(findings)
+        return findings
     }
 
     /// Starts to read all headers on a thread of its own.
@@ -77,13 +93,13 @@ public final class ImageCheck {
     }
 
     /// What the check that was started has found, once, when it has come to its end.
-    public func finished() throws -> [ImageHeaders]? {
+    public func finished() throws -> Findings? {
         guard thread != nil, let result = result.withLock({ $0 }) else { return nil }
         thread?.join()
         thread = nil
-        let headers = try result.get()
-        try keep(headers)
-        return headers
+        let findings = try result.get()
+        try keep(findings)
+        return findings
     }
 
     /// Ends the check that was started.
@@ -93,17 +109,23 @@ public final class ImageCheck {
         thread = nil
     }
 
-    private func read(workers: Int, progress: (Int) throws -> Void) throws -> [ImageHeaders] {
+    private func read(workers: Int, progress: (Int) throws -> Void) throws -> Findings {
         var done = 0
-        return try sources.map { source in
+        let headers = try sources.map { source in
             defer { done += source.count }
             return try ImageHeaders(of: source, workers: workers, text: text) { try progress(done + $0) }
         }
+        let copies = try comparisons.map { comparison in
+            try CopiedImages(of: sources[comparison.learned], in: sources[comparison.judged], workers: workers) {
+                try progress(done)
+            }
+        }
+        return Findings(headers: headers, copies: copies)
     }
 
-    private func keep(_ headers: [ImageHeaders]) throws {
+    private func keep(_ findings: Findings) throws {
         try AtomicFile.write(
-            Kept(files: checksum, headers: headers).sortedJSON() + [0x0A], to: directory.imagesPath,
+            Kept(files: checksum, findings: findings).sortedJSON() + [0x0A], to: directory.imagesPath,
             replacesLink: true)
     }
 

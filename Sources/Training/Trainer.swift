@@ -248,6 +248,13 @@ public final class Trainer {
     /// The images of the run and those of its evaluations.
     public var sources: [any ImageSource] { [source] + evaluationSources }
     var evaluationSources: [any ImageSource] = []
+    /// Of each evaluation, the places in `sources` of the images that are learned and of those that then judge. That on the
+    /// validation images of the run comes first, if there is one, then k-NN's.
+    public var comparisons: [(learned: Int, judged: Int)] {
+        let last = sources.count - 1
+        return (configuration.validation == nil ? [] : [(0, 1)])
+            + (configuration.neighbors == nil ? [] : [(last - 1, last)])
+    }
     /// Images that are not trained on, where evaluations have some: those of the losses, else those of k-NN.
     private var heldOutSource: (any ImageSource)? {
         configuration.validation == nil ? evaluationSources.last : evaluationSources.first

@@ -53,12 +53,28 @@ enum GivenPaths {
                     isWithin && isAround
                     ? "\(own) and \(other) are the same images"
                     : isWithin ? "\(other) lies in \(own)" : "\(other) holds \(own)"
-                return
-                    "\(relation): \(measure) of images that were learned says how well they are remembered, not how well "
-                    + "others are told apart; give \(judged.flag) other images"
+                return "\(relation): \(remembered(measure)); give \(judged.flag) other images"
             }
         }
         return nil
+    }
+
+    /// How many images that judge are copies of images that were learned, with the names of two, as the beginning of a
+    /// sentence; nil without copies.
+    static func copies(_ copied: CopiedImages, of learned: String, in judged: String) -> String? {
+        guard !copied.copies.isEmpty else { return nil }
+        let count = copied.copies.count, total = Format.counted(copied.images, "image")
+        let names = copied.copies.prefix(2).map { "\(escaped($0.title)) of \(escaped($0.original))" }
+        return (copied.areAll && count > 1 ? "all \(total)" : "\(Format.grouped(count)) of the \(total)")
+            + " of \(judged) \(count == 1 ? "is a copy of an image" : "are copies of images") of \(learned) "
+            + "(\(names.joined(separator: ", "))\(count > names.count ? ", …" : ""))"
+    }
+
+    /// What a figure of images that were learned is worth.
+    ///
+    /// - Parameter measure: such as "the accuracy".
+    static func remembered(_ measure: String) -> String {
+        "\(measure) of images that were learned says how well they are remembered, not how well others are told apart"
     }
 
     /// Whether `path` is `place`, or lies in it, without regard to links.

@@ -41,6 +41,9 @@ struct Knn: ParsableCommand {
             compare them at one k, the largest of at most 20. chance is the top-1 of always guessing the most frequent \
             class of the training images, and the top-5 of guessing the five most frequent.
 
+            Images of --val that are copies of images of --train are left out of the figures: each would be its own \
+            nearest neighbour.
+
             The figures do not depend on --threads, --workers or --batch. Of equally similar training images the first \
             is nearer: images are ordered by class, then by path. Of classes with equal votes the first is predicted.
             """)
@@ -106,6 +109,15 @@ struct Knn: ParsableCommand {
         let model = try ModelWeights(path: weights, prefix: choice.prefix)
         ([train, validation] as [any ImageSource]).distinctWarnings.forEach(Terminal.warningOnce)
         shared.map { Terminal.warning($0) }
+        let copied = try CopiedImages(of: train, in: validation, workers: inference.workers)
+        if let sentence = GivenPaths.copies(copied, of: "--train", in: "--val") {
+            if !copied.areAll {
+                Terminal.warning("\(sentence): they are left out of the figures")
+            } else if shared == nil {
+                Terminal.warning("\(sentence); give --val other images")
+            }
+        }
+        let judged = Self.without(copied, validation)
         if !inference.quiet {
             for note in train.notes + validation.notes { Terminal.note(note) }
             Terminal.note(model.summary)
@@ -115,13 +127,13 @@ struct Knn: ParsableCommand {
         let embedding = try Embedding(
             file: model.tensors, configuration: try model.runnableEncoder(heads: inference.heads, imageSize: imageSize),
             block: nil, pool: pool?.feature,
-            batch: inference.batch(for: max(train.count, validation.count)),
+            batch: inference.batch(for: max(train.count, judged.count)),
             precision: precision.resolved())
         let reading = inference.pictures.reading(for: model, isQuiet: inference.quiet)
         let preprocessing = try inference.preprocessing.preprocessing(for: model, isQuiet: inference.quiet)
         var progress: ImageProgress?
         let evaluation = try NeighborEvaluation(
-            embedding, train: train, validation: validation, counts: k.counts, hasBaselines: !noBaselines,
+            embedding, train: train, validation: judged, counts: k.counts, hasBaselines: !noBaselines,
             reading: reading, preprocessing: preprocessing,
             workers: inference.workers,
             unreadableLimit: inference.unreadableLimit,
@@ -129,38 +141,60 @@ struct Knn: ParsableCommand {
         progress = ImageProgress(total: evaluation.totalImages, isQuiet: inference.quiet)
         if evaluation.passes > 1, !inference.quiet {
             Terminal.note(
-                "the features of \(Format.counted(validation.count, "validation image")) are compared in "
+                "the features of \(Format.counted(judged.count, "validation image")) are compared in "
                     + "\(evaluation.passes) parts, and the training images are encoded for each of them")
         }
         try Processes.share(
-            [train, validation], weights: embedding.checksum,
+            [train, judged], weights: embedding.checksum,
             settings:
                 "\(embedding.configuration), \(embedding.pool), \(embedding.batch), \(precision.resolved()), \(reading), "
                 + "\(preprocessing), \(noBaselines)",
-            lead: { try report(evaluation.run(), classes: train.classes.count, isShared: shared != nil) },
+            lead: { try report(evaluation.run(), classes: train.classes.count, copied) },
             follow: { _ = try evaluation.run() })
     }
 
     /// Prints the figures.
-    ///
-    /// - Parameter isShared: whether training images are validation images, too.
-    private func report(_ result: NeighborEvaluation.Result, classes: Int, isShared: Bool) throws {
+    private func report(_ result: NeighborEvaluation.Result, classes: Int, _ copied: CopiedImages) throws {
         if json {
-            print(String(decoding: try Report(result).sortedJSON(), as: UTF8.self))
+            print(String(decoding: try Report(result, copied).sortedJSON(), as: UTF8.self))
         } else {
             print(Self.table(result, classes: classes))
             print("")
             print(
                 Format.filled(
-                    isShared
+                    copied.areAll
                         ? Self.sharedVerdict
-                        : result.comparison?.explanation
+                        : Self.verdict(onLookalikesOf: result)
+                            ?? result.comparison?.explanation
                             ?? "Without baselines only chance gives a scale: leave out --no-baselines to see what raw "
                             + "pixels and random weights reach on the same images."))
         }
     }
 
-    /// In place of a verdict where training images are validation images.
+    /// The images of `validation` that are no copies; all of them where there are no others.
+    private static func without(_ copied: CopiedImages, _ validation: ImageCollection) -> any ImageSource {
+        guard !copied.copies.isEmpty, !copied.areAll else { return validation }
+        let copies = Set(copied.copies.map(\.image))
+        return ImageSubset(validation, (0..<validation.count).filter { !copies.contains($0) })
+    }
+
+    /// What is said of images that look the same, in place of a verdict where they are more than a trifle.
+    private static func verdict(onLookalikesOf result: NeighborEvaluation.Result) -> String? {
+        let count = result.lookalikes.count, total = result.figures.validationImages
+        guard count > 0 else { return nil }
+        let names = result.lookalikes.prefix(2).map { "\(escaped($0.title)) like \(escaped($0.original))" }
+        let sentence =
+            "\(Format.grouped(count)) of the \(Format.counted(total, "validation image")) "
+            + "\(count == 1 ? "looks" : "look") to the encoder exactly like a training image "
+            + "(\(names.joined(separator: ", "))\(count > names.count ? ", …" : "")): likely copies that were saved anew"
+        guard count > total / 100 else {
+            Terminal.warning(sentence)
+            return nil
+        }
+        return "No verdict on the features: \(sentence). Take them out of --val or of --train."
+    }
+
+    /// In place of a verdict where all validation images are training images.
     private static let sharedVerdict =
         "No verdict on the features: an image that is in both --train and --val is its own nearest neighbour, whatever the "
         + "encoder has learned. Give --val other images than --train."
@@ -211,13 +245,19 @@ struct Knn: ParsableCommand {
         let pixels, random: [String: Scores]?
         let compared: Compared?
         let trainImages, validationImages: Int
+        /// Validation images that are copies of training images. Where not all are, they are left out.
+        let copies: Int
+        /// Others that look exactly like training images.
+        let lookalikes: Int
 
         enum CodingKeys: String, CodingKey {
-            case k, chance, pixels, random, compared
+            case k, chance, pixels, random, compared, copies, lookalikes
             case chanceTop5 = "chance_top5", trainImages = "train_images", validationImages = "val_images"
         }
 
-        init(_ result: NeighborEvaluation.Result) {
+        init(_ result: NeighborEvaluation.Result, _ copied: CopiedImages) {
+            copies = copied.copies.count
+            lookalikes = copied.areAll ? 0 : result.lookalikes.count
             func scores(_ figures: NeighborEvaluation.Figures) -> [String: Scores] {
                 Dictionary(
                     uniqueKeysWithValues: figures.scores.map { ("\($0.k)", Scores(top1: $0.top1, top5: $0.top5)) })

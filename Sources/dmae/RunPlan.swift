@@ -9,11 +9,14 @@ import Training
 
 extension TrainingOptions {
     /// Prints the plan of a run: all its settings, its memory, and how long it will take.
-    func printPlan(of trainer: Trainer, from weights: StartingWeights) throws {
+    ///
+    /// - Parameter comparisons: those of whose images copies are looked for.
+    func printPlan(of trainer: Trainer, from weights: StartingWeights, comparisons: [Comparison]) throws {
         // First of all, as a run does it: with too many images that cannot be decoded there is none to plan.
         let load = ProcessorLoad.ofOthers()
         warnOfRefusal(of: trainer.configuration)
         let headers = process.noCheck ? nil : try headers(of: trainer)
+        if !process.noCheck { try warnOfCopies(of: trainer, comparisons) }
         var plan = RunPlan(trainer, workers: process.workers)
         if !json {
             print(plan.text)
@@ -92,6 +95,17 @@ extension TrainingOptions {
                 + (isExceeded
                     ? ": a run would stop, as more than the fraction \(limit) that it allows (--unreadable-limit)" : "")
                 + "; \(places) decodes all images and names each")
+    }
+
+    /// Warns of images that judge and are copies of those that are learned. Of many images the run tells it.
+    private func warnOfCopies(of trainer: Trainer, _ comparisons: [Comparison]) throws {
+        let sources = trainer.sources
+        guard sources.reduce(0, { $0 + $1.count }) <= ImageCheck.mostBefore else { return }
+        let copies = try comparisons.map {
+            try CopiedImages(
+                of: sources[$0.places.learned], in: sources[$0.places.judged], workers: Threads.recommended)
+        }
+        Self.report(copies, comparisons: comparisons) { Terminal.warning($0) }
     }
 
     /// The headers of the images of each source; of many images, those of some of them.

@@ -413,21 +413,45 @@ struct TrainingOptions: ParsableArguments {
         try GivenPaths.require(given)
     }
 
-    /// Warnings where images that the run learns are those that it is judged by.
-    private func sharedWarnings(_ configuration: TrainingConfiguration) -> [String] {
-        let isClassifier = configuration.classifier != nil
-        let learned: GivenPaths.Given = (isClassifier ? "--train" : "--data", configuration.data.paths)
-        var warnings: [String?] = [
-            configuration.validation.map {
-                GivenPaths.sharedWarning(learned, ("--val", $0.paths), isClassifier ? "the accuracy" : "the loss")
-            } ?? nil
-        ]
-        if let neighbors = configuration.neighbors {
-            warnings.append(
-                GivenPaths.sharedWarning(
-                    ("--knn-train", neighbors.train.paths), ("--knn-val", neighbors.validation.paths), "the accuracy"))
+    /// Images that are learned, and those that then judge.
+    struct Comparison {
+        let learned, judged: GivenPaths.Given
+        /// Such as "the accuracy".
+        let measure: String
+        /// Where both are among the sources of the trainer.
+        let places: (learned: Int, judged: Int)
+
+        /// A warning where both are the same, by their paths.
+        var warning: String? { GivenPaths.sharedWarning(learned, judged, measure) }
+
+        /// A warning where some of the images that judge are copies.
+        func warning(of copied: CopiedImages) -> String? {
+            GivenPaths.copies(copied, of: learned.flag, in: judged.flag).map {
+                "\($0): \(GivenPaths.remembered(measure)); take them out of \(judged.flag) or of \(learned.flag)"
+            }
         }
-        return warnings.compactMap { $0 }
+    }
+
+    /// What the run learns and what it is judged by.
+    private func comparisons(of trainer: Trainer) -> [Comparison] {
+        let configuration = trainer.configuration, isClassifier = configuration.classifier != nil
+        var given: [(learned: GivenPaths.Given, judged: GivenPaths.Given, measure: String)] = []
+        if let validation = configuration.validation {
+            given.append(
+                (
+                    (isClassifier ? "--train" : "--data", configuration.data.paths), ("--val", validation.paths),
+                    isClassifier ? "the accuracy" : "the loss"
+                ))
+        }
+        if let neighbors = configuration.neighbors {
+            given.append(
+                (
+                    ("--knn-train", neighbors.train.paths), ("--knn-val", neighbors.validation.paths), "the accuracy"
+                ))
+        }
+        return zip(given, trainer.comparisons).map {
+            Comparison(learned: $0.learned, judged: $0.judged, measure: $0.measure, places: $1)
+        }
     }
 
     /// The indexes of tar archives: those of the run's folder.
@@ -465,7 +489,10 @@ struct TrainingOptions: ParsableArguments {
         trainer.warnings.forEach(Terminal.warningOnce)
         if !goesOn { warning(onImagesOf: trainer).map(Terminal.warning) }
         // A run that goes on has said so at its start.
-        if !goesOn { sharedWarnings(configuration).forEach { Terminal.warning($0) } }
+        let comparisons = comparisons(of: trainer), shared = comparisons.map(\.warning)
+        if !goesOn { shared.compactMap { $0 }.forEach { Terminal.warning($0) } }
+        // Where the paths say it, nobody needs to compare the images.
+        let unshared = zip(comparisons, shared).filter { $1 == nil }.map(\.0)
         if !quiet { trainer.notes.forEach(Terminal.note) }
         if dryRun {
             if resume != nil, !quiet {
@@ -473,7 +500,7 @@ struct TrainingOptions: ParsableArguments {
             }
             Terminal.release()
             try ranks.meet({ facts(of: trainer) }, {})
-            return try printPlan(of: trainer, from: weights)
+            return try printPlan(of: trainer, from: weights, comparisons: unshared)
         }
 
         Signals.install()
@@ -521,7 +548,10 @@ struct TrainingOptions: ParsableArguments {
             for end in BatchLoader.endings where text.hasSuffix(end) { named.append(String(text.dropLast(end.count))) }
             if let progress { progress.message("warning: " + text) } else { Terminal.warning(text) }
         }
-        let check = process.noCheck ? nil : ImageCheck(trainer.sources, in: directory) { $0.text(in: Flags()) }
+        let check =
+            process.noCheck
+            ? nil
+            : ImageCheck(trainer.sources, comparing: unshared.map(\.places), in: directory) { $0.text(in: Flags()) }
         defer { check?.stop() }
         let note: (String) -> Void = { text in
             if let progress { progress.message(text) } else if !quiet { Terminal.note(text) }
@@ -532,7 +562,7 @@ struct TrainingOptions: ParsableArguments {
         }
         try ranks.lead {
             do {
-                if let check { try start(check, of: trainer, note: note, warn: warn) }
+                if let check { try start(check, of: trainer, comparisons: unshared, note: note, warn: warn) }
             } catch { throw Self.advised(error, onRunIn: directory) }
             if !quiet, trainer.step == 0 { try sayBaselines(of: trainer, note: note) }
             if let signal = try ranks.ask(Signals.requested) {
@@ -551,8 +581,9 @@ struct TrainingOptions: ParsableArguments {
         do {
             outcome = try trainer.run(in: directory, workers: process.workers, progress: progress, message: message) {
                 do {
-                    if let headers = try check?.finished() {
-                        try report(headers, of: trainer, note: note, warn: warn)
+                    if let found = try check?.finished() {
+                        try report(found.headers, of: trainer, note: note, warn: warn)
+                        Self.report(found.copies, comparisons: unshared, warn: warn)
                     }
                 } catch {
                     refusal = error as? Failure ?? Failure(.failure, "\(error)")
@@ -746,11 +777,13 @@ struct TrainingOptions: ParsableArguments {
 
     /// Checks the headers of all images, or starts to if there are many, unless that was done before.
     private func start(
-        _ check: ImageCheck, of trainer: Trainer, note: (String) -> Void, warn: (String) -> Void
+        _ check: ImageCheck, of trainer: Trainer, comparisons: [Comparison], note: (String) -> Void,
+        warn: (String) -> Void
     ) throws {
         let total = trainer.sources.reduce(0) { $0 + $1.count }
         if let remembered = check.remembered() {
-            try report(remembered, of: trainer, note: note, warn: warn)
+            // Of copies the start of the run has told.
+            try report(remembered.headers, of: trainer, note: note, warn: warn)
         } else if total > ImageCheck.mostBefore {
             note(
                 "the headers of \(Format.grouped(total)) images are read beside the first steps; --no-check leaves that out"
@@ -758,15 +791,21 @@ struct TrainingOptions: ParsableArguments {
             try check.start()
         } else {
             let progress = ImageProgress(total: total, isQuiet: quiet)
-            let headers = try check.run(workers: Threads.recommended) { done in
+            let found = try check.run(workers: Threads.recommended) { done in
                 if let signal = try Ranks.current.askAtTimes(Signals.requested) {
                     throw Failure(
                         .interrupted, "stopped by \(signal) before the first step; the same command starts it")
                 }
                 progress.update(done)
             }
-            try report(headers, of: trainer, note: note, warn: warn)
+            try report(found.headers, of: trainer, note: note, warn: warn)
+            Self.report(found.copies, comparisons: comparisons, warn: warn)
         }
+    }
+
+    /// Warns of images that judge and are copies of those that are learned.
+    static func report(_ copies: [CopiedImages], comparisons: [Comparison], warn: (String) -> Void) {
+        for (copied, comparison) in zip(copies, comparisons) { comparison.warning(of: copied).map(warn) }
     }
 
     /// Says what the check of headers found. Throws `Failure.badData` if more images of a source than allowed cannot be

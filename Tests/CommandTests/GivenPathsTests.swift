@@ -103,4 +103,36 @@ final class GivenPathsTests: XCTestCase {
         ])
         XCTAssertTrue(run.errors.contains("--train \(train) and --val \(link) are the same images"), run.errors)
     }
+
+    /// Copies of images that are learned, among those that judge a run: said once, in the plan, too.
+    func testCopiedImages() throws {
+        try TinyRun.writeClasses(in: folder)
+        let train = folder.file("train"), val = folder.file("val")
+        let original = try XCTUnwrap(
+            FileManager.default.contentsOfDirectory(atPath: train + "/geography").sorted().first)
+        folder.write(try TinyRun.bytes("\(train)/geography/\(original)"), "val/geography/copy.jpg")
+        let names = "(\(val)/geography/copy.jpg of \(train)/geography/\(original))"
+        func sentence(_ learned: String, _ judged: String, _ measure: String) -> String {
+            "warning: 1 of the 10 images of \(judged) is a copy of an image of \(learned) \(names): \(measure) of images that were "
+                + "learned says how well they are remembered, not how well others are told apart; take them out of "
+                + "\(judged) or of \(learned)\n"
+        }
+        let probe = [
+            "probe", "--weights", weights, "--heads", "4", "--train", train, "--val", val, "--augment", "none",
+        ]
+        let accuracy = sentence("--train", "--val", "the accuracy")
+        XCTAssertTrue(assertRuns(probe + ["--dry-run"]).errors.contains(accuracy))
+        XCTAssertFalse(assertRuns(probe + ["--dry-run", "--no-check"]).errors.contains("a copy"))
+        let run = folder.file("run")
+        var errors = assertRuns(probe + ["--output", run, "--epochs", "2"]).errors
+        XCTAssertEqual(errors.components(separatedBy: accuracy).count, 2, errors)
+        errors =
+            assertRuns(
+                TinyRun.pretrain(
+                    folder.file("pretrained"), epochs: 2, data: train,
+                    ["--val", val, "--knn-train", train, train, "--knn-val", val])
+            ).errors
+        XCTAssertTrue(errors.contains(sentence("--data", "--val", "the loss")), errors)
+        XCTAssertTrue(errors.contains(sentence("--knn-train", "--knn-val", "the accuracy")), errors)
+    }
 }

@@ -78,12 +78,78 @@ final class KnnTests: XCTestCase {
         }
     }
 
+    /// The first training images of two classes, copied among the validation images under other names.
+    private func copy(with end: [UInt8] = []) throws -> [(copy: String, original: String)] {
+        try ["education", "geography"].map { name in
+            let original = try XCTUnwrap(
+                FileManager.default.contentsOfDirectory(atPath: folder.file("train/\(name)")).sorted().first)
+            let bytes = Array(try Data(contentsOf: URL(fileURLWithPath: folder.file("train/\(name)/\(original)"))))
+            let copy = folder.write(bytes + end, "val/\(name)/copy.jpg")
+            return (copy, folder.file("train/\(name)/\(original)"))
+        }
+    }
+
+    /// Copies are named and left out: the figures are those without them.
+    func testCopies() throws {
+        var before = try object(assertRuns(knn("--json")).output)
+        let copies = try copy()
+        let result = assertRuns(knn("--json"))
+        XCTAssertTrue(
+            result.errors.contains(
+                "warning: 2 of the 12 images of --val are copies of images of --train ("
+                    + copies.map { "\($0.copy) of \($0.original)" }.joined(separator: ", ")
+                    + "): they are left out of the figures\n"), result.errors)
+        XCTAssertEqual(before["copies"] as? Int, 0)
+        before["copies"] = 2
+        XCTAssertEqual(try object(result.output) as NSDictionary, before as NSDictionary)
+        XCTAssertTrue(assertRuns(knn("--quiet")).output.contains("At k = "))
+    }
+
+    /// Where all are copies there is no verdict, and no other images to judge by.
+    func testNothingButCopies() throws {
+        try FileManager.default.createDirectory(atPath: folder.file("all"), withIntermediateDirectories: true)
+        for name in ["education", "electronics", "geography"] {
+            let pictures = folder.file("train/\(name)")
+            try FileManager.default.createDirectory(
+                atPath: folder.file("all/\(name)"), withIntermediateDirectories: true)
+            for (index, file) in try FileManager.default.contentsOfDirectory(atPath: pictures).sorted().enumerated() {
+                try FileManager.default.copyItem(
+                    atPath: URL(fileURLWithPath: "\(pictures)/\(file)").resolvingSymlinksInPath().path,
+                    toPath: folder.file("all/\(name)/\(index).jpg"))
+            }
+        }
+        let result = assertRuns(knn("--k", "1", val: "all"))
+        XCTAssertTrue(
+            result.errors.contains("warning: all 19 images of --val are copies of images of --train ("), result.errors)
+        XCTAssertTrue(result.output.contains("No verdict on the features"), result.output)
+        XCTAssertFalse(result.output.contains("At k = "), result.output)
+    }
+
+    /// Copies that were saved anew have other bytes; what the encoder sees of them is the same.
+    func testLookalikes() throws {
+        let copies = try copy(with: [0])
+        let result = assertRuns(knn("--quiet"))
+        XCTAssertEqual(result.errors, "")
+        let text = result.output.replacing("\n", with: " ")
+        XCTAssertTrue(
+            text.hasSuffix(
+                "No verdict on the features: 2 of the 12 validation images look to the encoder exactly like a training "
+                    + "image (" + copies.map { "\($0.copy) like \($0.original)" }.joined(separator: ", ")
+                    + "): likely copies that were saved anew. Take them out of --val or of --train. "), text)
+        let report = try object(assertRuns(knn("--json")).output)
+        XCTAssertEqual(report["lookalikes"] as? Int, 2)
+        XCTAssertEqual(report["copies"] as? Int, 0)
+    }
+
     func testJSON() throws {
         let result = assertRuns(knn("--json", "--k", "10,1"))
         let report = try object(result.output)
         XCTAssertEqual(
             Set(report.keys),
-            ["k", "chance", "chance_top5", "pixels", "random", "compared", "train_images", "val_images"])
+            [
+                "k", "chance", "chance_top5", "pixels", "random", "compared", "train_images", "val_images", "copies",
+                "lookalikes",
+            ])
         XCTAssertEqual(report["train_images"] as? Int, 19)
         XCTAssertEqual(report["val_images"] as? Int, 10)
         // Of 11, 9 and 9 pictures, 4, 3 and 3 are for validation.
@@ -102,7 +168,8 @@ final class KnnTests: XCTestCase {
             }
         }
         let alone = try object(assertRuns(knn("--json", "--no-baselines", "--quiet")).output)
-        XCTAssertEqual(Set(alone.keys), ["k", "chance", "chance_top5", "train_images", "val_images"])
+        XCTAssertEqual(
+            Set(alone.keys), ["k", "chance", "chance_top5", "train_images", "val_images", "copies", "lookalikes"])
         XCTAssertEqual(try XCTUnwrap(alone["k"] as? [String: Any]).keys.sorted(), ["10", "5"])
     }
 

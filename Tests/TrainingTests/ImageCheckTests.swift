@@ -31,10 +31,10 @@ final class ImageCheckTests: XCTestCase {
         var last = 0
         let found = try check().run(workers: 2) { last = $0 }
         XCTAssertEqual(last, 3)
-        XCTAssertEqual(found.count, 1)
-        XCTAssertEqual(found[0].formats, ["PNG": 2])
+        XCTAssertEqual(found.headers.count, 1)
+        XCTAssertEqual(found.headers[0].formats, ["PNG": 2])
         XCTAssertEqual(
-            found[0].undecodable,
+            found.headers[0].undecodable,
             [ImageHeaders.Undecodable(image: 2, path: folder.file("images/c.png"), reason: "a reason")])
         XCTAssertEqual(try check().remembered(), found)
         var times = [timeval(tv_sec: 1000, tv_usec: 0), timeval(tv_sec: 1000, tv_usec: 0)]
@@ -55,12 +55,12 @@ final class ImageCheckTests: XCTestCase {
         try makeImages()
         let check = try check()
         try check.start()
-        var found: [ImageHeaders]?
+        var found: ImageCheck.Findings?
         for _ in 0..<1000 where found == nil {
             found = try check.finished()
             usleep(10_000)
         }
-        XCTAssertEqual(found?.first?.formats, ["PNG": 2])
+        XCTAssertEqual(found?.headers.first?.formats, ["PNG": 2])
         XCTAssertNil(try check.finished())
         XCTAssertEqual(check.remembered(), found)
     }
