@@ -17,6 +17,14 @@ public final class RunDirectory {
     private var starts: RunStarts?
     /// What was in the folder before.
     private let earlier: Set<String>
+    /// What a new run found in its folder that is no run's, sorted.
+    public var otherFiles: [String] {
+        guard !Self.isRun(Array(earlier)) else { return [] }
+        return earlier.filter { name in
+            !Self.outputNames.contains(name) && !Self.folderNames.contains(name) && !Self.isLeftover(name)
+                && ![Self.statusName, ".", ".."].contains(name)
+        }.sorted()
+    }
     /// The folders that were made, outermost first.
     private let made: [String]
 
@@ -98,7 +106,7 @@ public final class RunDirectory {
         // Before the lock: a run of another format is left untouched, and no advice to resume it is given.
         if resuming || Self.isRun(Array(earlier)) { try Self.requireFormat(of: path) }
         made = try Self.makeFolder(path)
-        do { lock = try Self.lock(path) } catch {
+        do { lock = try Self.lock(path, resuming: resuming) } catch {
             Self.remove(newerThan: earlier, in: path, made)
             throw error
         }
@@ -268,10 +276,21 @@ public final class RunDirectory {
         starts = RunStarts(start, in: path, report: report)
     }
 
-    /// Writes `status.json`, whole or not at all. Throws `Failure(.inputOutput)`.
+    /// Writes `status.json`, whole or not at all, and prepares the one that a second SIGINT leaves of a run that goes on.
+    /// Throws `Failure(.inputOutput)`.
     public func writeStatus(_ status: RunStatus) throws {
         defer { starts?.note(status) }
+        // Before the file: from then on it would be wrong.
+        if status.state != .running { Signals.leaveNothing() }
         try AtomicFile.write(status.sortedJSON() + [0x0A], to: statusPath, replacesLink: true)
+        guard status.state == .running else { return }
+        let end = RunStatus(.resumable, reason: "ended at once by a second SIGINT", step: status.step)
+        let resume = "`dmae resume \(Shell.word(path))`"
+        Signals.leave(
+            try end.sortedJSON() + [0x0A], at: statusPath,
+            saying: status.step > 0
+                ? "ended at once: the steps since step \(status.step) are lost; \(resume) continues from its checkpoint"
+                : "ended at once, before the first checkpoint; \(resume) begins again")
     }
 
     // MARK: The folder
@@ -302,7 +321,8 @@ public final class RunDirectory {
         return made
     }
 
-    private static func lock(_ path: String) throws -> Int32 {
+    /// - Parameter resuming: whether the run in the folder is meant, and no other folder would do.
+    private static func lock(_ path: String, resuming: Bool = false) throws -> Int32 {
         let place = "\(path)/lock"
         func foreign(_ what: String) -> Failure {
             Failure(
@@ -340,17 +360,18 @@ public final class RunDirectory {
                 throw Failure.system("cannot lock \(quoted(path: place))", number, .locking)
             }
             let holder = digits.isEmpty ? "another process" : "process \(String(decoding: digits, as: UTF8.self))"
-            throw Failure(
-                .inputOutput,
-                "\(quoted(path: path)) is being written by \(holder); wait for its end or name another \(.output) "
-                    + "folder"
-            )
+            let remedy: Message =
+                resuming
+                ? "the run goes on there: wait for its end, or end that process first, and `dmae resume \(Shell.word(path))` "
+                    + "continues from its checkpoint"
+                : "wait for its end or name another \(.output) folder"
+            throw Failure(.inputOutput, "\(quoted(path: path)) is being written by \(holder); \(remedy)")
         }
         // A process whose start failed has removed its lock meanwhile: what is locked here is no file any more.
         var current = stat()
         guard lstat(place, &current) == 0, (current.st_dev, current.st_ino) == (status.st_dev, status.st_ino) else {
             close(descriptor)
-            return try lock(path)
+            return try lock(path, resuming: resuming)
         }
         let text = "\(getpid())\n"
         if ftruncate(descriptor, 0) != 0 || pwrite(descriptor, text, text.utf8.count, 0) != text.utf8.count {

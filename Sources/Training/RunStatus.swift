@@ -9,7 +9,7 @@ public struct RunStatus: Codable, Equatable, Sendable {
         case running
         /// All steps are done.
         case finished
-        /// A signal stopped the run after a checkpoint.
+        /// A signal stopped the run, mostly after a checkpoint; `dmae resume` goes on with it.
         case resumable
         /// The run ended with a failure.
         case failed

@@ -7,7 +7,7 @@ import Weights
 ///
 /// SIGTERM, SIGINT, SIGHUP and the others of `names` set `requested`, which the run polls, and the handler says so on
 /// standard error at once; a signal that the process was started to ignore (`nohup`, a script's background job) stays ignored. A second
-/// SIGINT ends the process at once with exit code 130. SIGPIPE and SIGXFSZ are ignored, so that a closed pipe or a limit
+/// SIGINT ends the process at once with exit code 130, and leaves what `leave` has prepared. SIGPIPE and SIGXFSZ are ignored, so that a closed pipe or a limit
 /// on the size of files fails the write.
 public enum Signals {
     /// The signals by which others ask a process to end: people, job schedulers, timers, limits of processor time
@@ -24,6 +24,44 @@ public enum Signals {
     private static let isTraining = Atomic(false)
     /// Whether the answer to a signal overwrites a line of a terminal.
     private static let overwrites = Atomic(false)
+
+    /// What a second SIGINT leaves, in memory that its handler may read: zero-terminated texts.
+    private struct Legacy {
+        let path, part, status, sentence: UnsafeMutablePointer<CChar>
+
+        func free() { for text in [path, part, status, sentence] { Glibc.free(text) } }
+    }
+    /// The address of the present one; 0 without one.
+    private static let legacy = Atomic<UInt>(0)
+    /// That of the one before, which a handler may still read.
+    private static let former = Mutex<UInt>(0)
+
+    /// Prepares what a second SIGINT leaves of a run: its handler may neither allocate memory nor wait.
+    ///
+    /// - Parameters:
+    ///   - status: the text of the file at `path`, which is replaced as a whole.
+    ///   - sentence: what is said last.
+    static func leave(_ status: [UInt8], at path: String, saying sentence: String) {
+        let new = UnsafeMutablePointer<Legacy>.allocate(capacity: 1)
+        new.initialize(
+            to: Legacy(
+                path: strdup(path), part: strdup("\(path)\(AtomicFile.partMark)\(getpid())-0"),
+                status: strdup(String(decoding: status, as: UTF8.self)), sentence: strdup(sentence + "\n")))
+        replaceLegacy(UInt(bitPattern: new))
+    }
+
+    /// Lets a second SIGINT leave everything as it is.
+    static func leaveNothing() { replaceLegacy(0) }
+
+    private static func replaceLegacy(_ new: UInt) {
+        former.withLock { former in
+            if let old = UnsafeMutablePointer<Legacy>(bitPattern: former) {
+                old.pointee.free()
+                old.deallocate()
+            }
+            former = legacy.exchange(new, ordering: .acquiringAndReleasing)
+        }
+    }
 
     /// Lets the signals end the process at once, with the exit code of a run that can be resumed, until `install`:
     /// while a run lists its images and has written nothing.
@@ -82,12 +120,29 @@ public enum Signals {
     private static func end() -> Never {
         func say(_ text: StaticString) { _ = write(2, text.utf8Start, text.utf8CodeUnitCount) }
         if overwrites.load(ordering: .relaxed) { say("\r\u{1B}[K") }
-        say(
-            isTraining.load(ordering: .relaxed)
-                ? "ended at once: the steps since the last checkpoint are lost\n"
-                : "ended at once, before the first step\n")
+        // A disk that does not answer must not keep the process.
+        signal(SIGALRM) { _ in _exit(130) }
+        alarm(2)
+        if let legacy = UnsafeMutablePointer<Legacy>(bitPattern: legacy.load(ordering: .acquiring)) {
+            _ = write(2, legacy.pointee.sentence, strlen(legacy.pointee.sentence))
+            leave(legacy.pointee)
+        } else {
+            say(
+                isTraining.load(ordering: .relaxed)
+                    ? "ended at once\n" : "ended at once, before the first step; the same command starts it\n")
+        }
         AtomicFile.removeParts()
         _exit(130)
+    }
+
+    /// Writes the file of `legacy`, within a handler.
+    private static func leave(_ legacy: Legacy) {
+        let descriptor = open(legacy.part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o666)
+        guard descriptor >= 0 else { return }
+        let count = strlen(legacy.status)
+        if write(descriptor, legacy.status, count) != count || rename(legacy.part, legacy.path) != 0 {
+            unlink(legacy.part)
+        }
     }
 
     /// Makes `handler` that of the signals, apart from those that are ignored.
@@ -114,5 +169,6 @@ public enum Signals {
         first.store(0, ordering: .relaxed)
         interrupts.store(0, ordering: .relaxed)
         isTraining.store(false, ordering: .relaxed)
+        leaveNothing()
     }
 }

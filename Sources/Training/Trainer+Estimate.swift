@@ -10,6 +10,24 @@ extension Trainer {
         public let secondsPerImage: Double
     }
 
+    /// Steps between two checkpoints.
+    var checkpointEvery: Int {
+        configuration.checkpointEvery > 0
+            ? configuration.checkpointEvery : max(1, source.count / configuration.effectiveBatch)
+    }
+
+    /// The checkpoints of the whole run, and about how many bytes each has.
+    public var checkpoints: (count: Int, bytes: Int) {
+        let all = objective.parameters.all, trained = all.filter(\.isTrained)
+        func bytes(_ parameters: [Parameters.Parameter]) -> Int {
+            parameters.reduce(0) { $0 + 4 * $1.shape.reduce(1, *) }
+        }
+        return (
+            (totalSteps + checkpointEvery - 1) / checkpointEvery,
+            bytes(all) * (configuration.averageDecay == nil ? 1 : 2) + loop.state.kinds.count * bytes(trained)
+        )
+    }
+
     /// The work of the evaluations of the whole run, estimated from that of a step.
     ///
     /// A forward pass is a third of a training image. k-NN runs the encoder on all patches, in float32.

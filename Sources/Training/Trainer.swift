@@ -419,9 +419,7 @@ public final class Trainer {
         }
         let batches = batches(workers: workers, report: message)
         defer { batches.stop() }
-        let every =
-            configuration.checkpointEvery > 0
-            ? configuration.checkpointEvery : max(1, images / configuration.effectiveBatch)
+        let every = checkpointEvery
         let pictures =
             events == nil
             ? nil

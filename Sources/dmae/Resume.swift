@@ -149,7 +149,10 @@ struct Resume: ParsableCommand {
         // The head follows a BatchNorm: a probe cannot start from one.
         case .probe: break
         }
-        words += ["--epochs", Format.shortest(configuration.epochs), "--output", output]
+        words += [
+            "--epochs", Format.shortest(configuration.epochs), "--warmup-epochs",
+            Format.shortest(configuration.warmupEpochs), "--output", output,
+        ]
         return words.map(Shell.word).joined(separator: " ")
     }
 
@@ -165,7 +168,8 @@ struct Resume: ParsableCommand {
         Terminal.note(
             "\(folder) has finished: \(done), and its weights are \(weights). The learning rate has come down to "
                 + "\(Format.shortest(configuration.minimumLearningRate)), so more epochs are a new run, with a warm-up and a "
-                + "decay of its own, that starts \(configuration.method == .probe ? "anew" : "from these weights"):")
+                + "decay of its own, that starts \(configuration.method == .probe ? "anew" : "from these weights") (the warm-up must not be "
+                + "longer than the run):")
         print(Self.command(of: configuration, in: folder, from: weights))
     }
 }

@@ -368,6 +368,14 @@ struct RunPlan: Encodable {
         } else {
             leftOut.append("the time of decoding, as no image could be decoded")
         }
+        // On a disk that takes 100 MB a second; less than a second, or a hundredth of the run, is not worth a word.
+        let checkpoints = trainer.checkpoints
+        if Double(checkpoints.count * checkpoints.bytes) / 1e8 > max(1, seconds!.run / 100) {
+            leftOut.append(
+                "the time of writing \(Format.counted(checkpoints.count, "checkpoint")) of "
+                    + "\(Format.bytes(checkpoints.bytes))\(checkpoints.count == 1 ? "" : " each"), which depends on the disk"
+            )
+        }
         if headers == nil {
             leftOut.append(
                 "images that cannot be decoded and the memory of the largest ones, as --no-check reads no headers")

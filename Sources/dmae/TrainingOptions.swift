@@ -522,6 +522,12 @@ struct TrainingOptions: ParsableArguments {
                 "run in \(directory.path): checkpoints and log.jsonl, at the end model.safetensors"
                     + (resume == nil ? " (--output)" : ""))
         }
+        let others = directory.otherFiles
+        if !others.isEmpty, !quiet {
+            Terminal.note(
+                "\(directory.path) holds other files, which stay as they are (\(firstNames(others)); files and folders: "
+                    + "\(others.count)): a folder of its own keeps the run apart from them")
+        }
         if directory.startsAgain, !quiet {
             Terminal.note("\(directory.path): an earlier run left no checkpoint: it starts again")
         }
@@ -701,11 +707,16 @@ struct TrainingOptions: ParsableArguments {
 
     /// `error`, with another remedy where too many images cannot be read and the run has a checkpoint: it goes on with the
     /// same list of images only, so that none may be removed.
+    ///
+    /// A file that cannot be written or read, on a full disk for example, ends a run that can go on.
     private static func advised(_ error: any Error, onRunIn directory: RunDirectory) -> any Error {
-        guard let failure = error as? Failure, let unreadable = failure.unreadable,
-            (try? RunDirectory.hasCheckpoints(in: directory.path)) == true
+        guard let failure = error as? Failure, (try? RunDirectory.hasCheckpoints(in: directory.path)) == true
         else { return error }
         let resume = "dmae resume \(Shell.word(directory.path))"
+        guard let unreadable = failure.unreadable else {
+            guard failure.code == .inputOutput, !failure.sentence.names(.resume) else { return error }
+            return Failure(failure.code, "\(failure.sentence); then `\(resume)` continues from the newest checkpoint")
+        }
         let limit = Format.shortest(UnreadableLimit.sufficient(for: unreadable.count, of: unreadable.total))
         return Failure(
             failure.code,

@@ -10,6 +10,21 @@ final class FailedStartTests: XCTestCase {
         (FileManager.default.enumerator(atPath: path)?.compactMap { $0 as? String } ?? []).sorted()
     }
 
+    /// A run among other files says so, once.
+    func testOtherFiles() throws {
+        let kept = folder.file("kept"), said = "\(kept) holds other files, which stay as they are ("
+        folder.write("no picture".utf8, "kept.txt")
+        try FileManager.default.createDirectory(atPath: kept, withIntermediateDirectories: true)
+        XCTAssertFalse(assertRuns(TinyRun.pretrain(folder.file("empty"), epochs: 1)).errors.contains("other files"))
+        for name in ["b.txt", "a.txt"] { folder.write("mine".utf8, "kept/\(name)") }
+        XCTAssertTrue(
+            assertRuns(TinyRun.pretrain(kept, epochs: 1)).errors.contains(
+                said + "a.txt, b.txt; files and folders: 2): a folder of its own keeps the run apart from them\n"))
+        XCTAssertEqual(folder.read("kept/a.txt"), Array("mine".utf8))
+        let again = assertRuns(TinyRun.pretrain(kept, epochs: 1, ["--resume", "auto"]))
+        XCTAssertFalse(again.errors.contains("other files"), again.errors)
+    }
+
     func testNothingIsLeft() throws {
         let bad = folder.file("bad")
         try FileManager.default.createDirectory(atPath: bad, withIntermediateDirectories: true)

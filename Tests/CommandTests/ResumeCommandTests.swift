@@ -153,7 +153,7 @@ final class ResumeCommandTests: XCTestCase {
         XCTAssertEqual(
             done.output,
             "dmae pretrain --config \(run)/configuration.json --init-student \(run)/model.safetensors --epochs 20 "
-                + "--output \(run)-2\n")
+                + "--warmup-epochs 1 --output \(run)-2\n")
         let more = assertRuns(done.output.split(whereSeparator: \.isWhitespace).dropFirst().map(String.init))
         XCTAssertTrue(more.errors.contains("(embedding, blocks, norm, decoder)\n"), more.errors)
         var (old, new) = (try configuration(run), try configuration(run + "-2"))

@@ -1,6 +1,7 @@
 import Foundation
 import Tensors
 import TestSupport
+import Training
 import XCTest
 
 /// Runs that are stopped: killed, asked to stop, damaged, and taken up again.
@@ -140,8 +141,68 @@ final class ResumeTests: XCTestCase {
             result.errors.contains("then a checkpoint is written; Ctrl-C again ends at once without one\n"),
             result.errors)
         XCTAssertTrue(
-            result.errors.hasSuffix("ended at once: the steps since the last checkpoint are lost\n"), result.errors)
+            result.errors.hasSuffix("ended at once, before the first checkpoint; `dmae resume \(run)` begins again\n"),
+            result.errors)
         XCTAssertEqual(try TinyRun.checkpoints(run), [])
+        XCTAssertEqual(
+            String(decoding: try TinyRun.bytes(run + "/status.json"), as: UTF8.self),
+            #"{"reason":"ended at once by a second SIGINT","state":"resumable","step":0}"# + "\n")
+    }
+
+    /// The last line names the command that goes on from the checkpoint, and it does.
+    func testSecondInterruptAfterACheckpoint() throws {
+        let run = folder.file("it's a run")
+        // Steps of a few passes, each long enough to see both signals.
+        let command = Command(
+            TinyRun.pretrain(
+                run, epochs: 400,
+                [
+                    "--batch", "200", "--effective-batch", "800", "--base-learning-rate", "0.001", "--threads", "1",
+                    "--checkpoint-every", "1", "--quiet",
+                ]))
+        func status() -> RunStatus? { RunStatus(ofRunIn: run) }
+        while command.isRunning, status()?.step ?? 0 < 1 { usleep(1000) }
+        while command.isRunning {
+            command.send(SIGINT)
+            usleep(5000)
+        }
+        let result = command.wait()
+        XCTAssertEqual(result.end, .exited(130))
+        let last = try XCTUnwrap(status())
+        XCTAssertEqual(last.state, .resumable)
+        XCTAssertGreaterThan(last.step, 0)
+        XCTAssertTrue(
+            result.errors.hasSuffix(
+                "ended at once: the steps since step \(last.step) are lost; `dmae resume '\(folder.path)/it'\\''s a run'` "
+                    + "continues from its checkpoint\n"), result.errors)
+        XCTAssertTrue(try TinyRun.checkpoints(run).last?.hasSuffix("\(last.step).safetensors") == true)
+        let names = try FileManager.default.contentsOfDirectory(atPath: run)
+        XCTAssertFalse(names.contains { $0.contains(".part-") }, "\(names)")
+        assertRuns(["resume", run, "--quiet"])
+        XCTAssertEqual(status()?.state, .finished)
+    }
+
+    /// A disk that is full, or a limit on files, ends a run that goes on from its last checkpoint: the sentence says how.
+    func testFullDisk() throws {
+        let run = folder.file("run")
+        let command = Command(TinyRun.pretrain(run, epochs: 300, steps))
+        XCTAssertTrue(waitForStep(8, run, command))
+        command.send(SIGKILL)
+        _ = command.wait()
+        let size = try TinyRun.bytes(run + "/" + XCTUnwrap(TinyRun.checkpoints(run).last)).count
+        let result = TemporaryFolder.limitingFileSize(to: size / 2) { Command.run(["resume", run, "--quiet"]) }
+        assertRefused(
+            result, 74,
+            ["File too large", "(ulimit -f); then `dmae resume \(run)` continues from the newest checkpoint"])
+        XCTAssertEqual(RunStatus(ofRunIn: run)?.state, .failed)
+        assertRuns(["resume", run, "--quiet"])
+        // Without a checkpoint there is nothing to go on with.
+        let other = folder.file("other")
+        let first = TemporaryFolder.limitingFileSize(to: size / 2) {
+            Command.run(TinyRun.pretrain(other, epochs: 30, steps))
+        }
+        assertRefused(first, 74, ["File too large"])
+        XCTAssertFalse(first.errors.contains("dmae resume"), first.errors)
     }
 
     /// The newest checkpoint is damaged, then also cut off: each is named and passed over, and the end is the same.
@@ -247,6 +308,14 @@ final class ResumeTests: XCTestCase {
         assertRefused(
             TinyRun.pretrain(other, epochs: 3000, steps + ["--resume", "auto"]), 74,
             "is being written by process \(command.process)")
+        let live = Command.run(["resume", other])
+        assertRefused(
+            live, 74,
+            [
+                "is being written by process \(command.process); the run goes on there: wait for its end, or end that process "
+                    + "first, and `dmae resume \(other)` continues from its checkpoint"
+            ])
+        XCTAssertFalse(live.errors.contains("--output"), live.errors)
         command.send(SIGKILL)
         _ = command.wait()
     }

@@ -115,8 +115,11 @@ final class RunDirectoryTests: XCTestCase {
                 failure { _ = try RunDirectory(path: path, resuming: resuming) },
                 Failure(
                     .inputOutput,
-                    "\"\(path)\" is being written by process \(getpid()); wait for its end or name another \(.output) "
-                        + "folder"
+                    resuming
+                        ? "\"\(path)\" is being written by process \(getpid()); the run goes on there: wait for its end, or end "
+                            + "that process first, and `dmae resume \(path)` continues from its checkpoint"
+                        : "\"\(path)\" is being written by process \(getpid()); wait for its end or name another \(.output) "
+                            + "folder"
                 )
             )
         }
