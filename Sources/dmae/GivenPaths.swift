@@ -9,10 +9,18 @@ enum GivenPaths {
 
     /// Refuses paths that lead nowhere, all of them in one sentence. Braces stand for several paths.
     ///
-    /// - Throws: `Failure.inputOutput`.
+    /// - Throws: `Failure.inputOutput`; `Failure.usage` where the words are parts of a path that is there, or the name of a
+    ///   model that would have to be downloaded.
     static func require(_ given: [Given]) throws {
         var missing: [String] = []
         for (flag, paths) in given {
+            try requireQuotes(flag, paths)
+            for path in paths where weightFlags.contains(flag) && isMissing(path) && isHubName(path) {
+                throw Failure(
+                    .usage,
+                    "\(flag) \(quoted(path: path)) is no file here. If it is a model of the Hugging Face hub: dmae downloads "
+                        + "nothing; `\(hubCommand(path))` fetches it, then name that folder")
+            }
             for path in paths where !path.isEmpty && isMissing(path) {
                 let isPattern = path.utf8.contains(UInt8(ascii: "{"))
                 let expanded = isPattern ? try BraceExpansion.texts(of: path) : [path]
@@ -35,6 +43,48 @@ enum GivenPaths {
     /// not UTF-8.
     private static func isMissing(_ path: String) -> Bool {
         access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR) && !path.unicodeScalars.contains("\u{FFFD}")
+    }
+
+    /// Refuses words that are parts of one path, which has spaces in its name.
+    private static func requireQuotes(_ flag: String, _ paths: [String]) throws {
+        for start in paths.indices where isMissing(paths[start]) {
+            for end in paths.indices.dropFirst(start + 1) {
+                let path = paths[start...end].joined(separator: " ")
+                guard !isMissing(path) else { continue }
+                throw Failure(
+                    .usage,
+                    "\(flag) \(paths[start...end].map { quoted(path: $0) }.joined(separator: " ")): there is "
+                        + "\(quoted(path: path)), and a path with spaces needs quotes")
+            }
+        }
+    }
+
+    /// Whether a path that leads nowhere may be the name of a model: "facebook/vit-mae-large", "hf-hub:timm/vit".
+    private static func isHubName(_ path: String) -> Bool {
+        let name = plainHubName(path), parts = name.split(separator: "/", omittingEmptySubsequences: false)
+        func isWord(_ text: Substring) -> Bool {
+            text.first.map { $0.isLetter || $0.isNumber } == true
+                && text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-._".contains($0)) }
+        }
+        guard parts.count == 2, parts.allSatisfy(isWord), !Outputs.hasEnding(name, modelEndings) else { return false }
+        return name != path || access(String(parts[0]), F_OK) != 0
+    }
+
+    private static let weightFlags = ["--teacher", "--weights", "--init-student"]
+    private static let modelEndings = [".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".json", ".tar"]
+
+    /// The name without the mark that timm puts before it.
+    private static func plainHubName(_ path: String) -> String {
+        for mark in ["hf-hub:", "hf_hub:", "timm/hf-hub:"] where path.hasPrefix(mark) {
+            return String(path.dropFirst(mark.count))
+        }
+        return path
+    }
+
+    /// The command of the hub's own program that fetches a model into a folder.
+    private static func hubCommand(_ path: String) -> String {
+        let name = plainHubName(path)
+        return "hf download \(name) --local-dir \(name.split(separator: "/").last ?? "")"
     }
 
     // MARK: The same images twice

@@ -108,7 +108,7 @@ enum NearMisses {
         "model-name-or-path": ["weights", "student"],
         "pretrained": ["weights", "init-student"],
         "pretrained-weights": ["weights", "init-student"],
-        "finetune": ["weights"],
+        "finetune": ["weights", "init-student"],
         "init": ["weights", "init-student"],
         "checkpoint": ["weights", "resume"],
         "checkpoint-path": ["weights", "resume"],
@@ -125,6 +125,7 @@ enum NearMisses {
         "resume-from-checkpoint": ["resume"],
         "continue": ["resume"],
         "dryrun": ["dry-run"],
+        "dry": ["dry-run"],
         "plan": ["dry-run"],
         "cfg": ["config"],
         "config-file": ["config"],
@@ -170,6 +171,8 @@ enum NearMisses {
         "normalise-pixels": ["normalize-pixels"],
         "no-normalise-pixels": ["no-normalize-pixels"],
         "align-weight": ["alignment-weight"],
+        "aligned-blks-indices": ["align"],
+        "aligned-blocks": ["align"],
         "alpha": ["alignment-weight"],
         "layer": ["block"],
         "layers-out": ["block"],
@@ -229,6 +232,7 @@ enum NearMisses {
         "neighbors": ["k"],
         "neighbours": ["k"],
         "top-k": ["k"],
+        "top": ["k"],
         "q": ["quiet"],
         "silent": ["quiet"],
         "no-progress": ["quiet"],
@@ -286,6 +290,17 @@ enum NearMisses {
         "verbose": "everything is said unless --quiet is given: leave it out",
         "pin-mem": "there is no other memory to pin: leave it out",
         "pin-memory": "there is no other memory to pin: leave it out",
+    ]
+
+    /// Values of other tools, by the flag here, and what they are called here.
+    private static let values: [String: [String: String]] = [
+        "to": [
+            "hf": "huggingface", "transformers": "huggingface", "hugging-face": "huggingface", "dmae": "mae",
+        ],
+        "precision": ["fp32": "f32", "float32": "f32", "bfloat16": "bf16", "float": "f32"],
+        "dtype": [
+            "fp32": "f32", "float32": "f32", "fp16": "f16", "float16": "f16", "half": "f16", "bfloat16": "bf16",
+        ],
     ]
 
     /// Commands of other tools, and what they are called here.
@@ -372,6 +387,7 @@ enum NearMisses {
         if message.firstRange(of: mark) == nil, let unknown = firstUnknown(words, of: command) {
             return (message.hasPrefix("Error: ") ? "Error: " : "") + mark + unknown + usage(in: message)
         }
+        if let text = named(value: message) ?? placed(message, Array(words), command) { return text }
         guard let start = message.firstRange(of: mark), let end = message[start.upperBound...].firstIndex(of: "'")
         else { return message }
         let option = message[start.upperBound..<end], name = String(option.drop { $0 == "-" }.prefix { $0 != "=" })
@@ -380,6 +396,50 @@ enum NearMisses {
         let guess = ". Did you mean '"
         if rest.hasPrefix(guess), let close = rest.firstRange(of: "'?") { rest = rest[close.upperBound...] }
         return message[..<start.lowerBound] + "\(mark)\(option)': \(hint)" + rest
+    }
+
+    /// The parser's message about a value that a flag does not have, with the one that is meant; nil for any other.
+    private static func named(value message: String) -> String? {
+        guard let start = message.firstRange(of: "The value '"),
+            let middle = message[start.upperBound...].firstRange(of: "' is invalid for '--"),
+            let end = message[middle.upperBound...].firstIndex(of: "'")
+        else { return nil }
+        let flag = message[middle.upperBound..<end].prefix { $0 != " " }
+        let value = spelled(String(message[start.upperBound..<middle.lowerBound]))
+        return values[String(flag)]?[value].map {
+            "\(message[...end]): it is called '\($0)' here\(message[message.index(after: end)...])"
+        }
+    }
+
+    /// The parser's message about an unexpected argument, with what was likely meant; nil for any other.
+    private static func placed(_ message: String, _ words: [String], _ command: any ParsableCommand.Type) -> String? {
+        let marks = ["Unexpected argument '", "unexpected arguments: '"]
+        guard let mark = marks.lazy.compactMap({ message.firstRange(of: $0) }).first else { return nil }
+        let head = message[..<(message.firstRange(of: "\nUsage: ")?.lowerBound ?? message.endIndex)]
+        let rest = message[head.endIndex...]
+        // Words that begin another path, in whose name there are spaces.
+        let places = words.indices.filter { place in
+            place > 1 && !words[place].hasPrefix("-") && head[mark.lowerBound...].contains("'\(words[place])'")
+        }
+        if let place = places.first {
+            let first = words[..<place].lastIndex { $0.hasPrefix("-") }.map { $0 + 1 } ?? 1
+            for start in first..<place {
+                for end in (place..<words.count).reversed() {
+                    let path = words[start...end].joined(separator: " ")
+                    guard access(path, F_OK) == 0 else { continue }
+                    return "\(head): \(quoted(path: path)) is there, and a path with spaces needs quotes\(rest)"
+                }
+            }
+        }
+        if command == Inspect.self {
+            return
+                "\(head): dmae inspect takes one file or folder; of two weight files, the second goes with --compare\(rest)"
+        }
+        let isAfterPath = places.first.map { place in
+            words[place - 1].contains("/") || access(words[place - 1], F_OK) == 0
+        }
+        guard isAfterPath == true else { return nil }
+        return "\(head): a path with spaces needs quotes\(rest)"
     }
 
     /// The usage at the end of the parser's message; empty without one.
@@ -421,7 +481,7 @@ enum NearMisses {
             }
             return "\(title) calls it --\(flag)" + (unit.map { ", \($0.text)" } ?? "")
         }
-        if plain == "topk" || plain == "top-k", command == Predict.self {
+        if ["topk", "top-k", "top"].contains(plain), command == Predict.self {
             return "\(title) prints the five most probable classes: leave it out"
         }
         // What decides the result of a run was said at its start.

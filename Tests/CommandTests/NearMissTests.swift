@@ -44,6 +44,11 @@ final class NearMissTests: XCTestCase {
                 "dmae convert takes the output without a flag, as its second argument"
             ),
             (["distill", "--pretrained", "w"], "--pretrained", "dmae distill calls it --init-student"),
+            (["distill", "--finetune", "w"], "--finetune", "dmae distill calls it --init-student"),
+            (["finetune", "--finetune", "w"], "--finetune", "dmae finetune calls it --weights"),
+            (["distill", "--aligned_blks_indices", "8"], "--aligned_blks_indices", "dmae distill calls it --align"),
+            (["distill", "--dry"], "--dry", "dmae distill calls it --dry-run"),
+            (["knn"] + weights + ["--top", "5"], "--top", "dmae knn calls it --k"),
             (["distill", "--device", "cpu"], "--device", "dmae computes on the processor: leave it out"),
         ] {
             let result = Command.run(arguments)
@@ -68,7 +73,9 @@ final class NearMissTests: XCTestCase {
             XCTAssertFalse(result.errors.contains("optimiser step"), result.errors)
         }
         assertRefused(["knn"] + weights + ["--topk", "5"], 64, "Unknown option '--topk': dmae knn calls it --k")
-        assertRefused(["predict"] + weights + ["--topk", "5", "x"], 64, "prints the five most probable classes")
+        for word in ["--topk", "--top"] {
+            assertRefused(["predict"] + weights + [word, "5", "x"], 64, "prints the five most probable classes")
+        }
         assertRefused(
             ["finetune", "--nb_classes", "10"], 64, "Unknown option '--nb_classes': the classes are those of")
         assertRefused(
@@ -85,6 +92,66 @@ final class NearMissTests: XCTestCase {
         assertRefused(["doctor", "--thread", "1"], 64, "Unknown option '--thread'. Did you mean '--threads'?")
         assertRefused(
             ["embed"] + weights + ["--data", "x", "--output", "x.npy", "--lr", "1"], 64, "Unknown option '--lr'")
+    }
+
+    /// Values of other tools.
+    func testValues() {
+        for (arguments, given, meant) in [
+            (["convert", "a", "b", "--to", "hf"], "'hf' is invalid for '--to <form>'", "huggingface"),
+            (["convert", "a", "b", "--to", "transformers"], "'transformers'", "huggingface"),
+            (["convert", "a", "b", "--to", "mae", "--dtype", "float16"], "'float16'", "f16"),
+            (["distill", "--precision", "bfloat16"], "'bfloat16'", "bf16"),
+        ] {
+            assertRefused(arguments, 64, "The value \(given)", ": it is called '\(meant)' here. Please provide one of")
+        }
+        let other = Command.run(["convert", "a", "b", "--to", "jax"])
+        assertRefused(other, 64, ["The value 'jax' is invalid for '--to <form>'. Please provide one of"])
+    }
+
+    /// Words that are parts of one path, and the second of two files.
+    func testUnexpectedArguments() throws {
+        let folder = TemporaryFolder(), weights = Fixtures.path("weights/mae/mae.safetensors")
+        let data = folder.file("my own pictures")
+        try FileManager.default.createDirectory(atPath: data, withIntermediateDirectories: true)
+        let words = data.components(separatedBy: " ")
+        let remedy = "\"\(data)\" is there, and a path with spaces needs quotes"
+        assertRefused(["resume"] + words, 64, "nexpected argument", "'own'", remedy)
+        assertRefused(
+            ["distill", "--teacher", weights, "--output"] + words + ["--data", data], 64, "nexpected argument", remedy)
+        // A flag of several paths takes all words.
+        assertRefused(
+            ["embed", "--weights", weights, "--output", folder.file("x.npy"), "--data"] + words, 64,
+            "there is \"\(data)\", and a path with spaces needs quotes")
+        // The path of an output is not there yet.
+        assertRefused(
+            ["pretrain", "--data", data, "--output", folder.file("new"), "run"], 64,
+            "Unexpected argument 'run': a path with spaces needs quotes")
+        assertRefused(
+            ["inspect", weights, Fixtures.path("weights/mae/encoder.pth")], 64,
+            "dmae inspect takes one file or folder; of two weight files, the second goes with --compare")
+        let number = Command.run(["doctor", "1"])
+        assertRefused(number, 64, ["Unexpected argument '1'"])
+        XCTAssertFalse(number.errors.contains("quotes"), number.errors)
+    }
+
+    /// Names of models that other tools download.
+    func testNamesOfTheHub() throws {
+        let output = ["--data", TinyRun.data, "--output", "run"]
+        for (flag, name) in [
+            ("--teacher", "facebook/vit-mae-large"), ("--init-student", "timm/vit_base_patch16_224.mae"),
+        ] {
+            let command = flag == "--teacher" ? "distill" : "pretrain"
+            assertRefused(
+                [command, flag, name] + output, 64,
+                "\(flag) \"\(name)\" is no file here. If it is a model of the Hugging Face hub: dmae downloads nothing; "
+                    + "`hf download \(name) --local-dir \(name.split(separator: "/")[1])` fetches it, then name that folder"
+            )
+        }
+        assertRefused(
+            ["distill", "--teacher", "hf-hub:timm/vit"] + output, 64, "`hf download timm/vit --local-dir vit`")
+        for path in ["gone.pth", "gone/gone.pth", "./gone/gone", "a/b/c", "/gone/gone"] {
+            assertRefused(["distill", "--teacher", path] + output, 74, "cannot open --teacher \"\(path)\"")
+        }
     }
 
     /// Models as timm, MAE's programs and transformers call them.
