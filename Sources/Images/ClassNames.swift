@@ -7,7 +7,7 @@ public func requireClasses(_ source: any ImageSource, _ field: Field) throws {
     throw Failure(
         .badData,
         "\(field)\(place) has no classes: put the images of each class into a folder of its own, named after the class, "
-            + "or name a list with labels")
+            + "as in train/CLASS/1.jpg, or name a list with labels")
 }
 
 /// Refuses a training and a validation source without classes, or with classes of different names.

@@ -260,7 +260,8 @@ struct ImageArchives: ImageSource {
         }
         if strays > 0 {
             notes.append(
-                "images outside the class directories of \(shown) are left out, as in a folder (images: \(strays))")
+                "images outside the class directories of \(shown) are left out, as in a folder (images: \(strays)); to use "
+                    + "them, write the archive with each in the directory of its class")
         }
 
         let order = classes.keys.sorted { $0.lexicographicallyPrecedes($1) }

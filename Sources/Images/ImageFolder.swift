@@ -78,7 +78,8 @@ public struct ImageFolder: ImageSource {
         if strayCount > 0 {
             notes.append(
                 "images directly in \(place) are left out, as torchvision's ImageFolder does with a folder that has class "
-                    + "directories (images: \(strayCount))")
+                    + "directories (images: \(strayCount)); to use them, move them into the directory of their class, or, where "
+                    + "classes do not matter, into one of their own")
         }
         if !emptyClasses.isEmpty {
             notes.append(

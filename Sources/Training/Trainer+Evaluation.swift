@@ -66,8 +66,9 @@ extension Trainer {
             let place = source.place.map { " \($0)" } ?? ""
             throw Failure(
                 .badData,
-                "\(.train)\(place) holds only one class, \(quoted(source.classes[0])), but a classifier needs two: name a folder "
-                    + "with one folder per class")
+                "\(.train)\(place) holds only one class, \(quoted(source.classes[0])), but a classifier needs two: give each class "
+                    + "a folder of its own, and about a fifth of its images to \(.validation), as in train/CLASS/1.jpg and "
+                    + "val/CLASS/2.jpg")
         }
     }
 

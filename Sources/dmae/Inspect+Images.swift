@@ -96,7 +96,8 @@ extension ImageCensus {
     /// The first few of a list, under its name. Each is a line: a line break is one of a file's name.
     private func listed(_ name: String, _ sentences: [String]) -> String {
         let shown = 5
-        let rest = sentences.count > shown ? ["… and \(Format.grouped(sentences.count - shown)) more"] : []
+        let rest =
+            sentences.count > shown ? ["… and \(Format.grouped(sentences.count - shown)) more; --json names all"] : []
         return ([name] + (sentences.prefix(shown) + rest).map { "  " + escaped($0) }).joined(separator: "\n")
     }
 

@@ -103,7 +103,11 @@ struct PreprocessingOptions: ParsableArguments {
             mean: try mean?.values(channels: channels, .mean) ?? own.mean,
             deviation: try std?.values(channels: channels, .std) ?? own.deviation)
         preprocessing.interpolation = interpolation ?? preprocessing.interpolation
-        preprocessing.crop = cropFraction?.crop ?? preprocessing.crop
+        if let given = cropFraction?.crop {
+            // How the corner of an odd margin is rounded is a habit of the tool that the weights come from.
+            preprocessing.crop = CentreCrop(
+                fraction: given.fraction, squashes: given.squashes, roundsDown: preprocessing.crop.roundsDown)
+        }
         return preprocessing
     }
 

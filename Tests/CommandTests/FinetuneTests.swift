@@ -235,7 +235,9 @@ final class FinetuneTests: XCTestCase {
         func on(_ train: String, _ val: String) -> [String] {
             finetune("run").map { $0 == folder.file("train") ? train : $0 == folder.file("val") ? val : $0 }
         }
-        assertRefused(on(one, one), 65, "only one class, \"geography\"")
+        assertRefused(
+            on(one, one), 65, "only one class, \"geography\"",
+            "about a fifth of its images to --val, as in train/CLASS/1.jpg and val/CLASS/2.jpg")
         let flat = folder.file("train/education")
         assertRefused(on(flat, folder.file("val")), 65, "--train \(flat) has no classes")
         assertRefused(

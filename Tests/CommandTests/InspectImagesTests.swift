@@ -106,6 +106,19 @@ final class InspectImagesTests: XCTestCase {
         XCTAssertTrue(turned.classes.isEmpty)
     }
 
+    /// The text names the first few, and says what names all.
+    func testManyUnreadable() throws {
+        let folder = TemporaryFolder()
+        for number in 1...7 { folder.write("no picture".utf8, "\(number).png") }
+        let text = assertRuns(["inspect", folder.path]).output
+        XCTAssertTrue(text.contains("5.png"), text)
+        XCTAssertFalse(text.contains("6.png is"), text)
+        XCTAssertTrue(text.contains("  … and 2 more; --json names all\n"), text)
+        let object = try JSONSerialization.jsonObject(
+            with: Data(assertRuns(["inspect", folder.path, "--json"]).output.utf8))
+        XCTAssertEqual(((object as? [String: Any])?["unreadable"] as? [Any])?.count, 7)
+    }
+
     /// The number of threads changes nothing but the speed.
     func testWorkers() throws {
         let folder = try makeFolder()

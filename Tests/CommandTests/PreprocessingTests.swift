@@ -157,7 +157,7 @@ final class PreprocessingTests: XCTestCase {
             ["preprocessor_config.json": #"{"image_mean": 0.5, "image_std": 0.5, "resample": 2, "size": 32}"#])
         let images = Fixtures.path("classifiers/images")
         func preprocessing(_ command: String, _ more: [String]) throws -> Preprocessing? {
-            let run = folder.file(command)
+            let run = folder.file(([command] + more).joined())
             assertRuns(
                 [
                     command, "--weights", weights, "--heads", "4", "--train", images, "--val", images, "--output", run,
@@ -173,6 +173,10 @@ final class PreprocessingTests: XCTestCase {
             Preprocessing(
                 normalisation: half, interpolation: .bilinear,
                 crop: CentreCrop(fraction: 1, squashes: true, roundsDown: true)))
+        // Another crop of such a folder is rounded as transformers rounds it.
+        XCTAssertEqual(
+            try preprocessing("probe", ["--augment", "none", "--crop-fraction", "0.78"])?.crop,
+            CentreCrop(fraction: 0.78, roundsDown: true))
         XCTAssertEqual(
             try preprocessing("finetune", ["--recipe", "finetune-small-data"]), Preprocessing(normalisation: half))
     }

@@ -44,7 +44,8 @@ final class ImageFolderTests: XCTestCase {
                     + "folders: 1)",
                 "images directly in \(folder.path) are left out, as torchvision's ImageFolder does with a folder that "
                     + "has "
-                    + "class directories (images: 1)",
+                    + "class directories (images: 1); to use them, move them into the directory of their class, or, where "
+                    + "classes do not matter, into one of their own",
                 "class directories of \(folder.path) without images keep their class index: empty (directories: 1)",
             ])
         XCTAssertEqual(
