@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static int rank, count = 1, local_rank, local_count = 1;
+static int rank, count = 1, local_rank, local_count = 1, local_first;
 static int joined;
 static MPI_Comm world;
 
@@ -56,6 +56,8 @@ int dmae_ranks_start(void) {
         return error;
     MPI_Comm_rank(machine, &local_rank);
     MPI_Comm_size(machine, &local_count);
+    local_first = rank;
+    if ((error = MPI_Bcast(&local_first, 1, MPI_INT, 0, machine)) != MPI_SUCCESS) return error;
     MPI_Comm_free(&machine);
     return 0;
 }
@@ -67,6 +69,8 @@ int dmae_ranks_count(void) { return count; }
 int dmae_ranks_local_rank(void) { return local_rank; }
 
 int dmae_ranks_local_count(void) { return local_count; }
+
+int dmae_ranks_local_first(void) { return local_first; }
 
 // The number of a free place; -1 without memory.
 static int place(void) {

@@ -16,6 +16,8 @@ int dmae_ranks_local_rank(void) { return 0; }
 
 int dmae_ranks_local_count(void) { return 1; }
 
+int dmae_ranks_local_first(void) { return 0; }
+
 int dmae_ranks_send(const void *bytes, size_t count, int peer, int tag) {
     (void)bytes, (void)count, (void)peer, (void)tag;
     return -1;

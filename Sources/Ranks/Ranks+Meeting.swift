@@ -100,9 +100,10 @@ extension Ranks {
         }
     }
 
-    private func gather(_ own: Word) throws -> [Word] {
+    /// The values of all processes, in their order. Throws `LostPeer`.
+    func gather<Value: Codable>(_ own: Value) throws -> [Value] {
         let texts = try gather([UInt8](JSONEncoder().encode(own)))
-        return try texts.map { try JSONDecoder().decode(Word.self, from: Data($0)) }
+        return try texts.map { try JSONDecoder().decode(Value.self, from: Data($0)) }
     }
 
     /// The bytes of all processes, in their order. Throws `LostPeer`.

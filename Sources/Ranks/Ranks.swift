@@ -20,6 +20,8 @@ public final class Ranks {
     public let localRank: Int
     /// The number of processes on this machine.
     public let localCount: Int
+    /// The number, among all, of the first process of this machine.
+    let localFirst: Int
 
     /// Seconds without a word from another process after which it is given up.
     public var peerTimeout = Ranks.defaultPeerTimeout
@@ -50,6 +52,7 @@ public final class Ranks {
     private init() {
         (rank, count) = (Int(dmae_ranks_rank()), Int(dmae_ranks_count()))
         (localRank, localCount) = (Int(dmae_ranks_local_rank()), Int(dmae_ranks_local_count()))
+        localFirst = Int(dmae_ranks_local_first())
     }
 
     /// Joins the processes that a launcher has started together, if there is one.

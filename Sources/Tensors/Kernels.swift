@@ -37,12 +37,12 @@ public enum Kernels {
             memory = plan.reserve(name, bytes: dmae_gemm_packed_bytes(precision.kernels, columns, rows), purpose)
         }
 
-        /// Packs the weight's present values.
+        /// Packs the weight's present values, unless the packed weight is another process's.
         public func pack(_ weight: Tensor) {
             precondition(weight.rows == rows && weight.columns == columns)
             precondition(
                 instructionSet == .selected, "the instruction set changed since the weight's memory was planned")
-            if Profile.isRecording { return }
+            if Profile.isRecording || !memory.plan.isWritable(slot: memory.slot) { return }
             dmae_gemm_pack(
                 precision.kernels, columns, rows, weight.type.kernels, weight.address, weight.stride, true,
                 memory.pointer)

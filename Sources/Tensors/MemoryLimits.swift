@@ -106,15 +106,36 @@ public struct MemoryLimits {
     /// The limit because of which `bytes` more of physical memory are not to be had, if there is one.
     ///
     /// Of the machine's memory all counts: what other programs have now may be free when the pages are written.
-    func exceeded(by bytes: Int) -> MemoryLimit? {
+    ///
+    /// - Parameter ofMachine: bytes of all processes of this machine that share the run; nil for those of this one.
+    func exceeded(by bytes: Int, ofMachine: Int? = nil) -> MemoryLimit? {
         all.first { limit in
             switch limit.source {
-            case .machine: bytes > limit.bytes
+            case .machine: ofMachine ?? bytes > limit.bytes
             case .controlGroup, .aboveControlGroup: bytes > limit.left
             // See `mapping`.
             case .addressSpace, .data, .commitment: false
             }
         }
+    }
+
+    /// Requires that the processes of this machine that share a run may have what they take together. None has taken it
+    /// yet.
+    ///
+    /// - Parameters:
+    ///   - bytes: bytes of all of them.
+    ///   - ofGroup: bytes of those that are in the same control groups as this process.
+    ///   - shared: bytes that are counted once, as they share them.
+    /// - Throws: `Failure.failure`.
+    public func require(_ bytes: Int, ofGroup: Int, processes: Int, shared: Int) throws {
+        guard let limit = exceeded(by: ofGroup, ofMachine: bytes) else { return }
+        let counted = limit.source == .machine ? bytes : ofGroup
+        throw Failure(
+            .failure,
+            "the planned \(Format.bytes(counted)) of memory of the \(processes) processes on this machine"
+                + (shared > 0 ? ", \(Format.bytes(shared)) of it shared by them," : "")
+                + " do not fit: \(limit); start fewer of them, lower \(.batch) or the image size, or "
+                + "\(limit.source.remedy)")
     }
 
     /// The limit because of which `bytes` more cannot be mapped, if there is one.

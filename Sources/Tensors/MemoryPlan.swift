@@ -32,6 +32,8 @@ public final class MemoryPlan {
         let bytes: Int
         /// Ranges of phases in which its values are needed, in ascending order; nil: always.
         let ranges: [ClosedRange<Int>]?
+        /// Whether it is always the same once it is filled, so that other processes may read it.
+        let isShareable: Bool
 
         func isAliveTogether(with other: Buffer) -> Bool {
             guard let ranges, let others = other.ranges else { return true }
@@ -44,6 +46,8 @@ public final class MemoryPlan {
     private var offsets: [Int] = []
     private var base: UnsafeMutableRawPointer?
     private var mappedBytes = 0
+    /// Memory outside of the plan's own that holds the shareable buffers, and whether this process fills them.
+    private var elsewhere: (start: UnsafeMutableRawPointer, isWritable: Bool, owner: AnyObject)?
 
     public init() {}
 
@@ -77,12 +81,14 @@ public final class MemoryPlan {
         Workspace(plan: self, slot: slot(name, bytes: bytes, .scratch, lifetime))
     }
 
-    /// Untyped memory that is always alive and that a kernel lays out itself.
+    /// Untyped memory that is always alive and that a kernel lays out itself. It is filled once, and stays as it is.
     func reserve(_ name: String, bytes: Int, _ purpose: Purpose) -> Workspace {
-        Workspace(plan: self, slot: slot(name, bytes: bytes, purpose, .always))
+        Workspace(plan: self, slot: slot(name, bytes: bytes, purpose, .always, isShareable: true))
     }
 
-    private func slot(_ name: String, bytes: Int, _ purpose: Purpose, _ lifetime: Lifetime) -> Int {
+    private func slot(
+        _ name: String, bytes: Int, _ purpose: Purpose, _ lifetime: Lifetime, isShareable: Bool = false
+    ) -> Int {
         precondition(base == nil, "memory is planned before it is committed")
         precondition(names.insert(name).inserted, "two buffers are called \(name)")
         var ranges: [ClosedRange<Int>]?
@@ -90,20 +96,21 @@ public final class MemoryPlan {
             precondition(!phases.isEmpty, "the buffer \(name) is never alive")
             ranges = phases.map(timeline.widened).sorted { $0.lowerBound < $1.lowerBound }
         }
-        buffers.append(Buffer(name: name, purpose: purpose, bytes: bytes, ranges: ranges))
+        buffers.append(Buffer(name: name, purpose: purpose, bytes: bytes, ranges: ranges, isShareable: isShareable))
         return buffers.count - 1
     }
 
     func bytes(slot: Int) -> Int { buffers[slot].bytes }
 
-    /// Maximum bytes of the buffers of one purpose that are alive in any phase, each rounded up to whole cache lines.
+    /// Maximum bytes of the buffers of one purpose that are alive in any phase, each rounded up to whole cache lines;
+    /// without those that lie elsewhere.
     public func bytes(of purpose: Purpose) -> Int { largest { $0.purpose == purpose } }
 
     private func largest(_ isCounted: (Buffer) -> Bool) -> Int {
         var always = 0
         // Per phase: bytes of buffers that begin, minus bytes of those that have ended.
         var changes = Array(repeating: 0, count: timeline.count + 1)
-        for buffer in buffers where isCounted(buffer) {
+        for buffer in buffers where isCounted(buffer) && !isElsewhere(buffer) {
             let bytes = Self.rounded(buffer.bytes)
             guard let ranges = buffer.ranges else {
                 always += bytes
@@ -122,20 +129,44 @@ public final class MemoryPlan {
         return always + most
     }
 
-    /// Bytes of the whole plan.
+    /// Bytes of the whole plan, without the buffers that lie elsewhere.
     public var totalBytes: Int { layout().bytes }
+
+    /// Bytes of the buffers that other processes may share: the packed weights that are not trained.
+    public var shareableBytes: Int { buffers.reduce(0) { $0 + ($1.isShareable ? Self.rounded($1.bytes) : 0) } }
+
+    /// Puts the shareable buffers into memory of `shareableBytes` that other processes map, too.
+    ///
+    /// - Parameters:
+    ///   - isWritable: whether this process fills them; otherwise another does, and what would fill them does nothing.
+    ///   - owner: kept alive, as it owns the memory.
+    public func placeShareable(at start: UnsafeMutableRawPointer, isWritable: Bool, owner: AnyObject) {
+        precondition(base == nil, "memory is planned before it is committed")
+        elsewhere = (start, isWritable, owner)
+    }
+
+    private func isElsewhere(_ buffer: Buffer) -> Bool { elsewhere != nil && buffer.isShareable }
+
+    /// Whether this process fills a buffer.
+    func isWritable(slot: Int) -> Bool { !isElsewhere(buffers[slot]) || elsewhere!.isWritable }
 
     private static func rounded(_ bytes: Int) -> Int { (bytes + alignment - 1) / alignment * alignment }
 
     /// The offset of each buffer, and the bytes of the whole plan. Buffers that are always alive come first, in the
     /// order of their reservation. Then the others are placed, the largest first, each at the lowest offset that is
-    /// free while it is alive.
+    /// free while it is alive. Offsets of buffers that lie elsewhere begin at 0 there.
     private func layout() -> (offsets: [Int], bytes: Int) {
         var offsets = Array(repeating: 0, count: buffers.count)
-        var end = 0
+        var end = 0, endElsewhere = 0
         for index in buffers.indices where buffers[index].ranges == nil {
-            offsets[index] = end
-            end += Self.rounded(buffers[index].bytes)
+            let bytes = Self.rounded(buffers[index].bytes)
+            if isElsewhere(buffers[index]) {
+                offsets[index] = endElsewhere
+                endElsewhere += bytes
+            } else {
+                offsets[index] = end
+                end += bytes
+            }
         }
         let start = end
         // Sorted by offset, so that the first gap that is large enough is the lowest.
@@ -194,6 +225,12 @@ public final class MemoryPlan {
             throw error
         }
         base = memory
+        if let elsewhere {
+            // One sum gives the address of every buffer.
+            for index in buffers.indices where isElsewhere(buffers[index]) {
+                offsets[index] += elsewhere.start - memory
+            }
+        }
         Self.mapped.withLock { $0 += mappedBytes }
     }
 
@@ -240,6 +277,7 @@ public final class MemoryPlan {
     private func poison(_ phase: Phase) {
         guard let base else { preconditionFailure("memory is used before it is committed") }
         func holdsValues(_ buffer: Buffer) -> Bool {
+            guard !isElsewhere(buffer) else { return false }
             guard let ranges = buffer.ranges else { return true }
             return ranges.contains { $0.lowerBound < phase.index && phase.index <= $0.upperBound }
         }

@@ -37,6 +37,22 @@ extension Trainer {
         return facts
     }
 
+    /// Where several processes train, those of a machine share the packed weights of the teacher: one packs them, and the
+    /// others read them after the meeting that follows `prepare`. All processes call it before `prepare`.
+    ///
+    /// - Throws: `Failure.failure` or `Ranks.Stopped` where what the processes of a machine take does not fit into it;
+    ///   `Ranks.LostPeer`.
+    public func shareMemory() throws {
+        guard !ranks.isAlone else { return }
+        let shareable = plan.shareableBytes
+        let memory = try ranks.shareMemory(
+            shareable, form: InstructionSet.selected.name, beside: plannedBytes - shareable)
+        if let shared = memory.shared {
+            plan.placeShareable(at: shared.start, isWritable: shared.isWritable, owner: shared)
+        }
+        machineMemory = memory
+    }
+
     /// What every process must have alike after `prepare`.
     public var preparedFacts: [Ranks.Fact] {
         let copy = "every process needs the same files under the same paths"

@@ -21,6 +21,8 @@ public final class Trainer {
     public let plan = MemoryPlan()
     /// The processes that share the run. Process 0 calls `run`, the others `follow`.
     let ranks = Ranks.current
+    /// The memory of the processes of this machine together; nil until `shareMemory`, and where the process is alone.
+    public internal(set) var machineMemory: Ranks.MachineMemory?
     /// Optimiser steps of the whole run.
     public let totalSteps: Int
 
@@ -232,7 +234,7 @@ public final class Trainer {
             * configuration.batch
     }
 
-    /// Bytes that the run will take: its plans, and decoded images.
+    /// Bytes that the run will take: its plans, and decoded images; without what processes share.
     public var plannedBytes: Int { plan.totalBytes + (extraction?.plan.totalBytes ?? 0) + bytesBeside }
 
     /// The instruction set that computed the steps before the restored checkpoint, if this process computes the same steps
@@ -304,7 +306,9 @@ public final class Trainer {
             let loading = try frozen.load(
                 from: weights, for: sizes, optional: isProbe ? weights.mayLack : ModelLayout.isPositionTable,
                 checksummed: true)
+            // Of its own file, also where another process packs the weights.
             teacherChecksum = loading.checksum
+            if let shared = machineMemory?.shared, shared.isWritable { shared.finish() }
             preparation.frozen = loading
             if isProbe, let pool = configuration.classifier?.pool {
                 writtenTensors = weights.encoderTensors(sizes, pool: pool)

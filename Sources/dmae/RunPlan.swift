@@ -3,6 +3,7 @@ import Glibc
 import Images
 import Interchange
 import Models
+import Ranks
 import Reporting
 import Tensors
 import Training
@@ -15,15 +16,17 @@ extension TrainingOptions {
         // First of all, as a run does it: with too many images that cannot be decoded there is none to plan.
         let load = ProcessorLoad.ofOthers()
         warnOfRefusal(of: trainer.configuration)
-        let headers = process.noCheck ? nil : try headers(of: trainer)
+        let ranks = Ranks.current
+        let headers: [ImageHeaders]? = try ranks.meet { process.noCheck ? nil : try self.headers(of: trainer) }
         if !process.noCheck { try warnOfCopies(of: trainer, comparisons) }
+        try trainer.shareMemory()
         var plan = RunPlan(trainer, workers: process.workers)
         if !json {
             print(plan.text)
             // Timing may take minutes and must be interruptible.
             fflush(stdout)
         }
-        try prepare(trainer, from: weights)
+        try ranks.meet { try prepare(trainer, from: weights) }
         if !quiet {
             Terminal.note("timing \(Trainer.timedBatches) batches of \(trainer.configuration.batch) images …")
         }
@@ -216,11 +219,15 @@ struct RunPlan: Encodable {
     struct Memory: Encodable {
         /// Bytes of the plan by purpose; their sum may be more than the total, as buffers share memory.
         var purposes: [String: Int]
-        /// Bytes of the plan.
+        /// Bytes of the plan; without those that processes share.
         var planned: Int
+        /// Bytes that the processes of a machine share, so that they are there once; nil without any.
+        var shared: Int?
+        /// Bytes that the processes of this machine have planned together; nil for one.
+        var machine: Int?
         /// Bytes of the encoder's plan until the features of a probe are computed.
         var features: Int?
-        /// Estimated peak of the process's resident memory.
+        /// Estimated peak of the process's resident memory; without what processes share.
         var resident: Int?
         /// The part of `resident` that decoded batches and pictures take.
         var images: Int?
@@ -243,6 +250,8 @@ struct RunPlan: Encodable {
     private(set) var decoding: Decoding?
     /// How several processes share a step; nil for one.
     private(set) var sharing: Sharing?
+    /// The number of processes of this machine.
+    private let processesOfMachine: Int
     /// Images of features that are computed once.
     private var featureImages = 0
     /// What the estimates do not count.
@@ -280,6 +289,11 @@ struct RunPlan: Encodable {
         memory = Memory(
             purposes: Dictionary(uniqueKeysWithValues: purposes.filter { $0.1 > 0 }), planned: trainer.plan.totalBytes,
             features: trainer.extraction?.plan.totalBytes)
+        processesOfMachine = trainer.machineMemory?.processes ?? 1
+        if let together = trainer.machineMemory, together.processes > 1 {
+            memory.shared = together.shared?.bytes
+            memory.machine = together.bytes
+        }
     }
 
     private static func parameters(of trainer: Trainer) -> [(name: String, count: Int)] {
@@ -392,7 +406,7 @@ struct RunPlan: Encodable {
             sum + (largest.isEmpty ? 0 : largest[min(worker, largest.count - 1)])
         }
         memory.images = loaders * BatchLoader.defaultBatchesAhead * size + pictures
-        memory.resident = resident + memory.images!
+        memory.resident = resident - (memory.shared ?? 0) + memory.images!
     }
 
     // MARK: Text
@@ -452,6 +466,15 @@ struct RunPlan: Encodable {
         let shared = memory.purposes.values.reduce(0, +) - memory.planned
         if shared > 0 { rows.append(["memory: shared, never needed at the same moment", "-" + Format.bytes(shared)]) }
         rows.append(["memory: total", Format.bytes(memory.planned)])
+        if let shared = memory.shared {
+            rows.append([
+                "memory: the teacher's packed weights, once for the \(processesOfMachine) processes of a machine",
+                Format.bytes(shared),
+            ])
+        }
+        if let machine = memory.machine {
+            rows.append(["memory: the \(processesOfMachine) processes of this machine together", Format.bytes(machine)])
+        }
         if let features = memory.features {
             rows.append(["memory: encoder, until the features are computed", Format.bytes(features)])
         }
@@ -490,7 +513,10 @@ struct RunPlan: Encodable {
         guard let seconds, let imagesPerSecond else { return "" }
         var rows: [[String]] = []
         if let resident = memory.resident, let images = memory.images {
-            rows.append(["peak resident memory", "\(Format.bytes(resident)), \(Format.bytes(images)) of it for images"])
+            let shared = memory.shared.map { "; beside it \(Format.bytes($0)) that the processes share" } ?? ""
+            rows.append([
+                "peak resident memory", "\(Format.bytes(resident)), \(Format.bytes(images)) of it for images\(shared)",
+            ])
         }
         rows += [
             ["images per second", Format.fixed(imagesPerSecond.computation, 2)],

@@ -531,6 +531,7 @@ struct TrainingOptions: ParsableArguments {
         if directory.startsAgain, !quiet {
             Terminal.note("\(directory.path): an earlier run left no checkpoint: it starts again")
         }
+        try trainer.shareMemory()
         try ranks.meet({ _ in trainer.preparedFacts }, { try prepare(trainer, from: weights) })
         try ranks.lead { try takeUp(trainer, in: directory) }
         if !quiet { Processes.note(configuration.accumulation, groups: configuration.groups ?? 1).map(Terminal.note) }
@@ -675,6 +676,7 @@ struct TrainingOptions: ParsableArguments {
         let ranks = Ranks.current
         // The folder of the run.
         try ranks.serve()
+        try trainer.shareMemory()
         try ranks.meet({ _ in trainer.preparedFacts }, { try prepare(trainer, from: weights) })
         // A checkpoint that the run is resumed from, and the check of the images.
         try trainer.serve()
@@ -858,11 +860,25 @@ struct TrainingOptions: ParsableArguments {
 
     /// Maps the memory, sets the starting weights, and says which tensors of the files were used.
     func prepare(_ trainer: Trainer, from weights: StartingWeights) throws {
-        if let available = MemoryLimits.available, trainer.plannedBytes > available {
+        let together = trainer.machineMemory
+        let bytes = together?.bytes ?? trainer.plannedBytes
+        if let available = together.map(\.available) ?? MemoryLimits.available, bytes > available {
+            let takers =
+                if let together, together.processes > 1 {
+                    "the \(together.processes) processes of this machine take"
+                } else {
+                    "the run takes"
+                }
             Terminal.warning(
-                "the run takes \(Format.bytes(trainer.plannedBytes)) of memory, but the machine has "
+                "\(takers) \(Format.bytes(bytes)) of memory, but the machine has "
                     + "\(Format.bytes(available)) left: end other programs, or lower --batch or --image-size, or the "
                     + "system will end a program")
+        }
+        if let unshared = together?.unshared, !quiet {
+            Terminal.note(
+                "each of the \(unshared.processes) processes on the machine \(visible(unshared.machine)) has its own copy of "
+                    + "the teacher's packed weights, \(Format.bytes(trainer.plan.shareableBytes)), as \(unshared.why.reason): "
+                    + unshared.why.remedy)
         }
         let preparation = try trainer.prepare(
             teacher: weights.teacher, initial: weights.initial, isOptional: weights.isOptional,

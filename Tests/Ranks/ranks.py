@@ -60,6 +60,7 @@ class Bench:
         for place in sorted(self.images.iterdir())[5:]:
             shutil.rmtree(place)
         self.references = {}
+        self.large = None
 
     # Runs
 
@@ -401,6 +402,173 @@ class Bench:
             require(sharing['processes'] == count and sharing['bytes_sent'] > 0 and sharing['exchange_seconds'] > 0
                     and 0 < sharing['efficiency'] <= 1, f'the plan says {sharing}')
 
+    # The teacher's packed weights
+
+    def large_teacher(self):
+        """Random weights of which the demo's recipe reads five blocks, 35 million numbers."""
+        if self.large is None:
+            folder = self.new('large-teacher')
+            self.run(0, self.words('pretrain', folder, '--width', '768', '--depth', '6', '--heads', '12', '--image-size', '64',
+                                   '--epochs', '0.5', '--warmup-epochs', '0'), program=self.dmae)
+            self.large = folder / 'model.safetensors'
+            for name in folder.glob('checkpoint-*'):
+                name.unlink()
+        return self.large
+
+    def teach(self, folder, *more):
+        """The words of a distillation with the large teacher."""
+        words = self.words('distill', folder, '--precision', 'f32', '--batch', '1', '--effective-batch', '8', '--epochs', '0.3',
+                           '--warmup-epochs', '0', *more)
+        # A note tells of copies.
+        words.remove('--quiet')
+        words[words.index('--teacher') + 1] = str(self.large_teacher())
+        return words
+
+    def after(self, *commands):
+        """A program that starts dmae-mpi after commands of the shell."""
+        script = self.folder / f'after-{hashlib.sha256(repr(commands).encode()).hexdigest()[:8]}.sh'
+        script.write_text('\n'.join(['#!/bin/bash', *commands, f'exec {self.mpi} "$@"', '']))
+        script.chmod(0o755)
+        return script
+
+    # Less than what is shared, more than any file of the student; MPI's own memory is smaller, too.
+    NOTHING_TO_SHARE = 'ulimit -f 65536'
+
+    def plan_of(self, count, words, **options):
+        output = self.run(count, [*words, '--dry-run', '--json'], **options)
+        return json.loads(output[output.index('{'):]), output
+
+    def in_training(self, process, folder, count):
+        """The bytes of the first whole step of `count` processes: Pss, that of several mappings divided among them, and the
+        most that each has mapped for data."""
+        try:
+            wait_for(lambda: (folder / 'log.jsonl').exists() and len(log(folder)) > 0, process)
+        except Failed:
+            self.kill(process)
+            raise
+        children = ranks_of(process)
+        require(len(children) == count, f'{len(children)} processes of {count}')
+        return sum(kilobytes(child, 'smaps_rollup', 'Pss') for child in children), max(
+            kilobytes(child, 'status', 'VmData') for child in children)
+
+    def shared_teacher(self, count):
+        """The processes of a machine have the teacher's packed weights once, and train the same."""
+        found, memory, lines = {}, {}, {}
+        for name, program in (('shared', None), ('apart', self.after(self.NOTHING_TO_SHARE))):
+            folder = self.new('run')
+            words = self.teach(folder, '--epochs', '50')
+            memory[name], output = self.plan_of(count, words, program=program)
+            require(('has its own copy of' in output) == (name == 'apart'), output[-800:])
+            process = self.start(count, words, program=program)
+            found[name], _ = self.in_training(process, folder, count)
+            lines[name] = log(folder)[0]
+            os.kill(ranks_of(process)[0], signal.SIGTERM)
+            code, output = self.end(process)
+            require(code == 75, f'exit code {code}: {output[-800:]}')
+        shared, apart = memory['shared']['memory'], memory['apart']['memory']
+        print(f'    {found["apart"] / 1e6:.0f} MB by {count} processes, {found["shared"] / 1e6:.0f} MB where '
+              f'{shared["shared"] / 1e6:.0f} MB are shared', flush=True)
+        require(lines['shared'] == lines['apart'], f'the first steps differ: {lines}')
+        saved = (count - 1) * shared['shared']
+        require(abs(found['apart'] - found['shared'] - saved) < 0.15 * saved, f'not {saved} bytes less: {found}')
+        # The plan tells of it.
+        require(shared['shared'] > 4 * 35_000_000 and 'shared' not in apart, f'the plans say {shared}, {apart}')
+        require(apart['planned'] - shared['planned'] == shared['shared'], f'the plans say {shared}, {apart}')
+        require(shared['purposes']['teacher weights'] < 10_000_000 < apart['purposes']['teacher weights'],
+                f'the plans say {shared}, {apart}')
+        require(apart['machine'] - shared['machine'] == saved, f'the plans say {shared}, {apart}')
+        require(shared['machine'] >= shared['shared'] + count * shared['planned'] * 0.9, f'the plan says {shared}')
+        require(abs(apart['resident'] - shared['resident'] - shared['shared']) < 0.15 * shared['shared'],
+                f'the plans say {shared}, {apart}')
+
+    def text_of_plan(self):
+        output = self.run(2, [*self.teach(self.new('run')), '--dry-run'])
+        for text in ("once for the 2 processes of a machine", 'the 2 processes of this machine together',
+                     'that the processes share'):
+            require(text in output, f'no "{text}" in: {output}')
+        alone = self.run(1, [*self.teach(self.new('run')), '--dry-run'])
+        require('processes' not in alone, alone)
+
+    def nothing_left(self):
+        """No memory is left by a normal end, a killed process 0, a killed process 1, and a refused start."""
+        size = 4 * 35_000_000
+        before = shared_memory()
+
+        def gone(name):
+            start = time.monotonic()
+            while shared_memory() - before > size / 2:
+                require(time.monotonic() - start < 20, f'{name}: {shared_memory() - before} bytes are left')
+                time.sleep(0.1)
+        self.run(2, self.teach(self.new('run')))
+        gone('a normal end')
+        for rank in (0, 1):
+            folder = self.new('run')
+            process = self.start(2, self.teach(folder, '--epochs', '50'))
+            self.in_training(process, folder, 2)
+            require(shared_memory() - before > size / 2, 'nothing is shared')
+            os.kill(ranks_of(process)[rank], signal.SIGKILL)
+            code, _ = self.end(process, 60)
+            require(code != 0, 'a killed process is a success')
+            gone(f'process {rank} was killed')
+        self.refused_teacher()
+        gone('a refused start')
+
+    def refused_teacher(self):
+        """Process 1 has another teacher than process 0, who would pack it for both."""
+        place = self.elsewhere()
+        shutil.copy(self.large_teacher(), self.folder / 'teacher.safetensors')
+        shutil.copy(self.large_teacher(), place / 'teacher.safetensors')
+        with open(place / 'teacher.safetensors', 'r+b') as file:
+            length = int.from_bytes(file.read(8), 'little')
+            offset = 8 + length + json.loads(file.read(length))['blocks.0.attn.qkv.weight']['data_offsets'][0]
+            file.seek(offset)
+            byte = file.read(1)[0]
+            file.seek(offset)
+            file.write(bytes([byte ^ 1]))
+        folder = self.new('run')
+        words = self.teach(folder)
+        words[words.index('--teacher') + 1] = 'teacher.safetensors'
+        code, output = self.pair(words, elsewhere=place)
+        require(code == 64 and 'other weights of the teacher than process 0' in output, f'exit code {code}: {output[-800:]}')
+        require(not folder.exists(), 'something was left')
+
+    def limit_of_memory(self):
+        """What is shared counts once: with a limit on the data of each process the run fits where copies do not."""
+        folder = self.new('run')
+        process = self.start(2, self.teach(folder, '--epochs', '50'))
+        _, data = self.in_training(process, folder, 2)
+        os.kill(ranks_of(process)[0], signal.SIGTERM)
+        self.end(process)
+        limit = f'ulimit -d {(data + 2 * 35_000_000) // 1024}'
+        self.run(2, self.teach(self.new('run')), program=self.after(limit))
+        output = self.run(2, self.teach(self.new('run')), 1, program=self.after(limit, self.NOTHING_TO_SHARE))
+        require('do not fit' in output and 'ulimit -d' in output and output.count('error:') == 1, output[-800:])
+
+    def limit_of_group(self):
+        """What the processes of a machine take together is held against the limit of their control group: it fits shared,
+        and copies do not."""
+        group = ControlGroup.make()
+        if group is None:
+            print('    left out: this process may not make a control group of memory', flush=True)
+            return
+        try:
+            apart = self.plan_of(2, self.teach(self.new('run')), program=self.after(self.NOTHING_TO_SHARE))[0]
+            group.limit(apart['memory']['machine'])
+            self.run(2, self.teach(self.new('run')), program=self.after(group.join))
+            output = self.run(2, self.teach(self.new('run')), 1, program=self.after(group.join, self.NOTHING_TO_SHARE))
+            require('of the 2 processes on this machine do not fit' in output and 'cgroup' in output
+                    and output.count('error:') == 1, output[-800:])
+        finally:
+            group.remove()
+
+    def other_form(self, lower):
+        """Processes with different instruction sets pack differently, so that each has its own."""
+        folder = self.new('run')
+        words = [word for word in self.words('distill', folder, '--precision', 'f32', '--allow-mixed-isa') if word != '--quiet']
+        code, output = self.pair(words, environment=['-env', 'DMAE_ISA', lower])
+        require(code == 0 and 'own copy of the teacher' in output and 'different instruction sets' in output,
+                f'exit code {code}: {output[-800:]}')
+
     def unreadable_at_one(self, limit):
         """Images that one process alone cannot read: a warning that names it, or the end of all."""
         place = self.elsewhere()
@@ -631,6 +799,14 @@ class Bench:
         yield 'other starting weights', lambda: self.other_start()
         yield 'other program', lambda: self.other_program()
         yield 'memory of the moments', lambda: self.memory()
+        for count in (2,) if short else (2, 4):
+            yield f"the teacher's weights once, {count} processes", lambda c=count: self.shared_teacher(c)
+        yield "the teacher's weights in the plan", lambda: self.text_of_plan()
+        yield "the teacher's weights, gone at the end", lambda: self.nothing_left()
+        yield "the teacher's weights, a limit of each process", lambda: self.limit_of_memory()
+        yield "the teacher's weights, a limit of all processes", lambda: self.limit_of_group()
+        if lower:
+            yield "the teacher's weights, other instruction sets", lambda: self.other_form(lower)
         yield 'other images', lambda: self.other_images()
         yield 'unreadable images at one, allowed', lambda: self.unreadable_at_one('0.9')
         yield 'unreadable images at one, too many', lambda: self.unreadable_at_one('0.1')
@@ -650,6 +826,35 @@ class Bench:
         yield 'a flag that is not there', lambda: self.refused(2, ['distill', '--nothing'], '--nothing')
         yield 'a command of one process', lambda: self.refused(
             2, ['inspect', str(DEMO / 'teacher.safetensors')], 'is done by one process')
+
+
+class ControlGroup:
+    """A control group with a limit of memory."""
+
+    def __init__(self, folder, file):
+        self.folder, self.file = folder, file
+        self.join = f'echo $$ > {folder}/cgroup.procs'
+
+    @staticmethod
+    def make():
+        """A group below this process's root of groups; None where the system does not let it."""
+        for root, file in (('/sys/fs/cgroup/memory', 'memory.limit_in_bytes'), ('/sys/fs/cgroup', 'memory.max')):
+            folder = Path(root) / f'dmae-{os.getpid()}'
+            try:
+                folder.mkdir()
+            except OSError:
+                continue
+            group = ControlGroup(folder, file)
+            if (folder / file).exists():
+                return group
+            group.remove()
+        return None
+
+    def limit(self, size):
+        (self.folder / self.file).write_text(str(size))
+
+    def remove(self):
+        self.folder.rmdir()
 
 
 class Hosts:
@@ -712,6 +917,19 @@ def ranks_of(process):
         if rank is not None and 'dmae' in Path(name).name and (session == process.pid or is_below(int(entry.name), process.pid)):
             found.append((rank, int(entry.name)))
     return [number for _, number in sorted(found)]
+
+
+def kilobytes(number, file, key):
+    """The bytes of a line such as "VmData:  1234 kB" of a process."""
+    for line in Path(f'/proc/{number}/{file}').read_text().splitlines():
+        if line.startswith(f'{key}:'):
+            return 1024 * int(line.split()[1])
+    raise Failed(f'no {key} in {file}')
+
+
+def shared_memory():
+    """The bytes of memory without a disk of the whole machine."""
+    return kilobytes('', 'meminfo', 'Shmem')
 
 
 def is_below(number, ancestor):

@@ -211,4 +211,27 @@ final class MemoryLimitsTests: XCTestCase {
         let line = text?.split(separator: "\n").first { $0.hasPrefix(key) }
         return line?.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) }.map { $0 * 1024 }
     }
+
+    /// Processes that share a run are counted together: all of them for the machine, those of a group for its limit.
+    func testProcessesOfAMachineCountTogether() throws {
+        try writeProcess(
+            groups: "0::/job\n", mounts: ["/ /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw"])
+        try write("5000000\n", "sys/fs/cgroup/job/memory.max")
+        try write("1000000\n", "sys/fs/cgroup/job/memory.current")
+        let limits = MemoryLimits(root: folder.path)
+        XCTAssertNoThrow(try limits.require(8_000_000, ofGroup: 4_000_000, processes: 4, shared: 0))
+        XCTAssertThrowsError(try limits.require(8_000_000, ofGroup: 4_000_001, processes: 4, shared: 1_000_000)) {
+            XCTAssertEqual(($0 as? Failure)?.code, .failure)
+            let text = "\($0)"
+            for part in ["4.0 MB", "4 processes on this machine", "1.0 MB of it shared", "start fewer of them"] {
+                XCTAssertTrue(text.contains(part), text)
+            }
+        }
+        let machine = try XCTUnwrap(limits.all.first { $0.source == .machine }?.bytes)
+        XCTAssertNoThrow(try limits.require(machine, ofGroup: 1, processes: 2, shared: 0))
+        XCTAssertThrowsError(try limits.require(machine + 1, ofGroup: 1, processes: 2, shared: 0)) {
+            let text = "\($0)"
+            XCTAssertTrue(text.contains("this machine's memory is") && !text.contains("shared"), text)
+        }
+    }
 }

@@ -191,4 +191,58 @@ final class MemoryPlanTests: XCTestCase {
             XCTAssertEqual(sum, Double(count * (count + 1) / 2))
         }
     }
+
+    /// Packed weights may lie outside of the plan: one plan fills them, and another computes the same with them, whatever
+    /// it would have packed. Neither counts them.
+    func testPackedWeightsOutsideOfThePlan() throws {
+        final class Owner {}
+        /// x times the last of two packed weights, whose values begin at `first`; and the bytes of plan and weights.
+        func product(
+            _ first: Float, at place: ((Int) -> UnsafeMutableRawPointer)? = nil, isWritable: Bool = true
+        ) throws -> (values: [Float], bytes: Int, packed: Int) {
+            let plan = MemoryPlan(), phase = plan.phase("product")
+            let x = plan.reserve("x", 9, 50, .activations), output = plan.reserve("output", 9, 70, .activations)
+            let weight = plan.reserve("weight", 70, 50, .weights)
+            let packed = (0..<2).map {
+                Kernels.PackedWeight(
+                    "packed \($0)", rows: 70, columns: 50, precision: .f32, plan: plan, .teacherWeights)
+            }
+            let workspace = plan.workspace(
+                "workspace",
+                bytes: Kernels.linearWorkspaceBytes(
+                    rows: 9, inputs: 50, outputs: 70, precision: .f32, activations: .f32),
+                alive: .only(phase))
+            let shareable = plan.shareableBytes
+            XCTAssertEqual(plan.bytes(of: .teacherWeights), shareable)
+            if let place {
+                plan.placeShareable(at: place(shareable), isWritable: isWritable, owner: Owner())
+                XCTAssertEqual(plan.bytes(of: .teacherWeights), 0)
+            }
+            try plan.commit()
+            plan.poisonsDeadMemory = true
+            for place in x.elements.indices { x.elements[place] = Float(place % 13) - 6 }
+            for (number, packed) in packed.enumerated() {
+                for place in weight.elements.indices { weight.elements[place] = first + Float(number + place % 11) }
+                packed.pack(weight)
+            }
+            plan.begin(phase)
+            Kernels.linear(
+                x, weight: weight, packed: packed[1], bias: nil, output: output, precision: .f32, workspace: workspace)
+            return (Array(output.elements), plan.totalBytes, shareable)
+        }
+        let expected = try product(1)
+        XCTAssertNotEqual(expected.values, try product(2).values)
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: expected.packed, alignment: MemoryPlan.alignment)
+        defer { memory.deallocate() }
+        for (first, isWritable) in [(Float(1), true), (2, false)] {
+            let found = try product(
+                first,
+                at: { bytes in
+                    XCTAssertEqual(bytes, expected.packed)
+                    return memory
+                }, isWritable: isWritable)
+            XCTAssertEqual(found.values, expected.values)
+            XCTAssertEqual(found.bytes, expected.bytes - expected.packed)
+        }
+    }
 }

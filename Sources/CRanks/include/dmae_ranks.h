@@ -23,6 +23,9 @@ int dmae_ranks_count(void);
 int dmae_ranks_local_rank(void);
 int dmae_ranks_local_count(void);
 
+/// The number, among all, of the first process of this machine.
+int dmae_ranks_local_first(void);
+
 /// Starts to send bytes to a process, or to receive exactly as many from it. Messages from one process to another with
 /// one tag arrive in order. The bytes must stay until the message is done. Returns the number of the message, or -1.
 int dmae_ranks_send(const void *bytes, size_t count, int peer, int tag);
