@@ -62,8 +62,8 @@ public final class SharedMemory {
         else {
             if descriptor >= 0 { Glibc.close(descriptor) }
             throw Refusal(
-                "its processes do not see one another in /proc",
-                remedy: "start those of a machine as one user and in one container to share them")
+                "they do not see one another in /proc",
+                remedy: "start all of a machine as one user and in one container to share them")
         }
         defer { Glibc.close(descriptor) }
         guard let start = Self.map(descriptor, place.bytes, PROT_READ) else { throw Self.refusal(errno) }

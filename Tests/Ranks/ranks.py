@@ -561,6 +561,22 @@ class Bench:
         finally:
             group.remove()
 
+    def unseen(self):
+        """A process that the others do not see in /proc cannot share, so that each has its own, and all train the same."""
+        apart = ['unshare', '--pid', '--fork', '--mount-proc']
+        if subprocess.run([*apart, 'true'], capture_output=True).returncode:
+            print('    left out: this process may not number processes anew', flush=True)
+            return
+        script, folder = self.folder / 'unseen.sh', self.new('run')
+        script.write_text(f'#!/bin/bash\n[ "$PMI_RANK" = 1 ] && exec {" ".join(apart)} {self.mpi} "$@"\nexec {self.mpi} "$@"\n')
+        script.chmod(0o755)
+        # MPI's own memory to share asks for the same; and its end waits for the time-out then.
+        words = self.words('distill', folder, '--precision', 'f32', '--peer-timeout', '5')
+        words.remove('--quiet')
+        output = self.run(2, words, program=script, options=('-env', 'UCX_TLS', 'tcp,self'))
+        require('own copy of the teacher' in output and 'do not see one another' in output, output[-800:])
+        self.require_same(folder, self.reference('distill', 'f32'))
+
     def other_form(self, lower):
         """Processes with different instruction sets pack differently, so that each has its own."""
         folder = self.new('run')
@@ -805,6 +821,7 @@ class Bench:
         yield "the teacher's weights, gone at the end", lambda: self.nothing_left()
         yield "the teacher's weights, a limit of each process", lambda: self.limit_of_memory()
         yield "the teacher's weights, a limit of all processes", lambda: self.limit_of_group()
+        yield "the teacher's weights, a process that is not seen", lambda: self.unseen()
         if lower:
             yield "the teacher's weights, other instruction sets", lambda: self.other_form(lower)
         yield 'other images', lambda: self.other_images()
