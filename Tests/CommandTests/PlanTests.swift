@@ -29,6 +29,16 @@ final class PlanTests: XCTestCase {
         return folder.file("images")
     }
 
+    /// Where checkpoints take a noticeable part of the time, the plan says that it does not count them.
+    func testCheckpoints() throws {
+        let few = TinyRun.pretrain(folder.file("run"), epochs: 1000, ["--batch", "1", "--effective-batch", "1"])
+        XCTAssertEqual(try plan(few + ["--checkpoint-every", "4500"])["left_out"] as? [String], [])
+        let leftOut = try XCTUnwrap(plan(few + ["--checkpoint-every", "1"])["left_out"] as? [String])
+        XCTAssertEqual(leftOut.count, 1)
+        XCTAssertTrue(leftOut[0].hasPrefix("the time of writing 9,000 checkpoints of "), leftOut[0])
+        XCTAssertTrue(leftOut[0].hasSuffix(" each, which depends on the disk"), leftOut[0])
+    }
+
     /// The configuration of the plan is that of the run, value for value.
     func testConfiguration() throws {
         let run = folder.file("run"), more = ["--workers", "3", "--threads", "2"]
