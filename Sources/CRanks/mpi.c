@@ -132,14 +132,25 @@ static void end_at_alarm(int number) {
     _exit(code_at_alarm);
 }
 
+// The launcher's part of MPICH, which another MPI lacks.
+__attribute__((weak)) int PMI_Barrier(void);
+__attribute__((weak)) int PMI_Finalize(void);
+
 void dmae_ranks_leave(int code, int seconds) {
     if (!joined) return;
     joined = 0;
-    // Not all may come: nothing is left to lose by now.
+    // A launcher ends all where one is gone before its time. Not all may come: nothing is left to lose by now.
     code_at_alarm = code;
     signal(SIGALRM, end_at_alarm);
     alarm((unsigned)seconds);
-    MPI_Finalize();
+    if (PMI_Barrier && PMI_Finalize) {
+        // What MPI_Finalize does last. Before, it closes connections, for which each needs answers of the others; one that
+        // waits for the others already gives none, and in one of some hundred runs all wait for ever.
+        PMI_Barrier();
+        PMI_Finalize();
+    } else {
+        MPI_Finalize();
+    }
     alarm(0);
 }
 

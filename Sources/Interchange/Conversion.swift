@@ -206,7 +206,7 @@ public struct Conversion {
         case .mae, .timm:
             if Self.isArchive(path) { return try writeArchive(to: path) }
             let metadata = ["format": "pt", ModelWeights.architectureKey: try sizes()]
-            let writer = try writer(
+            let writer = writer(
                 metadata: metadata.merging(ModelWeights.metadata(classNames: classNames)) { $1 }
                     .merging(weights.metadata(preprocessing: stated)) { $1 })
             try AtomicFile.write(to: path) { file in

@@ -391,7 +391,7 @@ class Bench:
         """Each of several processes keeps its part of the moments, but for half of a tensor at each cut."""
         def plan(count):
             output = self.run(count, [*self.words('distill', self.new('run'), '--precision', 'f32'), '--dry-run', '--json'])
-            return json.loads(output[output.index('{'):])
+            return json.JSONDecoder().raw_decode(output[output.index('{'):])[0]
         alone = plan(1)['memory']['purposes']['optimizer moments']
         for count in (2, 4):
             found = plan(count)
@@ -436,7 +436,8 @@ class Bench:
 
     def plan_of(self, count, words, **options):
         output = self.run(count, [*words, '--dry-run', '--json'], **options)
-        return json.loads(output[output.index('{'):]), output
+        # A busy machine is remarked upon, before or after.
+        return json.JSONDecoder().raw_decode(output[output.index('{'):])[0], output
 
     def in_training(self, process, folder, count):
         """The bytes of the first whole step of `count` processes: Pss, that of several mappings divided among them, and the
