@@ -166,15 +166,14 @@ extension Trainer {
         guard images == source.count else {
             throw Failure(
                 .badData,
-                "\(configuration.data): holds \(source.count) images, but \(images) when the run was started: a "
-                    + "resumed "
-                    + "run needs the same images")
+                "\(configuration.data): holds \(source.count) images, but \(images) when the run was started: a resumed run needs the same images; put "
+                    + "back what was taken away, and take out what was added")
         }
         guard file.metadata[Key.imageNames] == namesChecksum else {
             throw Failure(
                 .badData,
                 "\(configuration.data): holds images of other names than when the run was started: a resumed run needs "
-                    + "the same images"
+                    + "the same images; give them their names again"
             )
         }
         guard file.metadata[Key.imageOrder] == orderChecksum else {
@@ -188,7 +187,8 @@ extension Trainer {
             throw Failure(
                 .badData,
                 "\(configuration.validation?.description ?? "the validation images"): holds other images than when the run was "
-                    + "started: the best weights of a resumed run are chosen on the same images")
+                    + "started: the best weights of a resumed run are chosen on the same images; put back what was "
+                    + "taken away, and take out what was added")
         }
         guard file.metadata[Key.teacher] == teacherChecksum else {
             let isTeacher = configuration.teacher != nil

@@ -110,6 +110,7 @@ struct Dmae: ParsableCommand {
         try checkCommandLine()
         try checkHelp()
         let words = try arguments.map(HomeFolder.expanded)
+        try NearMisses.refuseWordsAfterOneDash(words)
         if words.prefix(while: { $0 != "--" }).contains("-h") { return print(ShortHelp.text(for: words)) }
         do {
             var command = try parseAsRoot(ConfigurationFile.expanded(words))

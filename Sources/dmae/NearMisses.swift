@@ -454,6 +454,27 @@ enum NearMisses {
 
     /// The first option of `words` that the command does not have, and what is to be said of it: "--foo'. Did you mean
     /// '--food'?"; nil if it has all.
+    /// Refuses words after one dash: the parser takes each for short flags, and one with an h for a wish for help, with which a
+    /// command succeeds that has done nothing.
+    ///
+    /// - Throws: `Failure.usage`.
+    static func refuseWordsAfterOneDash(_ words: [String]) throws {
+        guard let first = words.first,
+            let command = Dmae.configuration.subcommands.first(where: { $0._commandName == first })
+        else { return }
+        let short = Set("hoq")
+        for word in words.dropFirst().prefix(while: { $0 != "--" })
+        where word.count > 2 && word.hasPrefix("-") && !word.hasPrefix("--") && Double(word) == nil
+            && !word.dropFirst().allSatisfy(short.contains)
+        {
+            let name = String(word.dropFirst().prefix { $0 != "=" })
+            let isFile = access(word, F_OK) == 0
+            let remedy =
+                isFile ? "; a file of this name is ./\(word)" : hint(name, of: command).map { ": \($0)" } ?? ""
+            throw Failure(.usage, "Unknown option '\(escaped(word))'\(remedy)")
+        }
+    }
+
     private static func firstUnknown(_ words: some Collection<String>, of command: any ParsableCommand.Type) -> String?
     {
         let screen = HelpScreen(command)

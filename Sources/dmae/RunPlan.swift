@@ -401,11 +401,17 @@ struct RunPlan: Encodable {
         let size = configuration.augmentation.sampleCount * configuration.batch
         // Of the training and of the evaluation, which has a loader of its own.
         let loaders = trainer.evaluations.isEmpty ? 1 : 2
-        let largest = (headers ?? []).flatMap(\.largest).sorted(by: >)
-        let pictures = (0..<min(workers, images)).reduce(0) { sum, worker in
-            sum + (largest.isEmpty ? 0 : largest[min(worker, largest.count - 1)])
+        // The memory of pictures that the threads of one loader decode stays with them while the other one works.
+        func pictures(_ headers: some Sequence<ImageHeaders>, images: Int) -> Int {
+            let largest = headers.flatMap(\.largest).sorted(by: >)
+            return (0..<min(workers, images)).reduce(0) { sum, worker in
+                sum + (largest.isEmpty ? 0 : largest[min(worker, largest.count - 1)])
+            }
         }
-        memory.images = loaders * BatchLoader.defaultBatchesAhead * size + pictures
+        let headers = headers ?? []
+        memory.images =
+            loaders * BatchLoader.defaultBatchesAhead * size + pictures(headers.prefix(1), images: images)
+            + pictures(headers.dropFirst(), images: headers.dropFirst().map(\.images).max() ?? 0)
         memory.resident = resident - (memory.shared ?? 0) + memory.images!
     }
 

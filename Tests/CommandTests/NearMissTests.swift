@@ -55,6 +55,23 @@ final class NearMissTests: XCTestCase {
             assertRefused(result, 64, ["Unknown option '\(given)': \(meant)"])
             XCTAssertFalse(result.errors.contains("Did you mean"), result.errors)
         }
+        // The parser would take them for short flags, and those with an h for a wish for help.
+        for (arguments, words) in [
+            (
+                ["distill", "--teacher", "t", "--data", "d", "--output", "o", "-epochs", "3"],
+                "'-epochs': dmae distill calls it --epochs"
+            ),
+            (["resume", "run", "-threads", "2"], "'-threads': dmae resume calls it --threads"),
+            (["embed", "-weights", "w"], "'-weights': dmae embed calls it --weights"),
+            (["inspect", "-json", "run"], "'-json': dmae inspect calls it --json"),
+            (["predict", "--weights", "w", "-dash.png"], "'-dash.png'"),
+            (["knn", "-hweights"], "'-hweights'"),
+        ] {
+            let result = Command.run(arguments)
+            assertRefused(result, 64, ["Unknown option \(words)"])
+            XCTAssertEqual(result.output, "")
+        }
+        XCTAssert(Command.run(["knn", "-qh"]).output.contains("dmae knn"))
         // A number that counts otherwise.
         for (arguments, words) in [
             (["pretrain", "--lr", "1e-3"], "per 256 images of --effective-batch, as MAE's --blr"),
