@@ -191,8 +191,8 @@ class Bench:
     def epochs(self, contender):
         """The epochs of a contender's budget. Times are of the steps alone, at the measured images per second."""
         setting = self.setting
-        if contender.budget in ("epochs", "four times"):
-            return setting.epochs * (4 if contender.budget == "four times" else 1)
+        if contender.budget == "epochs":
+            return setting.epochs
         commands = {kind: self.contender_flags(points.Contender(kind, kind), 4e-3, setting.epochs, 0, self.images)
                     for kind in sorted({"distill", "pretrain", "scratch", contender.kind})}
         if contender.budget == "time and teacher":

@@ -34,10 +34,10 @@ class Setting:
 
 
 # Every tenth image has a label. Fine-tuning with all labels hides what pre-training gave: from random weights the student
-# reaches as much. The student is trained for a tenth of the teacher's epochs: the paper's for a sixteenth.
+# reaches as much. In 2.5 epochs the student learns too little of the teacher for anything to show.
 FASHION = Setting(
     "fashion", "fashion-mnist", ("--image-size", 28, "--channels", 1), crop=0.6, patch=4, teacher=(128, 8, 4),
-    student=(64, 4, 4), teacher_epochs=25, epochs=2.5, finetune_epochs=40, labels=600)
+    student=(64, 4, 4), teacher_epochs=25, epochs=10, finetune_epochs=40, labels=600)
 # Patches of two pixels: 196 of an image, as in the paper.
 FASHION_196 = Setting(
     "fashion-196", FASHION.source, FASHION.images, FASHION.crop, patch=2, teacher=(128, 8, 4), student=(64, 4, 4),
@@ -58,8 +58,8 @@ class Contender:
     """A way to train the student before it is measured.
 
     `kind` is distill, pretrain (MAE alone), scratch (fine-tuned from random weights) or logits (fine-tuned from random
-    weights with the logits of the fine-tuned teacher). `budget` says how long: the setting's epochs, four times as many
-    ("four times"), as much time as the distillation, or as much time and that of the teacher's fine-tuning.
+    weights with the logits of the fine-tuned teacher). `budget` says how long: the setting's epochs, as much time as the
+    distillation, or as much time and that of the teacher's fine-tuning.
     """
 
     name: str
@@ -113,9 +113,7 @@ def views(setting):
 
 
 CLAIMS = (
-    Claim(1, "Distilled against MAE alone and training from scratch", FASHION, (
-        *contenders_of_alone(3), Contender("distilled, four times the epochs", "distill", "four times", seeds=1),
-        Contender("MAE, four times the epochs", "pretrain", "four times", seeds=1))),
+    Claim(1, "Distilled against MAE alone and training from scratch", FASHION, contenders_of_alone(3)),
     Claim(1, "Distilled against MAE alone and training from scratch", OPENCLIPART, contenders_of_alone(1)),
     Claim(2, "Distilled against the logits of the fine-tuned teacher", FASHION, (
         DMAE, Contender("logits, as much time", "logits", "time"),
@@ -138,5 +136,4 @@ CLAIMS = (
 QUICK_CLAIMS = (Claim(1, "Distilled against MAE alone and training from scratch", QUICK, contenders_of_alone(1)),)
 
 # Learning rates are chosen from these, once for each kind of training, with one seed, on a split of the training part.
-RATES = {"pretrain": (2e-3, 4e-3, 8e-3), "distill": (2e-3, 4e-3, 8e-3), "scratch": (2e-3, 4e-3, 8e-3),
-         "logits": (2e-3, 4e-3, 8e-3)}
+RATES = {kind: (4e-3, 8e-3, 1.6e-2, 3.2e-2) for kind in ("pretrain", "distill", "scratch", "logits")}
