@@ -4,6 +4,15 @@ import XCTest
 
 /// Memory that processes of a machine map together, as far as one process can see it; Tests/Ranks has runs of several.
 final class SharedMemoryTests: XCTestCase {
+    /// The lines of a file of the system, which comes in pieces: Foundation takes the first for the whole.
+    private func lines(_ path: String) throws -> [Substring] {
+        let file = try XCTUnwrap(fopen(path, "r"))
+        defer { fclose(file) }
+        var bytes: [UInt8] = [], part = [UInt8](repeating: 0, count: 1 << 16)
+        while case let count = fread(&part, 1, part.count, file), count > 0 { bytes += part[..<count] }
+        return String(decoding: bytes, as: UTF8.self).split(separator: "\n")
+    }
+
     /// What one writes another reads, from whole pages without a name, until it is closed.
     func testOneWritesOthersRead() throws {
         let own = try SharedMemory(bytes: 100_000)
@@ -19,8 +28,7 @@ final class SharedMemoryTests: XCTestCase {
         XCTAssertEqual(other.start.load(fromByteOffset: 99_999, as: UInt8.self), 42)
         own.finish()
         XCTAssertFalse(own.isWritable)
-        let maps = try String(contentsOfFile: "/proc/self/maps", encoding: .utf8).split(separator: "\n")
-            .filter { $0.contains("memfd:dmae") }
+        let maps = try lines("/proc/self/maps").filter { $0.contains("memfd:dmae") }
         XCTAssertEqual(maps.count, 2)
         XCTAssertTrue(maps.allSatisfy { $0.contains(" r--s ") }, "\(maps)")
         own.close()
@@ -31,8 +39,7 @@ final class SharedMemoryTests: XCTestCase {
     /// Its pages come from all nodes of memory in turn, wherever the system lets the process choose.
     func testPagesComeFromAllNodes() throws {
         let own = try SharedMemory(bytes: 100_000)
-        let maps = try? String(contentsOfFile: "/proc/self/numa_maps", encoding: .utf8).split(separator: "\n")
-        guard let line = maps?.first(where: { $0.contains("memfd:dmae") }) else {
+        guard let line = try? lines("/proc/self/numa_maps").first(where: { $0.contains("memfd:dmae") }) else {
             throw XCTSkip("the system does not show where pages are")
         }
         withExtendedLifetime(own) { XCTAssertTrue(line.contains("interleave"), "\(line)") }
