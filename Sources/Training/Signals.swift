@@ -6,9 +6,9 @@ import Weights
 /// Signals that request a run to stop after the current micro-batch.
 ///
 /// SIGTERM, SIGINT, SIGHUP and the others of `names` set `requested`, which the run polls, and the handler says so on
-/// standard error at once; a signal that the process was started to ignore (`nohup`, a script's background job) stays ignored. A second
-/// SIGINT ends the process at once with exit code 130, and leaves what `leave` has prepared. SIGPIPE and SIGXFSZ are ignored, so that a closed pipe or a limit
-/// on the size of files fails the write.
+/// standard error at once; a signal that the process was started to ignore (`nohup`, a script's background job) stays
+/// ignored. A second SIGINT ends the process at once with exit code 130, and leaves what `leave` has prepared. SIGPIPE
+/// and SIGXFSZ are ignored, so that a closed pipe or a limit on the size of files fails the write.
 public enum Signals {
     /// The signals by which others ask a process to end: people, job schedulers, timers, limits of processor time
     /// (SIGXCPU).

@@ -464,13 +464,14 @@ enum NearMisses {
         else { return }
         let short = Set("hoq")
         for word in words.dropFirst().prefix(while: { $0 != "--" })
-        where word.count > 2 && word.hasPrefix("-") && !word.hasPrefix("--") && Double(word) == nil
-            && !word.dropFirst().allSatisfy(short.contains)
-        {
+        where word.hasPrefix("-") && !word.hasPrefix("--") && Double(word) == nil {
             let name = String(word.dropFirst().prefix { $0 != "=" })
+            guard name.count > 1, !name.allSatisfy(short.contains) else { continue }
             let isFile = access(word, F_OK) == 0
             let remedy =
-                isFile ? "; a file of this name is ./\(word)" : hint(name, of: command).map { ": \($0)" } ?? ""
+                isFile
+                ? "; a file of this name is \(escaped("./\(word)"))"
+                : hint(name, of: command).map { ": \($0)" } ?? "; `dmae \(first) --help` lists those it has"
             throw Failure(.usage, "Unknown option '\(escaped(word))'\(remedy)")
         }
     }

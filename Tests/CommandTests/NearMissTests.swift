@@ -65,13 +65,15 @@ final class NearMissTests: XCTestCase {
             (["embed", "-weights", "w"], "'-weights': dmae embed calls it --weights"),
             (["inspect", "-json", "run"], "'-json': dmae inspect calls it --json"),
             (["predict", "--weights", "w", "-dash.png"], "'-dash.png'"),
-            (["knn", "-hweights"], "'-hweights'"),
+            (["knn", "-hweights"], "'-hweights'; `dmae knn --help` lists those it has"),
         ] {
             let result = Command.run(arguments)
             assertRefused(result, 64, ["Unknown option \(words)"])
             XCTAssertEqual(result.output, "")
         }
         XCTAssert(Command.run(["knn", "-qh"]).output.contains("dmae knn"))
+        let joined = Command.run(["embed", "--weights", "nothing", "--data", "nothing", "-o=features.npy"])
+        assertRefused(joined, 74, ["cannot open --weights"])
         // A number that counts otherwise.
         for (arguments, words) in [
             (["pretrain", "--lr", "1e-3"], "per 256 images of --effective-batch, as MAE's --blr"),
