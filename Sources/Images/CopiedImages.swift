@@ -27,6 +27,13 @@ public struct CopiedImages: Codable, Equatable, Sendable {
     /// Whether every image is a copy.
     public var areAll: Bool { copies.count == images }
 
+    private init(images: Int, copies: [Copy]) { (self.images, self.copies) = (images, copies) }
+
+    /// What is known of the images of `judged` where nobody has looked for copies.
+    public static func none(in judged: any ImageSource) -> CopiedImages {
+        CopiedImages(images: judged.count, copies: [])
+    }
+
     /// The bytes at the beginning of a file that are compared before the whole is read.
     private static let headCount = 4 << 10
 

@@ -61,7 +61,7 @@ public final class ImageCheck {
     public func remembered() -> Findings? {
         guard let bytes = try? MappedFile.contents(directory.imagesPath, wanted: "the images of a run"),
             let kept = try? JSONDecoder().decode(Kept.self, from: Data(bytes)), kept.files == checksum,
-            kept.findings.headers.count == sources.count,
+            kept.findings.headers.count == sources.count, kept.findings.copies.count == comparisons.count,
             zip(kept.findings.headers, sources).allSatisfy({ $0.hold(for: $1) })
         else { return nil }
         return kept.findings

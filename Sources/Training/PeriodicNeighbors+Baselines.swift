@@ -33,11 +33,16 @@ extension PeriodicNeighbors {
         workers: Int, report: @escaping (Message) -> Void = { _ in }, isInterrupted: () -> Bool = { false }
     ) throws -> Baselines? {
         let train = ImageSubset(train, ImageSubset.spread(Self.baselineImages.train, of: train.count))
-        let validation = ImageSubset(
+        let every = ImageSubset(
             validation, ImageSubset.spread(Self.baselineImages.validation, of: validation.count))
+        // Copies of images that are not compared do no harm, and a search in all images could take long.
+        let copies = Self.leftOut(
+            train.files == every.files ? .none(in: every) : try CopiedImages(of: train, in: every, workers: workers))
+        let validation = ImageSubset(every, (0..<every.count).filter { !copies.contains($0) })
         guard
             let weights = try scores(
-                of: train, validation, isShared: false, workers: workers, report: report, isInterrupted: isInterrupted),
+                of: train, validation, isShared: false, workers: workers, report: report, isInterrupted: isInterrupted,
+                leavingOut: { [] }),
             let pixels = try pixelScores(train, validation, workers: workers, isInterrupted: isInterrupted)
         else { return nil }
         func counts(_ source: ImageSubset) -> [Int] {

@@ -8,6 +8,9 @@ import Tensors
 ///
 /// The encoder sees every patch and computes in float32, whatever the precision of the run. It reads the weights that
 /// are trained; its activations, and the features of the validation images, share memory with those of a step.
+///
+/// Validation images that are copies of training images are left out of the figures, as each would be its own nearest
+/// neighbour; where all are copies, they are counted.
 public final class PeriodicNeighbors: PeriodicEvaluation {
     /// The numbers of neighbours that vote.
     public static let counts = [10, 20]
@@ -41,6 +44,10 @@ public final class PeriodicNeighbors: PeriodicEvaluation {
     private let start: Phase
     let encoder: TrainedFeatures
     private let neighbors: NearestNeighbors
+    /// Which validation images are copies; nil until process 0 has looked for them, or was told.
+    public private(set) var copied: CopiedImages?
+    /// Called when the evaluation has itself looked for copies.
+    public var foundCopies: (CopiedImages) -> Void = { _ in }
 
     /// Plans the memory.
     ///
@@ -81,29 +88,68 @@ public final class PeriodicNeighbors: PeriodicEvaluation {
         plan.loop(after: start, through: self.encoder.reading)
     }
 
+    /// Takes over the copies that were found among the validation images, so that the evaluation need not look for them.
+    public func leaveOut(_ copied: CopiedImages) { self.copied = copied }
+
+    /// The places of copies in their source, where there are other images, too.
+    static func leftOut(_ copied: CopiedImages) -> Set<Int> {
+        copied.areAll ? [] : Set(copied.copies.map(\.image))
+    }
+
+    /// Looks for copies if nobody has; false if interrupted.
+    private func findCopies(workers: Int, isInterrupted: () -> Bool) throws -> Bool {
+        struct Stopped: Error {}
+        guard copied == nil else { return true }
+        // Of the same files nobody needs to compare the contents.
+        guard train.files != validation.files else {
+            copied = CopiedImages.none(in: validation)
+            return true
+        }
+        do {
+            let found = try CopiedImages(of: train, in: validation, workers: workers) {
+                if isInterrupted() { throw Stopped() }
+            }
+            copied = found
+            foundCopies(found)
+            return true
+        } catch is Stopped { return false }
+    }
+
     public func evaluate(
         workers: Int, report: @escaping (Message) -> Void, isInterrupted: () -> Bool
     ) throws -> [Double]? {
         try scores(
-            of: train, validation, isShared: true, workers: workers, report: report, isInterrupted: isInterrupted
+            of: train, validation, isShared: true, workers: workers, report: report, isInterrupted: isInterrupted,
+            leavingOut: {
+                guard try self.findCopies(workers: workers, isInterrupted: isInterrupted) else { return nil }
+                return Self.leftOut(self.copied!)
+            }
         ).map { $0.flatMap { [$0.top1, $0.top5] } }
     }
 
     /// The scores of the weights as they are on some of the images; nil if interrupted.
     ///
-    /// - Parameter isShared: whether all processes call it, and compute features in turn; process 0 compares them.
+    /// - Parameters:
+    ///   - isShared: whether all processes call it, and compute features in turn; process 0 compares them.
+    ///   - leavingOut: called in process 0; returns the indices of the validation images that are not counted, or nil if
+    ///     interrupted.
     func scores(
         of train: any ImageSource, _ validation: any ImageSource, isShared: Bool, workers: Int,
-        report: @escaping (Message) -> Void, isInterrupted: () -> Bool
+        report: @escaping (Message) -> Void, isInterrupted: () -> Bool, leavingOut: () throws -> Set<Int>?
     ) throws -> [NeighborScores]? {
         plan.begin(start)
         neighbors.removeAll()
         return try withoutActuallyEscaping(isInterrupted) { isInterrupted in
-            func encode(_ source: any ImageSource, _ add: (UnsafePointer<Float>, Int) -> Void) throws -> Bool {
+            func encode(
+                _ source: any ImageSource, without leftOut: () throws -> Set<Int>? = { [] },
+                _ add: (UnsafePointer<Float>, Int) -> Void
+            ) throws -> Bool {
                 let batches = SharedBatches(
                     once: source, augmentation: augmentation, batchSize: encoder.batch, workers: workers,
                     isShared: isShared, unreadableLimit: unreadableLimit, report: report, isInterrupted: isInterrupted)
                 defer { batches.stop() }
+                // The other processes are at their batches by now, so that a search for copies may ask them.
+                guard let leftOut = try Ranks.current.isFirst || !isShared ? leftOut() : [] else { return false }
                 let features = encoder.features
                 func results(_ count: Int) -> UnsafeMutableBufferPointer<Float> {
                     UnsafeMutableBufferPointer(start: features.pointer, count: count * features.columns)
@@ -113,15 +159,20 @@ public final class PeriodicNeighbors: PeriodicEvaluation {
                     guard
                         let batch = try batches.next(into: encoder.images, results: results, { _ in encoder.forward() })
                     else { return batches.isWhole }
-                    for row in 0..<batch.count {
+                    for row in 0..<batch.count where !leftOut.contains(batch.images[row]) {
                         add(features.pointer + row * features.columns, batch.labels![row])
                     }
                 }
             }
-            guard try encode(validation, { neighbors.addQuery($0, label: $1) }),
+            guard try encode(validation, without: leavingOut, { neighbors.addQuery($0, label: $1) }),
                 try encode(train, { neighbors.addReference($0, label: $1) }), !isShared || Ranks.current.isFirst
             else { return nil }
             return neighbors.scores()
         }
     }
+}
+
+extension Trainer {
+    /// The k-NN of the run; nil without one.
+    public var neighbors: PeriodicNeighbors? { evaluations.lazy.compactMap { $0 as? PeriodicNeighbors }.first }
 }

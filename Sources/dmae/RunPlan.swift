@@ -108,7 +108,7 @@ extension TrainingOptions {
             try CopiedImages(
                 of: sources[$0.places.learned], in: sources[$0.places.judged], workers: Threads.recommended)
         }
-        Self.report(copies, comparisons: comparisons) { Terminal.warning($0) }
+        Self.report(copies, comparisons: comparisons) { Terminal.warning($1) }
     }
 
     /// The headers of the images of each source; of many images, those of some of them.

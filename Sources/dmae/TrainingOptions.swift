@@ -420,6 +420,8 @@ struct TrainingOptions: ParsableArguments {
         let measure: String
         /// Where both are among the sources of the trainer.
         let places: (learned: Int, judged: Int)
+        /// Whether copies are left out of the figures, as k-NN does.
+        let leavesOut: Bool
 
         /// A warning where both are the same, by their paths.
         var warning: String? { GivenPaths.sharedWarning(learned, judged, measure) }
@@ -427,7 +429,9 @@ struct TrainingOptions: ParsableArguments {
         /// A warning where some of the images that judge are copies.
         func warning(of copied: CopiedImages) -> String? {
             GivenPaths.copies(copied, of: learned.flag, in: judged.flag).map {
-                "\($0): \(GivenPaths.remembered(measure)); take them out of \(judged.flag) or of \(learned.flag)"
+                leavesOut && !copied.areAll
+                    ? "\($0): they are left out of k-NN's figures"
+                    : "\($0): \(GivenPaths.remembered(measure)); take them out of \(judged.flag) or of \(learned.flag)"
             }
         }
     }
@@ -450,7 +454,9 @@ struct TrainingOptions: ParsableArguments {
                 ))
         }
         return zip(given, trainer.comparisons).map {
-            Comparison(learned: $0.learned, judged: $0.judged, measure: $0.measure, places: $1)
+            Comparison(
+                learned: $0.learned, judged: $0.judged, measure: $0.measure, places: $1,
+                leavesOut: $0.judged.flag == "--knn-val")
         }
     }
 
@@ -555,6 +561,14 @@ struct TrainingOptions: ParsableArguments {
             for end in BatchLoader.endings where text.hasSuffix(end) { named.append(String(text.dropLast(end.count))) }
             if let progress { progress.message("warning: " + text) } else { Terminal.warning(text) }
         }
+        let neighbors = trainer.neighbors
+        neighbors?.foundCopies = { copied in
+            // Where the paths say that all are copies, the warning is there already.
+            guard let comparison = comparisons.first(where: \.leavesOut),
+                !copied.areAll || unshared.contains(where: \.leavesOut)
+            else { return }
+            comparison.warning(of: copied).map { message("\($0)") }
+        }
         let check =
             process.noCheck
             ? nil
@@ -590,7 +604,10 @@ struct TrainingOptions: ParsableArguments {
                 do {
                     if let found = try check?.finished() {
                         try report(found.headers, of: trainer, note: note, warn: warn)
-                        Self.report(found.copies, comparisons: unshared, warn: warn)
+                        // The evaluation may have said it before.
+                        let isKnown = neighbors?.copied != nil
+                        Self.report(found.copies, comparisons: unshared) { if !$0.leavesOut || !isKnown { warn($1) } }
+                        Self.leaveOut(found.copies, comparisons: unshared, of: neighbors)
                     }
                 } catch {
                     refusal = error as? Failure ?? Failure(.failure, "\(error)")
@@ -651,7 +668,7 @@ struct TrainingOptions: ParsableArguments {
                 let time = Format.duration(monotonicSeconds() - first.time)
                 print("time     \(time)\(first.step > 0 ? ", from step \(first.step) on" : "")")
             }
-            let labelled = trainer.evaluations.lazy.compactMap { ($0 as? PeriodicNeighbors)?.trainImages }.first
+            let labelled = trainer.neighbors?.trainImages
             for (word, command) in configuration.nextCommands(run: directory.path, labelled: labelled) {
                 print("\(word)\(String(repeating: " ", count: 9 - word.count))\(command)")
             }
@@ -729,7 +746,7 @@ struct TrainingOptions: ParsableArguments {
 
     /// Says what the figures of k-NN during the run are to be compared with: without that nobody can read them.
     private func sayBaselines(of trainer: Trainer, note: (String) -> Void) throws {
-        guard let neighbors = trainer.evaluations.lazy.compactMap({ $0 as? PeriodicNeighbors }).first,
+        guard let neighbors = trainer.neighbors,
             let baselines = try neighbors.baselines(
                 workers: process.workers,
                 isInterrupted: {
@@ -797,6 +814,9 @@ struct TrainingOptions: ParsableArguments {
         if let remembered = check.remembered() {
             // Of copies the start of the run has told.
             try report(remembered.headers, of: trainer, note: note, warn: warn)
+            Self.leaveOut(remembered.copies, comparisons: comparisons, of: trainer.neighbors)
+            // An earlier version counted them, which the log cannot tell.
+            Self.report(remembered.copies, comparisons: comparisons.filter(\.leavesOut)) { warn($1) }
         } else if total > ImageCheck.mostBefore {
             note(
                 "the headers of \(Format.grouped(total)) images are read beside the first steps; --no-check leaves that out"
@@ -812,13 +832,22 @@ struct TrainingOptions: ParsableArguments {
                 progress.update(done)
             }
             try report(found.headers, of: trainer, note: note, warn: warn)
-            Self.report(found.copies, comparisons: comparisons, warn: warn)
+            Self.report(found.copies, comparisons: comparisons) { warn($1) }
+            Self.leaveOut(found.copies, comparisons: comparisons, of: trainer.neighbors)
         }
     }
 
+    /// Tells k-NN which of its images are copies.
+    private static func leaveOut(_ copies: [CopiedImages], comparisons: [Comparison], of neighbors: PeriodicNeighbors?)
+    {
+        for (copied, comparison) in zip(copies, comparisons) where comparison.leavesOut { neighbors?.leaveOut(copied) }
+    }
+
     /// Warns of images that judge and are copies of those that are learned.
-    static func report(_ copies: [CopiedImages], comparisons: [Comparison], warn: (String) -> Void) {
-        for (copied, comparison) in zip(copies, comparisons) { comparison.warning(of: copied).map(warn) }
+    static func report(_ copies: [CopiedImages], comparisons: [Comparison], warn: (Comparison, String) -> Void) {
+        for (copied, comparison) in zip(copies, comparisons) {
+            comparison.warning(of: copied).map { warn(comparison, $0) }
+        }
     }
 
     /// Says what the check of headers found. Throws `Failure.badData` if more images of a source than allowed cannot be

@@ -133,6 +133,22 @@ final class GivenPathsTests: XCTestCase {
                     ["--val", val, "--knn-train", train, train, "--knn-val", val])
             ).errors
         XCTAssertTrue(errors.contains(sentence("--data", "--val", "the loss")), errors)
-        XCTAssertTrue(errors.contains(sentence("--knn-train", "--knn-val", "the accuracy")), errors)
+        // k-NN does not count them. A resumed run says so again: who reads its log may have missed it.
+        let leftOut =
+            "warning: 1 of the 10 images of --knn-val is a copy of an image of --knn-train \(names): they are left out of "
+            + "k-NN's figures\n"
+        func assertSaidOnce(_ errors: String) {
+            XCTAssertEqual(errors.components(separatedBy: leftOut).count, 2, errors)
+        }
+        assertSaidOnce(errors)
+        let neighbors = ["--knn-train", train, train, "--knn-val", val, "--knn-every", "1"]
+        assertSaidOnce(assertRuns(TinyRun.pretrain("", epochs: 2, data: train, neighbors + ["--dry-run"])).errors)
+        let unchecked = folder.file("unchecked")
+        assertSaidOnce(
+            assertRuns(TinyRun.pretrain(unchecked, epochs: 2, data: train, neighbors + ["--no-check"])).errors)
+        try FileManager.default.removeItem(atPath: folder.file("pretrained/model.safetensors"))
+        let resumed = assertRuns(["resume", folder.file("pretrained")]).errors
+        assertSaidOnce(resumed)
+        XCTAssertFalse(resumed.contains("--data"), resumed)
     }
 }

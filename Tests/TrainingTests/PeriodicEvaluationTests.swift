@@ -253,6 +253,47 @@ final class PeriodicEvaluationTests: XCTestCase {
         XCTAssertEqual(evaluation.terms.map(\.key), ["knn_top1_k10", "knn_top5_k10", "knn_top1_k20", "knn_top5_k20"])
     }
 
+    /// Validation images that are copies of training images are not counted, as in `dmae knn`, whoever finds them; where all
+    /// are, they are. The baselines leave them out, too.
+    func testCopies() throws {
+        let configuration = try evaluated(smallRun())
+        func values(leavingOut: Bool = false) throws -> [Double] {
+            let trainer = try trainer(configuration)
+            let evaluation = try XCTUnwrap(trainer.evaluations.last as? PeriodicNeighbors)
+            let sources = (try ImageCollection(configuration.neighbors!.train), evaluation.imagesRead - 24)
+            var found: [CopiedImages] = []
+            evaluation.foundCopies = { found.append($0) }
+            if leavingOut {
+                let validation = try ImageCollection(configuration.neighbors!.validation)
+                XCTAssertEqual(sources.1, validation.count)
+                evaluation.leaveOut(try CopiedImages(of: sources.0, in: validation, workers: 1))
+            }
+            let values = try XCTUnwrap(
+                evaluation.evaluate(workers: 1, report: { XCTFail("\($0)") }, isInterrupted: { false }))
+            XCTAssertEqual(
+                try evaluation.evaluate(workers: 2, report: { XCTFail("\($0)") }, isInterrupted: { false }), values)
+            XCTAssertEqual(found.count, leavingOut ? 0 : 1, "one search for both")
+            let copies = try XCTUnwrap(evaluation.copied)
+            let baselines = try XCTUnwrap(evaluation.baselines(workers: 1))
+            XCTAssertEqual(
+                baselines.validationImages, copies.areAll ? copies.images : copies.images - copies.copies.count)
+            return values
+        }
+        let alone = try values()
+        for (index, group) in ["a", "b", "c"].enumerated() {
+            folder.write(folder.read("images/\(group)/\(index).png"), "val/\(group)/0copy.png")
+        }
+        XCTAssertEqual(try values(), alone)
+        XCTAssertEqual(try values(leavingOut: true), alone)
+        for group in ["a", "b", "c"] {
+            for index in 0..<3 { try FileManager.default.removeItem(atPath: folder.file("val/\(group)/\(index).png")) }
+        }
+        // Three images, each with a vote of its own kind: a fraction of three.
+        let all = try values()
+        XCTAssertEqual((all[0] * 3).rounded(), all[0] * 3, accuracy: 1e-9)
+        XCTAssertEqual(try values(leavingOut: true), all)
+    }
+
     /// With too many unreadable images an evaluation ends the run, which loses no step: it continues once they are
     /// repaired, to the same bytes. Below the limit each is reported once.
     func testUnreadableImages() throws {
