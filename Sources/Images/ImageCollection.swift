@@ -175,28 +175,68 @@ public struct ImageCollection: ImageSource {
         self.init(listing: parts)
     }
 
-    /// The name of each image's class, where the folders, archives and lists of a listing have classes: that of a source of
-    /// the same places. Empty for an image beside class directories; nil without classes, or where the directories are
-    /// parts of a data set, such as train and val.
+    /// The classes of a listing's images.
+    public struct ListedClasses: Equatable, Sendable {
+        /// The name of each image's class, empty for an image beside class directories; nil without classes.
+        public let names: [String]?
+        /// Why there are none, as a sentence for a person, where one could expect some.
+        public let reason: String?
+
+        /// No classes, for that reason.
+        fileprivate static func none(_ reason: String? = nil) -> ListedClasses {
+            ListedClasses(names: nil, reason: reason)
+        }
+    }
+
+    /// The classes of a listing's images, where its folders, archives and lists have some: those of a source of the same
+    /// places. Where the directories of a place are the parts of a data set, such as train and val, the classes are the
+    /// directories within them.
     ///
     /// - Parameter paths: those of the listing.
     /// - Throws: `Failure.inputOutput` where a place cannot be read: results without their classes would look complete.
-    public func classNames(of paths: [String], indexes: ArchiveIndexes = ArchiveIndexes()) throws -> [String]? {
+    public func classes(of paths: [String], indexes: ArchiveIndexes = ArchiveIndexes()) throws -> ListedClasses {
         precondition(isListing)
         // Pictures that are named one by one have no classes.
-        guard try Self.expanded(paths).allSatisfy({ try Self.kind(of: $0) != .other }) else { return nil }
+        guard try Self.expanded(paths).allSatisfy({ try Self.kind(of: $0) != .other }) else { return .none() }
         let labelled: ImageCollection
         do {
             labelled = try ImageCollection(ImagePlaces(paths), usesLabels: false, indexes: indexes)
         } catch let failure as Failure where failure.code == .badData || failure.code == .usage {
             // As a data set the places do not fit together.
-            return nil
+            return .none()
         }
-        guard !labelled.classes.isEmpty, !labelled.classes.allSatisfy(ImageFolder.parts.contains) else { return nil }
-        var classes: [String: Int] = [:]
+        guard !labelled.classes.isEmpty else {
+            guard let other = labelled.parts.first(where: { !$0.classes.isEmpty }),
+                let flat = labelled.parts.first(where: \.classes.isEmpty)
+            else { return .none() }
+            return .none(
+                "no labels are written: \(flat.place ?? "a place of images") has no classes, but "
+                    + "\(other.place ?? "another") has; name them in commands of their own to have those labels")
+        }
+        // What a list says is meant.
+        let isOfParts = labelled.parts.map { part in
+            !(part is ImageList) && part.classes.allSatisfy(ImageFolder.parts.contains)
+        }
+        var classes: [String: String] = [:]
         classes.reserveCapacity(labelled.count)
-        for index in 0..<labelled.count { classes[labelled.path(index)] = labelled.label(index) }
-        return (0..<count).map { classes[path($0)].map { labelled.classes[$0] } ?? "" }
+        for index in 0..<labelled.count {
+            var name = labelled.label(index).map { labelled.classes[$0] } ?? ""
+            let part = Int(labelled.images[index].part)
+            if isOfParts[part] {
+                let names = labelled.name(index).split(separator: "/")
+                guard names.count > 2 else {
+                    let place = labelled.parts[part].place.map { "of \($0) " } ?? ""
+                    return .none(
+                        "no labels are written: the folders \(place)are called "
+                            + "\(labelled.parts[part].classes.joined(separator: ", ")), as the parts of a data set are, and there "
+                            + "are no class folders in them (such as \(labelled.name(index))); if these are the classes, say so "
+                            + "by a list with labels")
+                }
+                name = String(names[1])
+            }
+            classes[labelled.path(index)] = name
+        }
+        return ListedClasses(names: (0..<count).map { classes[path($0)] ?? "" }, reason: nil)
     }
 
     private static func onlyCompressed(_ folder: String, _ names: [String]) -> Failure {

@@ -109,7 +109,8 @@ struct Embed: ParsableCommand {
             batch: inference.batch(for: source.count), precision: precision.resolved())
         var metadata = ["dmae.weights": weights, "dmae.pool": embedding.pool.rawValue]
         if let block { metadata["dmae.block"] = "\(block)" }
-        let labels = try source.classNames(of: data, indexes: indexes)
+        let classes = try source.classes(of: data, indexes: indexes), labels = classes.names
+        if let reason = classes.reason, !inference.quiet { Terminal.note(reason) }
         try Processes.share(
             [source], weights: embedding.checksum,
             settings:

@@ -126,7 +126,13 @@ final class EmbedTests: XCTestCase {
         XCTAssertNil(try run(expected.map(\.path), "named.npy").labels)
         try FileManager.default.moveItem(atPath: "\(data)/cat", toPath: "\(data)/train")
         for name in ["cat, small", "dog"] { try FileManager.default.removeItem(atPath: "\(data)/\(name)") }
-        XCTAssertNil(try run([data], "parts.npy").labels)
+        XCTAssertEqual(try run([data], "parts.npy").labels, ["deep"], "the classes are in the parts of a data set")
+        try FileManager.default.moveItem(atPath: "\(data)/train/deep/b.png", toPath: "\(data)/train/b.png")
+        XCTAssertNil(try run([data], "images.npy").labels)
+        let said = assertRuns([
+            "embed", "--weights", weights, "--heads", "4", "--data", data, "--output", folder.file("said.npy"),
+        ]).errors
+        XCTAssertTrue(said.contains("no labels are written: the folders of \(data) are called train, "), said)
 
         struct Summary: Decodable {
             struct File: Decodable {

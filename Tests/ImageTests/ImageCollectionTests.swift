@@ -58,14 +58,44 @@ final class ImageCollectionTests: XCTestCase {
     func testClassNamesOfAListing() throws {
         try write(["classes/cat/1.png", "classes/bat/2.png"])
         let place = folder.file("classes"), listing = try ImageCollection(listing: [place])
-        XCTAssertEqual(try listing.classNames(of: [place]), ["bat", "cat"])
+        XCTAssertEqual(try listing.classes(of: [place]).names, ["bat", "cat"])
         // A picture has no class, nor has one beside a folder.
         for paths in [["classes/cat/1.png"], ["classes/cat/1.png", "classes"]] {
             let paths = paths.map(folder.file)
-            XCTAssertNil(try ImageCollection(listing: paths).classNames(of: paths))
+            XCTAssertNil(try ImageCollection(listing: paths).classes(of: paths).names)
         }
         try FileManager.default.moveItem(atPath: place, toPath: folder.file("moved"))
-        XCTAssertEqual(failure { _ = try listing.classNames(of: [place]) }?.code, .inputOutput)
+        XCTAssertEqual(failure { _ = try listing.classes(of: [place]) }?.code, .inputOutput)
+    }
+
+    /// Directories called as the parts of a data set are hold the classes, if they do; else a sentence says why there are
+    /// none. A list means what it says.
+    func testClassesOfTheListedParts() throws {
+        try write(["parts/train/cat/1.png", "parts/train/bat/deep/2.png", "parts/val/cat/3.png"])
+        func classes(_ names: String...) throws -> ImageCollection.ListedClasses {
+            let paths = names.map(folder.file)
+            return try ImageCollection(listing: paths).classes(of: paths)
+        }
+        XCTAssertEqual(try classes("parts").names, ["bat", "cat", "cat"])
+        XCTAssertNil(try classes("parts").reason)
+        try write(["classes/dog/4.png"])
+        XCTAssertEqual(try classes("classes", "parts").names, ["dog", "bat", "cat", "cat"])
+        try write(["parts/val/5.png"])
+        let parts = try classes("parts"), place = folder.file("parts")
+        XCTAssertNil(parts.names)
+        XCTAssertEqual(
+            parts.reason,
+            "no labels are written: the folders of \(place) are called train, val, as the parts of a data set are, and there "
+                + "are no class folders in them (such as val/5.png); if these are the classes, say so by a list with labels"
+        )
+        folder.write("path,label\nparts/val/5.png,val\nparts/train/cat/1.png,train\n".utf8, "list.csv")
+        XCTAssertEqual(try classes("list.csv").names, ["train", "val"])
+        try write(["flat/6.png"])
+        XCTAssertEqual(try classes("flat"), try classes("flat/6.png"))
+        XCTAssertEqual(
+            try classes("classes", "flat").reason,
+            "no labels are written: \(folder.file("flat")) has no classes, but \(folder.file("classes")) has; name them in "
+                + "commands of their own to have those labels")
     }
 
     /// Where one place has no classes, the collection has none: a refusal where labels are used.
