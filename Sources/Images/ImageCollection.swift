@@ -91,11 +91,13 @@ public struct ImageCollection: ImageSource {
     /// - Parameter usesLabels: whether the classes of images matter. If they do not, directories that may not be read
     ///   are passed over with a warning, and classes may be missing in some places.
     /// - Parameter indexes: where the indexes of archives are kept.
+    /// - Parameter keepsDrawn: whether pictures in folders that dmae drew are images as others.
     /// - Throws: `Failure.inputOutput` where a place is missing or cannot be read; `Failure.badData` where one holds no
     ///   images, is malformed, or alone has no classes though labels are used; `Failure.usage` for a file of another
     ///   kind.
     public init(
-        _ places: ImagePlaces, usesLabels: Bool = true, indexes: ArchiveIndexes = ArchiveIndexes()
+        _ places: ImagePlaces, usesLabels: Bool = true, indexes: ArchiveIndexes = ArchiveIndexes(),
+        keepsDrawn: Bool = false
     ) throws {
         var parts: [any ImageSource] = []
         let places = try Self.expanded(places.paths)
@@ -107,7 +109,7 @@ public struct ImageCollection: ImageSource {
             switch kind {
             case .folder:
                 var found: [ImageArchives.Archive] = [], packed: [String] = []
-                let folder = try ImageFolder(place, usesLabels: usesLabels) { tar, compressed in
+                let folder = try ImageFolder(place, usesLabels: usesLabels, keepsDrawn: keepsDrawn) { tar, compressed in
                     found = tar.map { ImageArchives.Archive($0, in: place) }
                     packed = compressed
                     return !tar.isEmpty || !compressed.isEmpty

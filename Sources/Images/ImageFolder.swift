@@ -10,7 +10,7 @@ import Tensors
 /// `extensions`, in upper or lower case; its content is checked when it is decoded. Names that `Debris` contains are
 /// passed over. Symbolic links are followed, but within a class a directory is read once, by its path without links
 /// where there is one. An image whose name is not UTF-8 is listed, but cannot be opened; it may be listed under the same
-/// name as another. Tar archives beside images are left out.
+/// name as another. Tar archives beside images are left out, and pictures that dmae drew.
 public struct ImageFolder: ImageSource {
     /// The folder, as it was given; nil for a list of files from several places.
     public let place: String?
@@ -32,6 +32,8 @@ public struct ImageFolder: ImageSource {
     private let misnamed: Set<Int>
     /// Tar archives, compressed or not, that were left out; within `place` where there is one.
     private let archives: [String]
+    /// Paths of pictures that dmae drew and that were left out; within `place` where there is one.
+    private let drawn: [String]
     /// Pictures that cannot be decoded and were left out.
     private let undecodable: UndecodablePictures
 
@@ -73,6 +75,11 @@ public struct ImageFolder: ImageSource {
             notes.append(
                 "archives beside images are left out\(place.map { " in \($0)" } ?? ""): \(firstNames(archives)) (archives: "
                     + "\(archives.count)); name those that hold images, too")
+        }
+        if !drawn.isEmpty {
+            notes.append(
+                "pictures that dmae drew are left out\(place.map { " of \($0)" } ?? ""): \(firstNames(drawn)) (pictures: "
+                    + "\(drawn.count)); a list takes them")
         }
         guard let place else { return notes }
         if strayCount > 0 {
@@ -120,12 +127,16 @@ public struct ImageFolder: ImageSource {
 
     /// Searches the folder at `root`.
     ///
-    /// - Parameter usesLabels: whether the classes of images matter. If they do not, directories in the folder that may
-    ///   not be read are passed over with a warning.
+    /// - Parameters:
+    ///   - usesLabels: whether the classes of images matter. If they do not, directories in the folder that may not be
+    ///     read are passed over with a warning.
+    ///   - keepsDrawn: whether pictures that dmae drew are images as others.
     /// - Throws: `Failure(.inputOutput)` where a directory is missing, cannot be read or has a name that is not UTF-8;
     ///   `Failure(.badData)` where there is no image.
-    public init(_ root: String, usesLabels: Bool = true) throws {
-        guard let folder = try ImageFolder(root, usesLabels: usesLabels, orArchives: nil) else {
+    public init(_ root: String, usesLabels: Bool = true, keepsDrawn: Bool = false) throws {
+        guard
+            let folder = try ImageFolder(root, usesLabels: usesLabels, keepsDrawn: keepsDrawn, orArchives: nil)
+        else {
             preconditionFailure("a folder without images is refused")
         }
         self = folder
@@ -134,7 +145,8 @@ public struct ImageFolder: ImageSource {
     /// As above. Nil for a folder without images whose archives `orArchives` takes: tar archives and compressed ones,
     /// within `root`, each sorted by path.
     init?(
-        _ root: String, usesLabels: Bool, orArchives: ((_ tar: [String], _ compressed: [String]) -> Bool)?
+        _ root: String, usesLabels: Bool, keepsDrawn: Bool,
+        orArchives: ((_ tar: [String], _ compressed: [String]) -> Bool)?
     ) throws {
         place = root
         var status = stat()
@@ -170,9 +182,19 @@ public struct ImageFolder: ImageSource {
                         + "directories\(remedy)"
                 )
             }
-            images = top.images
+            let drawn = try Self.drawn(among: top.images, in: root, keepsDrawn)
+            self.drawn = drawn.sorted().map { top.images[$0].text }
+            images = top.images.enumerated().filter { !drawn.contains($0.offset) }.map(\.element)
             (classes, self.labels, strayCount, emptyClasses) = ([], [], 0, [])
         } else {
+            let drawn = try Self.drawn(among: images, in: root, keepsDrawn)
+            self.drawn = drawn.sorted().map { images[$0].text }
+            if !drawn.isEmpty {
+                let kept = images.indices.filter { !drawn.contains($0) }
+                (images, labels) = (kept.map { images[$0] }, kept.map { labels[$0] })
+                let filled = Set(labels)
+                empty = top.folders.indices.filter { !filled.contains(Int32($0)) }.map { top.folders[$0] }
+            }
             (classes, self.labels, strayCount, emptyClasses) = (top.folders, labels, top.images.count, empty)
         }
         (names, misnamed) = (images.map(\.text), Self.misnamed(images))
@@ -200,12 +222,15 @@ public struct ImageFolder: ImageSource {
         orArchives: ((_ folder: String, _ tar: [String], _ compressed: [String]) -> Bool)?
     ) throws {
         var all: [ImageName] = [], left: [String] = [], isTaken = false
+        // Those that are named themselves are meant.
+        var named: Set<String> = []
         var search = ImageSearch(root: "")
         for path in paths {
             var status = stat()
             guard stat(path, &status) == 0 else { throw cannotOpen(path) }
             guard status.st_mode & S_IFMT == S_IFDIR else {
                 all.append(ImageName(text: path, isExact: true))
+                named.insert(path)
                 continue
             }
             let folder = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
@@ -242,9 +267,20 @@ public struct ImageFolder: ImageSource {
         }
         (place, classes, labels, strayCount, emptyClasses) = (nil, [], [], 0, [])
         all.sort { $0.precedes($1) }
-        let images = all.enumerated().filter { $0 == 0 || !$1.isSameFile(as: all[$0 - 1]) }.map(\.element)
+        let once = all.enumerated().filter { $0 == 0 || !$1.isSameFile(as: all[$0 - 1]) }.map(\.element)
+        let drawn = try DrawnPictures.indices(of: once.count) { index in
+            once[index].isExact && !named.contains(once[index].text) ? once[index].text : nil
+        }
+        self.drawn = drawn.sorted().map { once[$0].text }
+        let images = once.enumerated().filter { !drawn.contains($0.offset) }.map(\.element)
         archives = left.sorted(by: precedes)
         (names, misnamed) = (images.map(\.text), Self.misnamed(images))
+    }
+
+    /// The indices of images in the folder at `root` that are left out, as dmae drew them.
+    private static func drawn(among images: [ImageName], in root: String, _ keepsDrawn: Bool) throws -> Set<Int> {
+        guard !keepsDrawn else { return [] }
+        return try DrawnPictures.indices(of: images.count) { images[$0].isExact ? images[$0].inside(root).text : nil }
     }
 
     private static func misnamed(_ images: [ImageName]) -> Set<Int> {

@@ -76,6 +76,19 @@ extension RunDirectory {
             RunStatus(.finished, reason: reason, step: finished.steps ?? status?.step ?? 0))
     }
 
+    /// The number of images of the run in the folder at `path`; nil where no whole checkpoint says it.
+    ///
+    /// - Throws: `Failure.inputOutput` if the folder cannot be listed.
+    public static func imageCount(in path: String) throws -> Int? {
+        let store = CheckpointStore(directory: path, keep: 1)
+        for step in try store.steps().reversed() {
+            if let file = try? SafeTensorsFile(path: store.path(step: step)) {
+                return file.metadata[Trainer.Key.images].flatMap { Int($0) }
+            }
+        }
+        return nil
+    }
+
     /// Whether the folder at `path` holds checkpoints.
     ///
     /// - Throws: `Failure.inputOutput` if it cannot be listed.

@@ -491,6 +491,7 @@ struct TrainingOptions: ParsableArguments {
             throw Failure(.usage, "--output is needed: name a folder for the run")
         }
         if let output, !goesOn, !dryRun { try Outputs.requireFolderName(output, "--output", of: "a run") }
+        let images = try withDrawnPictures(of: configuration, images, indexes: indexes) ?? images
         let trainer = try Trainer(configuration, images: images, indexes: indexes)
         trainer.warnings.forEach(Terminal.warningOnce)
         if !goesOn { warning(onImagesOf: trainer).map(Terminal.warning) }
@@ -679,6 +680,23 @@ struct TrainingOptions: ParsableArguments {
                 "stopped by \(signal) at step \(trainer.step) of \(trainer.totalSteps); "
                     + "`dmae resume \(Shell.word(directory.path))` continues from \(checkpoint)")
         }
+    }
+
+    /// The images of a run that an earlier version began with pictures that dmae drew among them; nil for other runs.
+    private func withDrawnPictures(
+        of configuration: TrainingConfiguration, _ images: ImageCollection?, indexes: ArchiveIndexes
+    ) throws -> ImageCollection? {
+        guard !dryRun, resume != nil, let output, let count = try? RunDirectory.imageCount(in: output) else {
+            return nil
+        }
+        func open(_ keepsDrawn: Bool) throws -> ImageCollection {
+            try ImageCollection(
+                configuration.data, usesLabels: configuration.classifier != nil, indexes: indexes,
+                keepsDrawn: keepsDrawn)
+        }
+        guard try (images ?? open(false)).count < count else { return nil }
+        let all = try open(true)
+        return all.count == count ? all : nil
     }
 
     /// What must be the same in all processes before the first step.

@@ -1,4 +1,5 @@
 import Foundation
+import Images
 import Tensors
 import TestSupport
 import Training
@@ -70,6 +71,28 @@ final class ResumeCommandTests: XCTestCase {
             errors.contains(
                 "warning: the run was computed with scalar so far and goes on with \(name): its bits will differ from "
                     + "those of a run with one instruction set; DMAE_ISA=scalar keeps them\n"), errors)
+    }
+
+    /// A run that took a picture which dmae drew, as earlier versions did, goes on with it; a new one leaves it out.
+    func testPicturesThatDmaeDrew() throws {
+        try TinyRun.writeClasses(in: folder)
+        let data = folder.file("train"), run = folder.file("run"), name = "train/geography/x.png"
+        let drawn = try PNGWriter.encode(
+            Pixels(width: 40, height: 40, channels: 3, bytes: [UInt8](repeating: 7, count: 4800)))
+        // Without the chunk that says so: 8 bytes of the signature and 25 of the header stand before it.
+        let length = drawn[33..<37].reduce(0) { $0 << 8 | Int($1) }
+        folder.write(Array(drawn[..<33] + drawn[(33 + 12 + length)...]), name)
+        assertRuns(TinyRun.pretrain(run, epochs: 4, data: data, steps))
+        try FileManager.default.removeItem(atPath: run + "/model.safetensors")
+        folder.write(drawn, name)
+        let resumed = assertRuns(["resume", run]).errors
+        XCTAssertTrue(resumed.contains("continuing from "), resumed)
+        XCTAssertTrue(FileManager.default.fileExists(atPath: run + "/model.safetensors"))
+        let new = assertRuns(TinyRun.pretrain("", epochs: 4, data: data, ["--dry-run"])).errors
+        XCTAssertTrue(
+            new.contains("pictures that dmae drew are left out of \(data): geography/x.png (pictures: 1)"), new)
+        let census = assertRuns(["inspect", data])
+        XCTAssertTrue(census.errors.contains("pictures that dmae drew are left out of \(data)"), census.errors)
     }
 
     /// No flag is repeated, and the bytes are those of a run that was never stopped, with other threads and workers.

@@ -65,6 +65,35 @@ final class FolderSearchTests: XCTestCase {
         XCTAssertEqual(failure { _ = try ImageFolder(folder.file("only")) }?.code, .badData)
     }
 
+    /// Pictures with dmae's mark are no images, unless they are named, listed, wanted or alone.
+    func testDrawnPicturesAreLeftOut() throws {
+        try make(["flat/1.jpg", "flat/2.png", "classes/cat/1.jpg", "classes/dog/deep/2.png", "classes/out/"])
+        let drawn = try PNGWriter.encode(Pixels(width: 2, height: 1, channels: 3, bytes: [0, 0, 0, 9, 9, 9]))
+        for name in ["flat/0.PNG", "flat/3.png", "classes/cat/x.png", "classes/out/x.png", "classes/out/y.jpg"] {
+            folder.write(drawn, name)
+        }
+        let flat = folder.file("flat"), classes = folder.file("classes")
+        XCTAssertEqual(names(try ImageFolder(flat)), ["1.jpg", "2.png"])
+        XCTAssertEqual(
+            try ImageFolder(flat).notes,
+            ["pictures that dmae drew are left out of \(flat): 0.PNG, 3.png (pictures: 2); a list takes them"])
+        XCTAssertEqual(names(try ImageFolder(flat, keepsDrawn: true)), ["0.PNG", "1.jpg", "2.png", "3.png"])
+        let labelled = try ImageFolder(classes)
+        XCTAssertEqual(names(labelled), ["cat/1.jpg", "dog/deep/2.png", "out/y.jpg"])
+        XCTAssertEqual((0..<3).map(labelled.label), [0, 1, 2])
+        try FileManager.default.removeItem(atPath: classes + "/out/y.jpg")
+        XCTAssertTrue(
+            try ImageFolder(classes).notes.contains { $0.contains("without images keep their class index: out ") })
+        let listing = try ImageFolder(listing: [flat, flat + "/3.png", classes])
+        XCTAssertEqual(
+            names(listing),
+            ["classes/cat/1.jpg", "classes/dog/deep/2.png", "flat/1.jpg", "flat/2.png", "flat/3.png"].map(folder.file))
+        XCTAssertTrue(listing.notes[0].hasSuffix("(pictures: 3); a list takes them"), "\(listing.notes)")
+        XCTAssertEqual(names(try ImageFolder(folder.file("classes/out"))), ["x.png"])
+        folder.write("flat/3.png\nflat/1.jpg\n".utf8, "list.txt")
+        XCTAssertEqual(try ImageCollection(ImagePlaces(folder.file("list.txt"))).count, 2)
+    }
+
     /// A directory that may not be read is an error where labels are used, and passed over with a warning elsewhere.
     func testClosedDirectories() throws {
         try make(["flat/1.jpg", "flat/closed/2.jpg", "flat/lost+found/3.jpg"])
