@@ -26,6 +26,9 @@ public struct ImageHeaders: Codable, Equatable, Sendable {
     public let formats: [String: Int]
     /// Images with an alpha channel, or with a colour that is transparent.
     public let withAlpha: Int
+    /// Images of 16-bit grey, and the indices of the first of them, at most `deepGreyCount`.
+    public let withDeepGrey: Int
+    public let deepGrey: [Int]
     /// In the order of the source.
     public let undecodable: [Undecodable]
     /// Pixels of all images that can be decoded.
@@ -35,6 +38,8 @@ public struct ImageHeaders: Codable, Equatable, Sendable {
 
     /// The most entries of `largest`.
     public static let largestCount = 16
+    /// The most entries of `deepGrey`.
+    public static let deepGreyCount = 3
 
     /// The bytes in which most files have their header; of others the whole file is read.
     private static let headCount = 16 << 10
@@ -54,7 +59,8 @@ public struct ImageHeaders: Codable, Equatable, Sendable {
         struct Found {
             var formats: [String: Int] = [:]
             var undecodable: [(index: Int, reason: String)] = []
-            var pixels = 0, withAlpha = 0
+            var pixels = 0, withAlpha = 0, withDeepGrey = 0
+            var deepGrey: [Int] = []
             var largest: [(index: Int, bytes: Int)] = []
         }
         let found = Mutex(Found())
@@ -65,6 +71,10 @@ public struct ImageHeaders: Codable, Equatable, Sendable {
                     $0.formats[header.format, default: 0] += 1
                     $0.pixels += header.pixels
                     if header.hasAlpha { $0.withAlpha += 1 }
+                    if header.isDeepGrey {
+                        $0.withDeepGrey += 1
+                        $0.deepGrey = Array(($0.deepGrey + [index]).sorted().prefix(Self.deepGreyCount))
+                    }
                     if $0.largest.count == Self.largestCount, $0.largest.last!.bytes >= header.decodingBytes { return }
                     let place = $0.largest.firstIndex { $0.bytes < header.decodingBytes } ?? $0.largest.count
                     $0.largest.insert((index, header.decodingBytes), at: place)
@@ -80,6 +90,7 @@ public struct ImageHeaders: Codable, Equatable, Sendable {
         formats = all.formats
         pixels = all.pixels
         withAlpha = all.withAlpha
+        (withDeepGrey, deepGrey) = (all.withDeepGrey, all.deepGrey)
         // The file itself is in memory, too; a member of an archive is smaller than the archive.
         largest = all.largest.map { image in
             var status = stat()
@@ -131,6 +142,32 @@ public struct ImageHeaders: Codable, Equatable, Sendable {
                 return (error as? Failure)?.code == .badData
             }
         }
+    }
+
+    /// What becomes white of pictures of 16-bit grey, as sentences that a run says when it decodes them: of the first ones
+    /// by name, and the number of all of that kind.
+    ///
+    /// - Parameter source: the source whose headers these are.
+    /// - Throws: `Failure.inputOutput` where the system failed, not an image.
+    public func clipping(in source: any ImageSource, as reading: PictureReading) throws -> [Message] {
+        guard reading.grey16 == .clip else { return [] }
+        var sentences: [Message] = []
+        for index in deepGrey {
+            do {
+                let image = try ExaminedImage(decoding: source.bytes(index), named: source.title(index), as: reading)
+                guard image.clippedFraction > 0 else { continue }
+                sentences.append(PictureTally.clipping(source.title(index), image.clippedFraction))
+            } catch let failure as Failure where failure.code == .badData {
+                // Damaged behind its header: the run says so.
+            }
+        }
+        if withDeepGrey > deepGrey.count, !sentences.isEmpty {
+            let place = source.place.map { " in \($0)" } ?? ""
+            sentences.append(
+                "\(Format.grouped(withDeepGrey)) of \(Format.counted(source.count, "image"))\(place) are 16-bit grey, whose values "
+                    + "above 255 become white: \(.grey16, "scale") keeps their differences")
+        }
+        return sentences
     }
 
     /// "JPEG 1,200, PNG 30", the most frequent format first.

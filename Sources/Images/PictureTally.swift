@@ -27,9 +27,7 @@ public struct PictureTally {
         if findings.clippedFraction > 0, clipped.updateValue(findings.clippedFraction, forKey: image) == nil,
             clipped.count <= Self.named
         {
-            sentences.append(
-                "\(path()) is 16-bit grey, and \(Self.percent(findings.clippedFraction)) of its pixels are above 255, "
-                    + "which makes them white: \(.grey16, "scale") keeps their differences")
+            sentences.append(Self.clipping(path(), findings.clippedFraction))
         }
         if findings.hasWrongChecksum, wrongChecksums.insert(image).inserted, wrongChecksums.count <= Self.named {
             sentences.append(
@@ -63,6 +61,12 @@ public struct PictureTally {
                     + "are used as they are")
         }
         return sentences
+    }
+
+    /// What is said of an image of 16-bit grey, a fraction of whose pixels became white.
+    static func clipping(_ path: String, _ fraction: Double) -> Message {
+        "\(path) is 16-bit grey, and \(percent(fraction)) of its pixels are above 255, which makes them white: "
+            + "\(.grey16, "scale") keeps their differences"
     }
 
     /// A percentage with one digit, but never 0.

@@ -56,6 +56,8 @@ extension Pixels {
         let decodingBytes: Int
         /// Whether the file has an alpha channel, or a colour that is transparent.
         let hasAlpha: Bool
+        /// Whether the picture is grey of 16 bits a sample.
+        let isDeepGrey: Bool
         /// The shorter side of the picture, in pixels.
         let shortSide: Int
     }
@@ -77,6 +79,7 @@ extension Pixels {
                 || header.samples == DMAE_SAMPLES_RGB_ALPHA
             return FileHeader(
                 format: kind.rawValue, pixels: pixels, decodingBytes: pixels * perPixel, hasAlpha: hasAlpha,
+                isDeepGrey: header.samples == DMAE_SAMPLES_GREY16,
                 shortSide: min(header.width, header.height))
         }
     }

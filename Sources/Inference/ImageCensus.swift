@@ -50,8 +50,10 @@ public struct ImageCensus: Sendable {
     public let fileBytes: Int
     /// Images with a pixel that is not opaque.
     public let transparent: Int
-    /// Images with 16 bits a sample, and those of grey with values that became white.
-    public let sixteenBit, clipped: Int
+    /// Images with 16 bits a sample.
+    public let sixteenBit: Int
+    /// The titles of images of 16-bit grey with values that became white, in the order of the source.
+    public let clipped: [String]
     /// Images whose orientation is another than upright.
     public let oriented: Int
     /// PNG files whose pixels have a wrong checksum.
@@ -176,7 +178,7 @@ public struct ImageCensus: Sendable {
         func having(_ flag: UInt8) -> Int { records.count { $0.flags & flag != 0 } }
         transparent = having(Record.transparent)
         sixteenBit = having(Record.sixteenBit)
-        clipped = having(Record.clipped)
+        clipped = found.indices.filter { found[$0].map { $0.flags & Record.clipped != 0 } ?? false }.map(source.title)
         oriented = having(Record.oriented)
         wrongChecksums = having(Record.wrongChecksum)
         copies = Self.copies(source, found)

@@ -41,7 +41,11 @@ extension ImageCensus {
         lines.append(
             (
                 "16-bit",
-                of(sixteenBit, clipped > 0 ? "\(Format.grouped(clipped)) of them grey that becomes white" : "")
+                of(
+                    sixteenBit,
+                    clipped.isEmpty
+                        ? ""
+                        : "\(Format.grouped(clipped.count)) of them grey that becomes white (--grey16 scale keeps it)")
             ))
         lines.append(("oriented", of(oriented, reading.appliesOrientation ? "turned upright" : "read as stored")))
         if wrongChecksums > 0 { lines.append(("damaged", of(wrongChecksums, "wrong checksums, used as they are"))) }
@@ -58,6 +62,7 @@ extension ImageCensus {
         var parts = [Format.lines(lines)]
         if !shortSides.isEmpty { parts.append(histogram) }
         if !unreadable.isEmpty { parts.append(listed("unreadable", unreadable.map { $0.reason.text(in: Flags()) })) }
+        if !clipped.isEmpty { parts.append(listed("grey that becomes white", clipped)) }
         if !copies.isEmpty {
             parts.append(
                 listed(
@@ -120,6 +125,7 @@ extension ImageCensus {
             let formats: [String: Int]
             let smallest, median, largest: [Int]?
             let shortSides: [Range]
+            let clippedPaths: [String]
             let unreadable: [Unread]
             let copies: [[String]]
             let copiesAcrossClasses: Int
@@ -128,13 +134,14 @@ extension ImageCensus {
         func pair(_ size: Size?) -> [Int]? { size.map { [$0.width, $0.height] } }
         return Report(
             place: place, images: count, fileBytes: fileBytes, transparent: transparent, sixteenBit: sixteenBit,
-            clipped: clipped, oriented: oriented, wrongChecksums: wrongChecksums,
+            clipped: clipped.count, oriented: oriented, wrongChecksums: wrongChecksums,
             classes: classes.map { .init(name: $0.name, images: $0.images) },
             formats: Dictionary(uniqueKeysWithValues: formats.map { ($0.name, $0.images) }),
             smallest: pair(sizes?.smallest), median: pair(sizes?.median), largest: pair(sizes?.largest),
             shortSides: shortSides.map {
                 .init(from: $0.sides.lowerBound, to: $0.sides.upperBound, images: $0.images)
             },
+            clippedPaths: clipped,
             unreadable: unreadable.map { .init(path: $0.path, reason: $0.reason.text(in: Flags())) },
             copies: copies.map(\.paths), copiesAcrossClasses: copies.count { $0.isAcrossClasses },
             imagesPerSecond: imagesPerSecond)

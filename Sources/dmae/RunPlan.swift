@@ -114,6 +114,7 @@ extension TrainingOptions {
     /// The headers of the images of each source; of many images, those of some of them.
     private func headers(of trainer: Trainer) throws -> [ImageHeaders] {
         let text: @Sendable (Message) -> String = { $0.text(in: Flags()) }
+        var said: Set<String> = []
         let headers = try trainer.sources.map { source in
             let progress = ImageProgress(total: min(source.count, ImageCheck.mostBefore), isQuiet: quiet)
             let isWhole = source.count <= ImageCheck.mostBefore
@@ -122,9 +123,16 @@ extension TrainingOptions {
                     "the headers of \(Format.grouped(ImageCheck.mostBefore)) of \(Format.grouped(source.count)) images are "
                         + "read; the run reads all")
             }
-            return try ImageHeaders(
-                of: isWhole ? source : ImageSubset(source, ImageSubset.spread(ImageCheck.mostBefore, of: source.count)),
-                workers: Threads.recommended, text: text, progress: progress.update)
+            let read: any ImageSource =
+                isWhole ? source : ImageSubset(source, ImageSubset.spread(ImageCheck.mostBefore, of: source.count))
+            let headers = try ImageHeaders(
+                of: read, workers: Threads.recommended, text: text, progress: progress.update)
+            for sentence in try headers.clipping(in: read, as: trainer.configuration.reading) {
+                let text = sentence.text(in: Flags())
+                // The same images may be those of several evaluations.
+                if said.insert(text).inserted { Terminal.warning(text) }
+            }
+            return headers
         }
         try report(
             headers, of: trainer, note: { if !quiet { Terminal.note($0) } }, warn: { Terminal.warning($0) })

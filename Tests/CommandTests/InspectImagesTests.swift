@@ -93,6 +93,45 @@ final class InspectImagesTests: XCTestCase {
             plan.errors.contains("checked in \(folder.path): PNG 2; 2 of them have an alpha channel"), plan.errors)
     }
 
+    /// 16-bit grey that becomes white is named, in a folder, alone and in a plan, with the flag that keeps it.
+    func testGreyThatBecomesWhite() throws {
+        let folder = TemporaryFolder()
+        func copy(_ source: String, _ name: String) throws {
+            try FileManager.default.copyItem(atPath: Fixtures.path("pictures/\(source)"), toPath: folder.file(name))
+        }
+        try copy("oriented/exif-6.png", "a.png")
+        for name in ["1", "2", "3", "4"] { try copy("grey16/bright.png", "\(name).png") }
+        func lines(_ path: String, _ more: [String] = []) -> [String] {
+            assertRuns(["inspect", path] + more).output.components(separatedBy: "\n")
+        }
+        let bright = folder.file("1.png")
+        for (path, count) in [(folder.path, 4), (bright, 1)] {
+            let found = lines(path)
+            XCTAssertTrue(
+                found.contains(
+                    "16-bit       \(count), \(count) of them grey that becomes white (--grey16 scale keeps it)"),
+                "\(found)")
+            let place = try XCTUnwrap(found.firstIndex(of: "grey that becomes white"), "\(found)")
+            XCTAssertEqual(found[place + 1], "  " + bright)
+            XCTAssertFalse(lines(path, ["--grey16", "scale"]).contains { $0.contains("white (--grey16") })
+        }
+        let json = try JSONSerialization.jsonObject(
+            with: Data(assertRuns(["inspect", folder.path, "--json"]).output.utf8))
+        XCTAssertEqual(
+            (json as? [String: Any])?["clipped_paths"] as? [String],
+            ["1", "2", "3", "4"].map { folder.file("\($0).png") })
+
+        let run = TinyRun.pretrain("", epochs: 100, data: folder.path, ["--dry-run"]), errors = assertRuns(run).errors
+        XCTAssertTrue(
+            errors.contains("warning: \(bright) is 16-bit grey, and 99.") && !errors.contains("4.png is 16-bit"), errors
+        )
+        XCTAssertTrue(
+            errors.contains(
+                "warning: 4 of 5 images in \(folder.path) are 16-bit grey, whose values above 255 become white: --grey16 scale "
+                    + "keeps their differences\n"), errors)
+        XCTAssertFalse(assertRuns(run + ["--grey16", "scale"]).errors.contains("16-bit grey"))
+    }
+
     /// Sizes are those of the pictures as they are read: turned, or as stored.
     func testSizes() throws {
         let folder = TemporaryFolder()
