@@ -34,6 +34,17 @@ public final class ImageCheck {
         /// `ImageCheck.checksum`.
         let files: String
         let findings: Findings
+        /// The names of the images of each source, from which a refused resumption tells the one that differs; nil where
+        /// there are more than `mostBefore`, and in runs of earlier versions.
+        var names: [[String]]?
+    }
+
+    /// The names of the images of each source of the run in the folder at `path`, as they were checked last; nil where
+    /// nothing says them.
+    static func names(ofRunIn path: String) -> [[String]]? {
+        guard let bytes = try? MappedFile.contents(RunDirectory.imagesPath(in: path), wanted: "the images of a run")
+        else { return nil }
+        return (try? JSONDecoder().decode(Kept.self, from: Data(bytes)))?.names
     }
 
     private struct Stopped: Error {}
@@ -124,9 +135,11 @@ public final class ImageCheck {
     }
 
     private func keep(_ findings: Findings) throws {
-        try AtomicFile.write(
-            Kept(files: checksum, findings: findings).sortedJSON() + [0x0A], to: directory.imagesPath,
-            replacesLink: true)
+        let isSmall = sources.reduce(0) { $0 + $1.count } <= Self.mostBefore
+        let kept = Kept(
+            files: checksum, findings: findings,
+            names: isSmall ? sources.map { source in (0..<source.count).map(source.name) } : nil)
+        try AtomicFile.write(try kept.sortedJSON() + [0x0A], to: directory.imagesPath, replacesLink: true)
     }
 
     /// A checksum of the paths, sizes and times of modification of all files.

@@ -45,7 +45,8 @@ public final class RunDirectory {
     public var evaluationPath: String { "\(path)/\(Self.evaluationName)" }
     private static let evaluationName = "evaluation.json"
     /// The path of what the check of the run's images found; see `ImageCheck`.
-    var imagesPath: String { "\(path)/\(Self.imagesName)" }
+    var imagesPath: String { Self.imagesPath(in: path) }
+    static func imagesPath(in path: String) -> String { "\(path)/\(imagesName)" }
     private static let imagesName = "images.json"
     /// The path of the `RunStatus`.
     public var statusPath: String { "\(path)/\(Self.statusName)" }

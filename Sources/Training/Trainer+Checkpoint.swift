@@ -1,3 +1,4 @@
+import Images
 import Interchange
 import Reporting
 import FoundationEssentials
@@ -163,17 +164,27 @@ extension Trainer {
                 "\(file.path): was taken with \(difference.other), not \(difference.own): resume with the settings of "
                     + "its run, or name another \(.output) folder")
         }
+        let folder = file.path.lastIndex(of: "/").map { String(file.path[..<$0]) } ?? "."
+        /// The images of a source that differ from those whose names have this checksum, in brackets.
+        func difference(_ place: Int, _ source: any ImageSource, _ checksum: String?) -> String {
+            guard let names = ImageCheck.names(ofRunIn: folder), names.indices.contains(place),
+                Self.checksum(of: names[place]) == checksum
+            else { return "" }
+            return ImageNames.difference(of: source, from: names[place]).map { " (\($0))" } ?? ""
+        }
         guard images == source.count else {
             throw Failure(
                 .badData,
-                "\(configuration.data): holds \(source.count) images, but \(images) when the run was started: a resumed run needs the same images; put "
+                "\(configuration.data): holds \(source.count) images, but \(images) when the run was "
+                    + "started\(difference(0, source, file.metadata[Key.imageNames])): a resumed run needs the same images; put "
                     + "back what was taken away, and take out what was added")
         }
         guard file.metadata[Key.imageNames] == namesChecksum else {
             throw Failure(
                 .badData,
-                "\(configuration.data): holds images of other names than when the run was started: a resumed run needs "
-                    + "the same images; give them their names again"
+                "\(configuration.data): holds images of other names than when the run was "
+                    + "started\(difference(0, source, file.metadata[Key.imageNames])): a resumed run needs the same images; give "
+                    + "them their names again"
             )
         }
         guard file.metadata[Key.imageOrder] == orderChecksum else {
@@ -184,10 +195,13 @@ extension Trainer {
             )
         }
         guard file.metadata[Key.validationNames] == validationChecksum else {
+            let differing = evaluations.lazy.compactMap(\.rankingImages).first.map {
+                difference(1, $0, file.metadata[Key.validationNames])
+            }
             throw Failure(
                 .badData,
                 "\(configuration.validation?.description ?? "the validation images"): holds other images than when the run was "
-                    + "started: the best weights of a resumed run are chosen on the same images; put back what was "
+                    + "started\(differing ?? ""): the best weights of a resumed run are chosen on the same images; put back what was "
                     + "taken away, and take out what was added")
         }
         guard file.metadata[Key.teacher] == teacherChecksum else {

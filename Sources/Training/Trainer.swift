@@ -322,9 +322,14 @@ public final class Trainer {
 
     /// XXH64 of the names of the images of `source`, in their order.
     public static func checksum(of source: any ImageSource) -> String {
+        checksum(of: (0..<source.count).lazy.map(source.name))
+    }
+
+    /// The same of the names themselves.
+    static func checksum(of names: some Sequence<String>) -> String {
         var hash = XXHash64()
-        for index in 0..<source.count {
-            var name = source.name(index) + "\0"
+        for var name in names {
+            name += "\0"
             name.withUTF8 { hash.update(UnsafeRawBufferPointer($0)) }
         }
         return hash.text

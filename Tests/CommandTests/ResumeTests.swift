@@ -1,4 +1,5 @@
 import Foundation
+import Images
 import Tensors
 import TestSupport
 import Training
@@ -275,6 +276,57 @@ final class ResumeTests: XCTestCase {
             TinyRun.pretrain(run, epochs: 20, steps + ["--resume", "auto"]), 64, "holds the weights of a finished run")
         XCTAssertEqual(try TinyRun.bytes(run + "/model.safetensors"), model)
         XCTAssertEqual(try TinyRun.log(run), log)
+    }
+
+    /// A run that finds other images names the first one that is missing, and the first that was added.
+    func testOtherImages() throws {
+        try TinyRun.writeClasses(in: folder)
+        let data = folder.file("train"), val = folder.file("val"), run = folder.file("run")
+        let names = try FileManager.default.contentsOfDirectory(atPath: data + "/geography").sorted()
+        let files = FileManager.default
+        func count(_ place: String) throws -> Int { try ImageCollection(ImagePlaces(place)).count }
+        let images = try count(data), judged = try count(val)
+        let steps = self.steps + ["--epochs", "2"]
+        assertRuns(TinyRun.pretrain(run, epochs: 2, data: data, self.steps))
+        try files.copyItem(atPath: run + "/model.safetensors", toPath: folder.file("weights.safetensors"))
+        let resume = ["resume", run]
+        func move(_ from: String, _ to: String) throws { try files.moveItem(atPath: from, toPath: to) }
+        try files.removeItem(atPath: run + "/model.safetensors")
+        try move("\(data)/geography/\(names[1])", folder.file("away"))
+        let missing = "missing: geography/\(names[1])"
+        assertRefused(
+            resume, 65,
+            "\(data): holds \(images - 1) images, but \(images) when the run was started (\(missing)): a resumed ")
+        for new in ["x.jpg", "y.jpg"] {
+            try files.copyItem(atPath: "\(data)/geography/\(names[0])", toPath: "\(data)/geography/\(new)")
+        }
+        assertRefused(
+            resume, 65,
+            "\(images + 1) images, but \(images) when the run was started (\(missing); added: geography/x.jpg and 1 more)"
+        )
+        try files.removeItem(atPath: "\(data)/geography/y.jpg")
+        assertRefused(
+            resume, 65, "other names than when the run was started (\(missing); added: geography/x.jpg): a resumed run")
+        // Without a check there are no names.
+        try files.removeItem(atPath: run + "/images.json")
+        assertRefused(resume, 65, "other names than when the run was started: a resumed run")
+        try files.removeItem(atPath: "\(data)/geography/x.jpg")
+        try move(folder.file("away"), "\(data)/geography/\(names[1])")
+        assertRuns(resume)
+
+        let classifier = folder.file("classifier")
+        assertRuns(
+            [
+                "probe", "--weights", folder.file("weights.safetensors"), "--train", data, "--val", val, "--augment",
+                "none",
+                "--output", classifier,
+            ] + steps)
+        try files.removeItem(atPath: classifier + "/model.safetensors")
+        try files.copyItem(atPath: "\(data)/geography/\(names[0])", toPath: "\(val)/geography/x.jpg")
+        XCTAssertEqual(try count(val), judged + 1)
+        assertRefused(
+            ["resume", classifier], 65,
+            "holds other images than when the run was started (added: geography/x.jpg): the best")
     }
 
     /// A run is not overwritten, not mixed with other flags or images, and not written by two processes at once.
