@@ -54,6 +54,7 @@ struct Resume: ParsableCommand {
     }
 
     func run() throws {
+        Flags.resumedRun = folder
         try compute.apply()
         var folder = folder
         while folder.count > 1, folder.hasSuffix("/") { folder.removeLast() }

@@ -918,7 +918,7 @@ struct TrainingOptions: ParsableArguments {
                 }
             Terminal.warning(
                 "\(takers) \(Format.bytes(bytes)) of memory, but the machine has "
-                    + "\(Format.bytes(available)) left: end other programs, or lower --batch or --image-size, or the "
+                    + "\(Format.bytes(available)) left: end other programs\(Flags.resumedRun == nil ? ", or lower --batch or --image-size" : ""), or the "
                     + "system will end a program")
         }
         if let unshared = together?.unshared, !quiet {
@@ -1011,7 +1011,7 @@ struct TrainingOptions: ParsableArguments {
             Terminal.warning(
                 "the run continues from step \(checkpoint.step); set aside \(aside.count) of its later checkpoints, up "
                     + "to "
-                    + "\(quoted(path: newest)): remove them, or name one to --resume")
+                    + "\(quoted(path: newest)): remove them, or name one to \(Flags().name(.resume))")
         }
         if !quiet {
             Terminal.note("continuing from \(checkpoint.file.path), step \(trainer.step) of \(trainer.totalSteps)")

@@ -245,6 +245,30 @@ final class ResumeCommandTests: XCTestCase {
         assertRefused(["resume", run], 65, "configuration.json\" is damaged")
         try text.replacingOccurrences(of: "\"format\" : 3", with: "\"format\" : 2").write(
             toFile: place, atomically: true, encoding: .utf8)
-        assertRefused(["resume", run], 65, "is of a run that an earlier version of dmae started")
+        assertRefused(
+            ["resume", run], 65, "is of a run that an earlier version of dmae started",
+            "start again in another run folder, where ")
+        try text.write(toFile: place, atomically: true, encoding: .utf8)
+
+        // Remedies are those of the command that was typed.
+        func assertRemedies(_ code: Int32, _ ofResume: String, _ ofPretrain: String) {
+            let own = Command.run(["resume", run]),
+                other = Command.run(TinyRun.pretrain(run, epochs: 1, ["--resume", "auto"]))
+            for result in [own, other] { XCTAssertEqual(result.end, .exited(code), result.description) }
+            XCTAssertTrue(own.errors.contains(ofResume) && !own.errors.contains("--output"), own.errors)
+            XCTAssertTrue(other.errors.contains(ofPretrain), other.errors)
+        }
+        try FileManager.default.removeItem(atPath: run + "/model.safetensors")
+        let checkpoint = try XCTUnwrap(TinyRun.checkpoints(run).last)
+        for name in try TinyRun.checkpoints(run) where name != checkpoint {
+            try FileManager.default.removeItem(atPath: "\(run)/\(name)")
+        }
+        let bytes = try TinyRun.bytes("\(run)/\(checkpoint)")
+        folder.write(bytes.prefix(bytes.count / 2), "run/\(checkpoint)")
+        assertRemedies(65, "or name another run folder\n", "or name another --output folder\n")
+        try FileManager.default.moveItem(
+            atPath: "\(run)/\(checkpoint)",
+            toPath: run + "/" + checkpoint.replacingOccurrences(of: ".safetensors", with: ".abandoned-1.safetensors"))
+        assertRemedies(64, "resume one of them with --checkpoint ", "resume one of them with --resume ")
     }
 }
