@@ -155,6 +155,10 @@ void dmae_ranks_leave(int code, int seconds) {
 }
 
 _Noreturn void dmae_ranks_abort(int code) {
-    if (joined) MPI_Abort(MPI_COMM_WORLD, code);
+    if (joined) {
+        // The launcher ends all at once, and what it has not read from this process by then is lost.
+        sleep(1);
+        MPI_Abort(MPI_COMM_WORLD, code);
+    }
     _Exit(code);
 }
