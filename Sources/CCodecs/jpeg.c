@@ -121,6 +121,13 @@ dmae_decoder *dmae_jpeg_open(const uint8_t *bytes, size_t count, dmae_image_head
     }
     header->bytes_per_pixel = (uint32_t)decoder->info.num_components;
     header->bit_depth = 8;
+    /* The coefficients of a picture in several scans are kept until the last one. */
+    if (jpeg_has_multiple_scans(&decoder->info)) {
+        for (int i = 0; i < decoder->info.num_components; i++) {
+            const jpeg_component_info *part = decoder->info.comp_info + i;
+            header->working_bytes += (size_t)part->width_in_blocks * part->height_in_blocks * sizeof(JBLOCK);
+        }
+    }
     return decoder;
 }
 

@@ -26,6 +26,20 @@ static WebPDemuxer *demuxed(const uint8_t *bytes, size_t count, const char **rea
     return NULL;
 }
 
+/* What libwebp allocates for a frame in proportion to its area. A lossless one is decoded as ARGB, beside 17 rows that are
+ * converted from it; the alpha of a lossy one is a plane, and another one while it is unpacked. */
+static size_t working_bytes(const WebPIterator *frame, int has_alpha) {
+    WebPBitstreamFeatures features;
+    if (frame->width <= 0 || frame->height <= 0 ||
+        WebPGetFeatures(frame->fragment.bytes, frame->fragment.size, &features) != VP8_STATUS_OK) {
+        return 0;
+    }
+    const size_t width = (size_t)frame->width, pixels = width * (size_t)frame->height;
+    const int lossless = 2;
+    if (features.format == lossless) return 4 * (pixels + 17 * width);
+    return has_alpha && features.has_alpha ? 2 * pixels : 0;
+}
+
 dmae_decoder *dmae_webp_open(const uint8_t *bytes, size_t count, int has_alpha, dmae_image_header *header,
                              char message[DMAE_CODEC_MESSAGE]) {
     dmae_decoder *decoder = calloc(1, sizeof *decoder);
@@ -53,6 +67,7 @@ dmae_decoder *dmae_webp_open(const uint8_t *bytes, size_t count, int has_alpha, 
     decoder->width = header->width;
     decoder->height = header->height;
     decoder->bytes_per_pixel = header->bytes_per_pixel;
+    header->working_bytes = working_bytes(&decoder->frame, has_alpha);
     return decoder;
 }
 

@@ -30,6 +30,8 @@ struct PictureHeader {
     var samples: dmae_samples
     /// Bits of a sample in the file.
     var bitDepth = 8
+    /// Bytes that the decoder takes for the whole picture while it reads, beside the samples.
+    var workingBytes = 0
     /// Red, green and blue of 256 entries, those that the file does not define black; empty without a palette.
     var palette: [UInt8] = []
 
@@ -99,7 +101,7 @@ private final class LibraryDecoder: PictureDecoder {
         }
         self.header = PictureHeader(
             width: Int(header.width), height: Int(header.height), samples: header.samples,
-            bitDepth: Int(header.bit_depth),
+            bitDepth: Int(header.bit_depth), workingBytes: Int(header.working_bytes),
             palette: header.samples == DMAE_SAMPLES_PALETTE ? withUnsafeBytes(of: header.palette) { Array($0) } : [])
         transparency = kind == .png && hasAlpha ? Transparency(png: file, header.samples) : nil
     }

@@ -52,7 +52,8 @@ extension Pixels {
         let format: String
         /// Pixels of the picture.
         let pixels: Int
-        /// Bytes of the samples and of the picture of three channels, which are in memory at once while it is decoded.
+        /// The most bytes in memory while it is decoded: of the samples and of the picture of three channels, or of the samples
+        /// and what the decoder works with.
         let decodingBytes: Int
         /// Whether the file has an alpha channel, or a colour that is transparent.
         let hasAlpha: Bool
@@ -78,7 +79,9 @@ extension Pixels {
                 decoder.transparency != nil || header.samples == DMAE_SAMPLES_GREY_ALPHA
                 || header.samples == DMAE_SAMPLES_RGB_ALPHA
             return FileHeader(
-                format: kind.rawValue, pixels: pixels, decodingBytes: pixels * perPixel, hasAlpha: hasAlpha,
+                format: kind.rawValue, pixels: pixels,
+                decodingBytes: max(pixels * perPixel, pixels * header.bytesPerPixel + header.workingBytes),
+                hasAlpha: hasAlpha,
                 isDeepGrey: header.samples == DMAE_SAMPLES_GREY16,
                 shortSide: min(header.width, header.height))
         }

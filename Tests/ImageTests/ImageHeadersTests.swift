@@ -81,6 +81,29 @@ final class ImageHeadersTests: XCTestCase {
         XCTAssertEqual(try headers(many).largest, (0..<ImageHeaders.largestCount).map { (49 - $0) * 10 * 3 })
     }
 
+    /// What libraries allocate for the whole picture counts: ARGB of lossless WebP, planes of alpha, and the coefficients
+    /// of JPEG files in several scans. (Lossy WebP and baseline JPEG are decoded by rows.)
+    func testMemoryOfTheDecoders() throws {
+        func largest(_ name: String) throws -> (bytes: Int, width: Int, height: Int) {
+            let path = Fixtures.path(name)
+            let bytes = Array(try Data(contentsOf: URL(fileURLWithPath: path)))
+            let pixels = try Pixels(contentsOf: path)
+            let found = try headers(MemorySource(images: [("x", nil, .success(bytes))]))
+            return (try XCTUnwrap(found.largest.first), pixels.width, pixels.height)
+        }
+        for (name, samples) in [("lossless", 3), ("lossless-alpha", 4)] {
+            let found = try largest("pictures/formats/\(name).webp")
+            XCTAssertEqual(found.bytes, found.width * found.height * (samples + 4) + 4 * 17 * found.width, name)
+        }
+        let alpha = try largest("pictures/formats/lossy-alpha.webp")
+        XCTAssertEqual(alpha.bytes, alpha.width * alpha.height * max(4 + 3, 4 + 2))
+        let lossy = try largest("pictures/formats/lossy.webp")
+        XCTAssertEqual(lossy.bytes, lossy.width * lossy.height * 3)
+        let scans = try largest("images/files/progressive-444.jpg")
+        let blocks = ((scans.width + 7) / 8) * ((scans.height + 7) / 8)
+        XCTAssertEqual(scans.bytes, scans.width * scans.height * 3 + 3 * blocks * 64 * 2)
+    }
+
     /// What was found holds while the same images cannot be decoded: one whose permissions were repaired can.
     func testHolds() throws {
         func source(_ second: Result<[UInt8], Failure>) -> MemorySource {

@@ -34,6 +34,7 @@ typedef struct {
     uint32_t bit_depth; /* of the file's samples */
     dmae_samples samples;
     uint8_t palette[256 * 3]; /* RGB; entries that the file does not define are black */
+    size_t working_bytes;     /* that the library takes for the whole picture while it reads, beside the samples */
 } dmae_image_header;
 
 /* Reads the header of the file bytes[0..<count], which must stay valid until dmae_*_close. Returns NULL and fills
