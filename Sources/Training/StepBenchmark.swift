@@ -5,6 +5,7 @@ import Images
 import Models
 import Reporting
 import Tensors
+import Synchronization
 
 /// Times training steps on random weights and images, for `dmae bench`.
 public struct StepBenchmark: Sendable {
@@ -150,7 +151,18 @@ extension Objective {
 public enum ResidentMemory {
     /// Maximum resident set so far, in bytes, from /proc. The value of getrusage, used only without /proc, includes the
     /// process before exec, when it was a copy of its parent.
+    ///
+    /// The kernel's own maximum may fall: it is reckoned from counters that lag behind, and another program may reset it.
+    /// What was read once stays.
     public static var peakBytes: Int {
+        greatest.withLock {
+            $0 = max($0, kernelsPeak)
+            return $0
+        }
+    }
+    private static let greatest = Mutex(0)
+
+    private static var kernelsPeak: Int {
         if let status = fopen("/proc/self/status", "r") {
             defer { fclose(status) }
             var line = [CChar](repeating: 0, count: 256)
