@@ -86,7 +86,9 @@ extension Conversion {
 
     private var timmConfiguration: Timm {
         get throws {
-            if encoder.heads == 0 { throw Self.unknown(.heads, weights.path, neededBy: "timm's config.json") }
+            if encoder.heads == 0 {
+                throw Self.unknown(.heads, encoder.width, weights.path, neededBy: "timm's config.json")
+            }
             guard encoder.imageHeight > 0 else { throw weights.unknownImageSize(neededBy: "timm's config.json") }
             let outputs = classes ?? 0
             let (pool, hasNorm) = timmPool

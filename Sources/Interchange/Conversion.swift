@@ -88,8 +88,10 @@ public struct Conversion {
                         + "no ViT of Hugging Face takes; \(remedy)")
             }
             let huggingFace = "Hugging Face's config.json"
-            if encoder.heads == 0 { throw Self.unknown(.heads, weights.path, neededBy: huggingFace) }
-            if decoder?.heads == 0 { throw Self.unknown(.decoderHeads, weights.path, neededBy: huggingFace) }
+            if encoder.heads == 0 { throw Self.unknown(.heads, encoder.width, weights.path, neededBy: huggingFace) }
+            if let decoder, decoder.heads == 0 {
+                throw Self.unknown(.decoderHeads, decoder.width, weights.path, neededBy: huggingFace)
+            }
             guard encoder.imageHeight > 0 else {
                 throw weights.unknownImageSize(neededBy: huggingFace)
             }
@@ -149,11 +151,11 @@ public struct Conversion {
             "\(field, heads) does not divide the \(part)'s width of \(width): choose a number of heads that does")
     }
 
-    static func unknown(_ field: Field, _ path: String, neededBy file: String) -> Failure {
+    static func unknown(_ field: Field, _ width: Int, _ path: String, neededBy file: String) -> Failure {
         Failure(
             .usage,
             "\(field) is needed: \(path) does not say the number of attention heads, no preset has its width, and "
-                + "\(file) needs it")
+                + "\(file) needs it\(ModelWeights.usualHeads(field, ofWidth: width))")
     }
 
     /// Sentences for the user of the model that is written at `path`: what loads it, and what is unusual about it.

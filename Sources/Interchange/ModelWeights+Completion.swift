@@ -70,10 +70,20 @@ extension ModelWeights {
     }
 
     private func unknownHeads(_ field: Field) -> Failure {
-        Failure(
+        let width = field == .decoderHeads ? decoder?.width ?? 0 : encoder.width
+        return Failure(
             .usage,
-            "\(field) is needed: \(path) does not say the number of attention heads, and no preset has its width"
+            "\(field) is needed: \(path) does not say the number of attention heads, and no preset has its "
+                + "width\(Self.usualHeads(field, ofWidth: width))"
         )
+    }
+
+    /// The end of a sentence that asks for heads: the usual number for that width. MAE's and most other ViTs have heads of
+    /// 64, MAE's decoders of 32. Empty where such heads do not divide the width.
+    package static func usualHeads(_ field: Field, ofWidth width: Int) -> Message {
+        let head = field == .decoderHeads ? 32 : 64
+        guard width > 0, width % head == 0 else { return "" }
+        return "; a head is usually \(head) wide, which would be \(field, width / head) for the width of \(width)"
     }
 
     /// The failure of an image size that neither the file nor the user gives.

@@ -337,9 +337,8 @@ struct AlignmentOptions: ParsableArguments {
         if teacher.heads == 0, let weights {
             throw Failure(
                 .usage,
-                "--teacher-heads is needed: \(weights.path) does not say the number of attention heads, and no preset "
-                    + "has its "
-                    + "width")
+                "\(.teacherHeads) is needed: \(weights.path) does not say the number of attention heads, and no preset "
+                    + "has its width\(ModelWeights.usualHeads(.teacherHeads, ofWidth: teacher.width))")
         }
         return teacher
     }

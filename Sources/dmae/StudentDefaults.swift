@@ -105,8 +105,8 @@ struct StudentDefaults {
             guard own.heads > 0 || options.heads != nil else {
                 throw Failure(
                     .usage,
-                    "--heads is needed: \(initial.path) does not say the number of attention heads, and no preset has "
-                        + "its width")
+                    "\(.heads) is needed: \(initial.path) does not say the number of attention heads, and no preset has "
+                        + "its width\(ModelWeights.usualHeads(.heads, ofWidth: own.width))")
             }
             (encoder.width, encoder.depth, encoder.heads) = (own.width, own.depth, own.heads)
         }

@@ -1,4 +1,5 @@
 import Foundation
+import Models
 import TestSupport
 import Weights
 import XCTest
@@ -94,6 +95,37 @@ final class ModelChoiceTests: XCTestCase {
                 "--batch", "2", "--effective-batch", "2", "--warmup-epochs", "1",
             ])
         XCTAssertTrue(plan.errors.contains("not those under teacher.backbone"), plan.errors)
+    }
+
+    /// Where nothing tells the number of heads, the usual one for the width is named: heads of 64, in a decoder of 32.
+    func testUsualHeads() throws {
+        let encoder = EncoderConfiguration(
+            width: 320, depth: 1, heads: 5, patchSize: 8, imageHeight: 16, imageWidth: 16)
+        let model = try RandomModel(
+            ModelConfiguration(
+                student: encoder, decoder: DecoderConfiguration(width: 160, depth: 1, heads: 5), maskRatio: 0.5),
+            batch: 1, seed: 1)
+        var writer = SafeTensorsWriter()
+        for parameter in model.parameters.all {
+            writer.add(
+                parameter.name, shape: parameter.shape, floats: UnsafeBufferPointer(parameter.weight.elements))
+        }
+        let path = folder.file("untold.safetensors")
+        try withExtendedLifetime(model) { try writer.write(to: path) }
+        let usual =
+            "does not say the number of attention heads, and no preset has its width; a head is usually 64 wide, which would be"
+        assertRefused(
+            ["embed", "--weights", path, "--data", pictures, "--output", folder.file("x.npy")], 64,
+            "--heads is needed: \(path) \(usual) --heads 5 for the width of 320")
+        assertRefused(
+            TinyRun.distill(folder.file("run"), teacher: path), 64,
+            "--teacher-heads is needed: \(path) \(usual) --teacher-heads 5 for the width of 320")
+        assertRefused(
+            ["convert", path, folder.file("x"), "--to", "huggingface", "--heads", "5"], 64,
+            "; a head is usually 32 wide, which would be --decoder-heads 5 for the width of 160")
+        let narrow = Fixtures.path("weights/mae/encoder.pth")
+        let refusal = Command.run(TinyRun.distill(folder.file("run"), teacher: narrow)).errors
+        XCTAssertTrue(refusal.contains("--teacher-heads is needed") && !refusal.contains("usually"), refusal)
     }
 
     /// Relatives are refused by name, before a plan is printed, by every command that would run or rename them.
