@@ -173,7 +173,13 @@ public struct Conversion {
         } else {
             advice.append(
                 "transformers loads it by AutoModel.from_pretrained(…, add_pooling_layer=False), a ViTModel, whose "
-                    + "last_hidden_state is that of `dmae embed`: MAE's ViT has no pooler")
+                    + "last_hidden_state is that of `dmae embed` with this folder: MAE's ViT has no pooler")
+        }
+        if decoder == nil, cropsElsewhere {
+            advice.append(
+                "where the margin of a crop is odd, transformers begins it at the lower row or column, and so does dmae with "
+                    + "this folder; with \(weights.path) it may lie one further, and "
+                    + "\(classes == nil ? "features" : "logits") differ a little")
         }
         if encoder.imageHeight != encoder.imageWidth, !preprocessing.crop.squashes {
             let result = classes == nil ? "features of `dmae embed`" : "logits of `dmae predict`"
@@ -183,6 +189,17 @@ public struct Conversion {
                     + "crop): for the \(result) prepare them so")
         }
         return advice
+    }
+
+    /// Whether transformers' crop can lie one row or column beside that of dmae with the weights as they were.
+    private var cropsElsewhere: Bool {
+        guard !preprocessing.crop.roundsDown else { return false }
+        let (height, width) = (encoder.imageHeight, encoder.imageWidth)
+        // Without squashing the long side, and with it its margin, is that of the picture.
+        guard preprocessing.crop.squashes else { return height == width }
+        let fraction = preprocessing.crop.fraction(width: width, height: height)
+        // Half of an odd margin is rounded to the even number: up for 3, 7, …
+        return [height, width].contains { (Int(Double($0) / fraction) - $0) % 4 == 3 }
     }
 
     /// Whether timm's form is written as a folder at `path`: unless it names a file of weights.

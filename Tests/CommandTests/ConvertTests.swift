@@ -145,7 +145,21 @@ final class ConvertTests: XCTestCase {
 
         let classifier = convert(
             fixture("timm/timm.safetensors"), folder.file("classifier"), "huggingface", "--heads", "4")
-        for said in [alone, classifier] { XCTAssertFalse(said.errors.contains("stretched"), said.errors) }
+        for said in [alone, classifier] {
+            XCTAssertFalse(said.errors.contains("stretched"), said.errors)
+            XCTAssertTrue(
+                said.errors.contains(
+                    "where the margin of a crop is odd, transformers begins it at the lower row or column"),
+                said.errors)
+        }
+        XCTAssertTrue(
+            alone.errors.contains("last_hidden_state is that of `dmae embed` with this folder: "), alone.errors)
+        // What was read from such a folder is cropped as transformers crops; and without a margin there is no corner.
+        let again = convert(folder.file("classifier"), folder.file("again"), "huggingface")
+        let squashed = convert(
+            fixture("timm/timm.safetensors"), folder.file("squashed"), "huggingface", "--heads", "4", "--crop-fraction",
+            "squash")
+        for said in [again, squashed] { XCTAssertFalse(said.errors.contains("margin of a crop"), said.errors) }
         // No processor of transformers crops another shape than a square in the middle.
         let wide = convert(
             Fixtures.path("classifiers/transformers"), folder.file("wide"), "huggingface")
