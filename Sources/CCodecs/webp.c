@@ -27,7 +27,7 @@ static WebPDemuxer *demuxed(const uint8_t *bytes, size_t count, const char **rea
 }
 
 /* What libwebp allocates for a frame in proportion to its area. A lossless one is decoded as ARGB, beside 17 rows that are
- * converted from it; the alpha of a lossy one is a plane, and another one while it is unpacked. */
+ * converted from it; the alpha of a lossy one is a plane, and is unpacked as a lossless picture, at most. */
 static size_t working_bytes(const WebPIterator *frame, int has_alpha) {
     WebPBitstreamFeatures features;
     if (frame->width <= 0 || frame->height <= 0 ||
@@ -36,8 +36,9 @@ static size_t working_bytes(const WebPIterator *frame, int has_alpha) {
     }
     const size_t width = (size_t)frame->width, pixels = width * (size_t)frame->height;
     const int lossless = 2;
-    if (features.format == lossless) return 4 * (pixels + 17 * width);
-    return has_alpha && features.has_alpha ? 2 * pixels : 0;
+    const size_t unpacked = 4 * (pixels + 17 * width);
+    if (features.format == lossless) return unpacked;
+    return has_alpha && features.has_alpha ? unpacked + pixels : 0;
 }
 
 dmae_decoder *dmae_webp_open(const uint8_t *bytes, size_t count, int has_alpha, dmae_image_header *header,
