@@ -84,7 +84,7 @@ public final class RunDirectory {
     /// Whether the file at `path` is one that a run has written, in that run's folder.
     public static func isFileOfRun(_ path: String) -> Bool {
         let parts = path.split(separator: "/", omittingEmptySubsequences: false)
-        let name = String(parts.last ?? "")
+        let name = String(parts[parts.count - 1])
         let isEvents = parts.dropLast().last ?? "" == EventLog.folderName && EventLog.isOwn(name)
         let before = parts.dropLast(isEvents ? 2 : 1)
         let folder = before.isEmpty ? "." : before.joined(separator: "/") + "/"

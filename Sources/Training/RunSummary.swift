@@ -94,9 +94,10 @@ public struct RunSummary: Sendable {
         }
     }
 
+    /// Adds the row of some steps, at least one.
     private mutating func add(_ lines: some Collection<Line>) {
         var row = Row()
-        row.losses = Array(repeating: 0, count: lines.first?.losses?.count ?? 0)
+        row.losses = Array(repeating: 0, count: lines.first!.losses!.count)
         for line in lines {
             row.step = line.step
             row.epoch = line.epoch

@@ -5,20 +5,12 @@ import XCTest
 /// A command that writes several files is stopped at each of its system calls: no new file stands beside an old one, and
 /// what is confirmed is whole.
 ///
-/// strace makes the n-th call fail, or kills the process there; where processes may not be traced, these tests
-/// are skipped. (`make test` installs strace.)
+/// Where processes may not be traced, these tests are skipped.
 final class OutputFaultTests: XCTestCase {
     private static let weights = Fixtures.path("weights/mae/mae.safetensors")
-    private static let strace = "/usr/bin/strace"
 
     /// The calls of a sequence that writes files.
     private static let calls = ["fsync", "unlink", "rename", "renameat2", "mkdir"]
-
-    private func requireTracing() throws {
-        guard FileManager.default.isExecutableFile(atPath: Self.strace),
-            Command.run(["-f", "-o", "/dev/null", "/bin/true"], executable: Self.strace).end == .exited(0)
-        else { throw XCTSkip("strace cannot trace here") }
-    }
 
     /// Stops `arguments` at each call in turn, by an error and by a kill.
     ///
@@ -36,12 +28,7 @@ final class OutputFaultTests: XCTestCase {
                 for number in 1... {
                     let folder = TemporaryFolder()
                     try prepare(folder)
-                    let result = Command.run(
-                        [
-                            "-f", "-o", "/dev/null", "-e", "trace=\(call)", "-e",
-                            "inject=\(call):\(fault):when=\(number)",
-                            Command.binary,
-                        ] + arguments(folder), executable: Self.strace)
+                    let result = Strace.run(arguments(folder), "\(call):\(fault):when=\(number)")
                     let what = "\(call) \(number), \(fault)"
                     if result.end == .exited(0) {
                         try check(folder, false, what)
@@ -74,7 +61,7 @@ final class OutputFaultTests: XCTestCase {
     }
 
     func testEmbed() throws {
-        try requireTracing()
+        try Strace.require()
         let reference = TemporaryFolder(), names = ["x.npy", "x.npy.files.txt", "x.npy.json"]
         func embed(_ folder: TemporaryFolder, _ picture: String) -> [String] {
             [
@@ -109,15 +96,13 @@ final class OutputFaultTests: XCTestCase {
     /// A file that the system cannot tell about does not count as absent: neither a configuration beside weights nor an
     /// output that may be an input.
     func testWhatCannotBeExamined() throws {
-        try requireTracing()
+        try Strace.require()
         let folder = TemporaryFolder(), model = folder.file("model"), output = folder.file("m.safetensors")
         try FileManager.default.copyItem(atPath: Fixtures.path("weights/huggingface/vitmae-sharded"), toPath: model)
         for path in [model + "/config.json", output] {
-            let result = Command.run(
-                [
-                    "-f", "-o", "/dev/null", "-P", path, "-e", "inject=newfstatat,stat,lstat:error=EACCES",
-                    Command.binary, "convert", model, output, "--to", "timm", "--encoder-only",
-                ], executable: Self.strace)
+            let result = Strace.run(
+                ["convert", model, output, "--to", "timm", "--encoder-only"], "newfstatat,stat,lstat:error=EACCES",
+                at: path)
             assertRefused(result, 74, ["cannot examine \"\(path)\": Permission denied"])
             XCTAssertEqual(folder.names(), ["model"])
         }
@@ -125,7 +110,7 @@ final class OutputFaultTests: XCTestCase {
 
     /// A folder with another model in it, and a new folder.
     func testConvertToHuggingFace() throws {
-        try requireTracing()
+        try Strace.require()
         let names = ["config.json", "preprocessor_config.json", "model.safetensors"]
         func convert(_ folder: TemporaryFolder, _ more: String...) -> [String] {
             [

@@ -349,6 +349,9 @@ final class ResumeTests: XCTestCase {
         try FileManager.default.copyItem(atPath: run + "/model.safetensors", toPath: copy)
         assertRefused(
             TinyRun.pretrain(run, steps + ["--resume", copy]), 65, "copy.safetensors", "holds no checksum")
+        let picture =
+            TinyRun.data + "/" + (try FileManager.default.contentsOfDirectory(atPath: TinyRun.data).sorted()[0])
+        assertRefused(TinyRun.pretrain(run, steps + ["--resume", picture]), 65, picture)
         // Resuming what is finished changes nothing.
         let before = try TinyRun.bytes(run + "/model.safetensors")
         assertRuns(TinyRun.pretrain(run, steps + ["--resume", "auto"]))

@@ -76,13 +76,30 @@ final class RunStatusTests: XCTestCase {
 
     /// The process of a finished run may end before it can say so: `dmae resume` says it, and nothing else changes.
     func testFinishedButNotSaid() throws {
-        assertRuns(TinyRun.pretrain(folder.file("run"), epochs: 2, ["--quiet"]))
+        assertRuns(TinyRun.pretrain(folder.file("run"), epochs: 2, ["--checkpoint-every", "1", "--quiet"]))
         let before = try TinyRun.bytes(folder.file("run/model.safetensors"))
         for status in ["{\"reason\":\"process 1 is training\",\"state\":\"running\",\"step\":1}\n", "damaged", nil] {
             unlink(folder.file("run/status.json"))
             if let status { folder.write(status.utf8, "run/status.json") }
             assertRuns(["resume", folder.file("run")])
             XCTAssertEqual(try self.status("run"), RunStatus(.finished, reason: "all 2 steps are done", step: 2))
+        }
+        XCTAssertEqual(try TinyRun.bytes(folder.file("run/model.safetensors")), before)
+        // A damaged checkpoint says nothing of the run's images: the run goes on from the one before, to the same end.
+        let last = "run/checkpoint-00000002.safetensors", whole = folder.read(last)
+        folder.write(whole.dropLast(9), last)
+        let resumed = assertRuns(["resume", folder.file("run")])
+        XCTAssertTrue(resumed.errors.contains("warning: skipping a checkpoint: "), resumed.errors)
+        XCTAssertEqual(folder.read(last), whole)
+        XCTAssertEqual(try TinyRun.bytes(folder.file("run/model.safetensors")), before)
+        // Without checkpoints the weights say that the run is over, and the former status how far it came.
+        for name in try TinyRun.checkpoints(folder.file("run")) { unlink(folder.file("run/\(name)")) }
+        for (status, step) in [
+            ("{\"reason\":\"process 1 is training\",\"state\":\"running\",\"step\":1}\n", 1), ("damaged", 0),
+        ] {
+            folder.write(status.utf8, "run/status.json")
+            assertRuns(["resume", folder.file("run")])
+            XCTAssertEqual(try self.status("run"), RunStatus(.finished, reason: "its weights are written", step: step))
         }
         XCTAssertEqual(try TinyRun.bytes(folder.file("run/model.safetensors")), before)
     }

@@ -3,10 +3,13 @@
 
     coverage.py SCRATCH-PATH [--lines]
 
-SCRATCH-PATH is that of `swift test --enable-code-coverage`; --lines lists the lines that no test runs. Lines that only
-the program runs, started by a test, count as well, unless it was killed: then nothing is known of it.
+SCRATCH-PATH is that of `swift build --enable-code-coverage`; its folder `profiles` holds what the processes have counted.
+--lines lists the lines that hold code which no test runs; a short expression that is computed only where it is needed
+counts as a line of its own. Lines that only the program runs, started by a test, count as well, unless it was killed:
+then nothing is known of it.
 """
 
+import glob
 import json
 import os
 import shutil
@@ -69,17 +72,21 @@ GROUPS = {
 }
 
 
-def uncovered(file):
-    """Numbers of lines that hold code which was never run."""
-    lines, counts = {}, None
-    segments = file["segments"]
-    for (line, _, count, has_count, *_), (next_line, next_column, *_) in zip(segments, segments[1:]):
-        if not has_count:
-            continue
-        # A segment that ends at the first column does not touch that line.
-        for number in range(line, next_line + (1 if next_column > 1 else 0)):
-            lines[number] = max(lines.get(number, 0), count) if number == line or number in lines else count
-    return sorted(number for number, count in lines.items() if count == 0)
+def uncovered(functions):
+    """Numbers of the lines, by file, that hold code which was never run, be it a part of the line."""
+    # A function may be there several times, in the tests and in the program, or for several types.
+    counts = {}
+    for function in functions:
+        for line, column, end_line, end_column, count, index, _, kind in function["regions"]:
+            # Neither what stands for other code, nor what holds none.
+            if kind == 0:
+                place = (function["filenames"][index], line, column, end_line, end_column)
+                counts[place] = max(counts.get(place, 0), count)
+    lines = {}
+    for (file, line, _, end_line, _), count in counts.items():
+        if count == 0:
+            lines.setdefault(file, set()).update(range(line, end_line + 1))
+    return lines
 
 
 def ranges(numbers):
@@ -94,36 +101,42 @@ def ranges(numbers):
 
 
 def main():
-    folder = os.path.join(sys.argv[1], "debug")
-    profile = os.path.join(folder, "codecov/default.profdata")
-    if not os.path.exists(profile):
+    profiles = glob.glob(os.path.join(sys.argv[1], "profiles/*.profraw"))
+    if not profiles:
         raise SystemExit(f"no coverage in {sys.argv[1]}: make coverage measures it")
+    folder, profile = os.path.join(sys.argv[1], "release"), os.path.join(sys.argv[1], "all.profdata")
     # The compiler's own tools: others may not read its profiles.
     tools = os.path.dirname(os.path.realpath(shutil.which("swiftc")))
+    with open(os.path.join(sys.argv[1], "profiles.txt"), "w") as names:
+        names.write("".join(name + "\n" for name in profiles))
+    # A process that may write no long files leaves a part of its profile, which is passed over.
+    subprocess.run([os.path.join(tools, "llvm-profdata"), "merge", "-sparse", "--failure-mode=all", "-f", names.name, "-o", profile],
+                   check=True, stderr=subprocess.DEVNULL)
     exported = subprocess.run(
         [os.path.join(tools, "llvm-cov"), "export", "-instr-profile", profile, os.path.join(folder, "dmaePackageTests.xctest"),
          "-object", os.path.join(folder, "dmae")], check=True, stdout=subprocess.PIPE).stdout
-    files = json.loads(exported)["data"][0]["files"]
+    data = json.loads(exported)["data"][0]
+    missing = uncovered(data["functions"])
     width = 44
     print(f"{'':{width}}   lines  run by tests")
     for title, prefixes in GROUPS.items():
         total = covered = 0
         rows = []
-        for file in sorted(files, key=lambda file: file["filename"]):
+        for file in sorted(data["files"], key=lambda file: file["filename"]):
             name = file["filename"]
             name = name[name.rfind("/Sources/") + 1 :]
             if not any(name.startswith(prefix) for prefix in prefixes):
                 continue
             lines = file["summary"]["lines"]
             total, covered = total + lines["count"], covered + lines["covered"]
-            rows.append((name, lines, uncovered(file)))
+            rows.append((name, lines, sorted(missing.get(file["filename"], ()))))
         if not total:
             raise SystemExit(f"no file of {title} was measured")
         print(f"{title:{width}} {total:7} {100 * covered / total:8.1f} %")
-        for name, lines, missing in rows:
+        for name, lines, numbers in rows:
             print(f"  {name.removeprefix('Sources/'):{width - 2}} {lines['count']:7} {lines['percent']:8.1f} %")
-            if "--lines" in sys.argv and missing:
-                print(f"      {ranges(missing)}")
+            if "--lines" in sys.argv and numbers:
+                print(f"      {ranges(numbers)}")
 
 
 if __name__ == "__main__":

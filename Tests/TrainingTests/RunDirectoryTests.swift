@@ -236,4 +236,129 @@ final class RunDirectoryTests: XCTestCase {
                 Failure(.inputOutput, "cannot create folder \"\(path)\": \(reason)"))
         }
     }
+
+    /// Where only one level of the path cannot be made, those that were made before it go away again.
+    func testFoldersThatWereMadeInVain() {
+        let path = folder.file("a/b/" + String(repeating: "c", count: 300))
+        XCTAssertEqual(
+            failure { _ = try RunDirectory(path: path, resuming: false) },
+            Failure(
+                .inputOutput, "cannot create folder \"\(path)\": File name too long; choose a shorter name"
+            ))
+        XCTAssertEqual(folder.names(), [])
+    }
+
+    /// A disk that is full before the lock is written leaves the place as it was.
+    func testALockThatCannotBeWritten() throws {
+        let path = folder.file("run")
+        let found = TemporaryFolder.limitingFileSize(to: 0) {
+            failure { _ = try RunDirectory(path: path, resuming: false) }
+        }
+        XCTAssertEqual(
+            found,
+            Failure(
+                .inputOutput,
+                "cannot write \"\(path)/lock\": File too large; raise the limit on the size of files (ulimit -f)"))
+        XCTAssertEqual(folder.names(), [])
+        try FileManager.default.createDirectory(atPath: path + "/lock", withIntermediateDirectories: true)
+        XCTAssertEqual(
+            failure { _ = try RunDirectory(path: path, resuming: false) },
+            Failure(.inputOutput, "cannot write in \"\(path)\": Is a directory; choose a folder that can be written"))
+        XCTAssertEqual(folder.names(), ["run"])
+    }
+
+    /// Between making and writing its lock a process has no number yet.
+    func testALockWithoutANumber() throws {
+        mkdir(folder.file("run"), 0o700)
+        let other = open(folder.file("run/lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        defer { close(other) }
+        XCTAssertFalse(RunStatus.isLocked(folder.path), "no lock")
+        XCTAssertFalse(RunStatus.isLocked(folder.file("run")), "nobody holds it")
+        XCTAssertEqual(flock(other, LOCK_EX | LOCK_NB), 0)
+        XCTAssertTrue(RunStatus.isLocked(folder.file("run")))
+        let found = failure { _ = try RunDirectory(path: folder.file("run"), resuming: false) }
+        XCTAssertEqual(found?.code, .inputOutput)
+        XCTAssertTrue(
+            found?.message.contains(" is being written by another process; wait for its end or name ") == true,
+            "\(found as Any)")
+        XCTAssertEqual(folder.read("run/lock"), [])
+    }
+
+    /// Paths are taken from the working folder, and a file of a run is one in the folder of its configuration.
+    func testPathsOfTheWorkingFolder() throws {
+        let before = FileManager.default.currentDirectoryPath
+        XCTAssertTrue(FileManager.default.changeCurrentDirectoryPath(folder.path))
+        defer { XCTAssertTrue(FileManager.default.changeCurrentDirectoryPath(before)) }
+        try RunDirectory(path: "deep/run", resuming: false).writeConfiguration(["format": 3])
+        folder.write("x".utf8, "deep/run/model.safetensors")
+        folder.write("x".utf8, "model.safetensors")
+        XCTAssertTrue(RunDirectory.isFileOfRun("deep/run/model.safetensors"))
+        XCTAssertFalse(RunDirectory.isFileOfRun("deep/run/best.safetensors"), "it is not there")
+        XCTAssertFalse(RunDirectory.isFileOfRun("deep/run/lock.txt"))
+        XCTAssertFalse(RunDirectory.isFileOfRun("model.safetensors"), "there is no run in this folder")
+        XCTAssertEqual(
+            failure { _ = try RunDirectory.configuration(in: "model.safetensors") },
+            Failure(.usage, "\"model.safetensors\" is a file, not the folder of a run: name its folder"))
+        XCTAssertTrue(FileManager.default.changeCurrentDirectoryPath(folder.file("deep/run")))
+        XCTAssertTrue(RunDirectory.isFileOfRun("model.safetensors"))
+    }
+
+    /// What `RunDirectory` would refuse is refused with nothing touched by those that only ask.
+    func testFoldersThatMayBeUsed() throws {
+        XCTAssertNoThrow(try RunDirectory.requireFree(folder.file("none")))
+        XCTAssertNoThrow(try RunDirectory.requireNoRun(in: folder.file("none")))
+        folder.write("mine".utf8, "notes.txt")
+        XCTAssertNoThrow(try RunDirectory.requireFree(folder.path))
+        XCTAssertNoThrow(try RunDirectory.requireNoRun(in: folder.path))
+        folder.write("x".utf8, "model.safetensors")
+        XCTAssertEqual(
+            failure { try RunDirectory.requireFree(folder.path) },
+            Failure(
+                .usage,
+                "\"\(folder.path)\" holds a model.safetensors, which the run would replace; name another \(.output) folder"
+            ))
+        XCTAssertNoThrow(try RunDirectory.requireNoRun(in: folder.path), "weights of others")
+        folder.write(#"{"format":2}"#.utf8, "configuration.json")
+        XCTAssertEqual(failure { try RunDirectory.requireFree(folder.path) }?.code, .badData)
+        XCTAssertEqual(
+            failure { try RunDirectory.requireNoRun(in: folder.path) },
+            Failure(
+                .usage,
+                "\"\(folder.path)\" holds a run, whose model.safetensors would be replaced: name another folder"))
+        folder.write(#"{"format":3}"#.utf8, "configuration.json")
+        XCTAssertEqual(failure { try RunDirectory.requireFree(folder.path) }?.code, .usage)
+        XCTAssertEqual(folder.names(), ["configuration.json", "model.safetensors", "notes.txt"])
+    }
+
+    /// Checkpoints that were set aside are a state of training: a new run does not take the place of theirs.
+    func testARunOfWhichAllIsSetAside() throws {
+        let names = ["checkpoint-00000005.safetensors.abandoned", "configuration.json"]
+        folder.write("x".utf8, names[0])
+        folder.write(#"{"format":3}"#.utf8, names[1])
+        let found = failure { _ = try RunDirectory(path: folder.path, resuming: false) }
+        XCTAssertEqual(found?.code, .usage)
+        XCTAssertTrue(found?.message.contains("already holds a run") == true, "\(found as Any)")
+        XCTAssertEqual(folder.names(), names)
+    }
+
+    /// Of the folders in a run's folder a failed start empties what it wrote, and leaves the files of others.
+    func testFoldersOfAFailedStart() throws {
+        let events = "events.out.tfevents.1770091506.dmae"
+        for hasOthers in [false, true] {
+            let run = try RunDirectory(path: folder.file("run"), resuming: false)
+            for (name, file) in [("tensorboard", events), ("archives", "pictures.tar.index")] {
+                mkdir(folder.file("run/\(name)"), 0o700)
+                folder.write("x".utf8, "run/\(name)/\(file)")
+                if hasOthers { folder.write("mine".utf8, "run/\(name)/notes.txt") }
+            }
+            run.undoStart(hasTrained: false)
+            guard hasOthers else {
+                XCTAssertEqual(folder.names(), [])
+                continue
+            }
+            XCTAssertEqual(
+                try FileManager.default.subpathsOfDirectory(atPath: folder.path).sorted(),
+                ["run", "run/archives", "run/archives/notes.txt", "run/tensorboard", "run/tensorboard/notes.txt"])
+        }
+    }
 }

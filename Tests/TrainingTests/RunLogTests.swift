@@ -155,6 +155,10 @@ final class RunLogTests: XCTestCase {
                 let text = #"{"step":1,"loss":0.5}"# + "\n"
                 return FileManager.default.createFile(atPath: path, contents: Data(text.utf8)) ? 0 : 1
             },
+            {
+                let text = "A diary that somebody else keeps under this name.\n"
+                return FileManager.default.createFile(atPath: path, contents: Data(text.utf8)) ? 0 : 1
+            },
         ] as [() -> Int32] {
             XCTAssertEqual(make(), 0)
             for step in [0, 3] {
@@ -187,6 +191,17 @@ final class RunLogTests: XCTestCase {
         XCTAssertEqual(folder.read("log.damaged-8.jsonl"), damaged[3] + damaged[4])
         try resumed.append(record(9))
         XCTAssertEqual(folder.read("log.jsonl"), Array((lines[..<3] + lines[5...]).joined()))
+        // The next time, too: what was set aside before stays.
+        let before = folder.read("log.damaged-8.jsonl")
+        folder.write((lines[..<8] + [Array("{\"step\":1,x}\n".utf8)] + lines[7..<8]).joined(), "log.jsonl")
+        XCTAssertEqual(
+            try openLog(after: 8).notes.map(\.description),
+            [
+                "\(path): damaged lines were moved to \(folder.file("log.damaged-8-1.jsonl")) (lines: 1); the run goes "
+                    + "on without them"
+            ])
+        XCTAssertEqual(folder.read("log.damaged-8-1.jsonl"), Array("{\"step\":1,x}\n".utf8))
+        XCTAssertEqual(folder.read("log.damaged-8.jsonl"), before)
         // A log that was cut or removed.
         folder.write(lines[..<6].joined(), "log.jsonl")
         XCTAssertEqual(
@@ -229,5 +244,28 @@ final class RunLogTests: XCTestCase {
             Failure(
                 .inputOutput,
                 "cannot write \"\(absent)\": No such file or directory; create its folder first"))
+    }
+
+    /// A summary needs neither finite numbers nor whole lines; what is missing is no number.
+    func testSummaryOfGaps() throws {
+        let end = #""learning_rate":0.1,"gradient_norm":1,"images_per_second":null,"time":"x","elapsed_seconds":1}"#
+        folder.write(
+            """
+            {"step":1,"epoch":0.5,"loss":null,"loss_reconstruction":0.5,"loss_align":[null,0.25],\(end)
+            {"step":1,"epoch":0.5,"val_top1":null,"val_loss":2,"time":"x","elapsed_seconds":1}
+            {"step":2,"epoch":1,"loss":1,"loss_reconstruction":0.5,"loss_align":[0.25],\(end)
+
+            """.utf8, "log.jsonl")
+        let summary = try RunSummary(log: path, terms: Self.terms)
+        XCTAssertEqual(summary.unreadableLines, 1)
+        XCTAssertEqual(summary.rows.map(\.step), [1])
+        XCTAssertEqual(summary.rows[0].losses.map(\.description), ["nan", "0.5", "nan", "0.25"])
+        XCTAssertEqual(summary.rows[0].imagesPerSecond, 0)
+        XCTAssertEqual(
+            summary.evaluations[0].values.mapValues(\.description), ["val_top1": "nan", "val_loss": "2.0"])
+        folder.write([], "log.jsonl")
+        let empty = try RunSummary(log: path, terms: Self.terms)
+        XCTAssertEqual(empty.rows.count, 0)
+        XCTAssertEqual(empty.unreadableLines, 0)
     }
 }

@@ -865,6 +865,80 @@ final class TrainerTests: XCTestCase {
         XCTAssertTrue(failure?.message.contains("\"\(name)\" has shape [") == true, "\(failure as Any)")
     }
 
+    /// Whole checkpoints of which something is missing, or that were taken with other images, are refused.
+    func testCheckpointsThatLackSomething() throws {
+        let configuration = try smallRun(images: 6, epochs: 1)
+        _ = try run(configuration, "run")
+        let incomplete = "is not a checkpoint that a training run can resume from"
+        for (key, value, words) in [
+            ("dmae.training", nil, incomplete), ("dmae.training", "{}", "(format 1; this version"),
+            ("dmae.training", #"{"format":3}"#, incomplete), ("dmae.images", nil, incomplete),
+            ("dmae.pending", "3", incomplete),
+            (
+                "dmae.image_order", "xxh64:0",
+                "\(configuration.data): holds the images in another order than when the run was started"
+            ),
+            (
+                "dmae.validation_names", "xxh64:0",
+                "the validation images: holds other images than when the run was started"
+            ),
+            ("dmae.step", "2", "is of step 2, but the run has 1 steps: resume from an earlier checkpoint"),
+            ("dmae.loss_sums", nil, "lacks the losses of its unfinished step; resume from another checkpoint"),
+            ("dmae.loss_sums", "1,2", "lacks the losses of its unfinished step; resume from another checkpoint"),
+            ("dmae.ranking", "{", "its evaluations cannot be read; resume from another checkpoint"),
+        ] as [(String, String?, String)] {
+            let checkpoint = try changedCheckpoint(of: "run") { $0[key] = value }
+            let trainer = try Trainer(configuration)
+            try prepare(trainer)
+            let failure = failure { try trainer.restore(checkpoint) }
+            XCTAssertEqual(failure?.code, .badData, key)
+            XCTAssertTrue(failure?.message.contains(words) == true, "\(key): \(failure as Any)")
+            XCTAssertEqual(trainer.step, 0, key)
+        }
+        // What earlier versions did not write is not missed.
+        let trainer = try Trainer(configuration)
+        try prepare(trainer)
+        try trainer.restore(
+            changedCheckpoint(of: "run") {
+                $0["dmae.evaluated_step"] = nil
+                $0["dmae.ranking"] = nil
+            })
+        XCTAssertEqual(trainer.step, 1)
+    }
+
+    /// A run that goes on from a checkpoint of another folder begins with a copy of it, and sets later ones aside; in
+    /// its own folder the checkpoint stays where it is.
+    func testTakesOverAFolderOfCheckpoints() throws {
+        var configuration = try smallRun()
+        configuration.checkpointEvery = 2
+        _ = try run(configuration, "run")
+        func restored() throws -> Trainer {
+            let trainer = try Trainer(configuration)
+            try prepare(trainer)
+            try trainer.restore(try CheckpointStore.open(folder.file("run/checkpoint-00000004.safetensors")))
+            return trainer
+        }
+        let fourth = folder.read("run/checkpoint-00000004.safetensors")
+        let fifth = folder.read("run/checkpoint-00000005.safetensors")
+        mkdir(folder.file("other"), 0o700)
+        let other = CheckpointStore(directory: folder.file("other"), keep: 9)
+        for step in [3, 4, 7] { try other.write(step: step, tensors: [], metadata: [:]) }
+        let foreign = folder.read("other/checkpoint-00000004.safetensors")
+        XCTAssertEqual(
+            try restored().takeOver(other),
+            [4, 7].map { folder.file("other/checkpoint-0000000\($0).safetensors.abandoned") })
+        XCTAssertEqual(try other.steps(), [3, 4])
+        XCTAssertEqual(folder.read("other/checkpoint-00000004.safetensors"), fourth)
+        XCTAssertEqual(folder.read("other/checkpoint-00000004.safetensors.abandoned"), foreign)
+
+        let own = CheckpointStore(directory: folder.file("run"), keep: 9)
+        XCTAssertEqual(
+            try restored().takeOver(own), [folder.file("run/checkpoint-00000005.safetensors.abandoned")])
+        XCTAssertEqual(try own.steps(), [4])
+        XCTAssertEqual(folder.read("run/checkpoint-00000004.safetensors"), fourth)
+        XCTAssertEqual(folder.read("run/checkpoint-00000005.safetensors.abandoned"), fifth)
+    }
+
     /// A checkpoint of another format is refused, whatever else its configuration holds.
     func testCheckpointsOfOtherFormats() throws {
         let configuration = try smallRun(images: 6, epochs: 1)
