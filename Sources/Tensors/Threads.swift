@@ -66,9 +66,14 @@ public enum Threads {
         started = count
     }
 
-    /// Bounds the arenas of malloc, each of which takes 64 to 128 MB of address space when a thread first allocates:
-    /// where the address space is limited they get a sixteenth of it. Call before there are threads.
-    public static func boundArenas() {
+    /// Bounds what malloc keeps beside the memory of the plan. Call before there are threads.
+    ///
+    /// Blocks of 4 MiB and more, such as pictures of more than a megapixel, go back to the system when they are freed: malloc
+    /// would take blocks of up to 32 MiB from its arenas after the first was freed, where small ones behind them hold them.
+    /// An arena takes 64 to 128 MB of address space when a thread first allocates: where the address space is limited they
+    /// get a sixteenth of it.
+    public static func boundAllocator() {
+        dmae_return_blocks(4 << 20)
         guard let limit = MemoryLimits.addressSpace else { return }
         dmae_bound_arenas(Int32(clamping: max(1, limit / 16 / (128 << 20))))
     }

@@ -63,7 +63,7 @@ struct Dmae: ParsableCommand {
         FatalSignals.install()
         // With SIGXFSZ ignored, a limit on file sizes is an error of the write, not the end of the process.
         signal(SIGXFSZ, SIG_IGN)
-        Threads.boundArenas()
+        Threads.boundAllocator()
         let openMP = OpenMPEnvironment.clear()
         do {
             try Processes.join()

@@ -97,6 +97,8 @@ struct Inspect: ParsableCommand {
     /// - Throws: `Failure.badData` where none has the prefix that was asked for.
     private func model(_ contents: any WeightFile) throws -> Result<ModelWeights, any Error> {
         let model = Result { try ModelWeights(contents, path: file, prefix: choice.prefix) }
+        // Where the system fails, nothing is known of the model.
+        if case .failure(let failure as Failure) = model, failure.code == .inputOutput { throw failure }
         if choice.prefix != nil { _ = try CanonicalWeightFile(contents, prefix: choice.prefix) }
         return model
     }

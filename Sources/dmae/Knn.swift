@@ -112,7 +112,7 @@ struct Knn: ParsableCommand {
         let copied = try CopiedImages(of: train, in: validation, workers: inference.workers)
         if let sentence = GivenPaths.copies(copied, of: "--train", in: "--val") {
             if !copied.areAll {
-                Terminal.warning("\(sentence): they are left out of the figures")
+                Terminal.warning("\(sentence): left out of the figures")
             } else if shared == nil {
                 Terminal.warning("\(sentence); give --val other images")
             }

@@ -430,7 +430,7 @@ struct TrainingOptions: ParsableArguments {
         func warning(of copied: CopiedImages) -> String? {
             GivenPaths.copies(copied, of: learned.flag, in: judged.flag).map {
                 leavesOut && !copied.areAll
-                    ? "\($0): they are left out of k-NN's figures"
+                    ? "\($0): left out of k-NN's figures"
                     : "\($0): \(GivenPaths.remembered(measure)); take them out of \(judged.flag) or of \(learned.flag)"
             }
         }

@@ -135,7 +135,7 @@ final class GivenPathsTests: XCTestCase {
         XCTAssertTrue(errors.contains(sentence("--data", "--val", "the loss")), errors)
         // k-NN does not count them. A resumed run says so again: who reads its log may have missed it.
         let leftOut =
-            "warning: 1 of the 10 images of --knn-val is a copy of an image of --knn-train \(names): they are left out of "
+            "warning: 1 of the 10 images of --knn-val is a copy of an image of --knn-train \(names): left out of "
             + "k-NN's figures\n"
         func assertSaidOnce(_ errors: String) {
             XCTAssertEqual(errors.components(separatedBy: leftOut).count, 2, errors)

@@ -98,7 +98,7 @@ final class KnnTests: XCTestCase {
             result.errors.contains(
                 "warning: 2 of the 12 images of --val are copies of images of --train ("
                     + copies.map { "\($0.copy) of \($0.original)" }.joined(separator: ", ")
-                    + "): they are left out of the figures\n"), result.errors)
+                    + "): left out of the figures\n"), result.errors)
         XCTAssertEqual(before["copies"] as? Int, 0)
         before["copies"] = 2
         XCTAssertEqual(try object(result.output) as NSDictionary, before as NSDictionary)

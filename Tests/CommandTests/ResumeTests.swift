@@ -162,7 +162,12 @@ final class ResumeTests: XCTestCase {
                     "--checkpoint-every", "1", "--quiet",
                 ]))
         func status() -> RunStatus? { RunStatus(ofRunIn: run) }
-        while command.isRunning, status()?.step ?? 0 < 1 { usleep(1000) }
+        func hasCheckpoint() -> Bool {
+            (try? TinyRun.checkpoints(run))?.contains { $0.hasSuffix(".safetensors") } ?? false
+        }
+        while command.isRunning, !hasCheckpoint() { usleep(1000) }
+        // The folder of the checkpoint is synced, too, before it counts.
+        usleep(100_000)
         while command.isRunning {
             command.send(SIGINT)
             usleep(5000)

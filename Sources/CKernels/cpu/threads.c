@@ -82,6 +82,8 @@ int dmae_threads_startable(int count, size_t bytes) {
 
 void dmae_bound_arenas(int count) { mallopt(M_ARENA_MAX, count); }
 
+void dmae_return_blocks(int bytes) { mallopt(M_MMAP_THRESHOLD, bytes); }
+
 int dmae_openmp_version(void) { return _OPENMP; }
 
 int dmae_threads_observed(void) {

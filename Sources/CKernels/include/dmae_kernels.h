@@ -99,6 +99,8 @@ DMAE_EXPORT int dmae_threads_startable(int count, size_t bytes);
 DMAE_EXPORT size_t dmae_stack_bytes(void);
 /// Lets malloc have at most `count` arenas. Call before there are threads.
 DMAE_EXPORT void dmae_bound_arenas(int count);
+/// Lets malloc map each block of at least so many bytes by itself, and unmap it when it is freed.
+DMAE_EXPORT void dmae_return_blocks(int bytes);
 /// Number of processors in the affinity mask that the process had at its start; 0 if it is not known.
 DMAE_EXPORT int dmae_processors(void);
 
