@@ -97,6 +97,24 @@ final class PlanTests: XCTestCase {
         XCTAssertNotNil(text.firstMatch(of: #/limited by +decoding: (--workers \d+ helps|smaller files help)\n/#), text)
     }
 
+    /// What a picture took goes back when it is freed: after the largest, others of several sizes take no more.
+    func testMemoryOfPicturesOfSeveralSizes() throws {
+        let sides = [3300, 2800, 2600, 2400], names = folder.file("images")
+        try FileManager.default.createDirectory(atPath: names, withIntermediateDirectories: true)
+        for (index, side) in sides.enumerated() {
+            let bytes = [UInt8](repeating: UInt8(40 * index), count: side * side * 3)
+            folder.write(
+                try PNGWriter.encode(Pixels(width: side, height: side, channels: 3, bytes: bytes)),
+                "images/\(index).png")
+        }
+        let arguments = TinyRun.pretrain(folder.file("run"), epochs: 12, data: names, ["--workers", "2", "--quiet"])
+        let memory = try XCTUnwrap(plan(arguments)["memory"] as? [String: Any])
+        let said = try XCTUnwrap(memory["resident"] as? Int)
+        let (result, peak) = Command.measure(arguments)
+        XCTAssertEqual(result.end, .exited(0), result.description)
+        XCTAssertLessThanOrEqual(abs(said - peak), max(peak / 10, 16_000_000), "said \(said), met \(peak)")
+    }
+
     /// Evaluations are part of the time.
     func testEvaluations() throws {
         let data = try makePictures(4, side: 40)
